@@ -1,0 +1,32 @@
+"""What one call is, and who answers it. The ground floor: imports nothing above."""
+
+from turnwise.calls.asker import Advisory, Asker
+from turnwise.calls.call import Call, Message, Sampling
+from turnwise.calls.client import Client, Endpoint, Prices
+from turnwise.calls.errors import CallError, CallRefused, ConfigError, FormatError, TurnwiseError
+from turnwise.calls.key import CallKey, call_key
+from turnwise.calls.reply import Reply, Usage
+from turnwise.calls.vocabulary import Outcome, Purpose, Role
+
+__all__ = [
+    "Advisory",
+    "Asker",
+    "Call",
+    "CallError",
+    "CallKey",
+    "CallRefused",
+    "Client",
+    "ConfigError",
+    "Endpoint",
+    "FormatError",
+    "Message",
+    "Outcome",
+    "Prices",
+    "Purpose",
+    "Reply",
+    "Role",
+    "Sampling",
+    "TurnwiseError",
+    "Usage",
+    "call_key",
+]

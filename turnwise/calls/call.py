@@ -1,0 +1,117 @@
+"""What one call is: the question a node puts to a model, before anyone answers it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from turnwise.calls.vocabulary import Purpose, Role
+
+__all__ = ["Call", "Message", "Sampling"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message.
+
+    Args:
+        role: who speaks, in the words of the OpenAI chat format.
+        content: its text. Untrusted; never evaluated, never markup.
+        tool_calls: tool calls of an assistant message, in the OpenAI wire format.
+        tool_call_id: for a `tool` message, the tool call that it answers.
+        name: speaker's name where the wire format has one.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The parameters that shape an answer. `None` leaves the endpoint's default.
+
+    Args:
+        temperature: 0 is greedy; usual range [0, 2].
+        top_p: nucleus mass in (0, 1].
+        max_tokens: most output tokens; also what is reserved for the output.
+        seed: the endpoint's own sampling seed, where it honours one.
+        stop: strings that end the answer.
+        n: answers per request; at least 1.
+        reasoning_effort: for models that think before they answer.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    reasoning_effort: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One time that someone wants an answer from a model, chat or embedding.
+
+    A call that asks for k candidates in one answer is one call.
+
+    Args:
+        role: which model serves it.
+        purpose: what for.
+        messages: the chat, oldest first; empty for an embedding call.
+        inputs: texts to embed; empty for a chat call.
+        response_model: a pydantic model that the answer must fit, or None for text.
+        sampling: parameters that shape the answer.
+        tools: tool definitions in the OpenAI wire format.
+        tool_choice: which tool the model may or must call, in the OpenAI wire format.
+        sample: which resample of an otherwise equal call this is. Starts at 0.
+            Two calls that differ only here are never merged: the third resample
+            is not the first.
+        repair: how many times this question has been asked again because its
+            answer did not fit `response_model`. 0 for the first asking.
+        speculative: asked before it was known to be needed (a prefetch).
+        lease: name of the lease this call may draw on, when its scope holds one.
+        max_repairs: how many times an answer that does not fit may be asked again.
+        timeout_seconds: longest wait for one attempt; None leaves the client's own.
+            Not part of the call's identity.
+        stream: fetch the answer as a stream; the same answer, so not identity.
+    """
+
+    role: Role
+    purpose: Purpose
+    messages: tuple[Message, ...] = ()
+    inputs: tuple[str, ...] = ()
+    response_model: type[BaseModel] | None = None
+    sampling: Sampling = Sampling()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    sample: int = 0
+    repair: int = 0
+    speculative: bool = False
+    lease: str | None = None
+    max_repairs: int = 1
+    timeout_seconds: float | None = None
+    stream: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a call that is neither chat nor embedding, or both."""
+        if bool(self.messages) == bool(self.inputs):
+            raise ValueError(
+                "a Call has either messages (chat) or inputs (embedding): "
+                f"got {len(self.messages)} messages and {len(self.inputs)} inputs"
+            )
+        if self.sampling.n < 1:
+            raise ValueError(f"Sampling.n is at least 1, got {self.sampling.n}")
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether this asks for vectors instead of text."""
+        return bool(self.inputs)
+
+    def resample(self, sample: int) -> "Call":
+        """Return the same question asked as its `sample`-th resample."""
+        return replace(self, sample=sample)

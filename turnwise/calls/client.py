@@ -1,0 +1,92 @@
+"""The seam between a call and whoever answers it.
+
+One narrow protocol. A client sends what it is given and says what came back: it
+does not retry, does not cache, does not count. All of that is the budgeter's, so
+that every request is counted once, in one place. Fakes for tests stand at this
+seam and pass the same contract tests as the real clients.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from turnwise.calls.call import Call
+from turnwise.calls.errors import CallError
+from turnwise.calls.reply import Reply
+
+__all__ = ["Client", "Endpoint", "Prices"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What an endpoint charges, in USD per million tokens.
+
+    Args:
+        input_usd_per_million: per million prompt tokens.
+        output_usd_per_million: per million answer tokens.
+        cached_usd_per_million: per million prompt tokens found in the provider's
+            prompt cache; None charges them like any other.
+    """
+
+    input_usd_per_million: float
+    output_usd_per_million: float
+    cached_usd_per_million: float | None = None
+
+    def usd(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+        """Return the price of one answer in USD."""
+        cached_price = self.cached_usd_per_million
+        if cached_price is None:
+            cached_price = self.input_usd_per_million
+        fresh_tokens = max(input_tokens - cached_tokens, 0)
+        return (
+            fresh_tokens * self.input_usd_per_million
+            + min(cached_tokens, input_tokens) * cached_price
+            + output_tokens * self.output_usd_per_million
+        ) / 1e6
+
+
+@runtime_checkable
+class Client(Protocol):
+    """Who answers calls: an HTTP endpoint, a LangChain model, a simulated model."""
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether its answers are simulated, so that whoever shows them says so."""
+        ...
+
+    async def answer(self, calls: Sequence[Call], *, model: str) -> Sequence[Reply | CallError]:
+        """Answer one call, or several that may travel together.
+
+        One attempt: no retries. An error of one call is returned in its place,
+        not raised, so that the others keep their answers. Cancelling this
+        coroutine cancels what is in flight.
+
+        Args:
+            calls: at least one.
+            model: the model that should answer.
+
+        Returns:
+            One reply or error a call, in the order of `calls`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model somewhere, with a name.
+
+    Args:
+        name: part of every call's identity; letters, digits, `-`, `_` and `.`.
+        model: the model's name there.
+        client: who sends.
+        prices: its price list; None when unknown. Unknown is not free.
+    """
+
+    name: str
+    model: str
+    client: Client
+    prices: Prices | None = None

@@ -1,0 +1,254 @@
+"""Everything that can go wrong with a call.
+
+    TurnwiseError
+    |- ConfigError                 a setting that cannot work; nothing was sent
+    |  |- MissingKey               names the environment variable to set
+    |  |- UnknownRole              no endpoint serves this role
+    |- FormatError                 a file that cannot be read: file, line, expectation
+    `- CallError                   one call ended without an answer
+       |- CallRefused              the budget had no room; nothing was sent
+       |- CassetteMiss             strict replay, and this call is not recorded
+       |- InvalidAnswer            an answer came and does not fit the response model
+       |- EmptyAnswer              an answer came with nothing in it
+       |- ContentRefused           the provider's filter declined to answer
+       `- EndpointError            the endpoint, or the way to it, failed
+          |- ConnectionFailed      no connection; `was_sent` says whether it left
+          |- CallTimeout           no (whole) answer in time
+          |- StreamCut             a streamed answer broke off
+          |- RateLimited           429; `retry_after_seconds` where the server said
+          |- ServerFailed          5xx
+          |- BadResponse           an answer that is not in the protocol (HTML, say)
+          |- AuthFailed            401 or 403
+          `- BadRequest            any other 4xx
+
+`is_retryable` says whether the same request may work on a second try.
+`is_fatal` says whether going on with other calls makes no sense: a key that is
+wrong for one call is wrong for all.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "AuthFailed",
+    "BadRequest",
+    "BadResponse",
+    "CallError",
+    "CallRefused",
+    "CallTimeout",
+    "CassetteMiss",
+    "ConfigError",
+    "ConnectionFailed",
+    "ContentRefused",
+    "EmptyAnswer",
+    "EndpointError",
+    "FormatError",
+    "InvalidAnswer",
+    "MissingKey",
+    "RateLimited",
+    "ServerFailed",
+    "StreamCut",
+    "TurnwiseError",
+    "UnknownRole",
+]
+
+
+class TurnwiseError(Exception):
+    """The root of every error that Turnwise raises on purpose."""
+
+
+class ConfigError(TurnwiseError):
+    """A setting that cannot work. Nothing was sent."""
+
+
+class MissingKey(ConfigError):
+    """An endpoint needs a key and its environment variable is not set.
+
+    Args:
+        endpoint: name of the endpoint.
+        variable: the environment variable to set.
+    """
+
+    def __init__(self, endpoint: str, variable: str) -> None:
+        super().__init__(
+            f"endpoint {endpoint!r} needs a key: set the environment variable {variable}"
+        )
+        self.endpoint = endpoint
+        self.variable = variable
+
+
+class UnknownRole(ConfigError):
+    """No endpoint serves this role."""
+
+
+class FormatError(TurnwiseError):
+    """A file that cannot be read.
+
+    Args:
+        path: the file.
+        line: 1-based line, or None when the whole file is meant.
+        problem: what is wrong and what was expected.
+    """
+
+    def __init__(self, path: object, line: int | None, problem: str) -> None:
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {problem}")
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+
+class CallError(TurnwiseError):
+    """One call ended without a usable answer."""
+
+    is_retryable: ClassVar[bool] = False
+    is_fatal: ClassVar[bool] = False
+
+
+class CallRefused(CallError):
+    """The budget had no room. Nothing was sent.
+
+    Args:
+        scope: path of the scope whose limit was met, e.g. `conv:a/turn:3`.
+        limit: name of the limit, e.g. `max_calls` or `max_calls[judge]`.
+        limit_value: its value, in the unit that its name ends with.
+        used_value: what was used and reserved already, leases included.
+        asked_value: what this call wanted on top.
+    """
+
+    def __init__(
+        self,
+        scope: str,
+        limit: str,
+        limit_value: float,
+        used_value: float,
+        asked_value: float,
+    ) -> None:
+        super().__init__(
+            f"refused: {scope} has {limit}={limit_value:g}, "
+            f"{used_value:g} used or held back, and this call asked for {asked_value:g} more"
+        )
+        self.scope = scope
+        self.limit = limit
+        self.limit_value = limit_value
+        self.used_value = used_value
+        self.asked_value = asked_value
+
+
+class CassetteMiss(CallError):
+    """Strict replay, and this call does not stand in the recording."""
+
+    is_fatal = True
+
+
+class InvalidAnswer(CallError):
+    """An answer came, and it does not fit the response model.
+
+    Args:
+        problem: what does not fit.
+        text: the answer as it came. Untrusted.
+    """
+
+    def __init__(self, problem: str, text: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.text = text
+
+
+class EmptyAnswer(CallError):
+    """An answer came with nothing in it."""
+
+    is_retryable = True
+
+
+class ContentRefused(CallError):
+    """The provider's content filter declined to answer."""
+
+
+class EndpointError(CallError):
+    """The endpoint, or the way to it, failed.
+
+    Args:
+        message: what happened, without secrets.
+        status: HTTP status, or None when there was no response.
+        was_sent: whether the request left the machine. Counts as a request if so.
+        latency_seconds: time that the attempt took.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        was_sent: bool = True,
+        latency_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.was_sent = was_sent
+        self.latency_seconds = latency_seconds
+
+
+class ConnectionFailed(EndpointError):
+    """No connection, or it broke before an answer came."""
+
+    is_retryable = True
+
+
+class CallTimeout(EndpointError):
+    """No whole answer came in time."""
+
+    is_retryable = True
+
+
+class StreamCut(EndpointError):
+    """A streamed answer broke off before its end."""
+
+    is_retryable = True
+
+
+class RateLimited(EndpointError):
+    """The endpoint answered 429.
+
+    Args:
+        message: what happened, without secrets.
+        retry_after_seconds: how long the server asks to wait, where it says so.
+        status: HTTP status.
+        latency_seconds: time that the attempt took.
+    """
+
+    is_retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        status: int | None = 429,
+        latency_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message, status=status, latency_seconds=latency_seconds)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ServerFailed(EndpointError):
+    """The endpoint answered 5xx."""
+
+    is_retryable = True
+
+
+class BadResponse(EndpointError):
+    """The endpoint answered something that is not in the protocol, such as HTML."""
+
+    is_fatal = True
+
+
+class AuthFailed(EndpointError):
+    """The endpoint answered 401 or 403."""
+
+    is_fatal = True
+
+
+class BadRequest(EndpointError):
+    """The endpoint answered another 4xx: the request itself is wrong."""
+
+    is_fatal = True

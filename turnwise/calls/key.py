@@ -1,0 +1,87 @@
+"""The identity of a call: a digest of everything that can change its answer.
+
+In: endpoint name, model, messages, inputs, tools, response schema, temperature,
+top_p, n, max_tokens, seed, stop, reasoning effort, and the sample and repair index.
+Out: what cannot change it (timeouts, streaming, leases, whether it was speculative,
+who asked). Two calls with equal keys may share one answer.
+"""
+
+import hashlib
+from functools import lru_cache
+from typing import Any, NewType
+
+import orjson
+from pydantic import BaseModel
+
+from turnwise.calls.call import Call, Message
+
+__all__ = ["KEY_VERSION", "CallKey", "call_key", "response_schema"]
+
+CallKey = NewType("CallKey", str)
+"""64 lower-case hexadecimal digits."""
+
+KEY_VERSION = 1
+"""Changes when the same call gets another key; recordings name it in their header."""
+
+
+@lru_cache(maxsize=1024)
+def response_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a response model. Computed once; do not change it."""
+    return model.model_json_schema()
+
+
+@lru_cache(maxsize=1024)
+def _schema_digest(model: type[BaseModel]) -> str:
+    document = [model.__name__, response_schema(model)]
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _message_identity(message: Message) -> list[Any]:
+    if message.tool_calls or message.tool_call_id or message.name:
+        return [
+            message.role,
+            message.content,
+            list(message.tool_calls),
+            message.tool_call_id,
+            message.name,
+        ]
+    return [message.role, message.content]
+
+
+def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
+    """Return the identity of a call at an endpoint.
+
+    Args:
+        call: the call.
+        endpoint: name of the endpoint that would serve it.
+        model: name of the model there.
+
+    Raises:
+        TypeError: when tools hold something that JSON cannot.
+    """
+    sampling = call.sampling
+    document = [
+        KEY_VERSION,
+        endpoint,
+        model,
+        [_message_identity(message) for message in call.messages],
+        call.inputs,
+        list(call.tools),
+        call.tool_choice,
+        _schema_digest(call.response_model) if call.response_model else None,
+        sampling.temperature,
+        sampling.top_p,
+        sampling.n,
+        sampling.max_tokens,
+        sampling.seed,
+        sampling.stop,
+        sampling.reasoning_effort,
+        call.sample,
+        call.repair,
+    ]
+    try:
+        data = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        # Lone surrogates are legal in a Python string and illegal in UTF-8.
+        data = repr(document).encode("utf-8", "backslashreplace")
+    return CallKey(hashlib.sha256(data).hexdigest())
