@@ -6,7 +6,7 @@ that every request is counted once, in one place. Fakes for tests stand at this
 seam and pass the same contract tests as the real clients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -54,7 +54,13 @@ class Client(Protocol):
         """Whether its answers are simulated, so that whoever shows them says so."""
         ...
 
-    async def answer(self, calls: Sequence[Call], *, model: str) -> Sequence[Reply | CallError]:
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> Sequence[Reply | CallError]:
         """Answer one call, or several that may travel together.
 
         One attempt: no retries. An error of one call is returned in its place,
@@ -64,6 +70,11 @@ class Client(Protocol):
         Args:
             calls: at least one.
             model: the model that should answer.
+            on_sent: called once for each request that leaves the machine, at the
+                moment it leaves, with the index in `calls` of the (first) call that
+                it carries. A client that never calls it for an answered call sent
+                one request for that call. After a cancellation, what it was called
+                with is what was sent.
 
         Returns:
             One reply or error a call, in the order of `calls`.

@@ -1,0 +1,53 @@
+# Everything here works on a machine with Python >= 3.11 and make, and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check bench lock docs clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (once; about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.dev ## Set up the virtual environment with everything developers use
+
+demo: $(VENV)/.runtime ## Replay a shipped conversation on the simulated model and print the ledger
+	@$(BIN)/turnwise demo
+
+test: $(VENV)/.dev ## Run the suite: offline, without a key, under three minutes
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.dev ## Run the tests that take longer
+	@$(BIN)/python -m pytest -n 2 -m slow
+
+check: $(VENV)/.dev ## Lint, types, import layers, generated docs, and the wheel in an empty environment
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python .ci/wheel.py
+
+bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
+	@$(BIN)/python -m benchmarks.run
+
+docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated
+	@$(BIN)/python docs/generate.py
+
+lock: $(VENV)/.dev ## Write the versions in use to constraints.txt
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > constraints.txt
+
+clean: ## Remove the virtual environment and what builds left behind
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

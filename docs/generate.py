@@ -1,0 +1,56 @@
+"""Write the pages of docs/ that follow from the code: the graph's picture and the knobs.
+
+`python docs/generate.py` writes them; `--check` fails when one is out of date.
+"""
+
+import sys
+from pathlib import Path
+
+from graph.settings import Settings
+from graph.wiring import build_graph
+from turnwise.knobs import knob_paths
+
+HERE = Path(__file__).resolve().parent
+NOTE = "<!-- Written by docs/generate.py. Do not edit. -->"
+
+
+def graph_page() -> str:
+    """Return the page with the reply graph drawn serially and overlapped."""
+    parts = [NOTE, "# The reply graph", ""]
+    for overlap, preset, words in (
+        (False, "classic", "One node after another, in the order of the specification."),
+        (True, "classic_parallel", "The same nodes, side by side where the data allow."),
+    ):
+        drawing = build_graph(overlap=overlap).get_graph().draw_mermaid()
+        parts += [f"## `{preset}`", "", words, "", "```mermaid", drawing.strip(), "```", ""]
+    return "\n".join(parts)
+
+
+def knobs_page() -> str:
+    """Return the page that lists every knob."""
+    rows = [NOTE, "# Knobs", "", "Set in a preset's YAML, or with `--set name=value`.", ""]
+    rows += ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]
+    for knob in knob_paths(Settings):
+        cells = (f"`{knob.path}`", knob.type, f"`{knob.default}`", knob.range, knob.doc)
+        rows.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Write the pages, or hold them against what would be written."""
+    pages = {"graph.md": graph_page(), "knobs.md": knobs_page()}
+    stale = [
+        name
+        for name, text in pages.items()
+        if not (HERE / name).exists() or (HERE / name).read_text(encoding="utf-8") != text
+    ]
+    if "--check" in sys.argv[1:]:
+        if stale:
+            sys.exit(f"out of date: {', '.join(f'docs/{name}' for name in stale)}; run `make docs`")
+        return
+    for name in stale:
+        (HERE / name).write_text(pages[name], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The reply pipeline as an app: `graph.app:app` is what the command line loads.
+
+Light to import: LangGraph and the clients are loaded when a session opens.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from graph.plan import plan_turn
+from graph.settings import Settings
+from turnwise.budget.recorder import Recorder
+from turnwise.calls.errors import ConfigError
+from turnwise.knobs import apply_overrides, load_preset, preset_names, validate
+from turnwise.plan import TurnPlan
+from turnwise.shipped import configs_folder
+
+if TYPE_CHECKING:
+    from graph.session import ReplySession
+
+__all__ = ["ReplyPipeline", "app"]
+
+
+def _settings(settings: BaseModel) -> Settings:
+    if not isinstance(settings, Settings):
+        raise ConfigError(f"expected the reply pipeline's settings, got {type(settings).__name__}")
+    return settings
+
+
+class ReplyPipeline:
+    """The reply pipeline, as `turnwise.replay.app.App` wants it."""
+
+    name = "reply"
+
+    def presets(self) -> Sequence[str]:
+        """Return the names of the shipped presets."""
+        return preset_names(configs_folder())
+
+    def settings_model(self) -> type[Settings]:
+        """Return the model of the knobs."""
+        return Settings
+
+    def settings(self, preset: str, overrides: Sequence[str] = ()) -> Settings:
+        """Return the knobs of a preset with overrides applied.
+
+        Raises:
+            ConfigError: for an unknown preset or knob, or a value out of range.
+            FormatError: for a preset file that cannot be read.
+        """
+        data = load_preset(preset, configs_folder())
+        data.setdefault("preset", Path(preset).stem)
+        return validate(Settings, apply_overrides(data, list(overrides), Settings))
+
+    def plan(self, settings: BaseModel) -> TurnPlan:
+        """Return what one turn will cost under these knobs."""
+        return plan_turn(_settings(settings))
+
+    def is_simulated(self, settings: BaseModel) -> bool:
+        """Return whether every role would be answered by a simulated model."""
+        from graph.opening import endpoints_of
+
+        endpoints = endpoints_of(_settings(settings))
+        return all(endpoint.client.is_simulated for endpoint in endpoints.values())
+
+    @asynccontextmanager
+    async def open(
+        self,
+        settings: BaseModel,
+        *,
+        folder: Path,
+        recorder: Recorder | None = None,
+        is_offline: bool = False,
+        keep_checkpoints: bool = False,
+    ) -> AsyncIterator["ReplySession"]:
+        """Open a session whose memory lives in `folder`; see `App.open`."""
+        from graph.opening import open_session
+
+        async with AsyncExitStack() as stack:
+            yield await open_session(
+                _settings(settings),
+                stack,
+                folder=folder,
+                recorder=recorder,
+                is_offline=is_offline,
+                keep_checkpoints=keep_checkpoints,
+            )
+
+
+app = ReplyPipeline()

@@ -1,0 +1,61 @@
+"""The graph as `langgraph dev` and other graph servers load it: `graph/served.py:graph`.
+
+A server runs nodes with no session around them and refuses blocking calls in them. So
+the engine is made in a thread when the process's first node needs it, and kept. The
+preset is TURNWISE_PRESET (default `classic`); memory lives in the folder TURNWISE_HOME
+(default `turnwise-runs/served`). The server brings the checkpointer.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+from graph.app import app
+from graph.context import TurnContext
+from graph.opening import endpoints_of, make_engine
+from graph.wiring import build_graph
+from nodes.prompt import load_prompts
+from turnwise.memory.sqlite_store import SqliteMemoryStore
+
+__all__ = ["ServedContext", "graph"]
+
+
+class ServedContext:
+    """Gives every node of this process the same engine, made on first use."""
+
+    def __init__(self, preset: str, home: Path) -> None:
+        self._settings = app.settings(preset)
+        self._home = home
+        self._lock = asyncio.Lock()
+        self._context: TurnContext | None = None
+
+    @property
+    def overlap(self) -> bool:
+        """Whether nodes run side by side."""
+        return self._settings.overlap
+
+    def _make(self) -> TurnContext:
+        """Open everything that reads files or loads libraries. Blocks."""
+        load_prompts()
+        self._home.mkdir(parents=True, exist_ok=True)
+        endpoints = endpoints_of(self._settings)
+        store = SqliteMemoryStore(self._home / "memory.sqlite")
+        # A server runs for weeks: rows go to no list. Its counts stand in the scopes.
+        engine = make_engine(
+            self._settings, endpoints, store, recorder=None, cache=None, sinks=()
+        )
+        return TurnContext(engine)
+
+    async def __call__(self) -> TurnContext:
+        """Return the process's context."""
+        async with self._lock:
+            if self._context is None:
+                self._context = await asyncio.to_thread(self._make)
+        return self._context
+
+
+_served = ServedContext(
+    os.environ.get("TURNWISE_PRESET", "classic"),
+    Path(os.environ.get("TURNWISE_HOME", "turnwise-runs/served")),
+)
+graph = build_graph(overlap=_served.overlap, served=_served)

@@ -1,0 +1,118 @@
+"""One session: turns run one after another or side by side, on one engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graph.context import TurnContext
+from graph.engine import Engine
+from graph.state import TurnState
+from graph.wiring import ReplyGraph
+from nodes.records import Persona
+from turnwise.budget.ledger_row import LedgerRow
+from turnwise.budget.scope import Scope
+from turnwise.memory import AgentUser
+from turnwise.replay.app import ReplyListener, TurnInput, TurnResult
+
+__all__ = ["ReplySession"]
+
+
+def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
+    known = Persona.model_fields
+    return {name: text for name, text in (given or {}).items() if name in known}
+
+
+@dataclass(slots=True)
+class ReplySession:
+    """An open reply pipeline.
+
+    Args:
+        engine: what all turns share.
+        graph: the compiled graph.
+        is_simulated: whether every answer is simulated.
+        rows: the ledger rows that were written and not yet handed out.
+        is_checkpointed: whether the graph keeps checkpoints, one thread a conversation.
+    """
+
+    engine: Engine
+    graph: ReplyGraph
+    is_simulated: bool
+    rows: list[LedgerRow]
+    is_checkpointed: bool = False
+
+    async def run_turn(
+        self, turn: TurnInput, *, on_reply: ReplyListener | None = None
+    ) -> TurnResult:
+        """Answer one user message and do the bookkeeping after it.
+
+        Raises:
+            CallError: a fatal one: a wrong key, a call that the recording lacks.
+            StoreFailed: when memory cannot be read or written; the turn is not kept.
+        """
+        engine = self.engine
+        number = turn.turn
+        if number is None:
+            agent_user = AgentUser(engine.settings.agent_id, turn.user_id)
+            number = await engine.next_turn(agent_user, turn.conversation_id)
+        scope = engine.open_turn(turn.conversation_id, number)
+        try:
+            values = await self.graph.ainvoke(
+                {
+                    "agent_id": engine.settings.agent_id,
+                    "user_id": turn.user_id,
+                    "conversation_id": turn.conversation_id,
+                    "requested_turn": number,
+                    "user_text": turn.user_text,
+                    "time": turn.time,
+                    "persona": _persona(turn.persona),
+                },
+                {"configurable": {"thread_id": turn.conversation_id}},
+                context=TurnContext(engine, on_reply),
+                # One checkpoint, at the end of the turn: a turn is all or nothing.
+                **({"durability": "exit"} if self.is_checkpointed else {}),
+            )
+        finally:
+            engine.close_turn(turn.conversation_id)
+            rows = self._take_rows(turn.conversation_id, number)
+        state = TurnState.model_validate(values)
+        return TurnResult(record=self._record(turn, state, scope), rows=rows)
+
+    def _take_rows(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
+        """Take this turn's rows out, in the order in which its calls were asked."""
+        mine, others = [], []
+        for row in self.rows:
+            is_mine = row.conversation == conversation_id and row.turn == str(turn)
+            (mine if is_mine else others).append(row)
+        self.rows[:] = others
+        mine.sort(key=lambda row: row.sequence)
+        return [row.as_dict() for row in mine]
+
+    def _record(self, turn: TurnInput, state: TurnState, scope: Scope) -> dict[str, Any]:
+        statistics = scope.statistics()
+        counts = statistics.counts.as_dict()
+        until_reply = scope.end_of("final_validator")
+        return {
+            "conversation_id": turn.conversation_id,
+            "turn": state.turn,
+            "user_id": turn.user_id,
+            "time": turn.time,
+            "language": state.language,
+            "user_text": turn.user_text,
+            "reply": state.reply,
+            "bubbles": [bubble.model_dump() for bubble in state.bubbles],
+            "is_fallback": not state.draft,
+            "stage": state.relationship.stage.value,
+            "mode": state.mode.value,
+            "violations": state.violations,
+            "notes": len(state.notes),
+            "dropped_notes": state.dropped_notes,
+            "degraded": [row.model_dump(mode="json") for row in state.degraded],
+            "search": state.search,
+            **counts,
+            "rounds": {"reply": until_reply.round, "turn": scope.rounds},
+            "path_seconds": {
+                "reply": round(until_reply.seconds, 6),
+                "turn": round(scope.path_seconds, 6),
+            },
+            "simulated": self.is_simulated,
+        }

@@ -1,0 +1,110 @@
+"""Every knob of the reply pipeline, in one model. A preset is a YAML file of these."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from turnwise.calls.endpoints import EndpointSettings
+
+from lats.knobs import SearchKnobs
+from nodes.records import Persona
+from turnwise.budget.limits import Limits
+from turnwise.budget.retry import RetryPolicy
+from turnwise.calls.vocabulary import Role
+
+__all__ = [
+    "BudgetKnobs",
+    "CacheKnobs",
+    "MemoryKnobs",
+    "ProcessorKnobs",
+    "RepairKnobs",
+    "ReplyKnobs",
+    "Settings",
+]
+
+
+class Knobs(BaseModel):
+    """Base of the groups: a misspelt knob is an error, in every group."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProcessorKnobs(Knobs):
+    """How the reply is cut into chat bubbles."""
+
+    llm: Literal["auto", "always", "never"] = "auto"
+    """`auto` asks a model only when the search left no bubbles; `never` cuts by rule."""
+
+
+class MemoryKnobs(Knobs):
+    """What of the past a turn sees."""
+
+    history_turns: int = Field(default=8, ge=0, le=100)
+    """Latest turns shown word for word."""
+    retrieve_k: int = Field(default=5, ge=0, le=50)
+    """Older memories shown, at most."""
+    dense: bool = False
+    """Also retrieve by embeddings: one embed call a turn for the query, and one for
+    what is written. Needs an endpoint for the role `embed`."""
+
+
+class RepairKnobs(Knobs):
+    """What happens to an answer that does not have the form asked for."""
+
+    max_repairs: int = Field(default=1, ge=0, le=5)
+    """Times it is asked again. Each is a counted call."""
+
+
+class BudgetKnobs(Knobs):
+    """Hard limits a scope. What does not fit is refused before it is sent."""
+
+    run: Limits = Limits()
+    conversation: Limits = Limits()
+    turn: Limits = Limits()
+    search: Limits = Limits()
+
+
+class CacheKnobs(Knobs):
+    """Exact cache: an equal call gets the answer that was already paid for."""
+
+    memory_entries: int = Field(default=0, ge=0)
+    """Answers kept in memory; 0 keeps none."""
+    disk: str | None = None
+    """Folder of a cache on disk, or none."""
+
+
+class ReplyKnobs(Knobs):
+    """What may be shown to the user."""
+
+    max_chars: int = Field(default=1200, ge=20, le=20_000)
+    """Longer replies are cut at the end of a sentence."""
+
+
+class Settings(Knobs):
+    """Every knob of the reply pipeline."""
+
+    preset: str = "classic"
+    """Name of the preset that these knobs started from."""
+    overlap: bool = False
+    """Run nodes side by side where the data allow: retrieval beside detection, the
+    evolver beside the memory manager."""
+    search: SearchKnobs = SearchKnobs()
+    processor: ProcessorKnobs = ProcessorKnobs()
+    memory: MemoryKnobs = MemoryKnobs()
+    repair: RepairKnobs = RepairKnobs()
+    reply: ReplyKnobs = ReplyKnobs()
+    budget: BudgetKnobs = BudgetKnobs()
+    retry: RetryPolicy = RetryPolicy()
+    cache: CacheKnobs = CacheKnobs()
+    agent_id: str = Field(default="agent", min_length=1, max_length=200)
+    """Whose memory it is, together with the user."""
+    persona: Persona = Persona(
+        name="Lin",
+        background="Runs a small second-hand bookshop and has lived in the same town for years.",
+        speaking_style="plain, warm, a little dry; asks more than tells",
+    )
+    """Who answers when a conversation names nobody."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds the search, the retries' jitter and the simulated model."""
+    endpoints: dict[Role, EndpointSettings] = {}
+    """Who answers each role. Unset roles follow TURNWISE_BASE_URL and TURNWISE_MODEL,
+    and the embedded simulated model where those are not set."""

@@ -1,0 +1,98 @@
+"""The state of the reply graph: one typed record, and nothing counted in it.
+
+Channels hold plain JSON, so that a checkpoint can be read by any version and any
+checkpointer; each node receives them as the records below. What calls cost is the
+budgeter's ledger's business and never stands here.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nodes.records import (
+    Bubble,
+    Degradation,
+    Detection,
+    Language,
+    Line,
+    MemoryLine,
+    Mode,
+    Monologue,
+    Mood,
+    NoteDraft,
+    Persona,
+    Relationship,
+    ResponsePlan,
+    StyleVector,
+)
+
+__all__ = ["TurnState"]
+
+
+def _collect(
+    old: list[dict[str, Any]] | None, new: list[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Return the old rows and the new; `None` empties them, at the start of a turn.
+
+    Parallel branches may each add rows in one step; they are kept in order of node
+    name, so that the order does not depend on which branch was faster.
+    """
+    if new is None:
+        return []
+    rows = [*(old or []), *new]
+    return sorted(rows, key=lambda row: str(row["node"]))
+
+
+class TurnState(BaseModel):
+    """Everything that one turn knows. The first block is what a caller gives."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agent_id: str = Field(default="agent", min_length=1)
+    """Whose memory is used, together with `user_id`."""
+    user_id: str = Field(default="user", min_length=1)
+    conversation_id: str = Field(default="conversation", min_length=1)
+    requested_turn: int | None = Field(default=None, ge=0)
+    """Which turn this is to be; None goes on after the conversation's last one."""
+    user_text: str = ""
+    time: str | None = None
+    """When the user wrote, as ISO 8601; None when it is not known."""
+    persona: Persona = Persona()
+
+    turn: int = Field(default=0, ge=0)
+    """Which turn of the conversation this is. Starts at 0."""
+    version: int = Field(default=0, ge=0)
+    """The memory's version that the turn stands on."""
+    shown_turns: int = Field(default=0, ge=0)
+    """How many of the memory's last turns stand in `history`."""
+    language: Language = "en"
+    history: list[Line] = []
+    summary: str = ""
+    relationship: Relationship = Relationship()
+    """As it was before this turn, until the evolver has run."""
+    mood: Mood = Mood()
+    mode: Mode = Mode.NORMAL
+
+    detection: Detection = Detection()
+    monologue: Monologue = Monologue()
+    plan: ResponsePlan = ResponsePlan()
+    memories: list[MemoryLine] = []
+    style: StyleVector = StyleVector()
+
+    draft: str = ""
+    """The reply that the search chose; empty when it found none."""
+    search: dict[str, Any] = {}
+    """What the search did: why it stopped, its rollouts, its tree. Plain JSON."""
+    planned_bubbles: list[Bubble] = []
+    """The bubbles that the search left, so that the processor need not ask."""
+    bubbles: list[Bubble] = []
+    reply: str = ""
+    """What the user is shown: `bubbles` joined."""
+    violations: list[str] = []
+    """What the final validation had to mend."""
+
+    notes: list[NoteDraft] = []
+    new_summary: str = ""
+    dropped_notes: int = Field(default=0, ge=0)
+    """Notes whose evidence does not stand verbatim in the turn."""
+    degraded: Annotated[list[Degradation], _collect] = []

@@ -1,0 +1,79 @@
+"""The reply graph: fifteen nodes and who waits for whom, compiled for LangGraph.
+
+Node functions get the budgeter, the memory and the knobs from the run's context, not
+from globals. LangGraph's own retries stay off: a retried node would ask all of its
+calls again; retrying one call is the budgeter's work, and counted.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from pydantic import BaseModel
+
+from graph.context import TurnContext
+from graph.order import NODES, predecessors
+from graph.state import TurnState
+from graph.steps import STEPS, Step
+
+__all__ = ["ContextMaker", "ReplyGraph", "build_graph"]
+
+ReplyGraph = CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]
+ContextMaker = Callable[[], Awaitable[TurnContext]]
+"""Returns the context of nodes that a graph server runs."""
+
+
+def _plain(value: Any) -> Any:
+    """Return a node's output as plain JSON values, the only thing that channels hold."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _node(
+    name: str, step: Step, waits_for: tuple[str, ...], served: ContextMaker | None
+) -> Callable[[TurnState, Runtime[TurnContext]], Awaitable[dict[str, Any]]]:
+    known = frozenset(TurnState.model_fields)
+
+    async def run(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        context = runtime.context if served is None else await served()
+        async with context.node(state, name, after=waits_for):
+            update: Mapping[str, Any] = await step(state, context)
+        if served is not None and name == NODES[-1]:
+            context.engine.close_turn(state.conversation_id)
+        unknown = update.keys() - known
+        if unknown:  # LangGraph would drop these without a word
+            raise KeyError(f"node {name!r} returned {sorted(unknown)}, which the state lacks")
+        return {field: _plain(value) for field, value in update.items()}
+
+    run.__name__ = name
+    return run
+
+
+def build_graph(
+    *,
+    overlap: bool,
+    checkpointer: BaseCheckpointSaver[str] | None = None,
+    served: ContextMaker | None = None,
+) -> ReplyGraph:
+    """Return the compiled reply graph.
+
+    Args:
+        overlap: run nodes side by side where the data allow.
+        checkpointer: keeps the state of a conversation between processes, if wanted.
+        served: gives nodes their context where a graph server runs them; None takes it
+            from the run (`context=` of `ainvoke`).
+    """
+    waits = predecessors(overlap=overlap)
+    graph = StateGraph(TurnState, context_schema=None if served else TurnContext)
+    for name in NODES:
+        graph.add_node(name, _node(name, STEPS[name], waits[name], served))
+        before = waits[name] or (START,)
+        graph.add_edge(before[0] if len(before) == 1 else list(before), name)
+    graph.add_edge(NODES[-1], END)
+    return graph.compile(checkpointer=checkpointer, name="turnwise")

@@ -1,0 +1,29 @@
+"""How much room the driver has for the next round, as far as it knows."""
+
+from dataclasses import dataclass
+
+__all__ = ["Room"]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Calls that would still be accepted. `None` means that nothing limits them.
+
+    Args:
+        max_calls: in all.
+        max_proposer_calls: calls of the proposing model.
+        max_judge_calls: calls of the judging model.
+    """
+
+    max_calls: int | None = None
+    max_proposer_calls: int | None = None
+    max_judge_calls: int | None = None
+
+    def fits(self, *, proposer: int = 0, judge: int = 0) -> bool:
+        """Return whether that many calls fit."""
+        pairs = (
+            (self.max_calls, proposer + judge),
+            (self.max_proposer_calls, proposer),
+            (self.max_judge_calls, judge),
+        )
+        return all(limit is None or wanted <= limit for limit, wanted in pairs)

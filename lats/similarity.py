@@ -1,0 +1,56 @@
+"""How alike two short texts, or two strategy tags, are. Works without a segmenter."""
+
+import re
+import unicodedata
+
+__all__ = ["ngram_jaccard", "tag_similarity", "text_key"]
+
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+def text_key(text: str) -> str:
+    """Return a text without case, width, spacing and punctuation.
+
+    Texts with equal keys count as the same reply. A text of nothing but marks
+    keeps them, so that an emoji is not equal to an ellipsis.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return _NOT_WORD.sub("", folded) or "".join(folded.split())
+
+
+def _ngrams(key: str, width: int) -> frozenset[str]:
+    if len(key) <= width:
+        return frozenset((key,)) if key else frozenset()
+    return frozenset(key[start : start + width] for start in range(len(key) - width + 1))
+
+
+def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    union = len(left | right)
+    return len(left & right) / union if union else 0.0
+
+
+def ngram_jaccard(left: str, right: str, *, width: int) -> float:
+    """Return the share of character n-grams that two texts have in common.
+
+    Args:
+        left: a text.
+        right: another; the order does not matter.
+        width: characters of an n-gram; 2 suits Chinese, 3 suits English.
+
+    Returns:
+        In [0, 1]; 1 for texts with equal keys, 0 when either is blank.
+    """
+    return _jaccard(_ngrams(text_key(left), width), _ngrams(text_key(right), width))
+
+
+def tag_similarity(left: str, right: str) -> float:
+    """Return how alike two strategy tags are: the better of shared words and shared bigrams.
+
+    Returns:
+        In [0, 1]; 0 when either is blank.
+    """
+    words = [
+        frozenset(_NOT_WORD.sub(" ", unicodedata.normalize("NFKC", tag).casefold()).split())
+        for tag in (left, right)
+    ]
+    return max(_jaccard(words[0], words[1]), ngram_jaccard(left, right, width=2))

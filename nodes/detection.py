@@ -1,0 +1,114 @@
+"""Detection: what is going on in the user's message. One call, or rules.
+
+| role | purpose | temperature | max_tokens |
+|---|---|---|---|
+| fast | detect | 0 | 400 |
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from nodes.answer import Answer, SignedScore, Text, UnitScore, known_member, known_members
+from nodes.degrade import ask_or
+from nodes.detection_rules import detect_by_rules
+from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.records import (
+    Degradation,
+    Detection,
+    Language,
+    Line,
+    Persona,
+    Relationship,
+    Signal,
+    Stage,
+)
+from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+
+__all__ = ["DetectionAnswer", "detect"]
+
+SAMPLING = Sampling(temperature=0.0, max_tokens=400)
+
+
+def _signals(value: Any) -> list[Signal]:
+    return known_members(value, Signal)
+
+
+def _stage(value: Any) -> Stage | None:
+    return known_member(value, Stage)
+
+
+class DetectionAnswer(Answer):
+    """What the model answers. `signals`, `sentiment` and `hostility` must be there."""
+
+    context: Text = ""
+    signals: Annotated[list[Signal], BeforeValidator(_signals)]
+    sentiment: SignedScore
+    arousal: SignedScore = 0.0
+    hostility: UnitScore
+    vagueness: UnitScore = 0.0
+    stage_hint: Annotated[Stage | None, BeforeValidator(_stage)] = None
+
+    def record(self) -> Detection:
+        """Return the answer as the record that the other nodes read."""
+        return Detection(
+            context=self.context,
+            signals=tuple(self.signals),
+            sentiment=self.sentiment,
+            arousal=self.arousal,
+            hostility=self.hostility,
+            vagueness=self.vagueness,
+            stage_hint=self.stage_hint,
+        )
+
+
+async def detect(
+    asker: Asker,
+    *,
+    language: Language,
+    user_text: str,
+    history: Sequence[Line] = (),
+    persona: Persona,
+    relationship: Relationship,
+    summary: str = "",
+    max_history: int = MAX_HISTORY_LINES,
+) -> tuple[Detection, Degradation | None]:
+    """Return what was found in the user's message, and why rules found it if they did.
+
+    Args:
+        asker: who reaches the model.
+        language: language of the prompt and of `Detection.context`.
+        user_text: the message. Untrusted; any length, clipped in the prompt.
+        history: the lines before it, oldest first.
+        persona: who the agent is.
+        relationship: how the agent stands to the user.
+        summary: what came before `history`; blank when nothing did.
+        max_history: most lines of `history` that the model sees.
+
+    Raises:
+        CallError: a fatal one.
+    """
+    call = Call(
+        role=Role.FAST,
+        purpose=Purpose.DETECT,
+        messages=chat(
+            "detection",
+            language,
+            user_text=user_text,
+            history=recent(history, max_history),
+            persona=persona,
+            relationship=relationship,
+            summary=summary,
+        ),
+        response_model=DetectionAnswer,
+        sampling=SAMPLING,
+    )
+    return await ask_or(
+        asker,
+        call,
+        node="detection",
+        answer=DetectionAnswer,
+        convert=DetectionAnswer.record,
+        fallback=lambda: detect_by_rules(user_text, language),
+    )

@@ -1,0 +1,167 @@
+"""Evolver: how this turn moved the relationship. One call, or rules.
+
+It says which way and how strongly; damping, caps and stages are rules elsewhere.
+
+| role | purpose | temperature | max_tokens |
+|---|---|---|---|
+| fast | evolve | 0 | 300 |
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from nodes.answer import Answer, SignedScore, Thought
+from nodes.degrade import ask_or
+from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.records import (
+    Degradation,
+    Detection,
+    Language,
+    Line,
+    Persona,
+    Record,
+    Relationship,
+    Signal,
+    Signed,
+)
+from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+
+__all__ = ["EvolverAnswer", "RelationshipDelta", "evolve", "evolve_by_rules"]
+
+SAMPLING = Sampling(temperature=0.0, max_tokens=300)
+
+DELTA_NAMES = ("closeness", "trust", "liking", "respect", "warmth", "power")
+
+
+class RelationshipDelta(Record):
+    """How one turn moved the relationship, as the model or the rules see it.
+
+    Each quantity in [-1, 1]: 0 for an ordinary turn, 1 for the most that a single
+    message can do. Not a step in the relationship's own units.
+    """
+
+    closeness: Signed = 0.0
+    trust: Signed = 0.0
+    liking: Signed = 0.0
+    respect: Signed = 0.0
+    warmth: Signed = 0.0
+    power: Signed = 0.0
+    """Towards the user -1, towards the agent 1."""
+    reason: str = ""
+    """Why, in a sentence."""
+
+
+class EvolverAnswer(Answer):
+    """What the model answers. `reason` must be there; a delta left out is 0."""
+
+    reason: Thought
+    closeness: SignedScore = 0.0
+    trust: SignedScore = 0.0
+    liking: SignedScore = 0.0
+    respect: SignedScore = 0.0
+    warmth: SignedScore = 0.0
+    power: SignedScore = 0.0
+
+    def record(self) -> RelationshipDelta:
+        """Return the answer as the record that the other nodes read."""
+        return RelationshipDelta(**self.model_dump())
+
+
+# fmt: off
+_EFFECTS: Mapping[Signal, Mapping[str, float]] = MappingProxyType({
+    Signal.GREETING: {"warmth": 0.1},
+    Signal.SELF_DISCLOSURE: {"closeness": 0.25, "trust": 0.15},
+    Signal.VULNERABILITY: {"closeness": 0.35, "trust": 0.3, "warmth": 0.2},
+    Signal.HUMOR: {"liking": 0.2, "warmth": 0.15},
+    Signal.FLIRTATION: {"closeness": 0.2, "warmth": 0.2},
+    Signal.GRATITUDE: {"liking": 0.2, "respect": 0.15, "warmth": 0.25},
+    Signal.APOLOGY: {"trust": 0.15, "respect": 0.15, "power": 0.15},
+    Signal.CRITICISM: {"liking": -0.15, "respect": -0.1, "power": -0.15},
+    Signal.BOUNDARY: {"closeness": -0.3, "power": -0.1},
+    Signal.VAGUENESS: {"closeness": -0.05},
+    Signal.MANIPULATION: {"trust": -0.5, "respect": -0.2},
+})
+# fmt: on
+
+_HOSTILITY: Mapping[str, float] = MappingProxyType(
+    {"closeness": -0.5, "trust": -0.6, "liking": -0.7, "respect": -0.4, "warmth": -0.7}
+)
+"""Effect of hostility 1; what there is of it scales it."""
+
+
+def evolve_by_rules(detection: Detection, language: Language) -> RelationshipDelta:
+    """Return the summed effects of what was detected, each clamped to [-1, 1].
+
+    Args:
+        detection: what was found in the user's message.
+        language: language of the reason.
+    """
+    moves = dict.fromkeys(DELTA_NAMES, 0.0)
+    for signal in detection.signals:
+        for name, effect in _EFFECTS.get(signal, {}).items():
+            moves[name] += effect
+    for name, effect in _HOSTILITY.items():
+        moves[name] += effect * detection.hostility
+    for name in ("liking", "warmth"):
+        moves[name] += 0.2 * detection.sentiment
+    names = ", ".join(signal.value for signal in detection.signals)
+    if language == "zh":
+        reason = f"按规则判断，依据：{names}。" if names else "按规则判断，没有明显信号。"
+    else:
+        reason = f"By rules, from: {names}." if names else "By rules: no clear signal."
+    clamped = {name: round(max(-1.0, min(1.0, move)), 4) for name, move in moves.items()}
+    return RelationshipDelta(**clamped, reason=reason)
+
+
+async def evolve(
+    asker: Asker,
+    *,
+    language: Language,
+    user_text: str,
+    reply: str,
+    history: Sequence[Line] = (),
+    persona: Persona,
+    relationship: Relationship,
+    detection: Detection,
+    max_history: int = MAX_HISTORY_LINES,
+) -> tuple[RelationshipDelta, Degradation | None]:
+    """Return how the turn moved the relationship, and why rules said so if they did.
+
+    Args:
+        asker: who reaches the model.
+        language: language of the prompt and of the reason.
+        user_text: the message. Untrusted.
+        reply: what the agent answered.
+        history: the lines before both, oldest first.
+        persona: who the agent is.
+        relationship: as it was before the turn.
+        detection: what was found in the message.
+        max_history: most lines of `history` that the model sees.
+
+    Raises:
+        CallError: a fatal one.
+    """
+    call = Call(
+        role=Role.FAST,
+        purpose=Purpose.EVOLVE,
+        messages=chat(
+            "evolver",
+            language,
+            user_text=user_text,
+            reply=reply,
+            history=recent(history, max_history),
+            persona=persona,
+            relationship=relationship,
+            detection=detection,
+        ),
+        response_model=EvolverAnswer,
+        sampling=SAMPLING,
+    )
+    return await ask_or(
+        asker,
+        call,
+        node="evolver",
+        answer=EvolverAnswer,
+        convert=EvolverAnswer.record,
+        fallback=lambda: evolve_by_rules(detection, language),
+    )

@@ -1,0 +1,125 @@
+"""What a turn starts from: the conversation so far, and how the two stand.
+
+An adapter: memory keeps plain JSON and knows no pipeline; the nodes want records.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from nodes.language import detect_language
+from nodes.records import Language, Line, Mode, Mood, Record, Relationship
+from turnwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
+from turnwise.memory.book import MemoryBook
+
+__all__ = ["LoadedTurn", "Standing", "load_turn"]
+
+_ALL_TURNS = 2**31
+"""More turns than any memory holds."""
+
+
+class Standing(Record):
+    """How the agent stands to the user between turns, as memory keeps it."""
+
+    relationship: Relationship = Relationship()
+    mood: Mood = Mood()
+    mode: Mode = Mode.NORMAL
+
+
+class LoadedTurn(Record):
+    """What a turn starts from."""
+
+    turn: int = Field(ge=0)
+    """Which turn of the conversation this is. Starts at 0."""
+    version: int = Field(ge=0)
+    """The memory's version that the turn stands on; its commit must name it."""
+    language: Language
+    history: tuple[Line, ...]
+    """The conversation's latest lines, oldest first. Never lines of another one."""
+    shown_turns: int = Field(ge=0)
+    """How many of the memory's last turns stand in `history`; retrieval leaves them out."""
+    summary: str
+    standing: Standing
+
+
+def _standing(stored: Mapping[str, Any], agent_user: AgentUser) -> Standing:
+    try:
+        return Standing.model_validate(stored)
+    except ValidationError as error:
+        raise StoreDamaged(
+            f"what agent {agent_user.agent_id!r} remembers of where it stands with user "
+            f"{agent_user.user_id!r} cannot be read: {error.errors(include_url=False)[0]}"
+        ) from error
+
+
+def _lines(entries: Sequence[TranscriptEntry]) -> tuple[Line, ...]:
+    lines: list[Line] = []
+    for entry in entries:
+        lines.append(Line(role="user", text=entry.user_text))
+        if entry.reply:
+            lines.append(Line(role="agent", text=entry.reply))
+    return tuple(lines)
+
+
+def _trailing(entries: Sequence[TranscriptEntry], conversation_id: str) -> int:
+    """Return how many entries at the end are of one conversation, without a gap."""
+    count = 0
+    for entry in reversed(entries):
+        if entry.conversation_id != conversation_id:
+            break
+        count += 1
+    return count
+
+
+def _own_turns(
+    snapshot: MemorySnapshot, conversation_id: str, history_turns: int
+) -> list[TranscriptEntry]:
+    own = [entry for entry in snapshot.transcript if entry.conversation_id == conversation_id]
+    return own[max(len(own) - history_turns, 0) :]
+
+
+async def load_turn(
+    book: MemoryBook,
+    agent_user: AgentUser,
+    *,
+    conversation_id: str,
+    turn: int | None,
+    user_text: str,
+    history_turns: int = 8,
+) -> LoadedTurn:
+    """Return what a turn starts from. A stranger starts from the defaults.
+
+    A turn that was cut off right after its commit starts, when it is run again, from
+    what it started from the first time.
+
+    Args:
+        book: the memory.
+        agent_user: whose memory, about whom.
+        conversation_id: the conversation.
+        turn: its number there; None goes on after the conversation's last one.
+        user_text: what the user said; its language decides the prompts'.
+        history_turns: how many of the conversation's last turns are shown; at least 0.
+
+    Raises:
+        StoreFailed: when memory cannot be read, or holds what is no standing.
+    """
+    before = None if turn is None else (conversation_id, turn)
+    # To find a conversation's last turn behind those of others, all must be looked at.
+    window = _ALL_TURNS if turn is None else history_turns
+    snapshot = await book.load(agent_user, max_turns=window, max_notes=0, before_turn=before)
+    own = _own_turns(snapshot, conversation_id, history_turns)
+    if turn is None:
+        numbers = [e.turn for e in snapshot.transcript if e.conversation_id == conversation_id]
+        turn = max(numbers, default=-1) + 1
+    spoken = own or snapshot.transcript[-1:]
+    texts = [text for entry in spoken for text in (entry.user_text, entry.reply)]
+    return LoadedTurn(
+        turn=turn,
+        version=snapshot.version,
+        language=detect_language(user_text, texts),
+        history=_lines(own),
+        shown_turns=min(len(own), _trailing(snapshot.transcript, conversation_id)),
+        summary=snapshot.summary.text if snapshot.summary else "",
+        standing=_standing(snapshot.relationship, agent_user),
+    )

@@ -1,0 +1,167 @@
+"""How a node speaks to a model: standing instructions, then one JSON object of material.
+
+The system message is a file, `prompts/<name>.<language>.md`, and never changes from
+turn to turn, so that a provider's prompt cache finds it. The user message is one JSON
+object and holds all that varies. Text that a user or a model wrote stands inside that
+JSON and nowhere else, so it cannot pass for an instruction of ours by its place.
+
+Long text is clipped here, for the prompt only: its head and its tail stay, and the
+mark between them says how long it was. The maxima are in `MAX_CHARS`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from nodes.records import Language, Line
+from turnwise.calls import ConfigError, Message
+
+__all__ = [
+    "DEFAULT_MAX_CHARS",
+    "MAX_CHARS",
+    "MAX_HISTORY_LINES",
+    "chat",
+    "clip",
+    "load_prompts",
+    "material",
+    "prompt",
+    "recent",
+]
+
+MAX_CHARS: Mapping[str, int] = MappingProxyType(
+    {
+        "user_text": 6000,
+        "reply": 4000,
+        "summary": 3000,
+        "background": 2000,
+        "history": 800,
+        "memories": 600,
+    }
+)
+"""Longest text sent in each field, in characters; in a list, of each text in it."""
+
+DEFAULT_MAX_CHARS = 2000
+"""Longest text sent in a field that `MAX_CHARS` does not name, in characters."""
+
+MAX_HISTORY_LINES = 12
+"""How many of the latest lines a node sends unless told otherwise."""
+
+_HEAD_SHARE = 0.7
+"""Share of a clipped text's room that its beginning gets; the rest is its end's."""
+
+_FLOAT_DIGITS = 4
+"""Digits after the point: a model reads no more, and rounding noise stays out of keys."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@lru_cache(maxsize=256)
+def prompt(name: str, language: Language) -> str:
+    """Return the standing instructions of a prompt. The file is read once.
+
+    Args:
+        name: the file's name before the language, e.g. `detection`.
+        language: language of the instructions.
+
+    Raises:
+        ConfigError: when there is no such prompt in that language.
+    """
+    folder = files("nodes") / "prompts"
+    file = folder / f"{name}.{language}.md"
+    if not file.is_file():
+        known = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".md"))
+        raise ConfigError(
+            f"there is no prompt nodes/prompts/{name}.{language}.md; there are: {', '.join(known)}"
+        )
+    return file.read_text(encoding="utf-8").strip()
+
+
+def load_prompts() -> None:
+    """Read every prompt now, so that no node reads a file inside an event loop."""
+    for entry in (files("nodes") / "prompts").iterdir():
+        name, _, rest = entry.name.partition(".")
+        if rest == "en.md":
+            prompt(name, "en")
+        elif rest == "zh.md":
+            prompt(name, "zh")
+
+
+def clip(text: str, max_chars: int) -> str:
+    """Return a text's head and tail, at most `max_chars` long, the mark included.
+
+    A text that fits is returned as it is.
+
+    Raises:
+        ValueError: when the mark itself would not fit.
+    """
+    if len(text) <= max_chars:
+        return text
+    mark = f" […{len(text)}…] "
+    room = max_chars - len(mark)
+    if room < 2:
+        raise ValueError(f"max_chars is at least {len(mark) + 2} for this text, got {max_chars}")
+    head = max(1, int(room * _HEAD_SHARE))
+    return f"{text[:head]}{mark}{text[len(text) - (room - head) :]}"
+
+
+def recent(history: Sequence[Line], max_lines: int = MAX_HISTORY_LINES) -> list[Line]:
+    """Return the last `max_lines` lines, oldest first; none for 0."""
+    return list(history[max(len(history) - max_lines, 0) :]) if max_lines > 0 else []
+
+
+def _plain(value: Any, max_chars: int) -> Any:
+    """Return a value as plain JSON data: clipped, rounded, and without None fields."""
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, Enum):
+        return _plain(value.value, max_chars)
+    if isinstance(value, str):
+        return clip(_SURROGATE.sub("\ufffd", value), max_chars)
+    if isinstance(value, float):
+        return round(value, _FLOAT_DIGITS)
+    if isinstance(value, Mapping):
+        return {
+            _plain(str(key), DEFAULT_MAX_CHARS): _plain(item, MAX_CHARS.get(str(key), max_chars))
+            for key, item in value.items()
+            if item is not None
+        }
+    if isinstance(value, Sequence):
+        return [_plain(item, max_chars) for item in value]
+    return value
+
+
+def material(**fields: Any) -> str:
+    """Return the fields as one JSON object: keys sorted, None dropped, long text clipped.
+
+    Pydantic models, enums, sequences and mappings are dumped; lone surrogates become
+    U+FFFD, so the result can always be sent. Equal fields give equal bytes.
+
+    Raises:
+        TypeError: when a value is nothing that JSON knows.
+    """
+    return orjson.dumps(_plain(fields, DEFAULT_MAX_CHARS), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Message]:
+    """Return the two messages of a node's call: its instructions and its material.
+
+    Args:
+        name: name of the prompt.
+        language: language of the prompt; it stands in the material too.
+        fields: the rest of the material.
+
+    Raises:
+        ConfigError: when there is no such prompt.
+        TypeError: when a value is nothing that JSON knows.
+    """
+    return (
+        Message("system", prompt(name, language)),
+        Message("user", material(language=language, **fields)),
+    )

@@ -1,0 +1,222 @@
+"""The records that pass between nodes. Frozen; plain JSON when dumped.
+
+Scales: a signed quantity is in [-1, 1] with 0 neutral; an unsigned one is in [0, 1].
+Defaults are those of two strangers in a neutral mood.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Bubble",
+    "Degradation",
+    "Detection",
+    "Language",
+    "Line",
+    "MemoryLine",
+    "Mode",
+    "Monologue",
+    "Mood",
+    "NoteDraft",
+    "Persona",
+    "Relationship",
+    "ResponsePlan",
+    "Signal",
+    "Signed",
+    "Stage",
+    "StyleVector",
+    "Unit",
+]
+
+Language = Literal["en", "zh"]
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Signed = Annotated[float, Field(ge=-1.0, le=1.0)]
+
+
+class Record(BaseModel):
+    """Base of the records: frozen, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Persona(Record):
+    """Who the agent is. Free text; never empty in a prompt."""
+
+    name: str = ""
+    background: str = ""
+    speaking_style: str = ""
+
+
+class Line(Record):
+    """One line of the conversation so far."""
+
+    role: Literal["user", "agent"]
+    text: str
+
+
+class MemoryLine(Record):
+    """One memory that retrieval found worth showing to the model."""
+
+    text: str
+    kind: str
+    """`turn` for a piece of transcript, otherwise the kind of the derived note."""
+    turn: int
+    """Turn of the conversation it stems from. Starts at 0."""
+
+
+class Signal(StrEnum):
+    """What detection may notice in a user's message."""
+
+    GREETING = "greeting"
+    FAREWELL = "farewell"
+    QUESTION = "question"
+    SELF_DISCLOSURE = "self_disclosure"
+    VULNERABILITY = "vulnerability"
+    HUMOR = "humor"
+    FLIRTATION = "flirtation"
+    GRATITUDE = "gratitude"
+    APOLOGY = "apology"
+    CRITICISM = "criticism"
+    HOSTILITY = "hostility"
+    BOUNDARY = "boundary"
+    VAGUENESS = "vagueness"
+    URGENCY = "urgency"
+    MANIPULATION = "manipulation"
+    """Tries to make the agent drop its persona or reveal its instructions."""
+
+
+class Stage(StrEnum):
+    """Knapp's stages of a relationship, coming together and coming apart.
+
+    Source: M. L. Knapp, Social Intercourse (1978); ten stages.
+    """
+
+    INITIATING = "initiating"
+    EXPERIMENTING = "experimenting"
+    INTENSIFYING = "intensifying"
+    INTEGRATING = "integrating"
+    BONDING = "bonding"
+    DIFFERENTIATING = "differentiating"
+    CIRCUMSCRIBING = "circumscribing"
+    STAGNATING = "stagnating"
+    AVOIDING = "avoiding"
+    TERMINATING = "terminating"
+
+
+class Mode(StrEnum):
+    """How the agent takes this turn as a whole."""
+
+    NORMAL = "normal"
+    PLAYFUL = "playful"
+    SUPPORTIVE = "supportive"
+    CURIOUS = "curious"
+    GUARDED = "guarded"
+    BRIEF = "brief"
+
+
+class Detection(Record):
+    """What detection found in the user's message."""
+
+    context: str = ""
+    """What is going on, in one sentence."""
+    signals: tuple[Signal, ...] = ()
+    sentiment: Signed = 0.0
+    """How the user feels: -1 miserable or furious, 1 delighted."""
+    arousal: Signed = 0.0
+    """How stirred up the user is: -1 drowsy, 1 agitated."""
+    hostility: Unit = 0.0
+    """Aimed at the agent."""
+    vagueness: Unit = 0.0
+    """How little there is to answer."""
+    stage_hint: Stage | None = None
+    """The stage this message sounds like; None when it tells nothing."""
+
+
+class Monologue(Record):
+    """What the agent thinks before it answers. Never shown to the user."""
+
+    thought: str = ""
+    feeling: str = ""
+    impulse: str = ""
+    """What it would like to do, wise or not."""
+
+
+class Mood(Record):
+    """The agent's mood: pleasure, arousal, dominance, and how busy it is."""
+
+    pleasure: Signed = 0.0
+    arousal: Signed = 0.0
+    dominance: Signed = 0.0
+    busyness: Unit = 0.2
+
+
+class ResponsePlan(Record):
+    """What the reply should reach, before any words are chosen."""
+
+    goals: tuple[str, ...] = ()
+    """At least one once the reasoner has run."""
+    must_mention: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+    tone: str = ""
+
+
+class Relationship(Record):
+    """How the agent stands to this user."""
+
+    closeness: Unit = 0.1
+    trust: Unit = 0.3
+    liking: Unit = 0.4
+    respect: Unit = 0.5
+    warmth: Unit = 0.4
+    power: Signed = 0.0
+    """Who leads: -1 the user, 1 the agent."""
+    stage: Stage = Stage.INITIATING
+    stage_turns: int = Field(default=0, ge=0)
+    """Turns since the stage was entered."""
+    pending_stage: Stage | None = None
+    """A stage that the numbers point to and that has not yet held long enough."""
+    pending_turns: int = Field(default=0, ge=0)
+    """Turns in a row that `pending_stage` has been pointed to."""
+
+
+class StyleVector(Record):
+    """Twelve dimensions of how the reply should sound, each in [0, 1]."""
+
+    formality: Unit = 0.5
+    warmth: Unit = 0.5
+    directness: Unit = 0.5
+    verbosity: Unit = 0.5
+    humor: Unit = 0.3
+    expressiveness: Unit = 0.5
+    curiosity: Unit = 0.5
+    self_disclosure: Unit = 0.3
+    playfulness: Unit = 0.3
+    politeness: Unit = 0.6
+    assertiveness: Unit = 0.5
+    patience: Unit = 0.6
+
+
+class Bubble(Record):
+    """One chat bubble, and how long the agent seems to type before it."""
+
+    text: str
+    delay_seconds: float = Field(ge=0.0)
+
+
+class NoteDraft(Record):
+    """A note about the user with the words that prove it."""
+
+    text: str
+    kind: Literal["fact", "preference", "event", "promise", "boundary"]
+    evidence: str
+    """Words that stand verbatim in the turn it was taken from."""
+
+
+class Degradation(Record):
+    """A node that went on without its model call, and why."""
+
+    node: str
+    reason: Literal["refused", "failed", "invalid"]
+    detail: str

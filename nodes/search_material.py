@@ -1,0 +1,56 @@
+"""What of a turn the search's prompts may use."""
+
+from pydantic import BaseModel, ConfigDict
+
+from nodes.records import (
+    Language,
+    Line,
+    MemoryLine,
+    Mode,
+    Monologue,
+    Persona,
+    ResponsePlan,
+    Stage,
+    StyleVector,
+)
+
+__all__ = ["SearchMaterial"]
+
+
+class SearchMaterial(BaseModel):
+    """Everything of one turn that a call of the search may show to a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language: Language
+    """Of the prompts and of the reply."""
+
+    user_text: str
+    """What the user wrote. Untrusted."""
+
+    persona: Persona = Persona()
+    """Who answers."""
+
+    history: tuple[Line, ...] = ()
+    """The latest lines, oldest first."""
+
+    memories: tuple[MemoryLine, ...] = ()
+    """Older things worth knowing."""
+
+    plan: ResponsePlan = ResponsePlan()
+    """What the reply should reach."""
+
+    monologue: Monologue = Monologue()
+    """What the agent thinks. Shown to whoever writes a reply, not to a judge."""
+
+    style: StyleVector = StyleVector()
+    """How the reply should sound."""
+
+    mode: Mode = Mode.NORMAL
+    """How the agent takes this turn."""
+
+    stage: Stage | None = None
+    """Of the relationship, and so of the search's width; None when it is not known."""
+
+    summary: str = ""
+    """Of what came before `history`; blank when there is none."""

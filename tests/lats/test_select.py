@@ -1,0 +1,73 @@
+"""Selection and ranking."""
+
+from lats.backup import backup
+from lats.draft import Draft
+from lats.judgement import Judgement
+from lats.ranking import ranked_nodes
+from lats.select import select_leaf
+from lats.tree import Tree
+
+
+def _family(*children):
+    """A root with children of (value or None, rule score)."""
+    tree = Tree()
+    root = tree.add(None, Draft(reply="root"), fast_score=0.5)
+    nodes = [root]
+    for place, (value, fast_score) in enumerate(children):
+        node = tree.add(root, Draft(reply=f"reply {place}"), fast_score=fast_score)
+        if value is not None:
+            node.judgement = Judgement(score=value)
+            backup(tree, node.node_id, value)
+        nodes.append(node)
+    return tree, nodes
+
+
+def _leaf(tree, *, exploration=0.0, seed=0, step=0):
+    return select_leaf(tree, exploration=exploration, seed=seed, step=step)
+
+
+def test_the_root_is_the_first_leaf():
+    """There is nothing else yet."""
+    tree, (root,) = _family()
+    assert _leaf(tree) is root
+
+
+def test_an_unvisited_child_is_taken_first_and_the_better_of_two():
+    """The higher rule score decides between them."""
+    tree, nodes = _family((0.9, 0.5), (None, 0.2), (None, 0.7))
+    assert _leaf(tree) is nodes[3]
+
+
+def test_greedy_selection_takes_the_higher_mean():
+    """With no weight on exploration."""
+    tree, nodes = _family((0.4, 0.9), (0.6, 0.1))
+    assert _leaf(tree) is nodes[2]
+
+
+def test_closed_leaves_are_passed_over_until_none_is_left():
+    """Then there is nothing to select."""
+    tree, nodes = _family((0.4, 0.9), (0.6, 0.1))
+    tree.close(nodes[2])
+    assert _leaf(tree) is nodes[1]
+    tree.close(nodes[1])
+    assert _leaf(tree) is None
+
+
+def test_full_ties_are_drawn_by_lot_from_the_seed():
+    """The same seed draws the same leaf; not every seed draws the same one."""
+    tree, _ = _family((0.5, 0.5), (0.5, 0.5), (0.5, 0.5))
+    drawn = [_leaf(tree, seed=seed) for seed in range(20)]
+    assert drawn == [_leaf(tree, seed=seed) for seed in range(20)]
+    assert len({node.node_id for node in drawn}) == 3
+
+
+def test_only_judged_replies_are_ranked_where_a_judge_speaks():
+    """A high rule score does not outrank a judgement, and a mean over variants is no own one."""
+    tree, nodes = _family((0.4, 0.1), (None, 0.99), (0.6, 0.1))
+    assert ranked_nodes(tree, is_judged=True) == [nodes[3], nodes[1]]
+
+
+def test_without_any_judgement_rule_scores_rank():
+    """The first draft does not win by accident."""
+    tree, nodes = _family((None, 0.7), (None, 0.4))
+    assert ranked_nodes(tree, is_judged=True) == [nodes[1], nodes[0], nodes[2]]

@@ -1,0 +1,43 @@
+"""Likeness of texts and tags."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lats.similarity import ngram_jaccard, tag_similarity, text_key
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_likeness_is_symmetric_and_in_range(left, right):
+    """For any two texts, Chinese, emoji and control characters included."""
+    for measure in (lambda a, b: ngram_jaccard(a, b, width=2), tag_similarity):
+        assert 0 <= measure(left, right) <= 1
+        assert measure(left, right) == measure(right, left)
+
+
+def test_case_width_and_punctuation_do_not_matter():
+    """Full-width and half-width are the same text."""
+    assert text_key("Ｈello, World！") == text_key("hello world")
+    assert ngram_jaccard("今天好累。", "今天 好累", width=2) == 1
+
+
+def test_texts_of_marks_alone_keep_them():
+    """Two different emoji are two replies."""
+    assert text_key("🙂") != text_key("…")
+    assert text_key("🙂") == "🙂"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "is_alike"),
+    [
+        ("share_own_story", "Share-Own Story", True),
+        ("warm_empathy", "warm_empathetic", True),
+        ("tease_gently", "ask_a_question", False),
+        ("共情安慰", "共情，安慰", True),
+        ("共情安慰", "轻松调侃", False),
+        ("", "", False),
+    ],
+)
+def test_tags_that_mean_one_strategy_are_alike(left, right, is_alike):
+    """At the default threshold; a blank tag is like none."""
+    assert (tag_similarity(left, right) >= 0.6) is is_alike

@@ -1,0 +1,81 @@
+"""Stages as presets."""
+
+from typing import get_args
+
+import pytest
+
+from lats.knobs import EarlyExitKnobs, SearchKnobs
+from lats.plan import plan_search
+from lats.stage import KnappStage, explicit_names, stage_preset, with_stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "rollouts", "expand_k", "min_exit"),
+    [
+        ("initiating", 4, 2, 1),
+        ("experimenting", 4, 2, 1),
+        ("intensifying", 2, 1, 0),
+        ("integrating", 2, 1, 0),
+        ("bonding", 2, 1, 0),
+        ("differentiating", 3, 1, 0),
+        ("circumscribing", 3, 1, 0),
+        ("stagnating", 3, 1, 0),
+        ("avoiding", 3, 1, 0),
+        ("terminating", 3, 1, 0),
+    ],
+)
+def test_a_stage_sets_width_and_depth(stage, rollouts, expand_k, min_exit):
+    """The specification's table, with bonding beside its neighbour."""
+    knobs = with_stage(SearchKnobs(), stage)
+    assert (knobs.rollouts, knobs.expand_k) == (rollouts, expand_k)
+    assert knobs.early_exit.min_rollouts == min_exit
+
+
+def test_every_stage_has_a_preset():
+    """All ten of Knapp's."""
+    assert [stage_preset(stage) for stage in get_args(KnappStage)]
+
+
+def test_the_default_knobs_are_those_of_a_first_meeting():
+    """So that a plan without a stage is the plan of the first turn."""
+    assert plan_search(with_stage(SearchKnobs(), "initiating")) == plan_search(SearchKnobs())
+
+
+def test_what_a_user_set_wins_over_the_stage():
+    """Each name by itself: the others still follow the stage."""
+    knobs = with_stage(SearchKnobs(rollouts=7), "bonding")
+    assert (knobs.rollouts, knobs.expand_k) == (7, 1)
+    knobs = with_stage(SearchKnobs(early_exit=EarlyExitKnobs(min_rollouts=0)), "initiating")
+    assert knobs.early_exit.min_rollouts == 0
+
+
+def test_setting_another_gate_leaves_the_stages_own_one_alone():
+    """`early_exit.min_mode_fit` is not `early_exit.min_rollouts`."""
+    knobs = with_stage(SearchKnobs(early_exit=EarlyExitKnobs(min_mode_fit=0.1)), "initiating")
+    assert (knobs.early_exit.min_rollouts, knobs.early_exit.min_mode_fit) == (1, 0.1)
+
+
+def test_a_caller_can_say_which_names_are_explicit():
+    """A preset file that writes a knob down does not hold it against the stage."""
+    knobs = SearchKnobs(rollouts=4, expand_k=2)
+    assert with_stage(knobs, "bonding") == knobs
+    assert with_stage(knobs, "bonding", explicit={"expand_k"}).rollouts == 2
+
+
+def test_a_switched_off_or_unknown_stage_sets_nothing():
+    """`stage_presets` off, or no stage known."""
+    off = SearchKnobs(stage_presets="off")
+    assert with_stage(off, "bonding") is off
+    assert with_stage(SearchKnobs(), None) == SearchKnobs()
+
+
+def test_a_stage_that_does_not_exist_is_named():
+    """With the stages that do."""
+    with pytest.raises(ValueError, match=r"unknown stage 'dating'.*bonding"):
+        with_stage(SearchKnobs(), "dating")
+
+
+def test_explicit_names_are_dotted():
+    """Nested knobs by their path; a default is not explicit."""
+    knobs = SearchKnobs(seed=1, early_exit=EarlyExitKnobs(enabled=False))
+    assert explicit_names(knobs) == {"seed", "early_exit.enabled"}

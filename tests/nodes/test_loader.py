@@ -1,0 +1,113 @@
+"""What a turn starts from."""
+
+import pytest
+from langgraph.store.memory import InMemoryStore
+
+from nodes.loader import LoadedTurn, Standing, load_turn
+from nodes.memory_writer import write_turn
+from nodes.records import Line, Mode, Mood, Relationship
+from turnwise.memory import AgentUser, StoreDamaged, TurnCommit
+from turnwise.memory.book import MemoryBook
+from turnwise.memory.over_store import open_book
+
+LIN_AND_ANN = AgentUser("lin", "ann")
+
+
+@pytest.fixture
+def book() -> MemoryBook:
+    """Return an empty memory."""
+    return open_book(InMemoryStore())
+
+
+async def _load(
+    book: MemoryBook, conversation_id: str = "one", turn: int | None = None, **options: object
+) -> LoadedTurn:
+    given = {"user_text": "hello there", **options}
+    return await load_turn(book, LIN_AND_ANN, conversation_id=conversation_id, turn=turn, **given)
+
+
+async def _say(
+    book: MemoryBook,
+    turn: int,
+    text: str,
+    conversation_id: str = "one",
+    standing: Standing | None = None,
+) -> None:
+    loaded = await _load(book, conversation_id, turn)
+    await write_turn(
+        book,
+        LIN_AND_ANN,
+        conversation_id=conversation_id,
+        turn=turn,
+        version=loaded.version,
+        user_text=text,
+        reply=f"re: {text}",
+        standing=standing or loaded.standing,
+        new_summary=f"up to {text}",
+    )
+
+
+async def test_a_stranger_starts_from_the_defaults(book: MemoryBook) -> None:
+    """Nothing is remembered of somebody new."""
+    assert await _load(book) == LoadedTurn(
+        turn=0, version=0, language="en", history=(), shown_turns=0, summary="", standing=Standing()
+    )
+
+
+async def test_a_turn_finds_what_the_one_before_left(book: MemoryBook) -> None:
+    """History, summary and standing come back as records."""
+    standing = Standing(
+        relationship=Relationship(trust=0.7), mood=Mood(pleasure=0.4), mode=Mode.PLAYFUL
+    )
+    await _say(book, 0, "first words here", standing=standing)
+    loaded = await _load(book)
+    assert loaded.turn == 1
+    assert loaded.history == (
+        Line(role="user", text="first words here"),
+        Line(role="agent", text="re: first words here"),
+    )
+    assert (loaded.summary, loaded.standing) == ("up to first words here", standing)
+    assert (loaded.version, loaded.shown_turns) == (1, 1)
+
+
+async def test_only_the_conversations_own_lines_are_history(book: MemoryBook) -> None:
+    """Turns of another conversation count for retrieval and not for history."""
+    await _say(book, 0, "a first", "one")
+    await _say(book, 0, "b first", "two")
+    await _say(book, 1, "a second", "one")
+    loaded = await _load(book, "one", 2)
+    assert [line.text for line in loaded.history if line.role == "user"] == ["a first", "a second"]
+    assert loaded.shown_turns == 1
+    assert (await _load(book, "three")).turn == 0
+    assert (await _load(book, "two")).turn == 1
+
+
+async def test_history_is_as_long_as_asked(book: MemoryBook) -> None:
+    """The oldest turns fall out first, and 0 shows none."""
+    for turn in range(4):
+        await _say(book, turn, f"say {turn}")
+    loaded = await _load(book, history_turns=2)
+    assert [line.text for line in loaded.history if line.role == "user"] == ["say 2", "say 3"]
+    assert (await _load(book, turn=4, history_turns=0)).history == ()
+
+
+async def test_the_language_is_the_conversations(book: MemoryBook) -> None:
+    """A word of English in a Chinese conversation leaves it Chinese."""
+    await _say(book, 0, "今天天气真好啊我们出去走走吧")
+    assert (await _load(book, user_text="ok")).language == "zh"
+
+
+async def test_a_turn_run_again_starts_where_it_did(book: MemoryBook) -> None:
+    """After a crash behind the commit, the same turn sees the same past."""
+    await _say(book, 0, "say 0")
+    before = await _load(book, turn=1)
+    await _say(book, 1, "say 1")
+    assert await _load(book, turn=1) == before
+
+
+async def test_a_standing_that_is_none_is_said(book: MemoryBook) -> None:
+    """A store that another program wrote in is not taken for a stranger's."""
+    commit = TurnCommit(LIN_AND_ANN, "one", 0, "hi", "hi", 0, relationship={"mood": "grim"})
+    await book.commit(commit)
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        await _load(book)

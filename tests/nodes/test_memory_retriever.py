@@ -1,0 +1,102 @@
+"""What is remembered for the user's words."""
+
+import pytest
+from langgraph.store.memory import InMemoryStore
+
+from nodes.memory_retriever import retrieve_memories
+from nodes.records import MemoryLine
+from turnwise.calls import Purpose, Reply, Role
+from turnwise.calls.errors import AuthFailed, ServerFailed
+from turnwise.memory import AgentUser, Embedding, NewNote, TurnCommit
+from turnwise.memory.book import MemoryBook
+from turnwise.memory.over_store import open_book
+from turnwise.testing.askers import ScriptedAsker
+
+LIN_AND_ANN = AgentUser("lin", "ann")
+
+
+@pytest.fixture
+async def book() -> MemoryBook:
+    """Return a memory of three turns, each with a vector."""
+    book = open_book(InMemoryStore())
+    said = [("my cat is called Miso", (1.0, 0.0)), ("I play the cello", (0.0, 1.0)), ("hm", (0, 0))]
+    for turn, (text, vector) in enumerate(said):
+        notes = (NewNote("The cat is Miso.", "Miso"),) if "Miso" in text else ()
+        await book.commit(
+            TurnCommit(
+                LIN_AND_ANN,
+                "one",
+                turn,
+                text,
+                "I see",
+                turn,
+                time="2024-05-01T10:00:00",
+                notes=notes,
+                embedding=Embedding("toy", vector),
+            )
+        )
+    return book
+
+
+async def test_words_find_the_turn_and_its_notes(book: MemoryBook) -> None:
+    """A line says when, who said what, and what was noted."""
+    lines, degradation = await retrieve_memories(
+        book, LIN_AND_ANN, version=3, user_text="how is Miso", language="en", max_lines=1
+    )
+    text = "[2024-05-01] User: my cat is called Miso\nYou: I see\nNoted: The cat is Miso."
+    assert lines == (MemoryLine(text=text, kind="turn", turn=0),)
+    assert degradation is None
+
+
+async def test_what_stands_in_the_prompt_is_left_out(book: MemoryBook) -> None:
+    """Turns shown as history are not remembered a second time."""
+    lines, _ = await retrieve_memories(
+        book, LIN_AND_ANN, version=3, user_text="the cello", language="zh", shown_turns=2
+    )
+    assert all("cello" not in line.text for line in lines)
+
+
+@pytest.mark.parametrize(("max_lines", "shown_turns"), [(0, 0), (5, 3)])
+async def test_nothing_to_find_asks_nothing(
+    book: MemoryBook, max_lines: int, shown_turns: int
+) -> None:
+    """No embedding is bought where no memory could be shown."""
+    asker = ScriptedAsker()
+    found = await retrieve_memories(
+        book,
+        LIN_AND_ANN,
+        version=3,
+        user_text="the cello",
+        language="en",
+        max_lines=max_lines,
+        shown_turns=shown_turns,
+        embed_asker=asker,
+    )
+    assert found == ((), None)
+    assert asker.calls == []
+
+
+async def test_vectors_find_what_words_do_not(book: MemoryBook) -> None:
+    """One embedding call is asked, and its vector ranks too."""
+    asker = ScriptedAsker({Purpose.EMBED: Reply("", vectors=((0.0, 1.0),), model="toy")})
+    lines, _ = await retrieve_memories(
+        book, LIN_AND_ANN, version=3, user_text="music?", language="en", embed_asker=asker
+    )
+    assert "cello" in lines[0].text
+    assert [(call.role, call.inputs) for call in asker.calls] == [(Role.EMBED, ("music?",))]
+
+
+async def test_without_an_embedding_words_remain(book: MemoryBook) -> None:
+    """A failed embedding is said and survived; a wrong key is not."""
+    asker = ScriptedAsker({Purpose.EMBED: ServerFailed("down", status=503)})
+    lines, degradation = await retrieve_memories(
+        book, LIN_AND_ANN, version=3, user_text="Miso", language="en", embed_asker=asker
+    )
+    assert lines[0].turn == 0
+    assert degradation is not None
+    assert (degradation.node, degradation.reason) == ("memory_retriever", "failed")
+    wrong_key = ScriptedAsker({Purpose.EMBED: AuthFailed("no", status=401)})
+    with pytest.raises(AuthFailed):
+        await retrieve_memories(
+            book, LIN_AND_ANN, version=3, user_text="Miso", language="en", embed_asker=wrong_key
+        )

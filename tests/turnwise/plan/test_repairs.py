@@ -1,0 +1,34 @@
+"""Plans with repairs."""
+
+from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.plan import Network, Parallel, PlannedCall, Serial, Step, Wave, with_repairs
+from turnwise.plan.flat import flatten
+from turnwise.plan.repairs import REPAIR_WORDS_TOKENS
+from turnwise.plan.schedule import rounds
+
+CHAT = PlannedCall("a", Role.MAIN, Purpose.PLAN, input_tokens=100, output_tokens=10)
+EMBED = PlannedCall("a", Role.EMBED, Purpose.EMBED, input_tokens=5, is_structured=False)
+
+
+def test_each_structured_call_is_asked_again() -> None:
+    """Repairs follow their call in every kind of step; embeddings have none."""
+    plan: Step = Network(
+        {"a": Serial((CHAT, EMBED)), "b": Parallel((CHAT,)), "c": Wave((CHAT, CHAT), 1)},
+        {"b": ("a",), "c": ("b",)},
+    )
+    flat = flatten(with_repairs(plan, 2))
+    assert len(flat.tasks) == 4 * 3 + 1
+    assert rounds(flat, reply_part="a").reply == 4
+    assert rounds(flat, reply_part="a").turn == 4 * 3 + 1
+
+
+def test_a_repair_quotes_all_wrong_answers() -> None:
+    """Its prompt grows by each answer that did not fit."""
+    tasks = flatten(with_repairs(CHAT, 2)).tasks
+    grown = 10 + REPAIR_WORDS_TOKENS
+    assert [task.call.input_tokens for task in tasks] == [100, 100 + grown, 100 + 2 * grown]
+
+
+def test_no_repairs_is_the_same_plan() -> None:
+    """Nothing is rebuilt for nothing."""
+    assert with_repairs(CHAT, 0) is CHAT

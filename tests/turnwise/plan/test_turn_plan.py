@@ -1,0 +1,92 @@
+"""A turn's plan, measured and written down."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from turnwise.calls.client import Prices
+from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.plan import Network, Parallel, PlannedCall, ScenarioPlan, TurnPlan, plan_rows
+
+THINK = PlannedCall("think", Role.MAIN, Purpose.PLAN, input_tokens=1000, output_tokens=100)
+GUESS = PlannedCall(
+    "think", Role.JUDGE, Purpose.JUDGE, input_tokens=500, output_tokens=50, speculative=True
+)
+NOTE = PlannedCall("note", Role.FAST, Purpose.REMEMBER, input_tokens=200, output_tokens=20)
+
+
+def _plan(prices: dict[Role, Prices], max_calls: int | None = None) -> TurnPlan:
+    steps = Network({"think": Parallel((THINK, GUESS)), "note": NOTE}, {"note": ("think",)})
+    return TurnPlan(
+        preset="toy",
+        scenarios=(ScenarioPlan("default", "as usual", steps),),
+        reply_part="think",
+        prices=prices,
+        max_attempts=3,
+        max_calls=max_calls,
+    )
+
+
+def test_the_json_form() -> None:
+    """Every figure of a scenario stands in it under its name."""
+    prices = dict.fromkeys((Role.MAIN, Role.JUDGE, Role.FAST), Prices(1.0, 2.0))
+    document = _plan(prices).as_json(latency_seconds=2.0, rpm=60.0)
+    assert document["preset"] == "toy"
+    assert document["scenarios"]["default"] == {
+        "meaning": "as usual",
+        "asked": 3,
+        "accepted": 3,
+        "speculative": 1,
+        "by_role": {"main": 1, "judge": 1, "fast": 1},
+        "by_node": {"think": 2, "note": 1},
+        "by_purpose": {"plan": 1, "judge": 1, "remember": 1},
+        "rounds": {"reply": 1, "turn": 2},
+        "requests": 3,
+        "max_requests": 9,
+        "tokens": {"input": 1700, "output": 170, "total": 1870},
+        "usd": pytest.approx((1700 + 2 * 170) / 1e6),
+        "unpriced_roles": [],
+        "seconds": {"reply": 3.0, "turn": 5.0},
+    }
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_an_unknown_price_is_unknown() -> None:
+    """One role without a price list leaves the cost open, and says which."""
+    scenario = _plan({Role.MAIN: Prices(1.0, 2.0)}).as_json()["scenarios"]["default"]
+    assert scenario["usd"] is None
+    assert scenario["unpriced_roles"] == ["judge", "fast"]
+
+
+def test_a_limit_says_what_it_accepts() -> None:
+    """The turn's own limit is shown beside what is asked."""
+    plan = _plan({}, max_calls=2)
+    scenario = plan.as_json()["scenarios"]["default"]
+    assert (scenario["asked"], scenario["accepted"]) == (3, 2)
+    assert any("max_calls=2" in row for row in plan_rows(plan))
+
+
+def test_the_rows_are_plain_text() -> None:
+    """A table a line, with unknown costs named."""
+    rows = plan_rows(_plan({}), latency_seconds=2.0, rpm=30.0)
+    text = "\n".join(rows)
+    assert (
+        "default       3     1      1     1     1/2   4/6       3-9      1,700         170" in text
+    )
+    assert "USD is unknown: no price list for fast, judge, main." in text
+    assert all("\x1b" not in row and row == row.rstrip() for row in rows)
+
+
+def test_plans_are_light_to_import() -> None:
+    """`turnwise plan` starts at once: nothing heavy comes with the plans."""
+    code = (
+        "import sys, turnwise.plan, graph.plan; "
+        "heavy = {'numpy', 'langgraph', 'langchain_core', 'openai', 'aiohttp', 'tiktoken', "
+        "'diskcache'}; print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,72 @@
+"""LoCoMo."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnwise.calls.errors import FormatError
+from turnwise.replay.conversation import RecordedTurn
+from turnwise.replay.reading import read_conversations
+
+
+def write(tmp_path: Path, *records: Any) -> Path:
+    """Write a JSON list of samples."""
+    path = tmp_path / "samples.json"
+    path.write_text(json.dumps(records), encoding="utf-8")
+    return path
+
+
+def talk(**fields: Any) -> dict[str, Any]:
+    """Return the sessions of two people."""
+    return {
+        "speaker_a": "Ana",
+        "speaker_b": "Ben",
+        "session_10_date_time": "12:05 am on 3 June, 2023",
+        "session_10": [{"speaker": "Ana", "dia_id": "D10:1", "text": "Later."}],
+        "session_2_date_time": "1:56 pm on 8 May, 2023",
+        "session_2": [
+            {"speaker": "Ben", "dia_id": "D2:1", "text": "Hey."},
+            {"speaker": "Ana", "dia_id": "D2:2", "text": "Hi."},
+            {"speaker": "Ben", "dia_id": "D2:3", "text": "So."},
+        ],
+        "session_3": [],
+        **fields,
+    }
+
+
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_sessions_are_one_conversation(tmp_path: Path, is_nested: bool) -> None:
+    """Sessions go in order of their numbers, and their time becomes ISO 8601."""
+    record = {"conversation": talk()} if is_nested else talk()
+    path = write(tmp_path, {"sample_id": "conv-1", **record, "qa": []})
+
+    result = read_conversations([path])
+
+    (conversation,) = result.conversations
+    assert result.format == "locomo"
+    assert (conversation.user_id, conversation.persona) == ("Ana", {"name": "Ben"})
+    assert conversation.opening == "Hey."
+    assert conversation.turns == (
+        RecordedTurn("conv-1", 0, "Hi.", "2023-05-08T13:56:00", "Ana", "So."),
+        RecordedTurn("conv-1", 1, "Later.", "2023-06-03T00:05:00", "Ana"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"session_2_date_time": "noon"}, "expected `session_2_date_time` such as .*'noon'"),
+        ({"session_2_date_time": "1:56 pm on 8 Mai, 2023"}, "expected `session_2_date_time`"),
+        ({"session_2_date_time": "1:56 pm on 31 June, 2023"}, "expected `session_2_date_time`"),
+        ({"speaker_a": "Zoe"}, "session_2 message 2: expected `speaker` 'Zoe' or 'Ben'"),
+        ({"speaker_b": None}, "conversation: expected `speaker_b` to be a string"),
+    ],
+)
+def test_a_bad_sample(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    """What does not fit is named with its record and message."""
+    path = write(tmp_path, {"conversation": talk(**fields)})
+
+    with pytest.raises(FormatError, match=words):
+        read_conversations([path])

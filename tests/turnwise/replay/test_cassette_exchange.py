@@ -1,0 +1,176 @@
+"""One exchange as a line, and back."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
+from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Sampling, Usage
+from turnwise.replay.cassette_exchange import (
+    decode_exchange,
+    encode_exchange,
+    lane_digest,
+    parse_line,
+    split_head,
+)
+
+Ask = Callable[..., tuple[CallKey, Call, Where]]
+TEXT = st.text(st.characters(codec="utf-8") | st.just("\ud800"))
+COUNT = st.integers(0, 2**63)
+SECONDS = st.floats(0, 1e9)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+OBJECT = st.dictionaries(TEXT, JSON, max_size=2)
+REPLY = st.builds(
+    Reply,
+    TEXT,
+    choices=st.lists(TEXT, max_size=2).map(tuple),
+    vectors=st.lists(st.lists(st.floats(-1, 1), max_size=3).map(tuple), max_size=2).map(tuple),
+    tool_calls=st.lists(OBJECT, max_size=2).map(tuple),
+    usage=st.builds(Usage, st.none() | COUNT, st.none() | COUNT, usd=st.none() | SECONDS),
+    model=TEXT,
+    finish_reason=st.none() | TEXT,
+    latency_seconds=SECONDS,
+    chunks=st.lists(TEXT, max_size=2).map(tuple),
+    is_simulated=st.booleans(),
+)
+ERROR = st.builds(
+    RecordedError,
+    TEXT,
+    TEXT,
+    status=st.none() | COUNT,
+    retry_after_seconds=st.none() | SECONDS,
+    detail=OBJECT,
+)
+EXCHANGE = st.builds(
+    RecordedExchange,
+    st.sampled_from(Outcome),
+    reply=st.none() | REPLY,
+    error=st.none() | ERROR,
+    attempts=COUNT,
+    requests=COUNT,
+    latency_seconds=SECONDS,
+    input_tokens=COUNT,
+    usd=st.none() | SECONDS,
+    charged_usd=SECONDS,
+)
+KEY = CallKey("0123456789abcdef" * 4)
+WHERE = Where("run/conv:a", "a", None, None, Role.MAIN, Purpose.PLAN, "local", "tiny")
+CALL = Call(Role.MAIN, Purpose.PLAN, (Message("user", "Hi."),))
+
+
+def encode(exchange: RecordedExchange, **changes: Any) -> bytes:
+    """Return an exchange's line, without scrubbing."""
+    asked = {"key": KEY, "call": CALL, "where": WHERE, "scrub": str, **changes}
+    scrub = asked.pop("scrub")
+    return encode_exchange(*asked.values(), exchange, scrub=scrub)
+
+
+@given(exchange=EXCHANGE, scope=TEXT, prompt=TEXT.filter(bool))
+def test_every_exchange_comes_back(exchange: RecordedExchange, scope: str, prompt: str) -> None:
+    """Whatever a call ended with, and whoever asked, is one line and comes back equal."""
+    call = replace(CALL, messages=(Message("user", prompt),))
+
+    line = encode(exchange, call=call, where=replace(WHERE, scope=scope))
+
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    assert split_head(line) == (bytes.fromhex(KEY), lane_digest(scope))
+    assert decode_exchange(parse_line(line)) == exchange
+
+
+def test_the_line_says_who_asked_what() -> None:
+    """A line reads by itself: place, prompt and the rest of the call's identity."""
+
+    class Mood(BaseModel):
+        valence: float
+
+    tool = {"type": "function", "function": {"name": "look"}}
+    call = Call(
+        Role.MAIN,
+        Purpose.PLAN,
+        (Message("user", "Hi."), Message("tool", "4", tool_call_id="t1", name="sum")),
+        response_model=Mood,
+        sampling=Sampling(temperature=0.5, stop=("END",)),
+        tools=(tool,),
+        tool_choice="auto",
+        sample=2,
+    )
+
+    document = parse_line(encode(RecordedExchange(Outcome.REFUSED), call=call))
+
+    settings = document.pop("settings")
+    assert len(settings.pop("response_schema")) == 16
+    assert settings == {
+        "temperature": 0.5,
+        "stop": ["END"],
+        "response_model": "Mood",
+        "tools": [tool],
+        "tool_choice": "auto",
+        "sample": 2,
+    }
+    assert document == {
+        "key": KEY,
+        "lane": lane_digest("run/conv:a").hex(),
+        "scope": "run/conv:a",
+        "conversation": "a",
+        "turn": None,
+        "node": None,
+        "role": "main",
+        "purpose": "plan",
+        "endpoint": "local",
+        "model": "tiny",
+        "messages": [
+            {"role": "user", "content": "Hi."},
+            {"role": "tool", "content": "4", "tool_call_id": "t1", "name": "sum"},
+        ],
+        "outcome": "refused",
+    }
+
+
+def test_errors_are_scrubbed() -> None:
+    """A secret in an error's text, or deep in its detail, does not reach the line."""
+    error = RecordedError("AuthFailed", "bad key sk-123", detail={"body": ["sk-123 again"]})
+
+    line = encode(
+        RecordedExchange(Outcome.FAILED, error=error),
+        scrub=lambda text: text.replace("sk-123", "***"),
+    )
+
+    assert b"sk-123" not in line
+    read = decode_exchange(parse_line(line)).error
+    assert read == RecordedError("AuthFailed", "bad key ***", detail={"body": ["*** again"]})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"outcome": "lost"},
+        {"outcome": "served", "reply": {"txt": "a"}},
+        {"outcome": "served", "reply": {"text": "a", "choices": 3}},
+        {"outcome": "failed", "error": {"message": "a"}},
+    ],
+)
+def test_what_is_no_exchange(document: dict[str, Any]) -> None:
+    """A JSON object that no recorder wrote is an error."""
+    with pytest.raises(ValueError, match=r"not an exchange|'lost' is not a valid Outcome"):
+        decode_exchange(document)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"\n", b'{"key":"0', b'{"key": "' + b"0" * 64, b"x" * 200, b'{"key":"' + b"zz" * 90],
+)
+def test_what_has_no_head(line: bytes) -> None:
+    """A line that does not start as an exchange does is told by its first bytes."""
+    with pytest.raises(ValueError, match=r"no exchange|non-hexadecimal"):
+        split_head(line)

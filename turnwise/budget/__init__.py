@@ -1,0 +1,1 @@
+"""The shared call budgeter: everything between asking and sending."""

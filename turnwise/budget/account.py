@@ -1,0 +1,89 @@
+"""What one call has taken from the rooms above it, so that it can settle or move.
+
+Taking is all or nothing: every room from the call's scope up to the root is asked
+first, and only if all agree is anything taken. There is no await in between, so on
+one event loop no other call can slip in.
+"""
+
+from collections.abc import Sequence
+
+from turnwise.budget.lease import NO_CREDIT, Credit
+from turnwise.budget.room import NOTHING, Amounts, Room
+from turnwise.calls.errors import CallRefused
+
+__all__ = ["Account"]
+
+
+class Account:
+    """The books of one call with the limits that bind it.
+
+    Args:
+        rooms: the rooms that bind it, innermost first; empty without limits.
+
+    Attributes:
+        credit: its share of a lease.
+    """
+
+    __slots__ = ("_rooms", "_taken", "credit")
+
+    def __init__(self, rooms: Sequence[Room]) -> None:
+        self._rooms = rooms
+        self.credit: Credit = NO_CREDIT
+        self._taken = NOTHING
+
+    @property
+    def taken(self) -> Amounts:
+        """What it has taken and not given back."""
+        return self._taken
+
+    @property
+    def limits_spending(self) -> bool:
+        """Whether tokens or USD are limited, so that an attempt has to be estimated."""
+        return any(room.limits_spending for room in self._rooms)
+
+    def take(self, asked: Amounts) -> CallRefused | None:
+        """Take `asked` from every room, or nothing: then the refusal says why."""
+        for room in self._rooms:
+            refusal = room.refusal(asked, self.credit.in_room(room))
+            if refusal is not None:
+                return refusal
+        self.credit.use(asked)
+        self.charge(asked)
+        return None
+
+    def charge(self, amounts: Amounts) -> None:
+        """Take amounts whether they fit or not: they are spent already."""
+        for room in self._rooms:
+            room.take(amounts)
+        self._taken = Amounts(
+            self._taken[0] + amounts[0],
+            self._taken[1] + amounts[1],
+            self._taken[2] + amounts[2],
+            self._taken[3] + amounts[3],
+        )
+
+    def settle(self, reserved: Amounts, actual: Amounts) -> None:
+        """Replace a reservation by what was really used."""
+        if reserved != actual:
+            self.charge(Amounts(*(new - old for new, old in zip(actual, reserved, strict=True))))
+
+    def refuse(self) -> None:
+        """Give back everything, and its share to the lease: the call never was."""
+        self.settle(self._taken, NOTHING)
+        self.credit.put_back()
+
+    def close(self) -> None:
+        """Stop holding back what the lease kept for it. What is taken stays taken."""
+        self.credit.drop()
+
+    def move_to(self, other: "Account") -> CallRefused | None:
+        """Move everything but the call itself to whoever pays from now on.
+
+        Rooms that both share keep it. Nothing moves when it does not fit there.
+        """
+        moved = self._taken._replace(calls=0)
+        self.settle(moved, NOTHING)
+        refusal = other.take(moved)
+        if refusal is not None:
+            self.charge(moved)
+        return refusal

@@ -1,0 +1,132 @@
+"""The logical critical path of a scope: rounds, and the seconds they would take.
+
+Problem: a replay answers instantly and a simulated model on a virtual clock too, so
+what happened to overlap says nothing about what had to wait for what.
+
+Choice: rounds come from structure. A scope has a position. A call starts where its
+scope stands and, on its end, pushes the scope's position to its own end if that is
+further. Calls asked together start together. A child scope starts where its parent
+stands, or, with `after`, where the named siblings ended; closing it pushes its
+parent. So parallel siblings with an explicit `after` do not see each other's end.
+
+Rejected: deriving rounds from start and end times. It gives another answer on a
+loaded machine, and 1 for everything in a replay.
+
+Invariant: a position never moves back.
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["ORIGIN", "Path", "Position", "scheduled_seconds"]
+
+
+class Position(NamedTuple):
+    """A point on a path.
+
+    Args:
+        round: calls that had to be waited for one after the other. Starts at 0.
+        seconds: the time that they took, or would have taken.
+    """
+
+    round: int
+    seconds: float
+
+    def later(self, other: "Position") -> "Position":
+        """Return the further of both, each coordinate on its own."""
+        return Position(max(self.round, other.round), max(self.seconds, other.seconds))
+
+
+ORIGIN = Position(0, 0.0)
+"""Where the root scope starts."""
+
+
+class Path:
+    """Where one scope started, where it stands, and where its children ended.
+
+    Args:
+        start: where it starts, in the coordinates of the root scope.
+    """
+
+    __slots__ = ("_ends", "_start", "position")
+
+    def __init__(self, start: Position) -> None:
+        self._start = start
+        self.position = start
+        self._ends: dict[str, Position] = {}
+
+    @property
+    def start(self) -> Position:
+        """Where it started, in the coordinates of the root scope."""
+        return self._start
+
+    @property
+    def length(self) -> Position:
+        """Rounds and seconds from its start to where it stands."""
+        return self._since_start(self.position)
+
+    def advance_to(self, end: Position) -> None:
+        """Move to `end` where that is further."""
+        here = self.position
+        if end[0] > here[0] or end[1] > here[1]:
+            self.position = here.later(end)
+
+    def open_child(self, after: Sequence[str] | None) -> "Path":
+        """Return the path of a child.
+
+        Args:
+            after: names of the children that it had to wait for; empty for none of
+                them; None for everything that this path has reached so far.
+
+        Raises:
+            LookupError: when a named child has not ended.
+        """
+        if after is None:
+            return Path(self.position)
+        start = self._start
+        for name in after:
+            start = start.later(self._end(name))
+        return Path(start)
+
+    def close_child(self, name: str, child: "Path", *, is_named: bool) -> None:
+        """Move to where a child ended, and remember its end when it `is_named`."""
+        end = child.position
+        self.advance_to(end)
+        if is_named:
+            known = self._ends.get(name)
+            self._ends[name] = end if known is None else known.later(end)
+
+    def end_of(self, name: str) -> Position:
+        """Return rounds and seconds from the start of this path to the end of a child.
+
+        Raises:
+            LookupError: when no child of this name has ended.
+        """
+        return self._since_start(self._end(name))
+
+    def _end(self, name: str) -> Position:
+        try:
+            return self._ends[name]
+        except KeyError:
+            ended = ", ".join(self._ends) or "none"
+            raise LookupError(f"node {name!r} has not ended here; ended so far: {ended}") from None
+
+    def _since_start(self, position: Position) -> Position:
+        return Position(position.round - self._start.round, position.seconds - self._start.seconds)
+
+
+def scheduled_seconds(durations_seconds: Sequence[float], *, max_concurrency: int) -> float:
+    """Return how long calls take when each starts as soon as a place is free.
+
+    They start in order. Depends on the durations only, never on which of them
+    happened to be observed first.
+
+    Args:
+        durations_seconds: each call's own time.
+        max_concurrency: places; at least 1.
+    """
+    free_at = [0.0] * min(max_concurrency, len(durations_seconds))
+    for duration in durations_seconds:
+        heapq.heapreplace(free_at, free_at[0] + duration)
+    return max(free_at, default=0.0)

@@ -1,0 +1,136 @@
+"""The seam between the budgeter and a recording: look an exchange up, or record one.
+
+The budgeter decides what is counted; a recorder only remembers. Every asked call
+asks the recorder, before anything else, and every call that was not replayed is
+recorded once, whatever its outcome (only a bug in a client is not). So a recording has exactly one exchange a
+call, and equal calls find theirs in the order in which they ended:
+
+- `served` and `failed` carry what they spent;
+- `cached` and `coalesced` carry the answer and spent nothing;
+- `refused` carries the refusal: a replay under the same limit refuses the same
+  call, whichever way the two runs interleaved; under another limit it is no answer,
+  and the budgeter looks up the next exchange of that key;
+- `cancelled` carries what was spent until then, and no answer.
+
+Invariant: an exchange is handed out at most once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from turnwise.calls.call import Call
+from turnwise.calls.key import CallKey
+from turnwise.calls.reply import Reply
+from turnwise.calls.vocabulary import Outcome, Purpose, Role
+
+__all__ = ["RecordedError", "RecordedExchange", "Recorder", "Where"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Who asked, and whom. Not part of a call's identity; for lanes, misses and reports.
+
+    Args:
+        scope: path of the scope that asked, e.g. `run/conv:a/turn:3/node:detection`.
+        conversation: name of the conversation scope, or None outside of one.
+        turn: name of the turn scope, or None outside of one.
+        node: name of the innermost node scope, or None outside of one.
+        role: which model was asked.
+        purpose: what for.
+        endpoint: name of the endpoint.
+        model: the model's name there.
+    """
+
+    scope: str
+    conversation: str | None
+    turn: str | None
+    node: str | None
+    role: Role
+    purpose: Purpose
+    endpoint: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedError:
+    """The error that ended a call, in a form that can be written down and raised again.
+
+    Args:
+        type_name: class name in `turnwise.calls.errors`, or of a foreign exception.
+        message: its text, without secrets.
+        status: HTTP status where there was one.
+        retry_after_seconds: how long the server asked to wait, where it said so.
+        detail: what else the class's constructor needs; JSON values only.
+    """
+
+    type_name: str
+    message: str
+    status: int | None = None
+    retry_after_seconds: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedExchange:
+    """One call's end: its answer or its error, and what it spent.
+
+    Args:
+        outcome: how the call ended when it was recorded; never `replayed`.
+        reply: the answer, or None when there was none. Its `parsed` is None.
+        error: what ended the call instead, or None when there is a reply.
+        attempts: tries at serving it, retries included.
+        requests: HTTP requests that left the machine for it.
+        latency_seconds: time from its first attempt to its end, backoff included.
+        input_tokens: known prompt tokens of all its attempts.
+        output_tokens: known answer tokens of all its attempts.
+        cached_tokens: known prompt tokens found in the provider's prompt cache.
+        usd: known cost of all its attempts; None when none of it is known.
+        unknown_usage: requests whose tokens are not known.
+        unknown_usd: requests whose cost is not known.
+        charged_tokens: what the limits were charged: the known tokens, and the whole
+            reservation of each request whose usage is not known.
+        charged_usd: the same in USD; 0 when the endpoint has no prices.
+        retry_seconds: the part of `latency_seconds` that was backoff.
+    """
+
+    outcome: Outcome
+    reply: Reply | None = None
+    error: RecordedError | None = None
+    attempts: int = 0
+    requests: int = 0
+    latency_seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    usd: float | None = None
+    unknown_usage: int = 0
+    charged_tokens: int = 0
+    charged_usd: float = 0.0
+    unknown_usd: int = 0
+    retry_seconds: float = 0.0
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A recording that is read, written, or both. Its methods must not block."""
+
+    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+        """Take the next exchange of a key, oldest first.
+
+        Returns:
+            The exchange, which is never handed out again; or None when the key has
+            none left and the call may be sent.
+
+        Raises:
+            CassetteMiss: when the key has none left and nothing may be sent.
+        """
+        ...
+
+    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+        """Remember how a call that was not replayed ended.
+
+        Called from the event loop, once a call, in the order in which calls end.
+        A failed write must not raise here: keep it for the recorder's own close.
+        """
+        ...

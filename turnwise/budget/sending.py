@@ -1,0 +1,300 @@
+"""Sending one call: attempt, settle, wait, attempt again.
+
+Each attempt reserves one request, and its tokens and USD where those are limited,
+before it is sent, and settles as soon as it ends, however it ends. What a failed
+attempt is charged:
+
+- it never left the machine: nothing, and it is no request;
+- the endpoint turned it away (429 or another 4xx): a request, and no tokens, because
+  no model ran;
+- anything else (5xx, a timeout, a cut stream, a cancellation): a request, and the whole
+  reservation stays charged, because nobody knows what it used. Unknown is not 0.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from turnwise.budget.account import Account
+from turnwise.budget.answer import Answer, read_reply
+from turnwise.budget.bounds import Bounds
+from turnwise.budget.clock import Clock
+from turnwise.budget.estimate import Estimate, Estimator
+from turnwise.budget.path import Position
+from turnwise.budget.retry import RetryPolicy
+from turnwise.budget.room import Amounts, to_picodollars
+from turnwise.budget.spent import Spent
+from turnwise.calls.call import Call
+from turnwise.calls.client import Endpoint
+from turnwise.calls.errors import (
+    AuthFailed,
+    BadRequest,
+    CallError,
+    CallRefused,
+    CallTimeout,
+    EmptyAnswer,
+    RateLimited,
+)
+from turnwise.calls.key import CallKey
+from turnwise.calls.reply import Reply
+
+__all__ = ["Sending", "SendingRules"]
+
+_ONE_REQUEST = Amounts(requests=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SendingRules:
+    """What is the same for every call of one budgeter.
+
+    Args:
+        clock: time and waiting.
+        estimator: what to reserve.
+        retry: when to try again.
+        seed: of the jitter.
+        store: keeps a usable reply for later equal calls; None keeps nothing.
+    """
+
+    clock: Clock
+    estimator: Estimator
+    retry: RetryPolicy
+    seed: int
+    store: Callable[[CallKey, Reply], Awaitable[None]] | None
+
+
+class Sending:
+    """The work of getting one call answered.
+
+    Args:
+        call: what was asked.
+        endpoint: who is asked.
+        key: the call's identity.
+        rules: the budgeter's.
+        bounds: what binds whoever pays.
+        account: of whoever pays.
+        position: where on the path whoever pays started.
+
+    Attributes:
+        spent: what it has spent so far.
+    """
+
+    __slots__ = (
+        "_account",
+        "_bounds",
+        "_call",
+        "_endpoint",
+        "_estimated",
+        "_is_attempting",
+        "_key",
+        "_position",
+        "_reserved",
+        "_rules",
+        "_sent_count",
+        "spent",
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        endpoint: Endpoint,
+        key: CallKey,
+        *,
+        rules: SendingRules,
+        bounds: Bounds,
+        account: Account,
+        position: Position,
+    ) -> None:
+        self._call = call
+        self._endpoint = endpoint
+        self._key = key
+        self._rules = rules
+        self.spent = Spent()
+        self._estimated: Estimate | None = None
+        self._reserved: Amounts | None = None
+        self._is_attempting = False
+        self._sent_count = 0
+        self.move_to(bounds, account, position)
+
+    def move_to(self, bounds: Bounds, account: Account, position: Position) -> None:
+        """Charge someone else from now on. What is taken so far has been moved already."""
+        self._bounds = bounds
+        self._account = account
+        self._position = position
+
+    def reserve(self) -> CallRefused | None:
+        """Reserve one attempt, or return why there is no room or time for it."""
+        refusal = self._bounds.refusal_by_time(self._now(), by_path=False)
+        if refusal is None:
+            amounts = (
+                self._estimate().reservation() if self._account.limits_spending else _ONE_REQUEST
+            )
+            refusal = self._account.take(amounts)
+            if refusal is None:
+                self._reserved = amounts
+        return refusal
+
+    async def run(self) -> Answer:
+        """Return the answer to the call. `reserve` must have found room.
+
+        Raises:
+            CallError: how the last attempt ended.
+        """
+        answer = read_reply(self._call, await self._reply())
+        if self._rules.store is not None and answer.invalid is None:
+            await self._rules.store(self._key, replace(answer.reply, parsed=None))
+        return answer
+
+    def close(self) -> None:
+        """Settle what is still reserved. Does nothing after a whole run."""
+        if self._reserved is not None:
+            if self._is_attempting:
+                self._settle(None, 0.0)
+            else:
+                self._account.settle(self._reserved, Amounts())
+                self._reserved = None
+
+    async def _reply(self) -> Reply:
+        rules = self._rules
+        while True:
+            result = await self._attempt()
+            if isinstance(result, Reply):
+                return result
+            attempt = self.spent.attempts
+            draw = Random(f"{rules.seed}:{self._key}:{attempt}")
+            wait_seconds = rules.retry.wait_seconds(result, attempt=attempt, draw=draw)
+            if wait_seconds is None:
+                raise result
+            left_seconds = self._bounds.seconds_left(self._now())
+            if left_seconds is not None and wait_seconds >= left_seconds:
+                result.add_note(f"not tried again: {left_seconds:g} seconds left")
+                raise result
+            refusal = self.reserve()
+            if refusal is not None:
+                result.add_note(f"not tried again: {refusal}")
+                raise result
+            self.spent.retry_seconds += wait_seconds
+            await rules.clock.sleep(wait_seconds)
+
+    async def _attempt(self) -> Reply | CallError:
+        clock = self._rules.clock
+        left_seconds = self._bounds.seconds_left(self._now())
+        self.spent.attempts += 1
+        self._sent_count = 0
+        self._is_attempting = True
+        started = clock.now()
+        try:
+            result = await self._send(left_seconds)
+        except BaseException:
+            self._settle(None, clock.now() - started)
+            raise
+        latency = clock.now() - started
+        if clock.is_virtual:
+            latency = getattr(result, "latency_seconds", 0.0)
+            if left_seconds is not None and latency > left_seconds:
+                latency = left_seconds
+                result = CallTimeout("no answer before the deadline", latency_seconds=latency)
+        self._settle(result, latency)
+        if isinstance(result, Reply) and result.is_empty:
+            return EmptyAnswer(f"an empty answer (finish reason {result.finish_reason})")
+        return result
+
+    # Places of what comes later, in this order: a queue by priority and deadline, a wait
+    # for the rate, a batch with others of the same endpoint, a route to one of several.
+
+    async def _send(self, left_seconds: float | None) -> Reply | CallError:
+        call = self._call
+        if left_seconds is None:
+            return await self._answer(call)
+        if call.timeout_seconds is None or call.timeout_seconds > left_seconds:
+            call = replace(call, timeout_seconds=left_seconds)
+        if self._rules.clock.is_virtual:
+            return await self._answer(call)
+        # Not every client keeps to a timeout, and a deadline is a deadline.
+        timer = asyncio.timeout(left_seconds)
+        try:
+            async with timer:
+                return await self._answer(call)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            return CallTimeout("no answer before the deadline", latency_seconds=left_seconds)
+
+    async def _answer(self, call: Call) -> Reply | CallError:
+        try:
+            results = await self._endpoint.client.answer(
+                (call,), model=self._endpoint.model, on_sent=self._count_sent
+            )
+        except CallError as error:
+            return error
+        if len(results) != 1 or not isinstance(results[0], Reply | CallError):
+            raise TypeError(
+                f"the client of endpoint {self._endpoint.name!r} must answer one call with one "
+                f"Reply or CallError, got {len(results)}: {[type(r).__name__ for r in results]}"
+            )
+        return results[0]
+
+    def _count_sent(self, index: int) -> None:
+        del index
+        self._sent_count += 1
+
+    def _settle(self, result: Reply | CallError | None, latency_seconds: float) -> None:
+        """Charge what the attempt really used. Does nothing when that was done."""
+        reserved, self._reserved = self._reserved, None
+        self._is_attempting = False
+        if reserved is None:
+            return
+        requests = self._sent_count
+        if requests == 0 and result is not None and getattr(result, "was_sent", True):
+            requests = 1
+        tokens, picodollars = self._charge(result, requests) if requests else (0, 0)
+        spent = self.spent
+        spent.requests += requests
+        spent.work_seconds += latency_seconds
+        spent.charged_tokens += tokens
+        spent.charged_picodollars += picodollars
+        self._account.settle(reserved, Amounts(0, requests, tokens, picodollars))
+
+    def _charge(self, result: Reply | CallError | None, requests: int) -> tuple[int, int]:
+        """Note what a sent attempt used, and return the tokens and picodollars to charge."""
+        spent = self.spent
+        if isinstance(result, RateLimited | AuthFailed | BadRequest):
+            return 0, 0
+        if not isinstance(result, Reply):
+            spent.unknown_usage += requests
+            spent.unknown_usd += requests
+            return self._estimate()
+        usage = result.usage
+        known_tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+        spent.input_tokens += usage.input_tokens or 0
+        spent.output_tokens += usage.output_tokens or 0
+        spent.cached_tokens += usage.cached_tokens or 0
+        tokens = usage.total_tokens
+        if tokens is None:
+            spent.unknown_usage += 1
+            tokens = max(known_tokens, self._estimate().tokens)
+        picodollars = self._price(result)
+        if picodollars is None:
+            spent.unknown_usd += 1
+            picodollars = self._estimate().picodollars
+        else:
+            spent.picodollars += picodollars
+        return tokens, picodollars
+
+    def _price(self, reply: Reply) -> int | None:
+        usage, prices = reply.usage, self._endpoint.prices
+        if usage.usd is not None:
+            return to_picodollars(usage.usd)
+        if prices is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        cached_tokens = usage.cached_tokens or 0
+        return to_picodollars(prices.usd(usage.input_tokens, usage.output_tokens, cached_tokens))
+
+    def _estimate(self) -> Estimate:
+        if self._estimated is None:
+            self._estimated = self._rules.estimator.estimate(self._call, self._endpoint)
+        return self._estimated
+
+    def _now(self) -> Position:
+        passed_seconds = self.spent.work_seconds + self.spent.retry_seconds
+        return Position(self._position.round, self._position.seconds + passed_seconds)

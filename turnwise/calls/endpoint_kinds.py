@@ -1,0 +1,239 @@
+"""The kinds of endpoint that settings can name. A new kind is one class, listed in `KINDS`."""
+
+import hashlib
+import importlib
+import ipaddress
+import re
+from collections.abc import Hashable, Mapping
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import ValidationError
+
+from turnwise.calls.client import Client, Endpoint, Prices
+from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
+from turnwise.calls.errors import ConfigError, MissingKey
+from turnwise.calls.vocabulary import Role
+
+__all__ = ["KINDS", "EndpointKind"]
+
+SPEED_AND_FAULTS = frozenset(
+    {
+        "latency_scale",
+        "latency_base_seconds",
+        "latency_seconds_per_input_token",
+        "latency_seconds_per_output_token",
+        "latency_sigma",
+        "error_rate_429",
+        "error_rate_500",
+        "timeout_rate",
+        "cut_stream_rate",
+        "retry_after_seconds",
+        "timeout_seconds",
+    }
+)
+"""Settings of the simulated model that do not change what it answers."""
+
+
+class EndpointKind(Protocol):
+    """One kind of endpoint: how its settings become a client with a name."""
+
+    def endpoint(
+        self,
+        role: Role,
+        settings: EndpointSettings,
+        environ: Mapping[str, str],
+        clients: dict[Hashable, Client],
+    ) -> Endpoint:
+        """Return the endpoint that settings describe.
+
+        Heavy libraries are imported in here, when the kind is used.
+
+        Args:
+            role: whom it serves; for error messages only, never part of its name.
+            settings: of this kind.
+            environ: environment variables, none of them empty.
+            clients: the clients made so far, by what makes them different. Added to.
+
+        Raises:
+            ConfigError: when it cannot work.
+        """
+        ...
+
+
+class OpenAIKind:
+    """Any OpenAI-compatible endpoint. Named for its host."""
+
+    def endpoint(
+        self,
+        role: Role,
+        settings: EndpointSettings,
+        environ: Mapping[str, str],
+        clients: dict[Hashable, Client],
+    ) -> Endpoint:
+        """Return the endpoint; its URL comes from the environment where settings have none."""
+        base_url = settings.base_url or _url_from(environ, role)
+        if settings.model is None:
+            variable = "TURNWISE_EMBED_MODEL" if role is Role.EMBED else "TURNWISE_MODEL"
+            raise ConfigError(
+                f"the role {role} has an endpoint and no model: set the environment variable "
+                f"{variable}, or `model` in its settings"
+            )
+        name = _name_of_url(base_url)
+        api_key = environ.get(settings.api_key_env)
+        if api_key is None and not _is_this_machine(base_url):
+            raise MissingKey(name, settings.api_key_env)
+        options = (settings.schema_mode, settings.token_limit_field, settings.max_connections)
+        identity = ("openai", base_url, api_key, *options)
+        if identity not in clients:
+            from turnwise.calls.openai_client import OpenAIClient  # noqa: PLC0415 - heavy
+
+            clients[identity] = OpenAIClient(
+                base_url,
+                api_key=api_key,
+                schema_mode=settings.schema_mode,
+                token_limit_field=settings.token_limit_field,
+                max_connections=settings.max_connections,
+            )
+        return Endpoint(name, settings.model, clients[identity], _prices(settings))
+
+
+class LangChainKind:
+    """A LangChain chat model or embeddings, by import string. Named for its class."""
+
+    def endpoint(
+        self,
+        role: Role,
+        settings: EndpointSettings,
+        environ: Mapping[str, str],  # noqa: ARG002 - LangChain models read it themselves
+        clients: dict[Hashable, Client],
+    ) -> Endpoint:
+        """Return the endpoint; what the import string names is made once."""
+        from langchain_core.embeddings import Embeddings  # noqa: PLC0415 - heavy
+        from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - heavy
+
+        from turnwise.calls.langchain_client import LangChainClient  # noqa: PLC0415 - heavy
+
+        target = settings.langchain
+        if target is None:
+            raise ConfigError(
+                f"the role {role} has an endpoint of kind `langchain`: set `langchain` in its "
+                "settings to `module:name` of a chat model or embeddings"
+            )
+        identity = ("langchain", target)
+        if identity not in clients:
+            found = _imported(target)
+            if not isinstance(found, BaseChatModel | Embeddings) and callable(found):
+                found = found()
+            if isinstance(found, BaseChatModel):
+                clients[identity] = LangChainClient(found)
+            elif isinstance(found, Embeddings):
+                clients[identity] = LangChainClient(embeddings=found)
+            else:
+                raise ConfigError(
+                    f"{target} is a {type(found).__name__}; expected a LangChain chat model or "
+                    "embeddings, or a function without arguments that makes one"
+                )
+        client = clients[identity]
+        name = "langchain-" + re.sub(r"[^A-Za-z0-9_.-]", "-", target)
+        return Endpoint(name, settings.model or target, client, _prices(settings))
+
+
+class SimulatedKind:
+    """The simulated model, in process. Always named `simulated`.
+
+    Settings that change its answers stand in its model's name, because they are part
+    of what a call is.
+    """
+
+    def endpoint(
+        self,
+        role: Role,
+        settings: EndpointSettings,
+        environ: Mapping[str, str],  # noqa: ARG002 - it needs nothing from outside
+        clients: dict[Hashable, Client],
+    ) -> Endpoint:
+        """Return the endpoint; equal settings share one model."""
+        from turnwise.calls.simulated import (  # noqa: PLC0415 - heavy
+            SimulatedClient,
+            SimulatedSettings,
+        )
+
+        try:
+            options = SimulatedSettings.model_validate(settings.simulated)
+        except ValidationError as error:
+            raise ConfigError(f"the simulated endpoint of the role {role}: {error}") from error
+        given = options.model_dump(mode="json", exclude_defaults=True)
+        document = orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+        identity = ("simulated", document)
+        if identity not in clients:
+            clients[identity] = SimulatedClient.from_settings(options)
+        model = settings.model or "simulated"
+        changed = {key: value for key, value in given.items() if key not in SPEED_AND_FAULTS}
+        if changed:
+            digest = hashlib.sha256(orjson.dumps(changed, option=orjson.OPT_SORT_KEYS))
+            model = f"{model}-{digest.hexdigest()[:8]}"
+        return Endpoint("simulated", model, clients[identity], _prices(settings))
+
+
+KINDS: Mapping[str, EndpointKind] = {
+    "openai": OpenAIKind(),
+    "langchain": LangChainKind(),
+    "simulated": SimulatedKind(),
+}
+"""Every kind, by its word in `EndpointSettings.kind`."""
+
+
+def _prices(settings: EndpointSettings) -> Prices | None:
+    return settings.prices.prices() if settings.prices is not None else None
+
+
+def _url_from(environ: Mapping[str, str], role: Role) -> str:
+    url = environ.get("TURNWISE_BASE_URL")
+    if url is None:
+        raise ConfigError(
+            f"the role {role} has a model and no endpoint: set the environment variable "
+            "TURNWISE_BASE_URL, or `base_url` in its settings"
+        )
+    try:
+        return checked_base_url(url)
+    except ValueError as error:
+        raise ConfigError(f"the environment variable TURNWISE_BASE_URL: {error}") from None
+
+
+def _name_of_url(base_url: str) -> str:
+    """Return an endpoint's name: its host, and of port and path what is not usual.
+
+    `https://api.deepseek.com/v1` is `api.deepseek.com`, `http://localhost:8000/v1` is
+    `localhost-8000`, `https://openrouter.ai/api/v1` is `openrouter.ai-api`.
+    """
+    parts = urlsplit(base_url)
+    words = [parts.hostname or ""]
+    if parts.port is not None:
+        words.append(str(parts.port))
+    words += [word for word in parts.path.split("/") if word not in {"", "v1"}]
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
+
+
+def _is_this_machine(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _imported(target: str) -> object:
+    """Return what `module:name` names.
+
+    Raises:
+        ConfigError: when there is no such thing.
+    """
+    module_name, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"cannot import {target!r} (expected `module:name`): {error}") from error

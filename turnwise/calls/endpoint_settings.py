@@ -1,0 +1,109 @@
+"""The settings of one endpoint, as they stand in YAML. Never a key among them."""
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from turnwise.calls.client import Prices
+from turnwise.calls.wire import SchemaMode, TokenLimitField
+
+__all__ = ["EndpointSettings", "PriceSettings", "checked_base_url"]
+
+Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+_VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_LONGEST_WORD = 20
+"""A name of a variable has an underscore before it gets longer than this; a key may not."""
+
+
+class PriceSettings(BaseModel):
+    """What an endpoint charges. See `Prices`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input_usd_per_million: Usd
+    """USD per million prompt tokens."""
+
+    output_usd_per_million: Usd
+    """USD per million answer tokens."""
+
+    cached_usd_per_million: Usd | None = None
+    """USD per million prompt tokens from the provider's cache; None: like any other."""
+
+    def prices(self) -> Prices:
+        """Return them as the budgeter reads them."""
+        return Prices(**self.model_dump())
+
+
+class EndpointSettings(BaseModel):
+    """Who serves a role, and how. A validation error never repeats what was given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    kind: Literal["openai", "langchain", "simulated"] = "openai"
+    """`openai` is any OpenAI-compatible endpoint, `langchain` any LangChain model."""
+
+    base_url: str | None = None
+    """Up to and with the version. For `openai`; None takes `TURNWISE_BASE_URL`."""
+
+    model: str | None = None
+    """The model's name there. None takes the role's environment variable."""
+
+    api_key_env: str = "TURNWISE_API_KEY"
+    """Name of the environment variable that holds the key. Never a key."""
+
+    schema_mode: SchemaMode = "json_schema"
+    """How the endpoint is told the form of an answer. For `openai`."""
+
+    token_limit_field: TokenLimitField | None = None
+    """What it calls the limit on output tokens; None decides by the host. For `openai`."""
+
+    prices: PriceSettings | None = None
+    """Its price list. None means unknown, which is not free."""
+
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Most connections at a time. For `openai`."""
+
+    langchain: str | None = None
+    """For `langchain`: `module:name` of a chat model or embeddings, or of a function
+    without arguments that makes one."""
+
+    simulated: dict[str, Any] = {}
+    """For `simulated`: the fields of `SimulatedSettings`."""
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, name: str) -> str:
+        is_word_too_long = "_" not in name and len(name) > _LONGEST_WORD - 1
+        if not _VARIABLE_NAME.fullmatch(name) or is_word_too_long:
+            raise ValueError(
+                "expected the name of an environment variable, such as TURNWISE_API_KEY "
+                "(capitals, digits, underscores); a key itself never stands in settings"
+            )
+        return name
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_plain_url(cls, url: str | None) -> str | None:
+        return None if url is None else checked_base_url(url)
+
+
+def checked_base_url(url: str) -> str:
+    """Return a base URL without its trailing slash.
+
+    Raises:
+        ValueError: when it is none, or carries what does not belong into it.
+    """
+    url = url.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("expected a URL, such as https://api.example.com/v1") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected a URL with http:// or https:// and a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("expected a URL without user, password, query and fragment")
+    return url

@@ -1,0 +1,68 @@
+r"""Request bodies as bytes and response bodies as documents, whatever text is in them.
+
+Python strings, and JSON's `\u` escapes, can hold lone surrogates (half an emoji);
+UTF-8 cannot. A lone half is replaced by U+FFFD on the way out and on the way in, and
+two halves that stand side by side become the character they were: nothing fails over
+a broken emoji, and nothing past this room has to think of it.
+"""
+
+import json
+from typing import Any
+
+import orjson
+
+__all__ = ["body_bytes", "document_of", "mended", "well_formed"]
+
+
+def well_formed(text: str) -> str:
+    """Return a text that UTF-8 can hold; the same object when it already is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def body_bytes(body: Any) -> bytes:
+    """Return a request body as UTF-8 JSON.
+
+    Raises:
+        TypeError: when it holds something that JSON cannot.
+    """
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        # Lone surrogates, or integers beyond 64 bits in a tool definition.
+        return well_formed(json.dumps(body, ensure_ascii=False)).encode()
+
+
+def document_of(content: bytes, *, keep_halves: bool = False) -> Any:
+    """Return the JSON document that a response carries.
+
+    Args:
+        content: UTF-8 JSON. Untrusted.
+        keep_halves: leave lone surrogates in its strings, because what follows may
+            bring the other half.
+
+    Raises:
+        ValueError: when it is not JSON, not UTF-8, or nested too deeply.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:
+            document = json.loads(content)  # takes escaped lone surrogates and NaN
+            return document if keep_halves else mended(document)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
+def mended(node: Any) -> Any:
+    """Return a JSON document with every text in it well formed."""
+    if isinstance(node, str):
+        return well_formed(node)
+    if isinstance(node, list):
+        return [mended(item) for item in node]
+    if isinstance(node, dict):
+        return {well_formed(key): mended(value) for key, value in node.items()}
+    return node

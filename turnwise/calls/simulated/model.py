@@ -1,0 +1,250 @@
+"""The simulated model: one pure function from a request body to an answer.
+
+It is neither a client nor a server, and knows neither calls nor HTTP: `client` puts it
+behind the client seam, `turnwise.testing.sim_server` behind a socket, and both give the
+same bytes for the same body, seed and sample index.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnwise.calls.simulated.calibration import JUDGE_CALIBRATION
+from turnwise.calls.simulated.draws import Draws, hashed_int, hashed_normal
+from turnwise.calls.simulated.embedding import embed
+from turnwise.calls.simulated.fill import fill
+from turnwise.calls.simulated.judge_noise import Judge
+from turnwise.calls.simulated.material import Material, asked_schema, read_material
+from turnwise.calls.simulated.quality import phrase_book
+from turnwise.calls.simulated.replies import compose, fragment_of, render
+from turnwise.calls.simulated.scene import Scene
+from turnwise.calls.simulated.schema import Node, compile_schema
+from turnwise.calls.simulated.settings import SimulatedSettings
+from turnwise.calls.simulated.tokens import count_tokens, prompt_tokens
+
+__all__ = [
+    "SimulatedAnswer",
+    "SimulatedModel",
+    "SimulatedUsage",
+    "body_digest",
+    "malformed",
+    "pieces_of",
+    "simulated_name",
+]
+
+PIECE_CHARS = 12
+"""Length of the pieces of a streamed answer."""
+
+_MAX_COMPILED = 512
+_TRANSPORT_FIELDS = ("stream", "stream_options")
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedUsage:
+    """Tokens by the rule of `tokens.count_tokens`. Nothing is ever cached.
+
+    Args:
+        input_tokens: tokens of the request.
+        output_tokens: tokens of all its choices.
+        cached_tokens: 0.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedAnswer:
+    """One answer.
+
+    Args:
+        text: the text of the first choice; empty when it is a tool call.
+        usage: tokens.
+        latency_seconds: how long it took, in virtual seconds; nobody waited.
+        finish_reason: `stop`, `length` or `tool_calls`.
+        choices: all texts when the body asked for `n` > 1; otherwise empty.
+        tool_calls: the forced tool call in the OpenAI wire format; otherwise empty.
+    """
+
+    text: str
+    usage: SimulatedUsage
+    latency_seconds: float
+    finish_reason: str
+    choices: tuple[str, ...] = ()
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+
+
+def simulated_name(model: str) -> str:
+    """Return the name under which the simulated model answers for a model."""
+    return model if model.startswith("simulated-") else f"simulated-{model}"
+
+
+def body_digest(body: Mapping[str, Any]) -> str:
+    """Return 32 hexadecimal digits that identify a request body.
+
+    Whether the answer is streamed does not change it, so it is left out.
+    """
+    if any(name in body for name in _TRANSPORT_FIELDS):
+        body = {name: value for name, value in body.items() if name not in _TRANSPORT_FIELDS}
+    try:
+        data = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        # Lone surrogates are legal in a Python string and illegal in UTF-8.
+        data = repr(sorted(body.items())).encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def pieces_of(text: str) -> list[str]:
+    """Return the pieces in which a text is streamed."""
+    return [text[start : start + PIECE_CHARS] for start in range(0, len(text), PIECE_CHARS)]
+
+
+def malformed(text: str, number: int) -> str:
+    """Return an answer's text as a model spoils it: cut off, in words, or of wrong shape.
+
+    Args:
+        text: the whole answer.
+        number: which way; any integer.
+    """
+    ways = (
+        text[: max(len(text) * 3 // 5, 1)].rstrip("}"),
+        "Sorry, I would rather put it in my own words than as data.",
+        text.replace('":', '"', 1).replace("}", "", 1),
+    )
+    return ways[number % len(ways)]
+
+
+def _asked_tool(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the function of the tool that the body forces, or None."""
+    tools = [tool.get("function") for tool in body.get("tools") or () if isinstance(tool, Mapping)]
+    functions = [function for function in tools if isinstance(function, Mapping)]
+    choice = body.get("tool_choice")
+    if choice in ("required", "any"):
+        return functions[0] if functions else None
+    if isinstance(choice, Mapping):
+        wanted = (choice.get("function") or {}).get("name")
+        return next((f for f in functions if f.get("name") == wanted), None)
+    return None
+
+
+class SimulatedModel:
+    """A model that answers from a seed. Pure: no clock, no state that shows.
+
+    Args:
+        seed: decides everything; None takes the settings' seed.
+        settings: how it answers.
+    """
+
+    def __init__(self, seed: int | None = None, settings: SimulatedSettings | None = None) -> None:
+        chosen = settings or SimulatedSettings()
+        if seed is not None and seed != chosen.seed:
+            chosen = chosen.model_copy(update={"seed": seed})
+        self.settings = chosen
+        self._book = phrase_book(chosen.seed)
+        self._judge = Judge(chosen.seed, chosen.judge_accuracy, JUDGE_CALIBRATION)
+        self._compiled: dict[bytes, Node] = {}
+
+    def true_quality(self, text: str) -> float:
+        """Return the hidden true quality of a reply under this seed."""
+        return self._book.read(text).quality
+
+    def answer(
+        self, body: Mapping[str, Any], sample: int = 0, *, digest: str | None = None
+    ) -> SimulatedAnswer:
+        """Return the answer to a chat completion body.
+
+        Args:
+            body: as an OpenAI-compatible endpoint would receive it.
+            sample: which resample of this body; another one draws another answer.
+            digest: `body_digest` of the body, where the asker has it already.
+        """
+        digest = digest or body_digest(body)
+        tool = _asked_tool(body)
+        schema = (tool.get("parameters") or {"type": "object"}) if tool else asked_schema(body)
+        node, schema_bytes = self._node(schema)
+        material = read_material(body)
+        count = body.get("n") or 1
+        written = [self._write(digest, sample, choice, node, material) for choice in range(count)]
+        cut = [self._cut(body, text) for text in written]
+        texts = tuple(text for text, _ in cut)
+        usage = SimulatedUsage(
+            input_tokens=prompt_tokens(body, schema_bytes=schema_bytes),
+            output_tokens=sum(count_tokens(text) for text in texts),
+        )
+        latency = self._latency(digest, sample, usage)
+        if tool is not None:
+            call = {
+                "id": f"call_{digest[:12]}",
+                "type": "function",
+                "function": {"name": tool.get("name"), "arguments": texts[0]},
+            }
+            return SimulatedAnswer("", usage, latency, "tool_calls", tool_calls=(call,))
+        reason = "length" if any(was_cut for _, was_cut in cut) else "stop"
+        return SimulatedAnswer(
+            texts[0], usage, latency, reason, choices=texts if len(texts) > 1 else ()
+        )
+
+    def embed(self, inputs: list[str]) -> tuple[list[tuple[float, ...]], SimulatedUsage, float]:
+        """Return vectors in the order of the inputs, the usage, and the virtual latency."""
+        vectors = [embed(text, seed=self.settings.seed) for text in inputs]
+        usage = SimulatedUsage(sum(count_tokens(text) for text in inputs), 0)
+        digest = body_digest({"input": inputs})
+        return vectors, usage, self._latency(digest, 0, usage)
+
+    def _node(self, schema: Mapping[str, Any] | None) -> tuple[Node | None, int]:
+        """Return the compiled schema and the length of its JSON."""
+        if schema is None:
+            return None, 0
+        data = orjson.dumps(schema)
+        node = self._compiled.get(data)
+        if node is None:
+            if len(self._compiled) >= _MAX_COMPILED:
+                self._compiled.clear()
+            node = self._compiled[data] = compile_schema(schema)
+        return node, len(data)
+
+    def _write(
+        self, digest: str, sample: int, choice: int, node: Node | None, material: Material
+    ) -> str:
+        draws = Draws(hashed_int("answer", self.settings.seed, digest, sample, choice))
+        if node is None:
+            draft = compose(self._book, material.language, draws)
+            words = fragment_of(material.user_text, material.language, draws)
+            return render(self._book, material.language, draft, words)
+        scene = Scene(
+            settings=self.settings,
+            book=self._book,
+            judge=self._judge,
+            material=material,
+            draws=draws,
+        )
+        return orjson.dumps(fill(scene, node)).decode()
+
+    def _cut(self, body: Mapping[str, Any], text: str) -> tuple[str, bool]:
+        """Return the text as `stop` and the token limit leave it, and whether the limit cut."""
+        stops = body.get("stop") or ()
+        for stop in [stops] if isinstance(stops, str) else stops:
+            text = text.partition(stop)[0] if stop else text
+        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        tokens = count_tokens(text)
+        if not most or tokens <= most:
+            return text, False
+        while text and (tokens := count_tokens(text)) > most:
+            text = text[: min(len(text) * most // tokens, len(text) - 1)]
+        return text, True
+
+    def _latency(self, digest: str, sample: int, usage: SimulatedUsage) -> float:
+        settings = self.settings
+        middle = (
+            settings.latency_base_seconds
+            + usage.input_tokens * settings.latency_seconds_per_input_token
+            + usage.output_tokens * settings.latency_seconds_per_output_token
+        )
+        noise = hashed_normal("latency", settings.seed, digest, sample)
+        seconds = middle * math.exp(settings.latency_sigma * noise) * settings.latency_scale
+        return round(seconds, 6)

@@ -1,0 +1,216 @@
+"""A JSON schema, compiled once to a tree of nodes with resolved references and bounds.
+
+Understood: `type` (also a list), `enum`, `const`, `properties`, `required`,
+`additionalProperties`, `patternProperties`, `propertyNames`, `minProperties`, `items`,
+`prefixItems`, `minItems`, `maxItems`, `uniqueItems`, string lengths, `pattern` (simple
+ones), `format`, numeric bounds, `multipleOf`, `anyOf`, `oneOf`, `allOf`, `$ref` into
+the document, also recursive. Not understood and ignored: `not`, `if`, `contains`,
+`dependentSchemas`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Node", "compile_schema"]
+
+_SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
+
+
+@dataclass(slots=True)
+class Node:
+    """What one place of an answer may hold. Changed only while it is compiled.
+
+    Args:
+        kind: `object`, `array`, `string`, `integer`, `number`, `boolean`, `null`,
+            `enum`, `union` or `any`.
+        nullable: whether null fits too.
+        values: what an `enum` allows.
+        options: what a `union` allows, null apart.
+        properties: name, node and whether it is required.
+        additional: what further keys of an object hold; None when there are none.
+        key_names: names that further keys may have; empty when free.
+        key_pattern: what further keys must match.
+        min_properties: fewest keys.
+        items: what an array's items hold.
+        prefix: what its first items hold.
+        min_items: fewest items.
+        max_items: most items, or None.
+        is_unique: whether items differ.
+        minimum: least number, or None. `is_open_low` leaves the bound itself out.
+        maximum: greatest number, or None. `is_open_high` leaves the bound itself out.
+        multiple_of: what numbers are multiples of, or None.
+        min_length: fewest characters.
+        max_length: most characters, or None.
+        pattern: what a string must match, or None.
+        format: what a string stands for, such as `date`, or None.
+    """
+
+    kind: str = "any"
+    nullable: bool = False
+    values: list[Any] = field(default_factory=list)
+    options: list["Node"] = field(default_factory=list)
+    properties: list[tuple[str, "Node", bool]] = field(default_factory=list)
+    additional: "Node | None" = None
+    key_names: list[str] = field(default_factory=list)
+    key_pattern: str | None = None
+    min_properties: int = 0
+    items: "Node | None" = None
+    prefix: list["Node"] = field(default_factory=list)
+    min_items: int = 0
+    max_items: int | None = None
+    is_unique: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    is_open_low: bool = False
+    is_open_high: bool = False
+    multiple_of: float | None = None
+    min_length: int = 0
+    max_length: int | None = None
+    pattern: str | None = None
+    format: str | None = None
+
+
+class _Compiler:
+    """Compiles one document; a reference is compiled once, so that recursion ends."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._by_reference: dict[str, Node] = {}
+
+    def compile(self, schema: Any) -> Node:
+        node = Node()
+        self._into(node, schema)
+        return node
+
+    def _into(self, node: Node, schema: Any) -> None:
+        if not isinstance(schema, Mapping):
+            return  # `true`: anything fits
+        schema = self._merged(schema)
+        options = schema.get("anyOf") or schema.get("oneOf")
+        if "const" in schema:
+            node.kind, node.values = "enum", [schema["const"]]
+        elif "enum" in schema:
+            self._enum(node, list(schema["enum"]))
+        elif options:
+            self._union(node, [self._option(schema, option) for option in options])
+        elif isinstance(schema.get("type"), list):
+            self._union(node, [{**schema, "type": kind} for kind in schema["type"]])
+        else:
+            self._typed(node, schema)
+
+    def _option(self, schema: Mapping[str, Any], option: Any) -> Any:
+        beside = {k: v for k, v in schema.items() if k in {"properties", "required", "type"}}
+        return {**beside, **option} if beside and isinstance(option, Mapping) else option
+
+    def _merged(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the schema with its reference and its `allOf` written out."""
+        merged = dict(schema)
+        seen: set[str] = set()
+        while "$ref" in merged and merged["$ref"] not in seen:
+            reference = merged.pop("$ref")
+            seen.add(reference)
+            target = self._resolve(reference)
+            merged = {**target, **merged} if isinstance(target, Mapping) else merged
+        for part in merged.pop("allOf", ()):
+            written = self._merged(part) if isinstance(part, Mapping) else {}
+            for key, value in written.items():
+                if key == "properties":
+                    merged[key] = {**merged.get(key, {}), **value}
+                elif key == "required":
+                    merged[key] = [*merged.get(key, ()), *value]
+                else:
+                    merged.setdefault(key, value)
+        return merged
+
+    def _resolve(self, reference: str) -> Any:
+        target: Any = self._document
+        for part in reference.removeprefix("#").strip("/").split("/"):
+            if not part:
+                continue
+            name = part.replace("~1", "/").replace("~0", "~")
+            target = target.get(name) if isinstance(target, Mapping) else None
+        return target
+
+    def _child(self, schema: Any) -> Node:
+        """Return the node of a schema; a bare reference shares one node."""
+        if isinstance(schema, Mapping) and set(schema) == {"$ref"}:
+            reference = str(schema["$ref"])
+            known = self._by_reference.get(reference)
+            if known is None:
+                known = self._by_reference[reference] = Node()
+                self._into(known, self._resolve(reference))
+            return known
+        return self.compile(schema)
+
+    @staticmethod
+    def _enum(node: Node, values: list[Any]) -> None:
+        node.nullable = None in values
+        node.kind = "enum"
+        node.values = [value for value in values if value is not None] or [None]
+
+    def _union(self, node: Node, options: list[Any]) -> None:
+        nodes = [self._child(option) for option in options]
+        node.nullable = any(child.kind == "null" or child.nullable for child in nodes)
+        node.options = [child for child in nodes if child.kind != "null"]
+        if not node.options:
+            node.kind = "null"
+            return
+        node.kind = "union"
+
+    def _typed(self, node: Node, schema: Mapping[str, Any]) -> None:
+        kind = schema.get("type")
+        if kind is None:
+            kind = "object" if "properties" in schema else "array" if "items" in schema else "any"
+        node.kind = kind
+        if kind == "object":
+            self._object(node, schema)
+        elif kind == "array":
+            self._array(node, schema)
+        elif kind in _SCALARS:
+            self._scalar(node, schema)
+
+    def _object(self, node: Node, schema: Mapping[str, Any]) -> None:
+        required = set(schema.get("required") or ())
+        node.properties = [
+            (name, self._child(child), name in required)
+            for name, child in (schema.get("properties") or {}).items()
+        ]
+        further = schema.get("additionalProperties")
+        for pattern, child in (schema.get("patternProperties") or {}).items():
+            node.key_pattern, further = pattern, child
+        node.min_properties = int(schema.get("minProperties") or 0)
+        names = schema.get("propertyNames")
+        if isinstance(names, Mapping):
+            names = self._merged(names)
+            node.key_names = [str(name) for name in names.get("enum") or ()]
+            node.key_pattern = names.get("pattern", node.key_pattern)
+        if further not in (None, False):
+            node.additional = self._child(further)
+
+    def _array(self, node: Node, schema: Mapping[str, Any]) -> None:
+        node.prefix = [self._child(child) for child in schema.get("prefixItems") or ()]
+        items = schema.get("items")
+        node.items = self._child(items) if items not in (None, False) else None
+        node.min_items = int(schema.get("minItems") or 0)
+        most = schema.get("maxItems")
+        node.max_items = len(node.prefix) if items is False else most
+        node.is_unique = bool(schema.get("uniqueItems"))
+
+    @staticmethod
+    def _scalar(node: Node, schema: Mapping[str, Any]) -> None:
+        node.minimum, node.maximum = schema.get("minimum"), schema.get("maximum")
+        low, high = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+        if low is not None and (node.minimum is None or low >= node.minimum):
+            node.minimum, node.is_open_low = low, True
+        if high is not None and (node.maximum is None or high <= node.maximum):
+            node.maximum, node.is_open_high = high, True
+        node.multiple_of = schema.get("multipleOf")
+        node.min_length = int(schema.get("minLength") or 0)
+        node.max_length = schema.get("maxLength")
+        node.pattern, node.format = schema.get("pattern"), schema.get("format")
+
+
+def compile_schema(schema: Mapping[str, Any]) -> Node:
+    """Return the compiled form of a JSON schema."""
+    return _Compiler(schema).compile(schema)

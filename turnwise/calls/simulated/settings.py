@@ -1,0 +1,104 @@
+"""The settings of the simulated model: its seed, its faults, its speed, its quality."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["SimulatedSettings"]
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A probability."""
+
+Seconds = Annotated[float, Field(ge=0.0)]
+
+
+class SimulatedSettings(BaseModel):
+    """How the simulated model answers. Equal settings give equal answers.
+
+    Nothing here is measured on a real model except what `judge_accuracy` overrides;
+    the figures of the judge stand in `calibration.py`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    """Decides every answer, every hidden quality and every fault."""
+
+    latency_scale: Annotated[float, Field(ge=0.0)] = 1.0
+    """Factor on every drawn latency; 0 makes answers instant."""
+
+    latency_base_seconds: Seconds = 0.4
+    """Latency of an answer without a token. Assumed, as are the next three."""
+
+    latency_seconds_per_input_token: Seconds = 0.00002
+    """Prefill: 50,000 tokens a second."""
+
+    latency_seconds_per_output_token: Seconds = 0.012
+    """Decoding: 83 tokens a second."""
+
+    latency_sigma: Annotated[float, Field(ge=0.0, le=2.0)] = 0.25
+    """SD of the logarithm of the latency; its median stays."""
+
+    error_rate_429: Rate = 0.0
+    """Share of attempts answered 429 with Retry-After."""
+
+    error_rate_500: Rate = 0.0
+    """Share of attempts answered 500."""
+
+    timeout_rate: Rate = 0.0
+    """Share of attempts that never answer."""
+
+    cut_stream_rate: Rate = 0.0
+    """Share of streamed attempts that break off half-way. Others are not affected."""
+
+    malformed_json_rate: Rate = 0.0
+    """Share of attempts at a structured answer that hold broken JSON, or none."""
+
+    retry_after_seconds: Seconds = 1.0
+    """What a 429 asks to wait."""
+
+    timeout_seconds: Seconds = 60.0
+    """How long an attempt hangs that never answers, unless the asker leaves first."""
+
+    judge_accuracy: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Within-prompt correlation of one score with the truth; None is the calibrated one.
+
+    Rounding caps what is reached: the highest is `rounding_attenuation` (0.87).
+    """
+
+    refinement_gain: Annotated[float, Field(ge=-2.0, le=2.0)] = 0.5
+    """Mean gain of a child on its parent, in within-prompt SD, before the ceiling.
+
+    A reply near the best that the phrases allow gains less. Assumed.
+    """
+
+    refinement_sd: Annotated[float, Field(ge=0.0, le=2.0)] = 0.6
+    """SD of a child's gain on its parent, in within-prompt SD. Assumed."""
+
+    candidate_similarity: Rate = 0.3
+    """Correlation of the qualities of two candidates of one call. Assumed."""
+
+    strategy_repeat_rate: Rate = 0.0
+    """Share of candidates that repeat the strategy of the one before."""
+
+    evidence_miss_rate: Rate = 0.05
+    """Share of quotes that do not stand verbatim in the source."""
+
+    null_rate: Rate = 0.1
+    """Share of nullable or optional fields that are left empty, scores apart."""
+
+    missing_score_rate: Rate = 0.02
+    """Share of nullable or optional score fields that are left empty."""
+
+    boolean_true_rate: Rate = 0.3
+    """Share of booleans without a known name that are true."""
+
+    @model_validator(mode="after")
+    def _rates_fit_together(self) -> Self:
+        total = self.error_rate_429 + self.error_rate_500 + self.timeout_rate
+        if total > 1.0:
+            raise ValueError(
+                "error_rate_429 + error_rate_500 + timeout_rate is at most 1: an attempt ends "
+                f"in one of them; got {total:g}"
+            )
+        return self

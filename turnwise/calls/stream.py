@@ -1,0 +1,150 @@
+"""A streamed chat answer, put together again as if it had come whole."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+from turnwise.calls.payload import document_of, well_formed
+
+__all__ = ["StreamAssembly", "server_sent_data"]
+
+DONE = b"[DONE]"
+
+
+async def server_sent_data(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the payload of each `data:` line of a server-sent event stream.
+
+    Lines end with LF or CRLF only: JSON may carry other line separators inside its
+    strings. A last line without an end is not yielded: it is cut.
+    """
+    rest: list[bytes] = []
+    async for piece in pieces:
+        first, *others = piece.split(b"\n")
+        rest.append(first)
+        if not others:
+            continue
+        lines = [b"".join(rest), *others[:-1]]
+        rest = [others[-1]]
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+
+
+def _index(value: Any) -> int:
+    """Return a position in a list as a stream gives it; 0 where it does not."""
+    return value if isinstance(value, int) else 0
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a JSON list; none where it is something else."""
+    items = value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, Mapping)]
+
+
+class _Choice:
+    """One choice of a streamed answer, as far as it has come."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.refusals: list[str] = []
+        self.tool_calls: dict[int, dict[str, Any]] = {}
+        self.finish_reason: str | None = None
+        self._half = ""
+
+    def add(self, choice: Mapping[str, Any]) -> None:
+        reason = choice.get("finish_reason")
+        if reason:
+            self.finish_reason = str(reason)
+        delta = choice.get("delta")
+        if not isinstance(delta, Mapping):
+            return
+        if isinstance(delta.get("content"), str):
+            self._add_text(delta["content"])
+        if isinstance(delta.get("refusal"), str):
+            self.refusals.append(delta["refusal"])
+        for part in _mappings(delta.get("tool_calls")):
+            self._add_tool_call(part)
+
+    def message(self) -> dict[str, Any]:
+        """Return what has come as a chat message."""
+        return {
+            "content": "".join(self.texts),
+            "refusal": "".join(self.refusals) or None,
+            "tool_calls": [call for _, call in sorted(self.tool_calls.items())],
+        }
+
+    def _add_text(self, text: str) -> None:
+        """Append a piece of text. Half an emoji at its end waits for the other half."""
+        text = self._half + text
+        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        text = well_formed(text.removesuffix(self._half))
+        if text:
+            self.texts.append(text)
+
+    def _add_tool_call(self, part: Mapping[str, Any]) -> None:
+        """Extend a tool call: its id and name come first, its arguments in pieces."""
+        empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        call = self.tool_calls.setdefault(_index(part.get("index")), empty)
+        if part.get("id"):
+            call["id"] = str(part["id"])
+        function = part.get("function")
+        if isinstance(function, Mapping):
+            for field in ("name", "arguments"):
+                call["function"][field] += str(function.get(field) or "")
+
+
+class StreamAssembly:
+    """Collects the events of one stream.
+
+    Attributes:
+        error: the error object that the stream carried instead of an answer.
+        is_done: whether the end marker came.
+    """
+
+    def __init__(self) -> None:
+        self.error: Mapping[str, Any] | None = None
+        self.is_done = False
+        self._choices: dict[int, _Choice] = {}
+        self._usage: Mapping[str, Any] | None = None
+        self._model = ""
+
+    @property
+    def chunks(self) -> tuple[str, ...]:
+        """The first choice's texts, in the order they came; none is empty."""
+        return tuple(self._choices[0].texts) if 0 in self._choices else ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer ended: by the end marker, or by every choice's own word."""
+        reasons = [choice.finish_reason for choice in self._choices.values()]
+        return self.is_done or (bool(reasons) and None not in reasons)
+
+    def add(self, data: bytes) -> None:
+        """Take one event's payload.
+
+        Raises:
+            ValueError: when it is neither a JSON object nor the end marker.
+        """
+        if data == DONE:
+            self.is_done = True
+            return
+        event = document_of(data, keep_halves=True)
+        if not isinstance(event, Mapping):
+            raise ValueError(f"expected a JSON object, got {type(event).__name__}")  # noqa: TRY004 - one kind with malformed JSON
+        if isinstance(event.get("error"), Mapping):
+            self.error = event["error"]
+        if isinstance(event.get("usage"), Mapping):
+            self._usage = event["usage"]
+        self._model = self._model or str(event.get("model") or "")
+        for choice in _mappings(event.get("choices")):
+            self._choices.setdefault(_index(choice.get("index")), _Choice()).add(choice)
+
+    def body(self) -> dict[str, Any]:
+        """Return the answer so far in the form of a whole chat completion."""
+        return {
+            "model": self._model,
+            "usage": self._usage,
+            "choices": [
+                {"index": index, "finish_reason": it.finish_reason, "message": it.message()}
+                for index, it in sorted(self._choices.items())
+            ],
+        }

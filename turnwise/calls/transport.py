@@ -1,0 +1,167 @@
+"""One HTTP request over aiohttp, and the moment that it leaves the machine.
+
+Problem: a ledger must count a request exactly when a server could have received
+it: not when a connection was refused, not when the call was cancelled while it
+waited for one, but when it was cancelled, cut or timed out afterwards.
+Choice: a transport of our own under the `openai` client. aiohttp's trace signal
+`on_request_chunk_sent` fires in the writer, in the same step of the event loop
+that hands headers and body to the socket (the signal for headers fires earlier,
+when they are only buffered, and a cancellation can fall in between).
+Rejected: the transport that `openai` ships for aiohttp. It reports a connection
+that broke after the request as a connect timeout, and says nothing of sending.
+Invariant: `on_sent` is called at most once a request, before any byte of it leaves.
+"""
+
+import io
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx2
+
+__all__ = ["SENDING", "AiohttpTransport", "Sending"]
+
+KEEPALIVE_SECONDS = 15.0
+"""How long an idle connection is kept. Shorter than most servers keep it, so that
+a request is seldom written to a connection that is just being closed."""
+
+CONNECT_SECONDS = 10.0
+"""Longest time for the TCP and TLS handshakes of one connection."""
+
+LARGE_BODY_BYTES = 2**20
+"""From this size on aiohttp wants a body as a file, to write it in pieces."""
+
+
+class Sending:
+    """Whether the request of one attempt has left, and whom to tell when it does.
+
+    Args:
+        on_sent: called once, when the request leaves.
+    """
+
+    def __init__(self, on_sent: Callable[[], None] | None = None) -> None:
+        self.was_sent = False
+        self._on_sent = on_sent
+
+    def mark(self) -> None:
+        """Say that the request leaves now. Later marks of one attempt do nothing."""
+        if not self.was_sent:
+            self.was_sent = True
+            if self._on_sent is not None:
+                self._on_sent()
+
+
+SENDING: ContextVar[Sending] = ContextVar("turnwise_sending")
+"""The attempt that the current task is making. Set by the client around each send."""
+
+
+@contextmanager
+def _httpx_errors(request: httpx2.Request) -> Iterator[None]:
+    """Raise aiohttp's errors as the httpx errors that the `openai` client maps."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise httpx2.TimeoutException(str(error), request=request) from error
+    except aiohttp.ClientConnectorError as error:
+        raise httpx2.ConnectError(str(error), request=request) from error
+    except (aiohttp.ClientError, OSError) as error:
+        words = str(error) or type(error).__name__
+        raise httpx2.ReadError(words, request=request) from error
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The bytes of a response, as they come."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
+        self._response = response
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _httpx_errors(self._request):
+            async for piece in self._response.content.iter_any():
+                yield piece
+
+    async def aclose(self) -> None:
+        # A body that was read to its end has given its connection back already;
+        # of any other the rest must not be waited for.
+        self._response.close()
+
+
+class AiohttpTransport(httpx2.AsyncBaseTransport):
+    """An httpx transport over one pooled aiohttp session.
+
+    Make it inside the running loop that will use it.
+
+    Args:
+        base_url: every request goes to this host; decides about the environment's
+            proxy once.
+        max_connections: most connections open at a time. A request beyond them waits.
+    """
+
+    def __init__(self, base_url: str, *, max_connections: int) -> None:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_chunk_sent.append(self._on_chunk_sent)
+        self._proxy = _proxy_of(base_url)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=max_connections,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+                ssl=_tls() if base_url.startswith("https") else True,
+            ),
+            trace_configs=[trace],
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request and return its response, the body still to be read."""
+        content = await request.aread()
+        with _httpx_errors(request):
+            response = await self._session.request(
+                request.method,
+                str(request.url),
+                headers=request.headers.multi_items(),
+                data=content if len(content) < LARGE_BODY_BYTES else io.BytesIO(content),
+                allow_redirects=False,
+                auto_decompress=False,
+                proxy=self._proxy,
+                # The whole attempt is timed by the client; only connecting is timed here.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                trace_request_ctx=SENDING.get(None),
+            )
+        return httpx2.Response(
+            status_code=response.status,
+            headers=response.raw_headers,
+            stream=_Body(response, request),
+            request=request,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. Safe to call twice."""
+        await self._session.close()
+
+    @staticmethod
+    async def _on_chunk_sent(
+        _session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        _chunk: aiohttp.TraceRequestChunkSentParams,
+    ) -> None:
+        sending = context.trace_request_ctx
+        if sending is not None:
+            sending.mark()
+
+
+def _tls() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
+
+
+def _proxy_of(base_url: str) -> str | None:
+    parts = urlsplit(base_url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")

@@ -1,0 +1,50 @@
+"""How a command ends: errors in one line, with the exit code that scripts can rely on.
+
+0    done
+1    the run failed: an endpoint, a recording, a full disk
+2    the request was wrong: a knob, a file, a missing key; nothing was sent
+130  stopped by Ctrl-C; what was finished stands
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
+
+__all__ = ["EXIT_FAILED", "EXIT_STOPPED", "EXIT_WRONG_REQUEST", "clear_errors", "say"]
+
+EXIT_FAILED = 1
+EXIT_WRONG_REQUEST = 2
+EXIT_STOPPED = 130
+
+
+def say(text: str) -> None:
+    """Print a line for the person at the terminal; standard output stays for results."""
+    # Untrusted text may hold control characters that a terminal would obey.
+    shown = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+    sys.stderr.write(shown + "\n")
+
+
+@contextmanager
+def clear_errors(stopped: str = "stopped") -> Iterator[None]:
+    """Turn the project's errors into one line and an exit code.
+
+    Args:
+        stopped: what to say on Ctrl-C.
+    """
+    try:
+        yield
+    except (ConfigError, FormatError) as error:
+        say(f"turnwise: {error}")
+        raise typer.Exit(EXIT_WRONG_REQUEST) from error
+    except TurnwiseError as error:
+        say(f"turnwise: {type(error).__name__}: {error}")
+        raise typer.Exit(EXIT_FAILED) from error
+    except KeyboardInterrupt as error:
+        say(f"turnwise: {stopped}")
+        raise typer.Exit(EXIT_STOPPED) from error
+    except BrokenPipeError as error:
+        raise typer.Exit(EXIT_FAILED) from error

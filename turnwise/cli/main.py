@@ -1,0 +1,57 @@
+"""The `turnwise` command. Each subcommand loads what it needs when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from turnwise import __version__
+from turnwise.cli.chat import chat
+from turnwise.cli.demo import demo
+from turnwise.cli.knobs import knobs, presets
+from turnwise.cli.plan import plan
+from turnwise.cli.replay import replay
+from turnwise.cli.report import report
+from turnwise.cli.run import run
+from turnwise.cli.sim import sim
+
+__all__ = ["main", "turnwise"]
+
+turnwise = typer.Typer(
+    name="turnwise",
+    help=(
+        "Spend LLM calls wisely, turn by turn.\n\n"
+        "plan what a turn will cost, before it runs; run it under a cap that is never passed; "
+        "replay it for free, byte for byte; report where each call went. Without an endpoint "
+        "everything runs on an embedded simulated model, and says so. To use a real one, set "
+        "TURNWISE_BASE_URL, TURNWISE_MODEL and TURNWISE_API_KEY."
+    ),
+    epilog="Start with: turnwise demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _command in (plan, run, chat, replay, report, knobs, presets, demo):
+    turnwise.command()(_command)
+turnwise.add_typer(sim, name="sim")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"turnwise {__version__}")
+        raise typer.Exit
+
+
+@turnwise.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    turnwise()

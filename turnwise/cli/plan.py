@@ -1,0 +1,42 @@
+"""`turnwise plan`: what a turn will cost, before it runs."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from turnwise.cli.exits import clear_errors
+from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption
+
+__all__ = ["plan"]
+
+
+def plan(
+    preset: PresetOption = "classic",
+    overrides: SetOption = None,
+    latency_seconds: Annotated[
+        float, typer.Option("--latency-seconds", min=0.0, help="Seconds that one request takes.")
+    ] = 1.0,
+    rpm: Annotated[
+        float | None, typer.Option("--rpm", min=0.001, help="Requests a minute that are allowed.")
+    ] = None,
+    as_json: JsonOption = False,
+    app: AppOption = "graph.app:app",
+) -> None:
+    """Show what one turn will cost, from the knobs alone: no model is asked.
+
+    turnwise plan --preset classic --set search.rollouts=2 --latency-seconds 0.8 --rpm 60
+    """
+    with clear_errors():
+        from turnwise.plan import plan_rows
+        from turnwise.replay.app import load_app
+
+        loaded = load_app(app)
+        settings = loaded.settings(preset, overrides or ())
+        turn_plan = loaded.plan(settings)
+        if as_json:
+            document = turn_plan.as_json(latency_seconds=latency_seconds, rpm=rpm)
+            typer.echo(json.dumps(document))
+            return
+        for row in plan_rows(turn_plan, latency_seconds=latency_seconds, rpm=rpm):
+            typer.echo(row)

@@ -1,0 +1,190 @@
+"""What `turnwise replay` does once its options are read."""
+
+import asyncio
+import hashlib
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel
+
+from turnwise.calls.errors import ConfigError
+from turnwise.cli.exits import say
+from turnwise.knobs import settings_digest
+from turnwise.replay import Conversation, conversation_digest, read_conversations
+from turnwise.replay.app import App, TurnResult, load_app
+from turnwise.replay.cassette import CassetteMode
+from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.run_folder import RunFolder
+from turnwise.replay.runner import TurnListener
+from turnwise.report import summarise, to_text, totals_json
+
+__all__ = ["ReplayOptions", "replay_and_show"]
+
+RUNS = Path("turnwise-runs")
+"""Where runs go that name no folder, under the working directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """The options of `turnwise replay`, as they came."""
+
+    paths: Sequence[Path]
+    preset: str = "classic"
+    overrides: Sequence[str] = ()
+    limit_turns: int | None = None
+    record: Path | None = None
+    cassette: Path | None = None
+    mode: str | None = None
+    out: Path | None = None
+    is_fresh: bool = False
+    max_concurrency: int = 1
+    skip_bad: bool = False
+    as_json: bool = False
+    app: str = "graph.app:app"
+
+
+def _cassette_and_mode(options: ReplayOptions) -> tuple[Path | None, CassetteMode]:
+    if options.record is not None and options.cassette is not None:
+        raise ConfigError("give --record or --cassette, not both: one recording serves a run")
+    if options.cassette is not None:
+        mode = CassetteMode(options.mode or CassetteMode.STRICT)
+        if mode is CassetteMode.STRICT and not options.cassette.exists():
+            raise ConfigError(f"there is no cassette {options.cassette}; make one with --record")
+        return options.cassette, mode
+    mode = CassetteMode(options.mode or CassetteMode.NEW_EPISODES)
+    if options.record is not None and mode is CassetteMode.STRICT:
+        raise ConfigError("--mode strict sends nothing, so --record would record nothing")
+    return options.record, mode
+
+
+def _limited(conversations: Sequence[Conversation], limit: int | None) -> list[Conversation]:
+    if limit is None:
+        return list(conversations)
+    kept: list[Conversation] = []
+    for conversation in conversations:
+        if limit <= 0:
+            break
+        kept.append(conversation.first_turns(limit))
+        limit -= len(conversation.turns)
+    return kept
+
+
+def _run_name(
+    options: ReplayOptions,
+    settings: BaseModel,
+    conversations: Sequence[Conversation],
+    recording: str,
+) -> str:
+    """Return a folder name that is the same for the same request, and for no other."""
+    identity = f"{conversation_digest(conversations)} {settings_digest(settings)} {recording}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    stem = options.paths[0].stem or "conversations"
+    return f"{stem}-{Path(options.preset).stem}-{digest}"
+
+
+@contextmanager
+def _folder(
+    options: ReplayOptions,
+    settings: BaseModel,
+    conversations: Sequence[Conversation],
+    cassette: Path | None,
+    mode: CassetteMode,
+) -> Iterator[Path]:
+    """Give the run's folder: the one named, one of its own, or for a free replay a passing one."""
+    if options.out is None and mode is CassetteMode.STRICT:
+        with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
+            yield Path(name)
+        return
+    if options.out is not None:
+        path = options.out
+    else:
+        path = RUNS / _run_name(options, settings, conversations, f"{cassette} {mode}")
+    # A run that records elsewhere has lost its past when that recording is gone.
+    is_orphan = options.out is None and cassette is not None and not cassette.exists()
+    if options.is_fresh or is_orphan or mode is CassetteMode.REWRITE:
+        RunFolder.clear(path)
+    yield path
+
+
+@contextmanager
+def _progress(total: int, done: int, *, is_quiet: bool) -> Iterator[TurnListener | None]:
+    if is_quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("turns"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[asked]} calls"),
+        TimeRemainingColumn(),
+    )
+    asked = 0
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("turns", total=total, completed=done, asked=0)
+
+        def advance(result: TurnResult) -> None:
+            nonlocal asked
+            asked += len(result.rows)
+            bar.update(task, advance=1, asked=asked)
+
+        yield advance
+
+
+def _run(options: ReplayOptions, app: App, settings: BaseModel) -> FinishedRun:
+    read = read_conversations(options.paths, skip_bad=options.skip_bad)
+    for skipped in read.skipped:
+        say(f"skipped: {skipped}")
+    conversations = _limited(read.conversations, options.limit_turns)
+    cassette, mode = _cassette_and_mode(options)
+    total = sum(len(conversation.turns) for conversation in conversations)
+    with (
+        _folder(options, settings, read.conversations, cassette, mode) as path,
+        _progress(total, 0, is_quiet=options.as_json) as on_turn,
+    ):
+        request = RunRequest(
+            app=app,
+            app_target=options.app,
+            settings=settings,
+            conversations=conversations,
+            digest_of=read.conversations,
+            folder=path,
+            cassette=cassette,
+            mode=mode,
+            max_concurrency=options.max_concurrency,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return asyncio.run(run_replay(request, on_turn=on_turn))
+
+
+def replay_and_show(options: ReplayOptions) -> FinishedRun:
+    """Replay, and print the ledger: a table, or with `as_json` one object."""
+    app = load_app(options.app)
+    settings = app.settings(options.preset, options.overrides)
+    run = _run(options, app, settings)
+    for notice in run.notices:
+        say(notice)
+    tables = summarise(run.rows, run.turns, wall_seconds=run.wall_seconds)
+    if options.as_json:
+        sys.stdout.write(orjson.dumps(totals_json(tables)).decode() + "\n")
+        return run
+    sys.stdout.write(to_text(tables))
+    if app.is_simulated(settings):
+        say("All answers above are simulated: they prove counting, not language.")
+    if run.folder.exists():
+        say(f"run: {run.folder}   (turnwise report {run.folder})")
+    return run

@@ -1,0 +1,22 @@
+"""Knobs: presets as YAML, overrides, validation in plain words, and a digest.
+
+Knows no particular settings: every function takes the pydantic model they are for.
+"""
+
+from turnwise.knobs.digest import settings_digest
+from turnwise.knobs.nearest import nearest_names
+from turnwise.knobs.overrides import apply_overrides
+from turnwise.knobs.paths import KnobInfo, knob_paths
+from turnwise.knobs.presets import load_preset, preset_names
+from turnwise.knobs.validation import validate
+
+__all__ = [
+    "KnobInfo",
+    "apply_overrides",
+    "knob_paths",
+    "load_preset",
+    "nearest_names",
+    "preset_names",
+    "settings_digest",
+    "validate",
+]

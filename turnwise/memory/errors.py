@@ -1,0 +1,77 @@
+"""Everything that can go wrong with a memory store.
+
+TurnwiseError
+|- ConfigError, FormatError    a store that cannot be opened as asked
+`- StoreFailed                 the store could not do it; nothing was committed
+   |- StoreFull                no room left where it is kept
+   |- StoreLocked              another process held it for too long
+   |- StoreDamaged             what it holds contradicts itself
+   `- MemoryConflict           somebody else committed in between
+"""
+
+from turnwise.calls.errors import TurnwiseError
+
+__all__ = [
+    "MemoryConflict",
+    "StoreChanged",
+    "StoreDamaged",
+    "StoreFailed",
+    "StoreFull",
+    "StoreLocked",
+]
+
+
+class StoreChanged(Exception):
+    """The condition of a conditional batch did not hold. Nothing was committed.
+
+    A signal between a store and the book, which makes it a `MemoryConflict`.
+
+    Args:
+        found: what the field holds instead; None when there is no such item.
+    """
+
+    def __init__(self, found: object) -> None:
+        super().__init__(f"the field holds {found!r}")
+        self.found = found
+
+
+class StoreFailed(TurnwiseError):
+    """The store could not do what was asked. Nothing of it was committed."""
+
+
+class StoreFull(StoreFailed):
+    """There is no room left where the store is kept."""
+
+
+class StoreLocked(StoreFailed):
+    """Another process held the store for longer than the busy timeout."""
+
+
+class StoreDamaged(StoreFailed):
+    """What the store holds contradicts itself or cannot be read."""
+
+
+class MemoryConflict(StoreFailed):
+    """Somebody else committed for this user between load and commit.
+
+    Args:
+        agent_id: the agent.
+        user_id: the user.
+        expected_version: the version that the commit stood on.
+        stored_version: the version that the store has; None where it was not seen.
+    """
+
+    def __init__(
+        self, agent_id: str, user_id: str, expected_version: int, stored_version: int | None
+    ) -> None:
+        now = "another" if stored_version is None else str(stored_version)
+        super().__init__(
+            f"the memory of agent {agent_id!r} about user {user_id!r} was changed in between: "
+            f"this turn stands on version {expected_version} and the store has {now}. "
+            "Nothing was committed. Two processes, or two conversations at once, "
+            "write for the same user: load again and redo the turn."
+        )
+        self.agent_id = agent_id
+        self.user_id = user_id
+        self.expected_version = expected_version
+        self.stored_version = stored_version

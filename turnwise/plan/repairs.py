@@ -1,0 +1,44 @@
+"""The same plan when every answer that must have a form has to be asked again."""
+
+from dataclasses import replace
+
+from turnwise.plan.steps import Network, Parallel, PlannedCall, Serial, Step, Wave
+
+__all__ = ["REPAIR_WORDS_TOKENS", "with_repairs"]
+
+REPAIR_WORDS_TOKENS = 60
+"""Estimated tokens of the words that name the problem in one repair."""
+
+
+def _repaired(call: PlannedCall, max_repairs: int) -> Step:
+    """Return a call and its repairs, each with the wrong answers before it in its prompt."""
+    grown = call.output_tokens + REPAIR_WORDS_TOKENS
+    repairs = (
+        replace(call, input_tokens=call.input_tokens + times * grown)
+        for times in range(1, max_repairs + 1)
+    )
+    return Serial((call, *repairs))
+
+
+def with_repairs(step: Step, max_repairs: int) -> Step:
+    """Return the plan with every structured call repaired as often as it may be.
+
+    Args:
+        step: the plan.
+        max_repairs: repairs of one call; 0 returns the plan as it is.
+    """
+    if max_repairs <= 0:
+        return step
+    match step:
+        case PlannedCall():
+            return _repaired(step, max_repairs) if step.is_structured else step
+        case Serial(steps):
+            return Serial(tuple(with_repairs(inner, max_repairs) for inner in steps))
+        case Parallel(steps):
+            return Parallel(tuple(with_repairs(inner, max_repairs) for inner in steps))
+        case Wave(steps, max_concurrency):
+            inner_steps = tuple(with_repairs(inner, max_repairs) for inner in steps)
+            return Wave(inner_steps, max_concurrency)
+        case Network(parts, waits):
+            repaired = {name: with_repairs(part, max_repairs) for name, part in parts.items()}
+            return Network(repaired, waits)

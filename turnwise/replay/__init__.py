@@ -1,0 +1,16 @@
+"""Recorded conversations and recorded calls: read, record, play."""
+
+from turnwise.replay.cassette import Cassette, CassetteMode, open_cassette
+from turnwise.replay.conversation import Conversation, RecordedTurn, conversation_digest
+from turnwise.replay.reading import ReadResult, read_conversations
+
+__all__ = [
+    "Cassette",
+    "CassetteMode",
+    "Conversation",
+    "ReadResult",
+    "RecordedTurn",
+    "conversation_digest",
+    "open_cassette",
+    "read_conversations",
+]

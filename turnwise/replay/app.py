@@ -1,0 +1,156 @@
+"""What the command line and the replay runner ask of an application.
+
+Turnwise knows no pipeline. An app is loaded by an import string such as
+`graph.app:app`; anything that fits `App` can be planned, run, replayed and reported.
+"""
+
+import importlib
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from turnwise.budget.recorder import Recorder
+from turnwise.calls.errors import ConfigError
+
+__all__ = ["App", "ReplyListener", "Session", "TurnInput", "TurnResult", "load_app"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """One user message, and where it belongs.
+
+    Args:
+        conversation_id: the conversation; untrusted, never a path.
+        turn: which turn; starts at 0; None goes on after the last finished one.
+        user_text: what the user wrote. Untrusted.
+        user_id: whose memory is used.
+        time: when it was written, ISO 8601, where known.
+        persona: who answers: `name`, `background`, `speaking_style`; empty is the app's own.
+    """
+
+    conversation_id: str
+    turn: int | None
+    user_text: str
+    user_id: str = "user"
+    time: str | None = None
+    persona: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """One finished turn.
+
+    Args:
+        record: the turn as a plain JSON object, one line of `turns.jsonl`; holds at
+            least `conversation_id`, `turn`, `user_text` and `reply`.
+        rows: its ledger rows as plain JSON objects, in the order they were asked.
+    """
+
+    record: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+ReplyListener = Callable[[str, Sequence[Mapping[str, Any]]], Awaitable[None]]
+"""Told the reply and its bubbles as soon as they are out, before the bookkeeping ends."""
+
+
+class Session(Protocol):
+    """An open app: connections, memory and a budgeter."""
+
+    async def run_turn(
+        self, turn: TurnInput, *, on_reply: ReplyListener | None = None
+    ) -> TurnResult:
+        """Answer one user message and do the bookkeeping after it."""
+        ...
+
+
+class App(Protocol):
+    """An application that Turnwise can plan, run, replay and report."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as it stands in run manifests."""
+        ...
+
+    def presets(self) -> Sequence[str]:
+        """Return the names of its presets."""
+        ...
+
+    def settings(self, preset: str, overrides: Sequence[str] = ()) -> BaseModel:
+        """Return the knobs of a preset with `knob=value` overrides applied.
+
+        Raises:
+            ConfigError: for an unknown preset or knob (names the nearest), or a value
+                out of range (names the range).
+        """
+        ...
+
+    def settings_model(self) -> type[BaseModel]:
+        """Return the model of its knobs, so that they can be listed and explained."""
+        ...
+
+    def plan(self, settings: BaseModel) -> Any:
+        """Return the call plan of one turn (`turnwise.plan.TurnPlan`)."""
+        ...
+
+    def is_simulated(self, settings: BaseModel) -> bool:
+        """Return whether all answers under these settings would be simulated."""
+        ...
+
+    def open(
+        self,
+        settings: BaseModel,
+        *,
+        folder: Path,
+        recorder: Recorder | None = None,
+        is_offline: bool = False,
+        keep_checkpoints: bool = False,
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a session whose memory lives in `folder`.
+
+        Args:
+            settings: from `settings`.
+            folder: an existing folder of this session's own.
+            recorder: plays and records calls.
+            is_offline: never build a client that could reach the network.
+            keep_checkpoints: also keep the graph's own checkpoints in the folder.
+        """
+        ...
+
+
+def load_app(target: str) -> App:
+    """Return the app that an import string names.
+
+    Args:
+        target: `module:attribute`; the working directory is importable.
+
+    Raises:
+        ConfigError: when it cannot be imported, or is not an app.
+    """
+    module_name, separator, attribute = target.partition(":")
+    if not separator or not module_name or not attribute:
+        raise ConfigError(
+            f"an app is named as module:attribute, e.g. graph.app:app; got {target!r}"
+        )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"cannot import {module_name!r} of the app {target!r}: {error}"
+        ) from error
+    app = getattr(module, attribute, None)
+    missing = [
+        name for name in ("settings", "plan", "open") if not callable(getattr(app, name, None))
+    ]
+    if missing:
+        raise ConfigError(f"{target!r} is not an app: it has no {', '.join(missing)}")
+    loaded: App = app
+    return loaded

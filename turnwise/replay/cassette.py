@@ -1,0 +1,246 @@
+"""A cassette: the recording as the budgeter sees it, in one of three modes.
+
+| mode | a call that is recorded | a call that is not | the file |
+|---|---|---|---|
+| `strict` | played | `CassetteMiss` | never written |
+| `new-episodes` | played | sent, and appended | made when missing |
+| `rewrite` | sent, and recorded anew | sent, and recorded | started anew |
+
+`new-episodes` plays what stood in the file when it was opened, and nothing that it
+recorded since: an equal call later in the same run is then served from the cache or
+sent, as it would be without a recorder, and gets an exchange of its own.
+
+`rewrite` renames the old cassette before it starts a new one, and removes that backup
+when `finish` says that the run ended well. A rewrite that breaks off loses neither: the
+old recording stands in the backup, and the new one, as far as it came, in the file.
+
+The recorder protocol is synchronous; see `cassette_file` for why it may be.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from turnwise.budget.recorder import RecordedExchange, Where
+from turnwise.calls.call import Call
+from turnwise.calls.errors import CassetteMiss
+from turnwise.calls.key import CallKey
+from turnwise.replay.cassette_exchange import (
+    Scrub,
+    decode_exchange,
+    encode_exchange,
+    lane_digest,
+)
+from turnwise.replay.cassette_file import CassetteFile, RecordingStopped, Write
+from turnwise.replay.cassette_miss import explain_miss
+
+__all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
+
+
+class CassetteMode(StrEnum):
+    """What becomes of calls that are recorded, and of those that are not."""
+
+    STRICT = "strict"
+    NEW_EPISODES = "new-episodes"
+    REWRITE = "rewrite"
+
+
+@dataclass(frozen=True, slots=True)
+class CassetteStatistics:
+    """What a cassette has done so far.
+
+    Args:
+        found_count: exchanges that stood in the cassette when it was opened.
+        played_count: how many of them were handed out.
+        left_count: how many of them nobody has asked for.
+        recorded_count: exchanges appended since.
+        unrecorded_count: calls that ended and were not written: all of them in strict
+            mode, and those after the recording stopped in the others.
+        recovered_bytes: length of a broken last line that was left out; 0 when whole.
+    """
+
+    found_count: int
+    played_count: int
+    left_count: int
+    recorded_count: int
+    unrecorded_count: int
+    recovered_bytes: int
+
+
+def _unscrubbed(text: str) -> str:
+    return text
+
+
+def _backup_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before-rewrite.bak")
+
+
+class Cassette:
+    """Plays and records calls on a cassette. A `turnwise.budget.recorder.Recorder`.
+
+    Args:
+        file: open; owned, and closed with the cassette.
+        mode: what may be played and what may be written.
+        scrub: takes secrets out of the texts of errors before they are written.
+    """
+
+    def __init__(
+        self, file: CassetteFile, mode: CassetteMode, *, scrub: Scrub = _unscrubbed
+    ) -> None:
+        self._file = file
+        self._mode = mode
+        self._scrub = scrub
+        self._played_count = 0
+        self._unrecorded_count = 0
+        self._failure: RecordingStopped | None = None
+
+    @property
+    def path(self) -> Path:
+        """The cassette's file."""
+        return self._file.path
+
+    @property
+    def mode(self) -> CassetteMode:
+        """What may be played and what may be written."""
+        return self._mode
+
+    @property
+    def failure(self) -> RecordingStopped | None:
+        """Why recording stopped, or None while it goes on. `close` raises it."""
+        return self._failure
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What a person should know about the file, in words."""
+        if not self._file.recovered_bytes:
+            return ()
+        notice = (
+            f"{self.path} ended in a broken line, as a recording does that was killed: its "
+            f"{self._file.recovered_bytes} bytes are left out, "
+            f"the {len(self._file.index)} exchanges before it are whole"
+        )
+        return (notice,)
+
+    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+        """Take the next exchange of a key; see `cassette_index` for which one that is.
+
+        Raises:
+            CassetteMiss: in strict mode, when none is left; says how the call differs
+                from the nearest recorded one.
+            FormatError: when the exchange's line is damaged.
+        """
+        entry = self._file.index.take(bytes.fromhex(key), lane_digest(where.scope))
+        if entry is None:
+            if self._mode is CassetteMode.STRICT:
+                raise CassetteMiss(explain_miss(self._file, key, call, where))
+            return None
+        document = self._file.read(entry)
+        try:
+            exchange = decode_exchange(document)
+        except ValueError as error:
+            raise self._file.damaged(entry, str(error)) from error
+        self._played_count += 1
+        return exchange
+
+    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+        """Append how a call ended; nothing in strict mode, nor after a failed write.
+
+        Never raises for the file: a failed write stands in `failure`, and the run goes on.
+        """
+        if self._mode is CassetteMode.STRICT or self._failure is not None:
+            self._unrecorded_count += 1
+            return
+        try:
+            line = encode_exchange(key, call, where, exchange, scrub=self._scrub)
+            self._file.append(line)
+        except RecordingStopped as stopped:
+            self._failure = stopped
+            self._unrecorded_count += 1
+        except (TypeError, ValueError) as error:
+            self._failure = RecordingStopped(
+                f"cannot record a call of {where.scope} to {self.path}: {error}. What was "
+                "recorded so far is intact; this call and what follows is not recorded"
+            )
+            self._unrecorded_count += 1
+
+    def statistics(self) -> CassetteStatistics:
+        """Return what was played and recorded so far."""
+        file = self._file
+        return CassetteStatistics(
+            found_count=len(file.index),
+            played_count=self._played_count,
+            left_count=file.index.left_count,
+            recorded_count=file.appended_count,
+            unrecorded_count=self._unrecorded_count,
+            recovered_bytes=file.recovered_bytes,
+        )
+
+    def finish(self) -> None:
+        """Close after a run that ended well: a rewrite's backup is no longer needed.
+
+        Raises:
+            RecordingStopped: when not everything could be written. The backup stays.
+        """
+        self.close()
+        if self._mode is not CassetteMode.STRICT:
+            _backup_path(self.path).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Release the file. Safe to call twice.
+
+        Raises:
+            RecordingStopped: when not everything could be written.
+        """
+        self._file.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish when the block ended well; otherwise close and let its error through."""
+        if kind is None:
+            self.finish()
+        else:
+            self._file.close()
+
+
+def open_cassette(
+    path: str | Path,
+    mode: CassetteMode = CassetteMode.STRICT,
+    *,
+    scrub: Scrub = _unscrubbed,
+    write: Write = os.pwrite,
+) -> Cassette:
+    """Open a cassette to play it, to record on it, or to record it anew.
+
+    Args:
+        path: its file.
+        mode: reads only, unless said otherwise.
+        scrub: takes secrets out of the texts of errors before they are written.
+        write: how bytes reach the file; for tests of a full disk.
+
+    Raises:
+        FormatError: when the file is missing, not a cassette, damaged, or of another
+            version; says what to do.
+        ConfigError: when another process records to it, or it cannot be opened.
+    """
+    where = Path(path)
+    mode = CassetteMode(mode)
+    if mode is CassetteMode.STRICT:
+        file = CassetteFile.open_reading(where)
+    elif mode is CassetteMode.NEW_EPISODES:
+        file = CassetteFile.open_appending(where, write=write)
+    else:
+        file = CassetteFile.start_anew(where, backup=_backup_path(where), write=write)
+    return Cassette(file, mode, scrub=scrub)

@@ -1,0 +1,109 @@
+"""Turnwise's own format: JSON Lines, one turn a line."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from turnwise.calls.errors import FormatError
+from turnwise.replay.conversation import PERSONA_FIELDS, Conversation, Persona, RecordedTurn
+from turnwise.replay.formats.format import ConversationFormat, Found
+from turnwise.replay.record import Problems, SourceRecord
+from turnwise.replay.source import SourceFile
+
+__all__ = ["NATIVE"]
+
+
+def _persona(record: SourceRecord) -> Persona | None:
+    """Return the agent's persona: an object of known fields, or one free text."""
+    value = record.fields.get("persona")
+    if isinstance(value, str):
+        text = record.optional_text("persona")
+        return {"background": text} if text else None
+    if value is None:
+        return None
+    persona = record.inside(value, "persona")
+    unknown = [name for name in persona.fields if name not in PERSONA_FIELDS]
+    if unknown:
+        known = ", ".join(PERSONA_FIELDS)
+        raise persona.problem(f"expected only {known}; got {unknown[0]!r}")
+    texts = ((name, persona.optional_text(name)) for name in PERSONA_FIELDS)
+    return {name: text for name, text in texts if text} or None
+
+
+class _Draft:
+    """A conversation whose lines are still coming in. Lines may be interleaved."""
+
+    def __init__(self, record: SourceRecord) -> None:
+        self.first = record
+        self._lines: dict[int, SourceRecord] = {}
+        self._turns: list[RecordedTurn] = []
+        self._user_id: str | None = None
+        self._persona: Persona | None = None
+        self._is_numbered = record.fields.get("turn") is not None
+
+    def add(self, record: SourceRecord) -> None:
+        """Add one line.
+
+        Raises:
+            FormatError: when it does not fit, alone or beside those before it.
+        """
+        number = record.optional_count("turn")
+        if (number is not None) != self._is_numbered:
+            raise record.problem("expected `turn` on every line of a conversation, or on none")
+        if number is None:
+            number = len(self._turns)
+        if number in self._lines:
+            other = self._lines[number]
+            where = f"line {other.line}" if other.line else other.place
+            raise record.problem(f"expected turn {number} once; it stands on {where} too")
+        turn = RecordedTurn(
+            conversation_id=record.text("conversation_id"),
+            turn=number,
+            user_text=record.text("user_text"),
+            time=record.optional_time("time"),
+            user_id=record.optional_text("user_id"),
+            reply=record.optional_text("reply"),
+            persona=_persona(record),
+        )
+        if self._user_id and turn.user_id and turn.user_id != self._user_id:
+            raise record.problem(
+                f"expected one user a conversation: `user_id` was {self._user_id!r}, "
+                f"here it is {turn.user_id!r}"
+            )
+        self._user_id = self._user_id or turn.user_id
+        self._persona = self._persona or turn.persona
+        self._lines[number] = record
+        self._turns.append(turn)
+
+    def finish(self) -> Conversation:
+        """Return the conversation, its turns in order of their numbers."""
+        turns = tuple(sorted(self._turns, key=lambda turn: turn.turn))
+        return Conversation(turns[0].conversation_id, self._user_id, self._persona, turns)
+
+
+def _read(
+    _file: SourceFile, records: Iterable[SourceRecord], problems: Problems
+) -> Iterator[Found]:
+    drafts: dict[str, _Draft] = {}
+    for record in records:
+        try:
+            conversation_id = record.text("conversation_id")
+            draft = drafts.get(conversation_id) or _Draft(record)
+            draft.add(record)
+        except FormatError as error:
+            problems.meet(error)
+        else:
+            drafts.setdefault(conversation_id, draft)
+    for draft in drafts.values():
+        yield Found(draft.finish(), draft.first)
+
+
+def _recognises(document: Mapping[str, Any]) -> bool:
+    return "user_text" in document or ("conversation_id" in document and "turn" in document)
+
+
+NATIVE = ConversationFormat(
+    name="turnwise",
+    shape='{"conversation_id": …, "turn": 0, "user_text": …} a line',
+    recognises=_recognises,
+    read=_read,
+)

@@ -1,0 +1,173 @@
+"""One JSON record of a file: its fields, typed, with errors that say where and what."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from turnwise.calls.errors import FormatError
+
+__all__ = ["Problems", "SourceRecord"]
+
+_NAME_OF_TYPE = {
+    "NoneType": "null",
+    "bool": "a boolean",
+    "dict": "an object",
+    "float": "a number",
+    "int": "a number",
+    "list": "a list",
+    "str": "a string",
+}
+_STARTS_WITH_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Problems:
+    """What is done about a bad record: stop at it, or set it aside and go on.
+
+    Args:
+        skip_bad: whether to go on.
+    """
+
+    def __init__(self, *, skip_bad: bool) -> None:
+        self._skip_bad = skip_bad
+        self.skipped: list[FormatError] = []
+
+    def meet(self, error: FormatError) -> None:
+        """Set a problem aside.
+
+        Raises:
+            FormatError: the problem itself, unless bad records are skipped.
+        """
+        if not self._skip_bad:
+            raise error
+        self.skipped.append(error)
+
+
+def _in_words(value: Any) -> str:
+    return _NAME_OF_TYPE.get(type(value).__name__, type(value).__name__)
+
+
+def _is_iso_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return _STARTS_WITH_DATE.match(text) is not None  # it also reads 20240501 and 2024-W18
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """A piece of JSON and where it stands.
+
+    Args:
+        path: the file.
+        line: 1-based line, or None in a file that is one JSON document.
+        place: where inside, in words, e.g. `record 3, message 2`. Counts from 1.
+        document: the JSON value; not yet known to be an object.
+    """
+
+    path: Path
+    line: int | None
+    place: str
+    document: Any
+
+    def problem(self, problem: str) -> FormatError:
+        """Return the error that says what is wrong here."""
+        return FormatError(
+            self.path, self.line, f"{self.place}: {problem}" if self.place else problem
+        )
+
+    def inside(self, document: Any, place: str) -> "SourceRecord":
+        """Return a piece of this record as a record of its own."""
+        where = f"{self.place}, {place}" if self.place else place
+        return replace(self, document=document, place=where)
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The record as an object.
+
+        Raises:
+            FormatError: when it is not one.
+        """
+        if not isinstance(self.document, dict):
+            raise self.problem(f"expected a JSON object, got {_in_words(self.document)}")
+        return self.document
+
+    def _wrong(self, name: str, expected: str) -> FormatError:
+        value = self.fields.get(name)
+        if name not in self.fields:
+            keys = ", ".join(map(str, list(self.fields)[:8])) or "none"
+            return self.problem(f"expected `{name}` ({expected}); it is missing, keys are: {keys}")
+        return self.problem(f"expected `{name}` to be {expected}, got {_in_words(value)}")
+
+    def text(self, name: str) -> str:
+        """Return a field that must be a string with something in it."""
+        value = self.fields.get(name)
+        if not isinstance(value, str):
+            raise self._wrong(name, "a string")
+        if not value.strip():
+            raise self.problem(f"expected `{name}` to be a text, it is empty")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """Return a field that may be missing, null or blank: None then."""
+        value = self.fields.get(name)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        if not isinstance(value, str):
+            raise self._wrong(name, "a string")
+        return value
+
+    def identifier(self, *names: str) -> str | None:
+        """Return the first of these fields that is there, as a string; None when none is.
+
+        Whole numbers are accepted, since many data sets number their records.
+        """
+        for name in names:
+            value = self.fields.get(name)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return str(value)
+            if value is not None:
+                return self.text(name)
+        return None
+
+    def optional_count(self, name: str) -> int | None:
+        """Return a field that is a whole number of at least 0; None when it is missing."""
+        value = self.fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._wrong(name, "a whole number")
+        if value < 0:
+            raise self.problem(f"expected `{name}` to be at least 0, got {value}")
+        return value
+
+    def optional_time(self, name: str) -> str | None:
+        """Return a field that is an ISO 8601 date or time; None when it is missing."""
+        value = self.optional_text(name)
+        if value is None:
+            return None
+        if not _is_iso_time(value):
+            raise self.problem(
+                f"expected `{name}` to be an ISO 8601 time such as 2024-05-01T18:30:00, "
+                f"got {value[:40]!r}"
+            )
+        return value
+
+    def items(self, name: str, called: str) -> Sequence["SourceRecord"]:
+        """Return a field that is a list with something in it, each item a record.
+
+        Args:
+            name: the field.
+            called: what one item is called in an error, e.g. `message`.
+        """
+        value = self.fields.get(name)
+        if not isinstance(value, list):
+            raise self._wrong(name, "a list")
+        if not value:
+            raise self.problem(f"expected `{name}` to hold something, it is empty")
+        return [
+            self.inside(item, f"{called} {number}") for number, item in enumerate(value, start=1)
+        ]

@@ -1,0 +1,132 @@
+"""One replay from beginning to end: folder, recording, session, turns.
+
+This is what `turnwise replay` does, for those who would rather call it from Python.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from turnwise.knobs import settings_digest
+from turnwise.replay.app import App
+from turnwise.replay.cassette import CassetteMode, open_cassette
+from turnwise.replay.conversation import Conversation, conversation_digest
+from turnwise.replay.run_folder import RunFolder
+from turnwise.replay.runner import TurnListener, replay_conversations
+
+__all__ = ["FinishedRun", "RunRequest", "run_replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What to replay, how, and where to.
+
+    Args:
+        app: the app.
+        app_target: its import string, for the manifest.
+        settings: its knobs.
+        conversations: what to replay now.
+        digest_of: the conversations that identify the run, when `conversations` is
+            only their beginning; None when it is all of them.
+        folder: the run's folder.
+        cassette: the recording; None is the folder's own.
+        mode: how the recording is used.
+        max_concurrency: users side by side; at least 1.
+        started: wall time for the manifest, ISO 8601; None leaves it out.
+    """
+
+    app: App
+    app_target: str
+    settings: BaseModel
+    conversations: Sequence[Conversation]
+    folder: Path
+    digest_of: Sequence[Conversation] | None = None
+    cassette: Path | None = None
+    mode: CassetteMode = CassetteMode.NEW_EPISODES
+    max_concurrency: int = 1
+    started: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that ended well.
+
+    Args:
+        folder: where it stands.
+        turns: its turns, in the order of the conversations.
+        rows: its ledger rows, in the same order.
+        wall_seconds: time that this process spent; turns of earlier ones not included.
+        turns_before: turns that stood in the folder already.
+        notices: what happened that a person should know, in words.
+    """
+
+    folder: Path
+    turns: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
+    wall_seconds: float
+    turns_before: int
+    notices: Sequence[str] = ()
+
+
+def _identity(request: RunRequest) -> dict[str, Any]:
+    whole = request.digest_of if request.digest_of is not None else request.conversations
+    return {
+        "app": request.app_target,
+        "settings": settings_digest(request.settings),
+        "conversations": conversation_digest(whole),
+        "cassette": str(request.cassette.resolve()) if request.cassette else None,
+        "mode": str(request.mode),
+    }
+
+
+def _details(request: RunRequest) -> dict[str, Any]:
+    return {
+        "simulated": request.app.is_simulated(request.settings),
+        "started": request.started,
+        "knobs": request.settings.model_dump(mode="json"),
+        "plan": request.app.plan(request.settings).as_json(),
+    }
+
+
+async def run_replay(request: RunRequest, *, on_turn: TurnListener | None = None) -> FinishedRun:
+    """Replay conversations, going on where the folder stands.
+
+    Raises:
+        ConfigError: when the folder holds something else, or a setting cannot work.
+        FormatError: when the folder or the recording cannot be read.
+        CallError: what stopped the run; the turns finished before stand in the folder.
+    """
+    # A clock for what the person waited; nothing that is written depends on it.
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        folder = RunFolder(request.folder, identity=_identity(request), details=_details(request))
+        stack.callback(folder.close)
+        turns_before = len(folder.turns)
+        cassette_path = request.cassette or request.folder / "cassette.jsonl"
+        cassette = stack.enter_context(open_cassette(cassette_path, request.mode))
+        async with request.app.open(
+            request.settings,
+            folder=request.folder,
+            recorder=cassette,
+            is_offline=request.mode is CassetteMode.STRICT,
+        ) as session:
+            await replay_conversations(
+                request.conversations,
+                session,
+                folder,
+                max_concurrency=request.max_concurrency,
+                on_turn=on_turn,
+            )
+        return FinishedRun(
+            folder=request.folder,
+            turns=folder.turns,
+            rows=folder.rows,
+            wall_seconds=time.perf_counter() - began,
+            turns_before=turns_before,
+            notices=tuple(cassette.notices),
+        )

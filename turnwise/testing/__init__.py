@@ -1,0 +1,1 @@
+"""What tests of Turnwise, and of code built on it, stand on. Each room is imported by name."""

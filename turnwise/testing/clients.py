@@ -1,0 +1,171 @@
+"""Fakes that stand at the client seam and pass the same contract tests as the real ones.
+
+They answer from a script, keep what they were asked, and count the requests they
+would have sent, so that a test can hold a ledger against them.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+
+from pydantic import BaseModel
+
+from turnwise.calls.call import Call
+from turnwise.calls.errors import CallError, EndpointError, TurnwiseError
+from turnwise.calls.reply import Reply, Usage
+
+__all__ = ["Answer", "FailingClient", "ScriptExhausted", "ScriptedClient"]
+
+Answer = str | BaseModel | Reply | CallError
+"""One scripted answer: a text, a model to be sent as its JSON, a whole reply, or an error."""
+
+Script = Iterable[Answer] | Callable[[Call], Answer | Awaitable[Answer]]
+
+DEFAULT_USAGE = Usage(input_tokens=10, output_tokens=5)
+
+
+class ScriptExhausted(TurnwiseError):
+    """A test asked more than its script has answers for."""
+
+
+class ScriptedClient:
+    """A client that answers from a list, in order, or from a function of the call.
+
+    The function may be async, so that a test can hold an answer back with an event.
+
+    Args:
+        script: the answers. A call beyond the last one raises `ScriptExhausted`.
+        usage: what each text answer says it used.
+        is_simulated: what the client says of itself and of its text answers.
+
+    Attributes:
+        calls: every call asked, in the order of arrival, answered or not.
+        models: the model named for each of `calls`.
+        sent_requests: requests that would have left the machine.
+        cancelled_calls: calls that were cancelled while their answer was held back.
+        is_closed: whether `aclose` was called.
+    """
+
+    def __init__(
+        self,
+        script: Script = (),
+        *,
+        usage: Usage = DEFAULT_USAGE,
+        is_simulated: bool = False,
+    ) -> None:
+        self.calls: list[Call] = []
+        self.models: list[str] = []
+        self.sent_requests = 0
+        self.cancelled_calls = 0
+        self.is_closed = False
+        self._function = script if callable(script) else None
+        self._answers: Iterator[Answer] = iter(()) if callable(script) else iter(script)
+        self._usage = usage
+        self._is_simulated = is_simulated
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether its answers are to be shown as simulated."""
+        return self._is_simulated
+
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> Sequence[Reply | CallError]:
+        """Answer from the script, calls of one sequence side by side.
+
+        Raises:
+            ScriptExhausted: when the script is a list and has no answer left.
+        """
+        return await asyncio.gather(
+            *(self._one(index, call, model, on_sent) for index, call in enumerate(calls))
+        )
+
+    async def aclose(self) -> None:
+        """Remember that it was closed. Safe to call twice."""
+        self.is_closed = True
+
+    async def _one(
+        self, index: int, call: Call, model: str, on_sent: Callable[[int], None] | None
+    ) -> Reply | CallError:
+        self.calls.append(call)
+        self.models.append(model)
+        if self._function is None:
+            answer = self._next_answer()
+            self._send(index, answer, on_sent)
+            return self._reply(answer, call, model)
+        # A function that waits stands for a server that thinks: its request has left.
+        pending = self._function(call)
+        if not inspect.isawaitable(pending):
+            self._send(index, pending, on_sent)
+            return self._reply(pending, call, model)
+        self._send(index, None, on_sent)
+        try:
+            return self._reply(await pending, call, model)
+        except asyncio.CancelledError:
+            self.cancelled_calls += 1
+            raise
+
+    def _next_answer(self) -> Answer:
+        try:
+            return next(self._answers)
+        except StopIteration:
+            raise ScriptExhausted(
+                f"the script has {len(self.calls) - 1} answers, and call {len(self.calls)} came: "
+                f"{self.calls[-1].role} / {self.calls[-1].purpose}"
+            ) from None
+
+    def _send(
+        self, index: int, answer: Answer | None, on_sent: Callable[[int], None] | None
+    ) -> None:
+        if isinstance(answer, EndpointError) and not answer.was_sent:
+            return
+        self.sent_requests += 1
+        if on_sent is not None:
+            on_sent(index)
+
+    def _reply(self, answer: Answer, call: Call, model: str) -> Reply | CallError:
+        if isinstance(answer, Reply | CallError):
+            return answer
+        text = answer if isinstance(answer, str) else answer.model_dump_json()
+        vectors = tuple((float(len(item)), 1.0) for item in call.inputs)
+        return Reply(
+            text="" if call.is_embedding else text,
+            vectors=vectors,
+            usage=self._usage,
+            model=model,
+            finish_reason=None if call.is_embedding else "stop",
+            chunks=(text,) if call.stream and not call.is_embedding else (),
+            is_simulated=self._is_simulated,
+        )
+
+
+class FailingClient(ScriptedClient):
+    """A client that fails, the first few times or always.
+
+    Args:
+        error: makes one error; a new one each time, as a real client does.
+        failures: how many calls fail before the first answer; None fails always.
+        then: the answer after that.
+    """
+
+    def __init__(
+        self,
+        error: Callable[[], CallError],
+        *,
+        failures: int | None = None,
+        then: Answer = "ok",
+    ) -> None:
+        super().__init__(self._fail_or_answer)
+        self._error = error
+        self._failures = failures
+        self._then = then
+
+    def _fail_or_answer(self, call: Call) -> Answer:
+        del call
+        if self._failures is None or len(self.calls) <= self._failures:
+            return self._error()
+        return self._then

@@ -1,0 +1,139 @@
+"""The simulated model's answers as OpenAI response bodies, whole and in chunks."""
+
+import base64
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from turnwise.calls.simulated.model import (
+    SimulatedAnswer,
+    SimulatedUsage,
+    malformed,
+    pieces_of,
+    simulated_name,
+)
+
+__all__ = ["chat_response", "embeddings_response", "error_response", "sse_events", "texts_of"]
+
+CREATED = 0
+"""`created` of every response: no clock, so that equal requests get equal bytes."""
+
+
+def texts_of(answer: SimulatedAnswer, *, spoil: int | None = None) -> list[str]:
+    """Return the texts of all choices, the first one spoilt where asked.
+
+    Args:
+        answer: the answer.
+        spoil: which way to spoil it, see `malformed`; None leaves it whole.
+    """
+    texts = list(answer.choices or (answer.text,))
+    if spoil is not None:
+        texts[0] = malformed(texts[0], spoil)
+    return texts
+
+
+def _usage(usage: SimulatedUsage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def _head(kind: str, model: str, request_id: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-simulated-{request_id}",
+        "object": kind,
+        "created": CREATED,
+        "model": simulated_name(model),
+    }
+
+
+def chat_response(
+    answer: SimulatedAnswer, texts: Sequence[str], *, model: str, request_id: str
+) -> dict[str, Any]:
+    """Return a chat completion body.
+
+    Args:
+        answer: the answer.
+        texts: its choices' texts, as `texts_of` returns them.
+        model: the model that was asked for.
+        request_id: part of the completion's id.
+    """
+    choices = []
+    for index, text in enumerate(texts):
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if answer.tool_calls:
+            message["content"] = None
+            message["tool_calls"] = [dict(call) for call in answer.tool_calls]
+        choices.append({"index": index, "message": message, "finish_reason": answer.finish_reason})
+    head = _head("chat.completion", model, request_id)
+    return {**head, "choices": choices, "usage": _usage(answer.usage)}
+
+
+def _deltas(answer: SimulatedAnswer, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for index, text in enumerate(texts):
+        role = {"role": "assistant", "content": ""}
+        yield {"index": index, "delta": role, "finish_reason": None}
+        if answer.tool_calls:
+            calls = [{"index": at, **call} for at, call in enumerate(answer.tool_calls)]
+            yield {"index": index, "delta": {"tool_calls": calls}, "finish_reason": None}
+        for piece in pieces_of(text):
+            yield {"index": index, "delta": {"content": piece}, "finish_reason": None}
+        yield {"index": index, "delta": {}, "finish_reason": answer.finish_reason}
+
+
+def sse_events(
+    answer: SimulatedAnswer,
+    texts: Sequence[str],
+    *,
+    model: str,
+    request_id: str,
+    has_usage: bool,
+) -> list[bytes]:
+    """Return the server-sent events of a streamed answer, `[DONE]` last.
+
+    Args:
+        answer: the answer.
+        texts: its choices' texts, as `texts_of` returns them.
+        model: the model that was asked for.
+        request_id: part of the completion's id.
+        has_usage: whether the last chunk tells the usage, as `stream_options` asked.
+    """
+    head = _head("chat.completion.chunk", model, request_id)
+    chunks = [{**head, "choices": [delta]} for delta in _deltas(answer, texts)]
+    if has_usage:
+        chunks.append({**head, "choices": [], "usage": _usage(answer.usage)})
+    return [b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks] + [b"data: [DONE]\n\n"]
+
+
+def embeddings_response(
+    vectors: Sequence[Sequence[float]], usage: SimulatedUsage, *, model: str, as_base64: bool
+) -> dict[str, Any]:
+    """Return an embeddings body, its vectors as numbers or as base64 of 32-bit floats."""
+    rows = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": (
+                base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+                if as_base64
+                else list(vector)
+            ),
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    return {
+        "object": "list",
+        "data": rows,
+        "model": simulated_name(model),
+        "usage": {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens},
+    }
+
+
+def error_response(message: str, kind: str) -> Mapping[str, Any]:
+    """Return an error body in OpenAI's form."""
+    return {"error": {"message": f"simulated: {message}", "type": kind, "code": kind}}

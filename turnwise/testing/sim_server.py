@@ -1,0 +1,357 @@
+"""The simulated model as an OpenAI-compatible HTTP server that logs every request.
+
+It exists so that a ledger can be held against what a server really received, over a
+real socket: retries, timeouts and cancellations included. It gives the same bytes as
+`SimulatedClient` for the same body. One departure: the wire carries no sample index, so
+the server counts how often it has answered an equal body and takes that as the index; a
+request that failed, or whose asker left before the answer, does not count. Equal bodies
+in flight together therefore get their indices in the order of arrival.
+
+Every answer names a model `simulated-…` and carries `X-Turnwise-Simulated: 1`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from aiohttp import web
+
+from turnwise.calls.simulated.faults import Counter, Fault, FaultPlan
+from turnwise.calls.simulated.material import asked_schema
+from turnwise.calls.simulated.model import SimulatedModel, body_digest
+from turnwise.calls.simulated.settings import SimulatedSettings
+from turnwise.testing.sim_bodies import (
+    chat_response,
+    embeddings_response,
+    error_response,
+    sse_events,
+    texts_of,
+)
+from turnwise.testing.sim_log import LogEntry, RequestLog
+
+__all__ = ["SIMULATED_HEADERS", "SimServer", "serve"]
+
+SIMULATED_HEADERS = {"X-Turnwise-Simulated": "1"}
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+_PAGE = (
+    "This is Turnwise's simulated model.\n\n"
+    "It answers in the OpenAI format, from a seed and without a language model. It proves\n"
+    "counting, capping and scheduling; it proves nothing about language.\n\n"
+    "POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /__log\n"
+)
+
+_STATUS_BY_FAULT: Mapping[Fault, int | None] = {
+    Fault.RATE_LIMITED: 429,
+    Fault.SERVER_ERROR: 500,
+    Fault.TIMEOUT: None,
+    Fault.AUTH: 401,
+}
+
+
+def _json(
+    body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(body),
+        status=status,
+        content_type="application/json",
+        headers={**SIMULATED_HEADERS, **(headers or {})},
+    )
+
+
+def _refused(message: str, *, status: int = 400) -> web.Response:
+    return _json(error_response(message, "invalid_request_error"), status=status)
+
+
+class SimServer:
+    """A simulated model behind a socket on this machine.
+
+    Use it as `async with SimServer(settings) as server:` and give `server.base_url` to
+    any OpenAI-compatible client, with any key.
+
+    Args:
+        settings: how the model answers and fails; None is a model without faults.
+        faults: how the first requests go, exactly, in the order of arrival; after
+            that faults are drawn by the settings' rates.
+        host: where to listen.
+        port: 0 takes a free one.
+        log_file: where each received request is appended as a JSON line, or None.
+        real_time_scale: real seconds that each virtual second of latency takes; 0
+            answers at once.
+        sleep: how time passes.
+    """
+
+    def __init__(
+        self,
+        settings: SimulatedSettings | None = None,
+        *,
+        faults: Iterable[Fault | str] = (),
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log_file: Path | None = None,
+        real_time_scale: float = 0.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings or SimulatedSettings()
+        self.model = SimulatedModel(settings=self.settings)
+        self.log = RequestLog(log_file)
+        self._faults = FaultPlan(self.settings, faults)
+        self._answered = Counter()
+        self._host = host
+        self._port = port
+        self._real_time_scale = real_time_scale
+        self._sleep = sleep
+        self._closing = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._open = ExitStack()
+
+    @property
+    def base_url(self) -> str:
+        """The URL for an OpenAI client, `/v1` included. Known once the server runs."""
+        return f"{self.origin}/v1"
+
+    @property
+    def origin(self) -> str:
+        """The URL without a path.
+
+        Raises:
+            RuntimeError: when the server does not run.
+        """
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the server does not run: use `async with`")
+        port = self._runner.addresses[0][1]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{port}"
+
+    async def __aenter__(self) -> Self:
+        """Open the log and listen."""
+        self._open.enter_context(self.log)
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/__log", self._log),
+                web.get("/v1/models", self._models),
+                web.post("/v1/chat/completions", self._chat),
+                web.post("/v1/embeddings", self._embeddings),
+            ]
+        )
+        # Cancelled handlers tell that the asker has left; hanging ones end with it.
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
+        )
+        try:
+            await self._runner.setup()
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go of hanging requests, and stop."""
+        await self._close()
+
+    async def _close(self) -> None:
+        self._closing.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._open.close()
+
+    async def _page(self, _request: web.Request) -> web.Response:
+        return web.Response(text=_PAGE, headers=SIMULATED_HEADERS)
+
+    async def _log(self, _request: web.Request) -> web.Response:
+        return _json({"requests": self.log.as_dicts()})
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        names = ["simulated-main", "simulated-judge", "simulated-fast", "simulated-embed"]
+        rows = [{"id": name, "object": "model", "owned_by": "turnwise"} for name in names]
+        return _json({"object": "list", "data": rows})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        entry = self.log.received(request.path)
+        body = await self._body_of(request, entry)
+        if body is None or not isinstance(body.get("messages"), list) or not body["messages"]:
+            return self._not_understood(entry, "expected a JSON object with `messages`")
+        is_structured = asked_schema(body) is not None
+        fault, sample = self._arrived(entry, body, is_structured=is_structured)
+        if fault not in {Fault.OK, Fault.MALFORMED_JSON, Fault.CUT_STREAM}:
+            return await self._failed(request, fault)
+        self._answered.add(entry.body_digest)
+        try:
+            answer = self.model.answer(body, sample, digest=entry.body_digest)
+            await self._pass(answer.latency_seconds)
+            spoil = int(entry.body_digest[:4], 16) if fault is Fault.MALFORMED_JSON else None
+            texts = texts_of(answer, spoil=spoil)
+            named = {"model": entry.model, "request_id": entry.body_digest[:16]}
+            if entry.is_stream:
+                options = body.get("stream_options")
+                has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
+                events = sse_events(answer, texts, has_usage=has_usage, **named)
+            else:
+                events = []
+                whole = _json(chat_response(answer, texts, **named))
+            if fault is Fault.CUT_STREAM:
+                self._answered.take_back(entry.body_digest)
+                return await self._cut(request, events)
+            return await self._stream(request, events) if entry.is_stream else whole
+        except asyncio.CancelledError:
+            self._answered.take_back(entry.body_digest)
+            raise
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        entry = self.log.received(request.path)
+        body = await self._body_of(request, entry)
+        inputs = body.get("input") if body else None
+        texts = [inputs] if isinstance(inputs, str) else inputs
+        if (
+            body is None
+            or not isinstance(texts, list)
+            or not texts
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            return self._not_understood(entry, "expected a JSON object with `input`, texts")
+        fault, _ = self._arrived(entry, body, is_structured=False)
+        if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
+            return await self._failed(request, fault)
+        vectors, usage, latency_seconds = self.model.embed(texts)
+        await self._pass(latency_seconds)
+        as_base64 = body.get("encoding_format") == "base64"
+        return _json(embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64))
+
+    async def _body_of(self, request: web.Request, entry: LogEntry) -> dict[str, Any] | None:
+        """Return the request's JSON object, or None when it holds something else."""
+        try:
+            body = orjson.loads(await request.read())
+        except orjson.JSONDecodeError:
+            return None
+        except BaseException:
+            self.log.write(entry)  # the asker left before its body was here
+            raise
+        return body if isinstance(body, dict) else None
+
+    def _not_understood(self, entry: LogEntry, expected: str) -> web.Response:
+        entry.status = 400
+        self.log.write(entry)
+        return _refused(expected)
+
+    def _arrived(
+        self, entry: LogEntry, body: Mapping[str, Any], *, is_structured: bool
+    ) -> tuple[Fault, int]:
+        """Complete and write the log entry; return how the attempt goes, and its sample."""
+        entry.model = str(body.get("model") or "")
+        entry.is_stream = bool(body.get("stream"))
+        entry.body_digest = body_digest(body)
+        entry.sample = self._answered.count(entry.body_digest)
+        fault = self._faults.next(
+            (entry.body_digest, entry.sample),
+            is_stream=entry.is_stream,
+            is_structured=is_structured,
+        )
+        entry.fault = fault.value
+        entry.status = _STATUS_BY_FAULT.get(fault, 200)
+        self.log.write(entry)
+        return fault, entry.sample
+
+    async def _pass(self, latency_seconds: float) -> None:
+        if self._real_time_scale > 0.0:
+            await self._sleep(latency_seconds * self._real_time_scale)
+
+    async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        match fault:
+            case Fault.RATE_LIMITED:
+                wait = {"Retry-After": f"{self.settings.retry_after_seconds:g}"}
+                body = error_response("too many requests", "rate_limit_error")
+                return _json(body, status=429, headers=wait)
+            case Fault.AUTH:
+                return _json(error_response("the key is refused", "invalid_api_key"), status=401)
+            case Fault.HTML:
+                page = "<!doctype html><title>Simulated gateway</title><p>Please try later."
+                return web.Response(text=page, content_type="text/html", headers=SIMULATED_HEADERS)
+            case Fault.TIMEOUT:
+                return await self._hang(request)
+            case Fault.CUT_STREAM:
+                return await self._cut(request, [])
+            case _:
+                body = error_response("internal server error", "server_error")
+                return _json(body, status=500)
+
+    async def _hang(self, request: web.Request) -> web.StreamResponse:
+        """Give no answer until the asker leaves, the time is over, or the server stops."""
+        try:
+            async with asyncio.timeout(self.settings.timeout_seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            pass  # the whole time has passed: break off below
+        return await self._cut(request, [])
+
+    async def _stream(self, request: web.Request, events: list[bytes]) -> web.StreamResponse:
+        response = web.StreamResponse(headers=SIMULATED_HEADERS)
+        response.content_type = "text/event-stream"
+        await response.prepare(request)
+        for event in events:
+            await response.write(event)
+        await response.write_eof()
+        return response
+
+    async def _cut(self, request: web.Request, events: list[bytes]) -> web.StreamResponse:
+        """Send the first half of a stream, or nothing, and break the connection."""
+        response = web.StreamResponse(headers=SIMULATED_HEADERS)
+        if events:
+            response.content_type = "text/event-stream"
+            await response.prepare(request)
+            for event in events[: max(len(events) // 2, 1)]:
+                await response.write(event)
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+
+async def serve(
+    host: str,
+    port: int,
+    settings: SimulatedSettings,
+    log_file: Path | None = None,
+    *,
+    faults: Iterable[Fault | str] = (),
+    real_time_scale: float = 0.0,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the simulated model until cancelled.
+
+    Args:
+        host: where to listen.
+        port: 0 takes a free one.
+        settings: how the model answers and fails.
+        log_file: where each received request is appended as a JSON line, or None.
+        faults: how the first requests go, exactly.
+        real_time_scale: real seconds that each virtual second of latency takes.
+        on_ready: called once with the base URL, when the server listens.
+
+    Raises:
+        OSError: when it cannot listen there, or cannot write the log.
+    """
+    server = SimServer(
+        settings,
+        faults=faults,
+        host=host,
+        port=port,
+        log_file=log_file,
+        real_time_scale=real_time_scale,
+    )
+    async with server:
+        if on_ready is not None:
+            on_ready(server.base_url)
+        await asyncio.Event().wait()
