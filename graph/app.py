@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from graph.answering import endpoints_of
 from graph.plan import plan_turn
 from graph.settings import Settings
 from turnwise.budget.recorder import Recorder
@@ -60,9 +61,8 @@ class ReplyPipeline:
 
     def is_simulated(self, settings: BaseModel) -> bool:
         """Return whether every role would be answered by a simulated model."""
-        from graph.opening import endpoints_of
-
-        endpoints = endpoints_of(_settings(settings))
+        # A missing key does not make a model simulated, and nothing is sent to find out.
+        endpoints = endpoints_of(_settings(settings), is_offline=True)
         return all(endpoint.client.is_simulated for endpoint in endpoints.values())
 
     @asynccontextmanager
@@ -76,7 +76,7 @@ class ReplyPipeline:
         keep_checkpoints: bool = False,
     ) -> AsyncIterator["ReplySession"]:
         """Open a session whose memory lives in `folder`; see `App.open`."""
-        from graph.opening import open_session
+        from graph.opening import open_session  # noqa: PLC0415 - loads LangGraph
 
         async with AsyncExitStack() as stack:
             yield await open_session(

@@ -1,11 +1,13 @@
 """What all turns share: the knobs, the budgeter, the memory, and the scopes that are open."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graph.settings import Settings
 from nodes.loader import load_turn
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.scope import Scope, ScopeKind
+from turnwise.calls import Endpoint, Role
 from turnwise.memory import AgentUser
 from turnwise.memory.book import MemoryBook
 
@@ -19,11 +21,13 @@ class Engine:
     Args:
         settings: the knobs.
         budgeter: who answers calls, and counts them.
+        endpoints: who serves each role, for names and prices.
         book: what agents remember.
     """
 
     settings: Settings
     budgeter: Budgeter
+    endpoints: Mapping[Role, Endpoint]
     book: MemoryBook
     _conversations: dict[str, Scope] = field(default_factory=dict)
     _turns: dict[str, Scope] = field(default_factory=dict)
@@ -32,7 +36,7 @@ class Engine:
         scope = self._conversations.get(conversation_id)
         if scope is None:
             limits = self.settings.budget.conversation
-            scope = self.budgeter.root.open(
+            scope = self.budgeter.run.open(
                 ScopeKind.CONVERSATION, conversation_id, limits=limits, after=()
             )
             self._conversations[conversation_id] = scope

@@ -13,6 +13,7 @@ from nodes.records import Persona
 from nodes.search_calls import REPLY_LEASE, call_for
 from nodes.search_material import SearchMaterial
 from turnwise.budget.estimate import Estimator
+from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
 from turnwise.calls.vocabulary import Role
 
@@ -35,7 +36,7 @@ def hold_reply(
         loaded: the conversation so far.
         persona: who answers.
     """
-    if not scope.rooms(Role.MAIN):
+    if not scope.bounds.rooms(Role.MAIN):
         return  # nothing is limited, so there is nothing to hold back from
     material = SearchMaterial(
         language=loaded.language,
@@ -44,13 +45,13 @@ def hold_reply(
         history=loaded.history,
         summary=loaded.summary,
     )
-    endpoint = engine.budgeter.endpoint(Role.MAIN)
+    endpoint = engine.endpoints[Role.MAIN]
     estimate = Estimator().estimate(call_for(PlanRoot(), Tree(), material), endpoint)
     prices = endpoint.prices
     notes_usd = prices.usd(NOTES_TOKENS, 0) if prices is not None else 0.0
     scope.hold(
         REPLY_LEASE,
         tokens=estimate.tokens + NOTES_TOKENS,
-        usd=estimate.usd + notes_usd,
+        usd=estimate.picodollars / PICODOLLARS + notes_usd,
         role=Role.MAIN,
     )

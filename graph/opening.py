@@ -1,58 +1,35 @@
 """Opening a session: endpoints, budgeter, memory and graph, closed in reverse."""
 
-import os
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from graph.answering import endpoints_of, secret_values
 from graph.engine import Engine
-from graph.offline import offline
 from graph.session import ReplySession
-from graph.settings import Settings
+from graph.settings import CacheKnobs, Settings
 from graph.wiring import build_graph
+from nodes.prompt import load_prompts
 from turnwise.budget.budgeter import Budgeter
-from turnwise.budget.cache import AnswerCache, open_cache
+from turnwise.budget.cache import MemoryCache, ReplyCache
 from turnwise.budget.clock import SystemClock, VirtualClock
+from turnwise.budget.disk_cache import DiskCache
 from turnwise.budget.ledger import RowSink
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.recorder import Recorder
 from turnwise.calls import Endpoint, Role
-from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 
-__all__ = ["endpoints_of", "make_engine", "open_session"]
-
-_DEFAULT_KEY_VARIABLE = "TURNWISE_API_KEY"
+__all__ = ["make_engine", "open_session"]
 
 
-def endpoints_of(
-    settings: Settings, *, environ: Mapping[str, str] | None = None, is_offline: bool = False
-) -> dict[Role, Endpoint]:
-    """Return who answers each role.
-
-    Args:
-        settings: the knobs.
-        environ: environment variables; None takes the process's own.
-        is_offline: nobody answers, and no key is needed.
-
-    Raises:
-        ConfigError: when an endpoint is not whole; names the variable to set.
-    """
-    variables = dict(os.environ if environ is None else environ)
-    chosen = {role: _seeded(endpoint, settings.seed) for role, endpoint in settings.endpoints.items()}
-    if not is_offline:
-        return dict(endpoints_from_settings(chosen, environ=variables))
-    # A key is part of no call's identity: a replay on a machine without one is the same.
-    for name in {_DEFAULT_KEY_VARIABLE, *(each.api_key_env for each in chosen.values())}:
-        variables.setdefault(name, "offline")
-    return offline(endpoints_from_settings(chosen, environ=variables))
-
-
-def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
-    if endpoint.kind != "simulated" or seed == 0 or "seed" in endpoint.simulated:
-        return endpoint
-    return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
+def _cache_of(knobs: CacheKnobs) -> ReplyCache | None:
+    memory = MemoryCache(knobs.memory_entries) if knobs.memory_entries else None
+    if knobs.disk is not None:
+        return DiskCache(Path(knobs.disk), memory=memory)
+    return memory
 
 
 def make_engine(
@@ -61,7 +38,7 @@ def make_engine(
     store: SqliteMemoryStore,
     *,
     recorder: Recorder | None,
-    cache: AnswerCache | None,
+    cache: ReplyCache | None,
     sinks: Sequence[RowSink],
 ) -> Engine:
     """Return an engine over endpoints and a memory store; `sinks` are told its ledger rows."""
@@ -74,10 +51,11 @@ def make_engine(
         limits=settings.budget.run,
         retry=settings.retry,
         seed=settings.seed,
+        secrets=secret_values(settings),
         sinks=sinks,
         max_kept_rows=0,
     )
-    return Engine(settings, budgeter, open_book(store))
+    return Engine(settings, budgeter, endpoints, open_book(store))
 
 
 async def open_session(
@@ -96,15 +74,16 @@ async def open_session(
         StoreFailed: when the memory in `folder` cannot be opened.
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
-    for client in {id(each.client): each.client for each in endpoints.values()}.values():
-        stack.push_async_callback(client.aclose)
     store = stack.enter_context(SqliteMemoryStore(folder / "memory.sqlite"))
-    cache = open_cache(memory_entries=settings.cache.memory_entries, disk=settings.cache.disk)
-    if cache is not None:
-        stack.push_async_callback(cache.aclose)
+    cache = _cache_of(settings.cache)
     rows: list[LedgerRow] = []
-    engine = make_engine(settings, endpoints, store, recorder=recorder, cache=cache, sinks=(rows.append,))
+    engine = make_engine(
+        settings, endpoints, store, recorder=recorder, cache=cache, sinks=(rows.append,)
+    )
+    stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
+    await asyncio.to_thread(load_prompts)
+    await engine.budgeter.prepare()
     checkpointer = None
     if keep_checkpoints:
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - optional

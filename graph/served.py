@@ -10,9 +10,10 @@ import asyncio
 import os
 from pathlib import Path
 
+from graph.answering import endpoints_of
 from graph.app import app
 from graph.context import TurnContext
-from graph.opening import endpoints_of, make_engine
+from graph.opening import make_engine
 from graph.wiring import build_graph
 from nodes.prompt import load_prompts
 from turnwise.memory.sqlite_store import SqliteMemoryStore
@@ -41,9 +42,7 @@ class ServedContext:
         endpoints = endpoints_of(self._settings)
         store = SqliteMemoryStore(self._home / "memory.sqlite")
         # A server runs for weeks: rows go to no list. Its counts stand in the scopes.
-        engine = make_engine(
-            self._settings, endpoints, store, recorder=None, cache=None, sinks=()
-        )
+        engine = make_engine(self._settings, endpoints, store, recorder=None, cache=None, sinks=())
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:

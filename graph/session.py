@@ -56,20 +56,21 @@ class ReplySession:
             number = await engine.next_turn(agent_user, turn.conversation_id)
         scope = engine.open_turn(turn.conversation_id, number)
         try:
+            given: Any = {
+                "agent_id": engine.settings.agent_id,
+                "user_id": turn.user_id,
+                "conversation_id": turn.conversation_id,
+                "requested_turn": number,
+                "user_text": turn.user_text,
+                "time": turn.time,
+                "persona": _persona(turn.persona),
+            }
             values = await self.graph.ainvoke(
-                {
-                    "agent_id": engine.settings.agent_id,
-                    "user_id": turn.user_id,
-                    "conversation_id": turn.conversation_id,
-                    "requested_turn": number,
-                    "user_text": turn.user_text,
-                    "time": turn.time,
-                    "persona": _persona(turn.persona),
-                },
+                given,
                 {"configurable": {"thread_id": turn.conversation_id}},
                 context=TurnContext(engine, on_reply),
                 # One checkpoint, at the end of the turn: a turn is all or nothing.
-                **({"durability": "exit"} if self.is_checkpointed else {}),
+                durability="exit" if self.is_checkpointed else None,
             )
         finally:
             engine.close_turn(turn.conversation_id)
@@ -79,7 +80,8 @@ class ReplySession:
 
     def _take_rows(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
         """Take this turn's rows out, in the order in which its calls were asked."""
-        mine, others = [], []
+        mine: list[LedgerRow] = []
+        others: list[LedgerRow] = []
         for row in self.rows:
             is_mine = row.conversation == conversation_id and row.turn == str(turn)
             (mine if is_mine else others).append(row)

@@ -3,12 +3,12 @@
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from turnwise.calls.endpoints import EndpointSettings
 
 from lats.knobs import SearchKnobs
 from nodes.records import Persona
 from turnwise.budget.limits import Limits
 from turnwise.budget.retry import RetryPolicy
+from turnwise.calls.endpoints import EndpointSettings
 from turnwise.calls.vocabulary import Role
 
 __all__ = [

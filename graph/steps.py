@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from nodes.memory_manager import remember
+
 from graph.context import TurnContext
 from graph.holding import hold_reply
 from graph.state import TurnState
@@ -19,11 +21,10 @@ from nodes.final_validator import validate_reply
 from nodes.inner_monologue import think
 from nodes.lats_search import search_reply
 from nodes.loader import Standing, load_turn
-from nodes.memory_manager import remember
 from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
-from nodes.processor import process
+from nodes.processor import humanize
 from nodes.reasoner import reason
 from nodes.records import Degradation, Detection, Monologue, ResponsePlan, StyleVector
 from nodes.relationship import apply_delta
@@ -113,7 +114,6 @@ async def _inner_monologue(state: TurnState, context: TurnContext) -> Mapping[st
         summary=state.summary,
         detection=state.detection,
         mode=state.mode,
-        mood=state.mood,
     )
     return {"monologue": monologue, **_degraded(degradation)}
 
@@ -193,18 +193,22 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
 
 
 async def _processor(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
-    bubbles, degradation = await process(
+    if not state.draft:
+        return {"bubbles": []}  # there is nothing to cut; the final validation finds a line
+    processed, degradation = await humanize(
         context.asker,
         language=state.language,
-        reply=state.draft,
+        draft=state.draft,
         planned=state.planned_bubbles,
         llm=context.engine.settings.processor.llm,
         user_text=state.user_text,
+        history=state.history,
         persona=state.persona,
         style=state.style,
         mood=state.mood,
+        mode=state.mode,
     )
-    return {"bubbles": bubbles, **_degraded(degradation)}
+    return {"draft": processed.text, "bubbles": processed.bubbles, **_degraded(degradation)}
 
 
 async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[str, Any]:

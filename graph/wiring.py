@@ -35,9 +35,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _node(
-    name: str, step: Step, waits_for: tuple[str, ...], served: ContextMaker | None
-) -> Callable[[TurnState, Runtime[TurnContext]], Awaitable[dict[str, Any]]]:
+def _node(name: str, step: Step, waits_for: tuple[str, ...], served: ContextMaker | None) -> Any:
+    """Return a step as LangGraph runs it; its type there is LangGraph's own affair."""
     known = frozenset(TurnState.model_fields)
 
     async def run(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def _note_drafts(state: ClassicState, proposal: Proposal, answer: Drafts) -> Non
         state.drafts = admit_drafts(answer.drafts, k=1, is_known=tree.knows)
     elif isinstance(proposal, ExpandNode):
         state.drafts = admit_drafts(answer.drafts, k=proposal.k, is_known=tree.knows)
+        offered = [draft for draft in answer.drafts if draft.reply.strip()][: proposal.k]
         state.missing = missing_strategies(
-            state.drafts,
-            n_offered=min(len(answer.drafts), proposal.k),
+            [draft.strategy_tag.strip() for draft in offered],
             similarity=state.knobs.top_up_similarity,
         )
     elif isinstance(proposal, TopUp):

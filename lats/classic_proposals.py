@@ -3,7 +3,6 @@
 from lats.classic_closing import pick, short_of, stop
 from lats.classic_rollout import grow
 from lats.classic_state import ClassicState, Phase
-from lats.expand import distinct_tags
 from lats.fast_score import FastScorer
 from lats.proposal import (
     CheckAssistant,
@@ -80,13 +79,16 @@ def _expand(state: ClassicState, room: Room) -> list[Proposal]:
     if state.rollouts_done >= knobs.rollouts:
         stop(state, _reason_of_the_end(state))
         return []
-    judges = knobs.picks_per_rollout + knobs.final_calls
     leaf = select_leaf(
         state.tree, exploration=knobs.exploration, seed=knobs.seed, step=state.rollouts_done
     )
+    if leaf is None:
+        stop(state, StopReason.EXHAUSTED)
+        return []
+    judges = knobs.picks_per_rollout + knobs.final_calls
     reason = short_of(state, room, proposer=1, judge=judges)
-    if leaf is None or reason is not None:
-        stop(state, StopReason.EXHAUSTED if leaf is None else reason or StopReason.EXHAUSTED)
+    if reason is not None:
+        stop(state, reason)
         return []
     return [_expansion(state, leaf.node_id, is_speculative=False)]
 
@@ -114,11 +116,10 @@ def _expansion(state: ClassicState, node_id: NodeId, *, is_speculative: bool) ->
 
 
 def _strategies_used(state: ClassicState) -> tuple[str, ...]:
-    """Return the tags of the tree and of the pending variants, each once, oldest first."""
-    tags = [node.draft.strategy_tag for node in state.tree.nodes.values()]
-    tags += [draft.strategy_tag for draft in state.drafts or ()]
-    distinct = distinct_tags(tags[-4 * MAX_STRATEGIES_USED :], similarity=1.0)
-    return tuple(distinct[-MAX_STRATEGIES_USED:])
+    """Return the tags of the tree and of the pending variants, each once, the oldest first."""
+    drafts = [node.draft for node in state.tree.nodes.values()] + (state.drafts or [])
+    tags = dict.fromkeys(draft.strategy_tag for draft in drafts if draft.strategy_tag)
+    return tuple(tags)[-MAX_STRATEGIES_USED:]
 
 
 def _top_up(state: ClassicState, room: Room, scorer: FastScorer) -> list[Proposal]:

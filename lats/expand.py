@@ -1,8 +1,7 @@
-"""Whether an expansion offered enough different strategies, and which it should add."""
+"""Whether an expansion offered enough different strategies."""
 
 from collections.abc import Sequence
 
-from lats.draft import Draft
 from lats.similarity import tag_similarity
 
 __all__ = ["distinct_tags", "missing_strategies"]
@@ -22,18 +21,16 @@ def distinct_tags(tags: Sequence[str], *, similarity: float) -> list[str]:
     return distinct
 
 
-def missing_strategies(drafts: Sequence[Draft], *, n_offered: int, similarity: float) -> int:
+def missing_strategies(tags: Sequence[str], *, similarity: float) -> int:
     """Return how many strategies an expansion lacks, 0 when its candidates differ enough.
 
-    Candidates that were dropped as copies lack one each. A single candidate has
-    nothing to differ from and lacks none.
+    Only tags are compared: a copy of a reply under a tag of its own lacks nothing. A
+    single candidate has nothing to differ from and lacks nothing either.
 
     Args:
-        drafts: the admitted candidates.
-        n_offered: candidates that the proposer gave, at most those that were asked for.
+        tags: strategy tags of the candidates that were offered, at most those asked for.
         similarity: from which on two tags count as one strategy, in [0, 1].
     """
-    if n_offered < 2:
+    if len(tags) < 2:
         return 0
-    tags = [draft.strategy_tag for draft in drafts]
-    return max(0, n_offered - len(distinct_tags(tags, similarity=similarity)))
+    return len(tags) - len(distinct_tags(tags, similarity=similarity))

@@ -70,7 +70,7 @@ _PHRASES: dict[Language, re.Pattern[str]] = {
         re.IGNORECASE,
     ),
 }
-_LAYOUT = re.compile(r"^\s*(?:#{1,6}\s|[-*•]\s|\d{1,2}[.)、]\s?)|\*\*[^*\n]+\*\*", re.MULTILINE)
+_LAYOUT = re.compile(r"^[ \t]*(?:#{1,6}\s|[-*•]\s|\d{1,2}[.)、]\s?)|\*\*[^*\n]+\*\*", re.MULTILINE)
 
 
 def length_units(text: str) -> int:

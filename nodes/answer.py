@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from nodes.prompt import clip
+from nodes.prompt import clip, without_surrogates
 
 __all__ = [
     "MAX_TEXTS",
@@ -36,8 +36,6 @@ MAX_TEXT_CHARS = 1200
 
 MAX_TEXTS = 8
 """Most entries taken from a list of texts; the first ones are kept."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 MemberT = TypeVar("MemberT", bound=StrEnum)
 
@@ -65,7 +63,7 @@ def _as_text(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, str):
-        return clip(_SURROGATE.sub("\ufffd", value).strip(), MAX_TEXT_CHARS)
+        return clip(without_surrogates(value).strip(), MAX_TEXT_CHARS)
     return value
 
 

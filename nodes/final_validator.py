@@ -1,7 +1,7 @@
 """The last look at a reply before the user sees it. It always leaves one to send.
 
-Rules in order: control characters, JSON, role prefixes, leaked prompts, persona
-breaks, repetitions, emptiness, length. What breaks a rule is mended by taking it
+Rules in order: control characters, template marks, role prefixes, JSON, leaked
+prompts, persona breaks, repetitions, length, emptiness. What breaks a rule is mended by taking it
 out; when nothing is left, a neutral line stands in, the same for the same reply.
 
 Invariants, for any text: the reply is not empty and no longer than allowed, and its
@@ -22,6 +22,7 @@ from nodes.reply_leaks import (
     drop_prompt_leaks,
     drop_repetitions,
     drop_role_prefixes,
+    drop_template_marks,
     unwrap_json,
 )
 from nodes.sentences import cut_at_sentence
@@ -37,7 +38,7 @@ MAX_PASSES = 4
 _NEUTRAL_LINES: Mapping[Language, tuple[str, ...]] = MappingProxyType(
     {
         "en": (
-            "Sorry, say that again?",
+            "Sorry, say it again?",
             "Give me a second to think about that.",
             "I lost my thread there. What were you saying?",
             "Hm, let me come back to that.",
@@ -74,8 +75,9 @@ def _one_pass(
     """Return the text after all rules once, stripped, and the rules that it broke."""
     rules = (
         ("control_characters", drop_control_characters),
-        ("json", unwrap_json),
+        ("template_mark", drop_template_marks),
         ("role_prefix", lambda rest: drop_role_prefixes(rest, persona)),
+        ("json", unwrap_json),
         ("prompt_leak", lambda rest: drop_prompt_leaks(rest, instructions)),
         ("persona_break", lambda rest: drop_persona_breaks(rest, persona)),
         ("repetition", drop_repetitions),

@@ -7,12 +7,11 @@ limit on concurrency. Before each round the search is told how much of the budge
 left, and winds down rather than be refused.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
+from lats.draft import MAX_REPLY_CHARS, Draft, clean_text
 from lats.fast_score import ReplyContext
 from lats.knobs import SearchKnobs
 from lats.policy import SearchPolicy
@@ -21,8 +20,9 @@ from lats.result import SearchResult, StopReason
 from lats.room import Room
 from lats.similarity import text_key
 from lats.stage import with_stage
+from nodes.bubbles import timed_bubbles
 from nodes.degrade import degradation_of
-from nodes.records import Bubble, Degradation
+from nodes.records import Bubble, Degradation, StyleVector
 from nodes.search_answers import ProcessorPlan
 from nodes.search_calls import answer_to, call_for
 from nodes.search_material import SearchMaterial
@@ -50,9 +50,8 @@ class SearchOutcome:
             has to fall back.
         goal: what the reply is to reach; blank when there is none.
         strategy_tag: what the chosen reply tries; blank when unsaid.
-        bubbles: the reply as chat bubbles, when the model cut it so; else empty.
-        processor_plan: the reply as bubbles with typing delays, when the model gave
-            them; None leaves it to the processor.
+        processor_plan: the reply as bubbles with typing delays, when the model cut it
+            so; delays that it left out are set by rule. None leaves it to the processor.
         stop_reason: why the search stopped.
         degradation: why there is no reply; None when there is one.
         result: the whole search.
@@ -61,7 +60,6 @@ class SearchOutcome:
     reply: str | None
     goal: str
     strategy_tag: str
-    bubbles: tuple[str, ...]
     processor_plan: tuple[Bubble, ...] | None
     stop_reason: StopReason
     degradation: Degradation | None
@@ -110,7 +108,7 @@ async def search_reply(
     context = ReplyContext(user_text=material.user_text, language=material.language)
     policy = start_search(with_stage(knobs, stage, explicit=explicit), context)
     errors = await run_search(policy, asker, material, max_repairs=max_repairs)
-    return _outcome(policy.result(), errors)
+    return _outcome(policy.result(), errors, material)
 
 
 async def run_search(
@@ -149,7 +147,9 @@ def _room(advisory: Advisory) -> Room:
     )
 
 
-def _outcome(result: SearchResult, errors: list[CallError]) -> SearchOutcome:
+def _outcome(
+    result: SearchResult, errors: list[CallError], material: SearchMaterial
+) -> SearchOutcome:
     if result.stop_reason is None:
         raise ValueError("the search is still under way")
     best = result.best
@@ -158,19 +158,16 @@ def _outcome(result: SearchResult, errors: list[CallError]) -> SearchOutcome:
             reply=None,
             goal="",
             strategy_tag="",
-            bubbles=(),
             processor_plan=None,
             stop_reason=result.stop_reason,
             degradation=_degradation(result.stop_reason, errors),
             result=result,
         )
-    payload = best.draft.payload
     return SearchOutcome(
         reply=best.draft.reply,
         goal=str(result.tree.root.draft.payload.get("goal", "")),
         strategy_tag=best.draft.strategy_tag,
-        bubbles=_bubbles(payload.get("bubbles"), best.draft.reply),
-        processor_plan=_processor_plan(payload.get("processor_plan"), best.draft.reply),
+        processor_plan=_processor_plan(best.draft, material.style),
         stop_reason=result.stop_reason,
         degradation=None,
         result=result,
@@ -186,30 +183,38 @@ def _degradation(reason: StopReason, errors: list[CallError]) -> Degradation:
     return Degradation(node=NODE, reason="invalid", detail="the root plan has no reply")
 
 
-def _bubbles(raw: Any, reply: str) -> tuple[str, ...]:
-    """Return the bubbles that a model cut its reply into, or none when they say other words."""
+def _says_the_reply(texts: Sequence[str], reply: str) -> bool:
+    """Return whether bubbles are few enough and say the reply's own words, in order.
+
+    Marks may differ: a bubble often ends without the full stop that a reply has.
+    """
+    return 0 < len(texts) <= MAX_BUBBLES and text_key("".join(texts)) == text_key(reply)
+
+
+def _processor_plan(draft: Draft, style: StyleVector) -> tuple[Bubble, ...] | None:
+    """Return the bubbles that a model cut its reply into, or None where they cannot be used."""
+    timed = _given_plan(draft)
+    if timed and all(bubble.delay_seconds <= MAX_DELAY_SECONDS for bubble in timed):
+        return timed
+    raw = draft.payload.get("bubbles")
     if not isinstance(raw, list):
-        return ()
-    texts = tuple(text.strip() for text in raw if isinstance(text, str) and text.strip())
-    if len(texts) > MAX_BUBBLES or text_key("".join(texts)) != text_key(reply):
-        return ()
-    return texts
+        return None
+    texts = [text for text in (clean_text(each, MAX_REPLY_CHARS) for each in raw) if text]
+    if not _says_the_reply(texts, draft.reply):
+        return None
+    return timed_bubbles(texts, style=style)
 
 
-def _processor_plan(raw: Any, reply: str) -> tuple[Bubble, ...] | None:
-    """Return a processor plan that sends the reply's own words in sensible time, or None."""
+def _given_plan(draft: Draft) -> tuple[Bubble, ...]:
+    """Return the processor plan that came with a reply, or nothing when it says other words."""
+    raw = draft.payload.get("processor_plan")
     if raw is None:
-        return None
-    try:
-        plan = ProcessorPlan.model_validate(raw)
-    except ValidationError:
-        return None  # it was valid when it came; a restored state may hold anything
-    if not _bubbles([bubble.text for bubble in plan.bubbles], reply):
-        return None
-    if any(bubble.delay_seconds > MAX_DELAY_SECONDS for bubble in plan.bubbles):
-        return None
-    return tuple(
-        Bubble(text=bubble.text.strip(), delay_seconds=bubble.delay_seconds)
-        for bubble in plan.bubbles
-        if bubble.text.strip()
-    )
+        return ()
+    cleaned = [
+        bubble.model_copy(update={"text": clean_text(bubble.text, MAX_REPLY_CHARS)})
+        for bubble in ProcessorPlan.model_validate(raw).bubbles
+    ]
+    bubbles = tuple(bubble for bubble in cleaned if bubble.text)
+    if not _says_the_reply([bubble.text for bubble in bubbles], draft.reply):
+        return ()
+    return bubbles

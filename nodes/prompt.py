@@ -33,6 +33,7 @@ __all__ = [
     "material",
     "prompt",
     "recent",
+    "without_surrogates",
 ]
 
 MAX_CHARS: Mapping[str, int] = MappingProxyType(
@@ -93,6 +94,11 @@ def load_prompts() -> None:
             prompt(name, "zh")
 
 
+def without_surrogates(text: str) -> str:
+    """Return a text that UTF-8 can hold: lone surrogates become U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
 def clip(text: str, max_chars: int) -> str:
     """Return a text's head and tail, at most `max_chars` long, the mark included.
 
@@ -123,7 +129,7 @@ def _plain(value: Any, max_chars: int) -> Any:
     if isinstance(value, Enum):
         return _plain(value.value, max_chars)
     if isinstance(value, str):
-        return clip(_SURROGATE.sub("\ufffd", value), max_chars)
+        return clip(without_surrogates(value), max_chars)
     if isinstance(value, float):
         return round(value, _FLOAT_DIGITS)
     if isinstance(value, Mapping):

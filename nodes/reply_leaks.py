@@ -20,6 +20,7 @@ __all__ = [
     "drop_prompt_leaks",
     "drop_repetitions",
     "drop_role_prefixes",
+    "drop_template_marks",
     "unwrap_json",
 ]
 
@@ -137,8 +138,8 @@ def _reply_in(document: Any) -> str:
 def unwrap_json(text: str) -> tuple[str, bool]:
     """Return the reply inside a JSON answer, or nothing when JSON is all there is.
 
-    Prose around a fenced JSON block is kept and the block dropped. A block of
-    anything else, such as code that was asked for, stays.
+    A fenced JSON block among prose is the reply when it carries one, and is dropped
+    when it does not. A block of anything else, such as code that was asked for, stays.
     """
     bare = text.strip()
     fence = _FENCE.fullmatch(bare)
@@ -150,6 +151,10 @@ def unwrap_json(text: str) -> tuple[str, bool]:
         return _open_reply(inner), True
     if "```" not in text:
         return text, False
+    inside = [_loaded(block[1].strip()) for block in _FENCE.finditer(text)]
+    for part in inside:
+        if isinstance(part, dict) and (reply := _reply_in(part)):
+            return reply, True
     kept = _FENCE.sub(lambda block: "" if _loaded(block[1].strip()) is not None else block[0], text)
     return kept, kept != text
 
@@ -172,17 +177,23 @@ def drop_role_prefixes(text: str, persona: Persona) -> tuple[str, bool]:
     return kept, kept != text
 
 
-def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str, bool]:
-    """Return the text without thoughts, chat template marks and sentences of the prompts.
+def drop_template_marks(text: str) -> tuple[str, bool]:
+    """Return the text without thoughts, chat template marks and prompt headings.
 
     Thoughts that a reasoning model left open run to the end of the text.
+    """
+    spoken = _END_OF_THOUGHTS.split(_THOUGHTS.sub("", text))[-1]
+    kept = _MARKERS.sub("", spoken)
+    return kept, kept != text
+
+
+def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str, bool]:
+    """Return the text without sentences of the prompts, or about them.
 
     Args:
         text: the reply.
         instructions: texts that must not be quoted, such as the prompt files.
     """
-    spoken = _END_OF_THOUGHTS.split(_THOUGHTS.sub("", text))[-1]
-    unmarked = _MARKERS.sub("", spoken)
     secrets = [" ".join(secret.casefold().split()) for secret in instructions]
 
     def is_leaked(sentence: str) -> bool:
@@ -191,7 +202,7 @@ def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str,
         plain = " ".join(sentence.casefold().split())
         return len(plain) >= MIN_LEAKED_CHARS and any(plain in secret for secret in secrets)
 
-    kept = "".join(part for part in split_sentences(unmarked) if not is_leaked(part))
+    kept = "".join(part for part in split_sentences(text) if not is_leaked(part))
     return kept, kept != text
 
 

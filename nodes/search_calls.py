@@ -25,7 +25,7 @@ from lats.tree import Tree
 from nodes.prompt import chat
 from nodes.search_answers import AssistantCheck, Judgement, RootPlan, Variants
 from nodes.search_material import SearchMaterial
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import CallError, CallRefused
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
@@ -34,6 +34,15 @@ __all__ = ["REPLY_LEASE", "answer_to", "call_for"]
 
 REPLY_LEASE = "reply"
 """The lease that the root plan draws on: it is the call that the reply must have."""
+
+PLAN_SAMPLING = Sampling(max_tokens=1000)
+JUDGE_SAMPLING = Sampling(max_tokens=500)
+CHECK_SAMPLING = Sampling(max_tokens=200)
+"""The longest answers, which is also what is reserved for them. Temperatures are left to
+the endpoint, since some models refuse one."""
+
+EXPAND_TOKENS, EXPAND_TOKENS_PER_CANDIDATE = 200, 500
+"""Longest answer of an expansion: so much, and so much more for each candidate."""
 
 MAX_DETAIL_CHARS = 200
 """Longest account of a failure that a search keeps, in characters."""
@@ -92,6 +101,7 @@ def _plan_call(material: SearchMaterial, tree: Tree) -> Call:
         purpose=Purpose.PLAN,
         messages=chat("lats_plan", material.language, **_writing_fields(material, tree)),
         response_model=RootPlan,
+        sampling=PLAN_SAMPLING,
         lease=REPLY_LEASE,
     )
 
@@ -111,6 +121,7 @@ def _expand_call(proposal: ExpandNode | TopUp, material: SearchMaterial, tree: T
         purpose=Purpose.EXPAND,
         messages=messages,
         response_model=Variants,
+        sampling=Sampling(max_tokens=EXPAND_TOKENS + EXPAND_TOKENS_PER_CANDIDATE * proposal.k),
         sample=proposal.attempt,
         speculative=isinstance(proposal, ExpandNode) and proposal.is_speculative,
     )
@@ -130,6 +141,7 @@ def _judge_call(
         purpose=Purpose.JUDGE,
         messages=messages,
         response_model=Judgement,
+        sampling=JUDGE_SAMPLING,
         sample=proposal.look,
     )
 
@@ -147,6 +159,7 @@ def _check_call(proposal: CheckAssistant, material: SearchMaterial, tree: Tree) 
         purpose=Purpose.CHECK,
         messages=messages,
         response_model=AssistantCheck,
+        sampling=CHECK_SAMPLING,
     )
 
 

@@ -63,7 +63,7 @@ def test_layers_are_taken_off_one_by_one() -> None:
     """JSON in a fence in a role prefix in a chat template ends as its reply."""
     reply = _validated('<|im_start|>Assistant: ```json\n{"reply": "Lin: Hello."}\n```')
     assert reply.text == "Hello."
-    assert reply.violations == ("role_prefix", "prompt_leak", "json")
+    assert reply.violations == ("template_mark", "role_prefix", "json")
 
 
 def test_a_long_reply_ends_with_a_sentence() -> None:

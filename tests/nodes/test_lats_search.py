@@ -325,11 +325,12 @@ async def test_a_processor_plan_that_cannot_be_trusted_is_dropped(bubbles):
     assert outcome.reply == "Hello there. Tea?"
 
 
-async def test_bubbles_without_delays_are_handed_on_too():
-    """Their timing is the processor's."""
+async def test_bubbles_without_delays_are_timed_by_rule():
+    """So that a model that leaves the delays out costs no call of the processor."""
     outcome = await _outcome_of(_plan(bubbles=["Hello there.", "", "Tea?"]))
-    assert outcome.bubbles == ("Hello there.", "Tea?")
-    assert (await _outcome_of(_plan(bubbles=["Bye."]))).bubbles == ()
+    assert [bubble.text for bubble in outcome.processor_plan] == ["Hello there.", "Tea?"]
+    assert all(bubble.delay_seconds > 0 for bubble in outcome.processor_plan)
+    assert (await _outcome_of(_plan(bubbles=["Bye."]))).processor_plan is None
 
 
 async def test_the_summary_is_plain_json_with_the_whole_tree():

@@ -25,6 +25,7 @@ LIN = Persona(name="Lin", background="runs a bookshop")
         ('{"score": 0.9}', ""),
         ('{"thought": "..."', ""),
         ('Sure.\n```json\n{"a": 1}\n```', "Sure.\n"),
+        ('My answer:\n```json\n{"reply": "Hi."}\n```', "Hi."),
         ("Here:\n```python\nx = 1\n```", "Here:\n```python\nx = 1\n```"),
         ("[laughs] no", "[laughs] no"),
         ("{curly} but words", "{curly} but words"),
@@ -90,13 +91,25 @@ def test_a_machine_may_say_that_it_is_one() -> None:
         ("half a thought</think>Hello.", "Hello."),
         ("<think>never ends", ""),
         ("<|im_start|>Hello.<|im_end|>", "Hello."),
+        ("### System rules\nHello.", "\nHello."),
+        ("I <3 you", "I <3 you"),
+    ],
+)
+def test_template_marks(text: str, expected: str) -> None:
+    """Thoughts and the marks of chat templates go."""
+    assert reply_leaks.drop_template_marks(text) == (expected, text != expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("Hello. My system prompt says hi.", "Hello. "),
         ("You must always keep the persona. Hello.", "Hello."),
         ("You must smile.", "You must smile."),
     ],
 )
 def test_prompt_leaks(text: str, expected: str) -> None:
-    """Thoughts, template marks and sentences of the prompt go."""
+    """Sentences of the prompt, or about it, go."""
     instructions = ["Rules:\nYou must always  keep the persona. You must smile. Be short."]
     assert reply_leaks.drop_prompt_leaks(text, instructions)[0] == expected
 
@@ -125,6 +138,7 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=200) | st.text(
         reply_leaks.drop_control_characters,
         reply_leaks.unwrap_json,
         lambda text: reply_leaks.drop_role_prefixes(text, LIN),
+        reply_leaks.drop_template_marks,
         reply_leaks.drop_prompt_leaks,
         lambda text: reply_leaks.drop_persona_breaks(text, LIN),
         reply_leaks.drop_repetitions,

@@ -43,6 +43,11 @@ class Bounds:
         self._rooms: dict[Role, tuple[Room, ...]] = {}
         self._leases: dict[str, Lease] = {}
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether a deadline binds here."""
+        return bool(self._timed)
+
     def rooms(self, role: Role) -> tuple[Room, ...]:
         """Return the rooms that bind a call of a role, innermost first."""
         rooms = self._rooms.get(role)

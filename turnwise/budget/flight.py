@@ -20,53 +20,60 @@ Invariant: while work is under way, exactly one waiter is its payer.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
 from turnwise.calls.errors import CallRefused
 from turnwise.calls.key import CallKey
 
-__all__ = ["Flight", "Flights", "Payer"]
+__all__ = ["Flight", "Flights", "TakeOver"]
 
 ResultT = TypeVar("ResultT")
+WaiterT = TypeVar("WaiterT", bound=Hashable)
 
 
-class Payer(Protocol):
-    """Someone who waits for an answer and may have to pay for it."""
-
-    def take_over(self, payer: "Payer") -> CallRefused | None:
-        """Take the bill over from a payer that is gone, or return why that cannot be."""
-        ...
+TakeOver = Callable[[WaiterT, WaiterT], CallRefused | None]
+"""Makes the first waiter pay for what the second, who leaves, has paid for so far;
+or returns why it cannot."""
 
 
-class Flight(Generic[ResultT]):
+class Flight(Generic[WaiterT, ResultT]):
     """One piece of work under way, and everyone who waits for it.
 
     Args:
         payer: who pays at first.
         work: the work. Its own cancellation must settle what was sent.
+        take_over: moves the bill.
         forget: called once, when no further waiter may join.
+
+    Attributes:
+        payer: who pays now, or paid last.
     """
 
-    __slots__ = ("_forget", "_futures", "_has_ended", "_task", "payer")
+    __slots__ = ("_forget", "_futures", "_has_ended", "_take_over", "_task", "payer")
 
     def __init__(
-        self, payer: Payer, work: Coroutine[Any, Any, ResultT], forget: Callable[[], None]
+        self,
+        payer: WaiterT,
+        work: Coroutine[Any, Any, ResultT],
+        take_over: TakeOver[WaiterT],
+        forget: Callable[[], None],
     ) -> None:
         self.payer = payer
+        self._take_over = take_over
         self._forget = forget
-        self._futures: dict[Payer, asyncio.Future[ResultT]] = {}
+        self._futures: dict[WaiterT, asyncio.Future[ResultT]] = {}
         self._has_ended = False
         self._task = asyncio.get_running_loop().create_task(self._run(work))
 
-    async def wait(self, waiter: Payer) -> ResultT:
+    async def wait(self, waiter: WaiterT) -> ResultT:
         """Return what the work returns.
 
         Raises:
             CallRefused: when the payer left and nobody who waits can pay.
             BaseException: whatever the work raised.
         """
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         self._futures[waiter] = future
         try:
             return await future
@@ -104,7 +111,7 @@ class Flight(Generic[ResultT]):
             self._has_ended = True
             self._forget()
 
-    def _leave(self, waiter: Payer) -> bool:
+    def _leave(self, waiter: WaiterT) -> bool:
         """Wait no longer. Return whether that stopped the work."""
         if self._futures.pop(waiter, None) is None or self._has_ended or waiter is not self.payer:
             return False
@@ -112,7 +119,7 @@ class Flight(Generic[ResultT]):
         for candidate, future in self._futures.items():
             if future.done():  # cancelled too, and about to leave
                 continue
-            refusal = candidate.take_over(waiter)
+            refusal = self._take_over(candidate, waiter)
             if refusal is None:
                 self.payer = candidate
                 return False
@@ -124,28 +131,33 @@ class Flight(Generic[ResultT]):
         return not loop.is_closed() and self._task.cancel()
 
 
-class Flights(Generic[ResultT]):
-    """All work under way, by the identity of the call."""
+class Flights(Generic[WaiterT, ResultT]):
+    """All work under way, by the identity of the call.
 
-    __slots__ = ("_flights",)
+    Args:
+        take_over: moves a bill from a waiter that leaves to one that stays.
+    """
 
-    def __init__(self) -> None:
-        self._flights: dict[CallKey, Flight[ResultT]] = {}
+    __slots__ = ("_flights", "_take_over")
+
+    def __init__(self, take_over: TakeOver[WaiterT]) -> None:
+        self._take_over = take_over
+        self._flights: dict[CallKey, Flight[WaiterT, ResultT]] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    def get(self, key: CallKey) -> Flight[ResultT] | None:
+    def get(self, key: CallKey) -> Flight[WaiterT, ResultT] | None:
         """Return the work under way for a key, or None."""
         return self._flights.get(key)
 
     def start(
-        self, key: CallKey, payer: Payer, work: Coroutine[Any, Any, ResultT]
-    ) -> Flight[ResultT]:
+        self, key: CallKey, payer: WaiterT, work: Coroutine[Any, Any, ResultT]
+    ) -> Flight[WaiterT, ResultT]:
         """Start work that equal calls may join until it ends."""
 
         def forget() -> None:
             del self._flights[key]
 
-        flight = self._flights[key] = Flight(payer, work, forget)
+        flight = self._flights[key] = Flight(payer, work, self._take_over, forget)
         return flight

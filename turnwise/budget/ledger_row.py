@@ -1,7 +1,6 @@
 """One line of the ledger: how one asked call ended, and what it spent."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from turnwise.budget.room import PICODOLLARS
 from turnwise.calls.key import CallKey
@@ -10,8 +9,7 @@ from turnwise.calls.vocabulary import Outcome, Purpose, Role
 __all__ = ["LedgerRow"]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """How one asked call ended.
 
     Requests, attempts, tokens and cost stand on the row of the call that paid, once;
@@ -95,7 +93,7 @@ class LedgerRow:
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, in a fixed order; `usd` for `picodollars`."""
         document: dict[str, Any] = {}
-        for name in self.__slots__:
+        for name in self._fields:
             if name == "picodollars":
                 document["usd"] = self.usd
             else:

@@ -19,7 +19,7 @@ import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["ORIGIN", "Path", "Position", "scheduled_seconds"]
+__all__ = ["ORIGIN", "Path", "Position", "Track", "scheduled_seconds"]
 
 
 class Position(NamedTuple):
@@ -114,6 +114,20 @@ class Path:
 
     def _since_start(self, position: Position) -> Position:
         return Position(position.round - self._start.round, position.seconds - self._start.seconds)
+
+
+class Track:
+    """Where one chain of calls stands on the path: a call, and its repairs after it.
+
+    Args:
+        start: where it starts.
+    """
+
+    __slots__ = ("position", "start")
+
+    def __init__(self, start: Position) -> None:
+        self.start = start
+        self.position = start
 
 
 def scheduled_seconds(durations_seconds: Sequence[float], *, max_concurrency: int) -> float:

@@ -1,9 +1,9 @@
 """The seam between the budgeter and a recording: look an exchange up, or record one.
 
-The budgeter decides what is counted; a recorder only remembers. Every asked call
-asks the recorder, before anything else, and every call that was not replayed is
-recorded once, whatever its outcome (only a bug in a client is not). So a recording has exactly one exchange a
-call, and equal calls find theirs in the order in which they ended:
+The budgeter decides what is counted; a recorder only remembers. Every asked call asks
+the recorder, before anything else, and every call that was not replayed is recorded
+once, whatever its outcome; only a bug in a client is not. So a recording has exactly
+one exchange a call, and equal calls find theirs in the order in which they ended:
 
 - `served` and `failed` carry what they spent;
 - `cached` and `coalesced` carry the answer and spent nothing;

@@ -124,7 +124,9 @@ class Sending:
 
     def reserve(self) -> CallRefused | None:
         """Reserve one attempt, or return why there is no room or time for it."""
-        refusal = self._bounds.refusal_by_time(self._now(), by_path=False)
+        refusal = None
+        if self._bounds.is_timed:
+            refusal = self._bounds.refusal_by_time(self._now(), by_path=False)
         if refusal is None:
             amounts = (
                 self._estimate().reservation() if self._account.limits_spending else _ONE_REQUEST
@@ -178,7 +180,7 @@ class Sending:
 
     async def _attempt(self) -> Reply | CallError:
         clock = self._rules.clock
-        left_seconds = self._bounds.seconds_left(self._now())
+        left_seconds = self._bounds.seconds_left(self._now()) if self._bounds.is_timed else None
         self.spent.attempts += 1
         self._sent_count = 0
         self._is_attempting = True

@@ -36,3 +36,8 @@ class Spent:
     charged_picodollars: int = 0
     work_seconds: float = 0.0
     retry_seconds: float = 0.0
+
+    @property
+    def path_seconds(self) -> float:
+        """Attempts and the waits between them: what was waited for, on a virtual clock."""
+        return self.work_seconds + self.retry_seconds

@@ -122,20 +122,26 @@ class Tally:
         """Count how one call ended."""
         self._in_flight -= 1
         self._outcomes[row.outcome] += 1
-        self._speculative += row.is_speculative
-        self._repairs += row.repair > 0
-        self._attempts += row.attempts
-        self._requests += row.requests
-        self._input_tokens += row.input_tokens
-        self._output_tokens += row.output_tokens
-        self._cached_tokens += row.cached_tokens
-        self._picodollars += row.picodollars
-        self._unknown_usage += row.unknown_usage
-        self._unknown_usd += row.unknown_usd
-        self._queue_seconds += row.queue_seconds
-        self._rate_seconds += row.rate_seconds
-        self._work_seconds += row.work_seconds
-        self._retry_seconds += row.retry_seconds
+        if row.is_speculative:
+            self._speculative += 1
+        if row.repair:
+            self._repairs += 1
+        if row.attempts:
+            self._attempts += row.attempts
+            self._requests += row.requests
+            self._input_tokens += row.input_tokens
+            self._output_tokens += row.output_tokens
+            self._cached_tokens += row.cached_tokens
+            self._picodollars += row.picodollars
+            self._work_seconds += row.work_seconds
+            if row.unknown_usd or row.unknown_usage:
+                self._unknown_usage += row.unknown_usage
+                self._unknown_usd += row.unknown_usd
+            if row.retry_seconds:
+                self._retry_seconds += row.retry_seconds
+        if row.queue_seconds or row.rate_seconds:
+            self._queue_seconds += row.queue_seconds
+            self._rate_seconds += row.rate_seconds
 
     def include(self, other: "Tally") -> None:
         """Count everything that another tally has counted so far."""

@@ -125,6 +125,12 @@ class OpenAIClient:
         self._token_limit_field: TokenLimitField = token_limit_field
         self._max_connections = max_connections
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
+        # Whatever the environment says of organizations is OpenAI's business only, and
+        # where there is no key, none of the environment's may take its place.
+        left_out = () if self._host == OPENAI_HOST else ("OpenAI-Organization", "OpenAI-Project")
+        if api_key is None:
+            left_out = (*left_out, "Authorization")
+        self._headers = dict.fromkeys(left_out, openai.Omit())
         self._clock = clock
         self._reader = ResponseReader(self._host, api_key=api_key, now=now)
         self._api: openai.AsyncOpenAI | None = None
@@ -165,12 +171,6 @@ class OpenAIClient:
     def _connected(self) -> openai.AsyncOpenAI:
         loop = asyncio.get_running_loop()
         if self._api is None or self._loop is not loop:
-            # Whatever the environment says of organizations is OpenAI's business only.
-            headers: dict[str, Any] = {}
-            if self._host != OPENAI_HOST:
-                headers |= {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
-            if self._api_key is None:
-                headers["Authorization"] = openai.Omit()
             self._loop = loop
             self._api = openai.AsyncOpenAI(
                 base_url=self._base_url,
@@ -178,7 +178,6 @@ class OpenAIClient:
                 admin_api_key="",
                 max_retries=0,
                 timeout=None,  # each attempt has its own limit, in `_attempt`
-                default_headers=headers,
                 http_client=httpx2.AsyncClient(
                     transport=AiohttpTransport(
                         self._base_url, max_connections=self._max_connections
@@ -248,7 +247,10 @@ class OpenAIClient:
 
     async def _fetch(self, path: str, body: dict[str, Any], started: float) -> Mapping[str, Any]:
         response = await self._connected().post(
-            path, cast_to=httpx2.Response, content=_encoded(body)
+            path,
+            cast_to=httpx2.Response,
+            content=_encoded(body),
+            options={"headers": self._headers},
         )
         return self._reader.document(
             response, response.content, latency_seconds=self._clock() - started
@@ -260,6 +262,7 @@ class OpenAIClient:
             "/chat/completions",
             cast_to=httpx2.Response,
             content=_encoded(body),
+            options={"headers": self._headers},
             stream=True,
             stream_cls=openai.AsyncStream[Any],
         )

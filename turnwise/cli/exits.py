@@ -6,6 +6,7 @@
 130  stopped by Ctrl-C; what was finished stands
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +15,25 @@ import typer
 
 from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
 
-__all__ = ["EXIT_FAILED", "EXIT_STOPPED", "EXIT_WRONG_REQUEST", "clear_errors", "say"]
+__all__ = ["EXIT_FAILED", "EXIT_STOPPED", "EXIT_WRONG_REQUEST", "clear_errors", "printable", "say"]
 
 EXIT_FAILED = 1
 EXIT_WRONG_REQUEST = 2
 EXIT_STOPPED = 130
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Control characters, lone surrogates, and marks that reverse what is read."""
+
+
+def printable(text: str) -> str:
+    """Return a text without the control characters that a terminal would obey."""
+    return _CONTROLS.sub("\ufffd", text)
+
+
 def say(text: str) -> None:
     """Print a line for the person at the terminal; standard output stays for results."""
-    # Untrusted text may hold control characters that a terminal would obey.
-    shown = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
-    sys.stderr.write(shown + "\n")
+    sys.stderr.write(printable(text) + "\n")
 
 
 @contextmanager

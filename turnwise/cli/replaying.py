@@ -19,6 +19,7 @@ from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
 from turnwise.replay.app import App, TurnResult, load_app
 from turnwise.replay.cassette import CassetteMode
+from turnwise.replay.reading import first_turns
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
 from turnwise.replay.run_folder import RunFolder
 from turnwise.replay.runner import TurnListener
@@ -61,18 +62,6 @@ def _cassette_and_mode(options: ReplayOptions) -> tuple[Path | None, CassetteMod
     if options.record is not None and mode is CassetteMode.STRICT:
         raise ConfigError("--mode strict sends nothing, so --record would record nothing")
     return options.record, mode
-
-
-def _limited(conversations: Sequence[Conversation], limit: int | None) -> list[Conversation]:
-    if limit is None:
-        return list(conversations)
-    kept: list[Conversation] = []
-    for conversation in conversations:
-        if limit <= 0:
-            break
-        kept.append(conversation.first_turns(limit))
-        limit -= len(conversation.turns)
-    return kept
 
 
 def _run_name(
@@ -149,7 +138,9 @@ def _run(options: ReplayOptions, app: App, settings: BaseModel) -> FinishedRun:
     read = read_conversations(options.paths, skip_bad=options.skip_bad)
     for skipped in read.skipped:
         say(f"skipped: {skipped}")
-    conversations = _limited(read.conversations, options.limit_turns)
+    conversations = list(read.conversations)
+    if options.limit_turns is not None:
+        conversations = list(first_turns(conversations, options.limit_turns))
     cassette, mode = _cassette_and_mode(options)
     total = sum(len(conversation.turns) for conversation in conversations)
     with (

@@ -1,12 +1,13 @@
 """What a plan counts up to: calls by node, role and purpose, tokens, and USD by price."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from turnwise.calls.client import Prices
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.flat import FlatPlan
+from turnwise.plan.steps import PlannedCall
 
 __all__ = ["PlanCounts", "count_plan"]
 
@@ -21,6 +22,7 @@ class PlanCounts:
         by_role: calls by role.
         by_node: calls by node, in the order in which nodes first ask.
         by_purpose: calls by purpose.
+        tokens_by_purpose: estimated prompt and answer tokens of each purpose's calls.
         input_tokens: estimated prompt tokens.
         output_tokens: estimated answer tokens.
         usd: cost by the price lists; None when a role that is asked has none.
@@ -32,14 +34,17 @@ class PlanCounts:
     by_role: Mapping[Role, int]
     by_node: Mapping[str, int]
     by_purpose: Mapping[Purpose, int]
+    tokens_by_purpose: Mapping[Purpose, tuple[int, int]]
     input_tokens: int
     output_tokens: int
     usd: float | None
     unpriced_roles: tuple[Role, ...]
 
 
-def _in_order(counts: Counter[Role]) -> dict[Role, int]:
-    return {role: counts[role] for role in Role if counts[role]}
+def _tokens_of(calls: Sequence[PlannedCall], purpose: Purpose) -> tuple[int, int]:
+    """Return the prompt and answer tokens of a purpose's calls."""
+    mine = [call for call in calls if call.purpose is purpose]
+    return sum(call.input_tokens for call in mine), sum(call.output_tokens for call in mine)
 
 
 def count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
@@ -50,8 +55,12 @@ def count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
         prices: price lists by role; a role without one is not free but unknown.
     """
     calls = [task.call for task in plan.tasks]
-    by_role = _in_order(Counter(call.role for call in calls))
-    by_purpose = Counter(call.purpose for call in calls)
+    role_counts = Counter(call.role for call in calls)
+    by_role = {role: role_counts[role] for role in Role if role_counts[role]}
+    purpose_counts = Counter(call.purpose for call in calls)
+    by_purpose = {
+        purpose: purpose_counts[purpose] for purpose in Purpose if purpose_counts[purpose]
+    }
     unpriced = tuple(role for role in by_role if role not in prices)
     usd = None
     if not unpriced:
@@ -61,7 +70,8 @@ def count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
         speculative=sum(call.speculative for call in calls),
         by_role=by_role,
         by_node=dict(Counter(call.node for call in calls)),
-        by_purpose={purpose: by_purpose[purpose] for purpose in Purpose if by_purpose[purpose]},
+        by_purpose=by_purpose,
+        tokens_by_purpose={purpose: _tokens_of(calls, purpose) for purpose in by_purpose},
         input_tokens=sum(call.input_tokens for call in calls),
         output_tokens=sum(call.output_tokens for call in calls),
         usd=usd,

@@ -66,6 +66,10 @@ class PlannedScenario:
             "rounds": {"reply": int(self.rounds.reply), "turn": int(self.rounds.turn)},
             "requests": counts.asked,
             "max_requests": self.max_requests,
+            "tokens_by_purpose": {
+                purpose.value: {"input": spent[0], "output": spent[1]}
+                for purpose, spent in counts.tokens_by_purpose.items()
+            },
             "tokens": {
                 "input": counts.input_tokens,
                 "output": counts.output_tokens,

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pydantic import BaseModel
 
@@ -146,11 +146,10 @@ def load_app(target: str) -> App:
         raise ConfigError(
             f"cannot import {module_name!r} of the app {target!r}: {error}"
         ) from error
-    app = getattr(module, attribute, None)
+    app: Any = getattr(module, attribute, None)
     missing = [
         name for name in ("settings", "plan", "open") if not callable(getattr(app, name, None))
     ]
     if missing:
         raise ConfigError(f"{target!r} is not an app: it has no {', '.join(missing)}")
-    loaded: App = app
-    return loaded
+    return cast("App", app)

@@ -1,6 +1,6 @@
 """Reading conversations from files, folders and patterns, whatever their format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,7 +11,7 @@ from turnwise.replay.formats import FORMATS, Found, detect_format
 from turnwise.replay.record import Problems, SourceRecord
 from turnwise.replay.source import SourceFile, find_files, read_records
 
-__all__ = ["ReadResult", "read_conversations"]
+__all__ = ["ReadResult", "first_turns", "read_conversations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ def _unknown_format(record: SourceRecord) -> FormatError:
     return record.problem(f"expected a known conversation format, got {seen}. Known are: {known}")
 
 
-def _limited(conversations: Sequence[Conversation], limit: int) -> Iterator[Conversation]:
+def first_turns(conversations: Iterable[Conversation], limit: int) -> Iterator[Conversation]:
+    """Give conversations until `limit` turns are reached, counted over all of them."""
     for conversation in conversations:
         if limit <= 0:
             return
@@ -121,7 +122,7 @@ def read_conversations(
     if not conversations:
         raise _nothing_read(paths, reading)
     if limit_turns is not None:
-        conversations = list(_limited(conversations, limit_turns))
+        conversations = list(first_turns(conversations, limit_turns))
     return ReadResult(
         conversations=tuple(conversations),
         skipped=tuple(reading.problems.skipped),

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from turnwise.calls.simulated.faults import Counter, Fault, FaultPlan
 from turnwise.calls.simulated.material import asked_schema
-from turnwise.calls.simulated.model import SimulatedModel, body_digest
+from turnwise.calls.simulated.model import SimulatedAnswer, SimulatedModel, body_digest
 from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.testing.sim_bodies import (
     chat_response,
@@ -82,8 +82,6 @@ class SimServer:
         host: where to listen.
         port: 0 takes a free one.
         log_file: where each received request is appended as a JSON line, or None.
-        real_time_scale: real seconds that each virtual second of latency takes; 0
-            answers at once.
         sleep: how time passes.
     """
 
@@ -95,7 +93,6 @@ class SimServer:
         host: str = "127.0.0.1",
         port: int = 0,
         log_file: Path | None = None,
-        real_time_scale: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings or SimulatedSettings()
@@ -105,7 +102,6 @@ class SimServer:
         self._answered = Counter()
         self._host = host
         self._port = port
-        self._real_time_scale = real_time_scale
         self._sleep = sleep
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -193,23 +189,33 @@ class SimServer:
         try:
             answer = self.model.answer(body, sample, digest=entry.body_digest)
             await self._pass(answer.latency_seconds)
-            spoil = int(entry.body_digest[:4], 16) if fault is Fault.MALFORMED_JSON else None
-            texts = texts_of(answer, spoil=spoil)
-            named = {"model": entry.model, "request_id": entry.body_digest[:16]}
-            if entry.is_stream:
-                options = body.get("stream_options")
-                has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
-                events = sse_events(answer, texts, has_usage=has_usage, **named)
-            else:
-                events = []
-                whole = _json(chat_response(answer, texts, **named))
             if fault is Fault.CUT_STREAM:
                 self._answered.take_back(entry.body_digest)
-                return await self._cut(request, events)
-            return await self._stream(request, events) if entry.is_stream else whole
+            return await self._answer(request, body, answer, entry)
         except asyncio.CancelledError:
             self._answered.take_back(entry.body_digest)
             raise
+
+    async def _answer(
+        self,
+        request: web.Request,
+        body: Mapping[str, Any],
+        answer: SimulatedAnswer,
+        entry: LogEntry,
+    ) -> web.StreamResponse:
+        """Send a chat answer, whole or as a stream, spoilt or cut as its entry says."""
+        is_spoilt = entry.fault == Fault.MALFORMED_JSON
+        texts = texts_of(answer, spoil=int(entry.body_digest[:4], 16) if is_spoilt else None)
+        named = {"model": entry.model, "request_id": entry.body_digest[:16]}
+        is_cut = entry.fault == Fault.CUT_STREAM
+        if not entry.is_stream:
+            if is_cut:
+                return await self._cut(request, [])
+            return _json(chat_response(answer, texts, **named))
+        options = body.get("stream_options")
+        has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
+        events = sse_events(answer, texts, has_usage=has_usage, **named)
+        return await (self._cut(request, events) if is_cut else self._stream(request, events))
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         entry = self.log.received(request.path)
@@ -266,8 +272,9 @@ class SimServer:
         return fault, entry.sample
 
     async def _pass(self, latency_seconds: float) -> None:
-        if self._real_time_scale > 0.0:
-            await self._sleep(latency_seconds * self._real_time_scale)
+        """Let the virtual latency pass, as far as the settings make it real."""
+        if self.settings.real_time_scale > 0.0:
+            await self._sleep(latency_seconds * self.settings.real_time_scale)
 
     async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         match fault:
@@ -326,7 +333,6 @@ async def serve(
     log_file: Path | None = None,
     *,
     faults: Iterable[Fault | str] = (),
-    real_time_scale: float = 0.0,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the simulated model until cancelled.
@@ -337,7 +343,6 @@ async def serve(
         settings: how the model answers and fails.
         log_file: where each received request is appended as a JSON line, or None.
         faults: how the first requests go, exactly.
-        real_time_scale: real seconds that each virtual second of latency takes.
         on_ready: called once with the base URL, when the server listens.
 
     Raises:
@@ -349,7 +354,6 @@ async def serve(
         host=host,
         port=port,
         log_file=log_file,
-        real_time_scale=real_time_scale,
     )
     async with server:
         if on_ready is not None:

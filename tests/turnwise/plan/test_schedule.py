@@ -94,5 +94,5 @@ def test_a_network_waits_for_what_it_names() -> None:
 )
 def test_impossible_assumptions_are_refused(latency_seconds: float, rpm: float | None) -> None:
     """Negative time and no rate at all are mistakes."""
-    with pytest.raises(ValueError, match="is at least 0|is above 0"):
+    with pytest.raises(ValueError, match=r"is at least 0|is above 0"):
         _seconds(CALL, latency_seconds, rpm)

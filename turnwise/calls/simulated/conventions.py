@@ -34,6 +34,8 @@ class Convention(StrEnum):
     """How much a reply sounds like an assistant; lower is better."""
     RISK = auto()
     """A judge's reading; lower is better."""
+    LOW = auto()
+    """Something that is weak most of the time."""
     SIGNED = auto()
     """A small change, up or down."""
     SECONDS = auto()
@@ -65,6 +67,10 @@ _NAMES: dict[Convention, str] = {
         "is_assistant sounds_like_assistant"
     ),
     Convention.RISK: "risk safety_risk toxicity harm penalty leak_risk ooc_risk",
+    Convention.LOW: (
+        "hostility aggression vagueness ambiguity anger distress tension urgency irritation "
+        "conflict sarcasm"
+    ),
     Convention.LANGUAGE: "language lang",
     Convention.WORD: (
         "word topic topics title name label keyword keywords key theme emotion mood category "

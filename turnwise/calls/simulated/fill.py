@@ -18,11 +18,15 @@ MAX_DEPTH = 5
 """Below this depth arrays are as short and objects as empty as they may be."""
 
 _KEEP_RATE = 0.75
-"""Share of enum fields that keep the value which the material has under their name."""
+"""Share of enum fields that keep the value which the material has under their name.
+
+The others move to the value beside it, as closed sets are often steps of something.
+"""
 
 _DEFAULT_CANDIDATES = 2
 _MAX_TRIES = 24
 _SCORE_KINDS = frozenset({Convention.SCORE, Convention.ASSISTANTNESS, Convention.RISK})
+_REPLY_KINDS = frozenset({Convention.REPLY, Convention.BUBBLES})
 _PER_CANDIDATE = frozenset({Convention.VERDICTS, Convention.RANKING})
 
 
@@ -85,9 +89,12 @@ def _enum(scene: Scene, node: Node, kind: Convention, name: str) -> Any:
         best = next((name for name in ids if name in values), None)
         if best is not None:
             return best
-    current = scene.material.fields.get(name)
-    if isinstance(current, str | int) and current in values and scene.draws.chance(_KEEP_RATE):
-        return current
+    current = scene.current(name)
+    if isinstance(current, str | int) and current in values:
+        place = values.index(current)
+        if not scene.draws.chance(_KEEP_RATE):
+            place += 1 if scene.draws.chance(0.5) else -1
+        return values[min(max(place, 0), len(values) - 1)]
     return scene.draws.pick(values)
 
 
@@ -95,7 +102,10 @@ def _is_left_empty(scene: Scene, node: Node, name: str, *, required: bool, depth
     kind = convention_of(name)
     if (required and not node.nullable) or kind in NEVER_EMPTY:
         return False
-    if depth >= MAX_DEPTH and _single(node).kind in {"object", "array", "union"}:
+    child = _single(node)
+    if any(convention_of(key) in _REPLY_KINDS for key, _, _ in child.properties):
+        return False  # a reply in another form, such as bubbles with their delays
+    if depth >= MAX_DEPTH and child.kind in {"object", "array", "union"}:
         return True
     settings = scene.settings
     is_score = kind in _SCORE_KINDS

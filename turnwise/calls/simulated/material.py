@@ -3,8 +3,8 @@
 By convention the system messages hold what does not change from call to call, and the
 last user message that is a JSON object holds the material. Fields that are read:
 `language`, `user_text`, `reply`, `candidates` (of `{"id", "reply"}` or texts), `parent`
-or `parents`, `count`, and `turn` as a further source of quotes. Every other field may
-be there. Without a JSON object the last user message is plain chat.
+or `parents`, `count`, `strategies_used`, and `turn` as a further source of quotes. Every
+other field may be there. Without a JSON object the last user message is plain chat.
 """
 
 import re
@@ -25,6 +25,7 @@ MAX_SOURCES = 32
 """How many texts quotes are taken from."""
 
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_STATIC_ROLES = frozenset({"system", "developer"})
 _TEXT_KEYS = ("reply", "text", "message", "content")
 _BUBBLE_KEYS = ("replies", "messages", "bubbles")
 _USER_KEYS = ("user_text", "user_message", "text", "message", "question", "query")
@@ -142,14 +143,19 @@ def _first_text(fields: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     return next((text for text in texts if isinstance(text, str)), "")
 
 
+def _without_schema(text: str) -> str:
+    """Return a system message without the paragraph that gives the schema in words."""
+    before, marker, _ = text.partition(SCHEMA_MARKER)
+    return before.rpartition("\n\n")[0] if marker else text
+
+
 def read_material(body: Mapping[str, Any]) -> Material:
     """Return the material of a chat request. Never fails: what is not there is empty."""
     messages = [message for message in body.get("messages") or () if isinstance(message, Mapping)]
     rubric = "\n".join(
-        text
+        _without_schema(_content(message))
         for message in messages
-        if message.get("role") in {"system", "developer"}
-        and SCHEMA_MARKER not in (text := _content(message))
+        if message.get("role") in _STATIC_ROLES
     )
     digest = f"{hashed_int('rubric', rubric):016x}"
     said = [_content(message) for message in messages if message.get("role") == "user"]
@@ -187,7 +193,7 @@ def _of_fields(fields: Mapping[str, Any], rubric: str) -> Material:
 
 def _schema_in_words(body: Mapping[str, Any]) -> dict[str, Any] | None:
     for message in body.get("messages") or ():
-        if message.get("role") not in {"system", "developer", "user"}:
+        if not isinstance(message, Mapping) or message.get("role") not in _STATIC_ROLES:
             continue
         _, marker, rest = _content(message).partition(SCHEMA_MARKER)
         if marker:
@@ -198,8 +204,8 @@ def _schema_in_words(body: Mapping[str, Any]) -> dict[str, Any] | None:
 def asked_schema(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the JSON schema that the answer must fit, or None for plain text.
 
-    It is found in `response_format`, or in words after "JSON schema:". JSON mode
-    without a schema asks for an object with a `reply`.
+    It is found in `response_format`, or in a system message after the words "JSON
+    schema:", up to its end. JSON mode without a schema asks for an object with a `reply`.
     """
     asked = body.get("response_format")
     kind = asked.get("type") if isinstance(asked, Mapping) else None

@@ -14,6 +14,11 @@ _SMALL_SHARE = 0.12
 _DRIFT_SHARE = 0.06
 """SD by which a value that the material already has moves, as a share of its range."""
 
+_LOW_SHARE = 0.12
+"""SD of what is usually low, as a share of its range."""
+
+_USUALLY_LOW = frozenset({Convention.LOW, Convention.RISK, Convention.ASSISTANTNESS})
+
 _ASSISTANT_THRESHOLD = 0.35
 
 
@@ -80,7 +85,8 @@ def number_value(
     """Return the number of a field.
 
     In order: a rank, a judge's reading, a value near the one that the material has
-    under the same name, a small signed value, a value near the middle.
+    under the same name, something usually low, a small signed value, a value near the
+    middle.
 
     Args:
         scene: the answer.
@@ -96,13 +102,15 @@ def number_value(
     share = _score(scene, kind, name, place)
     if share is not None:
         return _fitted(low + share * (high - low), node, low, high)
-    current = scene.material.fields.get(name)
+    current = scene.current(name)
     if (
         isinstance(current, int | float)
         and not isinstance(current, bool)
         and low <= current <= high
     ):
         return _fitted(current + _DRIFT_SHARE * (high - low) * draws.normal(), node, low, high)
+    if kind in _USUALLY_LOW:
+        return _fitted(low + _LOW_SHARE * (high - low) * abs(draws.normal()), node, low, high)
     if low < 0.0 < high:
         return _fitted(_SMALL_SHARE * min(-low, high) * draws.normal(), node, low, high)
     middle = (draws.unit() + draws.unit()) / 2

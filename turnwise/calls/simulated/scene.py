@@ -1,6 +1,8 @@
 """The state of one answer while it is written: its replies, its looks, its place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from turnwise.calls.simulated.draws import Draws
 from turnwise.calls.simulated.judge_noise import ItemLook, Judge, Look
@@ -77,7 +79,8 @@ class Scene:
         self._base: Draft | None = None
         self._ranked: list[int] | None = None
         self._written: set[str] = set()
-        self.strategies: list[str] = []
+        used = material.fields.get("strategies_used")
+        self.strategies = [str(name) for name in used] if isinstance(used, list) else []
 
     def item_look(self, key: str, text: str, position: int = 0, count: int = 1) -> ItemLook:
         """Return this call's look at a text; the same key is looked at once."""
@@ -118,6 +121,20 @@ class Scene:
                 indices, key=lambda index: -self.candidate_look(index).latent("score")
             )
         return self._ranked
+
+    def current(self, name: str) -> Any:
+        """Return what the material has under a property's name now, or None.
+
+        Its objects are looked into one level deep; `stage_hint`, `next_stage` and
+        `new_stage` ask for `stage`.
+        """
+        fields = self.material.fields
+        plain = name.removeprefix("next_").removeprefix("new_").removesuffix("_hint")
+        for key in (name, plain):
+            if key in fields:
+                return fields[key]
+        inner = (value for value in fields.values() if isinstance(value, Mapping))
+        return next((value[plain] for value in inner if plain in value), None)
 
     def fragment(self) -> str | None:
         """Return a few of the user's words."""

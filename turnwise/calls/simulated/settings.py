@@ -27,6 +27,10 @@ class SimulatedSettings(BaseModel):
     latency_scale: Annotated[float, Field(ge=0.0)] = 1.0
     """Factor on every drawn latency; 0 makes answers instant."""
 
+    real_time_scale: Annotated[float, Field(ge=0.0)] = 0.0
+    """Real seconds that the HTTP server lets pass for each virtual second. In process no
+    time passes, whatever this says."""
+
     latency_base_seconds: Seconds = 0.4
     """Latency of an answer without a token. Assumed, as are the next three."""
 

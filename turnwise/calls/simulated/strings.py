@@ -107,7 +107,10 @@ def matching_text(pattern: str, node: Node, draws: Draws) -> str:
 
 
 def pick_strategy(scene: Scene, allowed: list[str] | None = None) -> str:
-    """Return a strategy tag that no earlier candidate of this answer has, if one is left."""
+    """Return a strategy tag that no earlier candidate has, if one is left.
+
+    Earlier ones are those of this answer, and `strategies_used` of the material.
+    """
     draws, used = scene.draws, scene.strategies
     names = allowed or list(STRATEGIES)
     if used and used[-1] in names and draws.chance(scene.settings.strategy_repeat_rate):

@@ -1,0 +1,122 @@
+"""Reasoner: what the reply should reach, before any words are chosen. One call, or rules.
+
+| role | purpose | temperature | max_tokens |
+|---|---|---|---|
+| main | reason | 0.4 | 500 |
+
+Memories are not retrieved yet when it runs; it plans from what was said and felt.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import Field, field_validator
+
+from nodes.answer import Answer, Text, Texts
+from nodes.degrade import ask_or
+from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.reasoner_rules import reason_by_rules
+from nodes.records import (
+    Degradation,
+    Detection,
+    Language,
+    Line,
+    Mode,
+    Monologue,
+    Mood,
+    Persona,
+    Relationship,
+    ResponsePlan,
+)
+from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+
+__all__ = ["ReasonerAnswer", "reason"]
+
+SAMPLING = Sampling(temperature=0.4, max_tokens=500)
+
+
+class ReasonerAnswer(Answer):
+    """What the model answers. `goals` must hold at least one."""
+
+    goals: Texts
+    must_mention: Texts = Field(default_factory=list)
+    avoid: Texts = Field(default_factory=list)
+    tone: Text = ""
+
+    @field_validator("goals")
+    @classmethod
+    def _has_a_goal(cls, goals: list[str]) -> list[str]:
+        if not goals:
+            raise ValueError("must hold at least one goal")
+        return goals
+
+    def record(self) -> ResponsePlan:
+        """Return the answer as the record that the other nodes read."""
+        return ResponsePlan(
+            goals=tuple(self.goals),
+            must_mention=tuple(self.must_mention),
+            avoid=tuple(self.avoid),
+            tone=self.tone,
+        )
+
+
+async def reason(
+    asker: Asker,
+    *,
+    language: Language,
+    user_text: str,
+    history: Sequence[Line] = (),
+    persona: Persona,
+    relationship: Relationship,
+    summary: str = "",
+    detection: Detection,
+    monologue: Monologue,
+    mood: Mood,
+    mode: Mode,
+    max_history: int = MAX_HISTORY_LINES,
+) -> tuple[ResponsePlan, Degradation | None]:
+    """Return the plan of the reply, and why rules made it if they did.
+
+    Args:
+        asker: who reaches the model.
+        language: language of the prompt and of the plan.
+        user_text: the message. Untrusted.
+        history: the lines before it, oldest first.
+        persona: who the agent is.
+        relationship: how the agent stands to the user.
+        summary: what came before `history`; blank when nothing did.
+        detection: what was found in the message.
+        monologue: what the agent thinks.
+        mood: the agent's mood.
+        mode: how the agent takes this turn.
+        max_history: most lines of `history` that the model sees.
+
+    Raises:
+        CallError: a fatal one.
+    """
+    call = Call(
+        role=Role.MAIN,
+        purpose=Purpose.REASON,
+        messages=chat(
+            "reasoner",
+            language,
+            user_text=user_text,
+            history=recent(history, max_history),
+            persona=persona,
+            relationship=relationship,
+            summary=summary,
+            detection=detection,
+            monologue=monologue,
+            mood=mood,
+            mode=mode,
+        ),
+        response_model=ReasonerAnswer,
+        sampling=SAMPLING,
+    )
+    return await ask_or(
+        asker,
+        call,
+        node="reasoner",
+        answer=ReasonerAnswer,
+        convert=ReasonerAnswer.record,
+        fallback=lambda: reason_by_rules(user_text, detection, mode, language),
+    )

@@ -1,0 +1,28 @@
+"""The door of the simulated model is light and exports what it says."""
+
+import subprocess
+import sys
+
+import turnwise.calls.simulated as door
+
+
+def test_exports():
+    """The four names stand at the door."""
+    assert set(door.__all__) == {
+        "SimulatedClient",
+        "SimulatedModel",
+        "SimulatedSettings",
+        "true_quality",
+    }
+    assert all(hasattr(door, name) for name in door.__all__)
+
+
+def test_nothing_heavy_is_imported():
+    """A command that only needs the settings starts quickly."""
+    code = (
+        "import sys, turnwise.calls.simulated\n"
+        "heavy = {'openai', 'aiohttp', 'numpy', 'langchain_core', 'langgraph', 'tiktoken'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

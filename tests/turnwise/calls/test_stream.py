@@ -1,0 +1,96 @@
+"""Putting streams together, however they were cut into pieces."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnwise.calls.stream import StreamAssembly, server_sent_data
+from turnwise.calls.wire import reply_of_chat
+
+texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6)
+
+
+async def collect(pieces):
+    async def source():
+        for piece in pieces:
+            yield piece
+
+    return [data async for data in server_sent_data(source())]
+
+
+def cut(stream, places):
+    """Return a stream cut at some places."""
+    marks = [0, *sorted({place % (len(stream) + 1) for place in places}), len(stream)]
+    return [stream[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+
+
+@given(texts, st.lists(st.integers(0, 10_000), max_size=20), st.sampled_from([b"\n", b"\r\n"]))
+async def test_the_pieces_do_not_matter(words, places, end):
+    """Wherever the network cuts, the events are the same."""
+    events = [json.dumps(word, ensure_ascii=False).encode() for word in words]
+    stream = b"".join(b": ping" + end + b"data: " + event + end + end for event in events)
+    assert await collect(cut(stream, places)) == events
+
+
+async def test_a_line_without_its_end_is_not_an_event():
+    """It is cut."""
+    assert await collect([b"data: 1\n\ndata: 2"]) == [b"1"]
+
+
+@given(texts)
+def test_chunks_join_to_the_text(words):
+    """Escaped surrogate pairs included, as `json.dumps` writes them."""
+    assembly = StreamAssembly()
+    for word in words:
+        event = {"choices": [{"index": 0, "delta": {"content": word}}]}
+        assembly.add(json.dumps(event).encode())
+    assert not assembly.is_whole
+    assembly.add(b"[DONE]")
+    assert assembly.is_whole
+    assert "".join(assembly.chunks) == "".join(words)
+    if words:
+        assert reply_of_chat(assembly.body(), latency_seconds=0).text == "".join(words)
+
+
+def test_with_two_choices_both_must_end():
+    """The end of one is not the end of the answer."""
+    assembly = StreamAssembly()
+
+    def add(index, reason):
+        choice = {"index": index, "delta": {"content": "x"}, "finish_reason": reason}
+        assembly.add(json.dumps({"choices": [choice]}).encode())
+
+    add(0, None)
+    add(1, None)
+    add(0, "stop")
+    assert not assembly.is_whole
+    add(1, "stop")
+    assert assembly.is_whole
+    assert reply_of_chat(assembly.body(), latency_seconds=0).choices == ("x", "x")
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b'"x"', b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_event_is_a_value_error(data):
+    """So that the client can call it a cut."""
+    with pytest.raises(ValueError, match=r"."):
+        StreamAssembly().add(data)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"choices": None},
+        {"choices": [None]},
+        {"choices": [{"index": "a", "delta": 7}]},
+        {"choices": [{"delta": {"content": None, "tool_calls": [{"index": None}, 3]}}]},
+        {"choices": [{"delta": {"tool_calls": {"index": 1}}}]},
+    ],
+)
+def test_odd_events_do_no_harm(event):
+    """They add what can be understood."""
+    assembly = StreamAssembly()
+    assembly.add(json.dumps(event).encode())
+    assembly.body()

@@ -1,0 +1,197 @@
+"""The shared call budgeter: everything between asking and sending.
+
+One asked call goes through, in this order: identity, replay, count, cache, coalesce,
+reserve, (queue, rate, batch, route: their places are marked in `sending`), send with
+retries, settle, record. Every call that is asked ends in exactly one outcome and in
+exactly one ledger row, whatever happens to it on the way.
+
+A budgeter belongs to one event loop. Nothing between checking a limit and taking from
+it awaits, which on one loop makes it atomic without a lock; from several loops or
+threads it is not.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from turnwise.budget.advice import advise
+from turnwise.budget.cache import ReplyCache
+from turnwise.budget.clock import Clock, SystemClock
+from turnwise.budget.estimate import DEFAULT_OUTPUT_TOKENS, Estimator, TokenCounter
+from turnwise.budget.fan_out import fan_out
+from turnwise.budget.ledger import Ledger, RowSink
+from turnwise.budget.limits import Limits
+from turnwise.budget.path import Track
+from turnwise.budget.pricing import require_prices
+from turnwise.budget.recorder import Recorder
+from turnwise.budget.replaying import Replayer
+from turnwise.budget.retry import RetryPolicy
+from turnwise.budget.scope import Scope, ScopeKind, current_scope
+from turnwise.budget.scrub import Scrubber
+from turnwise.budget.sending import SendingRules
+from turnwise.budget.serving import Serving
+from turnwise.calls.asker import Advisory
+from turnwise.calls.call import Call
+from turnwise.calls.client import Endpoint
+from turnwise.calls.errors import CallError
+from turnwise.calls.reply import Reply
+from turnwise.calls.structured import repair_call
+from turnwise.calls.vocabulary import Role
+
+__all__ = ["Budgeter"]
+
+
+class Budgeter:
+    """Counts, caps, shares, retries, records and answers calls. An `Asker`.
+
+    Args:
+        endpoints: who serves each role. Owned: `aclose` closes their clients.
+        clock: time and waiting; the system's when None.
+        estimator: counts input tokens before a call is sent; None takes
+            `turnwise.budget.tokens`, loaded at the first call that needs it.
+        cache: keeps answers for equal calls; None keeps none. Owned.
+        recorder: a recording to read, write, or both. Not owned.
+        limits: of the whole run.
+        retry: when to try again.
+        seed: of the retries' jitter.
+        sinks: told each ledger row.
+        secrets: values of keys, kept out of every error.
+        default_output_tokens: what to reserve for the output of a call without
+            `max_tokens`.
+        max_kept_rows: see `Ledger`.
+
+    Raises:
+        ConfigError: when `limits` has a `max_usd` and an endpoint has no prices.
+
+    Attributes:
+        run: the root scope. It stays open.
+        ledger: the rows.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[Role, Endpoint],
+        *,
+        clock: Clock | None = None,
+        estimator: TokenCounter | None = None,
+        cache: ReplyCache | None = None,
+        recorder: Recorder | None = None,
+        limits: Limits | None = None,
+        retry: RetryPolicy | None = None,
+        seed: int = 0,
+        sinks: Iterable[RowSink] = (),
+        secrets: Iterable[str] = (),
+        default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
+        max_kept_rows: int | None = None,
+    ) -> None:
+        self._endpoints = dict(endpoints)
+        self._clock = clock or SystemClock()
+        self._cache = cache
+        self._estimator = Estimator(estimator, default_output_tokens=default_output_tokens)
+        self.run = Scope(
+            ScopeKind.RUN,
+            limits=limits,
+            clock=self._clock,
+            accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
+        )
+        self.ledger = Ledger(self.run.tally, sinks=sinks, max_kept_rows=max_kept_rows)
+        self._serving = Serving(
+            self._endpoints,
+            rules=SendingRules(
+                clock=self._clock,
+                estimator=self._estimator,
+                retry=retry or RetryPolicy(),
+                seed=seed,
+                store=None if cache is None else cache.put,
+            ),
+            ledger=self.ledger,
+            cache=cache,
+            replayer=None if recorder is None else Replayer(recorder),
+            scrubber=Scrubber(secrets),
+        )
+
+    @property
+    def current(self) -> Scope:
+        """The scope that a call asked here and now is asked in."""
+        scope = current_scope()
+        return self.run if scope is None or scope.root is not self.run else scope
+
+    @property
+    def in_flight(self) -> int:
+        """Pieces of work under way; equal calls share one."""
+        return self._serving.in_flight
+
+    def scope(
+        self,
+        kind: ScopeKind,
+        name: str = "",
+        *,
+        limits: Limits | None = None,
+        after: Sequence[str] | None = None,
+    ) -> Scope:
+        """Return a new scope inside the current one; see `Scope.open`."""
+        return self.current.open(kind, name, limits=limits, after=after)
+
+    def advisory(self) -> Advisory:
+        """Return how much room the current scope has."""
+        scope = self.current
+        return advise(scope.bounds, scope.position)
+
+    async def ask(self, call: Call) -> Reply:
+        """Return the answer, its `parsed` set when the call has a response model.
+
+        Raises:
+            CallError: whatever ended the call instead; see the tree in `errors`.
+            UnknownRole: when no endpoint serves its role. That is not counted.
+        """
+        scope = self.current
+        track = Track(scope.position)
+        try:
+            return await self._ask(call, scope, track)
+        finally:
+            scope.advance_to(track.position)
+
+    async def ask_all(
+        self, calls: Sequence[Call], *, max_concurrency: int | None = None
+    ) -> list[Reply | CallError]:
+        """Ask several calls in one round, and return each one's reply or error in order.
+
+        Args:
+            calls: what to ask.
+            max_concurrency: most of them at once; at least 1. The i-th then starts in
+                round i // max_concurrency after the first.
+
+        Raises:
+            CallError: a fatal one, once all have ended.
+            Exception: a bug in a client, once all have ended.
+        """
+        scope = self.current
+        return await fan_out(
+            calls,
+            lambda call, track: self._ask(call, scope, track),
+            scope,
+            max_concurrency=max_concurrency,
+        )
+
+    async def prepare(self) -> None:
+        """Load the token tables in a thread, so that no call has to on the event loop."""
+        for endpoint in self._endpoints.values():
+            await asyncio.to_thread(self._estimator.load, endpoint.model)
+
+    async def aclose(self) -> None:
+        """Close the clients and the cache. Safe to call twice."""
+        clients = {id(endpoint.client): endpoint.client for endpoint in self._endpoints.values()}
+        for client in clients.values():
+            await client.aclose()
+        if self._cache is not None:
+            await self._cache.aclose()
+
+    async def _ask(self, call: Call, scope: Scope, track: Track) -> Reply:
+        """Ask, and ask again with what was wrong while an answer does not fit."""
+        asked = call
+        while True:
+            answer = await self._serving.serve(asked, scope, track)
+            if answer.invalid is None:
+                return answer.reply
+            if asked.repair - call.repair >= call.max_repairs:
+                raise answer.invalid
+            asked = repair_call(asked, answer.invalid)

@@ -1,0 +1,35 @@
+"""A reply as a JSON object, and back. Its `parsed` is left out: it is read anew."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from turnwise.calls.reply import Reply, Usage
+
+__all__ = ["document_of_reply", "reply_of_document"]
+
+_PLAIN = tuple(field.name for field in fields(Reply) if field.name not in {"parsed", "usage"})
+_USAGE = tuple(field.name for field in fields(Usage))
+
+
+def document_of_reply(reply: Reply) -> dict[str, Any]:
+    """Return a reply as a JSON object."""
+    document = {name: getattr(reply, name) for name in _PLAIN}
+    document["usage"] = {name: getattr(reply.usage, name) for name in _USAGE}
+    return document
+
+
+def reply_of_document(document: Mapping[str, Any]) -> Reply:
+    """Return the reply that `document_of_reply` made a document of.
+
+    Raises:
+        ValueError: when it is not such a document.
+    """
+    try:
+        values = {name: document[name] for name in _PLAIN}
+        for name in ("choices", "tool_calls", "chunks"):
+            values[name] = tuple(values[name])
+        values["vectors"] = tuple(tuple(vector) for vector in values["vectors"])
+        return Reply(**values, usage=Usage(**document["usage"]))
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"not a reply: {problem!r}") from problem

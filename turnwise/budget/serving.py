@@ -1,0 +1,194 @@
+"""The life of one asked call, from its identity to its ledger row."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from turnwise.budget.answer import Answer, read_reply
+from turnwise.budget.cache import ReplyCache
+from turnwise.budget.clock import Clock
+from turnwise.budget.flight import Flight, Flights
+from turnwise.budget.ledger import Ledger
+from turnwise.budget.open_call import OpenCall
+from turnwise.budget.path import Position, Track
+from turnwise.budget.replaying import Replayer
+from turnwise.budget.scope import Scope
+from turnwise.budget.scrub import Scrubber
+from turnwise.budget.sending import Sending, SendingRules
+from turnwise.calls.call import Call
+from turnwise.calls.client import Endpoint
+from turnwise.calls.errors import CallError, CallRefused, CallTimeout, CassetteMiss, UnknownRole
+from turnwise.calls.key import call_key
+from turnwise.calls.vocabulary import Outcome, Role
+
+__all__ = ["Serving"]
+
+
+class Serving:
+    """Answers calls one by one, each with one outcome and one ledger row.
+
+    Args:
+        endpoints: who serves each role.
+        rules: how calls are sent.
+        ledger: where rows go.
+        cache: keeps answers for equal calls; None keeps none.
+        replayer: a recording, or None.
+        scrubber: takes secrets out of errors.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[Role, Endpoint],
+        *,
+        rules: SendingRules,
+        ledger: Ledger,
+        cache: ReplyCache | None,
+        replayer: Replayer | None,
+        scrubber: Scrubber,
+    ) -> None:
+        self._endpoints = endpoints
+        self._rules = rules
+        self._clock: Clock = rules.clock
+        self._ledger = ledger
+        self._cache = cache
+        self._replayer = replayer
+        self._scrubber = scrubber
+        self._flights: Flights[OpenCall, Answer] = Flights(OpenCall.take_over)
+
+    @property
+    def in_flight(self) -> int:
+        """Pieces of work under way; equal calls share one."""
+        return len(self._flights)
+
+    async def serve(self, asked: Call, scope: Scope, track: Track) -> Answer:
+        """Return a call's answer, and move its track to where it ended.
+
+        Raises:
+            CallError: whatever ended the call instead.
+            UnknownRole: when no endpoint serves its role. That is not counted.
+        """
+        call = self._open(asked, scope, track.position)
+        answer: Answer | None = None
+        error: BaseException | None = None
+        try:
+            answer = await self._answer(call)
+        except BaseException as problem:
+            error = problem
+            if call.outcome is None:
+                is_gone = isinstance(problem, asyncio.CancelledError | GeneratorExit)
+                call.finish(Outcome.CANCELLED if is_gone else Outcome.FAILED)
+            raise
+        finally:
+            self._close(call, answer, error)
+            track.position = call.end
+        return answer
+
+    def _open(self, asked: Call, scope: Scope, position: Position) -> OpenCall:
+        endpoint = self._endpoints.get(asked.role)
+        if endpoint is None:
+            served = ", ".join(self._endpoints) or "none"
+            raise UnknownRole(f"no endpoint serves role {asked.role!r}; served: {served}")
+        key = call_key(asked, endpoint=endpoint.name, model=endpoint.model)
+        scope.begin()
+        return OpenCall(
+            asked,
+            scope,
+            endpoint,
+            key,
+            sequence=self._ledger.next_sequence(),
+            position=position,
+            started_at_seconds=self._clock.now(),
+        )
+
+    async def _answer(self, call: OpenCall) -> Answer:
+        if self._replayer is None:
+            call.admit()
+        else:
+            replayed = await self._replayer.answer(call)
+            if replayed is not None:
+                return replayed
+        flight = self._flights.get(call.key)
+        if flight is None and self._cache is not None:
+            reply = self._cache.peek(call.key) or await self._cache.get(call.key)
+            # Equal calls may have been sent, and answered, while the disk was read.
+            flight = self._flights.get(call.key)
+            if reply is None and flight is None:
+                reply = self._cache.peek(call.key)
+            if reply is not None:
+                call.finish(Outcome.CACHED)
+                return read_reply(call.call, reply)
+        if flight is None:
+            flight = self._start(call)
+        answer = await self._wait(call, flight)
+        if call.sending is not None:
+            call.finish(Outcome.SERVED)
+            return answer
+        call.finish(Outcome.COALESCED)
+        if flight.payer.sending is not None:
+            call.path_seconds = flight.payer.sending.spent.path_seconds
+        # Read anew: two askers must not hold one and the same parsed object.
+        return read_reply(call.call, replace(answer.reply, parsed=None))
+
+    def _start(self, call: OpenCall) -> Flight[OpenCall, Answer]:
+        sending = Sending(
+            call.call,
+            call.endpoint,
+            call.key,
+            rules=self._rules,
+            bounds=call.scope.bounds,
+            account=call.account,
+            position=call.position,
+        )
+        refusal = sending.reserve()
+        if refusal is not None:
+            call.refuse(refusal)
+        call.sending = sending
+        return self._flights.start(call.key, call, sending.run())
+
+    async def _wait(self, call: OpenCall, flight: Flight[OpenCall, Answer]) -> Answer:
+        # Whoever pays is cut by its sending; who joined in has a deadline of its own.
+        left_seconds = None
+        if call.sending is None and not self._clock.is_virtual:
+            left_seconds = call.scope.bounds.seconds_left(call.position)
+        try:
+            if left_seconds is None:
+                return await flight.wait(call)
+            async with asyncio.timeout(left_seconds):
+                return await flight.wait(call)
+        except CallRefused as refusal:
+            if refusal is call.refusal:
+                call.refuse(refusal)
+            raise
+        except TimeoutError as error:
+            if left_seconds is None:
+                raise
+            raise CallTimeout("no answer before the deadline", was_sent=False) from error
+
+    def _close(self, call: OpenCall, answer: Answer | None, error: BaseException | None) -> None:
+        """Settle what is open, and write its row."""
+        if call.sending is not None:
+            call.sending.close()
+            call.spent = call.sending.spent
+            call.path_seconds = call.spent.path_seconds
+        call.account.close()
+        if not (call.was_found or self._clock.is_virtual):
+            call.path_seconds = self._clock.now() - call.started_at_seconds
+        problem = error
+        if error is not None:
+            self._scrubber.clean_error(error)
+        elif answer is not None:
+            problem = answer.invalid
+        row = call.row(None if problem is None else self._scrubber.describe(problem))
+        call.scope.end(row)
+        self._ledger.write(row)
+        self._record(call, answer, error)
+
+    def _record(self, call: OpenCall, answer: Answer | None, error: BaseException | None) -> None:
+        if self._replayer is None or call.was_found or isinstance(error, CassetteMiss):
+            return
+        if isinstance(error, CallError):
+            self._replayer.record(call, None, error)
+        elif answer is not None:
+            self._replayer.record(call, replace(answer.reply, parsed=None), None)
+        elif call.outcome is Outcome.CANCELLED:
+            self._replayer.record(call, None, None)

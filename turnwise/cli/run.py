@@ -1,0 +1,44 @@
+"""`turnwise run`: one message, one reply, and what it cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from turnwise.cli.exits import clear_errors
+from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption, UserOption
+
+__all__ = ["run"]
+
+
+def run(
+    text: Annotated[str, typer.Argument(help="What the user says.")],
+    preset: PresetOption = "classic",
+    overrides: SetOption = None,
+    conversation: Annotated[
+        str | None,
+        typer.Option("--conversation", help="Go on with a kept conversation. Default: a new one."),
+    ] = None,
+    user: UserOption = "user",
+    home: Annotated[
+        Path, typer.Option("--home", help="Folder where conversations are kept.")
+    ] = Path("turnwise-runs/chat"),
+    as_json: JsonOption = False,
+    app: AppOption = "graph.app:app",
+) -> None:
+    """Answer one message, and show the call ledger of the turn.
+
+    turnwise run "I lost my job today" --set search.rollouts=2
+    """
+    with clear_errors():
+        from turnwise.cli.talking import Talk, say_once
+
+        talk = Talk(
+            preset=preset,
+            overrides=tuple(overrides or ()),
+            conversation=conversation,
+            user=user,
+            home=home,
+            app=app,
+        )
+        say_once(talk, text, as_json=as_json)

@@ -1,0 +1,136 @@
+"""Talking with an app from a terminal: one message, or many."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnwise.calls.errors import ConfigError
+from turnwise.cli.exits import printable, say
+from turnwise.replay.app import Session, TurnInput, TurnResult, load_app
+from turnwise.report import summarise, to_text, totals_json
+
+__all__ = ["Talk", "keep_talking", "say_once"]
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """Who talks with what.
+
+    Args:
+        preset: the preset.
+        overrides: knobs set on top.
+        conversation: which kept conversation; None for one that is not kept.
+        user: whose memory is used.
+        home: where conversations are kept.
+        app: the app's import string.
+    """
+
+    preset: str
+    overrides: Sequence[str]
+    conversation: str | None
+    user: str
+    home: Path
+    app: str
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Give the folder of the conversations; a passing one when nothing is kept."""
+        if self.conversation is None:
+            with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
+                yield Path(name)
+            return
+        self.home.mkdir(parents=True, exist_ok=True)
+        yield self.home
+
+    def turn(self, text: str) -> TurnInput:
+        """Return the next turn of the conversation.
+
+        Raises:
+            ConfigError: when there is nothing to answer.
+        """
+        if not text.strip():
+            raise ConfigError("there is nothing to answer: the message is empty")
+        return TurnInput(
+            conversation_id=self.conversation or "passing",
+            turn=None,
+            user_text=text,
+            user_id=self.user,
+        )
+
+
+def _cost_line(result: TurnResult) -> str:
+    record = result.record
+    rounds, seconds = record["rounds"], record["path_seconds"]
+    degraded = ", ".join(f"{row['node']} ({row['reason']})" for row in record["degraded"])
+    return (
+        f"  [turn {record['turn']}: {record['asked']} calls, {rounds['reply']} rounds and "
+        f"{seconds['reply']:.1f} s to the reply, {rounds['turn']} rounds in all"
+        f"{'; simulated' if record['simulated'] else ''}"
+        f"{f'; went on by rule: {degraded}' if degraded else ''}]"
+    )
+
+
+def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
+    """Answer one message and print reply and ledger, or one JSON object with both."""
+    app = load_app(talk.app)
+    settings = app.settings(talk.preset, talk.overrides)
+    turn = talk.turn(text)
+
+    async def answer() -> TurnResult:
+        with talk.folder() as folder:
+            async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
+                return await session.run_turn(turn)
+
+    result = asyncio.run(answer())
+    tables = summarise(result.rows, [result.record])
+    if as_json:
+        document = {"reply": result.record["reply"], "turn": result.record, **totals_json(tables)}
+        document["reply"] = result.record["reply"]
+        sys.stdout.write(orjson.dumps(document).decode() + "\n")
+        return
+    for bubble in result.record["bubbles"]:
+        sys.stdout.write(printable(bubble["text"]) + "\n")
+    sys.stdout.write("\n" + to_text(tables))
+    say(_cost_line(result))
+
+
+async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
+    for bubble in bubbles:
+        sys.stdout.write(f"< {printable(bubble['text'])}\n")
+    sys.stdout.flush()
+
+
+async def _talk(session: Session, talk: Talk) -> None:
+    while True:
+        try:
+            text = await asyncio.to_thread(input, "> ")
+        except EOFError:
+            return
+        if not text.strip():
+            return
+        say(_cost_line(await session.run_turn(talk.turn(text), on_reply=_show)))
+
+
+def keep_talking(talk: Talk) -> None:
+    """Answer messages from standard input until it ends, or one of them is empty."""
+    app = load_app(talk.app)
+    settings = app.settings(talk.preset, talk.overrides)
+    if app.is_simulated(settings):
+        say(
+            "All answers here are simulated; for real ones set TURNWISE_BASE_URL "
+            "and TURNWISE_MODEL."
+        )
+
+    async def run() -> None:
+        with talk.folder() as folder:
+            async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
+                await _talk(session, talk)
+
+    asyncio.run(run())

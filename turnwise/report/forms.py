@@ -1,0 +1,115 @@
+"""Tables as CSV, JSON and Markdown. Text in a cell stays text in all of them."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from turnwise.report.cells import Cell, Table
+from turnwise.report.tables import ReportTables
+from turnwise.report.totals import totals_json
+
+__all__ = ["cell_text", "printable", "table_json", "to_csv", "to_json", "to_markdown"]
+
+MAX_TURN_ROWS = 20
+"""How many turns are listed where all tables are shown together."""
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$-])")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, without characters that a terminal would obey."""
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in text)
+
+
+def cell_text(cell: Cell) -> str:
+    """Return a cell for people; None is `unknown`."""
+    if cell is None:
+        return "unknown"
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if cell.is_integer() else f"{cell:,.4g}"
+    return f"{cell:,}" if isinstance(cell, int) else printable(cell)
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    """Return a cell that no spreadsheet takes for a formula; None is an empty one."""
+    if isinstance(cell, str):
+        text = printable(cell)
+        return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return cell
+
+
+def to_csv(table: Table) -> str:
+    """Return a table as CSV with a header; what is not known is an empty field."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
+    return stream.getvalue()
+
+
+def table_json(table: Table) -> list[dict[str, Any]]:
+    """Return a table as JSON objects, one a row; what is not known is null."""
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def to_json(tables: ReportTables) -> str:
+    """Return the totals and all tables as one JSON object in one line."""
+    document = {
+        "totals": totals_json(tables),
+        "tables": {table.name: table_json(table) for table in tables.tables()},
+    }
+    return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = cell_text(cell)
+    return _MARKUP.sub(r"\\\1", text) if isinstance(cell, str) else text
+
+
+def markdown_table(table: Table, *, max_rows: int | None = None) -> str:
+    """Return one table as Markdown under its title.
+
+    Args:
+        table: the table.
+        max_rows: most rows shown; what is left out is said. None shows all.
+    """
+    shown = table.rows if max_rows is None else table.rows[:max_rows]
+    sides = [
+        "---" if any(isinstance(row[place], str) for row in table.rows) else "---:"
+        for place in range(len(table.columns))
+    ]
+    lines = [
+        f"### {table.title}",
+        "",
+        f"| {' | '.join(name.replace('_', ' ') for name in table.columns)} |",
+        f"|{'|'.join(sides)}|",
+        *(f"| {' | '.join(map(_markdown_cell, row))} |" for row in shown),
+    ]
+    if len(shown) < len(table.rows):
+        lines += ["", left_out(table, len(shown))]
+    return "\n".join(lines) + "\n"
+
+
+def left_out(table: Table, shown: int) -> str:
+    """Return the line that says how much of a table is not shown, and how to see it."""
+    option = table.name.removeprefix("by_")
+    return f"{len(table.rows) - shown} more rows: ask for the table `{option}` alone to see them."
+
+
+def max_rows_of(table: Table, tables: Sequence[Table]) -> int | None:
+    """Return how many rows to show: only the long table of turns is cut, and never alone."""
+    return MAX_TURN_ROWS if table.name == "by_turn" and len(tables) > 1 else None
+
+
+def to_markdown(tables: ReportTables) -> str:
+    """Return the headline and all tables as Markdown."""
+    from turnwise.report.headline import headline  # noqa: PLC0415 - it formats with this file
+
+    every = tables.tables()
+    parts = ["\n".join(f"- {_MARKUP.sub(r'\\1', line)}" for line in headline(tables)) + "\n"]
+    parts += [markdown_table(table, max_rows=max_rows_of(table, every)) for table in every]
+    return "\n".join(parts)

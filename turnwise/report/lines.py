@@ -1,0 +1,93 @@
+"""The lines of a run's files, as far as a report reads them.
+
+Fields that a report does not need are passed over, so an app may write more.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from turnwise.calls.vocabulary import Outcome, Purpose, Role
+
+__all__ = ["CallLine", "Spans", "TurnKey", "TurnLine"]
+
+TurnKey = tuple[str, int]
+"""Conversation id and turn number."""
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Line(BaseModel):
+    """Base of the lines: frozen, and open to fields of others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class CallLine(Line):
+    """One line of `ledger.jsonl`: how one asked call ended, and what it spent."""
+
+    conversation: str | None = None
+    turn: Count | None = None
+    """A number, also where the ledger has it as the name of a scope."""
+    node: str | None = None
+    role: Role
+    purpose: Purpose
+    outcome: Outcome
+    repair: Count = 0
+    is_speculative: bool = False
+    attempts: Count = 0
+    requests: Count = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_tokens: Count = 0
+    unknown_usage: Count = 0
+    """Requests whose tokens are not known."""
+    usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    """Cost; None when it is not known, which is not 0."""
+    queue_seconds: Seconds = 0.0
+    rate_seconds: Seconds = 0.0
+    work_seconds: Seconds = 0.0
+    retry_seconds: Seconds = 0.0
+
+    @property
+    def turn_key(self) -> TurnKey | None:
+        """Which turn asked, or None outside of one."""
+        if self.conversation is None or self.turn is None:
+            return None
+        return self.conversation, self.turn
+
+
+class Spans(Line):
+    """Rounds or seconds of a turn: until the reply, and until its end."""
+
+    reply: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    turn: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+
+
+class TurnLine(Line):
+    """One line of `turns.jsonl`: one finished turn."""
+
+    conversation_id: str
+    turn: Count
+    reply: str = ""
+    asked: Count | None = None
+    """Calls that the turn says it asked; None when it does not say."""
+    rounds: Spans | None = None
+    path_seconds: Spans | None = None
+    degraded: tuple[Mapping[str, Any], ...] = ()
+    """The nodes that went on without their call, and why."""
+    search: Mapping[str, Any] = {}
+    """What the app's search did."""
+    simulated: bool = False
+
+    @property
+    def key(self) -> TurnKey:
+        """Which turn it is."""
+        return self.conversation_id, self.turn
+
+    @property
+    def search_stop(self) -> str:
+        """Why the search stopped; empty when the turn does not say."""
+        return str(self.search.get("stop_reason") or self.search.get("stopped") or "")

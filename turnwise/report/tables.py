@@ -1,0 +1,200 @@
+"""A run as tables: by node, role, purpose and turn, against its plan, and in time.
+
+A table is data only; how it looks is `forms` and `text`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from turnwise.report.against_plan import PLAN_COLUMNS, plan_table_rows
+from turnwise.report.cells import Cell, Table
+from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
+from turnwise.report.sums import CallSums, sum_calls
+from turnwise.report.totals import Totals, total
+
+__all__ = ["Cell", "ReportTables", "Table", "summarise"]
+
+LineT = TypeVar("LineT", bound=Line)
+
+_SUM_COLUMNS = (
+    "asked",
+    "served",
+    "cached",
+    "coalesced",
+    "replayed",
+    "refused",
+    "failed",
+    "cancelled",
+    "attempts",
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "unknown_usage",
+    "usd",
+)
+
+_TIME_COLUMNS = ("queue_seconds", "rate_seconds", "work_seconds", "retry_seconds", "total_seconds")
+
+_TURN_COLUMNS = (
+    "rounds_reply",
+    "rounds_turn",
+    "path_seconds_reply",
+    "path_seconds_turn",
+    "degraded",
+    "search_stop",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTables:
+    """A run, added up.
+
+    Args:
+        totals: the run in figures.
+        by_node: a row a node, in the order in which nodes first asked, and the total.
+        by_role: a row a role, and the total.
+        by_purpose: a row a purpose, and the total.
+        by_turn: a row a turn, in the order of the turns.
+        against_plan: planned and actual figures a turn; None without a plan.
+        time: where the calls' time went, by node, and the total.
+    """
+
+    totals: Totals
+    by_node: Table
+    by_role: Table
+    by_purpose: Table
+    by_turn: Table
+    against_plan: Table | None
+    time: Table
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return all tables that there are, in reading order."""
+        every = (
+            self.by_node,
+            self.by_role,
+            self.by_purpose,
+            self.against_plan,
+            self.time,
+            self.by_turn,
+        )
+        return tuple(table for table in every if table is not None)
+
+
+def _sum_cells(sums: CallSums) -> tuple[Cell, ...]:
+    return (
+        sums.asked,
+        *sums.outcomes.values(),
+        sums.attempts,
+        sums.requests,
+        sums.input_tokens,
+        sums.output_tokens,
+        sums.cached_tokens,
+        sums.unknown_usage,
+        sums.usd,
+    )
+
+
+def _time_cells(sums: CallSums, all_seconds: float) -> tuple[Cell, ...]:
+    share = sums.total_seconds / all_seconds if all_seconds else None
+    return (*(getattr(sums, name) for name in _TIME_COLUMNS), share)
+
+
+def _grouped(
+    rows: Sequence[CallLine], name_of: Callable[[CallLine], str]
+) -> dict[str, list[CallLine]]:
+    groups: dict[str, list[CallLine]] = {}
+    for row in rows:
+        groups.setdefault(name_of(row), []).append(row)
+    return groups
+
+
+def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: CallSums) -> Table:
+    lines: list[tuple[Cell, ...]] = [
+        (group, *_sum_cells(sum_calls(rows))) for group, rows in groups.items()
+    ]
+    lines.append(("total", *_sum_cells(all_sums)))
+    return Table(f"by_{name}", f"By {name}", (name, *_SUM_COLUMNS), tuple(lines))
+
+
+def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: CallSums) -> Table:
+    everything = all_sums.total_seconds
+    lines: list[tuple[Cell, ...]] = [
+        (group, *_time_cells(sum_calls(rows), everything)) for group, rows in groups.items()
+    ]
+    lines.append(("total", *_time_cells(all_sums, everything)))
+    title = "Where the time went (seconds of all calls, as if one after another)"
+    return Table("time", title, ("node", *_TIME_COLUMNS, "share"), tuple(lines))
+
+
+def _turn_table(turns: Sequence[TurnLine], rows: Sequence[CallLine]) -> Table:
+    rows_of: dict[TurnKey | None, list[CallLine]] = {}
+    for row in rows:
+        rows_of.setdefault(row.turn_key, []).append(row)
+    lines: list[tuple[Cell, ...]] = []
+    for turn in turns:
+        rounds, path = turn.rounds, turn.path_seconds
+        lines.append(
+            (
+                turn.conversation_id,
+                turn.turn,
+                *_sum_cells(sum_calls(rows_of.get(turn.key, ()))),
+                rounds and rounds.reply,
+                rounds and rounds.turn,
+                path and path.reply,
+                path and path.turn,
+                len(turn.degraded),
+                turn.search_stop,
+            )
+        )
+    columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_COLUMNS)
+    return Table("by_turn", "By turn", columns, tuple(lines))
+
+
+def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:
+    return [line if isinstance(line, kind) else kind.model_validate(line) for line in lines]
+
+
+def summarise(
+    rows: Iterable[CallLine | Mapping[str, Any]],
+    turns: Iterable[TurnLine | Mapping[str, Any]],
+    *,
+    plan: Mapping[str, Any] | None = None,
+    wall_seconds: float | None = None,
+    is_simulated: bool | None = None,
+) -> ReportTables:
+    """Return a run, added up.
+
+    Args:
+        rows: its ledger, a line a call, as JSON objects or as read by `load_run`.
+        turns: its finished turns, likewise.
+        plan: the plan it started with, as `TurnPlan.as_json` gives it.
+        wall_seconds: time that the process took; None when not known.
+        is_simulated: whether a simulated model answered any of it; None goes by the turns.
+
+    Raises:
+        pydantic.ValidationError: when a line is not one of a run.
+    """
+    calls, ended = _read(rows, CallLine), _read(turns, TurnLine)
+    totals = total(calls, ended, wall_seconds=wall_seconds)
+    if is_simulated is not None:
+        totals = replace(totals, is_simulated=is_simulated)
+    by_node = _grouped(calls, lambda row: row.node or "-")
+    by_role = _grouped(calls, lambda row: row.role.value)
+    ordered_roles = {role.value: by_role[role.value] for role in totals.by_role}
+    against_plan = None
+    if plan is not None and ended:
+        lines = plan_table_rows(plan, totals, calls)
+        against_plan = Table("plan", "Plan against actual, a turn", PLAN_COLUMNS, lines)
+    return ReportTables(
+        totals=totals,
+        by_node=_sum_table("node", by_node, totals.sums),
+        by_role=_sum_table("role", ordered_roles, totals.sums),
+        by_purpose=_sum_table(
+            "purpose", _grouped(calls, lambda row: row.purpose.value), totals.sums
+        ),
+        by_turn=_turn_table(ended, calls),
+        against_plan=against_plan,
+        time=_time_table(by_node, totals.sums),
+    )

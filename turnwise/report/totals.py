@@ -1,0 +1,132 @@
+"""A run in one object: what `turnwise replay --json` ends with."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from turnwise.calls.vocabulary import Role
+from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.sums import CallSums, Spread, spread, sum_calls
+
+if TYPE_CHECKING:
+    from turnwise.report.tables import ReportTables
+
+__all__ = ["Totals", "total", "totals_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run in figures.
+
+    Args:
+        turns: finished turns.
+        replies: those of them with a reply.
+        degraded_turns: those in which a node went on without its call.
+        sums: over all calls.
+        by_node: asked calls by node, in the order in which nodes first asked.
+        by_role: asked calls by role.
+        by_purpose: asked calls by purpose, in the order in which they were first asked.
+        calls_per_turn: spread of asked calls a turn; None without turns.
+        rounds_to_reply: spread of rounds until the reply; None when turns do not say.
+        rounds_a_turn: spread of rounds until the end of the turn.
+        reply_seconds: spread of the longest chain's time until the reply.
+        turn_seconds: spread of the longest chain's time until the end of the turn.
+        wall_seconds: time that the process took; None when not known.
+        is_simulated: whether a simulated model answered any of it.
+    """
+
+    turns: int
+    replies: int
+    degraded_turns: int
+    sums: CallSums
+    by_node: dict[str, int]
+    by_role: dict[Role, int]
+    by_purpose: dict[str, int]
+    calls_per_turn: Spread | None
+    rounds_to_reply: Spread | None
+    rounds_a_turn: Spread | None
+    reply_seconds: Spread | None
+    turn_seconds: Spread | None
+    wall_seconds: float | None
+    is_simulated: bool
+
+
+def _spread_of(
+    turns: Sequence[TurnLine], value_of: Callable[[TurnLine], float | None]
+) -> Spread | None:
+    values = [value for turn in turns if (value := value_of(turn)) is not None]
+    return spread(values)
+
+
+def total(
+    rows: Sequence[CallLine], turns: Sequence[TurnLine], *, wall_seconds: float | None = None
+) -> Totals:
+    """Return a run in figures.
+
+    Args:
+        rows: its calls.
+        turns: its finished turns.
+        wall_seconds: time that the process took; None when not known.
+    """
+    calls_of = Counter(row.turn_key for row in rows)
+    role_counts = Counter(row.role for row in rows)
+    return Totals(
+        turns=len(turns),
+        replies=sum(bool(turn.reply.strip()) for turn in turns),
+        degraded_turns=sum(bool(turn.degraded) for turn in turns),
+        sums=sum_calls(rows),
+        by_node=dict(Counter(row.node or "-" for row in rows)),
+        by_role={role: role_counts[role] for role in Role if role_counts[role]},
+        by_purpose=dict(Counter(row.purpose.value for row in rows)),
+        calls_per_turn=_spread_of(turns, lambda turn: calls_of[turn.key]),
+        rounds_to_reply=_spread_of(turns, lambda turn: turn.rounds and turn.rounds.reply),
+        rounds_a_turn=_spread_of(turns, lambda turn: turn.rounds and turn.rounds.turn),
+        reply_seconds=_spread_of(
+            turns, lambda turn: turn.path_seconds and turn.path_seconds.reply
+        ),
+        turn_seconds=_spread_of(turns, lambda turn: turn.path_seconds and turn.path_seconds.turn),
+        wall_seconds=wall_seconds,
+        is_simulated=any(turn.simulated for turn in turns),
+    )
+
+
+def _json(spread_: Spread | None) -> dict[str, Any] | None:
+    return None if spread_ is None else spread_.as_json()
+
+
+def totals_json(tables: "ReportTables") -> dict[str, Any]:
+    """Return a report's totals as plain JSON. What is not known is null, never 0."""
+    totals = tables.totals
+    sums = totals.sums
+    return {
+        "turns": totals.turns,
+        "replies": totals.replies,
+        "degraded_turns": totals.degraded_turns,
+        "asked": sums.asked,
+        "outcomes": {outcome.value: count for outcome, count in sums.outcomes.items()},
+        "requests": sums.requests,
+        "attempts": sums.attempts,
+        "speculative": sums.speculative,
+        "repairs": sums.repairs,
+        "tokens": {
+            "input": sums.input_tokens,
+            "output": sums.output_tokens,
+            "cached": sums.cached_tokens,
+            "total": sums.input_tokens + sums.output_tokens,
+            "unknown_usage": sums.unknown_usage,
+        },
+        "usd": sums.usd,
+        "usd_known": sums.usd_known,
+        "by_node": dict(totals.by_node),
+        "by_role": {role.value: count for role, count in totals.by_role.items()},
+        "by_purpose": dict(totals.by_purpose),
+        "calls_per_turn": _json(totals.calls_per_turn),
+        "rounds": {"reply": _json(totals.rounds_to_reply), "turn": _json(totals.rounds_a_turn)},
+        "path_seconds": {
+            "reply": _json(totals.reply_seconds),
+            "turn": _json(totals.turn_seconds),
+        },
+        "wall_seconds": None if totals.wall_seconds is None else round(totals.wall_seconds, 6),
+        "simulated": totals.is_simulated,
+    }
