@@ -62,7 +62,11 @@ def endpoints_of(
     if not is_offline:
         return dict(endpoints_from_settings(chosen, environ=variables))
     # A key is part of no call's identity: a replay on a machine without one is the same.
-    for name in {_DEFAULT_KEY_VARIABLE, *(each.api_key_env for each in chosen.values())}:
+    # The default one is set only beside an endpoint: on its own it would ask for one.
+    names = {each.api_key_env for each in chosen.values() if each.kind == "openai"}
+    if variables.get("TURNWISE_BASE_URL"):
+        names.add(_DEFAULT_KEY_VARIABLE)
+    for name in names:
         variables.setdefault(name, "offline")
     return _offline(endpoints_from_settings(chosen, environ=variables))
 

@@ -16,24 +16,26 @@ __all__ = ["TurnContext"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Repairing:
-    """An asker that gives every call the knobs' number of repairs."""
+class _PipelineAsker:
+    """The budgeter with what the knobs and the wiring add to a node's calls."""
 
     asker: Asker
     max_repairs: int
+    lease: str | None
 
-    def _with_repairs(self, call: Call) -> Call:
-        if call.max_repairs == self.max_repairs:
+    def _completed(self, call: Call) -> Call:
+        lease = call.lease or self.lease
+        if call.max_repairs == self.max_repairs and call.lease == lease:
             return call
-        return replace(call, max_repairs=self.max_repairs)
+        return replace(call, max_repairs=self.max_repairs, lease=lease)
 
     async def ask(self, call: Call) -> Reply:
-        return await self.asker.ask(self._with_repairs(call))
+        return await self.asker.ask(self._completed(call))
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
-        changed = [self._with_repairs(call) for call in calls]
+        changed = [self._completed(call) for call in calls]
         return await self.asker.ask_all(changed, max_concurrency=max_concurrency)
 
     def advisory(self) -> Advisory:
@@ -55,7 +57,11 @@ class TurnContext:
     @property
     def asker(self) -> Asker:
         """Who answers the nodes' calls."""
-        return _Repairing(self.engine.budgeter, self.engine.settings.repair.max_repairs)
+        return self.asker_with()
+
+    def asker_with(self, lease: str | None = None) -> Asker:
+        """Return who answers the nodes' calls, which may draw on a lease of the turn."""
+        return _PipelineAsker(self.engine.budgeter, self.engine.settings.repair.max_repairs, lease)
 
     @staticmethod
     def agent_user(state: TurnState) -> AgentUser:

@@ -3,6 +3,11 @@
 A turn that runs out of budget must still end in a reply. So as soon as the turn's size
 is known, its scope holds back one call for the search's root plan: the first draft of
 the reply. Everything else in the turn sees that much less.
+
+Where there is room for more than the bare reply, the two calls of the bookkeeping are
+held back as well: then it is the search that winds down, which can, and not what the
+agent remembers. So a turn that is short of calls gives up, in this order: further
+rollouts, the bookkeeping, the notes before the search, and the reply never.
 """
 
 from graph.engine import Engine
@@ -17,7 +22,16 @@ from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["NOTES_TOKENS", "hold_reply"]
+__all__ = ["BOOKKEEPING_LEASE", "NOTES_TOKENS", "hold_bookkeeping", "hold_reply"]
+
+BOOKKEEPING_LEASE = "bookkeeping"
+"""The name that the evolver's and the memory manager's calls draw on."""
+
+BOOKKEEPING_CALLS = 2
+
+CALLS_BEFORE_BOOKKEEPING = 4
+"""Calls that a turn should have beside reply and bookkeeping before it holds any back for
+the bookkeeping: detection, monologue, reasoner, and the root's judge."""
 
 NOTES_TOKENS = 1_500
 """Held back for what the nodes before the search add to the root plan's prompt: the
@@ -55,3 +69,13 @@ def hold_reply(
         usd=estimate.picodollars / PICODOLLARS + notes_usd,
         role=Role.MAIN,
     )
+
+
+def hold_bookkeeping(scope: Scope) -> None:
+    """Hold back the bookkeeping's calls, where a turn has room for more than a bare reply.
+
+    Only calls are held: what bookkeeping spends in tokens is small beside the search.
+    """
+    left = [min(room.left[:2]) for room in scope.bounds.common_rooms()]  # calls, requests
+    if left and min(left) >= CALLS_BEFORE_BOOKKEEPING + BOOKKEEPING_CALLS:
+        scope.hold(BOOKKEEPING_LEASE, calls=BOOKKEEPING_CALLS)

@@ -38,24 +38,25 @@ class _Tokens:
 
 ESTIMATED_TOKENS: Mapping[Purpose, _Tokens] = MappingProxyType(
     {
-        Purpose.DETECT: _Tokens(1000, 120),
-        Purpose.MONOLOGUE: _Tokens(1200, 120),
-        Purpose.REASON: _Tokens(1300, 150),
-        Purpose.PLAN: _Tokens(2200, 350),
-        Purpose.EXPAND: _Tokens(2300, 60),
-        Purpose.JUDGE: _Tokens(1700, 150),
-        Purpose.CHECK: _Tokens(900, 60),
+        Purpose.DETECT: _Tokens(1400, 100),
+        Purpose.MONOLOGUE: _Tokens(1050, 120),
+        Purpose.REASON: _Tokens(1200, 150),
+        Purpose.PLAN: _Tokens(1800, 300),
+        Purpose.EXPAND: _Tokens(1900, 60),
+        Purpose.JUDGE: _Tokens(1300, 120),
+        Purpose.CHECK: _Tokens(800, 60),
         Purpose.HUMANIZE: _Tokens(900, 150),
-        Purpose.EVOLVE: _Tokens(1100, 80),
-        Purpose.REMEMBER: _Tokens(1300, 250),
+        Purpose.EVOLVE: _Tokens(1200, 80),
+        Purpose.REMEMBER: _Tokens(1150, 200),
         Purpose.EMBED: _Tokens(80, 0),
     }
 )
-"""Tokens of one call by its purpose: a prompt of ours, its answer's schema, a dozen lines
-of history of 40 tokens each, a persona, and, where a reply is written, five memories of
-100. A guess until a run says better: `turnwise report` shows it against the actual."""
+"""Tokens of one call by its purpose. Prompts: rounded means of runs over recorded and
+shipped conversations with the prompts as they are. Answers, and the prompts of the two
+purposes that `classic` seldom asks (check, humanize): guesses at a real model's length.
+`turnwise report --table plan` shows them against the actual."""
 
-CANDIDATE_TOKENS = 180
+CANDIDATE_TOKENS = 150
 """Estimated answer tokens of each candidate of an expansion, on top of the table's."""
 
 _NODE_CALLS: Mapping[str, tuple[Role, Purpose]] = MappingProxyType(

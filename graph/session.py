@@ -92,6 +92,8 @@ class ReplySession:
     def _record(self, turn: TurnInput, state: TurnState, scope: Scope) -> dict[str, Any]:
         statistics = scope.statistics()
         counts = statistics.counts.as_dict()
+        if counts["unknown_usd"]:
+            counts["usd"] = None  # unknown is not free
         until_reply = scope.end_of("final_validator")
         return {
             "conversation_id": turn.conversation_id,

@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from nodes.memory_manager import remember
-
 from graph.context import TurnContext
-from graph.holding import hold_reply
+from graph.holding import BOOKKEEPING_LEASE, hold_bookkeeping, hold_reply
 from graph.state import TurnState
 from nodes.bubbles import split_bubbles
 from nodes.detection import detect
@@ -21,6 +19,7 @@ from nodes.final_validator import validate_reply
 from nodes.inner_monologue import think
 from nodes.lats_search import search_reply
 from nodes.loader import Standing, load_turn
+from nodes.memory_manager import remember
 from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
@@ -56,6 +55,7 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     persona = state.persona if state.persona.name or state.persona.background else settings.persona
     if scope is not None:
         hold_reply(context.engine, scope, state.user_text, loaded, persona)
+        hold_bookkeeping(scope)
     return {
         "turn": loaded.turn,
         "version": loaded.version,
@@ -231,7 +231,7 @@ async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[st
 
 async def _evolver(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     delta, degradation = await evolve(
-        context.asker,
+        context.asker_with(BOOKKEEPING_LEASE),
         language=state.language,
         user_text=state.user_text,
         reply=state.reply,
@@ -249,7 +249,7 @@ async def _stage_manager(state: TurnState, _context: TurnContext) -> Mapping[str
 
 async def _memory_manager(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     update, degradation = await remember(
-        context.asker,
+        context.asker_with(BOOKKEEPING_LEASE),
         language=state.language,
         user_text=state.user_text,
         reply=state.reply,

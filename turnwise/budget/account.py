@@ -43,11 +43,13 @@ class Account:
 
     def take(self, asked: Amounts) -> CallRefused | None:
         """Take `asked` from every room, or nothing: then the refusal says why."""
+        credit = self.credit
         for room in self._rooms:
-            refusal = room.refusal(asked, self.credit.in_room(room))
+            refusal = room.refusal(asked, credit.in_room(room))
             if refusal is not None:
                 return refusal
-        self.credit.use(asked)
+        if credit is not NO_CREDIT:
+            credit.use(asked)
         self.charge(asked)
         return None
 
@@ -65,7 +67,14 @@ class Account:
     def settle(self, reserved: Amounts, actual: Amounts) -> None:
         """Replace a reservation by what was really used."""
         if reserved != actual:
-            self.charge(Amounts(*(new - old for new, old in zip(actual, reserved, strict=True))))
+            self.charge(
+                Amounts(
+                    actual[0] - reserved[0],
+                    actual[1] - reserved[1],
+                    actual[2] - reserved[2],
+                    actual[3] - reserved[3],
+                )
+            )
 
     def refuse(self) -> None:
         """Give back everything, and its share to the lease: the call never was."""

@@ -130,16 +130,10 @@ class Room:
         return None
 
     def take(self, amounts: Amounts) -> None:
-        """Use amounts up, whether they fit or not: ask `refusal` first."""
+        """Use amounts up, or give back negative ones, whether they fit or not."""
         used = self._used
         for index in range(4):
             used[index] += amounts[index]
-
-    def give(self, amounts: Amounts) -> None:
-        """Take back what `take` used up."""
-        used = self._used
-        for index in range(4):
-            used[index] -= amounts[index]
 
     def hold(self, wanted: Amounts) -> Amounts:
         """Hold back as much of `wanted` as there is, and return how much that was."""

@@ -7,14 +7,14 @@ its largest value stands beside the plan's worst case, which no turn may pass.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnwise.report.cells import Cell
+from turnwise.report.cells import Cell, Table
 from turnwise.report.lines import CallLine
 from turnwise.report.sums import Spread
 from turnwise.report.totals import Totals
 
-__all__ = ["PLAN_COLUMNS", "plan_table_rows"]
+__all__ = ["plan_table"]
 
-PLAN_COLUMNS = ("figure", "planned", "actual_mean", "difference", "planned_worst", "actual_max")
+_COLUMNS = ("figure", "planned", "actual_mean", "difference", "planned_worst", "actual_max")
 
 Row = tuple[Cell, ...]
 
@@ -89,10 +89,8 @@ def _token_rows(
     return lines
 
 
-def plan_table_rows(
-    plan: Mapping[str, Any], totals: Totals, rows: Sequence[CallLine]
-) -> tuple[Row, ...]:
-    """Return the rows of the table of plan and actual.
+def plan_table(plan: Mapping[str, Any], totals: Totals, rows: Sequence[CallLine]) -> Table:
+    """Return the table of plan and actual.
 
     Args:
         plan: as `TurnPlan.as_json` gives it; figures that it lacks stay open.
@@ -101,37 +99,24 @@ def plan_table_rows(
     """
     usual, worst = _figure(plan, "scenarios", "default"), _figure(plan, "scenarios", "worst")
     sums, turns = totals.sums, totals.turns
+    def actual(amount: float | None) -> float | None:
+        return None if amount is None else amount / turns
+
+    tokens = (sums.input_tokens, sums.output_tokens)
+    input_tokens, output_tokens = (None, None) if sums.unknown_usage else tokens
+    spent: list[tuple[str, tuple[str, ...], tuple[str, ...], float | None]] = [
+        ("requests", ("requests",), ("max_requests",), sums.requests),
+        ("input tokens", ("tokens", "input"), ("tokens", "input"), input_tokens),
+        ("output tokens", ("tokens", "output"), ("tokens", "output"), output_tokens),
+        ("usd", ("usd",), ("usd",), sums.usd),
+    ]
     lines = [
         _spread_row("asked", usual, worst, totals.calls_per_turn, "asked"),
         _spread_row("rounds to reply", usual, worst, totals.rounds_to_reply, "rounds", "reply"),
         _spread_row("rounds a turn", usual, worst, totals.rounds_a_turn, "rounds", "turn"),
-        _row(
-            "requests",
-            _figure(usual, "requests"),
-            sums.requests / turns,
-            _figure(worst, "max_requests"),
-            None,
-        ),
-        _row(
-            "input tokens",
-            _figure(usual, "tokens", "input"),
-            None if sums.unknown_usage else sums.input_tokens / turns,
-            _figure(worst, "tokens", "input"),
-            None,
-        ),
-        _row(
-            "output tokens",
-            _figure(usual, "tokens", "output"),
-            None if sums.unknown_usage else sums.output_tokens / turns,
-            _figure(worst, "tokens", "output"),
-            None,
-        ),
-        _row(
-            "usd",
-            _figure(usual, "usd"),
-            None if sums.usd is None else sums.usd / turns,
-            _figure(worst, "usd"),
-            None,
+        *(
+            _row(name, _figure(usual, *path), actual(amount), _figure(worst, *bound), None)
+            for name, path, bound, amount in spent
         ),
     ]
     by_role = {role.value: count for role, count in totals.by_role.items()}
@@ -139,4 +124,4 @@ def plan_table_rows(
     lines += _count_rows("node", "by_node", usual, worst, (totals.by_node, turns))
     lines += _count_rows("purpose", "by_purpose", usual, worst, (totals.by_purpose, turns))
     lines += _token_rows(usual, rows, list(totals.by_purpose))
-    return tuple(lines)
+    return Table("plan", "Plan against actual, a turn", _COLUMNS, tuple(lines))

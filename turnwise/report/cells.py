@@ -1,8 +1,8 @@
-"""A table as data: names, columns and cells."""
+"""A table as data, and a cell as text."""
 
 from dataclasses import dataclass
 
-__all__ = ["Cell", "Table"]
+__all__ = ["Cell", "Table", "cell_text", "printable"]
 
 Cell = str | int | float | None
 """A value in a table. None is not known, or does not apply; never 0."""
@@ -31,3 +31,19 @@ class Table:
                 raise ValueError(
                     f"table {self.name!r} has {len(self.columns)} columns and a row of {len(row)}"
                 )
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, without characters that a terminal would obey."""
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in text)
+
+
+def cell_text(cell: Cell) -> str:
+    """Return a cell for people; None is `unknown`, a fraction has four digits."""
+    if cell is None:
+        return "unknown"
+    if isinstance(cell, str):
+        return printable(cell)
+    if isinstance(cell, int) or cell.is_integer():
+        return f"{cell:,.0f}"
+    return f"{cell:,.2f}" if abs(cell) >= 100 else f"{cell:.4g}"

@@ -7,31 +7,26 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from turnwise.report.cells import Cell, Table
+from turnwise.report.cells import Cell, Table, cell_text, printable
+from turnwise.report.headline import headline
 from turnwise.report.tables import ReportTables
 from turnwise.report.totals import totals_json
 
-__all__ = ["cell_text", "printable", "table_json", "to_csv", "to_json", "to_markdown"]
+__all__ = [
+    "left_out",
+    "markdown_table",
+    "max_rows_of",
+    "table_json",
+    "to_csv",
+    "to_json",
+    "to_markdown",
+]
 
 MAX_TURN_ROWS = 20
 """How many turns are listed where all tables are shown together."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$-])")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def printable(text: str) -> str:
-    """Return a text in one line, without characters that a terminal would obey."""
-    return "".join(mark if mark.isprintable() else "\ufffd" for mark in text)
-
-
-def cell_text(cell: Cell) -> str:
-    """Return a cell for people; None is `unknown`."""
-    if cell is None:
-        return "unknown"
-    if isinstance(cell, float):
-        return f"{cell:,.0f}" if cell.is_integer() else f"{cell:,.4g}"
-    return f"{cell:,}" if isinstance(cell, int) else printable(cell)
 
 
 def _csv_cell(cell: Cell) -> Cell:
@@ -65,9 +60,12 @@ def to_json(tables: ReportTables) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _escaped(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", text)
+
+
 def _markdown_cell(cell: Cell) -> str:
-    text = cell_text(cell)
-    return _MARKUP.sub(r"\\\1", text) if isinstance(cell, str) else text
+    return _escaped(cell_text(cell)) if isinstance(cell, str) else cell_text(cell)
 
 
 def markdown_table(table: Table, *, max_rows: int | None = None) -> str:
@@ -107,9 +105,7 @@ def max_rows_of(table: Table, tables: Sequence[Table]) -> int | None:
 
 def to_markdown(tables: ReportTables) -> str:
     """Return the headline and all tables as Markdown."""
-    from turnwise.report.headline import headline  # noqa: PLC0415 - it formats with this file
-
     every = tables.tables()
-    parts = ["\n".join(f"- {_MARKUP.sub(r'\\1', line)}" for line in headline(tables)) + "\n"]
+    parts = ["".join(f"- {_escaped(line)}\n" for line in headline(tables))]
     parts += [markdown_table(table, max_rows=max_rows_of(table, every)) for table in every]
     return "\n".join(parts)

@@ -88,6 +88,17 @@ class TurnLine(Line):
         return self.conversation_id, self.turn
 
     @property
+    def spans(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """Rounds to the reply and to the end, then seconds; None where it does not say."""
+        rounds, path = self.rounds, self.path_seconds
+        return (
+            None if rounds is None else rounds.reply,
+            None if rounds is None else rounds.turn,
+            None if path is None else path.reply,
+            None if path is None else path.turn,
+        )
+
+    @property
     def search_stop(self) -> str:
         """Why the search stopped; empty when the turn does not say."""
         return str(self.search.get("stop_reason") or self.search.get("stopped") or "")

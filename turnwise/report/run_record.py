@@ -123,11 +123,12 @@ def _disagreements(turns: list[TurnLine], rows: list[CallLine]) -> list[str]:
     if not wrong:
         return []
     first = wrong[0]
-    return [
+    problem = (
         f"{len(wrong)} turns disagree with the ledger: turn {first.turn} of "
         f"{first.conversation_id!r} says {first.asked} calls and the ledger has "
         f"{counted[first.key]}"
-    ]
+    )
+    return [problem]
 
 
 def load_run(folder: Path) -> RunRecord:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from turnwise.report.against_plan import PLAN_COLUMNS, plan_table_rows
+from turnwise.report.against_plan import plan_table
 from turnwise.report.cells import Cell, Table
 from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
+from turnwise.report.scenarios import scenario_table
 from turnwise.report.sums import CallSums, sum_calls
 from turnwise.report.totals import Totals, total
 
@@ -58,6 +59,7 @@ class ReportTables:
         by_purpose: a row a purpose, and the total.
         by_turn: a row a turn, in the order of the turns.
         against_plan: planned and actual figures a turn; None without a plan.
+        scenarios: how many turns went as each scenario of the plan; None without one.
         time: where the calls' time went, by node, and the total.
     """
 
@@ -67,6 +69,7 @@ class ReportTables:
     by_purpose: Table
     by_turn: Table
     against_plan: Table | None
+    scenarios: Table | None
     time: Table
 
     def tables(self) -> tuple[Table, ...]:
@@ -76,6 +79,7 @@ class ReportTables:
             self.by_role,
             self.by_purpose,
             self.against_plan,
+            self.scenarios,
             self.time,
             self.by_turn,
         )
@@ -132,22 +136,17 @@ def _turn_table(turns: Sequence[TurnLine], rows: Sequence[CallLine]) -> Table:
     rows_of: dict[TurnKey | None, list[CallLine]] = {}
     for row in rows:
         rows_of.setdefault(row.turn_key, []).append(row)
-    lines: list[tuple[Cell, ...]] = []
-    for turn in turns:
-        rounds, path = turn.rounds, turn.path_seconds
-        lines.append(
-            (
-                turn.conversation_id,
-                turn.turn,
-                *_sum_cells(sum_calls(rows_of.get(turn.key, ()))),
-                rounds and rounds.reply,
-                rounds and rounds.turn,
-                path and path.reply,
-                path and path.turn,
-                len(turn.degraded),
-                turn.search_stop,
-            )
+    lines: list[tuple[Cell, ...]] = [
+        (
+            turn.conversation_id,
+            turn.turn,
+            *_sum_cells(sum_calls(rows_of.get(turn.key, ()))),
+            *turn.spans,
+            len(turn.degraded),
+            turn.search_stop,
         )
+        for turn in turns
+    ]
     columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_COLUMNS)
     return Table("by_turn", "By turn", columns, tuple(lines))
 
@@ -183,10 +182,10 @@ def summarise(
     by_node = _grouped(calls, lambda row: row.node or "-")
     by_role = _grouped(calls, lambda row: row.role.value)
     ordered_roles = {role.value: by_role[role.value] for role in totals.by_role}
-    against_plan = None
+    against_plan = scenarios = None
     if plan is not None and ended:
-        lines = plan_table_rows(plan, totals, calls)
-        against_plan = Table("plan", "Plan against actual, a turn", PLAN_COLUMNS, lines)
+        against_plan = plan_table(plan, totals, calls)
+        scenarios = scenario_table(plan, ended, calls)
     return ReportTables(
         totals=totals,
         by_node=_sum_table("node", by_node, totals.sums),
@@ -196,5 +195,6 @@ def summarise(
         ),
         by_turn=_turn_table(ended, calls),
         against_plan=against_plan,
+        scenarios=scenarios,
         time=_time_table(by_node, totals.sums),
     )

@@ -1,7 +1,7 @@
 """A run in one object: what `turnwise replay --json` ends with."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +52,8 @@ class Totals:
     is_simulated: bool
 
 
-def _spread_of(
-    turns: Sequence[TurnLine], value_of: Callable[[TurnLine], float | None]
-) -> Spread | None:
-    values = [value for turn in turns if (value := value_of(turn)) is not None]
-    return spread(values)
+def _known_spread(values: Iterable[float | None]) -> Spread | None:
+    return spread([value for value in values if value is not None])
 
 
 def total(
@@ -79,13 +76,11 @@ def total(
         by_node=dict(Counter(row.node or "-" for row in rows)),
         by_role={role: role_counts[role] for role in Role if role_counts[role]},
         by_purpose=dict(Counter(row.purpose.value for row in rows)),
-        calls_per_turn=_spread_of(turns, lambda turn: calls_of[turn.key]),
-        rounds_to_reply=_spread_of(turns, lambda turn: turn.rounds and turn.rounds.reply),
-        rounds_a_turn=_spread_of(turns, lambda turn: turn.rounds and turn.rounds.turn),
-        reply_seconds=_spread_of(
-            turns, lambda turn: turn.path_seconds and turn.path_seconds.reply
-        ),
-        turn_seconds=_spread_of(turns, lambda turn: turn.path_seconds and turn.path_seconds.turn),
+        calls_per_turn=spread([calls_of[turn.key] for turn in turns]),
+        rounds_to_reply=_known_spread(turn.spans[0] for turn in turns),
+        rounds_a_turn=_known_spread(turn.spans[1] for turn in turns),
+        reply_seconds=_known_spread(turn.spans[2] for turn in turns),
+        turn_seconds=_known_spread(turn.spans[3] for turn in turns),
         wall_seconds=wall_seconds,
         is_simulated=any(turn.simulated for turn in turns),
     )

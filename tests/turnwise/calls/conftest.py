@@ -57,6 +57,7 @@ class ScriptedServer:
         self.url = ""
 
     async def start(self):
+        """Listen on a free port."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/{route:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None)
@@ -67,6 +68,7 @@ class ScriptedServer:
         self.url = f"http://127.0.0.1:{port}/v1"
 
     async def stop(self):
+        """Let go whoever waits, and close."""
         self.release.set()
         await self._runner.cleanup()
 

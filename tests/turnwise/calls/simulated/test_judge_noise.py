@@ -22,13 +22,20 @@ DATA = Path(os.environ.get("TURNWISE_DATA", ROOT.parent / "shared" / "data"))
 
 
 class Score(BaseModel):
+    """What a pointwise judge answers."""
+
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class Row(BaseModel):
+    """One line of a listwise judge."""
+
+    id: str
     score: Annotated[float, Field(ge=0, le=1)]
 
 
 class Listwise(BaseModel):
-    class Row(BaseModel):
-        id: str
-        score: Annotated[float, Field(ge=0, le=1)]
+    """What a listwise judge answers."""
 
     scores: list[Row]
     ranking: list[str]

@@ -15,6 +15,8 @@ from turnwise.calls.wire import chat_body
 
 
 class Plan(BaseModel):
+    """What a planner answers."""
+
     goal: str
     reply: str
     confidence: float

@@ -1,0 +1,255 @@
+"""What asking through the budgeter costs over asking the client itself.
+
+The client is a fake that answers at once, so that what remains is the budgeter: key,
+reservation in three scopes, single flight, settlement, ledger row. Blocks of bare calls
+and blocks of asked calls alternate in one process, and the overhead of one repeat is
+the difference of two neighbours. Then the same over a socket, where the whole client
+stands beside a bare `AsyncOpenAI`.
+
+    python -m benchmarks.run budgeter
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median, quantiles
+
+from openai import AsyncOpenAI
+
+from benchmarks.figures import Figure, Measured
+from benchmarks.loopback import loopback_server
+from turnwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
+from turnwise.budget.estimate import Estimator
+from turnwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
+from turnwise.calls.key import call_key
+from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.wire import chat_body
+
+__all__ = ["measure"]
+
+REPEATS = 25
+"""Pairs of neighbouring blocks."""
+
+CALLS = 640
+"""Calls of a block; a multiple of 32."""
+
+LOOPBACK_REPEATS = 7
+LOOPBACK_CALLS = 96
+
+MAX_OVERHEAD_SECONDS = 50e-6
+"""Overhead of one call, one asker at a time."""
+
+ENDPOINT, MODEL = "bench", "bench-model"
+PRICES = Prices(0.5, 1.5)
+ROOMY = Limits(max_calls=10**9, max_requests=10**9, max_tokens=10**12, max_usd=1e6)
+
+_SYSTEM = "You are a bookseller in a harbour town, patient, curious and a little dry. " * 20
+_HISTORY = "We spoke about the ferry, the fog, and a book that nobody brings back. " * 19
+
+Ask = Callable[[Call], Awaitable[object]]
+
+
+def prompt(number: int) -> Call:
+    """Return a chat call of 3 KB that is like no other."""
+    return Call(
+        role=Role.MAIN,
+        purpose=Purpose.EXPAND,
+        messages=(
+            Message("system", _SYSTEM),
+            Message("assistant", _HISTORY),
+            Message("user", f"What should I read on the crossing? It is day {number}."),
+        ),
+        sampling=Sampling(temperature=0.7, max_tokens=400),
+    )
+
+
+class InstantClient:
+    """Answers at once and never lets go of the event loop."""
+
+    is_simulated = False
+
+    def __init__(self) -> None:
+        self._replies = [Reply("Read the one about the lighthouse.", usage=Usage(700, 12))]
+
+    async def answer(
+        self, calls: Sequence[Call], *, model: str, on_sent: Callable[[int], None] | None = None
+    ) -> Sequence[Reply]:
+        """Return the same reply every time."""
+        del calls, model
+        if on_sent is not None:
+            on_sent(0)
+        return self._replies
+
+    async def aclose(self) -> None:
+        """Do nothing: nothing is open."""
+
+
+@contextmanager
+def _three_scopes(budgeter: Budgeter) -> Iterator[None]:
+    """Ask in a turn of a conversation of the run, each with limits of every kind."""
+    with (
+        budgeter.scope(ScopeKind.CONVERSATION, "c", limits=ROOMY),
+        budgeter.scope(ScopeKind.TURN, "0", limits=ROOMY),
+    ):
+        yield
+
+
+async def _block(ask: Ask, calls: Sequence[Call], askers: int) -> float:
+    """Return the seconds per call when so many ask at a time, each one after the other."""
+
+    async def asker(mine: Sequence[Call]) -> None:
+        for call in mine:
+            await ask(call)
+
+    gc.collect()
+    began = time.perf_counter()
+    if askers == 1:
+        await asker(calls)
+    else:
+        await asyncio.gather(*(asker(calls[first::askers]) for first in range(askers)))
+    return (time.perf_counter() - began) / len(calls)
+
+
+async def _overheads(askers: int) -> tuple[list[float], list[float]]:
+    """Return seconds per call of the bare client, and what the budgeter adds to each."""
+    client = InstantClient()
+    rows: list[LedgerRow] = []
+    budgeter = Budgeter(
+        {Role.MAIN: Endpoint(ENDPOINT, MODEL, client, PRICES)},
+        limits=ROOMY,
+        sinks=(rows.append,),
+        max_kept_rows=0,
+    )
+    await budgeter.prepare()
+
+    async def bare(call: Call) -> object:
+        return await client.answer((call,), model=MODEL)
+
+    alone, added = [], []
+    with _three_scopes(budgeter):
+        await _block(budgeter.ask, [prompt(-number) for number in range(1, 65)], askers)
+        for repeat in range(REPEATS):
+            calls = [prompt(repeat * CALLS + number) for number in range(CALLS)]
+            first = await _block(bare, calls, askers)
+            asked = await _block(budgeter.ask, calls, askers)
+            last = await _block(bare, calls, askers)
+            alone.append((first + last) / 2)
+            added.append(asked - alone[-1])
+            rows.clear()
+    budgeter.ledger.check()
+    return alone, added
+
+
+def _timed(work: Callable[[Call], object]) -> float:
+    """Return the median seconds that one piece of the work takes alone."""
+    times = []
+    for repeat in range(REPEATS):
+        calls = [prompt(repeat * CALLS + number) for number in range(CALLS)]
+        began = time.perf_counter()
+        for call in calls:
+            work(call)
+        times.append((time.perf_counter() - began) / CALLS)
+    return median(times)
+
+
+async def _task_seconds() -> float:
+    """Return what the event loop alone takes to run a task and wake who waits for it."""
+    loop = asyncio.get_running_loop()
+
+    async def work(future: asyncio.Future[None]) -> None:
+        future.set_result(None)
+
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        for _ in range(CALLS):
+            future: asyncio.Future[None] = loop.create_future()
+            task = loop.create_task(work(future))
+            await future
+            del task
+        times.append((time.perf_counter() - began) / CALLS)
+    return median(times)
+
+
+async def _over_loopback(askers: int) -> tuple[list[float], list[float]]:
+    """Return seconds per call of a bare `AsyncOpenAI`, and of the budgeter with our client."""
+    async with loopback_server() as base_url:
+        ours = OpenAIClient(base_url, api_key="none")
+        theirs = AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0)
+        endpoint = Endpoint(ENDPOINT, MODEL, ours, PRICES)
+        budgeter = Budgeter({Role.MAIN: endpoint}, limits=ROOMY, max_kept_rows=0)
+        await budgeter.prepare()
+
+        async def bare(call: Call) -> object:
+            return await theirs.chat.completions.create(**chat_body(call, model=MODEL))
+
+        alone, asked = [], []
+        with _three_scopes(budgeter):
+            for repeat in range(-1, LOOPBACK_REPEATS):
+                calls = [prompt(repeat * CALLS + number) for number in range(LOOPBACK_CALLS)]
+                bare_seconds = await _block(bare, calls, askers)
+                asked_seconds = await _block(budgeter.ask, calls, askers)
+                if repeat >= 0:  # the first opens the connections
+                    alone.append(bare_seconds)
+                    asked.append(asked_seconds)
+        await theirs.close()
+        await budgeter.aclose()
+    return alone, asked
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    """Return the median in microseconds, and the middle half."""
+    quarters = quantiles(seconds, n=4)
+    return f"{median(seconds) * 1e6:.1f} ({quarters[0] * 1e6:.1f}-{quarters[2] * 1e6:.1f})"
+
+
+def _overhead_figures() -> Iterator[Figure]:
+    for askers in (1, 32):
+        alone, added = asyncio.run(_overheads(askers))
+        is_promised = askers == 1
+        yield Figure(
+            f"budgeter overhead a call, 3 KB prompt, {askers} at a time, us",
+            _spread(added),
+            f"<= {MAX_OVERHEAD_SECONDS * 1e6:g}" if is_promised else "",
+            median(added) <= MAX_OVERHEAD_SECONDS if is_promised else None,
+            note=f"median (middle half) of {REPEATS} repeats of {CALLS} calls, limits on calls, "
+            f"requests, tokens and USD in three scopes; the bare client takes "
+            f"{median(alone) * 1e6:.2f} us",
+        )
+
+
+def _part_figures() -> Iterator[Figure]:
+    estimator = Estimator()
+    endpoint = Endpoint(ENDPOINT, MODEL, InstantClient(), PRICES)
+    estimator.load(MODEL)
+    parts = {
+        "key": _timed(lambda call: call_key(call, endpoint=ENDPOINT, model=MODEL)),
+        "token and USD estimate": _timed(lambda call: estimator.estimate(call, endpoint)),
+        "one asyncio task and its future": asyncio.run(_task_seconds()),
+    }
+    for part, seconds in parts.items():
+        yield Figure(f"- of it, measured alone: {part}, us", f"{seconds * 1e6:.1f}")
+
+
+def _loopback_figures() -> Iterator[Figure]:
+    for askers in (1, 32):
+        alone, asked = asyncio.run(_over_loopback(askers))
+        ratios = [mine / bare for mine, bare in zip(asked, alone, strict=True)]
+        yield Figure(
+            f"a call over loopback HTTP, {askers} at a time: budgeter and its client, us",
+            f"{median(asked) * 1e6:.0f} ({median(ratios):.2f} x a bare `AsyncOpenAI`)",
+            note="median; the server is another process and answers at once",
+        )
+
+
+def measure() -> Measured:
+    """Return the overhead, what it is made of, and the ratio over a socket."""
+    figures = [*_overhead_figures(), *_part_figures(), *_loopback_figures()]
+    return Measured("budgeter", figures)
+
+
+if __name__ == "__main__":
+    for figure in measure().figures:
+        print(figure)

@@ -1,0 +1,100 @@
+"""Going on without a model."""
+
+import pytest
+
+from nodes.degrade import MAX_DETAIL_CHARS, ask_or, degradation_of
+from nodes.inner_monologue import MonologueAnswer
+from turnwise.calls import Call, CallRefused, Message, Purpose, Reply, Role
+from turnwise.calls.errors import (
+    AuthFailed,
+    BadResponse,
+    CallTimeout,
+    CassetteMiss,
+    ContentRefused,
+    EmptyAnswer,
+    InvalidAnswer,
+    RateLimited,
+    ServerFailed,
+)
+from turnwise.testing.askers import ScriptedAsker
+
+CALL = Call(Role.MAIN, Purpose.MONOLOGUE, (Message("user", "{}"),), response_model=MonologueAnswer)
+
+
+async def ask(answer, **options):
+    """Ask the one call with a script, the rules saying "rules"."""
+    return await ask_or(
+        ScriptedAsker({Purpose.MONOLOGUE: answer}, **options),
+        CALL,
+        node="n",
+        answer=MonologueAnswer,
+        convert=lambda parsed: parsed.thought,
+        fallback=lambda: "rules",
+    )
+
+
+async def test_an_answer_is_converted():
+    """A usable answer needs no rules and no excuse."""
+    assert await ask({"thought": "hm"}) == ("hm", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (CallRefused("turn", "max_calls", 5, 5, 1), "refused"),
+        (InvalidAnswer("no JSON", "x" * 9999), "invalid"),
+        (EmptyAnswer("empty"), "invalid"),
+        (ContentRefused("filter"), "invalid"),
+        (CallTimeout("slow"), "failed"),
+        (RateLimited("busy"), "failed"),
+        (ServerFailed("y" * 9999, status=500), "failed"),
+    ],
+)
+async def test_the_rules_stand_in_and_say_why(error, reason):
+    """Each error that is not fatal names its reason, in bounded words."""
+    result, degradation = await ask(error)
+    assert result == "rules"
+    assert (degradation.node, degradation.reason) == ("n", reason)
+    assert degradation.detail.startswith(type(error).__name__)
+    assert len(degradation.detail) <= MAX_DETAIL_CHARS
+
+
+@pytest.mark.parametrize(
+    "error", [AuthFailed("401"), BadResponse("<html>"), CassetteMiss("not recorded")]
+)
+async def test_a_fatal_error_is_raised(error):
+    """Rules must not hide a wrong key or a missing recording."""
+    with pytest.raises(type(error)):
+        await ask(error)
+    with pytest.raises(type(error)):
+        degradation_of(error, node="n")
+
+
+async def test_a_budget_that_has_run_out_is_survived():
+    """A refusal reaches the node as a degradation."""
+    _, degradation = await ask({"thought": "hm"}, max_calls=0)
+    assert degradation.reason == "refused"
+    assert "max_calls=0" in degradation.detail
+
+
+async def test_an_asker_that_does_not_parse_is_a_programming_error():
+    """A broken contract is not taken for a bad answer."""
+    with pytest.raises(TypeError, match="NoneType for MonologueAnswer"):
+        await ask(Reply('{"thought": "hm"}'))
+
+
+async def test_a_converter_may_reject_an_answer():
+    """An answer that fits its schema and cannot be used counts as invalid."""
+
+    def reject(parsed):
+        raise InvalidAnswer("of no use", parsed.thought)
+
+    result, degradation = await ask_or(
+        ScriptedAsker({Purpose.MONOLOGUE: {"thought": "hm"}}),
+        CALL,
+        node="n",
+        answer=MonologueAnswer,
+        convert=reject,
+        fallback=lambda: 7,
+    )
+    assert (result, degradation.reason) == (7, "invalid")

@@ -1,0 +1,87 @@
+"""Detection: one call, or rules."""
+
+import json
+
+import pytest
+
+from nodes.detection import DetectionAnswer, detect
+from nodes.records import Line, Persona, Relationship, Signal, Stage
+from turnwise.calls import Purpose, Role
+from turnwise.testing.askers import ScriptedAsker
+
+ANSWER = {
+    "context": "The user is angry about a delay.",
+    "signals": ["criticism", "sarcasm", "Self-Disclosure"],
+    "sentiment": -3,
+    "arousal": "0.5",
+    "hostility": 0.2,
+    "stage_hint": "honeymoon",
+    "confidence": 0.9,
+}
+
+
+async def run(asker, **changes):
+    """Detect in one turn, with the given arguments changed."""
+    arguments = {
+        "language": "en",
+        "user_text": "you never answer my question",
+        "history": [Line(role="agent", text=f"line {number}") for number in range(30)],
+        "persona": Persona(name="Mira"),
+        "relationship": Relationship(),
+        "summary": "They met.",
+    }
+    return await detect(asker, **(arguments | changes))
+
+
+async def test_it_asks_one_fast_call_with_the_material():
+    """Role, purpose, response model and material are those of the design."""
+    asker = ScriptedAsker({Purpose.DETECT: ANSWER})
+    await run(asker, max_history=3)
+    (call,) = asker.calls
+    assert (call.role, call.purpose) == (Role.FAST, Purpose.DETECT)
+    assert call.response_model is DetectionAnswer
+    assert call.sampling.max_tokens is not None
+    fields = json.loads(call.messages[-1].content)
+    assert [line["text"] for line in fields["history"]] == ["line 27", "line 28", "line 29"]
+    assert fields["persona"]["name"] == "Mira"
+    assert fields["summary"] == "They met."
+
+
+async def test_a_careless_answer_is_mended():
+    """Unknown names go, scores are clamped, foreign fields are ignored."""
+    detection, degradation = await run(ScriptedAsker({Purpose.DETECT: ANSWER}))
+    assert degradation is None
+    assert detection.signals == (Signal.CRITICISM, Signal.SELF_DISCLOSURE)
+    assert (detection.sentiment, detection.arousal, detection.vagueness) == (-1.0, 0.5, 0.0)
+    assert detection.stage_hint is None
+
+
+async def test_a_known_stage_is_taken():
+    """A hint from the closed set reaches the record."""
+    detection, _ = await run(ScriptedAsker({Purpose.DETECT: ANSWER | {"stage_hint": "Avoiding"}}))
+    assert detection.stage_hint is Stage.AVOIDING
+
+
+@pytest.mark.parametrize("answer", [{}, {"signals": []}, "sorry, I cannot", "<html>"])
+async def test_rules_detect_when_the_answer_does_not(answer):
+    """An answer without its core is no answer; the rules say what they see."""
+    detection, degradation = await run(ScriptedAsker({Purpose.DETECT: answer}))
+    assert degradation.node == "detection"
+    assert degradation.reason == "invalid"
+    assert Signal.CRITICISM in detection.signals
+
+
+async def test_rules_detect_when_the_budget_refuses():
+    """A turn without room for a call still knows what was said."""
+    detection, degradation = await run(
+        ScriptedAsker(max_calls=0), language="zh", user_text="谢谢！"
+    )
+    assert degradation.reason == "refused"
+    assert detection.signals == (Signal.GRATITUDE,)
+
+
+async def test_a_very_long_message_fits_the_prompt():
+    """100,000 characters are clipped in the prompt."""
+    asker = ScriptedAsker({Purpose.DETECT: ANSWER})
+    await run(asker, user_text="长" * 100_000 + "\ud800")
+    assert len(asker.calls[0].messages[-1].content) < 20_000

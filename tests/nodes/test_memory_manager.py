@@ -1,0 +1,165 @@
+"""Memory manager: one call, or rules; a note is kept only with its proof."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodes.memory_manager import MAX_NOTES, NoteAnswer, check_notes, remember
+from nodes.memory_rules import MAX_SUMMARY_CHARS, remember_by_rules
+from nodes.records import Line, NoteDraft, Persona
+from turnwise.calls import Purpose, Role
+from turnwise.testing.askers import ScriptedAsker
+
+USER_TEXT = '我叫陆琳，我在成都上班。 She said "be on time" to me.'
+REPLY = "好，那我周五提醒你。"
+
+
+def note(evidence, text="Lu Lin works in Chengdu.", kind="fact"):
+    """Return a note as a model writes it."""
+    return {"text": text, "kind": kind, "evidence": evidence}
+
+
+async def run(asker, summary="They met."):
+    """Remember one turn."""
+    return await remember(
+        asker,
+        language="zh",
+        user_text=USER_TEXT,
+        reply=REPLY,
+        history=[Line(role="user", text="你好")],
+        persona=Persona(),
+        summary=summary,
+    )
+
+
+async def test_it_asks_one_fast_call_and_counts_what_it_drops():
+    """Notes with proof are kept; the others are counted with their reasons, in order."""
+    notes = [
+        note("我在成都上班"),
+        note("我在 成都上班", text="a space too many"),
+        note("周五提醒你", text="She will be reminded on Friday.", kind="promise"),
+        note("“我叫陆琳”", text="Her name is Lu Lin.", kind="secret"),
+        note("陆", text="too little"),
+        note("我在成都上班", text="LU LIN WORKS IN CHENGDU."),
+        note("我叫陆琳", text=""),
+    ]
+    asker = ScriptedAsker({Purpose.REMEMBER: {"summary": "陆琳在成都工作。", "notes": notes}})
+    update, degradation = await run(asker)
+    assert degradation is None
+    assert update.summary == "陆琳在成都工作。"
+    assert [(kept.kind, kept.evidence) for kept in update.notes] == [
+        ("fact", "我在成都上班"),
+        ("promise", "周五提醒你"),
+        ("fact", "我叫陆琳"),
+    ]
+    assert update.dropped_reasons == ("not_verbatim", "too_short", "duplicate", "blank")
+    assert update.dropped_notes == 4
+    (call,) = asker.calls
+    assert (call.role, call.purpose) == (Role.FAST, Purpose.REMEMBER)
+    assert json.loads(call.messages[-1].content)["summary"] == "They met."
+
+
+async def test_notes_may_be_missing():
+    """Most turns have none."""
+    update, degradation = await run(
+        ScriptedAsker({Purpose.REMEMBER: {"summary": "s", "notes": None}})
+    )
+    assert (update.notes, update.dropped_notes, degradation) == ((), 0, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"notes": []}, {"summary": " "}, {"summary": "s", "notes": "x"}]
+)
+async def test_rules_remember_when_the_answer_cannot_be_used(answer):
+    """The summary is not lost with a bad answer."""
+    update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))
+    assert (degradation.node, degradation.reason) == ("memory_manager", "invalid")
+    assert update.summary.startswith("They met.\n对方：我叫陆琳")
+    assert (
+        NoteDraft(text="我叫陆琳，我在成都上班。", kind="fact", evidence="我叫陆琳，我在成都上班。")
+        in update.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kept"),
+    [
+        ("  我叫陆琳 \n", "我叫陆琳"),
+        ("'我叫陆琳'", "我叫陆琳"),
+        ("「我叫陆琳」", "我叫陆琳"),
+        ('"be on time"', '"be on time"'),
+        ("“be on time”", "be on time"),
+        ("我叫陆琳”", None),
+        ("She said 'be on time'", None),
+        ("she said", None),
+        ("“陆”", None),
+        ("“”", None),
+        ("", None),
+    ],
+)
+def test_evidence_must_stand_verbatim(evidence, kept):
+    """Only outer white space and one pair of quotes come off; nothing else is forgiven."""
+    notes, dropped = check_notes([NoteAnswer(**note(evidence))], user_text=USER_TEXT, reply=REPLY)
+    assert [one.evidence for one in notes] == ([kept] if kept else [])
+    assert len(notes) + len(dropped) == 1
+
+
+def test_a_turn_keeps_a_few_notes_only():
+    """The first ones are kept, the rest counted."""
+    notes = [NoteAnswer(**note("成都", text=str(number))) for number in range(9)]
+    kept, dropped = check_notes(notes, user_text=USER_TEXT, reply=REPLY)
+    assert len(kept) == MAX_NOTES
+    assert dropped == ("too_many",) * 3
+
+
+@given(
+    st.text(st.characters(), max_size=120),
+    st.text(st.characters(), max_size=60),
+    st.lists(st.builds(NoteAnswer, text=st.text(max_size=5), evidence=st.text(max_size=4))),
+)
+def test_every_kept_note_is_proved(user_text, reply, notes):
+    """Invariant: kept evidence is a substring, and kept plus dropped is all."""
+    kept, dropped = check_notes(notes, user_text=user_text, reply=reply)
+    assert len(kept) + len(dropped) == len(notes)
+    for one in kept:
+        assert one.evidence in user_text or one.evidence in reply
+        assert len(one.evidence) >= 2
+
+
+@given(st.text(st.characters(), max_size=400), st.text(max_size=100), st.text(max_size=1500))
+def test_the_rules_summary_stays_short_and_can_be_stored(user_text, reply, summary):
+    """It fits its maximum and UTF-8, and each note quotes the message."""
+    carried, notes = remember_by_rules(
+        user_text=user_text, reply=reply, summary=summary, language="en"
+    )
+    assert len(carried) <= MAX_SUMMARY_CHARS
+    assert carried.encode()
+    assert all(one.evidence in user_text for one in notes)
+
+
+def test_the_rules_note_plain_statements_by_kind():
+    """Facts, likes, dates and boundaries, but no questions and no small talk."""
+    _, notes = remember_by_rules(
+        user_text="Hi! I work in Oslo. Do you like it? I love rain. Please don't call me Bob.",
+        reply="ok",
+        summary="",
+        language="en",
+    )
+    assert [(one.kind, one.text) for one in notes] == [
+        ("fact", "I work in Oslo."),
+        ("preference", "I love rain."),
+        ("boundary", "Please don't call me Bob."),
+    ]
+
+
+def test_the_rules_summary_drops_its_oldest_lines():
+    """What is recent stays."""
+    summary = ""
+    for number in range(60):
+        summary, _ = remember_by_rules(
+            user_text=f"message {number}", reply="yes", summary=summary, language="en"
+        )
+    assert summary.splitlines()[-1] == "User: message 59 | Me: yes"
+    assert "message 3 " not in summary

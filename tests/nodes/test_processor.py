@@ -1,0 +1,167 @@
+"""Processor: at most one call, or rules."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodes.bubbles import MAX_DELAY_SECONDS
+from nodes.processor import MIN_OVERLAP, humanize, overlap
+from nodes.records import Bubble, Mode, Mood, Persona, StyleVector
+from turnwise.calls import Purpose, Role
+from turnwise.testing.askers import ScriptedAsker
+
+DRAFT = "I was thinking about you today. Did the interview on the 12th go well?"
+PLANNED = (
+    Bubble(text="I was thinking about you today.", delay_seconds=1.5),
+    Bubble(text="Did the interview on the 12th go well?", delay_seconds=1e9),
+)
+LOOSER = ["was thinking about you today", "did the interview on the 12th go ok?"]
+
+
+async def run(asker, **changes):
+    """Process the draft, with the given arguments changed."""
+    arguments = {
+        "language": "en",
+        "draft": DRAFT,
+        "user_text": "hey",
+        "persona": Persona(),
+        "style": StyleVector(),
+        "mood": Mood(),
+        "mode": Mode.NORMAL,
+    }
+    return await humanize(asker, **(arguments | changes))
+
+
+def texts(processed):
+    """Return the bubbles' texts."""
+    return [bubble.text for bubble in processed.bubbles]
+
+
+@pytest.mark.parametrize(
+    ("llm", "planned", "calls"),
+    [
+        ("auto", PLANNED, 0),
+        ("auto", (), 1),
+        ("always", PLANNED, 1),
+        ("always", (), 1),
+        ("never", PLANNED, 0),
+        ("never", (), 0),
+    ],
+)
+async def test_the_knob_decides_whether_to_call(llm, planned, calls):
+    """0 or 1 call, as the table at the head of the file says."""
+    asker = ScriptedAsker({Purpose.HUMANIZE: {"bubbles": LOOSER}})
+    processed, degradation = await run(asker, llm=llm, planned=planned)
+    assert len(asker.calls) == calls
+    assert degradation is None
+    assert len(texts(processed)) == 2
+    if calls:
+        assert texts(processed) == LOOSER
+        assert processed.text == "\n".join(LOOSER)
+    else:
+        assert processed.text == DRAFT
+
+
+async def test_it_asks_one_main_call_with_the_draft():
+    """The material holds the draft as `reply` and how many bubbles are wanted."""
+    asker = ScriptedAsker({Purpose.HUMANIZE: {"bubbles": LOOSER}})
+    await run(asker, max_bubbles=3)
+    (call,) = asker.calls
+    assert (call.role, call.purpose) == (Role.MAIN, Purpose.HUMANIZE)
+    fields = json.loads(call.messages[-1].content)
+    assert (fields["reply"], fields["count"]) == (DRAFT, 3)
+
+
+async def test_a_plans_delays_are_clamped():
+    """A model may ask for a billion seconds; the user does not wait for them."""
+    processed, _ = await run(ScriptedAsker(), planned=PLANNED)
+    assert [bubble.delay_seconds for bubble in processed.bubbles] == [1.5, MAX_DELAY_SECONDS]
+
+
+@pytest.mark.parametrize("llm", ["auto", "never"])
+async def test_a_plan_that_is_not_the_draft_is_cut_anew_without_a_call(llm):
+    """A bad plan never buys a call that was not planned."""
+    asker = ScriptedAsker()
+    other = (Bubble(text="Something else.", delay_seconds=1.0),)
+    processed, degradation = await run(asker, planned=other, llm=llm)
+    assert not asker.calls
+    assert degradation.reason == "invalid"
+    assert "".join(texts(processed)).replace(" ", "") == DRAFT.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "bubbles",
+    [
+        [],
+        ["  "],
+        ["As a language model I cannot say anything about that matter."],
+        ["I was thinking about you today. Did the interview go well?"],
+        ["I was thinking about you today. Did the interview on the 13th go well?"],
+        DRAFT.split(" ")[:9],
+        {"a": 1},
+        [{"delay": 3}],
+    ],
+)
+async def test_bubbles_that_say_something_else_are_not_used(bubbles):
+    """Empty, unlike the draft, too many, or with a number lost or changed: rules cut it."""
+    processed, degradation = await run(ScriptedAsker({Purpose.HUMANIZE: {"bubbles": bubbles}}))
+    assert (degradation.node, degradation.reason) == ("processor", "invalid")
+    assert processed.text == DRAFT
+    assert "".join(texts(processed)).replace(" ", "") == DRAFT.replace(" ", "")
+
+
+async def test_the_plan_stands_in_when_the_call_is_refused():
+    """With `always` and no budget left, the search's plan is better than rules."""
+    processed, degradation = await run(ScriptedAsker(max_calls=0), planned=PLANNED, llm="always")
+    assert degradation.reason == "refused"
+    assert texts(processed) == [bubble.text for bubble in PLANNED]
+
+
+async def test_bubbles_may_come_as_objects_and_repeat():
+    """Objects with a text are read; a repeated bubble is content and stays."""
+    answer = {"bubbles": [{"text": "哈哈", "delay_seconds": 1}, "哈哈", "你好可爱啊"]}
+    asker = ScriptedAsker({Purpose.HUMANIZE: answer})
+    processed, degradation = await run(asker, draft="哈哈，哈哈，你好可爱啊", language="zh")
+    assert degradation is None
+    assert texts(processed) == ["哈哈", "哈哈", "你好可爱啊"]
+
+
+async def test_the_draft_stays_where_only_white_space_changed():
+    """The reply that was judged is the reply that is kept."""
+    asker = ScriptedAsker({Purpose.HUMANIZE: {"bubbles": [bubble.text for bubble in PLANNED]}})
+    processed, _ = await run(asker)
+    assert processed.text == DRAFT
+    assert len(processed.bubbles) == 2
+
+
+@pytest.mark.parametrize("llm", ["auto", "always", "never"])
+async def test_a_blank_draft_has_no_bubbles_and_needs_no_call(llm):
+    """What stands in for an empty reply is the validator's business."""
+    processed, degradation = await run(ScriptedAsker(), draft=" \n", llm=llm)
+    assert (processed.bubbles, degradation) == ((), None)
+
+
+async def test_a_draft_longer_than_a_prompt_is_cut_by_rules():
+    """A model must not retell a reply that it sees only in part."""
+    processed, degradation = await run(ScriptedAsker(), draft="long " * 20_000)
+    assert degradation.reason == "invalid"
+    assert len("".join(texts(processed)).split()) >= 19_990
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_overlap_is_a_symmetric_share(text, other):
+    """In [0, 1], 1 for equal texts, the same both ways."""
+    assert 0.0 <= overlap(text, other) <= 1.0
+    assert overlap(text, other) == overlap(other, text)
+    assert overlap(text, text) == 1.0
+
+
+def test_overlap_tells_a_looser_wording_from_another_message():
+    """The threshold lies between them."""
+    assert overlap(DRAFT, "\n".join(LOOSER)) > 0.75 > MIN_OVERLAP
+    assert overlap(DRAFT, "As a language model I cannot say anything about it.") < MIN_OVERLAP
+    assert overlap("今天天气真好，我想去公园走走", "今天天气好好哦！想去公园走走～") > MIN_OVERLAP
+    assert overlap("😊", "😊") == 1.0
+    assert overlap("😊", "😢") == 0.0

@@ -1,0 +1,273 @@
+"""Who serves which role: settings, environment, default, and what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from pydantic import ValidationError
+
+from turnwise.calls import ConfigError, Prices, Role
+from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
+from turnwise.calls.errors import MissingKey
+from turnwise.calls.openai_client import OpenAIClient
+
+LOCAL = "http://localhost:8000/v1"
+REMOTE = {"TURNWISE_BASE_URL": "https://api.deepseek.com/v1", "TURNWISE_MODEL": "chat"}
+
+CHAT_MODEL = FakeListChatModel(responses=["x"])
+NOT_A_MODEL = 7
+
+
+def make_chat_model():
+    """Return a LangChain model, as an import string may name a function."""
+    return FakeListChatModel(responses=["y"])
+
+
+def served(settings=None, **environ):
+    """Return the endpoints by role."""
+    return endpoints_from_settings(settings or {}, environ=environ)
+
+
+def test_with_nothing_set_everything_is_simulated():
+    """The embedded default serves every role, embeddings too, as one client."""
+    endpoints = served()
+    assert set(endpoints) == set(Role)
+    assert {endpoint.name for endpoint in endpoints.values()} == {"simulated"}
+    assert {endpoint.model for endpoint in endpoints.values()} == {"simulated"}
+    assert len({id(endpoint.client) for endpoint in endpoints.values()}) == 1
+    assert endpoints[Role.MAIN].client.is_simulated
+
+
+def test_the_environment_fills_unset_roles():
+    """One client for all; a role may have its own model; nobody embeds unless named."""
+    endpoints = served(**REMOTE, TURNWISE_API_KEY="k" * 20, TURNWISE_JUDGE_MODEL="judge")
+    assert {role: endpoint.model for role, endpoint in endpoints.items()} == {
+        Role.MAIN: "chat",
+        Role.JUDGE: "judge",
+        Role.FAST: "chat",
+    }
+    assert {endpoint.name for endpoint in endpoints.values()} == {"api.deepseek.com"}
+    assert len({id(endpoint.client) for endpoint in endpoints.values()}) == 1
+
+
+def test_an_embedding_model_in_the_environment_is_used():
+    """It has a variable of its own."""
+    endpoints = served(
+        TURNWISE_BASE_URL=LOCAL, TURNWISE_MODEL="chat", TURNWISE_EMBED_MODEL="embedder"
+    )
+    assert endpoints[Role.EMBED].model == "embedder"
+
+
+def test_settings_go_before_the_environment():
+    """And the environment fills what they leave open."""
+    settings = {Role.JUDGE: EndpointSettings(base_url=LOCAL)}
+    endpoints = served(settings, **REMOTE, TURNWISE_API_KEY="k" * 20)
+    assert (endpoints[Role.JUDGE].name, endpoints[Role.JUDGE].model) == ("localhost-8000", "chat")
+    assert endpoints[Role.MAIN].name == "api.deepseek.com"
+
+
+def test_unset_roles_follow_main():
+    """With its client; an own model comes from the role's own variable."""
+    settings = {Role.MAIN: EndpointSettings(base_url=LOCAL, model="chat")}
+    endpoints = served(settings, TURNWISE_FAST_MODEL="small")
+    assert {role: endpoint.model for role, endpoint in endpoints.items()} == {
+        Role.MAIN: "chat",
+        Role.JUDGE: "chat",
+        Role.FAST: "small",
+    }
+    assert len({id(endpoint.client) for endpoint in endpoints.values()}) == 1
+
+
+def test_a_conversation_is_never_half_simulated_by_accident():
+    """A real judge with nobody named as main is refused."""
+    with pytest.raises(ConfigError, match="TURNWISE_BASE_URL and TURNWISE_MODEL"):
+        served({Role.JUDGE: EndpointSettings(base_url=LOCAL, model="judge")})
+    settings = {
+        Role.MAIN: EndpointSettings(kind="simulated"),
+        Role.JUDGE: EndpointSettings(base_url=LOCAL, model="judge"),
+    }
+    assert served(settings)[Role.FAST].name == "simulated"
+
+
+def test_roles_with_other_access_have_other_clients():
+    """Another key is another client."""
+    settings = {
+        Role.MAIN: EndpointSettings(base_url=LOCAL, model="a", api_key_env="KEY_A"),
+        Role.JUDGE: EndpointSettings(base_url=LOCAL, model="a", api_key_env="KEY_B"),
+        Role.FAST: EndpointSettings(base_url=LOCAL, model="b", api_key_env="KEY_A"),
+    }
+    endpoints = served(settings, KEY_A="a" * 20, KEY_B="b" * 20)
+    assert endpoints[Role.MAIN].client is endpoints[Role.FAST].client
+    assert endpoints[Role.MAIN].client is not endpoints[Role.JUDGE].client
+    assert isinstance(endpoints[Role.MAIN].client, OpenAIClient)
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"TURNWISE_BASE_URL": LOCAL}, "TURNWISE_MODEL"),
+        ({"TURNWISE_MODEL": "chat"}, "TURNWISE_BASE_URL"),
+        ({"TURNWISE_API_KEY": "k" * 20}, "TURNWISE_BASE_URL"),
+        ({"TURNWISE_BASE_URL": "localhost:8000", "TURNWISE_MODEL": "m"}, "TURNWISE_BASE_URL"),
+        (REMOTE, "TURNWISE_API_KEY"),
+        ({**REMOTE, "TURNWISE_API_KEY": "  "}, "TURNWISE_API_KEY"),
+    ],
+)
+def test_what_is_missing_is_named(environ, variable):
+    """By the variable to set, before anything is sent."""
+    with pytest.raises(ConfigError, match=variable):
+        served(**environ)
+
+
+def test_a_missing_key_names_its_variable():
+    """The one that the settings name."""
+    settings = {
+        Role.MAIN: EndpointSettings(
+            base_url="https://api.example.com", model="m", api_key_env="EXAMPLE_KEY"
+        )
+    }
+    with pytest.raises(MissingKey) as caught:
+        served(settings)
+    assert caught.value.variable == "EXAMPLE_KEY"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "127.8.9.1", "a.localhost"])
+def test_this_machine_needs_no_key(host):
+    """A local server is asked without one."""
+    settings = {Role.MAIN: EndpointSettings(base_url=f"http://{host}:1/v1", model="m")}
+    assert Role.MAIN in served(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://api.deepseek.com", "api.deepseek.com"),
+        ("https://api.deepseek.com/v1/", "api.deepseek.com"),
+        ("https://openrouter.ai/api/v1", "openrouter.ai-api"),
+        ("http://127.0.0.1:8000/v1", "127.0.0.1-8000"),
+        ("http://[::1]:8000/v1", "__1-8000"),
+    ],
+)
+def test_an_endpoint_is_named_for_its_host(url, name):
+    """Stably, whichever role it serves, in the letters a name may have."""
+    settings = {role: EndpointSettings(base_url=url, model="m") for role in Role}
+    endpoints = served(settings, TURNWISE_API_KEY="k" * 20)
+    assert {endpoint.name for endpoint in endpoints.values()} == {name}
+
+
+def test_prices_come_from_settings_only():
+    """None is unknown; a role with another model does not inherit them."""
+    priced = {"input_usd_per_million": 0.5, "output_usd_per_million": 2}
+    settings = {Role.MAIN: EndpointSettings(base_url=LOCAL, model="m", prices=priced)}
+    endpoints = served(settings, TURNWISE_FAST_MODEL="small")
+    assert endpoints[Role.MAIN].prices == Prices(0.5, 2.0)
+    assert endpoints[Role.JUDGE].prices == Prices(0.5, 2.0)
+    assert endpoints[Role.FAST].prices is None
+
+
+SECRET = "sk-abcdefghijklmnop1234"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"api_key_env": SECRET},
+        {"api_key_env": "gsk_abcdefghijklmnop1234"},
+        {"api_key_env": "AKIAABCDEFGHIJKLMNOP"},
+        {"api_key": SECRET},
+        {"base_url": f"https://user:{SECRET}@api.example.com"},
+        {"base_url": f"https://api.example.com/v1?key={SECRET}"},
+        {"base_url": SECRET},
+        {"kind": SECRET},
+    ],
+)
+def test_a_key_in_settings_is_refused_without_being_repeated(fields):
+    """Not in the message, nor in what the error carries into it."""
+    with pytest.raises(ValidationError) as caught:
+        EndpointSettings.model_validate(fields)
+    [value] = fields.values()
+    assert value not in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "KEY", "DEEPSEEKKEY", "A1"])
+def test_names_of_variables_are_taken(name):
+    """Capitals, digits and underscores."""
+    assert EndpointSettings(api_key_env=name).api_key_env == name
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_connections": 0},
+        {"schema_mode": "xml"},
+        {"prices": {"input_usd_per_million": -1, "output_usd_per_million": 1}},
+        {"prices": {"input_usd_per_million": 1}},
+        {"prices": {"input_usd_per_million": 1, "output_usd_per_million": 1, "typo": 1}},
+        {"base_url": "http://host:port/v1"},
+        {"base_url": "ftp://host/v1"},
+        {"modell": "x"},
+    ],
+)
+def test_wrong_settings_are_refused(fields):
+    """Typos and values out of range."""
+    with pytest.raises(ValidationError):
+        EndpointSettings.model_validate(fields)
+
+
+def test_a_simulated_models_seed_is_part_of_its_name():
+    """What changes its answers changes the model's name; its speed does not."""
+
+    def model(**options):
+        settings = {Role.MAIN: EndpointSettings(kind="simulated", simulated=options)}
+        return served(settings)[Role.MAIN].model
+
+    assert model() == model(seed=0) == model(latency_scale=0.0) == "simulated"
+    assert len({model(), model(seed=1), model(seed=2), model(null_rate=0.5)}) == 4
+
+
+def test_wrong_options_of_the_simulated_model_are_named():
+    """With the role whose settings they are."""
+    settings = {Role.MAIN: EndpointSettings(kind="simulated", simulated={"sede": 1})}
+    with pytest.raises(ConfigError, match=r"(?s)role main.*sede"):
+        served(settings)
+
+
+@pytest.mark.parametrize("name", ["CHAT_MODEL", "make_chat_model"])
+def test_a_langchain_model_is_found_by_its_import_string(name):
+    """A model, or a function that makes one; roles share it."""
+    target = f"{__name__}:{name}"
+    settings = {Role.MAIN: EndpointSettings(kind="langchain", langchain=target)}
+    endpoints = served(settings)
+    assert endpoints[Role.MAIN].client is endpoints[Role.JUDGE].client
+    assert Role.EMBED not in endpoints
+    assert endpoints[Role.MAIN].name.startswith("langchain-")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (None, "set `langchain`"),
+        ("no_such_module:model", "cannot import"),
+        ("json", "cannot import"),
+        ("json:nothing", "cannot import"),
+        ("string:digits", "is a str"),
+    ],
+)
+def test_a_wrong_import_string_is_named(target, words):
+    """Missing, not importable, or something else."""
+    settings = {Role.MAIN: EndpointSettings(kind="langchain", langchain=target)}
+    with pytest.raises(ConfigError, match=words):
+        served(settings)
+
+
+def test_settings_import_nothing_heavy():
+    """Plans are made without clients."""
+    code = (
+        "import sys, turnwise.calls.endpoints;"
+        "heavy = {'openai', 'aiohttp', 'langchain_core', 'langgraph', 'numpy'} & set(sys.modules);"
+        "sys.exit(str(sorted(heavy)) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own code
+    assert done.returncode == 0, done.stderr

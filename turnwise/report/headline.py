@@ -1,0 +1,69 @@
+"""A run in a few lines, for people."""
+
+from typing import TYPE_CHECKING
+
+from turnwise.calls.vocabulary import Outcome
+from turnwise.report.cells import cell_text
+from turnwise.report.sums import CallSums, Spread
+from turnwise.report.totals import Totals
+
+if TYPE_CHECKING:
+    from turnwise.report.tables import ReportTables
+
+__all__ = ["headline"]
+
+
+def _spread(name: str, spread: Spread | None) -> list[str]:
+    if spread is None:
+        return []
+    figures = [
+        f"{label} {cell_text(value)}"
+        for label, value in (
+            ("mean", spread.mean),
+            ("p50", spread.p50),
+            ("p95", spread.p95),
+            ("max", spread.max),
+        )
+    ]
+    return [f"{name}: {', '.join(figures)}"]
+
+
+def _outcomes(sums: CallSums) -> str:
+    ended = [f"{count:,} {outcome.value}" for outcome, count in sums.outcomes.items() if count]
+    return f"{sums.asked:,} calls asked = {' + '.join(ended) or '0'}"
+
+
+def _spent(sums: CallSums) -> str:
+    tokens = f"{sums.input_tokens:,} tokens in, {sums.output_tokens:,} out"
+    if sums.unknown_usage:
+        tokens += f" and unknown for {sums.unknown_usage:,} requests"
+    if sums.usd is not None:
+        cost = f"{sums.usd:.6f} USD"
+    elif sums.usd_known:
+        cost = f"USD unknown ({sums.usd_known:.6f} of it known)"
+    else:
+        cost = "USD unknown"
+    # What a replay shows was paid when it was recorded.
+    paid = " (as recorded)" if sums.outcomes[Outcome.REPLAYED] else ""
+    return f"{sums.requests:,} requests, {sums.attempts:,} attempts; {tokens}; {cost}{paid}"
+
+
+def _turns(totals: Totals) -> str:
+    words = f"{totals.turns:,} turns, {totals.replies:,} replies"
+    if totals.degraded_turns:
+        words += f", {totals.degraded_turns:,} turns with a node that went on without its call"
+    return words + (" (simulated)" if totals.is_simulated else "")
+
+
+def headline(tables: "ReportTables") -> list[str]:
+    """Return a run in a few lines of plain text."""
+    totals = tables.totals
+    lines = [_turns(totals), _outcomes(totals.sums), _spent(totals.sums)]
+    lines += _spread("calls per turn", totals.calls_per_turn)
+    lines += _spread("rounds to the reply", totals.rounds_to_reply)
+    lines += _spread("rounds to the end of the turn", totals.rounds_a_turn)
+    lines += _spread("seconds to the reply", totals.reply_seconds)
+    lines += _spread("seconds to the end of the turn", totals.turn_seconds)
+    if totals.wall_seconds is not None:
+        lines.append(f"wall clock: {totals.wall_seconds:.2f} s")
+    return lines
