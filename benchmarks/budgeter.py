@@ -52,13 +52,13 @@ Ask = Callable[[Call], Awaitable[object]]
 
 
 def prompt(number: int) -> Call:
-    """Return a chat call of 3 KB that is like no other."""
+    """Return a chat call of 3 KB, each of its messages like no other."""
     return Call(
         role=Role.MAIN,
         purpose=Purpose.EXPAND,
         messages=(
-            Message("system", _SYSTEM),
-            Message("assistant", _HISTORY),
+            Message("system", f"Day {number}. {_SYSTEM}"),
+            Message("assistant", f"On day {number} as before. {_HISTORY}"),
             Message("user", f"What should I read on the crossing? It is day {number}."),
         ),
         sampling=Sampling(temperature=0.7, max_tokens=400),

@@ -20,6 +20,7 @@ import itertools
 import os
 import statistics
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -135,11 +136,11 @@ def shared_bias(
     return statistics.median(same), statistics.median(other)
 
 
-def bisect(target: float, low: float, high: float, measure: object, *, rising: bool) -> float:
-    """Return where a monotone measure meets its target, to 5 digits."""
+def bisect(target: float, low: float, high: float, measure: Callable[[float], float]) -> float:
+    """Return where a rising measure meets its target, to 5 digits."""
     for _ in range(40):
         middle = (low + high) / 2
-        if (measure(middle) < target) == rising:  # type: ignore[operator]
+        if measure(middle) < target:
             low = middle
         else:
             high = middle
@@ -159,7 +160,6 @@ def solve_latent(truth_r: float, repeat_r: float, ties: float) -> dict[str, floa
         0.05,
         4.0,
         lambda value: float((rounded(first, value) == rounded(second, value)).mean()),
-        rising=True,
     )
 
     def rounded_repeat(kappa: float) -> float:
@@ -167,7 +167,7 @@ def solve_latent(truth_r: float, repeat_r: float, ties: float) -> dict[str, floa
         right = kappa**0.5 * first + (1 - kappa) ** 0.5 * third
         return float(np.corrcoef(rounded(left, step), rounded(right, step))[0, 1])
 
-    kappa = bisect(repeat_r, 0.01, 0.99, rounded_repeat, rising=True)
+    kappa = bisect(repeat_r, 0.01, 0.99, rounded_repeat)
     attenuation = float(np.corrcoef(first, rounded(first, step))[0, 1])
     truth_weight = truth_r / attenuation
     return {

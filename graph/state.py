@@ -29,9 +29,11 @@ from nodes.records import (
 __all__ = ["TurnState"]
 
 
-def _collect(
-    old: list[dict[str, Any]] | None, new: list[dict[str, Any]] | None
-) -> list[dict[str, Any]]:
+def _node_of(row: Degradation | dict[str, Any]) -> str:
+    return row.node if isinstance(row, Degradation) else str(row["node"])
+
+
+def _collect(old: list[Any] | None, new: list[Any] | None) -> list[Any]:
     """Return the old rows and the new; `None` empties them, at the start of a turn.
 
     Parallel branches may each add rows in one step; they are kept in order of node
@@ -39,8 +41,7 @@ def _collect(
     """
     if new is None:
         return []
-    rows = [*(old or []), *new]
-    return sorted(rows, key=lambda row: str(row["node"]))
+    return sorted([*(old or []), *new], key=_node_of)
 
 
 class TurnState(BaseModel):

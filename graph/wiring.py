@@ -35,7 +35,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _node(name: str, step: Step, waits_for: tuple[str, ...], served: ContextMaker | None) -> Any:
+def _node(
+    name: str,
+    step: Step,
+    waits_for: tuple[str, ...],
+    *,
+    served: ContextMaker | None,
+    is_kept: bool,
+) -> Any:
     """Return a step as LangGraph runs it; its type there is LangGraph's own affair."""
     known = frozenset(TurnState.model_fields)
 
@@ -48,7 +55,7 @@ def _node(name: str, step: Step, waits_for: tuple[str, ...], served: ContextMake
         unknown = update.keys() - known
         if unknown:  # LangGraph would drop these without a word
             raise KeyError(f"node {name!r} returned {sorted(unknown)}, which the state lacks")
-        return {field: _plain(value) for field, value in update.items()}
+        return {field: _plain(value) if is_kept else value for field, value in update.items()}
 
     run.__name__ = name
     return run
@@ -69,9 +76,11 @@ def build_graph(
             from the run (`context=` of `ainvoke`).
     """
     waits = predecessors(overlap=overlap)
+    # What no checkpointer will ever write may stay the records that it is.
+    is_kept = checkpointer is not None or served is not None
     graph = StateGraph(TurnState, context_schema=None if served else TurnContext)
     for name in NODES:
-        graph.add_node(name, _node(name, STEPS[name], waits[name], served))
+        graph.add_node(name, _node(name, STEPS[name], waits[name], served=served, is_kept=is_kept))
         before = waits[name] or (START,)
         graph.add_edge(before[0] if len(before) == 1 else list(before), name)
     graph.add_edge(NODES[-1], END)

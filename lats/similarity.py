@@ -2,12 +2,14 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 __all__ = ["ngram_jaccard", "tag_similarity", "text_key"]
 
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
+@lru_cache(maxsize=1024)
 def text_key(text: str) -> str:
     """Return a text without case, width, spacing and punctuation.
 
@@ -18,6 +20,7 @@ def text_key(text: str) -> str:
     return _NOT_WORD.sub("", folded) or "".join(folded.split())
 
 
+@lru_cache(maxsize=1024)
 def _ngrams(key: str, width: int) -> frozenset[str]:
     if len(key) <= width:
         return frozenset((key,)) if key else frozenset()

@@ -40,10 +40,18 @@ MAX_TEXTS = 8
 MemberT = TypeVar("MemberT", bound=StrEnum)
 
 
-class Answer(BaseModel):
-    """Base of the answers: frozen, open to unknown fields."""
+def _without_description(schema: dict[str, Any]) -> None:
+    schema.pop("description", None)
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+
+class Answer(BaseModel):
+    """Base of the answers: frozen, open to unknown fields.
+
+    Its docstring stays out of the schema: the prompt explains the fields, and mending
+    a docstring must not change the identity of every recorded call.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra=_without_description)
 
 
 def _clamped(low: float, high: float) -> BeforeValidator:
@@ -89,10 +97,11 @@ def _not_blank(text: str) -> str:
     return text
 
 
-UnitScore = Annotated[float, _clamped(0.0, 1.0), Field(ge=0.0, le=1.0)]
+# The bounds stand before the clamp: in the other order the schema would not name them.
+UnitScore = Annotated[float, Field(ge=0.0, le=1.0), _clamped(0.0, 1.0)]
 """A score in [0, 1], clamped."""
 
-SignedScore = Annotated[float, _clamped(-1.0, 1.0), Field(ge=-1.0, le=1.0)]
+SignedScore = Annotated[float, Field(ge=-1.0, le=1.0), _clamped(-1.0, 1.0)]
 """A signed score in [-1, 1], clamped."""
 
 Text = Annotated[str, BeforeValidator(_as_text)]

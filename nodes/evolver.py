@@ -55,16 +55,24 @@ class EvolverAnswer(Answer):
     """What the model answers. `reason` must be there; a delta left out is 0."""
 
     reason: Thought
-    closeness: SignedScore = 0.0
-    trust: SignedScore = 0.0
-    liking: SignedScore = 0.0
-    respect: SignedScore = 0.0
-    warmth: SignedScore = 0.0
-    power: SignedScore = 0.0
+    closeness_delta: SignedScore = 0.0
+    trust_delta: SignedScore = 0.0
+    liking_delta: SignedScore = 0.0
+    respect_delta: SignedScore = 0.0
+    warmth_delta: SignedScore = 0.0
+    power_delta: SignedScore = 0.0
 
     def record(self) -> RelationshipDelta:
         """Return the answer as the record that the other nodes read."""
-        return RelationshipDelta(**self.model_dump())
+        return RelationshipDelta(
+            closeness=self.closeness_delta,
+            trust=self.trust_delta,
+            liking=self.liking_delta,
+            respect=self.respect_delta,
+            warmth=self.warmth_delta,
+            power=self.power_delta,
+            reason=self.reason,
+        )
 
 
 # fmt: off

@@ -11,6 +11,7 @@ mark between them says how long it was. The maxima are in `MAX_CHARS`.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
@@ -27,10 +28,12 @@ __all__ = [
     "DEFAULT_MAX_CHARS",
     "MAX_CHARS",
     "MAX_HISTORY_LINES",
+    "Prepared",
     "chat",
     "clip",
     "load_prompts",
     "material",
+    "prepared",
     "prompt",
     "recent",
     "without_surrogates",
@@ -123,23 +126,73 @@ def recent(history: Sequence[Line], max_lines: int = MAX_HISTORY_LINES) -> list[
 
 
 def _plain(value: Any, max_chars: int) -> Any:
-    """Return a value as plain JSON data: clipped, rounded, and without None fields."""
-    if isinstance(value, BaseModel):
-        value = {name: getattr(value, name) for name in type(value).model_fields}
-    if isinstance(value, Enum):
-        return _plain(value.value, max_chars)
-    if isinstance(value, str):
-        return clip(without_surrogates(value), max_chars)
-    if isinstance(value, float):
+    """Return a value as plain JSON data: clipped, rounded, and without None fields.
+
+    Asked some hundred times a call, so the commonest types are told by identity.
+    """
+    kind = type(value)
+    if kind is str:
+        return value if len(value) <= max_chars else clip(value, max_chars)
+    if kind is float:
         return round(value, _FLOAT_DIGITS)
+    if kind is list or kind is tuple:
+        return [_plain(item, max_chars) for item in value]
+    if kind is Prepared:
+        return orjson.Fragment(value.json_bytes)
+    if isinstance(value, BaseModel):
+        value = value.__dict__
+    elif isinstance(value, Enum):
+        return _plain(value.value, max_chars)
     if isinstance(value, Mapping):
         return {
-            _plain(str(key), DEFAULT_MAX_CHARS): _plain(item, MAX_CHARS.get(str(key), max_chars))
+            str(key): _plain(item, MAX_CHARS.get(str(key), max_chars))
             for key, item in value.items()
             if item is not None
         }
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item, max_chars) for item in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A field of the material that is made once and stands in several prompts.
+
+    Args:
+        json_bytes: its JSON, as `prepared` makes it.
+    """
+
+    json_bytes: bytes
+
+
+def prepared(name: str, value: Any) -> Prepared:
+    """Return a field of the material, clipped and dumped once for several prompts.
+
+    Args:
+        name: the field; it decides how long its texts may be.
+        value: what `material` would be given.
+
+    Raises:
+        TypeError: when it is nothing that JSON knows.
+    """
+    return Prepared(_dumped(_plain(value, MAX_CHARS.get(name, DEFAULT_MAX_CHARS))))
+
+
+def _dumped(data: Any) -> bytes:
+    try:
+        return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # lone surrogates, or what JSON does not know: that raises again
+        return orjson.dumps(_sendable(data), option=orjson.OPT_SORT_KEYS)
+
+
+def _sendable(value: Any) -> Any:
+    """Return plain JSON data without the lone surrogates that UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, dict):
+        return {without_surrogates(key): _sendable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_sendable(item) for item in value]
     return value
 
 
@@ -152,7 +205,7 @@ def material(**fields: Any) -> str:
     Raises:
         TypeError: when a value is nothing that JSON knows.
     """
-    return orjson.dumps(_plain(fields, DEFAULT_MAX_CHARS), option=orjson.OPT_SORT_KEYS).decode()
+    return _dumped(_plain(fields, DEFAULT_MAX_CHARS)).decode()
 
 
 def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Message]:

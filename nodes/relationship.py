@@ -8,7 +8,7 @@ Falls may be larger than rises, and trust is the quantity for which that is most
 bad weighs more than good (R. F. Baumeister et al., Bad Is Stronger Than Good, 2001),
 and trust is easier to destroy than to build (P. Slovic, Perceived Risk, Trust, and
 Democracy, 1993). The sizes are ours: at a steady
-delta of .3, strangers need some hundred turns to bonding.
+delta of .3, strangers come to bonding in about eighty turns.
 """
 
 from collections.abc import Mapping

@@ -47,15 +47,25 @@ _PROMPT_TALK = re.compile(
     re.IGNORECASE,
 )
 
+# A person may work on machines: "an AI engineer", "人工智能专业".
+_MACHINE = (
+    r"(?:ai|artificial intelligence)(?!-?\w| (?:research|engineer|scien|stud|expert|consult|develop"
+    r"|compan|art|professor|enthusiast|fan|nerd|startup|project|course))"
+    r"|(?:large )?language model|chatbot|virtual assistant|computer program"
+)
+_MACHINE_ZH = (
+    r"(?:(?:ai|人工智能)(?!\s?(?:专业|工程|行业|公司|领域|研究|方向|技术|产品|学|课|研发|从业|爱好|迷))"
+    r"|大?语言模型|聊天机器人|智能助手|虚拟助手)"
+)
+
 _MACHINE_TALK = re.compile(
-    r"\bas an? (?:ai|artificial intelligence|(?:large )?language model|chatbot|virtual assistant)\b"
-    r"|\bi(?:'m| am|’m) (?:just |only |merely |actually )?an? (?:ai|(?:large )?language model"
-    r"|chatbot|virtual assistant|computer program|machine learning model)\b"
+    rf"\bas an? (?:{_MACHINE})\b"
+    rf"|\bi(?:'m| am|’m) (?:just |only |merely |actually )?an? (?:{_MACHINE})\b"
     r"|\bi was (?:trained|created|developed|made) by (?:openai|anthropic|google|meta|deepseek"
-    r"|alibaba|mistral)\b|\bmy (?:training data|knowledge cutoff)\b"
-    r"|作为(?:一个|一名|一款)?(?:ai|人工智能|大?语言模型|聊天机器人|智能助手|虚拟助手)"
-    r"|我(?:只是|仅仅是|其实是|是)(?:一个|一名|一款)?(?:由.{1,12}(?:开发|训练|创造)的)?"
-    r"(?:ai|人工智能|大?语言模型|聊天机器人|智能助手|虚拟助手)|我的训练数据",
+    r"|alibaba|mistral)\b|\bmy knowledge cutoff\b"
+    rf"|作为(?:一?[个名款]|[你您]的)?{_MACHINE_ZH}"
+    rf"|我(?:只是|仅仅是|其实是|是)(?:一?[个名款]|[你您]的)?(?:由.{{1,12}}(?:开发|训练|创造)的)?{_MACHINE_ZH}"
+    r"|我(?:的名字)?是[^，。！？\n]{0,8}(?:ai|人工智能)(?:伴侣|助手|助理)",
     re.IGNORECASE,
 )
 

@@ -50,12 +50,13 @@ MAX_DETAIL_CHARS = 200
 
 def _judging_fields(material: SearchMaterial, tree: Tree) -> dict[str, Any]:
     """Return what a judge needs to see. Not the thoughts, which no user will see."""
+    lasting = material.lasting
     return {
         "user_text": material.user_text,
-        "persona": material.persona,
-        "history": material.history,
-        "plan": material.plan,
-        "style": material.style,
+        "persona": lasting["persona"],
+        "history": lasting["history"],
+        "plan": lasting["plan"],
+        "style": lasting["style"],
         "mode": material.mode,
         "stage": material.stage,
         "goal": tree.root.draft.payload.get("goal") if len(tree) else None,
@@ -64,10 +65,11 @@ def _judging_fields(material: SearchMaterial, tree: Tree) -> dict[str, Any]:
 
 def _writing_fields(material: SearchMaterial, tree: Tree) -> dict[str, Any]:
     """Return what whoever writes a reply needs to see."""
+    lasting = material.lasting
     return {
         **_judging_fields(material, tree),
-        "memories": material.memories,
-        "monologue": material.monologue,
+        "memories": lasting["memories"],
+        "monologue": lasting["monologue"],
         "summary": material.summary,
     }
 
@@ -92,7 +94,7 @@ def call_for(
             call = _judge_call(proposal, material, tree)
         case CheckAssistant():
             call = _check_call(proposal, material, tree)
-    return replace(call, max_repairs=max_repairs)
+    return call if call.max_repairs == max_repairs else replace(call, max_repairs=max_repairs)
 
 
 def _plan_call(material: SearchMaterial, tree: Tree) -> Call:
@@ -151,7 +153,7 @@ def _check_call(proposal: CheckAssistant, material: SearchMaterial, tree: Tree) 
         "lats_check",
         material.language,
         user_text=material.user_text,
-        persona=material.persona,
+        persona=material.lasting["persona"],
         reply=tree.nodes[proposal.node_id].draft.reply,
     )
     return Call(

@@ -1,7 +1,10 @@
 """What of a turn the search's prompts may use."""
 
+from functools import cached_property
+
 from pydantic import BaseModel, ConfigDict
 
+from nodes.prompt import Prepared, prepared
 from nodes.records import (
     Language,
     Line,
@@ -15,6 +18,10 @@ from nodes.records import (
 )
 
 __all__ = ["SearchMaterial"]
+
+
+_LASTING = ("persona", "history", "memories", "plan", "monologue", "style")
+"""Fields that stand in most prompts of a search, the same in each."""
 
 
 class SearchMaterial(BaseModel):
@@ -54,3 +61,8 @@ class SearchMaterial(BaseModel):
 
     summary: str = ""
     """Of what came before `history`; blank when there is none."""
+
+    @cached_property
+    def lasting(self) -> dict[str, Prepared]:
+        """The larger fields as they stand in prompts, made once a search."""
+        return {name: prepared(name, getattr(self, name)) for name in _LASTING}

@@ -93,12 +93,21 @@ def test_unknown_names_are_dropped():
     assert known_members(None, Signal) == []
 
 
+def test_a_scores_range_stands_in_the_schema():
+    """A model is told the range that its scores are clamped to."""
+    properties = schema_format(EvolverAnswer)["json_schema"]["schema"]["properties"]
+    assert properties["trust_delta"] == {"type": "number", "minimum": -1.0, "maximum": 1.0}
+    properties = schema_format(DetectionAnswer)["json_schema"]["schema"]["properties"]
+    assert properties["hostility"] == {"type": "number", "minimum": 0.0, "maximum": 1.0}
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_each_answer_fits_a_providers_strict_schema(answer):
     """Every node's schema can be enforced: no free objects, no fixed-place arrays."""
     asked = schema_format(answer)["json_schema"]
     assert asked["strict"] is True
     assert "prefixItems" not in str(asked)
+    assert "description" not in asked["schema"]
 
 
 json_values = st.recursive(

@@ -26,7 +26,9 @@ async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa:
 
 async def test_it_asks_one_fast_call_about_the_whole_turn():
     """The model sees message and reply, and its deltas are clamped to [-1, 1]."""
-    asker = ScriptedAsker({Purpose.EVOLVE: {"reason": "Thanks.", "warmth": 4, "trust": -0.1}})
+    asker = ScriptedAsker(
+        {Purpose.EVOLVE: {"reason": "Thanks.", "warmth_delta": 4, "trust_delta": -0.1}}
+    )
     assert await run(asker) == (RelationshipDelta(reason="Thanks.", warmth=1.0, trust=-0.1), None)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.EVOLVE)

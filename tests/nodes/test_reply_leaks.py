@@ -66,7 +66,13 @@ def test_role_prefixes(text: str, expected: str) -> None:
         ("I'm just a language model.", ""),
         ("好的。作为一个人工智能，我没有感情。喝茶吗？", "好的。喝茶吗？"),
         ("我是一个由某公司开发的语言模型。", ""),
+        ("你好！我是你的AI伴侣。", "你好！"),
         ("I read about AI in the paper.", "I read about AI in the paper."),
+        ("I'm an AI, so I never sleep.", ""),
+        ("I'm an AI engineer by day.", "I'm an AI engineer by day."),
+        ("As an air hostess I travel.", "As an air hostess I travel."),
+        ("我是你的聊天陪伴AI伴侣。", ""),
+        ("我是人工智能专业的学生。", "我是人工智能专业的学生。"),
         ("我觉得人工智能挺有意思。", "我觉得人工智能挺有意思。"),
     ],
 )

@@ -53,8 +53,13 @@ class _FanOut:
         """Return where on the path everything that was started has ended."""
         durations = [track.position.seconds - track.start.seconds for track in self.tracks]
         seconds = scheduled_seconds(durations, max_concurrency=self._width)
-        last_round = max((track.position.round for track in self.tracks), default=0)
-        return Position(max(last_round, self._start.round), self._start.seconds + seconds)
+        # A refused call was not waited for, whichever round it would have started in.
+        rounds = [
+            track.position.round
+            for track in self.tracks
+            if track.position.round > track.start.round
+        ]
+        return Position(max(rounds, default=self._start.round), self._start.seconds + seconds)
 
     def _start_of(self, index: int) -> Position:
         waited = index >= self._width and bool(self._freed_at_seconds)

@@ -159,6 +159,8 @@ class OpenCall:
         sending = payer.sending
         if sending is None:
             raise LedgerError(f"call {payer.sequence} has no bill to take over")
+        if self.account.limits_spending:
+            sending.estimate_reservation()
         refusal = payer.account.move_to(self.account)
         if refusal is not None:
             self.refusal = refusal

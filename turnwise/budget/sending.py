@@ -136,6 +136,16 @@ class Sending:
                 self._reserved = amounts
         return refusal
 
+    def estimate_reservation(self) -> None:
+        """Reserve tokens and USD for the attempt under way, where only a request is.
+
+        For a payer whose limits need them, taking over from one whose did not.
+        """
+        if self._reserved is _ONE_REQUEST:
+            estimated = self._estimate().reservation()
+            self._account.settle(self._reserved, estimated)
+            self._reserved = estimated
+
     async def run(self) -> Answer:
         """Return the answer to the call. `reserve` must have found room.
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import ipaddress
 import re
 from collections.abc import Hashable, Mapping
 from typing import Protocol
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from turnwise.calls.client import Client, Endpoint, Prices
 from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
 from turnwise.calls.errors import ConfigError, MissingKey
+from turnwise.calls.hosts import is_this_machine
 from turnwise.calls.vocabulary import Role
 
 __all__ = ["KINDS", "EndpointKind"]
@@ -81,9 +81,7 @@ class OpenAIKind:
                 f"{variable}, or `model` in its settings"
             )
         name = _name_of_url(base_url)
-        api_key = environ.get(settings.api_key_env)
-        if api_key is None and not _is_this_machine(base_url):
-            raise MissingKey(name, settings.api_key_env)
+        api_key = _key_for(base_url, name, settings, environ)
         options = (settings.schema_mode, settings.token_limit_field, settings.max_connections)
         identity = ("openai", base_url, api_key, *options)
         if identity not in clients:
@@ -202,6 +200,31 @@ def _url_from(environ: Mapping[str, str], role: Role) -> str:
         raise ConfigError(f"the environment variable TURNWISE_BASE_URL: {error}") from None
 
 
+def _key_for(
+    base_url: str, name: str, settings: EndpointSettings, environ: Mapping[str, str]
+) -> str | None:
+    """Return the key to send, or None where none is needed.
+
+    A key that stands in the environment beside the URL of one host is not sent to
+    another, unless the settings of that other host name its variable themselves.
+
+    Raises:
+        MissingKey: when the host needs a key and has none.
+    """
+    host = urlsplit(base_url).hostname or ""
+    its_host = urlsplit(environ.get("TURNWISE_BASE_URL", base_url)).hostname
+    is_for_it = "api_key_env" in settings.model_fields_set or host == its_host
+    api_key = environ.get(settings.api_key_env) if is_for_it else None
+    if api_key is not None or is_this_machine(host):
+        return api_key
+    if not is_for_it:
+        raise ConfigError(
+            f"{settings.api_key_env} is the key for {its_host}: set `api_key_env` in the settings "
+            f"of the endpoint {name} to the variable that holds its own key"
+        )
+    raise MissingKey(name, settings.api_key_env)
+
+
 def _name_of_url(base_url: str) -> str:
     """Return an endpoint's name: its host, and of port and path what is not usual.
 
@@ -214,16 +237,6 @@ def _name_of_url(base_url: str) -> str:
         words.append(str(parts.port))
     words += [word for word in parts.path.split("/") if word not in {"", "v1"}]
     return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
-
-
-def _is_this_machine(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _imported(target: str) -> object:

@@ -31,7 +31,7 @@ from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
 from turnwise.calls.responses import ResponseReader
 from turnwise.calls.stream import StreamAssembly, server_sent_data
-from turnwise.calls.transport import SENDING, AiohttpTransport, Sending
+from turnwise.calls.transport import SENDING, AiohttpTransport, Route, Sending
 from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
     SchemaMode,
@@ -92,7 +92,8 @@ class OpenAIClient:
         now: the current time with a time zone, for `Retry-After` dates.
 
     Raises:
-        ConfigError: when the URL or the key cannot be sent. Neither is repeated.
+        ConfigError: when the URL, the key or the environment's proxy cannot be used.
+            None of them is repeated.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class OpenAIClient:
             )
         self._base_url = base_url
         self._host = parts.hostname
+        self._route = Route.to(base_url)
         self._api_key = api_key
         self._schema_mode: SchemaMode = schema_mode
         if token_limit_field is None:
@@ -179,9 +181,7 @@ class OpenAIClient:
                 max_retries=0,
                 timeout=None,  # each attempt has its own limit, in `_attempt`
                 http_client=httpx2.AsyncClient(
-                    transport=AiohttpTransport(
-                        self._base_url, max_connections=self._max_connections
-                    ),
+                    transport=AiohttpTransport(self._route, max_connections=self._max_connections),
                     follow_redirects=False,
                 ),
                 _enforce_credentials=False,

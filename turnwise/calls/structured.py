@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from turnwise.calls.call import Call, Message
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.payload import mended
+from turnwise.calls.payload import mended, well_formed
 
 __all__ = ["parse_answer", "repair_call"]
 
@@ -52,6 +52,8 @@ def _objects(text: str) -> Iterator[Any]:
     Raises:
         ValueError: when there is none, saying what is wrong with the first that begins.
     """
+    # Halves of an emoji come escaped, or raw where a client let them through.
+    needs_mending = "\\u" in text or well_formed(text) is not text
     problem = ""
     is_found = False
     start = text.find("{")
@@ -70,7 +72,7 @@ def _objects(text: str) -> Iterator[Any]:
             break
         else:
             is_found = True
-            yield mended(document)
+            yield mended(document) if needs_mending else document
         start = text.find("{", end)
     if not is_found:
         raise ValueError(problem or "there is no JSON object in it")

@@ -17,14 +17,19 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
 
-__all__ = ["SENDING", "AiohttpTransport", "Sending"]
+from turnwise.calls.errors import ConfigError
+from turnwise.calls.hosts import is_this_machine
+
+__all__ = ["SENDING", "AiohttpTransport", "Route", "Sending"]
 
 KEEPALIVE_SECONDS = 15.0
 """How long an idle connection is kept. Shorter than most servers keep it, so that
@@ -58,6 +63,39 @@ class Sending:
 
 SENDING: ContextVar[Sending] = ContextVar("turnwise_sending")
 """The attempt that the current task is making. Set by the client around each send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to get to a host: read once, outside the event loop, since it reads files.
+
+    Args:
+        tls: what is trusted, for https.
+        proxy: URL of the proxy; may hold a password, so it is never shown.
+    """
+
+    tls: ssl.SSLContext | None
+    proxy: str | None = field(repr=False)
+
+    @classmethod
+    def to(cls, base_url: str) -> Self:
+        """Return the route to a URL's host, by the environment's proxy and certificates.
+
+        Raises:
+            ConfigError: when the environment names a proxy that is not an HTTP proxy.
+        """
+        parts = urlsplit(base_url)
+        host = parts.hostname or ""
+        proxy = None
+        if not is_this_machine(host) and not proxy_bypass(host):
+            proxies = getproxies()
+            proxy = proxies.get(parts.scheme) or proxies.get("all")
+        if proxy is not None and not proxy.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"the proxy that the environment names for {host} is not an HTTP proxy: "
+                f"set {parts.scheme}_proxy to an http:// URL, or the host in no_proxy"
+            )
+        return cls(httpx2.create_ssl_context() if parts.scheme == "https" else None, proxy)
 
 
 @contextmanager
@@ -98,20 +136,19 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     Make it inside the running loop that will use it.
 
     Args:
-        base_url: every request goes to this host; decides about the environment's
-            proxy once.
+        route: how to get to the host that every request goes to.
         max_connections: most connections open at a time. A request beyond them waits.
     """
 
-    def __init__(self, base_url: str, *, max_connections: int) -> None:
+    def __init__(self, route: Route, *, max_connections: int) -> None:
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._on_chunk_sent)
-        self._proxy = _proxy_of(base_url)
+        self._proxy = route.proxy
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=max_connections,
                 keepalive_timeout=KEEPALIVE_SECONDS,
-                ssl=_tls() if base_url.startswith("https") else True,
+                ssl=route.tls or True,
             ),
             trace_configs=[trace],
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -153,15 +190,3 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         sending = context.trace_request_ctx
         if sending is not None:
             sending.mark()
-
-
-def _tls() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()
-
-
-def _proxy_of(base_url: str) -> str | None:
-    parts = urlsplit(base_url)
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")

@@ -5,7 +5,13 @@ from enum import StrEnum
 __all__ = ["Outcome", "Purpose", "Role"]
 
 
-class Role(StrEnum):
+class _Word(StrEnum):
+    """A word that is hashed as the string it is: it keys every count of the hot path."""
+
+    __hash__ = str.__hash__
+
+
+class Role(_Word):
     """Which model serves a call."""
 
     MAIN = "main"
@@ -14,7 +20,7 @@ class Role(StrEnum):
     EMBED = "embed"
 
 
-class Purpose(StrEnum):
+class Purpose(_Word):
     """What a call is for. Shown in every ledger, plan and plot."""
 
     DETECT = "detect"
@@ -34,7 +40,7 @@ class Purpose(StrEnum):
     """A call of an application that is not ours and did not say what it is for."""
 
 
-class Outcome(StrEnum):
+class Outcome(_Word):
     """How an asked call ended. Each asked call ends in exactly one of these."""
 
     SERVED = "served"

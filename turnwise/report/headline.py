@@ -28,15 +28,19 @@ def _spread(name: str, spread: Spread | None) -> list[str]:
     return [f"{name}: {', '.join(figures)}"]
 
 
+def _counted(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def _outcomes(sums: CallSums) -> str:
     ended = [f"{count:,} {outcome.value}" for outcome, count in sums.outcomes.items() if count]
-    return f"{sums.asked:,} calls asked = {' + '.join(ended) or '0'}"
+    return f"{_counted(sums.asked, 'call')} asked = {' + '.join(ended) or '0'}"
 
 
 def _spent(sums: CallSums) -> str:
     tokens = f"{sums.input_tokens:,} tokens in, {sums.output_tokens:,} out"
     if sums.unknown_usage:
-        tokens += f" and unknown for {sums.unknown_usage:,} requests"
+        tokens += f" and unknown for {_counted(sums.unknown_usage, 'request')}"
     if sums.usd is not None:
         cost = f"{sums.usd:.6f} USD"
     elif sums.usd_known:
@@ -45,13 +49,15 @@ def _spent(sums: CallSums) -> str:
         cost = "USD unknown"
     # What a replay shows was paid when it was recorded.
     paid = " (as recorded)" if sums.outcomes[Outcome.REPLAYED] else ""
-    return f"{sums.requests:,} requests, {sums.attempts:,} attempts; {tokens}; {cost}{paid}"
+    sent = f"{_counted(sums.requests, 'request')}, {_counted(sums.attempts, 'attempt')}"
+    return f"{sent}; {tokens}; {cost}{paid}"
 
 
 def _turns(totals: Totals) -> str:
-    words = f"{totals.turns:,} turns, {totals.replies:,} replies"
+    words = f"{_counted(totals.turns, 'turn')}, {_counted(totals.replies, 'reply', 'replies')}"
     if totals.degraded_turns:
-        words += f", {totals.degraded_turns:,} turns with a node that went on without its call"
+        degraded = _counted(totals.degraded_turns, "turn")
+        words += f", {degraded} with a node that went on without its call"
     return words + (" (simulated)" if totals.is_simulated else "")
 
 

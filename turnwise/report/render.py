@@ -14,18 +14,28 @@ __all__ = ["Form", "TableName", "render"]
 Form = Literal["text", "markdown", "csv", "json"]
 TableName = Literal["all", "node", "role", "purpose", "turn", "plan", "time"]
 
-
-def _table(tables: ReportTables, name: TableName) -> Table | None:
-    """Return one table; for `all` the one by node."""
-    if name == "plan":
-        return tables.against_plan
-    if name == "time":
-        return tables.time
-    by_name = {table.name: table for table in tables.tables()}
-    return by_name["by_node" if name == "all" else f"by_{name}"]
+_NO_PLAN = Table("plan", "The run has no plan, or no turn to hold against it", ("figure",), ())
 
 
-def _all(tables: ReportTables, form: Form) -> str:
+def _chosen(tables: ReportTables, name: TableName) -> list[Table]:
+    """Return the tables that a name asks for; for `all` the one by node."""
+    match name:
+        case "plan":
+            both = (tables.against_plan, tables.scenarios)
+            return [table for table in both if table is not None] or [_NO_PLAN]
+        case "time":
+            return [tables.time]
+        case "role":
+            return [tables.by_role]
+        case "purpose":
+            return [tables.by_purpose]
+        case "turn":
+            return [tables.by_turn]
+        case "node" | "all":
+            return [tables.by_node]
+
+
+def _everything(tables: ReportTables, form: Form) -> str:
     if form == "json":
         return to_json(tables)
     return to_markdown(tables) if form == "markdown" else to_text(tables)
@@ -36,23 +46,20 @@ def render(run: RunRecord, *, form: Form = "text", table: TableName = "all") -> 
 
     Args:
         run: from `load_run`.
-        form: what to write it in. CSV holds one table.
+        form: what to write it in. CSV holds one table, and so does JSON unless it
+            holds all: of the plan's two the one with its figures.
         table: which table; `all` is the one by node in CSV.
     """
     tables = summarise(run.rows, run.turns, plan=run.plan, is_simulated=run.is_simulated)
     if table == "all" and form != "csv":
-        return _all(tables, form)
-    chosen = _table(tables, table)
-    if chosen is None:
-        chosen = Table(
-            "plan", "Plan against actual: the run has no plan or no turn", ("figure",), ()
-        )
+        return _everything(tables, form)
+    chosen = _chosen(tables, table)
     match form:
         case "csv":
-            return to_csv(chosen)
+            return to_csv(chosen[0])
         case "json":
-            return json.dumps(table_json(chosen), ensure_ascii=False, allow_nan=False) + "\n"
+            return json.dumps(table_json(chosen[0]), ensure_ascii=False, allow_nan=False) + "\n"
         case "markdown":
-            return markdown_table(chosen)
+            return "\n".join(map(markdown_table, chosen))
         case "text":
-            return tables_text([chosen])
+            return tables_text(chosen)

@@ -15,12 +15,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from turnwise.calls.errors import FormatError
+from turnwise.replay.run_folder import RUN_VERSION
 from turnwise.report.lines import CallLine, Line, TurnLine
 
-__all__ = ["RUN_VERSION", "RunRecord", "load_run"]
-
-RUN_VERSION = 1
-"""The version of a run's files that is read here."""
+__all__ = ["RunRecord", "load_run"]
 
 LineT = TypeVar("LineT", bound=Line)
 

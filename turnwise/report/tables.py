@@ -132,20 +132,27 @@ def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: CallSums) ->
     return Table("time", title, ("node", *_TIME_COLUMNS, "share"), tuple(lines))
 
 
-def _turn_table(turns: Sequence[TurnLine], rows: Sequence[CallLine]) -> Table:
+def _calls_of_turns(
+    turns: Sequence[TurnLine], rows: Sequence[CallLine]
+) -> list[Sequence[CallLine]]:
+    """Return each turn's calls, in the order of the turns."""
     rows_of: dict[TurnKey | None, list[CallLine]] = {}
     for row in rows:
         rows_of.setdefault(row.turn_key, []).append(row)
+    return [rows_of.get(turn.key, []) for turn in turns]
+
+
+def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[CallLine]]) -> Table:
     lines: list[tuple[Cell, ...]] = [
         (
             turn.conversation_id,
             turn.turn,
-            *_sum_cells(sum_calls(rows_of.get(turn.key, ()))),
+            *_sum_cells(sum_calls(calls)),
             *turn.spans,
             len(turn.degraded),
             turn.search_stop,
         )
-        for turn in turns
+        for turn, calls in zip(turns, calls_of_turns, strict=True)
     ]
     columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_COLUMNS)
     return Table("by_turn", "By turn", columns, tuple(lines))
@@ -179,13 +186,14 @@ def summarise(
     totals = total(calls, ended, wall_seconds=wall_seconds)
     if is_simulated is not None:
         totals = replace(totals, is_simulated=is_simulated)
+    calls_of_turns = _calls_of_turns(ended, calls)
     by_node = _grouped(calls, lambda row: row.node or "-")
     by_role = _grouped(calls, lambda row: row.role.value)
     ordered_roles = {role.value: by_role[role.value] for role in totals.by_role}
     against_plan = scenarios = None
     if plan is not None and ended:
-        against_plan = plan_table(plan, totals, calls)
-        scenarios = scenario_table(plan, ended, calls)
+        against_plan = plan_table(plan, totals, calls_of_turns)
+        scenarios = scenario_table(plan, calls_of_turns)
     return ReportTables(
         totals=totals,
         by_node=_sum_table("node", by_node, totals.sums),
@@ -193,7 +201,7 @@ def summarise(
         by_purpose=_sum_table(
             "purpose", _grouped(calls, lambda row: row.purpose.value), totals.sums
         ),
-        by_turn=_turn_table(ended, calls),
+        by_turn=_turn_table(ended, calls_of_turns),
         against_plan=against_plan,
         scenarios=scenarios,
         time=_time_table(by_node, totals.sums),

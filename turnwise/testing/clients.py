@@ -80,6 +80,8 @@ class ScriptedClient:
         Raises:
             ScriptExhausted: when the script is a list and has no answer left.
         """
+        if len(calls) == 1:
+            return [await self._one(0, calls[0], model, on_sent)]
         return await asyncio.gather(
             *(self._one(index, call, model, on_sent) for index, call in enumerate(calls))
         )

@@ -5,6 +5,7 @@ when the handler starts, whatever becomes of the request. The file has one JSON 
 a line and is flushed after each, so that it survives a killed server.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -52,6 +53,7 @@ class RequestLog:
         self._entries: list[LogEntry] = []
         self._path = file
         self._stream: TextIO | None = None
+        self._arrival = asyncio.Event()
 
     def __enter__(self) -> Self:
         """Open the file."""
@@ -83,7 +85,14 @@ class RequestLog:
         """Enter a request that has just arrived, and return its entry to be completed."""
         entry = LogEntry(request_id=len(self._entries) + 1, path=path)
         self._entries.append(entry)
+        arrival, self._arrival = self._arrival, asyncio.Event()
+        arrival.set()
         return entry
+
+    async def reached(self, count: int) -> None:
+        """Wait until this many requests have arrived, those whose askers left included."""
+        while len(self._entries) < count:
+            await self._arrival.wait()
 
     def write(self, entry: LogEntry) -> None:
         """Append a completed entry to the file, if there is one."""

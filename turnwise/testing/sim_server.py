@@ -12,7 +12,7 @@ Every answer names a model `simulated-…` and carries `X-Turnwise-Simulated: 1`
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,10 +32,16 @@ from turnwise.testing.sim_bodies import (
     texts_of,
 )
 from turnwise.testing.sim_log import LogEntry, RequestLog
+from turnwise.testing.sim_responses import (
+    SIMULATED_HEADERS,
+    cut,
+    failure,
+    json_response,
+    status_of,
+    stream,
+)
 
-__all__ = ["SIMULATED_HEADERS", "SimServer", "serve"]
-
-SIMULATED_HEADERS = {"X-Turnwise-Simulated": "1"}
+__all__ = ["SimServer", "serve"]
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -45,28 +51,6 @@ _PAGE = (
     "counting, capping and scheduling; it proves nothing about language.\n\n"
     "POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /__log\n"
 )
-
-_STATUS_BY_FAULT: Mapping[Fault, int | None] = {
-    Fault.RATE_LIMITED: 429,
-    Fault.SERVER_ERROR: 500,
-    Fault.TIMEOUT: None,
-    Fault.AUTH: 401,
-}
-
-
-def _json(
-    body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> web.Response:
-    return web.Response(
-        body=orjson.dumps(body),
-        status=status,
-        content_type="application/json",
-        headers={**SIMULATED_HEADERS, **(headers or {})},
-    )
-
-
-def _refused(message: str, *, status: int = 400) -> web.Response:
-    return _json(error_response(message, "invalid_request_error"), status=status)
 
 
 class SimServer:
@@ -169,12 +153,12 @@ class SimServer:
         return web.Response(text=_PAGE, headers=SIMULATED_HEADERS)
 
     async def _log(self, _request: web.Request) -> web.Response:
-        return _json({"requests": self.log.as_dicts()})
+        return json_response({"requests": self.log.as_dicts()})
 
     async def _models(self, _request: web.Request) -> web.Response:
         names = ["simulated-main", "simulated-judge", "simulated-fast", "simulated-embed"]
         rows = [{"id": name, "object": "model", "owned_by": "turnwise"} for name in names]
-        return _json({"object": "list", "data": rows})
+        return json_response({"object": "list", "data": rows})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         entry = self.log.received(request.path)
@@ -210,12 +194,12 @@ class SimServer:
         is_cut = entry.fault == Fault.CUT_STREAM
         if not entry.is_stream:
             if is_cut:
-                return await self._cut(request, [])
-            return _json(chat_response(answer, texts, **named))
+                return await cut(request, [])
+            return json_response(chat_response(answer, texts, **named))
         options = body.get("stream_options")
         has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
         events = sse_events(answer, texts, has_usage=has_usage, **named)
-        return await (self._cut(request, events) if is_cut else self._stream(request, events))
+        return await (cut(request, events) if is_cut else stream(request, events))
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         entry = self.log.received(request.path)
@@ -235,7 +219,9 @@ class SimServer:
         vectors, usage, latency_seconds = self.model.embed(texts)
         await self._pass(latency_seconds)
         as_base64 = body.get("encoding_format") == "base64"
-        return _json(embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64))
+        return json_response(
+            embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64)
+        )
 
     async def _body_of(self, request: web.Request, entry: LogEntry) -> dict[str, Any] | None:
         """Return the request's JSON object, or None when it holds something else."""
@@ -251,7 +237,7 @@ class SimServer:
     def _not_understood(self, entry: LogEntry, expected: str) -> web.Response:
         entry.status = 400
         self.log.write(entry)
-        return _refused(expected)
+        return json_response(error_response(expected, "invalid_request_error"), status=400)
 
     def _arrived(
         self, entry: LogEntry, body: Mapping[str, Any], *, is_structured: bool
@@ -267,63 +253,25 @@ class SimServer:
             is_structured=is_structured,
         )
         entry.fault = fault.value
-        entry.status = _STATUS_BY_FAULT.get(fault, 200)
+        entry.status = status_of(fault)
         self.log.write(entry)
         return fault, entry.sample
+
+    async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        if fault is Fault.TIMEOUT:
+            # No answer until the asker leaves, the time is over, or the server stops.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.timeout_seconds):
+                    await self._closing.wait()
+            return await cut(request, [])
+        if fault is Fault.CUT_STREAM:
+            return await cut(request, [])
+        return failure(fault, retry_after_seconds=self.settings.retry_after_seconds)
 
     async def _pass(self, latency_seconds: float) -> None:
         """Let the virtual latency pass, as far as the settings make it real."""
         if self.settings.real_time_scale > 0.0:
             await self._sleep(latency_seconds * self.settings.real_time_scale)
-
-    async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
-        match fault:
-            case Fault.RATE_LIMITED:
-                wait = {"Retry-After": f"{self.settings.retry_after_seconds:g}"}
-                body = error_response("too many requests", "rate_limit_error")
-                return _json(body, status=429, headers=wait)
-            case Fault.AUTH:
-                return _json(error_response("the key is refused", "invalid_api_key"), status=401)
-            case Fault.HTML:
-                page = "<!doctype html><title>Simulated gateway</title><p>Please try later."
-                return web.Response(text=page, content_type="text/html", headers=SIMULATED_HEADERS)
-            case Fault.TIMEOUT:
-                return await self._hang(request)
-            case Fault.CUT_STREAM:
-                return await self._cut(request, [])
-            case _:
-                body = error_response("internal server error", "server_error")
-                return _json(body, status=500)
-
-    async def _hang(self, request: web.Request) -> web.StreamResponse:
-        """Give no answer until the asker leaves, the time is over, or the server stops."""
-        try:
-            async with asyncio.timeout(self.settings.timeout_seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            pass  # the whole time has passed: break off below
-        return await self._cut(request, [])
-
-    async def _stream(self, request: web.Request, events: list[bytes]) -> web.StreamResponse:
-        response = web.StreamResponse(headers=SIMULATED_HEADERS)
-        response.content_type = "text/event-stream"
-        await response.prepare(request)
-        for event in events:
-            await response.write(event)
-        await response.write_eof()
-        return response
-
-    async def _cut(self, request: web.Request, events: list[bytes]) -> web.StreamResponse:
-        """Send the first half of a stream, or nothing, and break the connection."""
-        response = web.StreamResponse(headers=SIMULATED_HEADERS)
-        if events:
-            response.content_type = "text/event-stream"
-            await response.prepare(request)
-            for event in events[: max(len(events) // 2, 1)]:
-                await response.write(event)
-        if request.transport is not None:
-            request.transport.close()
-        return response
 
 
 async def serve(

@@ -286,11 +286,20 @@ async def test_a_cancelled_call_settles_as_unknown(make_budgeter, ask_for):
 
 async def test_a_call_cancelled_before_it_left_is_no_request(make_budgeter, ask_for):
     """Cancelled before the client has sent it, a call gives everything back."""
-    client = ScriptedClient(["never"])
+
+    class Queueing(ScriptedClient):
+        """Waits for a connection before it sends."""
+
+        async def answer(self, calls, *, model, on_sent=None):
+            """Wait for ever."""
+            await asyncio.Event().wait()
+
+    client = Queueing()
     budgeter = make_budgeter(client)
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_requests=1)):
         task = asyncio.ensure_future(budgeter.ask(ask_for()))
-        await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -363,6 +372,39 @@ async def test_a_waiter_that_cannot_pay_is_refused_when_nobody_else_can(make_bud
         ("poor", Outcome.REFUSED, 0),
     }
     budgeter.ledger.check()
+
+
+async def test_who_takes_over_reserves_what_its_own_limits_need(make_budgeter, ask_for):
+    """A payer without a token limit reserved none; one with a limit does when it takes over."""
+    gate = asyncio.Event()
+
+    async def slow(call: Call) -> str:
+        await gate.wait()
+        return "late"
+
+    client = ScriptedClient(slow)
+    budgeter = make_budgeter(client)
+    tasks = []
+    for name, limits in (
+        ("free", None),
+        ("tight", Limits(max_tokens=111)),
+        ("wide", Limits(max_tokens=112)),
+    ):
+        with budgeter.scope(ScopeKind.TURN, name, limits=limits).entered():
+            tasks.append(
+                asyncio.ensure_future(budgeter.ask(ask_for(sampling=Sampling(max_tokens=100))))
+            )
+    while not client.calls:
+        await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait(tasks)
+    assert {row.turn: row.outcome for row in budgeter.ledger.rows} == {
+        "free": Outcome.CANCELLED,
+        "tight": Outcome.COALESCED,
+        "wide": Outcome.SERVED,
+    }
 
 
 async def test_followers_of_a_failed_call_fail_without_a_request(make_budgeter, ask_for):
@@ -457,9 +499,7 @@ async def test_a_lease_is_kept_for_its_own_call(make_budgeter, ask_for):
 
 async def test_retries_elsewhere_cannot_eat_the_replys_request(make_budgeter, ask_for):
     """A lease holds back a request with its call."""
-    client = ScriptedClient(
-        lambda call: "ok" if call.lease else ServerFailed("busy", status=503)
-    )
+    client = ScriptedClient(lambda call: "ok" if call.lease else ServerFailed("busy", status=503))
     budgeter = make_budgeter(client, retry=FAST)
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_requests=2)) as turn:
         turn.hold("reply")

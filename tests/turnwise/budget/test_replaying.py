@@ -33,9 +33,7 @@ def flaky(call):
     return asyncio.sleep(0, f"answer to {call.messages[-1].content}")
 
 
-async def test_a_replay_gives_equal_answers_counts_and_charges(
-    make_budgeter, ask_for, recorder
-):
+async def test_a_replay_gives_equal_answers_counts_and_charges(make_budgeter, ask_for, recorder):
     """Answers, tokens, requests and repairs come back, and no client is needed."""
 
     async def drive(budgeter):
@@ -82,7 +80,12 @@ async def test_a_replayed_failure_is_the_same_error(make_budgeter, ask_for, reco
 
 @pytest.mark.parametrize(
     "limits",
-    [Limits(max_calls=5), Limits(max_requests=5), Limits(max_tokens=5 * 112), Limits(max_usd=0.00106)],
+    [
+        Limits(max_calls=5),
+        Limits(max_requests=5),
+        Limits(max_tokens=5 * 112),
+        Limits(max_usd=0.00106),
+    ],
     ids=["calls", "requests", "tokens", "usd"],
 )
 async def test_a_replay_refuses_exactly_the_same_calls(make_budgeter, ask_for, recorder, limits):

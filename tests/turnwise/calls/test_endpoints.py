@@ -132,6 +132,18 @@ def test_a_missing_key_names_its_variable():
     assert caught.value.variable == "EXAMPLE_KEY"
 
 
+def test_a_key_is_not_sent_to_another_host():
+    """The environment's key belongs to the environment's host, unless settings say more."""
+    environ = {**REMOTE, "TURNWISE_API_KEY": "k" * 20}
+    elsewhere = {"base_url": "https://api.example.com/v1", "model": "m"}
+    with pytest.raises(ConfigError, match=r"key for api\.deepseek\.com.*api_key_env"):
+        served({Role.JUDGE: EndpointSettings(**elsewhere)}, **environ)
+    named = EndpointSettings(**elsewhere, api_key_env="TURNWISE_API_KEY")
+    assert served({Role.JUDGE: named}, **environ)[Role.JUDGE].name == "api.example.com"
+    local = EndpointSettings(base_url=LOCAL, model="m")
+    assert served({Role.JUDGE: local}, **environ)[Role.JUDGE].client._api_key is None
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "127.8.9.1", "a.localhost"])
 def test_this_machine_needs_no_key(host):
     """A local server is asked without one."""

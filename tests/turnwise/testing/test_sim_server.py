@@ -1,7 +1,9 @@
 """The simulated server answers as the in-process client does, and logs what it received."""
 
 import asyncio
+import base64
 import json
+import struct
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -162,8 +164,7 @@ async def test_a_hanging_request_does_not_hold_the_server():
     async with SimServer(faults=["timeout"]) as server:
         client = OpenAIClient(server.base_url, api_key="any")
         hanging = asyncio.create_task(one(client, make_call()))
-        while not server.log:
-            await asyncio.sleep(0)
+        await server.log.reached(1)
     assert isinstance(await hanging, CallError)
     await client.aclose()
 
@@ -180,13 +181,11 @@ async def test_the_log_equals_what_was_sent_with_faults_and_cancellations():
             return await client.answer([make_call(number)], model="m", on_sent=sent.append)
 
         tasks = [asyncio.create_task(attempt(number)) for number in range(60)]
-        while len(server.log) < 20:
-            await asyncio.sleep(0)
+        await server.log.reached(20)
         for task in tasks[::7]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while len(server.log) < len(sent):
-            await asyncio.sleep(0)
+        await server.log.reached(len(sent))
         assert len(server.log) == len(sent)
         faults = {entry.fault for entry in server.log}
         assert {"ok", "429", "500", "timeout"} <= faults
@@ -279,9 +278,6 @@ async def test_streams_follow_the_protocol():
 
 async def test_embeddings_come_as_numbers_or_base64():
     """Both encodings of the protocol hold the same vectors."""
-    import base64
-    import struct
-
     async with SimServer() as server, aiohttp.ClientSession(server.origin) as session:
         found = []
         for encoding in ("float", "base64"):

@@ -41,6 +41,9 @@ from turnwise.calls.wire import chat_body, embedding_body
 
 __all__ = ["SimulatedClient"]
 
+_MAX_FORMATS = 512
+"""How many response models' forms are kept; some applications make models as they go."""
+
 
 class SimulatedClient:
     """A client that answers from a simulated model, at once.
@@ -138,8 +141,8 @@ class SimulatedClient:
         )
 
     def _embedding(self, call: Call, model: str) -> Reply | CallError:
-        request = body_digest(embedding_body(call, model=model))
-        fault = self._faults.next(request, is_stream=False, is_structured=False)
+        digest = body_digest(embedding_body(call, model=model))
+        fault = self._faults.next((digest, 0), is_stream=False, is_structured=False)
         if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
             return self._failed(fault, call)
         vectors, usage, latency_seconds = self._model.embed(list(call.inputs))
@@ -158,6 +161,8 @@ class SimulatedClient:
             return chat_body(call, model=model)
         form = self._formats.get(call.response_model)
         if form is None:
+            if len(self._formats) >= _MAX_FORMATS:
+                self._formats.clear()
             form = chat_body(call, model=model)["response_format"]
             self._formats[call.response_model] = form
         body = chat_body(replace(call, response_model=None), model=model)

@@ -16,7 +16,7 @@ __all__ = ["Draws", "hashed_int", "hashed_normal", "hashed_unit"]
 ItemT = TypeVar("ItemT")
 
 _NORMAL = NormalDist()
-_TWO_53 = float(2**53)
+_TWO_52 = float(2**52)
 
 
 def hashed_int(*parts: object) -> int:
@@ -27,8 +27,8 @@ def hashed_int(*parts: object) -> int:
 
 def hashed_unit(*parts: object) -> float:
     """Return a number strictly between 0 and 1 that depends on the parts alone."""
-    # 53 bits: the largest 64-bit values would round to exactly 1.0.
-    return ((hashed_int(*parts) >> 11) + 0.5) / _TWO_53
+    # 52 bits and a half still fit a float; the largest of more bits would round to 1.0.
+    return ((hashed_int(*parts) >> 12) + 0.5) / _TWO_52
 
 
 def hashed_normal(*parts: object) -> float:
@@ -58,7 +58,7 @@ class Draws:
 
     def index(self, count: int) -> int:
         """Return an index in [0, count). `count` is at least 1."""
-        return min(int(self._next() * count), count - 1)
+        return int(self._next() * count)  # never `count`: the product rounds down
 
     def pick(self, items: Sequence[ItemT]) -> ItemT:
         """Return one of the items."""

@@ -49,9 +49,9 @@ _INDEX_CHARS = 2
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Phrase:
-    """One phrase of a bank.
+    """One phrase of a bank; equal only to itself.
 
     Args:
         language: `en` or `zh`.

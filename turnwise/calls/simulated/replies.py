@@ -6,6 +6,7 @@ probability sqrt(similarity), so that their qualities correlate by `similarity`;
 child is the nearest of a few changed copies of its parent to a drawn target.
 """
 
+import math
 import re
 
 from turnwise.calls.simulated.draws import Draws
@@ -72,7 +73,15 @@ def vary(book: PhraseBook, language: str, base: Draft, *, similarity: float, dra
 
 
 def _quality(draft: Draft) -> float:
-    return sum(phrase.weight for phrase in draft if phrase)
+    return sum([phrase.weight for phrase in draft if phrase])
+
+
+def _changed(book: PhraseBook, language: str, parent: Draft, draws: Draws) -> Draft:
+    """Return a copy of a reply with one or two phrases drawn again."""
+    child = list(parent)
+    for slot in (draws.index(len(SLOTS)), draws.index(len(SLOTS))):
+        child[slot] = _draw_slot(book, language, slot, draws)
+    return tuple(child)
 
 
 def refine(
@@ -93,18 +102,14 @@ def refine(
         draws: the answer's stream.
     """
     best: Draft | None = None
-    best_miss = 0.0
+    best_miss = math.inf
     for _ in range(_PROPOSALS):
         if parent is None or parent[_CORE] is None:
             child = compose(book, language, draws)
         else:
-            changed = {draws.index(len(SLOTS)), draws.index(len(SLOTS))}
-            child = tuple(
-                _draw_slot(book, language, slot, draws) if slot in changed else kept
-                for slot, kept in enumerate(parent)
-            )
+            child = _changed(book, language, parent, draws)
         miss = abs(_quality(child) - target)
-        if child != parent and (best is None or miss < best_miss):
+        if miss < best_miss and child != parent:
             best, best_miss = child, miss
     return best if best is not None else compose(book, language, draws)
 

@@ -1,0 +1,75 @@
+"""The wall around every test: no network but loopback, and no settings from outside."""
+
+import os
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+KEPT_VARIABLES = frozenset({"TURNWISE_DATA"})
+"""Where the recorded data lies is no setting of Turnwise."""
+
+FOREIGN_PREFIXES = ("TURNWISE_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OPENAI_")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+class NetworkForbidden(RuntimeError):
+    """A test wanted to reach another machine."""
+
+
+def _is_loopback(host: object) -> bool:
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    if host is None or host in {"", "localhost", "localhost.localdomain"}:
+        return True
+    try:
+        return ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(target: object) -> None:
+    raise NetworkForbidden(f"a test wanted to reach {target!r}; only loopback is allowed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _network_wall() -> Iterator[None]:
+    """Let sockets connect to this machine only, and look up no other name."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+    getaddrinfo = socket.getaddrinfo
+
+    def check(sock: socket.socket, address: Any) -> None:
+        if sock.family != socket.AF_UNIX and not _is_loopback(address[0]):
+            _refuse(address)
+
+    def walled_connect(sock: socket.socket, address: Any) -> None:
+        check(sock, address)
+        connect(sock, address)
+
+    def walled_connect_ex(sock: socket.socket, address: Any) -> int:
+        check(sock, address)
+        return connect_ex(sock, address)
+
+    def walled_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _is_loopback(host):
+            _refuse(host)
+        return getaddrinfo(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", walled_connect)
+        patch.setattr(socket.socket, "connect_ex", walled_connect_ex)
+        patch.setattr(socket, "getaddrinfo", walled_getaddrinfo)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """Take out what the machine's owner has set: endpoints, keys, traces, proxies."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            is_foreign = name.startswith(FOREIGN_PREFIXES) and name not in KEPT_VARIABLES
+            if is_foreign or name.lower() in PROXIES:
+                patch.delenv(name)
+        yield

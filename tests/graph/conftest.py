@@ -1,0 +1,97 @@
+"""Turns of the whole pipeline, on the simulated model."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.app import app
+from turnwise.replay.app import TurnInput, TurnResult
+
+PLAIN = {"null_rate": 0, "missing_score_rate": 0, "strategy_repeat_rate": 0}
+"""A simulated model that leaves nothing out: bubbles and every score come along."""
+
+GATES_OPEN = (
+    "search.early_exit.min_root_score=0",
+    "search.early_exit.min_plan_alignment=0",
+    "search.early_exit.max_assistantness=1",
+    "search.early_exit.min_mode_fit=0",
+)
+GATES_SHUT = ("search.early_exit.enabled=false",)
+
+TEXTS = (
+    "I lost my job this morning and have not told anyone yet.",
+    "No, my sister does not know. She worries too much as it is.",
+    "What would you do in my place?",
+)
+
+Answer = Callable[..., Awaitable[list[TurnResult]]]
+
+
+def simulated(**fields: Any) -> str:
+    """Return the override that sets the simulated model's fields for every role."""
+    inner = ", ".join(f"{name}: {value}" for name, value in {**PLAIN, **fields}.items())
+    return f"endpoints={{main: {{kind: simulated, simulated: {{{inner}}}}}}}"
+
+
+def count_by(rows: Sequence[Any], field: str) -> dict[str, int]:
+    """Return how many rows have each value of a field."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row[field]] = counts.get(row[field], 0) + 1
+    return counts
+
+
+@pytest.fixture(name="simulated")
+def _simulated() -> Callable[..., str]:
+    return simulated
+
+
+@pytest.fixture(name="count_by")
+def _count_by() -> Callable[..., dict[str, int]]:
+    return count_by
+
+
+@pytest.fixture
+def gates_open() -> tuple[str, ...]:
+    """Return the overrides with which every judged reply passes the early exit."""
+    return GATES_OPEN
+
+
+@pytest.fixture
+def gates_shut() -> tuple[str, ...]:
+    """Return the overrides with which no reply ends the search early."""
+    return GATES_SHUT
+
+
+@pytest.fixture
+def texts() -> tuple[str, ...]:
+    """Return three messages of one English conversation."""
+    return TEXTS
+
+
+@pytest.fixture
+def answer(tmp_path: Path) -> Answer:
+    """Return a function that answers messages of one conversation, each time anew."""
+    made = 0
+
+    async def run(
+        *overrides: str,
+        preset: str = "classic",
+        texts: Sequence[str] = TEXTS[:1],
+        conversation_id: str = "talk",
+        folder: Path | None = None,
+        keep_checkpoints: bool = False,
+    ) -> list[TurnResult]:
+        nonlocal made
+        made += 1
+        settings = app.settings(preset, [simulated(), *overrides])
+        where = folder or tmp_path / f"session-{made}"
+        where.mkdir(exist_ok=True)
+        async with app.open(settings, folder=where, keep_checkpoints=keep_checkpoints) as session:
+            return [
+                await session.run_turn(TurnInput(conversation_id, None, text)) for text in texts
+            ]
+
+    return run

@@ -1,0 +1,126 @@
+"""What each node reads of the state, and who wrote it: the overlap keeps every dependency."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.app import app
+from graph.context import TurnContext
+from graph.order import NODES, predecessors
+from graph.state import TurnState
+from graph.steps import STEPS
+
+GIVEN = frozenset(
+    {"agent_id", "user_id", "conversation_id", "requested_turn", "user_text", "time", "persona"}
+)
+"""What a caller gives; the loader and the writer complete two of them."""
+
+VARIANTS = {
+    "plain": (),
+    "a model cuts the bubbles": ("processor.llm=always",),
+    "nothing is answered": ("budget.turn.max_calls=0",),
+}
+
+
+class RecordingState:
+    """A state that remembers which of its fields were read."""
+
+    def __init__(self, state: TurnState) -> None:
+        self._state = state
+        self.read: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in TurnState.model_fields:
+            self.read.add(name)
+        return getattr(self._state, name)
+
+
+async def _traced(folder: Path, overrides: tuple[str, ...]) -> dict[str, tuple[set[str], set[str]]]:
+    """Run a turn by hand; return for each node the fields that it read and wrote."""
+    trace: dict[str, tuple[set[str], set[str]]] = {}
+    waits = predecessors(overlap=False)
+    async with app.open(app.settings("classic", overrides), folder=folder) as session:
+        state = TurnState(user_text="I lost my job today.", requested_turn=0)
+        session.engine.open_turn(state.conversation_id, 0)
+        context = TurnContext(session.engine)
+        for name in NODES:
+            recording = RecordingState(state)
+            async with context.node(state, name, after=waits[name]):
+                update: Mapping[str, Any] = await STEPS[name](recording, context)
+            trace[name] = (recording.read, set(update))
+            rows = [*state.degraded, *(update.get("degraded") or [])]
+            state = TurnState.model_validate({**dict(state), **update, "degraded": rows})
+        session.engine.close_turn(state.conversation_id)
+    return trace
+
+
+@pytest.fixture
+async def trace(tmp_path: Path) -> dict[str, tuple[set[str], set[str]]]:
+    """Return what each node reads and writes, over several kinds of turn together."""
+    reads: dict[str, set[str]] = {name: set() for name in NODES}
+    writes: dict[str, set[str]] = {name: set() for name in NODES}
+    for index, overrides in enumerate(VARIANTS.values()):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        for name, (read, written) in (await _traced(folder, overrides)).items():
+            reads[name] |= read
+            writes[name] |= written
+    return {name: (reads[name], writes[name]) for name in NODES}
+
+
+def _ancestors(overlap: bool) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, befores in predecessors(overlap=overlap).items():
+        found[name] = set(befores).union(*(found[before] for before in befores))
+    return found
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_node_reads_what_its_ancestors_wrote(
+    trace: dict[str, tuple[set[str], set[str]]], overlap: bool
+) -> None:
+    """Each field read was given by the caller or written by a node that had to come before."""
+    ancestors = _ancestors(overlap)
+    for name, (read, _) in trace.items():
+        written = set().union(*(trace[before][1] for before in ancestors[name]))
+        assert read <= written | GIVEN, name
+
+
+def test_overlapping_hides_no_write_and_races_with_none(
+    trace: dict[str, tuple[set[str], set[str]]],
+) -> None:
+    """The last writer that a node sees serially is its ancestor, and no bystander writes it."""
+    ancestors = _ancestors(overlap=True)
+    for place, name in enumerate(NODES):
+        read, written = trace[name]
+        for field in read:
+            before = [node for node in NODES[:place] if field in trace[node][1]]
+            if before:
+                assert before[-1] in ancestors[name], (name, field, before[-1])
+        beside = {
+            node
+            for node in NODES
+            if node != name and node not in ancestors[name] and name not in ancestors[node]
+        }
+        for node in beside:
+            clash = (read | written) & trace[node][1] - {"degraded"}
+            assert not clash, (name, node, clash)
+
+
+def test_every_field_is_somebodys(
+    trace: dict[str, tuple[set[str], set[str]]]
+) -> None:
+    """No field of the state is dead: each is given or written."""
+    written = set().union(*(write for _, write in trace.values()))
+    assert set(TurnState.model_fields) == written | GIVEN
+
+
+def test_nothing_is_counted_in_the_state() -> None:
+    """What calls cost stands in the ledger: the state has no field that names it."""
+    words = {"asked", "calls", "requests", "attempts", "tokens", "usd", "cost", "rounds", "budget"}
+    for field in TurnState.model_fields:
+        assert not words & set(field.split("_")), field
+
+

@@ -1,0 +1,95 @@
+"""Whatever the knobs: no turn asks more than the plan's worst, and its default is exact."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from graph.app import app
+from turnwise.replay.app import TurnInput, TurnResult
+
+PLAIN = "null_rate: 0, missing_score_rate: 0, strategy_repeat_rate: 0"
+
+KNOBS = st.fixed_dictionaries(
+    {
+        "overlap": st.sampled_from(["true", "false"]),
+        "processor.llm": st.sampled_from(["auto", "always", "never"]),
+        "memory.dense": st.sampled_from(["true", "false"]),
+        "repair.max_repairs": st.integers(0, 2),
+        "search.rollouts": st.integers(0, 4),
+        "search.expand_k": st.integers(1, 4),
+        "search.soft_top_n": st.integers(0, 4),
+        "search.soft_max_concurrency": st.integers(1, 3),
+        "search.prefetch": st.sampled_from(["true", "false"]),
+        "search.rejudge_final": st.sampled_from(["true", "false"]),
+        "search.assistant_check_top_n": st.integers(0, 5),
+        "search.max_calls": st.sampled_from(["null", "3", "6", "11"]),
+        "search.early_exit.enabled": st.sampled_from(["true", "false"]),
+        "search.stage_presets": st.sampled_from(["auto", "off"]),
+        "seed": st.integers(0, 1000),
+    }
+)
+
+
+def _answered(overrides: list[str], fields: str, turns: int = 2) -> list[TurnResult]:
+    simulator = f"{{kind: simulated, simulated: {{{fields}}}}}"
+    embed = "{kind: simulated, model: simulated-embed}"
+    endpoints = f"endpoints={{main: {simulator}, embed: {embed}}}"
+
+    async def run() -> list[TurnResult]:
+        with tempfile.TemporaryDirectory() as name:
+            knobs = app.settings("classic", [*overrides, endpoints])
+            async with app.open(knobs, folder=Path(name)) as session:
+                texts = ("I lost my job today, and nobody knows yet.", "What would you do?")
+                return [
+                    await session.run_turn(TurnInput("talk", None, text)) for text in texts[:turns]
+                ]
+
+    return asyncio.run(run())
+
+
+def _scenarios(overrides: list[str]) -> dict[str, Any]:
+    return app.plan(app.settings("classic", overrides)).as_json()["scenarios"]
+
+
+def _overrides(knobs: dict[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in knobs.items()]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(KNOBS)
+def test_the_default_is_exact_when_nothing_exits_early(knobs: dict[str, Any]) -> None:
+    """Without exits and failures, calls, rounds and roles are those of the default."""
+    overrides = [*_overrides(knobs), "search.early_exit.enabled=false"]
+    planned = _scenarios(overrides)["default"]
+    (turn,) = _answered(overrides, PLAIN, turns=1)
+    by_node: dict[str, int] = {}
+    for row in turn.rows:
+        by_node[row["node"]] = by_node.get(row["node"], 0) + 1
+    assert by_node == planned["by_node"]
+    assert turn.record["rounds"] == planned["rounds"]
+    assert turn.record["speculative"] == planned["speculative"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    KNOBS,
+    st.sampled_from([0.0, 0.2, 0.6, 1.0]),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_no_turn_asks_more_than_the_worst(
+    knobs: dict[str, Any], malformed_rate: float, repeat_rate: float
+) -> None:
+    """Nonsense answers, repairs, like strategies and gates: calls and rounds stay bounded."""
+    overrides = _overrides(knobs)
+    worst = _scenarios(overrides)["worst"]
+    fields = f"malformed_json_rate: {malformed_rate}, strategy_repeat_rate: {repeat_rate}"
+    for turn in _answered(overrides, fields):
+        assert turn.record["asked"] <= worst["asked"]
+        assert turn.record["rounds"]["turn"] <= worst["rounds"]["turn"]
+        assert turn.record["rounds"]["reply"] <= worst["rounds"]["reply"]
+        assert turn.record["requests"] == turn.record["attempts"] == turn.record["asked"]
+        assert turn.record["reply"]

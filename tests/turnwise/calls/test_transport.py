@@ -1,0 +1,70 @@
+"""The way to a host: proxies, certificates, and the mark of a request that leaves."""
+
+import ssl
+
+import pytest
+
+from turnwise.calls import ConfigError
+from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.transport import Route, Sending
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    """The machine's own proxies do not count here."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_sending_is_told_once():
+    """A body in several pieces is one request."""
+    told = []
+    sending = Sending(lambda: told.append(1))
+    assert not sending.was_sent
+    sending.mark()
+    sending.mark()
+    assert (sending.was_sent, told) == (True, [1])
+
+
+def test_only_https_needs_certificates():
+    """Their context is made once a client, not once a connection."""
+    assert Route.to("http://localhost:1/v1").tls is None
+    assert isinstance(Route.to("https://api.example.com").tls, ssl.SSLContext)
+
+
+def test_a_proxy_is_never_shown(monkeypatch):
+    """It may hold a password."""
+    monkeypatch.setenv("https_proxy", "http://user:password@proxy:1")
+    route = Route.to("https://api.example.com")
+    assert route.proxy == "http://user:password@proxy:1"
+    assert "password" not in repr(route)
+
+
+def test_a_host_can_be_left_out_of_the_proxy(monkeypatch):
+    """By `no_proxy`, as everywhere; this machine always is."""
+    monkeypatch.setenv("http_proxy", "http://proxy:1")
+    monkeypatch.setenv("no_proxy", "near.example")
+    assert Route.to("http://near.example/v1").proxy is None
+    assert Route.to("http://127.0.0.1:1/v1").proxy is None
+    assert Route.to("http://elsewhere.example/v1").proxy == "http://proxy:1"
+
+
+def test_a_proxy_of_another_kind_is_refused(monkeypatch):
+    """At once, without repeating it."""
+    monkeypatch.setenv("all_proxy", "socks5://user:password@proxy:1")
+    with pytest.raises(ConfigError, match="http_proxy") as caught:
+        OpenAIClient("http://elsewhere.example/v1")
+    assert "password" not in str(caught.value)
+
+
+async def test_requests_go_through_the_proxy(server, ask, monkeypatch):
+    """To a host that only the proxy could reach, and counted once."""
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    client = OpenAIClient("http://elsewhere.invalid/v1")
+    sent = []
+    [reply] = await client.answer([ask("through")], model="m", on_sent=sent.append)
+    assert reply.text == "through"
+    assert server.headers[0]["Host"] == "elsewhere.invalid"
+    assert sent == [0]
+    await client.aclose()

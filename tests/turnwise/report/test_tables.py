@@ -1,0 +1,141 @@
+"""A run as tables."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from turnwise.report import ReportTables, Table, load_run, summarise, totals_json
+from turnwise.report.forms import table_json
+
+RunWriter = Callable[..., Path]
+
+
+@pytest.fixture
+def tables(write_run: RunWriter) -> ReportTables:
+    """Return the tables of the small run."""
+    run = load_run(write_run())
+    return summarise(run.rows, run.turns, plan=run.plan, wall_seconds=2.0)
+
+
+def _rows(table: Table | None) -> dict[Any, dict[str, Any]]:
+    assert table is not None
+    return {row[table.columns[0]]: row for row in table_json(table)}
+
+
+def test_the_groups_add_up_to_the_total(tables: ReportTables) -> None:
+    """In every table of sums the last row is the sum of the others."""
+    for table in (tables.by_node, tables.by_role, tables.by_purpose):
+        *groups, total = table_json(table)
+        assert total[table.columns[0]] == "total"
+        for column in table.columns[1:-1]:
+            assert sum(group[column] for group in groups) == total[column]
+
+
+def test_by_node_counts_outcomes_and_unknowns(tables: ReportTables) -> None:
+    """A node's row has what its calls spent, and None where a part is not known."""
+    rows = _rows(tables.by_node)
+    assert list(rows) == ["detection", "lats_search", "total"]
+    search = rows["lats_search"]
+    assert (search["asked"], search["served"], search["cached"]) == (3, 2, 1)
+    assert (search["requests"], search["unknown_usage"], search["usd"]) == (4, 2, None)
+    assert rows["detection"]["usd"] == 0.5
+
+
+def test_by_turn_has_a_row_a_turn(tables: ReportTables) -> None:
+    """Each turn shows its calls, rounds, path, degradations and the search's end."""
+    first, second = table_json(tables.by_turn)
+    assert (first["conversation"], first["turn"], first["asked"]) == ("one", 0, 3)
+    assert (first["rounds_reply"], first["path_seconds_turn"]) == (2, 3.5)
+    assert (second["degraded"], second["search_stop"]) == (1, "early_exit")
+
+
+def test_the_time_table_has_shares(tables: ReportTables) -> None:
+    """Waits and work by node, and each node's part of all of it."""
+    rows = _rows(tables.time)
+    assert rows["detection"]["queue_seconds"] == 0.5
+    assert rows["lats_search"]["retry_seconds"] == 1.0
+    assert rows["detection"]["share"] + rows["lats_search"]["share"] == pytest.approx(1.0)
+    assert rows["total"]["total_seconds"] == 7.5
+
+
+def test_plan_and_actual_stand_side_by_side(tables: ReportTables) -> None:
+    """The mean against the plan, the largest turn against its worst case."""
+    rows = _rows(tables.against_plan)
+    assert rows["asked"] == {
+        "figure": "asked",
+        "planned": 3,
+        "actual_mean": 2.0,
+        "difference": -1.0,
+        "planned_worst": 4,
+        "actual_max": 3,
+    }
+    assert (rows["requests"]["planned_worst"], rows["requests"]["actual_max"]) == (12, 3)
+    assert rows["input tokens"]["actual_mean"] is None
+    assert (rows["node detection"]["planned"], rows["node detection"]["actual_mean"]) == (1, 0.5)
+    assert rows["detect input tokens a request"]["difference"] == 50
+    assert rows["usd"]["planned"] is None
+
+
+def test_turns_are_sorted_by_scenario(tables: ReportTables) -> None:
+    """A turn goes as the scenario that asks the same of each role, or as none."""
+    turns = {name: row["turns"] for name, row in _rows(tables.scenarios).items()}
+    assert turns == {
+        "default": 1,
+        "worst": 0,
+        "another, within the worst": 1,
+        "above the worst": 0,
+    }
+
+
+def test_a_turn_above_the_worst_case_is_shown(write_run: RunWriter) -> None:
+    """A plan that is not a bound does not go unseen."""
+    run = load_run(write_run())
+    plan = {"scenarios": {"worst": {"asked": 2}}}
+    found = _rows(summarise(run.rows, run.turns, plan=plan).scenarios)
+    assert found["above the worst"]["turns"] == 1
+
+
+def test_the_totals_are_the_json_of_a_replay(tables: ReportTables) -> None:
+    """Every field that scripts read is there; unknown is null."""
+    document = totals_json(tables)
+    assert (document["turns"], document["replies"], document["degraded_turns"]) == (2, 1, 1)
+    assert document["asked"] == sum(document["outcomes"].values()) == 4
+    assert (document["requests"], document["attempts"]) == (5, 5)
+    assert document["tokens"] == {
+        "input": 300,
+        "output": 30,
+        "cached": 0,
+        "total": 330,
+        "unknown_usage": 2,
+    }
+    assert (document["usd"], document["usd_known"]) == (None, 1.0)
+    assert document["by_node"] == {"detection": 1, "lats_search": 3}
+    assert document["by_role"] == {"main": 3, "fast": 1}
+    assert document["calls_per_turn"] == {"mean": 2.0, "p50": 1, "p95": 3, "max": 3}
+    assert document["rounds"]["reply"] == {"mean": 2.0, "p50": 2, "p95": 2, "max": 2}
+    assert (document["wall_seconds"], document["simulated"]) == (2.0, True)
+
+
+def test_nothing_ran_is_a_report_too() -> None:
+    """Without turns there are no spreads and no plan to hold against."""
+    tables = summarise([], [], plan={"scenarios": {}})
+    document = totals_json(tables)
+    assert (document["asked"], document["calls_per_turn"], document["usd"]) == (0, None, 0.0)
+    assert (tables.against_plan, tables.scenarios) == (None, None)
+
+
+def test_a_line_of_something_else_is_refused() -> None:
+    """Rows that are no ledger's are an error."""
+    with pytest.raises(ValidationError):
+        summarise([{"role": "king"}], [])
+
+
+def test_a_plan_without_figures_leaves_them_open(write_run: RunWriter) -> None:
+    """A plan of another app may lack anything."""
+    run = load_run(write_run())
+    for plan in ({}, {"scenarios": None}, {"scenarios": {"default": None, "worst": 3}}):
+        rows = _rows(summarise(run.rows, run.turns, plan=plan).against_plan)
+        assert (rows["asked"]["planned"], rows["asked"]["difference"]) == (None, None)
