@@ -24,6 +24,7 @@ from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
 from nodes.processor import humanize
+from nodes.prompt import prompt
 from nodes.reasoner import reason
 from nodes.records import Degradation, Detection, Monologue, ResponsePlan, StyleVector
 from nodes.relationship import apply_delta
@@ -33,6 +34,9 @@ from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope
 
 __all__ = ["STEPS", "Step"]
+
+_REPLY_PROMPTS = ("lats_plan", "lats_expand", "processor")
+"""Prompts whose answers reach the user, and which a reply must not quote."""
 
 Step = Callable[[TurnState, TurnContext], Awaitable[Mapping[str, Any]]]
 
@@ -217,6 +221,7 @@ async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[st
         state.bubbles,
         language=state.language,
         persona=state.persona,
+        instructions=[prompt(name, state.language) for name in _REPLY_PROMPTS],
         max_chars=context.engine.settings.reply.max_chars,
     )
     bubbles = validated.bubbles or tuple(split_bubbles(validated.text))

@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from nodes.records import Persona
@@ -197,6 +198,12 @@ def drop_template_marks(text: str) -> tuple[str, bool]:
     return kept, kept != text
 
 
+@lru_cache(maxsize=256)
+def _folded(text: str) -> str:
+    """Return a text without case and layout."""
+    return " ".join(text.casefold().split())
+
+
 def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str, bool]:
     """Return the text without sentences of the prompts, or about them.
 
@@ -204,12 +211,12 @@ def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str,
         text: the reply.
         instructions: texts that must not be quoted, such as the prompt files.
     """
-    secrets = [" ".join(secret.casefold().split()) for secret in instructions]
+    secrets = [_folded(secret) for secret in instructions]
 
     def is_leaked(sentence: str) -> bool:
         if _PROMPT_TALK.search(sentence):
             return True
-        plain = " ".join(sentence.casefold().split())
+        plain = _folded(sentence)
         return len(plain) >= MIN_LEAKED_CHARS and any(plain in secret for secret in secrets)
 
     kept = "".join(part for part in split_sentences(text) if not is_leaked(part))

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from graph.app import app
@@ -34,7 +34,7 @@ KNOBS = st.fixed_dictionaries(
 )
 
 
-def _answered(overrides: list[str], fields: str, turns: int = 2) -> list[TurnResult]:
+def _answered(overrides: list[str], fields: str) -> list[TurnResult]:
     simulator = f"{{kind: simulated, simulated: {{{fields}}}}}"
     embed = "{kind: simulated, model: simulated-embed}"
     endpoints = f"endpoints={{main: {simulator}, embed: {embed}}}"
@@ -44,9 +44,7 @@ def _answered(overrides: list[str], fields: str, turns: int = 2) -> list[TurnRes
             knobs = app.settings("classic", [*overrides, endpoints])
             async with app.open(knobs, folder=Path(name)) as session:
                 texts = ("I lost my job today, and nobody knows yet.", "What would you do?")
-                return [
-                    await session.run_turn(TurnInput("talk", None, text)) for text in texts[:turns]
-                ]
+                return [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
 
     return asyncio.run(run())
 
@@ -63,9 +61,16 @@ def _overrides(knobs: dict[str, Any]) -> list[str]:
 @given(KNOBS)
 def test_the_default_is_exact_when_nothing_exits_early(knobs: dict[str, Any]) -> None:
     """Without exits and failures, calls, rounds and roles are those of the default."""
-    overrides = [*_overrides(knobs), "search.early_exit.enabled=false"]
+    # The plan counts a turn whose memory reaches further back than what is shown.
+    shut = ["search.early_exit.enabled=false", "memory.history_turns=0"]
+    overrides = [*_overrides(knobs), *shut]
     planned = _scenarios(overrides)["default"]
-    (turn,) = _answered(overrides, PLAIN, turns=1)
+    _, turn = _answered(overrides, PLAIN)
+    search = turn.record["search"]
+    # The simulated model sometimes repeats itself, and what is not new is not judged.
+    new_replies = search["rollouts_done"] * knobs["search.expand_k"]
+    assume(len(search["tree"]["nodes"]) == 1 + new_replies)
+    assume("top_up" not in search["asked"])
     by_node: dict[str, int] = {}
     for row in turn.rows:
         by_node[row["node"]] = by_node.get(row["node"], 0) + 1

@@ -26,12 +26,12 @@ async def test_a_key_that_the_state_lacks_is_an_error(tmp_path: Path) -> None:
     state = TurnState(requested_turn=0)
     async with app.open(app.settings("classic"), folder=tmp_path) as session:
         session.engine.open_turn(state.conversation_id, 0)
-        run = _node("loader", misspelt, (), None)
+        run = _node("loader", misspelt, (), served=None, is_kept=False)
         with pytest.raises(KeyError, match=r"'loader' returned \['replly'\]"):
             await run(state, Runtime(context=TurnContext(session.engine)))
 
 
-async def test_channels_hold_plain_json(answer: Any, tmp_path: Path) -> None:
+async def test_kept_channels_hold_plain_json(tmp_path: Path) -> None:
     """Records leave a node as plain values, so that any checkpointer can keep them."""
 
     async def step(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
@@ -40,9 +40,8 @@ async def test_channels_hold_plain_json(answer: Any, tmp_path: Path) -> None:
     state = TurnState(requested_turn=0)
     async with app.open(app.settings("classic"), folder=tmp_path) as session:
         session.engine.open_turn(state.conversation_id, 0)
-        update = await _node("loader", step, (), None)(
-            state, Runtime(context=TurnContext(session.engine))
-        )
+        run = _node("loader", step, (), served=None, is_kept=True)
+        update = await run(state, Runtime(context=TurnContext(session.engine)))
     assert update == {
         "persona": {"name": "Lin", "background": "", "speaking_style": ""},
         "bubbles": [],

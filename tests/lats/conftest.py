@@ -1,5 +1,6 @@
 """A scripted proposer and judge, and a driver that keeps the promise of a round."""
 
+import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class ScriptedModel:
     """Which judgements pass all gates: `never`, `always`, or `after_root`."""
     alike: bool = False
     """Whether all strategies have one tag."""
+    unlike: bool = False
+    """Whether tags are long enough that no two are alike by chance."""
     failing: frozenset[Kind] = frozenset()
     """Kinds that always fail."""
     refusing: frozenset[Kind] = frozenset()
@@ -51,6 +54,8 @@ class ScriptedModel:
             chosen = " ".join(draw.sample(words, draw.randint(1, 6)))
             mark = f"{draw.randrange(16**6):06x}{draw.choice(['.', '?', '? Why?'])}"
             tag = "same" if self.alike else f"way-{mark[:6]}"
+            if self.unlike:
+                tag = hashlib.sha256(tag.encode()).hexdigest()[:16]
             drafts.append(
                 Draft(reply=f"{chosen} {mark}", strategy_tag=tag, payload={"place": place})
             )

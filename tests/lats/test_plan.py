@@ -88,7 +88,7 @@ def test_the_most_expensive_knobs_are_planned_in_no_time():
 @given(knobs=KNOBS, seed=st.integers(0, 1000))
 def test_a_driven_search_asks_exactly_its_plan(*, scripted, drive, context, scenario, knobs, seed):
     """Round by round and kind by kind, in every scenario, for every combination of knobs."""
-    model = scripted(seed=seed, gates=GATES[scenario])
+    model = scripted(seed=seed, gates=GATES[scenario], unlike=True)
     search = ClassicUct(knobs, context)
     rounds = drive(search, model)
     planned = [

@@ -2,8 +2,8 @@
 
 A scope whose budget runs out still has to end in a reply. So a lease takes calls (and
 a request for each, tokens, USD) off what everyone in the scope may use, and only
-calls that name the lease may draw on it. It holds in the rooms of the scope that
-holds it; limits of the scopes above still bind whoever draws.
+calls that name the lease may draw on it. It is held back in the scope that holds it and
+in those around it, as far as each has room; limits still bind whoever draws.
 
 Invariant: what a room holds back is the sum of the leases that were not yet drawn or
 released, and of the credits that drawn calls have not yet used.

@@ -1,14 +1,8 @@
 """Sending one call: attempt, settle, wait, attempt again.
 
 Each attempt reserves one request, and its tokens and USD where those are limited,
-before it is sent, and settles as soon as it ends, however it ends. What a failed
-attempt is charged:
-
-- it never left the machine: nothing, and it is no request;
-- the endpoint turned it away (429 or another 4xx): a request, and no tokens, because
-  no model ran;
-- anything else (5xx, a timeout, a cut stream, a cancellation): a request, and the whole
-  reservation stays charged, because nobody knows what it used. Unknown is not 0.
+before it is sent, and settles as soon as it ends, however it ends: see `billing`. One
+that never left the machine is an attempt and no request, and is given back whole.
 """
 
 import asyncio
@@ -18,24 +12,17 @@ from random import Random
 
 from turnwise.budget.account import Account
 from turnwise.budget.answer import Answer, read_reply
+from turnwise.budget.billing import Bill, bill_attempt
 from turnwise.budget.bounds import Bounds
 from turnwise.budget.clock import Clock
 from turnwise.budget.estimate import Estimate, Estimator
 from turnwise.budget.path import Position
 from turnwise.budget.retry import RetryPolicy
-from turnwise.budget.room import Amounts, to_picodollars
+from turnwise.budget.room import Amounts
 from turnwise.budget.spent import Spent
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
-from turnwise.calls.errors import (
-    AuthFailed,
-    BadRequest,
-    CallError,
-    CallRefused,
-    CallTimeout,
-    EmptyAnswer,
-    RateLimited,
-)
+from turnwise.calls.errors import CallError, CallRefused, CallTimeout, EmptyAnswer
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 
@@ -259,48 +246,16 @@ class Sending:
         requests = self._sent_count
         if requests == 0 and result is not None and getattr(result, "was_sent", True):
             requests = 1
-        tokens, picodollars = self._charge(result, requests) if requests else (0, 0)
         spent = self.spent
+        bill = Bill()
+        if requests:
+            prices = self._endpoint.prices
+            bill = bill_attempt(result, requests, spent, prices=prices, estimate=self._estimate)
         spent.requests += requests
         spent.work_seconds += latency_seconds
-        spent.charged_tokens += tokens
-        spent.charged_picodollars += picodollars
-        self._account.settle(reserved, Amounts(0, requests, tokens, picodollars))
-
-    def _charge(self, result: Reply | CallError | None, requests: int) -> tuple[int, int]:
-        """Note what a sent attempt used, and return the tokens and picodollars to charge."""
-        spent = self.spent
-        if isinstance(result, RateLimited | AuthFailed | BadRequest):
-            return 0, 0
-        if not isinstance(result, Reply):
-            spent.unknown_usage += requests
-            spent.unknown_usd += requests
-            return self._estimate()
-        usage = result.usage
-        known_tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
-        spent.input_tokens += usage.input_tokens or 0
-        spent.output_tokens += usage.output_tokens or 0
-        spent.cached_tokens += usage.cached_tokens or 0
-        tokens = usage.total_tokens
-        if tokens is None:
-            spent.unknown_usage += 1
-            tokens = max(known_tokens, self._estimate().tokens)
-        picodollars = self._price(result)
-        if picodollars is None:
-            spent.unknown_usd += 1
-            picodollars = self._estimate().picodollars
-        else:
-            spent.picodollars += picodollars
-        return tokens, picodollars
-
-    def _price(self, reply: Reply) -> int | None:
-        usage, prices = reply.usage, self._endpoint.prices
-        if usage.usd is not None:
-            return to_picodollars(usage.usd)
-        if prices is None or usage.input_tokens is None or usage.output_tokens is None:
-            return None
-        cached_tokens = usage.cached_tokens or 0
-        return to_picodollars(prices.usd(usage.input_tokens, usage.output_tokens, cached_tokens))
+        spent.charged_tokens += bill.tokens
+        spent.charged_picodollars += bill.picodollars
+        self._account.settle(reserved, Amounts(0, requests, *bill))
 
     def _estimate(self) -> Estimate:
         if self._estimated is None:

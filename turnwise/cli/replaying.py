@@ -23,7 +23,7 @@ from turnwise.replay.reading import first_turns
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
 from turnwise.replay.run_folder import RunFolder
 from turnwise.replay.runner import TurnListener
-from turnwise.report import summarise, to_text, totals_json
+from turnwise.report import brief_text, summarise, totals_json
 
 __all__ = ["ReplayOptions", "replay_and_show"]
 
@@ -169,11 +169,17 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
     run = _run(options, app, settings)
     for notice in run.notices:
         say(notice)
-    tables = summarise(run.rows, run.turns, wall_seconds=run.wall_seconds)
+    tables = summarise(
+        run.rows,
+        run.turns,
+        plan=app.plan(settings).as_json(),
+        wall_seconds=run.wall_seconds,
+        is_simulated=app.is_simulated(settings),
+    )
     if options.as_json:
         sys.stdout.write(orjson.dumps(totals_json(tables)).decode() + "\n")
         return run
-    sys.stdout.write(to_text(tables))
+    sys.stdout.write(brief_text(tables))
     if app.is_simulated(settings):
         say("All answers above are simulated: they prove counting, not language.")
     if run.folder.exists():

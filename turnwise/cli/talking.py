@@ -14,7 +14,7 @@ import orjson
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import printable, say
 from turnwise.replay.app import Session, TurnInput, TurnResult, load_app
-from turnwise.report import summarise, to_text, totals_json
+from turnwise.report import brief_text, summarise, totals_json
 
 __all__ = ["Talk", "keep_talking", "say_once"]
 
@@ -97,7 +97,7 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
         return
     for bubble in result.record["bubbles"]:
         sys.stdout.write(printable(bubble["text"]) + "\n")
-    sys.stdout.write("\n" + to_text(tables))
+    sys.stdout.write("\n" + brief_text(tables))
     say(_cost_line(result))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from turnwise.calls.failures import scrub
 from turnwise.knobs import settings_digest
 from turnwise.replay.app import App
 from turnwise.replay.cassette import CassetteMode, open_cassette
@@ -108,7 +109,7 @@ async def run_replay(request: RunRequest, *, on_turn: TurnListener | None = None
         stack.callback(folder.close)
         turns_before = len(folder.turns)
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
-        cassette = stack.enter_context(open_cassette(cassette_path, request.mode))
+        cassette = stack.enter_context(open_cassette(cassette_path, request.mode, scrub=scrub))
         async with request.app.open(
             request.settings,
             folder=request.folder,

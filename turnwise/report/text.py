@@ -13,7 +13,7 @@ from turnwise.report.forms import left_out, max_rows_of
 from turnwise.report.headline import headline
 from turnwise.report.tables import ReportTables
 
-__all__ = ["plain_table", "tables_text", "to_text"]
+__all__ = ["brief_text", "plain_table", "tables_text", "to_text"]
 
 _GAP = "  "
 _FRAME = 3
@@ -149,6 +149,13 @@ def tables_text(tables: Sequence[Table], *, stream: TextIO | None = None) -> str
         is_drawn = is_terminal and _least_width(shown) <= width
         parts.append(_drawn(shown, width) if is_drawn else _plain(shown))
     return "\n".join(parts)
+
+
+def brief_text(tables: ReportTables, *, stream: TextIO | None = None) -> str:
+    """Return what one wants to know first: the headline, calls by node, the plan's scenarios."""
+    top = "\n".join(headline(tables))
+    shown = [table for table in (tables.by_node, tables.scenarios) if table is not None]
+    return f"{top}\n\n{tables_text(shown, stream=stream)}"
 
 
 def to_text(tables: ReportTables, *, stream: TextIO | None = None) -> str:

@@ -1,5 +1,6 @@
 """What the tests of the budgeter share: calls, a budgeter on fakes, a recorder in memory."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,20 @@ class MemoryRecorder:
         for key, _, exchange in self.recorded:
             player.lanes.setdefault(key, deque()).append(exchange)
         return player
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Return a function that lets others run until something is so."""
+
+    async def wait(is_so: Callable[[], Any]) -> None:
+        for _ in range(1000):
+            if is_so():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("it never came to be so")
+
+    return wait
 
 
 @pytest.fixture

@@ -131,15 +131,14 @@ async def test_durations_come_from_the_clock(make_budgeter, ask_for):
     assert (row.work_seconds, row.path_seconds, budgeter.run.path_seconds) == (2.5, 2.5, 2.5)
 
 
-async def test_backoff_waits_on_the_clock(make_budgeter, ask_for):
+async def test_backoff_waits_on_the_clock(make_budgeter, ask_for, until):
     """A retry sleeps on the injected clock and is measured by it."""
     clock = ManualClock()
     client = FailingClient(lambda: ServerFailed("busy", status=503), failures=1)
     retry = RetryPolicy(first_wait_seconds=8, jitter=0)
     budgeter = make_budgeter(client, clock=clock, retry=retry)
     task = asyncio.ensure_future(budgeter.ask(ask_for()))
-    while not clock.sleeper_count:
-        await asyncio.sleep(0)
+    await until(lambda: clock.sleeper_count)
     clock.advance(7)
     await asyncio.sleep(0)
     assert not task.done()

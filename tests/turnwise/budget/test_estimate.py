@@ -42,4 +42,5 @@ def test_without_a_counter_the_models_own_is_loaded(ask_for):
     estimator = Estimator(default_output_tokens=0)
     short = estimator.estimate(ask_for("hi"), ENDPOINT).tokens
     long = estimator.estimate(ask_for("hello there " * 50), ENDPOINT).tokens
-    assert 0 < short < 20 < 100 < long
+    assert 0 < short < 20
+    assert long > 100

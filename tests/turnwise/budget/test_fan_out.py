@@ -95,15 +95,14 @@ async def test_a_bug_is_raised_once_all_have_ended(make_budgeter, ask_for):
     assert [row.outcome for row in budgeter.ledger.rows] == [Outcome.FAILED, Outcome.SERVED]
 
 
-async def test_cancelling_a_fan_out_ends_all_its_calls_first(make_budgeter, ask_for):
+async def test_cancelling_a_fan_out_ends_all_its_calls_first(make_budgeter, ask_for, until):
     """Every call under way has settled by the time that the cancellation comes out."""
     client = ScriptedClient(lambda _: asyncio.Event().wait())
     budgeter = make_budgeter(client)
     task = asyncio.ensure_future(
         budgeter.ask_all([ask_for(f"{n}") for n in range(6)], max_concurrency=3)
     )
-    while len(client.calls) < 3:
-        await asyncio.sleep(0)
+    await until(lambda: len(client.calls) == 3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 
 from turnwise.budget import Budgeter, Limits, RetryPolicy, RoleLimits, Scope, ScopeKind
 from turnwise.budget.cache import MemoryCache
-from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Prices, Purpose, Reply
-from turnwise.calls import Role, Sampling, Usage
+from turnwise.calls import (
+    Call,
+    CallError,
+    Endpoint,
+    Message,
+    Outcome,
+    Prices,
+    Purpose,
+    Reply,
+    Role,
+    Sampling,
+    Usage,
+)
 from turnwise.calls.errors import AuthFailed, ConnectionFailed, ServerFailed
 
 PRICES = Prices(1.0, 2.0)

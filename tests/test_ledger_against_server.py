@@ -1,0 +1,163 @@
+"""The ledger's requests are what a real server received: no more, no less."""
+
+import asyncio
+
+import pytest
+
+from benchmarks.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
+from benchmarks.server_log import run_audit
+from turnwise.budget import Budgeter
+from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
+from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.simulated.faults import Fault
+from turnwise.testing.sim_server import SimServer
+
+QUICK_SECONDS = 0.1
+"""Longest time for one attempt, where one is to time out."""
+
+
+def question(*, stream=False, timeout_seconds=None):
+    """Return a chat call."""
+    return Call(
+        role=Role.MAIN,
+        purpose=Purpose.OTHER,
+        messages=(Message("user", "How was your day?"),),
+        stream=stream,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def budgeter_for(base_url):
+    """Return a budgeter over the real client, whose waits are short."""
+    client = WatchedClient(OpenAIClient(base_url, api_key="none"))
+    return Budgeter({Role.MAIN: Endpoint("sim", "m", client)}, clock=HurriedClock())
+
+
+async def asked(budgeter, call, leaving=Leaving.STAYS):
+    """Ask, leave when told to, and return the one row that it left in the ledger."""
+
+    async def ask():
+        mean_to_leave(leaving)
+        return await budgeter.ask(call)
+
+    await asyncio.gather(asyncio.create_task(ask()), return_exceptions=True)
+    budgeter.ledger.check()
+    (row,) = budgeter.ledger.rows
+    return row
+
+
+@pytest.mark.parametrize(
+    ("faults", "call", "statuses"),
+    [
+        ((), question(), [200]),
+        ((Fault.RATE_LIMITED, Fault.SERVER_ERROR), question(), [429, 500, 200]),
+        ((Fault.TIMEOUT,), question(timeout_seconds=QUICK_SECONDS), [None, 200]),
+        ((Fault.CUT_STREAM, Fault.CUT_STREAM), question(stream=True), [200, 200, 200]),
+        ((Fault.CUT_STREAM,), question(), [200, 200]),
+    ],
+    ids=["whole", "429 and 500", "timeout", "cut streams", "cut connection"],
+)
+async def test_each_attempt_is_one_request_in_both_books(faults, call, statuses):
+    """A call that fails and is tried again has one request an attempt."""
+    async with SimServer(faults=faults) as server:
+        budgeter = budgeter_for(server.base_url)
+        row = await asked(budgeter, call)
+        await budgeter.aclose()
+    assert [entry.status for entry in server.log] == statuses
+    assert (row.outcome, row.attempts, row.requests) == (
+        Outcome.SERVED,
+        len(statuses),
+        len(statuses),
+    )
+
+
+@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR])
+async def test_who_leaves_while_waiting_to_try_again_has_paid_for_one_request(fault):
+    """A call that is cancelled between two attempts has the request of the first."""
+    async with SimServer(faults=[fault]) as server:
+        budgeter = budgeter_for(server.base_url)
+        row = await asked(budgeter, question(), Leaving.AT_RETRY)
+        await budgeter.aclose()
+    assert len(server.log) == 1
+    assert (row.outcome, row.attempts, row.requests) == (Outcome.CANCELLED, 1, 1)
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["new connection", "kept connection"])
+async def test_who_leaves_in_the_step_that_sends_has_paid_for_one_request(earlier):
+    """A call that is cancelled as its request leaves is a request that the server received."""
+    async with SimServer() as server:
+        client = OpenAIClient(server.base_url, api_key="none")
+        if earlier:
+            await client.answer((question(),), model="m")
+        endpoint = Endpoint("sim", "m", WatchedClient(client))
+        budgeter = Budgeter({Role.MAIN: endpoint}, clock=HurriedClock())
+        row = await asked(budgeter, question(), Leaving.AS_SENT)
+        while len(server.log) < 1 + earlier:  # on its way through the loop's own socket
+            await asyncio.sleep(0)
+        await budgeter.aclose()
+    assert len(server.log) == 1 + earlier
+    assert (row.outcome, row.requests) == (Outcome.CANCELLED, 1)
+
+
+async def test_an_attempt_that_finds_nobody_is_no_request():
+    """Attempts at a server that does not listen are counted, and are no requests."""
+    async with SimServer() as server:
+        base_url = server.base_url
+    budgeter = budgeter_for(base_url)
+    row = await asked(budgeter, question())
+    await budgeter.aclose()
+    assert (row.outcome, row.attempts, row.requests) == (Outcome.FAILED, 3, 0)
+    assert len(server.log) == 0
+
+
+async def test_the_second_of_two_equal_askers_sends_nothing():
+    """When the first of two equal askers leaves, the other one pays and nothing is sent twice."""
+    async with SimServer() as server:
+        budgeter = budgeter_for(server.base_url)
+
+        async def ask(leaving):
+            mean_to_leave(leaving)
+            return await budgeter.ask(question())
+
+        first, second = await asyncio.gather(
+            asyncio.create_task(ask(Leaving.AS_SENT)),
+            asyncio.create_task(ask(Leaving.STAYS)),
+            return_exceptions=True,
+        )
+        await budgeter.aclose()
+    assert isinstance(first, asyncio.CancelledError)
+    assert not isinstance(second, CallError)
+    assert len(server.log) == 1
+    by_outcome = {row.outcome: row.requests for row in budgeter.ledger.rows}
+    assert by_outcome == {Outcome.CANCELLED: 0, Outcome.SERVED: 1}
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+async def test_a_crowd_with_every_fault_leaves_both_books_equal(seed):
+    """Many askers, faults and cancellations later, both books agree, call by call."""
+    audit = await run_audit(60, seed)
+    assert audit.ledger_requests == audit.server_requests
+    assert audit.differing_calls == 0
+    assert audit.is_identity_whole
+
+
+@pytest.mark.slow
+async def test_a_long_audit_meets_every_fault_and_every_way_to_leave():
+    """The audit is worth something: nothing that it claims to try is left untried."""
+    audit = await run_audit(600, 7)
+    assert audit.is_exact
+    assert {fault for fault, number in audit.faults.items() if number} >= {
+        "ok",
+        "429",
+        "500",
+        "timeout",
+        "cut_stream",
+        "malformed_json",
+    }
+    assert set(audit.outcomes) == {
+        Outcome.SERVED,
+        Outcome.COALESCED,
+        Outcome.FAILED,
+        Outcome.CANCELLED,
+    }
+    assert min(audit.left_unsent, audit.left_in_flight, audit.left_at_retry) > 0
