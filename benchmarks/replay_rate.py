@@ -16,6 +16,7 @@ import cProfile
 import os
 import pstats
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +41,8 @@ MIN_TURNS_PER_SECOND = 100
 COPIES = 12
 """How often the shipped conversations are repeated where the recorded ones are absent."""
 
-_ENDS_OTHERWISE = ("outcome",)
-"""Fields of a ledger row that say how this run got its answers, not what they were."""
+_DIFFERENT_FIELDS = ("outcome",)
+"""Fields of a ledger row that differ between a recorded run and its replay, on purpose."""
 
 
 def _conversations() -> tuple[Sequence[Conversation], str]:
@@ -102,7 +103,7 @@ def _replies(run: FinishedRun) -> bytes:
 
 def _rows(run: FinishedRun) -> list[Mapping[str, Any]]:
     return [
-        {name: value for name, value in row.items() if name not in _ENDS_OTHERWISE}
+        {name: value for name, value in row.items() if name not in _DIFFERENT_FIELDS}
         for row in run.rows
     ]
 
@@ -134,14 +135,17 @@ def _figures(bench: _Bench, named: str) -> Iterator[Figure]:
         note=f"{named}: {turns} turns, {calls} calls",
     )
     for concurrency in CONCURRENCIES:
+        began = time.process_time()
         replays = [bench.run(CassetteMode.STRICT, concurrency) for _ in range(REPEATS)]
+        busy_seconds = (time.process_time() - began) / REPEATS
         rates = sorted(turns / replay.wall_seconds for replay in replays)
         yield Figure(
             f"strict replay, {PRESET}, {concurrency} users at a time, turns a second",
             f"{median(rates):.0f} ({rates[0]:.0f}-{rates[-1]:.0f})",
             f">= {MIN_TURNS_PER_SECOND}" if concurrency == 1 else "",
             median(rates) >= MIN_TURNS_PER_SECOND if concurrency == 1 else None,
-            note=f"median (range) of {REPEATS}, {calls / turns:.1f} calls a turn; {named}",
+            note=f"median (range) of {REPEATS}, {calls / turns:.1f} calls a turn, "
+            f"{busy_seconds / turns * 1e3:.1f} ms of processor time a turn; {named}",
         )
         differences = sorted(
             {each for replay in replays for each in _differences(recorded, replay)}

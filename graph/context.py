@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from graph.engine import Engine
-from graph.holding import time_to_think
 from graph.order import NODES
 from graph.state import TurnState
 from turnwise.budget.scope import Scope, ScopeKind
@@ -14,8 +13,6 @@ from turnwise.memory import AgentUser
 from turnwise.replay.app import ReplyListener
 
 __all__ = ["TurnContext"]
-
-_BEFORE_THE_SEARCH = frozenset(NODES[: NODES.index("lats_search")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +97,5 @@ class TurnContext:
             after: the nodes that it waited for.
         """
         turn = await self._turn_scope(state, name)
-        limits = time_to_think(turn, after) if name in _BEFORE_THE_SEARCH else None
-        with turn.entered(), turn.open(ScopeKind.NODE, name, limits=limits, after=after) as scope:
+        with turn.entered(), turn.open(ScopeKind.NODE, name, after=after) as scope:
             yield scope

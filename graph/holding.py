@@ -13,7 +13,6 @@ Time cannot be leased, so where it is limited the nodes before the search have t
 done earlier: their own deadline leaves time for the first draft.
 """
 
-from collections.abc import Sequence
 
 from graph.engine import Engine
 from lats.proposal import PlanRoot
@@ -23,7 +22,6 @@ from nodes.records import Persona
 from nodes.search_calls import REPLY_LEASE, call_for
 from nodes.search_material import SearchMaterial
 from turnwise.budget.estimate import Estimator
-from turnwise.budget.limits import Limits
 from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
 from turnwise.calls.vocabulary import Role
@@ -31,10 +29,8 @@ from turnwise.calls.vocabulary import Role
 __all__ = [
     "BOOKKEEPING_LEASE",
     "NOTES_TOKENS",
-    "REPLY_SECONDS",
     "hold_bookkeeping",
     "hold_reply",
-    "time_to_think",
 ]
 
 BOOKKEEPING_LEASE = "bookkeeping"
@@ -50,10 +46,6 @@ NOTES_TOKENS = 1_500
 """Held back for what the nodes before the search add to the root plan's prompt: the
 monologue, the plan's goals, and a few memories."""
 
-REPLY_SECONDS = 10.0
-"""Time held back for the search's first draft: an answer of some 800 tokens at the 83 tokens
-a second that the simulated model assumes too."""
-
 
 def hold_reply(
     engine: Engine, scope: Scope, user_text: str, loaded: LoadedTurn, persona: Persona
@@ -67,7 +59,7 @@ def hold_reply(
         loaded: the conversation so far.
         persona: who answers.
     """
-    if not scope.bounds.rooms(Role.MAIN):
+    if not scope.bounds.rooms(Role.MAIN) and not scope.bounds.is_timed:
         return  # nothing is limited, so there is nothing to hold back from
     material = SearchMaterial(
         language=loaded.language,
@@ -84,6 +76,7 @@ def hold_reply(
         REPLY_LEASE,
         tokens=estimate.tokens + NOTES_TOKENS,
         usd=estimate.picodollars / PICODOLLARS + notes_usd,
+        seconds=engine.settings.reply.held_seconds if scope.bounds.is_timed else 0.0,
         role=Role.MAIN,
     )
 
@@ -96,24 +89,3 @@ def hold_bookkeeping(scope: Scope) -> None:
     left = [min(room.left[:2]) for room in scope.bounds.common_rooms()]  # calls, requests
     if left and min(left) >= CALLS_BEFORE_BOOKKEEPING + BOOKKEEPING_CALLS:
         scope.hold(BOOKKEEPING_LEASE, calls=BOOKKEEPING_CALLS)
-
-
-def time_to_think(turn: Scope, after: Sequence[str]) -> Limits | None:
-    """Return the deadline of a node before the search; None when time is not limited.
-
-    Told from the turn's path, not from a clock, so that a replay finds the same.
-
-    Args:
-        turn: the turn's scope.
-        after: the nodes that the node waited for.
-    """
-    timed = [scope for scope in turn.chain if scope.limits.max_seconds is not None]
-    if not timed:
-        return None
-    start = turn.position.seconds - turn.path_seconds
-    start += max((turn.end_of(name).seconds for name in after), default=0.0)
-    left_seconds = min(
-        (scope.limits.max_seconds or 0.0) - (start - (scope.position.seconds - scope.path_seconds))
-        for scope in timed
-    )
-    return Limits(max_seconds=round(max(left_seconds - REPLY_SECONDS, 0.0), 3))

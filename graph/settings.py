@@ -77,6 +77,9 @@ class ReplyKnobs(Knobs):
 
     max_chars: int = Field(default=1200, ge=20, le=20_000)
     """Longer replies are cut at the end of a sentence."""
+    held_seconds: float = Field(default=10.0, ge=0.0)
+    """Time that is held back for the reply's own call where time is limited: the nodes
+    before it see that much less. An answer of some 800 tokens at 83 tokens a second."""
 
 
 class Settings(Knobs):

@@ -19,7 +19,8 @@ def advise(bounds: Bounds, position: Position) -> Advisory:
     """Return the tightest of all limits that bind here, leases taken off.
 
     Reservations of calls in flight are taken off too, so more may be left once those
-    have settled.
+    have settled. A pipeline that is to be replayed steers by calls: they are the same in
+    every replay, at every moment; time is not, nor what is reserved for calls in flight.
 
     Args:
         bounds: what binds the scope.

@@ -42,6 +42,7 @@ class Bounds:
         self._timed = tuple(bounds for bounds in self._chain if bounds._max_seconds is not None)
         self._rooms: dict[Role, tuple[Room, ...]] = {}
         self._leases: dict[str, Lease] = {}
+        self._held_seconds: dict[str, float] = {}
 
     @property
     def is_timed(self) -> bool:
@@ -70,16 +71,26 @@ class Bounds:
 
     # Leases.
 
-    def hold(self, name: str, wanted: Amounts, role: Role | None) -> int:
-        """Hold back `wanted` here and above, and return how many calls got room."""
+    def hold(self, name: str, wanted: Amounts, role: Role | None, *, seconds: float = 0.0) -> int:
+        """Hold back `wanted` here and above, and return how many calls got room.
+
+        Args:
+            name: of the lease.
+            wanted: what to hold back.
+            role: hold back in this role's own limits too.
+            seconds: the end of the time that is left for whoever draws first.
+        """
         if name in self._leases:
             raise LedgerError(f"{self._scope} holds a lease {name!r} already")
         rooms = self.common_rooms() if role is None else self.rooms(role)
         lease = self._leases[name] = Lease(name, rooms, wanted)
+        if seconds > 0:
+            self._held_seconds[name] = seconds
         return lease.calls_left
 
     def release(self, name: str) -> None:
         """Hold back nothing for a lease any more."""
+        self._held_seconds.pop(name, None)
         lease = self._leases.pop(name, None)
         if lease is not None:
             lease.release()
@@ -93,6 +104,7 @@ class Bounds:
         """Return a call's share of the nearest lease of that name; empty without one."""
         if name is not None:
             for bounds in self._chain:
+                bounds._held_seconds.pop(name, None)
                 lease = bounds._leases.get(name)
                 if lease is not None and lease.calls_left:
                     return lease.draw()
@@ -104,26 +116,44 @@ class Bounds:
 
     # Time.
 
-    def refusal_by_time(self, position: Position, *, by_path: bool) -> CallRefused | None:
+    def refusal_by_time(
+        self, position: Position, *, by_path: bool, lease: str | None = None
+    ) -> CallRefused | None:
         """Return why there is no time left for a call, or None when there is.
 
         Args:
             position: where whoever asks stands.
             by_path: read the path, not the clock: what counts is recorded time.
+            lease: the lease that it may draw on; time held back by others is not its.
         """
+        if not self._timed:
+            return None
+        held = self._seconds_held_from(lease)
         for bounds in self._timed:
-            left = bounds._own_seconds_left(position, by_path=by_path)
+            left = bounds._own_seconds_left(position, by_path=by_path) - held
             if left <= 0:
                 limit = bounds._max_seconds or 0.0
                 return CallRefused(bounds._scope, "max_seconds", limit, limit - left, 0)
         return None
 
     def seconds_left(self, position: Position) -> float | None:
-        """Return the time until the nearest deadline, at least 0; None without one."""
+        """Return the time until the nearest deadline, at least 0; None without one.
+
+        What is held back for a lease that nobody has drawn on is taken off.
+        """
         if not self._timed:
             return None
         left = min(bounds._own_seconds_left(position, by_path=False) for bounds in self._timed)
-        return max(left, 0.0)
+        return max(left - self._seconds_held_from(None), 0.0)
+
+    def _seconds_held_from(self, lease: str | None) -> float:
+        """Return the time that leases hold back from a call which may draw on one."""
+        return sum(
+            seconds
+            for bounds in self._chain
+            for name, seconds in bounds._held_seconds.items()
+            if name != lease
+        )
 
     def _own_seconds_left(self, position: Position, *, by_path: bool) -> float:
         if by_path or self._clock.is_virtual:

@@ -111,8 +111,7 @@ class OpenCall:
     @property
     def end(self) -> Position:
         """Where on the path it ended. A refused call waited for nothing."""
-        waited = self._outcome is not Outcome.REFUSED
-        return Position(self.position.round + waited, self.position.seconds + self.path_seconds)
+        return self.position.after(self._outcome is not Outcome.REFUSED, self.path_seconds)
 
     def finish(self, outcome: Outcome) -> None:
         """Say how it ended, once.
@@ -135,7 +134,7 @@ class OpenCall:
             CallRefused: when there is no room or no time.
         """
         bounds = self.scope.bounds
-        refusal = bounds.refusal_by_time(self.position, by_path=by_path)
+        refusal = bounds.refusal_by_time(self.position, by_path=by_path, lease=self.call.lease)
         if refusal is None:
             if self.call.lease is not None:
                 self.account.credit = bounds.draw(self.call.lease)

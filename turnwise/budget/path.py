@@ -12,6 +12,9 @@ parent. So parallel siblings with an explicit `after` do not see each other's en
 Rejected: deriving rounds from start and end times. It gives another answer on a
 loaded machine, and 1 for everything in a replay.
 
+Durations count in whole microseconds, so that the length of a path is the same to the
+last bit wherever on its parent's path it started, and so at any concurrency.
+
 Invariant: a position never moves back.
 """
 
@@ -32,6 +35,10 @@ class Position(NamedTuple):
 
     round: int
     seconds: float
+
+    def after(self, rounds: int, duration_seconds: float) -> "Position":
+        """Return where whoever starts here ends, to the microsecond."""
+        return Position(self.round + rounds, self.seconds + round(duration_seconds, 6))
 
     def later(self, other: "Position") -> "Position":
         """Return the further of both, each coordinate on its own."""
@@ -113,7 +120,8 @@ class Path:
             raise LookupError(f"node {name!r} has not ended here; ended so far: {ended}") from None
 
     def _since_start(self, position: Position) -> Position:
-        return Position(position.round - self._start.round, position.seconds - self._start.seconds)
+        seconds = round(position.seconds - self._start.seconds, 6)
+        return Position(position.round - self._start.round, seconds)
 
 
 class Track:

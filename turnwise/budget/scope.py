@@ -227,6 +227,7 @@ class Scope:
         calls: int = 1,
         tokens: int = 0,
         usd: float = 0.0,
+        seconds: float = 0.0,
         role: Role | None = None,
     ) -> int:
         """Hold capacity back for calls that name this lease, and return how many it is for.
@@ -239,6 +240,7 @@ class Scope:
             calls: calls to hold back.
             tokens: tokens for all of them together.
             usd: USD for all of them together.
+            seconds: the end of the time that is left, until the first of them is asked.
             role: hold back in this role's own limits too.
 
         Raises:
@@ -247,7 +249,7 @@ class Scope:
         if self._is_closed:
             raise LedgerError(f"{self.path} is closed: nothing can be held back in it")
         wanted = Amounts(calls, calls, tokens, to_picodollars(usd))
-        return self.bounds.hold(name, wanted, role)
+        return self.bounds.hold(name, wanted, role, seconds=seconds)
 
     def release(self, name: str) -> None:
         """Hold back nothing for a lease any more. A name that is not held is no error."""

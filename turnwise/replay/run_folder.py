@@ -95,6 +95,15 @@ class RunFolder:
         self._details = dict(details)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self) -> None:
+        """Read what stands there, and open both files behind their last finished turn."""
+        path = self.path
         self.was_resumed = self._check_manifest()
         self.turns, turns_end = _read_lines(path / "turns.jsonl")
         finished = {_turn_key(row) for row in self.turns}

@@ -146,3 +146,31 @@ async def test_backoff_waits_on_the_clock(make_budgeter, ask_for, until):
     await task
     (row,) = budgeter.ledger.rows
     assert (row.retry_seconds, row.path_seconds) == (8, 8)
+
+
+async def test_time_held_for_a_lease_is_nobody_elses(make_budgeter, ask_for):
+    """Others are refused and cut by it; who draws has all of it, and after that all have."""
+    clock = ManualClock()
+    client = ScriptedClient(lambda _: "ok")
+    budgeter = make_budgeter(client, clock=clock)
+    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_seconds=10)) as turn:
+        turn.hold("reply", seconds=6)
+        await budgeter.ask(ask_for("a"))
+        clock.advance(4)
+        assert budgeter.advisory().seconds_left == 0
+        with pytest.raises(CallRefused, match="max_seconds=10, 10 used or held back"):
+            await budgeter.ask(ask_for("b"))
+        await budgeter.ask(ask_for("c", lease="reply"))
+        await budgeter.ask(ask_for("d"))
+    assert [call.timeout_seconds for call in client.calls] == [4, 6, 6]
+
+
+async def test_time_held_is_given_back_with_its_lease(make_budgeter, ask_for):
+    """A released lease holds nothing back any more."""
+    budgeter = make_budgeter(clock=ManualClock())
+    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_seconds=10)) as turn:
+        turn.hold("reply", seconds=20)
+        with pytest.raises(CallRefused, match="max_seconds"):
+            await budgeter.ask(ask_for("a"))
+        turn.release("reply")
+        await budgeter.ask(ask_for("b"))

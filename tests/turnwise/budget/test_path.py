@@ -82,3 +82,15 @@ def test_a_free_place_is_used_at_once():
     """A long call does not hold up those behind it."""
     assert scheduled_seconds([10, 1, 1, 1], max_concurrency=2) == 10
     assert scheduled_seconds([], max_concurrency=3) == 0
+
+
+@given(st.lists(st.floats(0, 50), max_size=20), st.floats(0, 1e6), st.floats(0, 1e6))
+def test_a_length_does_not_depend_on_where_it_started(durations, here, there):
+    """The same calls have the same length to the last bit, early in a run or late."""
+    lengths = set()
+    for start_seconds in (here, there):
+        path = Path(Position(3, round(start_seconds, 6)))
+        for duration in durations:
+            path.advance_to(path.position.after(1, duration))
+        lengths.add(path.length)
+    assert len(lengths) == 1

@@ -1,0 +1,202 @@
+"""Limits on turns, conversations and runs: never passed, and the reply comes all the same."""
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from graph.app import app
+from graph.settings import ReplyKnobs
+from turnwise.replay.app import TurnInput, TurnResult
+
+TEXTS = (
+    "I lost my job this morning and have not told anyone yet.",
+    "我今天很难过，不知道该怎么跟家里人说。",
+)
+PRICES = "prices: {input_usd_per_million: 1, output_usd_per_million: 2}"
+
+ROOM_FOR_A_REPLY = {
+    "max_calls": 1,
+    "max_requests": 1,
+    "max_tokens": 5_000,
+    "max_usd": 0.01,
+    "max_seconds": 6.0,
+}
+"""What one root plan of these short conversations takes at most, its whole reservation."""
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_calls": st.integers(0, 18),
+        "max_requests": st.integers(0, 18),
+        "max_tokens": st.integers(0, 30_000),
+        "max_usd": st.floats(0, 0.05),
+        "max_seconds": st.floats(0, 40),
+    },
+)
+
+
+def _answered(
+    limits: dict[str, Any],
+    *,
+    preset: str = "classic",
+    scope: str = "turn",
+    fields: str = "null_rate: 0.1",
+    texts: Sequence[str] = TEXTS,
+    overrides: Sequence[str] = (),
+) -> list[TurnResult]:
+    simulator = f"{{kind: simulated, {PRICES}, simulated: {{{fields}}}}}"
+    roles = ", ".join(f"{role}: {simulator}" for role in ("main", "judge", "fast"))
+    knobs = [f"budget.{scope}.{name}={value}" for name, value in limits.items()]
+
+    async def run() -> list[TurnResult]:
+        chosen = app.settings(preset, [f"endpoints={{{roles}}}", *knobs, *overrides])
+        with tempfile.TemporaryDirectory() as name:
+            async with app.open(chosen, folder=Path(name)) as session:
+                turns = [
+                    await session.run_turn(TurnInput("talk", None, text)) for text in texts
+                ]
+                session.engine.budgeter.ledger.check()
+                return turns
+
+    return asyncio.run(run())
+
+
+def _used(rows: Sequence[Any]) -> dict[str, float]:
+    return {
+        "max_calls": sum(row["outcome"] != "refused" for row in rows),
+        "max_requests": sum(row["requests"] for row in rows),
+        "max_tokens": sum(row["input_tokens"] + row["output_tokens"] for row in rows),
+        "max_usd": sum(row["usd"] or 0.0 for row in rows),
+    }
+
+
+def _hold(limits: dict[str, Any], rows: Sequence[Any]) -> None:
+    used = _used(rows)
+    for name, limit in limits.items():
+        if name != "max_seconds":
+            assert used[name] <= limit + 1e-12, (name, used[name], limit)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    LIMITS,
+    st.sampled_from(["classic", "classic_parallel"]),
+    st.sampled_from(
+        [
+            "null_rate: 0.1",
+            "malformed_json_rate: 0.4",
+            "error_rate_500: 0.3, timeout_rate: 0.1, timeout_seconds: 5",
+            "error_rate_429: 0.5, retry_after_seconds: 2",
+        ]
+    ),
+    st.sampled_from(["search.rollouts=4", "processor.llm=always", "search.soft_top_n=3"]),
+)
+def test_no_turn_passes_its_limit(
+    limits: dict[str, Any], preset: str, fields: str, knob: str
+) -> None:
+    """Under any limits and failures each turn ends, within all of them, and says something."""
+    for turn in _answered(limits, preset=preset, fields=fields, overrides=[knob]):
+        _hold(limits, turn.rows)
+        if "max_seconds" in limits:
+            assert turn.record["path_seconds"]["turn"] <= limits["max_seconds"] + 1e-6
+        assert turn.record["reply"]
+        outcomes = turn.record["outcomes"]
+        assert turn.record["asked"] == sum(outcomes.values()) == len(turn.rows)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(LIMITS, st.sampled_from(["classic", "classic_parallel"]), st.integers(0, 10_000))
+def test_a_turn_with_room_for_one_call_ends_in_a_reply(
+    limits: dict[str, Any], preset: str, seed: int
+) -> None:
+    """The first draft's call, tokens, price and time are held back from everything else."""
+    roomy = {name: max(value, ROOM_FOR_A_REPLY[name]) for name, value in limits.items()}
+    for turn in _answered(roomy, preset=preset, overrides=[f"seed={seed}"]):
+        assert not turn.record["is_fallback"], turn.record["degraded"]
+
+
+@pytest.mark.parametrize("name", sorted(ROOM_FOR_A_REPLY))
+def test_no_room_at_all_is_a_fallback(name: str) -> None:
+    """A limit of zero sends nothing, raises nothing, and ends in a line that is marked."""
+    for turn in _answered({name: 0}):
+        assert turn.record["is_fallback"]
+        assert turn.record["reply"]
+        assert turn.record["requests"] == 0
+        assert turn.record["outcomes"]["refused"] == turn.record["asked"]
+
+
+@pytest.mark.parametrize("role", ["main", "judge", "fast"])
+def test_a_role_has_limits_of_its_own(role: str) -> None:
+    """A limit on one role binds its calls only, and the reply still comes."""
+    limits = f"budget.turn.roles.{role}.max_calls=1"
+    for turn in _answered({}, overrides=[limits]):
+        mine = [row for row in turn.rows if row["role"] == role and row["outcome"] != "refused"]
+        assert len(mine) == 1
+        assert not turn.record["is_fallback"]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(LIMITS, st.sampled_from(["conversation", "run"]))
+def test_a_conversation_and_a_run_have_limits_too(limits: dict[str, Any], scope: str) -> None:
+    """All turns together stay within the limits of what is around them."""
+    turns = _answered(limits, scope=scope, texts=TEXTS * 2)
+    _hold(limits, [row for turn in turns for row in turn.rows])
+    seconds = sum(turn.record["path_seconds"]["turn"] for turn in turns)
+    assert seconds <= limits.get("max_seconds", float("inf")) + 1e-5
+    assert all(turn.record["reply"] for turn in turns)
+
+
+def test_conversations_do_not_share_a_limit_and_a_run_does() -> None:
+    """Two conversations have a budget each, under one for both."""
+
+    async def run() -> list[TurnResult]:
+        knobs = ["budget.conversation.max_calls=10", "budget.run.max_calls=15"]
+        with tempfile.TemporaryDirectory() as name:
+            async with app.open(app.settings("classic", knobs), folder=Path(name)) as session:
+                return [
+                    await session.run_turn(TurnInput(conversation, None, TEXTS[0]))
+                    for conversation in ("a", "b", "a")
+                ]
+
+    first, second, third = asyncio.run(run())
+    counted = [_used(turn.rows)["max_calls"] for turn in (first, second, third)]
+    assert counted == [10, 5, 0]
+    assert third.record["is_fallback"]
+
+
+def test_the_search_has_a_limit_of_its_own() -> None:
+    """The search winds down within its own budget, and the bookkeeping is not touched."""
+    for turn in _answered({"max_calls": 5}, scope="search"):
+        search = [row for row in turn.rows if row["node"] == "lats_search"]
+        assert len(search) == 5  # the root, one rollout, and the last look
+        assert turn.record["outcomes"]["refused"] == 0
+        assert {"evolver", "memory_manager"} <= {row["node"] for row in turn.rows}
+
+
+def test_bookkeeping_goes_on_when_the_search_winds_down() -> None:
+    """With ten calls the search gives up rollouts, and both bookkeeping calls are served."""
+    for turn in _answered({"max_calls": 10}):
+        assert turn.record["outcomes"]["refused"] == 0
+        assert {"evolver", "memory_manager"} <= {row["node"] for row in turn.rows}
+        assert not turn.record["degraded"]
+
+
+def test_thinking_ends_in_time_for_the_reply() -> None:
+    """What runs before the search is cut when only the reply's time is left."""
+    limit = ReplyKnobs().held_seconds + 1.5
+    for turn in _answered({"max_seconds": limit}):
+        ends = [
+            row["end_round"]
+            for row in turn.rows
+            if row["node"] in {"detection", "inner_monologue", "reasoner"}
+        ]
+        assert ends
+        assert not turn.record["is_fallback"]
+        assert turn.record["path_seconds"]["reply"] <= limit
+        assert any(row["outcome"] in {"failed", "refused"} for row in turn.rows)
