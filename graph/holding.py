@@ -13,7 +13,6 @@ Time cannot be leased, so where it is limited the nodes before the search have t
 done earlier: their own deadline leaves time for the first draft.
 """
 
-
 from graph.engine import Engine
 from lats.proposal import PlanRoot
 from lats.tree import Tree

@@ -11,6 +11,7 @@ from typing import Any
 from graph.context import TurnContext
 from graph.holding import BOOKKEEPING_LEASE, hold_bookkeeping, hold_reply
 from graph.state import TurnState
+from lats.knobs import SearchKnobs
 from nodes.bubbles import split_bubbles
 from nodes.detection import detect
 from nodes.emotion_update import update_mood
@@ -163,6 +164,13 @@ async def _style(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"style": style}
 
 
+def _seeded(knobs: SearchKnobs, seed: int) -> SearchKnobs:
+    """Return the search's knobs with the pipeline's seed, unless they have one of their own."""
+    if seed == 0 or "seed" in knobs.model_fields_set:
+        return knobs
+    return knobs.model_copy(update={"seed": seed})
+
+
 async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     settings = context.engine.settings
     material = SearchMaterial(
@@ -184,7 +192,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
     with node.open(ScopeKind.SEARCH, limits=settings.budget.search):
         outcome = await search_reply(
             context.asker,
-            knobs=settings.search,
+            knobs=_seeded(settings.search, settings.seed),
             material=material,
             max_repairs=settings.repair.max_repairs,
         )

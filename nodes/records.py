@@ -45,8 +45,11 @@ class Persona(Record):
     """Who the agent is. Free text; never empty in a prompt."""
 
     name: str = ""
+    """What the agent is called."""
     background: str = ""
+    """Who it is: work, home, what it knows and likes."""
     speaking_style: str = ""
+    """How it talks."""
 
 
 class Line(Record):

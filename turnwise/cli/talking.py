@@ -4,7 +4,7 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import orjson
 
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import printable, say
-from turnwise.replay.app import Session, TurnInput, TurnResult, load_app
+from turnwise.replay.app import TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
 
 __all__ = ["Talk", "keep_talking", "say_once"]
@@ -92,7 +92,6 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     tables = summarise(result.rows, [result.record])
     if as_json:
         document = {"reply": result.record["reply"], "turn": result.record, **totals_json(tables)}
-        document["reply"] = result.record["reply"]
         sys.stdout.write(orjson.dumps(document).decode() + "\n")
         return
     for bubble in result.record["bubbles"]:
@@ -107,15 +106,16 @@ async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
     sys.stdout.flush()
 
 
-async def _talk(session: Session, talk: Talk) -> None:
+def _said() -> Iterator[str]:
+    """Give the lines of standard input until it ends, or one of them is empty."""
     while True:
         try:
-            text = await asyncio.to_thread(input, "> ")
+            text = input("> ")
         except EOFError:
             return
         if not text.strip():
             return
-        say(_cost_line(await session.run_turn(talk.turn(text), on_reply=_show)))
+        yield text
 
 
 def keep_talking(talk: Talk) -> None:
@@ -128,9 +128,16 @@ def keep_talking(talk: Talk) -> None:
             "and TURNWISE_MODEL."
         )
 
-    async def run() -> None:
-        with talk.folder() as folder:
-            async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
-                await _talk(session, talk)
-
-    asyncio.run(run())
+    # Lines are read outside of the loop: a thread that waits for one cannot be stopped,
+    # and Ctrl-C would have to wait for the next line.
+    with talk.folder() as folder, asyncio.Runner() as runner:
+        opened = AsyncExitStack()
+        session = runner.run(
+            opened.enter_async_context(app.open(settings, folder=folder, keep_checkpoints=True))
+        )
+        try:
+            for text in _said():
+                result = runner.run(session.run_turn(talk.turn(text), on_reply=_show))
+                say(_cost_line(result))
+        finally:
+            runner.run(opened.aclose())

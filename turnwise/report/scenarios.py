@@ -52,4 +52,9 @@ def scenario_table(plan: Mapping[str, Any], turns: Sequence[Sequence[CallLine]])
         (name, planned.get(name, ""), counts[name], counts[name] / len(turns)) for name in names
     ]
     columns = ("scenario", "planned_asked", "turns", "share")
-    return Table("scenarios", "Turns that cost what a scenario of the plan costs (calls by role)", columns, tuple(rows))
+    return Table(
+        "scenarios",
+        "Turns that cost what a scenario of the plan costs (calls by role)",
+        columns,
+        tuple(rows),
+    )

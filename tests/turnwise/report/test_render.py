@@ -29,7 +29,7 @@ def test_the_plan_comes_with_its_scenarios(write_run: RunWriter) -> None:
     """For people both of the plan's tables are shown."""
     text = render(load_run(write_run()), form="markdown", table="plan")
     assert "### Plan against actual, a turn" in text
-    assert "### Turns by scenario of the plan" in text
+    assert "### Turns that cost what a scenario of the plan costs" in text
 
 
 def test_one_table_as_json_is_a_list(write_run: RunWriter) -> None:
