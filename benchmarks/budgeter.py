@@ -31,7 +31,7 @@ from turnwise.calls.wire import chat_body
 __all__ = ["measure"]
 
 REPEATS = 25
-"""Pairs of neighbouring blocks."""
+"""Blocks of asked calls, each between two of bare ones."""
 
 CALLS = 640
 """Calls of a block; a multiple of 32."""

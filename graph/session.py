@@ -76,7 +76,9 @@ class ReplySession:
             engine.close_turn(turn.conversation_id)
             rows = self._take_rows(turn.conversation_id, number)
         state = TurnState.model_validate(values)
-        return TurnResult(record=self._record(turn, state, scope), rows=rows)
+        record = self._record(turn, state, scope)
+        record["simulated"] = self.is_simulated or any(row["is_simulated"] for row in rows)
+        return TurnResult(record=record, rows=rows)
 
     def _take_rows(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
         """Take this turn's rows out, in the order in which its calls were asked."""
@@ -118,5 +120,4 @@ class ReplySession:
                 "reply": round(until_reply.seconds, 6),
                 "turn": round(scope.path_seconds, 6),
             },
-            "simulated": self.is_simulated,
         }

@@ -77,6 +77,10 @@ class ReplyKnobs(Knobs):
 
     max_chars: int = Field(default=1200, ge=20, le=20_000)
     """Longer replies are cut at the end of a sentence."""
+    on_outage: Literal["fail", "fallback"] = "fail"
+    """When the endpoint fails the reply's own call, retries included: `fail` stops the run,
+    which can go on later; `fallback` sends a neutral line and goes on. A call that the
+    budget refused or cut, or an answer of no use, is no outage: those always fall back."""
     held_seconds: float = Field(default=10.0, ge=0.0)
     """Time that is held back for the reply's own call where time is limited: the nodes
     before it see that much less. An answer of some 800 tokens at 83 tokens a second."""

@@ -33,6 +33,7 @@ from nodes.search_material import SearchMaterial
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope
+from turnwise.calls.errors import EndpointError
 
 __all__ = ["STEPS", "Step"]
 
@@ -196,6 +197,9 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
             material=material,
             max_repairs=settings.repair.max_repairs,
         )
+    may_fall_back = settings.reply.on_outage == "fallback" or node.bounds.is_timed
+    if isinstance(outcome.error, EndpointError) and not may_fall_back:
+        raise outcome.error
     return {
         "draft": outcome.reply or "",
         "planned_bubbles": outcome.processor_plan or (),

@@ -55,6 +55,8 @@ class SearchOutcome:
         stop_reason: why the search stopped.
         degradation: why there is no reply; None when there is one.
         result: the whole search.
+        error: what ended the root plan's call when there is no reply; None where nothing
+            did, or where the answer was of no use.
     """
 
     reply: str | None
@@ -64,6 +66,7 @@ class SearchOutcome:
     stop_reason: StopReason
     degradation: Degradation | None
     result: SearchResult
+    error: CallError | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return what the search did, as plain JSON for the graph's state."""
@@ -162,6 +165,7 @@ def _outcome(
             stop_reason=result.stop_reason,
             degradation=_degradation(result.stop_reason, errors),
             result=result,
+            error=errors[0] if errors else None,
         )
     return SearchOutcome(
         reply=best.draft.reply,

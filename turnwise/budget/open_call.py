@@ -169,8 +169,12 @@ class OpenCall:
         sending.move_to(self.scope.bounds, self.account, self.position)
         return None
 
-    def row(self, error: str | None) -> LedgerRow:
+    def row(self, error: str | None, *, is_simulated: bool = False) -> LedgerRow:
         """Return its ledger row.
+
+        Args:
+            error: what went wrong, without secrets.
+            is_simulated: whether its answer says that it is simulated.
 
         Raises:
             LedgerError: when it has not ended.
@@ -192,7 +196,7 @@ class OpenCall:
             sample=call.sample,
             repair=call.repair,
             is_speculative=call.speculative,
-            is_simulated=endpoint.client.is_simulated,
+            is_simulated=is_simulated or endpoint.client.is_simulated,
             attempts=spent.attempts,
             requests=spent.requests,
             batch_id=None,

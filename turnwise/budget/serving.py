@@ -178,7 +178,10 @@ class Serving:
             self._scrubber.clean_error(error)
         elif answer is not None:
             problem = answer.invalid
-        row = call.row(None if problem is None else self._scrubber.describe(problem))
+        row = call.row(
+            None if problem is None else self._scrubber.describe(problem),
+            is_simulated=answer is not None and answer.reply.is_simulated,
+        )
         call.scope.end(row)
         self._ledger.write(row)
         self._record(call, answer, error)

@@ -6,7 +6,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["Reply", "Usage"]
+__all__ = ["Reply", "Usage", "is_simulated_model"]
+
+
+def is_simulated_model(model: str) -> bool:
+    """Return whether a model's own name says that it is simulated.
+
+    The simulated server names itself so in every answer: reached over the network, its
+    answers are labelled like those of the model in process.
+    """
+    return model.startswith("simulated-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from turnwise.calls.call import Call, Message
 from turnwise.calls.errors import BadResponse, ContentRefused
-from turnwise.calls.reply import Reply, Usage
+from turnwise.calls.reply import Reply, Usage, is_simulated_model
 from turnwise.calls.schema import schema_format, schema_in_words
 
 __all__ = [
@@ -183,6 +183,7 @@ def reply_of_chat(body: Mapping[str, Any], *, latency_seconds: float) -> Reply:
         raise ContentRefused("the provider's content filter withheld the answer")
     texts = [_text_of(message.get("content")) for message in messages]
     tool_calls = messages[0].get("tool_calls")
+    model = str(body.get("model") or "")
     return Reply(
         text=texts[0],
         choices=tuple(texts) if len(texts) > 1 else (),
@@ -192,9 +193,10 @@ def reply_of_chat(body: Mapping[str, Any], *, latency_seconds: float) -> Reply:
             if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
         ),
         usage=_usage(body),
-        model=str(body.get("model") or ""),
+        model=model,
         finish_reason=str(finish_reason) if finish_reason is not None else None,
         latency_seconds=latency_seconds,
+        is_simulated=is_simulated_model(model),
     )
 
 
@@ -226,11 +228,13 @@ def reply_of_embeddings(
             latency_seconds=latency_seconds,
         )
     usage = _usage(body)
+    model = str(body.get("model") or "")
     return Reply(
         text="",
         vectors=vectors,
         # An embedding has no output, and servers leave its count out.
         usage=replace(usage, output_tokens=usage.output_tokens or 0),
-        model=str(body.get("model") or ""),
+        model=model,
         latency_seconds=latency_seconds,
+        is_simulated=is_simulated_model(model),
     )

@@ -174,13 +174,12 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
         run.turns,
         plan=app.plan(settings).as_json(),
         wall_seconds=run.wall_seconds,
-        is_simulated=app.is_simulated(settings),
     )
     if options.as_json:
         sys.stdout.write(orjson.dumps(totals_json(tables)).decode() + "\n")
         return run
     sys.stdout.write(brief_text(tables))
-    if app.is_simulated(settings):
+    if tables.totals.is_simulated:
         say("All answers above are simulated: they prove counting, not language.")
     if run.folder.exists():
         say(f"run: {run.folder}   (turnwise report {run.folder})")

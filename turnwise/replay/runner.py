@@ -10,7 +10,7 @@ already paid for come from its recording.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from turnwise.replay.app import Session, TurnInput, TurnResult
+from turnwise.replay.app import Session, TurnInput, TurnResult, whole_text
 from turnwise.replay.conversation import Conversation
 from turnwise.replay.run_folder import RunFolder, TurnKey
 
@@ -35,7 +35,7 @@ def _inputs(conversation: Conversation) -> Iterable[TurnInput]:
 def turn_order(conversations: Sequence[Conversation]) -> list[TurnKey]:
     """Return the turns of conversations in the order in which files list them."""
     return [
-        (conversation.conversation_id, turn.turn)
+        (whole_text(conversation.conversation_id), turn.turn)
         for conversation in conversations
         for turn in conversation.turns
     ]
