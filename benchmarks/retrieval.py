@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import Figure, Measured
 from turnwise.memory.retrieval import TurnIndex
 
 __all__ = ["main"]
@@ -139,16 +140,47 @@ def print_speed(turns: Rows, questions: Sequence[str]) -> None:
         print(f"| {size} | {median * 1e6:.0f} | {p95 * 1e6:.0f} | {adding * 1e6:.0f} |")
 
 
-def main() -> None:
-    """Print hit rates and timings, or say why not."""
-    folder = Path(os.environ.get("TURNWISE_DATA", "../shared/data")) / "sample_memorybank_cn"
-    if not folder.exists():
-        print(f"skipped: the recorded data are not in {folder}; set TURNWISE_DATA")
-        return
+def data_folder() -> Path:
+    """Return where the recorded conversations and questions are, or would be."""
+    return Path(os.environ.get("TURNWISE_DATA", "../shared/data")) / "sample_memorybank_cn"
+
+
+def _read(folder: Path) -> tuple[Rows, Rows]:
+    """Return the turns and the questions about them."""
     turns, probes = (
         [json.loads(line) for line in (folder / name).read_text("utf-8").splitlines()]
         for name in ("turns.jsonl", "probes.jsonl")
     )
+    return turns, probes
+
+
+def measure() -> Measured:
+    """Return the hit rates of a user's own memory, words only, beside plain BM25."""
+    folder = data_folder()
+    if not folder.exists():
+        return Measured("retrieval", skipped=f"no recorded data in {folder}; set TURNWISE_DATA")
+    turns, probes = _read(folder)
+    ours = first_hits(turnwise_index, turns, probes, own=True)
+    plain = first_hits(plain_bm25, turns, probes, own=True)
+    figures = [
+        Figure(
+            f"retrieval, own memory, words only, hit@{k} of {len(probes)} questions",
+            f"{interval((ours <= k).astype(float))} (plain BM25 {(plain <= k).mean():.2f})",
+            f">= {target}",
+            bool((ours <= k).mean() >= target),
+        )
+        for k, target in ((5, 0.83), (1, 0.51))
+    ]
+    return Measured("retrieval", figures)
+
+
+def main() -> None:
+    """Print hit rates and timings, or say why not."""
+    folder = data_folder()
+    if not folder.exists():
+        print(f"skipped: the recorded data are not in {folder}; set TURNWISE_DATA")
+        return
+    turns, probes = _read(folder)
     rankers: dict[str, Ranker] = {
         "plain BM25": plain_bm25,
         "Turnwise without days": undated_index,

@@ -9,8 +9,7 @@ held back as well: then it is the search that winds down, which can, and not wha
 agent remembers. So a turn that is short of calls gives up, in this order: further
 rollouts, the bookkeeping, the notes before the search, and the reply never.
 
-Time cannot be leased, so where it is limited the nodes before the search have to be
-done earlier: their own deadline leaves time for the first draft.
+Where time is limited, some of it is held back for the first draft in the same way.
 """
 
 from graph.engine import Engine
@@ -25,12 +24,7 @@ from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
 from turnwise.calls.vocabulary import Role
 
-__all__ = [
-    "BOOKKEEPING_LEASE",
-    "NOTES_TOKENS",
-    "hold_bookkeeping",
-    "hold_reply",
-]
+__all__ = ["BOOKKEEPING_LEASE", "NOTES_TOKENS", "hold_bookkeeping", "hold_reply"]
 
 BOOKKEEPING_LEASE = "bookkeeping"
 """The name that the evolver's and the memory manager's calls draw on."""

@@ -20,6 +20,9 @@ TEXTS = (
 )
 PRICES = "prices: {input_usd_per_million: 1, output_usd_per_million: 2}"
 
+ON_OUTAGE = "reply.on_outage=fallback"
+"""An endpoint that fails for good shall not end these turns."""
+
 ROOM_FOR_A_REPLY = {
     "max_calls": 1,
     "max_requests": 1,
@@ -55,7 +58,7 @@ def _answered(
     knobs = [f"budget.{scope}.{name}={value}" for name, value in limits.items()]
 
     async def run() -> list[TurnResult]:
-        chosen = app.settings(preset, [f"endpoints={{{roles}}}", *knobs, *overrides])
+        chosen = app.settings(preset, [f"endpoints={{{roles}}}", ON_OUTAGE, *knobs, *overrides])
         with tempfile.TemporaryDirectory() as name:
             async with app.open(chosen, folder=Path(name)) as session:
                 turns = [

@@ -6,7 +6,7 @@ This is what `turnwise replay` does, for those who would rather call it from Pyt
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ class FinishedRun:
     """
 
     folder: Path
-    turns: Sequence[Mapping[str, Any]]
-    rows: Sequence[Mapping[str, Any]]
+    turns: Sequence[Mapping[str, Any]] = field(repr=False)
+    rows: Sequence[Mapping[str, Any]] = field(repr=False)
     wall_seconds: float
     turns_before: int
     notices: Sequence[str] = ()

@@ -128,6 +128,7 @@ async def test_concurrency_changes_no_byte(replay: Replay) -> None:
         (
             "endpoints={main: {kind: simulated, simulated: {error_rate_500: 0.4, "
             "timeout_rate: 0.1, timeout_seconds: 5}}}",
+            "reply.on_outage=fallback",
             "budget.turn.max_requests=14",
         ),
         ("processor.llm=always", "search.assistant_check_top_n=3"),
