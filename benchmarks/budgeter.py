@@ -58,12 +58,15 @@ Timer = Callable[[], float]
 
 
 def prompt(number: int) -> Call:
-    """Return a chat call of 3 KB, each of its messages like no other."""
+    """Return a chat call of 3 KB, made as the pipeline makes them.
+
+    The system message is the same for all, everything after it like no other.
+    """
     return Call(
         role=Role.MAIN,
         purpose=Purpose.EXPAND,
         messages=(
-            Message("system", f"Day {number}. {_SYSTEM}"),
+            Message("system", _SYSTEM),
             Message("assistant", f"On day {number} as before. {_HISTORY}"),
             Message("user", f"What should I read on the crossing? It is day {number}."),
         ),

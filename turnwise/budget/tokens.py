@@ -115,24 +115,24 @@ class TokenEstimator:
         self._weights = astuple(weights)
         self._encoding = encoding
         self._schema_tokens = lru_cache(maxsize=256)(self._count_schema)
-        # Prompts repeat their static parts; a table is slow enough to remember them.
-        self._remembered = lru_cache(maxsize=256)(self._encoded)
+        # Prompts repeat their static parts, call after call.
+        self._remembered = lru_cache(maxsize=256)(self._counted)
 
     @property
     def is_exact(self) -> bool:
         """Whether text is counted by the model's own table."""
         return self._encoding is not None
 
-    def _encoded(self, text: str) -> int:
-        return len(self._encoding.encode_ordinary(text)) if self._encoding else 0
+    def _counted(self, text: str) -> int:
+        if self._encoding is None:
+            return _weighted(text, self._weights)
+        return len(self._encoding.encode_ordinary(text))
 
     def tokens(self, text: str) -> int:
         """Return how many tokens a text takes; 0 only for an empty one."""
-        if self._encoding is None:
-            return _weighted(text, self._weights)
         if 500 <= len(text) <= 20_000:
             return self._remembered(text)
-        return self._encoded(text)
+        return self._counted(text)
 
     def _json_tokens(self, document: Any) -> int:
         return self.tokens(orjson.dumps(document, default=str).decode())

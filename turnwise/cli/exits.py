@@ -56,3 +56,6 @@ def clear_errors(stopped: str = "stopped") -> Iterator[None]:
         raise typer.Exit(EXIT_STOPPED) from error
     except BrokenPipeError as error:
         raise typer.Exit(EXIT_FAILED) from error
+    except OSError as error:  # a full disk, a port in use, a file that may not be read
+        say(f"turnwise: {error}")
+        raise typer.Exit(EXIT_FAILED) from error

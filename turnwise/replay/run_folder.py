@@ -93,7 +93,12 @@ class RunFolder:
         self.path = path
         self._identity = dict(identity)
         self._details = dict(details)
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make the folder {path}: {error.strerror}; choose another with --out"
+            ) from error
         self._lock = self._take_lock()
         try:
             self._open()
@@ -216,6 +221,8 @@ class RunFolder:
         """
         if not path.exists():
             return
+        if not path.is_dir():
+            raise ConfigError(f"{path} is not a folder; nothing was deleted")
         if any(path.iterdir()) and not (path / "manifest.json").exists():
             raise ConfigError(f"{path} is not a run; nothing was deleted")
         for name in (*_FILES, "manifest.json", ".lock", "checkpoints.sqlite"):

@@ -202,7 +202,8 @@ def test_out_folders_that_cannot_be_used(cli: Any, talk: Path, tmp_path: Path) -
     assert "is not a run" in _words(cli("replay", talk, "--out", "mine"), 2)
     assert "is not a run" in _words(cli("replay", talk, "--out", "mine", "--fresh"), 2)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
-    _words(cli("replay", talk, "--out", "talk.jsonl"), 2)
+    for fresh in ((), ("--fresh",)):
+        _words(cli("replay", talk, "--out", "talk.jsonl", *fresh), 2)
     assert len(talk.read_text().splitlines()) == 3
 
 

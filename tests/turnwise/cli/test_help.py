@@ -1,0 +1,110 @@
+"""Help, version, exit codes, and what a light command loads."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnwise import __version__
+from turnwise.calls.errors import CassetteMiss, ConfigError, FormatError
+from turnwise.cli.exits import clear_errors
+
+COMMANDS = {
+    "plan": ("--preset", "--set", "--json", "--latency-seconds", "--rpm"),
+    "run": ("--preset", "--set", "--json", "--conversation", "--user", "--home"),
+    "chat": ("--preset", "--set", "--conversation", "--user", "--home"),
+    "replay": ("--record", "--cassette", "--mode", "--limit-turns", "--out", "--json", "--skip-bad"),
+    "report": ("--format", "--table"),
+    "knobs": ("--preset",),
+    "presets": ("--app",),
+    "demo": ("--app",),
+    "sim": ("serve",),
+}
+
+HEAVY = ("langgraph", "langchain_core", "openai", "aiohttp", "numpy", "tiktoken", "diskcache")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself(cli: Any, command: str) -> None:
+    """--help exits with 0 and names the options that the docs name."""
+    shown = cli(command, "--help")
+    assert shown.exit_code == 0
+    for option in COMMANDS[command]:
+        assert option in shown.stdout, option
+
+
+def test_the_whole_help_lists_every_command(cli: Any) -> None:
+    """The first help that one sees lists all commands and where to start."""
+    shown = cli("--help")
+    assert shown.exit_code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in shown.stdout
+    assert "turnwise demo" in shown.stdout
+
+
+def test_version(cli: Any) -> None:
+    """The version is the package's."""
+    assert cli("--version").stdout == f"turnwise {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("plan", "--nonsense"), ("run",)])
+def test_a_wrong_command_line_exits_with_two(cli: Any, arguments: tuple[str, ...]) -> None:
+    """An unknown command or option, or a missing argument, is a wrong request."""
+    shown = cli(*arguments)
+    assert shown.exit_code == 2
+    assert "Usage" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("no"), 2),
+        (FormatError("file", 3, "no"), 2),
+        (CassetteMiss("no"), 1),
+        (OSError(28, "No space left on device"), 1),
+        (BrokenPipeError(), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_end_in_their_exit_codes(error: BaseException, code: int) -> None:
+    """Each kind of error ends a command with the code that scripts rely on."""
+    import typer
+
+    with pytest.raises(typer.Exit) as ending, clear_errors():
+        raise error
+    assert ending.value.exit_code == code
+
+
+def test_a_bug_is_not_hidden() -> None:
+    """An error that is not the project's own keeps its traceback."""
+    with pytest.raises(ZeroDivisionError), clear_errors():
+        raise ZeroDivisionError
+
+
+def _loaded(code: str, folder: Path) -> set[str]:
+    """Run code in a fresh interpreter and return the top-level modules that it loaded."""
+    program = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+
+
+def test_help_and_plan_load_nothing_heavy(tmp_path: Path) -> None:
+    """Neither the command line itself nor a plan loads a client, a graph or numpy."""
+    main = _loaded("import turnwise.cli.main", tmp_path)
+    assert not main & {*HEAVY, "pydantic", "rich", "graph"}
+    run = "from turnwise.cli.main import turnwise\nturnwise(['plan'], standalone_mode=False)"
+    plan = _loaded(run, tmp_path)
+    assert "graph" in plan
+    assert not plan & set(HEAVY)
+
+
+@pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
+def test_a_plan_writes_nothing(cli: Any, tmp_path: Path, preset: str) -> None:
+    """A plan leaves no file behind."""
+    assert cli("plan", "--preset", preset).exit_code == 0
+    assert list(tmp_path.iterdir()) == []
