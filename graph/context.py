@@ -97,5 +97,5 @@ class TurnContext:
             after: the nodes that it waited for.
         """
         turn = await self._turn_scope(state, name)
-        with turn.entered(), turn.open(ScopeKind.NODE, name, after=after) as scope:
+        with turn.open(ScopeKind.NODE, name, after=after) as scope:
             yield scope

@@ -96,4 +96,5 @@ async def open_session(
         is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
         rows=rows,
         is_checkpointed=checkpointer is not None,
+        is_direct=is_offline and checkpointer is None,
     )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from graph.context import TurnContext
+from graph.direct import run_directly
 from graph.engine import Engine
+from graph.order import NODES
 from graph.state import TurnState
 from graph.wiring import ReplyGraph
 from nodes.records import Persona
@@ -15,6 +17,9 @@ from turnwise.memory import AgentUser
 from turnwise.replay.app import ReplyListener, TurnInput, TurnResult
 
 __all__ = ["ReplySession"]
+
+
+_PLACES = {name: place for place, name in enumerate(NODES)}
 
 
 def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
@@ -32,6 +37,7 @@ class ReplySession:
         is_simulated: whether every answer is simulated.
         rows: the ledger rows that were written and not yet handed out.
         is_checkpointed: whether the graph keeps checkpoints, one thread a conversation.
+        is_direct: run the graph's steps without the graph; see `direct`.
     """
 
     engine: Engine
@@ -39,6 +45,7 @@ class ReplySession:
     is_simulated: bool
     rows: list[LedgerRow]
     is_checkpointed: bool = False
+    is_direct: bool = False
 
     async def run_turn(
         self, turn: TurnInput, *, on_reply: ReplyListener | None = None
@@ -56,7 +63,7 @@ class ReplySession:
             number = await engine.next_turn(agent_user, turn.conversation_id)
         scope = engine.open_turn(turn.conversation_id, number)
         try:
-            given: Any = {
+            given = {
                 "agent_id": engine.settings.agent_id,
                 "user_id": turn.user_id,
                 "conversation_id": turn.conversation_id,
@@ -65,31 +72,46 @@ class ReplySession:
                 "time": turn.time,
                 "persona": _persona(turn.persona),
             }
-            values = await self.graph.ainvoke(
-                given,
-                {"configurable": {"thread_id": turn.conversation_id}},
-                context=TurnContext(engine, on_reply),
-                # One checkpoint, at the end of the turn: a turn is all or nothing.
-                durability="exit" if self.is_checkpointed else None,
-            )
+            state = await self._run(given, TurnContext(engine, on_reply))
         finally:
             engine.close_turn(turn.conversation_id)
             rows = self._take_rows(turn.conversation_id, number)
-        state = TurnState.model_validate(values)
         record = self._record(turn, state, scope)
         record["simulated"] = self.is_simulated or any(row["is_simulated"] for row in rows)
         return TurnResult(record=record, rows=rows)
 
+    async def _run(self, given: dict[str, Any], context: TurnContext) -> TurnState:
+        if self.is_direct:
+            overlap = self.engine.settings.overlap
+            return await run_directly(given, context, overlap=overlap)
+        turn_input: Any = given
+        values = await self.graph.ainvoke(
+            turn_input,
+            {"configurable": {"thread_id": given["conversation_id"]}},
+            context=context,
+            # One checkpoint, at the end of the turn: a turn is all or nothing.
+            durability="exit" if self.is_checkpointed else None,
+        )
+        return TurnState.model_validate(values)
+
     def _take_rows(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
-        """Take this turn's rows out, in the order in which its calls were asked."""
+        """Take this turn's rows out, in the order of the nodes, and in a node as asked.
+
+        Nodes that run side by side ask in an order that depends on who was answered
+        first; the ledger of a turn should not.
+        """
         mine: list[LedgerRow] = []
         others: list[LedgerRow] = []
         for row in self.rows:
             is_mine = row.conversation == conversation_id and row.turn == str(turn)
             (mine if is_mine else others).append(row)
         self.rows[:] = others
-        mine.sort(key=lambda row: row.sequence)
-        return [row.as_dict() for row in mine]
+        sequences = sorted(row.sequence for row in mine)
+        mine.sort(key=lambda row: (_PLACES.get(row.node or "", 0), row.sequence))
+        return [
+            {**row.as_dict(), "sequence": sequence}
+            for row, sequence in zip(mine, sequences, strict=True)
+        ]
 
     def _record(self, turn: TurnInput, state: TurnState, scope: Scope) -> dict[str, Any]:
         statistics = scope.statistics()

@@ -26,14 +26,14 @@ from nodes.records import (
     StyleVector,
 )
 
-__all__ = ["TurnState"]
+__all__ = ["TurnState", "collect_degraded"]
 
 
 def _node_of(row: Degradation | dict[str, Any]) -> str:
     return row.node if isinstance(row, Degradation) else str(row["node"])
 
 
-def _collect(old: list[Any] | None, new: list[Any] | None) -> list[Any]:
+def collect_degraded(old: list[Any] | None, new: list[Any] | None) -> list[Any]:
     """Return the old rows and the new; `None` empties them, at the start of a turn.
 
     Parallel branches may each add rows in one step; they are kept in order of node
@@ -96,4 +96,4 @@ class TurnState(BaseModel):
     new_summary: str = ""
     dropped_notes: int = Field(default=0, ge=0)
     """Notes whose evidence does not stand verbatim in the turn."""
-    degraded: Annotated[list[Degradation], _collect] = []
+    degraded: Annotated[list[Degradation], collect_degraded] = []

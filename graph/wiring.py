@@ -6,6 +6,7 @@ calls again; retrying one call is the budgeter's work, and counted.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -32,7 +33,18 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value
+    return value.value if isinstance(value, Enum) else value
+
+
+def _identity(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, str]:
+    """Return whose turn it is as far as a graph server's input does not say.
+
+    A thread is then a conversation, and a user, of its own; so is a run without a thread.
+    """
+    info = runtime.execution_info
+    name = (info.thread_id or info.run_id) if info else None
+    missing = {"conversation_id", "user_id"} - state.model_fields_set
+    return dict.fromkeys(sorted(missing), name) if name else {}
 
 
 def _node(
@@ -48,8 +60,11 @@ def _node(
 
     async def run(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
         context = runtime.context if served is None else await served()
+        given = _identity(state, runtime) if served is not None and name == NODES[0] else {}
+        if given:
+            state = state.model_copy(update=given)
         async with context.node(state, name, after=waits_for):
-            update: Mapping[str, Any] = await step(state, context)
+            update: Mapping[str, Any] = {**given, **await step(state, context)}
         if served is not None and name == NODES[-1]:
             context.engine.close_turn(state.conversation_id)
         unknown = update.keys() - known

@@ -27,7 +27,7 @@ def _overrides(scenario: str, gates_open: tuple[str, ...]) -> tuple[str, ...]:
 @pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
 @pytest.mark.parametrize("processor", ["auto", "always", "never"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_a_turn_asks_what_its_scenario_plans(
+async def test_a_turn_asks_what_its_scenario_plans(  # noqa: PLR0917 - fixtures
     answer: Any,
     count_by: Any,
     gates_open: tuple[str, ...],

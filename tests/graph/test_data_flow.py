@@ -109,9 +109,7 @@ def test_overlapping_hides_no_write_and_races_with_none(
             assert not clash, (name, node, clash)
 
 
-def test_every_field_is_somebodys(
-    trace: dict[str, tuple[set[str], set[str]]]
-) -> None:
+def test_every_field_is_somebodys(trace: dict[str, tuple[set[str], set[str]]]) -> None:
     """No field of the state is dead: each is given or written."""
     written = set().union(*(write for _, write in trace.values()))
     assert set(TurnState.model_fields) == written | GIVEN
@@ -122,5 +120,3 @@ def test_nothing_is_counted_in_the_state() -> None:
     words = {"asked", "calls", "requests", "attempts", "tokens", "usd", "cost", "rounds", "budget"}
     for field in TurnState.model_fields:
         assert not words & set(field.split("_")), field
-
-

@@ -61,9 +61,7 @@ def _answered(
         chosen = app.settings(preset, [f"endpoints={{{roles}}}", ON_OUTAGE, *knobs, *overrides])
         with tempfile.TemporaryDirectory() as name:
             async with app.open(chosen, folder=Path(name)) as session:
-                turns = [
-                    await session.run_turn(TurnInput("talk", None, text)) for text in texts
-                ]
+                turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
                 session.engine.budgeter.ledger.check()
                 return turns
 

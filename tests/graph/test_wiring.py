@@ -10,9 +10,9 @@ from langgraph.runtime import Runtime
 
 from graph.app import app
 from graph.context import TurnContext
-from graph.state import TurnState, _collect
+from graph.state import TurnState, collect_degraded
 from graph.wiring import _node, build_graph
-from nodes.records import Persona
+from nodes.records import Mode, Persona
 from turnwise.budget.budgeter import Budgeter
 from turnwise.replay.app import TurnInput
 
@@ -35,7 +35,7 @@ async def test_kept_channels_hold_plain_json(tmp_path: Path) -> None:
     """Records leave a node as plain values, so that any checkpointer can keep them."""
 
     async def step(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
-        return {"persona": Persona(name="Lin"), "bubbles": (), "memories": []}
+        return {"persona": Persona(name="Lin"), "mode": Mode.NORMAL, "bubbles": ()}
 
     state = TurnState(requested_turn=0)
     async with app.open(app.settings("classic"), folder=tmp_path) as session:
@@ -44,9 +44,10 @@ async def test_kept_channels_hold_plain_json(tmp_path: Path) -> None:
         update = await run(state, Runtime(context=TurnContext(session.engine)))
     assert update == {
         "persona": {"name": "Lin", "background": "", "speaking_style": ""},
+        "mode": "normal",
         "bubbles": [],
-        "memories": [],
     }
+    assert type(update["mode"]) is str
 
 
 def test_an_unknown_input_is_an_error() -> None:
@@ -58,8 +59,12 @@ def test_an_unknown_input_is_an_error() -> None:
 def test_degradations_are_kept_in_order_of_nodes() -> None:
     """Whichever branch was faster, the rows stand in the same order; None empties them."""
     rows = [{"node": "memory_manager"}, {"node": "evolver"}]
-    assert _collect(None, rows) == _collect([rows[0]], [rows[1]]) == _collect([rows[1]], [rows[0]])
-    assert _collect(rows, None) == []
+    assert (
+        collect_degraded(None, rows)
+        == collect_degraded([rows[0]], [rows[1]])
+        == collect_degraded([rows[1]], [rows[0]])
+    )
+    assert collect_degraded(rows, None) == []
 
 
 async def test_parallel_nodes_degrade_in_a_stable_order(answer: Any, simulated: Any) -> None:

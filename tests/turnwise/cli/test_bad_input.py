@@ -155,9 +155,7 @@ def test_an_endpoint_that_answers_html(cli: Any, serving: Any, talk: Path) -> No
     assert len(server.log) == 21
 
 
-def test_a_key_that_is_refused(
-    cli: Any, serving: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_that_is_refused(cli: Any, serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """401 ends the run at once, and the key is in no word of it."""
     server = serving(*["401"] * 50)
     monkeypatch.setenv("TURNWISE_API_KEY", "sk-very-secret-key-123456")
@@ -240,9 +238,7 @@ def test_a_report_of_no_run(cli: Any, tmp_path: Path) -> None:
     assert "nowhere" in _words(cli("report", "nowhere"), 2)
 
 
-def test_a_strict_miss_ends_with_one(
-    cli: Any, talk: Path, tmp_path: Path
-) -> None:
+def test_a_strict_miss_ends_with_one(cli: Any, talk: Path, tmp_path: Path) -> None:
     """A call that is not recorded ends the run with 1 and names turn and node."""
     assert cli("replay", talk, "--record", "c.jsonl", "--limit-turns", 1).exit_code == 0
     words = _words(cli("replay", talk, "--cassette", "c.jsonl"), 1)

@@ -28,9 +28,7 @@ KEYS = {
 """What scripts may rely on in the object that `--json` ends with."""
 
 
-def test_json_is_one_object_with_the_promised_keys(
-    cli: Any, one_object: Any, talk: Path
-) -> None:
+def test_json_is_one_object_with_the_promised_keys(cli: Any, one_object: Any, talk: Path) -> None:
     """One object on standard output, its counts adding up, nothing else."""
     document = one_object(cli("replay", talk, "--json"))
     assert set(document) >= KEYS
@@ -140,9 +138,7 @@ def test_a_report_of_a_broken_off_run(cli: Any, talk: Path, tmp_path: Path) -> N
 def test_shipped_conversations_replay(cli: Any, one_object: Any) -> None:
     """A folder of files is read to the bottom, side by side, in both languages."""
     folder = configs_folder() / "conversations"
-    document = one_object(
-        cli("replay", folder, "--limit-turns", 16, "--concurrency", 4, "--json")
-    )
+    document = one_object(cli("replay", folder, "--limit-turns", 16, "--concurrency", 4, "--json"))
     assert (document["turns"], document["replies"]) == (16, 16)
 
 

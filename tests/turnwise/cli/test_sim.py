@@ -18,7 +18,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[str]", Path]
     log = tmp_path / "requests.jsonl"
     command = "from turnwise.cli.main import main; main()"
     arguments = ["sim", "serve", "--port", "0", "--log", str(log), "--set", "seed=7"]
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-c", command, *arguments],
         cwd=tmp_path,
         stderr=subprocess.PIPE,

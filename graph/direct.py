@@ -1,0 +1,49 @@
+"""The same steps in the same order without LangGraph around them, for a strict replay.
+
+A replay of a recording waits for nothing, needs no checkpoint and is cut nowhere, so all
+that LangGraph would add to it is its own time: about half of a replayed turn's. The table of
+nodes, the steps, the scopes and the state are those of the graph; a test holds that
+both give the same bytes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from graph.context import TurnContext
+from graph.order import NODES, predecessors
+from graph.state import TurnState, collect_degraded
+from graph.steps import STEPS
+from turnwise.budget.scope import ScopeKind
+
+__all__ = ["run_directly"]
+
+_FIELDS = frozenset(TurnState.model_fields)
+
+
+async def run_directly(
+    given: Mapping[str, Any], context: TurnContext, *, overlap: bool
+) -> TurnState:
+    """Return the state at the end of a turn whose scope is open.
+
+    Args:
+        given: what a caller of the graph gives.
+        context: the turn's context.
+        overlap: who waits for whom; decides the rounds, not the order here.
+
+    Raises:
+        LookupError: when the turn's scope is not open.
+    """
+    state = TurnState.model_validate(dict(given))
+    turn = context.engine.turn(state.conversation_id)
+    if turn is None:
+        raise LookupError(f"no turn of {state.conversation_id!r} is open")
+    waits = predecessors(overlap=overlap)
+    for name in NODES:
+        with turn.open(ScopeKind.NODE, name, after=waits[name]):
+            update = dict(await STEPS[name](state, context))
+        if not update.keys() <= _FIELDS:
+            raise KeyError(f"node {name!r} returned {sorted(update.keys() - _FIELDS)}")
+        if "degraded" in update:
+            update["degraded"] = collect_degraded(state.degraded, update["degraded"])
+        state = state.model_copy(update=update)
+    return state

@@ -1,0 +1,142 @@
+"""The graph as a graph server loads it."""
+
+import asyncio
+import importlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2 as httpx
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from graph.served import ServedContext
+from graph.wiring import build_graph
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_a_thread_goes_on_without_a_session(tmp_path: Path) -> None:
+    """A server that only runs nodes gets a turn 0, then a turn 1, on one thread."""
+    served = ServedContext("classic", tmp_path)
+    graph = build_graph(overlap=False, checkpointer=InMemorySaver(), served=served)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    first = await graph.ainvoke({"user_text": "I lost my job.", "user_id": "ann"}, config)
+    second = await graph.ainvoke({"user_text": "Nobody knows."}, config)
+    assert (first["turn"], second["turn"]) == (0, 1)
+    assert first["reply"]
+    assert second["reply"]
+    assert second["user_id"] == "ann"
+    assert len(second["history"]) == 2
+    engine = (await served()).engine
+    assert engine.turn("conversation") is None
+    engine.budgeter.ledger.check()
+    assert (tmp_path / "memory.sqlite").exists()
+
+
+@pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
+async def test_threads_side_by_side_do_not_meet(tmp_path: Path, preset: str) -> None:
+    """Threads that name neither conversation nor user are each their own."""
+    served = ServedContext(preset, tmp_path)
+    graph = build_graph(overlap=served.overlap, checkpointer=InMemorySaver(), served=served)
+
+    async def two_turns(number: int) -> list[dict[str, Any]]:
+        config: Any = {"configurable": {"thread_id": f"thread-{number}"}}
+        texts = (f"My cat number {number} is ill.", "What would you do?")
+        return [await graph.ainvoke({"user_text": text}, config) for text in texts]
+
+    for number, states in enumerate(await asyncio.gather(*map(two_turns, range(5)))):
+        assert [state["turn"] for state in states] == [0, 1]
+        assert {state["conversation_id"] for state in states} == {f"thread-{number}"}
+        assert states[1]["history"][0]["text"] == f"My cat number {number} is ill."
+    (await served()).engine.budgeter.ledger.check()
+
+
+async def test_runs_without_a_thread_are_each_their_own(tmp_path: Path) -> None:
+    """A stateless run is a conversation of one turn, whoever ran before."""
+    served = ServedContext("classic", tmp_path)
+    graph = build_graph(overlap=False, served=served)
+    states = await asyncio.gather(
+        *(graph.ainvoke({"user_text": "Hello."}, {"run_id": uuid4()}) for _ in range(3))
+    )
+    assert [state["turn"] for state in states] == [0, 0, 0]
+    assert len({state["conversation_id"] for state in states}) == 3
+
+
+def test_importing_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading the module makes no folder, no file and no client."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TURNWISE_HOME", str(tmp_path / "home"))
+    importlib.reload(importlib.import_module("graph.served"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def dev_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Run `langgraph dev` as langgraph.json says, on a free port; give URL and its log."""
+    pytest.importorskip("langgraph_api", reason="`langgraph dev` needs langgraph-cli[inmem]")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = tmp_path / "server.log"
+    command = [
+        str(Path(sys.executable).with_name("langgraph")),
+        *("dev", "--no-browser", "--no-reload", "--port", str(port)),
+    ]
+    # In a copy, since the server keeps its own files beside what it serves.
+    shutil.copy(ROOT / "langgraph.json", tmp_path)
+    shutil.copytree(ROOT / "graph", tmp_path / "graph")
+    variables = {
+        **os.environ,
+        "TURNWISE_HOME": str(tmp_path / "home"),
+        "LANGSMITH_TRACING": "false",
+        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+    }
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=tmp_path, env=variables, stdout=output, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            yield f"http://127.0.0.1:{port}", log
+        finally:
+            process.terminate()
+
+
+def _wait_until_up(url: str, log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and "startup failed" not in log.read_text():
+        try:
+            if httpx.get(f"{url}/ok", timeout=1).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)  # another process starts: there is no clock of ours to turn
+    pytest.fail(log.read_text(errors="replace")[-3000:])
+
+
+@pytest.mark.slow
+def test_langgraph_dev_runs_two_turns(dev_server: tuple[str, Path]) -> None:
+    """Two turns on one thread over the server's API, and no blocking call in its log."""
+    url, log = dev_server
+    _wait_until_up(url, log)
+    with httpx.Client(base_url=url, timeout=90) as client:
+        thread = client.post("/threads", json={}).json()["thread_id"]
+        states = [
+            client.post(
+                f"/threads/{thread}/runs/wait",
+                json={"assistant_id": "turnwise", "input": {"user_text": text}},
+            ).json()
+            for text in ("I lost my job.", "Nobody knows yet.")
+        ]
+    assert [state.get("turn") for state in states] == [0, 1], states
+    assert all(state["reply"] for state in states)
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert "BlockingError" not in said
+    assert "Blocking call" not in said

@@ -1,0 +1,95 @@
+"""The house as a whole: its doors, its rooms, and words that have no place in it."""
+
+import ast
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("graph", "nodes", "lats", "turnwise")
+MODULES = tuple(sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")))
+DOORS = tuple(path for path in MODULES if path.name == "__init__.py")
+
+MAX_FILE_LINES = 400
+MAX_DOOR_LINES = 45
+
+MACHINE_WORDS = ("/" + "work/", "/" + "root/")
+"""Folders of the machine that the project was written on. Cut up, so that this file may be
+read as well."""
+
+LOADERS = frozenset({"pickle", "marshal", "shelve", "dill"})
+"""Modules that turn untrusted bytes into objects that run."""
+
+DYNAMIC = frozenset({"eval", "exec", "__import__"})
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _texts() -> Iterator[tuple[Path, str]]:
+    """Give every text file of the project that is not generated."""
+    for folder in (*PACKAGES, "configs", "examples", "benchmarks", "docs", "tests", ".ci"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".md", ".yaml", ".toml", ".json", ".jsonl"}:
+                yield path, path.read_text(encoding="utf-8")
+    for name in ("README.md", "ARCHITECTURE.md", "pyproject.toml", "Makefile", "langgraph.json"):
+        if (ROOT / name).exists():
+            yield ROOT / name, (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("door", DOORS, ids=_name)
+def test_what_a_package_offers_is_there(door: Path) -> None:
+    """Every module of a package has `__all__`, without repeats, and all of it can be had."""
+    for path in sorted(door.parent.glob("*.py")):
+        module = importlib.import_module(_name(path))
+        names = module.__all__
+        assert len(set(names)) == len(names), path
+        for name in names:
+            assert hasattr(module, name), (path, name)
+
+
+def test_a_room_is_small_and_says_what_it_is() -> None:
+    """Rooms stay under 400 lines, doors are short, and each starts with what it is for."""
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= MAX_FILE_LINES, path
+        assert ast.get_docstring(ast.parse(text)), path
+    for path in DOORS:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_DOOR_LINES, path
+
+
+def test_nothing_is_evaluated() -> None:
+    """No module evaluates text or loads objects from bytes."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in DYNAMIC, (path, node.lineno)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", "")}
+                assert not names & LOADERS, (path, node.lineno)
+
+
+def test_no_machine_is_named() -> None:
+    """No file of the project names a path of the machine that it was written on."""
+    for path, text in _texts():
+        for word in MACHINE_WORDS:
+            assert word not in text, (path, word)
+
+
+def test_no_room_is_named_for_everything() -> None:
+    """A room has the name of an idea: there are no utilities, helpers or managers."""
+    vague = re.compile(r"(^|_)(utils?|helpers?|commons?|misc)(_|$)|^managers?$")
+    assert not [path for path in MODULES if vague.search(path.stem)]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_is_typed(name: str) -> None:
+    """Each package that the wheel ships says that its types may be relied on."""
+    assert importlib.util.find_spec(name) is not None
+    assert (ROOT / name / "py.typed").exists()
