@@ -9,6 +9,8 @@ from turnwise.cli.options import AppOption
 __all__ = ["demo"]
 
 CONVERSATION = "en_moving_city.jsonl"
+SIMULATED = ("endpoints={main: {kind: simulated}}",)
+"""A demo sends nothing, whatever the environment names."""
 
 
 def demo(app: AppOption = "graph.app:app") -> None:
@@ -25,14 +27,16 @@ def demo(app: AppOption = "graph.app:app") -> None:
                 paths=[conversation],
                 record=cassette,
                 out=Path(name) / "run",
-                overrides=("endpoints={}",),
+                overrides=SIMULATED,
                 app=app,
             )
         )
         for turn in first.turns[:3]:
             say(f"\n  user   {turn['user_text']}\n  reply  {turn['reply']}")
         say("\n2. The same from the recording: no call is sent, every byte is equal.\n")
-        again = replay_and_show(ReplayOptions(paths=[conversation], cassette=cassette, app=app))
+        again = replay_and_show(
+            ReplayOptions(paths=[conversation], cassette=cassette, overrides=SIMULATED, app=app)
+        )
         replies = [turn["reply"] for turn in first.turns]
         is_equal = replies == [turn["reply"] for turn in again.turns]
         say(f"replies equal: {'yes' if is_equal else 'NO'}")

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 
 from turnwise.calls.failures import scrub
 from turnwise.knobs import settings_digest
-from turnwise.replay.app import App
+from turnwise.replay.app import App, TurnResult
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.conversation import Conversation, conversation_digest
 from turnwise.replay.run_folder import RunFolder
+from turnwise.replay.run_recorder import RunRecorder
 from turnwise.replay.runner import TurnListener, replay_conversations
 
 __all__ = ["FinishedRun", "RunRequest", "run_replay"]
@@ -110,10 +111,17 @@ async def run_replay(request: RunRequest, *, on_turn: TurnListener | None = None
         turns_before = len(folder.turns)
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
         cassette = stack.enter_context(open_cassette(cassette_path, request.mode, scrub=scrub))
+        recorder = RunRecorder(cassette)
+
+        def finished(result: TurnResult) -> None:
+            recorder.keep(str(result.record["conversation_id"]), str(result.record["turn"]))
+            if on_turn is not None:
+                on_turn(result)
+
         async with request.app.open(
             request.settings,
             folder=request.folder,
-            recorder=cassette,
+            recorder=recorder,
             is_offline=request.mode is CassetteMode.STRICT,
         ) as session:
             await replay_conversations(
@@ -121,7 +129,7 @@ async def run_replay(request: RunRequest, *, on_turn: TurnListener | None = None
                 session,
                 folder,
                 max_concurrency=request.max_concurrency,
-                on_turn=on_turn,
+                on_turn=finished,
             )
         return FinishedRun(
             folder=request.folder,

@@ -1,0 +1,133 @@
+"""A run against a real HTTP endpoint, and its replay when the endpoint is gone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.app import app
+from turnwise.calls.errors import BadResponse, ServerFailed
+from turnwise.calls.simulated import SimulatedSettings
+from turnwise.replay import read_conversations
+from turnwise.replay.cassette import CassetteMode
+from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.testing.sim_server import SimServer
+
+KEY = "sk-a-key-that-nobody-may-see"
+FAST_RETRIES = ("retry.first_wait_seconds=0", "retry.max_wait_seconds=0")
+
+
+@pytest.fixture
+def talk(write_lines: Callable[..., Path]) -> Path:
+    """Return two short conversations of two users."""
+    texts = ("I lost my job.", "我还没有告诉任何人。")
+    return write_lines(
+        *(
+            {"conversation_id": f"talk-{n}", "turn": turn, "user_id": f"u{n}", "user_text": text}
+            for n in range(2)
+            for turn, text in enumerate(texts)
+        )
+    )
+
+
+def _request(talk: Path, folder: Path, *overrides: str, **changes: Any) -> RunRequest:
+    return RunRequest(
+        app=app,
+        app_target="graph.app:app",
+        settings=app.settings("classic_parallel", [*FAST_RETRIES, *overrides]),
+        conversations=read_conversations([talk]).conversations,
+        folder=folder,
+        **changes,
+    )
+
+
+@pytest.fixture
+def point_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[SimServer], None]:
+    """Return a function that sets a server as the endpoint, with a key."""
+
+    def point(server: SimServer) -> None:
+        monkeypatch.setenv("TURNWISE_BASE_URL", server.base_url)
+        monkeypatch.setenv("TURNWISE_MODEL", "simulated")
+        monkeypatch.setenv("TURNWISE_API_KEY", KEY)
+
+    return point
+
+
+def _same(run: FinishedRun) -> list[tuple[Any, ...]]:
+    names = ("reply", "bubbles", "asked", "requests", "attempts", "rounds", "search", "repairs")
+    return [tuple(turn[name] for name in names) for turn in run.turns]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("budget.turn.max_calls=8",), ("budget.turn.max_seconds=0.3", "reply.held_seconds=0.15")],
+    ids=["free", "calls", "seconds"],
+)
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_a_recording_plays_when_the_endpoint_is_gone(
+    talk: Path,
+    tmp_path: Path,
+    point_to: Callable[[SimServer], None],
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: tuple[str, ...],
+    concurrency: int,
+) -> None:
+    """Retries and repairs included, and no key is needed or written anywhere."""
+    settings = SimulatedSettings(
+        error_rate_429=0.1,
+        error_rate_500=0.1,
+        retry_after_seconds=0.0,
+        malformed_json_rate=0.15,
+        real_time_scale=0.02 if "budget.turn.max_seconds=0.3" in overrides else 0.0,
+    )
+    async with SimServer(settings) as server:
+        point_to(server)
+        first = await run_replay(_request(talk, tmp_path / "first", *overrides))
+        assert sum(row["requests"] for row in first.rows) == len(server.log)
+    monkeypatch.delenv("TURNWISE_API_KEY")
+    again = await run_replay(
+        _request(
+            talk,
+            tmp_path / "again",
+            *overrides,
+            cassette=first.folder / "cassette.jsonl",
+            mode=CassetteMode.STRICT,
+            max_concurrency=concurrency,
+        )
+    )
+    assert _same(again) == _same(first)
+    assert {row["outcome"] for row in again.rows} <= {"replayed", "refused"}
+    for folder in (first.folder, again.folder):
+        for path in folder.iterdir():
+            assert KEY.encode() not in path.read_bytes(), path
+
+
+async def test_an_outage_ends_the_run_and_the_run_goes_on_later(
+    talk: Path, tmp_path: Path, point_to: Callable[[SimServer], None]
+) -> None:
+    """A server that fails for good stops the run; when it is back nothing is bought twice."""
+    faults = [*["ok"] * 22, *["500"] * 200]
+    async with SimServer(SimulatedSettings(), faults=faults) as server:
+        point_to(server)
+        with pytest.raises(ServerFailed):
+            await run_replay(_request(talk, tmp_path / "run"))
+        server._faults._script.clear()  # the server recovers
+        before = len(server.log)
+        run = await run_replay(_request(talk, tmp_path / "run"))
+        assert run.turns_before >= 1
+        assert len(run.turns) == 4
+        assert not any(turn["is_fallback"] for turn in run.turns)
+        bought = [row for row in run.rows if row["outcome"] == "served"]
+        assert len(server.log) - before < len(bought)
+
+
+async def test_html_ends_the_run_and_leaves_what_was_finished(
+    talk: Path, tmp_path: Path, point_to: Callable[[SimServer], None]
+) -> None:
+    """A gateway's page is fatal, is shown in words, and no rule hides it."""
+    async with SimServer(SimulatedSettings(), faults=["html"] * 50) as server:
+        point_to(server)
+        with pytest.raises(BadResponse, match=r"(?i)html"):
+            await run_replay(_request(talk, tmp_path / "run"))
+        assert (tmp_path / "run" / "turns.jsonl").read_bytes() == b""
