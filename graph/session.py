@@ -114,8 +114,7 @@ class ReplySession:
         ]
 
     def _record(self, turn: TurnInput, state: TurnState, scope: Scope) -> dict[str, Any]:
-        statistics = scope.statistics()
-        counts = statistics.counts.as_dict()
+        counts = scope.counts().as_dict()
         if counts["unknown_usd"]:
             counts["usd"] = None  # unknown is not free
         until_reply = scope.end_of("final_validator")

@@ -8,6 +8,7 @@ kind or in character. The weights and bands are ours, set by hand.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -73,6 +74,7 @@ _PHRASES: dict[Language, re.Pattern[str]] = {
 _LAYOUT = re.compile(r"^[ \t]*(?:#{1,6}\s|[-*•]\s|\d{1,2}[.)、]\s?)|\*\*[^*\n]+\*\*", re.MULTILINE)
 
 
+@lru_cache(maxsize=256)
 def length_units(text: str) -> int:
     """Return a text's length: Chinese characters plus words of other scripts."""
     return len(_UNIT.findall(text))
@@ -98,6 +100,7 @@ def question_balance(reply: str) -> float:
     return (0.9, 1.0, 0.6)[questions] if questions < 3 else 0.25
 
 
+@lru_cache(maxsize=256)
 def assistant_phrases(reply: str, language: Language) -> int:
     """Return how many phrases and pieces of list layout sound like an assistant.
 

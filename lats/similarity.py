@@ -27,9 +27,15 @@ def _ngrams(key: str, width: int) -> frozenset[str]:
     return frozenset(key[start : start + width] for start in range(len(key) - width + 1))
 
 
+@lru_cache(maxsize=1024)
+def _words(tag: str) -> frozenset[str]:
+    return frozenset(_NOT_WORD.sub(" ", unicodedata.normalize("NFKC", tag).casefold()).split())
+
+
 def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
-    union = len(left | right)
-    return len(left & right) / union if union else 0.0
+    shared = len(left & right)
+    union = len(left) + len(right) - shared
+    return shared / union if union else 0.0
 
 
 def ngram_jaccard(left: str, right: str, *, width: int) -> float:
@@ -52,8 +58,4 @@ def tag_similarity(left: str, right: str) -> float:
     Returns:
         In [0, 1]; 0 when either is blank.
     """
-    words = [
-        frozenset(_NOT_WORD.sub(" ", unicodedata.normalize("NFKC", tag).casefold()).split())
-        for tag in (left, right)
-    ]
-    return max(_jaccard(words[0], words[1]), ngram_jaccard(left, right, width=2))
+    return max(_jaccard(_words(left), _words(right)), ngram_jaccard(left, right, width=2))

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import NewType, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from lats.draft import Draft
 from lats.judgement import Judgement
@@ -65,7 +65,7 @@ class Node(BaseModel):
     is_closed: bool = False
     """Whether nothing at or below it can be expanded any more."""
 
-    children_ids: list[NodeId] = []
+    children_ids: list[NodeId] = Field(default_factory=list)
 
     @property
     def mean_value(self) -> float:

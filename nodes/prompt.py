@@ -135,6 +135,8 @@ def _plain(value: Any, max_chars: int) -> Any:
         return value if len(value) <= max_chars else clip(value, max_chars)
     if kind is float:
         return round(value, _FLOAT_DIGITS)
+    if kind is int or kind is bool:
+        return value
     if kind is list or kind is tuple:
         return [_plain(item, max_chars) for item in value]
     if kind is Prepared:
@@ -145,7 +147,7 @@ def _plain(value: Any, max_chars: int) -> Any:
         return _plain(value.value, max_chars)
     if isinstance(value, Mapping):
         return {
-            str(key): _plain(item, MAX_CHARS.get(str(key), max_chars))
+            (name := str(key)): _plain(item, MAX_CHARS.get(name, max_chars))
             for key, item in value.items()
             if item is not None
         }

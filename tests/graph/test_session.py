@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from graph.app import app
+from turnwise.memory import StoreFailed
 from turnwise.replay.app import TurnInput
 
 OTHER_PROCESS = """
 import asyncio, json, sys
 from pathlib import Path
 from graph.app import app
+from turnwise.memory import StoreFailed
 from turnwise.replay.app import TurnInput
 
 async def main(folder, texts):
@@ -114,6 +116,29 @@ async def test_the_reply_is_out_before_the_bookkeeping(tmp_path: Path) -> None:
 
         turn = await session.run_turn(TurnInput("talk", None, "Hello."), on_reply=listen)
     assert heard == [(turn.record["reply"], turn.record["asked"] - 2)]
+
+
+async def test_two_sessions_on_one_memory(tmp_path: Path) -> None:
+    """Two processes' sessions that take turns see each other's; at once, one is told so."""
+    settings = app.settings("classic")
+    async with (
+        app.open(settings, folder=tmp_path) as one,
+        app.open(settings, folder=tmp_path) as other,
+    ):
+        turns = [
+            await session.run_turn(TurnInput("talk", None, f"Message {n}."))
+            for n, session in enumerate((one, other, other, one))
+        ]
+        assert [turn.record["turn"] for turn in turns] == [0, 1, 2, 3]
+        at_once = await asyncio.gather(
+            *(session.run_turn(TurnInput("talk", None, "And now?")) for session in (one, other)),
+            return_exceptions=True,
+        )
+        kept = [turn for turn in at_once if not isinstance(turn, BaseException)]
+        assert all(isinstance(turn, StoreFailed) for turn in at_once if turn not in kept)
+        assert len(kept) >= 1
+        again = await one.run_turn(TurnInput("talk", None, "Still here?"))
+        assert again.record["turn"] == 5
 
 
 async def test_users_do_not_share_memories(tmp_path: Path) -> None:

@@ -171,6 +171,25 @@ def test_conversations_do_not_share_a_limit_and_a_run_does() -> None:
     assert third.record["is_fallback"]
 
 
+def test_nothing_stays_held_back() -> None:
+    """After each turn its leases are gone, and what is used is what its rows used."""
+
+    async def run() -> None:
+        knobs = ["budget.conversation.max_calls=200", "budget.turn.max_tokens=40000"]
+        with tempfile.TemporaryDirectory() as name:
+            async with app.open(app.settings("classic", knobs), folder=Path(name)) as session:
+                used = 0
+                for text in TEXTS:
+                    turn = await session.run_turn(TurnInput("talk", None, text))
+                    used += _used(turn.rows)["max_calls"]
+                    conversation = session.engine.open_turn("talk", 9).parent
+                    (room,) = conversation.bounds.common_rooms()
+                    assert not any(room.held)
+                    assert room.used.calls == used
+
+    asyncio.run(run())
+
+
 def test_the_search_has_a_limit_of_its_own() -> None:
     """The search winds down within its own budget, and the bookkeeping is not touched."""
     for turn in _answered({"max_calls": 5}, scope="search"):

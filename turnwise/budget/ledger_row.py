@@ -92,10 +92,10 @@ class LedgerRow(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, in a fixed order; `usd` for `picodollars`."""
-        document: dict[str, Any] = {}
-        for name in self._fields:
-            if name == "picodollars":
-                document["usd"] = self.usd
-            else:
-                document[name] = getattr(self, name)
+        document: dict[str, Any] = dict(zip(_NAMES, self, strict=True))
+        document["usd"] = self.usd
         return document
+
+
+_NAMES = tuple("usd" if name == "picodollars" else name for name in LedgerRow._fields)
+"""What the fields are called in JSON."""

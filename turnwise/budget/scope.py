@@ -21,7 +21,7 @@ from turnwise.budget.limits import Limits
 from turnwise.budget.path import ORIGIN, Path, Position
 from turnwise.budget.room import Amounts, to_picodollars
 from turnwise.budget.scope_statistics import Breakdown, ScopeStatistics
-from turnwise.budget.tally import LedgerError, Tally
+from turnwise.budget.tally import Counts, LedgerError, Tally
 from turnwise.calls.vocabulary import Role
 
 __all__ = ["Scope", "ScopeKind", "current_scope"]
@@ -81,7 +81,7 @@ class Scope:
         accept_limits: Callable[[Limits, str], None],
         after: Sequence[str] | None = None,
     ) -> None:
-        label = f"{kind.value}:{name}" if name else kind.value
+        label = f"{kind}:{name}" if name else str(kind)
         self.kind, self.name, self.parent = kind, name, parent
         self.path: str = f"{parent.path}/{label}" if parent else label
         self.limits = limits or _UNLIMITED
@@ -93,9 +93,15 @@ class Scope:
         self.bounds: Bounds = Bounds(
             self.path, self.limits, clock, self._progress, parent.bounds if parent else None
         )
-        self.conversation = self._nearest_name(ScopeKind.CONVERSATION)
-        self.turn = self._nearest_name(ScopeKind.TURN)
-        self.node = self._nearest_name(ScopeKind.NODE)
+        self.conversation: str | None = parent.conversation if parent else None
+        self.turn: str | None = parent.turn if parent else None
+        self.node: str | None = parent.node if parent else None
+        if kind is ScopeKind.CONVERSATION:
+            self.conversation = name
+        elif kind is ScopeKind.TURN:
+            self.turn = name
+        elif kind is ScopeKind.NODE:
+            self.node = name
         is_outermost = parent is None or kind is ScopeKind.TURN
         self.first_round: int = (
             self._progress.start.round if is_outermost or not parent else parent.first_round
@@ -275,13 +281,17 @@ class Scope:
             if scope._breakdown is not None:
                 scope._breakdown.end(row)
 
+    def counts(self) -> Counts:
+        """Return its calls, those of the scopes below it included."""
+        return self.tally.counts()
+
     def statistics(self) -> ScopeStatistics:
         """Return where it stands."""
         parts = self._breakdown or Breakdown()
         return ScopeStatistics(
             path=self.path,
             is_closed=self._is_closed,
-            counts=self.tally.counts(),
+            counts=self.counts(),
             by_node=parts.by_node(),
             by_role=parts.by_role(),
             by_purpose=parts.by_purpose(),
@@ -289,6 +299,3 @@ class Scope:
             path_seconds=self.path_seconds,
             leases=self.bounds.leases(),
         )
-
-    def _nearest_name(self, kind: ScopeKind) -> str | None:
-        return next((scope.name for scope in self.chain if scope.kind is kind), None)

@@ -8,6 +8,7 @@ Asking, ending and being in flight are counted apart, so that the check is one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from turnwise.budget.ledger_row import LedgerRow
@@ -76,6 +77,9 @@ class Counts:
         return document
 
 
+_NO_OUTCOMES: Mapping[Outcome, int] = MappingProxyType(dict.fromkeys(Outcome, 0))
+
+
 class Tally:
     """Counts that grow as calls are asked and end."""
 
@@ -106,7 +110,7 @@ class Tally:
         self._speculative = self._repairs = 0
         self._queue_seconds = self._rate_seconds = 0.0
         self._work_seconds = self._retry_seconds = 0.0
-        self._outcomes = dict.fromkeys(Outcome, 0)
+        self._outcomes = dict(_NO_OUTCOMES)
 
     @property
     def in_flight(self) -> int:

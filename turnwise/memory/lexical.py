@@ -7,6 +7,7 @@ millisecond or two at ten thousand, and adding never rebuilds anything.
 
 import math
 from array import array
+from bisect import bisect_left
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,25 +87,24 @@ class LexicalIndex:
         self, query: str, size: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]] | None:
         """Return positions, counts and term weights of all postings of a query, flat."""
-        all_positions, all_counts, weights, sizes = [], [], [], []
+        all_positions, all_counts = array("q"), array("d")
+        weights, sizes = [], []
         for term, weight in query_weights(query).items():
             postings = self._postings.get(term)
             if postings is None:
                 continue
-            positions = np.frombuffer(postings[0], dtype=np.int64)
-            found = len(positions)
-            if size < len(self):
-                found = int(np.searchsorted(positions, size))
+            positions, counts = postings
+            found = bisect_left(positions, size)
             if found == 0:
                 continue
-            all_positions.append(positions[:found])
-            all_counts.append(np.frombuffer(postings[1], dtype=np.float64)[:found])
+            all_positions += positions[:found]
+            all_counts += counts[:found]
             weights.append(weight * math.log(1 + (size - found + 0.5) / (found + 0.5)))
             sizes.append(found)
         if not sizes:
             return None
         return (
-            np.concatenate(all_positions),
-            np.concatenate(all_counts),
+            np.frombuffer(all_positions, dtype=np.int64),
+            np.frombuffer(all_counts, dtype=np.float64),
             np.repeat(weights, sizes),
         )

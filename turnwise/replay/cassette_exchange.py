@@ -51,6 +51,7 @@ HEAD_BYTES = _LANE_START + 16
 """Length of the part of a line that the index is built from."""
 
 
+@lru_cache(maxsize=256)
 def lane_digest(scope: str) -> bytes:
     """Return the 8 bytes that stand for a scope's path."""
     return hashlib.blake2b(scope.encode("utf-8", "backslashreplace"), digest_size=8).digest()
@@ -212,18 +213,21 @@ def encode_exchange(
 
 def _read_reply(document: Mapping[str, Any]) -> Reply:
     values = dict(document)
-    for name in ("choices", "tool_calls", "chunks"):
-        values[name] = tuple(values.get(name, ()))
-    values["vectors"] = tuple(tuple(vector) for vector in values.get("vectors", ()))
-    values["usage"] = Usage(**values.get("usage", {}))
+    for name in _LISTS.intersection(values):
+        values[name] = tuple(values[name])
+    if "vectors" in values:
+        values["vectors"] = tuple(map(tuple, values["vectors"]))
+    if "usage" in values:
+        values["usage"] = Usage(**values["usage"])
     return Reply(**values)
 
 
-_COUNTS = tuple(
-    field.name
-    for field in fields(RecordedExchange)
-    if field.name not in {"outcome", "reply", "error"}
-)
+_LISTS = frozenset({"choices", "tool_calls", "chunks"})
+_COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
+    "outcome",
+    "reply",
+    "error",
+}
 
 
 def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
@@ -238,7 +242,7 @@ def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
             outcome=Outcome(document["outcome"]),
             reply=None if reply is None else _read_reply(reply),
             error=None if error is None else RecordedError(**error),
-            **{name: document[name] for name in _COUNTS if name in document},
+            **{name: document[name] for name in _COUNTS.intersection(document)},
         )
     except (KeyError, TypeError) as problem:
         raise ValueError(f"not an exchange: {problem!r}") from problem

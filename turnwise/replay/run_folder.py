@@ -197,15 +197,24 @@ class RunFolder:
         self.finished.add(_turn_key(result.record))
 
     def finish(self, order: Sequence[TurnKey]) -> None:
-        """Put both files in the order of the conversations."""
+        """Put both files in the order of the conversations, and number the calls from 1.
+
+        A file that is so already, as after a run without overlap, is left alone.
+        """
         place = {key: index for index, key in enumerate(order)}
         last = len(place)
-        self.turns.sort(key=lambda row: place.get(_turn_key(row), last))
-        self.rows.sort(key=lambda row: place.get(_row_key(row), last))
-        for index, row in enumerate(self.rows):
-            row["sequence"] = index
-        self._replace("turns.jsonl", _lines(self.turns))
-        self._replace("ledger.jsonl", _lines(self.rows))
+        turns = sorted(self.turns, key=lambda row: place.get(_turn_key(row), last))
+        rows = sorted(self.rows, key=lambda row: place.get(_row_key(row), last))
+        is_numbered = all(row.get("sequence") == number for number, row in enumerate(rows, start=1))
+        if not is_numbered:
+            rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]
+        # Equal lists of the same objects are told without looking into the objects.
+        if turns != self.turns:
+            self.turns = turns
+            self._replace("turns.jsonl", _lines(turns))
+        if rows != self.rows:
+            self.rows = rows
+            self._replace("ledger.jsonl", _lines(rows))
 
     def close(self) -> None:
         """Let go of the files. Safe to call twice."""

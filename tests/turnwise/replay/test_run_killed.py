@@ -163,4 +163,4 @@ def test_a_full_disk_is_said_and_finished_turns_stand(tmp_path: Path, full: str)
     again.finish([("talk", 0), ("talk", 1)])
     again.close()
     lines = (tmp_path / "run" / "ledger.jsonl").read_bytes().splitlines()
-    assert [orjson.loads(line)["sequence"] for line in lines] == [0, 1, 2, 3]
+    assert [orjson.loads(line)["sequence"] for line in lines] == [1, 2, 3, 4]

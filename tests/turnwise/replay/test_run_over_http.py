@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graph.app import app
-from turnwise.calls.errors import BadResponse, ServerFailed
+from turnwise.calls.errors import AuthFailed, BadResponse, ServerFailed
 from turnwise.calls.simulated import SimulatedSettings
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
@@ -21,12 +21,12 @@ FAST_RETRIES = ("retry.first_wait_seconds=0", "retry.max_wait_seconds=0")
 @pytest.fixture
 def talk(write_lines: Callable[..., Path]) -> Path:
     """Return two short conversations of two users."""
-    texts = ("I lost my job.", "我还没有告诉任何人。")
+    texts = (("I lost my job.", "Nobody knows."), ("我今天很难过。", "我还没有告诉任何人。"))
     return write_lines(
         *(
             {"conversation_id": f"talk-{n}", "turn": turn, "user_id": f"u{n}", "user_text": text}
-            for n in range(2)
-            for turn, text in enumerate(texts)
+            for n, both in enumerate(texts)
+            for turn, text in enumerate(both)
         )
     )
 
@@ -65,7 +65,7 @@ def _same(run: FinishedRun) -> list[tuple[Any, ...]]:
     ids=["free", "calls", "seconds"],
 )
 @pytest.mark.parametrize("concurrency", [1, 8])
-async def test_a_recording_plays_when_the_endpoint_is_gone(
+async def test_a_recording_plays_when_the_endpoint_is_gone(  # noqa: PLR0917 - fixtures
     talk: Path,
     tmp_path: Path,
     point_to: Callable[[SimServer], None],
@@ -103,23 +103,30 @@ async def test_a_recording_plays_when_the_endpoint_is_gone(
             assert KEY.encode() not in path.read_bytes(), path
 
 
-async def test_an_outage_ends_the_run_and_the_run_goes_on_later(
-    talk: Path, tmp_path: Path, point_to: Callable[[SimServer], None]
+@pytest.mark.parametrize(
+    ("fault", "error"), [("500", ServerFailed), ("401", AuthFailed), ("html", BadResponse)]
+)
+async def test_what_ended_a_run_does_not_end_it_again(
+    talk: Path,
+    tmp_path: Path,
+    point_to: Callable[[SimServer], None],
+    fault: str,
+    error: type[Exception],
 ) -> None:
-    """A server that fails for good stops the run; when it is back nothing is bought twice."""
-    faults = [*["ok"] * 22, *["500"] * 200]
-    async with SimServer(SimulatedSettings(), faults=faults) as server:
+    """When server, key or gateway are mended the run goes on, and nothing is bought twice."""
+    broken = [*["ok"] * 34, *[fault] * 200]  # in the second turn of each
+    async with SimServer(SimulatedSettings(), faults=broken) as server:
         point_to(server)
-        with pytest.raises(ServerFailed):
-            await run_replay(_request(talk, tmp_path / "run"))
-        server._faults._script.clear()  # the server recovers
+        with pytest.raises(error):
+            await run_replay(_request(talk, tmp_path / "run", max_concurrency=2))
+        served = sum(entry.fault == "ok" for entry in server.log)
+        server._faults._script.clear()
         before = len(server.log)
         run = await run_replay(_request(talk, tmp_path / "run"))
-        assert run.turns_before >= 1
         assert len(run.turns) == 4
         assert not any(turn["is_fallback"] for turn in run.turns)
-        bought = [row for row in run.rows if row["outcome"] == "served"]
-        assert len(server.log) - before < len(bought)
+        requests = sum(row["requests"] for row in run.rows)
+        assert len(server.log) - before == requests - served
 
 
 async def test_html_ends_the_run_and_leaves_what_was_finished(
