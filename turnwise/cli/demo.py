@@ -29,6 +29,7 @@ def demo(app: AppOption = "graph.app:app") -> None:
                 out=Path(name) / "run",
                 overrides=SIMULATED,
                 app=app,
+                is_passing=True,
             )
         )
         for turn in first.turns[:3]:

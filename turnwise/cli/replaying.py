@@ -48,6 +48,8 @@ class ReplayOptions:
     skip_bad: bool = False
     as_json: bool = False
     app: str = "graph.app:app"
+    is_passing: bool = False
+    """Whether the run's folder will be gone, and need not be named."""
 
 
 def _cassette_and_mode(options: ReplayOptions) -> tuple[Path | None, CassetteMode]:
@@ -181,6 +183,6 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
     sys.stdout.write(brief_text(tables))
     if tables.totals.is_simulated:
         say("All answers above are simulated: they prove counting, not language.")
-    if run.folder.exists():
+    if run.folder.exists() and not options.is_passing:
         say(f"run: {run.folder}   (turnwise report {run.folder})")
     return run
