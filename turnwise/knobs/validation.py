@@ -54,5 +54,7 @@ def _in_words(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
     if problem["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return f"{path}={shown}: expected a group of knobs"
     allowed = allowed_values(field) if field is not None else ""
+    if not allowed:  # the key of a mapping is no field: pydantic knows its choices
+        allowed = str(problem.get("ctx", {}).get("expected", ""))
     what = f"{path}={shown}" if path else shown
     return f"{what}: {words[0].lower()}{words[1:]}" + (f" (allowed: {allowed})" if allowed else "")

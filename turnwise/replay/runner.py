@@ -28,7 +28,7 @@ def _inputs(conversation: Conversation) -> Iterable[TurnInput]:
             user_text=turn.user_text,
             user_id=conversation.user_id or conversation.conversation_id,
             time=turn.time,
-            persona=conversation.persona or None,
+            persona=turn.persona or conversation.persona or None,
         )
 
 
