@@ -1,6 +1,7 @@
 """The wall around every test: no network but loopback, and no settings from outside."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -17,6 +18,15 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 class NetworkForbidden(RuntimeError):
     """A test wanted to reach another machine."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs under test, also where the suite runs in the background.
+
+    A shell starts background jobs with SIGINT ignored, and their children inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_loopback(host: object) -> bool:
