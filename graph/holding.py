@@ -19,7 +19,6 @@ from nodes.loader import LoadedTurn
 from nodes.records import Persona
 from nodes.search_calls import REPLY_LEASE, call_for
 from nodes.search_material import SearchMaterial
-from turnwise.budget.estimate import Estimator
 from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
 from turnwise.calls.vocabulary import Role
@@ -62,7 +61,7 @@ def hold_reply(
         summary=loaded.summary,
     )
     endpoint = engine.endpoints[Role.MAIN]
-    estimate = Estimator().estimate(call_for(PlanRoot(), Tree(), material), endpoint)
+    estimate = engine.budgeter.estimate(call_for(PlanRoot(), Tree(), material))
     prices = endpoint.prices
     notes_usd = prices.usd(NOTES_TOKENS, 0) if prices is not None else 0.0
     scope.hold(

@@ -16,7 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from turnwise.budget.advice import advise
 from turnwise.budget.cache import ReplyCache
 from turnwise.budget.clock import Clock, SystemClock
-from turnwise.budget.estimate import DEFAULT_OUTPUT_TOKENS, Estimator, TokenCounter
+from turnwise.budget.estimate import (
+    DEFAULT_OUTPUT_TOKENS,
+    Estimate,
+    Estimator,
+    TokenCounter,
+)
 from turnwise.budget.fan_out import fan_out
 from turnwise.budget.ledger import Ledger, RowSink
 from turnwise.budget.limits import Limits
@@ -135,6 +140,14 @@ class Budgeter:
         """Return how much room the current scope has."""
         scope = self.current
         return advise(scope.bounds, scope.position)
+
+    def estimate(self, call: Call) -> Estimate:
+        """Return what one attempt at a call would reserve. Asks nothing.
+
+        Raises:
+            UnknownRole: when no endpoint serves its role.
+        """
+        return self._estimator.estimate(call, self._serving.endpoint(call.role))
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer, its `parsed` set when the call has a response model.

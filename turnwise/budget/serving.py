@@ -83,11 +83,20 @@ class Serving:
             track.position = call.end
         return answer
 
-    def _open(self, asked: Call, scope: Scope, position: Position) -> OpenCall:
-        endpoint = self._endpoints.get(asked.role)
+    def endpoint(self, role: Role) -> Endpoint:
+        """Return who serves a role.
+
+        Raises:
+            UnknownRole: when nobody does.
+        """
+        endpoint = self._endpoints.get(role)
         if endpoint is None:
             served = ", ".join(self._endpoints) or "none"
-            raise UnknownRole(f"no endpoint serves role {asked.role!r}; served: {served}")
+            raise UnknownRole(f"no endpoint serves role {role!r}; served: {served}")
+        return endpoint
+
+    def _open(self, asked: Call, scope: Scope, position: Position) -> OpenCall:
+        endpoint = self.endpoint(asked.role)
         key = call_key(asked, endpoint=endpoint.name, model=endpoint.model)
         scope.begin()
         return OpenCall(
