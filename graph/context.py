@@ -1,6 +1,5 @@
 """What a node gets beside the state: the engine, and who listens for the reply."""
 
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -8,36 +7,12 @@ from dataclasses import dataclass, replace
 from graph.engine import Engine
 from graph.order import NODES
 from graph.state import TurnState
-from turnwise.budget.scope import Scope, ScopeKind, current_scope
+from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
 from turnwise.memory import AgentUser
 from turnwise.replay.app import ReplyListener
 
 __all__ = ["TurnContext"]
-
-
-def _by_path(advice: Advisory, scope: Scope | None) -> Advisory:
-    """Return the same advice with its time told from the path instead of the clock.
-
-    The path is the same in a replay, so the search winds down at the same call there. It
-    runs a little behind the clock; a call that comes too late then is refused.
-    """
-    if advice.seconds_left is None or scope is None:
-        return advice
-    here = scope.position.seconds
-    left_seconds = min(
-        around.limits.max_seconds - (here - (around.position.seconds - around.path_seconds))
-        for around in scope.chain
-        if around.limits.max_seconds is not None
-    )
-    calls = min((room.left[0] for room in scope.bounds.common_rooms()), default=math.inf)
-    if left_seconds <= 0:
-        calls = 0
-    return replace(
-        advice,
-        seconds_left=max(left_seconds, 0.0),
-        calls_left=None if calls == math.inf else int(calls),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +39,7 @@ class _PipelineAsker:
         return await self.asker.ask_all(changed, max_concurrency=max_concurrency)
 
     def advisory(self) -> Advisory:
-        return _by_path(self.asker.advisory(), current_scope())
+        return self.asker.advisory()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def make_engine(
         secrets=secret_values(settings),
         sinks=sinks,
         max_kept_rows=0,
+        advises_by_path=True,
     )
     return Engine(settings, budgeter, endpoints, open_book(store))
 

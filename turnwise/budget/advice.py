@@ -15,7 +15,7 @@ def _whole(left: float) -> int | None:
     return None if left == math.inf else int(left)
 
 
-def advise(bounds: Bounds, position: Position) -> Advisory:
+def advise(bounds: Bounds, position: Position, *, by_path: bool = False) -> Advisory:
     """Return the tightest of all limits that bind here, leases taken off.
 
     Reservations of calls in flight are taken off too, so more may be left once those
@@ -25,6 +25,7 @@ def advise(bounds: Bounds, position: Position) -> Advisory:
     Args:
         bounds: what binds the scope.
         position: where on its path it stands.
+        by_path: tell the time that is left from the path, not the clock.
     """
     calls = requests = tokens = picodollars = math.inf
     for room in bounds.common_rooms():
@@ -39,7 +40,7 @@ def advise(bounds: Bounds, position: Position) -> Advisory:
             left = room.left
             known = by_role.get(room.role, math.inf)
             by_role[room.role] = min(known, left[0], left[1])
-    seconds_left = bounds.seconds_left(position)
+    seconds_left = bounds.seconds_left(position, by_path=by_path)
     if seconds_left == 0:
         calls = 0
     return Advisory(

@@ -136,14 +136,18 @@ class Bounds:
                 return CallRefused(bounds._scope, "max_seconds", limit, limit - left, 0)
         return None
 
-    def seconds_left(self, position: Position) -> float | None:
+    def seconds_left(self, position: Position, *, by_path: bool = False) -> float | None:
         """Return the time until the nearest deadline, at least 0; None without one.
 
         What is held back for a lease that nobody has drawn on is taken off.
+
+        Args:
+            position: where whoever asks stands.
+            by_path: read the path, not the clock.
         """
         if not self._timed:
             return None
-        left = min(bounds._own_seconds_left(position, by_path=False) for bounds in self._timed)
+        left = min(bounds._own_seconds_left(position, by_path=by_path) for bounds in self._timed)
         return max(left - self._seconds_held_from(None), 0.0)
 
     def _seconds_held_from(self, lease: str | None) -> float:

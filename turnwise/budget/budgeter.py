@@ -63,6 +63,9 @@ class Budgeter:
         default_output_tokens: what to reserve for the output of a call without
             `max_tokens`.
         max_kept_rows: see `Ledger`.
+        advises_by_path: tell the time that is left from the path, which is the same in
+            a replay and a little behind the clock, so that whoever winds down by it does
+            so at the same call there. Limits bind by the clock either way.
 
     Raises:
         ConfigError: when `limits` has a `max_usd` and an endpoint has no prices.
@@ -87,7 +90,9 @@ class Budgeter:
         secrets: Iterable[str] = (),
         default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
         max_kept_rows: int | None = None,
+        advises_by_path: bool = False,
     ) -> None:
+        self._advises_by_path = advises_by_path
         self._endpoints = dict(endpoints)
         self._clock = clock or SystemClock()
         self._cache = cache
@@ -139,7 +144,7 @@ class Budgeter:
     def advisory(self) -> Advisory:
         """Return how much room the current scope has."""
         scope = self.current
-        return advise(scope.bounds, scope.position)
+        return advise(scope.bounds, scope.position, by_path=self._advises_by_path)
 
     def estimate(self, call: Call) -> Estimate:
         """Return what one attempt at a call would reserve. Asks nothing.
