@@ -16,7 +16,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from nodes.prompt import clip, without_surrogates
+from nodes.prompt import clip
+from turnwise.calls.payload import well_formed
 
 __all__ = [
     "MAX_TEXTS",
@@ -71,7 +72,7 @@ def _as_text(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, str):
-        return clip(without_surrogates(value).strip(), MAX_TEXT_CHARS)
+        return clip(well_formed(value).strip(), MAX_TEXT_CHARS)
     return value
 
 

@@ -7,9 +7,10 @@ message is read, and only statements about themself; a question is none.
 import re
 from typing import Literal
 
-from nodes.prompt import MAX_CHARS, clip, without_surrogates
+from nodes.prompt import MAX_CHARS, clip
 from nodes.records import Language, NoteDraft
 from nodes.sentences import split_sentences
+from turnwise.calls.payload import well_formed
 
 __all__ = ["MAX_RULE_NOTES", "MAX_SUMMARY_CHARS", "remember_by_rules"]
 
@@ -73,7 +74,7 @@ def _notes(user_text: str) -> tuple[NoteDraft, ...]:
         said = sentence.strip()
         if len(said) > MAX_NOTE_CHARS or said.endswith(("?", "？")):
             continue
-        if said != without_surrogates(said):
+        if said != well_formed(said):
             continue  # such a note could not be written to disk
         kind = next((kind for kind, pattern in _STATEMENTS if pattern.search(said)), None)
         if kind is not None:
@@ -83,8 +84,7 @@ def _notes(user_text: str) -> tuple[NoteDraft, ...]:
 
 def _line(user_text: str, reply: str, language: Language) -> str:
     said, answered = (
-        clip(" ".join(without_surrogates(text).split()), MAX_LINE_CHARS)
-        for text in (user_text, reply)
+        clip(" ".join(well_formed(text).split()), MAX_LINE_CHARS) for text in (user_text, reply)
     )
     if language == "zh":
         return f"对方：{said}；我：{answered}"

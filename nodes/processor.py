@@ -31,7 +31,7 @@ from nodes.bubbles import (
     timed_bubbles,
 )
 from nodes.degrade import ask_or
-from nodes.prompt import MAX_CHARS, MAX_HISTORY_LINES, chat, recent, without_surrogates
+from nodes.prompt import MAX_CHARS, MAX_HISTORY_LINES, chat, recent
 from nodes.records import (
     Bubble,
     Degradation,
@@ -45,6 +45,7 @@ from nodes.records import (
 )
 from turnwise.calls import Asker, Call, Purpose, Role, Sampling
 from turnwise.calls.errors import InvalidAnswer
+from turnwise.calls.payload import well_formed
 
 __all__ = ["MIN_OVERLAP", "HumanizeAnswer", "ProcessedReply", "ProcessorLLM", "humanize", "overlap"]
 
@@ -76,7 +77,7 @@ def _bubble_texts(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     items = [item.get("text") if isinstance(item, dict) else item for item in value]
-    texts = [without_surrogates(item).strip() if isinstance(item, str) else item for item in items]
+    texts = [well_formed(item).strip() if isinstance(item, str) else item for item in items]
     return [text for text in texts if text != ""]
 
 

@@ -9,7 +9,6 @@ Long text is clipped here, for the prompt only: its head and its tail stay, and 
 mark between them says how long it was. The maxima are in `MAX_CHARS`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +22,7 @@ from pydantic import BaseModel
 
 from nodes.records import Language, Line
 from turnwise.calls import ConfigError, Message
+from turnwise.calls.payload import well_formed
 
 __all__ = [
     "DEFAULT_MAX_CHARS",
@@ -36,7 +36,6 @@ __all__ = [
     "prepared",
     "prompt",
     "recent",
-    "without_surrogates",
 ]
 
 MAX_CHARS: Mapping[str, int] = MappingProxyType(
@@ -62,8 +61,6 @@ _HEAD_SHARE = 0.7
 
 _FLOAT_DIGITS = 4
 """Digits after the point: a model reads no more, and rounding noise stays out of keys."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @lru_cache(maxsize=256)
@@ -95,11 +92,6 @@ def load_prompts() -> None:
             prompt(name, "en")
         elif rest == "zh.md":
             prompt(name, "zh")
-
-
-def without_surrogates(text: str) -> str:
-    """Return a text that UTF-8 can hold: lone surrogates become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
 
 
 def clip(text: str, max_chars: int) -> str:
@@ -190,9 +182,9 @@ def _dumped(data: Any) -> bytes:
 def _sendable(value: Any) -> Any:
     """Return plain JSON data without the lone surrogates that UTF-8 cannot hold."""
     if isinstance(value, str):
-        return without_surrogates(value)
+        return well_formed(value)
     if isinstance(value, dict):
-        return {without_surrogates(key): _sendable(item) for key, item in value.items()}
+        return {well_formed(key): _sendable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_sendable(item) for item in value]
     return value

@@ -16,24 +16,14 @@ from pydantic import BaseModel
 
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.payload import well_formed
 
-__all__ = ["App", "ReplyListener", "Session", "TurnInput", "TurnResult", "load_app", "whole_text"]
-
-
-def whole_text(text: str) -> str:
-    """Return a text that can be written as UTF-8: halves of characters become U+FFFD.
-
-    JSON escapes and odd bytes on a command line can bring such halves (lone
-    surrogates) in; neither a file nor a request can carry them on.
-    """
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+__all__ = ["App", "ReplyListener", "Session", "TurnInput", "TurnResult", "load_app"]
 
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
-    """One user message, and where it belongs. Every text is made whole; see `whole_text`.
+    """One user message, and where it belongs. Every text is made whole; see `well_formed`.
 
     Args:
         conversation_id: the conversation; untrusted, never a path.
@@ -54,9 +44,9 @@ class TurnInput:
     def __post_init__(self) -> None:
         """Make every text whole."""
         for name in ("conversation_id", "user_text", "user_id"):
-            object.__setattr__(self, name, whole_text(getattr(self, name)))
+            object.__setattr__(self, name, well_formed(getattr(self, name)))
         if self.persona:
-            persona = {name: whole_text(text) for name, text in self.persona.items()}
+            persona = {name: well_formed(text) for name, text in self.persona.items()}
             object.__setattr__(self, "persona", persona)
 
 

@@ -10,7 +10,8 @@ already paid for come from its recording.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from turnwise.replay.app import Session, TurnInput, TurnResult, whole_text
+from turnwise.calls.payload import well_formed
+from turnwise.replay.app import Session, TurnInput, TurnResult
 from turnwise.replay.conversation import Conversation
 from turnwise.replay.run_folder import RunFolder, TurnKey
 
@@ -35,7 +36,7 @@ def _inputs(conversation: Conversation) -> Iterable[TurnInput]:
 def turn_order(conversations: Sequence[Conversation]) -> list[TurnKey]:
     """Return the turns of conversations in the order in which files list them."""
     return [
-        (whole_text(conversation.conversation_id), turn.turn)
+        (well_formed(conversation.conversation_id), turn.turn)
         for conversation in conversations
         for turn in conversation.turns
     ]
