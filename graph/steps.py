@@ -12,7 +12,6 @@ from graph.context import TurnContext
 from graph.holding import BOOKKEEPING_LEASE, hold_bookkeeping, hold_reply
 from graph.state import TurnState
 from lats.knobs import SearchKnobs
-from nodes.bubbles import split_bubbles
 from nodes.detection import detect
 from nodes.emotion_update import update_mood
 from nodes.evolver import evolve
@@ -236,12 +235,12 @@ async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[st
         instructions=[prompt(name, state.language) for name in _REPLY_PROMPTS],
         max_chars=context.engine.settings.reply.max_chars,
     )
-    bubbles = validated.bubbles or tuple(split_bubbles(validated.text))
     if context.on_reply is not None:
-        await context.on_reply(validated.text, [bubble.model_dump() for bubble in bubbles])
+        shown = [bubble.model_dump() for bubble in validated.bubbles]
+        await context.on_reply(validated.text, shown)
     return {
         "reply": validated.text,
-        "bubbles": bubbles,
+        "bubbles": validated.bubbles,
         "violations": list(validated.violations),
     }
 

@@ -22,7 +22,6 @@ from turnwise.memory.shelf import KeptTurn
 
 __all__ = ["ConditionalStore", "StoreShelf", "open_book"]
 
-_PAGE = 500
 _STATE_KEY = "state"
 
 
@@ -53,10 +52,13 @@ class StoreShelf:
     Args:
         store: whose `abatch` is all or nothing if a crash is not to split a turn. A
             turn that is split all the same is not seen and is overwritten.
+        page_items: items asked for in one search; at least 1. No more than the store
+            gives at a time.
     """
 
-    def __init__(self, store: BaseStore) -> None:
+    def __init__(self, store: BaseStore, *, page_items: int = 500) -> None:
         self._store = store
+        self._page_items = page_items
 
     async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
         """Return the state last kept, or None for a stranger."""
@@ -93,15 +95,15 @@ class StoreShelf:
         newer = {"version": {"$gt": _digits(after)}} if after else None
         offset = 0
         while True:
-            op = SearchOp(namespace, filter=newer, limit=_PAGE, offset=offset)
+            op = SearchOp(namespace, filter=newer, limit=self._page_items, offset=offset)
             (page,) = await self._store.abatch([op])
             found = page if isinstance(page, list) else []
             items = [item for item in found if isinstance(item, SearchItem)]
             # A store may treat the prefix as text and return a neighbour's items too.
             values.update((item.key, item.value) for item in items if item.namespace == namespace)
-            if len(found) < _PAGE:
+            if len(found) < self._page_items:
                 return values
-            offset += _PAGE
+            offset += self._page_items
 
     async def keep(self, agent_user: AgentUser, turn: KeptTurn, state: Mapping[str, Any]) -> None:
         """Keep a turn and the state that it makes, all or nothing.

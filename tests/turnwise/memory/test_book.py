@@ -22,10 +22,9 @@ from turnwise.memory import (
     StoreFailed,
     StoreFull,
     TurnCommit,
-    over_store,
 )
 from turnwise.memory.book import MemoryBook
-from turnwise.memory.over_store import open_book
+from turnwise.memory.over_store import StoreShelf, open_book
 from turnwise.memory.records import escape_label
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 
@@ -329,13 +328,10 @@ async def test_users_longest_unused_leave_memory_first(store: BaseStore) -> None
         open_book(store, max_users=0)
 
 
-async def test_many_turns_are_read_in_pages(
-    book: MemoryBook, store: BaseStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_turns_are_read_in_pages(book: MemoryBook, store: BaseStore) -> None:
     """A store's own limit on a search does not cut a memory short."""
-    monkeypatch.setattr(over_store, "_PAGE", 3)
     await filled(book, 7)
-    reader = open_book(store)
+    reader = MemoryBook(StoreShelf(store, page_items=3))
     assert [entry.turn for entry in (await reader.load(ANN)).transcript] == list(range(7))
     await book.commit(turn(7))
     assert (await reader.load(ANN)).transcript[-1].turn == 7
