@@ -148,3 +148,12 @@ def test_the_demo_plans_records_and_replays(cli: Any) -> None:
     assert shown.exit_code == 0, shown.output
     assert "replies equal: yes" in shown.output
     assert "TURNWISE_BASE_URL" in shown.output
+
+
+def test_the_demo_sends_nothing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint in the environment is not asked: nobody pays for a demo."""
+    monkeypatch.setenv("TURNWISE_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("TURNWISE_MODEL", "m")
+    shown = cli("demo")
+    assert shown.exit_code == 0, shown.stderr
+    assert "replies equal: yes" in shown.stderr

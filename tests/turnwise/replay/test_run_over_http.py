@@ -139,3 +139,23 @@ async def test_html_ends_the_run_and_leaves_what_was_finished(
         with pytest.raises(BadResponse, match=r"(?i)html"):
             await run_replay(_request(talk, tmp_path / "run"))
         assert (tmp_path / "run" / "turns.jsonl").read_bytes() == b""
+
+
+async def test_a_simulated_server_is_labelled(
+    talk: Path, tmp_path: Path, point_to: Callable[[SimServer], None]
+) -> None:
+    """Reached over the network, simulated answers are called so, and in their replay too."""
+    async with SimServer(SimulatedSettings()) as server:
+        point_to(server)
+        first = await run_replay(_request(talk, tmp_path / "first"))
+    again = await run_replay(
+        _request(
+            talk,
+            tmp_path / "again",
+            cassette=first.folder / "cassette.jsonl",
+            mode=CassetteMode.STRICT,
+        )
+    )
+    for run in (first, again):
+        assert all(turn["simulated"] for turn in run.turns)
+        assert all(row["is_simulated"] for row in run.rows)
