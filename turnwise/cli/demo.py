@@ -3,14 +3,16 @@
 import tempfile
 from pathlib import Path
 
+from turnwise.calls.vocabulary import Role
 from turnwise.cli.exits import clear_errors, say
 from turnwise.cli.options import AppOption
 
 __all__ = ["demo"]
 
 CONVERSATION = "en_moving_city.jsonl"
-SIMULATED = ("endpoints={main: {kind: simulated}}",)
-"""A demo sends nothing, whatever the environment names."""
+SIMULATED = tuple(f"endpoints.{role}.kind=simulated" for role in Role)
+"""Every role by name: an endpoint in the environment serves the roles that are left open,
+and a demo sends nothing."""
 
 
 def demo(app: AppOption = "graph.app:app") -> None:

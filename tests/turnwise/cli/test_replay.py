@@ -157,3 +157,4 @@ def test_the_demo_sends_nothing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> No
     shown = cli("demo")
     assert shown.exit_code == 0, shown.stderr
     assert "replies equal: yes" in shown.stderr
+    assert "failed" not in shown.stdout
