@@ -157,6 +157,19 @@ def _figures(bench: _Bench, named: str) -> Iterator[Figure]:
             not differences,
             note=f"{turns} replies byte for byte, {calls} ledger rows field by field",
         )
+    # Everything is played in this mode too, but by the graph: it might have to send.
+    by_graph = bench.run(CassetteMode.NEW_EPISODES, 1)
+    yield Figure(
+        f"the same recording played through LangGraph, {PRESET}, 1 user at a time, turns a second",
+        f"{turns / by_graph.wall_seconds:.0f}",
+    )
+    differences = _differences(recorded, by_graph)
+    yield Figure(
+        "what differs in it from the recorded run",
+        "; ".join(differences) or "nothing",
+        "nothing",
+        not differences,
+    )
 
 
 def measure() -> Measured:

@@ -1,8 +1,8 @@
 """The same steps in the same order without LangGraph around them, for a strict replay.
 
 A replay of a recording waits for nothing, needs no checkpoint and is cut nowhere, so all
-that LangGraph would add to it is its own time: about half of a replayed turn's. The table of
-nodes, the steps, the scopes and the state are those of the graph; a test holds that
+that LangGraph would add to it is its own time; `benchmarks/replay_rate.py` measures both. The
+table of nodes, the steps, the scopes and the state are those of the graph; a test holds that
 both give the same bytes.
 """
 
