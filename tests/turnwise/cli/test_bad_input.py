@@ -253,3 +253,10 @@ def test_memory_that_is_something_else(cli: Any, tmp_path: Path) -> None:
     words = _words(cli("run", "hello", "--conversation", "c", "--home", "home"), 2)
     assert "memory.sqlite" in words
     assert (tmp_path / "home" / "memory.sqlite").read_bytes().startswith(b"my holiday")
+
+
+def test_a_wrong_role_is_told_the_right_ones(cli: Any) -> None:
+    """The keys of a mapping have choices too."""
+    shown = cli("plan", "--set", "budget.turn.roles.manager.max_calls=3")
+    assert shown.exit_code == 2
+    assert "'main', 'judge', 'fast' or 'embed'" in shown.stderr
