@@ -67,11 +67,14 @@ def _chat(folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def _interrupted(process: "subprocess.Popen[bytes]") -> int:
-    """Send SIGINT until the process ends: one that comes just before a read is not seen."""
-    for _ in range(20):
+    """Send SIGINT until the process ends: one that comes just before a read is not seen.
+
+    A second one in the middle of an orderly end kills, so it waits long for that end.
+    """
+    for _ in range(5):
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(timeout=1)
+            return process.wait(timeout=12)
     process.kill()
     return process.wait()
 
