@@ -5,6 +5,7 @@ under a budget, and stands in the ledger, by having its model swapped for this o
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,13 @@ _SAMPLING_ARGUMENTS = frozenset(
 _CALL_ARGUMENTS = frozenset({"response_model", "sample", "lease", "timeout_seconds"})
 _IGNORED_ARGUMENTS = frozenset({"stream", "ls_structured_output_format"})
 """What LangChain itself adds to an invocation, for its tracing and streaming."""
+
+
+_making_a_loop = threading.Lock()
+"""Threads of one batch share a private loop: a second one, forgotten, would cancel its calls.
+
+It belongs to no model, since a model with a lock could not be copied.
+"""
 
 
 class BudgetedChatModel(BaseChatModel):
@@ -90,7 +98,8 @@ class BudgetedChatModel(BaseChatModel):
 
     def close(self) -> None:
         """End the private loop, if synchronous calls made one. Safe to call twice."""
-        own, self._own_loop = self._own_loop, None
+        with _making_a_loop:
+            own, self._own_loop = self._own_loop, None
         if own is not None:
             own.close()
 
@@ -216,9 +225,10 @@ class BudgetedChatModel(BaseChatModel):
             )
         if self._loop is not None and self._loop.is_running():
             return self._loop
-        if self._own_loop is None or not self._own_loop.is_open:
-            self._own_loop = LoopThread()
-        return self._own_loop.loop
+        with _making_a_loop:
+            if self._own_loop is None or not self._own_loop.is_open:
+                self._own_loop = LoopThread()
+            return self._own_loop.loop
 
     def _call(
         self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]

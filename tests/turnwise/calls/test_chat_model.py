@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 from contextvars import ContextVar
 
@@ -389,6 +390,21 @@ def test_batches_of_synchronous_code_run_side_by_side():
     model = BudgetedChatModel(asker=FakeAsker("a", "b", "c"))
     assert sorted(message.text for message in model.batch(["1", "2", "3"])) == ["a", "b", "c"]
     model.close()
+
+
+def test_threads_that_start_together_share_one_private_loop():
+    """A second loop would be forgotten at once, and the call on it cancelled."""
+    pause = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            asker = FakeAsker(*"abcdefgh")
+            model = BudgetedChatModel(asker=asker)
+            model.batch(list("12345678"))
+            model.close()
+            assert len(set(asker.threads)) == 1
+    finally:
+        sys.setswitchinterval(pause)
 
 
 def test_the_asker_stands_in_no_representation():
