@@ -84,7 +84,11 @@ async def test_a_recording_plays_when_the_endpoint_is_gone(  # noqa: PLR0917 - f
     async with SimServer(settings) as server:
         point_to(server)
         first = await run_replay(_request(talk, tmp_path / "first", *overrides))
-        assert sum(row["requests"] for row in first.rows) == len(server.log)
+        # A request that the deadline cuts as it leaves was sent, but a server may never read it.
+        cut = sum(row["outcome"] in {"failed", "cancelled"} for row in first.rows)
+        sent = sum(row["requests"] for row in first.rows)
+        assert sent - cut <= len(server.log) <= sent
+        assert cut == 0 or "budget.turn.max_seconds=0.3" in overrides
     monkeypatch.delenv("TURNWISE_API_KEY")
     again = await run_replay(
         _request(
