@@ -76,8 +76,14 @@ class PlanRoot(_Record):
 
 
 class _OfNode(_Record):
+    kind: Kind
     node_id: NodeId
     """The node whose reply it is about."""
+
+    @property
+    def proposal_id(self) -> ProposalId:
+        """Unique in the search."""
+        return ProposalId(f"{self.kind}:{self.node_id}")
 
 
 class _Look(_OfNode):
@@ -93,32 +99,17 @@ class JudgeCandidate(_Look):
 
     kind: Literal[Kind.JUDGE] = Kind.JUDGE
 
-    @property
-    def proposal_id(self) -> ProposalId:
-        """Unique in the search."""
-        return ProposalId(f"{self.kind}:{self.node_id}")
-
 
 class FinalJudge(_Look):
     """Judge the chosen reply once more. Answered by a `Judgement`."""
 
     kind: Literal[Kind.FINAL_JUDGE] = Kind.FINAL_JUDGE
 
-    @property
-    def proposal_id(self) -> ProposalId:
-        """Unique in the search."""
-        return ProposalId(f"{self.kind}:{self.node_id}")
-
 
 class CheckAssistant(_OfNode):
     """Say how much a reply sounds like an assistant. A `Judgement` with `assistantness`."""
 
     kind: Literal[Kind.CHECK_ASSISTANT] = Kind.CHECK_ASSISTANT
-
-    @property
-    def proposal_id(self) -> ProposalId:
-        """Unique in the search."""
-        return ProposalId(f"{self.kind}:{self.node_id}")
 
 
 class _Widening(_OfNode):
@@ -131,6 +122,11 @@ class _Widening(_OfNode):
     strategies_used: tuple[str, ...]
     """Strategy tags that variants should not repeat."""
 
+    @property
+    def proposal_id(self) -> ProposalId:
+        """Unique in the search."""
+        return ProposalId(f"{self.kind}:{self.node_id}:{self.attempt}")
+
 
 class ExpandNode(_Widening):
     """Propose `k` variants of a node's reply in one call. Answered by `Drafts`."""
@@ -139,21 +135,11 @@ class ExpandNode(_Widening):
     is_speculative: bool = False
     """Asked before it was known to be needed."""
 
-    @property
-    def proposal_id(self) -> ProposalId:
-        """Unique in the search."""
-        return ProposalId(f"{self.kind}:{self.node_id}:{self.attempt}")
-
 
 class TopUp(_Widening):
     """Propose more variants, since the first ones were too alike. Answered by `Drafts`."""
 
     kind: Literal[Kind.TOP_UP] = Kind.TOP_UP
-
-    @property
-    def proposal_id(self) -> ProposalId:
-        """Unique in the search."""
-        return ProposalId(f"{self.kind}:{self.node_id}:{self.attempt}")
 
 
 Proposal = Annotated[
