@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from nodes.answer import Answer, SignedScore, Text, UnitScore, known_member, known_members
-from nodes.degrade import ask_or
 from nodes.detection_rules import detect_by_rules
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.question import Question
 from nodes.records import (
     Degradation,
     Detection,
@@ -24,11 +24,9 @@ from nodes.records import (
     Signal,
     Stage,
 )
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from turnwise.calls import Asker, Purpose, Role, Sampling
 
 __all__ = ["DetectionAnswer", "detect"]
-
-SAMPLING = Sampling(temperature=0.0, max_tokens=400)
 
 
 def _signals(value: Any) -> list[Signal]:
@@ -63,6 +61,15 @@ class DetectionAnswer(Answer):
         )
 
 
+QUESTION = Question(
+    node="detection",
+    role=Role.FAST,
+    purpose=Purpose.DETECT,
+    answer=DetectionAnswer,
+    sampling=Sampling(temperature=0.0, max_tokens=400),
+)
+
+
 async def detect(
     asker: Asker,
     *,
@@ -89,26 +96,16 @@ async def detect(
     Raises:
         CallError: a fatal one.
     """
-    call = Call(
-        role=Role.FAST,
-        purpose=Purpose.DETECT,
-        messages=chat(
-            "detection",
-            language,
-            user_text=user_text,
-            history=recent(history, max_history),
-            persona=persona,
-            relationship=relationship,
-            summary=summary,
-        ),
-        response_model=DetectionAnswer,
-        sampling=SAMPLING,
-    )
-    return await ask_or(
+    return await QUESTION.ask(
         asker,
-        call,
-        node="detection",
-        answer=DetectionAnswer,
+        language,
+        {
+            "user_text": user_text,
+            "history": recent(history, max_history),
+            "persona": persona,
+            "relationship": relationship,
+            "summary": summary,
+        },
         convert=DetectionAnswer.record,
         fallback=lambda: detect_by_rules(user_text, language),
     )

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from nodes.answer import Answer, SignedScore, Thought
-from nodes.degrade import ask_or
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.question import Question
 from nodes.records import (
     Degradation,
     Detection,
@@ -24,11 +24,9 @@ from nodes.records import (
     Signal,
     Signed,
 )
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from turnwise.calls import Asker, Purpose, Role, Sampling
 
 __all__ = ["EvolverAnswer", "RelationshipDelta", "evolve", "evolve_by_rules"]
-
-SAMPLING = Sampling(temperature=0.0, max_tokens=300)
 
 DELTA_NAMES = ("closeness", "trust", "liking", "respect", "warmth", "power")
 
@@ -73,6 +71,15 @@ class EvolverAnswer(Answer):
             power=self.power_delta,
             reason=self.reason,
         )
+
+
+QUESTION = Question(
+    node="evolver",
+    role=Role.FAST,
+    purpose=Purpose.EVOLVE,
+    answer=EvolverAnswer,
+    sampling=Sampling(temperature=0.0, max_tokens=300),
+)
 
 
 # fmt: off
@@ -149,27 +156,17 @@ async def evolve(
     Raises:
         CallError: a fatal one.
     """
-    call = Call(
-        role=Role.FAST,
-        purpose=Purpose.EVOLVE,
-        messages=chat(
-            "evolver",
-            language,
-            user_text=user_text,
-            reply=reply,
-            history=recent(history, max_history),
-            persona=persona,
-            relationship=relationship,
-            detection=detection,
-        ),
-        response_model=EvolverAnswer,
-        sampling=SAMPLING,
-    )
-    return await ask_or(
+    return await QUESTION.ask(
         asker,
-        call,
-        node="evolver",
-        answer=EvolverAnswer,
+        language,
+        {
+            "user_text": user_text,
+            "reply": reply,
+            "history": recent(history, max_history),
+            "persona": persona,
+            "relationship": relationship,
+            "detection": detection,
+        },
         convert=EvolverAnswer.record,
         fallback=lambda: evolve_by_rules(detection, language),
     )

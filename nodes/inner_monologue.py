@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from nodes.answer import Answer, Text, Thought
-from nodes.degrade import ask_or
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.question import Question
 from nodes.records import (
     Degradation,
     Detection,
@@ -21,11 +21,9 @@ from nodes.records import (
     Persona,
     Relationship,
 )
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from turnwise.calls import Asker, Purpose, Role, Sampling
 
 __all__ = ["MonologueAnswer", "think", "think_by_rules"]
-
-SAMPLING = Sampling(temperature=0.9, max_tokens=400)
 
 
 class MonologueAnswer(Answer):
@@ -38,6 +36,15 @@ class MonologueAnswer(Answer):
     def record(self) -> Monologue:
         """Return the answer as the record that the other nodes read."""
         return Monologue(thought=self.thought, feeling=self.feeling, impulse=self.impulse)
+
+
+QUESTION = Question(
+    node="inner_monologue",
+    role=Role.MAIN,
+    purpose=Purpose.MONOLOGUE,
+    answer=MonologueAnswer,
+    sampling=Sampling(temperature=0.9, max_tokens=400),
+)
 
 
 _IMPULSES: Mapping[Language, Mapping[Mode, str]] = MappingProxyType(
@@ -124,28 +131,18 @@ async def think(
     Raises:
         CallError: a fatal one.
     """
-    call = Call(
-        role=Role.MAIN,
-        purpose=Purpose.MONOLOGUE,
-        messages=chat(
-            "inner_monologue",
-            language,
-            user_text=user_text,
-            history=recent(history, max_history),
-            persona=persona,
-            relationship=relationship,
-            summary=summary,
-            detection=detection,
-            mode=mode,
-        ),
-        response_model=MonologueAnswer,
-        sampling=SAMPLING,
-    )
-    return await ask_or(
+    return await QUESTION.ask(
         asker,
-        call,
-        node="inner_monologue",
-        answer=MonologueAnswer,
+        language,
+        {
+            "user_text": user_text,
+            "history": recent(history, max_history),
+            "persona": persona,
+            "relationship": relationship,
+            "summary": summary,
+            "detection": detection,
+            "mode": mode,
+        },
         convert=MonologueAnswer.record,
         fallback=lambda: think_by_rules(detection, mode, language),
     )

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field
 
 from nodes.answer import Answer, Text, Thought
-from nodes.degrade import ask_or
 from nodes.memory_rules import remember_by_rules
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.question import Question
 from nodes.records import (
     Degradation,
     Language,
@@ -26,7 +26,7 @@ from nodes.records import (
     Persona,
     Record,
 )
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from turnwise.calls import Asker, Purpose, Role, Sampling
 
 __all__ = [
     "MAX_NOTES",
@@ -38,8 +38,6 @@ __all__ = [
     "check_notes",
     "remember",
 ]
-
-SAMPLING = Sampling(temperature=0.0, max_tokens=900)
 
 MAX_NOTES = 6
 """Most notes kept of one turn; the first ones are."""
@@ -84,6 +82,15 @@ class MemoryAnswer(Answer):
     notes: Annotated[list[NoteAnswer], BeforeValidator(lambda value: value or [])] = Field(
         default_factory=list
     )
+
+
+QUESTION = Question(
+    node="memory_manager",
+    role=Role.FAST,
+    purpose=Purpose.REMEMBER,
+    answer=MemoryAnswer,
+    sampling=Sampling(temperature=0.0, max_tokens=900),
+)
 
 
 def _proved(evidence: str, sources: Sequence[str]) -> str | None:
@@ -173,26 +180,16 @@ async def remember(
         )
         return MemoryUpdate(summary=carried, notes=notes)
 
-    call = Call(
-        role=Role.FAST,
-        purpose=Purpose.REMEMBER,
-        messages=chat(
-            "memory_manager",
-            language,
-            user_text=user_text,
-            reply=reply,
-            history=recent(history, max_history),
-            persona=persona,
-            summary=summary,
-        ),
-        response_model=MemoryAnswer,
-        sampling=SAMPLING,
-    )
-    return await ask_or(
+    return await QUESTION.ask(
         asker,
-        call,
-        node="memory_manager",
-        answer=MemoryAnswer,
+        language,
+        {
+            "user_text": user_text,
+            "reply": reply,
+            "history": recent(history, max_history),
+            "persona": persona,
+            "summary": summary,
+        },
         convert=of_answer,
         fallback=by_rules,
     )

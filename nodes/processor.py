@@ -30,8 +30,8 @@ from nodes.bubbles import (
     split_bubbles,
     timed_bubbles,
 )
-from nodes.degrade import ask_or
-from nodes.prompt import MAX_CHARS, MAX_HISTORY_LINES, chat, recent
+from nodes.prompt import MAX_CHARS, MAX_HISTORY_LINES, recent
+from nodes.question import Question
 from nodes.records import (
     Bubble,
     Degradation,
@@ -43,13 +43,11 @@ from nodes.records import (
     Record,
     StyleVector,
 )
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from turnwise.calls import Asker, Purpose, Role, Sampling
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.payload import well_formed
 
 __all__ = ["MIN_OVERLAP", "HumanizeAnswer", "ProcessedReply", "ProcessorLLM", "humanize", "overlap"]
-
-SAMPLING = Sampling(temperature=0.7, max_tokens=1600)
 
 ProcessorLLM = Literal["auto", "always", "never"]
 
@@ -85,6 +83,15 @@ class HumanizeAnswer(Answer):
     """What the model answers: the reply as chat bubbles, in order."""
 
     bubbles: Annotated[list[str], BeforeValidator(_bubble_texts)]
+
+
+QUESTION = Question(
+    node="processor",
+    role=Role.MAIN,
+    purpose=Purpose.HUMANIZE,
+    answer=HumanizeAnswer,
+    sampling=Sampling(temperature=0.7, max_tokens=1600),
+)
 
 
 def _compact(text: str) -> str:
@@ -220,29 +227,19 @@ async def humanize(
     if len(draft) > MAX_CHARS["reply"]:
         problem = f"the reply has {len(draft)} characters, more than a prompt holds"
         return plan or by_rules(), _without_call(problem)
-    messages = chat(
-        "processor",
-        language,
-        reply=draft,
-        user_text=user_text,
-        history=recent(history, max_history),
-        persona=persona,
-        style=style,
-        mood=mood,
-        mode=mode,
-        count=max_bubbles,
-    )
-    return await ask_or(
+    return await QUESTION.ask(
         asker,
-        Call(
-            role=Role.MAIN,
-            purpose=Purpose.HUMANIZE,
-            messages=messages,
-            response_model=HumanizeAnswer,
-            sampling=SAMPLING,
-        ),
-        node="processor",
-        answer=HumanizeAnswer,
+        language,
+        {
+            "reply": draft,
+            "user_text": user_text,
+            "history": recent(history, max_history),
+            "persona": persona,
+            "style": style,
+            "mood": mood,
+            "mode": mode,
+            "count": max_bubbles,
+        },
         convert=of_answer,
         fallback=lambda: plan or by_rules(),
     )

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pydantic import Field, field_validator
 
 from nodes.answer import Answer, Text, Texts
-from nodes.degrade import ask_or
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.question import Question
 from nodes.reasoner_rules import reason_by_rules
 from nodes.records import (
     Degradation,
@@ -27,11 +27,9 @@ from nodes.records import (
     Relationship,
     ResponsePlan,
 )
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from turnwise.calls import Asker, Purpose, Role, Sampling
 
 __all__ = ["ReasonerAnswer", "reason"]
-
-SAMPLING = Sampling(temperature=0.4, max_tokens=500)
 
 
 class ReasonerAnswer(Answer):
@@ -57,6 +55,15 @@ class ReasonerAnswer(Answer):
             avoid=tuple(self.avoid),
             tone=self.tone,
         )
+
+
+QUESTION = Question(
+    node="reasoner",
+    role=Role.MAIN,
+    purpose=Purpose.REASON,
+    answer=ReasonerAnswer,
+    sampling=Sampling(temperature=0.4, max_tokens=500),
+)
 
 
 async def reason(
@@ -93,30 +100,20 @@ async def reason(
     Raises:
         CallError: a fatal one.
     """
-    call = Call(
-        role=Role.MAIN,
-        purpose=Purpose.REASON,
-        messages=chat(
-            "reasoner",
-            language,
-            user_text=user_text,
-            history=recent(history, max_history),
-            persona=persona,
-            relationship=relationship,
-            summary=summary,
-            detection=detection,
-            monologue=monologue,
-            mood=mood,
-            mode=mode,
-        ),
-        response_model=ReasonerAnswer,
-        sampling=SAMPLING,
-    )
-    return await ask_or(
+    return await QUESTION.ask(
         asker,
-        call,
-        node="reasoner",
-        answer=ReasonerAnswer,
+        language,
+        {
+            "user_text": user_text,
+            "history": recent(history, max_history),
+            "persona": persona,
+            "relationship": relationship,
+            "summary": summary,
+            "detection": detection,
+            "monologue": monologue,
+            "mood": mood,
+            "mode": mode,
+        },
         convert=ReasonerAnswer.record,
         fallback=lambda: reason_by_rules(user_text, detection, mode, language),
     )

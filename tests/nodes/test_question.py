@@ -1,0 +1,47 @@
+"""What a node asks: one call of its prompt, role, purpose and form; rules when it fails."""
+
+import json
+
+from nodes.inner_monologue import MonologueAnswer
+from nodes.question import Question
+from turnwise.calls import Purpose, Role, Sampling
+from turnwise.calls.errors import ServerFailed
+from turnwise.testing.askers import ScriptedAsker
+
+QUESTION = Question(
+    node="inner_monologue",
+    role=Role.MAIN,
+    purpose=Purpose.MONOLOGUE,
+    answer=MonologueAnswer,
+    sampling=Sampling(temperature=0.3, max_tokens=7),
+)
+
+
+async def ask(asker):
+    """Ask about one message, the rules saying "rules"."""
+    return await QUESTION.ask(
+        asker,
+        "zh",
+        {"user_text": "你好"},
+        convert=lambda parsed: parsed.thought,
+        fallback=lambda: "rules",
+    )
+
+
+async def test_the_call_is_the_questions_and_the_material_the_turns():
+    """The prompt is the node's in the language asked for; the answer is converted."""
+    asker = ScriptedAsker({Purpose.MONOLOGUE: {"thought": "hm"}})
+    assert await ask(asker) == ("hm", None)
+    (call,) = asker.calls
+    assert (call.role, call.purpose) == (Role.MAIN, Purpose.MONOLOGUE)
+    assert call.response_model is MonologueAnswer
+    assert call.sampling == QUESTION.sampling
+    system, user = call.messages
+    assert "心里的念头" in system.content
+    assert json.loads(user.content) == {"language": "zh", "user_text": "你好"}
+
+
+async def test_the_degradation_names_the_node():
+    """Without an answer the rules speak, and the turn's record says for which node."""
+    result, degradation = await ask(ScriptedAsker({Purpose.MONOLOGUE: ServerFailed("down")}))
+    assert (result, degradation.node) == ("rules", "inner_monologue")
