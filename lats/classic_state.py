@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lats.draft import Draft
 from lats.fast_score import ReplyContext
 from lats.judgement import Judgement
-from lats.knobs import SearchKnobs
+from lats.knobs import ClassicKnobs
 from lats.policy import StateError
 from lats.proposal import Kind, Proposal, ProposalId, Told
 from lats.result import StopReason
@@ -41,7 +41,7 @@ class ClassicState(BaseModel):
 
     version: Literal[1] = 1
     policy: Literal["classic_uct"] = "classic_uct"
-    knobs: SearchKnobs
+    knobs: ClassicKnobs
     context: ReplyContext
     phase: Phase = Phase.PLAN
     tree: Tree

@@ -22,7 +22,7 @@ from lats.classic_proposals import next_round
 from lats.classic_state import ClassicState, Phase, load_state
 from lats.fast_score import FastScorer, ReplyContext, fast_score
 from lats.judgement import Judgement
-from lats.knobs import SearchKnobs
+from lats.knobs import ClassicKnobs
 from lats.proposal import Drafts, Failure, Judged, Proposal, ProposalId, Side, side_of
 from lats.result import SearchResult
 from lats.room import Room
@@ -43,7 +43,7 @@ class ClassicUct:
     """
 
     def __init__(
-        self, knobs: SearchKnobs, context: ReplyContext, *, scorer: FastScorer = fast_score
+        self, knobs: ClassicKnobs, context: ReplyContext, *, scorer: FastScorer = fast_score
     ) -> None:
         self._state = ClassicState(knobs=knobs, context=context, tree=Tree())
         self._scorer = scorer

@@ -34,6 +34,9 @@ class Draft(BaseModel):
     payload: dict[str, Any] = Field(default_factory=dict)
     """Whatever else the caller wants back with the reply. Plain JSON; never read here."""
 
+    is_step: bool = Field(default=False, exclude_if=lambda is_step: not is_step)
+    """Whether it is only a step towards an answer, and can be no answer itself."""
+
 
 def clean_text(text: str, max_chars: int) -> str:
     """Return a text without unwritable characters and outer space, cut to a length."""
@@ -48,7 +51,7 @@ def clean_draft(draft: Draft) -> Draft | None:
     tag = clean_text(draft.strategy_tag, MAX_TAG_CHARS)
     if reply == draft.reply and tag == draft.strategy_tag:
         return draft
-    return Draft(reply=reply, strategy_tag=tag, payload=draft.payload)
+    return draft.model_copy(update={"reply": reply, "strategy_tag": tag})
 
 
 def admit_drafts(

@@ -4,7 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["EarlyExitKnobs", "SearchKnobs"]
+__all__ = ["ClassicKnobs", "EarlyExitKnobs", "PolicyName", "ReflectionKnobs", "SearchKnobs"]
+
+PolicyName = Literal["classic_uct", "best_of_n", "listwise", "halving", "posterior_uct", "auto"]
+"""Every search by name."""
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -36,12 +39,33 @@ class EarlyExitKnobs(BaseModel):
     """Least fit of the reply to the turn's mode."""
 
 
-class SearchKnobs(BaseModel):
-    """All settings of one search. The defaults cost 11 calls in 11 rounds."""
+class ReflectionKnobs(BaseModel):
+    """When what candidates keep getting wrong becomes a guideline for the next ones."""
 
     model_config = _STRICT
 
-    policy: Literal["classic_uct"] = "classic_uct"
+    enabled: bool = False
+    """Whether guidelines are made and carried."""
+
+    bar: float = Field(default=0.4, ge=0, le=1)
+    """A sub-score below this is a failure; for one where less is better, above 1 minus this."""
+
+    min_failures: int = Field(default=2, ge=1, le=64)
+    """Candidates that must fail in the same way first."""
+
+    ttl_turns: int = Field(default=3, ge=1, le=100)
+    """Turns that a guideline lives, the one that made it included."""
+
+    max_guidelines: int = Field(default=3, ge=1, le=16)
+    """Most guidelines alive; the oldest give way."""
+
+
+class ClassicKnobs(BaseModel):
+    """The settings that `classic_uct` reads. The defaults cost 11 calls in 11 rounds."""
+
+    model_config = _STRICT
+
+    policy: PolicyName = "classic_uct"
     """Which search runs."""
 
     rollouts: int = Field(default=4, ge=0, le=64)
@@ -87,9 +111,10 @@ class SearchKnobs(BaseModel):
     """Similarity from which two strategy tags count as the same strategy."""
 
     max_calls: int | None = Field(default=None, ge=0)
-    """Cap on the calls that the search proposes; None leaves it to the other knobs.
+    """Cap on the search's calls; None leaves it to the other knobs (`classic_uct`), or to
+    the policy's own default of 6.
 
-    Repairs and retries of a call are the budget's business, not counted here.
+    Where the driver has a budget, repairs and retries count against it too.
     """
 
     stage_presets: Literal["auto", "off"] = "auto"
@@ -107,3 +132,70 @@ class SearchKnobs(BaseModel):
     def final_calls(self) -> int:
         """Judge calls held back for the end: 1 with `rejudge_final`, else 0."""
         return int(self.rejudge_final)
+
+
+class SearchKnobs(ClassicKnobs):
+    """All settings of one search, whatever its policy.
+
+    Policies other than `classic_uct` read `max_calls`, `early_exit`, `seed`
+    and the knobs below; the rest of the above is `classic_uct`'s own.
+    """
+
+    judging: Literal["listwise", "pointwise", "pairwise", "agreement"] = "listwise"
+    """How candidates are compared: many in one call, one a call, two a call in a knock-out,
+    or by whether they agree and pass the judge's checks (for answers that can be checked)."""
+
+    generate_k: int = Field(default=4, ge=1, le=32)
+    """Candidates that one call from scratch asks for. A search of 2 calls asks for half more."""
+
+    refine_k: int = Field(default=4, ge=1, le=32)
+    """Candidates that one call asks for when it improves on leaders, or takes the next step."""
+
+    refine: bool = True
+    """Whether leaders are improved on at all. Where not, what is left goes to judging."""
+
+    leaders: int = Field(default=2, ge=1, le=8)
+    """Leading candidates that are improved on, and carried into judge calls as anchors."""
+
+    max_candidates: int = Field(default=12, ge=1, le=1024)
+    """Candidates from scratch after which no more are asked for."""
+
+    max_passes: int = Field(default=4, ge=1, le=64)
+    """Times that the judge may read the same candidate. More repeats a judge's bias rather
+    than removing its noise. Agreement has no such limit."""
+
+    max_items: int = Field(default=12, ge=2, le=64)
+    """Candidates that one judge call may read."""
+
+    max_depth: int | None = Field(default=None, ge=1, le=64)
+    """Steps from the start to an answer, for tasks of that many steps; None where every
+    candidate is an answer, or where it is not known."""
+
+    tree_exploration: float = Field(default=0.3, ge=0, le=100)
+    """Weight of the bonus for leaves seldom visited, in standard deviations of the scores.
+    0 is greedy."""
+
+    parallel_leaves: int = Field(default=1, ge=1, le=16)
+    """Leaves that a tree expands in one round. More saves rounds, not calls."""
+
+    min_gain: float = Field(default=0.0, ge=0, le=1)
+    """Stop when the next call promises less than this, in score. 0 spends the cap as planned.
+
+    The knob between quality and calls: judging goes pass by pass then, which costs rounds.
+    """
+
+    stop_score: float | None = Field(default=None, ge=0, le=1)
+    """Stop as soon as an answer's mean score reaches this; 1 suits an exact verifier."""
+
+    judge_reliability: float = Field(default=0.4, ge=0.05, le=0.95)
+    """Assumed correlation of two judgements of the same candidates, until it was measured."""
+
+    rubrics: tuple[str, ...] = Field(default=("overall",), min_length=1, max_length=16)
+    """Names of the rubrics that judge passes take in turn."""
+
+    attribute_weights: dict[str, float] = {}
+    """Weights of the judge's scores in the one that counts, `score` being the overall one; a
+    negative weight means the less the better. Empty takes the overall score alone."""
+
+    reflection: ReflectionKnobs = ReflectionKnobs()
+    """Guidelines from repeated failures."""

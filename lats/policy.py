@@ -16,16 +16,22 @@ What every policy promises:
 * It always has a result; the best so far until it is done.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from lats.candidate import Forest
 from lats.judgement import Judgement
+from lats.moves import Move
 from lats.proposal import Drafts, Failure, Proposal, ProposalId
 from lats.result import SearchResult
 from lats.room import Room
 from lats.tree import Tree
+from lats.verdict import Verdicts
 
-__all__ = ["SearchPolicy", "StateError"]
+__all__ = ["Answer", "SearchPolicy", "StateError"]
+
+Answer = Drafts | Judgement | Verdicts | Failure
+"""What a proposal may be answered with; which, its own docstring says."""
 
 
 class StateError(ValueError):
@@ -36,7 +42,7 @@ class SearchPolicy(Protocol):
     """One search under way."""
 
     @property
-    def tree(self) -> Tree:
+    def tree(self) -> Tree | Forest:
         """Everything proposed and judged so far. Read only."""
         ...
 
@@ -45,7 +51,7 @@ class SearchPolicy(Protocol):
         """Whether nothing will be proposed any more."""
         ...
 
-    def ask(self, room: Room = ...) -> list[Proposal]:
+    def ask(self, room: Room = ...) -> Sequence[Proposal | Move]:
         """Return the proposals of this round that were not told yet; none when done.
 
         Args:
@@ -54,12 +60,12 @@ class SearchPolicy(Protocol):
         """
         ...
 
-    def tell(self, proposal_id: ProposalId, answer: Drafts | Judgement | Failure) -> None:
+    def tell(self, proposal_id: ProposalId, answer: Any) -> None:
         """Take the answer to a proposal. A second answer to it is ignored.
 
         Raises:
             ValueError: when nothing with this id was proposed.
-            TypeError: when the answer is of the wrong sort for the proposal.
+            TypeError: when the answer is of the wrong sort for the proposal (see `Answer`).
         """
         ...
 

@@ -44,6 +44,9 @@ class Kind(StrEnum):
     TOP_UP = "top_up"
     CHECK_ASSISTANT = "check_assistant"
     FINAL_JUDGE = "final_judge"
+    GENERATE = "generate"
+    REFINE = "refine"
+    JUDGE_LIST = "judge_list"
 
 
 class Side(StrEnum):
@@ -53,11 +56,12 @@ class Side(StrEnum):
     JUDGE = "judge"
 
 
+_PROPOSED = frozenset({Kind.PLAN_ROOT, Kind.EXPAND, Kind.TOP_UP, Kind.GENERATE, Kind.REFINE})
+
+
 def side_of(kind: Kind) -> Side:
     """Return who answers proposals of a kind."""
-    if kind in {Kind.PLAN_ROOT, Kind.EXPAND, Kind.TOP_UP}:
-        return Side.PROPOSER
-    return Side.JUDGE
+    return Side.PROPOSER if kind in _PROPOSED else Side.JUDGE
 
 
 class _Record(BaseModel):

@@ -1,31 +1,55 @@
 """Policies by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from lats.classic_uct import ClassicUct
-from lats.fast_score import ReplyContext
+from lats.fast_score import ReplyContext, fast_score
 from lats.knobs import SearchKnobs
 from lats.policy import SearchPolicy, StateError
+from lats.reflection import Guideline
+from lats.search import STRATEGIES, PosteriorSearch
 
 __all__ = ["resume_search", "start_search"]
 
 
-def start_search(knobs: SearchKnobs, context: ReplyContext) -> SearchPolicy:
-    """Return a new search by the policy that the knobs name."""
-    match knobs.policy:
-        case "classic_uct":
-            return ClassicUct(knobs, context)
+def _rule_score(context: ReplyContext, reply: str) -> float:
+    return fast_score(reply, (), context)
 
 
-def resume_search(state: Mapping[str, Any]) -> SearchPolicy:
+def start_search(
+    knobs: SearchKnobs, context: ReplyContext, *, guidelines: Iterable[Guideline] = ()
+) -> SearchPolicy:
+    """Return a new search for a reply, by the policy that the knobs name.
+
+    Args:
+        knobs: all settings.
+        context: what the rules know of the turn; the rule score breaks ties.
+        guidelines: of earlier turns, aged. `classic_uct` has no use for them.
+    """
+    if knobs.policy == "classic_uct":
+        return ClassicUct(knobs, context)
+    return PosteriorSearch(knobs, guidelines=guidelines, tie_break=partial(_rule_score, context))
+
+
+def resume_search(state: Mapping[str, Any], context: ReplyContext | None = None) -> SearchPolicy:
     """Return the search that a state was taken from.
+
+    Args:
+        state: from `state_dict`.
+        context: the one that the search was started with, for its rule score; a classic state
+            holds it.
 
     Raises:
         StateError: when it names no policy that we have, or cannot be read.
     """
-    match state.get("policy"):
-        case "classic_uct":
-            return ClassicUct.from_state(state)
-        case other:
-            raise StateError(f"no policy is called {other!r}")
+    policy = state.get("policy")
+    if policy == "classic_uct":
+        return ClassicUct.from_state(state)
+    if policy in STRATEGIES:
+        tie_break = None if context is None else partial(_rule_score, context)
+        return PosteriorSearch.from_state(state, tie_break=tie_break)
+    raise StateError(
+        f"no policy is called {policy!r}: expected classic_uct or {sorted(STRATEGIES)}"
+    )

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lats.candidate import Candidate, Forest
 from lats.judgement import Judgement
 from lats.proposal import Kind
+from lats.reflection import Guideline
 from lats.tree import Node, Tree
 
-__all__ = ["SearchResult", "StopReason"]
+__all__ = ["Confidence", "SearchResult", "StopReason"]
 
 
 class StopReason(StrEnum):
@@ -31,6 +33,38 @@ class StopReason(StrEnum):
     FAILED = "failed"
     """There is no root draft, or no expansion ever answered."""
 
+    PLAN_DONE = "plan_done"
+    """Its knobs allow no further candidate, refinement or pass, though calls are left."""
+
+    MIN_GAIN = "min_gain"
+    """No further call promises as much as `min_gain`."""
+
+    DEADLINE = "deadline"
+    """The driver's time ran out."""
+
+    UNJUDGED = "unjudged"
+    """Judges were asked twice in a row and nothing usable came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """How sure a search is of its answer, if its judge may be believed.
+
+    A judge that is biased makes it sure and wrong: this knows of noise only.
+
+    Args:
+        chance_best: probability that no other candidate is better, in [0, 1]. Under judging
+            by agreement: the answer's cluster's share of all worth.
+        mean_score: posterior mean of the answer's score; None under agreement without scores.
+        sd: posterior standard deviation, in score; None likewise.
+        scores: scores of the answer that went into it.
+    """
+
+    chance_best: float
+    mean_score: float | None
+    sd: float | None
+    scores: int
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
@@ -45,16 +79,24 @@ class SearchResult:
         asked: proposals made, by kind. Kinds that were not asked are absent.
         failed: proposals that were told as failed or refused, by kind.
         tree: everything that was proposed and judged.
+        confidence: how sure the search is of `best`; None where no judge was heard, and for
+            `classic_uct`, which keeps no posterior.
+        guidelines: what the next turn's search should be given, not yet aged.
+        planned_cap: calls that the search planned for, when its first round was made; None
+            for `classic_uct`.
     """
 
-    best: Node | None
+    best: Node | Candidate | None
     stop_reason: StopReason | None
     final_judgement: Judgement | None
     rollouts_done: int
     rounds: int
     asked: dict[Kind, int]
     failed: dict[Kind, int]
-    tree: Tree
+    tree: Tree | Forest
+    confidence: Confidence | None = None
+    guidelines: tuple[Guideline, ...] = ()
+    planned_cap: int | None = None
 
     @property
     def calls(self) -> int:

@@ -13,11 +13,13 @@ class Room:
         max_calls: in all.
         max_proposer_calls: calls of the proposing model.
         max_judge_calls: calls of the judging model.
+        is_late: whether the time for searching is over. Then nothing fits.
     """
 
     max_calls: int | None = None
     max_proposer_calls: int | None = None
     max_judge_calls: int | None = None
+    is_late: bool = False
 
     def fits(self, *, proposer: int = 0, judge: int = 0) -> bool:
         """Return whether that many calls fit."""
@@ -26,4 +28,6 @@ class Room:
             (self.max_proposer_calls, proposer),
             (self.max_judge_calls, judge),
         )
+        if self.is_late and proposer + judge > 0:
+            return False
         return all(limit is None or wanted <= limit for limit, wanted in pairs)

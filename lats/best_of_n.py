@@ -1,0 +1,74 @@
+"""`best_of_n`: as many candidates as can be judged once, and the best of them."""
+
+from lats.judging import judge_round, next_of_bracket, open_bracket
+from lats.knobs import SearchKnobs
+from lats.moves import Generate, Move
+from lats.result import StopReason
+from lats.search_state import SearchState
+from lats.strategy import Left
+
+__all__ = ["BEST_OF_N", "BestOfN", "judge_calls_for", "planned_generations"]
+
+
+def judge_calls_for(candidates: int, knobs: SearchKnobs) -> int:
+    """Return how many calls it takes to judge that many candidates once."""
+    if candidates < 2:
+        return 0
+    match knobs.judging:
+        case "pointwise":
+            return candidates
+        case "pairwise":
+            return candidates - 1
+        case _:
+            if candidates <= knobs.max_items:
+                return 1
+            return -(-(candidates - 1) // (knobs.max_items - 1))
+
+
+def planned_generations(cap: int, knobs: SearchKnobs) -> list[int]:
+    """Return the candidates that each generation asks for, the most that can be judged.
+
+    Args:
+        cap: calls to spend, generations and judging together; at least 1.
+        knobs: of the search.
+    """
+    counts: list[int] = []
+    while len(counts) < cap:
+        room = knobs.max_candidates - sum(counts)
+        k = min(knobs.generate_k, room)
+        while k > 0 and len(counts) + 1 + judge_calls_for(sum(counts) + k, knobs) > cap:
+            k -= 1
+        if k <= 0:
+            break
+        counts.append(k)
+    return counts
+
+
+class BestOfN:
+    """See the head of this file."""
+
+    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+        """Return the moves of the next round, or why to stop."""
+        progress = state.progress
+        if not len(state.forest):
+            counts = planned_generations(left.calls, state.knobs)[: left.proposer_calls]
+            texts = tuple(each.text for each in progress.guidelines)
+            moves: list[Move] = [
+                Generate(k, progress.generations + place, texts) for place, k in enumerate(counts)
+            ]
+            return moves or StopReason.CAP
+        if progress.bracket:
+            pairs = next_of_bracket(state, left, is_first=False)
+            return list(pairs) or StopReason.PLAN_DONE
+        unread = [node for node in state.forest.candidates if not node.looks]
+        if not unread or len(state.forest) < 2:
+            return StopReason.PLAN_DONE
+        if not left.judge_calls:
+            return StopReason.CAP
+        if state.knobs.judging == "pairwise":
+            open_bracket(state, unread)
+            return list(next_of_bracket(state, left, is_first=True)) or StopReason.CAP
+        return list(judge_round(state, unread, left, passes=1))
+
+
+BEST_OF_N = BestOfN()

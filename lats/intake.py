@@ -1,0 +1,174 @@
+"""How a posterior search takes in a round of answers, whatever order they came in."""
+
+from statistics import NormalDist
+
+from lats.candidate import Candidate
+from lats.draft import admit_drafts
+from lats.moves import Generate, JudgeList, Refine
+from lats.posterior import belief, drift_of
+from lats.proposal import Drafts, Failure
+from lats.reflection import reflect
+from lats.result import StopReason
+from lats.rubric import composite_score
+from lats.search_state import SearchState
+from lats.standing import note_front
+from lats.tree import NodeId, path_id
+from lats.verdict import Verdict, Verdicts
+
+__all__ = ["take_round"]
+
+MAX_EXPANSIONS = 2
+"""Times that a candidate is gone on from before it counts as leading nowhere."""
+
+
+def take_round(state: SearchState) -> None:
+    """Take in the answers to the open round, in the order of its moves.
+
+    A refusal ends the search: what is refused now is refused later.
+    """
+    progress = state.progress
+    answered = [(move, progress.told[move.proposal_id]) for move in progress.open_round]
+    progress.open_round, progress.told = [], {}
+    born, proposed, heard, judged = 0, 0, 0, 0
+    for move, answer in answered:
+        progress.closed_ids.add(move.proposal_id)
+        if isinstance(answer, Failure):
+            progress.failed[move.kind] = progress.failed.get(move.kind, 0) + 1
+            if answer.is_refused and progress.stop_reason is None:
+                progress.stop_reason = StopReason.BUDGET
+        if isinstance(move, JudgeList):
+            judged += 1
+            heard += _take_verdicts(state, move, answer) if isinstance(answer, Verdicts) else 0
+        else:
+            proposed += 1
+            born += _take_drafts(state, move, answer if isinstance(answer, Drafts) else None)
+    if proposed:
+        progress.empty_rounds = 0 if born else progress.empty_rounds + 1
+        progress.cycles += isinstance(answered[0][0], Refine)
+    if judged:
+        progress.deaf_rounds = 0 if heard else progress.deaf_rounds + 1
+        progress.guidelines = reflect(
+            state.forest.candidates,
+            progress.guidelines,
+            knobs=state.knobs.reflection,
+            weights=state.weights,
+        )
+
+
+def _take_drafts(state: SearchState, move: Generate | Refine, answer: Drafts | None) -> int:
+    """Return how many candidates were born of an answer; a failure brings none."""
+    forest = state.forest
+    parent = forest.start if isinstance(move, Generate) else forest.nodes[move.node_ids[0]]
+    if isinstance(move, Refine):
+        for step in forest.path_to_start(parent.node_id):
+            step.pending_visits -= 1
+    born = [] if answer is None else _admitted(state, parent, answer, move.k)
+    if isinstance(move, Generate):
+        # A proposer that repeats itself once will do so again, and dearer each time.
+        state.progress.is_dry |= answer is not None and 2 * len(born) <= move.k
+    elif not parent.children_ids and (
+        (answer is not None and not born) or parent.expansions >= MAX_EXPANSIONS
+    ):
+        forest.close(parent)
+    return len(born)
+
+
+def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> list[Candidate]:
+    """Return the new children that an answer's drafts make of a node."""
+    forest, progress = state.forest, state.progress
+    prior = None
+    if parent.parent_id is not None:
+        prior = belief(parent, state.noise).mean
+    born = []
+    # Two ways may lead to the same step, so steps are only told from their siblings.
+    is_known = (lambda _key: False) if _has_steps(answer) else forest.knows
+    for draft in admit_drafts(answer.drafts, k=k, is_known=is_known):
+        if path_id(parent.node_id, draft.reply) in forest.nodes:
+            continue
+        born.append(forest.add(parent, draft, prior_mean=prior))
+        progress.has_steps |= draft.is_step
+    if progress.has_steps:
+        for node in born:
+            is_deepest = node.depth == state.knobs.max_depth
+            if not node.draft.is_step or is_deepest:
+                forest.close(node)
+    return born
+
+
+def _has_steps(answer: Drafts) -> bool:
+    return any(draft.is_step for draft in answer.drafts)
+
+
+def _take_verdicts(state: SearchState, move: JudgeList, answer: Verdicts) -> int:
+    """Return how many candidates an answer said anything usable of."""
+    heard: list[tuple[Candidate, Verdict]] = []
+    scored: list[tuple[Candidate, float]] = []
+    for node_id in move.node_ids:
+        verdict = answer.by_id.get(node_id)
+        if verdict is None:
+            continue
+        node = state.forest.nodes[node_id]
+        score = composite_score(verdict, state.weights)
+        if score is not None:
+            scored.append((node, score))
+        if score is not None or verdict.checks or verdict.answer:
+            heard.append((node, verdict))
+    if len(scored) < min(2, len(move.node_ids)) and len(answer.ranking) > 1:
+        scored = _scores_by_rank(state, move.node_ids, answer.ranking)
+        heard = heard or [(node, Verdict()) for node, _ in scored]
+    for node, verdict in heard:
+        node.verdict = verdict
+        node.checks.update(verdict.checks)
+    _note_scores(state, scored)
+    return len(heard)
+
+
+def _scores_by_rank(
+    state: SearchState, asked: tuple[NodeId, ...], ranking: tuple[NodeId, ...]
+) -> list[tuple[Candidate, float]]:
+    """Return ranks as scores: normal quantiles with the spread that scores usually have."""
+    known = [node_id for node_id in dict.fromkeys(ranking) if node_id in set(asked)]
+    if len(known) < 2:
+        return []
+    normal = NormalDist(0.5, state.noise.spread**0.5)
+    return [
+        (state.forest.nodes[node_id], normal.inv_cdf((len(known) - place - 0.5) / len(known)))
+        for place, node_id in enumerate(known)
+    ]
+
+
+def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> None:
+    """Add one call's scores to what is known of its candidates and of the judge."""
+    noise = state.noise
+    drift = drift_of(scored, noise)
+    noise.note_call([score for _, score in scored])
+    for node, raw in scored:
+        score = raw - drift
+        if node.score_count:
+            mean = node.score_sum / node.score_count
+            noise.note_repeat(score, mean_before=mean, count_before=node.score_count)
+        elif node.prior_mean is None:
+            noise.mean_sum += score
+            noise.mean_count += 1
+        node.score_sum += score
+        node.score_count += 1
+    for node, _ in scored:
+        _back_up(state, node)
+        note_front(state, node)
+
+
+def _back_up(state: SearchState, node: Candidate) -> None:
+    """Bring a candidate's posterior mean, as it is now, into all nodes above it."""
+    value = belief(node, state.noise).mean
+    change, first = value - (node.own_value or 0.0), node.own_value is None
+    node.own_value = value
+    for step in state.forest.path_to_start(node.node_id):
+        step.value_sum += change
+        step.visits += first
+        # What children turned out to be says more of a step than a look at the step itself.
+        below = [
+            child.best_value
+            for child in state.forest.children(step)
+            if child.best_value is not None
+        ]
+        step.best_value = max(below) if below else step.own_value

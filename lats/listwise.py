@@ -1,0 +1,172 @@
+"""`listwise`: everything read beside everything else, in few and wide rounds.
+
+Generate, judge, and with the calls that are left refine the leaders and judge again. The
+order matters: two generations before the second pass, and never one pass alone where there
+are many candidates. Above 10 calls the root is decided by halving, with a tree below.
+"""
+
+from lats.candidate import Candidate
+from lats.halving import HALVING
+from lats.judging import (
+    judge_round,
+    next_of_bracket,
+    open_bracket,
+    passes_allowed,
+    with_anchors,
+)
+from lats.moves import Generate, Move, Refine
+from lats.result import StopReason
+from lats.search_state import SearchState
+from lats.shape import REFINE_CALLS, first_generations, first_passes, later_passes
+from lats.standing import answers, is_heard, leading
+from lats.stopping import NextCall, best_next_call
+from lats.strategy import Left
+
+__all__ = ["LISTWISE", "MAX_PLANNED_CAP", "Listwise", "fresh_generations", "guideline_texts"]
+
+MAX_PLANNED_CAP = 10
+"""Cap up to which the shape by cap is used."""
+
+
+def guideline_texts(state: SearchState) -> tuple[str, ...]:
+    """Return the guidelines alive, in words."""
+    return tuple(each.text for each in state.progress.guidelines)
+
+
+def fresh_generations(state: SearchState, left: Left, wanted: int) -> list[Move]:
+    """Return that many calls from scratch, as far as they and `max_candidates` allow."""
+    knobs, progress = state.knobs, state.progress
+    texts = guideline_texts(state)
+    moves: list[Move] = []
+    room = knobs.max_candidates - len(state.forest)
+    k = knobs.generate_k
+    if wanted == 1 and left.calls <= 2:
+        # With one call to judge them all, half as many more cost nothing but tokens; with
+        # none, there is nobody to choose.
+        k = 1 if left.calls == 1 else k + k // 2
+    while room > 0 and len(moves) < min(wanted, left.proposer_calls):
+        moves.append(Generate(min(k, room), progress.generations + len(moves), texts))
+        room -= k
+    return moves
+
+
+def refinements(state: SearchState, left: Left) -> list[Move]:
+    """Return a call that improves on the leaders; none where it cannot, or fits no more."""
+    progress, knobs = state.progress, state.knobs
+    if progress.is_dry or not knobs.refine or progress.empty_rounds:
+        return []
+    if not left.fits(proposer=1, judge=REFINE_CALLS - 1):
+        return []
+    leaders = leading(state, knobs.leaders)
+    if not leaders or leaders[0].is_closed:
+        return []
+    ids = tuple(node.node_id for node in leaders)
+    return [Refine(ids, knobs.refine_k, leaders[0].expansions, guideline_texts(state))]
+
+
+class Listwise:
+    """See the head of this file."""
+
+    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+        """Return the moves of the next round, or why to stop."""
+        if (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP:
+            return HALVING.next_round(state, left)
+        return self._next(state, left)
+
+    def _next(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+        knobs = state.knobs
+        if not len(state.forest):
+            # After failures only as much is asked again as leaves room for judging.
+            wanted = first_generations(left.calls, can_refine=knobs.refine)
+            wanted = wanted if knobs.min_gain == 0 else min(wanted, 2)
+            return fresh_generations(state, left, wanted) or StopReason.CAP
+        judging = self._first_look(state, left)
+        if judging is not None:
+            return judging
+        if not left.calls:
+            return StopReason.CAP
+        if knobs.min_gain > 0:
+            return self._if_worth_it(state, left)
+        return self._refine_or_read_on(state, left)
+
+    def _first_look(self, state: SearchState, left: Left) -> list[Move] | StopReason | None:
+        """Return judge calls for candidates that no judge has read; None when there are none."""
+        progress, knobs = state.progress, state.knobs
+        if progress.bracket:
+            pairs = next_of_bracket(state, left, is_first=False)
+            if pairs:
+                return list(pairs)
+        fresh = [node for node in state.forest.candidates if not node.looks]
+        if not fresh:
+            everyone = answers(state)
+            if any(map(is_heard, everyone)) or len(everyone) < 2:
+                return None
+            fresh = everyone  # nobody was heard on anybody: once more, if they may be asked
+        if len(state.forest) == 1 and not knobs.early_exit.enabled:
+            return None
+        if not left.judge_calls:
+            return StopReason.CAP
+        readers = with_anchors(state, fresh)
+        if knobs.judging == "pairwise":
+            open_bracket(state, readers)
+            return list(next_of_bracket(state, left, is_first=True)) or StopReason.CAP
+        moves = judge_round(state, readers, left, passes=self._passes(state, left, readers))
+        return list(moves)
+
+    def _passes(self, state: SearchState, left: Left, readers: list[Candidate]) -> int:
+        knobs, progress = state.knobs, state.progress
+        may_refine = knobs.refine and not progress.is_dry and left.proposer > 0
+        if knobs.min_gain > 0:
+            wanted = 1
+        elif progress.cycles:
+            wanted = later_passes(left.calls) if may_refine else left.calls
+        else:
+            wanted = first_passes(left.calls, can_refine=may_refine)
+        return max(min(wanted, passes_allowed(state, readers)), 1)
+
+    def _refine_or_read_on(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+        moves = refinements(state, left)
+        if moves:
+            return moves
+        readers = contenders(state)
+        passes = min(left.judge_calls, passes_allowed(state, readers))
+        if not passes or len(readers) < 2 or state.knobs.judging == "pairwise":
+            return StopReason.EXHAUSTED if state.progress.is_dry else StopReason.PLAN_DONE
+        return list(judge_round(state, readers, left, passes=passes))
+
+    def _if_worth_it(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+        """Return the call that promises most, or stop when that is too little."""
+        readers = contenders(state)
+        may = {
+            NextCall.READ: len(readers) > 1
+            and left.judge_calls > 0
+            and passes_allowed(state, readers) > 0
+            and state.knobs.judging != "pairwise",
+            NextCall.GENERATE: not state.progress.is_dry
+            and not state.progress.empty_rounds
+            and len(state.forest) < state.knobs.max_candidates
+            and left.fits(proposer=1, judge=1),
+            NextCall.REFINE: bool(refinements(state, left)),
+        }
+        match best_next_call(state, readers, {call for call, is_open in may.items() if is_open}):
+            case NextCall.READ:
+                return list(judge_round(state, readers, left, passes=1))
+            case NextCall.GENERATE:
+                return fresh_generations(state, left, 1)
+            case NextCall.REFINE:
+                return refinements(state, left)
+            case reason:
+                return reason
+
+
+def contenders(state: SearchState) -> list[Candidate]:
+    """Return whom a further pass reads: after two passes the better half, at least three."""
+    every = leading(state, len(state.forest))
+    if state.knobs.judging == "agreement":
+        return every
+    if min((node.looks for node in every), default=0) < 2:
+        return every
+    return every[: max(3, state.knobs.leaders, (len(every) + 1) // 2)]
+
+
+LISTWISE = Listwise()

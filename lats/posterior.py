@@ -1,0 +1,75 @@
+"""The posterior of a candidate's quality: a normal, from its prior and its scores.
+
+    quality ~ N(prior, r V)         V: spread of scores within a call
+    score   ~ N(quality + drift of the call, (1 - r) V)       r: the judge's reliability
+
+So with n scores the posterior mean is `(prior (1 - r) + r * score_sum) / (1 - r + r n)`,
+and V cancels: only how reliable the judge is decides how far a lucky score is believed.
+That is what cures the winner's curse when counts are uneven.
+
+A call's drift is estimated from the residuals of all it read, each weighted by how much
+is known of its candidate, and removed before scores are added up. Candidates that were
+judged before (anchors) thereby tie the calls together.
+"""
+
+import math
+from dataclasses import dataclass
+
+from lats.candidate import Candidate
+from lats.noise import NoiseModel
+
+__all__ = ["Belief", "belief", "drift_of"]
+
+DRIFT_SHARE = 1.0
+"""Assumed variance of a call's drift, in units of the spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is believed of a candidate's quality: a normal distribution.
+
+    Args:
+        mean: in score.
+        variance: in score squared; above 0.
+    """
+
+    mean: float
+    variance: float
+
+    @property
+    def sd(self) -> float:
+        """Its square root, in score."""
+        return math.sqrt(self.variance)
+
+
+def belief(node: Candidate, noise: NoiseModel) -> Belief:
+    """Return what is believed of a candidate."""
+    reliability, spread = noise.reliability, noise.spread
+    prior = noise.grand_mean if node.prior_mean is None else node.prior_mean
+    weight = 1 - reliability + reliability * node.score_count
+    mean = (prior * (1 - reliability) + reliability * node.score_sum) / weight
+    return Belief(mean, spread * reliability * (1 - reliability) / weight)
+
+
+def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
+    """Return how much a call's scores lie above what they would be in an average call.
+
+    Args:
+        scored: candidates that the call read, each with its score.
+        noise: what is known of the judge, this call left out.
+
+    Returns:
+        In score. 0 for a call that read one candidate, which says nothing of drift, and for
+        the first call, which is what later ones are measured against.
+    """
+    if len(scored) < 2 or not noise.mean_count:
+        return 0.0
+    reliability, spread = noise.reliability, noise.spread
+    own_noise = (1 - reliability) * spread
+    weighted = total = 0.0
+    for node, score in scored:
+        known = belief(node, noise)
+        weight = 1 / (known.variance + own_noise)
+        weighted += weight * (score - known.mean)
+        total += weight
+    return weighted / (total + 1 / (DRIFT_SHARE * spread))

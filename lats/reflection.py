@@ -1,0 +1,89 @@
+"""Reflection: what candidates keep getting wrong becomes a guideline that lives a while.
+
+Source: the reflections of LATS (arXiv 2310.04406) and Reflexion (arXiv 2303.11366). We
+depart from both: no call is made for it. The judge's own sub-scores say what fails, and
+its own words, cut short, say how; both stay untrusted text.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lats.candidate import Candidate
+from lats.draft import clean_text
+from lats.knobs import ReflectionKnobs
+
+__all__ = ["Guideline", "aged_guidelines", "reflect"]
+
+MAX_GUIDELINE_CHARS = 200
+"""Longest guideline, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guideline:
+    """What to do better next time.
+
+    Args:
+        attribute: name of the sub-score that failed.
+        text: in words. Untrusted.
+        ttl_turns: turns that it still lives, this one included; at least 1.
+    """
+
+    attribute: str
+    text: str
+    ttl_turns: int
+
+
+def aged_guidelines(guidelines: Iterable[Guideline]) -> tuple[Guideline, ...]:
+    """Return the guidelines as the next turn finds them: a turn older, the dead ones gone."""
+    older = (replace(each, ttl_turns=each.ttl_turns - 1) for each in guidelines)
+    return tuple(each for each in older if each.ttl_turns > 0)
+
+
+def _failures(
+    nodes: Iterable[Candidate], weights: Mapping[str, float], bar: float
+) -> dict[str, list[tuple[float, Candidate]]]:
+    """Return the failing candidates by attribute, each with how good it was."""
+    failures: dict[str, list[tuple[float, Candidate]]] = {}
+    for node in nodes:
+        if node.verdict is None:
+            continue
+        for name, value in node.verdict.attributes.items():
+            goodness = 1 - value if weights.get(name, 1) < 0 else value
+            if goodness < bar:
+                failures.setdefault(name, []).append((goodness, node))
+    return failures
+
+
+def _words(name: str, failing: Sequence[tuple[float, Candidate]]) -> str:
+    worst = min(failing, key=lambda pair: (pair[0], pair[1].birth))[1]
+    said = "" if worst.verdict is None else " ".join(worst.verdict.reason.split())
+    label = name.replace("_", " ")
+    text = f"{label}: {len(failing)} candidates failed. {said}" if said else f"{label}: mind it."
+    return clean_text(text, MAX_GUIDELINE_CHARS)
+
+
+def reflect(
+    nodes: Iterable[Candidate],
+    alive: Sequence[Guideline],
+    *,
+    knobs: ReflectionKnobs,
+    weights: Mapping[str, float],
+) -> tuple[Guideline, ...]:
+    """Return the guidelines after a round of judging.
+
+    An attribute that failed often enough makes one, or renews the one that it has.
+
+    Args:
+        nodes: all candidates.
+        alive: guidelines so far, the oldest first.
+        knobs: when failures are repeated enough.
+        weights: of the attributes; a negative one means the less the better.
+    """
+    if not knobs.enabled:
+        return tuple(alive)
+    kept = {each.attribute: each for each in alive}
+    for name, failing in sorted(_failures(nodes, weights, knobs.bar).items()):
+        if len(failing) >= knobs.min_failures:
+            kept.pop(name, None)
+            kept[name] = Guideline(name, _words(name, failing), knobs.ttl_turns)
+    return tuple(kept.values())[-knobs.max_guidelines :]

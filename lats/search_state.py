@@ -1,0 +1,185 @@
+"""The whole state of a posterior search, in memory and as plain JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lats.candidate import Candidate, Forest
+from lats.draft import Draft
+from lats.knobs import SearchKnobs
+from lats.moves import Generate, JudgeList, Move, Refine
+from lats.noise import NoiseModel
+from lats.policy import StateError
+from lats.proposal import Drafts, Failure, Kind, ProposalId
+from lats.reflection import Guideline
+from lats.result import StopReason
+from lats.tree import NodeId
+from lats.verdict import Verdicts
+
+__all__ = ["DEFAULT_CAP", "STATE_VERSION", "Progress", "SearchState", "load_search", "save_search"]
+
+STATE_VERSION = 1
+"""Changes when a state of an earlier version could no longer be read."""
+
+DEFAULT_CAP = 6
+"""Calls of a search whose knobs name no cap."""
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+SavedMove = Annotated[Generate | Refine | JudgeList, Field(discriminator="kind")]
+SavedTold = Annotated[Drafts | Verdicts | Failure, Field(discriminator="kind")]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a search stands.
+
+    Args:
+        planned_cap: calls it plans for, fixed by its first round; None before that.
+        spent_calls: calls so far: proposals made, and what answers said they took on top.
+        open_round: the round under way, in the order in which its answers are taken in.
+        told: answers to the open round, until all are there.
+        closed_ids: proposals of earlier rounds. Telling one again is ignored.
+        generations: `Generate` moves made.
+        looks: `JudgeList` moves made.
+        passes: times that the judge was to read candidates, however many calls each took.
+        cycles: refinement rounds taken in.
+        empty_rounds: latest rounds in a row whose proposers brought nothing at all.
+        deaf_rounds: latest rounds in a row whose judges said nothing usable.
+        is_dry: whether proposers seem to have nothing new to offer.
+        has_steps: whether candidates are steps towards an answer.
+        survivors: candidates still in the running where a policy drops some.
+        front: candidates with the best own values, the best first; kept only where there are
+            too many candidates to rank them all each round.
+        bracket: candidates still in a knock-out, paired in this order.
+        guidelines: those alive, the oldest first.
+        rounds: rounds made.
+        asked: moves made, by kind.
+        failed: moves told as failed or refused, by kind.
+        stop_reason: why it stopped; None while it has not.
+    """
+
+    planned_cap: int | None = None
+    spent_calls: int = 0
+    open_round: list[SavedMove] = field(default_factory=list)
+    told: dict[ProposalId, SavedTold] = field(default_factory=dict)
+    closed_ids: set[ProposalId] = field(default_factory=set)
+    generations: int = 0
+    looks: int = 0
+    passes: int = 0
+    cycles: int = 0
+    empty_rounds: int = 0
+    deaf_rounds: int = 0
+    is_dry: bool = False
+    has_steps: bool = False
+    survivors: list[NodeId] = field(default_factory=list)
+    front: list[NodeId] = field(default_factory=list)
+    bracket: list[NodeId] = field(default_factory=list)
+    guidelines: tuple[Guideline, ...] = ()
+    rounds: int = 0
+    asked: dict[Kind, int] = field(default_factory=dict)
+    failed: dict[Kind, int] = field(default_factory=dict)
+    stop_reason: StopReason | None = None
+
+
+class SearchState:
+    """Everything a posterior search remembers. No clock, no generator.
+
+    `knobs` are the given ones as the policy uses them right now; `auto` sets them anew for
+    each round, from the rest of the state.
+
+    Args:
+        knobs: all settings.
+        start: what candidates from scratch start from.
+        guidelines: of earlier turns, aged.
+    """
+
+    def __init__(
+        self, knobs: SearchKnobs, start: Draft, *, guidelines: tuple[Guideline, ...] = ()
+    ) -> None:
+        self.given_knobs = knobs
+        self.knobs = knobs
+        self.forest = Forest(start)
+        self.noise = NoiseModel(knobs.judge_reliability)
+        self.progress = Progress(guidelines=guidelines)
+        self.weights: Mapping[str, float] = knobs.attribute_weights
+
+    @property
+    def cap(self) -> int:
+        """Calls that the knobs allow."""
+        cap = self.given_knobs.max_calls
+        return DEFAULT_CAP if cap is None else cap
+
+    def nodes(self, ids: list[NodeId] | tuple[NodeId, ...]) -> list[Candidate]:
+        """Return candidates by id."""
+        return [self.forest.nodes[node_id] for node_id in ids]
+
+
+class _Saved(BaseModel):
+    """A state as it is written."""
+
+    model_config = _STRICT
+
+    version: Literal[1] = 1
+    policy: str
+    knobs: SearchKnobs
+    nodes: list[Candidate]
+    noise: NoiseModel
+    progress: Progress
+
+
+def save_search(state: SearchState) -> dict[str, Any]:
+    """Return a state as plain JSON, the same however the answers were ordered."""
+    saved = _Saved(
+        policy=state.given_knobs.policy,
+        knobs=state.given_knobs,
+        nodes=list(state.forest.nodes.values()),
+        noise=state.noise,
+        progress=state.progress,
+    ).model_dump(mode="json")
+    saved["progress"]["closed_ids"] = sorted(saved["progress"]["closed_ids"])
+    saved["progress"]["told"] = dict(sorted(saved["progress"]["told"].items()))
+    return saved
+
+
+def load_search(raw: Mapping[str, Any]) -> SearchState:
+    """Return a saved state.
+
+    Raises:
+        StateError: when it is of another version or policy, or broken.
+    """
+    if raw.get("version") != STATE_VERSION:
+        raise StateError(
+            f"expected a state of version {STATE_VERSION}, got version {raw.get('version')!r}"
+        )
+    try:
+        saved = _Saved.model_validate(raw)
+        if saved.policy != saved.knobs.policy:
+            raise StateError(f"a state of {saved.policy!r} has knobs of {saved.knobs.policy!r}")
+        forest = Forest.restored(saved.nodes)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "state"
+        raise StateError(f"broken state of a search: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise StateError(f"broken state of a search: {error}") from error
+    state = SearchState(saved.knobs, forest.start.draft)
+    state.forest, state.noise, state.progress = forest, saved.noise, saved.progress
+    _check_ids(state)
+    return state
+
+
+def _ids_of(move: Move) -> tuple[NodeId, ...]:
+    return () if isinstance(move, Generate) else move.node_ids
+
+
+def _check_ids(state: SearchState) -> None:
+    progress = state.progress
+    named = [*progress.survivors, *progress.front, *progress.bracket]
+    for move in progress.open_round:
+        named += _ids_of(move)
+    unknown = sorted(set(named) - state.forest.nodes.keys())
+    if unknown:
+        raise StateError(f"broken state of a search: candidate {unknown[0]} is not there")

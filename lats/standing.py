@@ -1,0 +1,105 @@
+"""Standing: which candidate the search would answer with, which after it, and how sure."""
+
+from collections.abc import Callable
+
+from lats.agreement import agreement_scores
+from lats.candidate import Candidate
+from lats.gain import chance_best
+from lats.posterior import belief
+from lats.result import Confidence
+from lats.search_state import SearchState
+
+__all__ = ["TieBreak", "answers", "confidence", "is_heard", "leading", "note_front", "ranked"]
+
+TieBreak = Callable[[str], float]
+"""A reply's text -> a figure that decides between equals, the higher the better. Pure."""
+
+FRONT = 16
+"""Candidates that the front keeps."""
+
+RANKED_WHOLE = 48
+"""Candidates up to which each round ranks all of them."""
+
+MAX_RIVALS = 32
+"""Leading candidates that a confidence looks at."""
+
+
+def answers(state: SearchState) -> list[Candidate]:
+    """Return the candidates that may be the answer; all of them where only steps are there."""
+    every = list(state.forest.candidates)
+    if not state.progress.has_steps:
+        return every
+    return [node for node in every if not node.draft.is_step] or every
+
+
+def is_heard(node: Candidate) -> bool:
+    """Return whether a judge said anything usable of a candidate."""
+    return node.score_count > 0 or bool(node.checks) or _has_answer(node)
+
+
+def _has_answer(node: Candidate) -> bool:
+    return node.verdict is not None and bool(node.verdict.answer)
+
+
+def ranked(
+    state: SearchState, nodes: list[Candidate], *, tie_break: TieBreak | None = None
+) -> list[Candidate]:
+    """Return candidates, the one to answer with first.
+
+    The best posterior mean is first (under agreement: the most worthy cluster); equals are
+    told apart by `tie_break`, then by birth. Candidates that no judge was heard on come
+    last: to believe their prior would prefer the unread to the judged and found average.
+    """
+
+    def second(node: Candidate) -> float:
+        return 0.0 if tie_break is None else -tie_break(node.draft.reply)
+
+    agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
+
+    def key(node: Candidate) -> tuple[bool, float, float, float, int]:
+        heard = is_heard(node)
+        mean = belief(node, state.noise).mean if heard else 0.0
+        return not heard, -agreed.get(node.node_id, 0.0), -mean, second(node), node.birth
+
+    return sorted(nodes, key=key)
+
+
+def note_front(state: SearchState, node: Candidate) -> None:
+    """Keep the front up to date after a candidate's own value changed."""
+    nodes, front = state.forest.nodes, state.progress.front
+    if node.node_id not in front:
+        front.append(node.node_id)
+    front.sort(key=lambda node_id: (-(nodes[node_id].own_value or 0.0), nodes[node_id].birth))
+    del front[FRONT:]
+
+
+def leading(state: SearchState, count: int) -> list[Candidate]:
+    """Return the leading candidates that a judge was heard on, the best first, at most `count`.
+
+    Where there are many candidates only those with the best own values are ranked, so that
+    a round costs the same however large the tree is.
+    """
+    if len(state.forest) > RANKED_WHOLE:
+        known = [state.forest.nodes[node_id] for node_id in state.progress.front]
+    else:
+        known = list(state.forest.candidates)
+    heard = [node for node in known if is_heard(node)]
+    return ranked(state, heard)[:count]
+
+
+def confidence(state: SearchState, best: Candidate) -> Confidence | None:
+    """Return how sure the search is of its answer; None where no judge was heard on it."""
+    if not is_heard(best):
+        return None
+    rivals = [node for node in answers(state) if is_heard(node)]
+    if state.knobs.judging == "agreement":
+        share = agreement_scores(rivals)[best.node_id]
+        if share > 0:
+            return Confidence(share, None, None, best.score_count)
+    leading = sorted(rivals, key=lambda node: -belief(node, state.noise).mean)[:MAX_RIVALS]
+    if best not in leading:
+        leading[-1] = best
+    beliefs = [belief(node, state.noise) for node in leading]
+    place = next(i for i, node in enumerate(leading) if node is best)
+    own = beliefs[place]
+    return Confidence(chance_best(beliefs, place), own.mean, own.sd, best.score_count)
