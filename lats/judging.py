@@ -7,11 +7,32 @@ from lats.moves import JudgeList
 from lats.ordering import reading_order
 from lats.posterior import belief
 from lats.search_state import SearchState
-from lats.standing import leading
+from lats.standing import is_heard, leading
 from lats.strategy import Left
 from lats.tree import NodeId
 
-__all__ = ["judge_round", "next_of_bracket", "open_bracket", "passes_allowed", "with_anchors"]
+__all__ = [
+    "judge_round",
+    "next_of_bracket",
+    "open_bracket",
+    "passes_allowed",
+    "unread",
+    "with_anchors",
+]
+
+
+def unread(state: SearchState) -> list[Candidate]:
+    """Return the candidates that wait for a judge, in the order of their birth.
+
+    Those are the youngest. After a round in which no judge was heard, candidates that it
+    was to read wait once more.
+    """
+    waiting: list[Candidate] = []
+    for node in reversed(state.forest.nodes.values()):
+        if node.parent_id is None or is_heard(node) or node.looks > state.progress.deaf_rounds:
+            break
+        waiting.append(node)
+    return waiting[::-1]
 
 
 def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candidate]:

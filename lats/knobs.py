@@ -197,5 +197,9 @@ class SearchKnobs(ClassicKnobs):
     """Weights of the judge's scores in the one that counts, `score` being the overall one; a
     negative weight means the less the better. Empty takes the overall score alone."""
 
+    judge_logprobs: int = Field(default=0, ge=0, le=20)
+    """Likeliest tokens that the judge's endpoint is asked for at each place, so that a score is
+    the mean over what it nearly said. 0 asks for none; endpoints that have none change nothing."""
+
     reflection: ReflectionKnobs = ReflectionKnobs()
     """Guidelines from repeated failures."""

@@ -12,13 +12,14 @@ from lats.judging import (
     next_of_bracket,
     open_bracket,
     passes_allowed,
+    unread,
     with_anchors,
 )
 from lats.moves import Generate, Move, Refine
 from lats.result import StopReason
 from lats.search_state import SearchState
 from lats.shape import REFINE_CALLS, first_generations, first_passes, later_passes
-from lats.standing import answers, is_heard, leading
+from lats.standing import leading
 from lats.stopping import NextCall, best_next_call
 from lats.strategy import Left
 
@@ -96,12 +97,9 @@ class Listwise:
             pairs = next_of_bracket(state, left, is_first=False)
             if pairs:
                 return list(pairs)
-        fresh = [node for node in state.forest.candidates if not node.looks]
+        fresh = unread(state)
         if not fresh:
-            everyone = answers(state)
-            if any(map(is_heard, everyone)) or len(everyone) < 2:
-                return None
-            fresh = everyone  # nobody was heard on anybody: once more, if they may be asked
+            return None
         if len(state.forest) == 1 and not knobs.early_exit.enabled:
             return None
         if not left.judge_calls:

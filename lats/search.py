@@ -190,12 +190,13 @@ class PosteriorSearch:
             progress.stop_reason = self._what_binds(room, left)
             return
         found = self._strategy.next_round(state, left)
-        if isinstance(found, StopReason) or not found:
-            is_cap = found is StopReason.CAP or not found
-            progress.stop_reason = self._what_binds(room, left) if is_cap else found
-            return
-        # The cap holds whatever a strategy wants.
-        self._register(found[: left.calls])
+        if not isinstance(found, StopReason) and found:
+            # The cap holds whatever a strategy wants.
+            self._register(found[: left.calls])
+        elif isinstance(found, StopReason) and found is not StopReason.CAP:
+            progress.stop_reason = found
+        else:
+            progress.stop_reason = self._what_binds(room, left)
 
     def _register(self, moves: list[Move]) -> None:
         state, progress = self._state, self._state.progress

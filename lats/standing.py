@@ -9,7 +9,16 @@ from lats.posterior import belief
 from lats.result import Confidence
 from lats.search_state import SearchState
 
-__all__ = ["TieBreak", "answers", "confidence", "is_heard", "leading", "note_front", "ranked"]
+__all__ = [
+    "FRONT",
+    "TieBreak",
+    "answers",
+    "confidence",
+    "is_heard",
+    "leading",
+    "note_front",
+    "ranked",
+]
 
 TieBreak = Callable[[str], float]
 """A reply's text -> a figure that decides between equals, the higher the better. Pure."""

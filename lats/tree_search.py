@@ -12,11 +12,12 @@ whoever walks the tree chooses.
 import math
 
 from lats.candidate import Candidate
-from lats.judging import judge_round, passes_allowed, with_anchors
+from lats.judging import judge_round, passes_allowed, unread, with_anchors
 from lats.moves import Move, Refine
 from lats.result import StopReason
 from lats.search_state import SearchState
-from lats.standing import is_heard, leading
+from lats.standing import FRONT, leading
+from lats.stopping import NextCall, best_next_call
 from lats.strategy import Left
 
 __all__ = ["select_leaves", "tree_round"]
@@ -98,9 +99,7 @@ def tree_round(
 ) -> list[Move] | StopReason:
     """Return the next round of a tree that has candidates already, or why to stop."""
     progress, knobs = state.progress, state.knobs
-    fresh = (
-        [node for node in state.forest.candidates if not node.looks] if _may_be_fresh(state) else []
-    )
+    fresh = unread(state)
     if fresh:
         if not left.judge_calls:
             return StopReason.CAP
@@ -108,7 +107,16 @@ def tree_round(
         return list(judge_round(state, with_anchors(state, fresh), left, passes=passes))
     if not left.calls:
         return StopReason.CAP
-    if left.fits(proposer=1, judge=1) and (knobs.refine or progress.has_steps):
+    readers = _rereadable(state)
+    can_expand = left.fits(proposer=1, judge=1) and (knobs.refine or progress.has_steps)
+    if knobs.min_gain > 0:
+        possible = {NextCall.REFINE} if can_expand else set()
+        possible |= {NextCall.READ} if left.judge_calls and len(readers) > 1 else set()
+        found = best_next_call(state, leading(state, FRONT), possible)
+        if isinstance(found, StopReason):
+            return found
+        can_expand = found is NextCall.REFINE
+    if can_expand:
         room = min(knobs.parallel_leaves, left.proposer, left.calls - 1)
         leaves = select_leaves(state, room)
         if not leaves:
@@ -116,13 +124,12 @@ def tree_round(
         return [
             Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, guidelines) for leaf in leaves
         ]
-    readers = [node for node in leading(state, knobs.leaders) if is_heard(node)]
-    if left.judge_calls and len(readers) > 1 and passes_allowed(state, readers):
+    if left.judge_calls and len(readers) > 1:
         return list(judge_round(state, readers, left, passes=1))
     return StopReason.CAP
 
 
-def _may_be_fresh(state: SearchState) -> bool:
-    """Return whether a candidate may be unread: only the youngest can be."""
-    youngest = next(reversed(state.forest.nodes.values()))
-    return not youngest.looks and youngest.parent_id is not None
+def _rereadable(state: SearchState) -> list[Candidate]:
+    """Return the leaders among those that the judge may read once more."""
+    known = [node for node in leading(state, FRONT) if passes_allowed(state, [node])]
+    return known[: max(state.knobs.leaders, 2)]
