@@ -39,9 +39,11 @@ def plan_posterior(knobs: SearchKnobs, scenario: Scenario) -> SearchPlan:
     free = knobs.model_copy(update={"min_gain": NEVER}) if knobs.min_gain else knobs
     search = PosteriorSearch(free)
     rounds: list[PlannedRound] = []
+    refined = False
     while moves := search.ask():
         rounds.append(_planned(moves))
-        exits = _passes(scenario, search)
+        refined = refined or any(move.kind is Kind.REFINE for move in moves)
+        exits = _passes(scenario, refined=refined)
         for move in moves:
             search.tell(move.proposal_id, _answer(move, exits=exits))
     return SearchPlan(tuple(rounds))
@@ -59,10 +61,10 @@ def _planned(moves: list[Move]) -> PlannedRound:
     return tuple(PlannedCalls(kind, count) for kind, count in counts.items())
 
 
-def _passes(scenario: Scenario, search: PosteriorSearch) -> bool:
+def _passes(scenario: Scenario, *, refined: bool) -> bool:
     """Return whether judgements pass the gates now."""
     if scenario is Scenario.EARLY_EXIT_AFTER_FIRST_ROLLOUT:
-        return search.result().rollouts_done > 0
+        return refined
     return scenario is Scenario.EARLY_EXIT
 
 

@@ -11,7 +11,7 @@ from lats.plan import Scenario, plan_search
 from lats.proposal import Drafts, Side, side_of
 from lats.render import render_tree
 
-PAGE = Path(__file__).parents[2] / "docs" / "search.md"
+PAGE = Path(__file__).parents[2] / "docs" / "classic-search.md"
 
 DRAFTS = [
     [("congratulate", "You got it! I knew you would. When do you start?")],
