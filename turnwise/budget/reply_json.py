@@ -4,18 +4,22 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
 from turnwise.calls.reply import Reply, Usage
 
 __all__ = ["document_of_reply", "reply_of_document"]
 
-_PLAIN = tuple(field.name for field in fields(Reply) if field.name not in {"parsed", "usage"})
+_NOT_PLAIN = {"parsed", "usage", "token_logprobs"}
+_PLAIN = tuple(field.name for field in fields(Reply) if field.name not in _NOT_PLAIN)
 _USAGE = tuple(field.name for field in fields(Usage))
 
 
 def document_of_reply(reply: Reply) -> dict[str, Any]:
-    """Return a reply as a JSON object."""
+    """Return a reply as a JSON object. One without log-probabilities has no field for them."""
     document = {name: getattr(reply, name) for name in _PLAIN}
     document["usage"] = {name: getattr(reply.usage, name) for name in _USAGE}
+    if reply.token_logprobs:
+        document["token_logprobs"] = document_of_logprobs(reply.token_logprobs)
     return document
 
 
@@ -30,6 +34,7 @@ def reply_of_document(document: Mapping[str, Any]) -> Reply:
         for name in ("choices", "tool_calls", "chunks"):
             values[name] = tuple(values[name])
         values["vectors"] = tuple(tuple(vector) for vector in values["vectors"])
+        values["token_logprobs"] = logprobs_of_document(document.get("token_logprobs", ()))
         return Reply(**values, usage=Usage(**document["usage"]))
     except (KeyError, TypeError) as problem:
         raise ValueError(f"not a reply: {problem!r}") from problem

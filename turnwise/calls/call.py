@@ -8,7 +8,10 @@ from pydantic import BaseModel
 
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["Call", "Message", "Sampling"]
+__all__ = ["MAX_TOP_LOGPROBS", "Call", "Message", "Sampling"]
+
+MAX_TOP_LOGPROBS = 20
+"""Most likely tokens that an OpenAI-compatible endpoint tells at one place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,15 @@ class Sampling:
         stop: strings that end the answer.
         n: answers per request; at least 1.
         reasoning_effort: for models that think before they answer.
+        top_logprobs: how many likely tokens to tell at each place of the answer, with
+            their log-probabilities, in [0, 20]; 0 tells those of the chosen tokens only.
+            None asks for none, and leaves the call's identity as it was. They come as
+            `Reply.token_logprobs`, where the endpoint gives them; one that refuses the
+            parameter fails the call with `BadRequest`. An endpoint of kind `langchain`
+            is not asked for them.
+
+    Raises:
+        ValueError: when `top_logprobs` is out of its range.
     """
 
     temperature: float | None = None
@@ -51,6 +63,15 @@ class Sampling:
     stop: tuple[str, ...] = ()
     n: int = 1
     reasoning_effort: str | None = None
+    top_logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a number of tokens that no endpoint takes."""
+        if self.top_logprobs is not None and not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
+            raise ValueError(
+                f"Sampling.top_logprobs is in [0, {MAX_TOP_LOGPROBS}], or None for none; "
+                f"got {self.top_logprobs}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The identity of a call: a digest of everything that can change its answer.
 
 In: endpoint name, model, messages, inputs, tools, response schema, temperature,
-top_p, n, max_tokens, seed, stop, reasoning effort, and the sample and repair index.
+top_p, n, max_tokens, seed, stop, reasoning effort, and the sample and repair index;
+and, only where it is set, how many log-probabilities were asked for.
 Out: what cannot change it (timeouts, streaming, leases, whether it was speculative,
 who asked). Two calls with equal keys may share one answer.
 """
@@ -79,6 +80,9 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
         call.sample,
         call.repair,
     ]
+    if sampling.top_logprobs is not None:
+        # Not in the list above: calls that ask for none keep the keys they always had.
+        document.append(["top_logprobs", sampling.top_logprobs])
     try:
         data = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:

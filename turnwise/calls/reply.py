@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["Reply", "Usage", "is_simulated_model"]
+__all__ = ["Reply", "TokenLogprobs", "Usage", "is_simulated_model"]
 
 
 def is_simulated_model(model: str) -> bool:
@@ -45,6 +45,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """One token of an answer, and what might have stood in its place.
+
+    Args:
+        token: its text. Empty where a character is spread over several tokens and this
+            is not the last of them.
+        logprob: natural logarithm of its probability; finite.
+        alternatives: the likeliest tokens at this place as (text, logprob), as the
+            endpoint orders them, the chosen one among them if it is likely enough.
+    """
+
+    token: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One answer to one call.
 
@@ -60,6 +77,10 @@ class Reply:
         latency_seconds: time of the answering attempt; virtual when simulated.
         chunks: the texts of a streamed answer, in order; empty otherwise.
         is_simulated: whether a simulated model wrote this.
+        token_logprobs: the tokens of the answer, of its first choice when the call asked
+            for n > 1, in order. Empty when none were asked for, or the endpoint gave
+            none. What a provider counts or strips apart from the text (an end token, a
+            thought) may stand among them.
     """
 
     text: str
@@ -73,6 +94,7 @@ class Reply:
     latency_seconds: float = 0.0
     chunks: tuple[str, ...] = ()
     is_simulated: bool = False
+    token_logprobs: tuple[TokenLogprobs, ...] = ()
 
     @property
     def is_empty(self) -> bool:

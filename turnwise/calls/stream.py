@@ -48,12 +48,14 @@ class _Choice:
         self.refusals: list[str] = []
         self.tool_calls: dict[int, dict[str, Any]] = {}
         self.finish_reason: str | None = None
+        self.token_logprobs: list[Any] = []
         self._half = ""
 
     def add(self, choice: Mapping[str, Any]) -> None:
         reason = choice.get("finish_reason")
         if reason:
             self.finish_reason = str(reason)
+        self._add_logprobs(choice.get("logprobs"))
         delta = choice.get("delta")
         if not isinstance(delta, Mapping):
             return
@@ -79,6 +81,11 @@ class _Choice:
         text = well_formed(text.removesuffix(self._half))
         if text:
             self.texts.append(text)
+
+    def _add_logprobs(self, logprobs: Any) -> None:
+        content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+        if isinstance(content, list):
+            self.token_logprobs += content
 
     def _add_tool_call(self, part: Mapping[str, Any]) -> None:
         """Extend a tool call: its id and name come first, its arguments in pieces."""
@@ -144,7 +151,12 @@ class StreamAssembly:
             "model": self._model,
             "usage": self._usage,
             "choices": [
-                {"index": index, "finish_reason": it.finish_reason, "message": it.message()}
+                {
+                    "index": index,
+                    "finish_reason": it.finish_reason,
+                    "message": it.message(),
+                    "logprobs": {"content": it.token_logprobs},
+                }
                 for index, it in sorted(self._choices.items())
             ],
         }

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from turnwise.calls.call import Call, Message
 from turnwise.calls.errors import BadResponse, ContentRefused
+from turnwise.calls.logprobs import read_token_logprobs
 from turnwise.calls.reply import Reply, Usage, is_simulated_model
 from turnwise.calls.schema import schema_format, schema_in_words
 
@@ -53,6 +54,8 @@ def _sampling_fields(call: Call, token_limit_field: TokenLimitField) -> dict[str
         "stop": list(sampling.stop) or None,
         "n": sampling.n if sampling.n > 1 else None,
         "reasoning_effort": sampling.reasoning_effort,
+        "logprobs": True if sampling.top_logprobs is not None else None,
+        "top_logprobs": sampling.top_logprobs,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -197,6 +200,7 @@ def reply_of_chat(body: Mapping[str, Any], *, latency_seconds: float) -> Reply:
         finish_reason=str(finish_reason) if finish_reason is not None else None,
         latency_seconds=latency_seconds,
         is_simulated=is_simulated_model(model),
+        token_logprobs=read_token_logprobs(body["choices"][0].get("logprobs")),
     )
 
 

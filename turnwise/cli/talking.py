@@ -69,10 +69,12 @@ def _cost_line(result: TurnResult) -> str:
     record = result.record
     rounds, seconds = record["rounds"], record["path_seconds"]
     degraded = ", ".join(f"{row['node']} ({row['reason']})" for row in record["degraded"])
+    wound_down = ", ".join(row["what"] for row in record.get("wound_down", ()))
     return (
         f"  [turn {record['turn']}: {record['asked']} calls, {rounds['reply']} rounds and "
         f"{seconds['reply']:.1f} s to the reply, {rounds['turn']} rounds in all"
         f"{'; simulated' if record['simulated'] else ''}"
+        f"{f'; wound down to: {wound_down}' if wound_down else ''}"
         f"{f'; went on by rule: {degraded}' if degraded else ''}]"
     )
 

@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls.call import Call, Message
 from turnwise.calls.key import CallKey, response_schema
+from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
 from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.vocabulary import Outcome
 
@@ -163,12 +164,14 @@ def _scrubbed(value: Any, scrub: Scrub) -> Any:
 
 
 def _reply(reply: Reply) -> dict[str, Any]:
-    document = {"text": reply.text, **_non_default(reply, "text", "parsed", "usage", "tool_calls")}
+    document = {"text": reply.text, **_non_default(reply, *_OF_OWN_FORM)}
     if reply.tool_calls:
         document["tool_calls"] = [dict(tool_call) for tool_call in reply.tool_calls]
     usage = _non_default(reply.usage)
     if usage:
         document["usage"] = usage
+    if reply.token_logprobs:
+        document["token_logprobs"] = document_of_logprobs(reply.token_logprobs)
     return document
 
 
@@ -219,9 +222,12 @@ def _read_reply(document: Mapping[str, Any]) -> Reply:
         values["vectors"] = tuple(map(tuple, values["vectors"]))
     if "usage" in values:
         values["usage"] = Usage(**values["usage"])
+    if "token_logprobs" in values:
+        values["token_logprobs"] = logprobs_of_document(values["token_logprobs"])
     return Reply(**values)
 
 
+_OF_OWN_FORM = ("text", "parsed", "usage", "tool_calls", "token_logprobs")
 _LISTS = frozenset({"choices", "tool_calls", "chunks"})
 _COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
     "outcome",

@@ -58,6 +58,8 @@ def _turns(totals: Totals) -> str:
     if totals.degraded_turns:
         degraded = _counted(totals.degraded_turns, "turn")
         words += f", {degraded} with a node that went on without its call"
+    if totals.wound_down_turns:
+        words += f", {_counted(totals.wound_down_turns, 'turn')} wound down for want of calls"
     return words + (" (simulated)" if totals.is_simulated else "")
 
 

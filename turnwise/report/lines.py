@@ -78,6 +78,8 @@ class TurnLine(Line):
     path_seconds: Spans | None = None
     degraded: tuple[Mapping[str, Any], ...] = ()
     """The nodes that went on without their call, and why."""
+    wound_down: tuple[Mapping[str, Any], ...] = ()
+    """What the turn gave up for want of calls, and why."""
     search: Mapping[str, Any] = {}
     """What the app's search did."""
     simulated: bool = False

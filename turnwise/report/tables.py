@@ -44,6 +44,7 @@ _TURN_COLUMNS = (
     "path_seconds_reply",
     "path_seconds_turn",
     "degraded",
+    "wound_down",
     "search_stop",
 )
 
@@ -150,6 +151,7 @@ def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[Cal
             *_sum_cells(sum_calls(calls)),
             *turn.spans,
             len(turn.degraded),
+            len(turn.wound_down),
             turn.search_stop,
         )
         for turn, calls in zip(turns, calls_of_turns, strict=True)

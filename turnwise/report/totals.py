@@ -23,6 +23,7 @@ class Totals:
         turns: finished turns.
         replies: those of them with a reply.
         degraded_turns: those in which a node went on without its call.
+        wound_down_turns: those that gave something up for want of calls.
         sums: over all calls.
         by_node: asked calls by node, in the order in which nodes first asked.
         by_role: asked calls by role.
@@ -39,6 +40,7 @@ class Totals:
     turns: int
     replies: int
     degraded_turns: int
+    wound_down_turns: int
     sums: CallSums
     by_node: dict[str, int]
     by_role: dict[Role, int]
@@ -72,6 +74,7 @@ def total(
         turns=len(turns),
         replies=sum(bool(turn.reply.strip()) for turn in turns),
         degraded_turns=sum(bool(turn.degraded) for turn in turns),
+        wound_down_turns=sum(bool(turn.wound_down) for turn in turns),
         sums=sum_calls(rows),
         by_node=dict(Counter(row.node or "-" for row in rows)),
         by_role={role: role_counts[role] for role in Role if role_counts[role]},
@@ -98,6 +101,7 @@ def totals_json(tables: "ReportTables") -> dict[str, Any]:
         "turns": totals.turns,
         "replies": totals.replies,
         "degraded_turns": totals.degraded_turns,
+        "wound_down_turns": totals.wound_down_turns,
         "asked": sums.asked,
         "outcomes": {outcome.value: count for outcome, count in sums.outcomes.items()},
         "requests": sums.requests,

@@ -2,11 +2,13 @@
 
 import base64
 import struct
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from turnwise.calls.reply import TokenLogprobs
 from turnwise.calls.simulated.model import (
     SimulatedAnswer,
     SimulatedUsage,
@@ -69,9 +71,43 @@ def chat_response(
         if answer.tool_calls:
             message["content"] = None
             message["tool_calls"] = [dict(call) for call in answer.tool_calls]
-        choices.append({"index": index, "message": message, "finish_reason": answer.finish_reason})
+        choice = {"index": index, "message": message, "finish_reason": answer.finish_reason}
+        if answer.odds:
+            choice["logprobs"] = _logprobs(answer.odds[index].tokens_of(text))
+        choices.append(choice)
     head = _head("chat.completion", model, request_id)
     return {**head, "choices": choices, "usage": _usage(answer.usage)}
+
+
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": None}
+
+
+def _logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
+    """Return the `logprobs` of a choice."""
+    content = [
+        {
+            **_token(each.token, each.logprob),
+            "top_logprobs": [_token(*other) for other in each.alternatives],
+        }
+        for each in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _text_deltas(
+    index: int, text: str, tokens: Sequence[TokenLogprobs] | None
+) -> Iterator[dict[str, Any]]:
+    """Yield a choice's text in pieces, each with the tokens that begin in it."""
+    rest, start, reached = deque(tokens or ()), 0, 0
+    for piece in pieces_of(text):
+        delta = {"index": index, "delta": {"content": piece}, "finish_reason": None}
+        reached += len(piece)
+        begun = []
+        while rest and start < reached:
+            begun.append(rest.popleft())
+            start += len(begun[-1].token)
+        yield delta if tokens is None else {**delta, "logprobs": _logprobs(begun)}
 
 
 def _deltas(answer: SimulatedAnswer, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -81,8 +117,8 @@ def _deltas(answer: SimulatedAnswer, texts: Sequence[str]) -> Iterator[dict[str,
         if answer.tool_calls:
             calls = [{"index": at, **call} for at, call in enumerate(answer.tool_calls)]
             yield {"index": index, "delta": {"tool_calls": calls}, "finish_reason": None}
-        for piece in pieces_of(text):
-            yield {"index": index, "delta": {"content": piece}, "finish_reason": None}
+        tokens = answer.odds[index].tokens_of(text) if answer.odds else None
+        yield from _text_deltas(index, text, tokens)
         yield {"index": index, "delta": {}, "finish_reason": answer.finish_reason}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from turnwise.budget.cache import MemoryCache
 from turnwise.budget.disk_cache import DiskCache
 from turnwise.budget.reply_json import document_of_reply, reply_of_document
 from turnwise.calls import CallKey, Outcome, Reply, Usage
+from turnwise.calls.reply import TokenLogprobs
 
 KEY = CallKey("ab" * 32)
 WHOLE = Reply(
@@ -26,6 +28,9 @@ WHOLE = Reply(
     chunks=("你", "好"),
     is_simulated=True,
 )
+
+
+DOUBTFUL = replace(WHOLE, token_logprobs=(TokenLogprobs("7", -0.5, (("8", -1.0),)),))
 
 
 async def reopened(folder, key=KEY):
@@ -46,6 +51,15 @@ async def test_a_reply_comes_back_whole_in_another_process(tmp_path):
     await cache.aclose()
     await cache.aclose()
     assert (await reopened(tmp_path / "cache"))[0] == WHOLE
+
+
+async def test_logprobs_come_back_from_disk(tmp_path):
+    """And a reply without any is written as it was before there were any."""
+    cache = DiskCache(tmp_path / "cache")
+    await cache.put(KEY, DOUBTFUL)
+    await cache.aclose()
+    assert (await reopened(tmp_path / "cache"))[0] == DOUBTFUL
+    assert "token_logprobs" not in document_of_reply(WHOLE)
 
 
 async def test_a_budgeter_serves_from_disk(tmp_path, make_budgeter, ask_for):

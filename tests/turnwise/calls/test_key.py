@@ -74,6 +74,7 @@ SAMPLING = {
     "stop": lambda sampling: (*sampling.stop, "END"),
     "n": lambda sampling: sampling.n + 1,
     "reasoning_effort": lambda sampling: "low",
+    "top_logprobs": lambda sampling: 0,
 }
 
 
@@ -148,6 +149,32 @@ def test_embeddings_differ_by_their_inputs():
     one, two = (Call(Role.EMBED, Purpose.EMBED, inputs=inputs) for inputs in (("a", "b"), ("ab",)))
     chat = Call(Role.MAIN, Purpose.OTHER, (Message("user", "ab"),))
     assert len({key(one), key(two), key(chat)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (Sampling(), "05bda962748916e37742075b6de5556bdad331a0d85e89a28950543c9dd66369"),
+        (
+            Sampling(0.5, 0.9, 100, 7, ("END",), 2, "low"),
+            "7780b4cd106ef363a3239c3485d3add1a5c129871f2e01bf0baccc65e143a4f4",
+        ),
+    ],
+)
+def test_keys_of_old_recordings_hold(sampling, expected):
+    """As they were before calls could ask for log-probabilities, to the last digit."""
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "a"),), sampling=sampling)
+    assert key(call) == expected
+    keys = {key(replace(call, sampling=replace(sampling, top_logprobs=n))) for n in (None, 0, 5)}
+    assert len(keys) == 3
+    assert expected in keys
+
+
+@pytest.mark.parametrize("number", [-1, 21])
+def test_more_logprobs_than_an_endpoint_tells_are_refused(number):
+    """Before anything is sent."""
+    with pytest.raises(ValueError, match=r"in \[0, 20\]"):
+        Sampling(top_logprobs=number)
 
 
 def test_the_order_of_a_tools_keys_does_not_count():

@@ -105,6 +105,22 @@ async def test_n_choices_are_all_returned(client, server, ask, wire_words):
     assert server.bodies[0]["n"] == 2
 
 
+async def test_an_endpoint_without_logprobs_answers_all_the_same(client, server, ask):
+    """They were asked for, and are absent."""
+    reply = await answer(client, ask("hello", sampling=Sampling(top_logprobs=5)))
+    assert (reply.text, reply.token_logprobs) == ("hello", ())
+    assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 5)
+
+
+async def test_a_refused_parameter_is_named(client, server, ask):
+    """One request, and an error with the endpoint's words; nothing is asked again in secret."""
+    server.then(status=400, document={"error": {"message": "logprobs is not supported"}})
+    outcome = await answer(client, ask(sampling=Sampling(top_logprobs=5)))
+    assert isinstance(outcome, BadRequest)
+    assert "logprobs is not supported" in str(outcome)
+    assert len(server.bodies) == 1
+
+
 async def test_tool_calls_are_carried(client, server, ask, wire_words):
     """Tools go out and tool calls come back in the wire format."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

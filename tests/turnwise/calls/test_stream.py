@@ -57,6 +57,20 @@ def test_chunks_join_to_the_text(words):
         assert reply_of_chat(assembly.body(), latency_seconds=0).text == "".join(words)
 
 
+def test_logprobs_of_a_stream_are_collected():
+    """In order, of whatever events carry some; the text does not depend on them."""
+    assembly = StreamAssembly()
+    one, two, three = ({"token": token, "logprob": -index} for index, token in enumerate("abc"))
+    for text, content in (("a", [one]), ("bc", [two, three]), ("d", None), ("", 7)):
+        choice = {"index": 0, "delta": {"content": text}, "logprobs": {"content": content}}
+        assembly.add(json.dumps({"choices": [choice]}).encode())
+    assembly.add(b'{"choices": [{"index": 0, "delta": null, "logprobs": 3}]}')
+    reply = reply_of_chat(assembly.body(), latency_seconds=0)
+    assert reply.text == "abcd"
+    read = [(each.token, each.logprob) for each in reply.token_logprobs]
+    assert read == [("a", 0), ("b", -1), ("c", -2)]
+
+
 def test_with_two_choices_both_must_end():
     """The end of one is not the end of the answer."""
     assembly = StreamAssembly()

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from turnwise.calls import Call, Message, Purpose, Role, Sampling
 from turnwise.calls.errors import BadResponse, ContentRefused
+from turnwise.calls.reply import TokenLogprobs
 from turnwise.calls.wire import chat_body, embedding_body, reply_of_chat, reply_of_embeddings
 
 
@@ -71,6 +72,27 @@ def test_all_sampling_parameters_are_sent():
         "n": 2,
         "reasoning_effort": "low",
     }
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_logprobs_are_asked_for_where_a_number_is_set(number):
+    """0 is a number: those of the chosen tokens."""
+    body = chat_body(replace(CALL, sampling=Sampling(top_logprobs=number)), model="m")
+    assert (body["logprobs"], body["top_logprobs"]) == (True, number)
+
+
+def test_logprobs_of_the_first_choice_are_read():
+    """Malformed ones are absent, and the answer stands."""
+    content = [{"token": "x", "logprob": -0.1, "top_logprobs": [{"token": "y", "logprob": -3}]}]
+    for logprobs, expected in (
+        ({"content": content}, (TokenLogprobs("x", -0.1, (("y", -3.0),)),)),
+        ({"content": "x"}, ()),
+        (7, ()),
+    ):
+        first = {"message": {"content": "x"}, "logprobs": logprobs}
+        second = {"message": {"content": "z"}, "logprobs": {"content": content * 2}}
+        reply = reply_of_chat({"choices": [first, second]}, latency_seconds=0)
+        assert (reply.text, reply.token_logprobs) == ("x", expected)
 
 
 def test_the_limit_on_tokens_has_two_names():

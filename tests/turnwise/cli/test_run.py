@@ -25,6 +25,15 @@ def test_run_prints_reply_and_ledger(cli: Any) -> None:
     assert "simulated" in shown.stderr
 
 
+def test_run_says_what_the_turn_gave_up(cli: Any) -> None:
+    """A turn that was short of calls names the forms that it took instead."""
+    shown = cli("run", "Hello.", "-s", "fuse.wind_down=true", "-s", "budget.turn.max_calls=3")
+    assert shown.exit_code == 0, shown.output
+    what = "fused_thinking, fused_bookkeeping, fused_reply"
+    assert f"; wound down to: {what}" in shown.stderr.replace("\n", " ")
+    assert "wound down" not in cli("run", "Hello.").stderr
+
+
 def test_run_json_is_one_object(cli: Any, one_object: Any) -> None:
     """Reply, turn and totals stand in one object."""
     document = one_object(cli("run", "I lost my job today.", "--json"))

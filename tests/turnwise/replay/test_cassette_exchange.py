@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Sampling, Usage
+from turnwise.calls.reply import TokenLogprobs
 from turnwise.replay.cassette_exchange import (
     decode_exchange,
     encode_exchange,
@@ -28,6 +29,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
     max_leaves=4,
 )
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+TOKEN = st.builds(
+    TokenLogprobs, TEXT, FINITE, st.lists(st.tuples(TEXT, FINITE), max_size=2).map(tuple)
+)
 OBJECT = st.dictionaries(TEXT, JSON, max_size=2)
 REPLY = st.builds(
     Reply,
@@ -41,6 +46,7 @@ REPLY = st.builds(
     latency_seconds=SECONDS,
     chunks=st.lists(TEXT, max_size=2).map(tuple),
     is_simulated=st.booleans(),
+    token_logprobs=st.lists(TOKEN, max_size=2).map(tuple),
 )
 ERROR = st.builds(
     RecordedError,
@@ -136,6 +142,21 @@ def test_the_line_says_who_asked_what() -> None:
     }
 
 
+def test_logprobs_stand_in_a_line_only_where_there_are_some() -> None:
+    """A recording without any is byte for byte what it was before there were any."""
+    reply = Reply("7", model="tiny")
+    without = encode(RecordedExchange(Outcome.SERVED, reply=reply))
+    assert without.endswith(b'"outcome":"served","reply":{"text":"7","model":"tiny"}}\n')
+
+    tokens = (TokenLogprobs("7", -0.5, (("7", -0.5), ("8", -1.0))),)
+    asked = replace(CALL, sampling=Sampling(top_logprobs=2))
+    line = encode(
+        RecordedExchange(Outcome.SERVED, reply=replace(reply, token_logprobs=tokens)), call=asked
+    )
+    assert b'"settings":{"top_logprobs":2}' in line
+    assert b'"token_logprobs":[["7",-0.5,[["7",-0.5],["8",-1.0]]]]' in line
+
+
 def test_errors_are_scrubbed() -> None:
     """A secret in an error's text, or deep in its detail, does not reach the line."""
     error = RecordedError("AuthFailed", "bad key sk-123", detail={"body": ["sk-123 again"]})
@@ -157,6 +178,8 @@ def test_errors_are_scrubbed() -> None:
         {"outcome": "lost"},
         {"outcome": "served", "reply": {"txt": "a"}},
         {"outcome": "served", "reply": {"text": "a", "choices": 3}},
+        {"outcome": "served", "reply": {"text": "a", "token_logprobs": 3}},
+        {"outcome": "served", "reply": {"text": "a", "token_logprobs": [["a", None, []]]}},
         {"outcome": "failed", "error": {"message": "a"}},
     ],
 )

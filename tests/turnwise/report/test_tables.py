@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from turnwise.report import ReportTables, Table, load_run, summarise, totals_json
 from turnwise.report.forms import table_json
+from turnwise.report.headline import headline
 
 RunWriter = Callable[..., Path]
 
@@ -50,6 +51,18 @@ def test_by_turn_has_a_row_a_turn(tables: ReportTables) -> None:
     assert (first["conversation"], first["turn"], first["asked"]) == ("one", 0, 3)
     assert (first["rounds_reply"], first["path_seconds_turn"]) == (2, 3.5)
     assert (second["degraded"], second["search_stop"]) == (1, "early_exit")
+
+
+def test_what_a_turn_gave_up_is_counted(write_run: RunWriter) -> None:
+    """In its row, in the totals and, in words, in the headline; a run that does not say has 0."""
+    run = load_run(write_run())
+    assert totals_json(summarise(run.rows, run.turns))["wound_down_turns"] == 0
+    given_up = [{"what": "fused_thinking", "reason": "7 of the 9 calls were left"}]
+    turns = [run.turns[0].model_copy(update={"wound_down": given_up}), run.turns[1]]
+    tables = summarise(run.rows, turns)
+    assert [row["wound_down"] for row in table_json(tables.by_turn)] == [1, 0]
+    assert totals_json(tables)["wound_down_turns"] == 1
+    assert "1 turn wound down for want of calls" in headline(tables)[0]
 
 
 def test_the_time_table_has_shares(tables: ReportTables) -> None:

@@ -5,10 +5,11 @@ import base64
 import json
 import struct
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 import aiohttp
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from turnwise.calls import Call, Message, Purpose, Reply, Role, Sampling
 from turnwise.calls.errors import (
@@ -33,6 +34,19 @@ class Plan(BaseModel):
     goal: str
     reply: str
     bubbles: list[str]
+
+
+class Verdict(BaseModel):
+    """A judge's verdict on one reply."""
+
+    id: str
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class Verdicts(BaseModel):
+    """What a judge answers about the candidates."""
+
+    candidates: list[Verdict]
 
 
 def make_call(number=0, model=Plan, **fields):
@@ -74,6 +88,7 @@ def what_was_said(outcome):
             outcome.model,
             outcome.finish_reason,
             "".join(outcome.chunks),
+            outcome.token_logprobs,
         )
     return type(outcome)
 
@@ -87,6 +102,10 @@ async def test_http_and_process_give_the_same_answers():
         make_call(4, None, stream=True),
         make_call(5, sampling=Sampling(temperature=0.7, max_tokens=9)),
         make_call(6, None, sampling=Sampling(n=2)),
+        make_call(7, Verdicts, sampling=Sampling(top_logprobs=5)),
+        make_call(7, Verdicts, sampling=Sampling(top_logprobs=5), stream=True, sample=1),
+        make_call(8, Verdicts, sampling=Sampling(top_logprobs=0, n=2, max_tokens=60)),
+        make_call(9, None, sampling=Sampling(top_logprobs=20), stream=True),
         Call(Role.EMBED, Purpose.EMBED, inputs=("one two", "三四")),
     ]
     inside = SimulatedClient.from_settings()

@@ -89,6 +89,17 @@ class JudgeCalibration:
         0.16, "score change for one latent SD, as a share of the range", "assumed"
     )
 
+    token_spread_steps: Figure = Figure(
+        0.50,
+        "SD of a score token's distribution around the latent reading, in rounding steps",
+        "assumed: the pool has samples of scores, and no log-probabilities",
+    )
+    token_noise_steps: Figure = Figure(
+        0.15,
+        "SD by which that distribution's centre misses the latent reading, in rounding steps",
+        "assumed: as above",
+    )
+
     def rows(self) -> list[tuple[str, float, str, str]]:
         """Return name, value, unit and source of each figure, in order."""
         figures = [(field.name, getattr(self, field.name)) for field in fields(self)]

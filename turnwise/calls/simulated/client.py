@@ -138,6 +138,7 @@ class SimulatedClient:
             latency_seconds=answer.latency_seconds,
             chunks=tuple(pieces_of(text)) if call.stream else (),
             is_simulated=True,
+            token_logprobs=answer.odds[0].tokens_of(text) if answer.odds else (),
         )
 
     def _embedding(self, call: Call, model: str) -> Reply | CallError:

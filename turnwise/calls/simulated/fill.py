@@ -194,7 +194,7 @@ def _different(scene: Scene, node: Node, count: int, name: str, place: Place) ->
         inside = place.inside()
         inside.number = attempt
         value = _value(scene, items, name, inside)
-        mark = orjson.dumps(value)
+        mark = orjson.dumps(value, default=float)
         if mark in seen and (must_differ or len(written) >= node.min_items):
             continue
         seen.add(mark)

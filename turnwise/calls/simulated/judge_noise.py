@@ -18,6 +18,9 @@ __all__ = ["ItemLook", "Judge", "JudgeWeights", "Look", "judge_weights"]
 
 _MAX_KEPT_BIASES = 16_384
 
+_NEAR_LEVELS = 3
+"""How many scores below and above the written one are likely enough to be told."""
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeWeights:
@@ -161,9 +164,26 @@ class ItemLook:
 
     def share(self, field: str) -> float:
         """Return the score of a field as a share of its range, in [0, 1]. Rounded: it ties."""
+        return self._share_at(round(self._steps(field)))
+
+    def levels(self, field: str) -> list[tuple[float, float]]:
+        """Return the scores that the judge might have written, lowest first.
+
+        Returns:
+            Each score as `share` gives it, and how far it lies above the latent reading,
+            in rounding steps. The written one is in the middle.
+        """
+        steps = self._steps(field)
+        middle = round(steps)
+        near = range(middle - _NEAR_LEVELS, middle + _NEAR_LEVELS + 1)
+        return [(self._share_at(level), level - steps) for level in near]
+
+    def _steps(self, field: str) -> float:
+        return self.latent(field) / self._look.judge.figures.step_sd.value
+
+    def _share_at(self, level: int) -> float:
         figures = self._look.judge.figures
-        step = figures.step_sd.value
-        rounded = round(self.latent(field) / step) * step
+        rounded = level * figures.step_sd.value
         share = figures.score_centre.value + figures.score_sd.value * rounded
         return min(max(round(share, 3), 0.0), 1.0)
 

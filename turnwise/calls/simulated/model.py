@@ -23,6 +23,7 @@ from turnwise.calls.simulated.quality import phrase_book
 from turnwise.calls.simulated.replies import compose, fragment_of, render
 from turnwise.calls.simulated.scene import Scene
 from turnwise.calls.simulated.schema import Node, compile_schema
+from turnwise.calls.simulated.score_odds import AnswerOdds, numbers_of
 from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.calls.simulated.tokens import count_tokens, prompt_tokens
 
@@ -41,6 +42,7 @@ PIECE_CHARS = 12
 
 _MAX_COMPILED = 512
 _TRANSPORT_FIELDS = ("stream", "stream_options")
+_LOGPROB_FIELDS = ("logprobs", "top_logprobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class SimulatedAnswer:
         finish_reason: `stop`, `length` or `tool_calls`.
         choices: all texts when the body asked for `n` > 1; otherwise empty.
         tool_calls: the forced tool call in the OpenAI wire format; otherwise empty.
+        odds: of each choice, what its tokens' log-probabilities follow from; empty when
+            the body asked for none, and for a tool call.
     """
 
     text: str
@@ -77,6 +81,7 @@ class SimulatedAnswer:
     finish_reason: str
     choices: tuple[str, ...] = ()
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    odds: tuple[AnswerOdds, ...] = ()
 
 
 def simulated_name(model: str) -> str:
@@ -89,14 +94,27 @@ def body_digest(body: Mapping[str, Any]) -> str:
 
     Whether the answer is streamed does not change it, so it is left out.
     """
-    if any(name in body for name in _TRANSPORT_FIELDS):
-        body = {name: value for name, value in body.items() if name not in _TRANSPORT_FIELDS}
+    body = _without(body, _TRANSPORT_FIELDS)
     try:
         data = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
         # Lone surrogates are legal in a Python string and illegal in UTF-8.
         data = repr(sorted(body.items())).encode("utf-8", "backslashreplace")
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _without(body: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+    if not any(name in body for name in names):
+        return body
+    return {name: value for name, value in body.items() if name not in names}
+
+
+def _asked_logprobs(body: Mapping[str, Any]) -> int | None:
+    """Return how many alternatives a token the body asks for, or None for no logprobs."""
+    if body.get("logprobs") is not True:
+        return None
+    top = body.get("top_logprobs")
+    return top if isinstance(top, int) and top > 0 else 0
 
 
 def pieces_of(text: str) -> list[str]:
@@ -132,6 +150,11 @@ def _asked_tool(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
+def _tool_call(tool: Mapping[str, Any], arguments: str, digest: str) -> dict[str, Any]:
+    function = {"name": tool.get("name"), "arguments": arguments}
+    return {"id": f"call_{digest[:12]}", "type": "function", "function": function}
+
+
 class SimulatedModel:
     """A model that answers from a seed. Pure: no clock, no state that shows.
 
@@ -163,14 +186,20 @@ class SimulatedModel:
             sample: which resample of this body; another one draws another answer.
             digest: `body_digest` of the body, where the asker has it already.
         """
+        top = _asked_logprobs(body)
+        if top is not None:
+            # To ask how sure the answer is does not change it.
+            body, digest = _without(body, _LOGPROB_FIELDS), None
         digest = digest or body_digest(body)
         tool = _asked_tool(body)
         schema = (tool.get("parameters") or {"type": "object"}) if tool else asked_schema(body)
         node, schema_bytes = self._node(schema)
         material = read_material(body)
         count = body.get("n") or 1
-        written = [self._write(digest, sample, choice, node, material) for choice in range(count)]
-        cut = [self._cut(body, text) for text in written]
+        written = [
+            self._write((digest, sample, choice), node, material, top) for choice in range(count)
+        ]
+        cut = [self._cut(body, text) for text, _ in written]
         texts = tuple(text for text, _ in cut)
         usage = SimulatedUsage(
             input_tokens=prompt_tokens(body, schema_bytes=schema_bytes),
@@ -178,15 +207,16 @@ class SimulatedModel:
         )
         latency = self._latency(digest, sample, usage)
         if tool is not None:
-            call = {
-                "id": f"call_{digest[:12]}",
-                "type": "function",
-                "function": {"name": tool.get("name"), "arguments": texts[0]},
-            }
-            return SimulatedAnswer("", usage, latency, "tool_calls", tool_calls=(call,))
+            called = (_tool_call(tool, texts[0], digest),)
+            return SimulatedAnswer("", usage, latency, "tool_calls", tool_calls=called)
         reason = "length" if any(was_cut for _, was_cut in cut) else "stop"
         return SimulatedAnswer(
-            texts[0], usage, latency, reason, choices=texts if len(texts) > 1 else ()
+            texts[0],
+            usage,
+            latency,
+            reason,
+            choices=texts if len(texts) > 1 else (),
+            odds=tuple(odds for _, odds in written if odds is not None),
         )
 
     def embed(self, inputs: list[str]) -> tuple[list[tuple[float, ...]], SimulatedUsage, float]:
@@ -209,21 +239,40 @@ class SimulatedModel:
         return node, len(data)
 
     def _write(
-        self, digest: str, sample: int, choice: int, node: Node | None, material: Material
-    ) -> str:
-        draws = Draws(hashed_int("answer", self.settings.seed, digest, sample, choice))
+        self,
+        answer: tuple[str, int, int],
+        node: Node | None,
+        material: Material,
+        top: int | None,
+    ) -> tuple[str, AnswerOdds | None]:
+        """Return a choice's text, and the odds of its tokens where `top` of them are asked for.
+
+        Args:
+            answer: digest of the body, sample and choice.
+            node: the form, or None for plain text.
+            material: what it is about.
+            top: as in `_asked_logprobs`.
+        """
+        draws = Draws(hashed_int("answer", self.settings.seed, *answer))
+        seed = (self.settings.seed, *answer)
         if node is None:
             draft = compose(self._book, material.language, draws)
             words = fragment_of(material.user_text, material.language, draws)
-            return render(self._book, material.language, draft, words)
+            text = render(self._book, material.language, draft, words)
+            return text, None if top is None else AnswerOdds(top, seed)
         scene = Scene(
             settings=self.settings,
             book=self._book,
             judge=self._judge,
             material=material,
             draws=draws,
+            keeps_levels=top is not None,
         )
-        return orjson.dumps(fill(scene, node)).decode()
+        content = fill(scene, node)
+        if top is None:
+            return orjson.dumps(content).decode(), None
+        odds = AnswerOdds(top, seed, tuple(numbers_of(content)))
+        return orjson.dumps(content, default=float).decode(), odds
 
     def _cut(self, body: Mapping[str, Any], text: str) -> tuple[str, bool]:
         """Return the text as `stop` and the token limit leave it, and whether the limit cut."""

@@ -5,6 +5,7 @@ import math
 from turnwise.calls.simulated.conventions import Convention
 from turnwise.calls.simulated.scene import Place, Scene
 from turnwise.calls.simulated.schema import Node
+from turnwise.calls.simulated.score_odds import with_levels
 
 __all__ = ["boolean_value", "fitted_number", "number_value"]
 
@@ -82,8 +83,26 @@ def _score(scene: Scene, kind: Convention, name: str, place: Place) -> float | N
     if kind is Convention.ASSISTANTNESS:
         return look.assistantness()
     if kind is Convention.RISK:
-        return round((1.0 - look.share(name)) / 2, 3)
+        return _risk(look.share(name))
     return look.share(name)
+
+
+def _risk(share: float) -> float:
+    return round((1.0 - share) / 2, 3)
+
+
+def _levels(scene: Scene, kind: Convention, name: str, place: Place) -> list[tuple[float, float]]:
+    """Return the scores that might stand at a place, as shares, and their distances.
+
+    None for assistant-likeness: it is read off the text, and not rounded to steps.
+    """
+    look = scene.subject_look(place)
+    if look is None or kind is Convention.ASSISTANTNESS:
+        return []
+    levels = look.levels(name)
+    if kind is Convention.RISK:
+        return [(_risk(share), distance) for share, distance in levels]
+    return levels
 
 
 def number_value(
@@ -108,7 +127,16 @@ def number_value(
         return fitted_number(1 + scene.ranked().index(place.item), node)
     share = _score(scene, kind, name, place)
     if share is not None:
-        return _fitted(low + share * (high - low), node, low, high)
+        written = _fitted(low + share * (high - low), node, low, high)
+        if not scene.keeps_levels:
+            return written
+        return with_levels(
+            written,
+            [
+                (_fitted(low + each * (high - low), node, low, high), distance)
+                for each, distance in _levels(scene, kind, name, place)
+            ],
+        )
     current = scene.current(name)
     if (
         isinstance(current, int | float)

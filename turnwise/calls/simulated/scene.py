@@ -67,8 +67,11 @@ class Scene:
         judge: Judge,
         material: Material,
         draws: Draws,
+        keeps_levels: bool = False,
     ) -> None:
         self.settings = settings
+        self.keeps_levels = keeps_levels
+        """Whether written scores carry what else might stand there; see `score_odds`."""
         self.book = book
         self.material = material
         self.draws = draws
