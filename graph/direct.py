@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graph.context import TurnContext
-from graph.order import NODES, predecessors
+from graph.order import predecessors
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS
 from turnwise.budget.scope import ScopeKind
@@ -20,15 +20,13 @@ __all__ = ["run_directly"]
 _FIELDS = frozenset(TurnState.model_fields)
 
 
-async def run_directly(
-    given: Mapping[str, Any], context: TurnContext, *, overlap: bool
-) -> TurnState:
+async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnState:
     """Return the state at the end of a turn whose scope is open.
 
     Args:
         given: what a caller of the graph gives.
-        context: the turn's context.
-        overlap: who waits for whom; decides the rounds, not the order here.
+        context: the turn's context. Its knobs say who waits for whom, which decides the
+            rounds and, apart from fused calls, not the order here.
 
     Raises:
         LookupError: when the turn's scope is not open.
@@ -37,9 +35,9 @@ async def run_directly(
     turn = context.engine.turn(state.conversation_id)
     if turn is None:
         raise LookupError(f"no turn of {state.conversation_id!r} is open")
-    waits = predecessors(overlap=overlap)
-    for name in NODES:
-        with turn.open(ScopeKind.NODE, name, after=waits[name]):
+    settings = context.engine.settings
+    for name, befores in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
+        with turn.open(ScopeKind.NODE, name, after=befores):
             update = dict(await STEPS[name](state, context))
         if not update.keys() <= _FIELDS:
             raise KeyError(f"node {name!r} returned {sorted(update.keys() - _FIELDS)}")

@@ -1,67 +1,86 @@
 """Holding back what the reply needs, before anything else may be spent.
 
 A turn that runs out of budget must still end in a reply. So as soon as the turn's size
-is known, its scope holds back one call for the search's root plan: the first draft of
-the reply. Everything else in the turn sees that much less.
+is known, its scope holds back one call for the reply: the one that the search begins with,
+its first draft; or, where one fused call thinks and replies, that call. Everything else in the
+turn sees that much less. A fused call that brought no reply has spent what was held, so
+it is held again for the search, before the bookkeeping's.
 
-Where there is room for more than the bare reply, the two calls of the bookkeeping are
+Where there is room for more than the bare reply, the calls of the bookkeeping are
 held back as well: then it is the search that winds down, which can, and not what the
 agent remembers. So a turn that is short of calls gives up, in this order: further
-rollouts, the bookkeeping, the notes before the search, and the reply never.
+rollouts, the bookkeeping, the notes before the search, and the reply never. What it may
+fuse before that is `graph.wind_down`'s.
 
 Where time is limited, some of it is held back for the first draft in the same way.
 """
 
+import math
+
 from graph.engine import Engine
-from lats.proposal import PlanRoot
-from lats.tree import Tree
-from nodes.loader import LoadedTurn
-from nodes.records import Persona
-from nodes.search_calls import REPLY_LEASE, call_for
+from graph.materials import thinking_material
+from graph.state import TurnState
+from graph.wind_down import Fusing, bookkeeping_calls, thinking_calls
+from nodes.fused_thinking import thinking_call
+from nodes.search_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial
 from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
+from turnwise.calls.call import Call
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["BOOKKEEPING_LEASE", "NOTES_TOKENS", "hold_bookkeeping", "hold_reply"]
+__all__ = [
+    "BOOKKEEPING_LEASE",
+    "NOTES_TOKENS",
+    "calls_left",
+    "held_reply_calls",
+    "hold_again",
+    "hold_bookkeeping",
+    "hold_reply",
+]
 
 BOOKKEEPING_LEASE = "bookkeeping"
 """The name that the evolver's and the memory manager's calls draw on."""
 
-BOOKKEEPING_CALLS = 2
-
-CALLS_BEFORE_BOOKKEEPING = 4
-"""Calls that a turn should have beside reply and bookkeeping before it holds any back for
-the bookkeeping: detection, monologue, reasoner, and the root's judge."""
-
 NOTES_TOKENS = 1_500
-"""Held back for what the nodes before the search add to the root plan's prompt: the
-monologue, the plan's goals, and a few memories."""
+"""Held back for what the nodes before the reply's call add to its prompt: the monologue,
+the plan's goals, and a few memories."""
 
 
-def hold_reply(
-    engine: Engine, scope: Scope, user_text: str, loaded: LoadedTurn, persona: Persona
-) -> None:
+def calls_left(scope: Scope) -> int | None:
+    """Return the calls, or requests if fewer, that a scope leaves; None without a limit."""
+    left = [min(room.left[:2]) for room in scope.bounds.common_rooms()]
+    least = min(left, default=math.inf)
+    return None if least == math.inf else int(least)
+
+
+def _reply_call(engine: Engine, state: TurnState, fusing: Fusing) -> Call:
+    if fusing.reply:
+        return thinking_call(thinking_material(state), writes_reply=True)
+    # What the nodes before the search will add is in `NOTES_TOKENS`.
+    material = SearchMaterial(
+        language=state.language,
+        user_text=state.user_text,
+        persona=state.persona,
+        history=tuple(state.history),
+        summary=state.summary,
+    )
+    return reply_call(engine.settings.search, material)
+
+
+def hold_reply(engine: Engine, scope: Scope, state: TurnState, fusing: Fusing) -> None:
     """Hold back one call of the role `main`, with its tokens and their price.
 
     Args:
         engine: whose endpoints and prices count.
         scope: the turn's scope.
-        user_text: what the user wrote.
-        loaded: the conversation so far.
-        persona: who answers.
+        state: what the turn knows, the loader's part at least.
+        fusing: which call brings the reply.
     """
     if not scope.bounds.rooms(Role.MAIN) and not scope.bounds.is_timed:
         return  # nothing is limited, so there is nothing to hold back from
-    material = SearchMaterial(
-        language=loaded.language,
-        user_text=user_text,
-        persona=persona,
-        history=loaded.history,
-        summary=loaded.summary,
-    )
     endpoint = engine.endpoints[Role.MAIN]
-    estimate = engine.budgeter.estimate(call_for(PlanRoot(), Tree(), material))
+    estimate = engine.budgeter.estimate(_reply_call(engine, state, fusing))
     prices = endpoint.prices
     notes_usd = prices.usd(NOTES_TOKENS, 0) if prices is not None else 0.0
     scope.hold(
@@ -73,11 +92,45 @@ def hold_reply(
     )
 
 
-def hold_bookkeeping(scope: Scope) -> None:
+def _calls_before_bookkeeping(fusing: Fusing) -> int:
+    """Return the calls that a turn should have beside reply and bookkeeping.
+
+    Those before the search, and the root's judge; a fused reply is all of them.
+    """
+    return 0 if fusing.reply else thinking_calls(fusing) + 1
+
+
+def held_reply_calls(scope: Scope) -> int:
+    """Return the calls that a turn's scope still holds back for the reply: 0 or 1."""
+    return sum(lease.calls for lease in scope.bounds.leases() if lease.name == REPLY_LEASE)
+
+
+def hold_bookkeeping(scope: Scope, fusing: Fusing) -> None:
     """Hold back the bookkeeping's calls, where a turn has room for more than a bare reply.
 
     Only calls are held: what bookkeeping spends in tokens is small beside the search.
+
+    Args:
+        scope: the turn's scope; the reply's call is held already.
+        fusing: how many calls the bookkeeping is, and how many come before it.
     """
-    left = [min(room.left[:2]) for room in scope.bounds.common_rooms()]  # calls, requests
-    if left and min(left) >= CALLS_BEFORE_BOOKKEEPING + BOOKKEEPING_CALLS:
-        scope.hold(BOOKKEEPING_LEASE, calls=BOOKKEEPING_CALLS)
+    left, calls = calls_left(scope), bookkeeping_calls(fusing)
+    if left is not None and left >= _calls_before_bookkeeping(fusing) + calls:
+        scope.hold(BOOKKEEPING_LEASE, calls=calls)
+
+
+def hold_again(engine: Engine, scope: Scope, state: TurnState) -> None:
+    """Hold back a call for the search's first draft, after a fused call without a reply.
+
+    The bookkeeping gives way to it, and holds what is left then.
+
+    Args:
+        engine: whose endpoints and prices count.
+        scope: the turn's scope.
+        state: what the turn knows.
+    """
+    scope.release(BOOKKEEPING_LEASE)
+    scope.release(REPLY_LEASE)
+    apart = Fusing(bookkeeping=state.fusing.bookkeeping)
+    hold_reply(engine, scope, state, apart)
+    hold_bookkeeping(scope, apart)

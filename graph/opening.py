@@ -93,7 +93,7 @@ async def open_session(
         checkpointer = await stack.enter_async_context(saver)
     return ReplySession(
         engine=engine,
-        graph=build_graph(overlap=settings.overlap, checkpointer=checkpointer),
+        graph=build_graph(overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer),
         is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
         rows=rows,
         is_checkpointed=checkpointer is not None,

@@ -2,62 +2,34 @@
 
 The order of nodes is `graph.order`'s and the search's rounds are `lats.plan`'s, so the
 plan waits where the pipeline waits. Rule nodes ask nothing and have no calls here.
+
+Where calls are fused, every scenario has the fused ones, and `worst` has beside them the
+separate calls that follow when they fail. Where a turn may be wound down, the scenarios
+are of a turn that finds the whole budget, and `worst` bounds every form of it.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from graph.order import NODES, predecessors
+from graph.order import predecessors
+from graph.plan_search import costliest_knobs, search_steps, staged_knobs
+from graph.plan_tokens import FUSED_TOKENS, planned_call
 from graph.settings import Settings
+from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
 from lats.knobs import SearchKnobs
-from lats.plan import PlannedCalls, Scenario, SearchPlan, plan_search
-from lats.proposal import Kind
-from lats.stage import with_stage
+from lats.plan import Scenario, plan_search
 from turnwise.budget.retry import RetryPolicy
 from turnwise.calls.client import Prices
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.repairs import with_repairs
-from turnwise.plan.steps import Network, Parallel, PlannedCall, Serial, Step
+from turnwise.plan.steps import Network, PlannedCall, Serial, Step
 from turnwise.plan.turn_plan import ScenarioPlan, TurnPlan
 
-__all__ = ["ESTIMATED_TOKENS", "REPLY_NODE", "plan_turn"]
+__all__ = ["REPLY_NODE", "plan_turn"]
 
 REPLY_NODE = "final_validator"
 """The node after which the reply is out."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Tokens:
-    """Estimated tokens of one call: its prompt's and its answer's."""
-
-    input: int
-    output: int
-
-
-ESTIMATED_TOKENS: Mapping[Purpose, _Tokens] = MappingProxyType(
-    {
-        Purpose.DETECT: _Tokens(1400, 100),
-        Purpose.MONOLOGUE: _Tokens(1050, 120),
-        Purpose.REASON: _Tokens(1200, 150),
-        Purpose.PLAN: _Tokens(1800, 300),
-        Purpose.EXPAND: _Tokens(1900, 60),
-        Purpose.JUDGE: _Tokens(1300, 120),
-        Purpose.CHECK: _Tokens(800, 60),
-        Purpose.HUMANIZE: _Tokens(900, 150),
-        Purpose.EVOLVE: _Tokens(1200, 80),
-        Purpose.REMEMBER: _Tokens(1150, 200),
-        Purpose.EMBED: _Tokens(80, 0),
-    }
-)
-"""Tokens of one call by its purpose. Prompts: rounded means of runs over recorded and
-shipped conversations with the prompts as they are. Answers, and the prompts of the two
-purposes that `classic` seldom asks (check, humanize): guesses at a real model's length.
-`turnwise report --table plan` shows them against the actual."""
-
-CANDIDATE_TOKENS = 150
-"""Estimated answer tokens of each candidate of an expansion, on top of the table's."""
 
 _NODE_CALLS: Mapping[str, tuple[Role, Purpose]] = MappingProxyType(
     {
@@ -68,18 +40,15 @@ _NODE_CALLS: Mapping[str, tuple[Role, Purpose]] = MappingProxyType(
         "memory_manager": (Role.FAST, Purpose.REMEMBER),
     }
 )
-"""The nodes that always ask exactly one call."""
+"""The nodes that ask exactly one call, where they ask for themselves."""
 
-_SEARCH_CALLS: Mapping[Kind, tuple[Role, Purpose]] = MappingProxyType(
+_FUSED_NODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        Kind.PLAN_ROOT: (Role.MAIN, Purpose.PLAN),
-        Kind.EXPAND: (Role.MAIN, Purpose.EXPAND),
-        Kind.TOP_UP: (Role.MAIN, Purpose.EXPAND),
-        Kind.JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        Kind.FINAL_JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        Kind.CHECK_ASSISTANT: (Role.JUDGE, Purpose.CHECK),
+        "detection": ("detection", "inner_monologue", "reasoner"),
+        "evolver": ("evolver", "memory_manager"),
     }
 )
+"""The nodes that a fused call speaks for, by the node that asks it."""
 
 _MEANINGS: Mapping[Scenario, str] = MappingProxyType(
     {
@@ -88,49 +57,9 @@ _MEANINGS: Mapping[Scenario, str] = MappingProxyType(
         "may open there",
         Scenario.EARLY_EXIT_AFTER_FIRST_ROLLOUT: "the search ends after its first rollout",
         Scenario.WORST: "a bound: no early exit, a top-up, every answer repaired as often as it "
-        "may be, bubbles asked for",
+        "may be, fused calls followed by the separate ones, bubbles asked for",
     }
 )
-
-_STAGES = ("initiating", "intensifying", "differentiating")
-"""One stage for each preset that a stage of the relationship can set."""
-
-
-def _call(
-    node: str, role: Role, purpose: Purpose, *, speculative: bool = False, candidates: int = 0
-) -> PlannedCall:
-    tokens = ESTIMATED_TOKENS[purpose]
-    return PlannedCall(
-        node=node,
-        role=role,
-        purpose=purpose,
-        input_tokens=tokens.input,
-        output_tokens=tokens.output + candidates * CANDIDATE_TOKENS,
-        speculative=speculative,
-        is_structured=role is not Role.EMBED,
-    )
-
-
-def _search_calls(planned: PlannedCalls, knobs: SearchKnobs) -> tuple[PlannedCall, ...]:
-    role, purpose = _SEARCH_CALLS[planned.kind]
-    candidates = knobs.expand_k if purpose is Purpose.EXPAND else 0
-    call = _call(
-        "lats_search",
-        role,
-        purpose,
-        speculative=planned.is_speculative,
-        candidates=candidates,
-    )
-    return (call,) * planned.count_calls
-
-
-def _search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
-    return Serial(
-        tuple(
-            Parallel(tuple(call for part in together for call in _search_calls(part, knobs)))
-            for together in plan.rounds
-        )
-    )
 
 
 def _asks_processor(settings: Settings, scenario: Scenario) -> bool:
@@ -139,36 +68,56 @@ def _asks_processor(settings: Settings, scenario: Scenario) -> bool:
     return settings.processor.llm == "always"
 
 
-def _turn_steps(settings: Settings, knobs: SearchKnobs, scenario: Scenario) -> Step:
-    parts: dict[str, Step] = {name: Serial() for name in NODES}
+def _fused_call(node: str, role: Role, prompt: str) -> PlannedCall:
+    return planned_call(node, role, Purpose.FUSE, tokens=FUSED_TOKENS[prompt])
+
+
+def _node_parts(fusing: Fusing, *, falls_back: bool) -> dict[str, Step]:
+    """Return what the nodes ask that ask one call, or share a fused one.
+
+    Args:
+        fusing: which of them ask together.
+        falls_back: whether fused calls fail, and the separate ones follow.
+    """
+    fused: dict[str, PlannedCall] = {}
+    if fusing.thinking:
+        prompt = "fused_reply" if fusing.reply else "fused_thinking"
+        fused["detection"] = _fused_call("detection", Role.MAIN, prompt)
+    if fusing.bookkeeping:
+        fused["evolver"] = _fused_call("evolver", Role.FAST, "fused_bookkeeping")
+    spoken_for = {name for asking in fused for name in _FUSED_NODES[asking]}
+    parts: dict[str, Step] = {}
     for node, (role, purpose) in _NODE_CALLS.items():
-        parts[node] = _call(node, role, purpose)
-    parts["lats_search"] = _search_steps(plan_search(knobs, scenario), knobs)
+        apart = node not in spoken_for or falls_back
+        calls = (fused.get(node), planned_call(node, role, purpose) if apart else None)
+        parts[node] = Serial(tuple(call for call in calls if call is not None))
+    return parts
+
+
+def _fusing(settings: Settings, scenario: Scenario) -> Fusing:
+    """Return which nodes ask together; in the worst case, all that may ever have to."""
+    if scenario is Scenario.WORST and is_limited(settings):
+        return Fusing(thinking=True, bookkeeping=True, reply=True)
+    return fusing_for(settings, room_at_start(settings))
+
+
+def _turn_steps(settings: Settings, knobs: SearchKnobs, scenario: Scenario) -> Step:
+    is_worst = scenario is Scenario.WORST
+    fusing = _fusing(settings, scenario)
+    parts: dict[str, Step] = {
+        name: Serial() for name in predecessors(overlap=settings.overlap, fuse=settings.fuse)
+    }
+    parts |= _node_parts(fusing, falls_back=is_worst)
+    if not fusing.reply or is_worst:
+        parts["lats_search"] = search_steps(plan_search(knobs, scenario), knobs)
     if _asks_processor(settings, scenario):
-        parts["processor"] = _call("processor", Role.MAIN, Purpose.HUMANIZE)
+        parts["processor"] = planned_call("processor", Role.MAIN, Purpose.HUMANIZE)
     if settings.memory.dense:
         if settings.memory.retrieve_k:
-            parts["memory_retriever"] = _call("memory_retriever", Role.EMBED, Purpose.EMBED)
-        parts["memory_writer"] = _call("memory_writer", Role.EMBED, Purpose.EMBED)
-    steps = Network(parts, predecessors(overlap=settings.overlap))
-    return with_repairs(steps, settings.repair.max_repairs if scenario is Scenario.WORST else 0)
-
-
-def _staged(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:
-    """Return the knobs as each stage sets them; none when stages have no say."""
-    if knobs.stage_presets == "off":
-        return {}
-    return {stage: with_stage(knobs, stage, explicit=explicit) for stage in _STAGES}
-
-
-def _worst_knobs(knobs: SearchKnobs, staged: Mapping[str, SearchKnobs]) -> SearchKnobs:
-    """Return the knobs, among those that a stage may set, whose search can cost most."""
-
-    def cost(candidate: SearchKnobs) -> tuple[int, int]:
-        plan = plan_search(candidate, Scenario.WORST)
-        return plan.calls, len(plan.rounds)
-
-    return max((knobs, *staged.values()), key=cost)
+            parts["memory_retriever"] = planned_call("memory_retriever", Role.EMBED, Purpose.EMBED)
+        parts["memory_writer"] = planned_call("memory_writer", Role.EMBED, Purpose.EMBED)
+    steps = Network(parts, predecessors(overlap=settings.overlap, fuse=settings.fuse))
+    return with_repairs(steps, settings.repair.max_repairs if is_worst else 0)
 
 
 def _max_attempts(policy: RetryPolicy) -> int:
@@ -208,15 +157,16 @@ def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) ->
             `lats.stage.with_stage`.
     """
     knobs = settings.search
-    staged = _staged(knobs, explicit)
+    staged = staged_knobs(knobs, explicit)
     scenarios = []
     for scenario in Scenario:
-        chosen = _worst_knobs(knobs, staged) if scenario is Scenario.WORST else knobs
+        chosen = costliest_knobs(knobs, staged) if scenario is Scenario.WORST else knobs
         steps = _turn_steps(settings, chosen, scenario)
         scenarios.append(ScenarioPlan(scenario.value, _MEANINGS[scenario], steps))
     default = plan_search(knobs)
+    has_search = not _fusing(settings, Scenario.DEFAULT).reply
     for stage, chosen in staged.items():
-        if plan_search(chosen) != default:
+        if has_search and plan_search(chosen) != default:
             steps = _turn_steps(settings, chosen, Scenario.DEFAULT)
             meaning = f"no early exit, no failure, and the relationship is {stage}"
             scenarios.append(ScenarioPlan(f"default_{stage}", meaning, steps))

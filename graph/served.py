@@ -14,6 +14,7 @@ from graph.answering import endpoints_of
 from graph.app import app
 from graph.context import TurnContext
 from graph.opening import make_engine
+from graph.settings import FuseKnobs
 from graph.wiring import build_graph
 from nodes.prompt import load_prompts
 from turnwise.memory.sqlite_store import SqliteMemoryStore
@@ -34,6 +35,11 @@ class ServedContext:
     def overlap(self) -> bool:
         """Whether nodes run side by side."""
         return self._settings.overlap
+
+    @property
+    def fuse(self) -> FuseKnobs:
+        """Which nodes ask together."""
+        return self._settings.fuse
 
     def _make(self) -> TurnContext:
         """Open everything that reads files or loads libraries. Blocks."""
@@ -57,4 +63,4 @@ _served = ServedContext(
     os.environ.get("TURNWISE_PRESET", "classic"),
     Path(os.environ.get("TURNWISE_HOME", "turnwise-runs/served")),
 )
-graph = build_graph(overlap=_served.overlap, served=_served)
+graph = build_graph(overlap=_served.overlap, fuse=_served.fuse, served=_served)

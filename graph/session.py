@@ -7,8 +7,9 @@ from typing import Any
 from graph.context import TurnContext
 from graph.direct import run_directly
 from graph.engine import Engine
-from graph.order import NODES
+from graph.order import predecessors
 from graph.state import TurnState
+from graph.wind_down import steps_down
 from graph.wiring import ReplyGraph
 from nodes.records import Persona
 from turnwise.budget.ledger_row import LedgerRow
@@ -17,9 +18,6 @@ from turnwise.memory import AgentUser
 from turnwise.replay.app import ReplyListener, TurnInput, TurnResult
 
 __all__ = ["ReplySession"]
-
-
-_PLACES = {name: place for place, name in enumerate(NODES)}
 
 
 def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
@@ -82,8 +80,7 @@ class ReplySession:
 
     async def _run(self, given: dict[str, Any], context: TurnContext) -> TurnState:
         if self.is_direct:
-            overlap = self.engine.settings.overlap
-            return await run_directly(given, context, overlap=overlap)
+            return await run_directly(given, context)
         turn_input: Any = given
         values = await self.graph.ainvoke(
             turn_input,
@@ -106,8 +103,11 @@ class ReplySession:
             is_mine = row.conversation == conversation_id and row.turn == str(turn)
             (mine if is_mine else others).append(row)
         self.rows[:] = others
+        settings = self.engine.settings
+        order = list(predecessors(overlap=settings.overlap, fuse=settings.fuse))
+        places = {name: place for place, name in enumerate(order)}
         sequences = sorted(row.sequence for row in mine)
-        mine.sort(key=lambda row: (_PLACES.get(row.node or "", 0), row.sequence))
+        mine.sort(key=lambda row: (places.get(row.node or "", 0), row.sequence))
         return [
             {**row.as_dict(), "sequence": sequence}
             for row, sequence in zip(mine, sequences, strict=True)
@@ -134,6 +134,9 @@ class ReplySession:
             "notes": len(state.notes),
             "dropped_notes": state.dropped_notes,
             "degraded": [row.model_dump(mode="json") for row in state.degraded],
+            "wound_down": [
+                row.model_dump(mode="json") for row in steps_down(state.fusing, state.search)
+            ],
             "search": state.search,
             **counts,
             "rounds": {"reply": until_reply.round, "turn": scope.rounds},

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lats.knobs import SearchKnobs
 from nodes.records import Persona
@@ -14,6 +14,7 @@ from turnwise.calls.vocabulary import Role
 __all__ = [
     "BudgetKnobs",
     "CacheKnobs",
+    "FuseKnobs",
     "MemoryKnobs",
     "ProcessorKnobs",
     "RepairKnobs",
@@ -45,6 +46,35 @@ class MemoryKnobs(Knobs):
     dense: bool = False
     """Also retrieve by embeddings: one embed call a turn for the query, and one for
     what is written. Needs an endpoint for the role `embed`."""
+
+
+class FuseKnobs(Knobs):
+    """Which nodes ask one structured call together.
+
+    A fused call that fails, is refused or cannot be read is followed by the separate
+    calls, within the same budget; a part of it that cannot be used, by that part's own.
+    """
+
+    thinking: bool = False
+    """Detection, inner monologue and reasoner ask one call: 2 calls and 2 rounds less a
+    turn. It sees mode and mood as they were before the turn."""
+    bookkeeping: bool = False
+    """Evolver and memory manager ask one call: 1 call less a turn."""
+    reply: bool = False
+    """The call of `thinking`, which this needs, also writes the reply, and the search asks
+    nothing. Memories are retrieved before it."""
+    wind_down: bool = False
+    """Fuse more than the above in a turn that is short of calls: first thinking and
+    bookkeeping, then the reply. The turn's record says so in `wound_down`."""
+
+    @model_validator(mode="after")
+    def _replies_with_thoughts(self) -> "FuseKnobs":
+        if self.reply and not self.thinking:
+            raise ValueError(
+                "fuse.reply=true needs fuse.thinking=true: the reply is written by the call "
+                "that thinks; set both, or leave fuse.reply false"
+            )
+        return self
 
 
 class RepairKnobs(Knobs):
@@ -93,7 +123,8 @@ class Settings(Knobs):
     """Name of the preset that these knobs started from."""
     overlap: bool = False
     """Run nodes side by side where the data allow: retrieval beside detection, the
-    evolver beside the memory manager."""
+    evolver beside the memory manager. `fuse` may put them in line again."""
+    fuse: FuseKnobs = FuseKnobs()
     search: SearchKnobs = SearchKnobs()
     processor: ProcessorKnobs = ProcessorKnobs()
     memory: MemoryKnobs = MemoryKnobs()

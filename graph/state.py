@@ -5,10 +5,12 @@ checkpointer; each node receives them as the records below. What calls cost is t
 budgeter's ledger's business and never stands here.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graph.wind_down import Fusing
 from nodes.records import (
     Bubble,
     Degradation,
@@ -26,7 +28,7 @@ from nodes.records import (
     StyleVector,
 )
 
-__all__ = ["TurnState", "collect_degraded"]
+__all__ = ["TurnState", "collect_degraded", "degraded_by"]
 
 
 def _node_of(row: Degradation | dict[str, Any]) -> str:
@@ -42,6 +44,14 @@ def collect_degraded(old: list[Any] | None, new: list[Any] | None) -> list[Any]:
     if new is None:
         return []
     return sorted([*(old or []), *new], key=_node_of)
+
+
+def degraded_by(
+    degradation: Degradation | None, before: Sequence[Degradation] = ()
+) -> dict[str, Any]:
+    """Return the update that adds a degradation, if there is one, after those before it."""
+    rows = [*before, *([] if degradation is None else [degradation])]
+    return {"degraded": rows} if rows else {}
 
 
 class TurnState(BaseModel):
@@ -73,6 +83,10 @@ class TurnState(BaseModel):
     """As it was before this turn, until the evolver has run."""
     mood: Mood = Mood()
     mode: Mode = Mode.NORMAL
+    fusing: Fusing = Fusing()
+    """Which nodes ask together in this turn; decided when it begins."""
+    answered: list[str] = []
+    """Nodes whose part of this turn came in a fused call, so that they need not ask."""
 
     detection: Detection = Detection()
     monologue: Monologue = Monologue()
@@ -81,7 +95,7 @@ class TurnState(BaseModel):
     style: StyleVector = StyleVector()
 
     draft: str = ""
-    """The reply that the search chose; empty when it found none."""
+    """The reply that the search chose, or a fused call wrote; empty when there is none."""
     search: dict[str, Any] = {}
     """What the search did: why it stopped, its rollouts, its tree. Plain JSON."""
     planned_bubbles: list[Bubble] = []

@@ -1,34 +1,35 @@
 """The fifteen nodes as steps of the graph: what each reads of the state, and what it writes.
 
 A node knows neither LangGraph nor the state. A step is the few lines between them, so
-this file is the pipeline's table of data flow.
+this file, with `thinking_steps` and `bookkeeping_steps`, is the pipeline's table of data
+flow. Where nodes ask together, one of them asks and the steps of the others find their
+part done (`TurnState.answered`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from graph.bookkeeping_steps import evolver, memory_manager
 from graph.context import TurnContext
-from graph.holding import BOOKKEEPING_LEASE, hold_bookkeeping, hold_reply
-from graph.state import TurnState
+from graph.fused_reply import bubbles_of_reply, summary_of_reply
+from graph.holding import calls_left, held_reply_calls, hold_bookkeeping, hold_reply
+from graph.materials import search_material
+from graph.state import TurnState, degraded_by
+from graph.thinking_steps import detection, inner_monologue, reasoner
+from graph.wind_down import fusing_for
 from lats.knobs import SearchKnobs
-from nodes.detection import detect
 from nodes.emotion_update import update_mood
-from nodes.evolver import evolve
 from nodes.final_validator import validate_reply
-from nodes.inner_monologue import think
 from nodes.lats_search import search_reply
 from nodes.loader import Standing, load_turn
-from nodes.memory_manager import remember
 from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
 from nodes.processor import humanize
 from nodes.prompt import prompt
-from nodes.reasoner import reason
-from nodes.records import Degradation, Detection, Monologue, ResponsePlan, StyleVector
-from nodes.relationship import apply_delta
-from nodes.search_material import SearchMaterial
+from nodes.records import Detection, Monologue, ResponsePlan, StyleVector
+from nodes.search_bounds import search_bounds
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope
@@ -39,11 +40,10 @@ __all__ = ["STEPS", "Step"]
 _REPLY_PROMPTS = ("lats_plan", "lats_expand", "processor")
 """Prompts whose answers reach the user, and which a reply must not quote."""
 
+_FUSED_REPLY_PROMPT = "fused_reply"
+"""The same, where the call that thinks writes the reply."""
+
 Step = Callable[[TurnState, TurnContext], Awaitable[Mapping[str, Any]]]
-
-
-def _degraded(degradation: Degradation | None) -> dict[str, Any]:
-    return {} if degradation is None else {"degraded": [degradation]}
 
 
 async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
@@ -58,10 +58,8 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         history_turns=settings.memory.history_turns,
     )
     persona = state.persona if state.persona.name or state.persona.background else settings.persona
-    if scope is not None:
-        hold_reply(context.engine, scope, state.user_text, loaded, persona)
-        hold_bookkeeping(scope)
-    return {
+    fusing = fusing_for(settings, None if scope is None else calls_left(scope))
+    update: dict[str, Any] = {
         "turn": loaded.turn,
         "version": loaded.version,
         "shown_turns": loaded.shown_turns,
@@ -72,7 +70,9 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         "mood": loaded.standing.mood,
         "mode": loaded.standing.mode,
         "persona": persona,
+        "fusing": fusing,
         # What an earlier turn of the same thread left behind.
+        "answered": [],
         "detection": Detection(),
         "monologue": Monologue(),
         "plan": ResponsePlan(),
@@ -87,61 +87,19 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         "notes": [],
         "new_summary": "",
         "dropped_notes": 0,
-        "degraded": None,
     }
-
-
-async def _detection(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
-    detection, degradation = await detect(
-        context.asker,
-        language=state.language,
-        user_text=state.user_text,
-        history=state.history,
-        persona=state.persona,
-        relationship=state.relationship,
-        summary=state.summary,
-    )
-    return {"detection": detection, **_degraded(degradation)}
+    if scope is not None:
+        hold_reply(context.engine, scope, state.model_copy(update=update), fusing)
+        hold_bookkeeping(scope, fusing)
+    return {**update, "degraded": None}
 
 
 async def _mode_manager(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"mode": choose_mode(state.detection, state.mood, state.relationship, state.mode)}
 
 
-async def _inner_monologue(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
-    monologue, degradation = await think(
-        context.asker,
-        language=state.language,
-        user_text=state.user_text,
-        history=state.history,
-        persona=state.persona,
-        relationship=state.relationship,
-        summary=state.summary,
-        detection=state.detection,
-        mode=state.mode,
-    )
-    return {"monologue": monologue, **_degraded(degradation)}
-
-
 async def _emotion_update(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"mood": update_mood(state.mood, state.detection, state.monologue, state.relationship)}
-
-
-async def _reasoner(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
-    plan, degradation = await reason(
-        context.asker,
-        language=state.language,
-        user_text=state.user_text,
-        history=state.history,
-        persona=state.persona,
-        relationship=state.relationship,
-        summary=state.summary,
-        detection=state.detection,
-        monologue=state.monologue,
-        mood=state.mood,
-        mode=state.mode,
-    )
-    return {"plan": plan, **_degraded(degradation)}
 
 
 async def _memory_retriever(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
@@ -156,7 +114,7 @@ async def _memory_retriever(state: TurnState, context: TurnContext) -> Mapping[s
         shown_turns=state.shown_turns,
         embed_asker=context.asker if knobs.dense else None,
     )
-    return {"memories": memories, **_degraded(degradation)}
+    return {"memories": memories, **degraded_by(degradation)}
 
 
 async def _style(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
@@ -172,29 +130,31 @@ def _seeded(knobs: SearchKnobs, seed: int) -> SearchKnobs:
 
 
 async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+    if "lats_search" in state.answered:
+        return {"planned_bubbles": bubbles_of_reply(state), "search": summary_of_reply()}
     settings = context.engine.settings
-    material = SearchMaterial(
-        language=state.language,
-        user_text=state.user_text,
-        persona=state.persona,
-        history=tuple(state.history),
-        memories=tuple(state.memories),
-        plan=state.plan,
-        monologue=state.monologue,
-        style=state.style,
-        mode=state.mode,
-        stage=state.relationship.stage,
-        summary=state.summary,
-    )
+    material = search_material(state)
     node = current_scope()
     if node is None:
         raise RuntimeError("the search runs inside its node's scope")
-    with node.open(ScopeKind.SEARCH, limits=settings.budget.search):
+    knobs, limits = _seeded(settings.search, settings.seed), settings.budget.search
+    turn = context.engine.turn(state.conversation_id)
+    bounds = search_bounds(
+        knobs,
+        max_calls=limits.max_calls,
+        max_requests=limits.max_requests,
+        held_calls=0 if turn is None else held_reply_calls(turn),
+    )
+    if bounds.max_calls is not None:
+        caps = {"max_calls": bounds.max_calls, "max_requests": bounds.max_calls}
+        limits = limits.model_copy(update=caps)
+    with node.open(ScopeKind.SEARCH, limits=limits):
         outcome = await search_reply(
             context.asker,
-            knobs=_seeded(settings.search, settings.seed),
+            knobs=knobs,
             material=material,
             max_repairs=settings.repair.max_repairs,
+            bounds=bounds,
         )
     may_fall_back = settings.reply.on_outage == "fallback" or node.bounds.is_timed
     if isinstance(outcome.error, EndpointError) and not may_fall_back:
@@ -203,7 +163,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
         "draft": outcome.reply or "",
         "planned_bubbles": outcome.processor_plan or (),
         "search": outcome.summary(),
-        **_degraded(outcome.degradation),
+        **degraded_by(outcome.degradation),
     }
 
 
@@ -223,16 +183,17 @@ async def _processor(state: TurnState, context: TurnContext) -> Mapping[str, Any
         mood=state.mood,
         mode=state.mode,
     )
-    return {"draft": processed.text, "bubbles": processed.bubbles, **_degraded(degradation)}
+    return {"draft": processed.text, "bubbles": processed.bubbles, **degraded_by(degradation)}
 
 
 async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+    prompts = (*_REPLY_PROMPTS, *((_FUSED_REPLY_PROMPT,) if state.fusing.reply else ()))
     validated = validate_reply(
         state.draft,
         state.bubbles,
         language=state.language,
         persona=state.persona,
-        instructions=[prompt(name, state.language) for name in _REPLY_PROMPTS],
+        instructions=[prompt(name, state.language) for name in prompts],
         max_chars=context.engine.settings.reply.max_chars,
     )
     if context.on_reply is not None:
@@ -245,40 +206,8 @@ async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[st
     }
 
 
-async def _evolver(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
-    delta, degradation = await evolve(
-        context.asker_with(BOOKKEEPING_LEASE),
-        language=state.language,
-        user_text=state.user_text,
-        reply=state.reply,
-        history=state.history,
-        persona=state.persona,
-        relationship=state.relationship,
-        detection=state.detection,
-    )
-    return {"relationship": apply_delta(state.relationship, delta), **_degraded(degradation)}
-
-
 async def _stage_manager(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"relationship": next_stage(state.relationship, state.detection.stage_hint)}
-
-
-async def _memory_manager(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
-    update, degradation = await remember(
-        context.asker_with(BOOKKEEPING_LEASE),
-        language=state.language,
-        user_text=state.user_text,
-        reply=state.reply,
-        history=state.history,
-        persona=state.persona,
-        summary=state.summary,
-    )
-    return {
-        "notes": update.notes,
-        "new_summary": update.summary,
-        "dropped_notes": update.dropped_notes,
-        **_degraded(degradation),
-    }
 
 
 async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
@@ -300,26 +229,26 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
     return {
         "dropped_notes": state.dropped_notes + written.dropped_notes,
         "requested_turn": None,  # the thread's next input goes on after this turn
-        **_degraded(degradation),
+        **degraded_by(degradation),
     }
 
 
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
         "loader": _loader,
-        "detection": _detection,
+        "detection": detection,
         "mode_manager": _mode_manager,
-        "inner_monologue": _inner_monologue,
+        "inner_monologue": inner_monologue,
         "emotion_update": _emotion_update,
-        "reasoner": _reasoner,
+        "reasoner": reasoner,
         "memory_retriever": _memory_retriever,
         "style": _style,
         "lats_search": _lats_search,
         "processor": _processor,
         "final_validator": _final_validator,
-        "evolver": _evolver,
+        "evolver": evolver,
         "stage_manager": _stage_manager,
-        "memory_manager": _memory_manager,
+        "memory_manager": memory_manager,
         "memory_writer": _memory_writer,
     }
 )

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from graph.context import TurnContext
 from graph.order import NODES, predecessors
+from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS, Step
 
@@ -79,6 +80,7 @@ def _node(
 def build_graph(
     *,
     overlap: bool,
+    fuse: FuseKnobs | None = None,
     checkpointer: BaseCheckpointSaver[str] | None = None,
     served: ContextMaker | None = None,
 ) -> ReplyGraph:
@@ -86,15 +88,16 @@ def build_graph(
 
     Args:
         overlap: run nodes side by side where the data allow.
+        fuse: which nodes ask together; None for none. Decides who waits for whom.
         checkpointer: keeps the state of a conversation between processes, if wanted.
         served: gives nodes their context where a graph server runs them; None takes it
             from the run (`context=` of `ainvoke`).
     """
-    waits = predecessors(overlap=overlap)
+    waits = predecessors(overlap=overlap, fuse=fuse or FuseKnobs())
     # What no checkpointer will ever write may stay the records that it is.
     is_kept = checkpointer is not None or served is not None
     graph = StateGraph(TurnState, context_schema=None if served else TurnContext)
-    for name in NODES:
+    for name in waits:
         graph.add_node(name, _node(name, STEPS[name], waits[name], served=served, is_kept=is_kept))
         before = waits[name] or (START,)
         graph.add_edge(before[0] if len(before) == 1 else list(before), name)

@@ -83,6 +83,21 @@ class MemoryAnswer(Answer):
         default_factory=list
     )
 
+    def update(self, *, user_text: str, reply: str) -> MemoryUpdate:
+        """Return what memory gains from the answer: its summary, and the notes with proof.
+
+        Args:
+            user_text: the turn's message, whole.
+            reply: the turn's reply, whole.
+        """
+        notes, dropped = check_notes(self.notes, user_text=user_text, reply=reply)
+        return MemoryUpdate(
+            summary=self.summary,
+            notes=notes,
+            dropped_notes=len(dropped),
+            dropped_reasons=dropped,
+        )
+
 
 QUESTION = Question(
     node="memory_manager",
@@ -165,15 +180,6 @@ async def remember(
         CallError: a fatal one.
     """
 
-    def of_answer(answer: MemoryAnswer) -> MemoryUpdate:
-        notes, dropped = check_notes(answer.notes, user_text=user_text, reply=reply)
-        return MemoryUpdate(
-            summary=answer.summary,
-            notes=notes,
-            dropped_notes=len(dropped),
-            dropped_reasons=dropped,
-        )
-
     def by_rules() -> MemoryUpdate:
         carried, notes = remember_by_rules(
             user_text=user_text, reply=reply, summary=summary, language=language
@@ -190,6 +196,6 @@ async def remember(
             "persona": persona,
             "summary": summary,
         },
-        convert=of_answer,
+        convert=lambda answer: answer.update(user_text=user_text, reply=reply),
         fallback=by_rules,
     )

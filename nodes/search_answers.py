@@ -1,4 +1,7 @@
-"""What the search's calls are answered with, as models that an answer must fit."""
+"""What the search's calls are answered with, as models that an answer must fit.
+
+The judge of a list has a room of its own, `search_list_answers`.
+"""
 
 from typing import Annotated
 
@@ -6,7 +9,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from nodes.records import Bubble
 
-__all__ = ["AssistantCheck", "Judgement", "ProcessorPlan", "RootPlan", "Variant", "Variants"]
+__all__ = [
+    "AssistantCheck",
+    "CandidateSet",
+    "Judgement",
+    "ProcessorPlan",
+    "RootPlan",
+    "Variant",
+    "Variants",
+]
 
 Score = Annotated[float | None, Field(ge=0.0, le=1.0)]
 """In [0, 1], or null where the judge cannot say. Missing is missing: never 0, never average."""
@@ -59,6 +70,15 @@ class Variant(_Proposed):
 
 class Variants(_Answer):
     """The answer to an expansion: variants of one reply, each with another strategy."""
+
+    candidates: tuple[Variant, ...]
+
+
+class CandidateSet(_Answer):
+    """The answer to a generation: what the reply is to reach, and ways to reach it."""
+
+    goal: str = ""
+    """What every one of them is to reach, in one sentence."""
 
     candidates: tuple[Variant, ...]
 

@@ -2,14 +2,19 @@
 
 Every call's first message is a prompt that never changes, so that a provider's prompt
 cache serves it; all that is of this turn, and so untrusted, is one JSON object in the
-second.
+second. What the classic search asks is here, what all others ask in `search_moves`.
 """
 
 from dataclasses import replace
 from typing import Any
 
-from lats.draft import Draft
+from lats.candidate import Forest
+from lats.draft import Draft, clean_text
+from lats.fast_score import ReplyContext
 from lats.judgement import Judgement as SearchJudgement
+from lats.knobs import SearchKnobs
+from lats.moves import Generate, JudgeList, Move, Refine
+from lats.policy import Answer
 from lats.proposal import (
     CheckAssistant,
     Drafts,
@@ -21,19 +26,32 @@ from lats.proposal import (
     Proposal,
     TopUp,
 )
+from lats.registry import start_search
 from lats.tree import Tree
 from nodes.prompt import chat
-from nodes.search_answers import AssistantCheck, Judgement, RootPlan, Variants
+from nodes.search_answers import (
+    AssistantCheck,
+    CandidateSet,
+    Judgement,
+    RootPlan,
+    Variant,
+    Variants,
+)
+from nodes.search_fields import judging_fields, writing_fields
+from nodes.search_list_answers import ListVerdicts
 from nodes.search_material import SearchMaterial
+from nodes.search_moves import generate_call, judge_list_call, refine_call
+from nodes.search_verdicts import verdicts_of
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import CallError, CallRefused
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["REPLY_LEASE", "answer_to", "call_for"]
+__all__ = ["REPLY_LEASE", "answer_to", "call_for", "reply_call"]
 
 REPLY_LEASE = "reply"
-"""The lease that the root plan draws on: it is the call that the reply must have."""
+"""The lease that the root plan, or the first generation, draws on: it is the call that the
+reply must have."""
 
 PLAN_SAMPLING = Sampling(max_tokens=1000)
 JUDGE_SAMPLING = Sampling(max_tokens=500)
@@ -44,64 +62,94 @@ the endpoint, since some models refuse one."""
 EXPAND_TOKENS, EXPAND_TOKENS_PER_CANDIDATE = 200, 500
 """Longest answer of an expansion: so much, and so much more for each candidate."""
 
+MAX_GOAL_CHARS = 300
+"""Longest goal of a set that is kept with its candidates, in characters. Longer ones are cut."""
+
 MAX_DETAIL_CHARS = 200
 """Longest account of a failure that a search keeps, in characters."""
 
 
-def _judging_fields(material: SearchMaterial, tree: Tree) -> dict[str, Any]:
-    """Return what a judge needs to see. Not the thoughts, which no user will see."""
-    lasting = material.lasting
-    return {
-        "user_text": material.user_text,
-        "persona": lasting["persona"],
-        "history": lasting["history"],
-        "plan": lasting["plan"],
-        "style": lasting["style"],
-        "mode": material.mode,
-        "stage": material.stage,
-        "goal": tree.root.draft.payload.get("goal") if len(tree) else None,
-    }
-
-
-def _writing_fields(material: SearchMaterial, tree: Tree) -> dict[str, Any]:
-    """Return what whoever writes a reply needs to see."""
-    lasting = material.lasting
-    return {
-        **_judging_fields(material, tree),
-        "memories": lasting["memories"],
-        "monologue": lasting["monologue"],
-        "summary": material.summary,
-    }
-
-
 def call_for(
-    proposal: Proposal, tree: Tree, material: SearchMaterial, *, max_repairs: int = 1
+    proposal: Proposal | Move,
+    tree: Tree | Forest,
+    material: SearchMaterial,
+    *,
+    max_repairs: int = 1,
+    judge_logprobs: int = 0,
 ) -> Call:
     """Return the call that answers a proposal.
 
     Args:
         proposal: what the search wants.
-        tree: the search's tree, where the proposal's node stands.
+        tree: the search's tree, where the proposal's nodes stand.
         material: of this turn.
         max_repairs: times that an answer of the wrong form is asked again.
+        judge_logprobs: likeliest tokens that the judge of a list is to tell; 0 asks for none.
+
+    Raises:
+        ConfigError: when a list is to be judged by a rubric that there is not.
+        TypeError: when the tree is not of the search that made the proposal.
     """
+    if isinstance(tree, Forest):
+        call = _move_call(proposal, tree, material, judge_logprobs)
+    else:
+        call = _classic_call(proposal, tree, material)
+    return call if call.max_repairs == max_repairs else replace(call, max_repairs=max_repairs)
+
+
+def reply_call(knobs: SearchKnobs, material: SearchMaterial) -> Call:
+    """Return the call that a search under these knobs begins with, to see what it would take.
+
+    It is the one that draws on the reply's lease. A search that may ask nothing is taken
+    for one that may ask a single call.
+
+    Args:
+        knobs: of the search.
+        material: of this turn, as far as it is known.
+    """
+    context = ReplyContext(user_text=material.user_text, language=material.language)
+    able = knobs if knobs.max_calls != 0 else knobs.model_copy(update={"max_calls": 1})
+    policy = start_search(able, context)
+    return call_for(policy.ask()[0], policy.tree, material)
+
+
+def _move_call(
+    move: Proposal | Move, forest: Forest, material: SearchMaterial, judge_logprobs: int
+) -> Call:
+    match move:
+        case Generate():
+            return generate_call(move, forest, material, first_lease=REPLY_LEASE)
+        case Refine():
+            return refine_call(move, forest, material)
+        case JudgeList():
+            return judge_list_call(move, forest, material, top_logprobs=judge_logprobs)
+        case other:
+            raise TypeError(f"a {type(other).__name__} is of another search than this tree")
+
+
+def _classic_call(proposal: Proposal | Move, tree: Tree, material: SearchMaterial) -> Call:
     match proposal:
         case PlanRoot():
-            call = _plan_call(material, tree)
+            return _plan_call(material, tree)
         case ExpandNode() | TopUp():
-            call = _expand_call(proposal, material, tree)
+            return _expand_call(proposal, material, tree)
         case JudgeCandidate() | FinalJudge():
-            call = _judge_call(proposal, material, tree)
+            return _judge_call(proposal, material, tree)
         case CheckAssistant():
-            call = _check_call(proposal, material, tree)
-    return call if call.max_repairs == max_repairs else replace(call, max_repairs=max_repairs)
+            return _check_call(proposal, material, tree)
+        case other:
+            raise TypeError(f"a {type(other).__name__} is of another search than this tree")
+
+
+def _goal(tree: Tree) -> Any:
+    return tree.root.draft.payload.get("goal") if len(tree) else None
 
 
 def _plan_call(material: SearchMaterial, tree: Tree) -> Call:
     return Call(
         role=Role.MAIN,
         purpose=Purpose.PLAN,
-        messages=chat("lats_plan", material.language, **_writing_fields(material, tree)),
+        messages=chat("lats_plan", material.language, **writing_fields(material, goal=_goal(tree))),
         response_model=RootPlan,
         sampling=PLAN_SAMPLING,
         lease=REPLY_LEASE,
@@ -113,7 +161,7 @@ def _expand_call(proposal: ExpandNode | TopUp, material: SearchMaterial, tree: T
     messages = chat(
         "lats_expand",
         material.language,
-        **_writing_fields(material, tree),
+        **writing_fields(material, goal=_goal(tree)),
         parent={"reply": parent.reply, "strategy_tag": parent.strategy_tag},
         count=proposal.k,
         strategies_used=proposal.strategies_used,
@@ -135,7 +183,7 @@ def _judge_call(
     messages = chat(
         "lats_judge",
         material.language,
-        **_judging_fields(material, tree),
+        **judging_fields(material, goal=_goal(tree)),
         reply=tree.nodes[proposal.node_id].draft.reply,
     )
     return Call(
@@ -165,13 +213,19 @@ def _check_call(proposal: CheckAssistant, material: SearchMaterial, tree: Tree) 
     )
 
 
-def _draft(answer: Any) -> Draft:
+def _draft(answer: RootPlan | Variant, *, goal: str | None = None) -> Draft:
     payload = answer.model_dump(mode="json", exclude={"reply", "strategy_tag"})
+    if goal is not None:
+        payload["goal"] = goal
     return Draft(reply=answer.reply, strategy_tag=answer.strategy_tag, payload=payload)
 
 
-def answer_to(answer: Reply | CallError) -> Drafts | SearchJudgement | Failure:
+def answer_to(proposal: Proposal | Move, answer: Reply | CallError) -> Answer:
     """Return what the search is told of a call's end.
+
+    Args:
+        proposal: what the search wanted.
+        answer: what became of its call.
 
     Raises:
         CallError: when going on makes no sense (`is_fatal`).
@@ -187,9 +241,14 @@ def answer_to(answer: Reply | CallError) -> Drafts | SearchJudgement | Failure:
             return Drafts(drafts=(_draft(plan),))
         case Variants(candidates=candidates):
             return Drafts(drafts=tuple(_draft(variant) for variant in candidates))
+        case CandidateSet(goal=raw, candidates=candidates):
+            goal = clean_text(raw, MAX_GOAL_CHARS)
+            return Drafts(drafts=tuple(_draft(each, goal=goal) for each in candidates))
         case Judgement() as judgement:
             return SearchJudgement(**judgement.model_dump())
         case AssistantCheck() as check:
             return SearchJudgement(**check.model_dump())
+        case ListVerdicts() as verdicts if isinstance(proposal, JudgeList):
+            return verdicts_of(proposal.node_ids, verdicts, answer)
         case other:
             raise TypeError(f"expected a parsed answer of the search, got {type(other).__name__}")

@@ -1,12 +1,20 @@
 """Turns of the whole pipeline, on the simulated model."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from graph.answering import endpoints_of
 from graph.app import app
+from graph.opening import make_engine
+from graph.session import ReplySession
+from graph.wiring import build_graph
+from turnwise.calls import Call, CallError, Client, Purpose, Reply
+from turnwise.memory.sqlite_store import SqliteMemoryStore
 from turnwise.replay.app import TurnInput, TurnResult
 
 PLAIN = {"null_rate": 0, "missing_score_rate": 0, "strategy_repeat_rate": 0}
@@ -27,6 +35,50 @@ TEXTS = (
 )
 
 Answer = Callable[..., Awaitable[list[TurnResult]]]
+
+FusedAnswerChange = Callable[[dict[str, Any]], dict[str, Any] | str | CallError]
+"""What becomes of a fused call's answer on its way."""
+
+
+@dataclass
+class SpoilingClient:
+    """A client whose fused answers are changed on the way; the others come as they are.
+
+    Args:
+        client: who answers.
+        change: what becomes of a fused answer.
+    """
+
+    client: Client
+    change: FusedAnswerChange
+    fused: list[Call] = field(default_factory=list)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the answers are simulated."""
+        return self.client.is_simulated
+
+    async def answer(
+        self, calls: Sequence[Call], *, model: str, on_sent: Any = None
+    ) -> list[Reply | CallError]:
+        """Answer, and change what is fused."""
+        answers = list(await self.client.answer(calls, model=model, on_sent=on_sent))
+        for place, (call, reply) in enumerate(zip(calls, answers, strict=True)):
+            if call.purpose is Purpose.FUSE and isinstance(reply, Reply):
+                self.fused.append(call)
+                answers[place] = self._changed(reply)
+        return answers
+
+    def _changed(self, reply: Reply) -> Reply | CallError:
+        changed = self.change(orjson.loads(reply.text))
+        if isinstance(changed, CallError):
+            return changed
+        text = changed if isinstance(changed, str) else orjson.dumps(changed).decode()
+        return replace(reply, text=text)
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self.client.aclose()
 
 
 def simulated(**fields: Any) -> str:
@@ -93,5 +145,34 @@ def answer(tmp_path: Path) -> Answer:
             return [
                 await session.run_turn(TurnInput(conversation_id, None, text)) for text in texts
             ]
+
+    return run
+
+
+@pytest.fixture
+def answer_spoiled(tmp_path: Path) -> Answer:
+    """Return a function that answers messages while fused answers are changed on the way."""
+
+    async def run(
+        change: FusedAnswerChange,
+        *overrides: str,
+        preset: str = "instant",
+        texts: Sequence[str] = TEXTS[:1],
+    ) -> list[TurnResult]:
+        settings = app.settings(preset, [simulated(), *overrides])
+        endpoints = {
+            role: replace(endpoint, client=SpoilingClient(endpoint.client, change))
+            for role, endpoint in endpoints_of(settings).items()
+        }
+        rows: list[Any] = []
+        with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
+            engine = make_engine(
+                settings, endpoints, store, recorder=None, cache=None, sinks=(rows.append,)
+            )
+            graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
+            session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
+            turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
+            engine.close()
+        return turns
 
     return run

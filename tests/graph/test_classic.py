@@ -13,6 +13,11 @@ from turnwise.memory.over_store import open_book
 from turnwise.memory.records import TurnCommit
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 
+FUSED = ("balanced", "instant", "thorough")
+"""Presets that fuse calls. What their searches ask is for the search's own tests."""
+
+CLASSIC_SEARCH = "search.policy=classic_uct"
+
 SCENARIOS = ("default", "early_exit", "early_exit_after_first_rollout")
 
 
@@ -24,7 +29,7 @@ def _overrides(scenario: str, gates_open: tuple[str, ...]) -> tuple[str, ...]:
     return (*gates_open, f"search.early_exit.min_rollouts={rollouts}")
 
 
-@pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
+@pytest.mark.parametrize("preset", ["classic", "classic_parallel", *FUSED])
 @pytest.mark.parametrize("processor", ["auto", "always", "never"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_a_turn_asks_what_its_scenario_plans(  # noqa: PLR0917 - fixtures
@@ -36,10 +41,11 @@ async def test_a_turn_asks_what_its_scenario_plans(  # noqa: PLR0917 - fixtures
     scenario: str,
 ) -> None:
     """Calls by node, role and purpose, rounds, and speculative calls are the plan's."""
-    overrides = (*_overrides(scenario, gates_open), f"processor.llm={processor}")
+    knobs = (f"processor.llm={processor}", CLASSIC_SEARCH)
+    overrides = (*_overrides(scenario, gates_open), *knobs)
     (turn,) = await answer(*overrides, preset=preset)
     # The plan of the preset itself: gates are not part of a scenario's count.
-    planned = app.plan(app.settings(preset, [f"processor.llm={processor}"])).as_json()
+    planned = app.plan(app.settings(preset, knobs)).as_json()
     expected = planned["scenarios"][scenario]
     assert turn.record["asked"] == expected["asked"]
     assert count_by(turn.rows, "node") == expected["by_node"]

@@ -9,6 +9,7 @@ import pytest
 from graph.app import app
 from graph.context import TurnContext
 from graph.order import NODES, predecessors
+from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
 
@@ -22,6 +23,17 @@ VARIANTS = {
     "a model cuts the bubbles": ("processor.llm=always",),
     "nothing is answered": ("budget.turn.max_calls=0",),
 }
+
+FUSED = {
+    "apart": (),
+    "thinking": ("fuse.thinking=true",),
+    "bookkeeping": ("fuse.bookkeeping=true",),
+    "instant": ("fuse.thinking=true", "fuse.bookkeeping=true", "fuse.reply=true"),
+    "wind down": ("fuse.wind_down=true", "budget.turn.max_calls=2"),
+}
+"""Ways to ask together; what each reads and writes has an order of its own."""
+
+Trace = dict[str, tuple[set[str], set[str]]]
 
 
 class RecordingState:
@@ -37,15 +49,16 @@ class RecordingState:
         return getattr(self._state, name)
 
 
-async def _traced(folder: Path, overrides: tuple[str, ...]) -> dict[str, tuple[set[str], set[str]]]:
+async def _traced(folder: Path, overrides: tuple[str, ...]) -> Trace:
     """Run a turn by hand; return for each node the fields that it read and wrote."""
-    trace: dict[str, tuple[set[str], set[str]]] = {}
-    waits = predecessors(overlap=False)
-    async with app.open(app.settings("classic", overrides), folder=folder) as session:
+    trace: Trace = {}
+    settings = app.settings("classic", overrides)
+    waits = predecessors(overlap=False, fuse=settings.fuse)
+    async with app.open(settings, folder=folder) as session:
         state = TurnState(user_text="I lost my job today.", requested_turn=0)
         session.engine.open_turn(state.conversation_id, 0)
         context = TurnContext(session.engine)
-        for name in NODES:
+        for name in waits:
             recording = RecordingState(state)
             async with context.node(state, name, after=waits[name]):
                 update: Mapping[str, Any] = await STEPS[name](recording, context)
@@ -56,52 +69,63 @@ async def _traced(folder: Path, overrides: tuple[str, ...]) -> dict[str, tuple[s
     return trace
 
 
+@pytest.fixture(params=FUSED)
+def fused(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the overrides of one way to ask together."""
+    return FUSED[request.param]
+
+
 @pytest.fixture
-async def trace(tmp_path: Path) -> dict[str, tuple[set[str], set[str]]]:
+def fuse(fused: tuple[str, ...]) -> FuseKnobs:
+    """Return the same as knobs."""
+    return app.settings("classic", fused).fuse
+
+
+@pytest.fixture
+async def trace(tmp_path: Path, fused: tuple[str, ...]) -> Trace:
     """Return what each node reads and writes, over several kinds of turn together."""
     reads: dict[str, set[str]] = {name: set() for name in NODES}
     writes: dict[str, set[str]] = {name: set() for name in NODES}
     for index, overrides in enumerate(VARIANTS.values()):
         folder = tmp_path / str(index)
         folder.mkdir()
-        for name, (read, written) in (await _traced(folder, overrides)).items():
+        for name, (read, written) in (await _traced(folder, (*fused, *overrides))).items():
             reads[name] |= read
             writes[name] |= written
     return {name: (reads[name], writes[name]) for name in NODES}
 
 
-def _ancestors(overlap: bool) -> dict[str, set[str]]:
+def _ancestors(overlap: bool, fuse: FuseKnobs) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for name, befores in predecessors(overlap=overlap).items():
+    for name, befores in predecessors(overlap=overlap, fuse=fuse).items():
         found[name] = set(befores).union(*(found[before] for before in befores))
     return found
 
 
 @pytest.mark.parametrize("overlap", [False, True])
 def test_a_node_reads_what_its_ancestors_wrote(
-    trace: dict[str, tuple[set[str], set[str]]], overlap: bool
+    trace: Trace, fuse: FuseKnobs, overlap: bool
 ) -> None:
     """Each field read was given by the caller or written by a node that had to come before."""
-    ancestors = _ancestors(overlap)
+    ancestors = _ancestors(overlap, fuse)
     for name, (read, _) in trace.items():
         written = set().union(*(trace[before][1] for before in ancestors[name]))
         assert read <= written | GIVEN, name
 
 
-def test_overlapping_hides_no_write_and_races_with_none(
-    trace: dict[str, tuple[set[str], set[str]]],
-) -> None:
+def test_overlapping_hides_no_write_and_races_with_none(trace: Trace, fuse: FuseKnobs) -> None:
     """The last writer that a node sees serially is its ancestor, and no bystander writes it."""
-    ancestors = _ancestors(overlap=True)
-    for place, name in enumerate(NODES):
+    ancestors = _ancestors(overlap=True, fuse=fuse)
+    nodes = list(predecessors(overlap=False, fuse=fuse))
+    for place, name in enumerate(nodes):
         read, written = trace[name]
         for field in read:
-            before = [node for node in NODES[:place] if field in trace[node][1]]
+            before = [node for node in nodes[:place] if field in trace[node][1]]
             if before:
                 assert before[-1] in ancestors[name], (name, field, before[-1])
         beside = {
             node
-            for node in NODES
+            for node in nodes
             if node != name and node not in ancestors[name] and name not in ancestors[node]
         }
         for node in beside:
@@ -109,7 +133,7 @@ def test_overlapping_hides_no_write_and_races_with_none(
             assert not clash, (name, node, clash)
 
 
-def test_every_field_is_somebodys(trace: dict[str, tuple[set[str], set[str]]]) -> None:
+def test_every_field_is_somebodys(trace: Trace) -> None:
     """No field of the state is dead: each is given or written."""
     written = set().union(*(write for _, write in trace.values()))
     assert set(TurnState.model_fields) == written | GIVEN

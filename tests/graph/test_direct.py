@@ -35,15 +35,16 @@ async def _turns(
     return [(result.record, list(result.rows)) for result in results]
 
 
-@pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
+@pytest.mark.parametrize("preset", ["classic", "classic_parallel", "balanced", "instant"])
 @pytest.mark.parametrize(
     "overrides",
     [
         [],
         ["budget.turn.max_calls=6"],
         ["endpoints={main: {kind: simulated, simulated: {malformed_json_rate: 0.3}}}"],
+        ["fuse.wind_down=true", "budget.turn.max_calls=6"],
     ],
-    ids=["roomy", "short of calls", "malformed answers"],
+    ids=["roomy", "short of calls", "malformed answers", "wound down"],
 )
 async def test_it_gives_the_bytes_of_the_graph(
     tmp_path: Path, preset: str, overrides: list[str]

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from graph.order import NODES, predecessors
+from graph.settings import FuseKnobs
 from graph.steps import STEPS
 from graph.wiring import build_graph
 
@@ -41,11 +42,24 @@ def test_serial_waits_for_the_one_before() -> None:
         assert waits[node] == (before,)
 
 
+FUSED = {
+    "apart": FuseKnobs(),
+    "thinking": FuseKnobs(thinking=True),
+    "bookkeeping": FuseKnobs(bookkeeping=True),
+    "reply": FuseKnobs(thinking=True, reply=True),
+    "instant": FuseKnobs(thinking=True, bookkeeping=True, reply=True),
+    "wind down": FuseKnobs(wind_down=True),
+}
+
+every_fusing = pytest.mark.parametrize("fuse", FUSED.values(), ids=FUSED)
+
+
 @pytest.mark.parametrize("overlap", [False, True])
-def test_the_wiring_draws_the_table(overlap: bool) -> None:
+@every_fusing
+def test_the_wiring_draws_the_table(overlap: bool, fuse: FuseKnobs) -> None:
     """The compiled graph has the same nodes, and one edge for each wait."""
-    drawn = build_graph(overlap=overlap).get_graph()
-    waits = predecessors(overlap=overlap)
+    drawn = build_graph(overlap=overlap, fuse=fuse).get_graph()
+    waits = predecessors(overlap=overlap, fuse=fuse)
     assert set(drawn.nodes) == {"__start__", *NODES, "__end__"}
     edges = {(edge.source, edge.target) for edge in drawn.edges}
     assert edges == {
@@ -55,9 +69,46 @@ def test_the_wiring_draws_the_table(overlap: bool) -> None:
     }
 
 
-def test_every_node_leads_to_the_writer() -> None:
+@pytest.mark.parametrize("overlap", [False, True])
+@every_fusing
+def test_the_nodes_stand_in_an_order_to_run_in(overlap: bool, fuse: FuseKnobs) -> None:
+    """Each comes after all that it waits for, the loader first and the writer last."""
+    waits = predecessors(overlap=overlap, fuse=fuse)
+    names = list(waits)
+    assert set(names) == set(NODES)
+    assert (names[0], names[-1]) == (NODES[0], NODES[-1])
+    for name, befores in waits.items():
+        assert all(names.index(before) < names.index(name) for before in befores)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("name", ["apart", "thinking"])
+def test_notes_asked_together_change_no_order(overlap: bool, name: str) -> None:
+    """Only a reply among the thoughts, or books kept at once, need another."""
+    assert predecessors(overlap=overlap, fuse=FUSED[name]) == predecessors(overlap=overlap)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("name", ["reply", "instant", "wind down"])
+def test_a_call_that_may_reply_comes_after_retrieval(overlap: bool, name: str) -> None:
+    """Memories are there when detection asks."""
+    waits = predecessors(overlap=overlap, fuse=FUSED[name])
+    assert waits["memory_retriever"] == ("loader",)
+    assert waits["detection"] == ("memory_retriever",)
+
+
+@pytest.mark.parametrize("name", ["bookkeeping", "instant", "wind down"])
+def test_the_memory_manager_waits_for_whoever_may_ask_for_it(name: str) -> None:
+    """Overlapped it stands beside the stage manager then, not beside the evolver."""
+    waits = predecessors(overlap=True, fuse=FUSED[name])
+    assert waits["memory_manager"] == ("evolver",)
+    assert waits["memory_writer"] == ("stage_manager", "memory_manager")
+
+
+@every_fusing
+def test_every_node_leads_to_the_writer(fuse: FuseKnobs) -> None:
     """Overlapped too, nothing is still at work when the turn is committed."""
-    waits = predecessors(overlap=True)
+    waits = predecessors(overlap=True, fuse=fuse)
     reached, front = {"memory_writer"}, ["memory_writer"]
     while front:
         for before in waits[front.pop()]:

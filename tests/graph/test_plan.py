@@ -7,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.plan import plan_turn
-from graph.settings import MemoryKnobs, ProcessorKnobs, RepairKnobs, Settings
+from graph.settings import (
+    BudgetKnobs,
+    FuseKnobs,
+    MemoryKnobs,
+    ProcessorKnobs,
+    RepairKnobs,
+    Settings,
+)
 from lats.knobs import EarlyExitKnobs, SearchKnobs
+from turnwise.budget.limits import Limits
 from turnwise.budget.retry import RetryPolicy
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings
 from turnwise.calls.vocabulary import Role
@@ -132,8 +140,88 @@ def test_retries_bound_the_requests() -> None:
     assert _scenarios(retry=retry)["default"]["max_requests"] == 16 * 4
 
 
+INSTANT = FuseKnobs(thinking=True, bookkeeping=True, reply=True)
+
+
+@pytest.mark.parametrize(
+    ("fuse", "asked", "roles"),
+    [
+        (FuseKnobs(thinking=True), 14, {"main": 6, "judge": 6, "fast": 2}),
+        (FuseKnobs(bookkeeping=True), 15, {"main": 7, "judge": 6, "fast": 2}),
+        (FuseKnobs(thinking=True, bookkeeping=True), 13, {"main": 6, "judge": 6, "fast": 1}),
+        (FuseKnobs(thinking=True, reply=True), 3, {"main": 1, "fast": 2}),
+        (INSTANT, 2, {"main": 1, "fast": 1}),
+    ],
+)
+def test_fused_calls_are_planned(fuse: FuseKnobs, asked: int, roles: dict[str, int]) -> None:
+    """Each group is one call; a reply among the thoughts leaves the search nothing to ask."""
+    default = _scenarios(fuse=fuse)["default"]
+    assert default["asked"] == asked
+    assert {role: count for role, count in default["by_role"].items() if count} == roles
+    assert default["by_purpose"]["fuse"] == int(fuse.thinking) + int(fuse.bookkeeping)
+    assert ("lats_search" in default["by_node"]) is not fuse.reply
+
+
+def test_an_instant_turn_is_two_rounds_whatever_the_gates_say() -> None:
+    """There is no search to end early, nor one that a stage could set."""
+    scenarios = _scenarios(fuse=INSTANT)
+    assert set(scenarios) == {"default", "early_exit", "early_exit_after_first_rollout", "worst"}
+    for name in ("default", "early_exit", "early_exit_after_first_rollout"):
+        assert scenarios[name]["asked"] == 2
+        assert scenarios[name]["rounds"] == {"reply": 1, "turn": 2}
+
+
+def test_the_worst_has_fused_calls_and_the_separate_ones() -> None:
+    """Each fused call fails, repairs included, and what it spoke for is asked apart."""
+    one = RepairKnobs(max_repairs=1)
+    never = ProcessorKnobs(llm="never")
+    apart = _asked(repair=one, processor=never)["worst"]
+    assert _asked(repair=one, processor=never, fuse=INSTANT)["worst"] == apart + 2 * 2
+
+
+def test_fused_calls_have_sizes_of_their_own() -> None:
+    """The call that also replies reads and writes more; each is less than the calls it is for."""
+    apart = _scenarios()["default"]["tokens_by_purpose"]
+    sizes = [
+        _scenarios(fuse=fuse)["default"]["tokens_by_purpose"]["fuse"]
+        for fuse in (
+            FuseKnobs(bookkeeping=True),
+            FuseKnobs(thinking=True),
+            FuseKnobs(thinking=True, reply=True),
+        )
+    ]
+    assert len({size["input"] for size in sizes}) == 3
+    thinking = sum(apart[name]["input"] for name in ("detect", "monologue", "reason"))
+    assert sizes[1]["input"] < sizes[2]["input"] < thinking
+    assert sizes[0]["input"] < sum(apart[name]["input"] for name in ("evolve", "remember"))
+
+
+@pytest.mark.parametrize(("max_calls", "by_node"), [(9, 3), (8, 1), (3, 1)])
+def test_a_turn_that_is_short_from_the_start_is_planned_wound_down(
+    max_calls: int, by_node: int
+) -> None:
+    """The form that its budget leaves; the worst bounds every form."""
+    budget = BudgetKnobs(turn=Limits(max_calls=max_calls))
+    scenarios = _scenarios(fuse=FuseKnobs(wind_down=True), budget=budget)
+    thinking = ("detection", "inner_monologue", "reasoner")
+    default = scenarios["default"]
+    assert sum(default["by_node"].get(name, 0) for name in thinking) == by_node
+    assert ("lats_search" in default["by_node"]) == (max_calls > 3)
+    assert scenarios["worst"]["by_purpose"]["fuse"] == 4
+    unlimited = _scenarios(fuse=FuseKnobs(wind_down=True))["worst"]
+    assert "fuse" not in {name for name, count in unlimited["by_purpose"].items() if count}
+
+
+FUSE = st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()).map(
+    lambda knobs: FuseKnobs(
+        thinking=knobs[0], bookkeeping=knobs[1], reply=knobs[0] and knobs[2], wind_down=knobs[3]
+    )
+)
+
 KNOBS = st.builds(
     Settings,
+    fuse=FUSE,
+    budget=st.builds(BudgetKnobs, turn=st.builds(Limits, max_calls=st.none() | st.integers(0, 12))),
     overlap=st.booleans(),
     search=st.builds(
         SearchKnobs,

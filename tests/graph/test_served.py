@@ -40,11 +40,13 @@ async def test_a_thread_goes_on_without_a_session(tmp_path: Path) -> None:
     assert (tmp_path / "memory.sqlite").exists()
 
 
-@pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
+@pytest.mark.parametrize("preset", ["classic", "classic_parallel", "instant"])
 async def test_threads_side_by_side_do_not_meet(tmp_path: Path, preset: str) -> None:
     """Threads that name neither conversation nor user are each their own."""
     served = ServedContext(preset, tmp_path)
-    graph = build_graph(overlap=served.overlap, checkpointer=InMemorySaver(), served=served)
+    graph = build_graph(
+        overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver(), served=served
+    )
 
     async def two_turns(number: int) -> list[dict[str, Any]]:
         config: Any = {"configurable": {"thread_id": f"thread-{number}"}}

@@ -97,10 +97,11 @@ async def test_checkpoints_hold_plain_values_only(
     assert not [row.message for row in caplog.records if "Deserializing" in row.message]
 
 
-async def test_checkpoints_change_nothing(answer: Any, texts: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("preset", ["classic", "balanced", "instant"])
+async def test_checkpoints_change_nothing(answer: Any, texts: tuple[str, ...], preset: str) -> None:
     """With a checkpointer or without, turns are the same."""
-    kept = await answer(texts=texts, keep_checkpoints=True)
-    bare = await answer(texts=texts)
+    kept = await answer(texts=texts, preset=preset, keep_checkpoints=True)
+    bare = await answer(texts=texts, preset=preset)
     assert [t.record for t in kept] == [t.record for t in bare]
 
 

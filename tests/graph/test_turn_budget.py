@@ -32,6 +32,11 @@ ROOM_FOR_A_REPLY = {
 }
 """What one root plan of these short conversations takes at most, its whole reservation."""
 
+ROOM_FOR_A_FUSED_REPLY = {**ROOM_FOR_A_REPLY, "max_seconds": 12.0}
+"""The same where one call may have to think as well: its answer is twice as long."""
+
+PRESETS = ("classic", "classic_parallel", "balanced", "instant", "thorough")
+
 LIMITS = st.fixed_dictionaries(
     {},
     optional={
@@ -84,10 +89,10 @@ def _hold(limits: dict[str, Any], rows: Sequence[Any]) -> None:
             assert used[name] <= limit + 1e-12, (name, used[name], limit)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     LIMITS,
-    st.sampled_from(["classic", "classic_parallel"]),
+    st.sampled_from(PRESETS),
     st.sampled_from(
         [
             "null_rate: 0.1",
@@ -111,13 +116,15 @@ def test_no_turn_passes_its_limit(
         assert turn.record["asked"] == sum(outcomes.values()) == len(turn.rows)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(LIMITS, st.sampled_from(["classic", "classic_parallel"]), st.integers(0, 10_000))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(LIMITS, st.sampled_from(PRESETS), st.integers(0, 10_000))
 def test_a_turn_with_room_for_one_call_ends_in_a_reply(
     limits: dict[str, Any], preset: str, seed: int
 ) -> None:
     """The first draft's call, tokens, price and time are held back from everything else."""
-    roomy = {name: max(value, ROOM_FOR_A_REPLY[name]) for name, value in limits.items()}
+    is_classic = preset.startswith("classic")
+    room = ROOM_FOR_A_REPLY if is_classic else ROOM_FOR_A_FUSED_REPLY
+    roomy = {name: max(value, room[name]) for name, value in limits.items()}
     for turn in _answered(roomy, preset=preset, overrides=[f"seed={seed}"]):
         assert not turn.record["is_fallback"], turn.record["degraded"]
 
@@ -197,6 +204,84 @@ def test_the_search_has_a_limit_of_its_own() -> None:
         assert len(search) == 5  # the root, one rollout, and the last look
         assert turn.record["outcomes"]["refused"] == 0
         assert {"evolver", "memory_manager"} <= {row["node"] for row in turn.rows}
+
+
+FUSE = st.sampled_from(
+    [
+        "{}",
+        "{thinking: true}",
+        "{bookkeeping: true}",
+        "{thinking: true, bookkeeping: true}",
+        "{thinking: true, reply: true}",
+        "{thinking: true, reply: true, bookkeeping: true}",
+        "{wind_down: true}",
+        "{thinking: true, wind_down: true}",
+        "{bookkeeping: true, wind_down: true}",
+        "{thinking: true, reply: true, wind_down: true}",
+    ]
+)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    FUSE,
+    st.integers(0, 12),
+    st.sampled_from(["max_calls", "max_requests"]),
+    st.sampled_from(["false", "true"]),
+    st.sampled_from(["null_rate: 0.1", "malformed_json_rate: 0.5", "error_rate_500: 0.3"]),
+    st.integers(0, 10_000),
+)
+def test_any_fusing_under_any_budget_ends_in_a_reply(  # noqa: PLR0917 - drawn
+    fuse: str, room: int, limit: str, overlap: str, fields: str, seed: int
+) -> None:
+    """The budget is never passed, and a sane model's first call is enough for a real reply."""
+    overrides = (f"fuse={fuse}", f"overlap={overlap}", f"seed={seed}")
+    for turn in _answered({limit: room}, fields=fields, overrides=overrides):
+        _hold({limit: room}, turn.rows)
+        assert turn.record["reply"]
+        assert turn.record["asked"] == len(turn.rows)
+        if fields == "null_rate: 0.1" and room:
+            assert not turn.record["is_fallback"], turn.record["degraded"]
+        given_up = [row["what"] for row in turn.record["wound_down"]]
+        assert not given_up or "wind_down" in fuse
+
+
+@pytest.mark.parametrize(
+    ("max_calls", "stops"), [(8, "budget"), (5, "budget"), (4, "budget"), (3, "fused_reply")]
+)
+def test_a_turn_winds_down_and_says_so(max_calls: int, stops: str) -> None:
+    """With fewer calls than it needs it fuses, then replies at once; nothing is refused."""
+    overrides = ("fuse.wind_down=true",)
+    for turn in _answered({"max_calls": max_calls}, overrides=overrides):
+        what = [row["what"] for row in turn.record["wound_down"]]
+        expected = ["fused_thinking", "fused_bookkeeping"]
+        assert what == expected + ["fused_reply"] * (stops == "fused_reply")
+        assert turn.record["search"]["stop_reason"] == stops
+        # A rollout is two calls, so the search may leave one.
+        assert max_calls - 1 <= turn.record["asked"] <= max_calls
+        assert turn.record["outcomes"]["refused"] == 0
+        assert not turn.record["degraded"]
+
+
+def test_a_conversation_winds_down_as_its_budget_goes() -> None:
+    """Each turn takes the form that what is left allows, and the last still replies."""
+    turns = _answered(
+        {"max_calls": 40}, scope="conversation", texts=TEXTS * 4, overrides=("fuse.wind_down=true",)
+    )
+    given_up = [len(turn.record["wound_down"]) for turn in turns]
+    assert given_up == sorted(given_up)
+    assert given_up[0] == 0
+    assert given_up[-1] > 0
+    used = sum(row["outcome"] != "refused" for turn in turns for row in turn.rows)
+    assert used <= 40
+
+
+def test_classic_gives_nothing_of_its_form_up() -> None:
+    """Without the knob a small budget refuses what does not fit, as it always did."""
+    for max_calls in range(10):
+        for turn in _answered({"max_calls": max_calls}):
+            assert turn.record["wound_down"] == []
+            assert not any(row["purpose"] == "fuse" for row in turn.rows)
 
 
 def test_bookkeeping_goes_on_when_the_search_winds_down() -> None:

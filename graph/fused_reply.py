@@ -1,0 +1,35 @@
+"""A reply that came with the thoughts: its bubbles, and what the search says that asked nothing."""
+
+from typing import Any
+
+from graph.state import TurnState
+from lats.tree import Tree
+from nodes.bubbles import split_bubbles, timed_bubbles
+from nodes.records import Bubble
+
+__all__ = ["FUSED_REPLY", "bubbles_of_reply", "summary_of_reply"]
+
+FUSED_REPLY = "fused_reply"
+"""Why a search asked nothing."""
+
+
+def bubbles_of_reply(state: TurnState) -> tuple[Bubble, ...]:
+    """Return the bubbles of a fused reply: the model's, or cut by rule, and never a call."""
+    if state.planned_bubbles:
+        texts = [bubble.text for bubble in state.planned_bubbles]
+        return timed_bubbles(texts, style=state.style, mood=state.mood)
+    return split_bubbles(state.draft, style=state.style, mood=state.mood)
+
+
+def summary_of_reply() -> dict[str, Any]:
+    """Return what a search says that asked nothing, in the shape of one that did."""
+    return {
+        "stop_reason": FUSED_REPLY,
+        "best_id": None,
+        "rollouts_done": 0,
+        "rounds": 0,
+        "asked": {},
+        "failed": {},
+        "final_judgement": None,
+        "tree": Tree().model_dump(mode="json"),
+    }

@@ -1,0 +1,103 @@
+"""The calls of a turn's search as steps of its plan. Their rounds are `lats.plan`'s."""
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+from graph.plan_tokens import ESTIMATED_TOKENS, LIST_TOKENS, Tokens, planned_call
+from lats.knobs import SearchKnobs
+from lats.plan import PlannedCalls, Scenario, SearchPlan, plan_search
+from lats.proposal import Kind
+from lats.stage import with_stage
+from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.plan.steps import Parallel, PlannedCall, Serial, Step
+
+__all__ = ["costliest_knobs", "search_steps", "staged_knobs"]
+
+_NODE = "lats_search"
+
+_CALLS: Mapping[Kind, tuple[Role, Purpose]] = MappingProxyType(
+    {
+        Kind.PLAN_ROOT: (Role.MAIN, Purpose.PLAN),
+        Kind.EXPAND: (Role.MAIN, Purpose.EXPAND),
+        Kind.TOP_UP: (Role.MAIN, Purpose.EXPAND),
+        Kind.JUDGE: (Role.JUDGE, Purpose.JUDGE),
+        Kind.FINAL_JUDGE: (Role.JUDGE, Purpose.JUDGE),
+        Kind.CHECK_ASSISTANT: (Role.JUDGE, Purpose.CHECK),
+        Kind.GENERATE: (Role.MAIN, Purpose.EXPAND),
+        Kind.REFINE: (Role.MAIN, Purpose.EXPAND),
+        Kind.JUDGE_LIST: (Role.JUDGE, Purpose.JUDGE),
+    }
+)
+"""Who answers each kind, and what for. The first generation is a plan: see `_calls`."""
+
+_FIRST_GENERATION = Tokens(
+    ESTIMATED_TOKENS[Purpose.PLAN].input, ESTIMATED_TOKENS[Purpose.EXPAND].output
+)
+"""The prompt of a plan, and an answer of candidates."""
+
+_STAGES = ("initiating", "intensifying", "differentiating")
+"""One stage for each preset that a stage of the relationship can set."""
+
+
+def _candidates(kind: Kind, knobs: SearchKnobs) -> int:
+    """Return how many candidates a call of a kind writes."""
+    if kind in {Kind.EXPAND, Kind.TOP_UP}:
+        return knobs.expand_k
+    if kind is Kind.GENERATE:
+        return knobs.generate_k
+    return knobs.refine_k if kind is Kind.REFINE else 0
+
+
+def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list[PlannedCall]:
+    role, purpose = _CALLS[planned.kind]
+    call = planned_call(
+        _NODE,
+        role,
+        purpose,
+        tokens=LIST_TOKENS if planned.kind is Kind.JUDGE_LIST else None,
+        speculative=planned.is_speculative,
+        candidates=_candidates(planned.kind, knobs),
+    )
+    calls = [call] * planned.count_calls
+    if is_first and planned.kind is Kind.GENERATE:
+        # The call that the reply must have; those beside it could be done without.
+        calls[0] = planned_call(
+            _NODE, role, Purpose.PLAN, tokens=_FIRST_GENERATION, candidates=knobs.generate_k
+        )
+    return calls
+
+
+def search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
+    """Return a search's calls, round by round."""
+    return Serial(
+        tuple(
+            Parallel(
+                tuple(
+                    call for part in together for call in _calls(part, knobs, is_first=place == 0)
+                )
+            )
+            for place, together in enumerate(plan.rounds)
+        )
+    )
+
+
+def staged_knobs(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:
+    """Return the knobs as each stage sets them; none when stages have no say.
+
+    Args:
+        knobs: of the search.
+        explicit: names that a stage must leave alone; see `lats.stage.with_stage`.
+    """
+    if knobs.stage_presets == "off":
+        return {}
+    return {stage: with_stage(knobs, stage, explicit=explicit) for stage in _STAGES}
+
+
+def costliest_knobs(knobs: SearchKnobs, staged: Mapping[str, SearchKnobs]) -> SearchKnobs:
+    """Return the knobs, among those that a stage may set, whose search can cost most."""
+
+    def cost(candidate: SearchKnobs) -> tuple[int, int]:
+        plan = plan_search(candidate, Scenario.WORST)
+        return plan.calls, len(plan.rounds)
+
+    return max((knobs, *staged.values()), key=cost)

@@ -1,0 +1,93 @@
+"""How long the prompts and answers of a planned call are taken to be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.plan.steps import PlannedCall
+
+__all__ = [
+    "CANDIDATE_TOKENS",
+    "ESTIMATED_TOKENS",
+    "FUSED_TOKENS",
+    "LIST_TOKENS",
+    "Tokens",
+    "planned_call",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Estimated tokens of one call: its prompt's and its answer's."""
+
+    input: int
+    output: int
+
+
+ESTIMATED_TOKENS: Mapping[Purpose, Tokens] = MappingProxyType(
+    {
+        Purpose.DETECT: Tokens(1400, 100),
+        Purpose.MONOLOGUE: Tokens(1050, 120),
+        Purpose.REASON: Tokens(1200, 150),
+        Purpose.PLAN: Tokens(1800, 300),
+        Purpose.EXPAND: Tokens(1900, 60),
+        Purpose.JUDGE: Tokens(1300, 120),
+        Purpose.CHECK: Tokens(800, 60),
+        Purpose.HUMANIZE: Tokens(900, 150),
+        Purpose.EVOLVE: Tokens(1200, 80),
+        Purpose.REMEMBER: Tokens(1150, 200),
+        Purpose.EMBED: Tokens(80, 0),
+    }
+)
+"""Tokens of one call by its purpose. Prompts: rounded means of runs over recorded and
+shipped conversations with the prompts as they are. Answers, and the prompts of the two
+purposes that `classic` seldom asks (check, humanize): guesses at a real model's length.
+`turnwise report --table plan` shows them against the actual."""
+
+FUSED_TOKENS: Mapping[str, Tokens] = MappingProxyType(
+    {
+        "fused_thinking": Tokens(2000, 370),
+        "fused_reply": Tokens(2500, 540),
+        "fused_bookkeeping": Tokens(1750, 280),
+    }
+)
+"""The same for fused calls, whose one purpose has several sizes, by their prompt. An answer
+is taken to be as long as those that it stands for."""
+
+CANDIDATE_TOKENS = 150
+"""Estimated answer tokens of each candidate that a call writes, on top of the table's."""
+
+LIST_TOKENS = Tokens(1600, 420)
+"""The same for a call that judges a list, some seven candidates long."""
+
+
+def planned_call(
+    node: str,
+    role: Role,
+    purpose: Purpose,
+    *,
+    tokens: Tokens | None = None,
+    speculative: bool = False,
+    candidates: int = 0,
+) -> PlannedCall:
+    """Return one call of a plan.
+
+    Args:
+        node: the node that asks.
+        role: which model serves it.
+        purpose: what for.
+        tokens: its tokens; None takes the purpose's.
+        speculative: asked before it is known to be needed.
+        candidates: how many it writes, for `CANDIDATE_TOKENS` each.
+    """
+    sized = tokens or ESTIMATED_TOKENS[purpose]
+    return PlannedCall(
+        node=node,
+        role=role,
+        purpose=purpose,
+        input_tokens=sized.input,
+        output_tokens=sized.output + candidates * CANDIDATE_TOKENS,
+        speculative=speculative,
+        is_structured=role is not Role.EMBED,
+    )

@@ -1,0 +1,96 @@
+"""A reply that came with the thoughts: no search, no further call, bubbles all the same."""
+
+from typing import Any
+
+import pytest
+
+from graph.fused_reply import FUSED_REPLY, bubbles_of_reply, summary_of_reply
+from graph.state import TurnState
+from nodes.bubbles import split_bubbles, timed_bubbles
+from nodes.records import Bubble, Mood, StyleVector
+
+STYLE, MOOD = StyleVector(formality=0.9), Mood(busyness=0.8)
+
+
+async def test_an_instant_turn_is_two_calls(answer: Any, count_by: Any, texts: Any) -> None:
+    """One that thinks and replies, one that keeps the books; one round to the reply."""
+    for turn in await answer(preset="instant", texts=texts):
+        assert count_by(turn.rows, "node") == {"detection": 1, "evolver": 1}
+        assert count_by(turn.rows, "role") == {"main": 1, "fast": 1}
+        assert turn.record["rounds"] == {"reply": 1, "turn": 2}
+        assert turn.record["search"] == summary_of_reply()
+        assert turn.record["bubbles"]
+        assert not turn.record["is_fallback"]
+        assert not turn.record["degraded"]
+
+
+async def test_the_summary_has_the_shape_of_a_searchs(answer: Any) -> None:
+    """Whoever reads a search's summary finds nothing here that it does not know."""
+    (turn,) = await answer("search.rollouts=1")
+    assert summary_of_reply().keys() <= turn.record["search"].keys()
+    assert summary_of_reply()["stop_reason"] == FUSED_REPLY
+
+
+async def test_bubbles_of_no_use_buy_no_call(answer_spoiled: Any) -> None:
+    """The rules cut the reply; a processor that is told to always asks."""
+
+    def spoil(fused: dict[str, Any]) -> dict[str, Any]:
+        if "message" in fused:
+            fused["message"]["bubbles"] = ["something else"]
+        return fused
+
+    (turn,) = await answer_spoiled(spoil)
+    assert (turn.record["asked"], turn.record["degraded"]) == (2, [])
+    joined = "".join(bubble["text"] for bubble in turn.record["bubbles"])
+    assert "".join(joined.split()) == "".join(turn.record["reply"].split())
+    (always,) = await answer_spoiled(spoil, "processor.llm=always")
+    assert always.record["asked"] == 3
+
+
+def test_delays_follow_from_this_turns_style_and_mood() -> None:
+    """The model's bubbles keep their words and get the rules' delays."""
+    planned = [Bubble(text=text, delay_seconds=0.0) for text in ("Not far.", "Ten minutes.")]
+    state = TurnState(
+        draft="Not far. Ten minutes.", planned_bubbles=planned, style=STYLE, mood=MOOD
+    )
+    assert bubbles_of_reply(state) == timed_bubbles(
+        ["Not far.", "Ten minutes."], style=STYLE, mood=MOOD
+    )
+
+
+@pytest.mark.parametrize("text", ["Not far. Ten minutes.", "好。", "x" * 900])
+def test_without_bubbles_the_rules_cut(text: str) -> None:
+    """Every reply has at least one."""
+    state = TurnState(draft=text, style=STYLE, mood=MOOD)
+    assert bubbles_of_reply(state) == split_bubbles(text, style=STYLE, mood=MOOD) != ()
+
+
+async def test_a_reply_that_quotes_the_fused_prompt_is_mended(answer_spoiled: Any) -> None:
+    """Its sentences do not reach the user."""
+    quoted = (
+        "`monologue` is what the person thinks before typing, and nobody else will read: "
+        "partial, honest, sometimes unsure."
+    )
+
+    def spoil(fused: dict[str, Any]) -> dict[str, Any]:
+        if "message" in fused:
+            fused["message"] = {"reply": f"Good to see you. {quoted} See you soon."}
+        return fused
+
+    (turn,) = await answer_spoiled(spoil)
+    assert quoted not in turn.record["reply"]
+    assert "prompt_leak" in turn.record["violations"]
+
+
+async def test_a_memory_of_the_last_talk_stands_in_the_prompt(answer: Any, tmp_path: Any) -> None:
+    """Retrieval runs before the call that replies."""
+    folder = tmp_path / "memory"
+    run = {"preset": "instant", "folder": folder}
+    await answer(texts=["My cat is ill."], conversation_id="first", **run)
+    (turn,) = await answer(texts=["How is my cat?"], conversation_id="second", **run)
+    (stranger,) = await answer(texts=["How is my cat?"], preset="instant")
+    sizes = [
+        next(row["input_tokens"] for row in each.rows if row["node"] == "detection")
+        for each in (turn, stranger)
+    ]
+    assert sizes[0] > sizes[1]

@@ -1,0 +1,71 @@
+"""A search's calls as steps of a turn's plan."""
+
+from collections import Counter
+
+import pytest
+
+from graph.plan_search import costliest_knobs, search_steps, staged_knobs
+from lats.knobs import SearchKnobs
+from lats.plan import PlannedCalls, SearchPlan, plan_search
+from lats.proposal import Kind, Side, side_of
+from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.plan.flat import flatten
+from turnwise.plan.steps import PlannedCall
+
+KNOBS = SearchKnobs(expand_k=3, generate_k=4, refine_k=2)
+
+
+def _calls(*rounds: tuple[PlannedCalls, ...]) -> list[PlannedCall]:
+    return [task.call for task in flatten(search_steps(SearchPlan(rounds), KNOBS)).tasks]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_a_role_on_its_side(kind: Kind) -> None:
+    """What the proposer answers goes to `main`, what the judge answers to `judge`."""
+    (call,) = _calls((PlannedCalls(kind, 1),))
+    expected = Role.MAIN if side_of(kind) is Side.PROPOSER else Role.JUDGE
+    assert (call.node, call.role) == ("lats_search", expected)
+    assert call.input_tokens > 0
+
+
+def test_the_first_generation_is_the_plan() -> None:
+    """It is the call that the reply must have; those beside and after it are not."""
+    two = (PlannedCalls(Kind.GENERATE, 2),)
+    calls = _calls(two, (PlannedCalls(Kind.JUDGE_LIST, 1),), two)
+    purposes = [call.purpose for call in calls]
+    assert purposes == [
+        Purpose.PLAN,
+        Purpose.EXPAND,
+        Purpose.JUDGE,
+        Purpose.EXPAND,
+        Purpose.EXPAND,
+    ]
+
+
+def test_answers_grow_with_their_candidates() -> None:
+    """Each kind that writes candidates writes as many as its knob says."""
+    sizes = {
+        kind: _calls((PlannedCalls(Kind.JUDGE, 1),), (PlannedCalls(kind, 1),))[1].output_tokens
+        for kind in (Kind.EXPAND, Kind.GENERATE, Kind.REFINE)
+    }
+    assert sizes[Kind.REFINE] < sizes[Kind.EXPAND] < sizes[Kind.GENERATE]
+
+
+@pytest.mark.parametrize("policy", ["classic_uct", "listwise", "auto"])
+def test_no_call_of_the_search_is_lost(policy: str) -> None:
+    """As many calls, by side, as the search itself plans."""
+    knobs = SearchKnobs(policy=policy, max_calls=7)
+    plan = plan_search(knobs)
+    calls = [task.call for task in flatten(search_steps(plan, knobs)).tasks]
+    by_role = Counter(call.role for call in calls)
+    assert by_role[Role.MAIN] == plan.calls_by_side()[Side.PROPOSER]
+    assert by_role[Role.JUDGE] == plan.calls_by_side()[Side.JUDGE]
+
+
+def test_the_costliest_stage_bounds_the_others() -> None:
+    """Knobs that nobody set may be raised by a stage."""
+    knobs = SearchKnobs(rollouts=1)
+    assert costliest_knobs(knobs, {}) == knobs
+    staged = staged_knobs(knobs, explicit=())
+    assert costliest_knobs(knobs, staged).rollouts == 4
+    assert staged_knobs(SearchKnobs(stage_presets="off"), explicit=()) == {}

@@ -1,0 +1,81 @@
+"""Fused bookkeeping: evolver and memory manager in one call."""
+
+import json
+
+import pytest
+
+from nodes.evolver import EvolverAnswer
+from nodes.fused_bookkeeping import BookkeepingAnswer, keep_books_at_once
+from nodes.memory_manager import MemoryAnswer, NoteAnswer
+from nodes.prompt import prompt
+from nodes.records import Detection, Persona, Relationship
+from turnwise.calls import Purpose, Role
+from turnwise.calls.errors import ServerFailed
+from turnwise.testing.askers import ScriptedAsker
+
+MOVEMENT = {"reason": "She confided.", "trust_delta": 0.3}
+NOTES = [
+    {"text": "Her name is Lu Lin.", "kind": "fact", "evidence": "I am Lu Lin"},
+    {"text": "She lives in Paris.", "kind": "fact", "evidence": "I live in Paris"},
+]
+MEMORY = {"summary": "They met.", "notes": NOTES}
+
+
+async def run(answer):
+    """Keep the books of one turn."""
+    asker = ScriptedAsker({Purpose.FUSE: answer})
+    books = await keep_books_at_once(
+        asker,
+        language="en",
+        user_text="I am Lu Lin.",
+        reply="Nice to meet you.",
+        persona=Persona(),
+        relationship=Relationship(),
+        detection=Detection(context="An introduction."),
+        summary="Nothing yet.",
+    )
+    return books, asker
+
+
+async def test_one_fast_call_keeps_both_books():
+    """The delta and the notes with proof come of one answer; a note without is counted."""
+    books, asker = await run({"movement": MOVEMENT, "memory": MEMORY})
+    assert books.delta.trust == 0.3
+    assert [note.text for note in books.memory.notes] == ["Her name is Lu Lin."]
+    assert (books.memory.dropped_notes, books.memory.dropped_reasons) == (1, ("not_verbatim",))
+    assert not books.degradations
+    (call,) = asker.calls
+    assert (call.role, call.purpose) == (Role.FAST, Purpose.FUSE)
+    fields = json.loads(call.messages[-1].content)
+    assert fields["detection"]["context"] == "An introduction."
+    assert {"relationship", "summary", "reply", "user_text"} <= fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("answer", "node"),
+    [({"movement": MOVEMENT}, "memory_manager"), ({"memory": MEMORY}, "evolver")],
+)
+async def test_a_part_without_use_is_left_to_its_node(answer, node):
+    """The other one stands."""
+    books, _ = await run(answer)
+    assert (books.delta is None, books.memory is None) == (
+        node == "evolver",
+        node == "memory_manager",
+    )
+    assert [row.node for row in books.degradations] == [node]
+
+
+async def test_without_an_answer_both_are_left():
+    """And it is said once, of the node that asked."""
+    books, _ = await run(ServerFailed("down"))
+    assert (books.delta, books.memory) == (None, None)
+    assert [(row.node, row.reason) for row in books.degradations] == [("evolver", "failed")]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_prompt_names_every_part_and_field(language):
+    """A field that the prompt does not explain is a field that the model guesses."""
+    text = prompt("fused_bookkeeping", language)
+    for model in (BookkeepingAnswer, EvolverAnswer, MemoryAnswer, NoteAnswer):
+        for field in model.model_fields:
+            assert f"`{field}`" in text

@@ -1,0 +1,337 @@
+"""The search node with every policy but the classic one, on scripted answers."""
+
+import json
+
+import pytest
+
+from lats.draft import MAX_REPLY_CHARS
+from lats.knobs import ReflectionKnobs, SearchKnobs
+from lats.reflection import Guideline
+from lats.result import StopReason
+from nodes.lats_search import search_reply
+from nodes.search_bounds import SearchBounds
+from nodes.search_calls import REPLY_LEASE
+from nodes.search_material import SearchMaterial
+from turnwise.calls.asker import Advisory
+from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
+from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.testing.askers import ScriptedAsker
+
+POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
+MATERIAL = SearchMaterial(language="en", user_text="I lost my keys again.")
+CAP = 6
+
+
+def _fields(call):
+    return json.loads(call.messages[-1].content)
+
+
+def _candidates(call):
+    """Return as many new replies as asked for, with bubbles."""
+    number = len(call.messages[-1].content) + 100 * call.sample
+    return {
+        "goal": "make peace",
+        "candidates": [
+            {
+                "strategy_tag": f"way {number} {i}",
+                "reply": f"Reply {number} {i}.",
+                "bubbles": [f"Reply {number} {i}"],
+            }
+            for i in range(_fields(call)["count"])
+        ],
+    }
+
+
+def _scores(call):
+    """Return an opinion that depends on nothing but the reply's text."""
+    return {
+        "verdicts": [
+            {"id": each["id"], "reason": "So.", "score": sum(each["reply"].encode()) % 97 / 97}
+            for each in _fields(call)["candidates"]
+        ]
+    }
+
+
+def _each(score):
+    """Return a judge that says the same of each candidate."""
+    return lambda call: {
+        "verdicts": [
+            {"id": each["id"], "reason": "The same.", "score": score}
+            for each in _fields(call)["candidates"]
+        ]
+    }
+
+
+def _by_place(call):
+    """Return a judge that prefers whom it reads first: reversed under permutation."""
+    shown = _fields(call)["candidates"]
+    return {
+        "verdicts": [
+            {"id": each["id"], "score": 1 - place / len(shown)} for place, each in enumerate(shown)
+        ]
+    }
+
+
+def _fewer(call):
+    return {"verdicts": _scores(call)["verdicts"][:1]}
+
+
+def _more(call):
+    entries = _scores(call)["verdicts"]
+    return {"verdicts": [*entries, *entries, {"id": "c99", "score": 1.0}, {"id": "best"}, 5]}
+
+
+def _ranking(call):
+    return {"ranking": [each["id"] for each in _fields(call)["candidates"]]}
+
+
+def _asker(write=_candidates, judge=_scores, **fields):
+    answers = {Purpose.PLAN: write, Purpose.EXPAND: write, Purpose.JUDGE: judge}
+    return ScriptedAsker(answers, **fields)
+
+
+def _search(asker, *, guidelines=(), bounds=None, **knobs):
+    given = SearchKnobs(**{"policy": "auto", "max_calls": CAP, **knobs})
+    more = {} if bounds is None else {"bounds": bounds}
+    return search_reply(asker, knobs=given, material=MATERIAL, guidelines=guidelines, **more)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "judge",
+    [
+        _scores,
+        _each(0.5),
+        _each(1.7),
+        _each("good"),
+        _each(None),
+        _by_place,
+        _fewer,
+        _more,
+        _ranking,
+        {"verdicts": []},
+        {"verdicts": [{"id": "nobody", "score": 1.0}]},
+        '{"verdicts": [{"id": "c1", "score": NaN}]}',
+        "I would rather not say.",
+        CallTimeout("slow"),
+    ],
+)
+async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_proposed(policy, judge):
+    """Within its cap, with a reason, and never more sure than its judge was heard."""
+    asker = _asker(judge=judge)
+    outcome = await _search(asker, policy=policy)
+    assert len(asker.calls) <= CAP
+    assert outcome.stop_reason is not None
+    records = outcome.summary()["tree"]
+    assert outcome.reply in {record["reply"] for record in records}
+    assert outcome.goal == "make peace"
+    assert all(record["mean_score"] is None or 0 <= record["mean_score"] <= 1 for record in records)
+
+
+@pytest.mark.parametrize("judge", [_each(1.7), _each(None), {"verdicts": []}, CallTimeout("slow")])
+async def test_a_judge_that_says_nothing_leaves_the_choice_to_the_rules(judge):
+    """It is not asked for ever, nothing is built on its silence, and nobody is called sure."""
+    asker = _asker(judge=judge)
+    outcome = await _search(asker, policy="listwise")
+    assert outcome.stop_reason in {StopReason.UNJUDGED, StopReason.PLAN_DONE}
+    assert outcome.result.confidence is None
+    assert "refine" not in outcome.summary()["asked"]
+    assert len(asker.calls_for(Purpose.JUDGE)) <= 4
+    assert outcome.reply is not None
+
+
+async def test_entries_beyond_those_shown_and_doubles_change_nothing():
+    """The first entry with a label stands."""
+    plain, doubled = await _search(_asker()), await _search(_asker(judge=_more))
+    assert plain.summary() == doubled.summary()
+
+
+async def test_a_judge_that_goes_by_place_alone_is_averaged_out():
+    """Each is read in another order, so nobody leads by far."""
+    outcome = await _search(_asker(judge=_by_place), policy="listwise", max_calls=4)
+    scores = [record["mean_score"] for record in outcome.summary()["tree"]]
+    assert max(scores) - min(scores) < 0.8
+    assert outcome.result.confidence.chance_best < 0.9
+
+
+async def test_a_ranking_alone_decides():
+    """The first of each ranking leads, where a judge ranks and does not score."""
+    asker = _asker(judge=_ranking)
+    outcome = await _search(asker, policy="listwise", max_calls=2)
+    assert outcome.reply == _fields(asker.calls[-1])["candidates"][0]["reply"]
+
+
+def _one_reply(text):
+    return lambda call: {
+        "candidates": [{"reply": text, "strategy_tag": "same"}] * _fields(call)["count"]
+    }
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    ("write", "reply"),
+    [
+        (_one_reply("Tea?"), "Tea?"),
+        (_one_reply("x" * 50_000), "x" * MAX_REPLY_CHARS),
+        (_one_reply(" \x00 "), None),
+        ({"goal": "none", "candidates": []}, None),
+        ('{"candidates": "none"}', None),
+        ("no JSON", None),
+        (InvalidAnswer("no JSON", "…"), None),
+        (CallTimeout("slow"), None),
+    ],
+)
+async def test_whatever_a_proposer_brings_the_search_ends(policy, write, reply):
+    """Repeats, 50,000 characters, nothing: what is new and usable, or a reason why not."""
+    asker = _asker(write=write)
+    outcome = await _search(asker, policy=policy)
+    assert len(asker.calls) <= CAP
+    assert outcome.reply == reply
+    if reply is None:
+        assert outcome.stop_reason is StopReason.FAILED
+        assert outcome.degradation.reason in {"invalid", "failed"}
+        assert not asker.calls_for(Purpose.JUDGE)
+    else:
+        assert len(outcome.summary()["tree"]) == 1
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_a_cap_of_nothing_asks_nothing(policy):
+    """And names the knob."""
+    asker = _asker()
+    outcome = await _search(asker, policy=policy, max_calls=0)
+    assert (asker.calls, outcome.reply, outcome.stop_reason) == ([], None, StopReason.CAP)
+    assert "search.max_calls" in outcome.degradation.detail
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_exactly_the_first_call_draws_on_the_replys_lease(policy):
+    """Of two generations of one round, one does."""
+    asker = _asker()
+    await _search(asker, policy=policy)
+    assert [call.lease for call in asker.calls] == [REPLY_LEASE] + [None] * (len(asker.calls) - 1)
+    assert asker.calls[0].purpose is Purpose.PLAN
+    assert [call.purpose for call in asker.calls[1:]].count(Purpose.PLAN) == 0
+
+
+async def test_a_round_travels_together():
+    """Six calls in four rounds."""
+    asker = _asker()
+    outcome = await _search(asker, policy="listwise")
+    assert (len(asker.calls), asker.max_in_flight, outcome.result.rounds) == (6, 2, 4)
+    roles = [call.role for call in asker.calls]
+    assert (roles.count(Role.MAIN), roles.count(Role.JUDGE)) == (3, 3)
+
+
+async def test_no_two_calls_of_a_search_have_one_identity():
+    """Else a cache would answer the second look with the first."""
+    asker = _asker()
+    await _search(asker, policy="listwise", max_calls=10)
+    identities = [(call.messages, call.sample) for call in asker.calls]
+    assert len(set(identities)) == len(identities)
+
+
+async def test_rubrics_rotate_between_passes():
+    """Each with its own instructions and form."""
+    asker = _asker()
+    await _search(asker, policy="listwise", max_calls=4, rubrics=("character", "fit"))
+    forms = [call.response_model.__name__ for call in asker.calls_for(Purpose.JUDGE)]
+    assert forms == ["CharacterVerdicts", "FitVerdicts"]
+
+
+async def test_the_judge_is_asked_for_logprobs_where_the_knob_says_so():
+    """Nobody else is."""
+    asker = _asker()
+    await _search(asker, judge_logprobs=5)
+    asked = {(call.role, call.sampling.top_logprobs) for call in asker.calls}
+    assert asked == {(Role.MAIN, None), (Role.JUDGE, 5)}
+
+
+async def test_guidelines_reach_whoever_writes_and_come_back():
+    """As material; a judge does not see them."""
+    asker = _asker()
+    given = [Guideline("persona", "persona: too polite.", 2)]
+    knobs = {"reflection": ReflectionKnobs(enabled=True), "policy": "listwise"}
+    outcome = await _search(asker, guidelines=given, **knobs)
+    writing = [_fields(call) for call in asker.calls if call.role is Role.MAIN]
+    assert all(fields["guidelines"] == ["persona: too polite."] for fields in writing)
+    judging = [_fields(call) for call in asker.calls_for(Purpose.JUDGE)]
+    assert not any("guidelines" in fields for fields in judging)
+    assert outcome.guidelines == (Guideline("persona", "persona: too polite.", 1),)
+
+
+async def test_an_unknown_rubric_is_an_error_before_anything_is_asked():
+    """A typo costs no call."""
+    asker = _asker()
+    with pytest.raises(ConfigError, match=r"search\.rubrics"):
+        await _search(asker, rubrics=("overal",))
+    assert asker.calls == []
+
+
+async def test_a_fatal_error_is_raised():
+    """A key that is wrong for one call is wrong for all."""
+    with pytest.raises(AuthFailed):
+        await _search(_asker(judge=AuthFailed("wrong key")))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("max_calls", range(1, 8))
+async def test_it_winds_down_to_what_the_budget_leaves(policy, max_calls):
+    """It plans for less from the start, is never refused, and says so."""
+    asker = _asker(max_calls=max_calls)
+    outcome = await _search(asker, policy=policy)
+    assert outcome.reply is not None
+    assert len(asker.calls) <= min(max_calls, CAP)
+    assert outcome.result.failed == {}
+    expected = {"planned": max_calls, "knobs": CAP} if max_calls < CAP else None
+    assert outcome.summary()["wound_down"] == expected
+
+
+@pytest.mark.parametrize(
+    "advisory",
+    [
+        Advisory(calls_left=0),
+        Advisory(tokens_left=0),
+        Advisory(usd_left=0.0),
+        Advisory(calls_left_by_role=((Role.MAIN, 0), (Role.JUDGE, 0))),
+    ],
+)
+async def test_a_limit_that_is_used_up_leaves_the_replys_own_call(advisory):
+    """It is held back for it; whether it may be asked is for the budget to say."""
+    asker = _asker(advisory=advisory)
+    outcome = await _search(asker, policy="listwise")
+    assert [call.lease for call in asker.calls] == [REPLY_LEASE]
+    assert outcome.stop_reason is StopReason.BUDGET
+    assert outcome.reply is not None
+
+
+async def test_when_time_is_over_it_stops_with_what_it_has():
+    """And says that it was the deadline."""
+    asker = _asker(advisory=Advisory(seconds_left=0.0))
+    outcome = await _search(asker)
+    assert (len(asker.calls), outcome.stop_reason) == (1, StopReason.DEADLINE)
+    assert outcome.reply is not None
+
+
+async def test_what_is_held_for_the_reply_counts_in_the_plan():
+    """Five calls left and one held are six, so nothing is wound down."""
+    asker = _asker(advisory=Advisory(calls_left=5))
+    outcome = await _search(asker, policy="listwise", bounds=SearchBounds(CAP, 1))
+    assert outcome.wound_down is None
+    outcome = await _search(_asker(advisory=Advisory(calls_left=5)), policy="listwise")
+    assert outcome.wound_down == {"planned": 5, "knobs": CAP}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_equal_turns_ask_equal_calls(policy):
+    """Same input, same seed: the same bytes go out, and the same summary comes back."""
+    askers = [_asker(), _asker()]
+    outcomes = [await _search(asker, policy=policy, seed=3) for asker in askers]
+    assert askers[0].calls == askers[1].calls
+    assert outcomes[0].summary() == outcomes[1].summary()
+
+
+async def test_bubbles_of_the_chosen_reply_come_along():
+    """So that the processor need not ask."""
+    outcome = await _search(_asker())
+    assert "".join(bubble.text for bubble in outcome.processor_plan) + "." == outcome.reply

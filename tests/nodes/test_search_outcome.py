@@ -1,0 +1,169 @@
+"""What a search leaves, and what it says of itself."""
+
+import json
+
+import pytest
+
+from lats.draft import Draft
+from lats.fast_score import ReplyContext
+from lats.judgement import Judgement
+from lats.knobs import ReflectionKnobs, SearchKnobs
+from lats.moves import Generate, Refine
+from lats.proposal import Drafts, PlanRoot
+from lats.reflection import Guideline
+from lats.registry import start_search
+from lats.room import Room
+from lats.verdict import Verdict, Verdicts
+from nodes.records import StyleVector
+from nodes.search_outcome import candidate_records, outcome_of
+from turnwise.calls.errors import CallTimeout
+
+CLASSIC_KEYS = [
+    "stop_reason",
+    "best_id",
+    "rollouts_done",
+    "rounds",
+    "asked",
+    "failed",
+    "final_judgement",
+    "tree",
+]
+"""What a classic search has always said of itself, in its order."""
+
+
+def _drafts(move):
+    payload = {"goal": "make peace", "bubbles": ["x"] * 9} if isinstance(move, Generate) else {}
+    return Drafts(
+        drafts=tuple(
+            Draft(reply=f"{move.proposal_id} {i}", strategy_tag=f"tag {i}", payload=payload)
+            for i in range(move.k)
+        )
+    )
+
+
+def _verdicts(move, forest):
+    """Return what a judge says who prefers the latest born."""
+    scores = {each: forest.nodes[each].birth / 100 for each in move.node_ids}
+    return Verdicts(
+        {each: Verdict(at, {"persona": 0.125}, reason="Dry.") for each, at in scores.items()}
+    )
+
+
+def _outcome(*, room=None, errors=(), guidelines=(), **fields):
+    knobs = SearchKnobs(**{"policy": "listwise", **fields})
+    context = ReplyContext(user_text="hi", language="en")
+    search = start_search(knobs, context, guidelines=guidelines)
+    while moves := search.ask(room or Room()):
+        for move in moves:
+            is_set = isinstance(move, Generate | Refine)
+            answer = _drafts(move) if is_set else _verdicts(move, search.tree)
+            search.tell(move.proposal_id, answer)
+    return outcome_of(search.result(), errors, knobs=knobs, style=StyleVector())
+
+
+def test_a_summary_is_plain_json_and_says_what_the_search_planned():
+    """The classic keys come first, so that one reader reads both."""
+    outcome = _outcome(max_calls=6)
+    summary = outcome.summary()
+    assert json.loads(json.dumps(summary)) == summary
+    extra = ["policy", "planned_cap", "confidence", "guidelines", "wound_down"]
+    assert list(summary) == CLASSIC_KEYS + extra
+    assert (summary["policy"], summary["planned_cap"]) == ("listwise", 6)
+    assert summary["wound_down"] is None
+    assert summary["asked"] == {"generate": 2, "judge_list": 3, "refine": 1}
+    assert summary["confidence"]["scores"] > 0
+    assert 0 < summary["confidence"]["chance_best"] <= 1
+
+
+def test_a_classic_summary_is_as_it_was():
+    """Key by key: runs on disk are read by their keys."""
+    search = start_search(SearchKnobs(rollouts=0), ReplyContext(user_text="hi", language="en"))
+    while proposals := search.ask():
+        for each in proposals:
+            is_root = isinstance(each, PlanRoot)
+            drafts = Drafts(drafts=(Draft(reply="Tea?"),))
+            search.tell(each.proposal_id, drafts if is_root else Judgement(score=0.5))
+    outcome = outcome_of(search.result(), [], knobs=SearchKnobs(), style=StyleVector())
+    assert list(outcome.summary()) == CLASSIC_KEYS
+    assert outcome.summary()["tree"] == search.tree.model_dump(mode="json")
+    assert (outcome.max_calls, outcome.wound_down, outcome.guidelines) == (None, None, ())
+
+
+def test_the_tree_can_be_drawn_from_its_records():
+    """Parents stand before their children, figures are short, payloads are left out."""
+    outcome = _outcome(max_calls=6)
+    records = outcome.summary()["tree"]
+    seen = {None}
+    for record in records:
+        assert record["parent_id"] in seen
+        assert (record["depth"] == 1) == (record["parent_id"] is None)
+        seen.add(record["id"])
+    best = next(record for record in records if record["id"] == outcome.summary()["best_id"])
+    assert best["reply"] == outcome.reply
+    assert best["judged"].items() >= {"persona": 0.125, "reason": "Dry."}.items()
+    assert best["posterior_sd"] > 0
+    assert all(record["looks"] >= 1 and record["mean_score"] is not None for record in records)
+    assert "bubbles" not in json.dumps(records)
+    assert candidate_records(outcome.result.tree, outcome.result.beliefs) == records
+
+
+def test_a_candidate_that_nobody_judged_has_null_figures():
+    """Missing is missing."""
+    (record,) = _outcome(max_calls=1).summary()["tree"]
+    missing = ("mean_score", "posterior_mean", "posterior_sd", "mean_value", "judged")
+    assert [record[name] for name in missing] == [None] * 5
+    assert (record["looks"], record["scores"], record["visits"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("max_calls", "of"), [(6, 6), (None, 6), (4, 4), (2, None)])
+def test_a_search_that_planned_for_less_says_so(max_calls, of):
+    """By how much; a cap that fits is no winding down."""
+    outcome = _outcome(max_calls=max_calls, room=Room(max_calls=2))
+    assert outcome.summary()["wound_down"] == (of and {"planned": 2, "knobs": of})
+
+
+def test_the_goal_is_the_best_drafts_or_its_parents():
+    """A refinement has none of its own."""
+    outcome = _outcome(max_calls=6)
+    assert outcome.result.best.depth == 2
+    assert outcome.goal == "make peace"
+
+
+def test_guidelines_are_handed_on_a_turn_older():
+    """Those of this search, and those given to it that still live."""
+    given = [Guideline("mode_fit", "mode fit: mind it.", 2), Guideline("fit", "old", 1)]
+    outcome = _outcome(max_calls=6, guidelines=given, reflection=ReflectionKnobs(enabled=True))
+    by_name = {each.attribute: each for each in outcome.guidelines}
+    assert by_name.keys() == {"mode_fit", "persona"}
+    assert (by_name["mode_fit"].ttl_turns, by_name["persona"].ttl_turns) == (1, 2)
+    assert "Dry." in by_name["persona"].text
+    assert [each["attribute"] for each in outcome.summary()["guidelines"]] == list(by_name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "room", "detail"),
+    [({"max_calls": 0}, None, "search.max_calls"), ({}, Room(0), "budget"), ({}, Room(0), "reply")],
+)
+def test_no_reply_says_why(fields, room, detail):
+    """A cap of nothing, or a budget that has run out."""
+    outcome = _outcome(room=room, **fields)
+    assert (outcome.reply, outcome.goal, outcome.processor_plan) == (None, "", None)
+    assert outcome.degradation.reason == "refused"
+    assert detail in outcome.degradation.detail
+
+
+def test_the_first_error_is_the_reason_where_there_was_one():
+    """And is kept only where there is no reply."""
+    errors = [CallTimeout("slow"), CallTimeout("slower")]
+    outcome = _outcome(room=Room(0), errors=errors)
+    assert (outcome.error, outcome.degradation.reason) == (errors[0], "failed")
+    outcome = _outcome(errors=errors)
+    assert (outcome.error, outcome.degradation) == (None, None)
+
+
+def test_a_search_under_way_has_no_outcome():
+    """Its driver stopped too soon."""
+    knobs = SearchKnobs(policy="auto")
+    search = start_search(knobs, ReplyContext(user_text="hi", language="en"))
+    with pytest.raises(ValueError, match="under way"):
+        outcome_of(search.result(), [], knobs=knobs, style=StyleVector())

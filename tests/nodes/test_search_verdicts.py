@@ -1,0 +1,120 @@
+"""The judge's entries as verdicts of candidates."""
+
+import math
+
+import orjson
+import pytest
+
+from lats.tree import NodeId
+from lats.verdict import Verdict
+from nodes.search_list_answers import FitVerdicts, OverallVerdicts
+from nodes.search_verdicts import labelled, verdicts_of
+from turnwise.calls.reply import Reply, TokenLogprobs
+from turnwise.calls.structured import parse_answer
+
+IDS = (NodeId("b7"), NodeId("a1"), NodeId("f0"))
+
+
+def _verdicts(document, ids=IDS, form=FitVerdicts, tokens=()):
+    text = document if isinstance(document, str) else orjson.dumps(document).decode()
+    reply = Reply(text=text, token_logprobs=tuple(tokens))
+    return verdicts_of(ids, parse_answer(text, form), reply)
+
+
+def _scores(verdicts):
+    return {node_id: verdict.score for node_id, verdict in verdicts.by_id.items()}
+
+
+def test_labels_say_nothing_but_the_place():
+    """Counting starts at 1."""
+    assert labelled(IDS) == {"c1": "b7", "c2": "a1", "c3": "f0"}
+
+
+def test_entries_are_told_by_label_and_not_by_place():
+    """A judge may answer in the order of its liking."""
+    entries = [{"id": "c3", "score": 0.3}, {"id": " C1", "score": 0.1}, {"id": "c2", "score": 0.2}]
+    assert _scores(_verdicts({"verdicts": entries})) == {"b7": 0.1, "a1": 0.2, "f0": 0.3}
+
+
+def test_fewer_entries_leave_the_others_missing():
+    """Missing is missing."""
+    assert _scores(_verdicts({"verdicts": [{"id": "c2", "score": 0.2}]})) == {"a1": 0.2}
+
+
+def test_more_entries_and_unknown_labels_are_ignored():
+    """An id of ours, a number and a place that was not shown name nobody."""
+    entries = [{"id": label, "score": 0.5} for label in ("c4", "c0", "b7", 1, "", "c1x", "c1")]
+    assert _scores(_verdicts({"verdicts": entries})) == {"b7": 0.5}
+
+
+def test_of_two_entries_with_one_label_the_first_stands():
+    """Also when the first says nothing."""
+    twice = [{"id": "c1", "score": 0.1}, {"id": "c1", "score": 0.9}]
+    assert _scores(_verdicts({"verdicts": twice})) == {"b7": 0.1}
+    twice = [{"id": "c1"}, {"id": "C1", "score": 0.9}]
+    assert _scores(_verdicts({"verdicts": twice})) == {"b7": None}
+
+
+def test_an_entry_carries_sub_scores_and_words():
+    """Those that are missing are absent."""
+    entry = {"id": "c1", "reason": "Dry.", "score": 0.4, "mode_fit": 0.2, "plan_alignment": None}
+    verdicts = _verdicts({"verdicts": [entry]})
+    assert verdicts.by_id["b7"] == Verdict(0.4, {"mode_fit": 0.2}, reason="Dry.")
+
+
+def test_a_ranking_names_the_candidates():
+    """Best first; labels that were not shown are left out."""
+    verdicts = _verdicts({"ranking": ["c3", "c9", "C1"]})
+    assert (verdicts.ranking, verdicts.by_id) == (("f0", "b7"), {})
+
+
+def _tokens(text, alternatives):
+    """Return a text as tokens: the numbers named have alternatives, the rest has itself."""
+    tokens, at = [], 0
+    for number, others in alternatives:
+        start = text.index(number, at)
+        tokens.append(TokenLogprobs(text[at:start], 0.0, ((text[at:start], 0.0),)))
+        tokens.append(
+            TokenLogprobs(number, 0.0, tuple((word, math.log(share)) for word, share in others))
+        )
+        at = start + len(number)
+    return [*tokens, TokenLogprobs(text[at:], 0.0, ((text[at:], 0.0),))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"verdicts": [{"id": "c1", "score": 0.25, "mode_fit": 0.5}]}',
+        '{"verdicts": {"c1": {"score": 0.25, "mode_fit": 0.5}}}',
+        'So: {"verdicts": [{"id": "c1", "score": 0.25, "mode_fit": 0.5}]}',
+    ],
+)
+def test_where_tokens_tell_a_score_is_the_mean_of_what_it_nearly_was(text):
+    """In a list, in a map, and with words around it; the sub-scores too."""
+    tokens = _tokens(
+        text, [("0.25", [("0.25", 0.5), ("0.75", 0.5)]), ("0.5", [("0.5", 0.75), ("0.1", 0.25)])]
+    )
+    verdict = _verdicts(text, tokens=tokens).by_id["b7"]
+    assert verdict.score == pytest.approx(0.5)
+    assert verdict.attributes["mode_fit"] == pytest.approx(0.4)
+
+
+def test_tokens_invent_no_score():
+    """What was written out of range stays missing; what nobody could read stays as written."""
+    text = '{"verdicts": [{"id": "c1", "score": 7, "mode_fit": 0.5}]}'
+    tokens = _tokens(text, [("7", [("7", 0.1), ("1", 0.9)]), ("0.5", [("a lot", 1.0)])])
+    verdict = _verdicts(text, tokens=tokens).by_id["b7"]
+    assert (verdict.score, dict(verdict.attributes)) == (None, {"mode_fit": 0.5})
+
+
+def test_tokens_without_alternatives_change_nothing():
+    """An endpoint that tells only what it chose."""
+    text = '{"verdicts": [{"id": "c1", "score": 0.25}]}'
+    assert _scores(_verdicts(text, tokens=[TokenLogprobs(text, -0.1)])) == {"b7": 0.25}
+
+
+def test_every_form_is_read_alike():
+    """The rubric decides only which sub-scores there are."""
+    entry = {"id": "c2", "score": 1, "persona": 0.9, "mode_fit": 0.8}
+    verdict = _verdicts({"verdicts": [entry]}, form=OverallVerdicts).by_id["a1"]
+    assert verdict.attributes == {"persona": 0.9, "mode_fit": 0.8}
