@@ -1,6 +1,7 @@
 """`auto`: picks the plan and the stopping from the task, the cap, the judge and the room.
 
-- Candidates that are steps: `posterior_uct`. Else up to 10 calls `listwise`, above `halving`.
+- Candidates that are steps: `posterior_uct`. Else `listwise`, which halves where it is large
+  and spends its cap.
 - A judge measured to repeat itself needs no third pass: the calls go to refinement. A judge
   measured to contradict itself cannot tell a refinement from a mishap: none is made, the
   calls go to passes.
@@ -10,7 +11,6 @@
 
 from typing import Any
 
-from lats.halving import HALVING
 from lats.knobs import SearchKnobs
 from lats.listwise import LISTWISE, MAX_PLANNED_CAP
 from lats.moves import Move
@@ -42,7 +42,7 @@ def tuned_knobs(state: SearchState) -> SearchKnobs:
     planned = state.progress.planned_cap
     is_large = planned is not None and planned > MAX_PLANNED_CAP
     is_short = planned is not None and planned < state.cap
-    if (is_large or is_short) and "min_gain" not in given.model_fields_set:
+    if (is_large or is_short) and given.min_gain is None:
         changes["min_gain"] = AUTO_MIN_GAIN
     return given.model_copy(update=changes) if changes else given
 
@@ -55,8 +55,6 @@ class Auto:
         state.knobs = tuned_knobs(state)
         if state.progress.has_steps:
             return POSTERIOR_UCT.next_round(state, left)
-        if (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP:
-            return HALVING.next_round(state, left)
         return LISTWISE.next_round(state, left)
 
 

@@ -1,6 +1,6 @@
 """`best_of_n`: as many candidates as can be judged once, and the best of them."""
 
-from lats.judging import judge_round, next_of_bracket, open_bracket
+from lats.judging import judge_round, next_of_bracket, open_bracket, unread
 from lats.knobs import SearchKnobs
 from lats.moves import Generate, Move
 from lats.result import StopReason
@@ -58,17 +58,17 @@ class BestOfN:
             ]
             return moves or StopReason.CAP
         if progress.bracket:
-            pairs = next_of_bracket(state, left, is_first=False)
+            pairs = next_of_bracket(state, left)
             return list(pairs) or StopReason.PLAN_DONE
-        unread = [node for node in state.forest.candidates if not node.looks]
-        if not unread or len(state.forest) < 2:
+        fresh = unread(state)
+        if not fresh or len(state.forest) < 2:
             return StopReason.PLAN_DONE
         if not left.judge_calls:
             return StopReason.CAP
         if state.knobs.judging == "pairwise":
-            open_bracket(state, unread)
-            return list(next_of_bracket(state, left, is_first=True)) or StopReason.CAP
-        return list(judge_round(state, unread, left, passes=1))
+            open_bracket(state, fresh)
+            return list(next_of_bracket(state, left)) or StopReason.CAP
+        return list(judge_round(state, fresh, left, passes=1))
 
 
 BEST_OF_N = BestOfN()

@@ -27,7 +27,8 @@ class Candidate:
         draft: what was proposed.
         birth: candidates born before it, the start included. Starts at 0.
         prior_mean: the score expected of it before any judge read it: its parent's posterior
-            mean when it was born; None for one from scratch, where it is the mean of all.
+            mean when it was born, what refining usually adds left out; None for one from
+            scratch, where it is the mean of all.
         score_sum: sum of its scores, each with its call's drift removed.
         score_count: how many those are. Starts at 0.
         looks: judge calls that were to read it, failures and missing scores included.
@@ -36,8 +37,8 @@ class Candidate:
         pending_visits: the same that are under way.
         value_sum: sum of the values backed up through it.
         own_value: what of that is its own; None when it was never scored.
-        best_value: the best own value among its scored leaves, itself where it is one; None
-            when there is none.
+        best_value: of an answer the best own value at or below it; of a step with scored
+            children the best below it. None when there is none.
         is_closed: whether nothing at or below it can be expanded any more.
         verdict: the last that a judge said of it; None when nothing usable was said.
         checks: whether it passed, by check, over all calls.
@@ -102,7 +103,13 @@ class Forest:
                 parent = None if node.parent_id is None else forest.nodes.get(node.parent_id)
                 if parent is None or node.node_id not in parent.children_ids:
                     raise ValueError(f"candidate {node.node_id} is no child of an earlier one")
+                if node.depth != parent.depth + 1:
+                    raise ValueError(f"candidate {node.node_id} has depth {node.depth}")
+            if node.node_id != path_id(node.parent_id, node.draft.reply):
+                raise ValueError(f"candidate {node.node_id} is not what its id says")
             forest.nodes[node.node_id] = node
+        if nodes[0].depth:
+            raise ValueError(f"the start has depth {nodes[0].depth}")
         if sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
         forest.start_id = nodes[0].node_id

@@ -1,12 +1,14 @@
 """How a posterior search takes in a round of answers, whatever order they came in."""
 
+from dataclasses import replace
 from statistics import NormalDist
 
 from lats.candidate import Candidate
-from lats.draft import admit_drafts
+from lats.draft import admit_drafts, clean_draft, clean_text
+from lats.judging import close_bracket_round, unread
 from lats.moves import Generate, JudgeList, Refine
 from lats.posterior import belief, drift_of
-from lats.proposal import Drafts, Failure
+from lats.proposal import Drafts, Failure, ProposalId
 from lats.reflection import reflect
 from lats.result import StopReason
 from lats.rubric import composite_score
@@ -15,16 +17,40 @@ from lats.standing import note_front
 from lats.tree import NodeId, path_id
 from lats.verdict import Verdict, Verdicts
 
-__all__ = ["take_round"]
+__all__ = ["cleaned_answer", "take_round"]
 
 MAX_EXPANSIONS = 2
 """Times that a candidate is gone on from before it counts as leading nowhere."""
+
+MAX_DETAIL_CHARS = 400
+
+
+def cleaned_answer(
+    proposal_id: ProposalId, answer: Drafts | Verdicts | Failure
+) -> Drafts | Verdicts | Failure:
+    """Return an answer as a state can keep it: no unwritable characters, nothing endless.
+
+    Raises:
+        TypeError: when a verdict is something else.
+    """
+    if isinstance(answer, Drafts):
+        drafts = tuple(filter(None, map(clean_draft, answer.drafts)))
+        return answer.model_copy(update={"drafts": drafts})
+    if isinstance(answer, Failure):
+        return answer.model_copy(update={"detail": clean_text(answer.detail, MAX_DETAIL_CHARS)})
+    for node_id, verdict in answer.by_id.items():
+        if not isinstance(verdict, Verdict):
+            raise TypeError(
+                f"{proposal_id} says of {node_id} a {type(verdict).__name__}, expected a Verdict"
+            )
+    return answer
 
 
 def take_round(state: SearchState) -> None:
     """Take in the answers to the open round, in the order of its moves.
 
-    A refusal ends the search: what is refused now is refused later.
+    What is refused now is refused later: a refused judge ends the search; after a refused
+    proposer only judges are asked.
     """
     progress = state.progress
     answered = [(move, progress.told[move.proposal_id]) for move in progress.open_round]
@@ -34,19 +60,23 @@ def take_round(state: SearchState) -> None:
         progress.closed_ids.add(move.proposal_id)
         if isinstance(answer, Failure):
             progress.failed[move.kind] = progress.failed.get(move.kind, 0) + 1
-            if answer.is_refused and progress.stop_reason is None:
+            if answer.is_refused and isinstance(move, JudgeList):
                 progress.stop_reason = StopReason.BUDGET
+            progress.is_refused |= answer.is_refused
         if isinstance(move, JudgeList):
             judged += 1
             heard += _take_verdicts(state, move, answer) if isinstance(answer, Verdicts) else 0
         else:
             proposed += 1
             born += _take_drafts(state, move, answer if isinstance(answer, Drafts) else None)
+    if progress.is_refused and not unread(state):
+        progress.stop_reason = StopReason.BUDGET
     if proposed:
         progress.empty_rounds = 0 if born else progress.empty_rounds + 1
         progress.cycles += isinstance(answered[0][0], Refine)
     if judged:
         progress.deaf_rounds = 0 if heard else progress.deaf_rounds + 1
+        close_bracket_round(state)
         progress.guidelines = reflect(
             state.forest.candidates,
             progress.guidelines,
@@ -117,10 +147,27 @@ def _take_verdicts(state: SearchState, move: JudgeList, answer: Verdicts) -> int
         scored = _scores_by_rank(state, move.node_ids, answer.ranking)
         heard = heard or [(node, Verdict()) for node, _ in scored]
     for node, verdict in heard:
-        node.verdict = verdict
+        node.verdict = _merged(node.verdict, verdict)
         node.checks.update(verdict.checks)
+    _note_loser(state, scored)
     _note_scores(state, scored)
     return len(heard)
+
+
+def _merged(before: Verdict | None, now: Verdict) -> Verdict:
+    """Return a verdict beside what other rubrics said before: of each attribute the last."""
+    if before is None or before.attributes.keys() <= now.attributes.keys():
+        return now
+    return replace(now, attributes={**before.attributes, **now.attributes})
+
+
+def _note_loser(state: SearchState, scored: list[tuple[Candidate, float]]) -> None:
+    """Keep who lost a pair of a knock-out; nobody when it was a draw or one has no score."""
+    if state.progress.bracket and len(scored) == 2:
+        (one, one_score), (other, other_score) = scored
+        if one_score != other_score:
+            loser = one if one_score < other_score else other
+            state.progress.losers.append(loser.node_id)
 
 
 def _scores_by_rank(
@@ -140,7 +187,8 @@ def _scores_by_rank(
 def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> None:
     """Add one call's scores to what is known of its candidates and of the judge."""
     noise = state.noise
-    drift = drift_of(scored, noise)
+    # Who stops at nothing less than 1 has a verifier for a judge, and that does not drift.
+    drift = 0.0 if state.knobs.stop_score == 1 else drift_of(scored, noise)
     noise.note_call([score for _, score in scored])
     for node, raw in scored:
         score = raw - drift
@@ -150,11 +198,14 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
         elif node.prior_mean is None:
             noise.mean_sum += score
             noise.mean_count += 1
+        else:
+            noise.shift_sum += score - node.prior_mean
+            noise.shift_count += 1
         node.score_sum += score
         node.score_count += 1
     for node, _ in scored:
         _back_up(state, node)
-        note_front(state, node)
+    note_front(state, [node for node, _ in scored])
 
 
 def _back_up(state: SearchState, node: Candidate) -> None:
@@ -162,13 +213,30 @@ def _back_up(state: SearchState, node: Candidate) -> None:
     value = belief(node, state.noise).mean
     change, first = value - (node.own_value or 0.0), node.own_value is None
     node.own_value = value
+    was, node.best_value = node.best_value, _best_below(state, node)
+    now, is_settled = node.best_value, False
     for step in state.forest.path_to_start(node.node_id):
         step.value_sum += change
         step.visits += first
-        # What children turned out to be says more of a step than a look at the step itself.
-        below = [
-            child.best_value
-            for child in state.forest.children(step)
-            if child.best_value is not None
-        ]
-        step.best_value = max(below) if below else step.own_value
+        if step is node or is_settled:
+            continue
+        before = step.best_value
+        if was is None or now is None or before is None or was == before > now:
+            step.best_value = _best_below(state, step)
+        else:  # a maximum: what is not above it, and was not it, leaves it as it is
+            step.best_value = max(before, now)
+        was, now = before, step.best_value
+        is_settled = before == now  # and so is all above
+
+
+def _best_below(state: SearchState, node: Candidate) -> float | None:
+    """Return the best value at or below an answer; of a step, below it where anything is known.
+
+    What children turned out to be says more of a step than a look at the step itself.
+    """
+    nodes = state.forest.nodes
+    known = [nodes[child_id].best_value for child_id in node.children_ids]
+    below = [best for best in known if best is not None]
+    if node.own_value is not None and not (below and node.draft.is_step):
+        below.append(node.own_value)
+    return max(below, default=None)

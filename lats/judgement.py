@@ -1,6 +1,5 @@
 """What a judge said of one reply. What it left out stays missing: neither 0 nor average."""
 
-import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -55,4 +54,4 @@ class Judgement(BaseModel):
     def _missing_unless_in_range(cls, raw: Any) -> float | None:
         if isinstance(raw, bool) or not isinstance(raw, int | float):
             return None
-        return float(raw) if math.isfinite(raw) and 0 <= raw <= 1 else None
+        return float(raw) if 0 <= raw <= 1 else None

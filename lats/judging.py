@@ -12,6 +12,7 @@ from lats.strategy import Left
 from lats.tree import NodeId
 
 __all__ = [
+    "close_bracket_round",
     "judge_round",
     "next_of_bracket",
     "open_bracket",
@@ -29,7 +30,8 @@ def unread(state: SearchState) -> list[Candidate]:
     """
     waiting: list[Candidate] = []
     for node in reversed(state.forest.nodes.values()):
-        if node.parent_id is None or is_heard(node) or node.looks > state.progress.deaf_rounds:
+        was_asked = node.looks > 0 and not state.progress.deaf_rounds
+        if node.parent_id is None or is_heard(node) or was_asked:
             break
         waiting.append(node)
     return waiting[::-1]
@@ -101,20 +103,43 @@ def open_bracket(state: SearchState, nodes: Sequence[Candidate]) -> None:
     state.progress.bracket = [node.node_id for node in nodes]
 
 
+def close_bracket_round(state: SearchState) -> None:
+    """Let the better of each pair that was judged go on, and who had no pair; name the last.
+
+    A pair is decided by what its own call said: the two were read in the same breath, while
+    their earlier scores come from calls beside other rivals.
+    """
+    progress = state.progress
+    if not progress.bracket:
+        return
+    progress.bracket = _winners(state)
+    if progress.champion in progress.losers:
+        progress.champion = None
+    if len(progress.bracket) == 1:
+        progress.champion = progress.bracket[0]
+    progress.losers = []
+
+
 def _winners(state: SearchState) -> list[NodeId]:
-    """Return who goes on: the better of each pair that was judged, and who had no pair."""
-    nodes = state.nodes(state.progress.bracket)
+    nodes, losers = state.nodes(state.progress.bracket), set(state.progress.losers)
     halves = (len(nodes) + 1) // 2
     winners = []
     for place in range(halves):
         rival = len(nodes) - 1 - place
         pair = [nodes[place]] if rival <= place else [nodes[place], nodes[rival]]
-        best = max(pair, key=lambda node: (belief(node, state.noise).mean, -node.birth))
+        best = max(
+            pair,
+            key=lambda node: (
+                node.node_id not in losers,
+                belief(node, state.noise).mean,
+                -node.birth,
+            ),
+        )
         winners.append(best.node_id)
     return winners
 
 
-def next_of_bracket(state: SearchState, left: Left, *, is_first: bool) -> list[JudgeList]:
+def next_of_bracket(state: SearchState, left: Left) -> list[JudgeList]:
     """Return the next round of a knock-out: the first of the bracket against the last, and so on.
 
     A single-elimination tournament; who of a pair is read first is drawn by seed. It ends
@@ -123,11 +148,8 @@ def next_of_bracket(state: SearchState, left: Left, *, is_first: bool) -> list[J
     Args:
         state: of the search; its bracket says who is still in.
         left: what may be spent.
-        is_first: whether nobody of the bracket was paired yet.
     """
     progress = state.progress
-    if not is_first:
-        progress.bracket = _winners(state)
     nodes = progress.bracket
     pairs = len(nodes) // 2
     if not pairs or left.judge_calls < pairs:

@@ -178,8 +178,9 @@ class SearchKnobs(ClassicKnobs):
     parallel_leaves: int = Field(default=1, ge=1, le=16)
     """Leaves that a tree expands in one round. More saves rounds, not calls."""
 
-    min_gain: float = Field(default=0.0, ge=0, le=1)
-    """Stop when the next call promises less than this, in score. 0 spends the cap as planned.
+    min_gain: float | None = Field(default=None, ge=0, le=1)
+    """Stop when the next call promises less than this, in score. 0 spends the cap as planned;
+    None leaves it to the policy: `auto` sets it where calls are many or short, others to 0.
 
     The knob between quality and calls: judging goes pass by pass then, which costs rounds.
     """

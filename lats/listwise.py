@@ -3,6 +3,9 @@
 Generate, judge, and with the calls that are left refine the leaders and judge again. The
 order matters: two generations before the second pass, and never one pass alone where there
 are many candidates. Above 10 calls the root is decided by halving, with a tree below.
+
+With `min_gain` it goes call by call instead: one wide generation, one pass, and then
+whatever promises most, until that is too little.
 """
 
 from lats.candidate import Candidate
@@ -41,10 +44,10 @@ def fresh_generations(state: SearchState, left: Left, wanted: int) -> list[Move]
     moves: list[Move] = []
     room = knobs.max_candidates - len(state.forest)
     k = knobs.generate_k
-    if wanted == 1 and left.calls <= 2:
-        # With one call to judge them all, half as many more cost nothing but tokens; with
-        # none, there is nobody to choose.
-        k = 1 if left.calls == 1 else k + k // 2
+    if left.calls == 1:
+        k = 1  # there will be nobody to choose
+    elif left.calls == 2 or (state.min_gain > 0 and not len(state.forest)):
+        k += k // 2  # the only generation there may be: half as many more cost tokens only
     while room > 0 and len(moves) < min(wanted, left.proposer_calls):
         moves.append(Generate(min(k, room), progress.generations + len(moves), texts))
         room -= k
@@ -70,7 +73,8 @@ class Listwise:
 
     def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
         """Return the moves of the next round, or why to stop."""
-        if (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP:
+        is_large = (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP
+        if is_large and state.min_gain == 0:
             return HALVING.next_round(state, left)
         return self._next(state, left)
 
@@ -79,14 +83,14 @@ class Listwise:
         if not len(state.forest):
             # After failures only as much is asked again as leaves room for judging.
             wanted = first_generations(left.calls, can_refine=knobs.refine)
-            wanted = wanted if knobs.min_gain == 0 else min(wanted, 2)
+            wanted = wanted if state.min_gain == 0 else 1
             return fresh_generations(state, left, wanted) or StopReason.CAP
         judging = self._first_look(state, left)
         if judging is not None:
             return judging
         if not left.calls:
             return StopReason.CAP
-        if knobs.min_gain > 0:
+        if state.min_gain > 0:
             return self._if_worth_it(state, left)
         return self._refine_or_read_on(state, left)
 
@@ -94,7 +98,7 @@ class Listwise:
         """Return judge calls for candidates that no judge has read; None when there are none."""
         progress, knobs = state.progress, state.knobs
         if progress.bracket:
-            pairs = next_of_bracket(state, left, is_first=False)
+            pairs = next_of_bracket(state, left)
             if pairs:
                 return list(pairs)
         fresh = unread(state)
@@ -107,14 +111,14 @@ class Listwise:
         readers = with_anchors(state, fresh)
         if knobs.judging == "pairwise":
             open_bracket(state, readers)
-            return list(next_of_bracket(state, left, is_first=True)) or StopReason.CAP
+            return list(next_of_bracket(state, left)) or StopReason.CAP
         moves = judge_round(state, readers, left, passes=self._passes(state, left, readers))
         return list(moves)
 
     def _passes(self, state: SearchState, left: Left, readers: list[Candidate]) -> int:
         knobs, progress = state.knobs, state.progress
         may_refine = knobs.refine and not progress.is_dry and left.proposer > 0
-        if knobs.min_gain > 0:
+        if state.min_gain > 0:
             wanted = 1
         elif progress.cycles:
             wanted = later_passes(left.calls) if may_refine else left.calls

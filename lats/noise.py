@@ -23,6 +23,9 @@ PRIOR_SPREAD_WEIGHT = 1.0
 PRIOR_NOISE_WEIGHT = 6.0
 """Observations that the assumed reliability counts for."""
 
+PRIOR_SHIFT_WEIGHT = 4.0
+"""Observations that no shift at all counts for."""
+
 MIN_RELIABILITY, MAX_RELIABILITY = 0.05, 0.98
 
 
@@ -38,6 +41,9 @@ class NoiseModel:
         noise_weight: degrees of freedom in that sum.
         mean_sum: sum of the drift-corrected scores of candidates from scratch.
         mean_count: how many those are.
+        shift_sum: sum of how far refined candidates scored above what was expected of them:
+            their parent's posterior mean.
+        shift_count: how many those are.
     """
 
     prior_reliability: float
@@ -47,6 +53,8 @@ class NoiseModel:
     noise_weight: int = 0
     mean_sum: float = 0.0
     mean_count: int = 0
+    shift_sum: float = 0.0
+    shift_count: int = 0
 
     @property
     def spread(self) -> float:
@@ -66,6 +74,11 @@ class NoiseModel:
     def grand_mean(self) -> float:
         """Mean score of candidates from scratch; 0.5 before there is one."""
         return self.mean_sum / self.mean_count if self.mean_count else 0.5
+
+    @property
+    def refine_shift(self) -> float:
+        """How far a refined candidate is expected to score above its parent; 0 at first."""
+        return self.shift_sum / (PRIOR_SHIFT_WEIGHT + self.shift_count)
 
     def note_call(self, scores: list[float]) -> None:
         """Take in the scores of one call, as they came."""

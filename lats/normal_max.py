@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 __all__ = ["chance_of_max", "expected_max"]
 
-_GRID = 201
+_MIN_POINTS, _MAX_POINTS = 201, 20_001
+_POINTS_PER_SD = 2.0
 _REACH_SDS = 6.0
 _MIN_SD = 1e-9
 
@@ -36,7 +37,9 @@ def _grid(
     width = np.maximum(np.asarray(sds, dtype=np.float64), _MIN_SD)
     low = float(np.max(centre - _REACH_SDS * width))
     high = float(np.max(centre + _REACH_SDS * width))
-    points = np.linspace(low, high, _GRID)
+    # The narrowest of them must not fall between two points.
+    wanted = math.ceil((high - low) / float(np.min(width)) * _POINTS_PER_SD) + 1
+    points = np.linspace(low, high, min(max(wanted, _MIN_POINTS), _MAX_POINTS))
     return points, (points - centre[:, None]) / width[:, None], width
 
 

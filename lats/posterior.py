@@ -1,6 +1,7 @@
 """The posterior of a candidate's quality: a normal, from its prior and its scores.
 
-    quality ~ N(prior, r V)         V: spread of scores within a call
+    quality ~ N(prior, r V)         V: spread of scores within a call; prior: the mean of
+                                    all, or the parent's mean and what refining has added
     score   ~ N(quality + drift of the call, (1 - r) V)       r: the judge's reliability
 
 So with n scores the posterior mean is `(prior (1 - r) + r * score_sum) / (1 - r + r n)`,
@@ -13,15 +14,17 @@ judged before (anchors) thereby tie the calls together.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lats.candidate import Candidate
 from lats.noise import NoiseModel
 
-__all__ = ["Belief", "belief", "drift_of"]
+__all__ = ["Belief", "belief", "drift_of", "means_by"]
 
 DRIFT_SHARE = 1.0
-"""Assumed variance of a call's drift, in units of the spread."""
+"""Assumed variance of a call's drift, in units of the spread. A drift that is plainly larger is
+its own evidence that this one varies more: nearly all of it is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,23 @@ class Belief:
 def belief(node: Candidate, noise: NoiseModel) -> Belief:
     """Return what is believed of a candidate."""
     reliability, spread = noise.reliability, noise.spread
-    prior = noise.grand_mean if node.prior_mean is None else node.prior_mean
+    prior = noise.grand_mean if node.prior_mean is None else node.prior_mean + noise.refine_shift
     weight = 1 - reliability + reliability * node.score_count
     mean = (prior * (1 - reliability) + reliability * node.score_sum) / weight
     return Belief(mean, spread * reliability * (1 - reliability) / weight)
+
+
+def means_by(noise: NoiseModel) -> Callable[[Candidate], float]:
+    """Return what gives `belief(...).mean` of many candidates, reading the judge's noise once."""
+    reliability, grand_mean = noise.reliability, noise.grand_mean
+    doubt = 1 - reliability
+
+    def mean(node: Candidate) -> float:
+        prior = grand_mean if node.prior_mean is None else node.prior_mean
+        weight = doubt + reliability * node.score_count
+        return (prior * doubt + reliability * node.score_sum) / weight
+
+    return mean
 
 
 def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
@@ -72,4 +88,6 @@ def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
         weight = 1 / (known.variance + own_noise)
         weighted += weight * (score - known.mean)
         total += weight
-    return weighted / (total + 1 / (DRIFT_SHARE * spread))
+    seen, uncertainty = weighted / total, 1 / total
+    varies = max(DRIFT_SHARE * spread, seen * seen - uncertainty)
+    return seen * varies / (varies + uncertainty)

@@ -1,13 +1,15 @@
 """What a search found, and why it stopped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from lats.candidate import Candidate, Forest
 from lats.judgement import Judgement
+from lats.posterior import Belief
 from lats.proposal import Kind
 from lats.reflection import Guideline
-from lats.tree import Node, Tree
+from lats.tree import Node, NodeId, Tree
 
 __all__ = ["Confidence", "SearchResult", "StopReason"]
 
@@ -84,6 +86,9 @@ class SearchResult:
         guidelines: what the next turn's search should be given, not yet aged.
         planned_cap: calls that the search planned for, when its first round was made; None
             for `classic_uct`.
+        beliefs: posteriors of all candidates that have a score; None for `classic_uct`.
+        survivors: candidates from scratch that are still in the running; none where the policy
+            drops none.
     """
 
     best: Node | Candidate | None
@@ -97,6 +102,8 @@ class SearchResult:
     confidence: Confidence | None = None
     guidelines: tuple[Guideline, ...] = ()
     planned_cap: int | None = None
+    beliefs: Mapping[NodeId, Belief] | None = None
+    survivors: tuple[NodeId, ...] = ()
 
     @property
     def calls(self) -> int:

@@ -14,11 +14,12 @@ from lats.candidate import Forest
 from lats.draft import Draft
 from lats.gates import closed_gates
 from lats.halving import HALVING
-from lats.intake import take_round
+from lats.intake import cleaned_answer, take_round
 from lats.judgement import Judgement
 from lats.knobs import SearchKnobs
 from lats.listwise import LISTWISE
 from lats.moves import Generate, JudgeList, Move, Refine
+from lats.policy import StateError
 from lats.posterior import belief
 from lats.posterior_uct import POSTERIOR_UCT
 from lats.proposal import Drafts, Failure, ProposalId, Side, side_of
@@ -26,7 +27,7 @@ from lats.reflection import Guideline
 from lats.result import SearchResult, StopReason
 from lats.room import Room
 from lats.search_state import SearchState, load_search, save_search
-from lats.standing import TieBreak, answers, confidence, leading, ranked
+from lats.standing import RANKED_WHOLE, TieBreak, answers, confidence, is_heard, leading, ranked
 from lats.strategy import Left, Strategy
 from lats.verdict import Verdicts
 
@@ -48,6 +49,7 @@ MAX_EMPTY_ROUNDS = 2
 
 _UNLIMITED = Room()
 _START = Draft(reply="")
+_GATES = frozenset({"plan_alignment", "assistantness", "mode_fit"})
 _GATED = frozenset(Judgement.model_fields) - {"score", "reason"}
 
 
@@ -89,6 +91,8 @@ class PosteriorSearch:
             StateError: when the state is of another version or policy, or broken.
         """
         loaded = load_search(state)
+        if loaded.given_knobs.policy not in STRATEGIES:
+            raise StateError(f"a state of {loaded.given_knobs.policy!r} is for another search")
         search = cls(loaded.given_knobs, tie_break=tie_break)
         search._state = loaded
         return search
@@ -143,7 +147,7 @@ class PosteriorSearch:
                 f"{proposal_id} is answered by {wanted.__name__} or Failure, "
                 f"got {type(answer).__name__}"
             )
-        progress.told[proposal_id] = answer
+        progress.told[proposal_id] = cleaned_answer(proposal_id, answer)
         progress.spent_calls += calls - 1
         if len(progress.told) == len(progress.open_round):
             take_round(self._state)
@@ -167,6 +171,12 @@ class PosteriorSearch:
             confidence=None if best is None else confidence(state, best),
             guidelines=progress.guidelines,
             planned_cap=progress.planned_cap,
+            beliefs={
+                node.node_id: belief(node, state.noise)
+                for node in state.forest.candidates
+                if node.score_count
+            },
+            survivors=tuple(progress.survivors),
         )
 
     def _left(self, room: Room) -> Left:
@@ -177,7 +187,8 @@ class PosteriorSearch:
             calls = 0
         if room.max_calls is not None:
             calls = min(calls, max(room.max_calls, 0))
-        limits = (room.max_proposer_calls, room.max_judge_calls)
+        of_proposer = 0 if state.progress.is_refused else room.max_proposer_calls
+        limits = (of_proposer, room.max_judge_calls)
         proposer, judge = (calls if limit is None else max(limit, 0) for limit in limits)
         return Left(calls, min(proposer, calls), min(judge, calls))
 
@@ -191,8 +202,7 @@ class PosteriorSearch:
             return
         found = self._strategy.next_round(state, left)
         if not isinstance(found, StopReason) and found:
-            # The cap holds whatever a strategy wants.
-            self._register(found[: left.calls])
+            self._register(_fitting(found, left))
         elif isinstance(found, StopReason) and found is not StopReason.CAP:
             progress.stop_reason = found
         else:
@@ -240,7 +250,12 @@ class PosteriorSearch:
         state, knobs = self._state, self._state.knobs
         if knobs.stop_score is None and not knobs.early_exit.enabled:
             return False
-        known = leading(state, knobs.leaders + 1)
+        if knobs.stop_score is None and not self._may_pass_gates():
+            return False
+        if state.progress.has_steps:  # the lead may be full of these
+            known = ranked(state, [node for node in answers(state) if is_heard(node)])
+        else:
+            known = leading(state, knobs.leaders + 1)
         best = next((node for node in known if not node.draft.is_step), None)
         if best is None or best.verdict is None or best.mean_score is None:
             return False
@@ -251,6 +266,26 @@ class PosteriorSearch:
         said = {name: at for name, at in best.verdict.attributes.items() if name in _GATED}
         judged = Judgement(score=min(max(belief(best, state.noise).mean, 0.0), 1.0), **said)
         return not closed_gates(judged, knobs.early_exit)
+
+    def _may_pass_gates(self) -> bool:
+        """Return whether any candidate has all that the gates look at: cheaper than a ranking."""
+        nodes, front = self._state.forest.nodes, self._state.progress.front
+        known = nodes.values() if len(nodes) <= RANKED_WHOLE + 1 else map(nodes.__getitem__, front)
+        said = (node.verdict for node in known if node.verdict is not None)
+        return any(verdict.attributes.keys() >= _GATES for verdict in said)
+
+
+def _fitting(moves: list[Move], left: Left) -> list[Move]:
+    """Return the first moves that fit together: cap and room hold whatever a strategy wants."""
+    fitting: list[Move] = []
+    proposer = judge = 0
+    for move in moves:
+        is_judge = isinstance(move, JudgeList)
+        proposer, judge = proposer + (not is_judge), judge + is_judge
+        if not left.fits(proposer=proposer, judge=judge):
+            break
+        fitting.append(move)
+    return fitting
 
 
 def _passes(moves: list[Move]) -> int:

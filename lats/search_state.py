@@ -12,7 +12,7 @@ from lats.knobs import SearchKnobs
 from lats.moves import Generate, JudgeList, Move, Refine
 from lats.noise import NoiseModel
 from lats.policy import StateError
-from lats.proposal import Drafts, Failure, Kind, ProposalId
+from lats.proposal import Drafts, Failure, Kind, ProposalId, Side, side_of
 from lats.reflection import Guideline
 from lats.result import StopReason
 from lats.tree import NodeId
@@ -48,12 +48,16 @@ class Progress:
         cycles: refinement rounds taken in.
         empty_rounds: latest rounds in a row whose proposers brought nothing at all.
         deaf_rounds: latest rounds in a row whose judges said nothing usable.
+        is_refused: whether the budget refused a call. Then proposers are asked no more.
         is_dry: whether proposers seem to have nothing new to offer.
         has_steps: whether candidates are steps towards an answer.
         survivors: candidates still in the running where a policy drops some.
         front: candidates with the best own values, the best first; kept only where there are
             too many candidates to rank them all each round.
         bracket: candidates still in a knock-out, paired in this order.
+        losers: those of them whose own call in the round just taken in preferred the rival.
+        champion: who won the last knock-out that came to its end; None when there is none, or
+            when it lost since. It is the answer then.
         guidelines: those alive, the oldest first.
         rounds: rounds made.
         asked: moves made, by kind.
@@ -72,11 +76,14 @@ class Progress:
     cycles: int = 0
     empty_rounds: int = 0
     deaf_rounds: int = 0
+    is_refused: bool = False
     is_dry: bool = False
     has_steps: bool = False
     survivors: list[NodeId] = field(default_factory=list)
     front: list[NodeId] = field(default_factory=list)
     bracket: list[NodeId] = field(default_factory=list)
+    losers: list[NodeId] = field(default_factory=list)
+    champion: NodeId | None = None
     guidelines: tuple[Guideline, ...] = ()
     rounds: int = 0
     asked: dict[Kind, int] = field(default_factory=dict)
@@ -111,6 +118,11 @@ class SearchState:
         """Calls that the knobs allow."""
         cap = self.given_knobs.max_calls
         return DEFAULT_CAP if cap is None else cap
+
+    @property
+    def min_gain(self) -> float:
+        """Gain below which the search stops, in score a call; 0 spends the cap."""
+        return self.knobs.min_gain or 0.0
 
     def nodes(self, ids: list[NodeId] | tuple[NodeId, ...]) -> list[Candidate]:
         """Return candidates by id."""
@@ -150,24 +162,29 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
     Raises:
         StateError: when it is of another version or policy, or broken.
     """
+    if not isinstance(raw, Mapping):
+        raise StateError(f"a state is a mapping, got {type(raw).__name__}")
     if raw.get("version") != STATE_VERSION:
         raise StateError(
             f"expected a state of version {STATE_VERSION}, got version {raw.get('version')!r}"
         )
     try:
         saved = _Saved.model_validate(raw)
-        if saved.policy != saved.knobs.policy:
-            raise StateError(f"a state of {saved.policy!r} has knobs of {saved.knobs.policy!r}")
         forest = Forest.restored(saved.nodes)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "state"
-        raise StateError(f"broken state of a search: {where}: {first['msg']}") from error
+        named = f"{raw.get('policy')!r}: {where}: {first['msg']}"
+        raise StateError(f"broken state of a search by {named}") from error
     except ValueError as error:
         raise StateError(f"broken state of a search: {error}") from error
+    if saved.policy != saved.knobs.policy:
+        raise StateError(f"a state of {saved.policy!r} has knobs of {saved.knobs.policy!r}")
     state = SearchState(saved.knobs, forest.start.draft)
     state.forest, state.noise, state.progress = forest, saved.noise, saved.progress
     _check_ids(state)
+    _check_round(state)
+    _check_counts(state)
     return state
 
 
@@ -177,9 +194,62 @@ def _ids_of(move: Move) -> tuple[NodeId, ...]:
 
 def _check_ids(state: SearchState) -> None:
     progress = state.progress
-    named = [*progress.survivors, *progress.front, *progress.bracket]
+    named = [*progress.survivors, *progress.front, *progress.bracket, *progress.losers]
+    named += [] if progress.champion is None else [progress.champion]
     for move in progress.open_round:
         named += _ids_of(move)
     unknown = sorted(set(named) - state.forest.nodes.keys())
     if unknown:
         raise StateError(f"broken state of a search: candidate {unknown[0]} is not there")
+
+
+def _check_round(state: SearchState) -> None:
+    """Check that the open round can be told to its end."""
+    progress = state.progress
+    for move in progress.open_round:
+        if not isinstance(move, Generate) and not move.node_ids:
+            raise StateError(f"broken state of a search: a move of kind {move.kind} names nobody")
+    asked = {move.proposal_id: side_of(move.kind) for move in progress.open_round}
+    if len(asked) < len(progress.open_round) or asked.keys() & progress.closed_ids:
+        raise StateError("broken state of a search: a move of the open round stands there twice")
+    if asked and len(progress.told) >= len(asked):
+        raise StateError("broken state of a search: its open round is told to its end")
+    for proposal_id, answer in progress.told.items():
+        if proposal_id not in asked:
+            raise StateError(f"broken state of a search: {proposal_id!r} was told, not asked")
+        wanted = Drafts if asked[proposal_id] is Side.PROPOSER else Verdicts
+        if not isinstance(answer, wanted | Failure):
+            raise StateError(f"broken state of a search: {proposal_id!r} was told {answer.kind}")
+
+
+_COUNTS = ("score_count", "looks", "expansions", "visits", "pending_visits")
+_PROGRESS_COUNTS = (
+    "spent_calls",
+    "generations",
+    "looks",
+    "passes",
+    "cycles",
+    "rounds",
+    "empty_rounds",
+    "deaf_rounds",
+)
+
+
+def _check_counts(state: SearchState) -> None:
+    """Check that nothing was counted below 0: a cap would be passed by it."""
+    owners: list[tuple[str, object, tuple[str, ...]]] = [
+        (f"candidate {node.node_id}", node, _COUNTS) for node in state.forest.nodes.values()
+    ]
+    owners.append(("progress", state.progress, _PROGRESS_COUNTS))
+    weights = ("spread_sum", "spread_weight", "noise_sum", "noise_weight", "mean_count")
+    owners.append(("noise", state.noise, weights))
+    for owner, record, names in owners:
+        for name in names:
+            if getattr(record, name) < 0:
+                raise StateError(
+                    f"broken state of a search: {owner} has {name} {getattr(record, name)}"
+                )
+    if not 0 < state.noise.prior_reliability < 1:
+        raise StateError(
+            f"broken state of a search: prior_reliability is {state.noise.prior_reliability}"
+        )

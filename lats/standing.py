@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lats.agreement import agreement_scores
 from lats.candidate import Candidate
 from lats.gain import chance_best
-from lats.posterior import belief
+from lats.posterior import belief, means_by
 from lats.result import Confidence
 from lats.search_state import SearchState
 
@@ -55,29 +55,32 @@ def ranked(
 ) -> list[Candidate]:
     """Return candidates, the one to answer with first.
 
-    The best posterior mean is first (under agreement: the most worthy cluster); equals are
-    told apart by `tie_break`, then by birth. Candidates that no judge was heard on come
-    last: to believe their prior would prefer the unread to the judged and found average.
+    The best posterior mean is first (under agreement: the most worthy cluster; in a knock-out:
+    who won it); equals are told apart by `tie_break`, then by birth. Candidates that no judge
+    was heard on come last: to believe their prior would prefer the unread to the judged and
+    found average.
     """
 
     def second(node: Candidate) -> float:
         return 0.0 if tie_break is None else -tie_break(node.draft.reply)
 
     agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
+    believed = means_by(state.noise)
+    champion = state.progress.champion
 
-    def key(node: Candidate) -> tuple[bool, float, float, float, int]:
+    def key(node: Candidate) -> tuple[bool, bool, float, float, float, int]:
         heard = is_heard(node)
-        mean = belief(node, state.noise).mean if heard else 0.0
-        return not heard, -agreed.get(node.node_id, 0.0), -mean, second(node), node.birth
+        mean = believed(node) if heard else 0.0
+        is_beaten = node.node_id != champion
+        return not heard, is_beaten, -agreed.get(node.node_id, 0.0), -mean, second(node), node.birth
 
     return sorted(nodes, key=key)
 
 
-def note_front(state: SearchState, node: Candidate) -> None:
-    """Keep the front up to date after a candidate's own value changed."""
+def note_front(state: SearchState, changed: list[Candidate]) -> None:
+    """Keep the front up to date after candidates' own values changed."""
     nodes, front = state.forest.nodes, state.progress.front
-    if node.node_id not in front:
-        front.append(node.node_id)
+    front += [node.node_id for node in changed if node.node_id not in front]
     front.sort(key=lambda node_id: (-(nodes[node_id].own_value or 0.0), nodes[node_id].birth))
     del front[FRONT:]
 

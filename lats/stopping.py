@@ -46,7 +46,8 @@ def best_next_call(
         gains[NextCall.GENERATE] = gain / 2
     if NextCall.REFINE in possible:
         # What a leader's children are worth is not known before there are some: as much.
-        gain = gain_of_candidates(beliefs, noise, k=knobs.refine_k, prior_mean=beliefs[0].mean)
+        expected = beliefs[0].mean + noise.refine_shift
+        gain = gain_of_candidates(beliefs, noise, k=knobs.refine_k, prior_mean=expected)
         gains[NextCall.REFINE] = gain / 2
     best = max(gains, key=lambda call: gains[call])
-    return best if gains[best] >= knobs.min_gain else StopReason.MIN_GAIN
+    return best if gains[best] >= state.min_gain else StopReason.MIN_GAIN

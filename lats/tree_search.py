@@ -2,11 +2,12 @@
 
     child's worth + tree_exploration * sqrt(spread) * sqrt(2 ln(N) / n)
 
-n counts visits, those under way included; N likewise of the parent. The mean is over
+n counts visits, those under way included; N likewise of the parent. The worth knows of
 finished visits only, and the bonus is in units of the scores' own standard deviation.
-Source: WU-UCT (arXiv 1810.11755). We depart from it in what is backed up: posterior means
-rather than rewards; and for tasks of several steps a node is worth its best leaf, since
-whoever walks the tree chooses.
+Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is worth the best
+posterior mean below it (for answers its own included) rather than a mean of rewards: whoever
+walks the tree chooses. And an answer that has children may be refined again, an arm beside
+its children; expansions of steps are taken to be complete.
 """
 
 import math
@@ -22,46 +23,80 @@ from lats.strategy import Left
 
 __all__ = ["select_leaves", "tree_round"]
 
+ROOT_PASSES, DEEPER_PASSES = 3, 2
+"""Most passes over new steps: the first ones, and those below them."""
 
-def _worth(node: Candidate, parent: Candidate, *, bonus: float, has_steps: bool) -> float:
+CALLS_A_STEP = 2
+"""Calls that one step takes: one to propose, one to judge."""
+
+
+def _worth_of_child(node: Candidate, bonus: float) -> float:
+    """Return how much a child deserves the next expansion to be below it."""
     visits = node.visits + node.pending_visits
     if not visits:
-        return math.inf if not node.looks else 0.0
-    value = node.best_value if has_steps else node.mean_value
-    total = max(parent.visits + parent.pending_visits, 2)
-    return (value or 0.0) + bonus * math.sqrt(2 * math.log(total) / visits)
+        return math.inf if not node.looks else -math.inf
+    return (node.best_value or 0.0) + bonus / math.sqrt(visits)
 
 
-def _select(state: SearchState, taken: set[str], start: Candidate) -> Candidate | None:
+def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | None:
+    """Return where the walk from the start ends; None where everything is closed or taken.
+
+    Args:
+        state: of the search.
+        taken: ids that the walk may not end at, nor pass.
+        weight: of the bonus, in score.
+    """
     forest = state.forest
-    bonus = state.knobs.tree_exploration * math.sqrt(state.noise.spread)
-    has_steps = state.progress.has_steps
-    node = start
+    start = node = forest.start
     while node.children_ids:
-        open_children = [
-            child
-            for child in forest.children(node)
-            if not child.is_closed and child.node_id not in taken
-        ]
-        if not open_children:
-            return None
-        parent = node
-        node = max(
-            open_children,
-            key=lambda child: (
-                _worth(child, parent, bonus=bonus, has_steps=has_steps),
-                child.own_value or 0.0,
-                -child.birth,
-            ),
-        )
-    return None if node is forest.start else node
+        bonus = weight * math.sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
+        best, best_worth = None, -math.inf
+        if node is not start and not state.progress.has_steps and node.node_id not in taken:
+            # An answer can be refined again; what it is worth is its own.
+            best, best_worth = node, (node.own_value or 0.0)
+            best_worth += bonus / math.sqrt(1 + node.expansions)
+        for child_id in node.children_ids:
+            child = forest.nodes[child_id]
+            if child.is_closed or child_id in taken:
+                continue
+            worth = _worth_of_child(child, bonus)
+            if best is None or worth > best_worth:
+                best, best_worth = child, worth
+        if best is None or best is node:
+            return best
+        node = best
+    return None if node is start else node
 
 
-def select_leaves(state: SearchState, count: int) -> list[Candidate]:
+def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None:
+    """Return where the next expansion goes; None where everything is closed or taken.
+
+    Where it is known how deep answers lie, a leaf from which none can be reached with the
+    calls left is passed over, and where they reach for one way only, that is the best one.
+    """
+    weight = state.knobs.tree_exploration * math.sqrt(state.noise.spread)
+    max_depth = state.knobs.max_depth
+    if max_depth is None or not state.progress.has_steps:
+        return _walk(state, taken, weight)
+    best = _walk(state, taken, 0.0)
+    if best is not None and calls >= CALLS_A_STEP * (max_depth - best.depth + 1):
+        best = _walk(state, taken, weight)
+    while best is not None and CALLS_A_STEP * (max_depth - best.depth) > calls:
+        taken = {*taken, best.node_id}
+        best = _walk(state, taken, 0.0)
+    return best
+
+
+def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candidate]:
     """Return the leaves that deserve the next expansions, at most `count`, all different.
 
     Where candidates were dropped at the root (`survivors`), only what is below the others
     is looked at.
+
+    Args:
+        state: of the search.
+        count: leaves wanted, at least 1.
+        calls: that are left, those for these leaves included.
     """
     start = state.forest.start
     taken: set[str] = set()
@@ -70,7 +105,7 @@ def select_leaves(state: SearchState, count: int) -> list[Candidate]:
         taken = {child_id for child_id in start.children_ids if child_id not in alive}
     chosen: list[Candidate] = []
     while len(chosen) < count:
-        leaf = _select(state, taken, start)
+        leaf = _select(state, taken, calls - CALLS_A_STEP * len(chosen))
         if leaf is None:
             break
         chosen.append(leaf)
@@ -84,14 +119,20 @@ def select_leaves(state: SearchState, count: int) -> list[Candidate]:
 
 
 def _passes(state: SearchState, left: Left, fresh: list[Candidate]) -> int:
-    """Return how often new candidates are read: more where a choice decides all below it."""
-    knobs = state.knobs
-    if fresh[0].depth > 1 or knobs.min_gain > 0:
+    """Return how often new candidates are read: more where a choice decides all below it.
+
+    Where it is known how deep answers lie, a pass more is made only of calls that the way
+    there does not need.
+    """
+    knobs, depth = state.knobs, fresh[0].depth
+    if state.min_gain > 0:
         return 1
-    if knobs.max_depth is not None:
-        spare = left.calls - 1 - 2 * (knobs.max_depth - 1)
-        return min(max(1 + spare, 1), 3)
-    return 2 if left.calls >= 4 else 1
+    if knobs.max_depth is None:
+        return 2 if depth == 1 and left.calls >= 4 else 1
+    if depth >= knobs.max_depth:
+        return 1
+    spare = left.calls - 1 - CALLS_A_STEP * (knobs.max_depth - depth)
+    return min(1 + max(spare, 0), ROOT_PASSES if depth == 1 else DEEPER_PASSES)
 
 
 def tree_round(
@@ -107,9 +148,9 @@ def tree_round(
         return list(judge_round(state, with_anchors(state, fresh), left, passes=passes))
     if not left.calls:
         return StopReason.CAP
-    readers = _rereadable(state)
     can_expand = left.fits(proposer=1, judge=1) and (knobs.refine or progress.has_steps)
-    if knobs.min_gain > 0:
+    readers = [] if can_expand and not state.min_gain else _rereadable(state)
+    if state.min_gain > 0:
         possible = {NextCall.REFINE} if can_expand else set()
         possible |= {NextCall.READ} if left.judge_calls and len(readers) > 1 else set()
         found = best_next_call(state, leading(state, FRONT), possible)
@@ -118,15 +159,19 @@ def tree_round(
         can_expand = found is NextCall.REFINE
     if can_expand:
         room = min(knobs.parallel_leaves, left.proposer, left.calls - 1)
-        leaves = select_leaves(state, room)
-        if not leaves:
+        leaves = select_leaves(state, room, calls=left.calls)
+        if leaves:
+            return [
+                Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, guidelines)
+                for leaf in leaves
+            ]
+        if not any(not node.is_closed for node in state.forest.children(state.forest.start)):
             return StopReason.EXHAUSTED
-        return [
-            Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, guidelines) for leaf in leaves
-        ]
+        readers = _rereadable(state)
     if left.judge_calls and len(readers) > 1:
         return list(judge_round(state, readers, left, passes=1))
-    return StopReason.CAP
+    # Where an expansion would fit, it is the knobs that want no more.
+    return StopReason.PLAN_DONE if left.fits(proposer=1, judge=1) else StopReason.CAP
 
 
 def _rereadable(state: SearchState) -> list[Candidate]:

@@ -1,8 +1,9 @@
 """A scripted proposer and judge, and a driver that keeps the promise of a round."""
 
 import hashlib
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,9 +11,12 @@ import pytest
 from lats.draft import Draft
 from lats.fast_score import ReplyContext
 from lats.judgement import Judgement
+from lats.moves import Generate, JudgeList, Move, Refine
 from lats.policy import SearchPolicy
 from lats.proposal import Drafts, Failure, Kind, Proposal, Side, side_of
 from lats.room import Room
+from lats.search import PosteriorSearch
+from lats.verdict import Verdict, Verdicts
 
 CONTEXT = ReplyContext(user_text="I got the job, and now I am scared of it.", language="en")
 
@@ -116,3 +120,161 @@ def scripted() -> type[ScriptedModel]:
 def _drive() -> Callable[..., list[list[Proposal]]]:
     """The driver."""
     return drive
+
+
+@dataclass
+class ScriptedMoves:
+    """Answers moves from a seed and the move alone, so order and resuming cannot matter."""
+
+    seed: int = 0
+    proposer: str = "good"
+    """`good`, `steps`, `repeats`, `none`, `blank`, `long`, `surrogates`, `odd` or `fails`."""
+    judge: str = "good"
+    """`good`, `perfect`, `ties`, `by_place`, `fewer`, `more`, `empty`, `ranks`, `same_words`,
+    `huge`, `negative`, `nan`, `infinite`, `bools`, `words`, `odd` or `fails`."""
+    failing: float = 0.0
+    """Share of moves that fail, by lot."""
+    refusing: float = 0.0
+    """Share of moves that are refused, by lot."""
+    refused_kinds: frozenset[Kind] = frozenset()
+    """Kinds that are always refused."""
+    steps: int = 3
+    """Depth at which a `steps` proposer gives answers."""
+    attributes: tuple[str, ...] = ()
+    """Names of sub-scores that verdicts carry."""
+    drift: float = 0.0
+    """Added to all scores of every call but the first."""
+    depths: dict[str, int] = field(default_factory=dict)
+    """Depth of candidates, which a proposer of steps must know. Filled by the driver."""
+
+    def _draw(self, *names: object) -> random.Random:
+        return random.Random("/".join(map(str, (self.seed, *names))))
+
+    def quality(self, node_id: str) -> float:
+        """Return a candidate's true quality, in [.2, .8]."""
+        return self._draw("quality", node_id).uniform(0.2, 0.8)
+
+    def answer(self, move: Move) -> Drafts | Verdicts | Failure:
+        """Return the answer to one move."""
+        lot = self._draw("lot", move.proposal_id).random()
+        if move.kind in self.refused_kinds or lot < self.refusing:
+            return Failure(is_refused=True, detail="no room")
+        if lot < self.refusing + self.failing:
+            return Failure(detail="down")
+        if isinstance(move, JudgeList):
+            return Failure(detail="down") if self.judge == "fails" else self._verdicts(move)
+        return Failure(detail="down") if self.proposer == "fails" else self._drafts(move)
+
+    def _drafts(self, move: Generate | Refine) -> Drafts:
+        draw = self._draw("drafts", move.proposal_id)
+        marks = [f"{draw.randrange(16**8):08x}" for _ in range(move.k)]
+        made = {
+            "repeats": ["Always the same.", "always the SAME!"] * move.k,
+            "none": [],
+            "blank": [" ", "", "\n\t"],
+            "long": [f"{mark} " + "long " * 10_000 for mark in marks],
+            "surrogates": [f"{mark}\ud800\udfff" for mark in marks],
+            "odd": draw.sample(["", "\x00", "Same.", "same", *marks, *marks], move.k + 2),
+        }.get(self.proposer, [f"reply {mark}" for mark in marks])
+        is_step = self.proposer == "steps" and self._depth(move) < self.steps
+        return Drafts.model_construct(
+            kind="drafts",
+            drafts=tuple(
+                Draft.model_construct(reply=text, strategy_tag="", payload={}, is_step=is_step)
+                for text in made
+            ),
+        )
+
+    def _depth(self, move: Generate | Refine) -> int:
+        return 1 if isinstance(move, Generate) else 1 + self.depths.get(move.node_ids[0], 0)
+
+    def _verdicts(self, move: JudgeList) -> Verdicts:
+        asked = list(move.node_ids)
+        draw = self._draw("judge", move.proposal_id)
+        if self.judge == "ranks":
+            return Verdicts({}, tuple(sorted(asked, key=self.quality, reverse=True)))
+        kept = asked[: len(asked) // 2] if self.judge == "fewer" else asked
+        if self.judge == "more":
+            kept = ["0" * 16, *asked, "nobody"]
+        if self.judge == "empty":
+            kept = []
+        return Verdicts({each: self._verdict(move, each, draw) for each in kept})
+
+    def _verdict(self, move: JudgeList, node_id: str, draw: random.Random) -> Verdict:
+        good = self.quality(node_id) + (self.drift if move.look else 0.0)
+        place = move.node_ids.index(node_id) if node_id in move.node_ids else 0
+        score = {
+            "perfect": good,
+            "ties": 0.5,
+            "by_place": 1 - place / (len(move.node_ids) + 1),
+            "huge": 7,
+            "negative": -0.1,
+            "nan": float("nan"),
+            "infinite": float("inf"),
+            "bools": True,
+            "words": "0.7",
+            "odd": draw.choice([None, 0, 1, 0.5, 2, -1, float("nan"), "x", False]),
+        }.get(self.judge, min(max(good + draw.gauss(0, 0.1), 0.0), 1.0))
+        return Verdict(
+            score=score,
+            attributes={name: draw.random() for name in self.attributes},
+            reason="the same words" if self.judge == "same_words" else f"said {place}",
+        )
+
+
+MAX_ROUNDS = 200
+"""Far above what any tested search may take: one that goes on for ever stops here."""
+
+
+def play(
+    search: PosteriorSearch,
+    model: ScriptedMoves,
+    *,
+    rooms: Iterable[Room] = (),
+    order: random.Random | None = None,
+    repeat: bool = False,
+    resume: random.Random | None = None,
+    calls: Callable[[Move], int] = lambda move: 1,
+) -> tuple[PosteriorSearch, list[list[Move]]]:
+    """Drive a posterior search to its end.
+
+    Args:
+        search: told as it goes.
+        model: answers.
+        rooms: of the first rounds; later ones are unlimited.
+        order: shuffles the answers of a round where given.
+        repeat: whether each answer is told again, and once more as a failure.
+        resume: where given, the search is sometimes saved as JSON and restored, also in the
+            middle of a round.
+        calls: that an answer took.
+
+    Returns:
+        The search, the restored one at last, and its rounds.
+    """
+    rounds: list[list[Move]] = []
+    supply = iter(rooms)
+    while moves := search.ask(next(supply, Room())):
+        rounds.append(moves)
+        assert len(rounds) <= MAX_ROUNDS, "the search does not end"
+        told = order.sample(moves, len(moves)) if order else moves
+        model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
+        for move in told:
+            for _ in range(2 if repeat else 1):
+                search.tell(move.proposal_id, model.answer(move), calls=calls(move))
+            if repeat:
+                search.tell(move.proposal_id, Failure(detail="late"), calls=9)
+            if resume is not None and resume.random() < 0.5:
+                search = PosteriorSearch.from_state(json.loads(json.dumps(search.state_dict())))
+    return search, rounds
+
+
+@pytest.fixture
+def moves_model() -> type[ScriptedMoves]:
+    """The scripted model of moves."""
+    return ScriptedMoves
+
+
+@pytest.fixture(name="play")
+def _play() -> Callable[..., tuple[PosteriorSearch, list[list[Move]]]]:
+    """The driver of posterior searches."""
+    return play

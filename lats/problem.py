@@ -1,0 +1,163 @@
+"""A task of one's own: any state type, a proposer and a judge, and the search that solves it.
+
+    solution = await solve(Problem(tuple[int, ...], propose, judge), SearchKnobs(policy="auto"))
+
+States are written as JSON into the search's tree, so a search under way can be saved and
+resumed with nothing but the same problem. The proposer and the judge may be plain
+functions or coroutine functions; those of one round are then awaited together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from lats.draft import Draft
+from lats.drive import drive
+from lats.knobs import SearchKnobs
+from lats.moves import Move
+from lats.policy import Answer, StateError
+from lats.problem_parts import Leader, Look, Origin, Problem, Score
+from lats.problem_rounds import ProblemRounds
+from lats.problem_states import StateDrafts
+from lats.proposal import Proposal
+from lats.result import Confidence, SearchResult, StopReason
+from lats.room import Room
+from lats.search import STRATEGIES, PosteriorSearch
+
+__all__ = [
+    "Leader",
+    "Look",
+    "Origin",
+    "Problem",
+    "Score",
+    "Solution",
+    "resume",
+    "solve",
+]
+
+StateT = TypeVar("StateT")
+
+AUTO = SearchKnobs(policy="auto")
+
+
+@dataclass(frozen=True)
+class Solution(Generic[StateT]):
+    """What solving a problem found.
+
+    Args:
+        best: the state to answer with; None when not one was proposed.
+        is_answer: whether it is an answer rather than the most promising step towards one.
+        mean_score: mean of its scores, drift removed; None when it has none.
+        confidence: how sure the search is of it; None where no judge was heard on it.
+        stop_reason: why the search stopped.
+        calls: of the proposer and of the judge, failed ones included.
+        rounds: chains of calls that waited for each other.
+        result: the whole search, to draw or to look into.
+        search: the search itself; its `state_dict` can be kept.
+    """
+
+    best: StateT | None
+    is_answer: bool
+    mean_score: float | None
+    confidence: Confidence | None
+    stop_reason: StopReason
+    calls: int
+    rounds: int
+    result: SearchResult
+    search: PosteriorSearch
+
+
+Checkpoint = Callable[[dict[str, Any]], None]
+
+
+async def solve(
+    problem: Problem[StateT],
+    knobs: SearchKnobs = AUTO,
+    *,
+    room: Callable[[], Room] = Room,
+    checkpoint: Checkpoint | None = None,
+) -> Solution[StateT]:
+    """Return the best state that a search finds.
+
+    Args:
+        problem: the task.
+        knobs: of the search; any policy but `classic_uct`, which knows replies only.
+        room: what a budget outside would still accept; asked before each round.
+        checkpoint: given the search's state, plain JSON, before each round and at the end.
+
+    Raises:
+        TypeError: when states cannot be written as JSON, or `propose` or `judge` return
+            something else than they should.
+        ValueError: when the policy does not fit, or `judge` returns too many or too few
+            scores, or one outside [0, 1].
+        Exception: whatever `propose` or `judge` raise and the problem does not list.
+    """
+    if knobs.policy not in STRATEGIES:
+        raise ValueError(f"policy {knobs.policy!r} is for replies; expected {sorted(STRATEGIES)}")
+    drafts = StateDrafts(problem.state_type, problem.text, problem.is_answer)
+    search = PosteriorSearch(knobs, start=_start_draft(problem, drafts))
+    return await _solve(problem, drafts, search, room, checkpoint)
+
+
+async def resume(
+    problem: Problem[StateT],
+    state: Mapping[str, Any],
+    *,
+    room: Callable[[], Room] = Room,
+    checkpoint: Checkpoint | None = None,
+) -> Solution[StateT]:
+    """Return what `solve` would have, had it gone on from a state that was kept.
+
+    A round that was under way is asked again as far as it was not answered.
+
+    Raises:
+        StateError: when the state is of another version, policy or problem, or broken.
+        Exception: as `solve`.
+    """
+    search = PosteriorSearch.from_state(state)
+    drafts = StateDrafts(problem.state_type, problem.text, problem.is_answer)
+    if search.tree.start.draft != _start_draft(problem, drafts):
+        raise StateError("the state is of a problem with another start")
+    for node in search.tree.candidates:
+        drafts.state(node.draft)
+    return await _solve(problem, drafts, search, room, checkpoint)
+
+
+def _start_draft(problem: Problem[StateT], drafts: StateDrafts[StateT]) -> Draft:
+    if problem.start is None:
+        return Draft(reply="")
+    start = drafts.draft(problem.start, source="start")
+    return Draft(reply=start.reply, payload=start.payload)
+
+
+async def _solve(
+    problem: Problem[StateT],
+    drafts: StateDrafts[StateT],
+    search: PosteriorSearch,
+    room: Callable[[], Room],
+    checkpoint: Checkpoint | None,
+) -> Solution[StateT]:
+    rounds = ProblemRounds(problem, drafts, search)
+
+    async def answer(moves: Sequence[Proposal | Move]) -> Sequence[Answer]:
+        if checkpoint is not None:
+            checkpoint(search.state_dict())
+        return await rounds.answer(moves)
+
+    result = await drive(search, answer, room=room)
+    if checkpoint is not None:
+        checkpoint(search.state_dict())
+    best, reason = result.best, result.stop_reason
+    if reason is None:
+        raise RuntimeError("the search proposed nothing and did not stop")
+    return Solution(
+        best=None if best is None else drafts.state(best.draft),
+        is_answer=best is not None and not best.draft.is_step,
+        mean_score=None if best is None else search.tree.nodes[best.node_id].mean_score,
+        confidence=result.confidence,
+        stop_reason=reason,
+        calls=result.calls,
+        rounds=result.rounds,
+        result=result,
+        search=search,
+    )

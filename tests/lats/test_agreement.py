@@ -1,0 +1,66 @@
+"""Agreement as a judge: the largest cluster that passes most."""
+
+import pytest
+
+from lats.agreement import agreement_scores
+from lats.candidate import Candidate
+from lats.draft import Draft
+from lats.knobs import SearchKnobs
+from lats.proposal import Drafts
+from lats.search import PosteriorSearch
+from lats.verdict import Verdict, Verdicts
+
+
+def _nodes(*said):
+    nodes = []
+    for place, verdict in enumerate(said):
+        node = Candidate(f"n{place}", "s", 1, Draft(reply=str(place)), place + 1, verdict=verdict)
+        node.checks.update({} if verdict is None else verdict.checks)
+        nodes.append(node)
+    return nodes
+
+
+def test_without_checks_the_answer_given_most_often_wins():
+    """Self-consistency."""
+    nodes = _nodes(Verdict(answer="7"), Verdict(answer="12"), Verdict(answer="12"))
+    assert agreement_scores(nodes) == pytest.approx({"n0": 1 / 3, "n1": 2 / 3, "n2": 2 / 3})
+
+
+def test_with_checks_size_times_passed_ones_decides():
+    """Two that pass both outweigh three that pass one."""
+    both, one = {"a": True, "b": True}, {"a": True, "b": False}
+    said = [Verdict(checks=both)] * 2 + [Verdict(checks=one)] * 3
+    scores = agreement_scores(_nodes(*said))
+    assert scores["n0"] == scores["n1"] == pytest.approx(4 / 7)
+    assert scores["n4"] == pytest.approx(3 / 7)
+
+
+def test_the_same_answer_by_other_checks_is_another_cluster():
+    """Both have to agree."""
+    said = [Verdict(checks={"a": True}, answer="7"), Verdict(checks={"a": False}, answer="7")]
+    assert agreement_scores(_nodes(*said)) == {"n0": 1.0, "n1": 0.0}
+
+
+def test_who_was_not_read_has_no_share():
+    """Nor has anybody where nobody passed anything."""
+    assert agreement_scores(_nodes(None, Verdict(answer="7"))) == {"n0": 0.0, "n1": 1.0}
+    assert agreement_scores(_nodes(Verdict(checks={"a": False}))) == {"n0": 0.0}
+    assert agreement_scores([]) == {}
+    assert agreement_scores(_nodes(None)) == {"n0": 0.0}
+
+
+def test_a_search_by_agreement_answers_with_the_largest_cluster():
+    """Its share is how sure the search is; checks of all calls count."""
+    knobs = SearchKnobs(policy="listwise", judging="agreement", max_calls=3, generate_k=4)
+    search = PosteriorSearch(knobs)
+    for place, move in enumerate(search.ask()):
+        drafts = tuple(Draft(reply=f"{place}{answer}{i}") for i, answer in enumerate("abcb"))
+        search.tell(move.proposal_id, Drafts(drafts=drafts))
+    while moves := search.ask():
+        for move in moves:
+            said = {i: Verdict(answer=search.tree.nodes[i].draft.reply[1]) for i in move.node_ids}
+            search.tell(move.proposal_id, Verdicts(said))
+    result = search.result()
+    assert result.best.draft.reply[1] == "b"
+    assert result.confidence.chance_best == pytest.approx(0.5)
+    assert result.confidence.mean_score is None

@@ -1,0 +1,106 @@
+"""What another call is worth, against simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lats.gain import chance_best, expected_max, gain_of_candidates, gain_of_pass
+from lats.noise import NoiseModel
+from lats.posterior import Belief
+
+BELIEFS = st.lists(
+    st.builds(Belief, st.floats(0, 1), st.floats(0.02, 0.3).map(lambda sd: sd * sd)),
+    min_size=1,
+    max_size=8,
+)
+CASES = {
+    "even": ([0.5, 0.5, 0.5], [0.1, 0.1, 0.1]),
+    "a clear leader": ([0.8, 0.5, 0.4], [0.05, 0.1, 0.1]),
+    "known and unknown": ([0.55, 0.5], [0.004, 0.2]),
+    "many": ([0.4 + place / 40 for place in range(8)], [0.05 + place / 50 for place in range(8)]),
+}
+DRAWS = 400_000
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_expected_maximum_is_that_of_a_simulation(case):
+    """Within its own error."""
+    means, sds = CASES[case]
+    draws = np.random.default_rng(0).normal(means, sds, size=(DRAWS, len(means)))
+    assert expected_max(means, sds) == pytest.approx(draws.max(axis=1).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_chance_to_be_best_is_that_of_a_simulation(case):
+    """For each of them."""
+    means, sds = CASES[case]
+    draws = np.random.default_rng(1).normal(means, sds, size=(DRAWS, len(means)))
+    won = np.bincount(draws.argmax(axis=1), minlength=len(means)) / DRAWS
+    beliefs = [Belief(mean, sd * sd) for mean, sd in zip(means, sds, strict=True)]
+    found = [chance_best(beliefs, place) for place in range(len(means))]
+    assert found == pytest.approx(list(won), abs=4e-3)
+
+
+@given(BELIEFS)
+def test_chances_are_in_range_and_add_up_to_1(beliefs):
+    """Somebody is the best."""
+    chances = [chance_best(beliefs, place) for place in range(len(beliefs))]
+    assert all(0 <= chance <= 1 for chance in chances)
+    assert sum(chances) == pytest.approx(1, abs=1e-3)
+
+
+def test_one_alone_is_the_best_for_certain():
+    """And its mean is the maximum."""
+    assert chance_best([Belief(0.3, 0.01)], 0) == 1.0
+    assert expected_max([0.3], [0.1]) == 0.3
+
+
+def test_the_expected_maximum_of_what_is_known_is_the_larger():
+    """No spread at all."""
+    assert expected_max([0.3, 0.6], [0.0, 0.0]) == pytest.approx(0.6, abs=1e-6)
+
+
+@settings(deadline=None)
+@given(BELIEFS, st.integers(1, 6), st.floats(0, 1), st.floats(0.05, 0.95))
+def test_gains_are_never_below_0(beliefs, k, prior_mean, reliability):
+    """Nobody is forced to believe a worse one."""
+    noise = NoiseModel(reliability)
+    assert gain_of_pass(beliefs, noise) >= 0
+    assert gain_of_candidates(beliefs, noise, k=k, prior_mean=prior_mean) >= 0
+
+
+def test_gains_fall_with_every_look():
+    """The more is known, the less another pass can change."""
+    noise = NoiseModel(0.4)
+    gains = []
+    for looks in range(1, 9):
+        weight = 1 - noise.reliability + noise.reliability * looks
+        variance = noise.spread * noise.reliability * (1 - noise.reliability) / weight
+        gains.append(gain_of_pass([Belief(0.5 - i / 100, variance) for i in range(6)], noise))
+    assert gains == sorted(gains, reverse=True)
+    assert gains[-1] < gains[0] / 2
+
+
+def test_a_pass_gains_what_a_simulated_pass_does():
+    """Beliefs drawn, scores drawn, the posterior taken, the best mean compared."""
+    noise = NoiseModel(0.4)
+    prior = noise.reliability * noise.spread
+    own_noise = (1 - noise.reliability) * noise.spread
+    means = np.array([0.5, 0.48, 0.45, 0.4])
+    draw = np.random.default_rng(2)
+    true = draw.normal(means, prior**0.5, size=(DRAWS, 4))
+    scores = true + draw.normal(0, own_noise**0.5, size=true.shape)
+    after = means + prior / (prior + own_noise) * (scores - means)
+    wanted = after.max(axis=1).mean() - means.max()
+    found = gain_of_pass([Belief(mean, prior) for mean in means], noise)
+    assert found == pytest.approx(wanted, abs=5e-4)
+
+
+def test_more_candidates_gain_more_and_worse_ones_less():
+    """As far as they may be better than the leader."""
+    noise, beliefs = NoiseModel(0.4), [Belief(0.6, 0.003), Belief(0.5, 0.003)]
+    by_k = [gain_of_candidates(beliefs, noise, k=k, prior_mean=0.5) for k in (1, 2, 4, 8)]
+    assert by_k == sorted(by_k)
+    by_mean = [gain_of_candidates(beliefs, noise, k=4, prior_mean=m) for m in (0.1, 0.3, 0.5)]
+    assert by_mean == sorted(by_mean)

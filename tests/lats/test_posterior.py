@@ -1,0 +1,125 @@
+"""What is believed of a candidate, against the formula written out and against drift."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lats.candidate import Candidate
+from lats.draft import Draft
+from lats.knobs import SearchKnobs
+from lats.noise import NoiseModel
+from lats.posterior import belief, drift_of, means_by
+from lats.proposal import Drafts
+from lats.search import PosteriorSearch
+from lats.verdict import Verdict, Verdicts
+
+UNIT = st.floats(0, 1)
+
+
+def _candidate(scores, prior_mean=None, birth=1):
+    return Candidate(
+        f"{birth:016x}",
+        "0" * 16,
+        1,
+        Draft(reply=str(birth)),
+        birth,
+        prior_mean,
+        score_sum=sum(scores),
+        score_count=len(scores),
+    )
+
+
+def _noise(reliability=0.4, *, mean=0.5):
+    return NoiseModel(reliability, mean_sum=mean, mean_count=1)
+
+
+@given(scores=st.lists(UNIT, max_size=6), prior=UNIT, reliability=st.floats(0.06, 0.95), call=UNIT)
+def test_a_belief_is_the_conjugate_normal_posterior(scores, prior, reliability, call):
+    """Precisions add up, and means weigh by them."""
+    noise = NoiseModel(reliability)
+    noise.note_call([call, 0.5])
+    r, spread = noise.reliability, noise.spread
+    own_noise = (1 - r) * spread
+    precision = 1 / (r * spread) + len(scores) / own_noise
+    mean = (prior / (r * spread) + sum(scores) / own_noise) / precision
+    found = belief(_candidate(scores, prior), noise)
+    assert found.mean == pytest.approx(mean, abs=1e-9)
+    assert found.variance == pytest.approx(1 / precision)
+    assert found.sd == math.sqrt(found.variance)
+    assert means_by(noise)(_candidate(scores, prior)) == found.mean
+
+
+def test_without_a_prior_of_its_own_it_is_the_mean_of_all():
+    """Half before anything was read."""
+    assert belief(_candidate([]), NoiseModel(0.4)).mean == 0.5
+    assert belief(_candidate([]), _noise(mean=0.7)).mean == pytest.approx(0.7)
+
+
+def test_one_lucky_score_does_not_beat_many_that_are_a_little_lower():
+    """The winner's curse, cured where counts are uneven."""
+    noise = _noise(mean=0.5)
+    lucky, steady = _candidate([0.8]), _candidate([0.75] * 4)
+    assert belief(steady, noise).mean > belief(lucky, noise).mean
+    assert belief(steady, noise).variance < belief(lucky, noise).variance
+    even = [belief(_candidate([score] * 2), noise).mean for score in (0.8, 0.75)]
+    assert even[0] > even[1]
+
+
+def test_the_first_call_and_a_call_that_read_one_say_nothing_of_drift():
+    """There is nothing to measure it against."""
+    pair = [(_candidate([]), 0.9), (_candidate([], birth=2), 0.8)]
+    assert drift_of(pair, NoiseModel(0.4)) == 0.0
+    assert drift_of(pair[:1], _noise()) == 0.0
+
+
+@given(drift=st.floats(-0.5, 0.5), anchors=st.integers(2, 6))
+def test_drift_is_seen_in_anchors_and_mostly_removed(drift, anchors):
+    """All of it where it is large; never more than there was."""
+    noise = _noise()
+    scored = [(_candidate([0.5], birth=place), 0.5 + drift) for place in range(anchors)]
+    found = drift_of(scored, noise)
+    assert abs(found) <= abs(drift) + 1e-12
+    assert found * drift >= 0
+    if abs(drift) > 0.3:
+        assert abs(drift - found) < 0.05
+
+
+def _judged_twice(qualities, second, drift):
+    """Return a search whose first call read all, and whose second, drifted, read some."""
+    knobs = SearchKnobs(
+        policy="listwise", max_calls=4, generate_k=8, max_candidates=8, refine=False
+    )
+    search = PosteriorSearch(knobs)
+    for move in search.ask():
+        drafts = tuple(Draft(reply=f"reply {place}") for place in range(len(qualities)))
+        search.tell(move.proposal_id, Drafts(drafts=drafts))
+    true = {n.node_id: q for n, q in zip(search.tree.candidates, qualities, strict=True)}
+    for place, move in enumerate(search.ask()):
+        read = [i for i in move.node_ids if not place or true[i] in second]
+        scores = {i: Verdict(score=true[i] + (drift if place else 0.0)) for i in read}
+        search.tell(move.proposal_id, Verdicts(scores))
+    return search, true
+
+
+@given(
+    qualities=st.lists(
+        st.integers(30, 70).map(lambda q: q / 100), min_size=3, max_size=8, unique=True
+    ),
+    drift=st.floats(-0.3, 0.3),
+)
+def test_a_later_call_that_drifts_as_a_whole_changes_no_ranking(qualities, drift):
+    """All that it read moved alike."""
+    search, true = _judged_twice(qualities, qualities, drift)
+    believed = means_by(search._state.noise)
+    by_belief = sorted(search.tree.candidates, key=lambda node: -believed(node))
+    assert [true[n.node_id] for n in by_belief] == sorted(qualities, reverse=True)
+
+
+@pytest.mark.parametrize("drift", [-0.35, -0.2, 0.2, 0.35])
+@pytest.mark.parametrize("read", [(0.62, 0.55), (0.62, 0.4), (0.55, 0.4, 0.35), (0.4, 0.35)])
+def test_a_drift_of_a_call_that_read_some_does_not_flip_the_winner(drift, read):
+    """However harsh or kind it was with the winner alone, or with all others."""
+    search, true = _judged_twice([0.62, 0.55, 0.5, 0.4, 0.35], read, drift)
+    assert true[search.result().best.node_id] == 0.62

@@ -1,0 +1,93 @@
+"""Guidelines: made of repeated failures, carried, and dead after a while."""
+
+from lats.candidate import Candidate
+from lats.draft import Draft
+from lats.knobs import ReflectionKnobs, SearchKnobs
+from lats.moves import Refine
+from lats.proposal import Drafts
+from lats.reflection import Guideline, aged_guidelines, reflect
+from lats.search import PosteriorSearch
+from lats.verdict import Verdict, Verdicts
+
+ON = ReflectionKnobs(enabled=True, bar=0.4, min_failures=2, ttl_turns=3, max_guidelines=2)
+
+
+def _nodes(*said, reason=""):
+    return [
+        Candidate(
+            f"n{i}",
+            "s",
+            1,
+            Draft(reply=str(i)),
+            i + 1,
+            verdict=Verdict(attributes=a, reason=reason),
+        )
+        for i, a in enumerate(said)
+    ]
+
+
+def test_what_fails_twice_becomes_a_guideline_in_the_judges_words():
+    """Once is chance."""
+    nodes = _nodes({"warmth": 0.1, "wit": 0.2}, {"warmth": 0.3}, reason="Sounds  cold.\n")
+    (made,) = reflect(nodes, (), knobs=ON, weights={})
+    assert (made.attribute, made.ttl_turns) == ("warmth", 3)
+    assert made.text == "warmth: 2 candidates failed. Sounds cold."
+
+
+def test_where_less_is_better_high_values_fail():
+    """Above one minus the bar."""
+    nodes = _nodes({"assistantness": 0.7}, {"assistantness": 0.8})
+    assert reflect(nodes, (), knobs=ON, weights={"assistantness": -1})
+    assert not reflect(nodes, (), knobs=ON, weights={"assistantness": 1})
+
+
+def test_a_repeated_failure_renews_its_guideline_and_the_oldest_give_way():
+    """One an attribute, at most as many as the knobs allow."""
+    old = (Guideline("warmth", "old", 1), Guideline("wit", "old", 1), Guideline("pace", "old", 2))
+    found = reflect(_nodes({"warmth": 0.1}, {"warmth": 0.1}), old, knobs=ON, weights={})
+    assert [(each.attribute, each.ttl_turns) for each in found] == [("pace", 2), ("warmth", 3)]
+
+
+def test_long_and_unwritable_words_are_cut():
+    """They go into prompts."""
+    nodes = _nodes({"wit": 0.0}, {"wit": 0.0}, reason="\ud800" + "x" * 5000)
+    (made,) = reflect(nodes, (), knobs=ON, weights={})
+    assert len(made.text) <= 200
+    made.text.encode("utf-8")
+
+
+def test_switched_off_nothing_is_made_and_nothing_lost():
+    """Those of earlier turns stay."""
+    old = (Guideline("wit", "old", 1),)
+    nodes = _nodes({"wit": 0.0}, {"wit": 0.0})
+    assert reflect(nodes, old, knobs=ReflectionKnobs(), weights={}) == old
+
+
+def test_guidelines_age_by_turns_and_die():
+    """One that lives one turn is not found by the next."""
+    alive = (Guideline("a", "x", 1), Guideline("b", "y", 3))
+    once = aged_guidelines(alive)
+    assert once == (Guideline("b", "y", 2),)
+    assert aged_guidelines(aged_guidelines(once)) == ()
+
+
+def test_a_search_carries_them_to_refinement_and_to_the_next_turn():
+    """The next generation is told, and so is the next search."""
+    knobs = SearchKnobs(policy="listwise", max_calls=6, reflection=ON)
+    search = PosteriorSearch(knobs)
+    seen = []
+    while moves := search.ask():
+        for move in moves:
+            if hasattr(move, "guidelines"):
+                seen.append((type(move), move.guidelines))
+                texts = tuple(Draft(reply=f"{move.proposal_id} {i}") for i in range(move.k))
+                search.tell(move.proposal_id, Drafts(drafts=texts))
+            else:
+                said = Verdict(score=0.5, attributes={"wit": 0.1}, reason="Dull.")
+                search.tell(move.proposal_id, Verdicts(dict.fromkeys(move.node_ids, said)))
+    assert seen[0][1] == ()
+    assert all("Dull." in texts[0] for kind, texts in seen if kind is Refine)
+    carried = aged_guidelines(search.result().guidelines)
+    assert [each.ttl_turns for each in carried] == [2]
+    (first, *_) = PosteriorSearch(knobs, guidelines=carried).ask()
+    assert first.guidelines == (carried[0].text,)

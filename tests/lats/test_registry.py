@@ -1,0 +1,64 @@
+"""Policies by name."""
+
+from typing import get_args
+
+import pytest
+
+from lats.classic_uct import ClassicUct
+from lats.fast_score import fast_score
+from lats.knobs import PolicyName, SearchKnobs
+from lats.policy import StateError
+from lats.proposal import Drafts
+from lats.reflection import Guideline
+from lats.registry import resume_search, start_search
+from lats.search import STRATEGIES, PosteriorSearch
+
+
+def test_every_name_has_a_policy_and_every_policy_a_name():
+    """The classic one has a machine of its own."""
+    assert set(get_args(PolicyName)) == {"classic_uct", *STRATEGIES}
+
+
+@pytest.mark.parametrize("policy", get_args(PolicyName))
+def test_a_search_is_started_and_resumed_by_its_name(context, policy):
+    """The state says whose it is."""
+    search = start_search(SearchKnobs(policy=policy), context)
+    wanted = ClassicUct if policy == "classic_uct" else PosteriorSearch
+    assert isinstance(search, wanted)
+    first = [each.proposal_id for each in search.ask()]
+    again = resume_search(search.state_dict(), context)
+    assert isinstance(again, wanted)
+    assert [each.proposal_id for each in again.ask()] == first
+    assert isinstance(resume_search(search.state_dict()), wanted)
+
+
+def test_guidelines_reach_the_first_round(context):
+    """Of every policy that has use for them."""
+    told = [Guideline("wit", "wit: mind it.", 2)]
+    for policy in STRATEGIES:
+        search = start_search(SearchKnobs(policy=policy), context, guidelines=told)
+        assert search.ask()[0].guidelines == ("wit: mind it.",)
+    assert start_search(SearchKnobs(), context, guidelines=told).ask()
+
+
+def test_the_rule_score_breaks_ties_before_and_after_a_resume(context, moves_model, play):
+    """Where a judge ties everything, the reply that the rules like best is the answer."""
+    search = start_search(SearchKnobs(policy="best_of_n", max_calls=2), context)
+    model = moves_model(judge="ties")
+    (move,) = search.ask()
+    replies = ["", "word " * 400, "That is big. What scares you most about it?"]
+    drafts = model.answer(move).drafts
+    made = [each.model_copy(update={"reply": r}) for each, r in zip(drafts, replies, strict=False)]
+    search.tell(move.proposal_id, Drafts(drafts=tuple(made)))
+    search, _ = play(search, model)
+    best = search.result().best
+    scores = {n.node_id: fast_score(n.draft.reply, (), context) for n in search.tree.candidates}
+    assert scores[best.node_id] == max(scores.values())
+    assert resume_search(search.state_dict(), context).result().best.node_id == best.node_id
+
+
+@pytest.mark.parametrize("state", [{}, {"policy": "guess"}, {"policy": None, "version": 1}])
+def test_a_state_of_no_policy_is_refused_by_name(state):
+    """With the names that there are."""
+    with pytest.raises(StateError, match=r"expected classic_uct or .*'auto'"):
+        resume_search(state)
