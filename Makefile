@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check bench lock docs clean
+.PHONY: help setup demo test test-slow check bench bench-search lock docs clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once; about a minute)"
@@ -42,6 +42,9 @@ check: $(VENV)/.dev ## Lint, types, import layers, generated docs, and the wheel
 
 bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks.run
+
+bench-search: $(VENV)/.dev ## Measure the search on recorded pools, beside peers; some minutes
+	@$(BIN)/python -m benchmarks.search
 
 docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated
 	@$(BIN)/python docs/generate.py

@@ -30,6 +30,9 @@ _CALLS: Mapping[Kind, tuple[Role, Purpose]] = MappingProxyType(
 )
 """Who answers each kind, and what for. The first generation is a plan: see `_calls`."""
 
+_WITHIN_CAP = frozenset({Kind.GENERATE, Kind.REFINE, Kind.JUDGE_LIST})
+"""Kinds whose repairs come out of the search's own cap."""
+
 _FIRST_GENERATION = Tokens(
     ESTIMATED_TOKENS[Purpose.PLAN].input, ESTIMATED_TOKENS[Purpose.EXPAND].output
 )
@@ -57,12 +60,18 @@ def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list
         tokens=LIST_TOKENS if planned.kind is Kind.JUDGE_LIST else None,
         speculative=planned.is_speculative,
         candidates=_candidates(planned.kind, knobs),
+        is_repairable=planned.kind not in _WITHIN_CAP,
     )
     calls = [call] * planned.count_calls
     if is_first and planned.kind is Kind.GENERATE:
         # The call that the reply must have; those beside it could be done without.
         calls[0] = planned_call(
-            _NODE, role, Purpose.PLAN, tokens=_FIRST_GENERATION, candidates=knobs.generate_k
+            _NODE,
+            role,
+            Purpose.PLAN,
+            tokens=_FIRST_GENERATION,
+            candidates=knobs.generate_k,
+            is_repairable=False,
         )
     return calls
 

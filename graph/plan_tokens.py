@@ -70,6 +70,7 @@ def planned_call(
     tokens: Tokens | None = None,
     speculative: bool = False,
     candidates: int = 0,
+    is_repairable: bool = True,
 ) -> PlannedCall:
     """Return one call of a plan.
 
@@ -80,6 +81,7 @@ def planned_call(
         tokens: its tokens; None takes the purpose's.
         speculative: asked before it is known to be needed.
         candidates: how many it writes, for `CANDIDATE_TOKENS` each.
+        is_repairable: whether a wrong answer is asked again on top of what is planned.
     """
     sized = tokens or ESTIMATED_TOKENS[purpose]
     return PlannedCall(
@@ -89,5 +91,5 @@ def planned_call(
         input_tokens=sized.input,
         output_tokens=sized.output + candidates * CANDIDATE_TOKENS,
         speculative=speculative,
-        is_structured=role is not Role.EMBED,
+        is_repairable=is_repairable and role is not Role.EMBED,
     )

@@ -15,6 +15,7 @@ from nodes.records import (
     Bubble,
     Degradation,
     Detection,
+    Guidance,
     Language,
     Line,
     MemoryLine,
@@ -94,6 +95,8 @@ class TurnState(BaseModel):
     memories: list[MemoryLine] = []
     style: StyleVector = StyleVector()
 
+    guidance: list[Guidance] = []
+    """What replies kept getting wrong: for this turn's search, and after it for the next's."""
     draft: str = ""
     """The reply that the search chose, or a fused call wrote; empty when there is none."""
     search: dict[str, Any] = {}

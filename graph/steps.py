@@ -6,7 +6,7 @@ flow. Where nodes ask together, one of them asks and the steps of the others fin
 part done (`TurnState.answered`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from graph.state import TurnState, degraded_by
 from graph.thinking_steps import detection, inner_monologue, reasoner
 from graph.wind_down import fusing_for
 from lats.knobs import SearchKnobs
+from lats.reflection import Guideline, aged_guidelines
 from nodes.emotion_update import update_mood
 from nodes.final_validator import validate_reply
 from nodes.lats_search import search_reply
@@ -28,7 +29,7 @@ from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
 from nodes.processor import humanize
 from nodes.prompt import prompt
-from nodes.records import Detection, Monologue, ResponsePlan, StyleVector
+from nodes.records import Detection, Guidance, Monologue, ResponsePlan, StyleVector
 from nodes.search_bounds import search_bounds
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
@@ -37,7 +38,7 @@ from turnwise.calls.errors import EndpointError
 
 __all__ = ["STEPS", "Step"]
 
-_REPLY_PROMPTS = ("lats_plan", "lats_expand", "processor")
+_REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "lats_refine", "processor")
 """Prompts whose answers reach the user, and which a reply must not quote."""
 
 _FUSED_REPLY_PROMPT = "fused_reply"
@@ -69,6 +70,7 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         "relationship": loaded.standing.relationship,
         "mood": loaded.standing.mood,
         "mode": loaded.standing.mode,
+        "guidance": loaded.standing.guidance,
         "persona": persona,
         "fusing": fusing,
         # What an earlier turn of the same thread left behind.
@@ -131,7 +133,11 @@ def _seeded(knobs: SearchKnobs, seed: int) -> SearchKnobs:
 
 async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "lats_search" in state.answered:
-        return {"planned_bubbles": bubbles_of_reply(state), "search": summary_of_reply()}
+        return {
+            "planned_bubbles": bubbles_of_reply(state),
+            "search": summary_of_reply(),
+            "guidance": _guidance(aged_guidelines(_guidelines(state))),
+        }
     settings = context.engine.settings
     material = search_material(state)
     node = current_scope()
@@ -155,6 +161,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
             material=material,
             max_repairs=settings.repair.max_repairs,
             bounds=bounds,
+            guidelines=_guidelines(state),
         )
     may_fall_back = settings.reply.on_outage == "fallback" or node.bounds.is_timed
     if isinstance(outcome.error, EndpointError) and not may_fall_back:
@@ -163,8 +170,22 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
         "draft": outcome.reply or "",
         "planned_bubbles": outcome.processor_plan or (),
         "search": outcome.summary(),
+        "guidance": _guidance(outcome.guidelines),
         **degraded_by(outcome.degradation),
     }
+
+
+def _guidelines(state: TurnState) -> list[Guideline]:
+    """Return what earlier turns learned, as the search reads it."""
+    return [Guideline(each.attribute, each.text, each.ttl_turns) for each in state.guidance]
+
+
+def _guidance(guidelines: Iterable[Guideline]) -> list[Guidance]:
+    """Return what a search learned, as state and memory keep it."""
+    return [
+        Guidance(attribute=each.attribute, text=each.text, ttl_turns=each.ttl_turns)
+        for each in guidelines
+    ]
 
 
 async def _processor(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
@@ -220,7 +241,12 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
         version=state.version,
         user_text=state.user_text,
         reply=state.reply,
-        standing=Standing(relationship=state.relationship, mood=state.mood, mode=state.mode),
+        standing=Standing(
+            relationship=state.relationship,
+            mood=state.mood,
+            mode=state.mode,
+            guidance=tuple(state.guidance),
+        ),
         time=state.time,
         notes=state.notes,
         new_summary=state.new_summary,

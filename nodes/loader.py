@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from nodes.language import detect_language
-from nodes.records import Language, Line, Mode, Mood, Record, Relationship
+from nodes.records import Guidance, Language, Line, Mode, Mood, Record, Relationship
 from turnwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
 from turnwise.memory.book import MemoryBook
 
@@ -25,6 +25,8 @@ class Standing(Record):
     relationship: Relationship = Relationship()
     mood: Mood = Mood()
     mode: Mode = Mode.NORMAL
+    guidance: tuple[Guidance, ...] = Field(default=(), exclude_if=lambda kept: not kept)
+    """What the search learned to mind; left out of memory where there is nothing."""
 
 
 class LoadedTurn(Record):

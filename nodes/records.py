@@ -13,6 +13,7 @@ __all__ = [
     "Bubble",
     "Degradation",
     "Detection",
+    "Guidance",
     "Language",
     "Line",
     "MemoryLine",
@@ -163,6 +164,17 @@ class ResponsePlan(Record):
     must_mention: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
     tone: str = ""
+
+
+class Guidance(Record):
+    """What replies kept getting wrong, for the next ones to mind."""
+
+    attribute: str
+    """Name of the judge's sub-score that failed."""
+    text: str
+    """In words. Untrusted."""
+    ttl_turns: int = Field(ge=1)
+    """Turns that it still lives, the next one included."""
 
 
 class Relationship(Record):

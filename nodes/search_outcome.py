@@ -1,15 +1,15 @@
 """What a search leaves to the nodes after it, and what it says of itself in the turn's state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lats.candidate import Candidate, Forest
+from lats.candidate import Forest
 from lats.knobs import SearchKnobs
-from lats.posterior import Belief
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult, StopReason
 from lats.search_state import DEFAULT_CAP
+from lats.shown import candidate_records
 from lats.tree import NodeId
 from nodes.degrade import degradation_of
 from nodes.records import Bubble, Degradation, StyleVector
@@ -17,12 +17,9 @@ from nodes.search_bubbles import planned_bubbles
 from nodes.search_moves import goal_of
 from turnwise.calls.errors import CallError
 
-__all__ = ["SearchOutcome", "candidate_records", "outcome_of"]
+__all__ = ["SearchOutcome", "outcome_of"]
 
 NODE = "lats_search"
-
-DIGITS = 4
-"""Digits after the point of the figures that are kept of a candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,8 @@ class SearchOutcome:
         """Return what the search did, as plain JSON for the graph's state.
 
         A classic search's `tree` is the whole tree as `lats` writes it. Any other's is a
-        list of `candidate_records`, and such a search says more of itself beside it.
+        list of `lats.shown.candidate_records`, and such a search says more of itself beside
+        it. `lats.shown.shown_from_json` reads either, to draw it.
         """
         result = self.result
         final = result.final_judgement
@@ -87,64 +85,13 @@ class SearchOutcome:
             return {**shared, "tree": result.tree.model_dump(mode="json")}
         return {
             **shared,
-            "tree": candidate_records(result.tree, result.beliefs or {}),
+            "tree": candidate_records(result),
             "policy": self.policy,
             "planned_cap": result.planned_cap,
             "confidence": None if result.confidence is None else asdict(result.confidence),
             "guidelines": [asdict(each) for each in self.guidelines],
             "wound_down": self.wound_down,
         }
-
-
-def _figure(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)
-
-
-def candidate_records(forest: Forest, beliefs: Mapping[NodeId, Belief]) -> list[dict[str, Any]]:
-    """Return a forest as plain JSON from which it can be drawn, without what came with drafts.
-
-    One record a candidate, in the order of their birth, so a parent stands before its
-    children; `parent_id` is null for one from scratch. `scores` is how many scores went
-    into `mean_score` (drift removed), `looks` how many calls were to read it;
-    `posterior_mean` and `posterior_sd` are what the search believes of it, and `mean_value`
-    is the mean of what its `visits` backed up. `judged` is the last verdict: the scores
-    that it gave, and its words. Missing figures are null.
-
-    Args:
-        forest: of the search.
-        beliefs: the posteriors of candidates that have a score.
-    """
-    return [
-        _record(node, beliefs.get(node.node_id), start_id=forest.start_id)
-        for node in forest.candidates
-    ]
-
-
-def _record(node: Candidate, belief: Belief | None, *, start_id: NodeId) -> dict[str, Any]:
-    return {
-        "id": node.node_id,
-        "parent_id": None if node.parent_id == start_id else node.parent_id,
-        "depth": node.depth,
-        "strategy_tag": node.draft.strategy_tag,
-        "reply": node.draft.reply,
-        "looks": node.looks,
-        "scores": node.score_count,
-        "mean_score": _figure(node.mean_score),
-        "posterior_mean": None if belief is None else _figure(belief.mean),
-        "posterior_sd": None if belief is None else _figure(belief.sd),
-        "visits": node.visits,
-        "mean_value": _figure(node.mean_value if node.visits else None),
-        "judged": _judged(node),
-    }
-
-
-def _judged(node: Candidate) -> dict[str, Any] | None:
-    verdict = node.verdict
-    if verdict is None:
-        return None
-    given = {"score": verdict.score, **verdict.attributes}
-    figures = {name: _figure(value) for name, value in given.items() if value is not None}
-    return {**figures, "reason": verdict.reason}
 
 
 def outcome_of(

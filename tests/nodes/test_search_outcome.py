@@ -13,9 +13,10 @@ from lats.proposal import Drafts, PlanRoot
 from lats.reflection import Guideline
 from lats.registry import start_search
 from lats.room import Room
+from lats.shown import candidate_records, shown_from_json
 from lats.verdict import Verdict, Verdicts
 from nodes.records import StyleVector
-from nodes.search_outcome import candidate_records, outcome_of
+from nodes.search_outcome import outcome_of
 from turnwise.calls.errors import CallTimeout
 
 CLASSIC_KEYS = [
@@ -104,7 +105,8 @@ def test_the_tree_can_be_drawn_from_its_records():
     assert best["posterior_sd"] > 0
     assert all(record["looks"] >= 1 and record["mean_score"] is not None for record in records)
     assert "bubbles" not in json.dumps(records)
-    assert candidate_records(outcome.result.tree, outcome.result.beliefs) == records
+    assert candidate_records(outcome.result) == records
+    assert shown_from_json(outcome.summary()).kind == "posterior"
 
 
 def test_a_candidate_that_nobody_judged_has_null_figures():

@@ -31,7 +31,7 @@ def with_repairs(step: Step, max_repairs: int) -> Step:
         return step
     match step:
         case PlannedCall():
-            return _repaired(step, max_repairs) if step.is_structured else step
+            return _repaired(step, max_repairs) if step.is_repairable else step
         case Serial(steps):
             return Serial(tuple(with_repairs(inner, max_repairs) for inner in steps))
         case Parallel(steps):

@@ -29,7 +29,8 @@ class PlannedCall:
         input_tokens: estimated tokens of its prompt.
         output_tokens: estimated tokens of its answer.
         speculative: asked before it is known to be needed.
-        is_structured: whether its answer must have a form, so that it may be repaired.
+        is_repairable: whether its answer must have a form, and a wrong one is asked again on
+            top of what is planned.
     """
 
     node: str
@@ -38,7 +39,7 @@ class PlannedCall:
     input_tokens: int = 0
     output_tokens: int = 0
     speculative: bool = False
-    is_structured: bool = True
+    is_repairable: bool = True
 
     def __post_init__(self) -> None:
         """Refuse negative tokens."""

@@ -7,7 +7,7 @@ from turnwise.plan.repairs import REPAIR_WORDS_TOKENS
 from turnwise.plan.schedule import rounds
 
 CHAT = PlannedCall("a", Role.MAIN, Purpose.PLAN, input_tokens=100, output_tokens=10)
-EMBED = PlannedCall("a", Role.EMBED, Purpose.EMBED, input_tokens=5, is_structured=False)
+EMBED = PlannedCall("a", Role.EMBED, Purpose.EMBED, input_tokens=5, is_repairable=False)
 
 
 def test_each_structured_call_is_asked_again() -> None:

@@ -1,0 +1,160 @@
+"""Measure the search: `python -m benchmarks.search`, or `make bench-search`.
+
+Runs every policy and every peer on the recorded pools, on the simulated grid and against
+the clock, and writes one table and two figures. A pool whose record is not on this
+machine is named and left out; the rest still runs.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.figures import provenance
+from benchmarks.search.measuring import Scale, measure
+from benchmarks.search.pools import Half
+from benchmarks.search.report import page_part, results_markdown, write_results
+from benchmarks.search.settings import POOLS
+
+__all__ = ["main"]
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "simulator-and-pools.md"
+
+EPILOG = f"""
+pools: {", ".join(POOLS)}
+
+  python -m benchmarks.search
+      everything, on the reporting half; writes search.md, search.json and the figures
+      to benchmarks/results/, and the generated part of docs/simulator-and-pools.md
+  python -m benchmarks.search --tuning --pools humaneval --seeds 2
+      while developing: the tuning half of one pool; prints, and writes nothing
+  python -m benchmarks.search --tuning --out /tmp/look
+      the same report and figures somewhere else
+
+Recorded pools are read from the folder that TURNWISE_DATA names (default: ../shared/data).
+Prompts are halved by sorted id. Knobs are chosen on the first half (tuning), and what is
+claimed is measured on the second (reporting): do not look at the second to choose.
+treequest, matplotlib and pyarrow are in the `bench` extra.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search",
+        description=(__doc__ or "").splitlines()[0],
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--pools", nargs="*", metavar="POOL", help="recorded pools to run; all when left out"
+    )
+    parser.add_argument(
+        "--tuning", action="store_true", help="the tuning half, for development; writes nothing"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute, for a look; intervals are wide"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="shuffles of each recorded prompt (5)"
+    )
+    parser.add_argument(
+        "--simulated",
+        type=int,
+        default=200,
+        metavar="N",
+        help="prompts of each simulated setting (200)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=max(os.cpu_count() or 1, 1),
+        metavar="N",
+        help="processes (as many as cores); results do not depend on it",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write, instead of benchmarks/results"
+    )
+    return parser
+
+
+def _scale(given: argparse.Namespace) -> Scale:
+    half: Half = "tuning" if given.tuning else "reporting"
+    if given.quick:
+        return Scale(
+            half=half,
+            seeds=min(given.seeds, 1),
+            simulated_prompts=min(given.simulated, 40),
+            caps=(3, 4, 6, 11, 16),
+            turns=1,
+            sizes=(100,),
+            workers=given.workers,
+        )
+    return Scale(
+        half=half,
+        seeds=given.seeds,
+        simulated_prompts=given.simulated,
+        workers=given.workers,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run, print, and write unless it was only a look.
+
+    Raises:
+        SystemExit: for arguments that make no sense.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    keys = list(POOLS) if given.pools is None else given.pools
+    unknown = sorted(set(keys) - set(POOLS))
+    if unknown:
+        parser.error(f"there is no pool {unknown[0]!r}; there are: {', '.join(POOLS)}")
+    if given.seeds < 1 or given.workers < 1 or given.simulated < 2:
+        parser.error("--seeds and --workers are at least 1, --simulated at least 2")
+    if find_spec("matplotlib") is None:
+        parser.error("matplotlib is not installed; it is in the `bench` extra")
+    scale = _scale(given)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:5.0f} s  {line}", file=sys.stderr, flush=True)
+
+    found = measure(keys, scale, say)
+    seconds = time.monotonic() - began
+    facts = {
+        **provenance(),
+        "seeds": f"shuffles 0 to {scale.seeds - 1}, bootstrap 0",
+        "prompts": f"the {scale.half} half",
+        "took": f"{seconds:.0f} s",
+    }
+    print(results_markdown(found, facts))
+    print(page_part(found, facts, "search_simulator.svg"))
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+        page = given.out / PAGE.name
+        page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+        written = write_results(
+            found, facts, given.out, page=page, figure_from_page="search_simulator.svg"
+        )
+    elif given.tuning or given.quick or set(keys) != set(POOLS):
+        say("only a look: nothing was written")
+        return
+    else:
+        written = write_results(
+            found,
+            facts,
+            RESULTS,
+            page=PAGE,
+            figure_from_page="../benchmarks/results/search_simulator.svg",
+        )
+    for path in written:
+        say(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
