@@ -135,7 +135,8 @@ class ReplySession:
             "dropped_notes": state.dropped_notes,
             "degraded": [row.model_dump(mode="json") for row in state.degraded],
             "wound_down": [
-                row.model_dump(mode="json") for row in steps_down(state.fusing, state.search)
+                row.model_dump(mode="json")
+                for row in steps_down(state.fusing, state.search, self.engine.settings.search)
             ],
             "search": state.search,
             **counts,

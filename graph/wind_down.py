@@ -2,8 +2,8 @@
 
 A turn gives up in this order, and each step says so:
 
-1. *fewer judge repeats, no refinement*: the search plans within the room that it is told
-   (`lats`), and stops with the best so far;
+1. *fewer judge calls, fewer refinements, fewer candidates*: the search plans within the
+   room that it is told (`lats`), and stops with the best so far;
 2. *fused calls*: where what is left does not hold the turn as it was set with a search of
    `MIN_SEARCH_CALLS`, the nodes before the search become one call, and the bookkeeping
    another;
@@ -15,10 +15,14 @@ else, so a replay decides as the run did. Time, tokens and money do not count he
 they leave is the leases' business (`graph.holding`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from graph.settings import Settings
+from lats.knobs import SearchKnobs
+from lats.plan import plan_search
+from lats.proposal import Kind
 from nodes.records import Record
 from turnwise.budget.limits import Limits
 
@@ -53,10 +57,29 @@ Form = Literal["separate", "fused", "instant"]
 """Nodes before the search ask apart; in one call; in one call that also replies."""
 
 
+GivenUp = Literal[
+    "fewer_judge_calls",
+    "fewer_refinements",
+    "fewer_candidates",
+    "fused_thinking",
+    "fused_bookkeeping",
+    "fused_reply",
+]
+"""What a turn gives up, in this order."""
+
+_SHRINKS: Mapping[Kind, GivenUp] = MappingProxyType(
+    {
+        Kind.JUDGE_LIST: "fewer_judge_calls",
+        Kind.REFINE: "fewer_refinements",
+        Kind.GENERATE: "fewer_candidates",
+    }
+)
+
+
 class WoundDown(Record):
     """One thing that a turn gave up for want of calls."""
 
-    what: Literal["smaller_search", "fused_thinking", "fused_bookkeeping", "fused_reply"]
+    what: GivenUp
     reason: str
     """The calls that were left, and those that the turn as it was set would need."""
 
@@ -158,19 +181,32 @@ def _explained(fusing: Fusing, as_set: Fusing, reason: str) -> Fusing:
     return fusing.model_copy(update={"wound_down": rows})
 
 
-def steps_down(fusing: Fusing, search: Mapping[str, Any]) -> tuple[WoundDown, ...]:
+def steps_down(
+    fusing: Fusing, search: Mapping[str, Any], knobs: SearchKnobs
+) -> tuple[WoundDown, ...]:
     """Return all that a turn gave up for want of calls, in the order of giving up.
 
     Args:
         fusing: which of its nodes asked together.
         search: what its search says of itself; one that planned fewer calls than its knobs
             allow has `wound_down` with both.
+        knobs: of the search.
     """
     smaller = search.get("wound_down")
     if not smaller:
         return fusing.wound_down
-    reason = f"it planned {smaller['planned']} of the {smaller['knobs']} calls that its knobs allow"
-    return (WoundDown(what="smaller_search", reason=reason), *fusing.wound_down)
+    return (*_given_up(knobs, smaller["planned"], smaller["knobs"]), *fusing.wound_down)
+
+
+def _given_up(knobs: SearchKnobs, planned: int, cap: int) -> Iterator[WoundDown]:
+    """Yield what a search does less of when it plans for fewer calls, by its own plan."""
+    whole = plan_search(knobs).calls_by_kind()
+    smaller = plan_search(knobs.model_copy(update={"max_calls": planned})).calls_by_kind()
+    for kind, what in _SHRINKS.items():
+        kept, wanted = smaller.get(kind, 0), whole.get(kind, 0)
+        if kept < wanted:
+            reason = f"{kept} of {wanted}: the search had {planned} of the {cap} calls of its cap"
+            yield WoundDown(what=what, reason=reason)
 
 
 def _limits(settings: Settings) -> tuple[Limits, ...]:

@@ -81,11 +81,15 @@ def test_it_says_why() -> None:
 def test_a_smaller_search_comes_first() -> None:
     """The search gives way before anything is fused, and its own words are taken."""
     fusing = fusing_for(WINDING, 7)
-    search = {"wound_down": {"planned": 3, "knobs": 6}}
-    rows = steps_down(fusing, search)
-    assert [row.what for row in rows] == ["smaller_search", *_what(fusing)]
-    assert rows[0].reason == "it planned 3 of the 6 calls that its knobs allow"
-    assert steps_down(fusing, {"wound_down": None}) == steps_down(fusing, {}) == fusing.wound_down
+    knobs = SearchKnobs(policy="listwise", max_calls=7)
+    order = ["fewer_judge_calls", "fewer_refinements", "fewer_candidates"]
+    for planned, fewer in ((6, order[:1]), (5, order[:2]), (2, order), (1, order)):
+        search = {"wound_down": {"planned": planned, "knobs": 7}}
+        rows = steps_down(fusing, search, knobs)
+        assert [row.what for row in rows] == [*fewer, *_what(fusing)]
+    assert rows[0].reason == "0 of 4: the search had 1 of the 7 calls of its cap"
+    for search in ({"wound_down": None}, {}):
+        assert steps_down(fusing, search, knobs) == fusing.wound_down
 
 
 def test_what_is_fused_anyway_was_not_given_up() -> None:
