@@ -2,14 +2,14 @@
 
 Unlike the classic tree, a node keeps what judges said of it apart from what was backed
 up through it: `score_sum / score_count` is the candidate's own mean score, drift removed;
-`value_sum / visits` the mean over everything that was backed up from below and itself.
+what is backed up is the best of those means, at or below it, as it is believed.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lats.draft import Draft
-from lats.similarity import text_key
+from lats.similarity import identity_key
 from lats.tree import NodeId, path_id
 from lats.verdict import Verdict
 
@@ -33,10 +33,9 @@ class Candidate:
         score_count: how many those are. Starts at 0.
         looks: judge calls that were to read it, failures and missing scores included.
         expansions: calls that went on from it, failures included.
-        visits: values backed up through it.
-        pending_visits: the same that are under way.
-        value_sum: sum of the values backed up through it.
-        own_value: what of that is its own; None when it was never scored.
+        visits: candidates with a score at or below it.
+        pending_visits: expansions under way at or below it.
+        own_value: its posterior mean when a judge last read it; None when it was never scored.
         best_value: of an answer the best own value at or below it; of a step with scored
             children the best below it. None when there is none.
         is_closed: whether nothing at or below it can be expanded any more.
@@ -57,7 +56,6 @@ class Candidate:
     expansions: int = 0
     visits: int = 0
     pending_visits: int = 0
-    value_sum: float = 0.0
     own_value: float | None = None
     best_value: float | None = None
     is_closed: bool = False
@@ -69,11 +67,6 @@ class Candidate:
     def mean_score(self) -> float | None:
         """Mean of its scores, drift removed; None when it has none."""
         return self.score_sum / self.score_count if self.score_count else None
-
-    @property
-    def mean_value(self) -> float:
-        """Mean of the values backed up through it; 0 when there are none."""
-        return self.value_sum / self.visits if self.visits else 0.0
 
 
 class Forest:
@@ -113,7 +106,7 @@ class Forest:
         if sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
         forest.start_id = nodes[0].node_id
-        forest._keys = {text_key(node.draft.reply) for node in nodes[1:]}
+        forest._keys = {identity_key(node.draft.reply) for node in nodes[1:]}
         return forest
 
     def __len__(self) -> int:
@@ -137,7 +130,7 @@ class Forest:
         return [self.nodes[child_id] for child_id in node.children_ids]
 
     def knows(self, key: str) -> bool:
-        """Return whether a candidate with this `text_key` is there."""
+        """Return whether a candidate with this `identity_key` is there."""
         return key in self._keys
 
     def path_to_start(self, node_id: NodeId) -> Iterator[Candidate]:
@@ -148,14 +141,16 @@ class Forest:
             yield node
             step = node.parent_id
 
-    def add(self, parent: Candidate, draft: Draft, *, prior_mean: float | None) -> Candidate:
-        """Return a new child of a node; whoever adds has made sure that it is new."""
+    def add(self, parent: Candidate, draft: Draft, *, prior_mean: float | None) -> Candidate | None:
+        """Return a new child of a node; None where it has this very child."""
         node_id = path_id(parent.node_id, draft.reply)
+        if node_id in self.nodes:
+            return None
         node = Candidate(
             node_id, parent.node_id, parent.depth + 1, draft, len(self.nodes), prior_mean
         )
         self.nodes[node_id] = node
-        self._keys.add(text_key(draft.reply))
+        self._keys.add(identity_key(draft.reply))
         parent.children_ids.append(node_id)
         return node
 

@@ -40,6 +40,8 @@ class Draft(BaseModel):
 
 def clean_text(text: str, max_chars: int) -> str:
     """Return a text without unwritable characters and outer space, cut to a length."""
+    if len(text) <= max_chars and not _UNWRITABLE.search(text):
+        return text.strip()  # as nearly every text is
     return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
 
 
@@ -55,14 +57,19 @@ def clean_draft(draft: Draft) -> Draft | None:
 
 
 def admit_drafts(
-    offered: Iterable[Draft], *, k: int, is_known: Callable[[str], bool]
+    offered: Iterable[Draft],
+    *,
+    k: int,
+    is_known: Callable[[str], bool],
+    key_of: Callable[[str], str] = text_key,
 ) -> list[Draft]:
     """Return the drafts that may enter a tree: clean, new, at most `k`, in their order.
 
     Args:
         offered: what a proposer returned, more or fewer than asked.
         k: how many were asked for.
-        is_known: whether a reply with this `text_key` stands in the tree already.
+        is_known: whether a reply with this key stands in the tree already.
+        key_of: what two replies share that count as the same.
     """
     admitted: list[Draft] = []
     seen: set[str] = set()
@@ -70,7 +77,7 @@ def admit_drafts(
         cleaned = clean_draft(draft)
         if cleaned is None:
             continue
-        key = text_key(cleaned.reply)
+        key = key_of(cleaned.reply)
         if key in seen or is_known(key):
             continue
         seen.add(key)

@@ -7,14 +7,15 @@ from lats.candidate import Candidate
 from lats.draft import admit_drafts, clean_draft, clean_text
 from lats.judging import close_bracket_round, unread
 from lats.moves import Generate, JudgeList, Refine
-from lats.posterior import belief, drift_of
+from lats.posterior import belief, drift_of, means_by
 from lats.proposal import Drafts, Failure, ProposalId
 from lats.reflection import reflect
 from lats.result import StopReason
 from lats.rubric import composite_score
 from lats.search_state import SearchState
+from lats.similarity import identity_key
 from lats.standing import note_front
-from lats.tree import NodeId, path_id
+from lats.tree import NodeId
 from lats.verdict import Verdict, Verdicts
 
 __all__ = ["cleaned_answer", "take_round"]
@@ -35,7 +36,7 @@ def cleaned_answer(
     """
     if isinstance(answer, Drafts):
         drafts = tuple(filter(None, map(clean_draft, answer.drafts)))
-        return answer.model_copy(update={"drafts": drafts})
+        return answer if drafts == answer.drafts else Drafts(drafts=drafts)
     if isinstance(answer, Failure):
         return answer.model_copy(update={"detail": clean_text(answer.detail, MAX_DETAIL_CHARS)})
     for node_id, verdict in answer.by_id.items():
@@ -112,11 +113,11 @@ def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> 
     born = []
     # Two ways may lead to the same step, so steps are only told from their siblings.
     is_known = (lambda _key: False) if _has_steps(answer) else forest.knows
-    for draft in admit_drafts(answer.drafts, k=k, is_known=is_known):
-        if path_id(parent.node_id, draft.reply) in forest.nodes:
-            continue
-        born.append(forest.add(parent, draft, prior_mean=prior))
-        progress.has_steps |= draft.is_step
+    for draft in admit_drafts(answer.drafts, k=k, is_known=is_known, key_of=identity_key):
+        node = forest.add(parent, draft, prior_mean=prior)
+        if node is not None:
+            born.append(node)
+            progress.has_steps |= draft.is_step
     if progress.has_steps:
         for node in born:
             is_deepest = node.depth == state.knobs.max_depth
@@ -203,30 +204,38 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
             noise.shift_count += 1
         node.score_sum += score
         node.score_count += 1
+    _count_visits(state, [node for node, _ in scored if node.own_value is None])
+    believed = means_by(noise)
     for node, _ in scored:
+        node.own_value = believed(node)
         _back_up(state, node)
     note_front(state, [node for node, _ in scored])
 
 
+def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
+    """Count candidates that have their first score as visits of themselves and all above."""
+    by_parent: dict[NodeId, int] = {}
+    for node in fresh:
+        node.visits += 1
+        if node.parent_id is not None:
+            by_parent[node.parent_id] = by_parent.get(node.parent_id, 0) + 1
+    for parent_id, count in by_parent.items():
+        for step in state.forest.path_to_start(parent_id):
+            step.visits += count
+
+
 def _back_up(state: SearchState, node: Candidate) -> None:
-    """Bring a candidate's posterior mean, as it is now, into all nodes above it."""
-    value = belief(node, state.noise).mean
-    change, first = value - (node.own_value or 0.0), node.own_value is None
-    node.own_value = value
+    """Bring a candidate's own value, as it is now, into the best values above it."""
     was, node.best_value = node.best_value, _best_below(state, node)
-    now, is_settled = node.best_value, False
-    for step in state.forest.path_to_start(node.node_id):
-        step.value_sum += change
-        step.visits += first
-        if step is node or is_settled:
-            continue
+    nodes, step, now = state.forest.nodes, node, node.best_value
+    while step.parent_id is not None and was != now:
+        step = nodes[step.parent_id]
         before = step.best_value
-        if was is None or now is None or before is None or was == before > now:
+        if now is None or step.draft.is_step or (was is not None and was == before and now < was):
             step.best_value = _best_below(state, step)
         else:  # a maximum: what is not above it, and was not it, leaves it as it is
-            step.best_value = max(before, now)
+            step.best_value = now if before is None else max(before, now)
         was, now = before, step.best_value
-        is_settled = before == now  # and so is all above
 
 
 def _best_below(state: SearchState, node: Candidate) -> float | None:

@@ -90,7 +90,9 @@ def judge_round(
         else:
             ids = [node.node_id for node in nodes]
             ordered = reading_order(ids, seed=knobs.seed, look=number)
-            lists = _chunks(ordered, knobs.max_items)
+            # Checks are for all, so agreement has no use for calls that read a part.
+            is_whole = knobs.judging == "agreement"
+            lists = [ordered] if is_whole else _chunks(ordered, knobs.max_items)
         for node_ids in lists:
             if len(calls) == left.judge_calls:
                 return calls

@@ -47,10 +47,10 @@ class ReflectionKnobs(BaseModel):
     enabled: bool = False
     """Whether guidelines are made and carried."""
 
-    bar: float = Field(default=0.4, ge=0, le=1)
+    bar: float = Field(default=0.3, ge=0, le=1)
     """A sub-score below this is a failure; for one where less is better, above 1 minus this."""
 
-    min_failures: int = Field(default=2, ge=1, le=64)
+    min_failures: int = Field(default=3, ge=1, le=64)
     """Candidates that must fail in the same way first."""
 
     ttl_turns: int = Field(default=3, ge=1, le=100)
@@ -157,8 +157,9 @@ class SearchKnobs(ClassicKnobs):
     leaders: int = Field(default=2, ge=1, le=8)
     """Leading candidates that are improved on, and carried into judge calls as anchors."""
 
-    max_candidates: int = Field(default=12, ge=1, le=1024)
-    """Candidates from scratch after which no more are asked for."""
+    max_candidates: int = Field(default=8, ge=1, le=1024)
+    """Candidates from scratch after which no more are asked for. The more there are, the
+    likelier it is that the best score is a judge's error. Agreement has no such limit."""
 
     max_passes: int = Field(default=4, ge=1, le=64)
     """Times that the judge may read the same candidate. More repeats a judge's bias rather
@@ -181,12 +182,14 @@ class SearchKnobs(ClassicKnobs):
     min_gain: float | None = Field(default=None, ge=0, le=1)
     """Stop when the next call promises less than this, in score. 0 spends the cap as planned;
     None leaves it to the policy: `auto` sets it where calls are many or short, others to 0.
+    Agreement does not read it: it knows no noise to compute a gain from.
 
     The knob between quality and calls: judging goes pass by pass then, which costs rounds.
     """
 
     stop_score: float | None = Field(default=None, ge=0, le=1)
-    """Stop as soon as an answer's mean score reaches this; 1 suits an exact verifier."""
+    """Stop as soon as an answer's mean score reaches this. 1 says that the judge is an exact
+    verifier: its scores do not drift, and a tree asks it once."""
 
     judge_reliability: float = Field(default=0.4, ge=0.05, le=0.95)
     """Assumed correlation of two judgements of the same candidates, until it was measured."""

@@ -21,7 +21,13 @@ from lats.judging import (
 from lats.moves import Generate, Move, Refine
 from lats.result import StopReason
 from lats.search_state import SearchState
-from lats.shape import REFINE_CALLS, first_generations, first_passes, later_passes
+from lats.shape import (
+    REFINE_CALLS,
+    agreement_generations,
+    first_generations,
+    first_passes,
+    later_passes,
+)
 from lats.standing import leading
 from lats.stopping import NextCall, best_next_call
 from lats.strategy import Left
@@ -43,6 +49,8 @@ def fresh_generations(state: SearchState, left: Left, wanted: int) -> list[Move]
     texts = guideline_texts(state)
     moves: list[Move] = []
     room = knobs.max_candidates - len(state.forest)
+    if knobs.judging == "agreement":
+        room = knobs.generate_k * wanted
     k = knobs.generate_k
     if left.calls == 1:
         k = 1  # there will be nobody to choose
@@ -73,8 +81,10 @@ class Listwise:
 
     def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
         """Return the moves of the next round, or why to stop."""
+        knobs = state.knobs
         is_large = (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP
-        if is_large and state.min_gain == 0:
+        grows_tree = knobs.refine and knobs.judging in {"listwise", "pointwise"}
+        if is_large and grows_tree and state.min_gain == 0:
             return HALVING.next_round(state, left)
         return self._next(state, left)
 
@@ -82,7 +92,10 @@ class Listwise:
         knobs = state.knobs
         if not len(state.forest):
             # After failures only as much is asked again as leaves room for judging.
-            wanted = first_generations(left.calls, can_refine=knobs.refine)
+            if knobs.judging == "agreement":
+                wanted = agreement_generations(left.calls)
+            else:
+                wanted = first_generations(left.calls, can_refine=knobs.refine)
             wanted = wanted if state.min_gain == 0 else 1
             return fresh_generations(state, left, wanted) or StopReason.CAP
         judging = self._first_look(state, left)

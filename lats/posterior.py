@@ -56,11 +56,11 @@ def belief(node: Candidate, noise: NoiseModel) -> Belief:
 
 def means_by(noise: NoiseModel) -> Callable[[Candidate], float]:
     """Return what gives `belief(...).mean` of many candidates, reading the judge's noise once."""
-    reliability, grand_mean = noise.reliability, noise.grand_mean
+    reliability, grand_mean, shift = noise.reliability, noise.grand_mean, noise.refine_shift
     doubt = 1 - reliability
 
     def mean(node: Candidate) -> float:
-        prior = grand_mean if node.prior_mean is None else node.prior_mean
+        prior = grand_mean if node.prior_mean is None else node.prior_mean + shift
         weight = doubt + reliability * node.score_count
         return (prior * doubt + reliability * node.score_sum) / weight
 
@@ -80,13 +80,14 @@ def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
     """
     if len(scored) < 2 or not noise.mean_count:
         return 0.0
-    reliability, spread = noise.reliability, noise.spread
-    own_noise = (1 - reliability) * spread
+    reliability, spread, believed = noise.reliability, noise.spread, means_by(noise)
+    doubt = 1 - reliability
     weighted = total = 0.0
     for node, score in scored:
-        known = belief(node, noise)
-        weight = 1 / (known.variance + own_noise)
-        weighted += weight * (score - known.mean)
+        # One over what a score varies by: the belief's variance and the judge's noise.
+        known = doubt + reliability * node.score_count
+        weight = known / (spread * doubt * (reliability + known))
+        weighted += weight * (score - believed(node))
         total += weight
     seen, uncertainty = weighted / total, 1 / total
     varies = max(DRIFT_SHARE * spread, seen * seen - uncertainty)

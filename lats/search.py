@@ -150,9 +150,11 @@ class PosteriorSearch:
         progress.told[proposal_id] = cleaned_answer(proposal_id, answer)
         progress.spent_calls += calls - 1
         if len(progress.told) == len(progress.open_round):
+            # Gates open on what a judge said: what was just proposed is to be judged first.
+            is_judged = any(isinstance(each, JudgeList) for each in progress.open_round)
             take_round(self._state)
             if progress.stop_reason is None:
-                progress.stop_reason = self._reason_to_stop()
+                progress.stop_reason = self._reason_to_stop(is_judged=is_judged)
 
     def result(self) -> SearchResult:
         """Return what was found so far: the best posterior mean, and how sure that is."""
@@ -236,14 +238,14 @@ class PosteriorSearch:
         is_tight = left.calls < by_knobs or min(left.proposer, left.judge) < left.calls
         return StopReason.BUDGET if is_tight else StopReason.CAP
 
-    def _reason_to_stop(self) -> StopReason | None:
+    def _reason_to_stop(self, *, is_judged: bool) -> StopReason | None:
         """Return why the round just taken in is the last; None while it need not be."""
         state, progress = self._state, self._state.progress
         if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.forest):
             return StopReason.FAILED
         if progress.deaf_rounds >= MAX_EMPTY_ROUNDS:
             return StopReason.UNJUDGED
-        return StopReason.EARLY_EXIT if self._is_good_enough() else None
+        return StopReason.EARLY_EXIT if is_judged and self._is_good_enough() else None
 
     def _is_good_enough(self) -> bool:
         """Return whether the leader passes all gates, or its score is enough by itself."""

@@ -122,7 +122,7 @@ class SearchState:
     @property
     def min_gain(self) -> float:
         """Gain below which the search stops, in score a call; 0 spends the cap."""
-        return self.knobs.min_gain or 0.0
+        return 0.0 if self.knobs.judging == "agreement" else self.knobs.min_gain or 0.0
 
     def nodes(self, ids: list[NodeId] | tuple[NodeId, ...]) -> list[Candidate]:
         """Return candidates by id."""

@@ -11,6 +11,7 @@ refinement. Without refinement all that is left goes to passes.
 
 __all__ = [
     "REFINE_CALLS",
+    "agreement_generations",
     "first_generations",
     "first_passes",
     "later_passes",
@@ -35,6 +36,14 @@ def first_generations(cap: int, *, can_refine: bool) -> int:
     if not can_refine:
         return 3 if cap == 5 or cap >= 7 else 2
     return 2 + cap % 2
+
+
+def agreement_generations(cap: int) -> int:
+    """Return how many calls from scratch a search begins with whose answers can be checked.
+
+    Half of all: a cluster shows among many candidates, and among many checks.
+    """
+    return max(cap // 2, 1)
 
 
 def first_passes(calls: int, *, can_refine: bool) -> int:

@@ -110,7 +110,7 @@ def candidate_records(result: SearchResult) -> list[dict[str, Any]]:
             "posterior_mean": _figure(node.mean_value),
             "posterior_sd": _figure(node.sd),
             "visits": node.visits,
-            "mean_value": _figure(candidate.mean_value if candidate.visits else None),
+            "best_value": _figure(candidate.best_value),
             "calls": _figure(node.calls),
             "checks": dict(candidate.checks),
             "judged": _judged(node) if candidate.verdict is not None else None,
@@ -129,12 +129,12 @@ def _judged(node: ShownNode) -> dict[str, Any]:
     return {**figures, "reason": node.reason}
 
 
-_READ = ConfigDict(extra="ignore", allow_inf_nan=False)
+_READ = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)
 _Count = Annotated[int, Field(ge=0)]
 
 
 class _Judged(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, defer_build=True)
     __pydantic_extra__: dict[str, float]
 
     reason: str = ""

@@ -4,9 +4,11 @@ import re
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["ngram_jaccard", "tag_similarity", "text_key"]
+__all__ = ["identity_key", "ngram_jaccard", "tag_similarity", "text_key"]
 
 _NOT_WORD = re.compile(r"[\W_]+")
+_CLAUSE_END = re.compile("[。，、！？；：…“”‘’「」『』]+")
+_WORD_END = re.compile(r"[.,!?;:'\"]+(?=\s|$)|(?<!\S)['\"]+")
 
 
 @lru_cache(maxsize=1024)
@@ -18,6 +20,17 @@ def text_key(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return _NOT_WORD.sub("", folded) or "".join(folded.split())
+
+
+@lru_cache(maxsize=1024)
+def identity_key(text: str) -> str:
+    """Return a text without case, width, and marks that end a word or a clause.
+
+    Texts with equal keys count as the same candidate. Unlike `text_key` it keeps what tells
+    formulas and programs apart: operators, brackets, and points within numbers.
+    """
+    folded = unicodedata.normalize("NFKC", _CLAUSE_END.sub(" ", text)).casefold()
+    return " ".join(_WORD_END.sub(" ", folded).split()) or "".join(folded.split())
 
 
 @lru_cache(maxsize=1024)

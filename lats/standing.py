@@ -23,10 +23,10 @@ __all__ = [
 TieBreak = Callable[[str], float]
 """A reply's text -> a figure that decides between equals, the higher the better. Pure."""
 
-FRONT = 16
+FRONT = 12
 """Candidates that the front keeps."""
 
-RANKED_WHOLE = 48
+RANKED_WHOLE = 24
 """Candidates up to which each round ranks all of them."""
 
 MAX_RIVALS = 32
@@ -96,7 +96,10 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
     else:
         known = list(state.forest.candidates)
     heard = [node for node in known if is_heard(node)]
-    return ranked(state, heard)[:count]
+    if state.knobs.judging == "agreement" or state.progress.champion is not None:
+        return ranked(state, heard)[:count]
+    believed = means_by(state.noise)
+    return sorted(heard, key=lambda node: (-believed(node), node.birth))[:count]
 
 
 def confidence(state: SearchState, best: Candidate) -> Confidence | None:

@@ -30,14 +30,6 @@ CALLS_A_STEP = 2
 """Calls that one step takes: one to propose, one to judge."""
 
 
-def _worth_of_child(node: Candidate, bonus: float) -> float:
-    """Return how much a child deserves the next expansion to be below it."""
-    visits = node.visits + node.pending_visits
-    if not visits:
-        return math.inf if not node.looks else -math.inf
-    return (node.best_value or 0.0) + bonus / math.sqrt(visits)
-
-
 def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | None:
     """Return where the walk from the start ends; None where everything is closed or taken.
 
@@ -46,20 +38,24 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
         taken: ids that the walk may not end at, nor pass.
         weight: of the bonus, in score.
     """
-    forest = state.forest
-    start = node = forest.start
+    nodes, has_steps = state.forest.nodes, state.progress.has_steps
+    start = node = state.forest.start
     while node.children_ids:
         bonus = weight * math.sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
         best, best_worth = None, -math.inf
-        if node is not start and not state.progress.has_steps and node.node_id not in taken:
+        if node is not start and not has_steps and node.node_id not in taken:
             # An answer can be refined again; what it is worth is its own.
             best, best_worth = node, (node.own_value or 0.0)
             best_worth += bonus / math.sqrt(1 + node.expansions)
         for child_id in node.children_ids:
-            child = forest.nodes[child_id]
+            child = nodes[child_id]
             if child.is_closed or child_id in taken:
                 continue
-            worth = _worth_of_child(child, bonus)
+            visits = child.visits + child.pending_visits
+            if visits:
+                worth = (child.best_value or 0.0) + bonus / math.sqrt(visits)
+            else:  # unread ones come first; those that a judge said nothing of, last
+                worth = -math.inf if child.looks else math.inf
             if best is None or worth > best_worth:
                 best, best_worth = child, worth
         if best is None or best is node:
@@ -109,6 +105,8 @@ def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candida
         if leaf is None:
             break
         chosen.append(leaf)
+        if count == 1:
+            return chosen
         taken.add(leaf.node_id)
         for step in state.forest.path_to_start(leaf.node_id):
             step.pending_visits += 1
@@ -125,7 +123,7 @@ def _passes(state: SearchState, left: Left, fresh: list[Candidate]) -> int:
     there does not need.
     """
     knobs, depth = state.knobs, fresh[0].depth
-    if state.min_gain > 0:
+    if state.min_gain > 0 or knobs.stop_score == 1:  # one look of a verifier is enough
         return 1
     if knobs.max_depth is None:
         return 2 if depth == 1 and left.calls >= 4 else 1

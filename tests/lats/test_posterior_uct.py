@@ -38,7 +38,6 @@ def _grown(*values, **knobs):
         node.own_value = node.best_value = node.score_sum = value
         for step in forest.path_to_start(node.node_id):
             step.visits += 1
-            step.value_sum += value
     return state, list(forest.candidates)
 
 

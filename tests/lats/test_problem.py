@@ -133,8 +133,13 @@ def _walk_problem(**changes):
     def judge(walks, look):
         return [sum(walk.digits) / 27 for walk in walks]
 
-    parts = {"is_answer": lambda walk: len(walk.digits) == 3, "start": Walk()} | changes
-    return Problem(Walk, propose, judge, **parts)
+    parts = {
+        "propose": propose,
+        "judge": judge,
+        "is_answer": lambda walk: len(walk.digits) == 3,
+        "start": Walk(),
+    } | changes
+    return Problem(Walk, **parts)
 
 
 async def test_steps_lead_to_answers_from_the_start():
@@ -422,3 +427,25 @@ def test_texts_that_differ_make_drafts_that_differ(states):
     ]
     texts = [state.encode("utf-8", "replace").decode() for state in states]
     assert len(set(replies)) == len(set(texts))
+
+
+async def test_a_verifiers_scores_do_not_drift():
+    """With `stop_score` 1 a score is what the judge said, however good its neighbours are."""
+    found = await solve(numbers(), KNOBS)
+    for node in found.result.tree.candidates:
+        assert node.mean_score == pytest.approx(node.verdict.score)
+
+
+async def test_a_full_score_stops_though_steps_lead():
+    """An answer among many steps of the same score is seen."""
+
+    def propose(walk, k, origin):
+        return [Walk((*walk.digits, digit)) for digit in range(k)]
+
+    problem = _walk_problem(propose=propose, judge=lambda walks, look: [1.0] * len(walks))
+    knobs = SearchKnobs(
+        policy="posterior_uct", max_calls=30, max_depth=3, stop_score=1.0, tree_exploration=0,
+        generate_k=12, refine_k=12, max_passes=1,
+    )  # fmt: skip
+    found = await solve(problem, knobs)
+    assert (found.stop_reason, found.is_answer) == (StopReason.EARLY_EXIT, True)

@@ -112,7 +112,7 @@ def test_the_tree_can_be_drawn_from_its_records():
 def test_a_candidate_that_nobody_judged_has_null_figures():
     """Missing is missing."""
     (record,) = _outcome(max_calls=1).summary()["tree"]
-    missing = ("mean_score", "posterior_mean", "posterior_sd", "mean_value", "judged")
+    missing = ("mean_score", "posterior_mean", "posterior_sd", "best_value", "judged")
     assert [record[name] for name in missing] == [None] * 5
     assert (record["looks"], record["scores"], record["visits"]) == (0, 0, 0)
 
