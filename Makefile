@@ -43,7 +43,7 @@ check: $(VENV)/.dev ## Lint, types, import layers, generated docs, and the wheel
 bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks.run
 
-bench-search: $(VENV)/.dev ## Measure the search on recorded pools, beside peers; some minutes
+bench-search: $(VENV)/.dev ## Measure the search on recorded pools, beside peers; five minutes
 	@$(BIN)/python -m benchmarks.search
 
 docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated

@@ -57,19 +57,14 @@ def clean_draft(draft: Draft) -> Draft | None:
 
 
 def admit_drafts(
-    offered: Iterable[Draft],
-    *,
-    k: int,
-    is_known: Callable[[str], bool],
-    key_of: Callable[[str], str] = text_key,
+    offered: Iterable[Draft], *, k: int, is_known: Callable[[str], bool]
 ) -> list[Draft]:
     """Return the drafts that may enter a tree: clean, new, at most `k`, in their order.
 
     Args:
         offered: what a proposer returned, more or fewer than asked.
         k: how many were asked for.
-        is_known: whether a reply with this key stands in the tree already.
-        key_of: what two replies share that count as the same.
+        is_known: whether a reply with this `text_key` stands in the tree already.
     """
     admitted: list[Draft] = []
     seen: set[str] = set()
@@ -77,7 +72,7 @@ def admit_drafts(
         cleaned = clean_draft(draft)
         if cleaned is None:
             continue
-        key = key_of(cleaned.reply)
+        key = text_key(cleaned.reply)
         if key in seen or is_known(key):
             continue
         seen.add(key)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from statistics import NormalDist
 
 from lats.candidate import Candidate
-from lats.draft import admit_drafts, clean_draft, clean_text
+from lats.draft import clean_draft, clean_text
 from lats.judging import close_bracket_round, unread
 from lats.moves import Generate, JudgeList, Refine
 from lats.posterior import belief, drift_of, means_by
@@ -110,10 +110,15 @@ def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> 
     prior = None
     if parent.parent_id is not None:
         prior = belief(parent, state.noise).mean
-    born = []
+    born: list[Candidate] = []
     # Two ways may lead to the same step, so steps are only told from their siblings.
-    is_known = (lambda _key: False) if _has_steps(answer) else forest.knows
-    for draft in admit_drafts(answer.drafts, k=k, is_known=is_known, key_of=identity_key):
+    is_told_apart = not _has_steps(answer)
+    seen: set[str] = set()
+    for draft in answer.drafts:
+        key = identity_key(draft.reply)
+        if len(born) == k or key in seen or (is_told_apart and forest.knows(key)):
+            continue
+        seen.add(key)
         node = forest.add(parent, draft, prior_mean=prior)
         if node is not None:
             born.append(node)

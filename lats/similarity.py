@@ -29,7 +29,10 @@ def identity_key(text: str) -> str:
     Texts with equal keys count as the same candidate. Unlike `text_key` it keeps what tells
     formulas and programs apart: operators, brackets, and points within numbers.
     """
-    folded = unicodedata.normalize("NFKC", _CLAUSE_END.sub(" ", text)).casefold()
+    if text.isascii():
+        folded = text.lower()
+    else:
+        folded = unicodedata.normalize("NFKC", _CLAUSE_END.sub(" ", text)).casefold()
     return " ".join(_WORD_END.sub(" ", folded).split()) or "".join(folded.split())
 
 

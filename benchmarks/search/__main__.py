@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="a minute, for a look; intervals are wide"
     )
     parser.add_argument(
-        "--seeds", type=int, default=5, metavar="N", help="shuffles of each recorded prompt (5)"
+        "--seeds", type=int, default=10, metavar="N", help="shuffles of each recorded prompt (10)"
     )
     parser.add_argument(
         "--simulated",
