@@ -19,6 +19,7 @@ BENCHMARKS = (
     "server_log",
     "cassette",
     "replay_rate",
+    "presets",
     "retrieval",
 )
 """In the order of the table. `benchmarks.tokens` and `benchmarks.calibrate_judge` run by

@@ -72,10 +72,11 @@ def end_rollout(state: ClassicState) -> None:
 
 def stops_early(state: ClassicState) -> bool:
     """Stop when the best reply that was judged passes all gates, and return whether it did."""
-    if state.rollouts_done < state.knobs.early_exit.min_rollouts:
+    gates = state.knobs.early_exit
+    if not gates.enabled or state.rollouts_done < gates.min_rollouts:
         return False
     best = next((node for node in order_of_replies(state) if node.judged_score is not None), None)
-    if best is None or closed_gates(best.judgement, state.knobs.early_exit):
+    if best is None or closed_gates(best.judgement, gates):
         return False
     state.exit_id = best.node_id
     stop(state, StopReason.EARLY_EXIT)

@@ -55,10 +55,10 @@ def take_round(state: SearchState) -> None:
     """
     progress = state.progress
     answered = [(move, progress.told[move.proposal_id]) for move in progress.open_round]
+    progress.closed_ids.update(progress.told)
     progress.open_round, progress.told = [], {}
     born, proposed, heard, judged = 0, 0, 0, 0
     for move, answer in answered:
-        progress.closed_ids.add(move.proposal_id)
         if isinstance(answer, Failure):
             progress.failed[move.kind] = progress.failed.get(move.kind, 0) + 1
             if answer.is_refused and isinstance(move, JudgeList):
@@ -210,11 +210,11 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
         node.score_sum += score
         node.score_count += 1
     _count_visits(state, [node for node, _ in scored if node.own_value is None])
-    believed = means_by(noise)
-    for node, _ in scored:
+    believed, changed = means_by(noise), [node for node, _ in scored]
+    for node in changed:
         node.own_value = believed(node)
-        _back_up(state, node)
-    note_front(state, [node for node, _ in scored])
+    _back_up(state, changed)
+    note_front(state, changed)
 
 
 def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
@@ -229,18 +229,23 @@ def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
             step.visits += count
 
 
-def _back_up(state: SearchState, node: Candidate) -> None:
-    """Bring a candidate's own value, as it is now, into the best values above it."""
-    was, node.best_value = node.best_value, _best_below(state, node)
-    nodes, step, now = state.forest.nodes, node, node.best_value
-    while step.parent_id is not None and was != now:
-        step = nodes[step.parent_id]
-        before = step.best_value
-        if now is None or step.draft.is_step or (was is not None and was == before and now < was):
-            step.best_value = _best_below(state, step)
-        else:  # a maximum: what is not above it, and was not it, leaves it as it is
-            step.best_value = now if before is None else max(before, now)
-        was, now = before, step.best_value
+def _back_up(state: SearchState, changed: list[Candidate]) -> None:
+    """Bring own values, as they are now, into the best values at and above them.
+
+    The youngest first: whatever is below a node is younger, so each is looked at once.
+    """
+    waiting = {node.birth: node for node in changed}
+    while waiting:
+        node = waiting.pop(max(waiting))
+        was, best = node.best_value, _best_below(state, node)
+        node.best_value = best
+        if was == best or node.parent_id is None:
+            continue
+        parent = state.forest.nodes[node.parent_id]
+        above = parent.best_value
+        # A maximum: what is not above it, and was not it, leaves it as it is.
+        if was is None or best is None or above is None or best > above or was == above:
+            waiting[parent.birth] = parent
 
 
 def _best_below(state: SearchState, node: Candidate) -> float | None:
@@ -248,9 +253,12 @@ def _best_below(state: SearchState, node: Candidate) -> float | None:
 
     What children turned out to be says more of a step than a look at the step itself.
     """
-    nodes = state.forest.nodes
-    known = [nodes[child_id].best_value for child_id in node.children_ids]
-    below = [best for best in known if best is not None]
-    if node.own_value is not None and not (below and node.draft.is_step):
-        below.append(node.own_value)
-    return max(below, default=None)
+    nodes, best = state.forest.nodes, None
+    for child_id in node.children_ids:
+        value = nodes[child_id].best_value
+        if value is not None and (best is None or value > best):
+            best = value
+    own = node.own_value
+    if best is None or (own is not None and own > best and not node.draft.is_step):
+        return own
+    return best

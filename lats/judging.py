@@ -29,9 +29,10 @@ def unread(state: SearchState) -> list[Candidate]:
     was to read wait once more.
     """
     waiting: list[Candidate] = []
+    is_deaf = state.progress.deaf_rounds > 0
     for node in reversed(state.forest.nodes.values()):
-        was_asked = node.looks > 0 and not state.progress.deaf_rounds
-        if node.parent_id is None or is_heard(node) or was_asked:
+        was_asked = node.looks > 0 and not is_deaf
+        if was_asked or node.parent_id is None or is_heard(node):
             break
         waiting.append(node)
     return waiting[::-1]

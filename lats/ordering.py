@@ -22,8 +22,9 @@ def reading_order(node_ids: Sequence[NodeId], *, seed: int, look: int) -> tuple[
         look: which judge call of the search it is, from 0. An odd one reverses the order of
             the even one before it, for candidates that both read.
     """
+    pair_of_looks = f"{seed}/{look // 2}/"
 
     def lot(node_id: NodeId) -> bytes:
-        return hashlib.blake2b(f"{seed}/{look // 2}/{node_id}".encode(), digest_size=8).digest()
+        return hashlib.blake2b((pair_of_looks + node_id).encode(), digest_size=8).digest()
 
     return tuple(sorted(node_ids, key=lot, reverse=look % 2 == 1))

@@ -4,7 +4,9 @@ It keeps the tree, the beliefs and the counts; a strategy decides the next round
 See `SearchPolicy` for what it promises.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -93,6 +95,8 @@ class PosteriorSearch:
         loaded = load_search(state)
         if loaded.given_knobs.policy not in STRATEGIES:
             raise StateError(f"a state of {loaded.given_knobs.policy!r} is for another search")
+        told = loaded.progress.told
+        told.update({told_id: cleaned_answer(told_id, told[told_id]) for told_id in told})
         search = cls(loaded.given_knobs, tie_break=tie_break)
         search._state = loaded
         return search
@@ -116,6 +120,8 @@ class PosteriorSearch:
         progress = self._state.progress
         if not progress.open_round and progress.stop_reason is None:
             self._make_round(room)
+        if not progress.told:
+            return list(progress.open_round)
         return [each for each in progress.open_round if each.proposal_id not in progress.told]
 
     def tell(
@@ -136,8 +142,10 @@ class PosteriorSearch:
         progress = self._state.progress
         if proposal_id in progress.closed_ids or proposal_id in progress.told:
             return
-        move = next((m for m in progress.open_round if m.proposal_id == proposal_id), None)
-        if move is None:
+        for move in progress.open_round:
+            if move.proposal_id == proposal_id:
+                break
+        else:
             raise ValueError(f"nothing was proposed with the id {proposal_id!r}")
         if calls < 1:
             raise ValueError(f"an answer takes at least 1 call, got {calls}")
@@ -187,12 +195,9 @@ class PosteriorSearch:
         calls = max(state.cap - state.progress.spent_calls, 0)
         if room.is_late:
             calls = 0
-        if room.max_calls is not None:
-            calls = min(calls, max(room.max_calls, 0))
-        of_proposer = 0 if state.progress.is_refused else room.max_proposer_calls
-        limits = (of_proposer, room.max_judge_calls)
-        proposer, judge = (calls if limit is None else max(limit, 0) for limit in limits)
-        return Left(calls, min(proposer, calls), min(judge, calls))
+        calls = _within(calls, room.max_calls)
+        proposer = 0 if state.progress.is_refused else _within(calls, room.max_proposer_calls)
+        return Left(calls, proposer, _within(calls, room.max_judge_calls))
 
     def _make_round(self, room: Room) -> None:
         state, progress = self._state, self._state.progress
@@ -277,6 +282,10 @@ class PosteriorSearch:
         return any(verdict.attributes.keys() >= _GATES for verdict in said)
 
 
+def _within(calls: int, limit: int | None) -> int:
+    return calls if limit is None else min(calls, max(limit, 0))
+
+
 def _fitting(moves: list[Move], left: Left) -> list[Move]:
     """Return the first moves that fit together: cap and room hold whatever a strategy wants."""
     fitting: list[Move] = []
@@ -292,9 +301,7 @@ def _fitting(moves: list[Move], left: Left) -> list[Move]:
 
 def _passes(moves: list[Move]) -> int:
     """Return how many times the candidates of a round's judge calls are read over."""
-    counts: dict[str, int] = {}
-    for move in moves:
-        if isinstance(move, JudgeList):
-            for node_id in move.node_ids:
-                counts[node_id] = counts.get(node_id, 0) + 1
-    return min(counts.values(), default=0)
+    lists = [move.node_ids for move in moves if isinstance(move, JudgeList)]
+    if len(lists) < 2:
+        return len(lists)
+    return min(Counter(chain.from_iterable(lists)).values(), default=0)
