@@ -4,13 +4,16 @@ As with `lats.proposal`, a move is answered by whoever drives the search, and it
 follows from its place in the search.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from lats.proposal import Kind, ProposalId
 from lats.tree import NodeId
 
-__all__ = ["Generate", "JudgeList", "Move", "Refine"]
+__all__ = ["Generate", "JudgeList", "Move", "Refine", "passes_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +86,11 @@ class JudgeList:
 
 
 Move = Generate | Refine | JudgeList
+
+
+def passes_of(moves: Sequence[Move]) -> int:
+    """Return how many times the candidates of a round's judge calls are read over."""
+    lists = [move.node_ids for move in moves if isinstance(move, JudgeList)]
+    if len(lists) < 2:
+        return len(lists)
+    return min(Counter(chain.from_iterable(lists)).values(), default=0)

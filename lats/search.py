@@ -4,9 +4,7 @@ It keeps the tree, the beliefs and the counts; a strategy decides the next round
 See `SearchPolicy` for what it promises.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +18,7 @@ from lats.intake import cleaned_answer, take_round
 from lats.judgement import Judgement
 from lats.knobs import SearchKnobs
 from lats.listwise import LISTWISE
-from lats.moves import Generate, JudgeList, Move, Refine
+from lats.moves import Generate, JudgeList, Move, Refine, passes_of
 from lats.policy import StateError
 from lats.posterior import belief
 from lats.posterior_uct import POSTERIOR_UCT
@@ -233,7 +231,7 @@ class PosteriorSearch:
                     progress.looks += 1
                     for node_id in move.node_ids:
                         state.forest.nodes[node_id].looks += 1
-        progress.passes += _passes(moves)
+        progress.passes += passes_of(moves)
 
     def _what_binds(self, room: Room, left: Left) -> StopReason:
         state = self._state
@@ -297,11 +295,3 @@ def _fitting(moves: list[Move], left: Left) -> list[Move]:
             break
         fitting.append(move)
     return fitting
-
-
-def _passes(moves: list[Move]) -> int:
-    """Return how many times the candidates of a round's judge calls are read over."""
-    lists = [move.node_ids for move in moves if isinstance(move, JudgeList)]
-    if len(lists) < 2:
-        return len(lists)
-    return min(Counter(chain.from_iterable(lists)).values(), default=0)
