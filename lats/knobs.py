@@ -143,7 +143,8 @@ class SearchKnobs(ClassicKnobs):
 
     judging: Literal["listwise", "pointwise", "pairwise", "agreement"] = "listwise"
     """How candidates are compared: many in one call, one a call, two a call in a knock-out,
-    or by whether they agree and pass the judge's checks (for answers that can be checked)."""
+    or by whether they agree and pass the judge's checks (for answers that can be checked).
+    A knock-out is for one set of candidates: a tree reads lists in its place."""
 
     generate_k: int = Field(default=4, ge=1, le=32)
     """Candidates that one call from scratch asks for. A search of 2 calls asks for half more."""

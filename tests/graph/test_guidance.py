@@ -1,0 +1,53 @@
+"""What one turn's search learned to mind reaches the next turn, and is forgotten in time."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graph.app import app
+from turnwise.replay.app import TurnInput
+
+HARD_TO_PLEASE = (
+    "search.reflection.bar=0.95",
+    "search.reflection.min_failures=1",
+    "search.early_exit.enabled=false",
+)
+LEARNS_NOTHING = ("search.reflection.enabled=false", "search.early_exit.enabled=false")
+
+
+def _minded(folder: Path, overrides: Sequence[str], preset: str = "balanced") -> list[Any]:
+    """Return the guidelines that one more turn of the conversation leaves to the next."""
+
+    async def run() -> list[Any]:
+        chosen = app.settings(preset, overrides)
+        async with app.open(chosen, folder=folder) as session:
+            turn = await session.run_turn(TurnInput("talk", None, "I am scared of Monday."))
+        search: dict[str, Any] = turn.record["search"]
+        return list(search.get("guidelines", []))
+
+    return asyncio.run(run())
+
+
+def test_a_guideline_outlives_the_session_that_made_it(tmp_path: Path) -> None:
+    """It stands in memory, a turn older each time, and is gone when its time is over."""
+    made = _minded(tmp_path, HARD_TO_PLEASE)
+    assert made
+    assert {each["ttl_turns"] for each in made} == {2}
+    kept = _minded(tmp_path, LEARNS_NOTHING)
+    assert kept == [{**each, "ttl_turns": 1} for each in made]
+    assert _minded(tmp_path, LEARNS_NOTHING) == []
+
+
+def test_a_turn_without_a_search_lets_them_age_all_the_same(tmp_path: Path) -> None:
+    """A fused reply asks no search; what it should mind is a turn older after it."""
+    made = _minded(tmp_path, HARD_TO_PLEASE)
+    assert _minded(tmp_path, (), preset="instant") == []  # it says nothing of a search
+    assert _minded(tmp_path, LEARNS_NOTHING) == []
+    assert made
+
+
+def test_memory_without_guidelines_is_as_it_was(tmp_path: Path) -> None:
+    """The classic search leaves none, and nothing is written of them."""
+    _minded(tmp_path, (), preset="classic")
+    assert b"guidance" not in (tmp_path / "memory.sqlite").read_bytes()
