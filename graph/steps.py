@@ -15,6 +15,7 @@ from graph.context import TurnContext
 from graph.fused_reply import bubbles_of_reply, summary_of_reply
 from graph.holding import calls_left, held_reply_calls, hold_bookkeeping, hold_reply
 from graph.materials import search_material
+from graph.plan_tokens import CANDIDATE_TOKENS
 from graph.state import TurnState, degraded_by
 from graph.thinking_steps import detection, inner_monologue, reasoner
 from graph.wind_down import fusing_for
@@ -43,6 +44,9 @@ _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "lats_refine", "p
 
 _FUSED_REPLY_PROMPT = "fused_reply"
 """The same, where the call that thinks writes the reply."""
+
+TOKENS_A_SECOND = 80
+"""Speed at which `reply.held_seconds` is read as the length of an answer."""
 
 Step = Callable[[TurnState, TurnContext], Awaitable[Mapping[str, Any]]]
 
@@ -131,6 +135,16 @@ def _seeded(knobs: SearchKnobs, seed: int) -> SearchKnobs:
     return knobs.model_copy(update={"seed": seed})
 
 
+def _in_time(knobs: SearchKnobs, held_seconds: float) -> SearchKnobs:
+    """Return the search's knobs with a first call that the time held back for it can hold.
+
+    Its answer has `generate_k` candidates, and half as many more where it is the only one.
+    """
+    most = max(int(held_seconds * TOKENS_A_SECOND / CANDIDATE_TOKENS), 1)
+    k = max(k for k in range(1, knobs.generate_k + 1) if k == 1 or k + k // 2 <= most)
+    return knobs if k == knobs.generate_k else knobs.model_copy(update={"generate_k": k})
+
+
 async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "lats_search" in state.answered:
         return {
@@ -144,6 +158,8 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
     if node is None:
         raise RuntimeError("the search runs inside its node's scope")
     knobs, limits = _seeded(settings.search, settings.seed), settings.budget.search
+    if node.bounds.is_timed:
+        knobs = _in_time(knobs, settings.reply.held_seconds)
     turn = context.engine.turn(state.conversation_id)
     bounds = search_bounds(
         knobs,

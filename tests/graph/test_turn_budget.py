@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from graph.app import app
@@ -117,6 +117,7 @@ def test_no_turn_passes_its_limit(
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@example({"max_calls": 4, "max_seconds": 0.0, "max_usd": 0.0}, "balanced", 0)
 @given(LIMITS, st.sampled_from(PRESETS), st.integers(0, 10_000))
 def test_a_turn_with_room_for_one_call_ends_in_a_reply(
     limits: dict[str, Any], preset: str, seed: int
