@@ -33,7 +33,7 @@ pools: {", ".join(POOLS)}
       to benchmarks/results/, and the generated part of docs/simulator-and-pools.md
   python -m benchmarks.search --tuning --pools humaneval --seeds 2
       while developing: the tuning half of one pool; prints, and writes nothing
-  python -m benchmarks.search --tuning --out /tmp/look
+  python -m benchmarks.search --tuning --out look
       the same report and figures somewhere else
 
 Recorded pools are read from the folder that TURNWISE_DATA names (default: ../shared/data).

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graph.app import app
 from graph.plan import plan_turn
 from graph.settings import (
     BudgetKnobs,
@@ -255,3 +256,9 @@ def test_worst_bounds_every_scenario(knobs: Settings, explicit: tuple[str, ...] 
         assert scenario["asked"] <= worst["asked"]
         assert scenario["rounds"]["turn"] <= worst["rounds"]["turn"]
         assert scenario["rounds"]["reply"] <= scenario["rounds"]["turn"] <= scenario["asked"]
+
+
+def test_repairs_of_a_search_with_a_cap_come_out_of_its_cap() -> None:
+    """So the worst case of a search of 6 calls is 6 calls, however often it must ask again."""
+    worst = plan_turn(app.settings("balanced")).as_json()["scenarios"]["worst"]
+    assert worst["by_node"]["lats_search"] == 6

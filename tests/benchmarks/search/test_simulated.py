@@ -1,6 +1,6 @@
 """The simulated pool: it is what its setting says, and the same for every policy."""
 
-import pickle
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -119,11 +119,11 @@ def _third(pool: SimulatedPool) -> float:
     return prompt.truth(prompt.generate(1)[0])
 
 
-def test_another_process_draws_the_same():
-    """A pool is sent without its draws, which follow from the seed."""
+def test_a_copy_draws_the_same():
+    """A pool is copied without its draws, which follow from the seed."""
     pool = _pool()
     here = pool.prompt("000-00002", 4)
-    there = pickle.loads(pickle.dumps(pool)).prompt("000-00002", 4)  # noqa: S301 - our own
+    there = copy.deepcopy(pool).prompt("000-00002", 4)
     items = here.generate(4)
     assert there.generate(4) == items
     assert there.judge(items) == here.judge(items)

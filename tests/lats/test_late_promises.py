@@ -1,0 +1,111 @@
+"""Promises of single lines of the posterior search, each of which once had no test."""
+
+from lats.draft import Draft
+from lats.knobs import EarlyExitKnobs, SearchKnobs
+from lats.moves import Generate, JudgeList
+from lats.proposal import Drafts, Kind
+from lats.search import PosteriorSearch
+from lats.search_state import SearchState
+from lats.stopping import NextCall, best_next_call
+from lats.tree_search import select_leaves
+from lats.verdict import Verdict, Verdicts
+
+GOOD = {"plan_alignment": 1.0, "assistantness": 0.0, "mode_fit": 1.0}
+
+
+def _told(search, *, texts=lambda move, place: f"{move.proposal_id} {place}", say, is_step=False):
+    """Drive a search to its end and return its rounds."""
+    rounds = []
+    while moves := search.ask():
+        rounds.append(moves)
+        for move in moves:
+            if isinstance(move, JudgeList):
+                answer = Verdicts({node_id: say(move, node_id) for node_id in move.node_ids})
+            else:
+                made = (Draft(reply=texts(move, at), is_step=is_step) for at in range(move.k))
+                answer = Drafts(drafts=tuple(made))
+            search.tell(move.proposal_id, answer)
+    return rounds
+
+
+def _fair(_move, node_id):
+    return Verdict(score=0.3 + int(node_id[:4], 16) / 2**18)
+
+
+def test_what_one_rubric_said_stands_beside_what_the_next_one_says():
+    """Gates and critique see all sub-scores, not only those of the last rubric."""
+    knobs = SearchKnobs(policy="listwise", max_calls=4, rubrics=("one", "two"))
+    search = PosteriorSearch(knobs)
+    _told(search, say=lambda move, _id: Verdict(score=0.5, attributes={move.rubric: 0.5}))
+    assert all(node.verdict.attributes.keys() == {"one", "two"} for node in search.tree.candidates)
+
+
+def test_gates_do_not_open_on_what_was_proposed_and_not_judged():
+    """A refinement is paid for, so it is judged before the search may stop."""
+    gates = EarlyExitKnobs(min_rollouts=1)
+    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6, early_exit=gates))
+    _told(search, say=lambda *_: Verdict(score=1.0, attributes=GOOD))
+    assert search.result().asked == {Kind.GENERATE: 2, Kind.JUDGE_LIST: 3, Kind.REFINE: 1}
+
+
+def test_agreement_spends_half_on_candidates_and_reads_all_of_them_in_each_call():
+    """Neither `max_candidates` nor `max_items` binds where answers are checked."""
+    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=11, judging="agreement"))
+    rounds = _told(search, say=lambda move, _id: Verdict(checks={f"{move.look}": True}))
+    assert [type(move) for move in rounds[0]] == [Generate] * 5
+    assert {len(move.node_ids) for move in rounds[1]} == {20}
+
+
+def test_candidates_that_differ_in_an_operator_are_both_kept():
+    """Formulas are not replies: a sign is not a mark."""
+    search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
+    _told(search, texts=lambda _move, place: f"3 {'+-*/'[place]} 4", say=_fair)
+    assert len(search.tree) == 4
+
+
+def test_a_verifier_is_asked_once_about_new_steps():
+    """Its second look would say the same."""
+    for stop_score, passes in ((1.0, 1), (None, 3)):
+        knobs = SearchKnobs(policy="posterior_uct", max_calls=8, max_depth=3, stop_score=stop_score)
+        rounds = _told(PosteriorSearch(knobs), say=_fair, is_step=True)
+        assert len(rounds[1]) == passes
+
+
+def _steps(max_depth):
+    """Return a state with a good shallow step, and a fair one with a fair step below it."""
+    state = SearchState(SearchKnobs(policy="posterior_uct", max_depth=max_depth), Draft(reply=""))
+    forest = state.forest
+    state.progress.has_steps = True
+    good, fair = (
+        forest.add(forest.start, Draft(reply=text, is_step=True), prior_mean=None)
+        for text in ("good", "fair")
+    )
+    deep = forest.add(fair, Draft(reply="deep", is_step=True), prior_mean=None)
+    for node, value in ((good, 0.9), (fair, 0.5), (deep, 0.5)):
+        node.looks = node.score_count = node.visits = 1
+        node.own_value = node.best_value = node.score_sum = value
+    return state
+
+
+def test_a_leaf_from_which_no_answer_can_be_reached_in_time_is_passed_over():
+    """Two calls a step: with two left only the deeper one leads to an answer."""
+    for calls, chosen in ((2, "deep"), (4, "good")):
+        leaves = select_leaves(_steps(3), 1, calls=calls)
+        assert [leaf.draft.reply for leaf in leaves] == [chosen]
+
+
+def test_what_refining_has_gained_so_far_speaks_for_refining_again():
+    """And what it has lost speaks against it."""
+    found = {}
+    for shift in (-2.0, 2.0):
+        state = SearchState(SearchKnobs(min_gain=0.01, policy="listwise"), Draft(reply=""))
+        nodes = []
+        for text in ("one", "two"):
+            node = state.forest.add(state.forest.start, Draft(reply=text), prior_mean=None)
+            node.score_sum, node.score_count = 2.0, 4
+            nodes.append(node)
+        state.noise.mean_sum, state.noise.mean_count = 1.0, 2
+        state.noise.shift_sum, state.noise.shift_count = shift, 8
+        found[shift] = best_next_call(state, nodes, {NextCall.READ, NextCall.REFINE})
+    assert found[2.0] is NextCall.REFINE
+    assert found[-2.0] is not NextCall.REFINE
