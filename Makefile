@@ -18,7 +18,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	@$(INSTALL) -e '.[dev,bench]'
+	@$(INSTALL) -e '.[dev,bench,tune,cluster,notebooks]'
 	@touch $@
 
 setup: $(VENV)/.dev ## Set up the virtual environment with everything developers use
