@@ -3,7 +3,7 @@
 Light to import: LangGraph and the clients are loaded when a session opens.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from turnwise.shipped import configs_folder
 
 if TYPE_CHECKING:
     from graph.session import ReplySession
+    from turnwise.memory.book import MemoryBook
 
 __all__ = ["ReplyPipeline", "app"]
 
@@ -59,6 +60,12 @@ class ReplyPipeline:
         """Return what one turn will cost under these knobs."""
         return plan_turn(_settings(settings))
 
+    def prompt_digests(self) -> Mapping[str, str]:
+        """Return what each prompt file holds, as 16 hexadecimal digits by name and language."""
+        from nodes.prompt import prompt_digests  # noqa: PLC0415 - reads files
+
+        return prompt_digests()
+
     def is_simulated(self, settings: BaseModel) -> bool:
         """Return whether every role would be answered by a simulated model."""
         # A missing key does not make a model simulated, and nothing is sent to find out.
@@ -74,8 +81,9 @@ class ReplyPipeline:
         recorder: Recorder | None = None,
         is_offline: bool = False,
         keep_checkpoints: bool = False,
+        book: "MemoryBook | None" = None,
     ) -> AsyncIterator["ReplySession"]:
-        """Open a session whose memory lives in `folder`; see `App.open`."""
+        """Open a session whose memory is `book`, or lives in `folder`; see `App.open`."""
         from graph.opening import open_session  # noqa: PLC0415 - loads LangGraph
 
         async with AsyncExitStack() as stack:
@@ -86,6 +94,7 @@ class ReplyPipeline:
                 recorder=recorder,
                 is_offline=is_offline,
                 keep_checkpoints=keep_checkpoints,
+                book=book,
             )
 
 

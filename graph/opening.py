@@ -19,6 +19,7 @@ from turnwise.budget.ledger import RowSink
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.recorder import Recorder
 from turnwise.calls import Endpoint, Role
+from turnwise.memory.book import MemoryBook
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 
@@ -35,13 +36,13 @@ def _cache_of(knobs: CacheKnobs) -> ReplyCache | None:
 def make_engine(
     settings: Settings,
     endpoints: Mapping[Role, Endpoint],
-    store: SqliteMemoryStore,
+    book: MemoryBook,
     *,
     recorder: Recorder | None,
     cache: ReplyCache | None,
     sinks: Sequence[RowSink],
 ) -> Engine:
-    """Return an engine over endpoints and a memory store; `sinks` are told its ledger rows."""
+    """Return an engine over endpoints and a memory book; `sinks` are told its ledger rows."""
     needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
     budgeter = Budgeter(
         endpoints,
@@ -56,7 +57,7 @@ def make_engine(
         max_kept_rows=0,
         advises_by_path=True,
     )
-    return Engine(settings, budgeter, endpoints, open_book(store))
+    return Engine(settings, budgeter, endpoints, book)
 
 
 async def open_session(
@@ -67,19 +68,21 @@ async def open_session(
     recorder: Recorder | None,
     is_offline: bool,
     keep_checkpoints: bool,
+    book: MemoryBook | None = None,
 ) -> ReplySession:
-    """Return an open session; `stack` closes it.
+    """Return an open session; `stack` closes it. Memory is `book`, or stands in `folder`.
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
         StoreFailed: when the memory in `folder` cannot be opened.
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
-    store = stack.enter_context(SqliteMemoryStore(folder / "memory.sqlite"))
+    if book is None:
+        book = open_book(stack.enter_context(SqliteMemoryStore(folder / "memory.sqlite")))
     cache = _cache_of(settings.cache)
     rows: list[LedgerRow] = []
     engine = make_engine(
-        settings, endpoints, store, recorder=recorder, cache=cache, sinks=(rows.append,)
+        settings, endpoints, book, recorder=recorder, cache=cache, sinks=(rows.append,)
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)

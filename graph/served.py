@@ -17,6 +17,7 @@ from graph.opening import make_engine
 from graph.settings import FuseKnobs
 from graph.wiring import build_graph
 from nodes.prompt import load_prompts
+from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 
 __all__ = ["ServedContext", "graph"]
@@ -48,7 +49,9 @@ class ServedContext:
         endpoints = endpoints_of(self._settings)
         store = SqliteMemoryStore(self._home / "memory.sqlite")
         # A server runs for weeks: rows go to no list. Its counts stand in the scopes.
-        engine = make_engine(self._settings, endpoints, store, recorder=None, cache=None, sinks=())
+        engine = make_engine(
+            self._settings, endpoints, open_book(store), recorder=None, cache=None, sinks=()
+        )
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:

@@ -118,11 +118,13 @@ class ReplySession:
         if counts["unknown_usd"]:
             counts["usd"] = None  # unknown is not free
         until_reply = scope.end_of("final_validator")
+        persona = {"persona": _persona(turn.persona)} if turn.persona else {}
         return {
             "conversation_id": turn.conversation_id,
             "turn": state.turn,
             "user_id": turn.user_id,
             "time": turn.time,
+            **persona,
             "language": state.language,
             "user_text": turn.user_text,
             "reply": state.reply,

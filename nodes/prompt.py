@@ -9,6 +9,7 @@ Long text is clipped here, for the prompt only: its head and its tail stay, and 
 mark between them says how long it was. The maxima are in `MAX_CHARS`.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -35,6 +36,7 @@ __all__ = [
     "material",
     "prepared",
     "prompt",
+    "prompt_digests",
     "recent",
 ]
 
@@ -92,6 +94,18 @@ def load_prompts() -> None:
             prompt(name, "en")
         elif rest == "zh.md":
             prompt(name, "zh")
+
+
+def prompt_digests() -> dict[str, str]:
+    """Return 16 hexadecimal digits of each prompt, by `name.language`, in order of names."""
+    digests = {}
+    for entry in sorted((files("nodes") / "prompts").iterdir(), key=lambda entry: entry.name):
+        name, _, rest = entry.name.partition(".")
+        if rest in {"en.md", "zh.md"}:
+            text = entry.read_text(encoding="utf-8").strip()
+            digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+            digests[f"{name}.{rest.removesuffix('.md')}"] = digest
+    return digests
 
 
 def clip(text: str, max_chars: int) -> str:

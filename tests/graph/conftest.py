@@ -14,6 +14,7 @@ from graph.opening import make_engine
 from graph.session import ReplySession
 from graph.wiring import build_graph
 from turnwise.calls import Call, CallError, Client, Purpose, Reply
+from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 from turnwise.replay.app import TurnInput, TurnResult
 
@@ -167,7 +168,12 @@ def answer_spoiled(tmp_path: Path) -> Answer:
         rows: list[Any] = []
         with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
             engine = make_engine(
-                settings, endpoints, store, recorder=None, cache=None, sinks=(rows.append,)
+                settings,
+                endpoints,
+                open_book(store),
+                recorder=None,
+                cache=None,
+                sinks=(rows.append,),
             )
             graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
             session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)

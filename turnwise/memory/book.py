@@ -32,7 +32,7 @@ from turnwise.memory.records import (
 )
 from turnwise.memory.shelf import KeptTurn, Shelf
 
-__all__ = ["CommitResult", "MemoryBook"]
+__all__ = ["CommitResult", "MemoryBook", "snapshot_of"]
 
 _TURNS_AT_ONCE = 32
 """Turns that are indexed without letting others run: about 5 ms."""
@@ -49,6 +49,42 @@ class CommitResult:
 
     version: int
     was_new: bool
+
+
+def snapshot_of(
+    known: Known,
+    agent_user: AgentUser,
+    state: Mapping[str, Any],
+    version: int,
+    *,
+    max_turns: int,
+    max_notes: int,
+) -> MemorySnapshot:
+    """Return what was remembered when a version was the latest one.
+
+    Args:
+        known: at least the turns up to `version`.
+        agent_user: whose memory, about whom.
+        state: the one that the turn of `version` made.
+        version: turns that it stands on; 0 for a stranger.
+        max_turns: how many of the last turns; at least 0.
+        max_notes: how many of the last notes; at least 0.
+    """
+    recent_notes: list[Note] = []
+    for notes in reversed(known.notes[:version]):
+        if len(recent_notes) >= max_notes:
+            break
+        recent_notes[:0] = notes
+    summary = state.get("summary")
+    return MemorySnapshot(
+        agent_user=agent_user,
+        version=version,
+        profile=json_copy(state.get("profile") or {}),
+        relationship=json_copy(state.get("relationship") or {}),
+        transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
+        summary=Summary(summary["text"], summary["version"]) if summary else None,
+        notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
+    )
 
 
 class MemoryBook:
@@ -93,20 +129,8 @@ class MemoryBook:
         state, version = known.state, known.version
         if before_turn is not None and known.version_of_turn.get(before_turn) == version:
             state, version = state.get("previous") or {}, version - 1
-        recent_notes: list[Note] = []
-        for notes in reversed(known.notes[:version]):
-            if len(recent_notes) >= max_notes:
-                break
-            recent_notes[:0] = notes
-        summary = state.get("summary")
-        return MemorySnapshot(
-            agent_user=agent_user,
-            version=version,
-            profile=json_copy(state.get("profile") or {}),
-            relationship=json_copy(state.get("relationship") or {}),
-            transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
-            summary=Summary(summary["text"], summary["version"]) if summary else None,
-            notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
+        return snapshot_of(
+            known, agent_user, state, version, max_turns=max_turns, max_notes=max_notes
         )
 
     async def retrieve(

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -18,7 +18,19 @@ from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.payload import well_formed
 
-__all__ = ["App", "ReplyListener", "Session", "TurnInput", "TurnResult", "load_app"]
+if TYPE_CHECKING:
+    from turnwise.memory.book import MemoryBook
+
+__all__ = [
+    "App",
+    "ReplyListener",
+    "Session",
+    "StartsFromPast",
+    "TellsPrompts",
+    "TurnInput",
+    "TurnResult",
+    "load_app",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +141,33 @@ class App(Protocol):
             is_offline: never build a client that could reach the network.
             keep_checkpoints: also keep the graph's own checkpoints in the folder.
         """
+        ...
+
+
+@runtime_checkable
+class TellsPrompts(Protocol):
+    """An app that says which prompts it has, so that a changed one can be named."""
+
+    def prompt_digests(self) -> Mapping[str, str]:
+        """Return a digest of each prompt, by name."""
+        ...
+
+
+@runtime_checkable
+class StartsFromPast(App, Protocol):
+    """An app whose memory can be a book, so that other settings can start from one past."""
+
+    def open(
+        self,
+        settings: BaseModel,
+        *,
+        folder: Path,
+        recorder: Recorder | None = None,
+        is_offline: bool = False,
+        keep_checkpoints: bool = False,
+        book: "MemoryBook | None" = None,
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a session whose memory is `book`, or lives in `folder`."""
         ...
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.failures import scrub
 from turnwise.knobs import settings_digest
-from turnwise.replay.app import App, TurnResult
+from turnwise.replay.app import App, TellsPrompts, TurnResult
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.conversation import Conversation, conversation_digest
 from turnwise.replay.run_folder import RunFolder
@@ -87,10 +87,14 @@ def _identity(request: RunRequest) -> dict[str, Any]:
 
 
 def _details(request: RunRequest) -> dict[str, Any]:
+    app = request.app
     return {
-        "simulated": request.app.is_simulated(request.settings),
+        "simulated": app.is_simulated(request.settings),
         "started": request.started,
         "knobs": request.settings.model_dump(mode="json"),
+        # What was said of them: an app may treat a knob that was set unlike its default.
+        "given": request.settings.model_dump(mode="json", exclude_unset=True),
+        "prompts": dict(app.prompt_digests()) if isinstance(app, TellsPrompts) else {},
         "plan": request.app.plan(request.settings).as_json(),
     }
 

@@ -1,0 +1,104 @@
+"""A memory that can go back: what was remembered before each turn of a finished run.
+
+`KeptShelf` keeps every turn and the state that it made, in this process. `PastBook` reads
+such a shelf as it was before a given turn, as often as one likes and in any order, and
+keeps nothing: so any number of settings can be tried on one and the same past.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from turnwise.memory.book import CommitResult, MemoryBook, snapshot_of
+from turnwise.memory.errors import MemoryConflict, StoreFailed
+from turnwise.memory.json_form import json_copy
+from turnwise.memory.records import AgentUser, MemorySnapshot, TurnCommit
+from turnwise.memory.shelf import KeptTurn
+
+__all__ = ["KeptShelf", "PastBook"]
+
+
+class KeptShelf:
+    """A shelf in memory that forgets no state. A `turnwise.memory.shelf.Shelf`."""
+
+    def __init__(self) -> None:
+        self._turns: dict[AgentUser, list[KeptTurn]] = {}
+        self._states: dict[AgentUser, list[Mapping[str, Any]]] = {}
+
+    async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
+        """Return the state last kept, or None for a stranger."""
+        states = self._states.get(agent_user)
+        return json_copy(states[-1]) if states else None
+
+    def state_at(self, agent_user: AgentUser, version: int) -> Mapping[str, Any]:
+        """Return the state that the turn of a version made; empty at version 0."""
+        return self._states[agent_user][version - 1] if version else {}
+
+    async def turns(self, agent_user: AgentUser, *, after: int, upto: int) -> list[KeptTurn]:
+        """Return the turns with versions above `after` and up to `upto`, in order."""
+        return self._turns.get(agent_user, [])[after:upto]
+
+    async def keep(self, agent_user: AgentUser, turn: KeptTurn, state: Mapping[str, Any]) -> None:
+        """Keep a turn and the state that it makes.
+
+        Raises:
+            MemoryConflict: when the stored version is not `turn.version - 1`.
+        """
+        turns = self._turns.setdefault(agent_user, [])
+        if len(turns) != turn.version - 1:
+            raise MemoryConflict(
+                agent_user.agent_id, agent_user.user_id, turn.version - 1, len(turns)
+            )
+        turns.append(turn)
+        self._states.setdefault(agent_user, []).append(json_copy(state))
+
+
+class PastBook(MemoryBook):
+    """A memory book that starts each turn of a finished run from what stood before it.
+
+    What a turn commits is checked as ever, and not kept: the turn after it starts from
+    what the finished run remembered.
+
+    Args:
+        shelf: of the finished run. Read, never written.
+        max_users: how many users' indexes stay in memory.
+    """
+
+    def __init__(self, shelf: KeptShelf, *, max_users: int = 4096) -> None:
+        super().__init__(shelf, max_users=max_users)
+        self._kept = shelf
+
+    async def load(
+        self,
+        agent_user: AgentUser,
+        *,
+        max_turns: int = 8,
+        max_notes: int = 50,
+        before_turn: tuple[str, int] | None = None,
+    ) -> MemorySnapshot:
+        """Return what was remembered before a turn of the finished run.
+
+        Raises:
+            StoreFailed: when that run had no such turn.
+        """
+        known = await self._refreshed(agent_user)
+        if before_turn is None or before_turn not in known.version_of_turn:
+            raise StoreFailed(
+                f"the recorded past of agent {agent_user.agent_id!r} and user "
+                f"{agent_user.user_id!r} has no turn {before_turn}"
+            )
+        version = known.version_of_turn[before_turn] - 1
+        state = self._kept.state_at(agent_user, version)
+        return snapshot_of(
+            known, agent_user, state, version, max_turns=max_turns, max_notes=max_notes
+        )
+
+    async def commit(self, commit: TurnCommit) -> CommitResult:
+        """Return what keeping the turn would have done.
+
+        Raises:
+            ConfigError: when a vector does not fit its model's earlier ones.
+        """
+        known = await self._refreshed(commit.agent_user)
+        if commit.embedding is not None:
+            known.index.check(commit.embedding)
+        return CommitResult(commit.expected_version + 1, was_new=True)
