@@ -51,7 +51,8 @@ class TurnRow:
         usd: cost, the estimated one of missing calls included; None when not known.
         rounds_reply: rounds until the reply is out.
         rounds_turn: rounds until the turn's end.
-        seconds_reply: path seconds until the reply, as recorded; never a replay's own clock.
+        seconds_reply: path seconds until the reply, as recorded, never a replay's own clock;
+            None for `missing`.
         seconds_turn: the same until the turn's end.
         is_reply_exact: whether the reply is what a real run gives: every call before it
             is recorded, whatever becomes of those after it.
@@ -80,8 +81,8 @@ class TurnRow:
     usd: float | None
     rounds_reply: int
     rounds_turn: int
-    seconds_reply: float
-    seconds_turn: float
+    seconds_reply: float | None
+    seconds_turn: float | None
     is_reply_exact: bool
     reply_id: str
     is_simulated: bool

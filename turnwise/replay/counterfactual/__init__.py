@@ -1,0 +1,7 @@
+"""Any other setting, evaluated from one recording, and what of it is not recorded."""
+
+from turnwise.replay.counterfactual.evaluation import CounterfactualTurn, evaluate, record_past
+from turnwise.replay.counterfactual.missing import MissingCall
+from turnwise.replay.counterfactual.tape import Tape
+
+__all__ = ["CounterfactualTurn", "MissingCall", "Tape", "evaluate", "record_past"]

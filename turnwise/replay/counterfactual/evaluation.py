@@ -1,0 +1,231 @@
+"""One setting, turn by turn, on a recording.
+
+Where a turn starts from is one of two pasts:
+
+- `recorded`: what the recorded run remembered before that turn. Every setting is asked the
+  same question in the same place, so settings compare turn by turn, and a turn that
+  diverges spoils no other.
+- `own`: what this setting itself said before. That is a whole run of it; once a reply
+  differs from the recorded one, nothing after it can be recorded.
+
+A turn whose calls all stand in the recording is exact: under the same past, a real run of
+the setting asks the same calls, is given the same answers and says the same reply.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from turnwise.budget.limits import Limits
+from turnwise.calls.errors import CallError, CassetteMiss, ConfigError
+from turnwise.memory.book import MemoryBook
+from turnwise.memory.past import KeptShelf, PastBook
+from turnwise.replay.app import Session, TurnInput
+from turnwise.replay.counterfactual.missing import MissingCall, StandIns
+from turnwise.replay.counterfactual.playing import Player, TurnTrace
+from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.recording import Recording
+
+__all__ = ["CounterfactualTurn", "Past", "evaluate", "record_past", "starting_book"]
+
+Past = Literal["recorded", "own"]
+
+
+@dataclass(frozen=True, slots=True)
+class CounterfactualTurn:
+    """One turn under another setting, as far as the recording tells.
+
+    Args:
+        turn: what was asked.
+        record: the turn's record; None where it could not be played to its end.
+        rows: its ledger rows; those of stand-ins included.
+        diverged_at: the first call that is not recorded, counted from 1; None when all are.
+        missing: the calls that are not recorded; where the turn could not be played to
+            its end, only those before the one that nothing could stand in for.
+        is_reply_exact: whether every call up to the reply is recorded.
+    """
+
+    turn: TurnInput
+    record: Mapping[str, Any] | None
+    rows: Sequence[Mapping[str, Any]]
+    diverged_at: int | None
+    missing: tuple[MissingCall, ...]
+    is_reply_exact: bool
+
+
+async def record_past(recording: Recording, tape: Tape) -> KeptShelf:
+    """Return what the recorded run remembered, by replaying it strictly.
+
+    Raises:
+        ConfigError: when it cannot be replayed: its prompts or its app have changed.
+        CallError: what ended the recorded run.
+    """
+    shelf = KeptShelf()
+    settings = recording.settings(None)
+    player = Player(tape)
+    with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
+        opened = recording.app.open(
+            settings,
+            folder=Path(name),
+            recorder=player,
+            is_offline=True,
+            book=MemoryBook(shelf, max_users=len(recording.inputs)),
+        )
+        async with opened as session:
+            for turn in recording.inputs:
+                try:
+                    result = await session.run_turn(turn)
+                except CassetteMiss as miss:
+                    raise _cannot_replay(recording, str(miss)) from miss
+                said = recording.replies[turn.conversation_id, turn.turn or 0]
+                if result.record["reply"] != said:
+                    raise _cannot_replay(
+                        recording,
+                        f"turn {turn.turn} of {turn.conversation_id} now ends in another reply",
+                    )
+    return shelf
+
+
+def _cannot_replay(recording: Recording, problem: str) -> ConfigError:
+    return ConfigError(
+        f"{recording.folder} does not replay under its own settings: {problem}. Its prompts, its "
+        "app or this Turnwise changed since; record it again: turnwise replay ... --out DIR"
+    )
+
+
+def starting_book(recording: Recording, past: Past, shelf: KeptShelf | None) -> MemoryBook:
+    """Return the memory that the turns of a setting start from.
+
+    Args:
+        recording: the finished run.
+        past: which one.
+        shelf: from `record_past`; needed for the recorded past.
+
+    Raises:
+        ValueError: when it is needed and not there.
+    """
+    if past == "own":
+        return MemoryBook(KeptShelf(), max_users=len(recording.inputs))
+    if shelf is None:
+        raise ValueError("the recorded past needs the shelf of `record_past`")
+    return PastBook(shelf)
+
+
+async def evaluate(
+    recording: Recording,
+    tape: Tape,
+    settings: BaseModel,
+    *,
+    past: Past = "recorded",
+    shelf: KeptShelf | None = None,
+    turns: Sequence[TurnInput] | None = None,
+) -> list[CounterfactualTurn]:
+    """Return every turn of a recording under other settings. Nothing is sent.
+
+    Args:
+        recording: the finished run.
+        tape: its cassette, or a larger one.
+        settings: from `Recording.settings`.
+        past: where each turn starts from; see above.
+        shelf: from `record_past`; needed for the recorded past.
+        turns: which of the recording's turns, in its order; None is all of them.
+
+    Raises:
+        ConfigError: when the settings cannot work.
+        CallError: a fatal one other than a call that is not recorded.
+    """
+    book = starting_book(recording, past, shelf)
+    player = Player(tape, StandIns(tape))
+    with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
+        opened = recording.app.open(
+            settings, folder=Path(name), recorder=player, is_offline=True, book=book
+        )
+        async with opened as session:
+            evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
+            chosen = recording.inputs if turns is None else turns
+            return [await evaluation.play(turn) for turn in chosen]
+
+
+def _limits_span(settings: BaseModel) -> bool:
+    """Return whether a limit of a conversation or a run is set: then turns share what is left."""
+    budget = getattr(settings, "budget", None)
+    wide = (getattr(budget, scope, None) for scope in ("run", "conversation"))
+    return any(isinstance(limits, Limits) and limits != Limits() for limits in wide)
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    """One setting on one recording, turn after turn.
+
+    Args:
+        session: open under the setting.
+        player: its recorder.
+        past: where each turn starts from.
+        counts_across: whether what one turn spends is missing to a later one.
+        inexact_users: whose own past is an estimate by now.
+        lost_users: whose own past is not known by now.
+        is_inexact: whether any turn was not exact so far.
+    """
+
+    session: Session
+    player: Player
+    past: Past
+    counts_across: bool
+    inexact_users: set[str] = field(default_factory=set)
+    lost_users: set[str] = field(default_factory=set)
+    is_inexact: bool = False
+
+    async def play(self, turn: TurnInput) -> CounterfactualTurn:
+        """Return the next turn, as far as the recording tells."""
+        trace = self.player.open_turn(turn.conversation_id, turn.turn or 0)
+        stands_on_estimate = self.past == "own" and turn.user_id in self.inexact_users
+        if stands_on_estimate or (self.counts_across and self.is_inexact):
+            trace.diverged_at = 1
+        if turn.user_id in self.lost_users:
+            return _lost(turn, trace)
+        played = await self._played(turn, trace)
+        if played.diverged_at is not None:
+            self.is_inexact = True
+            self.inexact_users.add(turn.user_id)
+            # On the recorded past the next turn stands on its own; on the setting's own
+            # past it would have to know what this one said.
+            if played.record is None and self.past == "own":
+                self.lost_users.add(turn.user_id)
+        return played
+
+    async def _played(self, turn: TurnInput, trace: TurnTrace) -> CounterfactualTurn:
+        async def reply_is_out(*_: object) -> None:
+            trace.reply_is_out()
+
+        try:
+            result = await self.session.run_turn(turn, on_reply=reply_is_out)
+        except CassetteMiss:
+            return _lost(turn, trace)
+        except CallError as error:
+            raise ConfigError(
+                f"turn {turn.turn} of {turn.conversation_id} ends in {type(error).__name__} "
+                f"under this setting, as its recording says: {error}"
+            ) from error
+        return CounterfactualTurn(
+            turn=turn,
+            record=result.record,
+            rows=result.rows,
+            diverged_at=trace.diverged_at,
+            missing=tuple(trace.missing),
+            is_reply_exact=trace.is_reply_exact or trace.diverged_at is None,
+        )
+
+
+def _lost(turn: TurnInput, trace: TurnTrace) -> CounterfactualTurn:
+    return CounterfactualTurn(
+        turn=turn,
+        record=None,
+        rows=(),
+        diverged_at=trace.diverged_at or max(trace.asked_count, 1),
+        missing=tuple(trace.missing),
+        is_reply_exact=trace.is_reply_exact,
+    )

@@ -1,0 +1,172 @@
+"""A finished run as a recording: what was asked of the app, and every answer it got.
+
+Everything stands in the run's folder: the turns' inputs in `turns.jsonl`, the settings as
+they were given in `manifest.json`, the calls in its cassette.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.knobs import apply_overrides, validate
+from turnwise.replay.app import App, StartsFromPast, TurnInput, load_app
+from turnwise.replay.run_folder import RUN_VERSION
+
+__all__ = ["Recording", "open_recording"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A finished run, ready to be played under other settings.
+
+    Args:
+        folder: the run's folder.
+        app: the app that was run, loaded.
+        app_target: its import string.
+        given: its settings as they were given, defaults left out.
+        inputs: what each turn was asked, in the order of the run's file.
+        replies: the recorded reply of each turn, by conversation and turn.
+        cassette: its recording of calls.
+        is_simulated: whether a simulated model answered all of it.
+        digest: stands for the run and its turns, in sweeps' manifests.
+    """
+
+    folder: Path
+    app: StartsFromPast
+    app_target: str
+    given: Mapping[str, Any]
+    inputs: tuple[TurnInput, ...]
+    replies: Mapping[tuple[str, int], str]
+    cassette: Path
+    is_simulated: bool
+    digest: str
+
+    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> BaseModel:
+        """Return the knobs of a setting.
+
+        Args:
+            preset: name of a preset, or None for the recorded run's own settings.
+            overrides: `knob=value`, laid over them.
+
+        Raises:
+            ConfigError: for an unknown preset or knob, or a value out of range.
+        """
+        if preset is not None:
+            return self.app.settings(preset, overrides)
+        model = self.app.settings_model()
+        return validate(model, apply_overrides(self.given, overrides, model))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise FormatError(folder, None, "there is no such folder; expected the folder of a run")
+    if not path.is_file():
+        raise FormatError(
+            folder,
+            None,
+            "holds no manifest.json, so it is no run; make one: turnwise replay ... --out DIR",
+        )
+    try:
+        manifest = orjson.loads(path.read_bytes())
+        version, _ = manifest["turnwise_run"], manifest["identity"]["app"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise FormatError(path, None, "expected a run's manifest") from error
+    if version != RUN_VERSION:
+        raise FormatError(path, None, f"is of format {version}, this Turnwise reads {RUN_VERSION}")
+    if "given" not in manifest:
+        raise FormatError(
+            path, None, "does not say which settings were given: an older Turnwise wrote it; "
+            "replay the conversations again with this one, from the same cassette"
+        )  # fmt: skip
+    return dict(manifest)
+
+
+def _turn(path: Path, number: int, line: bytes) -> tuple[TurnInput, str]:
+    try:
+        row = orjson.loads(line)
+        turn = TurnInput(
+            conversation_id=row["conversation_id"],
+            turn=int(row["turn"]),
+            user_text=row["user_text"],
+            user_id=row.get("user_id") or row["conversation_id"],
+            time=row.get("time"),
+            persona=row.get("persona"),
+        )
+        return turn, str(row.get("reply") or "")
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(path, number, f"expected one finished turn: {error!r}") from error
+
+
+def _turns(path: Path) -> list[tuple[TurnInput, str]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
+    whole = data[: data.rfind(b"\n") + 1]
+    turns = [_turn(path, number, line) for number, line in enumerate(whole.splitlines(), start=1)]
+    if not turns:
+        raise FormatError(path, None, "holds no finished turn, so there is nothing to evaluate")
+    return turns
+
+
+def _app(target: str) -> StartsFromPast:
+    app: App = load_app(target)
+    if not isinstance(app, StartsFromPast) or "book" not in inspect.signature(app.open).parameters:
+        raise ConfigError(
+            f"{target!r} cannot start a turn from a recorded past: its `open` takes no `book` "
+            "(see turnwise.replay.app.StartsFromPast)"
+        )
+    return app
+
+
+def open_recording(folder: Path, *, app: str | None = None) -> Recording:
+    """Return a finished run as a recording.
+
+    Args:
+        folder: an out folder of `turnwise replay`.
+        app: import string of the app; None takes the run's own.
+
+    Raises:
+        FormatError: when it is no run of this format, or has no turn or no cassette.
+        ConfigError: when the app cannot be loaded, or is not the run's.
+    """
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    target = str(manifest["identity"]["app"])
+    if app is not None and app != target:
+        raise ConfigError(
+            f"{folder} is a run of {target!r}, not of {app!r}: leave --app out, or give the "
+            "folder of a run of that app"
+        )
+    turns = _turns(folder / "turns.jsonl")
+    elsewhere = manifest["identity"].get("cassette")
+    cassette = Path(elsewhere) if elsewhere else folder / "cassette.jsonl"
+    if not cassette.is_file():
+        raise FormatError(
+            cassette, None, f"does not exist: the recording that {folder} was made with is gone"
+        )
+    return Recording(
+        folder=folder,
+        app=_app(target),
+        app_target=target,
+        given=manifest["given"],
+        inputs=tuple(turn for turn, _ in turns),
+        replies={(turn.conversation_id, turn.turn or 0): reply for turn, reply in turns},
+        cassette=cassette,
+        is_simulated=manifest.get("simulated") is True,
+        digest=_digest(manifest["identity"], folder / "turns.jsonl"),
+    )
+
+
+def _digest(identity: Mapping[str, Any], turns: Path) -> str:
+    known = {name: identity.get(name) for name in ("app", "settings", "conversations")}
+    data = orjson.dumps(known, option=orjson.OPT_SORT_KEYS) + turns.read_bytes()
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,146 @@
+"""The evaluator that plays a recording: what each setting would have done, turn by turn.
+
+Nothing is sent. A recording is opened once a process and kept while its files are the same,
+because reading it and replaying its past takes longer than evaluating a setting on it.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from turnwise.calls.errors import ConfigError
+from turnwise.memory.past import KeptShelf
+from turnwise.replay.counterfactual.evaluation import (
+    CounterfactualTurn,
+    Past,
+    evaluate,
+    record_past,
+)
+from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.recording import Recording, open_recording
+from turnwise.tune.evaluating import SettingResult
+from turnwise.tune.setting import Setting
+from turnwise.tune.turn_rows import reply_digest, row_of
+
+__all__ = ["RECORDED", "CounterfactualEvaluator", "OpenRecording", "opened", "run_apart"]
+
+RECORDED = "recorded"
+"""Name of the preset that stands for the recorded run's own settings."""
+
+T = TypeVar("T")
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, also where a loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRecording:
+    """A recording with all that evaluating on it needs.
+
+    Args:
+        recording: the finished run.
+        tape: its calls.
+        shelf: what it remembered.
+    """
+
+    recording: Recording
+    tape: Tape
+    shelf: KeptShelf
+
+
+@lru_cache(maxsize=2)
+def _opened(folder: str, _stamp: tuple[int, int]) -> OpenRecording:
+    recording = open_recording(Path(folder))
+    tape = Tape(recording.cassette)
+    return OpenRecording(recording, tape, run_apart(record_past(recording, tape)))
+
+
+def opened(folder: Path) -> OpenRecording:
+    """Return a recording, opened; the same one again while its cassette is the same.
+
+    Raises:
+        FormatError: when it is no run, or its cassette cannot be read.
+        ConfigError: when it does not replay under its own settings.
+    """
+    cassette = open_recording(folder).cassette
+    status = os.stat(cassette)  # noqa: PTH116 - one call for both figures
+    return _opened(str(folder), (status.st_size, status.st_mtime_ns))
+
+
+def settings_of(recording: Recording, setting: Setting) -> Any:
+    """Return the knobs of a setting; the preset `recorded` is the recorded run's own."""
+    preset = None if setting.preset == RECORDED else setting.preset
+    return recording.settings(preset, setting.overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class CounterfactualEvaluator:
+    """Evaluates settings on a recording. A `turnwise.tune.evaluating.Evaluator`.
+
+    Args:
+        folder: the recorded run's folder.
+        past: where each turn starts from; see `turnwise.replay.counterfactual.evaluation`.
+        max_turns: how many of the recording's turns; None is all of them.
+    """
+
+    folder: Path
+    past: Past = "recorded"
+    max_turns: int | None = None
+
+    def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
+        """Return one result a setting, in the same order.
+
+        Raises:
+            FormatError: when the recording cannot be read.
+            ConfigError: when it does not replay under its own settings.
+        """
+        known = opened(self.folder)
+        return [self._result(known, setting) for setting in settings]
+
+    def _result(self, known: OpenRecording, setting: Setting) -> SettingResult:
+        recording = known.recording
+        try:
+            knobs = settings_of(recording, setting)
+            plan = recording.app.plan(knobs).as_json()
+            turns = run_apart(
+                evaluate(
+                    recording,
+                    known.tape,
+                    knobs,
+                    past=self.past,
+                    shelf=known.shelf,
+                    turns=recording.inputs[: self.max_turns],
+                )
+            )
+        except ConfigError as error:
+            return SettingResult(setting.name, (), error=str(error))
+        is_simulated = recording.app.is_simulated(knobs)
+        scenario = next(iter(plan["scenarios"].values()))
+        rows = tuple(
+            row_of(
+                turn,
+                setting=setting.name,
+                seed=int(getattr(knobs, "seed", 0)),
+                scenario=scenario,
+                is_simulated=is_simulated,
+            )
+            for turn in turns
+        )
+        return SettingResult(setting.name, rows, replies=_replies(turns))
+
+
+def _replies(turns: Sequence[CounterfactualTurn]) -> dict[str, str]:
+    texts = (str(turn.record["reply"]) for turn in turns if turn.record is not None)
+    return {reply_digest(text): text for text in texts if text}
