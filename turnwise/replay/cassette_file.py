@@ -32,6 +32,7 @@ from turnwise.replay.cassette_header import (
     is_unstarted,
 )
 from turnwise.replay.cassette_index import CassetteIndex
+from turnwise.replay.cassette_packed import unpacked
 
 __all__ = ["CassetteFile", "RecordingStopped", "Write"]
 
@@ -109,10 +110,13 @@ class CassetteFile:
     def open_reading(cls, path: Path) -> "CassetteFile":
         """Open a cassette to play it. Takes no lock: a file that only grows can be read.
 
+        One that was packed with gzip, as a recording that is committed may be, is unpacked
+        into a nameless file first.
+
         Raises:
             FormatError: when there is no whole cassette of this version.
         """
-        file = cls(path, _open(path, os.O_RDONLY), is_writable=False)
+        file = cls(path, unpacked(_open(path, os.O_RDONLY), path), is_writable=False)
         return file._started(file._scan)
 
     @classmethod

@@ -32,7 +32,7 @@ _MARK = b'{"turnwise_cassette":'
 def _looks_like(first: bytes) -> str:
     text = first.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"\x1f\x8b"):
-        return "a gzip file: unpack it first"
+        return "a gzip file: it can be played, and must be unpacked to be recorded on"
     if text.startswith(b"<"):
         return "HTML or XML"
     if text.startswith(b"{"):

@@ -1,6 +1,7 @@
 """The file of a cassette: headers, broken ends, locks, a full disk."""
 
 import errno
+import gzip
 import os
 import subprocess
 import sys
@@ -33,12 +34,27 @@ def recording(tmp_path: Path, ask: Ask, answer: Answer) -> Path:
     return path
 
 
+def test_a_packed_cassette_is_played_and_not_recorded_on(
+    recording: Path, tmp_path: Path, ask: Ask
+) -> None:
+    """So a recording can be committed small, and stays what it is."""
+    packed = tmp_path / "c.jsonl.gz"
+    packed.write_bytes(gzip.compress(recording.read_bytes()))
+    with open_cassette(packed) as cassette:
+        found = cassette.lookup(*ask("text 1"))
+    assert found is not None
+    assert found.reply is not None
+    assert found.reply.text == "answer 1"
+    with pytest.raises(FormatError, match="must be unpacked to be recorded on"):
+        open_cassette(packed, CassetteMode.NEW_EPISODES)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"<!doctype html><html></html>", "is not a cassette: .* found HTML or XML"),
         (b'{"conversation_id": "a"}\n', "found JSON of another kind, such as a conversation"),
-        (b"\x1f\x8b\x08", "found a gzip file: unpack it first"),
+        (b"\x1f\x8b\x08", "a (broken )?gzip file"),
         (b"hello", "found something else"),
         (b'{"turnwise_cassette":2,"key_version":1}\n', "of format version 2, .*--mode rewrite"),
         (b'{"turnwise_cassette":1,"key_version":9}\n', "with key version 9, .*--mode rewrite"),
