@@ -49,6 +49,7 @@ TIMEOUT_SECONDS: Mapping[Purpose, float] = {
     Purpose.INTENT: 45.0,
     Purpose.JUDGE: 60.0,
     Purpose.CHECK: 45.0,
+    Purpose.REFEREE: 120.0,
     Purpose.EVOLVE: 60.0,
     Purpose.REMEMBER: 90.0,
     Purpose.MONOLOGUE: 90.0,

@@ -36,6 +36,8 @@ class Purpose(_Word):
     INTENT = "intent"
     FUSE = "fuse"
     EMBED = "embed"
+    REFEREE = "referee"
+    """Judging a reply from outside, after the fact. Never part of a turn."""
     OTHER = "other"
     """A call of an application that is not ours and did not say what it is for."""
 
