@@ -1,0 +1,132 @@
+"""How large a run's page is, how long it takes to write, and how long to open.
+
+Recorded user turns are replayed on the simulated model and written as a page. Simulated
+texts repeat themselves and pack well, so the largest run is measured once more with every
+candidate and every judge's word replaced by as long a slice of what people wrote.
+"""
+
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, Measured
+from turnwise.report.page import WrittenPage, write_page
+
+__all__ = ["measure"]
+
+COMMAND = Path(sys.executable).with_name("turnwise")
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = ("classic", "thorough")
+TURNS = 600
+"""Sizes are given for as many turns, in proportion."""
+MAX_MEGABYTES = 3.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def _replayed(preset: str, source: Path, folder: Path) -> Path:
+    """Return the folder of one replay."""
+    out = folder / preset
+    subprocess.run(  # noqa: S603 - our own command
+        [str(COMMAND), "replay", str(source), "--preset", preset, "--out", str(out)],
+        check=True,
+        capture_output=True,
+    )
+    return out
+
+
+def _slice(words: str, length: int, rng: random.Random) -> str:
+    start = rng.randrange(max(1, len(words) - length))
+    return words[start : start + length]
+
+
+def _with_real_words(run: Path, source: Path, out: Path) -> Path:
+    """Return a copy of a run whose search speaks in slices of recorded texts."""
+    out.mkdir()
+    for name in ("manifest.json", "ledger.jsonl"):
+        shutil.copy(run / name, out / name)
+    recorded = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    words = "".join(f"{line['user_text']}{line.get('bot_text', '')}" for line in recorded)
+    rng = random.Random(0)
+    with (out / "turns.jsonl").open("w", encoding="utf-8") as stream:
+        for line in (run / "turns.jsonl").read_text(encoding="utf-8").splitlines():
+            turn: dict[str, Any] = json.loads(line)
+            for candidate in turn["search"]["tree"]:
+                candidate["reply"] = _slice(words, len(candidate["reply"]), rng)
+                judged = candidate.get("judged") or {}
+                if judged.get("reason"):
+                    judged["reason"] = _slice(words, len(judged["reason"]), rng)
+            stream.write(json.dumps(turn, ensure_ascii=False) + "\n")
+    return out
+
+
+def _figure(what: str, run: Path, file: Path, against: Path | None = None) -> Figure:
+    started = time.perf_counter()
+    written: WrittenPage = write_page(run, file, against=against)
+    seconds = time.perf_counter() - started
+    megabytes = written.size_bytes / 1e6 * TURNS / written.turns
+    return Figure(
+        f"report page, {what}: MB for {TURNS} turns; seconds to write {written.turns}",
+        f"{megabytes:.2f}; {seconds:.1f}",
+        f"<= {MAX_MEGABYTES:g} MB",
+        megabytes <= MAX_MEGABYTES,
+    )
+
+
+def _opening(file: Path) -> list[Figure]:
+    """Return how long a browser takes to open a page; nothing where there is none."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return []
+    if executable is None:
+        return []
+    seconds = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        for _ in range(5):
+            page = browser.new_page()
+            started = time.perf_counter()
+            page.goto(file.as_uri())
+            page.wait_for_selector("body.is-ready")
+            seconds.append(time.perf_counter() - started)
+            page.close()
+        browser.close()
+    what = "report page, `thorough`: seconds from opening to a list of all turns (Chromium, p50)"
+    return [Figure(what, f"{statistics.median(seconds):.2f}")]
+
+
+def measure() -> Measured:
+    """Return size and seconds of the pages of recorded turns."""
+    data = Path(os.environ.get("TURNWISE_DATA", ROOT / "../shared/data"))
+    source = data / "sample_memorybank_cn" / "turns.jsonl"
+    if not source.is_file():
+        return Measured("report_page", skipped=f"no recorded conversations at {source.parent.name}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        classic, thorough = (_replayed(preset, source, folder) for preset in PRESETS)
+        file = folder / "page.html"
+        real = _with_real_words(thorough, source, folder / "real")
+        figures = [
+            _figure("`classic`", classic, file),
+            _figure("`classic` beside `thorough`", classic, file, thorough),
+            _figure("`thorough` in people's words", real, file),
+            _figure("`thorough`", thorough, file),
+            *_opening(file),
+        ]
+    return Measured("report_page", figures)
+
+
+if __name__ == "__main__":
+    for figure in measure().figures:
+        print(figure)

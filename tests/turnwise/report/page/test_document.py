@@ -1,0 +1,142 @@
+"""What the page is made of: its figures, its escapes and its policy."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnwise.report import cells, load_run, summarise
+from turnwise.report.page.packing import SCRIPTS, json_for_html, packed, script_text
+from turnwise.report.page.shown_text import shown, shown_html
+from turnwise.report.page.turns import anchor_of
+from turnwise.report.page.write import page_of
+
+RunMaker = Callable[..., Path]
+DataOf = Callable[[str], dict[str, Any]]
+
+
+def _table(html: str, name: str) -> list[list[str]]:
+    section = re.search(rf'id="table-{name}">(.*?)</section>', html, re.DOTALL)
+    assert section
+    rows = re.findall(r"<tr.*?</tr>", section[1])[1:]
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+
+
+def test_totals_are_those_of_the_report(make_run: RunMaker) -> None:
+    """Every cell of the tables by node, role and purpose is `summarise`'s."""
+    folder = make_run(turns=[{}, {"calls": ({}, {"outcome": "failed", "usd": None})}])
+    html, _ = page_of(folder)
+    run = load_run(folder)
+    tables = summarise(run.rows, run.turns, plan=run.plan, is_simulated=run.is_simulated)
+    for table in (tables.by_node, tables.by_role, tables.by_purpose):
+        empty = [
+            all(cell in {0, ""} for cell in column) for column in zip(*table.rows, strict=True)
+        ]
+        expected = [
+            [cells.cell_text(cell) for cell, skip in zip(row, empty, strict=True) if not skip]
+            for row in table.rows
+        ]
+        assert _table(html, table.name.replace("_", "-")) == expected
+
+
+def test_a_turn_has_its_calls_and_its_plan(make_run: RunMaker, data_of: DataOf) -> None:
+    """Calls, sums and planned figures of a turn stand in the data."""
+    html, _ = page_of(make_run(turns=[{"calls": ({}, {}, {}, {})}]))
+    (turn,) = data_of(html)["runs"][0]["turns"]
+    assert turn["sums"]["asked"] == len(turn["calls"]) == 4
+    assert turn["above_plan"] == "usual"
+    assert ["asked", 3, 4, 4] in turn["plan"]
+    assert ["node detection", 1, 0, 2] in turn["plan"]
+    assert ["mode", "normal"] in turn["facts"]
+
+
+def test_odd_runs_make_pages(make_run: RunMaker, data_of: DataOf) -> None:
+    """A run without a turn, a plan or a search, and calls of no turn, are shown as they are."""
+    html, written = page_of(make_run("none", turns=[], manifest={"plan": None}))
+    assert written.turns == 0
+    assert data_of(html)["runs"][0]["turns"] == []
+    bare = {"search": None, "rounds": None, "path_seconds": None, "user_text": 3, "calls": ()}
+    folder = make_run("bare", turns=[{**bare, "search": {}}], manifest={"plan": {}, "knobs": []})
+    (turn,) = data_of(page_of(folder)[0])["runs"][0]["turns"]
+    assert (turn["search"], turn["rounds"], turn["user_text"]) == (None, [None, None], "")
+    stray = json.dumps({"role": "main", "purpose": "plan", "outcome": "served"}) + "\n"
+    (folder / "ledger.jsonl").write_text(stray, encoding="utf-8")
+    assert "1 calls were asked outside of any turn" in page_of(folder)[0]
+
+
+def test_the_same_run_gives_the_same_bytes(make_run: RunMaker) -> None:
+    """Nothing of the clock or the machine stands in a page."""
+    folder = make_run()
+    assert page_of(folder)[0] == page_of(folder)[0]
+
+
+def test_the_policy_allows_this_script_and_no_request(make_run: RunMaker) -> None:
+    """The digests of the policy are those of the one script and the one style of the page."""
+    html, _ = page_of(make_run())
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy
+    for tag in ("script", "style"):
+        (inner,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy[1]
+    assert policy[1].startswith("default-src 'none'; ")
+    assert "unsafe" not in policy[1]
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", html)
+
+
+def test_the_script_builds_no_markup() -> None:
+    """The page's script neither parses markup nor evaluates text, and fits in its element."""
+    script = script_text()
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        "document.write",
+        "eval(",
+        "Function(",
+    ):
+        assert word not in script
+    assert "</" not in script
+    assert "<!--" not in script
+    assert len(set(SCRIPTS)) == len(SCRIPTS)
+
+
+@given(st.text() | st.lists(st.text()))
+def test_json_in_the_page_ends_no_element(value: Any) -> None:
+    """What is escaped reads back as itself and holds nothing that HTML would see."""
+    escaped = json_for_html(value)
+    assert json.loads(escaped) == value
+    assert not set(escaped) & set("<>&\u2028\u2029")
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_packed_texts_come_back(text: str) -> None:
+    """Any text survives the packing, lone surrogates too."""
+    import gzip
+
+    data = json.loads(packed({"text": text}))["data"]
+    assert json.loads(gzip.decompress(base64.b64decode(data))) == {"text": text}
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_shown_text_can_be_written_and_read(text: str) -> None:
+    """Shown text is Unicode that acts on nothing, and no markup."""
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\ud800-\udfff\x00-\x08]", shown(text))
+    shown_html(text).encode("utf-8")
+    assert not set(shown_html(text)) & set("<>\"'")
+
+
+def test_links_to_turns_are_plain_and_short() -> None:
+    """Any conversation id gives a link of plain characters; long ones are told apart."""
+    assert anchor_of(("moving-city", 3)) == "turn/moving-city/3"
+    assert anchor_of(("a b/'\"><", 0)) == "turn/a%20b%2F%27%22%3E%3C/0"
+    anchor_of(("\ud800", 0)).encode("ascii")
+    long = [anchor_of(("x" * 5000 + end, 0)) for end in "ab"]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) < 80

@@ -1,0 +1,168 @@
+// One turn: what was said, what it cost, when, and how the search went; beside another run's.
+
+const COLUMNS = [
+  ["node", ""], ["role", ""], ["purpose", ""], ["outcome", ""], ["attempts", "number"],
+  ["requests", "number"], ["input_tokens", "number"], ["output_tokens", "number"],
+  ["cached_tokens", "number"], ["usd", "number"], ["path_seconds", "number"],
+  ["end_round", "number"], ["queue_seconds", "number"], ["rate_seconds", "number"],
+  ["retry_seconds", "number"], ["repair", "number"], ["sample", "number"],
+  ["unknown_usage", "number"], ["model", ""],
+];
+const ALWAYS = new Set(["node", "role", "purpose", "outcome", "attempts", "input_tokens", "output_tokens", "usd"]);
+const SHORT = new Map([["input_tokens", "in"], ["output_tokens", "out"], ["cached_tokens", "cached"],
+  ["path_seconds", "seconds"], ["end_round", "round"]]);
+
+function callsOf(view) {
+  return view.calls.map((row) =>
+    Object.fromEntries(page.columns.map((name, place) => [name, row[place]])));
+}
+
+function callsTable(calls) {
+  const used = COLUMNS.filter(([name]) => ALWAYS.has(name) || calls.some((call) => call[name]));
+  const heads = [["call", "number"], ...used.map(([name, kind]) => [SHORT.get(name) || words(name), kind])];
+  const frame = table("Calls of this turn", heads, calls.map((call, place) => [
+    place + 1,
+    ...used.map(([name]) => {
+      if (name === "purpose" && call.is_speculative) return `${call.purpose} (speculative)`;
+      return (name === "input_tokens" || name === "output_tokens") && call.unknown_usage ? null : call[name];
+    }),
+  ]));
+  const rows = frame.querySelectorAll("tbody tr");
+  calls.forEach((call, place) => {
+    rows[place].className = `end-${call.outcome}`;
+    if (!call.error) return;
+    rows[place].after(el("tr", { class: "problem" }, el("td"),
+      el("td", { colspan: String(used.length), dir: "auto" }, shown(call.error))));
+  });
+  return { frame, rows };
+}
+
+function message(who, text, kind) {
+  const long = text.length > 1500;
+  return el("div", { class: `message ${kind}` },
+    el("p", { class: "who" }, who),
+    el("div", { class: long ? "spoken long" : "spoken", dir: "auto", tabindex: long ? "0" : null,
+      role: long ? "region" : null, "aria-label": long ? who : null },
+    text ? shown(text) : el("span", { class: "quiet" }, "(nothing)")));
+}
+
+function notes(view) {
+  const lines = [
+    ...view.degraded.map((note) => ["Went on without its call", ...note]),
+    ...view.wound_down.map((note) => ["Given up for want of calls", ...note]),
+  ];
+  return lines.map(([what, title, ...rest]) => el("div", { class: "note" },
+    el("b", {}, shown(title)), ` ${what.toLowerCase()}`,
+    rest.length ? el("span", { class: "why" }, shown(rest.join(": "))) : null));
+}
+
+function tile(name, value, under = "") {
+  return el("div", {}, el("dt", {}, name), el("dd", { class: value === "unknown" ? "unknown" : null }, value, under ? el("small", {}, under) : null));
+}
+
+function tiles(view) {
+  const { sums, rounds, seconds } = view;
+  const ends = sums.outcomes.map(([name, count]) => `${figure(count)} ${name}`).join(", ");
+  const unknown = sums.unknown_usage ? `unknown for ${counted(sums.unknown_usage, "request")}` : "";
+  return el("dl", { class: "tiles" },
+    tile("calls", figure(sums.asked), ends),
+    tile("requests", figure(sums.requests), sums.attempts === sums.requests ? "" : counted(sums.attempts, "attempt")),
+    tile("tokens in", figure(sums.input_tokens), unknown),
+    tile("tokens out", figure(sums.output_tokens)),
+    tile("USD", figure(sums.usd)),
+    tile("rounds", figure(rounds[0]), rounds[1] === rounds[0] ? "to the reply" : `to the reply, ${figure(rounds[1])} in all`),
+    tile("seconds", figure(seconds[0]), seconds[1] === seconds[0] ? "to the reply" : `to the reply, ${figure(seconds[1])} in all`));
+}
+
+function choice(label, options, current, onChoose) {
+  return el("div", { class: "choice", role: "group", "aria-label": label }, options.map(([name, title]) => {
+    const button = el("button", { type: "button", "aria-pressed": String(name === current) }, title);
+    button.addEventListener("click", () => onChoose(name));
+    return button;
+  }));
+}
+
+function callParts(view) {
+  const calls = callsOf(view);
+  const { frame, rows } = callsTable(calls);
+  const highlight = (place) => {
+    rows.forEach((row, each) => row.classList.toggle("is-chosen", each === place));
+    rows[place].scrollIntoView({ block: "nearest" });
+  };
+  const holder = el("div");
+  const draw = () => holder.replaceChildren(
+    choice("Axis", [["rounds", "Rounds"], ["seconds", "Path seconds"]], page.unit, (unit) => {
+      page.unit = unit;
+      draw();
+    }),
+    timeline(view, calls, page.unit, highlight),
+    page.unit === "seconds" ? el("p", { class: "quiet" },
+      "Durations are recorded; where a call starts follows from the rounds.") : "");
+  draw();
+  return [
+    section("Timeline", holder),
+    section("Calls", calls.length ? frame : el("p", { class: "quiet" }, "none")),
+    searchPart(view, calls),
+  ];
+}
+
+function planPart(view) {
+  if (!view.plan.length) return null;
+  const rows = view.plan.filter((row) => row[1] || row[2] || row[3]).map(([name, planned, worst, actual]) => [
+    name, planned, actual,
+    typeof planned === "number" && typeof actual === "number" ? actual - planned : null, worst,
+  ]);
+  return section("Plan and actual", table("Plan and actual of this turn",
+    [["figure", ""], ["planned", "number"], ["actual", "number"], ["difference", "difference"], ["planned worst", "number"]], rows));
+}
+
+function comparedPart(view) {
+  if (!view.differences) return null;
+  const sides = [["this run", "number"], ["other run", "number"], ["difference", "difference"]];
+  const { kinds, figures, nodes } = view.differences;
+  const named = figures.map(([name, ...rest]) => [words(name), ...rest]);
+  const isPriced = nodes.some((row) => row[7] || row[8]);
+  const trios = ["calls", "tokens", ...(isPriced ? ["usd"] : [])];
+  const groups = [["node", ""], ...trios.flatMap((what) => [[what, "number"], ["other", "number"], ["±", "difference"]])];
+  return section("Beside the other run",
+    el("p", { class: "quiet" }, kinds.length ? `Differs in ${kinds.join(", ")}.` : "No difference."),
+    el("div", { class: "tables" },
+      table("Figures of both runs", [["figure", ""], ...sides], named),
+      table("Nodes of both runs", groups, nodes.map((row) => row.slice(0, groups.length)))));
+}
+
+function talk(view, other) {
+  const mine = [message("User", view.user_text, "user")];
+  if (!page.isCompared) return [...mine, message("Reply", view.reply, "reply")];
+  if (other && other.user_text !== view.user_text) mine.push(message("User, in the other run", other.user_text, "user"));
+  return [...mine, el("div", { class: "beside" },
+    message("Reply, this run", view.reply, "reply"),
+    other ? message("Reply, other run", other.reply, "reply other")
+      : el("p", { class: "quiet" }, "The other run has no such turn."))];
+}
+
+function turnArticle(view, other, go) {
+  const previous = el("button", { type: "button", "aria-label": "Previous turn" }, "‹");
+  const next = el("button", { type: "button", "aria-label": "Next turn" }, "›");
+  previous.addEventListener("click", () => go(-1));
+  next.addEventListener("click", () => go(1));
+  const title = el("h2", { tabindex: "-1", id: "turn-title" }, "Turn ", String(view.turn),
+    el("small", { dir: "auto" }, shown(view.conversation), view.time ? ` · ${plain(view.time)}` : ""));
+  const chosen = other && page.side === 1 ? other : view;
+  const sides = other ? choice("Calls, timeline and search of", [[0, "This run"], [1, "Other run"]], page.side, (side) => {
+    page.side = side;
+    redraw();
+  }) : null;
+  return [
+    el("div", { class: "turn-head" }, title, el("div", { class: "steps" },
+      el("a", { href: `#${view.anchor}`, class: "link", "aria-label": "Link to this turn" }, "#"), previous, next)),
+    el("section", { class: "talk", "aria-label": "Conversation" }, talk(view, other)),
+    comparedPart(view),
+    sides ? el("div", { class: "side" }, sides) : null,
+    ...notes(chosen),
+    tiles(chosen),
+    ...callParts(chosen),
+    planPart(chosen),
+    chosen.facts.length ? section("What else the turn says", facts(chosen.facts)) : null,
+  ].filter(Boolean);
+}

@@ -1,0 +1,108 @@
+"""The judge's words from a run's recording, where a turn's own record holds none.
+
+The recording is optional: one that is missing, or cannot be read, leaves the words out. It
+is large, so only lines that look like a judge's are parsed.
+"""
+
+import json
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from turnwise.report.page.gathered import GatheredRun
+from turnwise.report.page.plain import mapping, text
+
+__all__ = ["recorded_words", "spoken"]
+
+MAX_WORDS_CHARS = 4_000
+"""Most characters that are kept of one answer."""
+
+_NAMES = frozenset({"reason", "reasons", "rationale", "critique", "comment", "words"})
+_JUDGES = b'"role":"judge"'
+
+
+def cassette_of(run: GatheredRun) -> Path | None:
+    """Return the recording that a run played or made; None when it is nowhere to be found."""
+    folder = run.record.folder
+    named = text(mapping(run.record.manifest.get("identity")).get("cassette"))
+    places = [folder / "cassette.jsonl"]
+    if named and "\0" not in named:
+        places = [Path(named), folder / Path(named).name, *places]
+    for place in places:
+        try:
+            if place.is_file():
+                return place
+        except OSError:
+            continue
+    return None
+
+
+def _said(value: Any) -> Iterator[str]:
+    """Give the texts that stand under a name for reasons, in reading order."""
+    waiting = [value]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, Mapping):
+            for name, inner in here.items():
+                if name in _NAMES and isinstance(inner, str) and inner.strip():
+                    yield inner
+            waiting += reversed([each for each in here.values() if isinstance(each, dict | list)])
+        elif isinstance(here, list):
+            waiting += reversed(here)
+
+
+def spoken(answer: str) -> str:
+    """Return what a judge said in an answer: its reasons, or all of it where it has none."""
+    try:
+        words = "\n".join(_said(json.loads(answer)))
+    except (ValueError, RecursionError):
+        words = ""
+    words = words or answer
+    return words if len(words) <= MAX_WORDS_CHARS else words[: MAX_WORDS_CHARS - 1] + "…"
+
+
+def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Give key, scope and answer of each judge's exchange."""
+    with path.open("rb") as stream:
+        for line in stream:
+            if _JUDGES not in line:
+                continue
+            try:
+                exchange = mapping(json.loads(line))
+            except (ValueError, RecursionError):
+                continue  # a recording may end in a broken line
+            answer = text(mapping(exchange.get("reply")).get("text"))
+            if answer:
+                yield text(exchange.get("key")), text(exchange.get("scope")), answer
+
+
+def recorded_words(run: GatheredRun, calls: list[Mapping[str, Any]]) -> list[str]:
+    """Return what was said in each call, as the recording has it; empty where it has nothing.
+
+    Of equal calls the one of the same scope answers, then the oldest.
+
+    Args:
+        run: whose recording to look in.
+        calls: ledger lines as plain JSON.
+    """
+    path = cassette_of(run) if calls else None
+    if path is None:
+        return [""] * len(calls)
+    wanted = {text(call.get("key")) for call in calls}
+    by_scope: dict[tuple[str, str], deque[str]] = defaultdict(deque)
+    by_key: dict[str, str] = {}
+    try:
+        for key, scope, answer in _answers(path):
+            if key in wanted:
+                by_scope[key, scope].append(answer)
+                by_key.setdefault(key, answer)
+    except OSError:
+        return [""] * len(calls)
+    found = []
+    for call in calls:
+        key = text(call.get("key"))
+        mine = by_scope[key, text(call.get("scope"))]
+        answer = mine.popleft() if mine else by_key.get(key, "")
+        found.append(spoken(answer) if answer else "")
+    return found
