@@ -1,0 +1,252 @@
+"""What a sweep says: each setting's figures with intervals, the front, the recommendation.
+
+Where a reply is not recorded its quality is an estimate (`imputation`), whatever a stand-in
+said: its spread goes into every interval that it touches, and the share of such turns is
+shown beside each.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnwise.tune.bootstrap import DRAWS, Interval, mean_intervals
+from turnwise.tune.front import Front, pareto_front
+from turnwise.tune.imputation import impute, shared_error
+from turnwise.tune.panel import Panel, panel_of
+from turnwise.tune.recommendation import MARGIN_SHARE, Recommendation, recommend
+from turnwise.tune.row import Standing, TurnRow
+
+__all__ = ["Analysis", "SettingSummary", "ToBuy", "analyse", "to_buy"]
+
+COSTS: Mapping[str, str] = {
+    "asked": "calls a turn",
+    "requests": "requests a turn",
+    "usd": "USD a turn",
+    "rounds_reply": "rounds to the reply",
+    "input_tokens": "tokens in a turn",
+}
+"""What may be spent less of, and what it is counted in."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToBuy:
+    """What a real run of some rows would have to buy.
+
+    Args:
+        calls: not recorded.
+        tokens: theirs, input and output, estimated; None when not known.
+        usd: the same; None when not known, which is not 0.
+        turns: that need any.
+    """
+
+    calls: int
+    tokens: int | None
+    usd: float | None
+    turns: int
+
+
+def to_buy(rows: Sequence[TurnRow]) -> ToBuy:
+    """Return what rows lack. Settings that lack the same call count it once each."""
+    lacking = [row for row in rows if row.missing_calls]
+    tokens = [row.missing_tokens for row in lacking]
+    usd = [row.missing_usd for row in lacking]
+    known_tokens = [each for each in tokens if each is not None]
+    known_usd = [each for each in usd if each is not None]
+    return ToBuy(
+        calls=sum(row.missing_calls for row in lacking),
+        tokens=sum(known_tokens) if len(known_tokens) == len(lacking) else None,
+        usd=sum(known_usd) if len(known_usd) == len(lacking) else None,
+        turns=len(lacking),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSummary:
+    """One setting over all turns.
+
+    Args:
+        setting: its name.
+        turns: its turns.
+        exact_turns: those whose every call is recorded.
+        exact_replies: those whose every call up to the reply is.
+        asked: mean calls a turn.
+        quality: mean quality of a reply; without a mean where nobody judged.
+        mean_requests: HTTP requests a turn.
+        mean_tokens: tokens a turn, input and output.
+        mean_usd: cost of a turn; None when that of one is not known.
+        mean_rounds: rounds to the reply.
+        mean_by_node: calls a turn by node.
+        buy: what it lacks.
+        is_on_front: whether no other setting is both cheaper and better, as observed.
+        front_share: share of draws in which none is.
+    """
+
+    setting: str
+    turns: int
+    exact_turns: int
+    exact_replies: int
+    asked: Interval
+    quality: Interval
+    mean_requests: float
+    mean_tokens: float
+    mean_usd: float | None
+    mean_rounds: float
+    mean_by_node: Mapping[str, float]
+    buy: ToBuy
+    is_on_front: bool
+    front_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What a sweep says.
+
+    Args:
+        settings: by name, in the order of the sweep.
+        front: of cost and quality.
+        recommendation: None where no quality is known.
+        cost: which figure is spent less of.
+        quality: the panel behind it all, estimates included.
+        costs: the panel of the cost.
+        by: who judged; empty where nobody did.
+        turns: how many each setting was evaluated on.
+        conversations: of how many conversations.
+        is_simulated: whether a simulated model gave any answer.
+        notices: what a person should know, in words.
+    """
+
+    settings: Mapping[str, SettingSummary]
+    front: Front
+    recommendation: Recommendation | None
+    cost: str
+    quality: Panel = field(repr=False)
+    costs: Panel = field(repr=False)
+    by: str = ""
+    turns: int = 0
+    conversations: int = 0
+    is_simulated: bool = False
+    notices: tuple[str, ...] = ()
+
+
+def exact_mask(rows: Sequence[TurnRow], panel: Panel) -> NDArray[np.bool_]:
+    """Return (S, T) whether a reply is what a real run gives, in the order of a panel."""
+    settings = {name: place for place, name in enumerate(panel.settings)}
+    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
+    mask = np.zeros(panel.values.shape, dtype=bool)
+    for row in rows:
+        mask[settings[row.setting], turns[_turn(row)]] = row.is_reply_exact
+    return mask
+
+
+def _turn(row: TurnRow) -> tuple[str, int]:
+    return row.conversation, row.turn
+
+
+def analyse(
+    rows: Sequence[TurnRow],
+    *,
+    scale_width: float | None = None,
+    margin_share: float = MARGIN_SHARE,
+    cost: str = "asked",
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> Analysis:
+    """Return what the rows of a sweep say.
+
+    Args:
+        rows: with their quality, where anybody judged.
+        scale_width: of the quality scale; None takes the gap between the sweep's best and worst.
+        margin_share: loss that still counts as not worse, as a share of the scale.
+        cost: a numeric field of `TurnRow` to spend less of; see `COSTS`.
+        seed: of the draws.
+        draws: how many.
+
+    Raises:
+        ValueError: without a row, or with two rows of one turn under one setting.
+    """
+    if not rows:
+        raise ValueError("a sweep without rows says nothing: no setting could run")
+    measured = panel_of(rows, "quality")
+    quality = impute(measured, exact_mask(rows, measured))
+    costs = panel_of(rows, cost)
+    shared = shared_error(quality)
+    is_simulated = any(row.is_simulated for row in rows)
+    front = pareto_front(costs, quality, seed=seed, draws=draws, shared=shared)
+    recommendation = None
+    if front.points:
+        recommendation = recommend(
+            costs,
+            quality,
+            margin_share=margin_share,
+            scale_width=scale_width,
+            seed=seed,
+            draws=draws,
+            shared=shared,
+            is_simulated=is_simulated,
+            cost_unit=COSTS.get(cost, cost),
+        )
+    asked = mean_intervals(panel_of(rows, "asked"), seed=seed, draws=draws)
+    qualities = mean_intervals(quality, seed=seed, draws=draws, shared=shared)
+    by_setting: dict[str, list[TurnRow]] = {}
+    for row in rows:
+        by_setting.setdefault(row.setting, []).append(row)
+    return Analysis(
+        settings={
+            name: _summary(name, own, asked[name], qualities[name], front)
+            for name, own in by_setting.items()
+        },
+        front=front,
+        recommendation=recommendation,
+        cost=cost,
+        quality=quality,
+        costs=costs,
+        by=next((row.quality_by for row in rows if row.quality_by), ""),
+        turns=quality.values.shape[1],
+        conversations=len(quality.conversations),
+        is_simulated=is_simulated,
+        notices=_notices(rows),
+    )
+
+
+def _notices(rows: Sequence[TurnRow]) -> tuple[str, ...]:
+    missing = sum(row.standing is Standing.MISSING for row in rows)
+    if not missing:
+        return ()
+    notice = (
+        f"{missing} of {len(rows)} turns ask for calls of a kind that the recording has none of; "
+        "their counts are the plan's"
+    )
+    return (notice,)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _summary(
+    name: str, rows: Sequence[TurnRow], asked: Interval, quality: Interval, front: Front
+) -> SettingSummary:
+    costs = [row.usd for row in rows]
+    known_costs = [each for each in costs if each is not None]
+    nodes = dict.fromkeys(node for row in rows for node in row.asked_by_node)
+    point = front.points.get(name)
+    return SettingSummary(
+        setting=name,
+        turns=len(rows),
+        exact_turns=sum(row.standing is Standing.EXACT for row in rows),
+        exact_replies=sum(row.is_reply_exact for row in rows),
+        asked=asked,
+        quality=quality,
+        mean_requests=_mean([row.requests for row in rows]),
+        mean_tokens=_mean([row.input_tokens + row.output_tokens for row in rows]),
+        mean_usd=_mean(known_costs) if len(known_costs) == len(rows) else None,
+        mean_rounds=_mean([row.rounds_reply for row in rows]),
+        mean_by_node={
+            node: _mean([row.asked_by_node.get(node, 0) for row in rows]) for node in nodes
+        },
+        buy=to_buy(rows),
+        is_on_front=point is not None and point.is_on_front,
+        front_share=point.front_share if point is not None else 0.0,
+    )

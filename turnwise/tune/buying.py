@@ -1,0 +1,159 @@
+"""Buying what the settings of a sweep lack, into the recording that it is made from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from turnwise.calls.errors import ConfigError
+from turnwise.calls.failures import scrub
+from turnwise.memory.past import KeptShelf
+from turnwise.replay.app import TurnInput
+from turnwise.replay.cassette import CassetteMode, open_cassette
+from turnwise.replay.counterfactual.evaluation import Past, evaluate, record_past
+from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
+from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.recording import Recording, open_recording
+from turnwise.replay.run_recorder import RunRecorder
+from turnwise.tune.counterfactual import run_apart, settings_of
+from turnwise.tune.evaluating import Setting
+
+__all__ = ["Bought", "PurchaseProgress", "buy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What was bought.
+
+    Args:
+        turns: turns bought whole.
+        calls: calls sent, in the purse's count.
+        usd: what they cost, as far as known.
+        unknown_usd: calls whose cost is not known.
+        stopped: why buying stopped early, in words; empty when it did not.
+    """
+
+    turns: int
+    calls: int
+    usd: float
+    unknown_usd: int
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseProgress:
+    """How far a purchase is.
+
+    Args:
+        setting: which one is being bought.
+        turns: turns bought whole so far.
+        calls: calls sent so far.
+    """
+
+    setting: str
+    turns: int
+    calls: int
+
+
+@dataclass(slots=True)
+class _Purchase:
+    recording: Recording
+    past: Past
+    max_turns: int | None
+    max_concurrency: int
+    purse: Purse
+    on_turn: Callable[[PurchaseProgress], None] | None
+    turns: int = 0
+    shelf: KeptShelf = field(default_factory=KeptShelf)
+
+    async def buy_all(self, settings: Sequence[Setting]) -> str:
+        """Buy setting by setting; return why that stopped early, or nothing."""
+        tape = Tape(self.recording.cassette)
+        self.shelf = await record_past(self.recording, tape)
+        tape.close()
+        path = self.recording.cassette
+        with open_cassette(path, CassetteMode.NEW_EPISODES, scrub=scrub) as cassette:
+            for setting in settings:
+                try:
+                    await self.buy(setting, RunRecorder(cassette))
+                except PurseEmpty as empty:
+                    return str(empty)
+        return ""
+
+    async def lacking(self, tape: Tape, setting: Setting) -> list[TurnInput]:
+        """Return the turns of a setting that have to be run; on its own past from the first."""
+        evaluated = await evaluate(
+            self.recording,
+            tape,
+            settings_of(self.recording, setting),
+            past=self.past,
+            shelf=self.shelf,
+            turns=self.recording.inputs[: self.max_turns],
+        )
+        inexact = [each.turn for each in evaluated if each.diverged_at is not None]
+        if self.past == "recorded":
+            return inexact
+        users = {turn.user_id for turn in inexact}
+        return [each.turn for each in evaluated if each.turn.user_id in users]
+
+    async def buy(self, setting: Setting, recorder: RunRecorder) -> None:
+        """Buy one setting's turns."""
+        tape = Tape(self.recording.cassette)
+        try:
+            turns = await self.lacking(tape, setting)
+            if turns:
+                await buy_turns(
+                    self.recording,
+                    tape,
+                    settings_of(self.recording, setting),
+                    turns,
+                    recorder=recorder,
+                    purse=self.purse,
+                    past=self.past,
+                    shelf=self.shelf,
+                    max_concurrency=self.max_concurrency,
+                    on_turn=lambda _: self._count(setting),
+                )
+        finally:
+            tape.close()
+
+    def _count(self, setting: Setting) -> None:
+        self.turns += 1
+        if self.on_turn is not None:
+            self.on_turn(PurchaseProgress(setting.name, self.turns, self.purse.calls))
+
+
+def buy(
+    folder: Path,
+    settings: Sequence[Setting],
+    purse: Purse,
+    *,
+    past: Past = "recorded",
+    max_turns: int | None = None,
+    max_concurrency: int = 1,
+    on_turn: Callable[[PurchaseProgress], None] | None = None,
+) -> Bought:
+    """Run what settings lack, setting by setting, and add it to their recording.
+
+    Args:
+        folder: of the recorded run.
+        settings: in order; what an earlier one bought a later one finds.
+        purse: what may be spent in all.
+        past: where each turn starts from.
+        max_turns: how many of the recording's turns; None is all of them.
+        max_concurrency: conversations side by side; at least 1.
+        on_turn: told each turn bought whole.
+
+    Raises:
+        ConfigError: when the recording cannot be added to, or no endpoint answers.
+        CallError: a fatal one. What was bought until then is recorded.
+    """
+    recording = open_recording(folder)
+    if recording.cassette.suffix == ".gz":
+        raise ConfigError(
+            f"{recording.cassette} is packed and cannot be added to: unpack it, replay the "
+            "conversations from it, and tune that run"
+        )
+
+    purchase = _Purchase(recording, past, max_turns, max_concurrency, purse, on_turn)
+    stopped = run_apart(purchase.buy_all(settings))
+    return Bought(purchase.turns, purse.calls, purse.usd, purse.unknown_usd, stopped)

@@ -1,0 +1,195 @@
+"""A sweep from beginning to end: settings, rows, and what is bought of those not recorded."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnwise.replay.counterfactual.evaluation import Past
+from turnwise.replay.recording import Recording, open_recording
+from turnwise.tune.counterfactual import RECORDED, CounterfactualEvaluator
+from turnwise.tune.evaluating import Setting
+from turnwise.tune.grid import LeftOut, plan_settings
+from turnwise.tune.objectives import Values
+from turnwise.tune.row import TurnRow
+from turnwise.tune.running import OnResult, run_sweep
+from turnwise.tune.sampling import run_study
+from turnwise.tune.sweep_folder import SweepFolder
+from turnwise.tune.sweep_record import MANIFEST, read_manifest
+from turnwise.tune.sweep_spec import SweepSpec, sweep_digest
+
+__all__ = ["FinishedSweep", "SweepRequest", "plan_sweep", "sweep", "sweep_name"]
+
+ValuesOf = Callable[[Sequence[TurnRow]], Values]
+"""A setting's rows to the objectives of an adaptive sampler, or to why they are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """What to sweep, on which recording, and where to.
+
+    Args:
+        recording: folder of the recorded run.
+        spec: which settings.
+        folder: the sweep's folder.
+        past: where each turn starts from; see `turnwise.replay.counterfactual.evaluation`.
+        max_turns: how many of the recording's turns; None is all of them.
+        jobs: worker processes; -1 is one a core, 1 stays in this process.
+        client: of a dask cluster, or None for this machine.
+    """
+
+    recording: Path
+    spec: SweepSpec
+    folder: Path
+    past: Past = "recorded"
+    max_turns: int | None = None
+    jobs: int = -1
+    client: Any = None
+
+    @property
+    def evaluator(self) -> CounterfactualEvaluator:
+        """Who evaluates its settings."""
+        return CounterfactualEvaluator(self.recording, past=self.past, max_turns=self.max_turns)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSweep:
+    """A sweep whose every setting has been evaluated.
+
+    Args:
+        folder: where it stands.
+        settings: those that ran, in the order of the sweep.
+        rows: theirs, in that order, then in the order of the recording.
+        left_out: settings that were not tried or cannot run, and why.
+        notices: what a person should know, in words.
+    """
+
+    folder: Path
+    settings: tuple[Setting, ...]
+    rows: tuple[TurnRow, ...] = field(repr=False)
+    left_out: tuple[LeftOut, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
+    """Return the settings that a sweep begins with, each validated against the app.
+
+    Raises:
+        ConfigError: as `turnwise.tune.grid.plan_settings` does.
+    """
+    return plan_settings(spec, preset=RECORDED, validate=_validator(recording)).settings
+
+
+def sweep_name(request: SweepRequest) -> str:
+    """Return a folder name that is the same for the same request, and for no other."""
+    identity = orjson.dumps(_identity(request), option=orjson.OPT_SORT_KEYS)
+    return f"{request.recording.name}-sweep-{hashlib.sha256(identity).hexdigest()[:8]}"
+
+
+def _validator(recording: Recording) -> Callable[[str, Sequence[str]], object]:
+    def validate(preset: str, overrides: Sequence[str]) -> object:
+        return recording.settings(None if preset == RECORDED else preset, overrides)
+
+    return validate
+
+
+def _identity(request: SweepRequest) -> dict[str, Any]:
+    return {
+        "recording": open_recording(request.recording).digest,
+        "sweep": sweep_digest(request.spec),
+        "past": request.past,
+        "max_turns": request.max_turns,
+    }
+
+
+def _details(request: SweepRequest, recording: Recording) -> dict[str, Any]:
+    return {
+        "app": recording.app_target,
+        "recording_folder": str(request.recording),
+        "simulated": recording.is_simulated,
+        "spec": request.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+    }
+
+
+def sweep(
+    request: SweepRequest,
+    *,
+    values_of: ValuesOf | None = None,
+    on_result: OnResult | None = None,
+) -> FinishedSweep:
+    """Evaluate every setting of a sweep, going on where its folder stands. Nothing is sent.
+
+    Args:
+        request: what to sweep.
+        values_of: what an adaptive sampler is told of a setting; None takes the rows as they
+            are, which know no quality.
+        on_result: told of each setting after it was written.
+
+    Raises:
+        ConfigError: for a sweep or a recording that cannot work.
+        FormatError: when a file cannot be read.
+        WorkerDied: when a worker was killed; what was finished stands.
+        DiskFull: when there is no room for the rows.
+    """
+    recording = open_recording(request.recording)
+    validate = _validator(recording)
+    plan = plan_settings(request.spec, preset=RECORDED, validate=validate)
+    cassette_bytes = recording.cassette.stat().st_size
+    details = _details(request, recording)
+    with SweepFolder(request.folder, identity=_identity(request), details=details) as folder:
+        stale = _stale(folder, cassette_bytes)
+        options: dict[str, Any] = {
+            "jobs": request.jobs,
+            "on_result": on_result,
+            "client": request.client,
+        }
+        order = [setting.name for setting in plan.settings]
+        run_sweep(plan.settings, request.evaluator, folder, **options)
+        left_out = list(plan.left_out)
+        if request.spec.sampler in {"nsga2", "tpe"}:
+            study = run_study(
+                request.spec,
+                request.evaluator,
+                folder,
+                preset=RECORDED,
+                validate=validate,
+                values_of=values_of,
+                **options,
+            )
+            order += [setting.name for setting in study.settings]
+            left_out += study.failed
+        _refresh(folder, request.evaluator, stale)
+        folder.describe({"cassette_bytes": cassette_bytes})
+        folder.finish(list(dict.fromkeys(order)))
+        return _finished(folder, left_out)
+
+
+def _stale(folder: SweepFolder, cassette_bytes: int) -> list[Setting]:
+    """Return settings that knew less: calls were bought since their rows were made."""
+    known = read_manifest(folder.path / MANIFEST).get("cassette_bytes")
+    if known == cassette_bytes or not folder.was_resumed:
+        return []
+    inexact = {row.setting for row in folder.rows() if row.missing_calls or row.diverged_at}
+    return [setting for setting in folder.settings if setting.name in inexact]
+
+
+def _refresh(
+    folder: SweepFolder, evaluator: CounterfactualEvaluator, settings: Sequence[Setting]
+) -> None:
+    for setting in settings:
+        (result,) = evaluator.evaluate([setting])
+        folder.add(setting, result)
+
+
+def _finished(folder: SweepFolder, left_out: Sequence[LeftOut]) -> FinishedSweep:
+    errors = [LeftOut(name, error) for name, error in folder.errors.items()]
+    return FinishedSweep(
+        folder=folder.path,
+        settings=tuple(each for each in folder.settings if each.name in folder.finished),
+        rows=tuple(folder.rows()),
+        left_out=tuple({each.setting: each for each in (*left_out, *errors)}.values()),
+        notices=tuple(folder.notes),
+    )
