@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ from turnwise.replay.recording import Recording, open_recording
 from turnwise.shipped import configs_folder
 from turnwise.tune.analysis import Analysis, ToBuy, analyse, to_buy
 from turnwise.tune.analysis_json import analysis_json
-from turnwise.tune.buying import PurchaseProgress, buy
+from turnwise.tune.buying import BuyingEvaluator, PurchaseProgress, buy
+from turnwise.tune.evaluating import Evaluator
+from turnwise.tune.judge_report import reliability_in_words
 from turnwise.tune.judgement import (
     JudgedRows,
     QualityRequest,
     QualitySource,
     judge_rows,
     preview_judging,
+    quality_values,
 )
 from turnwise.tune.row_files import write_csv
 from turnwise.tune.running import SweepProgress
@@ -92,14 +95,7 @@ def _request(options: TuneOptions) -> SweepRequest:
         jobs=options.jobs,
     )
     folder = options.out if options.out is not None else RUNS / sweep_name(unplaced)
-    return SweepRequest(
-        recording=unplaced.recording,
-        spec=unplaced.spec,
-        folder=folder,
-        past=unplaced.past,
-        max_turns=unplaced.max_turns,
-        jobs=unplaced.jobs,
-    )
+    return replace(unplaced, folder=folder)
 
 
 @contextmanager
@@ -121,14 +117,52 @@ def _bar(unit: str, *, is_quiet: bool) -> Iterator[Callable[[int, int | None, st
         yield show
 
 
-def _sweep(options: TuneOptions, request: SweepRequest) -> FinishedSweep:
+def _sweep(
+    options: TuneOptions,
+    request: SweepRequest,
+    recording: Recording,
+    evaluator: Evaluator | None = None,
+) -> FinishedSweep:
+    values_of = quality_values(recording, request.folder, options.quality_request, request.spec)
     with _bar("settings", is_quiet=options.as_json) as show:
 
         def told(progress: SweepProgress) -> None:
             if show is not None:
                 show(progress.done, progress.total, progress.result.setting)
 
-        return sweep(request, values_of=None, on_result=told)
+        return sweep(request, values_of=values_of, on_result=told, evaluator=evaluator)
+
+
+def _buys_as_it_goes(options: TuneOptions, request: SweepRequest) -> bool:
+    """Return whether what to buy is only known once earlier settings have been judged."""
+    return options.buys and request.spec.sampler in {"nsga2", "tpe"}
+
+
+def _buyer(
+    options: TuneOptions, request: SweepRequest, recording: Recording
+) -> tuple[SweepRequest, BuyingEvaluator] | None:
+    """Return a sweep that buys as it goes, in one process; None without consent.
+
+    Raises:
+        ConfigError: when nothing caps what may be spent.
+    """
+    if options.max_buy_calls is None and options.max_buy_usd is None and not recording.is_simulated:
+        raise ConfigError(
+            f"`sampler: {request.spec.sampler}` chooses as it goes, so its price is not known "
+            "beforehand: cap it with --max-buy-calls or --max-buy-usd"
+        )
+    turns = min(len(recording.inputs), request.max_turns or len(recording.inputs))
+    cap = [f"{options.max_buy_calls:,} calls"] if options.max_buy_calls is not None else []
+    cap += [f"USD {options.max_buy_usd:.4f}"] if options.max_buy_usd is not None else []
+    say(
+        f"Up to {request.spec.trials} settings are chosen one after another and run on {turns} "
+        f"turns each; what is not recorded is bought, up to {' and '.join(cap) or 'any number'}."
+    )
+    if not _agreed(options, "Buy as the sweep goes?"):
+        return None
+    purse = Purse(max_calls=options.max_buy_calls, max_usd=options.max_buy_usd)
+    evaluator = BuyingEvaluator(request.evaluator, purse, options.max_concurrency)
+    return replace(request, jobs=1), evaluator
 
 
 def _agreed(options: TuneOptions, question: str) -> bool:
@@ -142,6 +176,15 @@ def _agreed(options: TuneOptions, question: str) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError("nobody can be asked here before money is spent: say --yes")
     return typer.confirm(question, err=True)
+
+
+def _spent(purse: Purse) -> str:
+    """Return what was bought; a cost that is not known is not 0."""
+    if purse.unknown_usd:
+        usd = f"USD unknown for {purse.unknown_usd} of them, {purse.usd:.6f} for the others"
+    else:
+        usd = f"USD {purse.usd:.6f}"
+    return f"Bought {purse.calls} calls: {usd}."
 
 
 def _buy(options: TuneOptions, request: SweepRequest, finished: FinishedSweep) -> bool:
@@ -170,11 +213,27 @@ def _buy(options: TuneOptions, request: SweepRequest, finished: FinishedSweep) -
             max_concurrency=options.max_concurrency,
             on_turn=told,
         )
-    unknown = f", the cost of {bought.unknown_usd} unknown" if bought.unknown_usd else ""
-    say(f"Bought {bought.calls} calls for {bought.turns} turns: USD {bought.usd:.6f}{unknown}.")
+    say(_spent(purse))
     if bought.stopped:
         say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
     return True
+
+
+def _swept(options: TuneOptions, request: SweepRequest, recording: Recording) -> FinishedSweep:
+    """Return the sweep, after buying what was agreed to."""
+    if _buys_as_it_goes(options, request):
+        buyer = _buyer(options, request, recording)
+        if buyer is not None:
+            request, evaluator = buyer
+            finished = _sweep(options, request, recording, evaluator)
+            say(_spent(evaluator.purse))
+            return finished
+        say("Nothing was bought.")
+        return _sweep(options, request, recording)
+    finished = _sweep(options, request, recording)
+    if options.buys and _buy(options, request, finished):
+        return _sweep(options, request, recording)
+    return finished
 
 
 def _check_purse(options: TuneOptions, lacking: ToBuy) -> None:
@@ -225,9 +284,7 @@ def tune_and_show(options: TuneOptions) -> None:
         SweepFolder.clear(request.folder)
     recording = open_recording(request.recording)
     plan_sweep(recording, request.spec)
-    finished = _sweep(options, request)
-    if options.buys and _buy(options, request, finished):
-        finished = _sweep(options, request)
+    finished = _swept(options, request, recording)
     for notice in finished.notices:
         say(notice)
     for left in finished.left_out:
@@ -242,7 +299,8 @@ def tune_and_show(options: TuneOptions) -> None:
         sys.stdout.write(orjson.dumps({**document, "folder": str(finished.folder)}).decode() + "\n")
         return
     price = buy_sentence(to_buy(judged.rows))
-    sys.stdout.write(summary_text(analysis, notices=(*judged.notices, price)))
+    trust = [f"Judge: {reliability_in_words(each)}" for each in judged.reliability]
+    sys.stdout.write(summary_text(analysis, notices=(*judged.notices, *trust, price)))
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
     say(f"sweep: {finished.folder}   (rows.csv, summary.json)")

@@ -1,7 +1,7 @@
 """Buying what the settings of a sweep lack, into the recording that it is made from."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.calls.errors import ConfigError
@@ -9,15 +9,15 @@ from turnwise.calls.failures import scrub
 from turnwise.memory.past import KeptShelf
 from turnwise.replay.app import TurnInput
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.counterfactual.evaluation import Past, evaluate, record_past
+from turnwise.replay.counterfactual.evaluation import Past, evaluate
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
 from turnwise.replay.counterfactual.tape import Tape
-from turnwise.replay.recording import Recording, open_recording
+from turnwise.replay.recording import Recording
 from turnwise.replay.run_recorder import RunRecorder
-from turnwise.tune.counterfactual import run_apart, settings_of
-from turnwise.tune.evaluating import Setting
+from turnwise.tune.counterfactual import CounterfactualEvaluator, opened, run_apart, settings_of
+from turnwise.tune.evaluating import Setting, SettingResult
 
-__all__ = ["Bought", "PurchaseProgress", "buy"]
+__all__ = ["Bought", "BuyingEvaluator", "PurchaseProgress", "buy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,16 @@ class PurchaseProgress:
 @dataclass(slots=True)
 class _Purchase:
     recording: Recording
+    shelf: KeptShelf
     past: Past
     max_turns: int | None
     max_concurrency: int
     purse: Purse
     on_turn: Callable[[PurchaseProgress], None] | None
     turns: int = 0
-    shelf: KeptShelf = field(default_factory=KeptShelf)
 
     async def buy_all(self, settings: Sequence[Setting]) -> str:
         """Buy setting by setting; return why that stopped early, or nothing."""
-        tape = Tape(self.recording.cassette)
-        self.shelf = await record_past(self.recording, tape)
-        tape.close()
         path = self.recording.cassette
         with open_cassette(path, CassetteMode.NEW_EPISODES, scrub=scrub) as cassette:
             for setting in settings:
@@ -147,13 +144,56 @@ def buy(
         ConfigError: when the recording cannot be added to, or no endpoint answers.
         CallError: a fatal one. What was bought until then is recorded.
     """
-    recording = open_recording(folder)
+    known = opened(folder)
+    recording = known.recording
     if recording.cassette.suffix == ".gz":
         raise ConfigError(
             f"{recording.cassette} is packed and cannot be added to: unpack it, replay the "
             "conversations from it, and tune that run"
         )
 
-    purchase = _Purchase(recording, past, max_turns, max_concurrency, purse, on_turn)
+    purchase = _Purchase(recording, known.shelf, past, max_turns, max_concurrency, purse, on_turn)
     stopped = run_apart(purchase.buy_all(settings))
     return Bought(purchase.turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
+
+
+@dataclass(slots=True)
+class BuyingEvaluator:
+    """Evaluates a setting after buying what it lacks, for samplers that choose as they go.
+
+    It spends from one purse and appends to one file, so it works in this process only.
+
+    Args:
+        inner: evaluates what is recorded by then.
+        purse: what may be spent by all settings together.
+        max_concurrency: conversations side by side; at least 1.
+        on_turn: told each turn bought whole.
+    """
+
+    inner: CounterfactualEvaluator
+    purse: Purse
+    max_concurrency: int = 1
+    on_turn: Callable[[PurchaseProgress], None] | None = None
+
+    def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
+        """Return one result a setting; one that the purse has no room for has none.
+
+        Raises:
+            CallError: a fatal one. What was bought until then is recorded.
+        """
+        return [self._result(setting) for setting in settings]
+
+    def _result(self, setting: Setting) -> SettingResult:
+        bought = buy(
+            self.inner.folder,
+            [setting],
+            self.purse,
+            past=self.inner.past,
+            max_turns=self.inner.max_turns,
+            max_concurrency=self.max_concurrency,
+            on_turn=self.on_turn,
+        )
+        if bought.stopped:
+            return SettingResult(setting.name, (), error=f"not bought: {bought.stopped}")
+        (result,) = self.inner.evaluate([setting])
+        return result

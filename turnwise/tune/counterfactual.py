@@ -24,10 +24,18 @@ from turnwise.replay.counterfactual.evaluation import (
 from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.evaluating import SettingResult
+from turnwise.tune.quality.scores import reply_id
 from turnwise.tune.setting import Setting
-from turnwise.tune.turn_rows import reply_digest, row_of
+from turnwise.tune.turn_rows import row_of
 
-__all__ = ["RECORDED", "CounterfactualEvaluator", "OpenRecording", "opened", "run_apart"]
+__all__ = [
+    "RECORDED",
+    "CounterfactualEvaluator",
+    "OpenRecording",
+    "opened",
+    "run_apart",
+    "settings_of",
+]
 
 RECORDED = "recorded"
 """Name of the preset that stands for the recorded run's own settings."""
@@ -61,22 +69,31 @@ class OpenRecording:
 
 
 @lru_cache(maxsize=2)
-def _opened(folder: str, _stamp: tuple[int, int]) -> OpenRecording:
+def _tape(cassette: str, _stamp: tuple[int, int]) -> Tape:
+    return Tape(Path(cassette))
+
+
+@lru_cache(maxsize=2)
+def _shelf(folder: str, _digest: str) -> KeptShelf:
     recording = open_recording(Path(folder))
-    tape = Tape(recording.cassette)
-    return OpenRecording(recording, tape, run_apart(record_past(recording, tape)))
+    return run_apart(record_past(recording, _tape_of(recording)))
+
+
+def _tape_of(recording: Recording) -> Tape:
+    status = os.stat(recording.cassette)  # noqa: PTH116 - one call for both figures
+    return _tape(str(recording.cassette), (status.st_size, status.st_mtime_ns))
 
 
 def opened(folder: Path) -> OpenRecording:
-    """Return a recording, opened; the same one again while its cassette is the same.
+    """Return a recording, opened. What was read is kept for as long as its files are the same.
 
     Raises:
         FormatError: when it is no run, or its cassette cannot be read.
         ConfigError: when it does not replay under its own settings.
     """
-    cassette = open_recording(folder).cassette
-    status = os.stat(cassette)  # noqa: PTH116 - one call for both figures
-    return _opened(str(folder), (status.st_size, status.st_mtime_ns))
+    recording = open_recording(folder)
+    shelf = _shelf(str(folder), recording.digest)
+    return OpenRecording(recording, _tape_of(recording), shelf)
 
 
 def settings_of(recording: Recording, setting: Setting) -> Any:
@@ -143,4 +160,4 @@ class CounterfactualEvaluator:
 
 def _replies(turns: Sequence[CounterfactualTurn]) -> dict[str, str]:
     texts = (str(turn.record["reply"]) for turn in turns if turn.record is not None)
-    return {reply_digest(text): text for text in texts if text}
+    return {reply_id(text): text for text in texts if text}

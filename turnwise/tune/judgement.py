@@ -14,9 +14,12 @@ from typing import Any, Literal
 
 import orjson
 
+from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
 from turnwise.replay.recording import Recording
 from turnwise.tune.counterfactual import run_apart
+from turnwise.tune.judge_report import judge_reliabilities
+from turnwise.tune.objectives import Values, mean_figures
 from turnwise.tune.quality import (
     Pairwise,
     Pointwise,
@@ -35,10 +38,19 @@ from turnwise.tune.quality import (
 from turnwise.tune.quality.joining import choose_source
 from turnwise.tune.quality.judged import Judged
 from turnwise.tune.quality.planning import PricePreview
-from turnwise.tune.quality.referee_endpoint import referee_secrets
+from turnwise.tune.quality.referee_endpoint import referee_secrets, same_model_notice
+from turnwise.tune.reliability import JudgeReliability
 from turnwise.tune.row import TurnRow
+from turnwise.tune.sweep_spec import SweepSpec
 
-__all__ = ["JudgedRows", "QualityRequest", "QualitySource", "judge_rows", "preview_judging"]
+__all__ = [
+    "JudgedRows",
+    "QualityRequest",
+    "QualitySource",
+    "judge_rows",
+    "preview_judging",
+    "quality_values",
+]
 
 QualitySource = Literal["auto", "truth", "referee", "pairwise", "none"]
 
@@ -81,6 +93,7 @@ class JudgedRows:
     scale_width: float | None
     scores: tuple[Score, ...] = field(default=(), repr=False)
     judged: Judged | None = None
+    reliability: tuple[JudgeReliability, ...] = ()
     notices: tuple[str, ...] = ()
 
 
@@ -130,7 +143,7 @@ def preview_judging(
     method = _method(recording, request)
 
     async def preview() -> PricePreview:
-        endpoint = referee_endpoint(environ)
+        endpoint = referee_endpoint(environ, simulated_seed=_seed(recording))
         async with open_referee(endpoint, folder / "referee.jsonl") as referee:
             return referee.preview(items, method, max_calls=request.max_calls)
 
@@ -161,31 +174,38 @@ def judge_rows(
         FormatError: when labels cannot be read; names the line.
     """
     items, notices = _items(recording, folder, rows)
-    source, labels, judged = _chosen(recording, request), None, None
+    source, judged = _chosen(recording, request), None
     scores: list[Score] = []
     if request.labels is not None:
         labels = read_labels(request.labels, rows)
         scores += labels.scores
         notices = (*notices, *labels.notices)
     if source == "truth":
-        if not recording.is_simulated:
-            raise ConfigError(
-                f"{recording.folder} was not simulated, so there is no truth to read: give "
-                "--labels, or let a referee judge with --quality referee"
-            )
-        seed = int(getattr(recording.settings(None), "seed", 0))
-        scores += simulated_truth(items, seed=seed)
+        _require_simulated(recording)
+        scores += simulated_truth(items, seed=_seed(recording))
     elif source in {"referee", "pairwise"}:
         variables = os.environ if environ is None else environ
         method = _method(recording, request)
-        judged = run_apart(_referee(folder, items, method, request.max_calls, variables, on_scores))
+        endpoint = referee_endpoint(variables, simulated_seed=_seed(recording))
+        judging = _Judging(folder, endpoint, referee_secrets(variables), on_scores)
+        judged = run_apart(judging.judge(items, method, request.max_calls))
         scores += judged.scores
-        notices = (*notices, *judged.notices)
+        same = same_model_notice(endpoint, _judge_model(recording))
+        notices = (*notices, *judged.notices, *((same,) if same else ()))
     with ScoreFile(folder / "scores.csv") as kept:
         kept.add(scores)
+    reliability = judge_reliabilities(
+        _lines(recording.folder / "turns.jsonl"),
+        items,
+        scores,
+        is_simulated=recording.is_simulated,
+        seed=_seed(recording),
+    )
     if not scores:
-        return JudgedRows(tuple(rows), "", None, notices=notices, judged=judged)
-    by = _by(scores, judged, is_labelled=labels is not None)
+        return JudgedRows(
+            tuple(rows), "", None, judged=judged, reliability=reliability, notices=notices
+        )
+    by = _by(scores, judged, is_labelled=request.labels is not None)
     own = [score for score in scores if score.by == by]
     return JudgedRows(
         rows=tuple(with_quality(rows, own, by)),
@@ -193,8 +213,48 @@ def judge_rows(
         scale_width=scale_width_of(own),
         scores=tuple(scores),
         judged=judged,
+        reliability=reliability,
         notices=notices,
     )
+
+
+def _seed(recording: Recording) -> int:
+    """Return the seed of the simulated model that answered a simulated recording."""
+    return int(getattr(recording.settings(None), "seed", 0))
+
+
+def _judge_model(recording: Recording) -> str | None:
+    """Return the model that the search judged with, as the run's ledger has it."""
+    path = recording.folder / "ledger.jsonl"
+    rows = _lines(path) if path.is_file() else []
+    return next((row.get("model") for row in rows if row.get("role") == "judge"), None)
+
+
+def quality_values(
+    recording: Recording, folder: Path, request: QualityRequest, spec: SweepSpec
+) -> Callable[[Sequence[TurnRow]], Values]:
+    """Return what an adaptive sampler is told of a setting: its rows are judged first.
+
+    Args:
+        recording: the recorded run.
+        folder: the sweep's.
+        request: whose word counts. A referee is asked as the sweep goes on.
+        spec: the sweep; its objectives are told.
+    """
+    means = mean_figures(spec.objectives, spec.min_known_share)
+
+    def values(rows: Sequence[TurnRow]) -> Values:
+        return means(judge_rows(recording, folder, rows, request).rows)
+
+    return values
+
+
+def _require_simulated(recording: Recording) -> None:
+    if not recording.is_simulated:
+        raise ConfigError(
+            f"{recording.folder} was not simulated, so there is no truth to read: give "
+            "--labels, or let a referee judge with --quality referee"
+        )
 
 
 def _by(scores: Sequence[Score], judged: Judged | None, *, is_labelled: bool) -> str:
@@ -202,23 +262,38 @@ def _by(scores: Sequence[Score], judged: Judged | None, *, is_labelled: bool) ->
     return choose_source(scores, wanted) or ""
 
 
-async def _referee(  # noqa: PLR0917 - one caller, right above
-    folder: Path,
-    items: Sequence[ReplyItem],
-    method: Pointwise | Pairwise,
-    max_calls: int | None,
-    environ: Mapping[str, str],
-    on_scores: Callable[[int], None] | None,
-) -> Judged:
-    with _counting(folder / "scores.csv", on_scores) as keep:
-        async with open_referee(
-            referee_endpoint(environ),
-            folder / "referee.jsonl",
-            secrets=referee_secrets(environ),
-        ) as referee:
-            judged = await referee.judge(items, method, max_calls=max_calls, on_scores=keep)
-    judged.raise_if_stopped()
-    return judged
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """A referee's work on a sweep.
+
+    Args:
+        folder: the sweep's; scores and answers are kept there as they come.
+        endpoint: who judges.
+        secrets: keys, kept out of every error.
+        on_scores: told how many scores there are.
+    """
+
+    folder: Path
+    endpoint: Endpoint
+    secrets: tuple[str, ...]
+    on_scores: Callable[[int], None] | None
+
+    async def judge(
+        self, items: Sequence[ReplyItem], method: Pointwise | Pairwise, max_calls: int | None
+    ) -> Judged:
+        """Return what came of it.
+
+        Raises:
+            CallError: a fatal one; the scores until then are kept.
+        """
+        with _counting(self.folder / "scores.csv", self.on_scores) as keep:
+            opened = open_referee(
+                self.endpoint, self.folder / "referee.jsonl", secrets=self.secrets
+            )
+            async with opened as referee:
+                judged = await referee.judge(items, method, max_calls=max_calls, on_scores=keep)
+        judged.raise_if_stopped()
+        return judged
 
 
 @contextmanager

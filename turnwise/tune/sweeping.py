@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
+from turnwise.knobs import settings_digest
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.tune.counterfactual import RECORDED, CounterfactualEvaluator
-from turnwise.tune.evaluating import Setting
+from turnwise.tune.counterfactual import RECORDED, CounterfactualEvaluator, settings_of
+from turnwise.tune.evaluating import Evaluator, Setting
 from turnwise.tune.grid import LeftOut, plan_settings
 from turnwise.tune.objectives import Values
 from turnwise.tune.row import TurnRow
@@ -97,9 +98,16 @@ def _validator(recording: Recording) -> Callable[[str, Sequence[str]], object]:
 
 
 def _identity(request: SweepRequest) -> dict[str, Any]:
+    recording = open_recording(request.recording)
+    # A preset's file may have been edited since: what its settings are now is part of it.
+    knobs = [
+        settings_digest(settings_of(recording, each))
+        for each in plan_sweep(recording, request.spec)
+    ]
     return {
-        "recording": open_recording(request.recording).digest,
+        "recording": recording.digest,
         "sweep": sweep_digest(request.spec),
+        "knobs": hashlib.sha256(orjson.dumps(knobs)).hexdigest(),
         "past": request.past,
         "max_turns": request.max_turns,
     }
@@ -119,14 +127,16 @@ def sweep(
     *,
     values_of: ValuesOf | None = None,
     on_result: OnResult | None = None,
+    evaluator: Evaluator | None = None,
 ) -> FinishedSweep:
-    """Evaluate every setting of a sweep, going on where its folder stands. Nothing is sent.
+    """Evaluate every setting of a sweep, going on where its folder stands.
 
     Args:
         request: what to sweep.
         values_of: what an adaptive sampler is told of a setting; None takes the rows as they
             are, which know no quality.
         on_result: told of each setting after it was written.
+        evaluator: who evaluates; None only plays what is recorded.
 
     Raises:
         ConfigError: for a sweep or a recording that cannot work.
@@ -137,6 +147,7 @@ def sweep(
     recording = open_recording(request.recording)
     validate = _validator(recording)
     plan = plan_settings(request.spec, preset=RECORDED, validate=validate)
+    chosen = request.evaluator if evaluator is None else evaluator
     cassette_bytes = recording.cassette.stat().st_size
     details = _details(request, recording)
     with SweepFolder(request.folder, identity=_identity(request), details=details) as folder:
@@ -147,12 +158,12 @@ def sweep(
             "client": request.client,
         }
         order = [setting.name for setting in plan.settings]
-        run_sweep(plan.settings, request.evaluator, folder, **options)
+        run_sweep(plan.settings, chosen, folder, **options)
         left_out = list(plan.left_out)
         if request.spec.sampler in {"nsga2", "tpe"}:
             study = run_study(
                 request.spec,
-                request.evaluator,
+                chosen,
                 folder,
                 preset=RECORDED,
                 validate=validate,
@@ -161,8 +172,8 @@ def sweep(
             )
             order += [setting.name for setting in study.settings]
             left_out += study.failed
-        _refresh(folder, request.evaluator, stale)
-        folder.describe({"cassette_bytes": cassette_bytes})
+        _refresh(folder, chosen, stale)
+        folder.describe({"cassette_bytes": recording.cassette.stat().st_size})
         folder.finish(list(dict.fromkeys(order)))
         return _finished(folder, left_out)
 
@@ -176,9 +187,7 @@ def _stale(folder: SweepFolder, cassette_bytes: int) -> list[Setting]:
     return [setting for setting in folder.settings if setting.name in inexact]
 
 
-def _refresh(
-    folder: SweepFolder, evaluator: CounterfactualEvaluator, settings: Sequence[Setting]
-) -> None:
+def _refresh(folder: SweepFolder, evaluator: Evaluator, settings: Sequence[Setting]) -> None:
     for setting in settings:
         (result,) = evaluator.evaluate([setting])
         folder.add(setting, result)

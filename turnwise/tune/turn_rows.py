@@ -1,22 +1,15 @@
 """A turn that was evaluated, as a row of the sweep."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnwise.replay.counterfactual.evaluation import CounterfactualTurn
 from turnwise.replay.counterfactual.missing import MissingCall
+from turnwise.tune.quality.scores import reply_id
 from turnwise.tune.row import Standing, TurnRow
 
-__all__ = ["reply_digest", "row_of"]
-
-
-def reply_digest(text: str) -> str:
-    """Return 16 hexadecimal digits that stand for a reply's text; empty for no reply."""
-    if not text:
-        return ""
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+__all__ = ["row_of"]
 
 
 def row_of(
@@ -80,7 +73,7 @@ def _played(
         seconds_reply=record["path_seconds"]["reply"],
         seconds_turn=record["path_seconds"]["turn"],
         is_reply_exact=evaluated.is_reply_exact,
-        reply_id=reply_digest(str(record["reply"])),
+        reply_id=reply_id(str(record["reply"])),
         is_simulated=bool(record.get("simulated")),
         asked_by_role=_sums(rows, "role", None),
         asked_by_purpose=_sums(rows, "purpose", None),

@@ -9,6 +9,7 @@ scope that asks, then the oldest of its key in any scope. In other scopes answer
 paid for go first: that an equal call was cached or shared there says nothing of this one.
 """
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,8 @@ class Tape:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = CassetteFile.open_reading(path)
+        # Tapes are cached by those who evaluate; one that is forgotten gives its file back.
+        weakref.finalize(self, self._file.close)
         self._by_scope: dict[bytes, list[int]] = {}
         self._by_key: dict[bytes, list[int]] = {}
         self._places: list[Place] = []

@@ -1,0 +1,221 @@
+"""`turnwise tune`: from a recorded run to settings with intervals."""
+
+import asyncio
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnwise.replay import read_conversations
+from turnwise.replay.app import load_app
+from turnwise.replay.cassette import CassetteMode, open_cassette
+from turnwise.replay.run import RunRequest, run_replay
+
+KNOB = "search.max_calls=3,4,11"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of six conversations of two turns each, with a generous search."""
+    folder = tmp_path_factory.mktemp("recorded")
+    texts = ("I lost my job.", "Nobody knows yet.")
+    lines = [
+        {"conversation_id": f"c{number}", "turn": turn, "user_text": f"{text} ({number})"}
+        for number in range(6)
+        for turn, text in enumerate(texts)
+    ]
+    (folder / "talks.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
+    request = RunRequest(
+        app=load_app("graph.app:app"),
+        app_target="graph.app:app",
+        settings=load_app("graph.app:app").settings("balanced", ["search.max_calls=11"]),
+        conversations=read_conversations([folder / "talks.jsonl"]).conversations,
+        folder=folder / "run",
+    )
+    asyncio.run(run_replay(request))
+    return folder / "run"
+
+
+@pytest.fixture
+def run(recorded: Path) -> Path:
+    """Return a copy of that run, in the test's own folder."""
+    shutil.copytree(recorded, "run")
+    return Path("run")
+
+
+def test_a_recommendation_with_its_interval(cli: Any, one_object: Any, run: Path) -> None:
+    """Counts of the rows, intervals over conversations, and one sentence that says simulated."""
+    document = one_object(cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep", "--json"))
+    assert (document["turns"], document["conversations"]) == (12, 6)
+    assert document["simulated"] is True
+    assert document["quality_by"] == "truth:simulated"
+    small = document["settings"]["search.max_calls=3"]
+    assert small["asked"]["mean"] == 5.0
+    assert small["exact_replies"] == 12
+    assert small["quality"]["low"] < small["quality"]["mean"] < small["quality"]["high"]
+    assert document["settings"]["search.max_calls=11"]["exact_turns"] == 12
+    assert document["recommendation"]["chosen"] in document["settings"]
+    assert "imulated" in document["recommendation"]["in_words"]
+    with Path("sweep/rows.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    own = [row for row in rows if row["setting"] == "search.max_calls=3"]
+    assert {row["asked"] for row in own} == {"5"}
+    assert {row["quality_by"] for row in rows if row["is_reply_exact"] == "True"} <= {
+        "truth:simulated"
+    }
+    assert json.loads(Path("sweep/summary.json").read_text()) == {
+        name: value for name, value in document.items() if name != "folder"
+    }
+
+
+def test_text_says_what_is_exact_and_what_it_would_cost(cli: Any, run: Path) -> None:
+    """A table, the front, the recommendation, the judge, and the price of the rest."""
+    result = cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep")
+    assert result.exit_code == 0, result.output
+    assert "Settings on 12 turns of 6 conversations, quality by truth:simulated" in result.stdout
+    assert "Front, cheapest first:" in result.stdout
+    assert "Judge: search judge beside truth:simulated: within-prompt" in result.stdout
+    assert "are not recorded: about" in result.stdout
+    assert "Simulated: this proves counting" in result.stderr
+
+
+def test_again_goes_on_where_it_stands(cli: Any, one_object: Any, run: Path) -> None:
+    """The same command gives the same document, from the rows that stand."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep", "--json")
+    first = one_object(cli(*command))
+    before = Path("sweep/rows.jsonl").read_bytes()
+    assert one_object(cli(*command)) == first
+    assert Path("sweep/rows.jsonl").read_bytes() == before
+
+
+def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Path) -> None:
+    """The price is said, the calls are appended to the recording, nothing is bought twice."""
+    command = ("tune", run, "--knob", "search.max_calls=5,11", "--jobs", 1, "--json")
+    with open_cassette(run / "cassette.jsonl", CassetteMode.STRICT) as cassette:
+        found = cassette.statistics().found_count
+    result = cli(*command, "--buy", "--yes")
+    assert "calls on 12 turns are not recorded" in result.stderr
+    assert "Bought" in result.stderr
+    document = one_object(result)
+    assert all(each["exact_turns"] == 12 for each in document["settings"].values())
+    with open_cassette(run / "cassette.jsonl", CassetteMode.STRICT) as cassette:
+        assert cassette.statistics().found_count > found
+    again = cli(*command, "--buy", "--yes")
+    assert "nothing has to be bought" in again.stderr
+
+
+def test_nothing_is_bought_without_consent(cli: Any, run: Path) -> None:
+    """Where nobody can be asked, that is an error, and the recording stays as it is."""
+    before = (run / "cassette.jsonl").read_bytes()
+    result = cli("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--buy")
+    assert result.exit_code == 2
+    assert "say --yes" in result.stderr
+    assert (run / "cassette.jsonl").read_bytes() == before
+
+
+def test_a_cap_on_purchases_holds(cli: Any, run: Path) -> None:
+    """It binds all settings together, and says how to go on."""
+    command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--buy", "--yes")
+    result = cli(*command, "--max-buy-calls", 4)
+    assert result.exit_code == 0, result.output
+    assert "Bought 4 calls" in result.stderr
+    assert "Run the same command to go on" in result.stderr
+
+
+def test_a_price_that_is_unknown_cannot_be_capped(cli: Any, run: Path) -> None:
+    """Unknown is not free: the error names both ways out."""
+    result = cli(
+        "tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--buy", "--max-buy-usd", 1
+    )
+    assert result.exit_code == 2
+    assert "--max-buy-calls" in result.stderr
+
+
+def test_a_referee_judges_and_is_judged(cli: Any, one_object: Any, run: Path) -> None:
+    """Its calls are counted and recorded; a second look costs nothing."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "referee", "--out", "s")
+    first = cli(*command)
+    assert first.exit_code == 0, first.output
+    assert "would judge" in first.stderr
+    assert "Judge: referee:simulated beside truth:simulated" in first.stdout
+    again = cli(*command)
+    assert "would judge" not in again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) -> None:
+    """A CSV of people's labels, by the reply's text."""
+    turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
+    with Path("labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["conversation", "turn", "reply", "value", "scale"])
+        for turn in turns:
+            writer.writerow([turn["conversation_id"], turn["turn"], turn["reply"], 4, "1-5"])
+    document = one_object(
+        cli("tune", run, "--knob", KNOB, "--jobs", 1, "--labels", "labels.csv", "--json")
+    )
+    assert document["quality_by"] == "human:labels.csv"
+    assert document["settings"]["search.max_calls=11"]["quality"]["mean"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "say what to try"),
+        (("--knob", "search.max_cals=3"), "did you mean"),
+        (("--knob", "search.max_calls=-3"), "out of range"),
+        (("--knob", "search.max_calls"), "expected knob=value"),
+        (("--grid", "no_such"), "unknown sweep"),
+        (("--knob", KNOB, "--quality", "truth", "--labels", "nobody.csv"), "nobody.csv"),
+    ],
+)
+def test_what_cannot_be_meant_says_why(
+    cli: Any, run: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    """Before anything runs, with the thing, the value and the way out."""
+    result = cli("tune", run, *arguments, "--jobs", 1)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_folder_that_is_no_run(cli: Any, tmp_path: Path) -> None:
+    """It is named, and how to make one is said."""
+    result = cli("tune", tmp_path, "--knob", KNOB)
+    assert result.exit_code == 2
+    assert "turnwise replay" in result.stderr
+
+
+def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
+    """It is not written over, unless told to start over."""
+    assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
+    other = ("tune", run, "--knob", "search.max_calls=4", "--jobs", 1, "--out", "s")
+    refused = cli(*other)
+    assert refused.exit_code == 2
+    assert "--fresh" in refused.stderr
+    assert cli(*other, "--fresh").exit_code == 0
+
+
+def test_a_shipped_sweep_by_name(cli: Any, one_object: Any, run: Path) -> None:
+    """Every preset beside the recording; those of other calls are missing, and say so."""
+    document = one_object(cli("tune", run, "--grid", "presets", "--jobs", 1, "--json"))
+    assert {"classic", "balanced", "frugal", "instant"} <= set(document["settings"])
+    assert document["settings"]["instant"]["missing"]["calls"] == 24
+    assert any("of a kind that the recording has none of" in each for each in document["notices"])
+
+
+def test_few_conversations_have_no_interval(cli: Any, one_object: Any, talk: Path) -> None:
+    """One conversation carries no verdict: a defined result with its reason."""
+    cli("replay", talk, "--preset", "balanced", "--out", "one")
+    document = one_object(
+        cli("tune", "one", "--knob", "search.max_calls=3,6", "--jobs", 1, "--json")
+    )
+    small = document["settings"]["search.max_calls=3"]["quality"]
+    assert small["low"] is None
+    assert document["recommendation"]["chosen"] is None
+    assert "record more conversations" in document["recommendation"]["in_words"]
