@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check bench bench-search lock docs clean
+.PHONY: help setup demo test test-slow check gate notebooks bench bench-search lock docs clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,12 @@ check: $(VENV)/.dev ## Lint, types, import layers, generated docs, and the wheel
 	@$(BIN)/lint-imports
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python .ci/wheel.py
+
+gate: $(VENV)/.dev ## Hold the calls a turn of every preset against the committed baselines
+	@$(BIN)/python .ci/gate.py
+
+notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
+	@$(BIN)/python -m jupyterlab notebooks
 
 bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks.run

@@ -20,6 +20,10 @@ BENCHMARKS = (
     "cassette",
     "replay_rate",
     "presets",
+    "sweep",
+    "coverage",
+    "check_gate",
+    "report_page",
     "retrieval",
 )
 """In the order of the table. `benchmarks.tokens` and `benchmarks.calibrate_judge` run by

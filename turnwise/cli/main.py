@@ -6,6 +6,7 @@ import typer
 
 from turnwise import __version__
 from turnwise.cli.chat import chat
+from turnwise.cli.check import check
 from turnwise.cli.demo import demo
 from turnwise.cli.knobs import knobs, presets
 from turnwise.cli.plan import plan
@@ -13,6 +14,7 @@ from turnwise.cli.replay import replay
 from turnwise.cli.report import report
 from turnwise.cli.run import run
 from turnwise.cli.sim import sim
+from turnwise.cli.tune import tune
 
 __all__ = ["main", "turnwise"]
 
@@ -21,7 +23,8 @@ turnwise = typer.Typer(
     help=(
         "Spend LLM calls wisely, turn by turn.\n\n"
         "plan what a turn will cost, before it runs; run it under a cap that is never passed; "
-        "replay it for free, byte for byte; report where each call went. Without an endpoint "
+        "replay it for free, byte for byte; tune every other setting from the same recording; "
+        "check in CI that it has not crept up; report where each call went. Without an endpoint "
         "everything runs on an embedded simulated model, and says so. To use a real one, set "
         "TURNWISE_BASE_URL, TURNWISE_MODEL and TURNWISE_API_KEY."
     ),
@@ -31,7 +34,7 @@ turnwise = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (plan, run, chat, replay, report, knobs, presets, demo):
+for _command in (plan, run, chat, replay, tune, check, report, knobs, presets, demo):
     turnwise.command()(_command)
 turnwise.add_typer(sim, name="sim")
 

@@ -122,7 +122,7 @@ def _disagreements(turns: list[TurnLine], rows: list[CallLine]) -> list[str]:
         return []
     first = wrong[0]
     problem = (
-        f"{len(wrong)} turns disagree with the ledger: turn {first.turn} of "
+        f"{len(wrong)} of {len(turns)} turns disagree with the ledger: turn {first.turn} of "
         f"{first.conversation_id!r} says {first.asked} calls and the ledger has "
         f"{counted[first.key]}"
     )

@@ -1,0 +1,217 @@
+"""From a run to a baseline. What was lost on the way is an error, not a smaller count."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.calls.vocabulary import Outcome
+from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
+from turnwise.report.run_record import RunRecord, load_run
+from turnwise.testing.gate.baseline import Baseline
+from turnwise.testing.gate.causes import flat_knobs
+from turnwise.testing.gate.counting import TurnFigures, asked_by_path, figures_of
+from turnwise.testing.gate.quality import quality_by_turn
+
+__all__ = ["RunFigures", "baseline_of_record", "baseline_of_rows", "baseline_of_run"]
+
+LineT = TypeVar("LineT", bound=Line)
+
+_NOT_SENT = frozenset({Outcome.REPLAYED, Outcome.REFUSED, Outcome.CANCELLED})
+"""How calls may end in a replay that sends none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """A run as a baseline, and what a person should know about its reading.
+
+    Args:
+        baseline: the run's figures.
+        notices: in words.
+        is_torn: whether a file of the run ends in half a line: it was killed, and may have
+            fewer turns than it should.
+    """
+
+    baseline: Baseline
+    notices: Sequence[str]
+    is_torn: bool
+
+
+def _is_cut(path: Path) -> bool:
+    data = path.read_bytes()
+    return bool(data) and not data.endswith(b"\n")
+
+
+def _refuse_lost_calls(record: RunRecord, turns: Mapping[TurnKey, TurnFigures]) -> None:
+    """Refuse a ledger that lost calls: fewer calls would pass for a saving.
+
+    Raises:
+        FormatError: when a turn has fewer calls than it says, or the ledger is cut.
+    """
+    path = record.folder / "ledger.jsonl"
+    again = "run the same `turnwise replay` again to make the run whole"
+    for line in record.turns:
+        counted = turns[line.key].asked_count
+        if line.asked is not None and counted < line.asked:
+            raise FormatError(
+                path,
+                None,
+                f"lost calls: turn {line.turn} of {line.conversation_id!r} says that it asked "
+                f"{line.asked} and {counted} stand here; {again}",
+            )
+    if _is_cut(path) and any(line.asked is None for line in record.turns):
+        raise FormatError(path, None, f"its last line is cut off, and calls may be lost; {again}")
+
+
+def _says_simulated(row: CallLine | Mapping[str, Any]) -> bool:
+    return isinstance(row, Mapping) and row.get("is_simulated") is True
+
+
+def _is_simulated(record: RunRecord) -> bool:
+    """Return whether every answer of a run was simulated.
+
+    A manifest knows of the model in this process only; a simulated server says of each
+    answer what it is, and that stands in the ledger.
+    """
+    if record.manifest.get("simulated") is True:
+        return True
+    if not record.rows or not any(turn.simulated for turn in record.turns):
+        return False
+    lines = (record.folder / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    return all(_says_simulated(orjson.loads(line)) for line in lines if line.endswith(b"\n"))
+
+
+def _is_replayed(rows: Iterable[CallLine]) -> bool:
+    outcomes = {row.outcome for row in rows}
+    return Outcome.REPLAYED in outcomes and outcomes <= _NOT_SENT
+
+
+def _turn_figures(
+    rows: Sequence[CallLine],
+    turns: Sequence[TurnLine] | None,
+    quality: Mapping[TurnKey, float] | None,
+) -> tuple[list[TurnFigures], dict[str, int]]:
+    """Return each turn's figures, and the calls outside of turns by their path."""
+    rows_of: dict[TurnKey | None, list[CallLine]] = defaultdict(list)
+    for row in rows:
+        rows_of[row.turn_key].append(row)
+    if turns is None:
+        lines: list[tuple[TurnKey, TurnLine | None]] = [(k, None) for k in rows_of if k is not None]
+    else:
+        lines = [(line.key, line) for line in turns]
+    figures = [
+        figures_of(key, rows_of.get(key, ()), line=line, quality=quality) for key, line in lines
+    ]
+    inside = {key for key, _ in lines}
+    outside = [row for row in rows if row.turn_key not in inside]
+    return figures, asked_by_path(outside)
+
+
+def baseline_of_record(
+    record: RunRecord, *, quality: Mapping[TurnKey, float] | None = None
+) -> Baseline:
+    """Return the baseline that a run makes that was read already.
+
+    Raises:
+        FormatError: when it lost calls, has a turn twice, or has no turn.
+    """
+    manifest = record.manifest
+    identity = manifest.get("identity")
+    facts: Mapping[str, Any] = identity if isinstance(identity, dict) else {}
+    knobs = manifest.get("knobs")
+    prompts = manifest.get("prompts")
+    figures, outside = _turn_figures(record.rows, record.turns, quality)
+    if not figures:
+        raise FormatError(
+            record.folder, None, "the run has no finished turn; run `turnwise replay` first"
+        )
+    _refuse_lost_calls(record, {each.key: each for each in figures})
+    preset = knobs.get("preset") if isinstance(knobs, dict) else None
+    try:
+        return Baseline(
+            app=str(facts.get("app") or ""),
+            preset=preset if isinstance(preset, str) else "",
+            settings=facts.get("settings"),
+            conversations=facts.get("conversations"),
+            is_simulated=_is_simulated(record),
+            is_replayed=facts.get("mode") == "strict" or _is_replayed(record.rows),
+            knobs=flat_knobs(knobs if isinstance(knobs, dict) else {}),
+            prompts=(prompts or None) if isinstance(prompts, dict) else None,
+            asked_outside=outside,
+            turns=tuple(figures),
+        )
+    except ValidationError as error:
+        raise FormatError(record.folder, None, _first_problem(error)) from error
+
+
+def baseline_of_run(
+    folder: Path,
+    *,
+    quality: Mapping[TurnKey, float] | None = None,
+    scores_file: Path | None = None,
+) -> RunFigures:
+    """Return the baseline that a run's folder makes, and how the reading went.
+
+    Args:
+        folder: the run's folder.
+        quality: quality of replies by turn.
+        scores_file: a table of scores to read it from instead.
+
+    Raises:
+        ConfigError: when the scores are by several judges.
+        FormatError: when it cannot be read, lost calls, or holds no finished turn.
+    """
+    record = load_run(folder)
+    if scores_file is not None:
+        quality = quality_by_turn(scores_file, record.turns)
+    is_torn = any(_is_cut(record.folder / f"{name}.jsonl") for name in ("turns", "ledger"))
+    baseline = baseline_of_record(record, quality=quality)
+    notices = list(record.notices)
+    if record.is_simulated and not baseline.is_simulated:
+        notices.append("some of the answers are simulated, and the others are not")
+    return RunFigures(baseline, notices, is_torn)
+
+
+def baseline_of_rows(
+    rows: Iterable[CallLine | Mapping[str, Any]],
+    turns: Iterable[TurnLine | Mapping[str, Any]] | None,
+    *,
+    quality: Mapping[TurnKey, float] | None,
+    is_simulated: bool | None,
+    is_replayed: bool | None,
+    knobs: Mapping[str, Any],
+    **facts: Any,
+) -> Baseline:
+    """Return the baseline of a run in memory; see `Baseline.of_rows`."""
+    given = list(rows)
+    try:
+        calls = _read(given, CallLine)
+        lines = None if turns is None else _read(turns, TurnLine)
+        figures, outside = _turn_figures(calls, lines, quality)
+        if is_simulated is None:
+            is_simulated = bool(given) and all(map(_says_simulated, given))
+        return Baseline(
+            is_simulated=is_simulated,
+            is_replayed=_is_replayed(calls) if is_replayed is None else is_replayed,
+            knobs=flat_knobs(knobs),
+            asked_outside=outside,
+            turns=tuple(figures),
+            **facts,
+        )
+    except ValidationError as error:
+        raise ConfigError(f"cannot make a baseline of this run: {_first_problem(error)}") from error
+
+
+def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:
+    return [line if isinstance(line, kind) else kind.model_validate(line) for line in lines]
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"])) or "line"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
