@@ -30,6 +30,11 @@ COSTS: Mapping[str, str] = {
 """What may be spent less of, and what it is counted in."""
 
 
+MIN_EXACT_SHARE = 0.5
+"""Share of a setting's replies that a recording must hold before the setting is compared: of
+one that is mostly estimated nothing can be shown, and what is least known must not win."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToBuy:
     """What a real run of some rows would have to buy.
@@ -169,16 +174,19 @@ def analyse(
     if not rows:
         raise ValueError("a sweep without rows says nothing: no setting could run")
     measured = panel_of(rows, "quality")
-    quality = impute(measured, exact_mask(rows, measured))
+    mask = exact_mask(rows, measured)
+    quality = impute(measured, mask)
     costs = panel_of(rows, cost)
     shared = shared_error(quality)
     is_simulated = any(row.is_simulated for row in rows)
-    front = pareto_front(costs, quality, seed=seed, draws=draws, shared=shared)
+    is_known = mask.mean(axis=1) >= MIN_EXACT_SHARE
+    compared = _without(quality, ~is_known)
+    front = pareto_front(costs, compared, seed=seed, draws=draws, shared=shared)
     recommendation = None
     if front.points:
         recommendation = recommend(
             costs,
-            quality,
+            compared,
             margin_share=margin_share,
             scale_width=scale_width,
             seed=seed,
@@ -206,19 +214,37 @@ def analyse(
         turns=quality.values.shape[1],
         conversations=len(quality.conversations),
         is_simulated=is_simulated,
-        notices=_notices(rows),
+        notices=_notices(rows, int((~is_known).sum())),
     )
 
 
-def _notices(rows: Sequence[TurnRow]) -> tuple[str, ...]:
+def _without(panel: Panel, left_out: NDArray[np.bool_]) -> Panel:
+    """Return a panel in which some settings are not known at all."""
+    gone = left_out[:, None]
+    return Panel(
+        settings=panel.settings,
+        conversations=panel.conversations,
+        conversation_of=panel.conversation_of,
+        values=np.where(gone, np.nan, panel.values),
+        spread=np.where(gone, 0.0, panel.spread),
+    )
+
+
+def _notices(rows: Sequence[TurnRow], unknown_settings: int) -> tuple[str, ...]:
+    notices = []
     missing = sum(row.standing is Standing.MISSING for row in rows)
-    if not missing:
-        return ()
-    notice = (
-        f"{missing} of {len(rows)} turns ask for calls of a kind that the recording has none of; "
-        "their counts are the plan's"
-    )
-    return (notice,)
+    if missing:
+        notices.append(
+            f"{missing} of {len(rows)} turns ask for calls of a kind that the recording has none "
+            "of; their counts are the plan's"
+        )
+    if unknown_settings:
+        notices.append(
+            f"{unknown_settings} settings have fewer than {MIN_EXACT_SHARE:.0%} of their replies "
+            "in the recording: they are neither on the front nor recommended until what they "
+            "lack is bought (--buy)"
+        )
+    return tuple(notices)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from turnwise.calls.errors import ConfigError
+from turnwise.memory import StoreFailed
 from turnwise.memory.past import KeptShelf
 from turnwise.replay.counterfactual.evaluation import (
     CounterfactualTurn,
@@ -141,7 +142,7 @@ class CounterfactualEvaluator:
                     turns=recording.inputs[: self.max_turns],
                 )
             )
-        except ConfigError as error:
+        except (ConfigError, StoreFailed) as error:
             return SettingResult(setting.name, (), error=str(error))
         is_simulated = recording.app.is_simulated(knobs)
         scenario = next(iter(plan["scenarios"].values()))

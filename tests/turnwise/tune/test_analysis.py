@@ -67,7 +67,8 @@ def test_the_cheapest_of_equals_is_recommended() -> None:
     assert found.front.front == ("cheap", "dear")
     assert (found.turns, found.conversations) == (24, 8)
     cheap = found.settings["cheap"]
-    assert (cheap.asked.mean, cheap.mean_tokens, cheap.mean_usd) == (4.0, 110.0, 0.001)
+    assert (cheap.asked.mean, cheap.mean_tokens) == (4.0, 110.0)
+    assert cheap.mean_usd == pytest.approx(0.001)
     assert cheap.mean_by_node == {"detection": 1.0, "lats_search": 3.0}
 
 
@@ -99,6 +100,19 @@ def test_what_stands_in_is_an_estimate_whatever_it_says() -> None:
     assert sure.high is not None
     assert sure.low is not None
     assert cheap.quality.high - cheap.quality.low > sure.high - sure.low
+
+
+def test_what_is_mostly_an_estimate_is_not_compared() -> None:
+    """Least known must not win: such a setting is off the front until it is bought."""
+    lucky = [
+        replace(row, is_reply_exact=False, standing=Standing.BOUNDED, diverged_at=2)
+        for row in _rows("guess", asked=1)
+    ]
+    found = analyse([*_rows("a", asked=5), *_rows("b", asked=6), *lucky], scale_width=4.0)
+    assert found.front.front == ("a",)
+    assert found.recommendation is not None
+    assert found.recommendation.chosen == "a"
+    assert any("1 settings have fewer than 50%" in notice for notice in found.notices)
 
 
 def test_without_quality_there_is_no_front_and_no_recommendation() -> None:

@@ -1,0 +1,187 @@
+"""Sweeps of the reply pipeline: workers, purchases in between, samplers that choose."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from graph.app import app
+from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.replay import read_conversations
+from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.recording import open_recording
+from turnwise.replay.run import RunRequest, run_replay
+from turnwise.shipped import configs_folder
+from turnwise.tune.buying import BuyingEvaluator, buy
+from turnwise.tune.counterfactual import CounterfactualEvaluator
+from turnwise.tune.judgement import QualityRequest, judge_rows, quality_values
+from turnwise.tune.row import Standing
+from turnwise.tune.setting import make_setting
+from turnwise.tune.sweep_spec import SweepSpec
+from turnwise.tune.sweeping import SweepRequest, sweep
+
+
+def _spec(**fields: object) -> SweepSpec:
+    return SweepSpec.model_validate({"knobs": {"search.max_calls": [3, 5, 11]}, **fields})
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of two conversations with a generous search."""
+    folder = tmp_path_factory.mktemp("recorded") / "run"
+    shipped = configs_folder() / "conversations"
+    paths = [shipped / "en_moving_city.jsonl", shipped / "zh_night_shift.jsonl"]
+    request = RunRequest(
+        app=app,
+        app_target="graph.app:app",
+        settings=app.settings("balanced", ["search.max_calls=11"]),
+        conversations=[each.first_turns(2) for each in read_conversations(paths).conversations],
+        folder=folder,
+    )
+    asyncio.run(run_replay(request))
+    return folder
+
+
+@pytest.fixture
+def run(recorded: Path, tmp_path: Path) -> Path:
+    """Return a copy of that run."""
+    return shutil.copytree(recorded, tmp_path / "run")
+
+
+def test_workers_change_nothing(run: Path, tmp_path: Path) -> None:
+    """The same bytes from this process and from two others."""
+    written = []
+    for jobs in (1, 2):
+        folder = tmp_path / str(jobs)
+        sweep(SweepRequest(run, _spec(), folder, jobs=jobs))
+        written.append([(folder / name).read_bytes() for name in ("rows.jsonl", "replies.jsonl")])
+    assert written[0] == written[1]
+
+
+def test_rows_say_what_was_asked(run: Path, tmp_path: Path) -> None:
+    """By role, purpose and node, summing up; with marks that fit."""
+    finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1))
+    assert [setting.name for setting in finished.settings] == [
+        "search.max_calls=3",
+        "search.max_calls=5",
+        "search.max_calls=11",
+    ]
+    assert len(finished.rows) == 12
+    for row in finished.rows:
+        for counts in (row.asked_by_role, row.asked_by_purpose, row.asked_by_node):
+            assert sum(counts.values()) == row.asked
+        assert sum(row.requests_by_role.values()) == row.requests
+        assert (row.standing is Standing.EXACT) == (row.diverged_at is None)
+        assert (row.missing_calls == 0) == (row.standing is Standing.EXACT)
+    largest = [row for row in finished.rows if row.setting == "search.max_calls=11"]
+    assert {row.mark for row in largest} == {"exact"}
+
+
+def test_what_was_bought_since_is_looked_up_again(run: Path, tmp_path: Path) -> None:
+    """A sweep that goes on evaluates anew whatever was not exact, and nothing else."""
+    request = SweepRequest(run, _spec(), tmp_path / "s", jobs=1)
+    before = sweep(request)
+    assert any(row.missing_calls for row in before.rows)
+    bought = buy(run, before.settings, Purse())
+    assert bought.calls > 0
+    after = sweep(request)
+    assert all(row.standing is Standing.EXACT for row in after.rows)
+    assert sweep(request).rows == after.rows
+
+
+def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> None:
+    """Each setting is known before the next ones are chosen; the same seed, the same settings."""
+    spec = SweepSpec.model_validate(
+        {
+            "sampler": "nsga2",
+            "trials": 6,
+            "batch": 3,
+            "ranges": {"search.max_calls": {"low": 3, "high": 9}},
+        }
+    )
+    tried = []
+    for name in ("a", "b"):
+        copy = shutil.copytree(run, tmp_path / f"run-{name}")
+        recording = open_recording(copy)
+        purse = Purse()
+        finished = sweep(
+            SweepRequest(copy, spec, tmp_path / name, jobs=1),
+            values_of=quality_values(recording, tmp_path / name, QualityRequest(), spec),
+            evaluator=BuyingEvaluator(CounterfactualEvaluator(copy), purse),
+        )
+        assert all(row.standing is Standing.EXACT for row in finished.rows)
+        assert not finished.left_out
+        tried.append([setting.name for setting in finished.settings])
+    assert tried[0] == tried[1]
+
+
+def test_an_empty_purse_leaves_settings_out_with_a_reason(run: Path, tmp_path: Path) -> None:
+    """What was bought until then stands; the settings go on when there is more."""
+    evaluator = BuyingEvaluator(CounterfactualEvaluator(run), Purse(max_calls=2))
+    finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1), evaluator=evaluator)
+    assert {left.reason.partition(":")[0] for left in finished.left_out} == {"not bought"}
+    assert [setting.name for setting in finished.settings] == ["search.max_calls=11"]
+    more = BuyingEvaluator(CounterfactualEvaluator(run), Purse())
+    again = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1), evaluator=more)
+    assert len(again.settings) == 3
+    assert not again.left_out
+
+
+def test_settings_of_their_own_past(run: Path, tmp_path: Path) -> None:
+    """A whole run of each: bought, it is exact to the end."""
+    request = SweepRequest(run, _spec(), tmp_path / "s", past="own", jobs=1)
+    before = sweep(request)
+    assert any(row.standing is not Standing.EXACT for row in before.rows)
+    buy(run, before.settings, Purse(), past="own")
+    assert all(row.standing is Standing.EXACT for row in sweep(request).rows)
+
+
+def test_a_packed_recording_is_played_and_not_bought_into(run: Path, tmp_path: Path) -> None:
+    """The error says how to go on."""
+    import gzip
+
+    cassette = run / "cassette.jsonl"
+    packed = tmp_path / "c.jsonl.gz"
+    packed.write_bytes(gzip.compress(cassette.read_bytes()))
+    cassette.unlink()
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["identity"]["cassette"] = str(packed)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1))
+    with pytest.raises(ConfigError, match="unpack it"):
+        buy(run, finished.settings, Purse())
+
+
+def test_a_setting_that_cannot_run_is_left_out_with_its_reason(run: Path) -> None:
+    """Others go on."""
+    evaluator = CounterfactualEvaluator(run)
+    good = make_setting("recorded", {}, {"search.max_calls": 11})
+    bad = make_setting("recorded", {}, {"search.max_calls": 11, "agent_id": "stranger"})
+    first, second = evaluator.evaluate([good, bad])
+    assert first.error is None
+    assert second.error is not None
+    assert "stranger" in second.error
+
+
+def test_a_turn_limit_takes_the_first_turns(run: Path, tmp_path: Path) -> None:
+    """In the recording's order."""
+    finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", max_turns=3, jobs=1))
+    assert len({(row.conversation, row.turn) for row in finished.rows}) == 3
+
+
+def test_truth_needs_a_simulated_recording(run: Path, tmp_path: Path) -> None:
+    """A person's reply hides no quality."""
+    finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1))
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "simulated": False}))
+    with pytest.raises(ConfigError, match="--quality referee"):
+        judge_rows(open_recording(run), finished.folder, finished.rows, QualityRequest("truth"))
+
+
+def test_half_a_manifest_is_named(run: Path, tmp_path: Path) -> None:
+    """A folder that a full disk left so is no recording."""
+    (run / "manifest.json").write_bytes((run / "manifest.json").read_bytes()[:100])
+    with pytest.raises(FormatError, match=r"manifest\.json"):
+        sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1))

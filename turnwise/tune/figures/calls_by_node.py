@@ -1,0 +1,138 @@
+"""Calls by node as data: what each setting asks a turn, a bar a setting, a part a node."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from turnwise.tune.figures.basis import Basis, basis_of
+from turnwise.tune.figures.palette import NO_NODE
+from turnwise.tune.figures.whisker import Whisker, interval_words, whiskers_of
+from turnwise.tune.row import TurnRow
+
+__all__ = ["CallsByNode", "SettingCalls", "calls_by_node_of", "nodes_in_order"]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingCalls:
+    """One bar.
+
+    Args:
+        setting: its name.
+        mean_by_node: mean calls a turn, a number a node of the figure.
+        total: mean calls a turn in all.
+        missing: those of them that the recording does not hold; of any node.
+        turns: turns that it is a mean over.
+    """
+
+    setting: str
+    mean_by_node: tuple[float, ...]
+    total: Whisker
+    missing: float
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallsByNode:
+    """Mean calls a turn by node, a bar a setting.
+
+    Args:
+        nodes: in the order in which they are stacked, the first at the bottom.
+        bars: in the order of the rows.
+        interval_words: what the intervals of the whole are, or why there are none.
+        basis: what it rests on.
+    """
+
+    nodes: tuple[str, ...]
+    bars: tuple[SettingCalls, ...]
+    interval_words: str
+    basis: Basis
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether any setting has calls that the recording does not hold."""
+        return any(bar.missing > 0 for bar in self.bars)
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return "Calls a turn by node"
+
+    @property
+    def caption(self) -> str:
+        """What a reader has to know, in one paragraph."""
+        words = [f"Means over {self.basis.words}."]
+        words += [self.interval_words] if self.interval_words else []
+        if self.has_missing:
+            words.append("Hatched: calls that are not in the recording, of whichever node.")
+        return " ".join(words)
+
+
+def nodes_in_order(found: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Return node names in the order of every figure.
+
+    Args:
+        found: the nodes to order; each once.
+        known: the app's nodes in their order. Others follow, by name; `NO_NODE` is last.
+    """
+    places = {name: place for place, name in enumerate(known)}
+    last = len(places)
+    return tuple(sorted(found, key=lambda name: (name == NO_NODE, places.get(name, last), name)))
+
+
+def calls_by_node_of(
+    rows: Sequence[TurnRow],
+    *,
+    nodes: Sequence[str] = (),
+    totals: Mapping[str, Any] | None = None,
+) -> CallsByNode:
+    """Return the rows of a sweep as calls by node.
+
+    Args:
+        rows: of one sweep.
+        nodes: the app's nodes in their order; nodes that it lacks follow by name.
+        totals: `(mean, low, high)` of the calls a turn by setting, as statistics give them.
+
+    Raises:
+        ValueError: when a row has more calls by node than in all, or an interval is of a
+            setting that has no rows or cannot be drawn.
+    """
+    by_setting: dict[str, list[TurnRow]] = {}
+    for row in rows:
+        by_setting.setdefault(row.setting, []).append(row)
+    given = whiskers_of(totals, by_setting, what="the calls")
+    sums = {setting: _sum_by_node(own) for setting, own in by_setting.items()}
+    found = {node: None for of_setting in sums.values() for node in of_setting}
+    order = nodes_in_order(tuple(found), nodes)
+    return CallsByNode(
+        nodes=order,
+        bars=tuple(
+            SettingCalls(
+                setting=setting,
+                mean_by_node=tuple(sums[setting].get(node, 0) / len(own) for node in order),
+                total=given.get(setting) or Whisker(sum(row.asked for row in own) / len(own)),
+                missing=sum(min(row.missing_calls, row.asked) for row in own) / len(own),
+                turns=len(own),
+            )
+            for setting, own in by_setting.items()
+        ),
+        interval_words=interval_words(totals),
+        basis=basis_of(rows),
+    )
+
+
+def _sum_by_node(rows: Sequence[TurnRow]) -> dict[str, int]:
+    """Return calls by node, summed over turns; those that no node asked as `NO_NODE`."""
+    sums: dict[str, int] = {}
+    for row in rows:
+        of_nodes = sum(row.asked_by_node.values())
+        if of_nodes > row.asked:
+            raise ValueError(
+                f"setting {row.setting!r}, turn {row.turn} of {row.conversation!r}: "
+                f"{of_nodes} calls by node, and {row.asked} in all"
+            )
+        rest = {NO_NODE: row.asked - of_nodes} if of_nodes < row.asked else {}
+        for name, calls in [*row.asked_by_node.items(), *rest.items()]:
+            if calls:
+                node = name or NO_NODE
+                sums[node] = sums.get(node, 0) + calls
+    return sums

@@ -1,0 +1,3 @@
+"""Figures on a screen, by plotly: a file for each kind of figure."""
+
+__all__: list[str] = []

@@ -1,0 +1,133 @@
+"""Colours of every figure: told apart by the colour-blind, and a node's own everywhere.
+
+The eight hues are Okabe and Ito's, their black replaced by slate, so that ink stays ink.
+Figures have an opaque light ground: they read the same on a dark page.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "FAINT",
+    "FALL",
+    "GRID",
+    "INK",
+    "KNEE",
+    "NO_NODE",
+    "PAPER",
+    "PICK",
+    "RISE",
+    "SOFT",
+    "group_colours",
+    "node_colours",
+    "opacity_of",
+    "tint",
+]
+
+PAPER, INK, SOFT, GRID, FAINT = "#ffffff", "#1f2328", "#59636e", "#e3e7eb", "#aab2bb"
+"""The ground, what is written, what is written beside it, lines to read along, and the rest."""
+
+FALL, RISE = "#009E73", "#D55E00"
+"""What saves calls, and what costs more."""
+
+PICK, KNEE = "#D55E00", "#CC79A7"
+"""What was picked or is recommended, and the knee of a front."""
+
+NO_NODE = "(no node)"
+"""Stands for calls that no node asked."""
+
+_SLATE = "#5b6570"
+_NODES = (
+    "#009E73", "#56B4E9", "#CC79A7", "#D55E00", _SLATE, "#E69F00", "#F0E442", "#0072B2",
+)  # fmt: skip
+_GROUPS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", _SLATE, "#F0E442",
+)  # fmt: skip
+_LADDER = ("#00204d", "#31446b", "#666970", "#958f78", "#cbba69", "#ffe945")
+"""From dark to light with the same step for every eye; for values that have an order."""
+
+_SALT = 303
+"""Chosen so that the nodes of the shipped pipeline fall on eight different colours."""
+
+
+def _slot(node: str) -> int:
+    data = f"{_SALT}/{node}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") % len(_NODES)
+
+
+def node_colours(nodes: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each node, that of its name wherever it is free.
+
+    A node keeps its colour from figure to figure, whichever others are beside it, unless
+    two names fall on one colour: then the later in the alphabet moves on. The ninth node
+    and those after it get a lighter shade.
+    """
+    found: dict[str, str] = {NO_NODE: FAINT}
+    left, shade = sorted(set(nodes) - {NO_NODE}), 0.0
+    while left:
+        slots = _settled(left)
+        found |= {name: tint(_NODES[slot], shade) for name, slot in slots.items()}
+        left, shade = [name for name in left if name not in slots], 0.55
+    return found
+
+
+def _settled(names: Sequence[str]) -> dict[str, int]:
+    """Return a place each for as many names as there are colours, their own where it is free."""
+    slots: dict[str, int] = {}
+    for name in names:
+        if _slot(name) not in slots.values():
+            slots[name] = _slot(name)
+    free = [slot for slot in range(len(_NODES)) if slot not in slots.values()]
+    homeless = (name for name in names if name not in slots)
+    return slots | dict(zip(homeless, free, strict=False))
+
+
+def group_colours(groups: Sequence[str]) -> tuple[str, ...]:
+    """Return a colour for each value of a knob, in their order.
+
+    Numbers get a ladder from dark to light, names a hue each; more than eight names get
+    the ladder, too.
+    """
+    are_numbers = len(groups) > 1 and all(map(_is_number, groups))
+    if are_numbers or len(groups) > len(_GROUPS):
+        # The ladder's light end is too faint on paper.
+        last = max(len(groups) - 1, 1)
+        return tuple(_on_ladder(0.85 * place / last) for place in range(len(groups)))
+    return _GROUPS[: len(groups)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _on_ladder(share: float) -> str:
+    place = share * (len(_LADDER) - 1)
+    low = min(int(place), len(_LADDER) - 2)
+    return _mixed(_LADDER[low], _LADDER[low + 1], place - low)
+
+
+def opacity_of(chance: float | None) -> float:
+    """Return how strongly a point is drawn, in [0.25, 1].
+
+    Args:
+        chance: how likely it is on the front, in [0, 1]; None, when not known, is strongest.
+    """
+    return 1.0 if chance is None else 0.25 + 0.75 * chance
+
+
+def tint(colour: str, share_of_paper: float) -> str:
+    """Return a colour mixed with the ground; 0 leaves it as it is, 1 gives the ground."""
+    return _mixed(colour, PAPER, share_of_paper)
+
+
+def _mixed(first: str, second: str, share_of_second: float) -> str:
+    parts = (
+        round((1 - share_of_second) * int(first[at : at + 2], 16)
+              + share_of_second * int(second[at : at + 2], 16))
+        for at in (1, 3, 5)
+    )  # fmt: skip
+    return "#" + "".join(f"{part:02x}" for part in parts)

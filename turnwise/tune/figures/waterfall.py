@@ -1,0 +1,200 @@
+"""A waterfall as data: from one setting to another, a knob a step, and what each saved.
+
+Knobs work together, so what a step saves depends on what was changed before it. The
+chain's order is therefore part of the figure, and its caption says so.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from turnwise.tune.figures.basis import Basis
+from turnwise.tune.figures.whisker import Whisker, interval_words, whisker_of
+
+__all__ = ["ChainStep", "KnobChange", "Waterfall", "WaterfallBar", "steps_between", "waterfall_of"]
+
+_TOLERANCE = 1e-9
+NOT_SET = "not set"
+"""Stands for the value of a knob that one of the two lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnobChange:
+    """One knob that differs.
+
+    Args:
+        knob: its dotted name.
+        old: its value before; `NOT_SET` where it has none.
+        new: its value after; `NOT_SET` where it has none.
+    """
+
+    knob: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStep:
+    """What one evaluated step of a chain came to.
+
+    Args:
+        change: the knob that this step changed.
+        calls: mean calls a turn with it and all changes before it.
+        saved: `(mean, low, high)` of what it saved, as statistics of the paired difference
+            to the step before give it; None where there are none. Its mean is not drawn.
+    """
+
+    change: KnobChange
+    calls: float
+    saved: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaterfallBar:
+    """One step as it is drawn.
+
+    Args:
+        label: the knob, or what else the bar is.
+        detail: `old -> new`; empty where it is no knob.
+        before: mean calls a turn before it.
+        after: mean calls a turn after it.
+        saved_low: lower end of the interval of what it saved; None where none is known.
+        saved_high: upper end; None where none is known.
+    """
+
+    label: str
+    detail: str
+    before: float
+    after: float
+    saved_low: float | None = None
+    saved_high: float | None = None
+
+    @property
+    def saved(self) -> float:
+        """Calls a turn that it saved; below 0 where it added some."""
+        return self.before - self.after
+
+    @property
+    def ends_at(self) -> Whisker:
+        """Where it ends: what is saved beyond the mean ends lower, and the other way round."""
+        if self.saved_low is None or self.saved_high is None:
+            return Whisker(self.after)
+        saved = Whisker(self.saved, self.saved_low, self.saved_high)
+        return Whisker(self.after, self.after - saved.above, self.after + saved.below)
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """From one setting to another.
+
+    Args:
+        start: name and mean calls a turn of the first setting.
+        end: the same of the last.
+        bars: the steps that changed something, in the chain's order; the last is a
+            remainder where the chain does not end at `end`.
+        idle: knobs that changed nothing, in the chain's order.
+        unit: of every figure.
+        interval_words: what the intervals of what was saved are, or why there are none.
+        basis: what it rests on.
+    """
+
+    start: tuple[str, float]
+    end: tuple[str, float]
+    bars: tuple[WaterfallBar, ...]
+    idle: tuple[str, ...]
+    unit: str
+    interval_words: str
+    basis: Basis
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return f"From {self.start[0]} to {self.end[0]}: what each knob saved"
+
+    @property
+    def caption(self) -> str:
+        """What a reader has to know, in one paragraph."""
+        words = [f"Means over {self.basis.words}."]
+        words.append("Knobs are changed from top to bottom; in another order each saves otherwise.")
+        words += [self.interval_words] if self.interval_words else []
+        if self.idle:
+            words.append(f"Without effect: {', '.join(self.idle)}.")
+        return " ".join(words)
+
+
+def steps_between(
+    knobs_a: Mapping[str, Any], knobs_b: Mapping[str, Any], *, whole: Collection[str] = ()
+) -> tuple[KnobChange, ...]:
+    """Return the knobs that differ, by name.
+
+    Evaluating the chain that changes them one after another leads from `a` to `b`.
+
+    Args:
+        knobs_a: nested or flat; a run's manifest has them as `knobs`.
+        knobs_b: the same.
+        whole: knobs whose value is itself a mapping, and is changed as one. A mapping that
+            is empty on one side is taken so, too.
+    """
+    return tuple(_differences(knobs_a, knobs_b, "", frozenset(whole)))
+
+
+def _differences(
+    a: Mapping[str, Any], b: Mapping[str, Any], above: str, whole: frozenset[str]
+) -> Iterator[KnobChange]:
+    for name in sorted({*a, *b}):
+        knob = f"{above}{name}"
+        old, new = a.get(name, NOT_SET), b.get(name, NOT_SET)
+        are_groups = isinstance(old, Mapping) and isinstance(new, Mapping) and old and new
+        if are_groups and knob not in whole:
+            yield from _differences(old, new, f"{knob}.", whole)
+        # 1 == True, and 1 == 1.0; only the second is no change.
+        elif old != new or isinstance(old, bool) != isinstance(new, bool):
+            yield KnobChange(knob, old, new)
+
+
+def waterfall_of(
+    start: tuple[str, float],
+    chain: Sequence[ChainStep],
+    end: tuple[str, float],
+    basis: Basis,
+    *,
+    unit: str = "calls a turn",
+) -> Waterfall:
+    """Return an evaluated chain as a waterfall.
+
+    Args:
+        start: name and mean calls a turn of the setting that the chain starts from.
+        chain: its steps, each changing one knob more.
+        end: name and mean calls a turn of the setting that it leads to. Where the last step
+            comes to something else, a bar says so instead of hiding it.
+        basis: what the means are over.
+        unit: of every figure.
+
+    Raises:
+        ValueError: when what a step saved is no interval.
+    """
+    bars: list[WaterfallBar] = []
+    idle: list[str] = []
+    level = start[1]
+    for step in chain:
+        if abs(step.calls - level) <= _TOLERANCE:
+            idle.append(step.change.knob)
+            continue
+        detail = f"{_value(step.change.old)} → {_value(step.change.new)}"
+        saved = Whisker(level - step.calls) if step.saved is None else whisker_of(step.saved)
+        bars.append(
+            WaterfallBar(step.change.knob, detail, level, step.calls, saved.low, saved.high)
+        )
+        level = step.calls
+    if abs(end[1] - level) > _TOLERANCE:
+        bars.append(WaterfallBar("not explained", "", level, end[1]))
+    words = interval_words({step.change.knob: step.saved for step in chain if step.saved})
+    return Waterfall(start, end, tuple(bars), tuple(idle), unit, words, basis)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

@@ -1,0 +1,120 @@
+"""A mean with its interval, as figures draw it."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Whisker", "interval_words", "whisker_of", "whiskers_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Whisker:
+    """A mean, and its interval where there is one.
+
+    Args:
+        mean: in the unit of what is drawn.
+        low: lower end, at most `mean`; None where no interval is known.
+        high: upper end, at least `mean`; None where no interval is known.
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def below(self) -> float:
+        """How far the interval reaches below the mean; 0 without one."""
+        return 0.0 if self.low is None else max(self.mean - self.low, 0.0)
+
+    @property
+    def above(self) -> float:
+        """How far the interval reaches above the mean; 0 without one."""
+        return 0.0 if self.high is None else max(self.high - self.mean, 0.0)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is one."""
+        return self.low is not None
+
+    def words(self, digits: int = 2) -> str:
+        """Return it as text: `8.10 (7.90 to 8.30)`."""
+        mean = f"{self.mean:.{digits}f}"
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def whisker_of(value: Any) -> Whisker:
+    """Return a mean and its interval from what statistics give.
+
+    Args:
+        value: `(mean, low, high)`, or a record with these three; `low` and `high` are
+            None, or not finite, where there is no interval.
+
+    Raises:
+        ValueError: when the mean is not a finite number, or the ends stand the wrong way round.
+    """
+    if isinstance(value, Whisker):
+        return value
+    parts = value if isinstance(value, tuple | list) else _parts_of(value)
+    if len(parts) != 3:
+        raise ValueError(f"expected (mean, low, high), got {value!r}")
+    mean, low, high = parts
+    if mean is None or not math.isfinite(mean):
+        raise ValueError(f"expected (mean, low, high) with a finite mean, got {value!r}")
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return Whisker(float(mean))
+    if low > high:
+        raise ValueError(f"expected low <= high, got {value!r}")
+    return Whisker(float(mean), float(low), float(high))
+
+
+def _parts_of(value: Any) -> tuple[Any, ...]:
+    try:
+        return value.mean, value.low, value.high
+    except AttributeError:
+        raise ValueError(f"expected (mean, low, high), got {value!r}") from None
+
+
+def whiskers_of(
+    intervals: Mapping[str, Any] | None, known: Collection[str], *, what: str
+) -> dict[str, Whisker]:
+    """Return the intervals by setting; those without a mean are left out.
+
+    Args:
+        intervals: `(mean, low, high)` by setting, or records with these three; None for none.
+        known: the settings that there are.
+        what: what they are of, for the error.
+
+    Raises:
+        ValueError: when one is of a setting that is not there, or cannot be drawn.
+    """
+    given = intervals or {}
+    strangers = [name for name in given if name not in known]
+    if strangers:
+        raise ValueError(f"an interval of {what} is of {strangers[0]!r}, which has no rows")
+    return {
+        name: whisker_of(value)
+        for name, value in given.items()
+        if getattr(value, "mean", value) is not None
+    }
+
+
+def interval_words(*given: Mapping[str, Any] | None) -> str:
+    """Return what intervals are, in words, or why there are none; empty where none are given.
+
+    A record's `level` and `why_none` are taken up; 95 % where nothing says so.
+    """
+    values = [value for each in given for value in (each or {}).values()]
+    drawn = [value for value in values if _has_ends(value)]
+    if drawn:
+        levels = sorted({getattr(value, "level", 0.95) for value in drawn})
+        shares = " and ".join(f"{100 * level:.4g} %" for level in levels)
+        return f"Bars: {shares} intervals over conversations."
+    reasons = [why for value in values if (why := getattr(value, "why_none", ""))]
+    return f"No intervals: {reasons[0]}." if reasons else ""
+
+
+def _has_ends(value: Any) -> bool:
+    return getattr(value, "mean", value) is not None and whisker_of(value).has_interval

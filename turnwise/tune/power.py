@@ -1,0 +1,85 @@
+"""How many more conversations a verdict would take, if what is seen so far goes on.
+
+The standard error of a mean falls with the square root of the conversations. A verdict is
+reached when its bound clears the margin; for that to happen with a stated chance, the distance
+from the difference to the margin must be the bound's reach and that chance's quantile together,
+in standard errors.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+__all__ = ["CHANCE", "Needed", "needed_for"]
+
+CHANCE = 0.8
+"""Chance that the verdict is reached with as many conversations as are named."""
+
+_MAX_CONVERSATIONS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a verdict would take.
+
+    Args:
+        verdict: the one that would be reached, `not worse` or `worse`; empty when none would.
+        more_conversations: on top of those there are; None when no number would do.
+        more_turns: the same in turns, at as many turns a conversation; None likewise.
+        chance: that it is reached then, in (0, 1).
+        why_none: why no number would do; empty otherwise.
+    """
+
+    verdict: str
+    more_conversations: int | None
+    more_turns: int | None
+    chance: float
+    why_none: str = ""
+
+
+def needed_for(
+    difference: float,
+    standard_error: float,
+    *,
+    margin: float,
+    reach: float,
+    conversations: int,
+    turns: int,
+    chance: float = CHANCE,
+) -> Needed:
+    """Return what it takes to tell whether a difference is worse than a margin.
+
+    With `C` conversations now, `d` the difference, `m` the margin and `se` the error, the
+    verdict takes `C ((reach + z) se / |d + m|)^2` conversations, where `z` is the normal
+    quantile of the chance. It is "not worse" where `d + m` is above 0, and "worse" below.
+
+    Args:
+        difference: of a setting less the best; below 0 where it is worse.
+        standard_error: of it; at least 0.
+        margin: loss that still counts as not worse; at least 0.
+        reach: standard errors from the difference to its bound, corrections included.
+        conversations: now; at least 1.
+        turns: now; at least 1.
+        chance: that the verdict is reached then, in (0, 1).
+
+    Raises:
+        ValueError: when the margin is negative, or the chance is not in (0, 1).
+    """
+    if margin < 0:
+        raise ValueError(f"a margin is at least 0, got {margin}")
+    if not 0 < chance < 1:
+        raise ValueError(f"a chance lies between 0 and 1, got {chance}")
+    room = difference + margin
+    verdict = "not worse" if room >= 0 else "worse"
+    if standard_error == 0:
+        return Needed(verdict, 0, 0, chance)
+    if room == 0:
+        why = "the difference lies on the margin itself, where no number of conversations decides"
+        return Needed("", None, None, chance, why)
+    distance = max(reach + NormalDist().inv_cdf(chance), 0.0) * standard_error / abs(room)
+    needed = conversations * distance**2
+    if not needed <= _MAX_CONVERSATIONS:
+        why = f"it would take more than {_MAX_CONVERSATIONS:,} conversations"
+        return Needed("", None, None, chance, why)
+    more = max(math.ceil(needed) - conversations, 0)
+    return Needed(verdict, more, math.ceil(more * turns / conversations), chance)
