@@ -77,7 +77,7 @@ def tune(
         typer.Option("--margin", min=0.0, help="Loss that counts as not worse; .01 is 1 %."),
     ] = 0.01,
     cost: Annotated[
-        Literal["asked", "requests", "usd", "rounds_reply", "input_tokens"],
+        Literal["asked", "requests", "tokens", "usd", "rounds_reply"],
         typer.Option("--cost", help="What is to be spent less of. asked: calls."),
     ] = "asked",
     buy: Annotated[

@@ -277,6 +277,16 @@ def _write(folder: Path, analysis: Analysis, judged: JudgedRows) -> dict[str, An
     return document
 
 
+def _draw(options: TuneOptions, folder: Path, judged: JudgedRows) -> str:
+    """Draw the sweep's figures, and return what to say of them."""
+    from turnwise.tune.figure_files import sweep_figures, write_figures
+
+    figures = sweep_figures(
+        judged.rows, scale_width=judged.scale_width, margin_share=options.margin_share
+    )
+    return f", {len(write_figures(figures, folder / 'figures'))} figures"
+
+
 def tune_and_show(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print what it says."""
     request = _request(options)
@@ -295,6 +305,7 @@ def tune_and_show(options: TuneOptions) -> None:
     judged = _judged(options, recording, finished)
     analysis = _analysed(options, judged)
     document = _write(finished.folder, analysis, judged)
+    drawn = _draw(options, finished.folder, judged) if options.draws_figures else ""
     if options.as_json:
         sys.stdout.write(orjson.dumps({**document, "folder": str(finished.folder)}).decode() + "\n")
         return
@@ -303,4 +314,4 @@ def tune_and_show(options: TuneOptions) -> None:
     sys.stdout.write(summary_text(analysis, notices=(*judged.notices, *trust, price)))
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
-    say(f"sweep: {finished.folder}   (rows.csv, summary.json)")
+    say(f"sweep: {finished.folder}   (rows.csv, summary.json{drawn})")

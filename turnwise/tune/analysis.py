@@ -18,14 +18,14 @@ from turnwise.tune.panel import Panel, panel_of
 from turnwise.tune.recommendation import MARGIN_SHARE, Recommendation, recommend
 from turnwise.tune.row import Standing, TurnRow
 
-__all__ = ["Analysis", "SettingSummary", "ToBuy", "analyse", "to_buy"]
+__all__ = ["COSTS", "Analysis", "SettingSummary", "ToBuy", "analyse", "to_buy"]
 
 COSTS: Mapping[str, str] = {
     "asked": "calls a turn",
     "requests": "requests a turn",
     "usd": "USD a turn",
     "rounds_reply": "rounds to the reply",
-    "input_tokens": "tokens in a turn",
+    "tokens": "tokens a turn",
 }
 """What may be spent less of, and what it is counted in."""
 
@@ -240,9 +240,9 @@ def _notices(rows: Sequence[TurnRow], unknown_settings: int) -> tuple[str, ...]:
         )
     if unknown_settings:
         notices.append(
-            f"{unknown_settings} settings have fewer than {MIN_EXACT_SHARE:.0%} of their replies "
-            "in the recording: they are neither on the front nor recommended until what they "
-            "lack is bought (--buy)"
+            f"{unknown_settings} of {len({row.setting for row in rows})} settings have fewer than "
+            f"{MIN_EXACT_SHARE:.0%} of their replies in the recording: they are neither on the "
+            "front nor recommended until what they lack is bought (--buy)"
         )
     return tuple(notices)
 
@@ -266,7 +266,7 @@ def _summary(
         asked=asked,
         quality=quality,
         mean_requests=_mean([row.requests for row in rows]),
-        mean_tokens=_mean([row.input_tokens + row.output_tokens for row in rows]),
+        mean_tokens=_mean([row.tokens for row in rows]),
         mean_usd=_mean(known_costs) if len(known_costs) == len(rows) else None,
         mean_rounds=_mean([row.rounds_reply for row in rows]),
         mean_by_node={

@@ -87,10 +87,10 @@ class ConversationDraws:
         count = groups.conversation_count
         # Streams of their own: whether cells are estimated must not change what is drawn.
         drawing, erring = (np.random.default_rng([seed, stream]) for stream in (0, 1))
-        weights = np.zeros((draws, 0))
+        self._weights: Floats = np.zeros((count, draws))
         if count:
-            weights = drawing.multinomial(count, np.full(count, 1 / count), size=draws)
-        self._weights = np.ascontiguousarray(weights.T, dtype=np.float64)
+            drawn = drawing.multinomial(count, np.full(count, 1 / count), size=draws)
+            self._weights[:] = drawn.T
         self._squared_weights = self._weights**2 if groups.is_estimated else self._weights
         self._shared_error = shared_error
         self._normals: Floats = np.zeros((2, 0, draws))

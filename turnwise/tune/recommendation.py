@@ -112,9 +112,10 @@ class Recommendation:
             if self.is_scale_given
             else "the gap between this sweep's best and worst mean"
         )
+        most = "" if self.low is None else f"; it loses at most {abs(self.low):.3g}"
         loss = (
             f"than the best by more than {self.margin:.3g} "
-            f"({self.margin_share:.3g} of {self.scale_width:.3g}, {scale})"
+            f"({self.margin_share:.3g} of {self.scale_width:.3g}, {scale}{most})"
         )
         if self.is_shown:
             return f"shown to be not worse {loss}"

@@ -96,6 +96,11 @@ class TurnRow:
     quality_by: str = ""
 
     @property
+    def tokens(self) -> int:
+        """Known tokens of the turn, input and output."""
+        return self.input_tokens + self.output_tokens
+
+    @property
     def mark(self) -> str:
         """How it stands, as it is shown: `exact`, `bounded@4`, `missing 3`."""
         if self.standing is Standing.BOUNDED:

@@ -34,6 +34,7 @@ STUDY_FILE = "study.jsonl"
 LOCK = ".lock"
 
 _FILES = (MANIFEST, ROWS, REPLIES, STUDY_FILE, "rows.csv", "rows.parquet", "summary.json", LOCK)
+FIGURES = "figures"
 _PAID_FOR = frozenset({"scores.csv", ".scores.csv.lock", "referee.jsonl"})
 """What a referee or people have judged outlives the sweep it was judged for."""
 
@@ -258,5 +259,9 @@ class SweepFolder:
         for name in _FILES:
             (path / name).unlink(missing_ok=True)
             (path / f"{name}.part").unlink(missing_ok=True)
+        for figure in (path / FIGURES).glob("*.svg"):
+            figure.unlink()
+        if (path / FIGURES).is_dir() and not any((path / FIGURES).iterdir()):
+            (path / FIGURES).rmdir()
         if not any(path.iterdir()):
             path.rmdir()

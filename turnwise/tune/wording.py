@@ -33,7 +33,7 @@ def needed_in_words(setting: str, needed: Needed) -> str:
     if needed.more_conversations is None or needed.more_turns is None:
         return f"no verdict on {setting} is in sight: {needed.why_none}"
     if needed.more_conversations == 0:
-        return f"the conversations there are should do for {setting}; another seed may tell"
+        return f"the conversations there are should nearly do for a verdict on {setting}"
     more = counted(needed.more_conversations, "more conversation")
     return (
         f"if what is seen goes on, {more} ({counted(needed.more_turns, 'turn')}) would show "

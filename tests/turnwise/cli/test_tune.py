@@ -219,3 +219,20 @@ def test_few_conversations_have_no_interval(cli: Any, one_object: Any, talk: Pat
     assert small["low"] is None
     assert document["recommendation"]["chosen"] is None
     assert "record more conversations" in document["recommendation"]["in_words"]
+
+
+def test_figures_are_drawn_and_cleared(cli: Any, run: Path) -> None:
+    """SVG files beside the rows, the same bytes each time; starting over takes them away."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s", "--figures")
+    first = cli(*command)
+    assert first.exit_code == 0, first.output
+    drawn = {path.name: path.read_bytes() for path in Path("s/figures").iterdir()}
+    assert set(drawn) == {
+        "calls_by_node.svg",
+        "quality_by_calls.svg",
+        "quality_by_rounds.svg",
+        "quality_by_tokens.svg",
+    }
+    assert b"simulated" in drawn["quality_by_calls.svg"]
+    assert cli(*command, "--fresh").exit_code == 0
+    assert {path.name: path.read_bytes() for path in Path("s/figures").iterdir()} == drawn

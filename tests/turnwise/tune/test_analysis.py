@@ -112,7 +112,7 @@ def test_what_is_mostly_an_estimate_is_not_compared() -> None:
     assert found.front.front == ("a",)
     assert found.recommendation is not None
     assert found.recommendation.chosen == "a"
-    assert any("1 settings have fewer than 50%" in notice for notice in found.notices)
+    assert any("1 of 3 settings have fewer than 50%" in notice for notice in found.notices)
 
 
 def test_without_quality_there_is_no_front_and_no_recommendation() -> None:
