@@ -12,14 +12,15 @@ integrated over the looks' joint distribution, which a bootstrap does not give.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from turnwise.tune.best import BestComparison, compare_with_best
-from turnwise.tune.bootstrap import DRAWS, Bootstrap
+from turnwise.tune.bootstrap import DRAWS, MIN_CONVERSATIONS, Bootstrap
 from turnwise.tune.cluster_sums import require_same_turns
-from turnwise.tune.critical import reach_of, width_of
+from turnwise.tune.critical import common_factor, reach_of, width_of
 from turnwise.tune.panel import Panel
 
 __all__ = ["ALPHA", "MIN_LOOK_CONVERSATIONS", "Dropped", "Race", "spent_alpha"]
@@ -149,21 +150,37 @@ def _beaten(
 ) -> dict[str, str]:
     """Return who is shown to be worse than one that is shown to cost no more, and than whom.
 
-    Whoever beats another must stay in the race or be beaten itself by one that stays. Both
-    follow: better and no dearer than a setting that is better and no dearer is both as well.
+    One that beats another may leave at the same look: whoever beats it beats both.
     """
     bootstrap = Bootstrap(cost, seed=seed, draws=draws)
+    places = [bootstrap.place_of[name] for name in compared.settings]
     beaten: dict[str, str] = {}
     for column, name in enumerate(compared.settings):
-        better = [at for at in np.flatnonzero(compared.bounds[:, column] > 0) if at != column]
-        if not better:
+        is_better = compared.bounds[:, column] > 0
+        is_better[column] = False
+        if not is_better.any():
             continue
-        rivals = [bootstrap.place_of[compared.settings[at]] for at in better]
-        found = bootstrap.of_differences(rivals, bootstrap.place_of[name])
-        reach = reach_of(found.distances, part)
-        highest = found.means + width_of(reach.up, found.standard_errors, found.widening)
-        cheaper = [at for at, high in zip(better, highest, strict=True) if high <= 0]
-        if cheaper:
-            best = cheaper[int(np.argmax(compared.differences[cheaper, column]))]
+        found = bootstrap.of_differences(places, places[column])
+        # Lower bounds of what this one costs more, against all others at once.
+        reach = reach_of(-found.distances, part)
+        factor = common_factor(-found.distances, reach, 1 - part, is_lower_only=True)
+        more = -found.means - width_of(reach.down, found.standard_errors, factor * found.widening)
+        is_enough = found.conversations >= MIN_CONVERSATIONS
+        rivals = np.flatnonzero(is_better & is_enough & (more >= 0))
+        if len(rivals):
+            best = rivals[np.argmax(compared.differences[rivals, column])]
             beaten[name] = compared.settings[best]
-    return beaten
+    return {name: by for name, by in beaten.items() if _has_survivor(name, beaten)}
+
+
+def _has_survivor(name: str, beaten: Mapping[str, str]) -> bool:
+    """Return whether those who beat a setting, and those who beat them, end in one that stays.
+
+    They always do where all settings know the same turns; over different turns there can be
+    rings, and nobody leaves on account of one.
+    """
+    met: set[str] = set()
+    while name in beaten and name not in met:
+        met.add(name)
+        name = beaten[name]
+    return name not in beaten
