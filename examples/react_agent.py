@@ -8,9 +8,11 @@ e.g. `turnwise.calls.openai_client.OpenAIClient`.
 import asyncio
 import json
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from turnwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
@@ -18,8 +20,9 @@ from turnwise.calls import Call, CallRefused, Endpoint, Prices, Purpose, Reply, 
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.testing.clients import ScriptedClient
 
-__all__ = ["ask_agent"]
+__all__ = ["QUESTION", "ask_agent", "build_agent", "scripted"]
 
+QUESTION = HumanMessage("How far is it from Leeds to Lyon, by way of Paris?")
 LEGS = {("Leeds", "Paris"): 736, ("Paris", "Lyon"): 465}
 
 
@@ -40,22 +43,27 @@ def scripted(call: Call) -> Reply:
     return Reply("", tool_calls=({"id": f"leg-{len(known)}", "function": function},), usage=usage)
 
 
-async def ask_agent(max_calls: int | None = None) -> tuple[str, tuple[LedgerRow, ...]]:
-    """Return the agent's answer, or why it has none, and one ledger row a call."""
-    endpoint = Endpoint("scripted", "script", ScriptedClient(scripted), Prices(0.5, 1.5))
-    budgeter = Budgeter({Role.MAIN: endpoint})
-    model = BudgetedChatModel(asker=budgeter, purpose=Purpose.REASON).bind_tools([distance_km])
+def build_agent(model: BaseChatModel) -> CompiledStateGraph:
+    """Return the agent: think, look a distance up, and think again until it knows."""
+    thinker = model.bind_tools([distance_km])
 
     async def think(state: MessagesState) -> dict[str, object]:
-        return {"messages": [await model.ainvoke(state["messages"])]}
+        return {"messages": [await thinker.ainvoke(state["messages"])]}
 
     graph = StateGraph(MessagesState).add_node("think", think)
     graph.add_node("tools", ToolNode([distance_km])).add_edge(START, "think")
     graph.add_conditional_edges("think", tools_condition).add_edge("tools", "think")
-    question = HumanMessage("How far is it from Leeds to Lyon, by way of Paris?")
+    return graph.compile()
+
+
+async def ask_agent(max_calls: int | None = None) -> tuple[str, tuple[LedgerRow, ...]]:
+    """Return the agent's answer, or why it has none, and one ledger row a call."""
+    endpoint = Endpoint("scripted", "script", ScriptedClient(scripted), Prices(0.5, 1.5))
+    budgeter = Budgeter({Role.MAIN: endpoint})
+    agent = build_agent(BudgetedChatModel(asker=budgeter, purpose=Purpose.REASON))
     with budgeter.scope(ScopeKind.TURN, "0", limits=Limits(max_calls=max_calls)):
         try:
-            answer = (await graph.compile().ainvoke({"messages": [question]}))["messages"][-1].text
+            answer = (await agent.ainvoke({"messages": [QUESTION]}))["messages"][-1].text
         except CallRefused as refusal:
             answer = str(refusal)
     budgeter.ledger.check()

@@ -8,6 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fixture import Bench
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "react_agent.py"
 
 
@@ -51,3 +54,16 @@ def test_it_prints_its_ledger(tmp_path: Path) -> None:
     assert done.stdout.count("  call ") == 6
     assert "refused" in done.stdout
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 80
+
+
+@pytest.mark.max_calls(turn=3, main=3, think=3)
+async def test_the_agent_asks_no_more_than_its_baseline(
+    example: ModuleType, turnwise: Bench
+) -> None:
+    """The gate holds an agent that is not ours in shape: three calls, all of one node."""
+    agent = example.build_agent(turnwise.model(client=ScriptedClient(example.scripted)))
+    with turnwise.turn("leeds-to-lyon", 0):
+        said = await agent.ainvoke({"messages": [example.QUESTION]})
+    assert said["messages"][-1].text == "1201 km."
+    assert turnwise.calls.by_node == {"think": 3}
+    turnwise.check(None, "react_agent")

@@ -1,0 +1,111 @@
+"""What every start of pytest pays for the plugin, and that it can be left out."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import turnwise.testing.fixture  # noqa: F401 - loaded once for all inner runs
+
+pytest_plugins = ("pytester",)
+
+HEAVY = ("langgraph", "langchain_core", "openai", "numpy", "typer", "pydantic", "orjson", "yaml")
+ENGINE = Path(__file__).parents[3] / "turnwise"
+
+
+def test_loading_the_plugin_loads_nothing_heavy() -> None:
+    """Every project that has it imports it, so it imports pytest and its own hooks alone."""
+    code = (
+        "import sys, pytest; before = set(sys.modules); import turnwise.testing.plugin; "
+        f"print(sorted(set({HEAVY!r}) & (set(sys.modules) - before)))"
+    )
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_room_imports_the_insides_of_pytest() -> None:
+    """Only the public API: what begins with an underscore changes between versions."""
+    inside = re.compile(r"\b_pytest\b")
+    found = [
+        path for path in ENGINE.rglob("*.py") if inside.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_it_may_be_left_out(project: Any) -> None:
+    """`-p no:turnwise` takes fixture, mark and options away, and harms nothing else."""
+    project.write("def test_plain(): pass\n")
+    project.run("-p", "no:turnwise").assert_outcomes(passed=1)
+    result = project.run("-p", "no:turnwise", "--turnwise-update")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_test_that_does_not_use_it_prints_nothing(project: Any) -> None:
+    """No summary where nothing was asked, and no failure of others' tests is touched."""
+    project.write("def test_plain(): pass\ndef test_wrong(): assert 0\n")
+    result = project.run("-v")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.no_fnmatch_line("*calls asked*")
+
+
+def test_mark_fixture_and_options_explain_themselves(project: Any) -> None:
+    """`--markers`, `--fixtures` and `--help` say what they are."""
+    project.run("--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.max_calls(turn=16, judge=6, ...)*"]
+    )
+    project.run("--fixtures", "-q").stdout.fnmatch_lines(["*Run conversations and programs under*"])
+    project.run("--help").stdout.fnmatch_lines(["*--turnwise-update*", "*turnwise_baselines*"])
+
+
+def test_the_summary_lists_calls_by_test(project: Any, small_talk: str) -> None:
+    """One line a test: calls, turns, the dearest turn, and what answered."""
+    project.write(
+        small_talk,
+        """
+    from turnwise.testing.clients import ScriptedClient
+
+    def test_one(turnwise):
+        with turnwise.turn("talk", 0):
+            ask(turnwise, 1)
+        with turnwise.turn("talk", 1):
+            ask(turnwise, 3)
+
+    def test_two(turnwise):
+        ask(turnwise, 1, client=ScriptedClient(lambda call: "yes"))
+    """,
+    )
+    result = project.run()
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*turnwise: calls asked*",
+            "*::test_one: 4 calls in 2 turns, at most 3 a turn (simulated)",
+            "*::test_two: 1 call in 1 turn (scripted)",
+        ]
+    )
+    project.run("-q").stdout.no_fnmatch_line("*::test_one: 4 calls*")
+
+
+def test_an_asynchronous_test_is_held(project: Any) -> None:
+    """The mark and the baseline work where the test is a coroutine."""
+    project.write(
+        """
+    import pytest
+    from turnwise.testing.clients import ScriptedClient
+
+    @pytest.mark.max_calls(turn=1)
+    async def test_talk(turnwise):
+        model = turnwise.model(client=ScriptedClient(lambda call: "yes"))
+        with turnwise.turn("talk", 0):
+            await model.ainvoke("one")
+            await model.ainvoke("two")
+    """
+    )
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["max_calls: turn 0 of talk asked 2 calls, allowed 1 (+1)*"])

@@ -1,0 +1,209 @@
+"""`--turnwise-update`, baselines, and where they stand."""
+
+import json
+from typing import Any
+
+import numpy as np  # noqa: F401 - an inner pytest forgets modules, and numpy loads once only
+import pytest
+
+import turnwise.testing.fixture  # noqa: F401 - loaded once for all inner runs
+
+pytest_plugins = ("pytester",)
+
+TWO_CALLS = """
+    def test_talk(turnwise):
+        with turnwise.turn("talk", 0):
+            ask(turnwise, 2)
+        turnwise.check(None, "talk")
+"""
+
+
+def asked(project: Any, name: str = "talk") -> list[dict[str, int]]:
+    """Return the calls of each turn of a baseline."""
+    text = (project.path / "baselines" / f"{name}.json").read_text(encoding="utf-8")
+    return [turn["asked"] for turn in json.loads(text)["turns"]]
+
+
+def test_a_missing_baseline_fails_and_says_what_to_do(project: Any, small_talk: str) -> None:
+    """Without the option nothing is written, and the failure names calls and option."""
+    project.write(small_talk, TWO_CALLS)
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["turnwise.check('talk'): there is no baseline *this run asked 2 calls in 1 turn*update"]
+    )
+    assert project.baselines() == []
+
+
+def test_update_writes_and_says_what_changed(project: Any, small_talk: str) -> None:
+    """New, changed and unchanged baselines are told apart; afterwards the check passes."""
+    project.write(small_talk, TWO_CALLS)
+    result = project.run("--turnwise-update")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["baseline written: baselines/talk.json (new: 2 calls in 1 turn)"])
+    assert asked(project) == [{"-/main/other": 2}]
+    project.run().assert_outcomes(passed=1)
+
+    project.write(small_talk, TWO_CALLS.replace("2)", "3)"))
+    result = project.run("--turnwise-update")
+    result.stdout.fnmatch_lines(
+        ["baseline written: baselines/talk.json (2 -> 3 calls: other 2 -> 3 (+50 %), turn 0*"]
+    )
+    project.write(small_talk, TWO_CALLS)
+    result = project.run("--turnwise-update")
+    result.stdout.fnmatch_lines(
+        ["baseline written: baselines/talk.json (3 -> 2 calls: other 3 -> 2 (-33 %), turn 0*"]
+    )
+    before = (project.path / "baselines" / "talk.json").stat().st_mtime_ns
+    result = project.run("--turnwise-update")
+    result.stdout.fnmatch_lines(["baselines as they were: 1"])
+    assert (project.path / "baselines" / "talk.json").stat().st_mtime_ns == before
+
+
+def test_one_call_more_fails_and_names_it(project: Any, small_talk: str) -> None:
+    """The failure says what rose, by how much, and in which turn."""
+    project.write(small_talk, TWO_CALLS)
+    project.run("--turnwise-update")
+    project.write(small_talk, TWO_CALLS.replace("2)", "3)"))
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "turnwise.check('talk'): failed: 2.0 -> 3.0 calls a turn over 1 turn (simulated)*",
+            "*other 2 -> 3 (+50 %), turn 0 of talk*",
+        ]
+    )
+    assert asked(project) == [{"-/main/other": 2}]
+
+
+def test_one_call_less_passes_and_is_told(project: Any, small_talk: str) -> None:
+    """A gain fails nothing; the summary says how to keep it, in pytest's own words."""
+    project.write(small_talk, TWO_CALLS)
+    project.run("--turnwise-update")
+    project.write(small_talk, TWO_CALLS.replace("2)", "1)"))
+    result = project.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["below its baseline: *1.0 calls a turn*--turnwise-update keeps it"]
+    )
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "        assert False\n",
+        "        pytest.skip('no')\n",
+        "        pytest.xfail('known')\n",
+        "        raise KeyError\n",
+    ],
+)
+def test_a_test_that_does_not_pass_writes_nothing(
+    project: Any, small_talk: str, ending: str
+) -> None:
+    """Failed, skipped and expected to fail: what it asked is nothing to hold others to."""
+    project.write(small_talk, TWO_CALLS, ending)
+    project.run("--turnwise-update")
+    assert project.baselines() == []
+
+
+def test_a_breach_or_a_broken_teardown_writes_nothing(project: Any, small_talk: str) -> None:
+    """The mark and the teardown count too: a baseline is of a test that passed whole."""
+    project.write(
+        small_talk,
+        """
+    @pytest.mark.max_calls(turn=1)
+    def test_breach(turnwise):
+        ask(turnwise, 2)
+        turnwise.check(None, "breach")
+
+    @pytest.fixture
+    def broken():
+        yield
+        raise RuntimeError
+
+    def test_teardown(turnwise, broken):
+        ask(turnwise, 2)
+        turnwise.check(None, "teardown")
+
+    @pytest.mark.xfail(strict=True)
+    def test_strict(turnwise):
+        ask(turnwise, 2)
+        turnwise.check(None, "strict")
+    """,
+    )
+    project.run("--turnwise-update").assert_outcomes(passed=1, failed=2, errors=1)
+    assert project.baselines() == []
+
+
+def test_all_baselines_may_stand_in_one_folder(project: Any, small_talk: str) -> None:
+    """The ini entry is taken from the root folder, wherever the test stands."""
+    project.configure("turnwise_baselines = held/calls")
+    project.write(small_talk, TWO_CALLS)
+    project.run("--turnwise-update").assert_outcomes(passed=1)
+    assert (project.path / "held" / "calls" / "talk.json").exists()
+    assert project.baselines() == []
+
+
+@pytest.mark.parametrize("name", ["../talk", "a/b", "", ".hidden", "a\\\\b", "x" * 101, "talk\\n"])
+def test_a_name_is_no_path(project: Any, small_talk: str, name: str) -> None:
+    """A name that could leave the folder is refused before anything is written."""
+    project.write(small_talk, TWO_CALLS.replace('"talk")', f'"{name}")'))
+    result = project.run("--turnwise-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ConfigError: a baseline cannot be called*"])
+    assert project.baselines() == []
+
+
+def test_a_file_that_is_no_baseline_is_kept(project: Any, small_talk: str) -> None:
+    """What stands there and is none is not overwritten, and the test says so."""
+    path = project.path / "baselines" / "talk.json"
+    path.parent.mkdir()
+    path.write_text('{"mine": 1}', encoding="utf-8")
+    project.write(small_talk, TWO_CALLS)
+    result = project.run("--turnwise-update")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*is no baseline and was not overwritten*"])
+    assert path.read_text(encoding="utf-8") == '{"mine": 1}'
+
+
+def test_a_torn_baseline_fails_and_is_made_anew(project: Any, small_talk: str) -> None:
+    """Half a file is a failure with the way out; with the option it is written whole."""
+    project.write(small_talk, TWO_CALLS)
+    project.run("--turnwise-update")
+    path = project.path / "baselines" / "talk.json"
+    path.write_bytes(path.read_bytes()[:40])
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["turnwise.check('talk'): *cut off*--turnwise-update*"])
+    result = project.run("--turnwise-update")
+    result.stdout.fnmatch_lines(["baseline written: *could not be read, made anew: 2 calls*"])
+    assert asked(project) == [{"-/main/other": 2}]
+
+
+def test_two_tests_with_one_name_fail_the_run(project: Any, small_talk: str) -> None:
+    """The second would overwrite the first, so the run ends red and names both."""
+    project.write(small_talk, TWO_CALLS, TWO_CALLS.replace("2)", "3)").replace("_talk", "_other"))
+    result = project.run("--turnwise-update")
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["baselines/talk.json was written by 2 tests, and not alike: *"])
+
+
+def test_two_checks_of_one_name_fail_the_test(project: Any, small_talk: str) -> None:
+    """Within a test the same is a failure of the test, and nothing is written."""
+    project.write(
+        small_talk, TWO_CALLS, '        ask(turnwise, 1)\n        turnwise.check(None, "talk")\n'
+    )
+    project.run("--turnwise-update").assert_outcomes(failed=1)
+    assert project.baselines() == []
+
+
+def test_gates_are_named(project: Any, small_talk: str) -> None:
+    """Tokens may be held too; latency has no gate, and the failure says why."""
+    project.write(small_talk, TWO_CALLS.replace('"talk")', '"talk", "tokens=5%")'))
+    project.run("--turnwise-update").assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=1)
+    project.write(small_talk, TWO_CALLS.replace('"talk")', '"talk", "latency")'))
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*latency is not gated*"])

@@ -1,0 +1,3 @@
+"""What the pytest plugin does behind its hooks. Nothing is imported here: pytest starts often."""
+
+__all__: list[str] = []

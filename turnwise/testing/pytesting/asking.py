@@ -1,0 +1,269 @@
+"""A test's own budgeter: every model of the test asks it, and every call knows its turn.
+
+The programs under test are not ours, so three things are found out instead of told:
+
+- the turn stands in a context variable, which tasks and LangGraph's threads inherit; a
+  thread of the test's own does not, and there the only open turn counts, if there is one;
+- a call outside of every turn belongs to turn 0 of a conversation named as the test;
+- the node is what LangGraph says is running.
+
+A budgeter belongs to one loop, and a test may have several (a model's private one,
+`asyncio.run` twice). The loop that asks first is home while it runs; a call from another
+one is answered there. A client with connections would lose them with the loop that they
+were made in, so with such a client the home is a loop that ends after the test.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from turnwise.budget import (
+    Budgeter,
+    LedgerRow,
+    Limits,
+    Scope,
+    ScopeKind,
+    SystemClock,
+    VirtualClock,
+)
+from turnwise.calls import Advisory, Call, CallError, Endpoint, Reply, Role
+from turnwise.calls.errors import ConfigError
+
+__all__ = ["TurnAsker"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One turn of the test, and its scope once something was asked in it."""
+
+    owner: "TurnAsker"
+    conversation: str
+    turn: int
+    limits: Limits | None = None
+    scope: Scope | None = None
+
+
+_PLACE: ContextVar[_Place | None] = ContextVar("turnwise_test_turn", default=None)
+
+
+class TurnAsker:
+    """Answers the calls of a test's models, turn by turn. An `Asker`.
+
+    Args:
+        outside: name of the conversation of calls that are asked outside of every turn.
+        lasting_loop: gives a running loop that ends after the asker was closed.
+        secrets: values of keys, kept out of every error.
+    """
+
+    def __init__(
+        self,
+        outside: str,
+        *,
+        lasting_loop: Callable[[], asyncio.AbstractEventLoop],
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self._lasting_loop = lasting_loop
+        self._secrets = tuple(secrets)
+        self._rows: list[LedgerRow] = []
+        self._endpoints: dict[Role, Endpoint] = {}
+        self._budgeters: list[Budgeter] = []
+        self._current: Budgeter | None = None
+        self._conversations: dict[str, Scope] = {}
+        self._outside = _Place(self, outside, 0)
+        self._open: list[_Place] = []
+        self._turns: dict[tuple[str, int], None] = {}
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._finding_home = threading.Lock()
+
+    # What the test sets up.
+
+    def seat(self, role: Role, endpoint: Endpoint, *, has_connections: bool = False) -> None:
+        """Let an endpoint serve a role, from the next turn on.
+
+        Args:
+            role: the role.
+            endpoint: who serves it.
+            has_connections: whether its client keeps connections in a loop.
+
+        Raises:
+            ConfigError: when another one serves it, or a turn is under way.
+        """
+        if role in self._endpoints:
+            raise ConfigError(
+                f"another client answers the role {role} in this test already; give the other "
+                "model another role, e.g. turnwise.model('fast', client=...)"
+            )
+        under_way = next((place for place in self._open if place.scope is not None), None)
+        if under_way is not None:
+            raise ConfigError(
+                f"turn {under_way.turn} of {under_way.conversation!r} has begun to ask; make the "
+                f"model for the role {role} before the turn's first call"
+            )
+        self._endpoints[role] = endpoint
+        if has_connections:
+            self._home = self._lasting_loop()
+        self._close_scopes()
+
+    @contextmanager
+    def turn(
+        self, conversation: str, turn: int | None = None, *, limits: Limits | None = None
+    ) -> Iterator[None]:
+        """Ask in a turn for as long as the block lasts.
+
+        Args:
+            conversation: the conversation's id.
+            turn: its number there, at least 0; None goes on after the last one.
+            limits: hard limits of the turn; a call beyond them is refused.
+
+        Raises:
+            ConfigError: when the turn was run already.
+        """
+        if turn is None:
+            numbers = [number for name, number in self._turns if name == conversation]
+            turn = max(numbers, default=-1) + 1
+        if turn < 0 or (conversation, turn) in self._turns:
+            problem = "was run in this test already" if turn >= 0 else "cannot be: turns start at 0"
+            raise ConfigError(f"turn {turn} of {conversation!r} {problem}")
+        self._turns[conversation, turn] = None
+        place = _Place(self, conversation, turn, limits)
+        before = _PLACE.get()
+        self._open.append(place)
+        _PLACE.set(place)
+        try:
+            yield
+        finally:
+            # Set, not reset: a fixture may end in another context than it began in.
+            _PLACE.set(before)
+            self._open.remove(place)
+            if place.scope is not None:
+                place.scope.close()
+
+    # What the test's models do.
+
+    async def ask(self, call: Call) -> Reply:
+        """Return the answer; see `Budgeter.ask`."""
+        return await self._at_home(lambda budgeter: budgeter.ask(call))
+
+    async def ask_all(
+        self, calls: Sequence[Call], *, max_concurrency: int | None = None
+    ) -> list[Reply | CallError]:
+        """Ask several calls in one round; see `Budgeter.ask_all`."""
+        return await self._at_home(
+            lambda budgeter: budgeter.ask_all(calls, max_concurrency=max_concurrency)
+        )
+
+    def advisory(self) -> Advisory:
+        """Return how much room the current turn has."""
+        budgeter = self._budgeter()
+        with self._entered(budgeter):
+            return budgeter.advisory()
+
+    async def _at_home(self, asking: Callable[[Budgeter], Coroutine[Any, Any, T]]) -> T:
+        here = asyncio.get_running_loop()
+        with self._finding_home:
+            if self._home is None or not self._home.is_running():
+                self._home = here
+            home = self._home
+        if home is here:
+            return await self._ask_here(asking)
+        there = asyncio.run_coroutine_threadsafe(self._ask_here(asking), home)
+        return await asyncio.wrap_future(there)
+
+    async def _ask_here(self, asking: Callable[[Budgeter], Coroutine[Any, Any, T]]) -> T:
+        budgeter = self._budgeter()
+        with self._entered(budgeter):
+            return await asking(budgeter)
+
+    # Where a call stands.
+
+    def _budgeter(self) -> Budgeter:
+        """Return the budgeter that serves all roles that have an endpoint by now."""
+        if self._current is None:
+            is_simulated = all(each.client.is_simulated for each in self._endpoints.values())
+            self._current = Budgeter(
+                self._endpoints,
+                clock=VirtualClock() if is_simulated else SystemClock(),
+                sinks=(self._rows.append,),
+                secrets=self._secrets,
+                max_kept_rows=0,
+            )
+            self._budgeters.append(self._current)
+        return self._current
+
+    def _entered(self, budgeter: Budgeter) -> AbstractContextManager[Scope]:
+        place = _PLACE.get()
+        if place is None or place.owner is not self:
+            place = self._open[0] if len(self._open) == 1 else self._outside
+        if place.scope is None:
+            place.scope = self._conversation(budgeter, place.conversation).open(
+                ScopeKind.TURN, str(place.turn), limits=place.limits
+            )
+            self._turns[place.conversation, place.turn] = None
+        node = _running_node()
+        if node is None:
+            return place.scope.entered()
+        return place.scope.open(ScopeKind.NODE, node)
+
+    def _conversation(self, budgeter: Budgeter, name: str) -> Scope:
+        if name not in self._conversations:
+            self._conversations[name] = budgeter.run.open(ScopeKind.CONVERSATION, name)
+        return self._conversations[name]
+
+    def _close_scopes(self) -> None:
+        """Close what the budgeter so far has open; the next call makes another one."""
+        if self._outside.scope is not None:
+            self._outside.scope.close()
+            self._outside.scope = None
+        for scope in self._conversations.values():
+            scope.close()
+        self._conversations.clear()
+        self._current = None
+
+    # What is left at the end.
+
+    @property
+    def rows(self) -> tuple[LedgerRow, ...]:
+        """Every call that has ended, in the order in which they ended."""
+        return tuple(self._rows)
+
+    @property
+    def turns(self) -> tuple[tuple[str, int], ...]:
+        """Every turn that was opened or asked in, as conversation and number."""
+        return tuple(self._turns)
+
+    def check(self) -> None:
+        """Hold the books: every asked call has its row.
+
+        Raises:
+            LedgerError: when they do not add up.
+        """
+        for budgeter in self._budgeters:
+            budgeter.ledger.check()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was asked, so that there is something to close."""
+        return bool(self._budgeters)
+
+    async def aclose(self) -> None:
+        """Close scopes and clients. Safe to call twice."""
+        self._close_scopes()
+        for budgeter in self._budgeters:
+            await budgeter.aclose()
+
+
+def _running_node() -> str | None:
+    """Return the LangGraph node that runs here; None outside of one."""
+    config_module = sys.modules.get("langchain_core.runnables.config")
+    if config_module is None:
+        return None  # LangChain was never loaded, so nothing of it can be running
+    config = config_module.var_child_runnable_config.get()
+    node = ((config or {}).get("metadata") or {}).get("langgraph_node")
+    return node if isinstance(node, str) and node else None

@@ -1,0 +1,131 @@
+"""What a test asked in all: by its own models, and in the runs that it replayed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from turnwise.report.lines import CallLine, TurnLine
+from turnwise.testing.gate import Baseline
+from turnwise.testing.pytesting.asked import AskedCall, AskedTurn, CallCounts, count_calls
+from turnwise.testing.pytesting.asking import TurnAsker
+from turnwise.testing.pytesting.replaying import ReplayedRun
+from turnwise.testing.pytesting.seating import Seats
+from turnwise.testing.pytesting.summary import CallNote
+
+__all__ = ["Books"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One place that a test's calls come from: its own models, or a run."""
+
+    label: str
+    rows: Sequence[CallLine]
+    turns: Sequence[TurnLine]
+
+
+@dataclass(slots=True)
+class Books:
+    """A test's calls, whoever asked them.
+
+    Args:
+        asker: what the test's own models ask.
+        seats: who answers them.
+        runs: the runs that it replayed, in order.
+    """
+
+    asker: TurnAsker
+    seats: Seats
+    runs: list[ReplayedRun] = field(default_factory=list)
+
+    def own(self) -> CallCounts:
+        """Return what the test's own models asked."""
+        return count_calls(self._own_rows(), self._own_turns())
+
+    def asked(self) -> list[AskedCall]:
+        """Return every call, whatever its outcome."""
+        return [
+            AskedCall(None if row.turn_key is None else AskedTurn(source.label, *row.turn_key), row)
+            for source in self._sources()
+            for row in source.rows
+        ]
+
+    def baseline(self, run: ReplayedRun | None, name: str) -> Baseline:
+        """Return the figures of a run, or of the test's own models.
+
+        Args:
+            run: which run; None is the test's own models.
+            name: what to call the program behind the test's own models.
+
+        Raises:
+            FormatError: when the run cannot be read.
+        """
+        if run is not None:
+            return Baseline.of_run(run.folder)
+        # Rounds are left out: a program that is not ours may run its nodes in threads, and
+        # what happens to overlap then is no property of the program.
+        rows = [row.as_dict() for row in self.asker.rows]
+        return Baseline.of_rows(rows, self._own_turns(), app=name)
+
+    def is_live(self, run: ReplayedRun | None) -> bool:
+        """Return whether the calls of a run, or of the test's own models, vary by themselves."""
+        return self.seats.has_sender if run is None else run.is_live
+
+    def note(
+        self,
+        test: str,
+        *,
+        updated: Sequence[tuple[str, str, str]],
+        held: Sequence[str],
+        gains: Sequence[str],
+    ) -> CallNote:
+        """Return the test's note for the summary; see `CallNote`."""
+        asked = self.asked()
+        by_turn = {
+            AskedTurn(source.label, *turn.key): 0
+            for source in self._sources()
+            for turn in source.turns
+        }
+        for call in asked:
+            if call.turn is not None:
+                by_turn[call.turn] = by_turn.get(call.turn, 0) + 1
+        return CallNote(
+            test=test,
+            asked=len(asked),
+            turns=len(by_turn),
+            most=max(by_turn.values(), default=0),
+            kind=", ".join(dict.fromkeys(self._kinds())),
+            updated=list(updated),
+            held=list(held),
+            gains=list(gains),
+        )
+
+    def _own_rows(self) -> list[CallLine]:
+        return [CallLine.model_validate(row.as_dict()) for row in self.asker.rows]
+
+    def _own_turns(self) -> list[TurnLine]:
+        return [TurnLine(conversation_id=name, turn=turn) for name, turn in self.asker.turns]
+
+    def _sources(self) -> list[_Source]:
+        found = [
+            _Source(f"run {number}, {run.label}", run.rows, run.turns)
+            for number, run in enumerate(self.runs, start=1)
+        ]
+        if self.asker.turns:
+            found.insert(0, _Source("own models", self._own_rows(), self._own_turns()))
+        # A test with one source needs no name for it.
+        return found if len(found) > 1 else [_Source("", each.rows, each.turns) for each in found]
+
+    def _kinds(self) -> Iterator[str]:
+        """Give what answered: `replayed`, `live`, `simulated`, `scripted`."""
+        for run in self.runs:
+            if run.is_replayed:
+                yield "replayed"
+            elif run.is_live:
+                yield "live"
+            if run.is_simulated:
+                yield "simulated"
+        for row in self.asker.rows:
+            if row.is_simulated:
+                yield "simulated"
+            else:
+                yield "live" if self.seats.has_sender else "scripted"
