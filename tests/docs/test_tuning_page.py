@@ -1,0 +1,53 @@
+"""The page that a newcomer follows: every command runs, and prints what the page shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from turnwise.cli.main import turnwise
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "tuning.md"
+
+_BLOCK = re.compile(r"^```(console|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _steps() -> list[tuple[str, list[str]]]:
+    """Return each command of the page with the lines that it shows, in order."""
+    steps: list[tuple[str, list[str]]] = []
+    for _, block in _BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                steps.append((line.removeprefix("$ "), []))
+            elif line.strip():
+                steps[-1][1].append(line)
+    return steps
+
+
+@pytest.mark.slow
+def test_every_command_prints_what_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an empty folder beside the conversations, in the order of the page."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    steps = _steps()
+    assert len(steps) >= 6
+    for command, shown in steps:
+        words = command.split()
+        assert words[0] == "turnwise"
+        result = CliRunner().invoke(turnwise, words[1:])
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+        for line in shown:
+            assert line in result.output.splitlines(), f"{command}\nshows\n{line}\nbut prints\n" + (
+                result.output
+            )
+
+
+def test_the_page_ends_in_a_recommendation_with_an_interval() -> None:
+    """That is what the page is for."""
+    verdict = [line for _, shown in _steps() for line in shown if "cheapest setting" in line]
+    assert verdict
+    assert all(re.search(r"calls a turn \([\d.]+ to [\d.]+\)", line) for line in verdict)
