@@ -85,6 +85,13 @@ def tune(
         typer.Option("--buy", help="Show what is not recorded and its price, ask, and buy that."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before buying.")] = False,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="With --buy: buy conversation by conversation, and drop what is beaten early.",
+        ),
+    ] = False,
     max_buy_calls: Annotated[
         int | None,
         typer.Option("--max-buy-calls", min=0, help="Most calls to buy for all settings together."),
@@ -137,6 +144,7 @@ def tune(
                 cost=cost,
                 buys=buy,
                 is_agreed=yes,
+                races=race,
                 max_buy_calls=max_buy_calls,
                 max_buy_usd=max_buy_usd,
                 max_concurrency=concurrency,

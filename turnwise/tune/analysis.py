@@ -18,7 +18,15 @@ from turnwise.tune.panel import Panel, panel_of
 from turnwise.tune.recommendation import MARGIN_SHARE, Recommendation, recommend
 from turnwise.tune.row import Standing, TurnRow
 
-__all__ = ["COSTS", "Analysis", "SettingSummary", "ToBuy", "analyse", "to_buy"]
+__all__ = [
+    "COSTS",
+    "Analysis",
+    "SettingSummary",
+    "ToBuy",
+    "analyse",
+    "exact_mask",
+    "to_buy",
+]
 
 COSTS: Mapping[str, str] = {
     "asked": "calls a turn",

@@ -1,6 +1,6 @@
 """Buying what the settings of a sweep lack, into the recording that it is made from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class _Purchase:
     recording: Recording
     shelf: KeptShelf
     past: Past
-    max_turns: int | None
+    turns_meant: Sequence[TurnInput]
     max_concurrency: int
     purse: Purse
     on_turn: Callable[[PurchaseProgress], None] | None
@@ -84,7 +84,7 @@ class _Purchase:
             settings_of(self.recording, setting),
             past=self.past,
             shelf=self.shelf,
-            turns=self.recording.inputs[: self.max_turns],
+            turns=self.turns_meant,
         )
         inexact = [each.turn for each in evaluated if each.diverged_at is not None]
         if self.past == "recorded":
@@ -126,6 +126,7 @@ def buy(
     *,
     past: Past = "recorded",
     max_turns: int | None = None,
+    conversations: Collection[str] | None = None,
     max_concurrency: int = 1,
     on_turn: Callable[[PurchaseProgress], None] | None = None,
 ) -> Bought:
@@ -137,6 +138,7 @@ def buy(
         purse: what may be spent in all.
         past: where each turn starts from.
         max_turns: how many of the recording's turns; None is all of them.
+        conversations: which of their conversations; None is all of them.
         max_concurrency: conversations side by side; at least 1.
         on_turn: told each turn bought whole.
 
@@ -152,7 +154,12 @@ def buy(
             "conversations from it, and tune that run"
         )
 
-    purchase = _Purchase(recording, known.shelf, past, max_turns, max_concurrency, purse, on_turn)
+    meant = [
+        turn
+        for turn in recording.inputs[:max_turns]
+        if conversations is None or turn.conversation_id in conversations
+    ]
+    purchase = _Purchase(recording, known.shelf, past, meant, max_concurrency, purse, on_turn)
     stopped = run_apart(purchase.buy_all(settings))
     return Bought(purchase.turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
 

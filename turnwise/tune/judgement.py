@@ -103,10 +103,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _items(
-    recording: Recording, folder: Path, rows: Sequence[TurnRow]
+    recording: Recording,
+    folder: Path,
+    rows: Sequence[TurnRow],
+    texts: Mapping[str, str] | None = None,
 ) -> tuple[list[ReplyItem], tuple[str, ...]]:
     """Return the replies that a real run gives; what stands in for others is not judged."""
-    texts = {line["reply_id"]: line["text"] for line in _lines(folder / "replies.jsonl")}
+    if texts is None:
+        texts = {line["reply_id"]: line["text"] for line in _lines(folder / "replies.jsonl")}
     exact = [row for row in rows if row.is_reply_exact]
     return items_of(exact, texts.get, _lines(recording.folder / "turns.jsonl"))
 
@@ -156,6 +160,7 @@ def judge_rows(
     rows: Sequence[TurnRow],
     request: QualityRequest,
     *,
+    texts: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
     on_scores: Callable[[int], None] | None = None,
 ) -> JudgedRows:
@@ -163,9 +168,10 @@ def judge_rows(
 
     Args:
         recording: the recorded run.
-        folder: the sweep's; its `replies.jsonl` has the texts.
+        folder: the sweep's.
         rows: the sweep's.
         request: whose word counts.
+        texts: replies by id; None takes the folder's `replies.jsonl`.
         environ: environment variables for a referee; None takes the process's own.
         on_scores: told how many scores have come, as a referee goes on.
 
@@ -173,7 +179,7 @@ def judge_rows(
         ConfigError: when the source cannot be had.
         FormatError: when labels cannot be read; names the line.
     """
-    items, notices = _items(recording, folder, rows)
+    items, notices = _items(recording, folder, rows, texts)
     source, judged = _chosen(recording, request), None
     scores: list[Score] = []
     if request.labels is not None:

@@ -173,6 +173,11 @@ def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) ->
         (("--knob", "search.max_calls"), "expected knob=value"),
         (("--grid", "no_such"), "unknown sweep"),
         (("--knob", KNOB, "--quality", "truth", "--labels", "nobody.csv"), "nobody.csv"),
+        (("--knob", KNOB, "--race"), "say --buy as well"),
+        (
+            ("--knob", "search.max_calls=5", "--buy", "--yes", "--race", "--quality", "none"),
+            "--race needs to know quality",
+        ),
     ],
 )
 def test_what_cannot_be_meant_says_why(

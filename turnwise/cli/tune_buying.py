@@ -1,0 +1,156 @@
+"""What `turnwise tune --buy` shows, asks and buys."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import typer
+
+from turnwise.calls.errors import ConfigError
+from turnwise.cli.exits import say
+from turnwise.cli.tune_options import TuneOptions, progress_bar
+from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.recording import Recording, open_recording
+from turnwise.tune.analysis import ToBuy, to_buy
+from turnwise.tune.buying import Bought, BuyingEvaluator, PurchaseProgress, buy
+from turnwise.tune.judgement import judge_rows
+from turnwise.tune.race_buying import RaceRequest, buy_racing
+from turnwise.tune.row import TurnRow
+from turnwise.tune.summary import buy_sentence
+from turnwise.tune.sweeping import FinishedSweep, SweepRequest
+
+__all__ = ["agreed", "buy_missing", "buyer_as_it_goes", "buys_as_it_goes", "spent"]
+
+
+def agreed(options: TuneOptions, question: str) -> bool:
+    """Return whether the person wants to spend that.
+
+    Raises:
+        ConfigError: when nobody can be asked.
+    """
+    if options.is_agreed:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigError("nobody can be asked here before money is spent: say --yes")
+    return typer.confirm(question, err=True)
+
+
+def buys_as_it_goes(options: TuneOptions, request: SweepRequest) -> bool:
+    """Return whether what to buy is only known once earlier settings have been judged."""
+    return options.buys and request.spec.sampler in {"nsga2", "tpe"}
+
+
+def buyer_as_it_goes(
+    options: TuneOptions, request: SweepRequest, recording: Recording
+) -> tuple[SweepRequest, BuyingEvaluator] | None:
+    """Return a sweep that buys as it goes, in one process; None without consent.
+
+    Raises:
+        ConfigError: when nothing caps what may be spent.
+    """
+    if options.max_buy_calls is None and options.max_buy_usd is None and not recording.is_simulated:
+        raise ConfigError(
+            f"`sampler: {request.spec.sampler}` chooses as it goes, so its price is not known "
+            "beforehand: cap it with --max-buy-calls or --max-buy-usd"
+        )
+    turns = min(len(recording.inputs), request.max_turns or len(recording.inputs))
+    cap = [f"{options.max_buy_calls:,} calls"] if options.max_buy_calls is not None else []
+    cap += [f"USD {options.max_buy_usd:.4f}"] if options.max_buy_usd is not None else []
+    say(
+        f"Up to {request.spec.trials} settings are chosen one after another and run on {turns} "
+        f"turns each; what is not recorded is bought, up to {' and '.join(cap) or 'any number'}."
+    )
+    if not agreed(options, "Buy as the sweep goes?"):
+        return None
+    purse = Purse(max_calls=options.max_buy_calls, max_usd=options.max_buy_usd)
+    evaluator = BuyingEvaluator(request.evaluator, purse, options.max_concurrency)
+    return replace(request, jobs=1), evaluator
+
+
+def spent(purse: Purse) -> str:
+    """Return what was bought; a cost that is not known is not 0."""
+    if purse.unknown_usd:
+        usd = f"USD unknown for {purse.unknown_usd} of them, {purse.usd:.6f} for the others"
+    else:
+        usd = f"USD {purse.usd:.6f}"
+    return f"Bought {purse.calls} calls: {usd}."
+
+
+def buy_missing(options: TuneOptions, request: SweepRequest, finished: FinishedSweep) -> bool:
+    """Show the price, ask, and buy; return whether anything was bought."""
+    lacking = to_buy(finished.rows)
+    say(buy_sentence(lacking))
+    if not lacking.calls:
+        return False
+    _check_purse(options, lacking)
+    if not agreed(options, f"Buy up to {lacking.calls} calls?"):
+        say("Nothing was bought.")
+        return False
+    purse = Purse(max_calls=options.max_buy_calls, max_usd=options.max_buy_usd)
+    with progress_bar("turns", is_quiet=options.as_json) as show:
+
+        def told(progress: PurchaseProgress) -> None:
+            if show is not None:
+                show(progress.turns, lacking.turns, f"{progress.calls} calls")
+
+        bought = _bought(options, request, finished, purse, told)
+    say(spent(purse))
+    if bought.stopped:
+        say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
+    return True
+
+
+def _bought(
+    options: TuneOptions,
+    request: SweepRequest,
+    finished: FinishedSweep,
+    purse: Purse,
+    told: Callable[[PurchaseProgress], None],
+) -> Bought:
+    """Buy for all settings, or with a race for those that are not beaten."""
+    if not options.races:
+        return buy(
+            request.recording,
+            finished.settings,
+            purse,
+            past=request.past,
+            max_turns=request.max_turns,
+            max_concurrency=options.max_concurrency,
+            on_turn=told,
+        )
+    recording = open_recording(request.recording)
+
+    def judged(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> Sequence[TurnRow]:
+        quality = options.quality_request
+        found = judge_rows(recording, finished.folder, rows, quality, texts=texts)
+        if not found.by:
+            raise ConfigError("--race needs to know quality: say --quality referee, or --labels")
+        return found.rows
+
+    raced = buy_racing(
+        RaceRequest(
+            request.recording,
+            finished.settings,
+            purse,
+            cost=options.cost,
+            past=request.past,
+            max_turns=request.max_turns,
+            max_concurrency=options.max_concurrency,
+        ),
+        judged,
+        on_turn=told,
+    )
+    for each in raced.dropped:
+        say(
+            f"dropped after {each.conversations} conversations: {each.setting}, beaten by "
+            f"{each.beaten_by}"
+        )
+    return raced.bought
+
+
+def _check_purse(options: TuneOptions, lacking: ToBuy) -> None:
+    if options.max_buy_usd is not None and lacking.usd is None:
+        raise ConfigError(
+            "--max-buy-usd cannot bind: the price of some of these calls is unknown. Set "
+            "endpoints.<role>.prices in the recorded run's preset, or cap with --max-buy-calls"
+        )
