@@ -13,18 +13,18 @@ same bytes, at any concurrency.
 """
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
 from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
 from turnwise.replay.app import TurnResult
+from turnwise.replay.held_folder import LOCK, hold_folder
 
 __all__ = ["RUN_VERSION", "DiskFull", "RunFolder", "TurnKey"]
 
@@ -93,13 +93,7 @@ class RunFolder:
         self.path = path
         self._identity = dict(identity)
         self._details = dict(details)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot make the folder {path}: {error.strerror}; choose another with --out"
-            ) from error
-        self._lock = self._take_lock()
+        self._lock = hold_folder(path)
         try:
             self._open()
         except BaseException:
@@ -123,22 +117,10 @@ class RunFolder:
         self._turn_file = (path / "turns.jsonl").open("ab", buffering=0)
         self._row_file = (path / "ledger.jsonl").open("ab", buffering=0)
 
-    def _take_lock(self) -> BinaryIO:
-        lock = (self.path / ".lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise ConfigError(
-                f"{self.path} is being written by another process; "
-                "wait for it, or choose another folder with --out"
-            ) from error
-        return lock
-
     def _check_manifest(self) -> bool:
         manifest_path = self.path / "manifest.json"
         if not manifest_path.exists():
-            strangers = sorted(item.name for item in self.path.iterdir() if item.name != ".lock")
+            strangers = sorted(item.name for item in self.path.iterdir() if item.name != LOCK)
             if strangers:
                 raise ConfigError(
                     f"{self.path} exists and is not a run (it holds {strangers[0]!r} and no "
@@ -234,7 +216,7 @@ class RunFolder:
             raise ConfigError(f"{path} is not a folder; nothing was deleted")
         if any(path.iterdir()) and not (path / "manifest.json").exists():
             raise ConfigError(f"{path} is not a run; nothing was deleted")
-        for name in (*_FILES, "manifest.json", ".lock", "checkpoints.sqlite"):
+        for name in (*_FILES, "manifest.json", LOCK, "checkpoints.sqlite"):
             for item in path.glob(f"{name}*"):
                 item.unlink()
         if not any(path.iterdir()):

@@ -11,16 +11,16 @@ evaluated again. At the end both files are put in the order of the settings: sam
 bytes, at any number of workers. `scores.csv` and tables of rows may lie beside them.
 """
 
-import fcntl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import orjson
 
 from turnwise.calls.errors import ConfigError
+from turnwise.replay.held_folder import LOCK, hold_folder
 from turnwise.tune.appended_file import AppendedFile
 from turnwise.tune.evaluating import SettingResult
 from turnwise.tune.reply_file import ReplyFile
@@ -31,7 +31,6 @@ from turnwise.tune.sweep_record import MANIFEST, REPLIES, ROWS, SWEEP_VERSION, r
 __all__ = ["STUDY_FILE", "SweepFolder"]
 
 STUDY_FILE = "study.jsonl"
-LOCK = ".lock"
 
 _FILES = (MANIFEST, ROWS, REPLIES, STUDY_FILE, "rows.csv", "rows.parquet", "summary.json", LOCK)
 FIGURES = "figures"
@@ -69,30 +68,12 @@ class SweepFolder:
             "identity": dict(identity),
             **(details or {}),
         }
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot make the folder {path}: {error.strerror}; choose another with --out"
-            ) from error
-        self._lock = self._take_lock()
+        self._lock = hold_folder(path)
         try:
             self._open()
         except BaseException:
             self._lock.close()
             raise
-
-    def _take_lock(self) -> BinaryIO:
-        lock = (self.path / LOCK).open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise ConfigError(
-                f"{self.path} is being written by another process; "
-                "wait for it, or choose another folder with --out"
-            ) from error
-        return lock
 
     def _open(self) -> None:
         self.was_resumed = self._check_manifest()
