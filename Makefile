@@ -44,7 +44,8 @@ gate: $(VENV)/.dev ## Hold the calls a turn of every preset against the committe
 	@$(BIN)/python .ci/gate.py
 
 notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
-	@$(BIN)/python -m jupyterlab notebooks
+	@$(BIN)/jupyter trust notebooks/*.ipynb
+	@$(BIN)/jupyter lab notebooks
 
 bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks.run

@@ -1,0 +1,167 @@
+"""Other settings on a recorded run, in one call: swept, judged, analysed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import JsonValue
+
+from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.recording import open_recording
+from turnwise.tune.analysis import Analysis, analyse, to_buy
+from turnwise.tune.buying import buy
+from turnwise.tune.figures import Cost, Tradeoff, tradeoff_of_front
+from turnwise.tune.figures.heavy import loaded
+from turnwise.tune.judge_report import reliability_in_words
+from turnwise.tune.judgement import JudgedRows, QualityRequest, judge_rows
+from turnwise.tune.recommendation import MARGIN_SHARE
+from turnwise.tune.row import TurnRow
+from turnwise.tune.row_files import frame
+from turnwise.tune.summary import buy_sentence, settings_table
+from turnwise.tune.sweep_spec import NamedSetting, SweepSpec, check_sweep
+from turnwise.tune.sweeping import FinishedSweep, SweepRequest, sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Tuned", "tune"]
+
+_COSTS = {"asked": Cost.CALLS, "usd": Cost.USD, "rounds_reply": Cost.ROUNDS}
+"""What can be drawn, by the field of `TurnRow`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A sweep, judged and analysed.
+
+    Args:
+        finished: the sweep, as it ran.
+        judged: its rows with their quality, and how far the judge can be trusted.
+        analysis: what they say.
+    """
+
+    finished: FinishedSweep = field(repr=False)
+    judged: JudgedRows = field(repr=False)
+    analysis: Analysis
+
+    @property
+    def rows(self) -> tuple[TurnRow, ...]:
+        """One row a setting and turn, with its quality."""
+        return self.judged.rows
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """The rows as a data frame.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        return frame(self.rows)
+
+    @property
+    def settings(self) -> "pd.DataFrame":
+        """One line a setting, cheapest first, with intervals.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        table = settings_table(self.analysis)
+        shown = loaded("pandas").DataFrame(table.rows, columns=table.columns)
+        return shown.set_index("setting")
+
+    @property
+    def tradeoff(self) -> Tradeoff:
+        """Quality against the cost, with the front and the recommendation, as a figure's record.
+
+        Settings most of whose replies are not recorded are left out and named: what a
+        stand-in said is no quality of theirs.
+        """
+        front = self.analysis.front
+        found = tradeoff_of_front(
+            [row for row in self.rows if row.setting in front.points],
+            front,
+            cost=_COSTS[self.analysis.cost],
+            recommendation=self.analysis.recommendation,
+        )
+        unknown = [name for name in self.analysis.settings if name not in front.points]
+        reasons = tuple((name, "most of its replies are not recorded") for name in unknown)
+        return replace(found, left_out=(*found.left_out, *reasons))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What to know besides: what was left out, how the judge does, what there is to buy."""
+        left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
+        trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
+        price = buy_sentence(to_buy(self.rows))
+        found = (*self.finished.notices, *self.analysis.notices, *self.judged.notices)
+        return (*left_out, *found, *trust, price)
+
+    @property
+    def recommendation(self) -> str:
+        """The recommendation as one sentence, with its interval."""
+        found = self.analysis.recommendation
+        return "Nobody judged the replies." if found is None else found.in_words()
+
+
+def tune(
+    recording: str | Path,
+    out: str | Path,
+    *,
+    knobs: Mapping[str, Sequence[JsonValue]] | None = None,
+    settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    quality: QualityRequest | None = None,
+    cost: Literal["asked", "usd", "rounds_reply"] = "asked",
+    margin_share: float = MARGIN_SHARE,
+    max_turns: int | None = None,
+    max_buy_calls: int = 0,
+    jobs: int = 1,
+) -> Tuned:
+    """Evaluate other settings on a recorded run, and say what they show.
+
+    Nothing is sent unless `max_buy_calls` allows it: then what the settings lack is asked of
+    the endpoints, paid for, and added to the recording.
+
+    Args:
+        recording: the run's folder.
+        out: the sweep's folder; a sweep that stopped there goes on.
+        knobs: values by dotted knob; every combination is a setting.
+        settings: knobs by the name of a setting; `preset` chooses its preset. They come first.
+        quality: whose word on quality counts; None takes the truth that simulated replies
+            hide, and otherwise nobody.
+        cost: what is to be spent less of: `asked`, `usd` or `rounds_reply`.
+        margin_share: loss that still counts as not worse, as a share of the scale.
+        max_turns: the recording's first turns only; None is all of them.
+        max_buy_calls: most calls to buy; 0 buys nothing.
+        jobs: worker processes; -1 is one a core, 1 stays in this process.
+
+    Raises:
+        ConfigError: for a sweep or a recording that cannot work.
+        FormatError: when a file cannot be read.
+        ValueError: when no setting could run.
+    """
+    named = [_named(name, given) for name, given in (settings or {}).items()]
+    swept = {knob: list(values) for knob, values in (knobs or {}).items()}
+    spec = check_sweep(SweepSpec(knobs=swept, settings=named))
+    request = SweepRequest(Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs)
+    finished = sweep(request)
+    if max_buy_calls and to_buy(finished.rows).calls:
+        purse = Purse(max_calls=max_buy_calls)
+        buy(request.recording, finished.settings, purse, max_turns=max_turns)
+        finished = sweep(request)
+    judged = judge_rows(
+        open_recording(request.recording),
+        finished.folder,
+        finished.rows,
+        quality or QualityRequest(),
+    )
+    analysis = analyse(
+        judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
+    )
+    return Tuned(finished, judged, analysis)
+
+
+def _named(name: str, given: Mapping[str, JsonValue]) -> NamedSetting:
+    preset = given.get("preset")
+    knobs = {knob: value for knob, value in given.items() if knob != "preset"}
+    return NamedSetting(name=name, preset=preset, fixed=knobs)
