@@ -22,7 +22,7 @@ from turnwise.cli.tune_buying import (
 from turnwise.cli.tune_options import TuneOptions, progress_bar
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.shipped import configs_folder
-from turnwise.tune.analysis import Analysis, analyse, to_buy
+from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.analysis_json import analysis_json
 from turnwise.tune.evaluating import Evaluator
 from turnwise.tune.judge_report import reliability_in_words
@@ -130,7 +130,7 @@ def _analysed(options: TuneOptions, judged: JudgedRows) -> Analysis:
 
 
 def _write(folder: Path, analysis: Analysis, judged: JudgedRows) -> dict[str, Any]:
-    write_csv(folder / "rows.csv", judged.rows)
+    write_csv(folder / "rows.csv", with_estimates(judged.rows, analysis.quality))
     document = analysis_json(analysis)
     data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     (folder / "summary.json").write_bytes(data)

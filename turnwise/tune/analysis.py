@@ -6,7 +6,7 @@ shown beside each.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ __all__ = [
     "analyse",
     "exact_mask",
     "to_buy",
+    "with_estimates",
 ]
 
 COSTS: Mapping[str, str] = {
@@ -151,6 +152,32 @@ def exact_mask(rows: Sequence[TurnRow], panel: Panel) -> NDArray[np.bool_]:
     for row in rows:
         mask[settings[row.setting], turns[_turn(row)]] = row.is_reply_exact
     return mask
+
+
+def with_estimates(rows: Sequence[TurnRow], quality: Panel) -> list[TurnRow]:
+    """Return rows whose unknown qualities are the panel's estimates, each with its spread.
+
+    Args:
+        rows: that the panel was made of, with what was measured.
+        quality: `Analysis.quality`.
+    """
+    settings = {name: place for place, name in enumerate(quality.settings)}
+    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
+    by = next((row.quality_by for row in rows if row.quality_by), "")
+    found = []
+    for row in rows:
+        place = settings[row.setting], turns[_turn(row)]
+        value, spread = float(quality.values[place]), float(quality.spread[place])
+        is_known = not np.isnan(value)
+        found.append(
+            replace(
+                row,
+                quality=value if is_known else None,
+                quality_spread=spread if is_known else 0.0,
+                quality_by=by if is_known else "",
+            )
+        )
+    return found
 
 
 def _turn(row: TurnRow) -> tuple[str, int]:

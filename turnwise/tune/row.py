@@ -59,7 +59,7 @@ class TurnRow:
         reply_id: digest of the reply's text, 16 hexadecimal digits; empty without a reply.
         is_simulated: whether a simulated model gave any answer.
         quality: quality of the reply; None when not known. An estimate where
-            `is_reply_exact` is false.
+            `is_reply_exact` is false: means over rows need `quality_spread` as well.
         quality_spread: standard deviation of that estimate; 0 where it was measured.
         quality_by: who judged: `truth:simulated`, `referee:<model>`, `human:<file>`; empty
             where nobody did.

@@ -129,7 +129,7 @@ class Tradeoff:
         if any(point.chance_on_front is not None for point in self.points):
             words.append("The paler, the less likely on the front.")
         if any(not point.is_exact for point in self.points):
-            words.append("Hollow: partly estimated, not all of it stands in the recording.")
+            words.append("Hollow: not all of its calls are recorded.")
         if self.left_out and self.points:
             left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out[:3])
             words.append(f"Left out: {len(self.left_out)} ({left_out}).")

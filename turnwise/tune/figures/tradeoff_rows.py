@@ -17,6 +17,9 @@ from turnwise.tune.row import Standing, TurnRow
 
 __all__ = ["tradeoff_of", "tradeoff_of_front"]
 
+_UNRECORDED = "most of its replies are not recorded, or nobody judged them"
+_PRICELESS = "its cost is not known on every turn"
+
 
 def tradeoff_of(
     rows: Sequence[TurnRow],
@@ -87,6 +90,9 @@ def tradeoff_of_front(
 ) -> Tradeoff:
     """Return a front that statistics found as a trade-off, with its intervals and its knee.
 
+    Settings that it was not made of are left out and named: what a stand-in said is no
+    quality of theirs.
+
     Args:
         rows: of the sweep that the front is of.
         front: as `pareto_front` gives it.
@@ -100,8 +106,13 @@ def tradeoff_of_front(
         ValueError: as `tradeoff_of` does.
     """
     points = front.points
-    return tradeoff_of(
-        rows,
+    unknown: dict[str, str] = {}
+    for row in rows:
+        if row.setting not in points:
+            known = unknown.get(row.setting) != _PRICELESS and cost.of(row) is not None
+            unknown[row.setting] = _UNRECORDED if known else _PRICELESS
+    found = tradeoff_of(
+        [row for row in rows if row.setting in points],
         cost=cost,
         quality={name: point.quality for name, point in points.items()},
         costs={name: point.cost for name, point in points.items()},
@@ -114,6 +125,7 @@ def tradeoff_of_front(
         knob=knob,
         knob_values=knob_values,
     )
+    return replace(found, left_out=(*found.left_out, *unknown.items()))
 
 
 def _refuse_strangers(

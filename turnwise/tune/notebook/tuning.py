@@ -1,7 +1,7 @@
 """Other settings on a recorded run, in one call: swept, judged, analysed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.recording import open_recording
-from turnwise.tune.analysis import Analysis, analyse, to_buy
+from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.buying import buy
 from turnwise.tune.figures import Cost, Tradeoff, tradeoff_of_front
 from turnwise.tune.figures.heavy import loaded
@@ -47,8 +47,8 @@ class Tuned:
 
     @property
     def rows(self) -> tuple[TurnRow, ...]:
-        """One row a setting and turn, with its quality."""
-        return self.judged.rows
+        """One row a setting and turn, with its quality or the estimate of it."""
+        return tuple(with_estimates(self.judged.rows, self.analysis.quality))
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -72,21 +72,13 @@ class Tuned:
 
     @property
     def tradeoff(self) -> Tradeoff:
-        """Quality against the cost, with the front and the recommendation, as a figure's record.
-
-        Settings most of whose replies are not recorded are left out and named: what a
-        stand-in said is no quality of theirs.
-        """
-        front = self.analysis.front
-        found = tradeoff_of_front(
-            [row for row in self.rows if row.setting in front.points],
-            front,
+        """Quality against the cost, with the front and the recommendation, as a figure's record."""
+        return tradeoff_of_front(
+            self.rows,
+            self.analysis.front,
             cost=_COSTS[self.analysis.cost],
             recommendation=self.analysis.recommendation,
         )
-        unknown = [name for name in self.analysis.settings if name not in front.points]
-        reasons = tuple((name, "most of its replies are not recorded") for name in unknown)
-        return replace(found, left_out=(*found.left_out, *reasons))
 
     @property
     def notices(self) -> tuple[str, ...]:

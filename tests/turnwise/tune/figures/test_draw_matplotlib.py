@@ -58,7 +58,7 @@ def test_a_tradeoff_has_points_bars_and_front(row) -> None:
     assert axes.get_xlabel() == "calls a turn"
     texts = _texts(figure)
     assert "Quality against calls a turn  (simulated)" in texts
-    assert {"a", "b", "2", "4", "partly estimated"} <= set(texts)
+    assert {"a", "b", "2", "4", "not all recorded"} <= set(texts)
     assert any("1 turn of 1 conversation" in text for text in texts)
 
 

@@ -91,7 +91,7 @@ def _front(axes: "Axes", found: Tradeoff) -> None:
     axes.plot(across, up, color=INK, linewidth=1.2, label="Pareto front", zorder=2)
     if any(not point.is_exact for point in found.points):
         axes.plot([], [], "o", markerfacecolor=PAPER, color=SOFT, markeredgewidth=1.4,
-                  label="partly estimated")  # fmt: skip
+                  label="not all recorded")  # fmt: skip
 
 
 def _marks(axes: "Axes", found: Tradeoff) -> None:
