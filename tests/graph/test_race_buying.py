@@ -15,7 +15,7 @@ from turnwise.replay.run import RunRequest, run_replay
 from turnwise.tune.counterfactual import CounterfactualEvaluator
 from turnwise.tune.race_buying import FinishedRace, RaceRequest, buy_racing
 from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.setting import Setting, make_setting
+from turnwise.tune.sweeps.setting import Setting, make_setting
 
 CONVERSATIONS = 16
 

@@ -18,9 +18,9 @@ from turnwise.tune.buying import BuyingEvaluator, buy
 from turnwise.tune.counterfactual import CounterfactualEvaluator
 from turnwise.tune.judgement import QualityRequest, judge_rows, quality_values
 from turnwise.tune.row import Standing
-from turnwise.tune.setting import make_setting
-from turnwise.tune.sweep_spec import SweepSpec
 from turnwise.tune.sweeping import SweepRequest, sweep
+from turnwise.tune.sweeps.setting import make_setting
+from turnwise.tune.sweeps.sweep_spec import SweepSpec
 
 
 def _spec(**fields: object) -> SweepSpec:

@@ -24,7 +24,6 @@ from turnwise.replay.recording import Recording, open_recording
 from turnwise.shipped import configs_folder
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.analysis_json import analysis_json
-from turnwise.tune.evaluating import Evaluator
 from turnwise.tune.judge_report import reliability_in_words
 from turnwise.tune.judgement import (
     JudgedRows,
@@ -33,13 +32,14 @@ from turnwise.tune.judgement import (
     preview_judging,
     quality_values,
 )
-from turnwise.tune.row_files import write_csv
-from turnwise.tune.running import SweepProgress
 from turnwise.tune.summary import buy_sentence, summary_text
-from turnwise.tune.sweep_file import find_sweep, read_sweep, with_knobs
-from turnwise.tune.sweep_folder import SweepFolder
-from turnwise.tune.sweep_spec import SweepSpec
 from turnwise.tune.sweeping import FinishedSweep, SweepRequest, plan_sweep, sweep, sweep_name
+from turnwise.tune.sweeps.evaluating import Evaluator
+from turnwise.tune.sweeps.row_files import write_csv
+from turnwise.tune.sweeps.running import SweepProgress
+from turnwise.tune.sweeps.sweep_file import find_sweep, read_sweep, with_knobs
+from turnwise.tune.sweeps.sweep_folder import SweepFolder
+from turnwise.tune.sweeps.sweep_spec import SweepSpec
 
 __all__ = ["TuneOptions", "tune_and_show"]
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from turnwise.tune.evaluating import Setting, SettingResult
 from turnwise.tune.row import Standing, TurnRow
+from turnwise.tune.sweeps.evaluating import Setting, SettingResult
 
 __all__ = ["ScriptedEvaluator"]
 

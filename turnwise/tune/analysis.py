@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from turnwise.tune.bootstrap import DRAWS, Interval, mean_intervals
-from turnwise.tune.front import Front, pareto_front
-from turnwise.tune.imputation import impute, shared_error
 from turnwise.tune.panel import Panel, panel_of
-from turnwise.tune.recommendation import MARGIN_SHARE, Recommendation, recommend
 from turnwise.tune.row import Standing, TurnRow
+from turnwise.tune.statistics.bootstrap import DRAWS, Interval, mean_intervals
+from turnwise.tune.statistics.front import Front, pareto_front
+from turnwise.tune.statistics.imputation import impute, shared_error
+from turnwise.tune.statistics.recommendation import MARGIN_SHARE, Recommendation, recommend
 
 __all__ = [
     "COSTS",

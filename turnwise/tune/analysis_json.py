@@ -3,8 +3,8 @@
 from typing import Any
 
 from turnwise.tune.analysis import Analysis, SettingSummary
-from turnwise.tune.bootstrap import Interval
-from turnwise.tune.recommendation import Recommendation
+from turnwise.tune.statistics.bootstrap import Interval
+from turnwise.tune.statistics.recommendation import Recommendation
 
 __all__ = ["analysis_json"]
 

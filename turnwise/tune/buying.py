@@ -15,7 +15,7 @@ from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording
 from turnwise.replay.run_recorder import RunRecorder
 from turnwise.tune.counterfactual import CounterfactualEvaluator, opened, run_apart, settings_of
-from turnwise.tune.evaluating import Setting, SettingResult
+from turnwise.tune.sweeps.evaluating import Setting, SettingResult
 
 __all__ = ["Bought", "BuyingEvaluator", "PurchaseProgress", "buy"]
 

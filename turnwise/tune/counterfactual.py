@@ -24,9 +24,9 @@ from turnwise.replay.counterfactual.evaluation import (
 )
 from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.tune.evaluating import SettingResult
 from turnwise.tune.quality.scores import reply_id
-from turnwise.tune.setting import Setting
+from turnwise.tune.sweeps.evaluating import SettingResult
+from turnwise.tune.sweeps.setting import Setting
 from turnwise.tune.turn_rows import row_of
 
 __all__ = [
@@ -105,7 +105,7 @@ def settings_of(recording: Recording, setting: Setting) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CounterfactualEvaluator:
-    """Evaluates settings on a recording. A `turnwise.tune.evaluating.Evaluator`.
+    """Evaluates settings on a recording. A `turnwise.tune.sweeps.evaluating.Evaluator`.
 
     Args:
         folder: the recorded run's folder.

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnwise.tune.bootstrap import Interval
 from turnwise.tune.quality import Score, simulated_truth
 from turnwise.tune.quality.items import ReplyItem
 from turnwise.tune.quality.search_judge import search_judge_items, search_judge_scores
-from turnwise.tune.reliability import JudgeReliability, reliability_of
+from turnwise.tune.statistics.bootstrap import Interval
+from turnwise.tune.statistics.reliability import JudgeReliability, reliability_of
 
 __all__ = ["judge_reliabilities", "reliability_in_words"]
 

@@ -19,7 +19,6 @@ from turnwise.calls.errors import ConfigError
 from turnwise.replay.recording import Recording
 from turnwise.tune.counterfactual import run_apart
 from turnwise.tune.judge_report import judge_reliabilities
-from turnwise.tune.objectives import Values, mean_figures
 from turnwise.tune.quality import (
     Pairwise,
     Pointwise,
@@ -39,9 +38,10 @@ from turnwise.tune.quality.joining import choose_source
 from turnwise.tune.quality.judged import Judged
 from turnwise.tune.quality.planning import PricePreview
 from turnwise.tune.quality.referee_endpoint import referee_secrets, same_model_notice
-from turnwise.tune.reliability import JudgeReliability
 from turnwise.tune.row import TurnRow
-from turnwise.tune.sweep_spec import SweepSpec
+from turnwise.tune.statistics.reliability import JudgeReliability
+from turnwise.tune.sweeps.objectives import Values, mean_figures
+from turnwise.tune.sweeps.sweep_spec import SweepSpec
 
 __all__ = [
     "JudgedRows",

@@ -14,11 +14,11 @@ from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.tune.analysis import exact_mask
 from turnwise.tune.buying import Bought, PurchaseProgress, buy
 from turnwise.tune.counterfactual import CounterfactualEvaluator, opened
-from turnwise.tune.evaluating import Setting
-from turnwise.tune.imputation import impute
 from turnwise.tune.panel import panel_of
-from turnwise.tune.racing import MIN_LOOK_CONVERSATIONS, Dropped, Race
 from turnwise.tune.row import TurnRow
+from turnwise.tune.statistics.imputation import impute
+from turnwise.tune.statistics.racing import MIN_LOOK_CONVERSATIONS, Dropped, Race
+from turnwise.tune.sweeps.evaluating import Setting
 
 __all__ = ["FinishedRace", "RaceRequest", "buy_racing"]
 

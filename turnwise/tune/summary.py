@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from turnwise.report.cells import Cell, Table
 from turnwise.report.text import tables_text
 from turnwise.tune.analysis import Analysis, SettingSummary, ToBuy
-from turnwise.tune.bootstrap import Interval
+from turnwise.tune.statistics.bootstrap import Interval
 
 __all__ = ["buy_sentence", "settings_table", "summary_text"]
 

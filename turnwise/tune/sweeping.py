@@ -12,15 +12,15 @@ from turnwise.knobs import settings_digest
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.counterfactual import RECORDED, CounterfactualEvaluator, settings_of
-from turnwise.tune.evaluating import Evaluator, Setting
-from turnwise.tune.grid import LeftOut, plan_settings
-from turnwise.tune.objectives import Values
 from turnwise.tune.row import TurnRow
-from turnwise.tune.running import OnResult, run_sweep
-from turnwise.tune.sampling import run_study
-from turnwise.tune.sweep_folder import SweepFolder
-from turnwise.tune.sweep_record import MANIFEST, read_manifest
-from turnwise.tune.sweep_spec import SweepSpec, sweep_digest
+from turnwise.tune.sweeps.evaluating import Evaluator, Setting
+from turnwise.tune.sweeps.grid import LeftOut, plan_settings
+from turnwise.tune.sweeps.objectives import Values
+from turnwise.tune.sweeps.running import OnResult, run_sweep
+from turnwise.tune.sweeps.sampling import run_study
+from turnwise.tune.sweeps.sweep_folder import SweepFolder
+from turnwise.tune.sweeps.sweep_record import MANIFEST, read_manifest
+from turnwise.tune.sweeps.sweep_spec import SweepSpec, sweep_digest
 
 __all__ = ["FinishedSweep", "SweepRequest", "plan_sweep", "sweep", "sweep_name"]
 
@@ -79,7 +79,7 @@ def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
     """Return the settings that a sweep begins with, each validated against the app.
 
     Raises:
-        ConfigError: as `turnwise.tune.grid.plan_settings` does.
+        ConfigError: as `turnwise.tune.sweeps.grid.plan_settings` does.
     """
     return plan_settings(spec, preset=RECORDED, validate=_validator(recording)).settings
 

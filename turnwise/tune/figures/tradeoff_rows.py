@@ -11,9 +11,9 @@ from turnwise.tune.figures.basis import basis_of
 from turnwise.tune.figures.cost import Cost
 from turnwise.tune.figures.tradeoff import Tradeoff, TradeoffPoint
 from turnwise.tune.figures.whisker import Whisker, interval_words, whiskers_of
-from turnwise.tune.front import Front, is_on_front
-from turnwise.tune.recommendation import Recommendation
 from turnwise.tune.row import Standing, TurnRow
+from turnwise.tune.statistics.front import Front, is_on_front
+from turnwise.tune.statistics.recommendation import Recommendation
 
 __all__ = ["tradeoff_of", "tradeoff_of_front"]
 

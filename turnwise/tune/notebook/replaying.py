@@ -12,7 +12,7 @@ from turnwise.replay.reading import read_conversations
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.report import RunRecord, load_run
 from turnwise.tune.panel import Panel
-from turnwise.tune.setting import override_of
+from turnwise.tune.sweeps.setting import override_of
 
 __all__ = ["panel_of_run", "replay"]
 

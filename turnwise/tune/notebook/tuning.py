@@ -15,12 +15,12 @@ from turnwise.tune.figures import Cost, Tradeoff, tradeoff_of_front
 from turnwise.tune.figures.heavy import loaded
 from turnwise.tune.judge_report import reliability_in_words
 from turnwise.tune.judgement import JudgedRows, QualityRequest, judge_rows
-from turnwise.tune.recommendation import MARGIN_SHARE
 from turnwise.tune.row import TurnRow
-from turnwise.tune.row_files import frame
+from turnwise.tune.statistics.recommendation import MARGIN_SHARE
 from turnwise.tune.summary import buy_sentence, settings_table
-from turnwise.tune.sweep_spec import NamedSetting, SweepSpec, check_sweep
 from turnwise.tune.sweeping import FinishedSweep, SweepRequest, sweep
+from turnwise.tune.sweeps.row_files import frame
+from turnwise.tune.sweeps.sweep_spec import NamedSetting, SweepSpec, check_sweep
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import BinaryIO, Self, get_args
 
 from turnwise.calls.errors import ConfigError
-from turnwise.tune.appended_file import AppendedFile
 from turnwise.tune.quality.csv_table import (
     CsvRow,
     CsvTable,
@@ -26,6 +25,7 @@ from turnwise.tune.quality.csv_table import (
     written,
 )
 from turnwise.tune.quality.scores import Order, Score, ScoreKey, ScoreKind, in_order
+from turnwise.tune.sweeps.appended_file import AppendedFile
 
 __all__ = ["COLUMNS", "ReadScores", "ScoreFile", "read_scores", "scores_csv", "write_scores"]
 

@@ -8,9 +8,9 @@ import pytest
 from turnwise.tune import panel_of
 from turnwise.tune.figures import Cost, tradeoff_of, tradeoff_of_front
 from turnwise.tune.figures.whisker import Whisker
-from turnwise.tune.front import pareto_front
-from turnwise.tune.recommendation import recommend
 from turnwise.tune.row import Standing
+from turnwise.tune.statistics.front import pareto_front
+from turnwise.tune.statistics.recommendation import recommend
 
 
 def _rows(row, *settings):

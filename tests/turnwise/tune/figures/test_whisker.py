@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from turnwise.tune.bootstrap import Interval
 from turnwise.tune.figures.whisker import Whisker, interval_words, whisker_of, whiskers_of
+from turnwise.tune.statistics.bootstrap import Interval
 
 
 def test_a_tuple_and_a_record_are_the_same() -> None:

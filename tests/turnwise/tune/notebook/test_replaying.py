@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from turnwise.calls.errors import CassetteMiss, ConfigError
-from turnwise.tune.bootstrap import mean_intervals
 from turnwise.tune.notebook import panel_of_run, replay
+from turnwise.tune.statistics.bootstrap import mean_intervals
 
 
 async def test_a_recording_replays_without_a_request(tmp_path: Path, talks: Path) -> None:

@@ -1,0 +1,253 @@
+"""Settings that are chosen by what earlier ones gave: NSGA-II and TPE, by optuna.
+
+A batch of fixed size is asked for, evaluated on any number of workers, and told in the order
+in which it was asked. Each batch has a sampler of its own, seeded by the sweep's seed and the
+batch's number: what it asks follows from what was told before and from nothing else. So the
+same seed tries the same settings at any number of workers, and after any interruption.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from pydantic import JsonValue
+
+from turnwise.calls.errors import ConfigError
+from turnwise.tune.row import TurnRow
+from turnwise.tune.sweeps.evaluating import Evaluator, Setting
+from turnwise.tune.sweeps.grid import LeftOut, Validate, rounded, setting_of
+from turnwise.tune.sweeps.objectives import Values, mean_figures
+from turnwise.tune.sweeps.running import OnResult, run_sweep
+from turnwise.tune.sweeps.study_file import BATCH_MARK, cut_back
+from turnwise.tune.sweeps.sweep_folder import STUDY_FILE, SweepFolder
+from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["StudyOutcome", "run_study"]
+
+_CHOICE_KINDS = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOutcome:
+    """What an adaptive sampler tried.
+
+    Args:
+        settings: distinct, in the order in which they were first asked for.
+        failed: trials that the sampler learnt nothing from, and why: combinations that
+            cannot run, settings whose objectives are not known.
+    """
+
+    settings: tuple[Setting, ...]
+    failed: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    trial: "optuna.Trial"
+    setting: Setting
+    problem: str
+
+
+def run_study(
+    spec: SweepSpec,
+    evaluator: Evaluator,
+    folder: SweepFolder,
+    *,
+    preset: str,
+    validate: Validate,
+    jobs: int = -1,
+    chunk: int = 1,
+    on_result: OnResult | None = None,
+    client: Any = None,
+    values_of: Callable[[Sequence[TurnRow]], Values] | None = None,
+) -> StudyOutcome:
+    """Ask, evaluate and tell until the sweep's trials are through. Goes on where it stopped.
+
+    Args:
+        spec: a sweep whose sampler is `nsga2` or `tpe`. Plan it first (`plan_settings`), so
+            that a misspelt knob is found before anything runs.
+        evaluator: see `run_sweep`.
+        folder: of the sweep; also holds the study's journal.
+        preset: where the sweep names none.
+        validate: the app's own; a combination for which it raises cannot run.
+        jobs: see `run_sweep`.
+        chunk: see `run_sweep`.
+        on_result: see `run_sweep`; `total` counts the batch.
+        client: see `run_sweep`.
+        values_of: a setting's rows to its objectives, or to the reason why they are not
+            known; None takes the means that the sweep names.
+
+    Raises:
+        ConfigError: when optuna is not installed, or a combination cannot run and the sweep
+            does not skip those.
+        Exception: whatever `run_sweep` raises; the trials told before stand.
+    """
+    values_of = values_of or mean_figures(spec.objectives, spec.min_known_share)
+    space = {knob: _distribution(values) for knob, values in spec.space.items()}
+    path = folder.path / STUDY_FILE
+    first = cut_back(path)
+    batches = -(-spec.trials // spec.batch)
+    study = _study(spec, path)
+    for batch in range(first, batches):
+        size = min(spec.batch, spec.trials - batch * spec.batch)
+        study.sampler = _sampler(spec, batch)
+        with _quiet():
+            trials = [study.ask(fixed_distributions=space) for _ in range(size)]
+        asked = [_asked(trial, spec, preset, validate) for trial in trials]
+        _run(asked, evaluator, folder, jobs=jobs, chunk=chunk, on_result=on_result, client=client)
+        with _quiet():
+            for each in asked:
+                _tell(study, each, folder, values_of)
+            study.set_user_attr(BATCH_MARK, batch + 1)
+    return _outcome(study, spec, preset)
+
+
+def _run(
+    asked: Sequence[_Asked], evaluator: Evaluator, folder: SweepFolder, **options: Any
+) -> None:
+    possible = {each.setting.name: each.setting for each in asked if not each.problem}
+    run_sweep(list(possible.values()), evaluator, folder, **options)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna  # noqa: PLC0415 - heavy, and an extra
+    except ImportError as error:
+        raise ConfigError(
+            "the samplers nsga2 and tpe need an extra: pip install 'turnwise[tune]'"
+        ) from error
+    return optuna
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep optuna's log and its notices about experimental parts to itself."""
+    log = _optuna().logging
+    verbosity = log.get_verbosity()
+    log.set_verbosity(log.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(verbosity)
+
+
+def _study(spec: SweepSpec, path: Any) -> "optuna.Study":
+    library = _optuna()
+    from optuna.storages import journal  # noqa: PLC0415 - heavy, and an extra
+
+    class _FolderLock(journal.JournalFileOpenLock):
+        """No lock of its own: the sweep's folder is held already.
+
+        optuna's would outlive a killed process, and keep the next one waiting.
+        """
+
+        def acquire(self) -> bool:
+            return True
+
+        def release(self) -> None:
+            return None
+
+    goals = {"min": "minimize", "max": "maximize"}
+    study: optuna.Study
+    with _quiet():
+        backend = journal.JournalFileBackend(str(path), lock_obj=_FolderLock(str(path)))
+        study = library.create_study(
+            storage=library.storages.JournalStorage(backend),
+            study_name="sweep",
+            directions=[goals[objective.goal] for objective in spec.objectives],
+            load_if_exists=True,
+        )
+    return study
+
+
+def _sampler(spec: SweepSpec, batch: int) -> Any:
+    samplers = _optuna().samplers
+    seed = int(np.random.SeedSequence([spec.seed, batch]).generate_state(1)[0])
+    with _quiet():
+        if spec.sampler == "nsga2":
+            return samplers.NSGAIISampler(population_size=spec.batch, seed=seed)
+        # Trials of one batch are not told yet when the next is asked for; without the liar
+        # they would all be the same.
+        return samplers.TPESampler(n_startup_trials=spec.batch, constant_liar=True, seed=seed)
+
+
+def _distribution(values: KnobRange | list[JsonValue]) -> Any:
+    kinds = _optuna().distributions
+    if isinstance(values, list):
+        return kinds.CategoricalDistribution([_choice(value) for value in values])
+    if values.is_whole:
+        return kinds.IntDistribution(values.low, values.high, step=values.step or 1, log=values.log)
+    return kinds.FloatDistribution(values.low, values.high, step=values.step, log=values.log)
+
+
+def _choice(value: JsonValue) -> Any:
+    """Return a value as optuna takes it: lists and mappings as their JSON."""
+    return value if isinstance(value, _CHOICE_KINDS) else orjson.dumps(value).decode()
+
+
+def _values_asked(params: Mapping[str, Any], spec: SweepSpec) -> dict[str, JsonValue]:
+    swept: dict[str, JsonValue] = {}
+    for knob, values in spec.space.items():
+        drawn = params[knob]
+        if isinstance(values, KnobRange):
+            swept[knob] = rounded(drawn, values)
+        else:
+            # By type too: 1, 1.0 and true are equal, and different settings.
+            swept[knob] = next(
+                value
+                for value in values
+                if type(_choice(value)) is type(drawn) and _choice(value) == drawn
+            )
+    return swept
+
+
+def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Validate) -> _Asked:
+    setting = setting_of(spec, preset, _values_asked(trial.params, spec))
+    problem = ""
+    try:
+        validate(setting.preset, setting.overrides)
+    except ConfigError as error:
+        if not spec.skip_impossible:
+            raise ConfigError(
+                f"setting {setting.name!r}: {error}\n"
+                "`skip_impossible: true` leaves combinations out that cannot run"
+            ) from error
+        problem = str(error)
+    return _Asked(trial, setting, problem)
+
+
+def _tell(
+    study: "optuna.Study",
+    asked: _Asked,
+    folder: SweepFolder,
+    values_of: Callable[[Sequence[TurnRow]], Values],
+) -> None:
+    name = asked.setting.name
+    problem = asked.problem or folder.errors.get(name, "")
+    values: Values = problem or values_of(tuple(folder.rows([name])))
+    asked.trial.set_user_attr("setting", name)
+    if isinstance(values, str):
+        asked.trial.set_user_attr("reason", values)
+        study.tell(asked.trial, state=_optuna().trial.TrialState.FAIL)
+    else:
+        study.tell(asked.trial, list(values))
+
+
+def _outcome(study: "optuna.Study", spec: SweepSpec, preset: str) -> StudyOutcome:
+    settings: dict[str, Setting] = {}
+    failed: dict[str, LeftOut] = {}
+    for trial in study.get_trials(deepcopy=False):
+        setting = setting_of(spec, preset, _values_asked(trial.params, spec))
+        settings.setdefault(setting.name, setting)
+        if "reason" in trial.user_attrs:
+            failed[setting.name] = LeftOut(setting.name, str(trial.user_attrs["reason"]))
+    return StudyOutcome(tuple(settings.values()), tuple(failed.values()))
