@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check gate notebooks bench bench-search lock docs clean
+.PHONY: help setup demo test test-slow check gate notebooks bench bench-search lock docs docs-check clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,8 +53,13 @@ bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/
 bench-search: $(VENV)/.dev ## Measure the search on recorded pools, beside peers; five minutes
 	@$(BIN)/python -m benchmarks.search
 
-docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated
+docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated, and run the notebooks
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/figures/make.py
+	@$(BIN)/python notebooks/run.py
+
+docs-check: $(VENV)/.dev ## Hold the pictures in docs/ against what would be drawn; a minute
+	@$(BIN)/python docs/figures/make.py --check
 
 lock: $(VENV)/.dev ## Write the versions in use to constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > constraints.txt
