@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -58,6 +59,34 @@ def test_workers_change_nothing(run: Path, tmp_path: Path) -> None:
         sweep(SweepRequest(run, _spec(), folder, jobs=jobs))
         written.append([(folder / name).read_bytes() for name in ("rows.jsonl", "replies.jsonl")])
     assert written[0] == written[1]
+
+
+@pytest.mark.slow
+def test_a_cluster_changes_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes from the workers of a real scheduler, by the command."""
+    from distributed import LocalCluster
+    from typer.testing import CliRunner
+
+    from turnwise.cli.main import turnwise
+
+    monkeypatch.chdir(tmp_path)
+    command = ["tune", "run", "--knob", "search.max_calls=3,5,11", "--out"]
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        address = cluster.scheduler_address
+        there = CliRunner().invoke(turnwise, [*command, "there", "--cluster", address])
+    here = CliRunner().invoke(turnwise, [*command, "here", "--jobs", "1"])
+    assert there.exit_code == here.exit_code == 0, there.output
+    assert there.stdout == here.stdout
+    assert Path("there/rows.jsonl").read_bytes() == Path("here/rows.jsonl").read_bytes()
 
 
 def test_rows_say_what_was_asked(run: Path, tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def tune(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", help="Processes; -1 is one a core, 1 stays in this one.")
     ] = -1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="A dask scheduler whose workers see the recording, instead of --jobs.",
+        ),
+    ] = None,
     quality: Annotated[
         Literal["auto", "truth", "referee", "pairwise", "none"],
         typer.Option(
@@ -137,6 +145,7 @@ def tune(
                 max_turns=limit_turns,
                 past=past,
                 jobs=jobs,
+                cluster=cluster,
                 quality=quality,
                 labels=labels,
                 repeats=repeats,

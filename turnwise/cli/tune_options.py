@@ -24,6 +24,7 @@ class TuneOptions:
     max_turns: int | None = None
     past: Past = "recorded"
     jobs: int = -1
+    cluster: str | None = None
     quality: QualitySource = "auto"
     labels: Path | None = None
     repeats: int = 1

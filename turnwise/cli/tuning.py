@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,22 @@ def _sweep(
         return sweep(request, values_of=values_of, on_result=told, evaluator=evaluator)
 
 
+@contextmanager
+def _connected(options: TuneOptions, request: SweepRequest) -> Iterator[SweepRequest]:
+    """Give the request with the cluster's client in it, where there is one, and close that."""
+    if options.cluster is None:
+        yield request
+        return
+    from turnwise.tune.sweeps.cluster import connect
+
+    client = connect(options.cluster)
+    try:
+        # Workers have working directories of their own.
+        yield replace(request, recording=request.recording.resolve(), client=client)
+    finally:
+        client.close()
+
+
 def _swept(options: TuneOptions, request: SweepRequest, recording: Recording) -> FinishedSweep:
     """Return the sweep, after buying what was agreed to."""
     if buys_as_it_goes(options, request):
@@ -154,7 +172,8 @@ def tune_and_show(options: TuneOptions) -> None:
         SweepFolder.clear(request.folder)
     recording = open_recording(request.recording)
     plan_sweep(recording, request.spec)
-    finished = _swept(options, request, recording)
+    with _connected(options, request) as placed:
+        finished = _swept(options, placed, recording)
     for notice in finished.notices:
         say(notice)
     for left in finished.left_out:

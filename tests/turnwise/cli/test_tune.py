@@ -174,6 +174,7 @@ def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) ->
         (("--grid", "no_such"), "unknown sweep"),
         (("--knob", KNOB, "--quality", "truth", "--labels", "nobody.csv"), "nobody.csv"),
         (("--knob", KNOB, "--race"), "say --buy as well"),
+        (("--knob", KNOB, "--cluster", "nonsense"), "no dask scheduler answers at nonsense"),
         (
             ("--knob", "search.max_calls=5", "--buy", "--yes", "--race", "--quality", "none"),
             "--race needs to know quality",
