@@ -21,6 +21,7 @@ BENCHMARKS = (
     "replay_rate",
     "presets",
     "sweep",
+    "reuse",
     "coverage",
     "check_gate",
     "report_page",

@@ -112,6 +112,8 @@ def clean_environment(folder: Path) -> None:
     """Take out what would make a run another one: endpoints, keys, own start-up files."""
     for name in [name for name in os.environ if name.startswith(("TURNWISE_", "OPENAI_"))]:
         del os.environ[name]
+    for name in ("CI", "BUILD_NUMBER"):
+        os.environ.pop(name, None)  # pytest words its summary otherwise where it sees them
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         os.environ[name] = str(folder / name.lower())
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}

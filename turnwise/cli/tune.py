@@ -122,7 +122,7 @@ def tune(
     diverges at call i: counts are exact up to there, quality is an estimate with an
     interval), or missing n (it would have to buy n calls of a kind the recording lacks).
 
-    Record with generous knobs first, so that smaller settings find their calls:
+    Record with generous knobs first: settings that begin alike find their calls.
 
     turnwise replay talks.jsonl --preset balanced --set search.max_calls=11 --out run
 
