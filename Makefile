@@ -48,7 +48,7 @@ notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks
 
 bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
-	@$(BIN)/python -m benchmarks.run
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.run
 
 bench-search: $(VENV)/.dev ## Measure the search on recorded pools, beside peers; five minutes
 	@$(BIN)/python -m benchmarks.search
