@@ -238,6 +238,17 @@ def test_a_run_that_no_longer_replays_is_refused(tmp_path: Path) -> None:
         _opened(recording)
 
 
+def test_another_model_is_named_as_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording of one endpoint is not replayed as another's, and both are named."""
+    recording = _record(tmp_path / "run", "balanced", turns=1)
+    monkeypatch.setenv("TURNWISE_BASE_URL", "https://api.example.com/v1")
+    monkeypatch.setenv("TURNWISE_MODEL", "other-model")
+    with pytest.raises(ConfigError, match=r"(?s)first difference: endpoint.*TURNWISE_BASE_URL"):
+        _opened(recording)
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [

@@ -92,8 +92,10 @@ async def record_past(recording: Recording, tape: Tape) -> KeptShelf:
 
 def _cannot_replay(recording: Recording, problem: str) -> ConfigError:
     return ConfigError(
-        f"{recording.folder} does not replay under its own settings: {problem}. Its prompts, its "
-        "app or this Turnwise changed since; record it again: turnwise replay ... --out DIR"
+        f"{recording.folder} does not replay under its own settings: {problem}\n"
+        "Either its endpoint is not set as it was recorded (TURNWISE_BASE_URL, TURNWISE_MODEL; no "
+        "key is needed), or its prompts, its app or this Turnwise changed since: then record it "
+        "again with turnwise replay ... --out DIR"
     )
 
 

@@ -76,9 +76,9 @@ class Player:
             return exchange
         if trace.diverged_at is None:
             trace.diverged_at = trace.asked_count
-        stand_in = None
-        if self._stand_ins is not None:
-            stand_in = self._stand_ins.find(call, where, trace.used)
+        if self._stand_ins is None:
+            raise CassetteMiss(self._tape.explain(key, call, where))
+        stand_in = self._stand_ins.find(call, where, trace.used)
         if stand_in is None:
             raise CassetteMiss(
                 f"{self._tape.path} has no recording of call {trace.asked_count} of turn "

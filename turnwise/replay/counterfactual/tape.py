@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turnwise.budget.recorder import RecordedExchange
+from turnwise.budget.recorder import RecordedExchange, Where
+from turnwise.calls.call import Call
+from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.cassette_exchange import decode_exchange, split_head
 from turnwise.replay.cassette_file import CassetteFile
+from turnwise.replay.cassette_miss import explain_miss
 
 __all__ = ["Kind", "Place", "Tape"]
 
@@ -129,6 +132,10 @@ class Tape:
                 raise self._file.damaged(entry, str(error)) from error
             self._decoded[entry] = found
         return found
+
+    def explain(self, key: CallKey, call: Call, where: Where) -> str:
+        """Return in words how a call differs from the nearest recorded one."""
+        return explain_miss(self._file, key, call, where)
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""

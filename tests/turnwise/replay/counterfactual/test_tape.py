@@ -60,7 +60,7 @@ def test_each_turn_is_handed_everything_anew(tmp_path: Path, ask: Ask, answer: A
         for turn in (0, 1):
             player.open_turn("a", turn)
             assert _text(player.lookup(*ask("hello", scope=_scope(turn)))) == "hi"
-        with pytest.raises(CassetteMiss, match="call 2 of turn 1 of a: node detection"):
+        with pytest.raises(CassetteMiss, match=r"turn 1, node detection.*\n.*played already"):
             player.lookup(*ask("hello", scope=_scope(1)))
 
 
