@@ -221,6 +221,28 @@ def test_the_own_past_is_a_whole_run_of_the_setting(tmp_path: Path) -> None:
         assert exact == sorted(exact, reverse=True)
 
 
+def test_what_stands_on_an_estimate_is_one_though_all_its_calls_are_recorded(
+    tmp_path: Path,
+) -> None:
+    """The last call of the first turn is another one; what stands in for it happens to fit."""
+    recording = _record(tmp_path / "run", "balanced", turns=2)
+    lines = recording.cassette.read_text(encoding="utf-8").splitlines(keepends=True)
+    at = next(n for n, line in enumerate(lines) if '"turn":"0"' in line and "evolver" in line[:200])
+    key = json.loads(lines[at])["key"]
+    lines[at] = lines[at].replace(key, "0" * 64, 1)
+    recording.cassette.write_text("".join(lines), encoding="utf-8")
+    tape = Tape(recording.cassette)
+    turns = asyncio.run(evaluate(recording, tape, recording.settings(None), past="own"))
+    user = turns[0].turn.user_id
+    own = [turn for turn in turns if turn.turn.user_id == user]
+    assert own[0].is_reply_exact
+    assert own[0].diverged_at == len(own[0].rows)
+    assert not own[1].missing
+    assert (own[1].diverged_at, own[1].is_reply_exact) == (1, False)
+    others = [turn for turn in turns if turn.turn.user_id != user]
+    assert [turn.diverged_at for turn in others] == [None, None]
+
+
 def test_a_conversations_limit_makes_later_turns_estimates(tmp_path: Path) -> None:
     """What an estimated turn spent is missing to the next one, and is not known."""
     recording = _record(tmp_path / "run", "balanced", "search.max_calls=11")

@@ -115,6 +115,7 @@ def test_what_was_bought_since_is_looked_up_again(run: Path, tmp_path: Path) -> 
     assert any(row.missing_calls for row in before.rows)
     bought = buy(run, before.settings, Purse())
     assert bought.calls > 0
+    assert bought.turns == sum(row.standing is not Standing.EXACT for row in before.rows)
     after = sweep(request)
     assert all(row.standing is Standing.EXACT for row in after.rows)
     assert sweep(request).rows == after.rows
@@ -192,6 +193,20 @@ def test_a_setting_that_cannot_run_is_left_out_with_its_reason(run: Path) -> Non
     assert first.error is None
     assert second.error is not None
     assert "stranger" in second.error
+
+
+def test_what_nothing_stands_in_for_is_planned_from_there(run: Path) -> None:
+    """Calls before it are recorded and need not be bought."""
+    setting = make_setting("recorded", {}, {"search.policy": "classic_uct"})
+    (result,) = CounterfactualEvaluator(run).evaluate([setting])
+    assert {row.standing for row in result.rows} == {Standing.MISSING}
+    for row in result.rows:
+        assert row.diverged_at == 2
+        assert row.missing_calls == row.asked - 1
+        assert row.missing_tokens is not None
+        assert 0 < row.missing_tokens < row.tokens
+        assert row.mark == f"missing {row.missing_calls}"
+        assert (row.seconds_reply, row.reply_id) == (None, "")
 
 
 def test_a_turn_limit_takes_the_first_turns(run: Path, tmp_path: Path) -> None:

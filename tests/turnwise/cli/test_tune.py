@@ -149,6 +149,15 @@ def test_a_referee_judges_and_is_judged(cli: Any, one_object: Any, run: Path) ->
     assert again.stdout == first.stdout
 
 
+def test_what_stands_in_is_not_judged(cli: Any, one_object: Any, run: Path) -> None:
+    """A setting whose every reply is an estimate has no score, and no quality of its own."""
+    command = ("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--out", "s", "--json")
+    document = one_object(cli(*command))
+    assert document["quality_by"] == ""
+    assert document["settings"]["search.max_calls=5"]["quality"]["mean"] is None
+    assert len(Path("s/scores.csv").read_text(encoding="utf-8").splitlines()) <= 1
+
+
 def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) -> None:
     """A CSV of people's labels, by the reply's text."""
     turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]

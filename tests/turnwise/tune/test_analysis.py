@@ -142,6 +142,10 @@ def test_unknown_prices_stay_unknown() -> None:
     lacking = to_buy(rows)
     assert (lacking.calls, lacking.turns, lacking.tokens, lacking.usd) == (3, 2, 75, None)
     assert "USD unknown" in buy_sentence(lacking)
+    rows[2] = replace(rows[2], missing_calls=1, missing_tokens=None, missing_usd=0.1)
+    assert to_buy(rows).tokens is None
+    assert "an unknown number of tokens" in buy_sentence(to_buy(rows))
+    rows[2] = replace(rows[2], missing_calls=0)
     assert "about USD 0.5000" in buy_sentence(to_buy(rows[1:]))
     assert "nothing has to be bought" in buy_sentence(to_buy(rows[2:]))
 
