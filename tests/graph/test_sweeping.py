@@ -61,6 +61,19 @@ def test_workers_change_nothing(run: Path, tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
+def test_workers_find_the_recording_from_wherever_they_were_started(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They outlive a change of the working directory, and a relative path still means the run."""
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        shutil.copytree(run, folder / "run")
+        monkeypatch.chdir(folder)
+        finished = sweep(SweepRequest(Path("run"), _spec(), Path("s"), jobs=2))
+        assert len(finished.rows) == 12
+        shutil.rmtree(folder / "run")
+
+
 @pytest.mark.slow
 def test_a_cluster_changes_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

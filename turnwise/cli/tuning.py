@@ -99,8 +99,7 @@ def _connected(options: TuneOptions, request: SweepRequest) -> Iterator[SweepReq
 
     client = connect(options.cluster)
     try:
-        # Workers have working directories of their own.
-        yield replace(request, recording=request.recording.resolve(), client=client)
+        yield replace(request, client=client)
     finally:
         client.close()
 

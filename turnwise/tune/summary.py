@@ -54,7 +54,8 @@ def settings_table(analysis: Analysis) -> Table:
     by = f", quality by {analysis.by}" if analysis.by else ", quality not judged"
     return Table(
         "settings",
-        f"Settings on {analysis.turns} turns of {analysis.conversations} conversations"
+        f"Settings on {analysis.turns} turns of {analysis.conversations} "
+        f"conversation{'s' if analysis.conversations != 1 else ''}"
         f"{by}{label}; 95 % intervals over conversations",
         (
             "setting",

@@ -53,7 +53,9 @@ class SweepRequest:
     @property
     def evaluator(self) -> CounterfactualEvaluator:
         """Who evaluates its settings."""
-        return CounterfactualEvaluator(self.recording, past=self.past, max_turns=self.max_turns)
+        # Workers have working directories of their own, and outlive a change of this one.
+        folder = self.recording.resolve()
+        return CounterfactualEvaluator(folder, past=self.past, max_turns=self.max_turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,7 +264,8 @@ def _why_none(ranked: list[str], qualities: dict[str, Interval], costs: dict[str
     if not ranked:
         most = max(each.conversations for each in qualities.values())
         return (
-            f"the best-known setting has {most} conversations with a known quality, and a verdict "
+            f"the best-known setting has {most} conversation{'s' if most != 1 else ''} with a "
+            "known quality, and a verdict "
             f"needs {MIN_CONVERSATIONS}: record more conversations; more turns of the same "
             "do not help"
         )
