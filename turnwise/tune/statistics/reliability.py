@@ -17,10 +17,11 @@ from statistics import fmean
 import numpy as np
 
 from turnwise.tune.panel import Panel
-from turnwise.tune.quality.scores import ReplyKey, Score
+from turnwise.tune.quality.joining import mean_values
+from turnwise.tune.quality.scores import Score
 from turnwise.tune.statistics.bootstrap import DRAWS, Interval, mean_intervals
 
-__all__ = ["MIN_REPLIES", "JudgeReliability", "mean_scores", "reliability_of"]
+__all__ = ["MIN_REPLIES", "JudgeReliability", "reliability_of"]
 
 MIN_REPLIES = 3
 """Replies to a prompt that a correlation takes: of two it is 1 or -1, whatever they are."""
@@ -62,14 +63,6 @@ class JudgeReliability:
     top1_by_lot: Interval | None
 
 
-def mean_scores(scores: Iterable[Score]) -> dict[ReplyKey, float]:
-    """Return each reply's mean over all looks at it."""
-    found: dict[ReplyKey, list[float]] = defaultdict(list)
-    for score in scores:
-        found[score.reply_key].append(score.value)
-    return {key: fmean(values) for key, values in found.items()}
-
-
 def reliability_of(
     scores: Sequence[Score],
     truth: Sequence[Score] = (),
@@ -96,7 +89,7 @@ def reliability_of(
         raise ValueError(f"expected the scores of one judge, got those of {judges or 'none'}")
     looks = _looks(scores)
     known: dict[Prompt, dict[str, float]] = defaultdict(dict)
-    for (conversation, turn, reply), value in mean_scores(truth).items():
+    for (conversation, turn, reply), value in mean_values(truth).items():
         known[conversation, turn][reply] = value
 
     def over(figure: Callable[[Prompt], float | None]) -> Interval | None:
@@ -146,7 +139,8 @@ def _verdicts(scores: Iterable[Score]) -> dict[Prompt, Verdicts]:
     """Return what comparisons came to."""
     found: dict[Prompt, Verdicts] = {}
     for score in scores:
-        if score.kind == "pairwise" and score.against:
+        # One without an order was settled unasked: the reply is the reference itself.
+        if score.kind == "pairwise" and score.against and score.order:
             middle = (score.scale_low + score.scale_high) / 2
             verdict = int(np.sign(score.value - middle))
             at = score.reply_id, score.against, score.repeat

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from turnwise.tune.quality.joining import mean_values
 from turnwise.tune.quality.scores import Score
-from turnwise.tune.statistics.reliability import mean_scores, reliability_of
+from turnwise.tune.statistics.reliability import reliability_of
 
 
 def scores(table, by="referee:r", conversation="c", repeat=0, **more):
@@ -120,4 +121,12 @@ def test_scores_of_two_judges_or_of_none_are_refused():
 def test_several_looks_are_averaged():
     """By reply."""
     both = [*scores([[1.0]]), *scores([[3.0]], repeat=1)]
-    assert mean_scores(both) == {("c", 0, "a"): 2.0}
+    assert mean_values(both) == {("c", 0, "a"): 2.0}
+
+
+def test_a_tie_that_nobody_was_asked_about_is_none():
+    """A reply that is the reference itself is settled unasked, and says nothing of the judge."""
+    unasked = Score("referee:r", "c", 1, "b", 0, -1, 1, 0, "", "pairwise", "b")
+    found = reliability_of([*compared([(1, 1)]), unasked])
+    assert found.tie_rate.mean == 0.0
+    assert found.tie_rate.turns == 1
