@@ -167,10 +167,10 @@ def _draw(options: TuneOptions, folder: Path, judged: JudgedRows) -> str:
 def tune_and_show(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print what it says."""
     request = _request(options)
-    if options.is_fresh:
-        SweepFolder.clear(request.folder)
     recording = open_recording(request.recording)
     plan_sweep(recording, request.spec)
+    if options.is_fresh:  # only once it is known that the new sweep can begin
+        SweepFolder.clear(request.folder)
     with _connected(options, request) as placed:
         finished = _swept(options, placed, recording)
     for notice in finished.notices:

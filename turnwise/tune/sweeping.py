@@ -88,7 +88,9 @@ def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
 
 def sweep_name(request: SweepRequest) -> str:
     """Return a folder name that is the same for the same request, and for no other."""
-    identity = orjson.dumps(_identity(request), option=orjson.OPT_SORT_KEYS)
+    recording = open_recording(request.recording)
+    found = _identity(request, recording, plan_sweep(recording, request.spec))
+    identity = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
     return f"{request.recording.name}-sweep-{hashlib.sha256(identity).hexdigest()[:8]}"
 
 
@@ -99,13 +101,11 @@ def _validator(recording: Recording) -> Callable[[str, Sequence[str]], object]:
     return validate
 
 
-def _identity(request: SweepRequest) -> dict[str, Any]:
-    recording = open_recording(request.recording)
+def _identity(
+    request: SweepRequest, recording: Recording, settings: Sequence[Setting]
+) -> dict[str, Any]:
     # A preset's file may have been edited since: what its settings are now is part of it.
-    knobs = [
-        settings_digest(settings_of(recording, each))
-        for each in plan_sweep(recording, request.spec)
-    ]
+    knobs = [settings_digest(settings_of(recording, each)) for each in settings]
     return {
         "recording": recording.digest,
         "sweep": sweep_digest(request.spec),
@@ -152,7 +152,8 @@ def sweep(
     chosen = request.evaluator if evaluator is None else evaluator
     cassette_bytes = recording.cassette.stat().st_size
     details = _details(request, recording)
-    with SweepFolder(request.folder, identity=_identity(request), details=details) as folder:
+    identity = _identity(request, recording, plan.settings)
+    with SweepFolder(request.folder, identity=identity, details=details) as folder:
         stale = _stale(folder, cassette_bytes)
         options: dict[str, Any] = {
             "jobs": request.jobs,

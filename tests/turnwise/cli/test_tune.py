@@ -216,6 +216,15 @@ def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
     assert cli(*other, "--fresh").exit_code == 0
 
 
+def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
+    """--fresh starts over only once it is known that there is something to start."""
+    assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
+    before = Path("s/rows.jsonl").read_bytes()
+    wrong = cli("tune", run, "--knob", "search.max_cals=3", "--out", "s", "--fresh")
+    assert wrong.exit_code == 2
+    assert Path("s/rows.jsonl").read_bytes() == before
+
+
 def test_a_shipped_sweep_by_name(cli: Any, one_object: Any, run: Path) -> None:
     """Every preset beside the recording; those of other calls are missing, and say so."""
     document = one_object(cli("tune", run, "--grid", "presets", "--jobs", 1, "--json"))
