@@ -17,10 +17,12 @@ class Answer(NamedTuple):
     Args:
         reply: the reply, its `parsed` set where it fits a response model.
         invalid: why it does not fit, or None when it does.
+        notes: what had to be mended or left out to read it, in a few words each.
     """
 
     reply: Reply
     invalid: InvalidAnswer | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_reply(call: Call, reply: Reply) -> Answer:

@@ -7,8 +7,10 @@ from turnwise.calls import errors
 from turnwise.calls.errors import (
     CallError,
     CallRefused,
+    ContextTooLong,
     EndpointError,
     InvalidAnswer,
+    ParameterRefused,
     RateLimited,
 )
 
@@ -34,6 +36,11 @@ def record_of_error(error: CallError, message: str) -> RecordedError:
         detail = {"was_sent": error.was_sent, "latency_seconds": error.latency_seconds}
         if isinstance(error, RateLimited):
             retry_after_seconds = error.retry_after_seconds
+        elif isinstance(error, ContextTooLong):
+            names = ("limit_tokens", "prompt_tokens")
+            detail |= {name: getattr(error, name) for name in names}
+        elif isinstance(error, ParameterRefused):
+            detail["change"] = error.change
     return RecordedError(type(error).__name__, message, status, retry_after_seconds, detail)
 
 
@@ -51,6 +58,21 @@ def error_of_record(record: RecordedError) -> CallError:
         return kind(
             record.message,
             retry_after_seconds=record.retry_after_seconds,
+            status=record.status,
+            latency_seconds=detail.get("latency_seconds", 0.0),
+        )
+    if issubclass(kind, ContextTooLong):
+        return kind(
+            record.message,
+            limit_tokens=detail.get("limit_tokens"),
+            prompt_tokens=detail.get("prompt_tokens"),
+            status=record.status,
+            latency_seconds=detail.get("latency_seconds", 0.0),
+        )
+    if issubclass(kind, ParameterRefused):
+        return kind(
+            record.message,
+            change=str(detail.get("change", "")),
             status=record.status,
             latency_seconds=detail.get("latency_seconds", 0.0),
         )

@@ -1,7 +1,7 @@
 """What one call is: the question a node puts to a model, before anyone answers it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -51,6 +51,10 @@ class Sampling:
             `Reply.token_logprobs`, where the endpoint gives them; one that refuses the
             parameter fails the call with `BadRequest`. An endpoint of kind `langchain`
             is not asked for them.
+        presence_penalty: usual range [-2, 2].
+        frequency_penalty: usual range [-2, 2].
+        extra_body: further fields of the request body, for what an endpoint has of its
+            own; JSON values. They go before the fields above.
 
     Raises:
         ValueError: when `top_logprobs` is out of its range.
@@ -64,6 +68,9 @@ class Sampling:
     n: int = 1
     reasoning_effort: str | None = None
     top_logprobs: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a number of tokens that no endpoint takes."""

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from turnwise.calls.capabilities import SchemaMode, TokenLimitField
 from turnwise.calls.client import Prices
-from turnwise.calls.wire import SchemaMode, TokenLimitField
 
 __all__ = ["EndpointSettings", "PriceSettings", "checked_base_url"]
 

@@ -13,17 +13,23 @@
        |- ContentRefused           the provider's filter declined to answer
        `- EndpointError            the endpoint, or the way to it, failed
           |- ConnectionFailed      no connection; `was_sent` says whether it left
+          |  `- EndpointDown       not sent: the endpoint failed a moment ago
           |- CallTimeout           no (whole) answer in time
           |- StreamCut             a streamed answer broke off
           |- RateLimited           429; `retry_after_seconds` where the server said
           |- ServerFailed          5xx
+          |  `- ModelLoading       503 while the server loads its model
           |- BadResponse           an answer that is not in the protocol (HTML, say)
-          |- AuthFailed            401 or 403
+          |- AuthFailed            401, or 403 where it is about the key
+          |- UnknownModel          the endpoint does not serve this model
+          |- QuotaExhausted        the account has no quota or credit left
           `- BadRequest            any other 4xx
+             |- ContextTooLong     the prompt does not fit the model's context
+             `- ParameterRefused   a request field that the endpoint does not take
 
-`is_retryable` says whether the same request may work on a second try.
-`is_fatal` says whether going on with other calls makes no sense: a key that is
-wrong for one call is wrong for all.
+`is_retryable`: the same call may be served on another attempt.
+`is_fatal`: going on with other calls makes no sense. A wrong key, an unknown model or an
+exhausted account is wrong for every call; a refused text or an odd answer is not.
 """
 
 from typing import ClassVar
@@ -39,15 +45,21 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "ContentRefused",
+    "ContextTooLong",
     "EmptyAnswer",
+    "EndpointDown",
     "EndpointError",
     "FormatError",
     "InvalidAnswer",
     "MissingKey",
+    "ModelLoading",
+    "ParameterRefused",
+    "QuotaExhausted",
     "RateLimited",
     "ServerFailed",
     "StreamCut",
     "TurnwiseError",
+    "UnknownModel",
     "UnknownRole",
 ]
 
@@ -194,6 +206,12 @@ class ConnectionFailed(EndpointError):
     is_retryable = True
 
 
+class EndpointDown(ConnectionFailed):
+    """Nothing was sent: the endpoint has just failed several attempts in a row."""
+
+    is_retryable = False
+
+
 class CallTimeout(EndpointError):
     """No whole answer came in time."""
 
@@ -236,19 +254,84 @@ class ServerFailed(EndpointError):
     is_retryable = True
 
 
+class ModelLoading(ServerFailed):
+    """The server answers 503 because its model is still being loaded."""
+
+
 class BadResponse(EndpointError):
     """The endpoint answered something that is not in the protocol, such as HTML."""
+
+    is_retryable = True
+
+
+class AuthFailed(EndpointError):
+    """The endpoint does not accept the key: 401, or a 403 that is not about the content."""
 
     is_fatal = True
 
 
-class AuthFailed(EndpointError):
-    """The endpoint answered 401 or 403."""
+class UnknownModel(EndpointError):
+    """The endpoint does not serve the model that was asked for."""
+
+    is_fatal = True
+
+
+class QuotaExhausted(EndpointError):
+    """The account behind the key has no quota or credit left."""
 
     is_fatal = True
 
 
 class BadRequest(EndpointError):
-    """The endpoint answered another 4xx: the request itself is wrong."""
+    """The endpoint answered another 4xx: it cannot serve this request."""
 
-    is_fatal = True
+
+class ContextTooLong(BadRequest):
+    """The prompt, with the longest answer asked for, does not fit the model's context.
+
+    Args:
+        message: what happened, without secrets.
+        limit_tokens: the context length in tokens, where the endpoint named it.
+        prompt_tokens: tokens that the request came to, where the endpoint named them.
+        status: HTTP status.
+        latency_seconds: time that the attempt took.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit_tokens: int | None = None,
+        prompt_tokens: int | None = None,
+        status: int | None = 400,
+        latency_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message, status=status, latency_seconds=latency_seconds)
+        self.limit_tokens = limit_tokens
+        self.prompt_tokens = prompt_tokens
+
+
+class ParameterRefused(BadRequest):
+    """The endpoint does not take a field of the request, and the client has learned it.
+
+    Retryable at once: the next attempt leaves the field out or says it another way.
+
+    Args:
+        message: what happened, without secrets.
+        change: what the next attempt does instead, in one clause.
+        status: HTTP status.
+        latency_seconds: time that the attempt took.
+    """
+
+    is_retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        change: str = "",
+        status: int | None = 400,
+        latency_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message, status=status, latency_seconds=latency_seconds)
+        self.change = change

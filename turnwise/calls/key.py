@@ -2,7 +2,7 @@
 
 In: endpoint name, model, messages, inputs, tools, response schema, temperature,
 top_p, n, max_tokens, seed, stop, reasoning effort, and the sample and repair index;
-and, only where it is set, how many log-probabilities were asked for.
+and, only where they are set, log-probabilities, penalties and extra body fields.
 Out: what cannot change it (timeouts, streaming, leases, whether it was speculative,
 who asked). Two calls with equal keys may share one answer.
 """
@@ -83,6 +83,12 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
     if sampling.top_logprobs is not None:
         # Not in the list above: calls that ask for none keep the keys they always had.
         document.append(["top_logprobs", sampling.top_logprobs])
+    penalties = ("presence_penalty", "frequency_penalty")
+    document += [
+        [name, value] for name in penalties if (value := getattr(sampling, name)) is not None
+    ]
+    if sampling.extra_body:
+        document.append(["extra_body", dict(sampling.extra_body)])
     try:
         data = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:

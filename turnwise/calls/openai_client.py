@@ -18,6 +18,7 @@ import httpx2
 import openai
 
 from turnwise.calls.call import Call
+from turnwise.calls.capabilities import SchemaMode, TokenLimitField
 from turnwise.calls.errors import (
     BadRequest,
     BadResponse,
@@ -34,8 +35,6 @@ from turnwise.calls.stream import StreamAssembly, server_sent_data
 from turnwise.calls.transport import SENDING, AiohttpTransport, Route, Sending
 from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
-    SchemaMode,
-    TokenLimitField,
     chat_body,
     embedding_body,
     reply_of_chat,

@@ -8,29 +8,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
 from turnwise.calls.call import Call, Message
+from turnwise.calls.capabilities import SchemaMode, TokenLimitField
 from turnwise.calls.errors import BadResponse, ContentRefused
 from turnwise.calls.logprobs import read_token_logprobs
 from turnwise.calls.reply import Reply, Usage, is_simulated_model
 from turnwise.calls.schema import schema_format, schema_in_words
 
 __all__ = [
-    "SchemaMode",
-    "TokenLimitField",
     "chat_body",
     "embedding_body",
     "messages_with_schema",
     "reply_of_chat",
     "reply_of_embeddings",
 ]
-
-SchemaMode = Literal["json_schema", "json_object", "prompt"]
-"""How an endpoint is told the form of an answer: by schema, by JSON mode, by words alone."""
-
-TokenLimitField = Literal["max_tokens", "max_completion_tokens"]
-"""What an endpoint calls the limit on output tokens. OpenAI's newer models know the second only."""
 
 
 def _wire_message(message: Message) -> dict[str, Any]:
@@ -54,6 +47,8 @@ def _sampling_fields(call: Call, token_limit_field: TokenLimitField) -> dict[str
         "stop": list(sampling.stop) or None,
         "n": sampling.n if sampling.n > 1 else None,
         "reasoning_effort": sampling.reasoning_effort,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
         "logprobs": True if sampling.top_logprobs is not None else None,
         "top_logprobs": sampling.top_logprobs,
     }

@@ -22,6 +22,12 @@ EXAMPLES = [
     errors.BadResponse("HTML", status=200),
     errors.AuthFailed("no", status=401),
     errors.BadRequest("wrong", status=422),
+    errors.EndpointDown("not asked", was_sent=False),
+    errors.ModelLoading("loading", status=503),
+    errors.UnknownModel("no such model", status=404),
+    errors.QuotaExhausted("no credit", status=402),
+    errors.ContextTooLong("too long", limit_tokens=8192, prompt_tokens=9000),
+    errors.ParameterRefused("no temperature", change="temperature is left out"),
 ]
 
 

@@ -75,6 +75,9 @@ SAMPLING = {
     "n": lambda sampling: sampling.n + 1,
     "reasoning_effort": lambda sampling: "low",
     "top_logprobs": lambda sampling: 0,
+    "presence_penalty": lambda sampling: 0.0,
+    "frequency_penalty": lambda sampling: 0.0,
+    "extra_body": lambda sampling: {"top_k": 20},
 }
 
 
