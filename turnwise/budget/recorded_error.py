@@ -37,8 +37,8 @@ def record_of_error(error: CallError, message: str) -> RecordedError:
         if isinstance(error, RateLimited):
             retry_after_seconds = error.retry_after_seconds
         elif isinstance(error, ContextTooLong):
-            names = ("limit_tokens", "prompt_tokens")
-            detail |= {name: getattr(error, name) for name in names}
+            detail["limit_tokens"] = error.limit_tokens
+            detail["prompt_tokens"] = error.prompt_tokens
         elif isinstance(error, ParameterRefused):
             detail["change"] = error.change
     return RecordedError(type(error).__name__, message, status, retry_after_seconds, detail)
