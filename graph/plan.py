@@ -18,9 +18,9 @@ from graph.settings import Settings
 from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
 from lats.knobs import SearchKnobs
 from lats.plan import Scenario, plan_search
-from turnwise.budget.retry import RetryPolicy
 from turnwise.calls.client import Prices
 from turnwise.calls.endpoint_settings import EndpointSettings
+from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.repairs import with_repairs
 from turnwise.plan.steps import Network, PlannedCall, Serial, Step
