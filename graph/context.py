@@ -1,11 +1,12 @@
 """What a node gets beside the state: the engine, and who listens for the reply."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from graph.engine import Engine
 from graph.order import NODES
+from graph.settings import SamplingKnobs, sampled
 from graph.state import TurnState
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
@@ -21,9 +22,11 @@ class _PipelineAsker:
 
     asker: Asker
     max_repairs: int
+    sampling: Mapping[str, SamplingKnobs]
     lease: str | None
 
     def _completed(self, call: Call) -> Call:
+        call = sampled(call, self.sampling)
         lease = call.lease or self.lease
         if call.max_repairs == self.max_repairs and call.lease == lease:
             return call
@@ -61,7 +64,13 @@ class TurnContext:
 
     def asker_with(self, lease: str | None = None) -> Asker:
         """Return who answers the nodes' calls, which may draw on a lease of the turn."""
-        return _PipelineAsker(self.engine.budgeter, self.engine.settings.repair.max_repairs, lease)
+        settings = self.engine.settings
+        return _PipelineAsker(
+            self.engine.budgeter,
+            max_repairs=settings.repair.max_repairs,
+            sampling=settings.sampling,
+            lease=lease,
+        )
 
     @staticmethod
     def agent_user(state: TurnState) -> AgentUser:
