@@ -115,6 +115,7 @@ class EndpointSettings(BaseModel):
             "system_role": self.system_role,
             "refused": None if self.refused is None else frozenset(self.refused),
             "context_tokens": self.context_tokens,
+            "max_output_tokens": self.max_output_tokens,
         }
         return replace(known, **{name: value for name, value in given.items() if value is not None})
 
