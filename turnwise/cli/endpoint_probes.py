@@ -254,7 +254,9 @@ class _Probing:
         look_ups = None
         if isinstance(endpoint.client, _SelfDescribing):
             look_ups = _LookUps(endpoint.client)
-            endpoints[Role.FAST] = replace(patient, model="", client=look_ups)
+            # By another name: one route that fails says nothing of the model.
+            name = f"{endpoint.name}-itself"
+            endpoints[Role.FAST] = replace(patient, name=name, model="", client=look_ups)
         budgeter = Budgeter(
             endpoints,
             limits=Limits(max_seconds=max(self.deadline - self.clock(), 0.0)),

@@ -226,8 +226,12 @@ class _Check:
 
     def problem_of(self, probed: "Probed") -> str:
         """Return why an endpoint does not work, who needs it, and what to do about it."""
+        from turnwise.calls.errors import CallRefused
+
         roles = " and ".join(probed.roles)
         reason = probed.problem or f"{type(probed.error).__name__}: {probed.error}"
+        if isinstance(probed.error, CallRefused):  # the only limit is on time
+            reason = "no answer in the time there was"
         return f"{roles} at {probed.name} ({probed.model}): {reason}. {self._way_out(probed)}"
 
     def _way_out(self, probed: "Probed") -> str:
@@ -253,7 +257,7 @@ class _Check:
             known = f" to one of: {', '.join(probed.models[:5])}" if probed.models else ""
             return f"Set {self._set_by(role, 'model', MODEL_VARIABLES[role])}{known}"
         if isinstance(error, CallRefused):
-            return "Give it more time: --max-seconds"
+            return "Give it more: --max-seconds"
         if isinstance(error, ConnectionFailed | CallTimeout):
             where = self._set_by(role, "base_url", "TURNWISE_BASE_URL")
             return f"Is the server running, and is {where} right?"
