@@ -314,7 +314,7 @@ class _Probing:
         call = replace(
             _chat_call(_SMALL_FORM),
             response_model=_Sky,
-            sampling=Sampling(temperature=0.2, max_tokens=ANSWER_TOKENS, seed=1, top_logprobs=0),
+            sampling=Sampling(temperature=0.2, max_tokens=ANSWER_TOKENS, seed=1, top_logprobs=5),
             max_repairs=0,
         )
         asking, opened = budgeter, endpoint

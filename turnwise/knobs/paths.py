@@ -62,15 +62,25 @@ def _walk(
     prefix: str,
     defaults: BaseModel | None,
     above: tuple[type[BaseModel], ...],
+    *,
+    is_absent: bool = False,
 ) -> Iterator[KnobInfo]:
+    """Yield the knobs of a group; one that is absent as a whole has no defaults."""
     docs = _docs(model_cls)
     for name, field in model_cls.model_fields.items():
         path = prefix + name
         default = getattr(defaults, name, None) if defaults is not None else _default(field)
+        default = None if is_absent else default
         groups = [group for group in _groups(field.annotation) if group[1] not in above]
         for key, group in groups:
             inner = default if isinstance(default, group) and not key else None
-            yield from _walk(group, f"{path}.{key}", inner, (*above, model_cls))
+            yield from _walk(
+                group,
+                f"{path}.{key}",
+                inner,
+                (*above, model_cls),
+                is_absent=is_absent or (default is None and not key),
+            )
         if not groups:
             yield KnobInfo(
                 path=path,

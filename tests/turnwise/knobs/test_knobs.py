@@ -191,6 +191,18 @@ class Secretive(Strict):
     key: int = 0
 
 
+class Absent(Strict):
+    """A group that may be left out."""
+
+    search: Search | None = None
+
+
+def test_a_group_that_is_left_out_has_no_defaults() -> None:
+    """Those of its model hold only once it is there."""
+    defaults = {knob.path: knob.default for knob in knob_paths(Absent)}
+    assert defaults["search.rollouts"] is defaults["search.limits.max_calls"] is None
+
+
 class Keyed(Strict):
     """Groups by keys."""
 
