@@ -18,7 +18,6 @@ from graph.settings import Settings
 from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
 from lats.knobs import SearchKnobs
 from lats.plan import Scenario, plan_search
-from turnwise.budget.retry import RetryPolicy
 from turnwise.calls.client import Prices
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.vocabulary import Purpose, Role
@@ -120,18 +119,6 @@ def _turn_steps(settings: Settings, knobs: SearchKnobs, scenario: Scenario) -> S
     return with_repairs(steps, settings.repair.max_repairs if is_worst else 0)
 
 
-def _max_attempts(policy: RetryPolicy) -> int:
-    """Return the most attempts that one call can have, whatever goes wrong."""
-    return max(
-        policy.rate_limited_attempts,
-        policy.server_failed_attempts,
-        policy.connection_failed_attempts,
-        policy.timeout_attempts,
-        policy.stream_cut_attempts,
-        policy.empty_answer_attempts,
-    )
-
-
 def _prices(endpoints: Mapping[Role, EndpointSettings]) -> dict[Role, Prices]:
     """Return the price lists that stand in the settings, by role.
 
@@ -175,6 +162,6 @@ def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) ->
         scenarios=tuple(scenarios),
         reply_part=REPLY_NODE,
         prices=_prices(settings.endpoints),
-        max_attempts=_max_attempts(settings.retry),
+        max_attempts=settings.retry.most_attempts,
         max_calls=settings.budget.turn.max_calls,
     )

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lats.knobs import SearchKnobs
 from nodes.records import Persona
 from turnwise.budget.limits import Limits
-from turnwise.budget.retry import RetryPolicy
 from turnwise.calls.endpoints import EndpointSettings
+from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.vocabulary import Role
 
 __all__ = [

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from turnwise.calls.call import Call
 from turnwise.calls.errors import CallError
 from turnwise.calls.reply import Reply
+from turnwise.calls.retry import RetryPolicy
 
 __all__ = ["Client", "Endpoint", "Prices"]
 
@@ -95,9 +96,13 @@ class Endpoint:
         model: the model's name there.
         client: who sends.
         prices: its price list; None when unknown. Unknown is not free.
+        retry: when a failed attempt there is tried again; None takes the budgeter's own.
+        key_variable: environment variable that its key is read from, for errors.
     """
 
     name: str
     model: str
     client: Client
     prices: Prices | None = None
+    retry: RetryPolicy | None = None
+    key_variable: str | None = None

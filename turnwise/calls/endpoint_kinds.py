@@ -4,16 +4,19 @@ import hashlib
 import importlib
 import re
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
 
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.client import Client, Endpoint, Prices
 from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
 from turnwise.calls.errors import ConfigError, MissingKey
-from turnwise.calls.hosts import is_this_machine
+from turnwise.calls.hosts import endpoint_name, is_this_machine
+from turnwise.calls.known_endpoints import known_capabilities
 from turnwise.calls.vocabulary import Role
 
 __all__ = ["KINDS", "EndpointKind"]
@@ -80,7 +83,7 @@ class OpenAIKind:
                 f"the role {role} has an endpoint and no model: set the environment variable "
                 f"{variable}, or `model` in its settings"
             )
-        name = _name_of_url(base_url)
+        name = endpoint_name(base_url)
         api_key = _key_for(base_url, name, settings, environ)
         options = (settings.schema_mode, settings.token_limit_field, settings.max_connections)
         identity = ("openai", base_url, api_key, *options)
@@ -90,11 +93,16 @@ class OpenAIKind:
             clients[identity] = OpenAIClient(
                 base_url,
                 api_key=api_key,
-                schema_mode=settings.schema_mode,
-                token_limit_field=settings.token_limit_field,
+                capabilities=_set_by_hand(settings, base_url),
                 max_connections=settings.max_connections,
             )
-        return Endpoint(name, settings.model, clients[identity], _prices(settings))
+        return Endpoint(
+            name,
+            settings.model,
+            clients[identity],
+            _prices(settings),
+            key_variable=settings.api_key_env,
+        )
 
 
 class LangChainKind:
@@ -183,6 +191,19 @@ KINDS: Mapping[str, EndpointKind] = {
 """Every kind, by its word in `EndpointSettings.kind`."""
 
 
+def _set_by_hand(settings: EndpointSettings, base_url: str) -> Capabilities | None:
+    """Return what an endpoint is taken to take, where settings say some of it."""
+    given = {
+        name: value
+        for name in ("schema_mode", "token_limit_field")
+        if name in settings.model_fields_set and (value := getattr(settings, name)) is not None
+    }
+    if not given:
+        return None
+    start, _ = known_capabilities(base_url, settings.model or "")
+    return replace(start, **given)
+
+
 def _prices(settings: EndpointSettings) -> Prices | None:
     return settings.prices.prices() if settings.prices is not None else None
 
@@ -223,20 +244,6 @@ def _key_for(
             f"of the endpoint {name} to the variable that holds its own key"
         )
     raise MissingKey(name, settings.api_key_env)
-
-
-def _name_of_url(base_url: str) -> str:
-    """Return an endpoint's name: its host, and of port and path what is not usual.
-
-    `https://api.deepseek.com/v1` is `api.deepseek.com`, `http://localhost:8000/v1` is
-    `localhost-8000`, `https://openrouter.ai/api/v1` is `openrouter.ai-api`.
-    """
-    parts = urlsplit(base_url)
-    words = [parts.hostname or ""]
-    if parts.port is not None:
-        words.append(str(parts.port))
-    words += [word for word in parts.path.split("/") if word not in {"", "v1"}]
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
 
 
 def _imported(target: str) -> object:

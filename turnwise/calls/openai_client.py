@@ -1,10 +1,13 @@
 """Any OpenAI-compatible endpoint as a client: OpenAI, DeepSeek, Groq, OpenRouter, vLLM, Ollama.
 
 One attempt a call, no retries, no redirects: each call is at most one HTTP request,
-and `on_sent` hears of it at the moment it leaves (see `transport`).
+and `on_sent` hears of it at the moment it leaves (see `transport`). What a model there
+takes is learned from what it refuses (see `capabilities`, `learning`): the call that was
+refused ends in `ParameterRefused`, and whoever repeats it sends what was learned.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -18,7 +21,7 @@ import httpx2
 import openai
 
 from turnwise.calls.call import Call
-from turnwise.calls.capabilities import SchemaMode, TokenLimitField
+from turnwise.calls.capabilities import Capabilities, learn_from_length, learn_from_refusal
 from turnwise.calls.errors import (
     BadRequest,
     BadResponse,
@@ -26,17 +29,26 @@ from turnwise.calls.errors import (
     CallTimeout,
     ConfigError,
     ConnectionFailed,
+    ContextTooLong,
+    ParameterRefused,
+    ServerFailed,
     StreamCut,
+    WrongAddress,
 )
+from turnwise.calls.failures import Refusal, failure_of
+from turnwise.calls.hosts import endpoint_name
+from turnwise.calls.known_endpoints import known_capabilities
+from turnwise.calls.learning import LearnedFact, ModelKnowledge, features_of
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
-from turnwise.calls.responses import ResponseReader
+from turnwise.calls.responses import Refused, ResponseReader
 from turnwise.calls.stream import StreamAssembly, server_sent_data
 from turnwise.calls.transport import SENDING, AiohttpTransport, Route, Sending
 from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
     chat_body,
     embedding_body,
+    odd_usage,
     reply_of_chat,
     reply_of_embeddings,
 )
@@ -68,6 +80,15 @@ DRAIN_SECONDS = 0.5
 
 OPENAI_HOST = "api.openai.com"
 
+_VERSION = re.compile(r"/v\d")
+"""A path of a base URL that names a version of the interface."""
+
+_TLS_MISMATCH = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record layer failure")
+"""Said of a server that answers a TLS handshake in plain HTTP."""
+
+_MAY_TEACH = (BadRequest, ServerFailed, BadResponse)
+"""Errors that may mean a refused field; exactly these, no subclass of them."""
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -82,9 +103,10 @@ class OpenAIClient:
     Args:
         base_url: up to and with the version, e.g. `https://api.deepseek.com/v1`.
         api_key: sent as a bearer token; None sends none. Read it from the environment.
-        schema_mode: how the endpoint is told the form of an answer.
-        token_limit_field: what it calls the limit on output tokens; None takes
-            `max_completion_tokens` for OpenAI itself and `max_tokens` for others.
+        capabilities: what every model there is taken to take at first; None begins by
+            the table of known endpoints.
+        is_confirmed: whether `capabilities` are known to be right, so that no call waits
+            for another to find out. A refusal changes them all the same.
         max_connections: most connections at a time; at least 1. More calls wait.
         timeout_seconds: longest time for one attempt, by purpose; what is not named
             keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
@@ -101,8 +123,8 @@ class OpenAIClient:
         base_url: str,
         *,
         api_key: str | None = None,
-        schema_mode: SchemaMode = "json_schema",
-        token_limit_field: TokenLimitField | None = None,
+        capabilities: Capabilities | None = None,
+        is_confirmed: bool = False,
         max_connections: int = 64,
         timeout_seconds: Mapping[Purpose, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -120,11 +142,13 @@ class OpenAIClient:
         self._host = parts.hostname
         self._route = Route.to(base_url)
         self._api_key = api_key
-        self._schema_mode: SchemaMode = schema_mode
-        if token_limit_field is None:
-            is_openai = self._host == OPENAI_HOST
-            token_limit_field = "max_completion_tokens" if is_openai else "max_tokens"
-        self._token_limit_field: TokenLimitField = token_limit_field
+        self._name = endpoint_name(base_url)
+        self._capabilities = capabilities
+        self._is_confirmed = is_confirmed
+        self._models: dict[str, ModelKnowledge] = {}
+        self._on_learned: Callable[[LearnedFact], None] | None = None
+        self._on_notice: Callable[[str], None] | None = None
+        self._noticed: set[str] = set()
         self._max_connections = max_connections
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
         # Whatever the environment says of organizations is OpenAI's business only, and
@@ -134,17 +158,43 @@ class OpenAIClient:
             left_out = (*left_out, "Authorization")
         self._headers = dict.fromkeys(left_out, openai.Omit())
         self._clock = clock
-        self._reader = ResponseReader(self._host, api_key=api_key, now=now)
+        advice = "is the base URL right?"
+        if not _VERSION.search(parts.path):
+            advice = f"try the base URL {base_url.rstrip('/')}/v1"
+        self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
         self._api: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
-        return f"OpenAIClient({self._host!r}, schema_mode={self._schema_mode!r})"
+        return f"OpenAIClient({self._host!r})"
 
     @property
     def is_simulated(self) -> bool:
         """False: what answers over there is not ours to label."""
         return False
+
+    def capabilities(self, model: str) -> Capabilities:
+        """Return what a model there takes, as far as is known by now."""
+        return self._knowledge(model).capabilities
+
+    def start_from(self, model: str, capabilities: Capabilities) -> None:
+        """Begin with what was learned of a model before; its calls do not wait to find out."""
+        self._models[model] = ModelKnowledge(capabilities, is_confirmed=True)
+
+    def listen(
+        self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
+    ) -> None:
+        """Tell each fact that is learned, and what else a person should know, each once."""
+        self._on_learned, self._on_notice = on_learned, on_notice
+
+    def _knowledge(self, model: str) -> ModelKnowledge:
+        known = self._models.get(model)
+        if known is None:
+            start, is_confirmed = self._capabilities, self._is_confirmed
+            if start is None:
+                start, is_confirmed = known_capabilities(self._base_url, model)
+            known = self._models[model] = ModelKnowledge(start, is_confirmed=is_confirmed)
+        return known
 
     async def answer(
         self,
@@ -190,6 +240,20 @@ class OpenAIClient:
 
     async def _attempt(self, call: Call, model: str, sending: Sending) -> Reply | CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
+        known = self._knowledge(model)
+        body = _body(call, model, known.capabilities)
+        if known.takes(features_of(body)):
+            return await self._timed_attempt(call, model, body, sending)
+        async with known.asking(lambda: features_of(_body(call, model, known.capabilities))):
+            body = _body(call, model, known.capabilities)
+            result = await self._timed_attempt(call, model, body, sending)
+            if isinstance(result, Reply):
+                known.confirm(features_of(body))
+            return result
+
+    async def _timed_attempt(
+        self, call: Call, model: str, body: dict[str, Any], sending: Sending
+    ) -> Reply | CallError:
         started = self._clock()
         limit_seconds = call.timeout_seconds
         if limit_seconds is None:
@@ -197,7 +261,7 @@ class OpenAIClient:
         token = SENDING.set(sending)
         try:
             async with asyncio.timeout(limit_seconds):
-                return await self._exchange(call, model, started)
+                return await self._exchange(call, body, started)
         except CallError as error:
             return error
         except (TimeoutError, httpx2.TimeoutException, openai.APITimeoutError):
@@ -209,41 +273,103 @@ class OpenAIClient:
                 latency_seconds=self._clock() - started,
             )
         except openai.APIStatusError as error:
-            return self._reader.failure_of_response(
-                error.response, error.body, latency_seconds=self._clock() - started
-            )
+            refusal = self._reader.refusal_of_response(error.response, error.body)
+            return self._refused(refusal, call, model, body, self._clock() - started)
+        except Refused as refused:
+            latency_seconds = self._clock() - started
+            if refused.was_streamed and refused.refusal.status == 200:
+                message = refused.refusal.message
+                return StreamCut(message, status=200, latency_seconds=latency_seconds)
+            return self._refused(refused.refusal, call, model, body, latency_seconds)
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            return ConnectionFailed(
-                self._reader.scrubbed(str(error.__cause__ or error)),
+            words = str(error.__cause__ or error)
+            kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
+            if _TLS_MISMATCH.search(words):
+                kind = WrongAddress
+                words = f"answers in plain HTTP: begin the base URL with http:// ({words})"
+            return kind(
+                self._reader.scrubbed(words),
                 was_sent=sending.was_sent,
                 latency_seconds=self._clock() - started,
             )
         finally:
             SENDING.reset(token)
 
-    async def _exchange(self, call: Call, model: str, started: float) -> Reply:
+    def _refused(
+        self,
+        refusal: Refusal,
+        call: Call,
+        model: str,
+        body: Mapping[str, Any],
+        latency_seconds: float,
+    ) -> CallError:
+        """Return the error that a refusal means, having learned what it teaches."""
+        failure = failure_of(refusal, latency_seconds=latency_seconds)
+        known = self._knowledge(model)
+        if not isinstance(failure, ContextTooLong) and type(failure) not in _MAY_TEACH:
+            return failure
+        change = "sends what was learned meanwhile"
+        if _body(call, model, known.capabilities) == body:
+            if isinstance(failure, ContextTooLong):
+                lesson = learn_from_length(known.capabilities, body, failure)
+            else:
+                lesson = learn_from_refusal(known.capabilities, body, refusal)
+            if not known.learn(lesson) or lesson is None:
+                return failure
+            change = lesson.change
+            if self._on_learned is not None:
+                self._on_learned(
+                    LearnedFact(self._name, model, known.capabilities, change, refusal.message)
+                )
+        limit_tokens = known.capabilities.max_output_tokens
+        if isinstance(failure, ContextTooLong) and (failure.prompt_tokens or 0) > (
+            limit_tokens or 0
+        ):
+            return failure  # shorter answers alone do not make it fit
+        return ParameterRefused(
+            refusal.message, change=change, status=refusal.status, latency_seconds=latency_seconds
+        )
+
+    def _notice(self, text: str) -> None:
+        """Tell a person something, once."""
+        if self._on_notice is not None and text not in self._noticed:
+            self._noticed.add(text)
+            self._on_notice(text)
+
+    async def _exchange(self, call: Call, body: dict[str, Any], started: float) -> Reply:
         """Return the answer to a call.
 
         Raises:
-            CallError: what this room can name.
+            CallError: what can be named here.
+            Refused: an error under a status that says success.
             openai.APIError: what the way there raised.
         """
         if call.is_embedding:
-            body = embedding_body(call, model=model)
             document = await self._fetch("/embeddings", body, started)
-            return reply_of_embeddings(
+            reply = reply_of_embeddings(
                 document, expected=len(call.inputs), latency_seconds=self._clock() - started
             )
-        body = chat_body(
-            call,
-            model=model,
-            schema_mode=self._schema_mode,
-            token_limit_field=self._token_limit_field,
+        elif call.stream:
+            return await self._fetch_stream(call, body, started)
+        else:
+            document = await self._fetch("/chat/completions", body, started)
+            reply = self._reply(call, document, started)
+        self._check_usage(document)
+        return reply
+
+    def _reply(self, call: Call, document: Mapping[str, Any], started: float) -> Reply:
+        return reply_of_chat(
+            document,
+            latency_seconds=self._clock() - started,
+            is_structured=call.response_model is not None and not call.tools,
         )
-        if call.stream:
-            return await self._fetch_stream(body, started)
-        document = await self._fetch("/chat/completions", body, started)
-        return reply_of_chat(document, latency_seconds=self._clock() - started)
+
+    def _check_usage(self, document: Mapping[str, Any]) -> None:
+        odd = odd_usage(document)
+        if odd is not None and not any("odd usage" in text for text in self._noticed):
+            self._notice(
+                self._reader.scrubbed(f"odd usage ({odd}): what it says of such calls is unknown")
+            )
 
     async def _fetch(self, path: str, body: dict[str, Any], started: float) -> Mapping[str, Any]:
         response = await self._connected().post(
@@ -256,8 +382,7 @@ class OpenAIClient:
             response, response.content, latency_seconds=self._clock() - started
         )
 
-    async def _fetch_stream(self, body: dict[str, Any], started: float) -> Reply:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    async def _fetch_stream(self, call: Call, body: dict[str, Any], started: float) -> Reply:
         response = await self._connected().post(
             "/chat/completions",
             cast_to=httpx2.Response,
@@ -274,16 +399,17 @@ class OpenAIClient:
                 content = await response.aread()
                 latency_seconds = self._clock() - started
                 document = self._reader.document(response, content, latency_seconds=latency_seconds)
-                reply = reply_of_chat(document, latency_seconds=latency_seconds)
+                reply = self._reply(call, document, started)
+                self._check_usage(document)
                 return replace(reply, chunks=(reply.text,) if reply.text else ())
             assembly = await self._assembled(response, started)
         finally:
             await response.aclose()
         if assembly.error is not None:
-            raise self._reader.failure_in_body(
-                assembly.error, latency_seconds=self._clock() - started, was_streamed=True
-            )
-        reply = reply_of_chat(assembly.body(), latency_seconds=self._clock() - started)
+            raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
+        document = assembly.body()
+        reply = self._reply(call, document, started)
+        self._check_usage(document)
         return replace(reply, chunks=assembly.chunks)
 
     async def _assembled(self, response: httpx2.Response, started: float) -> StreamAssembly:
@@ -316,6 +442,11 @@ class OpenAIClient:
                 latency_seconds=self._clock() - started,
             )
         return assembly
+
+
+def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:
+    make = embedding_body if call.is_embedding else chat_body
+    return make(call, model=model, capabilities=capabilities)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -45,6 +45,7 @@ class _Choice:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.thoughts: list[str] = []
         self.refusals: list[str] = []
         self.tool_calls: dict[int, dict[str, Any]] = {}
         self.finish_reason: str | None = None
@@ -61,6 +62,9 @@ class _Choice:
             return
         if isinstance(delta.get("content"), str):
             self._add_text(delta["content"])
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(thought, str):
+            self.thoughts.append(thought)
         if isinstance(delta.get("refusal"), str):
             self.refusals.append(delta["refusal"])
         for part in _mappings(delta.get("tool_calls")):
@@ -70,6 +74,7 @@ class _Choice:
         """Return what has come as a chat message."""
         return {
             "content": "".join(self.texts),
+            "reasoning_content": well_formed("".join(self.thoughts)),
             "refusal": "".join(self.refusals) or None,
             "tool_calls": [call for _, call in sorted(self.tool_calls.items())],
         }
@@ -108,7 +113,7 @@ class StreamAssembly:
     """
 
     def __init__(self) -> None:
-        self.error: Mapping[str, Any] | None = None
+        self.error: Any = None
         self.is_done = False
         self._choices: dict[int, _Choice] = {}
         self._usage: Mapping[str, Any] | None = None
@@ -137,8 +142,7 @@ class StreamAssembly:
         event = document_of(data, keep_halves=True)
         if not isinstance(event, Mapping):
             raise ValueError(f"expected a JSON object, got {type(event).__name__}")  # noqa: TRY004 - one kind with malformed JSON
-        if isinstance(event.get("error"), Mapping):
-            self.error = event["error"]
+        self.error = self.error or event.get("error") or None
         if isinstance(event.get("usage"), Mapping):
             self._usage = event["usage"]
         self._model = self._model or str(event.get("model") or "")

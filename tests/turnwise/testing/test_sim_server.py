@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from turnwise.calls import Call, Message, Purpose, Reply, Role, Sampling
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import (
     AuthFailed,
     BadResponse,
@@ -63,7 +64,9 @@ def make_call(number=0, model=Plan, **fields):
 async def running(settings=None, *, schema_mode="json_schema", **options):
     """Yield a server and a real client of it."""
     async with SimServer(settings, **options) as server:
-        client = OpenAIClient(server.base_url, api_key="any", schema_mode=schema_mode)
+        client = OpenAIClient(
+            server.base_url, api_key="any", capabilities=Capabilities(schema_mode=schema_mode)
+        )
         try:
             yield server, client
         finally:
