@@ -21,9 +21,28 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from turnwise.calls.capabilities import Capabilities, Lesson
+from turnwise.calls.capabilities import (
+    Capabilities,
+    Lesson,
+    learn_from_length,
+    learn_from_refusal,
+)
+from turnwise.calls.errors import (
+    BadRequest,
+    BadResponse,
+    CallError,
+    ContextTooLong,
+    ParameterRefused,
+    ServerFailed,
+)
+from turnwise.calls.failures import Refusal, failure_of
+from turnwise.calls.hosts import endpoint_name
+from turnwise.calls.known_endpoints import known_capabilities
 
-__all__ = ["LearnedFact", "Learner", "ModelKnowledge", "features_of"]
+__all__ = ["EndpointKnowledge", "LearnedFact", "Learner", "ModelKnowledge", "features_of"]
+
+_MAY_TEACH = (BadRequest, ServerFailed, BadResponse)
+"""Errors that may mean a refused field; exactly these, no subclass of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +176,95 @@ class ModelKnowledge:
         if trial is not None and trial.loop is not asyncio.get_running_loop():
             trial = self._trial = None
         return trial
+
+
+class EndpointKnowledge:
+    """What is known of the models of one endpoint, and who is told what is learned.
+
+    Args:
+        base_url: of the endpoint.
+        capabilities: what every model there is taken to take at first; None begins by
+            the table of known endpoints.
+        is_confirmed: whether that is known to be right.
+    """
+
+    def __init__(
+        self, base_url: str, *, capabilities: Capabilities | None, is_confirmed: bool
+    ) -> None:
+        self._base_url = base_url
+        self._capabilities = capabilities
+        self._is_confirmed = is_confirmed
+        self._models: dict[str, ModelKnowledge] = {}
+        self._on_learned: Callable[[LearnedFact], None] | None = None
+        self._on_notice: Callable[[str], None] | None = None
+        self._noticed: set[str] = set()
+
+    def model(self, name: str) -> ModelKnowledge:
+        """Return what is known of a model."""
+        known = self._models.get(name)
+        if known is None:
+            start, is_confirmed = self._capabilities, self._is_confirmed
+            if start is None:
+                start, is_confirmed = known_capabilities(self._base_url, name)
+            known = self._models[name] = ModelKnowledge(start, is_confirmed=is_confirmed)
+        return known
+
+    def start_from(self, name: str, capabilities: Capabilities) -> None:
+        """Begin with what was learned of a model before."""
+        self._models[name] = ModelKnowledge(capabilities, is_confirmed=True)
+
+    def listen(
+        self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
+    ) -> None:
+        """Tell each fact that is learned, and what else a person should know."""
+        self._on_learned, self._on_notice = on_learned, on_notice
+
+    def notice(self, subject: str, text: str) -> None:
+        """Tell a person something, once for each subject."""
+        if self._on_notice is not None and subject not in self._noticed:
+            self._noticed.add(subject)
+            self._on_notice(text)
+
+    def error_of(
+        self,
+        refusal: Refusal,
+        body: Mapping[str, Any],
+        remake: Callable[[Capabilities], Mapping[str, Any]],
+        *,
+        latency_seconds: float,
+    ) -> CallError:
+        """Return the error that a refusal means, having learned what it teaches.
+
+        Args:
+            refusal: what the endpoint said.
+            body: the request that was refused.
+            remake: makes the same call's request by what is known now.
+            latency_seconds: time that the attempt took.
+        """
+        failure = failure_of(refusal, latency_seconds=latency_seconds)
+        if not isinstance(failure, ContextTooLong) and type(failure) not in _MAY_TEACH:
+            return failure
+        known = self.model(body["model"])
+        change = "sends what was learned meanwhile"
+        if remake(known.capabilities) == body:
+            if isinstance(failure, ContextTooLong):
+                lesson = learn_from_length(known.capabilities, body, failure)
+            else:
+                lesson = learn_from_refusal(known.capabilities, body, refusal)
+            if lesson is None or not known.learn(lesson):
+                return failure
+            change = lesson.change
+            self._tell(body["model"], lesson, refusal)
+        if isinstance(failure, ContextTooLong) and (failure.prompt_tokens or 0) > (
+            known.capabilities.max_output_tokens or 0
+        ):
+            return failure  # shorter answers alone do not make it fit
+        return ParameterRefused(
+            refusal.message, change=change, status=refusal.status, latency_seconds=latency_seconds
+        )
+
+    def _tell(self, model: str, lesson: Lesson, refusal: Refusal) -> None:
+        if self._on_learned is not None:
+            name = endpoint_name(self._base_url)
+            fact = LearnedFact(name, model, lesson.capabilities, lesson.change, refusal.message)
+            self._on_learned(fact)

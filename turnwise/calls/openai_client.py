@@ -21,7 +21,7 @@ import httpx2
 import openai
 
 from turnwise.calls.call import Call
-from turnwise.calls.capabilities import Capabilities, learn_from_length, learn_from_refusal
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import (
     BadRequest,
     BadResponse,
@@ -29,16 +29,11 @@ from turnwise.calls.errors import (
     CallTimeout,
     ConfigError,
     ConnectionFailed,
-    ContextTooLong,
-    ParameterRefused,
-    ServerFailed,
     StreamCut,
     WrongAddress,
 )
-from turnwise.calls.failures import Refusal, failure_of
-from turnwise.calls.hosts import endpoint_name
-from turnwise.calls.known_endpoints import known_capabilities
-from turnwise.calls.learning import LearnedFact, ModelKnowledge, features_of
+from turnwise.calls.failures import Refusal
+from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
 from turnwise.calls.responses import Refused, ResponseReader
@@ -85,9 +80,6 @@ _VERSION = re.compile(r"/v\d")
 
 _TLS_MISMATCH = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record layer failure")
 """Said of a server that answers a TLS handshake in plain HTTP."""
-
-_MAY_TEACH = (BadRequest, ServerFailed, BadResponse)
-"""Errors that may mean a refused field; exactly these, no subclass of them."""
 
 
 def _utc_now() -> datetime:
@@ -142,13 +134,9 @@ class OpenAIClient:
         self._host = parts.hostname
         self._route = Route.to(base_url)
         self._api_key = api_key
-        self._name = endpoint_name(base_url)
-        self._capabilities = capabilities
-        self._is_confirmed = is_confirmed
-        self._models: dict[str, ModelKnowledge] = {}
-        self._on_learned: Callable[[LearnedFact], None] | None = None
-        self._on_notice: Callable[[str], None] | None = None
-        self._noticed: set[str] = set()
+        self._known = EndpointKnowledge(
+            base_url, capabilities=capabilities, is_confirmed=is_confirmed
+        )
         self._max_connections = max_connections
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
         # Whatever the environment says of organizations is OpenAI's business only, and
@@ -175,26 +163,17 @@ class OpenAIClient:
 
     def capabilities(self, model: str) -> Capabilities:
         """Return what a model there takes, as far as is known by now."""
-        return self._knowledge(model).capabilities
+        return self._known.model(model).capabilities
 
     def start_from(self, model: str, capabilities: Capabilities) -> None:
         """Begin with what was learned of a model before; its calls do not wait to find out."""
-        self._models[model] = ModelKnowledge(capabilities, is_confirmed=True)
+        self._known.start_from(model, capabilities)
 
     def listen(
         self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
     ) -> None:
         """Tell each fact that is learned, and what else a person should know, each once."""
-        self._on_learned, self._on_notice = on_learned, on_notice
-
-    def _knowledge(self, model: str) -> ModelKnowledge:
-        known = self._models.get(model)
-        if known is None:
-            start, is_confirmed = self._capabilities, self._is_confirmed
-            if start is None:
-                start, is_confirmed = known_capabilities(self._base_url, model)
-            known = self._models[model] = ModelKnowledge(start, is_confirmed=is_confirmed)
-        return known
+        self._known.listen(on_learned=on_learned, on_notice=on_notice)
 
     async def answer(
         self,
@@ -240,19 +219,19 @@ class OpenAIClient:
 
     async def _attempt(self, call: Call, model: str, sending: Sending) -> Reply | CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
-        known = self._knowledge(model)
+        known = self._known.model(model)
         body = _body(call, model, known.capabilities)
         if known.takes(features_of(body)):
-            return await self._timed_attempt(call, model, body, sending)
+            return await self._timed_attempt(call, body, sending)
         async with known.asking(lambda: features_of(_body(call, model, known.capabilities))):
             body = _body(call, model, known.capabilities)
-            result = await self._timed_attempt(call, model, body, sending)
+            result = await self._timed_attempt(call, body, sending)
             if isinstance(result, Reply):
                 known.confirm(features_of(body))
             return result
 
     async def _timed_attempt(
-        self, call: Call, model: str, body: dict[str, Any], sending: Sending
+        self, call: Call, body: dict[str, Any], sending: Sending
     ) -> Reply | CallError:
         started = self._clock()
         limit_seconds = call.timeout_seconds
@@ -274,13 +253,12 @@ class OpenAIClient:
             )
         except openai.APIStatusError as error:
             refusal = self._reader.refusal_of_response(error.response, error.body)
-            return self._refused(refusal, call, model, body, self._clock() - started)
+            return self._refused(refusal, call, body, started)
         except Refused as refused:
-            latency_seconds = self._clock() - started
             if refused.was_streamed and refused.refusal.status == 200:
-                message = refused.refusal.message
-                return StreamCut(message, status=200, latency_seconds=latency_seconds)
-            return self._refused(refused.refusal, call, model, body, latency_seconds)
+                latency_seconds = self._clock() - started
+                return StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
+            return self._refused(refused.refusal, call, body, started)
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             words = str(error.__cause__ or error)
             kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
@@ -296,45 +274,15 @@ class OpenAIClient:
             SENDING.reset(token)
 
     def _refused(
-        self,
-        refusal: Refusal,
-        call: Call,
-        model: str,
-        body: Mapping[str, Any],
-        latency_seconds: float,
+        self, refusal: Refusal, call: Call, body: Mapping[str, Any], started: float
     ) -> CallError:
         """Return the error that a refusal means, having learned what it teaches."""
-        failure = failure_of(refusal, latency_seconds=latency_seconds)
-        known = self._knowledge(model)
-        if not isinstance(failure, ContextTooLong) and type(failure) not in _MAY_TEACH:
-            return failure
-        change = "sends what was learned meanwhile"
-        if _body(call, model, known.capabilities) == body:
-            if isinstance(failure, ContextTooLong):
-                lesson = learn_from_length(known.capabilities, body, failure)
-            else:
-                lesson = learn_from_refusal(known.capabilities, body, refusal)
-            if not known.learn(lesson) or lesson is None:
-                return failure
-            change = lesson.change
-            if self._on_learned is not None:
-                self._on_learned(
-                    LearnedFact(self._name, model, known.capabilities, change, refusal.message)
-                )
-        limit_tokens = known.capabilities.max_output_tokens
-        if isinstance(failure, ContextTooLong) and (failure.prompt_tokens or 0) > (
-            limit_tokens or 0
-        ):
-            return failure  # shorter answers alone do not make it fit
-        return ParameterRefused(
-            refusal.message, change=change, status=refusal.status, latency_seconds=latency_seconds
+        return self._known.error_of(
+            refusal,
+            body,
+            lambda capabilities: _body(call, body["model"], capabilities),
+            latency_seconds=self._clock() - started,
         )
-
-    def _notice(self, text: str) -> None:
-        """Tell a person something, once."""
-        if self._on_notice is not None and text not in self._noticed:
-            self._noticed.add(text)
-            self._on_notice(text)
 
     async def _exchange(self, call: Call, body: dict[str, Any], started: float) -> Reply:
         """Return the answer to a call.
@@ -344,32 +292,22 @@ class OpenAIClient:
             Refused: an error under a status that says success.
             openai.APIError: what the way there raised.
         """
-        if call.is_embedding:
-            document = await self._fetch("/embeddings", body, started)
-            reply = reply_of_embeddings(
-                document, expected=len(call.inputs), latency_seconds=self._clock() - started
-            )
-        elif call.stream:
+        if call.stream and not call.is_embedding:
             return await self._fetch_stream(call, body, started)
-        else:
-            document = await self._fetch("/chat/completions", body, started)
-            reply = self._reply(call, document, started)
-        self._check_usage(document)
-        return reply
+        route = "/embeddings" if call.is_embedding else "/chat/completions"
+        return self._reply(call, await self._fetch(route, body, started), started)
 
     def _reply(self, call: Call, document: Mapping[str, Any], started: float) -> Reply:
-        return reply_of_chat(
-            document,
-            latency_seconds=self._clock() - started,
-            is_structured=call.response_model is not None and not call.tools,
-        )
-
-    def _check_usage(self, document: Mapping[str, Any]) -> None:
         odd = odd_usage(document)
-        if odd is not None and not any("odd usage" in text for text in self._noticed):
-            self._notice(
-                self._reader.scrubbed(f"odd usage ({odd}): what it says of such calls is unknown")
-            )
+        if odd is not None:
+            text = f"odd usage ({odd}): the tokens or cost of such calls are unknown"
+            self._known.notice("usage", self._reader.scrubbed(text))
+        latency_seconds = self._clock() - started
+        if call.is_embedding:
+            expected = len(call.inputs)
+            return reply_of_embeddings(document, expected=expected, latency_seconds=latency_seconds)
+        is_structured = call.response_model is not None and not call.tools
+        return reply_of_chat(document, latency_seconds=latency_seconds, is_structured=is_structured)
 
     async def _fetch(self, path: str, body: dict[str, Any], started: float) -> Mapping[str, Any]:
         response = await self._connected().post(
@@ -400,16 +338,13 @@ class OpenAIClient:
                 latency_seconds = self._clock() - started
                 document = self._reader.document(response, content, latency_seconds=latency_seconds)
                 reply = self._reply(call, document, started)
-                self._check_usage(document)
                 return replace(reply, chunks=(reply.text,) if reply.text else ())
             assembly = await self._assembled(response, started)
         finally:
             await response.aclose()
         if assembly.error is not None:
             raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
-        document = assembly.body()
-        reply = self._reply(call, document, started)
-        self._check_usage(document)
+        reply = self._reply(call, assembly.body(), started)
         return replace(reply, chunks=assembly.chunks)
 
     async def _assembled(self, response: httpx2.Response, started: float) -> StreamAssembly:

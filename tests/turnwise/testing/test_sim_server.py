@@ -104,6 +104,8 @@ async def test_http_and_process_give_the_same_answers():
         make_call(3, stream=True),
         make_call(4, None, stream=True),
         make_call(5, sampling=Sampling(temperature=0.7, max_tokens=9)),
+        make_call(5, sample=2, sampling=Sampling(temperature=0.7)),
+        make_call(5, sample=1, sampling=Sampling(temperature=0.7, seed=4)),
         make_call(6, None, sampling=Sampling(n=2)),
         make_call(7, Verdicts, sampling=Sampling(top_logprobs=5)),
         make_call(7, Verdicts, sampling=Sampling(top_logprobs=5), stream=True, sample=1),
