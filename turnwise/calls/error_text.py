@@ -5,7 +5,6 @@ sentence made here names both, what happened, what sets it, and whether the same
 goes on: everything that was finished is kept, so it does.
 """
 
-from turnwise.calls.endpoints import MODEL_VARIABLES
 from turnwise.calls.errors import (
     AuthFailed,
     BadRequest,
@@ -54,7 +53,7 @@ def _way_out(error: EndpointError, role: Role | None) -> str:
             return f"Set TURNWISE_BASE_URL, or {knob}.base_url, to the URL of the API."
         case UnknownModel():
             return (
-                f"Set {MODEL_VARIABLES[role or Role.MAIN][0]}, or {knob}.model, to a model of "
+                f"Set {_model_variable(role)}, or {knob}.model, to a model of "
                 "this endpoint; `turnwise endpoints check` shows what it serves."
             )
         case AuthFailed():
@@ -75,3 +74,8 @@ def _way_out(error: EndpointError, role: Role | None) -> str:
         case BadRequest():
             return "`turnwise endpoints check` shows what this endpoint takes."
     return ""
+
+
+def _model_variable(role: Role | None) -> str:
+    own = "" if role in {None, Role.MAIN} else f"{role}_".upper()
+    return f"TURNWISE_{own}MODEL"

@@ -10,7 +10,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,7 +36,7 @@ from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
 from turnwise.calls.responses import Refused, ResponseReader
-from turnwise.calls.stream import StreamAssembly, server_sent_data
+from turnwise.calls.stream import StreamAssembly
 from turnwise.calls.transport import SENDING, AiohttpTransport, Route, Sending
 from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
@@ -354,20 +353,9 @@ class OpenAIClient:
             StreamCut: when it broke off before.
         """
         assembly = StreamAssembly()
-        problem = "it ended without its end marker"
-        async with aclosing(server_sent_data(response.aiter_bytes())) as events:
-            try:
-                async for data in events:
-                    assembly.add(data)
-                    if assembly.is_done or assembly.error is not None:
-                        break
-            except (httpx2.HTTPError, ValueError) as error:
-                problem = str(error)
-            if assembly.is_done:
-                with suppress(TimeoutError, httpx2.HTTPError):
-                    async with asyncio.timeout(DRAIN_SECONDS):
-                        async for _ in events:
-                            pass
+        problem = await assembly.read(
+            response.aiter_bytes(), broken=httpx2.HTTPError, drain_seconds=DRAIN_SECONDS
+        )
         if not assembly.is_whole and assembly.error is None:
             raise StreamCut(
                 self._reader.scrubbed(

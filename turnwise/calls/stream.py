@@ -1,6 +1,8 @@
 """A streamed chat answer, put together again as if it had come whole."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from typing import Any
 
 from turnwise.calls.payload import document_of, well_formed
@@ -129,6 +131,32 @@ class StreamAssembly:
         """Whether the answer ended: by the end marker, or by every choice's own word."""
         reasons = [choice.finish_reason for choice in self._choices.values()]
         return self.is_done or (bool(reasons) and None not in reasons)
+
+    async def read(
+        self, pieces: AsyncIterator[bytes], *, broken: type[Exception], drain_seconds: float
+    ) -> str:
+        """Take all events of a stream; return why it ended, for one that is not whole.
+
+        Args:
+            pieces: its bytes, as they come.
+            broken: what a connection that breaks raises.
+            drain_seconds: how long its end is waited for after the end marker, so that
+                the connection can be kept.
+        """
+        async with aclosing(server_sent_data(pieces)) as events:
+            try:
+                async for data in events:
+                    self.add(data)
+                    if self.is_done or self.error is not None:
+                        break
+            except (broken, ValueError) as error:
+                return str(error)
+            if self.is_done:
+                with suppress(TimeoutError, broken):
+                    async with asyncio.timeout(drain_seconds):
+                        async for _ in events:
+                            pass
+        return "it ended without its end marker"
 
     def add(self, data: bytes) -> None:
         """Take one event's payload.
