@@ -119,8 +119,8 @@ def capabilities_of_document(document: Mapping[str, Any]) -> Capabilities:
 
 
 _SCHEMA = re.compile(
-    r"(?i)response[_ ]?format|json[_ -]?schema|json[_ -]?object|json[_ -]?mode"
-    r"|structured[_ ]outputs?|guided[_ ](?:json|decoding)|grammar"
+    r"(?i)response[_ ]?(?:format|schema)|\$defs|additionalproperties"
+    r"|json[_ -]?(?:schema|object|mode)|structured[_ ]outputs?|guided[_ ](?:json|decoding)|grammar"
     r"|the word '?json"
 )
 _WANTS_SCHEMA = re.compile(r"(?i)must be '?\"?json_schema")
@@ -326,7 +326,7 @@ def _place(name: str, words: str) -> int:
         rf"['\"`‘“]({either})['\"`’”]"
         rf"|(?i:parameter|argument|field|name)(?: supplied)?:? ({either})\b"
     )
-    pattern = quoted if name in _ORDINARY_WORDS else rf"(?<![\w.])({either})(?![A-Za-z0-9_])"
+    pattern = quoted if name in _ORDINARY_WORDS else rf"(?i)(?<![\w.])({either})(?![A-Za-z0-9_])"
     found = re.search(pattern, words)
     if found is None and name in _ORDINARY_WORDS:
         found = re.search(rf"(?<![\w.])({either}) (?:parameter|argument|field)", words)

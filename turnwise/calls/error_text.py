@@ -22,6 +22,9 @@ from turnwise.calls.vocabulary import Role
 
 __all__ = ["text_of_error"]
 
+OWN_NOTE = "not tried again"
+"""How the notes begin that the budgeter adds to an error; others add theirs, too."""
+
 GOES_ON = "The same command goes on where it stopped."
 
 
@@ -38,7 +41,8 @@ def text_of_error(error: CallError) -> str:
     host, separator, rest = text.partition(": ")
     if separator and " " not in host:
         text = rest
-    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTE))
+    notes = "".join(f"; {note}" for note in noted)
     sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}."
     way_out = _way_out(error, error.role)
     return " ".join(filter(None, (sentence.replace("..", "."), way_out, GOES_ON)))
@@ -72,7 +76,10 @@ def _way_out(error: EndpointError, role: Role | None) -> str:
         case ContextTooLong():
             return "Use a model with a longer context, or lower memory.history_turns."
         case BadRequest():
-            return "`turnwise endpoints check` shows what this endpoint takes."
+            return (
+                "`turnwise endpoints check` shows what this endpoint takes; TURNWISE_BASE_URL or "
+                f"{knob}.base_url sets another."
+            )
     return ""
 
 

@@ -145,9 +145,11 @@ class OpenAIClient:
             left_out = (*left_out, "Authorization")
         self._headers = dict.fromkeys(left_out, openai.Omit())
         self._clock = clock
+        bare_url = re.sub(r"/(?:chat/completions|embeddings)?/*$", "", base_url)
+        likely_url = bare_url if _VERSION.search(parts.path) else f"{bare_url}/v1"
         advice = "is the base URL right?"
-        if not _VERSION.search(parts.path):
-            advice = f"try the base URL {base_url.rstrip('/')}/v1"
+        if likely_url != base_url.rstrip("/"):
+            advice = f"try the base URL {likely_url}"
         self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
         self._api: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -250,10 +250,21 @@ def _messages_of(body: Mapping[str, Any], latency_seconds: float) -> list[Mappin
     return whole
 
 
-def _arguments_of(tool_calls: Sequence[Mapping[str, Any]]) -> str:
-    """Return the arguments of the first tool call as text; empty without one."""
-    arguments = tool_calls[0]["function"].get("arguments") if tool_calls else None
-    return arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
+def _answer_elsewhere(
+    message: Mapping[str, Any], tool_calls: Sequence[Mapping[str, Any]], thoughts: str
+) -> str:
+    """Return an answer of a given form that is not in a message's text; empty without one.
+
+    It may be the content, as an object; the arguments of the first tool call, or of the
+    older function call; or the end of the thoughts.
+    """
+    function = tool_calls[0]["function"] if tool_calls else message.get("function_call")
+    for value in (message.get("content"), _of(function, "arguments")):
+        if isinstance(value, Mapping):
+            return json.dumps(value, ensure_ascii=False)
+        if isinstance(value, str) and value.strip():
+            return value
+    return thoughts if "{" in thoughts else ""
 
 
 def _thoughts_of(message: Mapping[str, Any]) -> str:
@@ -294,9 +305,8 @@ def reply_of_chat(
     )
     thoughts = _thoughts_of(messages[0])
     if is_structured and not texts[0].strip():
-        texts[0] = _arguments_of(tool_calls) or texts[0]
-    if is_structured and not texts[0].strip() and "{" in thoughts and finish_reason != "length":
-        texts[0] = thoughts
+        is_cut = finish_reason == "length"
+        texts[0] = _answer_elsewhere(messages[0], tool_calls, "" if is_cut else thoughts)
     usage = _usage(body)
     if usage.output_tokens == 0 and (any(texts) or tool_calls):
         usage = replace(usage, output_tokens=None)  # the server does not count

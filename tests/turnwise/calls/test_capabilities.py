@@ -73,6 +73,7 @@ def lesson_of(words, *, capabilities=TAKES_ALL, body=BODY, status=400, **fields)
         "Failed to initialize samplers: failed to parse grammar",  # llama.cpp
         "The provided JSON schema contains features not supported by xgrammar.",  # vLLM
         "response_format.type must be one of text, json_object",
+        "Unknown name \"$defs\" at 'generation_config.response_schema': Cannot find field.",
         'Invalid JSON payload received. Unknown name "response_format": Cannot find field.',
         (
             "[{'type': 'extra_forbidden', 'loc': ('body', 'response_format'), 'msg': 'Extra inputs "
@@ -151,6 +152,7 @@ def test_a_server_that_takes_schemas_only_is_asked_by_schema():
             {"frequency_penalty"},
         ),
         ("logprobs is not supported", {}, {"logprobs"}),
+        ("Logprobs is not enabled for models/gemini-2.5-pro", {}, {"logprobs"}),
         ("`logprobs` is not supported with this model", {}, {"logprobs"}),  # Groq
         (
             (

@@ -6,6 +6,7 @@ from turnwise.calls import Endpoint, Role
 from turnwise.calls.error_text import text_of_error
 from turnwise.calls.errors import (
     AuthFailed,
+    BadRequest,
     CallRefused,
     ConnectionFailed,
     ContextTooLong,
@@ -38,6 +39,7 @@ def seen(error, role=Role.MAIN):
         (ConnectionFailed("refused"), "Is the server up"),
         (ModelLoading("loading"), "retry.model_loading_seconds"),
         (ContextTooLong("too long"), "memory.history_turns"),
+        (BadRequest("answered 501: no"), "endpoints.judge.base_url"),
         (RateLimited("slow down"), "retry.rate_limited_attempts"),
     ],
 )
@@ -60,7 +62,9 @@ def test_notes_of_the_budgeter_are_kept():
     """Why it was not tried again."""
     error = seen(EndpointError("odd"))
     error.add_note("not tried again: 3 seconds left")
+    error.add_note("During task with name 'detection'")
     assert "odd; not tried again: 3 seconds left." in text_of_error(error)
+    assert "During task" not in text_of_error(error)
 
 
 @pytest.mark.parametrize("error", [AuthFailed("no"), CallRefused("run", "max_calls", 1, 1, 1)])

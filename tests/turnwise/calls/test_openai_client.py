@@ -156,12 +156,14 @@ async def test_thoughts_of_a_stream_are_put_together(client, server, ask, wire_w
     [
         ({"content": None, "reasoning_content": '{"score": 1}'}, "stop", '{"score": 1}'),
         ({"content": " ", "reasoning": 'so: {"score": 1}'}, "stop", 'so: {"score": 1}'),
+        ({"content": {"score": 1}}, "stop", '{"score": 1}'),
+        ({"content": None, "function_call": {"arguments": '{"score": 1}'}}, "stop", '{"score": 1}'),
         ({"content": "", "reasoning_content": 'draft {"score": 1'}, "length", ""),
         ({"content": "", "reasoning_content": "only words"}, "stop", ""),
         ({"content": '{"score": 2}', "reasoning_content": '{"score": 1}'}, "stop", '{"score": 2}'),
     ],
 )
-async def test_an_answer_among_the_thoughts_is_taken(  # noqa: PLR0917 - fixtures
+async def test_an_answer_that_is_not_in_the_content_is_taken(  # noqa: PLR0917 - fixtures
     client, server, ask, wire_words, message, finish_reason, text
 ):
     """Where a form was asked for and the content is empty; not of thoughts that were cut."""
@@ -171,7 +173,7 @@ async def test_an_answer_among_the_thoughts_is_taken(  # noqa: PLR0917 - fixture
     assert (await answer(client, ask(response_model=Verdict))).text.strip() == text
     server.then(document=document)
     plain = (await answer(client, ask())).text.strip()
-    assert plain == (message["content"] or "").strip()
+    assert plain == (message["content"].strip() if isinstance(message["content"], str) else "")
 
 
 @pytest.mark.parametrize("arguments", ['{"score": 1}', {"score": 1}])
@@ -221,12 +223,18 @@ async def test_infinite_usage_is_unknown(client, server, ask):
     assert (await answer(client, ask())).usage.input_tokens is None
 
 
-async def test_a_page_at_the_wrong_path_says_what_to_try(server, ask):
-    """The base URL lacks its version."""
-    client = OpenAIClient(server.url.removesuffix("/v1"))
+@pytest.mark.parametrize("wrong", ["", "/", "/v1/chat/completions", "/v1/embeddings/"])
+async def test_a_page_at_the_wrong_path_says_what_to_try(server, ask, wrong):
+    """The base URL lacks its version, or has the route in it."""
+    client = OpenAIClient(server.url.removesuffix("/v1") + wrong)
+
+    async def nowhere(request, body):
+        return web.Response(status=404, text="404 page not found")
+
+    server.script.append(nowhere)
     error = await answer(client, ask())
     assert isinstance(error, WrongAddress)
-    assert f"try the base URL {server.url}" in str(error)
+    assert str(error).endswith(f"try the base URL {server.url}")
     await client.aclose()
 
 
