@@ -1,7 +1,7 @@
 """Opening a session: endpoints, budgeter, memory and graph, closed in reverse."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from turnwise.calls import Endpoint, Role
 from turnwise.memory.book import MemoryBook
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.replay.app import Notices
+from turnwise.replay.learned_endpoints import LearnedEndpoints
 
 __all__ = ["make_engine", "open_session"]
 
@@ -41,6 +43,7 @@ def make_engine(
     recorder: Recorder | None,
     cache: ReplyCache | None,
     sinks: Sequence[RowSink],
+    notify: Callable[[str], None] | None = None,
 ) -> Engine:
     """Return an engine over endpoints and a memory book; `sinks` are told its ledger rows."""
     needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
@@ -56,6 +59,7 @@ def make_engine(
         sinks=sinks,
         max_kept_rows=0,
         advises_by_path=True,
+        notify=notify,
     )
     return Engine(settings, budgeter, endpoints, book)
 
@@ -77,12 +81,21 @@ async def open_session(
         StoreFailed: when the memory in `folder` cannot be opened.
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
+    notices = Notices()
+    if not is_offline:
+        LearnedEndpoints(folder, notices).follow(endpoints)
     if book is None:
         book = open_book(stack.enter_context(SqliteMemoryStore(folder / "memory.sqlite")))
     cache = _cache_of(settings.cache)
     rows: list[LedgerRow] = []
     engine = make_engine(
-        settings, endpoints, book, recorder=recorder, cache=cache, sinks=(rows.append,)
+        settings,
+        endpoints,
+        book,
+        recorder=recorder,
+        cache=cache,
+        sinks=(rows.append,),
+        notify=notices.tell,
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
@@ -101,4 +114,5 @@ async def open_session(
         rows=rows,
         is_checkpointed=checkpointer is not None,
         is_direct=is_offline and checkpointer is None,
+        notices=notices,
     )

@@ -120,23 +120,6 @@ def _turn_steps(settings: Settings, knobs: SearchKnobs, scenario: Scenario) -> S
     return with_repairs(steps, settings.repair.max_repairs if is_worst else 0)
 
 
-def _max_attempts(settings: Settings) -> int:
-    """Return the most attempts that one call can have, whatever goes wrong."""
-    policies = [settings.retry, *(each.retry for each in settings.endpoints.values() if each.retry)]
-    return max(
-        attempts
-        for policy in policies
-        for attempts in (
-            policy.rate_limited_attempts,
-            policy.server_failed_attempts,
-            policy.connection_failed_attempts,
-            policy.timeout_attempts,
-            policy.stream_cut_attempts,
-            policy.empty_answer_attempts,
-        )
-    )
-
-
 def _prices(endpoints: Mapping[Role, EndpointSettings]) -> dict[Role, Prices]:
     """Return the price lists that stand in the settings, by role.
 
@@ -168,6 +151,7 @@ def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) ->
         chosen = costliest_knobs(knobs, staged) if scenario is Scenario.WORST else knobs
         steps = _turn_steps(settings, chosen, scenario)
         scenarios.append(ScenarioPlan(scenario.value, _MEANINGS[scenario], steps))
+    policies = [settings.retry, *(each.retry for each in settings.endpoints.values() if each.retry)]
     default = plan_search(knobs)
     has_search = not _fusing(settings, Scenario.DEFAULT).reply
     for stage, chosen in staged.items():
@@ -180,6 +164,6 @@ def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) ->
         scenarios=tuple(scenarios),
         reply_part=REPLY_NODE,
         prices=_prices(settings.endpoints),
-        max_attempts=_max_attempts(settings),
+        max_attempts=max(policy.most_attempts for policy in policies),
         max_calls=settings.budget.turn.max_calls,
     )

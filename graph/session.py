@@ -1,7 +1,7 @@
 """One session: turns run one after another or side by side, on one engine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from graph.context import TurnContext
@@ -15,7 +15,7 @@ from nodes.records import Persona
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.scope import Scope
 from turnwise.memory import AgentUser
-from turnwise.replay.app import ReplyListener, TurnInput, TurnResult
+from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
 
 __all__ = ["ReplySession"]
 
@@ -36,6 +36,7 @@ class ReplySession:
         rows: the ledger rows that were written and not yet handed out.
         is_checkpointed: whether the graph keeps checkpoints, one thread a conversation.
         is_direct: run the graph's steps without the graph; see `direct`.
+        notices: what a person should know of it.
     """
 
     engine: Engine
@@ -44,6 +45,7 @@ class ReplySession:
     rows: list[LedgerRow]
     is_checkpointed: bool = False
     is_direct: bool = False
+    notices: Notices = field(default_factory=Notices)
 
     async def run_turn(
         self, turn: TurnInput, *, on_reply: ReplyListener | None = None

@@ -1,8 +1,8 @@
 """What an attempt that was sent is billed: its tokens and its price, known or not.
 
 - The endpoint answered: by the usage of the answer; what of it is missing is unknown.
-- The endpoint turned the request away (429, 401, 403, another 4xx): nothing, because no
-  model ran.
+- The endpoint turned the request away (429, 401, 403, another 4xx, or a 503 while it
+  loads its model): nothing, because no model ran.
 - Anything else (5xx, a timeout, a cut stream, a cancellation): unknown.
 
 Unknown is not 0: the limits are charged the whole estimate, and the row says so.
@@ -15,10 +15,22 @@ from turnwise.budget.estimate import Estimate
 from turnwise.budget.room import to_picodollars
 from turnwise.budget.spent import Spent
 from turnwise.calls.client import Prices
-from turnwise.calls.errors import AuthFailed, BadRequest, CallError, RateLimited
+from turnwise.calls.errors import (
+    AuthFailed,
+    BadRequest,
+    CallError,
+    ContentRefused,
+    ModelLoading,
+    QuotaExhausted,
+    RateLimited,
+    UnknownModel,
+)
 from turnwise.calls.reply import Reply, Usage
 
 __all__ = ["Bill", "bill_attempt"]
+
+_TURNED_AWAY = (RateLimited, AuthFailed, BadRequest, UnknownModel, QuotaExhausted, ModelLoading)
+"""Errors after which no model has run."""
 
 
 class Bill(NamedTuple):
@@ -50,7 +62,9 @@ def bill_attempt(
         prices: of the endpoint.
         estimate: what it may have used at most; asked only when something is unknown.
     """
-    if isinstance(result, RateLimited | AuthFailed | BadRequest):
+    if isinstance(result, _TURNED_AWAY):
+        return Bill()
+    if isinstance(result, ContentRefused) and (result.status or 0) >= 400:
         return Bill()
     if not isinstance(result, Reply):
         spent.unknown_usage += requests

@@ -11,7 +11,7 @@ threads it is not.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from turnwise.budget.advice import advise
 from turnwise.budget.cache import ReplyCache
@@ -23,6 +23,7 @@ from turnwise.budget.estimate import (
     TokenCounter,
 )
 from turnwise.budget.fan_out import fan_out
+from turnwise.budget.health import EndpointHealth
 from turnwise.budget.ledger import Ledger, RowSink
 from turnwise.budget.limits import Limits
 from turnwise.budget.path import Track
@@ -56,7 +57,7 @@ class Budgeter:
         cache: keeps answers for equal calls; None keeps none. Owned.
         recorder: a recording to read, write, or both. Not owned.
         limits: of the whole run.
-        retry: when to try again.
+        retry: when to try again, at endpoints without a policy of their own.
         seed: of the retries' jitter.
         sinks: told each ledger row.
         secrets: values of keys, kept out of every error.
@@ -66,6 +67,7 @@ class Budgeter:
         advises_by_path: tell the time that is left from the path, which is the same in
             a replay and a little behind the clock, so that whoever winds down by it does
             so at the same call there. Limits bind by the clock either way.
+        notify: told what a person should know while a call waits; None tells nobody.
 
     Raises:
         ConfigError: when `limits` has a `max_usd` and an endpoint has no prices.
@@ -91,6 +93,7 @@ class Budgeter:
         default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
         max_kept_rows: int | None = None,
         advises_by_path: bool = False,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._advises_by_path = advises_by_path
         self._endpoints = dict(endpoints)
@@ -111,6 +114,7 @@ class Budgeter:
                 estimator=self._estimator,
                 retry=retry or RetryPolicy(),
                 seed=seed,
+                health=EndpointHealth(self._clock, notify),
                 store=None if cache is None else cache.put,
             ),
             ledger=self.ledger,

@@ -7,7 +7,9 @@ from turnwise.calls import errors
 from turnwise.calls.errors import (
     CallError,
     CallRefused,
+    ContentRefused,
     ContextTooLong,
+    EmptyAnswer,
     EndpointError,
     InvalidAnswer,
     ParameterRefused,
@@ -31,6 +33,10 @@ def record_of_error(error: CallError, message: str) -> RecordedError:
         detail = {name: getattr(error, name) for name in names}
     elif isinstance(error, InvalidAnswer):
         detail = {"text": error.text}
+    elif isinstance(error, EmptyAnswer):
+        detail = {"is_cut": True} if error.is_cut else {}
+    elif isinstance(error, ContentRefused):
+        status = error.status
     elif isinstance(error, EndpointError):
         status = error.status
         detail = {"was_sent": error.was_sent, "latency_seconds": error.latency_seconds}
@@ -54,6 +60,10 @@ def error_of_record(record: RecordedError) -> CallError:
         return kind(**detail)
     if issubclass(kind, InvalidAnswer):
         return kind(record.message, str(detail.get("text", "")))
+    if issubclass(kind, EmptyAnswer):
+        return kind(record.message, is_cut=bool(detail.get("is_cut")))
+    if issubclass(kind, ContentRefused):
+        return kind(record.message, status=record.status)
     if issubclass(kind, RateLimited):
         return kind(
             record.message,

@@ -3,6 +3,9 @@
 Each attempt reserves one request, and its tokens and USD where those are limited,
 before it is sent, and settles as soon as it ends, however it ends: see `billing`. One
 that never left the machine is an attempt and no request, and is given back whole.
+
+An answer that its token limit ended before it began, because the model thought first,
+is asked for again with twice the tokens, four times at most.
 """
 
 import asyncio
@@ -16,12 +19,20 @@ from turnwise.budget.billing import Bill, bill_attempt
 from turnwise.budget.bounds import Bounds
 from turnwise.budget.clock import Clock
 from turnwise.budget.estimate import Estimate, Estimator
+from turnwise.budget.health import EndpointHealth, Probe, is_outage
 from turnwise.budget.path import Position
 from turnwise.budget.room import Amounts
 from turnwise.budget.spent import Spent
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
-from turnwise.calls.errors import CallError, CallRefused, CallTimeout, EmptyAnswer
+from turnwise.calls.errors import (
+    CallError,
+    CallRefused,
+    CallTimeout,
+    EmptyAnswer,
+    ModelLoading,
+    ParameterRefused,
+)
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
@@ -29,6 +40,9 @@ from turnwise.calls.retry import RetryPolicy
 __all__ = ["Sending", "SendingRules"]
 
 _ONE_REQUEST = Amounts(requests=1)
+
+MAX_GROWTH = 4
+"""Most that `max_tokens` is multiplied by for an answer that was cut before it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +52,9 @@ class SendingRules:
     Args:
         clock: time and waiting.
         estimator: what to reserve.
-        retry: when to try again.
+        retry: when to try again, where the endpoint has no policy of its own.
         seed: of the jitter.
+        health: which endpoints have just failed.
         store: keeps a usable reply for later equal calls; None keeps nothing.
     """
 
@@ -47,6 +62,7 @@ class SendingRules:
     estimator: Estimator
     retry: RetryPolicy
     seed: int
+    health: EndpointHealth
     store: Callable[[CallKey, Reply], Awaitable[None]] | None
 
 
@@ -73,10 +89,13 @@ class Sending:
         "_endpoint",
         "_estimated",
         "_is_attempting",
+        "_is_cut_by_deadline",
         "_key",
         "_position",
         "_reserved",
+        "_retry",
         "_rules",
+        "_sent_call",
         "_sent_count",
         "spent",
     )
@@ -96,6 +115,9 @@ class Sending:
         self._endpoint = endpoint
         self._key = key
         self._rules = rules
+        self._retry = endpoint.retry or rules.retry
+        self._sent_call = call
+        self._is_cut_by_deadline = False
         self.spent = Spent()
         self._estimated: Estimate | None = None
         self._reserved: Amounts | None = None
@@ -154,26 +176,76 @@ class Sending:
                 self._reserved = None
 
     async def _reply(self) -> Reply:
+        probe = self._rules.health.admit(self._endpoint)
+        try:
+            return await self._repeated(probe)
+        finally:
+            if probe is not None:
+                self._rules.health.release(probe)
+
+    async def _repeated(self, probe: Probe | None) -> Reply:
+        """Attempt until there is a reply, or no further attempt is due.
+
+        Raises:
+            CallError: how the last attempt ended.
+        """
         rules = self._rules
+        learned = polled = 0
+        polled_seconds = 0.0
         while True:
             result = await self._attempt()
             if isinstance(result, Reply):
+                rules.health.answered(self._endpoint)
                 return result
-            attempt = self.spent.attempts
-            draw = Random(f"{rules.seed}:{self._key}:{attempt}")
-            wait_seconds = rules.retry.wait_seconds(result, attempt=attempt, draw=draw)
+            learned += isinstance(result, ParameterRefused)
+            polled += isinstance(result, ModelLoading)
+            attempt = self.spent.attempts - learned - polled
+            wait_seconds = None
+            if probe is None or not is_outage(result):
+                wait_seconds = self._retry.wait_seconds(
+                    result,
+                    attempt=attempt,
+                    draw=Random(f"{rules.seed}:{self._key}:{attempt}"),
+                    alike=polled if isinstance(result, ModelLoading) else learned,
+                    waited_seconds=polled_seconds,
+                )
             if wait_seconds is None:
+                self._judge_health(result)
                 raise result
             left_seconds = self._bounds.seconds_left(self._now())
             if left_seconds is not None and wait_seconds >= left_seconds:
                 result.add_note(f"not tried again: {left_seconds:g} seconds left")
                 raise result
+            if isinstance(result, EmptyAnswer) and result.is_cut:
+                self._ask_for_more()
             refusal = self.reserve()
             if refusal is not None:
                 result.add_note(f"not tried again: {refusal}")
                 raise result
+            if isinstance(result, ModelLoading):
+                polled_seconds += wait_seconds
+                max_seconds = self._retry.model_loading_seconds
+                rules.health.loading(self._endpoint, max_seconds=max_seconds)
             self.spent.retry_seconds += wait_seconds
             await rules.clock.sleep(wait_seconds)
+
+    def _judge_health(self, error: CallError) -> None:
+        """Say what the end of the last attempt means for the endpoint."""
+        health = self._rules.health
+        if not is_outage(error):
+            health.answered(self._endpoint)
+        elif not self._is_cut_by_deadline:
+            health.failed(self._endpoint, error, down_seconds=self._retry.down_seconds)
+
+    def _ask_for_more(self) -> None:
+        """Double the tokens that the next attempt may answer with, up to a limit."""
+        most = self._call.sampling.max_tokens
+        sampling = self._sent_call.sampling
+        if most is None or sampling.max_tokens is None:
+            return
+        more = min(sampling.max_tokens * 2, most * MAX_GROWTH)
+        self._sent_call = replace(self._sent_call, sampling=replace(sampling, max_tokens=more))
+        self._estimated = None
 
     async def _attempt(self) -> Reply | CallError:
         clock = self._rules.clock
@@ -195,17 +267,22 @@ class Sending:
                 result = CallTimeout("no answer before the deadline", latency_seconds=latency)
         self._settle(result, latency)
         if isinstance(result, Reply) and result.is_empty:
-            return EmptyAnswer(f"an empty answer (finish reason {result.finish_reason})")
+            return EmptyAnswer(
+                f"an empty answer (finish reason {result.finish_reason})",
+                is_cut=result.finish_reason == "length",
+            )
         return result
 
     # Places of what comes later, in this order: a queue by priority and deadline, a wait
     # for the rate, a batch with others of the same endpoint, a route to one of several.
 
     async def _send(self, left_seconds: float | None) -> Reply | CallError:
-        call = self._call
+        call = self._sent_call
+        self._is_cut_by_deadline = False
         if left_seconds is None:
             return await self._answer(call)
         if call.timeout_seconds is None or call.timeout_seconds > left_seconds:
+            self._is_cut_by_deadline = True
             call = replace(call, timeout_seconds=left_seconds)
         if self._rules.clock.is_virtual:
             return await self._answer(call)
@@ -259,7 +336,7 @@ class Sending:
 
     def _estimate(self) -> Estimate:
         if self._estimated is None:
-            self._estimated = self._rules.estimator.estimate(self._call, self._endpoint)
+            self._estimated = self._rules.estimator.estimate(self._sent_call, self._endpoint)
         return self._estimated
 
     def _now(self) -> Position:

@@ -74,6 +74,8 @@ class Serving:
             answer = await self._answer(call)
         except BaseException as problem:
             error = problem
+            if isinstance(problem, CallError) and problem.endpoint is None:
+                problem.role, problem.endpoint = asked.role, call.endpoint
             if call.outcome is None:
                 is_gone = isinstance(problem, asyncio.CancelledError | GeneratorExit)
                 call.finish(Outcome.CANCELLED if is_gone else Outcome.FAILED)

@@ -41,7 +41,8 @@ class Sampling:
         temperature: 0 is greedy; usual range [0, 2].
         top_p: nucleus mass in (0, 1].
         max_tokens: most output tokens; also what is reserved for the output.
-        seed: the endpoint's own sampling seed, where it honours one.
+        seed: the endpoint's own sampling seed, where it honours one. A resample is sent
+            this plus its index, so that no two samples are one request.
         stop: strings that end the answer.
         n: answers per request; at least 1.
         reasoning_effort: for models that think before they answer.
@@ -49,8 +50,8 @@ class Sampling:
             their log-probabilities, in [0, 20]; 0 tells those of the chosen tokens only.
             None asks for none, and leaves the call's identity as it was. They come as
             `Reply.token_logprobs`, where the endpoint gives them; one that refuses the
-            parameter fails the call with `BadRequest`. An endpoint of kind `langchain`
-            is not asked for them.
+            parameter is not sent it again. An endpoint of kind `langchain` is not asked
+            for them.
         presence_penalty: usual range [-2, 2].
         frequency_penalty: usual range [-2, 2].
         extra_body: further fields of the request body, for what an endpoint has of its

@@ -96,9 +96,10 @@ class Endpoint:
         model: the model's name there.
         client: who sends.
         prices: its price list; None when unknown. Unknown is not free.
-        retry: when an attempt here is tried again; None takes the budgeter's policy.
+        retry: when a failed attempt there is tried again; None takes the budgeter's policy.
         timeout_seconds: longest time for one attempt; None leaves the client's own.
         extra_body: fields of every chat request's body, for what it has of its own.
+        key_variable: environment variable that its key is read from, for errors.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Endpoint:
     retry: RetryPolicy | None = None
     timeout_seconds: float | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    key_variable: str | None = None
 
     def completed(self, call: Call) -> Call:
         """Return a call with what this endpoint adds; what the call has itself goes before."""

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import ValidationError
 
-from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.client import Client, Endpoint
 from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
 from turnwise.calls.errors import ConfigError, MissingKey
-from turnwise.calls.hosts import is_this_machine
+from turnwise.calls.hosts import endpoint_name, is_this_machine
+from turnwise.calls.known_endpoints import known_capabilities
 from turnwise.calls.vocabulary import Role
 
 __all__ = ["KINDS", "EndpointKind"]
@@ -86,9 +86,10 @@ class OpenAIKind:
                 f"the role {role} has an endpoint and no model: set the environment variable "
                 f"{variable}, or `model` in its settings"
             )
-        name = _name_of_url(base_url)
+        name = endpoint_name(base_url)
         api_key = _key_for(base_url, name, settings, environ)
-        capabilities = settings.starting_capabilities(_known_capabilities(base_url))
+        known, _ = known_capabilities(base_url, settings.model)
+        capabilities = settings.starting_capabilities(known)
         identity = ("openai", base_url, api_key, capabilities, settings.max_connections)
         if identity not in clients:
             from turnwise.calls.openai_client import OpenAIClient  # noqa: PLC0415 - heavy
@@ -96,8 +97,7 @@ class OpenAIKind:
             clients[identity] = OpenAIClient(
                 base_url,
                 api_key=api_key,
-                schema_mode=capabilities.schema_mode,
-                token_limit_field=capabilities.token_limit_field,
+                capabilities=None if capabilities == known else capabilities,
                 max_connections=settings.max_connections,
             )
         is_local = is_this_machine(urlsplit(base_url).hostname or "")
@@ -107,6 +107,7 @@ class OpenAIKind:
             clients[identity],
             settings,
             default_timeout_seconds=LONG_TIMEOUT_SECONDS if is_local else None,
+            key_variable=settings.api_key_env,
         )
 
 
@@ -209,6 +210,7 @@ def _endpoint(
     settings: EndpointSettings,
     *,
     default_timeout_seconds: float | None = None,
+    key_variable: str | None = None,
 ) -> Endpoint:
     """Return an endpoint with what all kinds have in common."""
     timeout_seconds = settings.timeout_seconds
@@ -220,14 +222,8 @@ def _endpoint(
         retry=settings.retry,
         timeout_seconds=default_timeout_seconds if timeout_seconds is None else timeout_seconds,
         extra_body=settings.extra_body,
+        key_variable=key_variable,
     )
-
-
-def _known_capabilities(base_url: str) -> Capabilities:
-    """Return what a host is known to take; what is not so, its first refusal teaches."""
-    if urlsplit(base_url).hostname == "api.openai.com":
-        return Capabilities(token_limit_field="max_completion_tokens")  # noqa: S106 - a field's name
-    return Capabilities()
 
 
 def _url_from(environ: Mapping[str, str], role: Role) -> str:
@@ -266,20 +262,6 @@ def _key_for(
             f"of the endpoint {name} to the variable that holds its own key"
         )
     raise MissingKey(name, settings.api_key_env)
-
-
-def _name_of_url(base_url: str) -> str:
-    """Return an endpoint's name: its host, and of port and path what is not usual.
-
-    `https://api.deepseek.com/v1` is `api.deepseek.com`, `http://localhost:8000/v1` is
-    `localhost-8000`, `https://openrouter.ai/api/v1` is `openrouter.ai-api`.
-    """
-    parts = urlsplit(base_url)
-    words = [parts.hostname or ""]
-    if parts.port is not None:
-        words.append(str(parts.port))
-    words += [word for word in parts.path.split("/") if word not in {"", "v1"}]
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
 
 
 def _imported(target: str) -> object:

@@ -22,6 +22,7 @@
           |- BadResponse           an answer that is not in the protocol (HTML, say)
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
+          |  `- WrongAddress       nothing at the base URL answers in this protocol
           |- QuotaExhausted        the account has no quota or credit left
           `- BadRequest            any other 4xx
              |- ContextTooLong     the prompt does not fit the model's context
@@ -32,7 +33,11 @@
 exhausted account is wrong for every call; a refused text or an odd answer is not.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from turnwise.calls.client import Endpoint
+    from turnwise.calls.vocabulary import Role
 
 __all__ = [
     "AuthFailed",
@@ -61,6 +66,7 @@ __all__ = [
     "TurnwiseError",
     "UnknownModel",
     "UnknownRole",
+    "WrongAddress",
 ]
 
 
@@ -110,10 +116,17 @@ class FormatError(TurnwiseError):
 
 
 class CallError(TurnwiseError):
-    """One call ended without a usable answer."""
+    """One call ended without a usable answer.
+
+    Attributes:
+        role: which role's call it was, once the budgeter has seen the error.
+        endpoint: who served that role, likewise.
+    """
 
     is_retryable: ClassVar[bool] = False
     is_fatal: ClassVar[bool] = False
+    role: "Role | None" = None
+    endpoint: "Endpoint | None" = None
 
 
 class CallRefused(CallError):
@@ -167,13 +180,33 @@ class InvalidAnswer(CallError):
 
 
 class EmptyAnswer(CallError):
-    """An answer came with nothing in it."""
+    """An answer came with nothing in it.
+
+    Args:
+        message: what happened.
+        is_cut: whether its token limit ended it before it began: a model that thinks
+            first had no tokens left.
+    """
 
     is_retryable = True
 
+    def __init__(self, message: str, *, is_cut: bool = False) -> None:
+        super().__init__(message)
+        self.is_cut = is_cut
+
 
 class ContentRefused(CallError):
-    """The provider's content filter declined to answer."""
+    """The provider's content filter declined to answer.
+
+    Args:
+        message: what happened, without secrets.
+        status: HTTP status of the refusal; None when the filter, or the model itself,
+            declined in the answer, after the model had run.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class EndpointError(CallError):
@@ -274,6 +307,10 @@ class UnknownModel(EndpointError):
     """The endpoint does not serve the model that was asked for."""
 
     is_fatal = True
+
+
+class WrongAddress(UnknownModel):
+    """Nothing at the base URL answers in this protocol: a redirect, or a page's 404."""
 
 
 class QuotaExhausted(EndpointError):

@@ -1,11 +1,14 @@
 """What a provider's failure means, in the words of the error tree, without secrets.
 
 Shared by every client that talks to a provider, so that a 429 is a `RateLimited`
-whoever noticed it.
+whichever client met it. Statuses alone do not suffice: an exhausted account is a 402, a
+403 or a 429, an unknown model a 400, 403 or 404, and a prompt that is too long is said
+in as many ways as there are servers. The wordings below come from public reports.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -16,17 +19,34 @@ from turnwise.calls.errors import (
     CallError,
     CallTimeout,
     ContentRefused,
+    ContextTooLong,
+    EndpointError,
+    ModelLoading,
+    QuotaExhausted,
     RateLimited,
     ServerFailed,
+    UnknownModel,
+    WrongAddress,
 )
 
-__all__ = ["describe_body", "failure_of_status", "retry_after_seconds", "scrub"]
+__all__ = [
+    "Refusal",
+    "describe_body",
+    "failure_of",
+    "failure_of_status",
+    "is_nowhere",
+    "retry_after_seconds",
+    "scrub",
+]
 
 MAX_MESSAGE_CHARS = 500
 """How much of a provider's words an error repeats, in characters."""
 
 MIN_KEY_CHARS = 8
 """A shorter key is not looked for in texts: it would blank out ordinary words."""
+
+MAX_DIGITS = 10
+"""A longer number is no number of tokens."""
 
 _KEY_SHAPES = re.compile(
     r"(?i:\bbearer\s+)\S+"  # an echoed Authorization header
@@ -104,6 +124,115 @@ def _non_negative(value: str | None) -> float | None:
     return number if number is not None and 0 <= number < float("inf") else None
 
 
+_CONTENT = re.compile(
+    r"(?i)content[_ ]filter|content[_ ]policy|content management policy|responsible ?ai policy"
+    r"|data_?inspection_?failed|inappropriate content|requires moderation|moderation_blocked"
+    r"|(?:input|prompt|content|request) (?:was|has been|is) (?:flagged|blocked)"
+    r"|flagged as potentially|content exists risk|considered high risk|敏感内容|不安全"
+)
+_QUOTA = re.compile(
+    r"(?i)insufficient[_ ](?:quota|balance|funds|credit)|exceeded_current_quota"
+    r"|exceeded your current (?:token )?quota|arrearage|in good standing|credit balance is too low"
+    r"|(?:add|purchase|out of|more) credits|billing[_ ](?:hard_limit|not_active)"
+    r"|free tier of the model has been exhausted|余额不足|欠费"
+)
+_MODEL_NAME = r"[`'\"\[]{0,2}[\w.:/@+-]*[`'\"\]]{0,2}"
+_UNKNOWN_MODEL = re.compile(
+    r"(?i)model_?not_?found|model[_ ]not[_ ](?:exist|supported)|invalid[_ ]model\b"
+    rf"|\bmodel:? {_MODEL_NAME},? ?(?:does not|doesn't|not) (?:exist|found)"
+    rf"|(?<!\bthis )\bmodel:? {_MODEL_NAME} ?(?:is not|isn't|not|was not|could not be)"
+    r" (?:found|available|supported|loaded|served)\b"
+    rf"|not found the model|no such model|unknown model|not a valid model|no models? loaded"
+    r"|models/[\w.-]+ is not found|supported api model names are|模型不存在"
+)
+_WRONG_KEY = re.compile(
+    r"(?i)(?:invalid|incorrect|wrong|bad|expired) api[_ -]?key"
+    r"|api[_ -]?key (?:is )?(?:not valid|invalid)"
+)
+_LOADING = re.compile(
+    r"(?i)loading (?:the )?model"
+    r"|model\b.{0,60} (?:is )?(?:currently |still |being )?load(?:ing|ed)\b"
+    r"|model is (?:starting|warming)"
+)
+_CONTEXT = re.compile(
+    r"(?i)context[_ ]length[_ ]exceeded|exceed_context_size|context_window"
+    r"|maximum context length|max(?:imum)? context (?:length|size|window)"
+    r"|(?:exceeds?|than|beyond|fit in|fit) (?:the |this )?"
+    r"(?:model'?s? |available |maximum |configured )*(?:context|sequence)"
+    r"|maximum (?:allowed )?(?:input|prompt|sequence) length"
+    r"|exceeds the maximum (?:allowed length|number of (?:input )?tokens)|model token limit"
+    r"|(?:prompt|input|message)s?(?: is| are| text)? too long|range of input length should be"
+    r"|reduce the length of (?:the|your) (?:messages|prompt|input)|reduce your message size"
+    r"|`inputs` (?:tokens|must have)|prompt 超长|string_above_max_length"
+)
+_LIMITS = tuple(
+    re.compile(rf"(?i){pattern}")
+    for pattern in (
+        r"context (?:length|window|size) (?:is|of|limit of)? ?\(?(\d+)",
+        r"context (?:length|window|size)[^.\d]{0,20}\((\d+)",
+        r"context window of (\d+)",
+        r"with (\d+) maximum context length",
+        r"(?:> |limit of |token limit:? |limit:? )(\d+)",
+        r"input length should be \[\d+, ?(\d+)\]",
+        r"maximum (?:allowed length|number of (?:input )?tokens allowed) \((\d+)",
+        r"(?:must be <=|less than) (\d+)",
+    )
+)
+_PROMPTS = tuple(
+    re.compile(rf"(?i){pattern}")
+    for pattern in (
+        r"(\d+) (?:tokens )?(?:in|from|of) the (?:input )?(?:messages|prompt)",
+        r"(\d+) (?:tokens )?(?:in|from|of) (?:the )?(?:text )?input",
+        r"(\d+) input tokens",
+        r"resulted in (\d+) tokens",
+        r"(?:input|input length|requested tokens|request) \((\d+)",
+        r"(?:too long: |token count \(|contains |given: )(\d+)",
+        r"requested:? (?:about )?(\d+)",
+    )
+)
+_NOWHERE = re.compile(
+    r"(?i)^(?:404:? )?(?:file )?not found\.?$|page not found|invalid url|unexpected endpoint"
+    r"|no route|unknown (?:path|url|endpoint|request url)|cannot post|method not allowed"
+    r"|plain http request"
+)
+_WAIT = re.compile(r"(?i)(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d+)?) ?(ms|s)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an endpoint says when it turns a request away, whichever status it says it under.
+
+    Args:
+        status: HTTP status, or the one that the body names under status 200.
+        words: what the provider says, without its frame; empty where it is a page.
+            Untrusted, scrubbed.
+        message: the same as an error's text: who said it, and under which status.
+        code: the provider's own name for it, where it gave one.
+        kind: its `type` of error, likewise.
+        param: the request field that it names, likewise.
+        retry_after_seconds: how long the server asks to wait.
+        limit_tokens: the context length, where the body has it as a number.
+        prompt_tokens: tokens of the prompt, likewise.
+        leads_to: where a redirect leads.
+    """
+
+    status: int
+    words: str
+    message: str
+    code: str | None = None
+    kind: str | None = None
+    param: str | None = None
+    retry_after_seconds: float | None = None
+    limit_tokens: int | None = None
+    prompt_tokens: int | None = None
+    leads_to: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Code, type and words together, as patterns look for them."""
+        return " ".join(filter(None, (self.code, self.kind, self.words)))
+
+
 def failure_of_status(
     status: int,
     message: str,
@@ -121,21 +250,107 @@ def failure_of_status(
         retry_after: seconds the server asks to wait.
         latency_seconds: time that the attempt took.
     """
-    if code == "content_filter":
-        return ContentRefused(message)
+    refusal = Refusal(status, message, message, code=code, retry_after_seconds=retry_after)
+    return failure_of(refusal, latency_seconds=latency_seconds)
+
+
+def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> CallError:
+    """Return the error that a refusal means.
+
+    A refused request field is a plain `BadRequest` here: whether something can be
+    learned from it depends on the request (see `capabilities`).
+
+    Args:
+        refusal: with a status of 200 or 300-599.
+        latency_seconds: time that the attempt took.
+    """
+    status, text, message = refusal.status, refusal.text, refusal.message
+    if refusal.code == "content_filter" or (status < 500 and _CONTENT.search(text)):
+        return ContentRefused(message, status=status)
     if status == 429:
-        return RateLimited(
-            message, retry_after_seconds=retry_after, latency_seconds=latency_seconds
+        return _failure_of_429(refusal, latency_seconds)
+    if status == 413 or (status != 401 and _CONTEXT.search(text)):
+        return ContextTooLong(
+            message,
+            limit_tokens=refusal.limit_tokens or _number(_LIMITS, refusal.words),
+            prompt_tokens=refusal.prompt_tokens or _number(_PROMPTS, refusal.words),
+            status=status,
+            latency_seconds=latency_seconds,
         )
-    kind = (
+    kind = _kind_of(refusal)
+    return kind(message, status=status, latency_seconds=latency_seconds)
+
+
+def _kind_of(refusal: Refusal) -> type[EndpointError]:
+    """Return the class of a refusal that is not about the content, the rate or the length."""
+    status, text = refusal.status, refusal.text
+    if refusal.leads_to is not None or is_nowhere(status, refusal.words):
+        return WrongAddress
+    if status == 402 or (status < 500 and _QUOTA.search(text)):
+        return QuotaExhausted
+    if status == 401 or (status < 500 and _WRONG_KEY.search(text)):
+        return AuthFailed
+    is_about_model = refusal.param in {None, "model"} and _UNKNOWN_MODEL.search(text)
+    if status == 404 or (status < 500 and is_about_model):
+        return UnknownModel
+    if status == 503 and _LOADING.search(text):
+        return ModelLoading
+    return (
         BadResponse
         if status < 400
         else AuthFailed
-        if status in {401, 403}
+        if status == 403
         else CallTimeout
         if status == 408
         else BadRequest
-        if status < 500
+        if status < 500 or status == 501
         else ServerFailed
     )
-    return kind(message, status=status, latency_seconds=latency_seconds)
+
+
+def is_nowhere(status: int, words: str) -> bool:
+    """Return whether the path, not the model, is what a server does not know.
+
+    Args:
+        status: HTTP status, or 200 for an error in a body under it.
+        words: the server's own, without a frame; empty where its body is no API's error.
+    """
+    if status in {404, 405} and not words:
+        return True
+    return status in {200, 400, 404, 405} and _NOWHERE.search(words) is not None
+
+
+def _failure_of_429(refusal: Refusal, latency_seconds: float) -> CallError:
+    """Return what a 429 means: too fast, or no quota left.
+
+    Google says "exceeded your current quota" of a limit per minute too, and when to come
+    back. A wait that is said means that waiting helps.
+    """
+    wait_seconds = refusal.retry_after_seconds
+    if wait_seconds is None:
+        wait_seconds = _wait_in(refusal.words)
+    is_final = "insufficient_quota" in (refusal.code, refusal.kind)
+    if is_final or (wait_seconds is None and _QUOTA.search(refusal.text)):
+        return QuotaExhausted(refusal.message, status=429, latency_seconds=latency_seconds)
+    return RateLimited(
+        refusal.message, retry_after_seconds=wait_seconds, latency_seconds=latency_seconds
+    )
+
+
+def _wait_in(words: str) -> float | None:
+    """Return the seconds that words ask to wait, as in "try again in 7.66s"."""
+    found = _WAIT.search(words)
+    if found is None:
+        return None
+    minutes, number, unit = found.groups()
+    return int(minutes or 0) * 60 + float(number) / (1000 if unit == "ms" else 1)
+
+
+def _number(patterns: tuple[re.Pattern[str], ...], words: str) -> int | None:
+    """Return the number that the first fitting pattern finds; None without one."""
+    words = re.sub(r"(?<=\d),(?=\d{3}\b)", "", words)
+    for pattern in patterns:
+        found = pattern.search(words)
+        if found is not None and len(found.group(1)) < MAX_DIGITS:
+            return int(found.group(1))
+    return None

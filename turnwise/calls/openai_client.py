@@ -1,13 +1,15 @@
 """Any OpenAI-compatible endpoint as a client: OpenAI, DeepSeek, Groq, OpenRouter, vLLM, Ollama.
 
 One attempt a call, no retries, no redirects: each call is at most one HTTP request,
-and `on_sent` hears of it at the moment it leaves (see `transport`).
+and `on_sent` hears of it at the moment it leaves (see `transport`). What a model there
+takes is learned from what it refuses (see `capabilities`, `learning`): the call that was
+refused ends in `ParameterRefused`, and whoever repeats it sends what was learned.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +20,7 @@ import httpx2
 import openai
 
 from turnwise.calls.call import Call
-from turnwise.calls.capabilities import SchemaMode, TokenLimitField
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import (
     BadRequest,
     BadResponse,
@@ -27,16 +29,20 @@ from turnwise.calls.errors import (
     ConfigError,
     ConnectionFailed,
     StreamCut,
+    WrongAddress,
 )
+from turnwise.calls.failures import Refusal
+from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
 from turnwise.calls.payload import body_bytes, document_of
 from turnwise.calls.reply import Reply
-from turnwise.calls.responses import ResponseReader
-from turnwise.calls.stream import StreamAssembly, server_sent_data
+from turnwise.calls.responses import Refused, ResponseReader
+from turnwise.calls.stream import StreamAssembly
 from turnwise.calls.transport import SENDING, AiohttpTransport, Route, Sending
 from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
     chat_body,
     embedding_body,
+    odd_usage,
     reply_of_chat,
     reply_of_embeddings,
 )
@@ -68,6 +74,12 @@ DRAIN_SECONDS = 0.5
 
 OPENAI_HOST = "api.openai.com"
 
+_VERSION = re.compile(r"/v\d")
+"""A path of a base URL that names a version of the interface."""
+
+_TLS_MISMATCH = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record layer failure")
+"""Said of a server that answers a TLS handshake in plain HTTP."""
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -82,9 +94,10 @@ class OpenAIClient:
     Args:
         base_url: up to and with the version, e.g. `https://api.deepseek.com/v1`.
         api_key: sent as a bearer token; None sends none. Read it from the environment.
-        schema_mode: how the endpoint is told the form of an answer.
-        token_limit_field: what it calls the limit on output tokens; None takes
-            `max_completion_tokens` for OpenAI itself and `max_tokens` for others.
+        capabilities: what every model there is taken to take at first; None begins by
+            the table of known endpoints.
+        is_confirmed: whether `capabilities` are known to be right, so that no call waits
+            for another to find out. A refusal changes them all the same.
         max_connections: most connections at a time; at least 1. More calls wait.
         timeout_seconds: longest time for one attempt, by purpose; what is not named
             keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
@@ -101,8 +114,8 @@ class OpenAIClient:
         base_url: str,
         *,
         api_key: str | None = None,
-        schema_mode: SchemaMode = "json_schema",
-        token_limit_field: TokenLimitField | None = None,
+        capabilities: Capabilities | None = None,
+        is_confirmed: bool = False,
         max_connections: int = 64,
         timeout_seconds: Mapping[Purpose, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -120,11 +133,9 @@ class OpenAIClient:
         self._host = parts.hostname
         self._route = Route.to(base_url)
         self._api_key = api_key
-        self._schema_mode: SchemaMode = schema_mode
-        if token_limit_field is None:
-            is_openai = self._host == OPENAI_HOST
-            token_limit_field = "max_completion_tokens" if is_openai else "max_tokens"
-        self._token_limit_field: TokenLimitField = token_limit_field
+        self._known = EndpointKnowledge(
+            base_url, capabilities=capabilities, is_confirmed=is_confirmed
+        )
         self._max_connections = max_connections
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
         # Whatever the environment says of organizations is OpenAI's business only, and
@@ -134,17 +145,36 @@ class OpenAIClient:
             left_out = (*left_out, "Authorization")
         self._headers = dict.fromkeys(left_out, openai.Omit())
         self._clock = clock
-        self._reader = ResponseReader(self._host, api_key=api_key, now=now)
+        bare_url = re.sub(r"/(?:chat/completions|embeddings)?/*$", "", base_url)
+        likely_url = bare_url if _VERSION.search(parts.path) else f"{bare_url}/v1"
+        advice = "is the base URL right?"
+        if likely_url != base_url.rstrip("/"):
+            advice = f"try the base URL {likely_url}"
+        self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
         self._api: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
-        return f"OpenAIClient({self._host!r}, schema_mode={self._schema_mode!r})"
+        return f"OpenAIClient({self._host!r})"
 
     @property
     def is_simulated(self) -> bool:
         """False: what answers over there is not ours to label."""
         return False
+
+    def capabilities(self, model: str) -> Capabilities:
+        """Return what a model there takes, as far as is known by now."""
+        return self._known.model(model).capabilities
+
+    def start_from(self, model: str, capabilities: Capabilities) -> None:
+        """Begin with what was learned of a model before; its calls do not wait to find out."""
+        self._known.start_from(model, capabilities)
+
+    def listen(
+        self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
+    ) -> None:
+        """Tell each fact that is learned, and what else a person should know, each once."""
+        self._known.listen(on_learned=on_learned, on_notice=on_notice)
 
     async def answer(
         self,
@@ -233,6 +263,20 @@ class OpenAIClient:
 
     async def _attempt(self, call: Call, model: str, sending: Sending) -> Reply | CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
+        known = self._known.model(model)
+        body = _body(call, model, known.capabilities)
+        if known.takes(features_of(body)):
+            return await self._timed_attempt(call, body, sending)
+        async with known.asking(lambda: features_of(_body(call, model, known.capabilities))):
+            body = _body(call, model, known.capabilities)
+            result = await self._timed_attempt(call, body, sending)
+            if isinstance(result, Reply):
+                known.confirm(features_of(body))
+            return result
+
+    async def _timed_attempt(
+        self, call: Call, body: dict[str, Any], sending: Sending
+    ) -> Reply | CallError:
         started = self._clock()
         limit_seconds = call.timeout_seconds
         if limit_seconds is None:
@@ -240,7 +284,7 @@ class OpenAIClient:
         token = SENDING.set(sending)
         try:
             async with asyncio.timeout(limit_seconds):
-                return await self._exchange(call, model, started)
+                return await self._exchange(call, body, started)
         except CallError as error:
             return error
         except (TimeoutError, httpx2.TimeoutException, openai.APITimeoutError):
@@ -252,41 +296,62 @@ class OpenAIClient:
                 latency_seconds=self._clock() - started,
             )
         except openai.APIStatusError as error:
-            return self._reader.failure_of_response(
-                error.response, error.body, latency_seconds=self._clock() - started
-            )
+            refusal = self._reader.refusal_of_response(error.response, error.body)
+            return self._refused(refusal, call, body, started)
+        except Refused as refused:
+            if refused.was_streamed and refused.refusal.status == 200:
+                latency_seconds = self._clock() - started
+                return StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
+            return self._refused(refused.refusal, call, body, started)
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            return ConnectionFailed(
-                self._reader.scrubbed(str(error.__cause__ or error)),
+            words = str(error.__cause__ or error)
+            kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
+            if _TLS_MISMATCH.search(words):
+                kind = WrongAddress
+                words = f"answers in plain HTTP: begin the base URL with http:// ({words})"
+            return kind(
+                self._reader.scrubbed(words),
                 was_sent=sending.was_sent,
                 latency_seconds=self._clock() - started,
             )
         finally:
             SENDING.reset(token)
 
-    async def _exchange(self, call: Call, model: str, started: float) -> Reply:
+    def _refused(
+        self, refusal: Refusal, call: Call, body: Mapping[str, Any], started: float
+    ) -> CallError:
+        """Return the error that a refusal means, having learned what it teaches."""
+        return self._known.error_of(
+            refusal,
+            body,
+            lambda capabilities: _body(call, body["model"], capabilities),
+            latency_seconds=self._clock() - started,
+        )
+
+    async def _exchange(self, call: Call, body: dict[str, Any], started: float) -> Reply:
         """Return the answer to a call.
 
         Raises:
-            CallError: what this room can name.
+            CallError: what can be named here.
+            Refused: an error under a status that says success.
             openai.APIError: what the way there raised.
         """
+        if call.stream and not call.is_embedding:
+            return await self._fetch_stream(call, body, started)
+        route = "/embeddings" if call.is_embedding else "/chat/completions"
+        return self._reply(call, await self._fetch(route, body, started), started)
+
+    def _reply(self, call: Call, document: Mapping[str, Any], started: float) -> Reply:
+        odd = odd_usage(document)
+        if odd is not None:
+            text = f"odd usage ({odd}): the tokens or cost of such calls are unknown"
+            self._known.notice("usage", self._reader.scrubbed(text))
+        latency_seconds = self._clock() - started
         if call.is_embedding:
-            body = embedding_body(call, model=model)
-            document = await self._fetch("/embeddings", body, started)
-            return reply_of_embeddings(
-                document, expected=len(call.inputs), latency_seconds=self._clock() - started
-            )
-        body = chat_body(
-            call,
-            model=model,
-            schema_mode=self._schema_mode,
-            token_limit_field=self._token_limit_field,
-        )
-        if call.stream:
-            return await self._fetch_stream(body, started)
-        document = await self._fetch("/chat/completions", body, started)
-        return reply_of_chat(document, latency_seconds=self._clock() - started)
+            expected = len(call.inputs)
+            return reply_of_embeddings(document, expected=expected, latency_seconds=latency_seconds)
+        is_structured = call.response_model is not None and not call.tools
+        return reply_of_chat(document, latency_seconds=latency_seconds, is_structured=is_structured)
 
     async def _fetch(self, path: str, body: dict[str, Any], started: float) -> Mapping[str, Any]:
         response = await self._connected().post(
@@ -299,8 +364,7 @@ class OpenAIClient:
             response, response.content, latency_seconds=self._clock() - started
         )
 
-    async def _fetch_stream(self, body: dict[str, Any], started: float) -> Reply:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    async def _fetch_stream(self, call: Call, body: dict[str, Any], started: float) -> Reply:
         response = await self._connected().post(
             "/chat/completions",
             cast_to=httpx2.Response,
@@ -317,16 +381,14 @@ class OpenAIClient:
                 content = await response.aread()
                 latency_seconds = self._clock() - started
                 document = self._reader.document(response, content, latency_seconds=latency_seconds)
-                reply = reply_of_chat(document, latency_seconds=latency_seconds)
+                reply = self._reply(call, document, started)
                 return replace(reply, chunks=(reply.text,) if reply.text else ())
             assembly = await self._assembled(response, started)
         finally:
             await response.aclose()
         if assembly.error is not None:
-            raise self._reader.failure_in_body(
-                assembly.error, latency_seconds=self._clock() - started, was_streamed=True
-            )
-        reply = reply_of_chat(assembly.body(), latency_seconds=self._clock() - started)
+            raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
+        reply = self._reply(call, assembly.body(), started)
         return replace(reply, chunks=assembly.chunks)
 
     async def _assembled(self, response: httpx2.Response, started: float) -> StreamAssembly:
@@ -336,20 +398,9 @@ class OpenAIClient:
             StreamCut: when it broke off before.
         """
         assembly = StreamAssembly()
-        problem = "it ended without its end marker"
-        async with aclosing(server_sent_data(response.aiter_bytes())) as events:
-            try:
-                async for data in events:
-                    assembly.add(data)
-                    if assembly.is_done or assembly.error is not None:
-                        break
-            except (httpx2.HTTPError, ValueError) as error:
-                problem = str(error)
-            if assembly.is_done:
-                with suppress(TimeoutError, httpx2.HTTPError):
-                    async with asyncio.timeout(DRAIN_SECONDS):
-                        async for _ in events:
-                            pass
+        problem = await assembly.read(
+            response.aiter_bytes(), broken=httpx2.HTTPError, drain_seconds=DRAIN_SECONDS
+        )
         if not assembly.is_whole and assembly.error is None:
             raise StreamCut(
                 self._reader.scrubbed(
@@ -359,6 +410,11 @@ class OpenAIClient:
                 latency_seconds=self._clock() - started,
             )
         return assembly
+
+
+def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:
+    make = embedding_body if call.is_embedding else chat_body
+    return make(call, model=model, capabilities=capabilities)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

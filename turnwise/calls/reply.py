@@ -29,12 +29,14 @@ class Usage:
             prompt cache.
         usd: what the provider says it cost, where it says so; otherwise None,
             and the budgeter prices it from the endpoint's price list.
+        reasoning_tokens: the part of `output_tokens` that were thoughts.
     """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
     usd: float | None = None
+    reasoning_tokens: int | None = None
 
     @property
     def total_tokens(self) -> int | None:
@@ -81,6 +83,8 @@ class Reply:
             for n > 1, in order. Empty when none were asked for, or the endpoint gave
             none. What a provider counts or strips apart from the text (an end token, a
             thought) may stand among them.
+        reasoning_text: what the model thought before it answered, where the endpoint
+            tells it apart from the answer. Untrusted.
     """
 
     text: str
@@ -95,6 +99,7 @@ class Reply:
     chunks: tuple[str, ...] = ()
     is_simulated: bool = False
     token_logprobs: tuple[TokenLogprobs, ...] = ()
+    reasoning_text: str = ""
 
     @property
     def is_empty(self) -> bool:

@@ -1,4 +1,4 @@
-"""What an HTTP response of an OpenAI-compatible endpoint says: a document, or a failure."""
+"""What an HTTP response of an OpenAI-compatible endpoint says: a document, or a refusal."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -6,11 +6,34 @@ from typing import Any
 
 import httpx2
 
-from turnwise.calls.errors import BadResponse, CallError, StreamCut
-from turnwise.calls.failures import describe_body, failure_of_status, retry_after_seconds, scrub
+from turnwise.calls.errors import BadResponse
+from turnwise.calls.failures import (
+    Refusal,
+    describe_body,
+    is_nowhere,
+    retry_after_seconds,
+    scrub,
+)
 from turnwise.calls.payload import document_of
 
-__all__ = ["ResponseReader"]
+__all__ = ["Refused", "ResponseReader"]
+
+MAX_DETAIL_CHARS = 400
+"""How much of an error's own structure stands in for words that it lacks, in characters."""
+
+
+class Refused(Exception):
+    """Raised where a response turns out to be a refusal, whatever its status.
+
+    Args:
+        refusal: what it says.
+        was_streamed: whether a part of an answer may have come before.
+    """
+
+    def __init__(self, refusal: Refusal, *, was_streamed: bool = False) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.was_streamed = was_streamed
 
 
 class ResponseReader:
@@ -20,12 +43,21 @@ class ResponseReader:
         host: named in every error.
         api_key: never to stand in an error.
         now: the current time with a time zone, for `Retry-After` dates.
+        advice: what to do where nothing at the base URL answers in this protocol.
     """
 
-    def __init__(self, host: str, *, api_key: str | None, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        host: str,
+        *,
+        api_key: str | None,
+        now: Callable[[], datetime],
+        advice: str = "is the base URL right?",
+    ) -> None:
         self._host = host
         self._api_key = api_key
         self._now = now
+        self._advice = advice
 
     def scrubbed(self, text: str) -> str:
         """Return a text without the key, led by the host's name."""
@@ -37,7 +69,8 @@ class ResponseReader:
         """Return the JSON object of a response whose status says success.
 
         Raises:
-            CallError: when it is something else, or an error all the same.
+            BadResponse: when it is something else.
+            Refused: when it is an error all the same.
         """
         try:
             document = document_of(content)
@@ -52,51 +85,117 @@ class ResponseReader:
             )
         error = document.get("error")
         if error and not document.get("choices"):
-            raise self.failure_in_body(error, latency_seconds=latency_seconds)
+            raise Refused(self.refusal_in_body(error))
+        error = _error_of_choice(document)
+        if error:
+            raise Refused(self.refusal_in_body(error))
         return document
 
-    def failure_of_response(
-        self, response: httpx2.Response, body: object, *, latency_seconds: float
-    ) -> CallError:
-        """Return the failure that a response's status means.
+    def refusal_of_response(self, response: httpx2.Response, body: object) -> Refusal:
+        """Return what a response says whose status is no success.
 
         Args:
             response: its body has been read.
             body: its error object, where it has one.
-            latency_seconds: time that the attempt took.
         """
-        words, code = _words_of(body)
+        words, error = _read_error(body)
+        status, leads_to = response.status_code, None
         if response.has_redirect_location:
-            words = f"a redirect to {response.headers['location']}; set the base URL to it"
-        elif not words:
-            words = describe_body(response.content, response.headers.get("content-type", ""))
-        return failure_of_status(
-            response.status_code,
-            self.scrubbed(f"answered {response.status_code}: {words}"),
-            code=code,
+            leads_to = str(response.headers["location"])
+            for route in ("/chat/completions", "/embeddings"):
+                leads_to = leads_to.removesuffix(route)
+            said = f"a redirect to {leads_to}; set the base URL to it"
+        else:
+            said = words or describe_body(
+                response.content, response.headers.get("content-type", "")
+            )
+            said = self._advised(status, words, said)
+        return _refusal(
+            status,
+            scrub(words, self._api_key),
+            self.scrubbed(f"answered {status}: {said}"),
+            error,
             retry_after=retry_after_seconds(response.headers, now=self._now()),
-            latency_seconds=latency_seconds,
+            leads_to=leads_to,
         )
 
-    def failure_in_body(
-        self, error: object, *, latency_seconds: float, was_streamed: bool = False
-    ) -> CallError:
-        """Return the failure that stands in a body under status 200, as OpenRouter sends it."""
-        words, code = _words_of(error)
-        message = self.scrubbed(f"answered an error: {words or error}")
-        if code is not None and code.isdecimal() and 400 <= int(code) < 600:
-            return failure_of_status(int(code), message, latency_seconds=latency_seconds)
-        kind = StreamCut if was_streamed else BadResponse
-        return kind(message, status=200, latency_seconds=latency_seconds)
+    def refusal_in_body(self, error: object) -> Refusal:
+        """Return the refusal that stands in a body under status 200, as OpenRouter sends it."""
+        words, details = _read_error(error)
+        code = details.get("code")
+        status = 200
+        if str(code).isdecimal() and 400 <= int(str(code)) < 600:
+            status = int(str(code))
+        words = words or str(error)[:MAX_DETAIL_CHARS]
+        return _refusal(
+            status,
+            scrub(words, self._api_key),
+            self.scrubbed(f"answered an error: {self._advised(status, words, words)}"),
+            details,
+        )
+
+    def _advised(self, status: int, words: str, said: str) -> str:
+        return f"{said}; {self._advice}" if is_nowhere(status, words) else said
 
 
-def _words_of(error: object) -> tuple[str, str | None]:
-    """Return a provider's message and error code, from whatever it calls an error."""
+def _refusal(
+    status: int,
+    words: str,
+    message: str,
+    error: Mapping[str, Any],
+    *,
+    retry_after: float | None = None,
+    leads_to: str | None = None,
+) -> Refusal:
+    named = {name: error.get(name) for name in ("code", "type", "param")}
+    texts = {name: str(value) for name, value in named.items() if isinstance(value, str | int)}
+    return Refusal(
+        status,
+        words,
+        message,
+        code=texts.get("code"),
+        kind=texts.get("type"),
+        param=texts.get("param"),
+        retry_after_seconds=retry_after,
+        limit_tokens=_count(error.get("n_ctx")),
+        prompt_tokens=_count(error.get("n_prompt_tokens")),
+        leads_to=leads_to,
+    )
+
+
+def _count(value: object) -> int | None:
+    """Return a number of tokens as llama.cpp's errors have it."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _error_of_choice(document: Mapping[str, Any]) -> object:
+    """Return the error that a router puts into the first choice of an answer."""
+    choices = document.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first.get("error") if isinstance(first, Mapping) else None
+
+
+def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:
+    """Return a provider's words and the object they stand in, whatever it calls an error.
+
+    Google wraps the object in a list; FastAPI and Mistral give a list or an object of
+    what is wrong with which field in place of words; some nest one error in another.
+    """
+    if isinstance(error, list) and len(error) == 1 and isinstance(error[0], Mapping):
+        inner = error[0].get("error")
+        return _read_error(inner if isinstance(inner, Mapping) else error[0])
     if isinstance(error, str):
-        return ("" if error.lstrip().startswith("<") else error), None
+        return ("" if error.lstrip().startswith("<") else error.strip()), {}
     if not isinstance(error, Mapping):
-        return "", None
-    values = (error.get(key) for key in ("message", "detail", "error"))
-    words = next((value for value in values if isinstance(value, str)), "")
-    code = error.get("code")
-    return words, str(code) if code is not None else None
+        return (str(error)[:MAX_DETAIL_CHARS] if isinstance(error, list) and error else ""), {}
+    nested = error.get("error")
+    if isinstance(nested, Mapping):
+        return _read_error(nested)
+    values = [error.get(key) for key in ("message", "detail", "error")]
+    words = next((value for value in values if isinstance(value, str) and value), "")
+    structure = next((value for value in values if isinstance(value, list | Mapping) and value), "")
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+    if isinstance(raw, str) and raw:  # a router's upstream: "Provider returned error" says nothing
+        words = f"{words}: {raw}"
+    return words or str(structure)[:MAX_DETAIL_CHARS], error

@@ -1,6 +1,8 @@
 """A streamed chat answer, put together again as if it had come whole."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from typing import Any
 
 from turnwise.calls.payload import document_of, well_formed
@@ -45,6 +47,7 @@ class _Choice:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.thoughts: list[str] = []
         self.refusals: list[str] = []
         self.tool_calls: dict[int, dict[str, Any]] = {}
         self.finish_reason: str | None = None
@@ -61,6 +64,9 @@ class _Choice:
             return
         if isinstance(delta.get("content"), str):
             self._add_text(delta["content"])
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(thought, str):
+            self.thoughts.append(thought)
         if isinstance(delta.get("refusal"), str):
             self.refusals.append(delta["refusal"])
         for part in _mappings(delta.get("tool_calls")):
@@ -70,6 +76,7 @@ class _Choice:
         """Return what has come as a chat message."""
         return {
             "content": "".join(self.texts),
+            "reasoning_content": well_formed("".join(self.thoughts)),
             "refusal": "".join(self.refusals) or None,
             "tool_calls": [call for _, call in sorted(self.tool_calls.items())],
         }
@@ -108,7 +115,7 @@ class StreamAssembly:
     """
 
     def __init__(self) -> None:
-        self.error: Mapping[str, Any] | None = None
+        self.error: Any = None
         self.is_done = False
         self._choices: dict[int, _Choice] = {}
         self._usage: Mapping[str, Any] | None = None
@@ -125,6 +132,32 @@ class StreamAssembly:
         reasons = [choice.finish_reason for choice in self._choices.values()]
         return self.is_done or (bool(reasons) and None not in reasons)
 
+    async def read(
+        self, pieces: AsyncIterator[bytes], *, broken: type[Exception], drain_seconds: float
+    ) -> str:
+        """Take all events of a stream; return why it ended, for one that is not whole.
+
+        Args:
+            pieces: its bytes, as they come.
+            broken: what a connection that breaks raises.
+            drain_seconds: how long its end is waited for after the end marker, so that
+                the connection can be kept.
+        """
+        async with aclosing(server_sent_data(pieces)) as events:
+            try:
+                async for data in events:
+                    self.add(data)
+                    if self.is_done or self.error is not None:
+                        break
+            except (broken, ValueError) as error:
+                return str(error)
+            if self.is_done:
+                with suppress(TimeoutError, broken):
+                    async with asyncio.timeout(drain_seconds):
+                        async for _ in events:
+                            pass
+        return "it ended without its end marker"
+
     def add(self, data: bytes) -> None:
         """Take one event's payload.
 
@@ -137,8 +170,7 @@ class StreamAssembly:
         event = document_of(data, keep_halves=True)
         if not isinstance(event, Mapping):
             raise ValueError(f"expected a JSON object, got {type(event).__name__}")  # noqa: TRY004 - one kind with malformed JSON
-        if isinstance(event.get("error"), Mapping):
-            self.error = event["error"]
+        self.error = self.error or event.get("error") or None
         if isinstance(event.get("usage"), Mapping):
             self._usage = event["usage"]
         self._model = self._model or str(event.get("model") or "")

@@ -4,14 +4,15 @@ Shared by the HTTP client and the simulated model, so that a call means the same
 whether it is answered over the network or in process.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from math import isfinite
 from typing import Any
 
 from turnwise.calls.call import Call, Message
-from turnwise.calls.capabilities import SchemaMode, TokenLimitField
+from turnwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities
 from turnwise.calls.errors import BadResponse, ContentRefused
 from turnwise.calls.logprobs import read_token_logprobs
 from turnwise.calls.reply import Reply, Usage, is_simulated_model
@@ -21,9 +22,19 @@ __all__ = [
     "chat_body",
     "embedding_body",
     "messages_with_schema",
+    "odd_usage",
     "reply_of_chat",
     "reply_of_embeddings",
 ]
+
+TAKES_ALL = Capabilities()
+"""What a body is made for where nothing is known: an endpoint that takes everything."""
+
+MAX_TOKENS, MAX_USD = 10**9, 10.0**4
+"""The most that one call can plausibly use and cost; a larger figure is unknown."""
+
+MAX_SHOWN_CHARS = 20
+"""How much of a figure that cannot be right is repeated, in characters."""
 
 
 def _wire_message(message: Message) -> dict[str, Any]:
@@ -37,20 +48,37 @@ def _wire_message(message: Message) -> dict[str, Any]:
     return wire
 
 
-def _sampling_fields(call: Call, token_limit_field: TokenLimitField) -> dict[str, Any]:
-    sampling = call.sampling
+def _wire_seed(call: Call) -> int | None:
+    """Return the seed to send, where there is one.
+
+    A resample has one of its own: a proxy that caches by the request's bytes would
+    otherwise give the first sample's answer again.
+    """
+    if not call.sample:
+        return call.sampling.seed
+    return (call.sampling.seed or 0) + call.sample
+
+
+def _sampling_fields(call: Call, capabilities: Capabilities) -> dict[str, Any]:
+    sampling, refused = call.sampling, capabilities.refused
+    limit = sampling.max_tokens
+    if limit is not None and capabilities.max_output_tokens is not None:
+        limit = min(limit, capabilities.max_output_tokens)
+    limit_fields = (capabilities.token_limit_field, *TOKEN_LIMIT_FIELDS)
+    limit_field = next((name for name in limit_fields if name not in refused), limit_fields[0])
+    has_logprobs = sampling.top_logprobs is not None and "logprobs" not in refused
     fields: dict[str, Any] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        token_limit_field: sampling.max_tokens,
-        "seed": sampling.seed,
+        limit_field: limit,
+        "seed": _wire_seed(call),
         "stop": list(sampling.stop) or None,
         "n": sampling.n if sampling.n > 1 else None,
         "reasoning_effort": sampling.reasoning_effort,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
-        "logprobs": True if sampling.top_logprobs is not None else None,
-        "top_logprobs": sampling.top_logprobs,
+        "logprobs": True if has_logprobs else None,
+        "top_logprobs": sampling.top_logprobs if has_logprobs else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -71,26 +99,49 @@ def messages_with_schema(call: Call) -> tuple[Message, ...]:
     return (replace(first, content=f"{first.content}\n\n{words}"), *call.messages[1:])
 
 
-def chat_body(
-    call: Call,
-    *,
-    model: str,
-    schema_mode: SchemaMode = "json_schema",
-    token_limit_field: TokenLimitField = "max_tokens",  # noqa: S107 - a field's name
-) -> dict[str, Any]:
+def _merged(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield messages without system messages, for a model whose template takes none.
+
+    Instructions go before the first user message, and messages of one role that now
+    follow each other become one, since such templates want the roles to alternate.
+    """
+    instructions = [each.content for each in messages if each.role == "system"]
+    rest = [each for each in messages if each.role != "system"]
+    if not rest or rest[0].role != "user":
+        rest = [Message("user", ""), *rest]
+    opening = "\n\n".join(filter(None, (*instructions, rest[0].content)))
+    last = replace(rest[0], content=opening)
+    for message in rest[1:]:
+        is_plain = not (message.tool_calls or last.tool_calls or message.tool_call_id)
+        if message.role == last.role and is_plain:
+            last = replace(last, content=f"{last.content}\n\n{message.content}")
+            continue
+        yield last
+        last = message
+    yield last
+
+
+def chat_body(call: Call, *, model: str, capabilities: Capabilities = TAKES_ALL) -> dict[str, Any]:
     """Return the JSON body of a chat completion request.
 
     Args:
         call: a chat call.
         model: the model's name at the endpoint.
-        schema_mode: how to ask for the response model's form.
-        token_limit_field: what the endpoint calls `Sampling.max_tokens`.
+        capabilities: what that model takes.
     """
-    messages = call.messages if schema_mode == "json_schema" else messages_with_schema(call)
+    schema_mode = capabilities.schema_mode
+    if "response_format" in capabilities.refused:
+        schema_mode = "prompt"
+    messages: Sequence[Message] = call.messages
+    if schema_mode != "json_schema":
+        messages = messages_with_schema(call)
+    if capabilities.system_role == "user" and any(each.role == "system" for each in messages):
+        messages = list(_merged(messages))
     body: dict[str, Any] = {
+        **call.sampling.extra_body,
         "model": model,
         "messages": [_wire_message(message) for message in messages],
-        **_sampling_fields(call, token_limit_field),
+        **_sampling_fields(call, capabilities),
     }
     if call.tools:
         body["tools"] = [dict(tool) for tool in call.tools]
@@ -101,35 +152,70 @@ def chat_body(
             body["response_format"] = schema_format(call.response_model)
         elif schema_mode == "json_object":
             body["response_format"] = {"type": "json_object"}
-    return body
+    if call.stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return _without_refused(body, capabilities)
 
 
-def embedding_body(call: Call, *, model: str) -> dict[str, Any]:
+def embedding_body(
+    call: Call, *, model: str, capabilities: Capabilities = TAKES_ALL
+) -> dict[str, Any]:
     """Return the JSON body of an embeddings request for all of the call's inputs."""
-    return {"model": model, "input": list(call.inputs), "encoding_format": "float"}
+    body = {"model": model, "input": list(call.inputs), "encoding_format": "float"}
+    return _without_refused(body, capabilities)
+
+
+def _without_refused(body: dict[str, Any], capabilities: Capabilities) -> dict[str, Any]:
+    refused = capabilities.refused - KEPT_FIELDS
+    if not refused.intersection(body):
+        return body
+    return {name: value for name, value in body.items() if name not in refused}
 
 
 def _tokens(value: Any) -> int | None:
     """Return a token count, or None for whatever is not one."""
-    is_count = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-    return int(value) if is_count and value < float("inf") else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and 0 <= value <= MAX_TOKENS else None
+
+
+def _usd(value: Any) -> float | None:
+    """Return a cost in USD, or None for whatever is not one."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= MAX_USD else None
+
+
+def _of(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def _usage(body: Mapping[str, Any]) -> Usage:
     usage = body.get("usage")
-    if not isinstance(usage, Mapping):
-        return Usage()
-    details = usage.get("prompt_tokens_details")
-    cached = _tokens(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+    cached = _tokens(_of(_of(usage, "prompt_tokens_details"), "cached_tokens"))
     if cached is None:
-        cached = _tokens(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's name for it
-    cost = usage.get("cost")  # OpenRouter's
+        cached = _tokens(_of(usage, "prompt_cache_hit_tokens"))  # DeepSeek's name for it
     return Usage(
-        input_tokens=_tokens(usage.get("prompt_tokens")),
-        output_tokens=_tokens(usage.get("completion_tokens")),
+        # No prompt has no tokens: servers that do not count say 0.
+        input_tokens=_tokens(_of(usage, "prompt_tokens")) or None,
+        output_tokens=_tokens(_of(usage, "completion_tokens")),
         cached_tokens=cached,
-        usd=float(cost) if isinstance(cost, int | float) and cost >= 0 else None,
+        usd=_usd(_of(usage, "cost")),  # OpenRouter's
+        reasoning_tokens=_tokens(_of(_of(usage, "completion_tokens_details"), "reasoning_tokens")),
     )
+
+
+def odd_usage(body: Mapping[str, Any]) -> str | None:
+    """Return which figures of a response's usage cannot be right, in words; None without any.
+
+    They are taken for unknown: 1e300 tokens, a cost of `true`.
+    """
+    usage = body.get("usage")
+    readers = {"prompt_tokens": _tokens, "completion_tokens": _tokens, "cost": _usd}
+    odd = [
+        f"{name} {str(value)[:MAX_SHOWN_CHARS]}"
+        for name, read in readers.items()
+        if (value := _of(usage, name)) is not None and read(value) is None
+    ]
+    return ", ".join(odd) or None
 
 
 def _text_of(content: Any) -> str:
@@ -164,10 +250,41 @@ def _messages_of(body: Mapping[str, Any], latency_seconds: float) -> list[Mappin
     return whole
 
 
-def reply_of_chat(body: Mapping[str, Any], *, latency_seconds: float) -> Reply:
+def _answer_elsewhere(
+    message: Mapping[str, Any], tool_calls: Sequence[Mapping[str, Any]], thoughts: str
+) -> str:
+    """Return an answer of a given form that is not in a message's text; empty without one.
+
+    It may be the content, as an object; the arguments of the first tool call, or of the
+    older function call; or the end of the thoughts.
+    """
+    function = tool_calls[0]["function"] if tool_calls else message.get("function_call")
+    for value in (message.get("content"), _of(function, "arguments")):
+        if isinstance(value, Mapping):
+            return json.dumps(value, ensure_ascii=False)
+        if isinstance(value, str) and value.strip():
+            return value
+    return thoughts if "{" in thoughts else ""
+
+
+def _thoughts_of(message: Mapping[str, Any]) -> str:
+    """Return what a model thought, by the names that servers have for it."""
+    values = (message.get(name) for name in ("reasoning_content", "reasoning"))
+    return next((value for value in values if isinstance(value, str) and value), "")
+
+
+def reply_of_chat(
+    body: Mapping[str, Any], *, latency_seconds: float, is_structured: bool = False
+) -> Reply:
     """Return the reply that a chat completion response carries.
 
-    What a provider adds of its own (`reasoning_content` and the like) is left out.
+    Args:
+        body: the response.
+        latency_seconds: time that the attempt took.
+        is_structured: whether an answer of a given form was asked for, and no tool
+            offered. Some servers then put it where tool calls or thoughts belong, and
+            leave the content empty: it is taken from there, but not from thoughts that
+            the limit on tokens cut off.
 
     Raises:
         BadResponse: when the body is not a chat completion.
@@ -180,22 +297,31 @@ def reply_of_chat(body: Mapping[str, Any], *, latency_seconds: float) -> Reply:
     if finish_reason == "content_filter":
         raise ContentRefused("the provider's content filter withheld the answer")
     texts = [_text_of(message.get("content")) for message in messages]
-    tool_calls = messages[0].get("tool_calls")
+    given = messages[0].get("tool_calls")
+    tool_calls = tuple(
+        call
+        for call in (given if isinstance(given, list) else ())
+        if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
+    )
+    thoughts = _thoughts_of(messages[0])
+    if is_structured and not texts[0].strip():
+        is_cut = finish_reason == "length"
+        texts[0] = _answer_elsewhere(messages[0], tool_calls, "" if is_cut else thoughts)
+    usage = _usage(body)
+    if usage.output_tokens == 0 and (any(texts) or tool_calls):
+        usage = replace(usage, output_tokens=None)  # the server does not count
     model = str(body.get("model") or "")
     return Reply(
         text=texts[0],
         choices=tuple(texts) if len(texts) > 1 else (),
-        tool_calls=tuple(
-            call
-            for call in (tool_calls if isinstance(tool_calls, list) else ())
-            if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
-        ),
-        usage=_usage(body),
+        tool_calls=tool_calls,
+        usage=usage,
         model=model,
         finish_reason=str(finish_reason) if finish_reason is not None else None,
         latency_seconds=latency_seconds,
         is_simulated=is_simulated_model(model),
         token_logprobs=read_token_logprobs(body["choices"][0].get("logprobs")),
+        reasoning_text=thoughts,
     )
 
 

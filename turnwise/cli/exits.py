@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import typer
 
-from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
+from turnwise.calls.error_text import text_of_error
+from turnwise.calls.errors import CallError, ConfigError, FormatError, TurnwiseError
 
 __all__ = ["EXIT_FAILED", "EXIT_STOPPED", "EXIT_WRONG_REQUEST", "clear_errors", "printable", "say"]
 
@@ -48,6 +49,9 @@ def clear_errors(stopped: str = "stopped") -> Iterator[None]:
     except (ConfigError, FormatError) as error:
         say(f"turnwise: {error}")
         raise typer.Exit(EXIT_WRONG_REQUEST) from error
+    except CallError as error:
+        say(f"turnwise: {text_of_error(error)}")
+        raise typer.Exit(EXIT_FAILED) from error
     except TurnwiseError as error:
         say(f"turnwise: {type(error).__name__}: {error}")
         raise typer.Exit(EXIT_FAILED) from error

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,7 +137,12 @@ def _progress(total: int, done: int, *, is_quiet: bool) -> Iterator[TurnListener
         yield advance
 
 
-def _run(options: ReplayOptions, app: App, settings: BaseModel) -> FinishedRun:
+def _run(
+    options: ReplayOptions,
+    app: App,
+    settings: BaseModel,
+    on_notice: Callable[[str], None],
+) -> FinishedRun:
     read = read_conversations(options.paths, skip_bad=options.skip_bad)
     for skipped in read.skipped:
         say(f"skipped: {skipped}")
@@ -162,7 +167,7 @@ def _run(options: ReplayOptions, app: App, settings: BaseModel) -> FinishedRun:
             max_concurrency=options.max_concurrency,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return asyncio.run(run_replay(request, on_turn=on_turn))
+        return asyncio.run(run_replay(request, on_turn=on_turn, on_notice=on_notice))
 
 
 def replay_and_show(options: ReplayOptions) -> FinishedRun:
@@ -170,9 +175,16 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
     app = load_app(options.app)
     settings = app.settings(options.preset, options.overrides)
     say_environment(app, options.overrides)
-    run = _run(options, app, settings)
-    for notice in run.notices:
-        say(notice)
+    said: set[str] = set()
+
+    def notice(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    run = _run(options, app, settings, notice)
+    for text in run.notices:
+        notice(text)
     tables = summarise(
         run.rows,
         run.turns,

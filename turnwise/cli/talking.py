@@ -14,7 +14,7 @@ import orjson
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import printable, say
 from turnwise.cli.knobs import say_environment
-from turnwise.replay.app import TurnInput, TurnResult, load_app
+from turnwise.replay.app import Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
 
 __all__ = ["Talk", "keep_talking", "say_once"]
@@ -80,6 +80,11 @@ def _cost_line(result: TurnResult) -> str:
     )
 
 
+def _say_notices(session: Session) -> None:
+    if isinstance(session, TellsNotices):
+        session.notices.listener = say
+
+
 def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     """Answer one message and print reply and ledger, or one JSON object with both."""
     app = load_app(talk.app)
@@ -90,6 +95,7 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     async def answer() -> TurnResult:
         with talk.folder() as folder:
             async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
+                _say_notices(session)
                 return await session.run_turn(turn)
 
     result = asyncio.run(answer())
@@ -140,6 +146,7 @@ def keep_talking(talk: Talk) -> None:
         session = runner.run(
             opened.enter_async_context(app.open(settings, folder=folder, keep_checkpoints=True))
         )
+        _say_notices(session)
         try:
             for text in _said():
                 result = runner.run(session.run_turn(talk.turn(text), on_reply=_show))

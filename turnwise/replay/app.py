@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "App",
+    "Notices",
     "ReplyListener",
     "Session",
     "StartsFromPast",
     "TakesEnvironment",
+    "TellsNotices",
     "TellsPrompts",
     "TurnInput",
     "TurnResult",
@@ -90,6 +92,37 @@ class Session(Protocol):
     ) -> TurnResult:
         """Answer one user message and do the bookkeeping after it."""
         ...
+
+
+class Notices:
+    """What a person should know of a session, each once, in the order it came up.
+
+    Attributes:
+        texts: all that is worth keeping.
+        listener: told each at once, and what only matters while it lasts.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.listener: Callable[[str], None] | None = None
+
+    def add(self, text: str) -> None:
+        """Keep a text and tell it, unless it was told before."""
+        if text not in self.texts:
+            self.texts.append(text)
+            self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """Tell a text that is not kept, such as progress."""
+        if self.listener is not None:
+            self.listener(text)
+
+
+@runtime_checkable
+class TellsNotices(Protocol):
+    """A session that says what a person should know of it."""
+
+    notices: Notices
 
 
 class App(Protocol):

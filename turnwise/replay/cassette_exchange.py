@@ -15,7 +15,7 @@ and that passes the recorder's scrubber first.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -102,8 +102,12 @@ def _non_default(record: Any, *left_out: str) -> dict[str, Any]:
     return {
         field.name: value
         for field in fields(record)
-        if field.name not in left_out and (value := getattr(record, field.name)) != field.default
+        if field.name not in left_out and (value := getattr(record, field.name)) != _default(field)
     }
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 @lru_cache(maxsize=1024)

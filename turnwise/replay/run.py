@@ -4,7 +4,7 @@ This is what `turnwise replay` does, for those who would rather call it from Pyt
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.failures import scrub
 from turnwise.knobs import settings_digest
-from turnwise.replay.app import App, TellsPrompts, TurnResult
+from turnwise.replay.app import App, TellsNotices, TellsPrompts, TurnResult
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.conversation import Conversation, conversation_digest
 from turnwise.replay.run_folder import RunFolder
@@ -99,8 +99,19 @@ def _details(request: RunRequest) -> dict[str, Any]:
     }
 
 
-async def run_replay(request: RunRequest, *, on_turn: TurnListener | None = None) -> FinishedRun:
+async def run_replay(
+    request: RunRequest,
+    *,
+    on_turn: TurnListener | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> FinishedRun:
     """Replay conversations, going on where the folder stands.
+
+    Args:
+        request: what, how, and where to.
+        on_turn: told each finished turn.
+        on_notice: told at once what a person should know; what is worth keeping is also
+            in the run's `notices`.
 
     Raises:
         ConfigError: when the folder holds something else, or a setting cannot work.
@@ -128,6 +139,10 @@ async def run_replay(request: RunRequest, *, on_turn: TurnListener | None = None
             recorder=recorder,
             is_offline=request.mode is CassetteMode.STRICT,
         ) as session:
+            notices: Sequence[str] = ()
+            if isinstance(session, TellsNotices):
+                session.notices.listener = on_notice
+                notices = session.notices.texts
             await replay_conversations(
                 request.conversations,
                 session,
@@ -141,5 +156,5 @@ async def run_replay(request: RunRequest, *, on_turn: TurnListener | None = None
             rows=folder.rows,
             wall_seconds=time.perf_counter() - began,
             turns_before=turns_before,
-            notices=tuple(cassette.notices),
+            notices=(*cassette.notices, *notices),
         )

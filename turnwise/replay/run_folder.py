@@ -5,6 +5,7 @@
     ledger.jsonl     one call a line
     cassette.jsonl   the recording, unless the run plays or records another file
     memory.sqlite    what the agent remembers (the app's own)
+    endpoints.json   what endpoints have refused (the app's own), once one has
 
 A turn's ledger rows are written before its line, so whatever ends the process, a
 turn either stands here whole or not at all; rows without a turn are dropped when the
@@ -33,7 +34,7 @@ RUN_VERSION = 1
 TurnKey = tuple[str, int]
 """Conversation id and turn number."""
 
-_FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite")
+_FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "endpoints.json")
 
 
 class DiskFull(TurnwiseError):

@@ -2,10 +2,11 @@
 
 It exists so that a ledger can be held against what a server really received, over a
 real socket: retries, timeouts and cancellations included. It gives the same bytes as
-`SimulatedClient` for the same body. One departure: the wire carries no sample index, so
-the server counts how often it has answered an equal body and takes that as the index; a
-request that failed, or whose asker left before the answer, does not count. Equal bodies
-in flight together therefore get their indices in the order of arrival.
+`SimulatedClient` for the same body. A body's seed is the index of its sample. One
+departure: where it has none, the server counts how often it has answered an equal body
+and takes that as the index; a request that failed, or whose asker left before the
+answer, does not count. Equal bodies in flight together therefore get their indices in
+the order of arrival.
 
 Every answer names a model `simulated-…` and carries `X-Turnwise-Simulated: 1`.
 """
@@ -22,7 +23,7 @@ from aiohttp import web
 
 from turnwise.calls.simulated.faults import Counter, Fault, FaultPlan
 from turnwise.calls.simulated.material import asked_schema
-from turnwise.calls.simulated.model import SimulatedAnswer, SimulatedModel, body_digest
+from turnwise.calls.simulated.model import SimulatedAnswer, SimulatedModel, body_digest, sample_of
 from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.testing.sim_bodies import (
     chat_response,
@@ -169,15 +170,18 @@ class SimServer:
         fault, sample = self._arrived(entry, body, is_structured=is_structured)
         if fault not in {Fault.OK, Fault.MALFORMED_JSON, Fault.CUT_STREAM}:
             return await self._failed(request, fault)
-        self._answered.add(entry.body_digest)
+        is_counted = sample_of(body) is None
+        if is_counted:
+            self._answered.add(entry.body_digest)
         try:
             answer = self.model.answer(body, sample, digest=entry.body_digest)
             await self._pass(answer.latency_seconds)
-            if fault is Fault.CUT_STREAM:
+            if fault is Fault.CUT_STREAM and is_counted:
                 self._answered.take_back(entry.body_digest)
             return await self._answer(request, body, answer, entry)
         except asyncio.CancelledError:
-            self._answered.take_back(entry.body_digest)
+            if is_counted:
+                self._answered.take_back(entry.body_digest)
             raise
 
     async def _answer(
@@ -246,7 +250,8 @@ class SimServer:
         entry.model = str(body.get("model") or "")
         entry.is_stream = bool(body.get("stream"))
         entry.body_digest = body_digest(body)
-        entry.sample = self._answered.count(entry.body_digest)
+        sample = sample_of(body)
+        entry.sample = self._answered.count(entry.body_digest) if sample is None else sample
         fault = self._faults.next(
             (entry.body_digest, entry.sample),
             is_stream=entry.is_stream,

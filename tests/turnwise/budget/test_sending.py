@@ -4,13 +4,20 @@ import asyncio
 
 import pytest
 
-from turnwise.budget import Limits, RetryPolicy, ScopeKind, VirtualClock
-from turnwise.calls import Call, CallRefused, Outcome, Reply, Sampling, Usage
+from turnwise.budget import Budgeter, Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
+from turnwise.calls import Call, CallRefused, Endpoint, Outcome, Reply, Role, Sampling, Usage
 from turnwise.calls.errors import (
+    BadResponse,
     CallTimeout,
     ConnectionFailed,
+    ContentRefused,
+    EmptyAnswer,
+    ModelLoading,
+    ParameterRefused,
+    QuotaExhausted,
     RateLimited,
     ServerFailed,
+    UnknownModel,
 )
 from turnwise.testing.clients import FailingClient, ScriptedClient
 
@@ -182,3 +189,121 @@ async def test_replies_say_their_virtual_time(make_budgeter, ask_for):
     assert (turn.rounds, turn.path_seconds) == (2, 7.5)
     row = budgeter.ledger.rows[1]
     assert (row.work_seconds, row.retry_seconds, row.path_seconds) == (1.5, 4.0, 5.5)
+
+
+async def test_what_a_client_learned_is_sent_at_once_and_counted(make_budgeter, ask_for):
+    """Refused fields take no time and none of the other attempts; each is a request."""
+    script = [ParameterRefused("no"), ServerFailed("boom"), ParameterRefused("no")]
+    script += [ServerFailed("boom"), ParameterRefused("no"), "ok"]
+    clock = ManualClock()
+    budgeter = make_budgeter(ScriptedClient(script), retry=FAST, clock=clock)
+    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_requests=6)):
+        assert (await budgeter.ask(ask_for())).text == "ok"
+        assert budgeter.advisory().requests_left == 0
+    (row,) = budgeter.ledger.rows
+    assert (row.attempts, row.requests, row.unknown_usage) == (6, 6, 2)
+    assert clock.now() == 0
+
+
+async def test_a_client_that_never_stops_learning_is_stopped(make_budgeter, ask_for):
+    """A paid loop has a cap."""
+    client = FailingClient(lambda: ParameterRefused("no"))
+    budgeter = make_budgeter(client, retry=FAST)
+    with pytest.raises(ParameterRefused):
+        await budgeter.ask(ask_for())
+    assert client.sent_requests == 24
+
+
+async def test_a_server_that_loads_its_model_is_waited_for(make_budgeter, ask_for, until):
+    """Each look is a counted request without tokens; a person is told, not at every look."""
+    clock, told = ManualClock(), []
+    script = [*[ModelLoading("loading", status=503)] * 5, ServerFailed("boom"), "ok"]
+    budgeter = make_budgeter(ScriptedClient(script), retry=FAST, clock=clock, notify=told.append)
+    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=2000)):
+        task = asyncio.ensure_future(budgeter.ask(ask_for(sampling=Sampling(max_tokens=5))))
+        for seconds in (2, 3, 4, 5, 5):
+            await until(lambda: clock.sleeper_count)
+            clock.advance(seconds)
+        assert (await task).text == "ok"
+    (row,) = budgeter.ledger.rows
+    assert (row.attempts, row.requests, row.unknown_usage) == (7, 7, 1)
+    assert row.retry_seconds == 19
+    assert len(told) == 2
+    assert "fake" in told[0]
+
+
+async def test_a_server_that_never_loads_is_given_up(make_budgeter, ask_for):
+    """After the time that settings allow."""
+    client = FailingClient(lambda: ModelLoading("loading", status=503))
+    retry = RetryPolicy(model_loading_seconds=10)
+    budgeter = make_budgeter(client, retry=retry, clock=VirtualClock())
+    with pytest.raises(ModelLoading):
+        await budgeter.ask(ask_for())
+    assert client.sent_requests == 4  # at 0, 2, 5 and 9 seconds
+
+
+async def test_an_answer_cut_before_it_began_is_asked_for_with_more_tokens(make_budgeter, ask_for):
+    """Doubled each time, four times at most, and reserved for; the call stays the same."""
+    empty = Reply("", finish_reason="length", usage=Usage(5, 100))
+    client = ScriptedClient([empty, empty, empty, empty, "ok"])
+    retry = RetryPolicy(first_wait_seconds=0, cut_answer_attempts=5)
+    budgeter = make_budgeter(client, retry=retry)
+    await budgeter.ask(ask_for(sampling=Sampling(max_tokens=100)))
+    assert [call.sampling.max_tokens for call in client.calls] == [100, 200, 400, 400, 400]
+    (row,) = budgeter.ledger.rows
+    assert (row.attempts, row.requests) == (5, 5)
+
+
+async def test_more_tokens_are_reserved_before_they_are_asked_for(make_budgeter, ask_for):
+    """A limit on tokens binds them too."""
+    client = ScriptedClient([Reply("", finish_reason="length", usage=Usage(5, 100))])
+    budgeter = make_budgeter(client, retry=FAST)
+    with (
+        budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=250)),
+        pytest.raises(EmptyAnswer) as caught,
+    ):
+        await budgeter.ask(ask_for(sampling=Sampling(max_tokens=100)))
+    assert caught.value.is_cut
+    assert "max_tokens=250" in caught.value.__notes__[0]
+    assert client.sent_requests == 1
+
+
+async def test_an_odd_answer_is_asked_for_again_a_few_times(make_budgeter, ask_for):
+    """A page of a gateway once is survived; one that stays fails the call, not the run."""
+    budgeter = make_budgeter(FailingClient(lambda: BadResponse("HTML"), failures=2), retry=FAST)
+    assert (await budgeter.ask(ask_for())).text == "ok"
+    client = FailingClient(lambda: BadResponse("HTML"))
+    with pytest.raises(BadResponse) as caught:
+        await make_budgeter(client, retry=FAST).ask(ask_for())
+    assert not caught.value.is_fatal
+    assert client.sent_requests == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        QuotaExhausted("no", status=429),
+        UnknownModel("no", status=404),
+        ContentRefused("no", status=403),
+    ],
+)
+async def test_what_no_model_has_run_for_costs_nothing(make_budgeter, ask_for, error):
+    """One request, and its tokens are known: none."""
+    budgeter = make_budgeter(ScriptedClient([error]))
+    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=2000)):
+        with pytest.raises(type(error)):
+            await budgeter.ask(ask_for())
+        assert budgeter.advisory().tokens_left == 2000
+    (row,) = budgeter.ledger.rows
+    assert (row.requests, row.unknown_usage) == (1, 0)
+
+
+async def test_an_endpoints_own_policy_goes_before_the_runs(ask_for):
+    """A slow local server may be tried otherwise than a host."""
+    client = FailingClient(lambda: ServerFailed("boom"))
+    own = RetryPolicy(first_wait_seconds=0, server_failed_attempts=7)
+    endpoint = Endpoint("here", "m", client, retry=own)
+    budgeter = Budgeter({Role.MAIN: endpoint}, retry=FAST)
+    with pytest.raises(ServerFailed):
+        await budgeter.ask(ask_for())
+    assert client.sent_requests == 7

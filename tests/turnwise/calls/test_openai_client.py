@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from turnwise.calls import Call, ConfigError, Message, Purpose, Reply, Role, Sampling
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import (
     AuthFailed,
     BadRequest,
@@ -17,9 +18,13 @@ from turnwise.calls.errors import (
     CallTimeout,
     ConnectionFailed,
     ContentRefused,
+    ParameterRefused,
+    QuotaExhausted,
     RateLimited,
     ServerFailed,
     StreamCut,
+    UnknownModel,
+    WrongAddress,
 )
 from turnwise.calls.openai_client import TIMEOUT_SECONDS, OpenAIClient
 
@@ -78,7 +83,7 @@ async def test_without_a_key_none_of_the_environment_is_sent(server, ask, monkey
 @pytest.mark.parametrize("mode", ["json_schema", "json_object", "prompt"])
 async def test_the_schema_mode_decides_how_a_form_is_asked_for(server, ask, mode):
     """By schema, by JSON mode and words, or by words alone."""
-    client = OpenAIClient(server.url, schema_mode=mode)
+    client = OpenAIClient(server.url, capabilities=Capabilities(schema_mode=mode))
     await answer(client, ask(response_model=Verdict))
     body = server.bodies[0]
     kinds = {"json_schema": "json_schema", "json_object": "json_object", "prompt": None}
@@ -112,13 +117,155 @@ async def test_an_endpoint_without_logprobs_answers_all_the_same(client, server,
     assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 5)
 
 
-async def test_a_refused_parameter_is_named(client, server, ask):
+async def test_a_refused_parameter_is_named_and_learned(client, server, ask):
     """One request, and an error with the endpoint's words; nothing is asked again in secret."""
     server.then(status=400, document={"error": {"message": "logprobs is not supported"}})
     outcome = await answer(client, ask(sampling=Sampling(top_logprobs=5)))
-    assert isinstance(outcome, BadRequest)
+    assert isinstance(outcome, ParameterRefused)
     assert "logprobs is not supported" in str(outcome)
     assert len(server.bodies) == 1
+    assert isinstance(await answer(client, ask(sampling=Sampling(top_logprobs=5))), Reply)
+    assert not {"logprobs", "top_logprobs"}.intersection(server.bodies[1])
+
+
+async def test_thoughts_are_kept_apart_from_the_answer(client, server, ask, wire_words):
+    """Their text, and how many tokens they were."""
+    document = wire_words.chat_document("answer")
+    document["choices"][0]["message"]["reasoning_content"] = "hm, let me see"
+    document["usage"]["completion_tokens_details"] = {"reasoning_tokens": 2}
+    server.then(document=document)
+    reply = await answer(client, ask())
+    assert (reply.text, reply.reasoning_text) == ("answer", "hm, let me see")
+    assert (reply.usage.output_tokens, reply.usage.reasoning_tokens) == (3, 2)
+
+
+async def test_thoughts_of_a_stream_are_put_together(client, server, ask, wire_words):
+    """They come before the answer, in pieces."""
+    stream = wire_words.events(
+        wire_words.delta(None, reasoning_content="hm, "),
+        wire_words.delta("", reasoning="wait"),
+        wire_words.delta("hi", finish_reason="stop"),
+    )
+    server.then(text=stream, content_type="text/event-stream")
+    reply = await answer(client, ask(stream=True))
+    assert (reply.text, reply.reasoning_text) == ("hi", "hm, wait")
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "text"),
+    [
+        ({"content": None, "reasoning_content": '{"score": 1}'}, "stop", '{"score": 1}'),
+        ({"content": " ", "reasoning": 'so: {"score": 1}'}, "stop", 'so: {"score": 1}'),
+        ({"content": {"score": 1}}, "stop", '{"score": 1}'),
+        ({"content": None, "function_call": {"arguments": '{"score": 1}'}}, "stop", '{"score": 1}'),
+        ({"content": "", "reasoning_content": 'draft {"score": 1'}, "length", ""),
+        ({"content": "", "reasoning_content": "only words"}, "stop", ""),
+        ({"content": '{"score": 2}', "reasoning_content": '{"score": 1}'}, "stop", '{"score": 2}'),
+    ],
+)
+async def test_an_answer_that_is_not_in_the_content_is_taken(  # noqa: PLR0917 - fixtures
+    client, server, ask, wire_words, message, finish_reason, text
+):
+    """Where a form was asked for and the content is empty; not of thoughts that were cut."""
+    document = wire_words.chat_document()
+    document["choices"][0] |= {"message": message, "finish_reason": finish_reason}
+    server.then(document=document)
+    assert (await answer(client, ask(response_model=Verdict))).text.strip() == text
+    server.then(document=document)
+    plain = (await answer(client, ask())).text.strip()
+    assert plain == (message["content"].strip() if isinstance(message["content"], str) else "")
+
+
+@pytest.mark.parametrize("arguments", ['{"score": 1}', {"score": 1}])
+async def test_an_answer_in_a_tool_call_is_taken(client, server, ask, wire_words, arguments):
+    """Where a form was asked for and no tool was offered."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    for fields, text in (({}, '{"score": 1}'), ({"tools": ({"type": "function"},)}, "")):
+        document = wire_words.chat_document(None)
+        document["choices"][0]["message"]["tool_calls"] = [call]
+        server.then(document=document)
+        reply = await answer(client, ask(response_model=Verdict, **fields))
+        assert (reply.text, reply.tool_calls) == (text, (call,))
+
+
+@pytest.mark.parametrize(
+    ("usage", "read", "odd"),
+    [
+        ({"prompt_tokens": 1e300, "completion_tokens": 3}, (None, 3, None), "prompt_tokens"),
+        ({"prompt_tokens": 10**30, "completion_tokens": True}, (None, None, None), "True"),
+        ({"prompt_tokens": 7, "completion_tokens": -3}, (7, None, None), "completion_tokens -3"),
+        ({"prompt_tokens": "7", "completion_tokens": 3}, (None, 3, None), "prompt_tokens 7"),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cost": True}, (7, 3, None), "cost True"),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cost": 1e300}, (7, 3, None), "cost 1e+300"),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "cost": 0.5}, (7, 3, 0.5), None),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, (None, None, None), None),
+        (None, (None, None, None), None),
+    ],
+)
+async def test_usage_that_cannot_be_right_is_unknown_and_said_once(  # noqa: PLR0917 - fixtures
+    client, server, ask, wire_words, usage, read, odd
+):
+    """Unknown is not 0, and never an exception."""
+    notices = []
+    client.listen(on_learned=lambda fact: None, on_notice=notices.append)
+    for _ in range(2):
+        server.then(document=wire_words.chat_document(usage=usage))
+        got = (await answer(client, ask())).usage
+        assert (got.input_tokens, got.output_tokens, got.usd) == read
+    assert len(notices) == (odd is not None)
+    assert all(odd in notice for notice in notices)
+
+
+async def test_infinite_usage_is_unknown(client, server, ask):
+    """JSON has no infinity, and some servers send it."""
+    text = '{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": Infinity}}'
+    server.then(text=text, content_type="application/json")
+    assert (await answer(client, ask())).usage.input_tokens is None
+
+
+@pytest.mark.parametrize("wrong", ["", "/", "/v1/chat/completions", "/v1/embeddings/"])
+async def test_a_page_at_the_wrong_path_says_what_to_try(server, ask, wrong):
+    """The base URL lacks its version, or has the route in it."""
+    client = OpenAIClient(server.url.removesuffix("/v1") + wrong)
+
+    async def nowhere(request, body):
+        return web.Response(status=404, text="404 page not found")
+
+    server.script.append(nowhere)
+    error = await answer(client, ask())
+    assert isinstance(error, WrongAddress)
+    assert str(error).endswith(f"try the base URL {server.url}")
+    await client.aclose()
+
+
+async def test_https_to_a_plain_server_says_so(server, ask):
+    """Nothing was sent, and the scheme is named."""
+    client = OpenAIClient(server.url.replace("http://", "https://"))
+    error = await answer(client, ask())
+    assert isinstance(error, WrongAddress)
+    assert "http://" in str(error)
+    assert not error.was_sent
+    await client.aclose()
+
+
+async def test_a_choice_that_ended_in_an_error_is_an_error(client, server, ask, wire_words):
+    """As a router reports an upstream that broke in the middle."""
+    document = wire_words.chat_document("")
+    document["choices"][0]["error"] = {"code": 502, "message": "upstream broke"}
+    server.then(document=document)
+    error = await answer(client, ask())
+    assert isinstance(error, ServerFailed)
+    assert "upstream broke" in str(error)
+
+
+async def test_the_words_of_a_routers_upstream_are_read(client, server, ask):
+    """Its own say nothing."""
+    raw = '{"error":{"message":"Unsupported parameter: \'seed\' is not supported"}}'
+    error = {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}
+    server.then(status=400, document={"error": error})
+    outcome = await answer(client, ask(sampling=Sampling(seed=1)))
+    assert isinstance(outcome, ParameterRefused)
+    assert client.capabilities("m").refused == {"seed"}
 
 
 async def test_tool_calls_are_carried(client, server, ask, wire_words):
@@ -227,13 +374,14 @@ async def test_a_connection_is_kept_after_a_stream(client, server, ask):
     [
         (400, BadRequest),
         (401, AuthFailed),
-        (402, BadRequest),
+        (402, QuotaExhausted),
         (403, AuthFailed),
-        (404, BadRequest),
+        (404, UnknownModel),
         (408, CallTimeout),
         (422, BadRequest),
         (429, RateLimited),
         (500, ServerFailed),
+        (501, BadRequest),
         (503, ServerFailed),
         (529, ServerFailed),
     ],
@@ -332,10 +480,12 @@ async def test_an_error_under_status_200_is_an_error(client, server, ask, error,
 
 async def test_a_redirect_is_not_followed_and_named(client, server, ask):
     """A second request would not be counted; the error says what to set."""
-    server.then(status=307, headers={"Location": "https://elsewhere.example/v1/chat"})
+    route = "https://elsewhere.example/v1/chat/completions"
+    server.then(status=307, headers={"Location": route})
     error = await answer(client, ask())
-    assert isinstance(error, BadResponse)
-    assert "https://elsewhere.example" in str(error)
+    assert isinstance(error, WrongAddress)
+    assert error.is_fatal
+    assert "a redirect to https://elsewhere.example/v1;" in str(error)
     assert len(server.bodies) == 1
 
 
@@ -516,7 +666,7 @@ def embed_call():
 
 async def test_a_system_message_keeps_its_place_when_words_ask_for_a_form(server, ask):
     """The schema's words follow the system text in the same message."""
-    client = OpenAIClient(server.url, schema_mode="prompt")
+    client = OpenAIClient(server.url, capabilities=Capabilities(schema_mode="prompt"))
     messages = (Message("system", "static"), Message("user", "hi"))
     await answer(client, ask(messages=messages, response_model=Verdict))
     first, second = server.bodies[0]["messages"]

@@ -11,14 +11,22 @@ from turnwise.budget import RetryPolicy
 from turnwise.calls.errors import (
     AuthFailed,
     BadRequest,
+    BadResponse,
     CallTimeout,
     ConnectionFailed,
     ContentRefused,
+    ContextTooLong,
     EmptyAnswer,
+    EndpointDown,
+    ModelLoading,
+    ParameterRefused,
+    QuotaExhausted,
     RateLimited,
     ServerFailed,
     StreamCut,
+    UnknownModel,
 )
+from turnwise.calls.retry import MAX_LEARNING_ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -30,6 +38,12 @@ from turnwise.calls.errors import (
         (CallTimeout("x"), 2),
         (StreamCut("x"), 3),
         (EmptyAnswer("x"), 2),
+        (EmptyAnswer("x", is_cut=True), 3),
+        (BadResponse("x"), 3),
+        (EndpointDown("x"), 1),
+        (ContextTooLong("x"), 1),
+        (QuotaExhausted("x"), 1),
+        (UnknownModel("x"), 1),
         (AuthFailed("x"), 1),
         (BadRequest("x"), 1),
         (ContentRefused("x"), 1),
@@ -73,3 +87,34 @@ def test_a_first_wait_above_the_cap_is_refused():
     """Settings that contradict each other are an error."""
     with pytest.raises(ValidationError, match="at most max_wait_seconds"):
         RetryPolicy(first_wait_seconds=9, max_wait_seconds=1)
+
+
+def test_what_was_learned_is_tried_at_once_and_not_for_ever():
+    """Whatever other attempts there were."""
+    policy, refused = RetryPolicy(), ParameterRefused("x")
+    waits = [policy.wait_seconds(refused, attempt=9, draw=Random(0), alike=n) for n in (1, 23, 24)]
+    assert waits == [0.0, 0.0, None]
+    assert MAX_LEARNING_ATTEMPTS == 24
+
+
+def test_a_server_that_loads_is_looked_at_every_few_seconds_for_so_long():
+    """2 seconds at first, 5 at last, and not beyond its time."""
+    policy, loading = RetryPolicy(model_loading_seconds=20), ModelLoading("x")
+    waits, waited = [], 0.0
+    for look in range(1, 20):
+        wait = policy.wait_seconds(
+            loading, attempt=1, draw=Random(0), alike=look, waited_seconds=waited
+        )
+        if wait is None:
+            break
+        waits.append(wait)
+        waited += wait
+    assert waits == [2, 3, 4, 5, 5]
+    none = RetryPolicy(model_loading_seconds=0)
+    assert none.wait_seconds(loading, attempt=1, draw=Random(0)) is None
+
+
+def test_the_most_attempts_are_those_of_the_most_patient_failure():
+    """What a plan multiplies its calls by."""
+    assert RetryPolicy().most_attempts == 5
+    assert RetryPolicy(bad_response_attempts=9).most_attempts == 9

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from turnwise.calls import Call, Message, Purpose, Role, Sampling
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import BadResponse, ContentRefused
 from turnwise.calls.reply import TokenLogprobs
 from turnwise.calls.wire import chat_body, embedding_body, reply_of_chat, reply_of_embeddings
@@ -100,7 +101,7 @@ def test_the_limit_on_tokens_has_two_names():
     body = chat_body(
         replace(CALL, sampling=Sampling(max_tokens=9)),
         model="m",
-        token_limit_field="max_completion_tokens",
+        capabilities=Capabilities(token_limit_field="max_completion_tokens"),
     )
     assert body["max_completion_tokens"] == 9
     assert "max_tokens" not in body
@@ -123,7 +124,7 @@ def test_messages_carry_tools_names_and_ids():
 def test_the_words_for_a_form_do_not_change_the_call():
     """The call's own messages stay as they are."""
     call = replace(CALL, response_model=Verdict)
-    body = chat_body(call, model="m", schema_mode="prompt")
+    body = chat_body(call, model="m", capabilities=Capabilities(schema_mode="prompt"))
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert call.messages == CALL.messages
     assert chat_body(call, model="m")["messages"] == [{"role": "user", "content": "hi"}]

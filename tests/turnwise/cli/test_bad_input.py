@@ -146,13 +146,16 @@ def test_an_endpoint_that_is_not_there(
 
 
 def test_an_endpoint_that_answers_html(cli: Any, serving: Any, talk: Path) -> None:
-    """A web page is no answer: the run ends, says what came, and keeps finished turns."""
-    server = serving(*["ok"] * 20, *["html"] * 200)
-    words = _words(cli("replay", talk, "--out", "run"), 1)
-    assert "BadResponse" in words
+    """A web page is asked for again; if it stays, the run ends and keeps finished turns."""
+    server = serving(*["ok"] * 16, *["html"] * 200)
+    knobs = ("--set", "retry.first_wait_seconds=0", "--set", "retry.max_wait_seconds=0")
+    words = _words(cli("replay", talk, "--out", "run", *knobs), 1)
+    assert "BadResponse: main at" in words
     assert "html" in words.lower()
+    assert "goes on where it stopped" in words
     assert len(Path("run/turns.jsonl").read_text().splitlines()) == 1
-    assert len(server.log) == 21
+    failed_calls = 4  # detection, monologue, plan of the reply, and the search's first
+    assert len(server.log) == 16 + failed_calls * 3
 
 
 def test_a_key_that_is_refused(cli: Any, serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +163,9 @@ def test_a_key_that_is_refused(cli: Any, serving: Any, monkeypatch: pytest.Monke
     server = serving(*["401"] * 50)
     monkeypatch.setenv("TURNWISE_API_KEY", "sk-very-secret-key-123456")
     result = cli("run", "hello")
-    assert "AuthFailed" in _words(result, 1)
+    words = _words(result, 1)
+    assert "AuthFailed" in words
+    assert "Set TURNWISE_API_KEY to a key of this host" in words
     assert "sk-very-secret" not in result.output
     assert len(server.log) == 1
 

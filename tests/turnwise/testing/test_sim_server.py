@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from turnwise.calls import Call, Message, Purpose, Reply, Role, Sampling
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import (
     AuthFailed,
     BadResponse,
@@ -63,7 +64,9 @@ def make_call(number=0, model=Plan, **fields):
 async def running(settings=None, *, schema_mode="json_schema", **options):
     """Yield a server and a real client of it."""
     async with SimServer(settings, **options) as server:
-        client = OpenAIClient(server.base_url, api_key="any", schema_mode=schema_mode)
+        client = OpenAIClient(
+            server.base_url, api_key="any", capabilities=Capabilities(schema_mode=schema_mode)
+        )
         try:
             yield server, client
         finally:
@@ -101,6 +104,8 @@ async def test_http_and_process_give_the_same_answers():
         make_call(3, stream=True),
         make_call(4, None, stream=True),
         make_call(5, sampling=Sampling(temperature=0.7, max_tokens=9)),
+        make_call(5, sample=2, sampling=Sampling(temperature=0.7)),
+        make_call(5, sample=1, sampling=Sampling(temperature=0.7, seed=4)),
         make_call(6, None, sampling=Sampling(n=2)),
         make_call(7, Verdicts, sampling=Sampling(top_logprobs=5)),
         make_call(7, Verdicts, sampling=Sampling(top_logprobs=5), stream=True, sample=1),

@@ -4,8 +4,9 @@ Latency is virtual: it is written on the reply and on the error, and a call whos
 latency exceeds its own timeout ends in `CallTimeout`, but no time passes. A sleeper can
 be injected where time should pass, on a manual clock or for real.
 
-One departure from the HTTP server: here the sample index comes from the call; the
-server, which is not told it, counts how often it has answered an equal body.
+Like the HTTP server it takes a request's seed as the index of the sample. One departure:
+a request without a seed is the first sample here; the server counts how often it has
+answered an equal body.
 """
 
 import math
@@ -34,6 +35,7 @@ from turnwise.calls.simulated.model import (
     body_digest,
     malformed,
     pieces_of,
+    sample_of,
     simulated_name,
 )
 from turnwise.calls.simulated.settings import SimulatedSettings
@@ -114,14 +116,15 @@ class SimulatedClient:
             return self._embedding(call, model)
         body = self._body(call, model)
         digest = body_digest(body)
+        sample = sample_of(body) or 0
         fault = self._faults.next(
-            (digest, call.sample),
+            (digest, sample),
             is_stream=call.stream,
             is_structured=call.response_model is not None,
         )
         if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
             return self._failed(fault, call)
-        answer = self._model.answer(body, call.sample, digest=digest)
+        answer = self._model.answer(body, sample, digest=digest)
         if (late := _late(call, answer.latency_seconds)) is not None:
             return late
         text, choices = answer.text, answer.choices

@@ -34,6 +34,7 @@ __all__ = [
     "body_digest",
     "malformed",
     "pieces_of",
+    "sample_of",
     "simulated_name",
 ]
 
@@ -41,7 +42,7 @@ PIECE_CHARS = 12
 """Length of the pieces of a streamed answer."""
 
 _MAX_COMPILED = 512
-_TRANSPORT_FIELDS = ("stream", "stream_options")
+_NOT_CONTENT = ("stream", "stream_options", "seed")
 _LOGPROB_FIELDS = ("logprobs", "top_logprobs")
 
 
@@ -92,15 +93,22 @@ def simulated_name(model: str) -> str:
 def body_digest(body: Mapping[str, Any]) -> str:
     """Return 32 hexadecimal digits that identify a request body.
 
-    Whether the answer is streamed does not change it, so it is left out.
+    Whether the answer is streamed does not change it, and the seed only says which
+    sample it is (see `sample_of`), so both are left out.
     """
-    body = _without(body, _TRANSPORT_FIELDS)
+    body = _without(body, _NOT_CONTENT)
     try:
         data = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
         # Lone surrogates are legal in a Python string and illegal in UTF-8.
         data = repr(sorted(body.items())).encode("utf-8", "backslashreplace")
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def sample_of(body: Mapping[str, Any]) -> int | None:
+    """Return which sample of an otherwise equal request a body asks for, by its seed."""
+    seed = body.get("seed")
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
 
 
 def _without(body: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:

@@ -6,8 +6,10 @@ all settings together: it is asked before a call is sent, and settled when it ha
 """
 
 import asyncio
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from turnwise.replay.cassette_exchange import lane_digest
 from turnwise.replay.counterfactual.evaluation import Past, starting_book
 from turnwise.replay.counterfactual.missing import StandIns
 from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.learned_endpoints import ENDPOINTS_FILE
 from turnwise.replay.recording import Recording
 from turnwise.replay.run_recorder import RunRecorder
 
@@ -130,6 +133,19 @@ class Buyer:
         self._recorder.keep(turn.conversation_id, str(turn.turn))
 
 
+@contextmanager
+def _learned(recording: Recording, folder: Path) -> Iterator[None]:
+    """Let a session in `folder` begin with what the run has learned, and give it back."""
+    kept, lent = recording.folder / ENDPOINTS_FILE, folder / ENDPOINTS_FILE
+    if kept.exists():
+        shutil.copyfile(kept, lent)
+    try:
+        yield
+    finally:
+        if lent.exists():
+            shutil.copyfile(lent, kept)
+
+
 async def _buy_lane(
     lane: Sequence[TurnInput], session: Session, buyer: Buyer, on_turn: BoughtListener | None
 ) -> None:
@@ -182,7 +198,7 @@ async def buy_turns(
         for lane in waiting:
             await _buy_lane(lane, session, buyer, on_turn)
 
-    with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
+    with tempfile.TemporaryDirectory(prefix="turnwise-") as name, _learned(recording, Path(name)):
         async with recording.app.open(
             settings, folder=Path(name), recorder=buyer, book=book
         ) as session:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from turnwise.calls import Call, Message, Purpose, Role
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.wire import chat_body
 
 ENGLISH = {
@@ -37,7 +38,11 @@ def body_of():
     """Return a function that makes a request body from material and a response model."""
 
     def make(material, model=None, *, schema_mode="json_schema", **fields):
-        return chat_body(make_call(material, model, **fields), model="m", schema_mode=schema_mode)
+        return chat_body(
+            make_call(material, model, **fields),
+            model="m",
+            capabilities=Capabilities(schema_mode=schema_mode),
+        )
 
     return make
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from turnwise.calls import Call, Message, Purpose, Role
+from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.simulated import SimulatedModel, SimulatedSettings
 from turnwise.calls.wire import chat_body
 
@@ -262,7 +263,7 @@ def answer_of(model, material, *, seed=0, sample=0, schema_mode="json_schema"):
     """Return an answer, validated."""
     messages = (Message("system", "s"), Message("user", json.dumps(material)))
     call = Call(Role.MAIN, Purpose.OTHER, messages, response_model=model)
-    body = chat_body(call, model="m", schema_mode=schema_mode)
+    body = chat_body(call, model="m", capabilities=Capabilities(schema_mode=schema_mode))
     return model.model_validate_json(SimulatedModel(seed).answer(body, sample).text)
 
 
