@@ -14,7 +14,7 @@ from lats.fast_score import ReplyContext
 from lats.knobs import SearchKnobs
 from lats.moves import Move
 from lats.policy import Answer, SearchPolicy
-from lats.proposal import Proposal
+from lats.proposal import Kind, Proposal
 from lats.reflection import Guideline
 from lats.registry import start_search
 from lats.room import Room
@@ -83,8 +83,10 @@ async def run_search(
     max_repairs: int = 1,
     judge_logprobs: int = 0,
     bounds: SearchBounds = UNBOUNDED,
-) -> list[CallError]:
+) -> list[tuple[Kind, CallError]]:
     """Drive a search, new or restored, to its end, and return what went wrong on the way.
+
+    Each error has the kind of the proposal whose call it ended.
 
     Args:
         policy: the search.
@@ -98,7 +100,7 @@ async def run_search(
         CallError: only one after which no other call can work (`is_fatal`).
         ConfigError: when the search names a rubric that there is not.
     """
-    errors: list[CallError] = []
+    errors: list[tuple[Kind, CallError]] = []
     has_asked = bool(policy.result().asked)
 
     def room() -> Room:
@@ -118,8 +120,10 @@ async def run_search(
             for proposal in proposals
         ]
         answers = await asker.ask_all(calls, max_concurrency=len(calls))
-        errors.extend(answer for answer in answers if isinstance(answer, CallError))
-        pairs = zip(proposals, answers, strict=True)
+        pairs = list(zip(proposals, answers, strict=True))
+        errors.extend(
+            (proposal.kind, answer) for proposal, answer in pairs if isinstance(answer, CallError)
+        )
         return [answer_to(proposal, answer) for proposal, answer in pairs]
 
     await drive(policy, answer_round, room=room)

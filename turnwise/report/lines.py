@@ -36,6 +36,8 @@ class CallLine(Line):
     purpose: Purpose
     outcome: Outcome
     repair: Count = 0
+    is_unreadable: bool = False
+    """Answered, and not in the form that was asked for; False in runs that did not count it."""
     is_speculative: bool = False
     attempts: Count = 0
     requests: Count = 0

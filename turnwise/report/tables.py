@@ -27,6 +27,8 @@ _SUM_COLUMNS = (
     "refused",
     "failed",
     "cancelled",
+    "unreadable",
+    "repairs",
     "attempts",
     "requests",
     "input_tokens",
@@ -91,6 +93,8 @@ def _sum_cells(sums: CallSums) -> tuple[Cell, ...]:
     return (
         sums.asked,
         *sums.outcomes.values(),
+        sums.unreadable,
+        sums.repairs,
         sums.attempts,
         sums.requests,
         sums.input_tokens,

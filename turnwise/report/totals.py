@@ -107,6 +107,7 @@ def totals_json(tables: "ReportTables") -> dict[str, Any]:
         "requests": sums.requests,
         "attempts": sums.attempts,
         "speculative": sums.speculative,
+        "unreadable": sums.unreadable,
         "repairs": sums.repairs,
         "tokens": {
             "input": sums.input_tokens,
