@@ -1,5 +1,6 @@
 """Turns of the whole pipeline, on the simulated model."""
 
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from graph.app import app
 from graph.opening import make_engine
 from graph.session import ReplySession
 from graph.wiring import build_graph
-from turnwise.calls import Call, CallError, Client, Purpose, Reply
+from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 from turnwise.replay.app import TurnInput, TurnResult
@@ -151,7 +152,7 @@ def answer(tmp_path: Path) -> Answer:
 
 
 @pytest.fixture
-def answer_spoiled(tmp_path: Path) -> Answer:
+def answer_spoiled(answer_through: Answer) -> Answer:
     """Return a function that answers messages while fused answers are changed on the way."""
 
     async def run(
@@ -160,18 +161,40 @@ def answer_spoiled(tmp_path: Path) -> Answer:
         preset: str = "instant",
         texts: Sequence[str] = TEXTS[:1],
     ) -> list[TurnResult]:
+        def spoiling(_role: Role, client: Client) -> Client:
+            return SpoilingClient(client, change)
+
+        return await answer_through(spoiling, *overrides, preset=preset, texts=texts)
+
+    return run
+
+
+@pytest.fixture
+def answer_through() -> Answer:
+    """Return a function that answers messages through clients around the simulated ones."""
+
+    async def run(
+        around: Callable[[Role, Client], Client],
+        *overrides: str,
+        preset: str = "classic",
+        texts: Sequence[str] = TEXTS[:1],
+        recorder: Any = None,
+    ) -> list[TurnResult]:
         settings = app.settings(preset, [simulated(), *overrides])
         endpoints = {
-            role: replace(endpoint, client=SpoilingClient(endpoint.client, change))
+            role: replace(endpoint, client=around(role, endpoint.client))
             for role, endpoint in endpoints_of(settings).items()
         }
         rows: list[Any] = []
-        with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            SqliteMemoryStore(Path(name) / "memory.sqlite") as store,
+        ):
             engine = make_engine(
                 settings,
                 endpoints,
                 open_book(store),
-                recorder=None,
+                recorder=recorder,
                 cache=None,
                 sinks=(rows.append,),
             )
