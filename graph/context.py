@@ -22,12 +22,16 @@ class _PipelineAsker:
     asker: Asker
     max_repairs: int
     lease: str | None
+    keeps_repairs: bool = False
 
     def _completed(self, call: Call) -> Call:
         lease = call.lease or self.lease
-        if call.max_repairs == self.max_repairs and call.lease == lease:
+        max_repairs = self.max_repairs
+        if self.keeps_repairs:
+            max_repairs = min(call.max_repairs, max_repairs)
+        if call.max_repairs == max_repairs and call.lease == lease:
             return call
-        return replace(call, max_repairs=self.max_repairs, lease=lease)
+        return replace(call, max_repairs=max_repairs, lease=lease)
 
     async def ask(self, call: Call) -> Reply:
         return await self.asker.ask(self._completed(call))
@@ -59,9 +63,15 @@ class TurnContext:
         """Who answers the nodes' calls."""
         return self.asker_with()
 
-    def asker_with(self, lease: str | None = None) -> Asker:
-        """Return who answers the nodes' calls, which may draw on a lease of the turn."""
-        return _PipelineAsker(self.engine.budgeter, self.engine.settings.repair.max_repairs, lease)
+    def asker_with(self, lease: str | None = None, *, keeps_repairs: bool = False) -> Asker:
+        """Return who answers the nodes' calls.
+
+        Args:
+            lease: a lease of the turn that they may draw on.
+            keeps_repairs: leave a call that allows fewer repairs than the knobs as it is.
+        """
+        max_repairs = self.engine.settings.repair.max_repairs
+        return _PipelineAsker(self.engine.budgeter, max_repairs, lease, keeps_repairs)
 
     @staticmethod
     def agent_user(state: TurnState) -> AgentUser:

@@ -172,7 +172,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
         limits = limits.model_copy(update=caps)
     with node.open(ScopeKind.SEARCH, limits=limits):
         outcome = await search_reply(
-            context.asker,
+            context.asker_with(keeps_repairs=True),
             knobs=knobs,
             material=material,
             max_repairs=settings.repair.max_repairs,

@@ -83,6 +83,49 @@ class SpoilingClient:
         await self.client.aclose()
 
 
+Change = Callable[[Call, int, str], str | CallError | None]
+"""A call, its number at its client from 0, and its answer -> what comes instead, if anything."""
+
+
+@dataclass
+class ChangingClient:
+    """A client some of whose answers are replaced.
+
+    Args:
+        client: who answers the others.
+        change: what comes instead.
+        asked: calls so far.
+    """
+
+    client: Client
+    change: Change
+    asked: int = 0
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the answers are simulated."""
+        return self.client.is_simulated
+
+    async def answer(
+        self, calls: Sequence[Call], *, model: str, on_sent: Any = None
+    ) -> list[Reply | CallError]:
+        """Answer, and replace what is to be replaced."""
+        answers = list(await self.client.answer(calls, model=model, on_sent=on_sent))
+        for place, (call, answer) in enumerate(zip(calls, answers, strict=True)):
+            text = answer.text if isinstance(answer, Reply) else ""
+            changed = self.change(call, self.asked, text)
+            self.asked += 1
+            if isinstance(changed, CallError):
+                answers[place] = changed
+            elif changed is not None and isinstance(answer, Reply):
+                answers[place] = replace(answer, text=changed)
+        return answers
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self.client.aclose()
+
+
 def simulated(**fields: Any) -> str:
     """Return the override that sets the simulated model's fields for every role."""
     inner = ", ".join(f"{name}: {value}" for name, value in {**PLAIN, **fields}.items())
@@ -171,7 +214,10 @@ def answer_spoiled(answer_through: Answer) -> Answer:
 
 @pytest.fixture
 def answer_through() -> Answer:
-    """Return a function that answers messages through clients around the simulated ones."""
+    """Return a function that answers messages through clients around the simulated ones.
+
+    With `is_direct` without LangGraph, which gives the same bytes and takes less time.
+    """
 
     async def run(
         around: Callable[[Role, Client], Client],
@@ -179,6 +225,7 @@ def answer_through() -> Answer:
         preset: str = "classic",
         texts: Sequence[str] = TEXTS[:1],
         recorder: Any = None,
+        is_direct: bool = False,
     ) -> list[TurnResult]:
         settings = app.settings(preset, [simulated(), *overrides])
         endpoints = {
@@ -199,7 +246,9 @@ def answer_through() -> Answer:
                 sinks=(rows.append,),
             )
             graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
-            session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
+            session = ReplySession(
+                engine=engine, graph=graph, is_simulated=True, rows=rows, is_direct=is_direct
+            )
             turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
             engine.close()
         return turns

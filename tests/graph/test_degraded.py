@@ -1,63 +1,21 @@
 """What a turn went on without is in its record: dead judges, and roles whose endpoint is down."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
+from tests.graph.conftest import Change, ChangingClient
+from turnwise.calls import Call, CallError, Client, Purpose, Role
 from turnwise.calls.errors import AuthFailed, ConnectionFailed, EndpointDown, InvalidAnswer
 
 NO_RETRIES = "retry.connection_failed_attempts=1"
-
-Change = Callable[[Call, int], str | CallError | None]
-"""A call and its number at its client, from 0 -> what comes instead of its answer, if anything."""
-
-
-@dataclass
-class ChangingClient:
-    """A client some of whose answers are replaced.
-
-    Args:
-        client: who answers the others.
-        change: what comes instead.
-        asked: calls so far.
-    """
-
-    client: Client
-    change: Change
-    asked: int = 0
-
-    @property
-    def is_simulated(self) -> bool:
-        """Whether the answers are simulated."""
-        return self.client.is_simulated
-
-    async def answer(
-        self, calls: Sequence[Call], *, model: str, on_sent: Any = None
-    ) -> list[Reply | CallError]:
-        """Answer, and replace what is to be replaced."""
-        answers = list(await self.client.answer(calls, model=model, on_sent=on_sent))
-        for place, (call, answer) in enumerate(zip(calls, answers, strict=True)):
-            changed = self.change(call, self.asked)
-            self.asked += 1
-            if isinstance(changed, CallError):
-                answers[place] = changed
-            elif changed is not None and isinstance(answer, Reply):
-                answers[place] = replace(answer, text=changed)
-        return answers
-
-    async def aclose(self) -> None:
-        """Close the client."""
-        await self.client.aclose()
-
 
 def _spoiled(role: Role, change: Change) -> Callable[[Role, Client], Client]:
     return lambda each, client: ChangingClient(client, change) if each is role else client
 
 
-def _refused(_call: Call, _number: int) -> CallError:
+def _refused(_call: Call, _number: int, _text: str) -> CallError:
     return ConnectionFailed("connection refused", was_sent=False)
 
 
@@ -89,7 +47,7 @@ async def test_a_dead_judge_is_named_and_the_reply_is_sent(
 @pytest.mark.parametrize("preset", ["classic", "balanced"])
 async def test_a_judge_that_answers_nonsense_is_named(answer_through: Any, preset: str) -> None:
     """Its answers are unreadable, and its endpoint is not down."""
-    around = _spoiled(Role.JUDGE, lambda _call, _number: "I like them all.")
+    around = _spoiled(Role.JUDGE, lambda *_: "I like them all.")
     (turn,) = await answer_through(around, preset=preset)
     assert not turn.record["is_fallback"]
     (row,) = turn.record["degraded"]
@@ -109,7 +67,7 @@ async def test_a_judge_that_answers_once_is_no_degradation(
 ) -> None:
     """One judgement can be used; the calls that failed are in the ledger."""
 
-    def second_fails(_call: Call, number: int) -> str | None:
+    def second_fails(_call: Call, number: int, _text: str) -> str | None:
         return "no" if number else None
 
     around = _spoiled(Role.JUDGE, second_fails)
@@ -120,7 +78,7 @@ async def test_a_judge_that_answers_once_is_no_degradation(
 
 async def test_a_judge_that_scores_nobody_is_named(answer_through: Any) -> None:
     """Its answer fits the form, and says nothing of what it was shown."""
-    around = _spoiled(Role.JUDGE, lambda _call, _number: '{"verdicts": []}')
+    around = _spoiled(Role.JUDGE, lambda *_: '{"verdicts": []}')
     (turn,) = await answer_through(around, preset="balanced")
     (row,) = turn.record["degraded"]
     assert (row["reason"], turn.record["unreadable"]) == ("invalid", 0)
@@ -130,7 +88,7 @@ async def test_a_judge_that_scores_nobody_is_named(answer_through: Any) -> None:
 async def test_a_role_that_is_back_is_not_down(answer_through: Any) -> None:
     """Its first call failed and its next was answered: only the node that failed is named."""
 
-    def first_fails(_call: Call, number: int) -> CallError | None:
+    def first_fails(_call: Call, number: int, _text: str) -> CallError | None:
         return None if number else ConnectionFailed("reset", was_sent=True)
 
     around = _spoiled(Role.FAST, first_fails)
@@ -143,7 +101,7 @@ async def test_a_role_that_is_back_is_not_down(answer_through: Any) -> None:
 async def test_a_role_that_dies_in_the_middle_is_down(answer_through: Any) -> None:
     """It is named once, with what its first failure said, after the nodes that met it."""
 
-    def dies(_call: Call, number: int) -> CallError | None:
+    def dies(_call: Call, number: int, _text: str) -> CallError | None:
         if not number:
             return None
         return ConnectionFailed("reset") if number == 1 else EndpointDown("not asked again")
@@ -160,7 +118,7 @@ async def test_a_role_that_dies_in_the_middle_is_down(answer_through: Any) -> No
 
 async def test_a_wrong_key_of_the_judge_stops_the_run(answer_through: Any) -> None:
     """Going on makes no sense, whichever role it is."""
-    around = _spoiled(Role.JUDGE, lambda _call, _number: AuthFailed("401: wrong key", status=401))
+    around = _spoiled(Role.JUDGE, lambda *_: AuthFailed("401: wrong key", status=401))
     with pytest.raises(AuthFailed):
         await answer_through(around)
 
@@ -168,7 +126,7 @@ async def test_a_wrong_key_of_the_judge_stops_the_run(answer_through: Any) -> No
 async def test_a_repair_is_counted_and_its_cause_is_unreadable(answer_through: Any) -> None:
     """One nonsense answer: one unreadable call, one repair, and no degradation."""
 
-    def once(call: Call, _number: int) -> str | None:
+    def once(call: Call, _number: int, _text: str) -> str | None:
         return "hm" if call.purpose is Purpose.PLAN and not call.repair else None
 
     around = _spoiled(Role.MAIN, once)
