@@ -113,7 +113,9 @@ def worst_ways(
     costliest = costliest_knobs(knobs, staged)
     ways = [search_steps(plan_search(costliest, Scenario.WORST), costliest)]
     for each in (knobs, *staged.values()):
-        ways += _uncapped_kinds(each) if each.policy == "classic_uct" else _within(each, max_repairs)
+        ways += (
+            _uncapped_kinds(each) if each.policy == "classic_uct" else _within(each, max_repairs)
+        )
     return tuple(ways)
 
 

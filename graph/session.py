@@ -149,8 +149,7 @@ class ReplySession:
         sequences = sorted(row.sequence for row in mine)
         mine.sort(key=lambda row: (places.get(row.node or "", 0), row.sequence))
         return [
-            row._replace(sequence=sequence)
-            for row, sequence in zip(mine, sequences, strict=True)
+            row._replace(sequence=sequence) for row, sequence in zip(mine, sequences, strict=True)
         ]
 
     def _record(

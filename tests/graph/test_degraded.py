@@ -11,6 +11,7 @@ from turnwise.calls.errors import AuthFailed, ConnectionFailed, EndpointDown, In
 
 NO_RETRIES = "retry.connection_failed_attempts=1"
 
+
 def _spoiled(role: Role, change: Change) -> Callable[[Role, Client], Client]:
     return lambda each, client: ChangingClient(client, change) if each is role else client
 

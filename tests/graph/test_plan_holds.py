@@ -134,7 +134,9 @@ def test_no_turn_asks_more_than_the_worst(
 
 NONSENSE = ("I would rather not say.", "{}", '{"reply": [}', "[1, 2", "null", '{"verdicts": []}')
 
-SPOILING = st.sampled_from(["everything", "some purposes", "now and then", "cut", "cut or repaired"])
+SPOILING = st.sampled_from(
+    ["everything", "some purposes", "now and then", "cut", "cut or repaired"]
+)
 """How a model fails: nonsense always, for some purposes, or at random; answers cut in half."""
 
 
