@@ -135,9 +135,7 @@ def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
 
 
 def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
-    """Return a capped search's calls if its first one is repaired, if it only generates, and if
-    it only judges.
-    """
+    """Return ways in which a capped search spends its cap: on its first call, on one kind."""
     cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
     first = PlannedCalls(Kind.GENERATE, 1)
     plan = _calls(first, knobs, is_first=True)

@@ -91,8 +91,8 @@ def plan_rows(
     bounds = ", ".join(scenario.name for scenario in plan.scenarios if scenario.other_ways)
     if bounds:
         rows.append(
-            f"{bounds}: counts calls, each figure the largest of several ways, so that roles, nodes "
-            "and purposes may add up to more than asked; attempts of a call are in the requests."
+            f"{bounds}: counts calls, each figure the largest of several ways, so that roles, "
+            "nodes and purposes may add up to more than asked; attempts are in the requests."
         )
     unpriced = sorted({role.value for s in scenarios for role in s.counts.unpriced_roles})
     if unpriced:

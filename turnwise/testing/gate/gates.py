@@ -15,8 +15,8 @@ class Gates:
 
     A tolerance is relative, 0.05 for 5 %, and at least 0: no rise passes at 0. Calls,
     degradations, unreadable answers, requests and rounds are held in every turn, calls of
-    each node, role and purpose apart. Tokens, USD and quality are held over all turns together, since one turn's
-    move with every word of a prompt.
+    each node, role and purpose apart. Tokens, USD and quality are held over all turns
+    together, since one turn's move with every word of a prompt.
 
     Latency has no gate: a replayed call answers at once, and the time that its recording
     took is another day's network.
