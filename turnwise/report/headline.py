@@ -10,7 +10,7 @@ from turnwise.report.totals import Totals
 if TYPE_CHECKING:
     from turnwise.report.tables import ReportTables
 
-__all__ = ["degraded_line", "headline"]
+__all__ = ["degraded_line", "headline", "trouble_lines"]
 
 MAX_CAUSES = 5
 """Causes of degraded turns that are named; the rest is counted."""
@@ -76,6 +76,16 @@ def degraded_line(totals: Totals) -> str:
     more = len(causes) - MAX_CAUSES
     shown = ", ".join(causes[:MAX_CAUSES]) + (f" and {more} more" if more > 0 else "")
     return f"{totals.degraded_turns:,} of {_counted(totals.turns, 'turn')} degraded: {shown}"
+
+
+def trouble_lines(totals: Totals) -> list[str]:
+    """Return what a run's turns went on without and could not read, a line each."""
+    lines = [degraded_line(totals)] if totals.degraded_turns else []
+    if totals.unreadable_turns:
+        turns = _counted(totals.turns, "turn")
+        answers = _counted(totals.sums.unreadable, "answer")
+        lines.append(f"{answers} unreadable, in {totals.unreadable_turns:,} of {turns}")
+    return lines
 
 
 def headline(tables: "ReportTables") -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.vocabulary import Outcome
-from turnwise.report.headline import degraded_line
+from turnwise.report.headline import trouble_lines
 from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
 from turnwise.report.run_record import RunRecord, load_run
 from turnwise.report.totals import total
@@ -151,18 +151,6 @@ def baseline_of_record(
         raise FormatError(record.folder, None, _first_problem(error)) from error
 
 
-def _trouble(record: RunRecord) -> list[str]:
-    """Return what a run's turns went on without and could not read, a line each."""
-    totals = total(record.rows, record.turns)
-    lines = [degraded_line(totals)] if totals.degraded_turns else []
-    if totals.unreadable_turns:
-        lines.append(
-            f"{totals.unreadable_turns} of {totals.turns} turns have an unreadable answer: "
-            f"{totals.sums.unreadable} in all"
-        )
-    return lines
-
-
 def baseline_of_run(
     folder: Path,
     *,
@@ -185,7 +173,7 @@ def baseline_of_run(
         quality = quality_by_turn(scores_file, record.turns)
     is_torn = any(_is_cut(record.folder / f"{name}.jsonl") for name in ("turns", "ledger"))
     baseline = baseline_of_record(record, quality=quality)
-    notices = [*record.notices, *_trouble(record)]
+    notices = [*record.notices, *trouble_lines(total(record.rows, record.turns))]
     if record.is_simulated and not baseline.is_simulated:
         notices.append("some of the answers are simulated, and the others are not")
     return RunFigures(baseline, notices, is_torn)
