@@ -26,7 +26,7 @@ MAX_DETAIL_CHARS = 300
 """Longest explanation of why an endpoint is down, in characters."""
 
 _DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, EndpointDown))
-"""Errors after which an endpoint is down: it was not reached, or let nobody in."""
+"""Errors after which an endpoint is down: it was not reached, or refused the key."""
 
 
 def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
