@@ -28,7 +28,11 @@ def graph_page() -> str:
 
 def knobs_page() -> str:
     """Return the page that lists every knob."""
-    rows = [NOTE, "# Knobs", "", "Set in a preset's YAML, or with `--set name=value`.", ""]
+    words = (
+        "Set in a preset's YAML, with `--set name=value`, or in the environment "
+        "(`TURNWISE__SEARCH__ROLLOUTS=2` for `search.rollouts=2`)."
+    )
+    rows = [NOTE, "# Knobs", "", words, ""]
     rows += ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]
     for knob in knob_paths(Settings):
         cells = (f"`{knob.path}`", knob.type, f"`{knob.default}`", knob.range, knob.doc)

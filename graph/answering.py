@@ -60,7 +60,7 @@ def endpoints_of(
         role: _seeded(endpoint, settings.seed) for role, endpoint in settings.endpoints.items()
     }
     if not is_offline:
-        return _seeded_default(chosen, settings.seed, variables)
+        return _seeded_default(settings, chosen, variables)
     # A key is part of no call's identity: a replay on a machine without one is the same.
     # The default one is set only beside an endpoint: on its own it would ask for one.
     names = {each.api_key_env for each in chosen.values() if each.kind == "openai"}
@@ -68,17 +68,17 @@ def endpoints_of(
         names.add(_DEFAULT_KEY_VARIABLE)
     for name in names:
         variables.setdefault(name, "offline")
-    return _offline(_seeded_default(chosen, settings.seed, variables))
+    return _offline(_seeded_default(settings, chosen, variables))
 
 
 def _seeded_default(
-    chosen: Mapping[Role, EndpointSettings], seed: int, environ: Mapping[str, str]
+    settings: Settings, chosen: Mapping[Role, EndpointSettings], environ: Mapping[str, str]
 ) -> dict[Role, Endpoint]:
-    """Return the endpoints; where nobody is chosen, the simulated default takes the seed."""
-    endpoints = endpoints_from_settings(chosen, environ=environ)
+    """Return the endpoints; where none is chosen, the simulated default takes the seed."""
+    endpoints = endpoints_from_settings(chosen, environ=environ, retry=settings.retry)
     is_default = not chosen and all(each.client.is_simulated for each in endpoints.values())
-    if is_default and seed:
-        default = _seeded(EndpointSettings(kind="simulated"), seed)
+    if is_default and settings.seed:
+        default = _seeded(EndpointSettings(kind="simulated"), settings.seed)
         endpoints = endpoints_from_settings({Role.MAIN: default}, environ=environ)
     return dict(endpoints)
 

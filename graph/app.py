@@ -3,6 +3,7 @@
 Light to import: LangGraph and the clients are loaded when a session opens.
 """
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,13 @@ from graph.plan import plan_turn
 from graph.settings import Settings
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
-from turnwise.knobs import apply_overrides, load_preset, preset_names, validate
+from turnwise.knobs import (
+    EnvironmentKnob,
+    environment_knobs,
+    load_preset,
+    preset_names,
+    settings_from,
+)
 from turnwise.plan import TurnPlan
 from turnwise.shipped import configs_folder
 
@@ -46,7 +53,7 @@ class ReplyPipeline:
         return Settings
 
     def settings(self, preset: str, overrides: Sequence[str] = ()) -> Settings:
-        """Return the knobs of a preset with overrides applied.
+        """Return the knobs of a preset, the environment's over them, and overrides over both.
 
         Raises:
             ConfigError: for an unknown preset or knob, or a value out of range.
@@ -54,7 +61,11 @@ class ReplyPipeline:
         """
         data = load_preset(preset, configs_folder())
         data.setdefault("preset", Path(preset).stem)
-        return validate(Settings, apply_overrides(data, list(overrides), Settings))
+        return settings_from(Settings, data, overrides=overrides, environ=os.environ)
+
+    def environment_knobs(self) -> Sequence[EnvironmentKnob]:
+        """Return the knobs that the environment sets."""
+        return environment_knobs(os.environ, Settings)
 
     def plan(self, settings: BaseModel) -> TurnPlan:
         """Return what one turn will cost under these knobs."""

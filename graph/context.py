@@ -1,11 +1,12 @@
 """What a node gets beside the state: the engine, and who listens for the reply."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from graph.engine import Engine
 from graph.order import NODES
+from graph.settings import SamplingKnobs, sampled
 from graph.state import TurnState
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
@@ -21,10 +22,12 @@ class _PipelineAsker:
 
     asker: Asker
     max_repairs: int
+    sampling: Mapping[str, SamplingKnobs]
     lease: str | None
     keeps_repairs: bool = False
 
     def _completed(self, call: Call) -> Call:
+        call = sampled(call, self.sampling)
         lease = call.lease or self.lease
         max_repairs = self.max_repairs
         if self.keeps_repairs:
@@ -70,8 +73,14 @@ class TurnContext:
             lease: a lease of the turn that they may draw on.
             keeps_repairs: leave a call that allows fewer repairs than the knobs as it is.
         """
-        max_repairs = self.engine.settings.repair.max_repairs
-        return _PipelineAsker(self.engine.budgeter, max_repairs, lease, keeps_repairs)
+        settings = self.engine.settings
+        return _PipelineAsker(
+            self.engine.budgeter,
+            max_repairs=settings.repair.max_repairs,
+            sampling=settings.sampling,
+            lease=lease,
+            keeps_repairs=keeps_repairs,
+        )
 
     @staticmethod
     def agent_user(state: TurnState) -> AgentUser:

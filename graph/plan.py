@@ -13,16 +13,15 @@ from types import MappingProxyType
 
 from graph.order import predecessors
 from graph.plan_search import search_steps, staged_knobs, worst_ways
-from graph.plan_tokens import FUSED_TOKENS, planned_call
+from graph.plan_tokens import FUSED_TOKENS, limited_call, planned_call
 from graph.settings import Settings
 from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
 from lats.plan import Scenario, plan_search
-from turnwise.budget.retry import RetryPolicy
 from turnwise.calls.client import Prices
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.repairs import with_repairs
-from turnwise.plan.steps import Network, PlannedCall, Serial, Step
+from turnwise.plan.steps import Network, PlannedCall, Serial, Step, with_calls
 from turnwise.plan.turn_plan import ScenarioPlan, TurnPlan
 
 __all__ = ["REPLY_NODE", "plan_turn"]
@@ -116,19 +115,25 @@ def _turn_steps(settings: Settings, search: Step, scenario: Scenario) -> Step:
         if settings.memory.retrieve_k:
             parts["memory_retriever"] = planned_call("memory_retriever", Role.EMBED, Purpose.EMBED)
         parts["memory_writer"] = planned_call("memory_writer", Role.EMBED, Purpose.EMBED)
-    steps = Network(parts, predecessors(overlap=settings.overlap, fuse=settings.fuse))
+    network = Network(parts, predecessors(overlap=settings.overlap, fuse=settings.fuse))
+    steps = with_calls(network, lambda call: limited_call(call, settings.sampling))
     return with_repairs(steps, settings.repair.max_repairs if is_worst else 0)
 
 
-def _max_attempts(policy: RetryPolicy) -> int:
+def _max_attempts(settings: Settings) -> int:
     """Return the most attempts that one call can have, whatever goes wrong."""
+    policies = [settings.retry, *(each.retry for each in settings.endpoints.values() if each.retry)]
     return max(
-        policy.rate_limited_attempts,
-        policy.server_failed_attempts,
-        policy.connection_failed_attempts,
-        policy.timeout_attempts,
-        policy.stream_cut_attempts,
-        policy.empty_answer_attempts,
+        attempts
+        for policy in policies
+        for attempts in (
+            policy.rate_limited_attempts,
+            policy.server_failed_attempts,
+            policy.connection_failed_attempts,
+            policy.timeout_attempts,
+            policy.stream_cut_attempts,
+            policy.empty_answer_attempts,
+        )
     )
 
 
@@ -180,6 +185,6 @@ def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) ->
         scenarios=tuple(scenarios),
         reply_part=REPLY_NODE,
         prices=_prices(settings.endpoints),
-        max_attempts=_max_attempts(settings.retry),
+        max_attempts=_max_attempts(settings),
         max_calls=settings.budget.turn.max_calls,
     )

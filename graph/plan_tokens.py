@@ -1,9 +1,10 @@
 """How long the prompts and answers of a planned call are taken to be."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from graph.settings import SamplingKnobs, sampling_of
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.steps import PlannedCall
 
@@ -13,6 +14,7 @@ __all__ = [
     "FUSED_TOKENS",
     "LIST_TOKENS",
     "Tokens",
+    "limited_call",
     "planned_call",
 ]
 
@@ -93,3 +95,11 @@ def planned_call(
         speculative=speculative,
         is_repairable=is_repairable and role is not Role.EMBED,
     )
+
+
+def limited_call(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> PlannedCall:
+    """Return a planned call whose answer is no longer than the knobs of its purpose allow."""
+    limit = sampling_of(call.purpose, sampling).get("max_tokens")
+    if limit is None or limit >= call.output_tokens:
+        return call
+    return replace(call, output_tokens=limit)

@@ -1,15 +1,29 @@
 """Every knob of the reply pipeline, in one model. A preset is a YAML file of these."""
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from lats.knobs import SearchKnobs
 from nodes.records import Persona
 from turnwise.budget.limits import Limits
-from turnwise.budget.retry import RetryPolicy
+from turnwise.calls.call import Call
 from turnwise.calls.endpoints import EndpointSettings
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.retry import RetryPolicy
+from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.knobs.nearest import nearest_names
 
 __all__ = [
     "BudgetKnobs",
@@ -19,7 +33,10 @@ __all__ = [
     "ProcessorKnobs",
     "RepairKnobs",
     "ReplyKnobs",
+    "SamplingKnobs",
     "Settings",
+    "sampled",
+    "sampling_of",
 ]
 
 
@@ -77,6 +94,82 @@ class FuseKnobs(Knobs):
         return self
 
 
+class SamplingKnobs(Knobs):
+    """What shapes the answers of one purpose.
+
+    A knob that is not set leaves what the node asks for; one that is set to none sends
+    nothing, so that the endpoint's default applies. Written out are only those that are set,
+    so that the two are never confused.
+    """
+
+    temperature: float | None = Field(default=None, ge=0, le=5)
+    """0 is greedy. None for models with a fixed temperature."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """Nucleus mass."""
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    """Against what was mentioned at all."""
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    """Against what was mentioned often."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most output tokens, thoughts included. None reserves 1024 in a limited scope."""
+    reasoning_effort: str | None = Field(default=None, min_length=1)
+    """For models that think before they answer, such as `low`; here `none` is such a word."""
+    seed: int | None = Field(default=None, ge=0)
+    """The endpoint's own sampling seed. A resample adds its number, so that it differs."""
+    extra_body: dict[str, Any] | None = None
+    """Further fields of the request's body, for what an endpoint has of its own."""
+    timeout_seconds: float | None = Field(default=None, gt=0, le=86_400)
+    """Longest time for one attempt. Not part of a call's identity, as all others are."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _reads_none(cls, value: object, info: ValidationInfo) -> object:
+        return None if value == "none" and info.field_name != "reasoning_effort" else value
+
+    @model_serializer(mode="wrap")
+    def _write_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name in self.model_fields_set}
+
+
+SAMPLING_PURPOSES = (
+    "default",
+    *(str(each) for each in Purpose if each not in {Purpose.REFEREE, Purpose.OTHER}),
+)
+"""What sampling can be set for: the purposes of a turn's calls, and `default` for all."""
+
+
+def _sampling_purpose(name: str) -> str:
+    if name not in SAMPLING_PURPOSES:
+        nearest = " or ".join(nearest_names(name, SAMPLING_PURPOSES))
+        hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(SAMPLING_PURPOSES)}"
+        raise ValueError(f"no such purpose; {hint}")
+    return name
+
+
+SamplingPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title="purpose")]
+
+
+def sampling_of(purpose: Purpose, sampling: Mapping[str, SamplingKnobs]) -> dict[str, Any]:
+    """Return what is set for a purpose: its own knobs, then those of `default`."""
+    groups = (sampling[name] for name in ("default", str(purpose)) if name in sampling)
+    return {name: getattr(each, name) for each in groups for name in each.model_fields_set}
+
+
+def sampled(call: Call, sampling: Mapping[str, SamplingKnobs]) -> Call:
+    """Return a call with the knobs of its purpose before what its node asks for."""
+    given = sampling_of(call.purpose, sampling) if sampling else {}
+    if "timeout_seconds" in given:
+        call = replace(call, timeout_seconds=given.pop("timeout_seconds"))
+    if not given or call.is_embedding:
+        return call
+    if given.get("seed") is not None:
+        given["seed"] += call.sample
+    if "extra_body" in given:
+        given["extra_body"] = given["extra_body"] or {}
+    return replace(call, sampling=replace(call.sampling, **given))
+
+
 class RepairKnobs(Knobs):
     """What happens to an answer that does not have the form asked for."""
 
@@ -129,6 +222,8 @@ class Settings(Knobs):
     search: SearchKnobs = SearchKnobs()
     processor: ProcessorKnobs = ProcessorKnobs()
     memory: MemoryKnobs = MemoryKnobs()
+    sampling: dict[SamplingPurpose, SamplingKnobs] = {}
+    """How answers are sampled, by the purpose of the call; `default` is for all purposes."""
     repair: RepairKnobs = RepairKnobs()
     reply: ReplyKnobs = ReplyKnobs()
     budget: BudgetKnobs = BudgetKnobs()
@@ -145,5 +240,14 @@ class Settings(Knobs):
     seed: int = Field(default=0, ge=0)
     """Seeds the search, the retries' jitter and the simulated model."""
     endpoints: dict[Role, EndpointSettings] = {}
-    """Who answers each role. Unset roles follow TURNWISE_BASE_URL and TURNWISE_MODEL,
-    and the embedded simulated model where those are not set."""
+    """Who answers each role. What another role leaves out is as for `main`, and what `main`
+    leaves out as TURNWISE_BASE_URL, TURNWISE_MODEL and TURNWISE_API_KEY say; the embedded
+    simulated model where nothing is set."""
+
+    @field_validator("sampling")
+    @classmethod
+    def _samples_no_embedding(cls, value: dict[str, SamplingKnobs]) -> dict[str, SamplingKnobs]:
+        embed = value.get(str(Purpose.EMBED))
+        if embed is not None and embed.model_fields_set - {"timeout_seconds"}:
+            raise ValueError("an embedding has nothing to sample: `embed` takes timeout_seconds")
+        return value

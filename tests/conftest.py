@@ -79,7 +79,7 @@ def _clean_environment() -> Iterator[None]:
     """Take out what the machine's owner has set: endpoints, keys, traces, proxies."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            is_foreign = name.startswith(FOREIGN_PREFIXES) and name not in KEPT_VARIABLES
+            is_foreign = name.upper().startswith(FOREIGN_PREFIXES) and name not in KEPT_VARIABLES
             if is_foreign or name.lower() in PROXIES:
                 patch.delenv(name)
         yield

@@ -5,9 +5,9 @@ from turnwise.budget.clock import Clock, ManualClock, SystemClock, VirtualClock
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Limits, RoleLimits
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Recorder, Where
-from turnwise.budget.retry import RetryPolicy
 from turnwise.budget.scope import Scope, ScopeKind, current_scope
 from turnwise.budget.tally import Counts, LedgerError
+from turnwise.calls.retry import RetryPolicy
 
 __all__ = [
     "Budgeter",

@@ -29,7 +29,6 @@ from turnwise.budget.path import Track
 from turnwise.budget.pricing import require_prices
 from turnwise.budget.recorder import Recorder
 from turnwise.budget.replaying import Replayer
-from turnwise.budget.retry import RetryPolicy
 from turnwise.budget.scope import Scope, ScopeKind, current_scope
 from turnwise.budget.scrub import Scrubber
 from turnwise.budget.sending import SendingRules
@@ -39,6 +38,7 @@ from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError
 from turnwise.calls.reply import Reply
+from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.structured import repair_call
 from turnwise.calls.vocabulary import Role
 

@@ -17,7 +17,6 @@ from turnwise.budget.bounds import Bounds
 from turnwise.budget.clock import Clock
 from turnwise.budget.estimate import Estimate, Estimator
 from turnwise.budget.path import Position
-from turnwise.budget.retry import RetryPolicy
 from turnwise.budget.room import Amounts
 from turnwise.budget.spent import Spent
 from turnwise.calls.call import Call
@@ -25,6 +24,7 @@ from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CallRefused, CallTimeout, EmptyAnswer
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
+from turnwise.calls.retry import RetryPolicy
 
 __all__ = ["Sending", "SendingRules"]
 

@@ -97,6 +97,7 @@ class Serving:
 
     def _open(self, asked: Call, scope: Scope, position: Position) -> OpenCall:
         endpoint = self.endpoint(asked.role)
+        asked = endpoint.completed(asked)
         key = call_key(asked, endpoint=endpoint.name, model=endpoint.model)
         scope.begin()
         return OpenCall(

@@ -31,6 +31,8 @@ class Capabilities:
         refused: names of request fields that are never sent, such as `temperature`,
             `logprobs` or `stream_options`.
         context_tokens: context length, where known; prompt and answer together.
+        max_output_tokens: longest answer that may be asked for, where known; a larger
+            `max_tokens` is lowered to it.
     """
 
     schema_mode: SchemaMode = "json_schema"
@@ -38,3 +40,4 @@ class Capabilities:
     system_role: SystemRole = "system"
     refused: frozenset[str] = frozenset()
     context_tokens: int | None = None
+    max_output_tokens: int | None = None

@@ -6,13 +6,14 @@ that every request is counted once, in one place. Fakes for tests stand at this
 seam and pass the same contract tests as the real clients.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 from turnwise.calls.call import Call
 from turnwise.calls.errors import CallError
 from turnwise.calls.reply import Reply
+from turnwise.calls.retry import RetryPolicy
 
 __all__ = ["Client", "Endpoint", "Prices"]
 
@@ -95,9 +96,24 @@ class Endpoint:
         model: the model's name there.
         client: who sends.
         prices: its price list; None when unknown. Unknown is not free.
+        retry: when an attempt here is tried again; None takes the budgeter's policy.
+        timeout_seconds: longest time for one attempt; None leaves the client's own.
+        extra_body: fields of every chat request's body, for what it has of its own.
     """
 
     name: str
     model: str
     client: Client
     prices: Prices | None = None
+    retry: RetryPolicy | None = None
+    timeout_seconds: float | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def completed(self, call: Call) -> Call:
+        """Return a call with what this endpoint adds; what the call has itself goes before."""
+        if call.timeout_seconds is None and self.timeout_seconds is not None:
+            call = replace(call, timeout_seconds=self.timeout_seconds)
+        if self.extra_body and not call.is_embedding:
+            body = {**self.extra_body, **call.sampling.extra_body}
+            call = replace(call, sampling=replace(call.sampling, extra_body=body))
+        return call

@@ -10,13 +10,19 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import ValidationError
 
-from turnwise.calls.client import Client, Endpoint, Prices
+from turnwise.calls.capabilities import Capabilities
+from turnwise.calls.client import Client, Endpoint
 from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
 from turnwise.calls.errors import ConfigError, MissingKey
 from turnwise.calls.hosts import is_this_machine
 from turnwise.calls.vocabulary import Role
 
 __all__ = ["KINDS", "EndpointKind"]
+
+LONG_TIMEOUT_SECONDS = 600.0
+"""Longest time for one attempt at an endpoint on this machine, or at a LangChain model, where
+nothing else is set: a model on a CPU may need minutes, and an answer that was cut is
+computed again."""
 
 SPEED_AND_FAULTS = frozenset(
     {
@@ -82,19 +88,26 @@ class OpenAIKind:
             )
         name = _name_of_url(base_url)
         api_key = _key_for(base_url, name, settings, environ)
-        options = (settings.schema_mode, settings.token_limit_field, settings.max_connections)
-        identity = ("openai", base_url, api_key, *options)
+        capabilities = settings.starting_capabilities(_known_capabilities(base_url))
+        identity = ("openai", base_url, api_key, capabilities, settings.max_connections)
         if identity not in clients:
             from turnwise.calls.openai_client import OpenAIClient  # noqa: PLC0415 - heavy
 
             clients[identity] = OpenAIClient(
                 base_url,
                 api_key=api_key,
-                schema_mode=settings.schema_mode,
-                token_limit_field=settings.token_limit_field,
+                schema_mode=capabilities.schema_mode,
+                token_limit_field=capabilities.token_limit_field,
                 max_connections=settings.max_connections,
             )
-        return Endpoint(name, settings.model, clients[identity], _prices(settings))
+        is_local = is_this_machine(urlsplit(base_url).hostname or "")
+        return _endpoint(
+            name,
+            settings.model,
+            clients[identity],
+            settings,
+            default_timeout_seconds=LONG_TIMEOUT_SECONDS if is_local else None,
+        )
 
 
 class LangChainKind:
@@ -135,7 +148,13 @@ class LangChainKind:
                 )
         client = clients[identity]
         name = "langchain-" + re.sub(r"[^A-Za-z0-9_.-]", "-", target)
-        return Endpoint(name, settings.model or target, client, _prices(settings))
+        return _endpoint(
+            name,
+            settings.model or target,
+            client,
+            settings,
+            default_timeout_seconds=LONG_TIMEOUT_SECONDS,
+        )
 
 
 class SimulatedKind:
@@ -172,7 +191,7 @@ class SimulatedKind:
         if changed:
             digest = hashlib.sha256(orjson.dumps(changed, option=orjson.OPT_SORT_KEYS))
             model = f"{model}-{digest.hexdigest()[:8]}"
-        return Endpoint("simulated", model, clients[identity], _prices(settings))
+        return _endpoint("simulated", model, clients[identity], settings)
 
 
 KINDS: Mapping[str, EndpointKind] = {
@@ -183,8 +202,32 @@ KINDS: Mapping[str, EndpointKind] = {
 """Every kind, by its word in `EndpointSettings.kind`."""
 
 
-def _prices(settings: EndpointSettings) -> Prices | None:
-    return settings.prices.prices() if settings.prices is not None else None
+def _endpoint(
+    name: str,
+    model: str,
+    client: Client,
+    settings: EndpointSettings,
+    *,
+    default_timeout_seconds: float | None = None,
+) -> Endpoint:
+    """Return an endpoint with what all kinds have in common."""
+    timeout_seconds = settings.timeout_seconds
+    return Endpoint(
+        name,
+        model,
+        client,
+        prices=settings.prices.prices() if settings.prices is not None else None,
+        retry=settings.retry,
+        timeout_seconds=default_timeout_seconds if timeout_seconds is None else timeout_seconds,
+        extra_body=settings.extra_body,
+    )
+
+
+def _known_capabilities(base_url: str) -> Capabilities:
+    """Return what a host is known to take; what is not so, its first refusal teaches."""
+    if urlsplit(base_url).hostname == "api.openai.com":
+        return Capabilities(token_limit_field="max_completion_tokens")  # noqa: S106 - a field's name
+    return Capabilities()
 
 
 def _url_from(environ: Mapping[str, str], role: Role) -> str:

@@ -1,13 +1,15 @@
-"""The settings of one endpoint, as they stand in YAML. Never a key among them."""
+"""The settings of one endpoint, as they are written in YAML. Never a key among them."""
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from turnwise.calls.capabilities import SchemaMode, TokenLimitField
+from turnwise.calls.capabilities import Capabilities, SchemaMode, SystemRole, TokenLimitField
 from turnwise.calls.client import Prices
+from turnwise.calls.retry import RetryPolicy
 
 __all__ = ["EndpointSettings", "PriceSettings", "checked_base_url"]
 
@@ -38,7 +40,10 @@ class PriceSettings(BaseModel):
 
 
 class EndpointSettings(BaseModel):
-    """Who serves a role, and how. A validation error never repeats what was given."""
+    """Who serves a role, and how. A validation error never repeats what was given.
+
+    What another role than `main` leaves out is what `main` has: see `endpoints`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -54,14 +59,39 @@ class EndpointSettings(BaseModel):
     api_key_env: str = "TURNWISE_API_KEY"
     """Name of the environment variable that holds the key. Never a key."""
 
-    schema_mode: SchemaMode = "json_schema"
-    """How the endpoint is told the form of an answer. For `openai`."""
-
-    token_limit_field: TokenLimitField | None = None
-    """What it calls the limit on output tokens; None decides by the host. For `openai`."""
-
     prices: PriceSettings | None = None
     """Its price list. None means unknown, which is not free."""
+
+    timeout_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
+    """Longest time for one attempt, from asking to the last byte. None takes 600 on this
+    machine and for LangChain models, and elsewhere 30 to 180 by purpose.
+    `sampling.<purpose>.timeout_seconds` goes before it."""
+
+    retry: RetryPolicy | None = None
+    """When an attempt here is tried again; what is left out is as in `retry` of the run."""
+
+    schema_mode: SchemaMode | None = None
+    """How the endpoint is told the form of an answer. None starts from what is known of the
+    host, and learns from its refusals; so do the five below. For `openai`."""
+
+    token_limit_field: TokenLimitField | None = None
+    """What it calls the limit on output tokens. For `openai`."""
+
+    system_role: SystemRole | None = None
+    """Where instructions go: a system message, or the first user message. For `openai`."""
+
+    refused: tuple[str, ...] | None = None
+    """Request fields that are never sent, such as `temperature` or `logprobs`. For `openai`."""
+
+    context_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Context length in tokens, prompt and answer together. For `openai`."""
+
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most output tokens that the model takes as a limit. For `openai`."""
+
+    extra_body: dict[str, Any] = {}
+    """Further fields of every chat request's body, for what the endpoint has of its own.
+    Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
 
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""
@@ -72,6 +102,22 @@ class EndpointSettings(BaseModel):
 
     simulated: dict[str, Any] = {}
     """For `simulated`: the fields of `SimulatedSettings`."""
+
+    def starting_capabilities(self, known: Capabilities) -> Capabilities:
+        """Return what is known of a model's endpoint, with what is set by hand before it.
+
+        Args:
+            known: of the table of known endpoints.
+        """
+        given: dict[str, Any] = {
+            "schema_mode": self.schema_mode,
+            "token_limit_field": self.token_limit_field,
+            "system_role": self.system_role,
+            "refused": None if self.refused is None else frozenset(self.refused),
+            "context_tokens": self.context_tokens,
+            "max_output_tokens": self.max_output_tokens,
+        }
+        return replace(known, **{name: value for name, value in given.items() if value is not None})
 
     @field_validator("api_key_env")
     @classmethod

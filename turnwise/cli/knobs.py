@@ -1,13 +1,35 @@
 """`turnwise knobs` and `turnwise presets`: what can be set, and what is shipped."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnwise.cli.exits import clear_errors
+from turnwise.cli.exits import clear_errors, say
 from turnwise.cli.options import AppOption, PresetOption
 
-__all__ = ["knobs", "presets"]
+if TYPE_CHECKING:
+    from turnwise.replay.app import App
+
+__all__ = ["knobs", "presets", "say_environment"]
+
+
+def say_environment(app: "App", overrides: Sequence[str]) -> None:
+    """Print the knobs that an app takes from environment variables, if there are any.
+
+    Args:
+        app: the app.
+        overrides: `knob=value`, which go before the environment.
+    """
+    from turnwise.knobs.overrides import whole_path
+    from turnwise.replay.app import TakesEnvironment
+
+    taken = app.environment_knobs() if isinstance(app, TakesEnvironment) else ()
+    if taken:
+        model = app.settings_model()
+        overridden = {whole_path(each.partition("=")[0].strip(), model) for each in overrides}
+        shown = [each.override for each in taken if each.path not in overridden]
+        say(f"knobs from the environment: {', '.join(shown) or 'all of them overridden'}")
 
 
 def knobs(

@@ -8,6 +8,7 @@ from turnwise import __version__
 from turnwise.cli.chat import chat
 from turnwise.cli.check import check
 from turnwise.cli.demo import demo
+from turnwise.cli.endpoints import endpoints
 from turnwise.cli.knobs import knobs, presets
 from turnwise.cli.plan import plan
 from turnwise.cli.replay import replay
@@ -26,7 +27,8 @@ turnwise = typer.Typer(
         "replay it for free, byte for byte; tune every other setting from the same recording; "
         "check in CI that it has not crept up; report where each call went. Without an endpoint "
         "everything runs on an embedded simulated model, and says so. To use a real one, set "
-        "TURNWISE_BASE_URL, TURNWISE_MODEL and TURNWISE_API_KEY."
+        "TURNWISE_BASE_URL, TURNWISE_MODEL and TURNWISE_API_KEY, and begin with: turnwise "
+        "endpoints check."
     ),
     epilog="Start with: turnwise demo",
     no_args_is_help=True,
@@ -36,6 +38,7 @@ turnwise = typer.Typer(
 )
 for _command in (plan, run, chat, replay, tune, check, report, knobs, presets, demo):
     turnwise.command()(_command)
+turnwise.add_typer(endpoints, name="endpoints")
 turnwise.add_typer(sim, name="sim")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from turnwise.cli.exits import clear_errors
+from turnwise.cli.knobs import say_environment
 from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption
 
 __all__ = ["plan"]
@@ -33,6 +34,7 @@ def plan(
 
         loaded = load_app(app)
         settings = loaded.settings(preset, overrides or ())
+        say_environment(loaded, overrides or ())
         turn_plan = loaded.plan(settings)
         if as_json:
             document = turn_plan.as_json(latency_seconds=latency_seconds, rpm=rpm)

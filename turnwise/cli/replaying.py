@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import say
+from turnwise.cli.knobs import say_environment
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
 from turnwise.replay.app import App, TurnResult, load_app
@@ -168,6 +169,7 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
     """Replay, and print the ledger: a table, or with `as_json` one object."""
     app = load_app(options.app)
     settings = app.settings(options.preset, options.overrides)
+    say_environment(app, options.overrides)
     run = _run(options, app, settings)
     for notice in run.notices:
         say(notice)

@@ -13,6 +13,7 @@ import orjson
 
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import printable, say
+from turnwise.cli.knobs import say_environment
 from turnwise.replay.app import TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
 from turnwise.report.lines import TurnLine
@@ -88,6 +89,7 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     """Answer one message and print reply and ledger, or one JSON object with both."""
     app = load_app(talk.app)
     settings = app.settings(talk.preset, talk.overrides)
+    say_environment(app, talk.overrides)
     turn = talk.turn(text)
 
     async def answer() -> TurnResult:
@@ -129,6 +131,7 @@ def keep_talking(talk: Talk) -> None:
     """Answer messages from standard input until it ends, or one of them is empty."""
     app = load_app(talk.app)
     settings = app.settings(talk.preset, talk.overrides)
+    say_environment(app, talk.overrides)
     if app.is_simulated(settings):
         say(
             "All answers here are simulated; for real ones set TURNWISE_BASE_URL "

@@ -1,9 +1,10 @@
-"""Knobs: presets as YAML, overrides, validation in plain words, and a digest.
+"""Knobs: presets as YAML, the environment, overrides, validation in plain words, and a digest.
 
 Knows no particular settings: every function takes the pydantic model they are for.
 """
 
 from turnwise.knobs.digest import settings_digest
+from turnwise.knobs.environment import EnvironmentKnob, environment_knobs, settings_from
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.overrides import apply_overrides
 from turnwise.knobs.paths import KnobInfo, knob_paths
@@ -11,12 +12,15 @@ from turnwise.knobs.presets import load_preset, preset_names
 from turnwise.knobs.validation import validate
 
 __all__ = [
+    "EnvironmentKnob",
     "KnobInfo",
     "apply_overrides",
+    "environment_knobs",
     "knob_paths",
     "load_preset",
     "nearest_names",
     "preset_names",
     "settings_digest",
+    "settings_from",
     "validate",
 ]

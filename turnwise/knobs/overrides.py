@@ -8,10 +8,10 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.nearest import nearest_names
-from turnwise.knobs.paths import knob_paths, known_names
+from turnwise.knobs.paths import KnobInfo, knob_paths, known_names
 from turnwise.knobs.yaml_form import parse_yaml
 
-__all__ = ["apply_overrides"]
+__all__ = ["apply_overrides", "whole_path"]
 
 
 def apply_overrides(
@@ -39,7 +39,7 @@ def apply_overrides(
         name = name.strip()
         if not equals or not name:
             raise ConfigError(f"expected knob=value, got {override!r}")
-        path = _whole_path(name, model_cls) if model_cls is not None else name
+        path = whole_path(name, model_cls) if model_cls is not None else name
         _set(merged, path, _value(name, text))
     return merged
 
@@ -51,35 +51,34 @@ def _value(name: str, text: str) -> Any:
         raise ConfigError(f"the value of {name} is not YAML: {error.problem}") from error
 
 
-def _fits(pattern: str, path: str) -> bool:
-    """Return whether a path is a knob's path, or a group above it."""
-    wanted, given = pattern.split("."), path.split(".")
-    return len(given) <= len(wanted) and all(
-        part[0] == "<" or part == name
-        for part, name in zip(wanted[: len(given)], given, strict=True)
+def _fits(knob: KnobInfo, path: str) -> bool:
+    """Return whether a path is a knob's, a group above it, or inside its plain mapping."""
+    wanted, given = knob.path.split("."), path.split(".")
+    is_mapping = knob.type.startswith("dict")
+    return (is_mapping or len(given) <= len(wanted)) and all(
+        part[0] == "<" or part == name for part, name in zip(wanted, given, strict=False)
     )
 
 
-def _whole_path(name: str, model_cls: type[BaseModel]) -> str:
-    paths = [knob.path for knob in knob_paths(model_cls)]
-    if any(_fits(path, name) for path in paths) or _is_inside_free_mapping(name, model_cls):
+def whole_path(name: str, model_cls: type[BaseModel]) -> str:
+    """Return a knob's whole name, where its end alone may be given.
+
+    Raises:
+        ConfigError: when it names no knob, or could mean several.
+    """
+    knobs = knob_paths(model_cls)
+    paths = [knob.path for knob in knobs]
+    if any(_fits(knob, name) for knob in knobs):
         return name
     candidates = sorted({path for path in paths if f".{path}".endswith(f".{name}")})
     if len(candidates) == 1 and "<" not in candidates[0]:
         return candidates[0]
     if candidates:
-        raise ConfigError(f"{name} could mean several knobs: {', '.join(candidates)}")
+        meant = "could mean several knobs" if len(candidates) > 1 else "is the end of a knob's name"
+        raise ConfigError(f"{name} {meant}: {', '.join(candidates)}")
     nearest = nearest_names(name, known_names(model_cls))
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
     raise ConfigError(f"unknown knob {name!r}{hint} (`turnwise knobs` lists all)")
-
-
-def _is_inside_free_mapping(name: str, model_cls: type[BaseModel]) -> bool:
-    """Return whether a path leads into a knob that is a plain mapping, such as headers."""
-    return any(
-        knob.type.startswith("dict") and name.startswith(knob.path + ".")
-        for knob in knob_paths(model_cls)
-    )
 
 
 def _set(data: dict[str, Any], path: str, value: Any) -> None:

@@ -62,15 +62,25 @@ def _walk(
     prefix: str,
     defaults: BaseModel | None,
     above: tuple[type[BaseModel], ...],
+    *,
+    is_absent: bool = False,
 ) -> Iterator[KnobInfo]:
+    """Yield the knobs of a group; one that is absent as a whole has no defaults."""
     docs = _docs(model_cls)
     for name, field in model_cls.model_fields.items():
         path = prefix + name
         default = getattr(defaults, name, None) if defaults is not None else _default(field)
+        default = None if is_absent else default
         groups = [group for group in _groups(field.annotation) if group[1] not in above]
         for key, group in groups:
             inner = default if isinstance(default, group) and not key else None
-            yield from _walk(group, f"{path}.{key}", inner, (*above, model_cls))
+            yield from _walk(
+                group,
+                f"{path}.{key}",
+                inner,
+                (*above, model_cls),
+                is_absent=is_absent or (default is None and not key),
+            )
         if not groups:
             yield KnobInfo(
                 path=path,
@@ -104,23 +114,33 @@ def _groups(annotation: Any) -> list[tuple[str, type[BaseModel]]]:
             groups.append(("", part))
         elif get_origin(part) in (dict, Mapping):
             key_type, value_type = get_args(part)
-            key = f"<{getattr(key_type, '__name__', 'key').lower()}>."
+            key = f"<{_key_name(key_type)}>."
             groups += [(key + inner, group) for inner, group in _groups(value_type)]
     return groups
 
 
-def field_at(model_cls: type[BaseModel], location: tuple[str | int, ...]) -> FieldInfo | None:
-    """Return the field at a location that pydantic names, or None where there is none.
+def _key_name(key_type: Any) -> str:
+    """Return what a mapping's keys are called: their title, where they have one, or type."""
+    titles = (getattr(item, "title", None) for item in getattr(key_type, "__metadata__", ()))
+    return next(filter(None, titles), getattr(key_type, "__name__", "key")).lower()
 
-    Parts that are no field (a key of a mapping, the tag of a union) are stepped over.
+
+def field_at(
+    model_cls: type[BaseModel], location: tuple[str | int, ...]
+) -> tuple[FieldInfo | None, bool]:
+    """Return the field at a location that pydantic names, and whether its value may be shown.
+
+    Parts that are no field (a key of a mapping, the tag of a union) are stepped over; None
+    where there is no field. A model with `hide_input_in_errors` shows none of its values.
     """
-    models, field = [model_cls], None
+    models, field, is_shown = [model_cls], None, True
     for part in location:
-        found = next((m.model_fields[part] for m in models if part in m.model_fields), None)
-        if found is not None:
-            field = found
-            models = [group for _, group in _groups(found.annotation)]
-    return field
+        owner = next((model for model in models if part in model.model_fields), None)
+        if owner is not None:
+            field = owner.model_fields[str(part)]
+            is_shown = is_shown and not owner.model_config.get("hide_input_in_errors")
+            models = [group for _, group in _groups(field.annotation)]
+    return field, is_shown
 
 
 def allowed_values(field: FieldInfo) -> str:

@@ -18,8 +18,16 @@ _RANGE_ERRORS = {"greater_than", "greater_than_equal", "less_than", "less_than_e
 _MAX_SHOWN_CHARS = 60
 
 
-def validate(model_cls: type[ModelT], data: Mapping[str, Any]) -> ModelT:
+def validate(
+    model_cls: type[ModelT], data: Mapping[str, Any], *, sources: Mapping[str, str] | None = None
+) -> ModelT:
     """Return settings from plain data.
+
+    Args:
+        model_cls: the settings' model.
+        data: the knobs.
+        sources: by knobs or groups that were not given by hand, what set them; named in
+            errors.
 
     Raises:
         ConfigError: with one line for each knob that is unknown (and the nearest
@@ -29,12 +37,25 @@ def validate(model_cls: type[ModelT], data: Mapping[str, Any]) -> ModelT:
         return model_cls.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        lines = dict.fromkeys(_in_words(model_cls, problem) for problem in problems)
+        lines = dict.fromkeys(
+            _in_words(model_cls, problem) + _source(problem, sources or {}) for problem in problems
+        )
         raise ConfigError("\n".join(lines)) from error
 
 
+def _source(problem: ErrorDetails, sources: Mapping[str, str]) -> str:
+    path = ".".join(str(part) for part in problem["loc"] if part != "[key]") + "."
+    found = [
+        source
+        for knob, source in sources.items()
+        if path.startswith(f"{knob}.") or f"{knob}.".startswith(path)
+    ]
+    return f" (set by {found[-1]})" if found else ""
+
+
 def _in_words(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
-    location = problem["loc"]
+    # A wrong key of a mapping: its own name is the last part but this one.
+    location = tuple(part for part in problem["loc"] if part != "[key]")
     path = ".".join(map(str, location))
     if problem["type"] == "extra_forbidden":
         nearest = nearest_names(path, known_names(model_cls))
@@ -42,19 +63,20 @@ def _in_words(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
         return f"unknown knob {path!r}{hint}"
     if problem["type"] == "missing":
         return f"{path} must be given"
-    field = field_at(model_cls, location)
-    shown = repr(problem["input"])
-    if len(shown) > _MAX_SHOWN_CHARS:
-        shown = shown[:_MAX_SHOWN_CHARS] + "..."
     words = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in _RANGE_ERRORS:
         words = "out of range"
     elif problem["type"] in {"literal_error", "enum"}:
         words = "no such choice"
-    if problem["type"] in {"model_type", "model_attributes_type", "dict_type"}:
-        return f"{path}={shown}: expected a group of knobs"
-    allowed = allowed_values(field) if field is not None else ""
-    if not allowed:  # the key of a mapping is no field: pydantic knows its choices
+    if location != problem["loc"]:
         allowed = str(problem.get("ctx", {}).get("expected", ""))
-    what = f"{path}={shown}" if path else shown
+        return f"{path}: {words}" + (f" (allowed: {allowed})" if allowed else "")
+    field, is_shown = field_at(model_cls, location)
+    shown = repr(problem["input"])
+    if len(shown) > _MAX_SHOWN_CHARS:
+        shown = shown[:_MAX_SHOWN_CHARS] + "..."
+    what = (f"{path}={shown}" if path else shown) if is_shown else path
+    if problem["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return f"{what}: expected a group of knobs"
+    allowed = allowed_values(field) if field is not None else ""
     return f"{what}: {words[0].lower()}{words[1:]}" + (f" (allowed: {allowed})" if allowed else "")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from turnwise.plan.steps import Network, Parallel, PlannedCall, Serial, Step, Wave
+from turnwise.plan.steps import PlannedCall, Serial, Step, with_calls
 
 __all__ = ["REPAIR_WORDS_TOKENS", "with_repairs"]
 
@@ -29,16 +29,6 @@ def with_repairs(step: Step, max_repairs: int) -> Step:
     """
     if max_repairs <= 0:
         return step
-    match step:
-        case PlannedCall():
-            return _repaired(step, max_repairs) if step.is_repairable else step
-        case Serial(steps):
-            return Serial(tuple(with_repairs(inner, max_repairs) for inner in steps))
-        case Parallel(steps):
-            return Parallel(tuple(with_repairs(inner, max_repairs) for inner in steps))
-        case Wave(steps, max_concurrency):
-            inner_steps = tuple(with_repairs(inner, max_repairs) for inner in steps)
-            return Wave(inner_steps, max_concurrency)
-        case Network(parts, waits):
-            repaired = {name: with_repairs(part, max_repairs) for name, part in parts.items()}
-            return Network(repaired, waits)
+    return with_calls(
+        step, lambda call: _repaired(call, max_repairs) if call.is_repairable else call
+    )

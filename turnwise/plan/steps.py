@@ -10,12 +10,12 @@
 A step without calls takes no time, and what waits for it waits for what it waits for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["Network", "Parallel", "PlannedCall", "Serial", "Step", "Wave"]
+__all__ = ["Network", "Parallel", "PlannedCall", "Serial", "Step", "Wave", "with_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +104,18 @@ class Network:
 
 
 Step = PlannedCall | Serial | Parallel | Wave | Network
+
+
+def with_calls(step: Step, change: Callable[[PlannedCall], Step]) -> Step:
+    """Return a plan in which every call is what `change` makes of it."""
+    match step:
+        case PlannedCall():
+            return change(step)
+        case Serial(steps):
+            return Serial(tuple(with_calls(inner, change) for inner in steps))
+        case Parallel(steps):
+            return Parallel(tuple(with_calls(inner, change) for inner in steps))
+        case Wave(steps, max_concurrency):
+            return Wave(tuple(with_calls(inner, change) for inner in steps), max_concurrency)
+        case Network(parts, waits):
+            return Network({name: with_calls(part, change) for name, part in parts.items()}, waits)

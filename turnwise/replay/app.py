@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.payload import well_formed
+from turnwise.knobs.environment import EnvironmentKnob
 
 if TYPE_CHECKING:
     from turnwise.memory.book import MemoryBook
@@ -26,6 +27,7 @@ __all__ = [
     "ReplyListener",
     "Session",
     "StartsFromPast",
+    "TakesEnvironment",
     "TellsPrompts",
     "TurnInput",
     "TurnResult",
@@ -150,6 +152,15 @@ class TellsPrompts(Protocol):
 
     def prompt_digests(self) -> Mapping[str, str]:
         """Return a digest of each prompt, by name."""
+        ...
+
+
+@runtime_checkable
+class TakesEnvironment(Protocol):
+    """An app whose settings take knobs from environment variables."""
+
+    def environment_knobs(self) -> Sequence[EnvironmentKnob]:
+        """Return the knobs that the environment sets now."""
         ...
 
 

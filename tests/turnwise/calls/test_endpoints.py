@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from pydantic import ValidationError
 
-from turnwise.calls import ConfigError, Prices, Role
-from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
+from turnwise.calls import Call, ConfigError, Message, Prices, Purpose, Role, Sampling
+from turnwise.calls.capabilities import Capabilities
+from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings, settings_by_role
 from turnwise.calls.errors import MissingKey
 from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.retry import RetryPolicy
 
 LOCAL = "http://localhost:8000/v1"
 REMOTE = {"TURNWISE_BASE_URL": "https://api.deepseek.com/v1", "TURNWISE_MODEL": "chat"}
@@ -88,6 +91,159 @@ def test_a_conversation_is_never_half_simulated_by_accident():
         Role.JUDGE: EndpointSettings(base_url=LOCAL, model="judge"),
     }
     assert served(settings)[Role.FAST].name == "simulated"
+
+
+MAIN = {
+    "base_url": "https://api.example.com/v1",
+    "model": "large",
+    "api_key_env": "EXAMPLE_KEY",
+    "schema_mode": "json_object",
+    "token_limit_field": "max_completion_tokens",
+    "system_role": "user",
+    "refused": ("temperature",),
+    "context_tokens": 8192,
+    "max_output_tokens": 4096,
+    "timeout_seconds": 33.0,
+    "retry": {"timeout_attempts": 7},
+    "extra_body": {"top_k": 40},
+    "max_connections": 3,
+    "prices": {"input_usd_per_million": 1, "output_usd_per_million": 2},
+}
+OF_A_MODEL = {"prices", "system_role", "refused", "context_tokens", "max_output_tokens"}
+OF_A_SERVER = {"schema_mode", "token_limit_field", "extra_body"}
+
+
+@pytest.mark.parametrize(
+    ("own", "environ", "lost"),
+    [
+        ({}, {}, set()),
+        ({"timeout_seconds": 5}, {}, set()),
+        ({"model": "large"}, {}, set()),
+        ({"model": "small"}, {}, OF_A_MODEL),
+        ({}, {"TURNWISE_JUDGE_MODEL": "small"}, OF_A_MODEL),
+        ({"base_url": "https://api.example.com/v2"}, {}, OF_A_MODEL | OF_A_SERVER),
+        ({"base_url": "https://b.example.com/v1"}, {}, OF_A_MODEL | OF_A_SERVER | {"api_key_env"}),
+        ({"kind": "simulated"}, {}, set(MAIN)),
+    ],
+)
+def test_a_role_has_what_main_has_field_by_field(own, environ, lost):
+    """Without what is a fact of another model, another server, or another host."""
+    main = EndpointSettings.model_validate(MAIN)
+    judge = EndpointSettings.model_validate(own)
+    whole = settings_by_role({Role.MAIN: main, Role.JUDGE: judge}, environ=environ)[Role.JUDGE]
+    plain = EndpointSettings()
+    for name in MAIN:
+        if name == "model":
+            model = own.get("model") or environ.get("TURNWISE_JUDGE_MODEL") or "large"
+            assert whole.model == (None if "kind" in own else model)
+        elif name in own:
+            assert getattr(whole, name) == own[name], name
+        else:
+            source = plain if name in lost else main
+            assert getattr(whole, name) == getattr(source, name), name
+
+
+def test_mains_facts_can_be_given_for_another_model():
+    """Then they are the role's own."""
+    main = EndpointSettings.model_validate(MAIN)
+    own = EndpointSettings(model="small", refused=(), context_tokens=1024)
+    whole = settings_by_role({Role.MAIN: main, Role.FAST: own}, environ={})[Role.FAST]
+    assert (whole.refused, whole.context_tokens, whole.prices) == ((), 1024, None)
+
+
+def test_main_is_filled_from_the_environment_and_the_others_from_main():
+    """So that options of `main` alone are those of all roles."""
+    settings = {Role.MAIN: EndpointSettings(schema_mode="prompt", max_connections=2)}
+    endpoints = served(settings, **REMOTE, TURNWISE_API_KEY="k" * 20)
+    assert {endpoint.model for endpoint in endpoints.values()} == {"chat"}
+    assert len({id(endpoint.client) for endpoint in endpoints.values()}) == 1
+
+
+def test_roles_follow_main_before_the_environment():
+    """A `main` on another endpoint than the environment's takes the other roles with it."""
+    settings = {Role.MAIN: EndpointSettings(base_url=LOCAL, model="m")}
+    endpoints = served(settings, **REMOTE, TURNWISE_API_KEY="k" * 20)
+    assert {endpoint.name for endpoint in endpoints.values()} == {"localhost-8000"}
+    simulated = served({Role.MAIN: EndpointSettings(kind="simulated")}, **REMOTE)
+    assert {endpoint.name for endpoint in simulated.values()} == {"simulated"}
+
+
+def test_an_embedding_model_is_never_that_of_main():
+    """Settings for `embed` need a model; with one they have the rest of `main`."""
+    settings = {Role.MAIN: EndpointSettings(base_url=LOCAL, model="m")}
+    with pytest.raises(ConfigError, match="TURNWISE_EMBED_MODEL"):
+        served({**settings, Role.EMBED: EndpointSettings(timeout_seconds=5)}, TURNWISE_MODEL="m")
+    endpoint = served({**settings, Role.EMBED: EndpointSettings(model="e")})[Role.EMBED]
+    assert (endpoint.name, endpoint.model) == ("localhost-8000", "e")
+
+
+def test_mains_key_is_not_sent_to_another_host():
+    """Not a key that `main` names, nor the default one that it uses."""
+    elsewhere = {Role.JUDGE: EndpointSettings(base_url="https://b.example.com/v1")}
+    main = {"base_url": "https://a.example.com/v1", "model": "m"}
+    with pytest.raises(ConfigError, match=r"key for a\.example\.com.*api_key_env"):
+        served({Role.MAIN: EndpointSettings(**main), **elsewhere}, TURNWISE_API_KEY="k" * 20)
+    with pytest.raises(MissingKey, match="TURNWISE_API_KEY"):
+        served(
+            {Role.MAIN: EndpointSettings(**main, api_key_env="KEY_A"), **elsewhere},
+            KEY_A="a" * 20,
+        )
+
+
+def test_retry_settings_are_laid_over_mains_and_those_over_the_runs():
+    """Field by field; a role without any leaves the run's policy alone."""
+    retry = RetryPolicy(rate_limited_attempts=9, timeout_attempts=9, jitter=0)
+    settings = {
+        Role.MAIN: EndpointSettings(
+            base_url=LOCAL, model="m", retry=RetryPolicy(timeout_attempts=4, stream_cut_attempts=4)
+        ),
+        Role.JUDGE: EndpointSettings(retry=RetryPolicy(timeout_attempts=1)),
+    }
+    endpoints = endpoints_from_settings(settings, environ={}, retry=retry)
+    assert endpoints[Role.MAIN].retry == RetryPolicy(
+        rate_limited_attempts=9, timeout_attempts=4, stream_cut_attempts=4, jitter=0
+    )
+    assert endpoints[Role.JUDGE].retry == RetryPolicy(
+        rate_limited_attempts=9, timeout_attempts=1, stream_cut_attempts=4, jitter=0
+    )
+    assert served()[Role.MAIN].retry is None
+    wrong = {
+        Role.MAIN: EndpointSettings(
+            base_url=LOCAL, model="m", retry=RetryPolicy(max_wait_seconds=2)
+        )
+    }
+    with pytest.raises(ConfigError, match=r"endpoints\.main\.retry.*first_wait_seconds"):
+        endpoints_from_settings(wrong, environ={}, retry=RetryPolicy(first_wait_seconds=9))
+
+
+def test_a_local_endpoint_has_more_time():
+    """Unless it is set; and what a call has itself goes before both."""
+    settings = {
+        Role.MAIN: EndpointSettings(base_url=LOCAL, model="m"),
+        Role.JUDGE: EndpointSettings(timeout_seconds=7, extra_body={"top_k": 1, "min_p": 0.1}),
+        Role.FAST: EndpointSettings(base_url="http://10.0.0.5/v1", api_key_env="KEY"),
+    }
+    endpoints = served(settings, KEY="k" * 20)
+    assert [each.timeout_seconds for each in endpoints.values()] == [600.0, 7.0, None]
+    call = Call(Role.JUDGE, Purpose.JUDGE, (Message("user", "hi"),))
+    assert endpoints[Role.JUDGE].completed(call).timeout_seconds == 7.0
+    own = replace(call, timeout_seconds=3.0, sampling=Sampling(extra_body={"top_k": 2}))
+    completed = endpoints[Role.JUDGE].completed(own)
+    assert completed.timeout_seconds == 3.0
+    assert completed.sampling.extra_body == {"top_k": 2, "min_p": 0.1}
+    embedding = Call(Role.EMBED, Purpose.EMBED, inputs=("hi",))
+    assert endpoints[Role.JUDGE].completed(embedding).sampling == Sampling()
+    assert endpoints[Role.MAIN].client is endpoints[Role.JUDGE].client
+
+
+def test_what_is_set_by_hand_goes_before_what_is_known():
+    """None leaves what is known of the host; an empty list of refused fields is a value."""
+    known = Capabilities(schema_mode="json_object", refused=frozenset({"logprobs"}))
+    assert EndpointSettings().starting_capabilities(known) == known
+    given = EndpointSettings(schema_mode="prompt", system_role="user", refused=(), context_tokens=9)
+    assert given.starting_capabilities(known) == Capabilities(
+        schema_mode="prompt", system_role="user", refused=frozenset(), context_tokens=9
+    )
 
 
 def test_roles_with_other_access_have_other_clients():
@@ -220,6 +376,12 @@ def test_names_of_variables_are_taken(name):
         {"base_url": "http://host:port/v1"},
         {"base_url": "ftp://host/v1"},
         {"modell": "x"},
+        {"timeout_seconds": 0},
+        {"timeout_seconds": float("inf")},
+        {"retry": {"timeout_attempts": 0}},
+        {"system_role": "developer"},
+        {"refused": "temperature"},
+        {"context_tokens": 0},
     ],
 )
 def test_wrong_settings_are_refused(fields):

@@ -31,6 +31,7 @@ COMMANDS = {
     "knobs": ("--preset",),
     "presets": ("--app",),
     "demo": ("--app",),
+    "endpoints": ("check",),
     "sim": ("serve",),
 }
 

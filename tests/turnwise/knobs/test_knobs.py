@@ -183,6 +183,54 @@ def test_the_digest_is_of_the_settings_and_not_of_their_source() -> None:
     assert len(plain) == 64
 
 
+class Secretive(Strict):
+    """A group whose values are never repeated."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    key: int = 0
+
+
+class Absent(Strict):
+    """A group that may be left out."""
+
+    search: Search | None = None
+
+
+def test_a_group_that_is_left_out_has_no_defaults() -> None:
+    """Those of its model hold only once it is there."""
+    defaults = {knob.path: knob.default for knob in knob_paths(Absent)}
+    assert defaults["search.rollouts"] is defaults["search.limits.max_calls"] is None
+
+
+class Keyed(Strict):
+    """Groups by keys."""
+
+    hidden: dict[Seat, Secretive] = {}
+    named: dict[Annotated[str, Field(title="colour", min_length=3)], Limits] = {}
+
+
+def test_a_mappings_keys_are_called_by_their_title() -> None:
+    """Or by their type."""
+    paths = [knob.path for knob in knob_paths(Keyed)]
+    assert paths == ["hidden.<seat>.key", "named.<colour>.max_calls"]
+
+
+def test_a_wrong_key_is_named_once() -> None:
+    """With what is allowed."""
+    with pytest.raises(ConfigError, match=r"^hidden\.side: no such choice \(allowed: 'front'"):
+        validate(Keyed, {"hidden": {"side": {}}})
+    with pytest.raises(ConfigError, match=r"^named\.no: .*at least 3"):
+        validate(Keyed, {"named": {"no": {}}})
+
+
+def test_a_value_that_may_be_a_secret_is_not_repeated() -> None:
+    """Where the group says so."""
+    with pytest.raises(ConfigError, match=r"^hidden\.front\.key: ") as caught:
+        validate(Keyed, {"hidden": {"front": {"key": "sk-secret"}}})
+    assert "sk-secret" not in str(caught.value)
+
+
 @given(st.sampled_from([knob.path for knob in knob_paths(Settings)]))
 def test_a_known_name_is_its_own_nearest(path: str) -> None:
     """Nothing is nearer to a name than itself."""

@@ -20,7 +20,6 @@ from turnwise.tune.quality.looks import Look, Question, Settled
 from turnwise.tune.quality.pointwise import (
     REFEREE_PURPOSE,
     REFEREE_SAMPLING,
-    REFEREE_TIMEOUT_SECONDS,
     Reason,
 )
 from turnwise.tune.quality.prompting import MAX_REPLY_CHARS, clipped, messages_of
@@ -121,7 +120,6 @@ class Pairwise:
             sampling=REFEREE_SAMPLING,
             sample=repeat,
             max_repairs=0,  # the referee repairs itself, within its own budget
-            timeout_seconds=REFEREE_TIMEOUT_SECONDS,
         )
         return Question(call, order)
 

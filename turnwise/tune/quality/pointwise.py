@@ -24,7 +24,6 @@ from turnwise.tune.quality.scores import Order, ScoreKind
 __all__ = [
     "REFEREE_PURPOSE",
     "REFEREE_SAMPLING",
-    "REFEREE_TIMEOUT_SECONDS",
     "Pointwise",
     "Reason",
     "marks_model",
@@ -35,9 +34,6 @@ REFEREE_PURPOSE = Purpose.REFEREE
 
 REFEREE_SAMPLING = Sampling(max_tokens=500)
 """Room for a reason that is longer than was asked for. Temperature is the endpoint's own."""
-
-REFEREE_TIMEOUT_SECONDS = 120.0
-"""Longest wait for one attempt: nobody waits for a referee."""
 
 
 def _mark(raw: Any) -> Any:
@@ -129,6 +125,5 @@ class Pointwise:
             sampling=REFEREE_SAMPLING,
             sample=repeat,
             max_repairs=0,  # the referee repairs itself, within its own budget
-            timeout_seconds=REFEREE_TIMEOUT_SECONDS,
         )
         return Question(call)

@@ -1,0 +1,444 @@
+"""`turnwise endpoints check`: what the configured endpoints can do, as a table and as settings."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from turnwise.cli.exits import EXIT_FAILED, clear_errors, printable, say
+from turnwise.cli.knobs import say_environment
+from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption
+
+if TYPE_CHECKING:
+    from turnwise.calls import Endpoint, Role
+    from turnwise.calls.endpoint_settings import EndpointSettings
+    from turnwise.cli.endpoint_probes import Probed, ProbeTarget
+
+__all__ = ["endpoints"]
+
+HEADER = (
+    "# Written by `turnwise endpoints check`. Keys are not in it, only their variables' names.\n"
+)
+
+NOTHING_SET = """\
+No endpoint is set, so every answer is simulated. To use a real one:
+  TURNWISE_BASE_URL   where it is, e.g. https://api.deepseek.com/v1
+  TURNWISE_MODEL      the model there; TURNWISE_JUDGE_MODEL, _FAST_MODEL, _EMBED_MODEL for one role
+  TURNWISE_API_KEY    its key; a server on this machine needs none
+Ollama: TURNWISE_BASE_URL=http://127.0.0.1:11434/v1 TURNWISE_MODEL=llama3.2 turnwise endpoints check
+"""
+
+endpoints = typer.Typer(
+    help="The endpoints that answer calls.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@endpoints.callback()
+def _endpoints() -> None:
+    """Group the commands about endpoints."""
+
+
+@endpoints.command()
+def check(
+    preset: PresetOption = "classic",
+    overrides: SetOption = None,
+    role: Annotated[
+        str | None, typer.Option("--role", help="Check this role only: main, judge, fast or embed.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write what was found as a YAML file of knobs."),
+    ] = None,
+    max_seconds: Annotated[
+        float, typer.Option("--max-seconds", min=1.0, help="Time for the whole check.")
+    ] = 300.0,
+    as_json: JsonOption = False,
+    app: AppOption = "graph.app:app",
+) -> None:
+    """Reach every configured endpoint, and show what it can do.
+
+    Each endpoint is asked a few short calls: one word, one small form, one stream. Refused
+    parameters are found out, and a file written with --out spares later runs the refusals.
+    The exit code is 1 when a role cannot be served.
+
+    TURNWISE_BASE_URL=https://api.deepseek.com/v1 TURNWISE_MODEL=deepseek-chat turnwise endpoints
+    check --out endpoints.yaml
+
+    turnwise endpoints check --set endpoints.judge.model=larger --role judge
+
+    turnwise run "hello" --preset endpoints.yaml
+    """
+    with clear_errors():
+        from turnwise.replay.app import load_app
+
+        loaded = load_app(app)
+        settings = loaded.settings(preset, overrides or ())
+        say_environment(loaded, overrides or ())
+        chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
+        found = _Check(chosen, os.environ, role)
+        if out is not None:
+            _refuse_to_write(out)
+        probed = asyncio.run(found.run(max_seconds))
+        if as_json:
+            typer.echo(json.dumps(_document(probed)))
+        else:
+            _show(probed)
+        is_whole = all(each.works for each in probed)
+        for each in probed:
+            if not each.works:
+                say(found.problem_of(each))
+        if found.is_default:
+            say(NOTHING_SET)
+        elif out is not None and is_whole:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(found.yaml(probed, preset, out), encoding="utf-8")
+            say(f'wrote {out}; use it: turnwise run "Hello" --preset {_as_preset(out)}')
+        elif out is not None:
+            say(f"{out} was not written: a role cannot be served")
+        if not is_whole:
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse_to_write(out: Path) -> None:
+    """Refuse a file that could not be a preset, or that is someone's own.
+
+    Raises:
+        ConfigError: naming what to give instead.
+    """
+    from turnwise.calls.errors import ConfigError
+
+    if out.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"--out {out}: a file of knobs ends in .yaml; give {out}.yaml")
+    if out.exists() and not out.read_text(encoding="utf-8", errors="replace").startswith(HEADER):
+        raise ConfigError(f"{out} exists and is not of this command; choose another --out")
+
+
+def _as_preset(path: Path) -> str:
+    """Return a path as `--preset` takes it; one with spaces is quoted."""
+    text = str(path)
+    return f'"{text}"' if " " in text else text
+
+
+@dataclass(slots=True)
+class _Check:
+    """The endpoints of some settings, and what is asked of them.
+
+    Args:
+        chosen: settings by role, as they were given.
+        environ: environment variables.
+        role: the one role to check; None is all.
+    """
+
+    chosen: "Mapping[Role, EndpointSettings]"
+    environ: Mapping[str, str]
+    role: str | None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is set, so that the simulated model answers."""
+        return not self.chosen and all(each.kind == "simulated" for each in self.whole.values())
+
+    @property
+    def whole(self) -> "dict[Role, EndpointSettings]":
+        """The whole settings of each role that is checked.
+
+        Raises:
+            ConfigError: when there is no such role, or nothing serves it.
+        """
+        from turnwise.calls import Role
+        from turnwise.calls.endpoints import settings_by_role
+        from turnwise.calls.errors import ConfigError
+
+        whole = settings_by_role(self.chosen, environ=self.environ)
+        if self.role is None:
+            return whole
+        if self.role not in list(Role):
+            raise ConfigError(f"--role is one of {', '.join(Role)}; got {self.role!r}")
+        role = Role(self.role)
+        if role not in whole:
+            raise ConfigError(
+                f"the role {role} has no model: set TURNWISE_EMBED_MODEL, or endpoints.embed.model"
+            )
+        return {role: whole[role]}
+
+    def targets(self) -> "list[ProbeTarget]":
+        """Return what is probed: roles with the same endpoint, model and settings once.
+
+        Raises:
+            ConfigError: when an endpoint is not whole; names the variable to set.
+        """
+        from turnwise.calls import Role
+        from turnwise.cli.endpoint_probes import ProbeTarget
+
+        groups: dict[Hashable, list[Role]] = {}
+        whole = self.whole
+        for role, settings in whole.items():
+            made = self._made(role, settings)
+            is_apart = role is Role.EMBED and settings.kind != "simulated"
+            identity = (made.name, made.model, settings.kind, is_apart)
+            groups.setdefault(identity, []).append(role)
+        return [
+            ProbeTarget(
+                roles=tuple(roles),
+                settings=whole[roles[0]],
+                base_url=self._base_url(whole[roles[0]]),
+                make=partial(self._made, roles[0]),
+                secrets=self._secrets(whole.values()),
+            )
+            for roles in groups.values()
+        ]
+
+    def _made(self, role: "Role", settings: "EndpointSettings") -> "Endpoint":
+        """Return a role's endpoint under other settings of its own, with a client of its own."""
+        from turnwise.calls.endpoints import endpoints_from_settings
+
+        given = {**self.chosen, role: settings}
+        return endpoints_from_settings(given, environ=self.environ)[role]
+
+    def _base_url(self, settings: "EndpointSettings") -> str | None:
+        from_environment = self.environ.get("TURNWISE_BASE_URL", "").strip().rstrip("/")
+        return settings.base_url or (from_environment if settings.kind == "openai" else None)
+
+    def _secrets(self, whole: "Sequence[EndpointSettings] | Any") -> tuple[str, ...]:
+        names = {each.api_key_env for each in whole}
+        return tuple(self.environ[name] for name in sorted(names) if self.environ.get(name))
+
+    async def run(self, max_seconds: float) -> "list[Probed]":
+        """Probe one endpoint after another.
+
+        Not at once: two models on one small machine would be in each other's way.
+        """
+        from turnwise.cli.endpoint_probes import probe
+
+        deadline = time.monotonic() + max_seconds
+        found = []
+        for target in self.targets():
+            left_seconds = max(deadline - time.monotonic(), 0.0)
+            found.append(await probe(target, max_seconds=left_seconds, say=say))
+        return found
+
+    def problem_of(self, probed: "Probed") -> str:
+        """Return why an endpoint does not work, who needs it, and what to do about it."""
+        from turnwise.calls.errors import CallRefused
+
+        roles = " and ".join(probed.roles)
+        reason = probed.problem or f"{type(probed.error).__name__}: {probed.error}"
+        if isinstance(probed.error, CallRefused):  # the only limit is on time
+            reason = "no answer in the time there was"
+        return f"{roles} at {probed.name} ({probed.model}): {reason}. {self._way_out(probed)}"
+
+    def _way_out(self, probed: "Probed") -> str:
+        from turnwise.calls import Role
+        from turnwise.calls.endpoints import MODEL_VARIABLES
+        from turnwise.calls.errors import (
+            AuthFailed,
+            CallRefused,
+            CallTimeout,
+            ConnectionFailed,
+            QuotaExhausted,
+            UnknownModel,
+        )
+
+        role = probed.roles[0]
+        whole = self.whole[role]
+        error = probed.error
+        if isinstance(error, AuthFailed):
+            return f"Set {whole.api_key_env} to a key of {probed.name}"
+        if isinstance(error, QuotaExhausted):
+            return f"The account behind {whole.api_key_env} has no quota left: add some"
+        if isinstance(error, UnknownModel):
+            known = f" to one of: {', '.join(probed.models[:5])}" if probed.models else ""
+            return f"Set {self._set_by(role, 'model', MODEL_VARIABLES[role])}{known}"
+        if isinstance(error, CallRefused):
+            return "Give it more: --max-seconds"
+        if isinstance(error, ConnectionFailed | CallTimeout):
+            where = self._set_by(role, "base_url", "TURNWISE_BASE_URL")
+            return f"Is the server running, and is {where} right?"
+        if probed.problem is not None:
+            return f"Set {self._set_by(role, 'model', MODEL_VARIABLES[role])} to a larger model"
+        main = Role.MAIN if role not in self.chosen else role
+        return f"What is sent to it can be set under endpoints.{main}"
+
+    def _set_by(self, role: "Role", name: str, variable: str) -> str:
+        """Return what sets a setting of a role: a knob of its own, one of `main`, a variable."""
+        from turnwise.calls import Role
+
+        for owner in (role, Role.MAIN):
+            settings = self.chosen.get(owner)
+            if settings is not None and getattr(settings, name) is not None:
+                return f"endpoints.{owner}.{name}"
+        return variable
+
+    def yaml(self, probed: "Sequence[Probed]", preset: str, out: Path) -> str:
+        """Return the settings with what was found out, as a file of knobs.
+
+        Args:
+            probed: what was found out.
+            preset: the preset that the file extends.
+            out: where it will be.
+        """
+        import yaml
+
+        from turnwise.calls import Role
+
+        whole = self.whole
+        by_role = {role: each for each in probed for role in each.roles}
+        written: dict[str, Any] = {}
+        for role, settings in whole.items():
+            entry = self._entry(settings, by_role[role])
+            main = written.get(str(Role.MAIN))
+            # A role has what `main` has, but for what is a fact of its own model.
+            written[str(role)] = (
+                entry if main is None else {k: v for k, v in entry.items() if main.get(k) != v}
+            )
+            if main is not None and entry.get("model") != main.get("model"):
+                written[str(role)] = entry
+        kept = {role: entry for role, entry in written.items() if entry}
+        document = {"extends": _base_of(preset, out), "endpoints": kept}
+        return HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+    def _entry(self, settings: "EndpointSettings", probed: "Probed") -> dict[str, Any]:
+        entry = settings.model_dump(mode="json", exclude_unset=True)
+        entry = {name: value for name, value in entry.items() if value is not None}
+        if settings.kind != "openai":
+            return entry
+        entry.pop("kind", None)  # it follows from the base URL
+        entry["base_url"] = self._base_url(settings)
+        known = probed.capabilities
+        if probed.schema_mode is not None:
+            entry["schema_mode"] = probed.schema_mode
+        if known is not None:
+            entry |= {
+                "token_limit_field": known.token_limit_field,
+                "system_role": known.system_role,
+                "refused": sorted(known.refused),
+            }
+            if known.max_output_tokens is not None:
+                entry["max_output_tokens"] = known.max_output_tokens
+        if probed.context_tokens is not None:
+            entry["context_tokens"] = probed.context_tokens
+        return entry
+
+
+def _base_of(preset: str, out: Path) -> str:
+    """Return a preset's name, or its path as the written file has to name it."""
+    if not preset.endswith((".yaml", ".yml")) and "/" not in preset:
+        return preset
+    return Path(os.path.relpath(preset, out.parent)).as_posix()
+
+
+def _yes(value: bool | None, yes: str = "yes", no: str = "no") -> str:
+    return "unknown" if value is None else yes if value else no
+
+
+def _taken(probed: "Probed", field: str, refused: str) -> str:
+    known = probed.capabilities
+    if probed.schema_mode is None:
+        return "unknown"
+    return refused if known is not None and field in known.refused else "taken"
+
+
+ROWS: tuple[tuple[str, "Callable[[Probed], str]"], ...] = (
+    ("endpoint", lambda each: each.name),
+    ("model", lambda each: each.model),
+    ("works", lambda each: "yes" if each.works else "NO"),
+    ("answered by", lambda each: each.served_model or "unknown"),
+    (
+        "latency of one word",
+        lambda each: f"{each.latency_seconds:.2g} s" if each.latency_seconds else "unknown",
+    ),
+    ("structured output", lambda each: each.schema_mode or "none"),
+    ("temperature", lambda each: _taken(each, "temperature", "fixed, not sent")),
+    ("seed", lambda each: _taken(each, "seed", "refused, not sent")),
+    (
+        "token limit",
+        lambda each: each.capabilities.token_limit_field if each.capabilities else "unknown",
+    ),
+    (
+        "system role",
+        lambda each: (
+            "unknown"
+            if each.capabilities is None
+            else "yes"
+            if each.capabilities.system_role == "system"
+            else "no, in the user message"
+        ),
+    ),
+    ("log-probabilities", lambda each: _yes(each.has_logprobs)),
+    ("tokens told", lambda each: _yes(each.has_usage)),
+    ("tokens of a stream", lambda each: _yes(each.has_stream_usage)),
+    (
+        "context length",
+        lambda each: f"{each.context_tokens:,}" if each.context_tokens else "unknown",
+    ),
+    (
+        "batch route",
+        lambda each: "unknown" if each.batch_route is None else each.batch_route or "no",
+    ),
+    ("price", lambda each: _yes(each.is_priced, no="unknown: set endpoints.<role>.prices")),
+)
+"""What is shown of a chat model, one line each."""
+
+EMBED_ROWS = {"endpoint", "model", "works", "answered by", "latency of one word", "price"}
+
+
+def _cells(probed: "Probed") -> list[str]:
+    if probed.is_simulated:
+        shown = {"endpoint": probed.name, "model": probed.model, "works": "simulated, not asked"}
+        return [shown.get(name, "-") for name, _ in ROWS]
+    is_embedding = probed.dimension is not None or tuple(probed.roles) == ("embed",)
+    return [cell(probed) if not is_embedding or name in EMBED_ROWS else "-" for name, cell in ROWS]
+
+
+def _show(probed: "Sequence[Probed]") -> None:
+    """Print the table, a column for each endpoint and model."""
+    if all(each.is_simulated for each in probed):
+        for each in probed:
+            roles = ", ".join(each.roles)
+            typer.echo(f"{roles}: {each.model}, simulated in this process; nothing was asked")
+        return
+    columns = [["", *(name for name, _ in ROWS), "embeddings"]]
+    for each in probed:
+        dimension = f"{each.dimension} numbers" if each.dimension else "-"
+        columns.append([", ".join(each.roles), *_cells(each), dimension])
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo(printable(line.rstrip()))
+    rows = [row for each in probed for row in each.rows]
+    typer.echo(
+        f"\n{sum(row.requests for row in rows)} requests, "
+        f"{sum(row.input_tokens for row in rows):,} input and "
+        f"{sum(row.output_tokens for row in rows):,} output tokens"
+    )
+
+
+def _document(probed: "Sequence[Probed]") -> dict[str, Any]:
+    """Return what was found as one JSON object."""
+    rows = [row for each in probed for row in each.rows]
+    return {
+        "endpoints": [_entry_document(each) for each in probed],
+        "requests": sum(row.requests for row in rows),
+        "input_tokens": sum(row.input_tokens for row in rows),
+        "output_tokens": sum(row.output_tokens for row in rows),
+    }
+
+
+def _entry_document(probed: "Probed") -> dict[str, Any]:
+    known = probed.capabilities
+    document = {
+        each.name: getattr(probed, each.name)
+        for each in fields(probed)
+        if each.name not in {"rows", "error", "capabilities"}
+    }
+    error = None if probed.error is None else f"{type(probed.error).__name__}: {probed.error}"
+    takes = {} if known is None else {**asdict(known), "refused": sorted(known.refused)}
+    # The way that was found to work goes before the one that is begun with.
+    return {**takes, **document, "works": probed.works, "error": error}
