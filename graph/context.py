@@ -24,13 +24,17 @@ class _PipelineAsker:
     max_repairs: int
     sampling: Mapping[str, SamplingKnobs]
     lease: str | None
+    keeps_repairs: bool = False
 
     def _completed(self, call: Call) -> Call:
         call = sampled(call, self.sampling)
         lease = call.lease or self.lease
-        if call.max_repairs == self.max_repairs and call.lease == lease:
+        max_repairs = self.max_repairs
+        if self.keeps_repairs:
+            max_repairs = min(call.max_repairs, max_repairs)
+        if call.max_repairs == max_repairs and call.lease == lease:
             return call
-        return replace(call, max_repairs=self.max_repairs, lease=lease)
+        return replace(call, max_repairs=max_repairs, lease=lease)
 
     async def ask(self, call: Call) -> Reply:
         return await self.asker.ask(self._completed(call))
@@ -62,14 +66,20 @@ class TurnContext:
         """Who answers the nodes' calls."""
         return self.asker_with()
 
-    def asker_with(self, lease: str | None = None) -> Asker:
-        """Return who answers the nodes' calls, which may draw on a lease of the turn."""
+    def asker_with(self, lease: str | None = None, *, keeps_repairs: bool = False) -> Asker:
+        """Return who answers the nodes' calls.
+
+        Args:
+            lease: a lease of the turn that they may draw on.
+            keeps_repairs: leave a call that allows fewer repairs than the knobs as it is.
+        """
         settings = self.engine.settings
         return _PipelineAsker(
             self.engine.budgeter,
             max_repairs=settings.repair.max_repairs,
             sampling=settings.sampling,
             lease=lease,
+            keeps_repairs=keeps_repairs,
         )
 
     @staticmethod

@@ -12,11 +12,10 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from graph.order import predecessors
-from graph.plan_search import costliest_knobs, search_steps, staged_knobs
+from graph.plan_search import search_steps, staged_knobs, worst_ways
 from graph.plan_tokens import FUSED_TOKENS, limited_call, planned_call
 from graph.settings import Settings
 from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
-from lats.knobs import SearchKnobs
 from lats.plan import Scenario, plan_search
 from turnwise.calls.client import Prices
 from turnwise.calls.endpoint_settings import EndpointSettings
@@ -55,8 +54,9 @@ _MEANINGS: Mapping[Scenario, str] = MappingProxyType(
         Scenario.EARLY_EXIT: "the search ends as soon as its gates may open, at the root if they "
         "may open there",
         Scenario.EARLY_EXIT_AFTER_FIRST_ROLLOUT: "the search ends after its first rollout",
-        Scenario.WORST: "a bound: no early exit, a top-up, every answer repaired as often as it "
-        "may be, fused calls followed by the separate ones, bubbles asked for",
+        Scenario.WORST: "a bound on calls, of each node, role and purpose by itself: no early "
+        "exit, a top-up, every answer repaired as often as it may be, fused calls followed by the "
+        "separate ones, bubbles asked for",
     }
 )
 
@@ -100,7 +100,7 @@ def _fusing(settings: Settings, scenario: Scenario) -> Fusing:
     return fusing_for(settings, room_at_start(settings))
 
 
-def _turn_steps(settings: Settings, knobs: SearchKnobs, scenario: Scenario) -> Step:
+def _turn_steps(settings: Settings, search: Step, scenario: Scenario) -> Step:
     is_worst = scenario is Scenario.WORST
     fusing = _fusing(settings, scenario)
     parts: dict[str, Step] = {
@@ -108,7 +108,7 @@ def _turn_steps(settings: Settings, knobs: SearchKnobs, scenario: Scenario) -> S
     }
     parts |= _node_parts(fusing, falls_back=is_worst)
     if not fusing.reply or is_worst:
-        parts["lats_search"] = search_steps(plan_search(knobs, scenario), knobs)
+        parts["lats_search"] = search
     if _asks_processor(settings, scenario):
         parts["processor"] = planned_call("processor", Role.MAIN, Purpose.HUMANIZE)
     if settings.memory.dense:
@@ -148,15 +148,20 @@ def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) ->
     staged = staged_knobs(knobs, explicit)
     scenarios = []
     for scenario in Scenario:
-        chosen = costliest_knobs(knobs, staged) if scenario is Scenario.WORST else knobs
-        steps = _turn_steps(settings, chosen, scenario)
-        scenarios.append(ScenarioPlan(scenario.value, _MEANINGS[scenario], steps))
+        searches: tuple[Step, ...] = (search_steps(plan_search(knobs, scenario), knobs),)
+        if scenario is Scenario.WORST:
+            searches = worst_ways(knobs, staged, max_repairs=settings.repair.max_repairs)
+        steps, *others = (_turn_steps(settings, search, scenario) for search in searches)
+        scenarios.append(
+            ScenarioPlan(scenario.value, _MEANINGS[scenario], steps, other_ways=tuple(others))
+        )
     policies = [settings.retry, *(each.retry for each in settings.endpoints.values() if each.retry)]
     default = plan_search(knobs)
     has_search = not _fusing(settings, Scenario.DEFAULT).reply
     for stage, chosen in staged.items():
         if has_search and plan_search(chosen) != default:
-            steps = _turn_steps(settings, chosen, Scenario.DEFAULT)
+            search = search_steps(plan_search(chosen), chosen)
+            steps = _turn_steps(settings, search, Scenario.DEFAULT)
             meaning = f"no early exit, no failure, and the relationship is {stage}"
             scenarios.append(ScenarioPlan(f"default_{stage}", meaning, steps))
     return TurnPlan(

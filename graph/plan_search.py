@@ -1,4 +1,9 @@
-"""The calls of a turn's search as steps of its plan. Their rounds are `lats.plan`'s."""
+"""The calls of a turn's search as steps of its plan. Their rounds are `lats.plan`'s.
+
+Under a cap a failure moves calls from one kind to another: a judge that is not asked leaves
+room for a candidate, a repair takes the place of a later call. So the worst case of a capped
+search is several ways of spending the cap (`worst_ways`), of which each bounds something.
+"""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -7,11 +12,12 @@ from graph.plan_tokens import ESTIMATED_TOKENS, LIST_TOKENS, Tokens, planned_cal
 from lats.knobs import SearchKnobs
 from lats.plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.proposal import Kind
+from lats.search_state import DEFAULT_CAP
 from lats.stage import with_stage
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.steps import Parallel, PlannedCall, Serial, Step
 
-__all__ = ["costliest_knobs", "search_steps", "staged_knobs"]
+__all__ = ["costliest_knobs", "search_steps", "staged_knobs", "worst_ways"]
 
 _NODE = "lats_search"
 
@@ -88,6 +94,57 @@ def search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
             for place, together in enumerate(plan.rounds)
         )
     )
+
+
+def worst_ways(
+    knobs: SearchKnobs, staged: Mapping[str, SearchKnobs], *, max_repairs: int
+) -> tuple[Step, ...]:
+    """Return ways in which a search may spend most, the one of most calls and rounds first.
+
+    Whatever a model answers, each node, role and purpose asks at most as much as in one of
+    them.
+
+    Args:
+        knobs: of the search.
+        staged: the same as each stage sets them; see `staged_knobs`.
+        max_repairs: times that a wrong answer is asked again. Those of kinds within the cap
+            are in the result; `with_repairs` adds the others.
+    """
+    costliest = costliest_knobs(knobs, staged)
+    ways = [search_steps(plan_search(costliest, Scenario.WORST), costliest)]
+    for each in (knobs, *staged.values()):
+        ways += (
+            _uncapped_kinds(each) if each.policy == "classic_uct" else _within(each, max_repairs)
+        )
+    return tuple(ways)
+
+
+def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
+    """Return a classic search's calls of one purpose or role at a time, as far as its cap goes."""
+    free = knobs.model_copy(update={"max_calls": None})
+    rounds = plan_search(free, Scenario.WORST).rounds
+    calls = [
+        call
+        for place, together in enumerate(rounds)
+        for part in together
+        for call in _calls(part, knobs, is_first=place == 0)
+    ]
+    ways = [[call for call in calls if call.purpose is purpose] for purpose in Purpose]
+    ways += [[call for call in calls if call.role is role] for role in Role]
+    return [Serial(tuple(way[: knobs.max_calls])) for way in ways if way]
+
+
+def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
+    """Return ways in which a capped search spends its cap: on its first call, on one kind."""
+    cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
+    first = PlannedCalls(Kind.GENERATE, 1)
+    plan = _calls(first, knobs, is_first=True)
+    ways: list[list[PlannedCall]] = [plan * (1 + max_repairs)]
+    ways += [
+        plan + _calls(PlannedCalls(kind, cap), knobs, is_first=False)
+        for kind in (Kind.GENERATE, Kind.REFINE, Kind.JUDGE_LIST)
+    ]
+    return [Serial(tuple(way[:cap])) for way in ways]
 
 
 def staged_knobs(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:

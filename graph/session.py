@@ -1,6 +1,6 @@
 """One session: turns run one after another or side by side, on one engine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,21 +8,60 @@ from graph.context import TurnContext
 from graph.direct import run_directly
 from graph.engine import Engine
 from graph.order import predecessors
-from graph.state import TurnState
+from graph.state import TurnState, collect_degraded
 from graph.wind_down import steps_down
 from graph.wiring import ReplyGraph
-from nodes.records import Persona
+from nodes.prompt import clip
+from nodes.records import Degradation, Persona
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.scope import Scope
+from turnwise.calls.errors import AuthFailed, ConnectionFailed, EndpointDown
+from turnwise.calls.vocabulary import Role
 from turnwise.memory import AgentUser
 from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
 
 __all__ = ["ReplySession"]
 
+MAX_DETAIL_CHARS = 300
+"""Longest explanation of why an endpoint is down, in characters."""
+
+_DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, EndpointDown))
+"""Errors after which an endpoint is down: it was not reached, or refused the key."""
+
 
 def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
     known = Persona.model_fields
     return {name: text for name, text in (given or {}).items() if name in known}
+
+
+def _roles_down(rows: Sequence[LedgerRow]) -> list[Degradation]:
+    """Return each role of a turn whose endpoint is down at the turn's end.
+
+    A role that was answered after its last failure is not: that failure is its node's to
+    report.
+
+    Args:
+        rows: the turn's, in the order of its nodes.
+    """
+    first_failure: dict[Role, LedgerRow] = {}
+    for row in rows:
+        if row.error_name in _DOWN:
+            first_failure.setdefault(row.role, row)
+        elif row.error is None or row.is_unreadable:
+            first_failure.pop(row.role, None)
+    return [
+        Degradation(
+            node=row.node or "-",
+            reason="down",
+            detail=clip(
+                f"{role} at {row.endpoint} is down: {(row.error or '').partition(': ')[2]}",
+                MAX_DETAIL_CHARS,
+            ),
+            role=role.value,
+            endpoint=row.endpoint,
+        )
+        for role, row in first_failure.items()
+    ]
 
 
 @dataclass(slots=True)
@@ -76,9 +115,10 @@ class ReplySession:
         finally:
             engine.close_turn(turn.conversation_id)
             rows = self._take_rows(turn.conversation_id, number)
-        record = self._record(turn, state, scope)
-        record["simulated"] = self.is_simulated or any(row["is_simulated"] for row in rows)
-        return TurnResult(record=record, rows=rows)
+        degraded = collect_degraded(state.degraded, _roles_down(rows))
+        record = self._record(turn, state, scope, degraded)
+        record["simulated"] = self.is_simulated or any(row.is_simulated for row in rows)
+        return TurnResult(record=record, rows=[row.as_dict() for row in rows])
 
     async def _run(self, given: dict[str, Any], context: TurnContext) -> TurnState:
         if self.is_direct:
@@ -93,7 +133,7 @@ class ReplySession:
         )
         return TurnState.model_validate(values)
 
-    def _take_rows(self, conversation_id: str, turn: int) -> list[dict[str, Any]]:
+    def _take_rows(self, conversation_id: str, turn: int) -> list[LedgerRow]:
         """Take this turn's rows out, in the order of the nodes, and in a node as asked.
 
         Nodes that run side by side ask in an order that depends on who was answered
@@ -111,11 +151,12 @@ class ReplySession:
         sequences = sorted(row.sequence for row in mine)
         mine.sort(key=lambda row: (places.get(row.node or "", 0), row.sequence))
         return [
-            {**row.as_dict(), "sequence": sequence}
-            for row, sequence in zip(mine, sequences, strict=True)
+            row._replace(sequence=sequence) for row, sequence in zip(mine, sequences, strict=True)
         ]
 
-    def _record(self, turn: TurnInput, state: TurnState, scope: Scope) -> dict[str, Any]:
+    def _record(
+        self, turn: TurnInput, state: TurnState, scope: Scope, degraded: Sequence[Degradation]
+    ) -> dict[str, Any]:
         counts = scope.counts().as_dict()
         if counts["unknown_usd"]:
             counts["usd"] = None  # unknown is not free
@@ -137,7 +178,7 @@ class ReplySession:
             "violations": state.violations,
             "notes": len(state.notes),
             "dropped_notes": state.dropped_notes,
-            "degraded": [row.model_dump(mode="json") for row in state.degraded],
+            "degraded": [row.model_dump(mode="json", exclude_none=True) for row in degraded],
             "wound_down": [
                 row.model_dump(mode="json")
                 for row in steps_down(state.fusing, state.search, self.engine.settings.search)

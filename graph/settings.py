@@ -204,9 +204,10 @@ class ReplyKnobs(Knobs):
     """When the endpoint fails the reply's own call, retries included: `fail` stops the run,
     which can go on later; `fallback` sends a neutral line and goes on. A call that the
     budget refused or cut, or an answer of no use, is no outage: those always fall back."""
-    held_seconds: float = Field(default=10.0, ge=0.0)
+    held_seconds: float = Field(default=15.0, ge=0.0)
     """Time that is held back for the reply's own call where time is limited: the nodes
-    before it see that much less. An answer of some 800 tokens at 83 tokens a second."""
+    before it see that much less. An answer of some 600 tokens at 40 tokens a second, half of
+    a usual speed; with less of it the search writes fewer candidates at once."""
 
 
 class Settings(Knobs):

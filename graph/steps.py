@@ -45,8 +45,9 @@ _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "lats_refine", "p
 _FUSED_REPLY_PROMPT = "fused_reply"
 """The same, where the call that thinks writes the reply."""
 
-TOKENS_A_SECOND = 80
-"""Speed at which `reply.held_seconds` is read as the length of an answer."""
+TOKENS_A_SECOND = 80 / 2
+"""Speed at which `reply.held_seconds` is read as the length of an answer: half of a usual one,
+since an answer may be longer than estimated, and a server slower than it usually is."""
 
 Step = Callable[[TurnState, TurnContext], Awaitable[Mapping[str, Any]]]
 
@@ -172,7 +173,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
         limits = limits.model_copy(update=caps)
     with node.open(ScopeKind.SEARCH, limits=limits):
         outcome = await search_reply(
-            context.asker,
+            context.asker_with(keeps_repairs=True),
             knobs=knobs,
             material=material,
             max_repairs=settings.repair.max_repairs,

@@ -4,7 +4,8 @@ The search itself (`lats`) knows no model. This node turns its proposals into ca
 whole round at once, and tells the search what came. How many calls of a round travel
 together is the search's knob, so the round's size is the limit on concurrency. Before each
 round the search is told how much of the budget is left, and winds down rather than be
-refused.
+refused. The repairs of a round come out of what its own calls leave of that, so that none is
+asked for which there is no place.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -14,12 +15,12 @@ from lats.fast_score import ReplyContext
 from lats.knobs import SearchKnobs
 from lats.moves import Move
 from lats.policy import Answer, SearchPolicy
-from lats.proposal import Proposal
+from lats.proposal import Kind, Proposal
 from lats.reflection import Guideline
 from lats.registry import start_search
 from lats.room import Room
 from lats.stage import with_stage
-from nodes.search_bounds import UNBOUNDED, SearchBounds, room_of
+from nodes.search_bounds import UNBOUNDED, SearchBounds, repairs_within, room_of
 from nodes.search_calls import answer_to, call_for
 from nodes.search_material import SearchMaterial
 from nodes.search_outcome import SearchOutcome, outcome_of
@@ -83,14 +84,17 @@ async def run_search(
     max_repairs: int = 1,
     judge_logprobs: int = 0,
     bounds: SearchBounds = UNBOUNDED,
-) -> list[CallError]:
+) -> list[tuple[Kind, CallError]]:
     """Drive a search, new or restored, to its end, and return what went wrong on the way.
+
+    Each error has the kind of the proposal whose call it ended.
 
     Args:
         policy: the search.
         asker: whoever answers calls, and says how much room is left.
         material: of this turn.
-        max_repairs: times that an answer of the wrong form is asked again.
+        max_repairs: times that an answer of the wrong form is asked again, as far as there is
+            room for it.
         judge_logprobs: see `SearchKnobs.judge_logprobs`.
         bounds: what of the search's limits the asker's advisory does not tell.
 
@@ -98,11 +102,14 @@ async def run_search(
         CallError: only one after which no other call can work (`is_fatal`).
         ConfigError: when the search names a rubric that there is not.
     """
-    errors: list[CallError] = []
+    errors: list[tuple[Kind, CallError]] = []
     has_asked = bool(policy.result().asked)
+    left = Room()
 
     def room() -> Room:
-        return room_of(asker.advisory(), bounds, is_first=not has_asked)
+        nonlocal left
+        left = room_of(asker.advisory(), bounds, is_first=not has_asked)
+        return left
 
     async def answer_round(proposals: Sequence[Proposal | Move]) -> list[Answer]:
         nonlocal has_asked
@@ -112,14 +119,20 @@ async def run_search(
                 proposal,
                 policy.tree,
                 material,
-                max_repairs=max_repairs,
+                max_repairs=repairs,
                 judge_logprobs=judge_logprobs,
             )
-            for proposal in proposals
+            for proposal, repairs in zip(
+                proposals,
+                repairs_within(left, [each.kind for each in proposals], max_repairs=max_repairs),
+                strict=True,
+            )
         ]
         answers = await asker.ask_all(calls, max_concurrency=len(calls))
-        errors.extend(answer for answer in answers if isinstance(answer, CallError))
-        pairs = zip(proposals, answers, strict=True)
+        pairs = list(zip(proposals, answers, strict=True))
+        errors.extend(
+            (proposal.kind, answer) for proposal, answer in pairs if isinstance(answer, CallError)
+        )
         return [answer_to(proposal, answer) for proposal, answer in pairs]
 
     await drive(policy, answer_round, room=room)

@@ -233,5 +233,10 @@ class Degradation(Record):
     """A node that went on without its model call, and why."""
 
     node: str
-    reason: Literal["refused", "failed", "invalid"]
+    reason: Literal["refused", "failed", "invalid", "down"]
+    """`down` names an endpoint that could not be reached, once a turn and role."""
     detail: str
+    role: str | None = None
+    """Whose endpoint is down; None for any other reason."""
+    endpoint: str | None = None
+    """Name of that endpoint, likewise."""

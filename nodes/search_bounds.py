@@ -5,15 +5,17 @@ requests. So for the cap to hold with all of them, the search's scope has it as 
 limit, and the search reads before each round how much of that is left.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lats.knobs import SearchKnobs
+from lats.proposal import Kind, Side, side_of
 from lats.room import Room
 from lats.search_state import DEFAULT_CAP
 from turnwise.calls.asker import Advisory
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["UNBOUNDED", "SearchBounds", "room_of", "search_bounds"]
+__all__ = ["UNBOUNDED", "SearchBounds", "repairs_within", "room_of", "search_bounds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,28 @@ def room_of(
         calls = min(calls, bounds.max_calls)
     proposer = None if proposer is None else max(proposer + bounds.held_calls, 1)
     return Room(calls, proposer, judge)
+
+
+def repairs_within(room: Room, kinds: Sequence[Kind], *, max_repairs: int) -> list[int]:
+    """Return how many repairs each call of a round may have, so that all of them fit.
+
+    Every call is given its first repair before any is given its second.
+
+    Args:
+        room: before the round.
+        kinds: of its proposals, each one call.
+        max_repairs: most of one call; at least 0.
+    """
+    sides = [side_of(kind) for kind in kinds]
+    repairs = [0] * len(kinds)
+    proposer, judge = sides.count(Side.PROPOSER), sides.count(Side.JUDGE)
+    for _ in range(max_repairs):
+        for place, side in enumerate(sides):
+            more = (proposer + (side is Side.PROPOSER), judge + (side is Side.JUDGE))
+            if room.fits(proposer=more[0], judge=more[1]):
+                proposer, judge = more
+                repairs[place] += 1
+    return repairs
 
 
 def _is_spent(left: float | None) -> bool:

@@ -6,10 +6,12 @@ from typing import Any
 
 from lats.candidate import Forest
 from lats.knobs import SearchKnobs
+from lats.proposal import Kind, Side, side_of
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult, StopReason
 from lats.search_state import DEFAULT_CAP
 from lats.shown import candidate_records
+from lats.standing import is_heard
 from lats.tree import NodeId
 from nodes.degrade import degradation_of
 from nodes.records import Bubble, Degradation, StyleVector
@@ -20,6 +22,9 @@ from turnwise.calls.errors import CallError
 __all__ = ["SearchOutcome", "outcome_of"]
 
 NODE = "lats_search"
+
+_JUDGING = frozenset(kind for kind in Kind if side_of(kind) is Side.JUDGE) - {Kind.CHECK_ASSISTANT}
+"""Kinds whose answer is a judgement of a reply as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class SearchOutcome:
         processor_plan: the reply as bubbles with typing delays, when the model cut it
             so; delays that it left out are set by rule. None leaves it to the processor.
         stop_reason: why the search stopped.
-        degradation: why there is no reply; None when there is one.
+        degradation: why there is no reply, or why no judgement could be used though a judge
+            was asked; None when there is a reply and nothing to report.
         result: the whole search.
         error: what ended the first call when there is no reply; None where nothing did, or
             where the answer was of no use.
@@ -95,13 +101,18 @@ class SearchOutcome:
 
 
 def outcome_of(
-    result: SearchResult, errors: Sequence[CallError], *, knobs: SearchKnobs, style: StyleVector
+    result: SearchResult,
+    errors: Sequence[tuple[Kind, CallError]],
+    *,
+    knobs: SearchKnobs,
+    style: StyleVector,
 ) -> SearchOutcome:
     """Return what a search that is over leaves.
 
     Args:
         result: of the search.
-        errors: what went wrong on the way, in the order in which it was told.
+        errors: what went wrong on the way, in the order in which it was told, each with
+            the kind of the proposal whose call it ended.
         knobs: of the search.
         style: sets the delays of bubbles that came without.
 
@@ -120,9 +131,9 @@ def outcome_of(
         strategy_tag="" if best is None else best.draft.strategy_tag,
         processor_plan=None if best is None else planned_bubbles(best.draft, style),
         stop_reason=result.stop_reason,
-        degradation=None if best is not None else _degradation(result, errors),
+        degradation=_degradation(result, errors),
         result=result,
-        error=errors[0] if errors and best is None else None,
+        error=errors[0][1] if errors and best is None else None,
         policy=knobs.policy,
         max_calls=cap,
         guidelines=aged_guidelines(result.guidelines),
@@ -136,10 +147,37 @@ def _goal(result: SearchResult, best_id: NodeId) -> str:
     return str(tree.root.draft.payload.get("goal", ""))
 
 
-def _degradation(result: SearchResult, errors: Sequence[CallError]) -> Degradation:
+def _degradation(
+    result: SearchResult, errors: Sequence[tuple[Kind, CallError]]
+) -> Degradation | None:
+    if result.best is None:
+        return _no_reply(result, errors)
+    return _no_judgement(result, [error for kind, error in errors if kind in _JUDGING])
+
+
+def _no_judgement(result: SearchResult, errors: Sequence[CallError]) -> Degradation | None:
+    """Return why no judgement could be used; None where one could, or none was asked for."""
+    asked = sum(count for kind, count in result.asked.items() if kind in _JUDGING)
+    failed = sum(count for kind, count in result.failed.items() if kind in _JUDGING)
+    # An answer to a list may be read, and say nothing of any candidate that was shown.
+    tree = result.tree
+    is_unjudged = isinstance(tree, Forest) and not any(map(is_heard, tree.candidates))
+    if not asked or (failed < asked and not is_unjudged):
+        return None
+    calls = f"of {asked} judge call{'s' if asked > 1 else ''}"
+    if not errors:
+        detail = f"no usable judgement: {asked} {calls} brought no score"
+        return Degradation(node=NODE, reason="invalid", detail=detail)
+    first = degradation_of(errors[0], node=NODE)
+    rest = "" if failed == asked else ", and the rest brought no score"
+    detail = f"no usable judgement: {failed} {calls} failed ({first.detail}){rest}"
+    return Degradation(node=NODE, reason=first.reason, detail=detail)
+
+
+def _no_reply(result: SearchResult, errors: Sequence[tuple[Kind, CallError]]) -> Degradation:
     """Return why there is no reply."""
     if errors:
-        return degradation_of(errors[0], node=NODE)
+        return degradation_of(errors[0][1], node=NODE)
     match result.stop_reason:
         case StopReason.CAP:
             reason, detail = "refused", "search.max_calls leaves no room for a reply"

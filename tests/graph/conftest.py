@@ -1,5 +1,6 @@
 """Turns of the whole pipeline, on the simulated model."""
 
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from graph.app import app
 from graph.opening import make_engine
 from graph.session import ReplySession
 from graph.wiring import build_graph
-from turnwise.calls import Call, CallError, Client, Purpose, Reply
+from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 from turnwise.replay.app import TurnInput, TurnResult
@@ -76,6 +77,49 @@ class SpoilingClient:
             return changed
         text = changed if isinstance(changed, str) else orjson.dumps(changed).decode()
         return replace(reply, text=text)
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self.client.aclose()
+
+
+Change = Callable[[Call, int, str], str | CallError | None]
+"""A call, its number at its client from 0, and its answer -> what comes instead, if anything."""
+
+
+@dataclass
+class ChangingClient:
+    """A client some of whose answers are replaced.
+
+    Args:
+        client: who answers the others.
+        change: what comes instead.
+        asked: calls so far.
+    """
+
+    client: Client
+    change: Change
+    asked: int = 0
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the answers are simulated."""
+        return self.client.is_simulated
+
+    async def answer(
+        self, calls: Sequence[Call], *, model: str, on_sent: Any = None
+    ) -> list[Reply | CallError]:
+        """Answer, and replace what is to be replaced."""
+        answers = list(await self.client.answer(calls, model=model, on_sent=on_sent))
+        for place, (call, answer) in enumerate(zip(calls, answers, strict=True)):
+            text = answer.text if isinstance(answer, Reply) else ""
+            changed = self.change(call, self.asked, text)
+            self.asked += 1
+            if isinstance(changed, CallError):
+                answers[place] = changed
+            elif changed is not None and isinstance(answer, Reply):
+                answers[place] = replace(answer, text=changed)
+        return answers
 
     async def aclose(self) -> None:
         """Close the client."""
@@ -151,7 +195,7 @@ def answer(tmp_path: Path) -> Answer:
 
 
 @pytest.fixture
-def answer_spoiled(tmp_path: Path) -> Answer:
+def answer_spoiled(answer_through: Answer) -> Answer:
     """Return a function that answers messages while fused answers are changed on the way."""
 
     async def run(
@@ -160,23 +204,51 @@ def answer_spoiled(tmp_path: Path) -> Answer:
         preset: str = "instant",
         texts: Sequence[str] = TEXTS[:1],
     ) -> list[TurnResult]:
+        def spoiling(_role: Role, client: Client) -> Client:
+            return SpoilingClient(client, change)
+
+        return await answer_through(spoiling, *overrides, preset=preset, texts=texts)
+
+    return run
+
+
+@pytest.fixture
+def answer_through() -> Answer:
+    """Return a function that answers messages through clients around the simulated ones.
+
+    With `is_direct` without LangGraph, which gives the same bytes and takes less time.
+    """
+
+    async def run(
+        around: Callable[[Role, Client], Client],
+        *overrides: str,
+        preset: str = "classic",
+        texts: Sequence[str] = TEXTS[:1],
+        recorder: Any = None,
+        is_direct: bool = False,
+    ) -> list[TurnResult]:
         settings = app.settings(preset, [simulated(), *overrides])
         endpoints = {
-            role: replace(endpoint, client=SpoilingClient(endpoint.client, change))
+            role: replace(endpoint, client=around(role, endpoint.client))
             for role, endpoint in endpoints_of(settings).items()
         }
         rows: list[Any] = []
-        with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            SqliteMemoryStore(Path(name) / "memory.sqlite") as store,
+        ):
             engine = make_engine(
                 settings,
                 endpoints,
                 open_book(store),
-                recorder=None,
+                recorder=recorder,
                 cache=None,
                 sinks=(rows.append,),
             )
             graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
-            session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
+            session = ReplySession(
+                engine=engine, graph=graph, is_simulated=True, rows=rows, is_direct=is_direct
+            )
             turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
             engine.close()
         return turns

@@ -2,14 +2,19 @@
 
 import asyncio
 import tempfile
+from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any, get_args
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from graph.app import app
 from lats.knobs import PolicyName
+from tests.graph.conftest import Change, ChangingClient
+from turnwise.calls import Call, Purpose
 from turnwise.replay.app import TurnInput, TurnResult
 
 PLAIN = "null_rate: 0, missing_score_rate: 0, strategy_repeat_rate: 0"
@@ -125,3 +130,113 @@ def test_no_turn_asks_more_than_the_worst(
         assert turn.record["requests"] == turn.record["attempts"] == turn.record["asked"] - refused
         assert max_calls is None or turn.record["requests"] <= max_calls
         assert turn.record["reply"]
+
+
+NONSENSE = ("I would rather not say.", "{}", '{"reply": [}', "[1, 2", "null", '{"verdicts": []}')
+
+SPOILING = st.sampled_from(
+    ["everything", "some purposes", "now and then", "cut", "cut or repaired"]
+)
+"""How a model fails: nonsense always, for some purposes, or at random; answers cut in half."""
+
+
+def _spoiler(how: str, seed: int) -> Change:
+    draw = Random(seed)
+    spoiled = set(draw.sample(sorted(Purpose), draw.randint(1, len(Purpose))))
+
+    def spoil(call: Call, number: int, text: str) -> str | None:
+        drawn = Random(f"{seed}/{number}/{call.purpose}")
+        is_spoiled = {
+            "everything": True,
+            "some purposes": call.purpose in spoiled,
+            "now and then": drawn.random() < 0.6,
+            "cut": True,
+            "cut or repaired": not call.repair or drawn.random() < 0.5,
+        }[how]
+        if not is_spoiled or call.purpose is Purpose.EMBED:
+            return None
+        return text[: len(text) // 2] if how.startswith("cut") else drawn.choice(NONSENSE)
+
+    return spoil
+
+
+RANDOM_KNOBS = st.fixed_dictionaries(
+    {"repair.max_repairs": st.integers(0, 2)},
+    optional={
+        "fuse": FUSE,
+        "fuse.wind_down": st.sampled_from(["true", "false"]),
+        "overlap": st.sampled_from(["true", "false"]),
+        "processor.llm": st.sampled_from(["auto", "always", "never"]),
+        "memory.dense": st.just("true"),
+        "budget.turn.max_calls": st.integers(0, 24),
+        "budget.search.max_calls": st.integers(0, 8),
+        "search.policy": st.sampled_from(get_args(PolicyName)),
+        "search.judging": st.sampled_from(["listwise", "pointwise", "pairwise"]),
+        "search.max_calls": st.sampled_from(["null", "0", "1", "2", "3", "5", "6", "11", "16"]),
+        "search.rollouts": st.integers(0, 5),
+        "search.expand_k": st.integers(1, 4),
+        "search.soft_top_n": st.integers(0, 3),
+        "search.generate_k": st.integers(1, 6),
+        "search.prefetch": st.sampled_from(["true", "false"]),
+        "search.parallel_leaves": st.integers(1, 3),
+        "search.assistant_check_top_n": st.integers(0, 3),
+        "search.early_exit.enabled": st.sampled_from(["true", "false"]),
+        "search.stage_presets": st.sampled_from(["auto", "off"]),
+    },
+)
+
+
+def _hold(turn: TurnResult, worst: dict[str, Any]) -> None:
+    assert turn.record["asked"] == len(turn.rows) <= worst["asked"]
+    for field in ("node", "role", "purpose"):
+        for name, count in Counter(row[field] for row in turn.rows).items():
+            assert count <= worst[f"by_{field}"].get(name, 0), (field, name)
+    assert turn.record["rounds"]["turn"] <= worst["rounds"]["turn"]
+    assert turn.record["rounds"]["reply"] <= worst["rounds"]["reply"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(app.presets()), RANDOM_KNOBS, SPOILING, st.integers(0, 10_000))
+def test_whatever_cannot_be_read_stays_within_the_worst(
+    answer_through: Any, preset: str, knobs: dict[str, Any], how: str, seed: int
+) -> None:
+    """Calls in all, and of each node, role and purpose, each bounded by itself."""
+    overrides = _overrides({"fuse": {}, **knobs})
+    embed = "endpoints.embed={kind: simulated, model: simulated-embed}"
+    worst = app.plan(app.settings(preset, overrides)).as_json()["scenarios"]["worst"]
+    texts = ("I lost my job today, and nobody knows yet.", "What would you do?")
+    turns = asyncio.run(
+        answer_through(
+            lambda _role, client: ChangingClient(client, _spoiler(how, seed)),
+            *overrides,
+            embed,
+            preset=preset,
+            texts=texts,
+            is_direct=True,
+        )
+    )
+    for turn in turns:
+        _hold(turn, worst)
+        assert turn.record["reply"]
+
+
+@pytest.mark.parametrize("max_repairs", [0, 1, 2])
+@pytest.mark.parametrize("preset", app.presets())
+def test_nonsense_for_everything_is_within_the_worst(
+    answer_through: Any, preset: str, max_repairs: int
+) -> None:
+    """Every preset as it is shipped, at each number of repairs."""
+    overrides = (f"repair.max_repairs={max_repairs}",)
+    worst = app.plan(app.settings(preset, overrides)).as_json()["scenarios"]["worst"]
+    for text in ("no", *NONSENSE):
+        (turn,) = asyncio.run(
+            answer_through(
+                lambda _role, client, text=text: ChangingClient(client, lambda *_: text),
+                *overrides,
+                preset=preset,
+                is_direct=True,
+            )
+        )
+        _hold(turn, worst)
+        if text == "no":
+            assert all(row["is_unreadable"] for row in turn.rows if row["outcome"] == "served")

@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 
-from graph.plan_search import costliest_knobs, search_steps, staged_knobs
+from graph.plan_search import costliest_knobs, search_steps, staged_knobs, worst_ways
 from lats.knobs import SearchKnobs
 from lats.plan import PlannedCalls, SearchPlan, plan_search
 from lats.proposal import Kind, Side, side_of
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.flat import flatten
-from turnwise.plan.steps import PlannedCall
+from turnwise.plan.steps import PlannedCall, Step
 
 KNOBS = SearchKnobs(expand_k=3, generate_k=4, refine_k=2)
 
@@ -69,3 +69,32 @@ def test_the_costliest_stage_bounds_the_others() -> None:
     staged = staged_knobs(knobs, explicit=())
     assert costliest_knobs(knobs, staged).rollouts == 4
     assert staged_knobs(SearchKnobs(stage_presets="off"), explicit=()) == {}
+
+
+def _most(ways: tuple[Step, ...], field: str) -> dict[str, int]:
+    counts = [Counter(str(getattr(t.call, field)) for t in flatten(way).tasks) for way in ways]
+    return {name: max(each[name] for each in counts) for each in counts for name in each}
+
+
+def test_a_capped_search_may_spend_its_cap_on_one_role() -> None:
+    """Six candidates calls, or one and five judgements; the first twice where it is repaired."""
+    ways = worst_ways(SearchKnobs(policy="listwise", max_calls=6), {}, max_repairs=1)
+    assert {len(flatten(way).tasks) for way in ways} == {2, 6}
+    assert _most(ways, "role") == {"main": 6, "judge": 5}
+    assert _most(ways, "purpose") == {"plan": 2, "expand": 5, "judge": 5}
+
+
+def test_a_capped_classic_search_may_skip_what_comes_before() -> None:
+    """Under its cap each purpose asks as often as it would without, if the cap lets it."""
+    knobs = SearchKnobs(max_calls=7, assistant_check_top_n=2)
+    ways = worst_ways(knobs, {}, max_repairs=1)
+    assert all(len(flatten(way).tasks) <= 7 for way in ways)
+    assert _most(ways, "purpose") == {"plan": 1, "expand": 5, "judge": 6, "check": 2}
+    assert _most(ways, "role") == {"main": 6, "judge": 7}
+
+
+@pytest.mark.parametrize("cap", [0, 1])
+def test_a_search_that_may_ask_hardly_anything_plans_no_more(cap: int) -> None:
+    """No way passes the cap."""
+    ways = worst_ways(SearchKnobs(policy="auto", max_calls=cap), {}, max_repairs=2)
+    assert max(len(flatten(way).tasks) for way in ways) == cap

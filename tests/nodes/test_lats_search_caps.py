@@ -120,19 +120,31 @@ async def test_a_repair_takes_the_place_of_a_later_call():
     assert sum(outcome.result.asked.values()) == 5
 
 
-async def test_a_repair_that_does_not_fit_is_refused_and_ends_the_search():
-    """The last call of the cap was no answer: what was found stays."""
+async def test_a_repair_that_does_not_fit_is_not_asked():
+    """The last call of the cap was no answer: what was found stays, and nothing is refused."""
     outcome, counts = await _search(_scripted(broken={1}), policy="listwise", max_calls=2)
-    assert (counts.asked, _refused(counts)) == (3, 1)
-    assert outcome.stop_reason is StopReason.BUDGET
+    assert (counts.asked, _refused(counts), counts.unreadable) == (2, 0, 1)
+    assert outcome.stop_reason is StopReason.CAP
     assert outcome.reply in _proposed(outcome)
+    assert outcome.degradation.detail.startswith("no usable judgement: 1 of 1 judge call failed")
 
 
 async def test_a_first_call_that_cannot_be_repaired_leaves_no_reply():
-    """And says that the budget refused, so that the turn falls back."""
+    """And says that its answer is of no use, so that the turn falls back."""
     outcome, counts = await _search(_scripted(broken={0}), policy="auto", max_calls=1)
-    assert (outcome.reply, counts.asked - _refused(counts)) == (None, 1)
-    assert outcome.degradation.reason == "refused"
+    assert (outcome.reply, counts.asked, _refused(counts)) == (None, 1, 0)
+    assert outcome.degradation.reason == "invalid"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("turn", range(1, 12))
+@pytest.mark.parametrize("first_broken", [0, 1, 3])
+async def test_no_repair_is_refused(policy, turn, first_broken):
+    """A model that no longer answers in form is asked within what is left, and no more."""
+    client = _scripted(broken=range(first_broken, 99))
+    _, counts = await _search(client, policy=policy, max_calls=8, turn=turn, max_repairs=2)
+    assert _refused(counts) == 0
+    assert counts.asked <= min(turn, 8)
 
 
 async def test_retries_take_requests_of_the_same_cap():

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lats.knobs import SearchKnobs
+from lats.proposal import Kind
 from lats.room import Room
-from nodes.search_bounds import SearchBounds, room_of, search_bounds
+from nodes.search_bounds import SearchBounds, repairs_within, room_of, search_bounds
 from turnwise.calls.asker import Advisory
 from turnwise.calls.vocabulary import Role
 
@@ -97,3 +98,21 @@ def test_room_is_never_more_than_is_left(calls, requests, cap, held, is_first):
     if left and room.max_calls is not None:
         assert room.max_calls <= min(left) + is_first
         assert not is_first or cap is None or room.max_calls <= cap
+
+
+@pytest.mark.parametrize(
+    ("room", "max_repairs", "repairs"),
+    [
+        (Room(), 2, [2, 2, 2]),
+        (Room(), 0, [0, 0, 0]),
+        (Room(3), 2, [0, 0, 0]),
+        (Room(4), 2, [1, 0, 0]),
+        (Room(7), 2, [2, 1, 1]),
+        (Room(9, max_judge_calls=1), 2, [2, 0, 2]),
+        (Room(9, max_proposer_calls=3), 1, [1, 1, 0]),
+    ],
+)
+def test_repairs_come_out_of_what_a_round_leaves(room, max_repairs, repairs):
+    """In all and by side, the first of every call before the second of any."""
+    kinds = [Kind.GENERATE, Kind.JUDGE_LIST, Kind.GENERATE]
+    assert repairs_within(room, kinds, max_repairs=max_repairs) == repairs

@@ -9,7 +9,7 @@ from lats.fast_score import ReplyContext
 from lats.judgement import Judgement
 from lats.knobs import ReflectionKnobs, SearchKnobs
 from lats.moves import Generate, Refine
-from lats.proposal import Drafts, PlanRoot
+from lats.proposal import Drafts, Kind, PlanRoot
 from lats.reflection import Guideline
 from lats.registry import start_search
 from lats.room import Room
@@ -156,9 +156,9 @@ def test_no_reply_says_why(fields, room, detail):
 
 def test_the_first_error_is_the_reason_where_there_was_one():
     """And is kept only where there is no reply."""
-    errors = [CallTimeout("slow"), CallTimeout("slower")]
+    errors = [(Kind.GENERATE, CallTimeout("slow")), (Kind.REFINE, CallTimeout("slower"))]
     outcome = _outcome(room=Room(0), errors=errors)
-    assert (outcome.error, outcome.degradation.reason) == (errors[0], "failed")
+    assert (outcome.error, outcome.degradation.reason) == (errors[0][1], "failed")
     outcome = _outcome(errors=errors)
     assert (outcome.error, outcome.degradation) == (None, None)
 

@@ -31,6 +31,7 @@ class LedgerRow(NamedTuple):
         repair: how many times the question had been asked before. Starts at 0.
         is_speculative: asked before it was known to be needed.
         is_simulated: whether a simulated model answers at this endpoint.
+        is_unreadable: whether it was answered, and not in the form that was asked for.
         attempts: tries at serving it, retries included.
         requests: HTTP requests that left the machine for it.
         batch_id: the batch it travelled in, or None when it travelled alone.
@@ -49,8 +50,11 @@ class LedgerRow(NamedTuple):
         end_round: the round it ended in, counted from the start of its turn (of the
             run outside of one). The first calls of a turn end in round 1.
         key: identity of the call, 64 hexadecimal digits.
-        error: what went wrong, without secrets; None when nothing did. A served call
-            may have one: an answer came and did not fit its response model.
+        error: what went wrong, without secrets: the name of the error's class, and its
+            text after a colon. None when nothing did. A call that was answered has one
+            where the answer is unreadable.
+        notes: what had to be mended or left out to read the answer, joined by "; ";
+            empty where nothing had to be.
     """
 
     sequence: int
@@ -67,6 +71,7 @@ class LedgerRow(NamedTuple):
     repair: int
     is_speculative: bool
     is_simulated: bool
+    is_unreadable: bool
     attempts: int
     requests: int
     batch_id: str | None
@@ -84,6 +89,12 @@ class LedgerRow(NamedTuple):
     end_round: int
     key: CallKey
     error: str | None
+    notes: str
+
+    @property
+    def error_name(self) -> str:
+        """Name of the error's class; empty where nothing went wrong."""
+        return (self.error or "").partition(":")[0]
 
     @property
     def usd(self) -> float | None:

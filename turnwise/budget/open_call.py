@@ -169,12 +169,21 @@ class OpenCall:
         sending.move_to(self.scope.bounds, self.account, self.position)
         return None
 
-    def row(self, error: str | None, *, is_simulated: bool = False) -> LedgerRow:
+    def row(
+        self,
+        error: str | None,
+        *,
+        is_simulated: bool = False,
+        is_unreadable: bool = False,
+        notes: str = "",
+    ) -> LedgerRow:
         """Return its ledger row.
 
         Args:
             error: what went wrong, without secrets.
             is_simulated: whether its answer says that it is simulated.
+            is_unreadable: whether its answer is not in the form that was asked for.
+            notes: what had to be mended to read its answer, without secrets.
 
         Raises:
             LedgerError: when it has not ended.
@@ -197,6 +206,7 @@ class OpenCall:
             repair=call.repair,
             is_speculative=call.speculative,
             is_simulated=is_simulated or endpoint.client.is_simulated,
+            is_unreadable=is_unreadable,
             attempts=spent.attempts,
             requests=spent.requests,
             batch_id=None,
@@ -214,4 +224,5 @@ class OpenCall:
             end_round=self.end.round - scope.first_round,
             key=self.key,
             error=error,
+            notes=notes,
         )

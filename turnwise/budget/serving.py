@@ -186,13 +186,18 @@ class Serving:
         if not (call.was_found or self._clock.is_virtual):
             call.path_seconds = self._clock.now() - call.started_at_seconds
         problem = error
+        notes = ""
         if error is not None:
             self._scrubber.clean_error(error)
         elif answer is not None:
             problem = answer.invalid
+            if answer.notes:
+                notes = self._scrubber.clean("; ".join(answer.notes))
         row = call.row(
             None if problem is None else self._scrubber.describe(problem),
             is_simulated=answer is not None and answer.reply.is_simulated,
+            is_unreadable=error is None and answer is not None and answer.invalid is not None,
+            notes=notes,
         )
         call.scope.end(row)
         self._ledger.write(row)

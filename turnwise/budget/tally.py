@@ -41,6 +41,7 @@ class Counts:
         unknown_usd: requests whose cost is not known.
         speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
+        unreadable: answered calls whose answer is not in the form that was asked for.
         queue_seconds: sum of waits for a place.
         rate_seconds: sum of waits for a rate limit.
         work_seconds: sum of all attempts' time.
@@ -60,6 +61,7 @@ class Counts:
     unknown_usd: int
     speculative: int
     repairs: int
+    unreadable: int
     queue_seconds: float
     rate_seconds: float
     work_seconds: float
@@ -100,6 +102,7 @@ class Tally:
         "_speculative",
         "_unknown_usage",
         "_unknown_usd",
+        "_unreadable",
         "_work_seconds",
     )
 
@@ -107,7 +110,7 @@ class Tally:
         self._asked = self._in_flight = self._attempts = self._requests = 0
         self._input_tokens = self._output_tokens = self._cached_tokens = 0
         self._picodollars = self._unknown_usage = self._unknown_usd = 0
-        self._speculative = self._repairs = 0
+        self._speculative = self._repairs = self._unreadable = 0
         self._queue_seconds = self._rate_seconds = 0.0
         self._work_seconds = self._retry_seconds = 0.0
         self._outcomes = dict(_NO_OUTCOMES)
@@ -130,6 +133,8 @@ class Tally:
             self._speculative += 1
         if row.repair:
             self._repairs += 1
+        if row.is_unreadable:
+            self._unreadable += 1
         if row.attempts:
             self._attempts += row.attempts
             self._requests += row.requests
@@ -184,6 +189,7 @@ class Tally:
             unknown_usd=self._unknown_usd,
             speculative=self._speculative,
             repairs=self._repairs,
+            unreadable=self._unreadable,
             queue_seconds=self._queue_seconds,
             rate_seconds=self._rate_seconds,
             work_seconds=self._work_seconds,

@@ -26,8 +26,9 @@ def check(
             "-g",
             metavar="NAME[=TOLERANCE]",
             help=(
-                "Gate more than calls: requests, rounds, tokens, usd, quality. The tolerance is "
-                "what may get worse, such as 5%; without one nothing may. Repeatable."
+                "Gate more than calls, degraded and unreadable, which always are: requests, "
+                "rounds, tokens, usd, quality. The tolerance is what may get worse, such as 5%; "
+                "without one nothing may. Repeatable."
             ),
         ),
     ] = None,
@@ -56,6 +57,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Hold a run's calls per turn to a committed baseline, and say what rose, where and since what.
+
+    So are held what its turns went on without (a dead judge, say) and its unreadable answers.
 
     Exits with 0 when nothing got worse, 1 when something did, 2 when the two cannot be
     compared: another app, preset or conversations, missing turns, an unreadable file.

@@ -16,7 +16,7 @@ def report(
         Literal["text", "markdown", "csv", "json"], typer.Option("--format", "-f", help="Form.")
     ] = "text",
     table: Annotated[
-        Literal["all", "node", "role", "purpose", "turn", "plan", "time"],
+        Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"],
         typer.Option("--table", "-t", help="Which table. CSV holds one; `all` gives by node."),
     ] = "all",
     html: Annotated[
@@ -31,7 +31,10 @@ def report(
         typer.Option(metavar="OTHER_DIR", help="With --html: hold another run beside this one."),
     ] = None,
 ) -> None:
-    """Show where the calls of a run went: by node, role, purpose and turn, and against its plan."""
+    """Show where the calls of a run went: by node, role, purpose and turn, and against its plan.
+
+    `--table call` lists every call with its error and what was mended to read its answer.
+    """
     with clear_errors():
         if html is not None or against is not None:
             _write_page(folder, html, against, has_table_options=(form, table) != ("text", "all"))

@@ -16,6 +16,7 @@ from turnwise.cli.exits import printable, say
 from turnwise.cli.knobs import say_environment
 from turnwise.replay.app import Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
+from turnwise.report.lines import TurnLine
 
 __all__ = ["Talk", "keep_talking", "say_once"]
 
@@ -69,14 +70,18 @@ class Talk:
 def _cost_line(result: TurnResult) -> str:
     record = result.record
     rounds, seconds = record["rounds"], record["path_seconds"]
-    degraded = ", ".join(f"{row['node']} ({row['reason']})" for row in record["degraded"])
+    degraded = ", ".join(TurnLine.model_validate(record).degraded_causes)
+    unreadable, repairs = record.get("unreadable", 0), record.get("repairs", 0)
+    counted = f"; {unreadable} unreadable" if unreadable else ""
+    counted += f"; {repairs} repair{'s' if repairs > 1 else ''}" if repairs else ""
     wound_down = ", ".join(row["what"] for row in record.get("wound_down", ()))
     return (
         f"  [turn {record['turn']}: {record['asked']} calls, {rounds['reply']} rounds and "
         f"{seconds['reply']:.1f} s to the reply, {rounds['turn']} rounds in all"
+        f"{counted}"
         f"{'; simulated' if record['simulated'] else ''}"
         f"{f'; wound down to: {wound_down}' if wound_down else ''}"
-        f"{f'; went on by rule: {degraded}' if degraded else ''}]"
+        f"{f'; degraded: {degraded}' if degraded else ''}]"
     )
 
 

@@ -23,6 +23,9 @@ from turnwise.cli.tune_buying import (
 )
 from turnwise.cli.tune_options import TuneOptions, progress_bar
 from turnwise.replay.recording import Recording, open_recording
+from turnwise.report import load_run
+from turnwise.report.headline import trouble_lines
+from turnwise.report.totals import total
 from turnwise.shipped import configs_folder
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.analysis_json import analysis_json
@@ -164,6 +167,12 @@ def _draw(options: TuneOptions, folder: Path, judged: JudgedRows) -> str:
     return f", {len(write_figures(figures, folder / 'figures'))} figures"
 
 
+def _recorded_trouble(recording: Recording) -> list[str]:
+    """Return what the recorded turns went on without and could not read."""
+    record = load_run(recording.folder)
+    return [f"recording: {line}" for line in trouble_lines(total(record.rows, record.turns))]
+
+
 def tune_and_show(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print what it says."""
     request = _request(options)
@@ -189,7 +198,10 @@ def tune_and_show(options: TuneOptions) -> None:
         return
     price = buy_sentence(to_buy(judged.rows))
     trust = [f"Judge: {reliability_in_words(each)}" for each in judged.reliability]
-    sys.stdout.write(summary_text(analysis, notices=(*judged.notices, *trust, price)))
+    lost = "" if judged.judged is None else judged.judged.lost
+    notices = (each for each in judged.notices if each != lost)
+    losses = (*([lost] if lost else []), *_recorded_trouble(recording))
+    sys.stdout.write(summary_text(analysis, losses=losses, notices=(*notices, *trust, price)))
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
     say(f"sweep: {finished.folder}   (rows.csv, summary.json{drawn})")

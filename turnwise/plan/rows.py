@@ -88,6 +88,12 @@ def plan_rows(
         "",
         *(f"{scenario.name}: {scenario.meaning}" for scenario in scenarios),
     ]
+    bounds = ", ".join(scenario.name for scenario in plan.scenarios if scenario.other_ways)
+    if bounds:
+        rows.append(
+            f"{bounds}: counts calls, each figure the largest of several ways, so that roles, "
+            "nodes and purposes may add up to more than asked; attempts are in the requests."
+        )
     unpriced = sorted({role.value for s in scenarios for role in s.counts.unpriced_roles})
     if unpriced:
         rows.append(f"USD is unknown: no price list for {', '.join(unpriced)}.")

@@ -6,7 +6,7 @@ from typing import Any
 
 from turnwise.calls.client import Prices
 from turnwise.calls.vocabulary import Role
-from turnwise.plan.counts import PlanCounts, count_plan
+from turnwise.plan.counts import PlanCounts, count_plan, largest_counts
 from turnwise.plan.flat import flatten
 from turnwise.plan.schedule import Moments, rounds, seconds
 from turnwise.plan.steps import Step
@@ -22,11 +22,15 @@ class ScenarioPlan:
         name: e.g. `default`, `early_exit`, `worst`.
         meaning: in words, for people.
         steps: the calls and how they wait.
+        other_ways: the same with other calls in their places, where it is not known which
+            will be asked. Each count is then the largest over all ways; rounds and seconds
+            are those of `steps`, which no other way exceeds.
     """
 
     name: str
     meaning: str
     steps: Step
+    other_ways: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class TurnPlan:
         self, scenario: ScenarioPlan, latency_seconds: float, rpm: float | None
     ) -> PlannedScenario:
         flat = flatten(scenario.steps)
-        counts = count_plan(flat, self.prices)
+        others = (count_plan(flatten(way), self.prices) for way in scenario.other_ways)
+        counts = largest_counts((count_plan(flat, self.prices), *others))
         return PlannedScenario(
             name=scenario.name,
             meaning=scenario.meaning,

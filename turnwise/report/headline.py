@@ -10,7 +10,10 @@ from turnwise.report.totals import Totals
 if TYPE_CHECKING:
     from turnwise.report.tables import ReportTables
 
-__all__ = ["headline"]
+__all__ = ["degraded_line", "headline", "trouble_lines"]
+
+MAX_CAUSES = 5
+"""Causes of degraded turns that are named; the rest is counted."""
 
 
 def _spread(name: str, spread: Spread | None) -> list[str]:
@@ -34,7 +37,12 @@ def _counted(count: int, one: str, many: str | None = None) -> str:
 
 def _outcomes(sums: CallSums) -> str:
     ended = [f"{count:,} {outcome.value}" for outcome, count in sums.outcomes.items() if count]
-    return f"{_counted(sums.asked, 'call')} asked = {' + '.join(ended) or '0'}"
+    words = f"{_counted(sums.asked, 'call')} asked = {' + '.join(ended) or '0'}"
+    if sums.unreadable:
+        words += f"; {_counted(sums.unreadable, 'unreadable answer')}"
+    if sums.repairs:
+        words += f"; {_counted(sums.repairs, 'repair')}"
+    return words
 
 
 def _spent(sums: CallSums) -> str:
@@ -55,18 +63,37 @@ def _spent(sums: CallSums) -> str:
 
 def _turns(totals: Totals) -> str:
     words = f"{_counted(totals.turns, 'turn')}, {_counted(totals.replies, 'reply', 'replies')}"
-    if totals.degraded_turns:
-        degraded = _counted(totals.degraded_turns, "turn")
-        words += f", {degraded} with a node that went on without its call"
     if totals.wound_down_turns:
         words += f", {_counted(totals.wound_down_turns, 'turn')} wound down for want of calls"
     return words + (" (simulated)" if totals.is_simulated else "")
 
 
+def degraded_line(totals: Totals) -> str:
+    """Return how many turns are degraded and by what, for people; empty where none is."""
+    if not totals.degraded_turns:
+        return ""
+    causes = [f"{cell_text(name)} ({n:,})" for name, n in totals.degraded_causes.items()]
+    more = len(causes) - MAX_CAUSES
+    shown = ", ".join(causes[:MAX_CAUSES]) + (f" and {more} more" if more > 0 else "")
+    return f"{totals.degraded_turns:,} of {_counted(totals.turns, 'turn')} degraded: {shown}"
+
+
+def trouble_lines(totals: Totals) -> list[str]:
+    """Return what a run's turns went on without and could not read, a line each."""
+    lines = [degraded_line(totals)] if totals.degraded_turns else []
+    if totals.unreadable_turns:
+        turns = _counted(totals.turns, "turn")
+        answers = _counted(totals.sums.unreadable, "answer")
+        lines.append(f"{answers} unreadable, in {totals.unreadable_turns:,} of {turns}")
+    return lines
+
+
 def headline(tables: "ReportTables") -> list[str]:
     """Return a run in a few lines of plain text."""
     totals = tables.totals
-    lines = [_turns(totals), _outcomes(totals.sums), _spent(totals.sums)]
+    lines = [_turns(totals)]
+    lines += filter(None, [degraded_line(totals)])
+    lines += [_outcomes(totals.sums), _spent(totals.sums)]
     lines += _spread("calls per turn", totals.calls_per_turn)
     lines += _spread("rounds to the reply", totals.rounds_to_reply)
     lines += _spread("rounds to the end of the turn", totals.rounds_a_turn)

@@ -6,7 +6,7 @@ Fields that a report does not need are passed over, so an app may write more.
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
@@ -36,6 +36,8 @@ class CallLine(Line):
     purpose: Purpose
     outcome: Outcome
     repair: Count = 0
+    is_unreadable: bool = False
+    """Answered, and not in the form that was asked for; False in runs that did not count it."""
     is_speculative: bool = False
     attempts: Count = 0
     requests: Count = 0
@@ -44,12 +46,21 @@ class CallLine(Line):
     cached_tokens: Count = 0
     unknown_usage: Count = 0
     """Requests whose tokens are not known."""
+    error: str = ""
+    """What went wrong; empty where nothing did."""
+    notes: str = ""
+    """What had to be mended or left out to read the answer; empty where nothing had to be."""
     usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Cost; None when it is not known, which is not 0."""
     queue_seconds: Seconds = 0.0
     rate_seconds: Seconds = 0.0
     work_seconds: Seconds = 0.0
     retry_seconds: Seconds = 0.0
+
+    @field_validator("error", "notes", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> str:
+        return value if isinstance(value, str) else ""
 
     @property
     def turn_key(self) -> TurnKey | None:
@@ -88,6 +99,19 @@ class TurnLine(Line):
     def key(self) -> TurnKey:
         """Which turn it is."""
         return self.conversation_id, self.turn
+
+    @property
+    def degraded_causes(self) -> tuple[str, ...]:
+        """Why it is degraded, a few words each, none twice: what is down first. Untrusted."""
+        down: list[str] = []
+        others: list[str] = []
+        for row in self.degraded:
+            role, endpoint = row.get("role"), row.get("endpoint")
+            if role and endpoint:
+                down.append(f"{role} at {endpoint} is down")
+            else:
+                others.append(f"{row.get('node') or '-'} {row.get('reason') or ''}".rstrip())
+        return tuple(dict.fromkeys(down + others))
 
     @property
     def spans(self) -> tuple[float | None, float | None, float | None, float | None]:

@@ -12,7 +12,7 @@ from turnwise.report.text import tables_text, to_text
 __all__ = ["Form", "TableName", "render"]
 
 Form = Literal["text", "markdown", "csv", "json"]
-TableName = Literal["all", "node", "role", "purpose", "turn", "plan", "time"]
+TableName = Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"]
 
 _NO_PLAN = Table("plan", "The run has no plan, or no turn to hold against it", ("figure",), ())
 
@@ -31,6 +31,8 @@ def _chosen(tables: ReportTables, name: TableName) -> list[Table]:
             return [tables.by_purpose]
         case "turn":
             return [tables.by_turn]
+        case "call":
+            return [tables.by_call]
         case "node" | "all":
             return [tables.by_node]
 

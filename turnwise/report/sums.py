@@ -30,6 +30,7 @@ class CallSums:
         usd: the whole cost, or None when a part of it is not known.
         usd_known: the part that is known.
         speculative: calls asked before they were known to be needed.
+        unreadable: answered calls whose answer is not in the form that was asked for.
         repairs: calls that asked again for an answer that did not fit.
         queue_seconds: sum of waits for a place.
         rate_seconds: sum of waits for a rate limit.
@@ -48,6 +49,7 @@ class CallSums:
     usd: float | None
     usd_known: float
     speculative: int
+    unreadable: int
     repairs: int
     queue_seconds: float
     rate_seconds: float
@@ -77,6 +79,7 @@ def sum_calls(rows: Sequence[CallLine]) -> CallSums:
         usd=usd_known if len(known_usd) == len(rows) else None,
         usd_known=usd_known,
         speculative=sum(row.is_speculative for row in rows),
+        unreadable=sum(row.is_unreadable for row in rows),
         repairs=sum(row.repair > 0 for row in rows),
         queue_seconds=math.fsum(row.queue_seconds for row in rows),
         rate_seconds=math.fsum(row.rate_seconds for row in rows),

@@ -27,6 +27,8 @@ _SUM_COLUMNS = (
     "refused",
     "failed",
     "cancelled",
+    "unreadable",
+    "repairs",
     "attempts",
     "requests",
     "input_tokens",
@@ -49,6 +51,24 @@ _TURN_COLUMNS = (
 )
 
 
+_CALL_COLUMNS = (
+    "conversation",
+    "turn",
+    "node",
+    "role",
+    "purpose",
+    "outcome",
+    "unreadable",
+    "repair",
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "usd",
+    "error",
+    "notes",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ReportTables:
     """A run, added up.
@@ -59,6 +79,7 @@ class ReportTables:
         by_role: a row a role, and the total.
         by_purpose: a row a purpose, and the total.
         by_turn: a row a turn, in the order of the turns.
+        by_call: a row a call with what went wrong in it, in the ledger's order.
         against_plan: planned and actual figures a turn; None without a plan.
         scenarios: how many turns went as each scenario of the plan; None without one.
         time: where the calls' time went, by node, and the total.
@@ -69,12 +90,13 @@ class ReportTables:
     by_role: Table
     by_purpose: Table
     by_turn: Table
+    by_call: Table
     against_plan: Table | None
     scenarios: Table | None
     time: Table
 
     def tables(self) -> tuple[Table, ...]:
-        """Return all tables that there are, in reading order."""
+        """Return the tables of sums that there are, in reading order."""
         every = (
             self.by_node,
             self.by_role,
@@ -91,6 +113,8 @@ def _sum_cells(sums: CallSums) -> tuple[Cell, ...]:
     return (
         sums.asked,
         *sums.outcomes.values(),
+        sums.unreadable,
+        sums.repairs,
         sums.attempts,
         sums.requests,
         sums.input_tokens,
@@ -160,6 +184,29 @@ def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[Cal
     return Table("by_turn", "By turn", columns, tuple(lines))
 
 
+def _call_table(rows: Sequence[CallLine]) -> Table:
+    lines: list[tuple[Cell, ...]] = [
+        (
+            row.conversation or "-",
+            "-" if row.turn is None else row.turn,
+            row.node or "-",
+            row.role.value,
+            row.purpose.value,
+            row.outcome.value,
+            int(row.is_unreadable),
+            row.repair,
+            row.requests,
+            None if row.unknown_usage else row.input_tokens,
+            None if row.unknown_usage else row.output_tokens,
+            row.usd,
+            row.error,
+            row.notes,
+        )
+        for row in rows
+    ]
+    return Table("by_call", "By call", _CALL_COLUMNS, tuple(lines))
+
+
 def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:
     return [line if isinstance(line, kind) else kind.model_validate(line) for line in lines]
 
@@ -204,6 +251,7 @@ def summarise(
             "purpose", _grouped(calls, lambda row: row.purpose.value), totals.sums
         ),
         by_turn=_turn_table(ended, calls_of_turns),
+        by_call=_call_table(calls),
         against_plan=against_plan,
         scenarios=scenarios,
         time=_time_table(by_node, totals.sums),

@@ -23,6 +23,9 @@ class Totals:
         turns: finished turns.
         replies: those of them with a reply.
         degraded_turns: those in which a node went on without its call.
+        degraded_causes: degraded turns by cause, the most frequent first; a turn may have
+            several causes.
+        unreadable_turns: those with an answer that is not in the form that was asked for.
         wound_down_turns: those that gave something up for want of calls.
         sums: over all calls.
         by_node: asked calls by node, in the order in which nodes first asked.
@@ -40,6 +43,8 @@ class Totals:
     turns: int
     replies: int
     degraded_turns: int
+    degraded_causes: dict[str, int]
+    unreadable_turns: int
     wound_down_turns: int
     sums: CallSums
     by_node: dict[str, int]
@@ -70,10 +75,14 @@ def total(
     """
     calls_of = Counter(row.turn_key for row in rows)
     role_counts = Counter(row.role for row in rows)
+    causes = Counter(cause for turn in turns for cause in turn.degraded_causes)
+    unreadable = {row.turn_key for row in rows if row.is_unreadable}
     return Totals(
         turns=len(turns),
         replies=sum(bool(turn.reply.strip()) for turn in turns),
         degraded_turns=sum(bool(turn.degraded) for turn in turns),
+        degraded_causes=dict(causes.most_common()),
+        unreadable_turns=sum(turn.key in unreadable for turn in turns),
         wound_down_turns=sum(bool(turn.wound_down) for turn in turns),
         sums=sum_calls(rows),
         by_node=dict(Counter(row.node or "-" for row in rows)),
@@ -101,12 +110,15 @@ def totals_json(tables: "ReportTables") -> dict[str, Any]:
         "turns": totals.turns,
         "replies": totals.replies,
         "degraded_turns": totals.degraded_turns,
+        "degraded_causes": dict(totals.degraded_causes),
+        "unreadable_turns": totals.unreadable_turns,
         "wound_down_turns": totals.wound_down_turns,
         "asked": sums.asked,
         "outcomes": {outcome.value: count for outcome, count in sums.outcomes.items()},
         "requests": sums.requests,
         "attempts": sums.attempts,
         "speculative": sums.speculative,
+        "unreadable": sums.unreadable,
         "repairs": sums.repairs,
         "tokens": {
             "input": sums.input_tokens,

@@ -85,14 +85,17 @@ def buy_sentence(lacking: ToBuy) -> str:
     )
 
 
-def summary_text(analysis: Analysis, *, notices: Sequence[str] = ()) -> str:
+def summary_text(
+    analysis: Analysis, *, losses: Sequence[str] = (), notices: Sequence[str] = ()
+) -> str:
     """Return a sweep's table, its front and its recommendation.
 
     Args:
         analysis: of its rows.
+        losses: what could not be judged or read; said above, since means leave it out.
         notices: said below.
     """
-    lines = [tables_text([settings_table(analysis)])]
+    lines = [*losses, *([""] if losses else []), tables_text([settings_table(analysis)])]
     if analysis.front.front:
         lines.append(f"Front, cheapest first: {'; '.join(analysis.front.front)}")
         if analysis.front.knee is not None:

@@ -50,6 +50,10 @@ async def test_a_replay_gives_equal_answers_counts_and_charges(make_budgeter, as
     assert await drive(replay) == first
     assert spent(replay) == spent(live)
     assert {row.outcome for row in replay.ledger.rows} == {Outcome.REPLAYED}
+    for budgeter in (live, replay):
+        marks = [(row.is_unreadable, row.repair) for row in budgeter.ledger.rows]
+        assert marks == [(True, 0), (False, 1), *[(False, 0)] * 3]
+        assert budgeter.run.counts().unreadable == 1
     replay.ledger.check()
 
 

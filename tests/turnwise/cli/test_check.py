@@ -95,6 +95,31 @@ def test_one_planted_call_is_named_wherever_it_is(checked: Any) -> None:
         assert cause == "  no knob and no prompt changed: the code or the model's answers did"
 
 
+def test_a_judge_that_died_is_a_finding(checked: Any) -> None:
+    """With as many calls as before: the turns say what they went on without, and so it is said."""
+
+    def kill_judge(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row["role"] == "judge":
+                row["error"], row["is_unreadable"] = "InvalidAnswer: no object", True
+
+    folder = _edited("dead", kill_judge)
+    path = folder / "turns.jsonl"
+    turns = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    down = {"node": "lats_search", "reason": "down", "role": "judge", "endpoint": "localhost-8001"}
+    turns[1]["degraded"] = turns[2]["degraded"] = [down]
+    path.write_text("".join(json.dumps(turn) + "\n" for turn in turns), encoding="utf-8")
+    result = checked(folder)
+    assert result.exit_code == 1
+    verdict, *lines = result.stdout.splitlines()
+    assert verdict.startswith("failed: 5.0 -> 5.0 calls a turn over 3 turns (simulated), 5 figures")
+    assert "  degradations 0 -> 1 (new), turn 1 of talk and 1 more turn" in lines
+    assert any(line.startswith("  unreadable answers 0 -> ") for line in lines)
+    assert "2 of 3 turns degraded: judge at localhost-8001 is down (2)" in result.stderr
+    assert checked(folder, "--update").exit_code == 0
+    assert checked(folder).exit_code == 0
+
+
 def test_a_raised_knob_is_the_cause(cli: Any, checked: Any) -> None:
     """More calls because of a knob: the line says which, from what to what."""
     knob = ("--set", "processor.llm=always")

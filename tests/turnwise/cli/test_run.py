@@ -34,6 +34,22 @@ def test_run_says_what_the_turn_gave_up(cli: Any) -> None:
     assert "wound down" not in cli("run", "Hello.").stderr
 
 
+def test_run_names_a_judge_that_does_not_answer(cli: Any) -> None:
+    """In the summary's second line and in the turn's; a judge that answers is not mentioned."""
+    judge = "endpoints={judge: {kind: simulated, simulated: {%s: 1}}}"
+    shown = cli("run", "I lost my job today.", "-s", judge % "error_rate_500")
+    assert shown.exit_code == 0, shown.output
+    headline = shown.stdout.split("\n\n", 1)[1].splitlines()
+    assert headline[1] == "1 of 1 turn degraded: lats_search failed (1)"
+    assert "; degraded: lats_search failed" in shown.stderr.replace("\n", " ")
+    shown = cli("run", "I lost my job today.", "-s", judge % "malformed_json_rate")
+    assert " unreadable answer" in shown.stdout
+    assert " unreadable; " in shown.stderr
+    whole = cli("run", "Hello.", "-s", "endpoints={main: {kind: simulated}}")
+    assert "degraded" not in whole.output
+    assert "unreadable" not in whole.output
+
+
 def test_run_json_is_one_object(cli: Any, one_object: Any) -> None:
     """Reply, turn and totals stand in one object."""
     document = one_object(cli("run", "I lost my job today.", "--json"))

@@ -149,6 +149,23 @@ def test_a_referee_judges_and_is_judged(cli: Any, one_object: Any, run: Path) ->
     assert again.stdout == first.stdout
 
 
+def test_a_recording_with_troubles_is_said_first(cli: Any, run: Path) -> None:
+    """Settings are compared by what was recorded, dead judges and unreadable answers included."""
+    turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
+    down = {"node": "lats_search", "reason": "down", "role": "judge", "endpoint": "localhost-8001"}
+    turns[0]["degraded"] = [down]
+    (run / "turns.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns))
+    rows = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    rows[0]["is_unreadable"] = True
+    (run / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = cli("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "none", "--out", "s")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[:2] == [
+        "recording: 1 of 12 turns degraded: judge at localhost-8001 is down (1)",
+        "recording: 1 answer unreadable, in 1 of 12 turns",
+    ]
+
+
 def test_what_stands_in_is_not_judged(cli: Any, one_object: Any, run: Path) -> None:
     """A setting whose every reply is an estimate has no score, and no quality of its own."""
     command = ("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--out", "s", "--json")

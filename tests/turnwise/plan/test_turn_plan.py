@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,27 @@ def test_the_json_form() -> None:
         "seconds": {"reply": 3.0, "turn": 5.0},
     }
     assert json.loads(json.dumps(document)) == document
+
+
+def test_a_scenario_of_several_ways_has_the_largest_of_each_figure() -> None:
+    """Two calls of main, or one of judge and one of fast: each is bounded by itself."""
+    prices = dict.fromkeys((Role.MAIN, Role.JUDGE, Role.FAST), Prices(1.0, 2.0))
+    other = Parallel((GUESS, NOTE))
+    ways = ScenarioPlan("worst", "a bound", Parallel((THINK, THINK)), other_ways=(other,))
+    plan = replace(_plan(prices), scenarios=(ways,))
+    found = plan.as_json()["scenarios"]["worst"]
+    assert (found["asked"], found["speculative"]) == (2, 1)
+    assert found["by_role"] == {"main": 2, "judge": 1, "fast": 1}
+    assert found["by_node"] == {"think": 2, "note": 1}
+    assert found["by_purpose"] == {"plan": 2, "judge": 1, "remember": 1}
+    assert found["tokens"] == {"input": 2000, "output": 200, "total": 2200}
+    assert found["tokens_by_purpose"]["judge"] == {"input": 500, "output": 50}
+    assert found["usd"] == pytest.approx(2400 / 1e6)
+    assert any("may add up to more than asked" in row for row in plan_rows(plan))
+    assert not any("may add up" in row for row in plan_rows(_plan(prices)))
+    unpriced = replace(plan, prices={Role.MAIN: Prices(1.0, 2.0)})
+    assert unpriced.as_json()["scenarios"]["worst"]["usd"] is None
+    assert unpriced.as_json()["scenarios"]["worst"]["unpriced_roles"] == ["judge", "fast"]
 
 
 def test_an_unknown_price_is_unknown() -> None:

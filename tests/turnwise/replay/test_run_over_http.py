@@ -55,7 +55,8 @@ def point_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[SimServer], None]:
 
 
 def _same(run: FinishedRun) -> list[tuple[Any, ...]]:
-    names = ("reply", "bubbles", "asked", "requests", "attempts", "rounds", "search", "repairs")
+    names = ("reply", "bubbles", "asked", "requests", "attempts", "rounds", "search")
+    names += ("repairs", "unreadable", "degraded")
     return [tuple(turn[name] for name in names) for turn in run.turns]
 
 

@@ -74,6 +74,16 @@ PLAN: dict[str, Any] = {
 }
 
 
+@pytest.fixture(name="call_row")
+def _call_row() -> Callable[..., dict[str, Any]]:
+    return call_row
+
+
+@pytest.fixture(name="turn_row")
+def _turn_row() -> Callable[..., dict[str, Any]]:
+    return turn_row
+
+
 @pytest.fixture
 def write_run(tmp_path: Path) -> RunWriter:
     """Return a function that writes a run's folder."""

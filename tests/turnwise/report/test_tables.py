@@ -12,6 +12,7 @@ from turnwise.report.forms import table_json
 from turnwise.report.headline import headline
 
 RunWriter = Callable[..., Path]
+RowMaker = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -130,6 +131,39 @@ def test_the_totals_are_the_json_of_a_replay(tables: ReportTables) -> None:
     assert document["calls_per_turn"] == {"mean": 2.0, "p50": 1, "p95": 3, "max": 3}
     assert document["rounds"]["reply"] == {"mean": 2.0, "p50": 2, "p95": 2, "max": 2}
     assert (document["wall_seconds"], document["simulated"]) == (2.0, True)
+
+
+def test_unreadable_answers_and_repairs_are_columns(
+    write_run: RunWriter, call_row: RowMaker, turn_row: RowMaker
+) -> None:
+    """By node, role, purpose and turn, and in the totals; a run that lacks them has 0."""
+    judge = {"node": "lats_search", "role": "judge", "purpose": "judge"}
+    rows = [call_row(**judge, is_unreadable=True), call_row(**judge, repair=1), call_row(turn=1)]
+    run = load_run(write_run(rows=rows, turns=[turn_row(), turn_row(1)]))
+    tables = summarise(run.rows, run.turns)
+    found = [
+        _rows(tables.by_node)["lats_search"],
+        _rows(tables.by_role)["judge"],
+        _rows(tables.by_purpose)["judge"],
+        table_json(tables.by_turn)[0],
+    ]
+    assert [(row["unreadable"], row["repairs"]) for row in found] == [(1, 1)] * 4
+    document = totals_json(tables)
+    assert (document["unreadable"], document["repairs"], document["unreadable_turns"]) == (1, 1, 1)
+    old = summarise([call_row()], [turn_row()])
+    assert (old.totals.sums.unreadable, old.totals.unreadable_turns) == (0, 0)
+
+
+def test_the_table_of_calls_has_what_was_mended(
+    write_run: RunWriter, call_row: RowMaker, turn_row: RowMaker
+) -> None:
+    """Each call with its error and its notes."""
+    rows = [call_row(notes="scores on a scale of 10"), call_row(error="InvalidAnswer: no object")]
+    run = load_run(write_run(rows=rows, turns=[turn_row()]))
+    by_call = summarise(run.rows, run.turns).by_call
+    place = {name: by_call.columns.index(name) for name in ("notes", "error")}
+    assert [row[place["notes"]] for row in by_call.rows] == ["scores on a scale of 10", ""]
+    assert [row[place["error"]] for row in by_call.rows] == ["", "InvalidAnswer: no object"]
 
 
 def test_nothing_ran_is_a_report_too() -> None:

@@ -29,18 +29,20 @@ CALL_COLUMNS = (
     "retry_seconds",
     "path_seconds",
     "end_round",
+    "is_unreadable",
     "repair",
     "sample",
     "is_speculative",
     "model",
     "endpoint",
     "error",
+    "notes",
     "words",
 )
 """What each call's row holds, in this order."""
 
 _RAW_FIGURES = ("path_seconds", "end_round")
-_RAW_TEXTS = ("model", "endpoint", "error")
+_RAW_TEXTS = ("model", "endpoint")
 
 
 def call_rows(

@@ -15,7 +15,16 @@ from turnwise.report.sums import CallSums, sum_calls
 
 __all__ = ["Pairing", "compared_tables", "differences", "pair"]
 
-FIGURES = ("asked", "requests", "attempts", "input_tokens", "output_tokens", "usd")
+FIGURES = (
+    "asked",
+    "unreadable",
+    "repairs",
+    "requests",
+    "attempts",
+    "input_tokens",
+    "output_tokens",
+    "usd",
+)
 """What is compared of some calls."""
 
 _SPANS = ("rounds_reply", "rounds_turn", "path_seconds_reply", "path_seconds_turn")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from turnwise.report.cells import Table, cell_text
+from turnwise.report.headline import degraded_line
 from turnwise.report.page.comparing import Pairing
 from turnwise.report.page.gathered import GatheredRun
 from turnwise.report.page.plain import mapping, text
@@ -61,9 +62,10 @@ def _tiles(run: GatheredRun) -> str:
         f"{cell_text(sums.usd_known)} of it known" if sums.usd is None and sums.usd_known else ""
     )
     degraded = f"{totals.degraded_turns:,} degraded, {totals.wound_down_turns:,} wound down"
+    unreadable = f"{sums.unreadable:,} unreadable, {sums.repairs:,} repairs"
     tiles = [
         ("turns", f"{totals.turns:,}", degraded),
-        ("calls", f"{sums.asked:,}", ended),
+        ("calls", f"{sums.asked:,}", f"{ended}; {unreadable}" if ended else unreadable),
         *_spread("calls a turn", totals.calls_per_turn),
         ("requests", f"{sums.requests:,}", f"{sums.attempts:,} attempts"),
         ("tokens in", f"{sums.input_tokens:,}", unknown),
@@ -78,7 +80,8 @@ def _tiles(run: GatheredRun) -> str:
 
 
 def _notices(run: GatheredRun, other: GatheredRun | None, pairing: Pairing | None) -> list[str]:
-    notices = list(run.record.notices)
+    degraded = degraded_line(run.tables.totals)
+    notices = [*([degraded] if degraded else []), *run.record.notices]
     outside = sum(row.turn_key is None for row in run.record.rows)
     if outside:
         notices.append(f"{outside:,} calls were asked outside of any turn; the totals hold them.")

@@ -47,6 +47,8 @@ _SHOWN_ELSEWHERE = frozenset(
         "rate_seconds",
         "work_seconds",
         "retry_seconds",
+        "unreadable",
+        "repairs",
     }
 )
 
@@ -76,7 +78,10 @@ def _notes(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     for line in lines:
         title = text(line.get("node")) or text(line.get("what"))
         rest = [
-            value for name, value in line.items() if name not in {"node", "what"} and text(value)
+            value
+            for name, value in line.items()
+            # What is down, and where, is in the detail.
+            if name not in {"node", "what", "role", "endpoint"} and text(value)
         ]
         notes.append([title or "(not said)", *rest])
     return notes
@@ -86,6 +91,8 @@ def _sums_json(sums: CallSums) -> dict[str, Any]:
     return {
         "asked": sums.asked,
         "outcomes": [[outcome.value, count] for outcome, count in sums.outcomes.items() if count],
+        "unreadable": sums.unreadable,
+        "repairs": sums.repairs,
         "attempts": sums.attempts,
         "requests": sums.requests,
         "input_tokens": sums.input_tokens,

@@ -3,9 +3,16 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from turnwise.report.lines import CallLine, TurnKey, TurnLine
 
@@ -70,6 +77,10 @@ class TurnFigures(BaseModel):
     """Its number there. Starts at 0."""
     asked: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Calls asked by `node/role/purpose`; what was not asked has no key."""
+    unreadable: Count = 0
+    """Answers that were not in the form that was asked for; left out of a file where 0."""
+    degraded: Count = 0
+    """Nodes and roles that the turn went on without; left out of a file where 0."""
     requests: Count = 0
     """HTTP requests; in a replay those that the recording paid."""
     input_tokens: Count | None = None
@@ -89,6 +100,15 @@ class TurnFigures(BaseModel):
     @classmethod
     def _has_whole_paths(cls, asked: dict[str, int]) -> dict[str, int]:
         return whole_paths(asked)
+
+    @model_serializer(mode="wrap")
+    def _without_zeros(self, as_whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = as_whole(self)
+        return {
+            name: value
+            for name, value in document.items()
+            if value or name not in {"unreadable", "degraded"}
+        }
 
     @property
     def key(self) -> TurnKey:
@@ -128,7 +148,8 @@ def figures_of(
     Args:
         key: which turn.
         rows: its calls.
-        line: the turn's own line, for its rounds; None where there is none.
+        line: the turn's own line, for its rounds and for what it went on without; None
+            where there is none.
         quality: quality of replies by turn.
     """
     calls = list(rows)
@@ -139,6 +160,8 @@ def figures_of(
         conversation=key[0],
         turn=key[1],
         asked=asked_by_path(calls),
+        unreadable=sum(row.is_unreadable for row in calls),
+        degraded=0 if line is None else len(line.degraded),
         requests=sum(row.requests for row in calls),
         input_tokens=sum(row.input_tokens for row in calls) if is_usage_known else None,
         output_tokens=sum(row.output_tokens for row in calls) if is_usage_known else None,

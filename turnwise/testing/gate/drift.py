@@ -26,6 +26,8 @@ class Figure(StrEnum):
     """What a finding is about, as it is shown."""
 
     CALLS = "calls"
+    DEGRADED = "degradations"
+    UNREADABLE = "unreadable answers"
     REQUESTS = "requests"
     ROUNDS_REPLY = "rounds to the reply"
     ROUNDS_TURN = "rounds to the end"
@@ -141,6 +143,8 @@ Measure = Callable[[TurnFigures], float | None]
 Pairs = Sequence[tuple[TurnFigures, TurnFigures]]
 
 _A_TURN: tuple[tuple[Figure, str, Measure], ...] = (
+    (Figure.DEGRADED, "degraded", lambda turn: turn.degraded),
+    (Figure.UNREADABLE, "unreadable", lambda turn: turn.unreadable),
     (Figure.REQUESTS, "requests", lambda turn: turn.requests),
     (Figure.ROUNDS_REPLY, "rounds", lambda turn: turn.rounds_reply),
     (Figure.ROUNDS_TURN, "rounds", lambda turn: turn.rounds_turn),
@@ -226,7 +230,8 @@ def compare(baseline: Baseline, current: Baseline, gates: Gates | None = None) -
     Args:
         baseline: what is held to.
         current: the run.
-        gates: what may get worse, and by how much; None holds calls alone, at no rise.
+        gates: what may get worse, and by how much; None holds calls, degradations and
+            unreadable answers, at no rise.
 
     Raises:
         ConfigError: when the two cannot be compared (another app, preset or conversations,

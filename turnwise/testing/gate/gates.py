@@ -14,15 +14,17 @@ class Gates:
     """How much each figure may get worse; None leaves a figure alone.
 
     A tolerance is relative, 0.05 for 5 %, and at least 0: no rise passes at 0. Calls,
-    requests and rounds are held in every turn, calls of each node, role and purpose
-    apart. Tokens, USD and quality are held over all turns together, since one turn's
-    move with every word of a prompt.
+    degradations, unreadable answers, requests and rounds are held in every turn, calls of
+    each node, role and purpose apart. Tokens, USD and quality are held over all turns
+    together, since one turn's move with every word of a prompt.
 
     Latency has no gate: a replayed call answers at once, and the time that its recording
     took is another day's network.
 
     Args:
         calls: calls asked. Always gated.
+        degraded: nodes and roles that a turn went on without. Always gated.
+        unreadable: answers that were not in the form that was asked for. Always gated.
         requests: HTTP requests, those that the recording paid in a replay.
         rounds: rounds until the reply, and until the turn's end.
         tokens: prompt and answer tokens together.
@@ -32,6 +34,8 @@ class Gates:
     """
 
     calls: float = 0.0
+    degraded: float = 0.0
+    unreadable: float = 0.0
     requests: float | None = None
     rounds: float | None = None
     tokens: float | None = None

@@ -8,7 +8,7 @@ numbers, and the three marks that could end a span or a cell are shown as their 
 from collections.abc import Iterable, Sequence
 
 from turnwise.testing.gate.causes import Causes, causes_between
-from turnwise.testing.gate.drift import Drift, Finding
+from turnwise.testing.gate.drift import Drift, Figure, Finding
 from turnwise.testing.gate.grouping import Group, PathNames, grouped
 from turnwise.testing.gate.live import LiveDrift
 from turnwise.testing.gate.quarantine import Case
@@ -132,6 +132,10 @@ def _whole_run(drift: Drift) -> list[str]:
     before, now = calls_a_turn(drift)
     rows = [["calls a turn", before, now]]
     sides = (drift.baseline.turns, drift.current.turns)
+    for figure in (Figure.DEGRADED, Figure.UNREADABLE):
+        sums = [sum(getattr(turn, figure.name.lower()) for turn in turns) for turns in sides]
+        if any(sums):
+            rows.append([str(figure), *map(number, sums)])
     for name, field in (("requests", "requests"), ("tokens", "tokens"), ("USD", "usd")):
         values = [[getattr(turn, field) for turn in turns] for turns in sides]
         shown = ["unknown" if None in each else number(sum(each)) for each in values]

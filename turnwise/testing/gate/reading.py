@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.vocabulary import Outcome
+from turnwise.report.headline import trouble_lines
 from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
 from turnwise.report.run_record import RunRecord, load_run
+from turnwise.report.totals import total
 from turnwise.testing.gate.baseline import Baseline
 from turnwise.testing.gate.causes import flat_knobs
 from turnwise.testing.gate.counting import TurnFigures, asked_by_path, figures_of
@@ -171,7 +173,7 @@ def baseline_of_run(
         quality = quality_by_turn(scores_file, record.turns)
     is_torn = any(_is_cut(record.folder / f"{name}.jsonl") for name in ("turns", "ledger"))
     baseline = baseline_of_record(record, quality=quality)
-    notices = list(record.notices)
+    notices = [*record.notices, *trouble_lines(total(record.rows, record.turns))]
     if record.is_simulated and not baseline.is_simulated:
         notices.append("some of the answers are simulated, and the others are not")
     return RunFigures(baseline, notices, is_torn)

@@ -42,6 +42,7 @@ class Judged:
         losses: looks without a score, by why.
         counts: what the ledger says of this judging.
         notices: what a person should know, in words.
+        lost: that of them which counts the looks without a score; empty where all have one.
         is_simulated: whether a simulated model gave any answer.
         stopped_by: the fatal error that ended it early, or None.
     """
@@ -55,6 +56,7 @@ class Judged:
     notices: tuple[str, ...]
     is_simulated: bool
     stopped_by: CallError | None = None
+    lost: str = ""
 
     def raise_if_stopped(self) -> None:
         """Raise the fatal error, for those who have kept the scores.
@@ -84,17 +86,19 @@ class Losses:
         """Count one look that needed no call."""
         self._settled[why] += 1
 
-    def sentences(self, look_count: int, reply_count: int, unscored_count: int) -> list[str]:
-        """Return what to say of it; nothing when every look gave a score by a call."""
-        said = [f"{count} looks unasked: {why}" for why, count in sorted(self._settled.items())]
+    def settled_sentences(self) -> list[str]:
+        """Return what to say of the looks that needed no call."""
+        return [f"{count} looks unasked: {why}" for why, count in sorted(self._settled.items())]
+
+    def lost_sentence(self, look_count: int, reply_count: int, unscored_count: int) -> str:
+        """Return what to say of the looks without a score; nothing when every look has one."""
         if not self.counts:
-            return said
+            return ""
         parts = [self._part(loss) for loss in Loss if self.counts[loss]]
-        said.append(
+        return (
             f"{self.counts.total()} of {look_count} looks gave no score: {'; '.join(parts)}. "
             f"{unscored_count} of {reply_count} replies have none at all"
         )
-        return said
 
     def _part(self, loss: Loss) -> str:
         part = f"{self.counts[loss]} {loss}"

@@ -85,7 +85,8 @@ class Judging:
         wanted = dict.fromkeys(look.item.key for look in looks)
         scored = {score.reply_key for score in self._scores}
         unscored = tuple(sorted(key for key in wanted if key not in scored))
-        notices = self._losses.sentences(len(looks), len(wanted), len(unscored))
+        lost = self._losses.lost_sentence(len(looks), len(wanted), len(unscored))
+        notices = [*self._losses.settled_sentences(), *([lost] if lost else [])]
         if self._is_simulated:
             notices.append("the referee is simulated: its scores prove arithmetic, not quality")
         stopped_by = self._book.stopped_by
@@ -101,6 +102,7 @@ class Judging:
             notices=tuple(notices),
             is_simulated=self._is_simulated,
             stopped_by=stopped_by,
+            lost=lost,
         )
 
     def _read(self, planned: PlannedLook, errors: dict[CallKey, CallError]) -> list[Score]:

@@ -140,3 +140,27 @@ def test_links_to_turns_are_plain_and_short() -> None:
     long = [anchor_of(("x" * 5000 + end, 0)) for end in "ab"]
     assert len(set(long)) == 2
     assert max(map(len, long)) < 80
+
+
+def test_a_call_shows_what_was_wrong_and_what_was_mended(
+    make_run: RunMaker, data_of: DataOf
+) -> None:
+    """Unreadable answers are counted, and notes stand with their call."""
+    calls = (
+        {"is_unreadable": True, "error": "InvalidAnswer: no object"},
+        {"repair": 1, "notes": "scores on a scale of 10"},
+    )
+    data = data_of(page_of(make_run(turns=[{"calls": calls}]))[0])
+    (turn,) = data["runs"][0]["turns"]
+    assert (turn["sums"]["unreadable"], turn["sums"]["repairs"]) == (1, 1)
+    place = {name: at for at, name in enumerate(data["call_columns"])}
+    shown = [[call[place[name]] for name in ("is_unreadable", "notes")] for call in turn["calls"]]
+    assert shown == [[True, ""], [False, "scores on a scale of 10"]]
+
+
+def test_the_page_begins_with_what_degraded(make_run: RunMaker) -> None:
+    """Before the tiles, with the role and where it is."""
+    down = {"node": "lats_search", "role": "judge", "endpoint": "localhost-8001", "reason": "down"}
+    html, _ = page_of(make_run(turns=[{"degraded": [down]}, {}]))
+    line = "1 of 2 turns degraded: judge at localhost-8001 is down (1)"
+    assert html.index(line) < html.index('<dl class="tiles">')

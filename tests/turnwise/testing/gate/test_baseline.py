@@ -57,6 +57,20 @@ def test_what_is_not_known_is_left_out_and_is_not_0() -> None:
     assert '"usd":0' in free.text()
 
 
+def test_what_went_well_is_left_out_and_an_older_baseline_reads_as_0(tmp_path: Path) -> None:
+    """No unreadable answer and no degradation is the rule: only what differs is a diff."""
+    path = tmp_path / "b.json"
+    toy().write(path)
+    assert "unreadable" not in path.read_text(encoding="utf-8")
+    assert "degraded" not in path.read_text(encoding="utf-8")
+    turns = Baseline.read(path).turns
+    assert {(turn.unreadable, turn.degraded) for turn in turns} == {(0, 0)}
+    poor = toy(row={"is_unreadable": True})
+    poor.write(path)
+    assert '"unreadable":5' in path.read_text(encoding="utf-8")
+    assert Baseline.read(path) == poor
+
+
 def test_turns_may_be_those_that_the_ledger_names() -> None:
     """Without turn lines the calls still find their turns; what is of none stands apart."""
     rows = [*rows_of(), *rows_of({}, conversation=None, turn=None)[:2]]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.turnwise.testing.gate.conftest import toy
+from tests.turnwise.testing.gate.conftest import rows_of, toy, turns_of
 from turnwise.calls.errors import ConfigError
 from turnwise.testing.gate import Baseline, CallPath, Figure, Gates, compare, require_exact
 
@@ -83,6 +83,35 @@ def test_other_figures_are_gated_on_request_only() -> None:
         (Gates(rounds=0.0), set()),
     ):
         assert {found.figure for found in compare(toy(), now, gates).failures} == figures
+
+
+def test_more_unreadable_answers_are_a_failure() -> None:
+    """Held in every turn without being asked for, at no rise unless one is allowed."""
+    before = toy(row={"is_unreadable": True})
+    drift = compare(toy(), before)
+    assert {(each.figure, each.key, each.now) for each in drift.failures} == {
+        (Figure.UNREADABLE, ("one", 0), 5),
+        (Figure.UNREADABLE, ("one", 1), 5),
+        (Figure.UNREADABLE, ("two", 0), 3),
+    }
+    assert not compare(before, before).failures
+    assert compare(before, toy()).gains
+    more = toy({("one", 0): (1, 5)}, row={"is_unreadable": True})
+    allowing = Gates(calls=0.25, unreadable=0.2)
+    assert not compare(before, more, allowing).has_failed
+
+
+def test_more_degradations_are_a_failure() -> None:
+    """Of the turns that went on without something; fewer are a gain."""
+    rows = rows_of()
+    turns = turns_of(rows)
+    degraded = [{**turns[0], "degraded": [{"node": "reasoner"}, {"node": "lats_search"}]}]
+    facts: Any = {"app": "toy.app:app", "preset": "toy"}
+    whole = Baseline.of_rows(rows, turns, **facts)
+    poor = Baseline.of_rows(rows, degraded + turns[1:], **facts)
+    (found,) = compare(whole, poor).failures
+    assert (found.figure, found.key, found.now) == (Figure.DEGRADED, ("one", 0), 2)
+    assert not compare(poor, whole).has_failed
 
 
 def test_rounds_are_held_in_every_turn() -> None:

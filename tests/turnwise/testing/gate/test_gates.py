@@ -27,7 +27,7 @@ def test_latency_is_never_gated(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("token=5%", "there are: calls, requests"),
+        ("token=5%", "there are: calls, degraded, unreadable, requests"),
         ("", "there are"),
         ("tokens=five", "expected a share"),
         ("tokens=-1%", "at least 0"),

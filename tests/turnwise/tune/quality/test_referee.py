@@ -192,6 +192,7 @@ async def test_junk_is_asked_again_once_and_then_left(opened: Any, item_of: Any)
     assert judged.counts.asked == client.sent_requests == 5
     assert judged.counts.repairs == 2
     assert "1 of 3 looks gave no score: 1 unreadable" in judged.notices[0]
+    assert judged.lost == judged.notices[0]
     async with opened(client) as referee:
         again = await referee.judge(items, Pointwise())
     assert client.sent_requests == 5

@@ -2,6 +2,7 @@
 
 const FILTERS = [
   ["degraded", "Degraded", (view) => view.degraded.length + view.wound_down.length > 0],
+  ["unreadable", "Unreadable", (view) => view.sums.unreadable > 0],
   ["above", "Above plan", (view) => view.above_plan !== ""],
   ["unserved", "Refused or failed", (view) =>
     view.sums.outcomes.some(([name]) => name === "refused" || name === "failed" || name === "cancelled")],
@@ -13,6 +14,7 @@ function marksOf(view) {
   const marks = [];
   if (view.degraded.length) marks.push("degraded");
   if (view.wound_down.length) marks.push("wound down");
+  if (view.sums.unreadable) marks.push("unreadable");
   if (view.above_plan) marks.push(view.above_plan === "worst" ? "above the worst" : "above plan");
   if (view.differences && view.differences.kinds.length) {
     const difference = view.differences.figures[0][3];

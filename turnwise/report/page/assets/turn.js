@@ -5,12 +5,12 @@ const COLUMNS = [
   ["requests", "number"], ["input_tokens", "number"], ["output_tokens", "number"],
   ["cached_tokens", "number"], ["usd", "number"], ["path_seconds", "number"],
   ["end_round", "number"], ["queue_seconds", "number"], ["rate_seconds", "number"],
-  ["retry_seconds", "number"], ["repair", "number"], ["sample", "number"],
+  ["retry_seconds", "number"], ["is_unreadable", "number"], ["repair", "number"], ["sample", "number"],
   ["unknown_usage", "number"], ["model", ""],
 ];
 const ALWAYS = new Set(["node", "role", "purpose", "outcome", "attempts", "input_tokens", "output_tokens", "usd"]);
 const SHORT = new Map([["input_tokens", "in"], ["output_tokens", "out"], ["cached_tokens", "cached"],
-  ["path_seconds", "seconds"], ["end_round", "round"]]);
+  ["path_seconds", "seconds"], ["end_round", "round"], ["is_unreadable", "unreadable"]]);
 
 function callsOf(view) {
   return view.calls.map((row) =>
@@ -24,15 +24,16 @@ function callsTable(calls) {
     place + 1,
     ...used.map(([name]) => {
       if (name === "purpose" && call.is_speculative) return `${call.purpose} (speculative)`;
+      if (name === "is_unreadable") return Number(Boolean(call.is_unreadable));
       return (name === "input_tokens" || name === "output_tokens") && call.unknown_usage ? null : call[name];
     }),
   ]));
   const rows = frame.querySelectorAll("tbody tr");
   calls.forEach((call, place) => {
     rows[place].className = `end-${call.outcome}`;
-    if (!call.error) return;
-    rows[place].after(el("tr", { class: "problem" }, el("td"),
-      el("td", { colspan: String(used.length), dir: "auto" }, shown(call.error))));
+    const under = [["problem", call.error], ["problem mended", call.notes && `mended: ${call.notes}`]];
+    rows[place].after(...under.filter(([, said]) => said).map(([kind, said]) =>
+      el("tr", { class: kind }, el("td"), el("td", { colspan: String(used.length), dir: "auto" }, shown(said)))));
   });
   return { frame, rows };
 }
@@ -65,7 +66,9 @@ function tiles(view) {
   const ends = sums.outcomes.map(([name, count]) => `${figure(count)} ${name}`).join(", ");
   const unknown = sums.unknown_usage ? `unknown for ${counted(sums.unknown_usage, "request")}` : "";
   return el("dl", { class: "tiles" },
-    tile("calls", figure(sums.asked), ends),
+    tile("calls", figure(sums.asked), [ends,
+      sums.unreadable ? `${figure(sums.unreadable)} unreadable` : "",
+      sums.repairs ? counted(sums.repairs, "repair") : ""].filter(Boolean).join("; ")),
     tile("requests", figure(sums.requests), sums.attempts === sums.requests ? "" : counted(sums.attempts, "attempt")),
     tile("tokens in", figure(sums.input_tokens), unknown),
     tile("tokens out", figure(sums.output_tokens)),
