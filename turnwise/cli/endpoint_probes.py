@@ -10,7 +10,7 @@ through a budgeter and is counted.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from turnwise.budget.budgeter import Budgeter
-from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Limits
 from turnwise.calls import Call, CallError, Client, Endpoint, Message, Purpose, Reply, Role
 from turnwise.calls.call import Sampling
@@ -28,8 +27,9 @@ from turnwise.calls.errors import BadRequest, EmptyAnswer, InvalidAnswer
 from turnwise.calls.hosts import is_this_machine
 from turnwise.calls.reply import Usage
 from turnwise.calls.retry import RetryPolicy
+from turnwise.cli.endpoint_report import Probed
 
-__all__ = ["ProbeTarget", "Probed", "probe"]
+__all__ = ["ProbeTarget", "probe"]
 
 MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
 """Ways to ask for the form of an answer, the strongest first."""
@@ -104,58 +104,6 @@ class ProbeTarget:
     base_url: str | None
     make: Callable[[EndpointSettings], Endpoint]
     secrets: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Probed:
-    """What was found out. None is unknown.
-
-    Args:
-        roles: which roles the endpoint serves.
-        name: the endpoint's name.
-        model: the model that was asked for.
-        is_simulated: whether it is the simulated model in process; nothing was asked then.
-        served_model: the model that answered, as it names itself.
-        models: names of the models that it lists.
-        latency_seconds: of a call for one word.
-        schema_mode: the strongest way to ask for a form in which the answer had it.
-        capabilities: what it takes, learned ones included.
-        has_logprobs: whether it gave the log-probabilities that were asked for.
-        has_usage: whether it tells tokens.
-        has_stream_usage: whether it tells tokens of a stream.
-        context_tokens: context length, prompt and answer together.
-        batch_route: its route for batches; "" when it has none.
-        dimension: of its embeddings.
-        is_priced: whether a price list is set.
-        error: what ended the probing; the endpoint does not work.
-        problem: why it does not work, where no error ended it.
-        rows: the ledger of what was asked.
-    """
-
-    roles: tuple[Role, ...]
-    name: str
-    model: str
-    is_simulated: bool = False
-    served_model: str | None = None
-    models: tuple[str, ...] = ()
-    latency_seconds: float | None = None
-    schema_mode: SchemaMode | None = None
-    capabilities: Capabilities | None = None
-    has_logprobs: bool | None = None
-    has_usage: bool | None = None
-    has_stream_usage: bool | None = None
-    context_tokens: int | None = None
-    batch_route: str | None = None
-    dimension: int | None = None
-    is_priced: bool = False
-    error: CallError | None = None
-    problem: str | None = None
-    rows: list[LedgerRow] = field(default_factory=list)
-
-    @property
-    def works(self) -> bool:
-        """Whether a turn can be answered with it."""
-        return self.error is None and self.problem is None
 
 
 class _LookUps:

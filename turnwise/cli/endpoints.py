@@ -4,22 +4,23 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnwise.cli.exits import EXIT_FAILED, clear_errors, printable, say
+from turnwise.cli.exits import EXIT_FAILED, clear_errors, say
 from turnwise.cli.knobs import say_environment
 from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption
 
 if TYPE_CHECKING:
     from turnwise.calls import Endpoint, Role
     from turnwise.calls.endpoint_settings import EndpointSettings
-    from turnwise.cli.endpoint_probes import Probed, ProbeTarget
+    from turnwise.cli.endpoint_probes import ProbeTarget
+    from turnwise.cli.endpoint_report import Probed
 
 __all__ = ["endpoints"]
 
@@ -76,6 +77,7 @@ def check(
     turnwise run "hello" --preset endpoints.yaml
     """
     with clear_errors():
+        from turnwise.cli.endpoint_report import document_of, show
         from turnwise.replay.app import load_app
 
         loaded = load_app(app)
@@ -87,9 +89,9 @@ def check(
             _refuse_to_write(out)
         probed = asyncio.run(found.run(max_seconds))
         if as_json:
-            typer.echo(json.dumps(_document(probed)))
+            typer.echo(json.dumps(document_of(probed)))
         else:
-            _show(probed)
+            show(probed)
         is_whole = all(each.works for each in probed)
         for each in probed:
             if not each.works:
@@ -332,113 +334,3 @@ def _base_of(preset: str, out: Path) -> str:
     if not preset.endswith((".yaml", ".yml")) and "/" not in preset:
         return preset
     return Path(os.path.relpath(preset, out.parent)).as_posix()
-
-
-def _yes(value: bool | None, yes: str = "yes", no: str = "no") -> str:
-    return "unknown" if value is None else yes if value else no
-
-
-def _taken(probed: "Probed", field: str, refused: str) -> str:
-    known = probed.capabilities
-    if probed.schema_mode is None:
-        return "unknown"
-    return refused if known is not None and field in known.refused else "taken"
-
-
-ROWS: tuple[tuple[str, "Callable[[Probed], str]"], ...] = (
-    ("endpoint", lambda each: each.name),
-    ("model", lambda each: each.model),
-    ("works", lambda each: "yes" if each.works else "NO"),
-    ("answered by", lambda each: each.served_model or "unknown"),
-    (
-        "latency of one word",
-        lambda each: f"{each.latency_seconds:.2g} s" if each.latency_seconds else "unknown",
-    ),
-    ("structured output", lambda each: each.schema_mode or "none"),
-    ("temperature", lambda each: _taken(each, "temperature", "fixed, not sent")),
-    ("seed", lambda each: _taken(each, "seed", "refused, not sent")),
-    (
-        "token limit",
-        lambda each: each.capabilities.token_limit_field if each.capabilities else "unknown",
-    ),
-    (
-        "system role",
-        lambda each: (
-            "unknown"
-            if each.capabilities is None
-            else "yes"
-            if each.capabilities.system_role == "system"
-            else "no, in the user message"
-        ),
-    ),
-    ("log-probabilities", lambda each: _yes(each.has_logprobs)),
-    ("tokens told", lambda each: _yes(each.has_usage)),
-    ("tokens of a stream", lambda each: _yes(each.has_stream_usage)),
-    (
-        "context length",
-        lambda each: f"{each.context_tokens:,}" if each.context_tokens else "unknown",
-    ),
-    (
-        "batch route",
-        lambda each: "unknown" if each.batch_route is None else each.batch_route or "no",
-    ),
-    ("price", lambda each: _yes(each.is_priced, no="unknown: set endpoints.<role>.prices")),
-)
-"""What is shown of a chat model, one line each."""
-
-EMBED_ROWS = {"endpoint", "model", "works", "answered by", "latency of one word", "price"}
-
-
-def _cells(probed: "Probed") -> list[str]:
-    if probed.is_simulated:
-        shown = {"endpoint": probed.name, "model": probed.model, "works": "simulated, not asked"}
-        return [shown.get(name, "-") for name, _ in ROWS]
-    is_embedding = probed.dimension is not None or tuple(probed.roles) == ("embed",)
-    return [cell(probed) if not is_embedding or name in EMBED_ROWS else "-" for name, cell in ROWS]
-
-
-def _show(probed: "Sequence[Probed]") -> None:
-    """Print the table, a column for each endpoint and model."""
-    if all(each.is_simulated for each in probed):
-        for each in probed:
-            roles = ", ".join(each.roles)
-            typer.echo(f"{roles}: {each.model}, simulated in this process; nothing was asked")
-        return
-    columns = [["", *(name for name, _ in ROWS), "embeddings"]]
-    for each in probed:
-        dimension = f"{each.dimension} numbers" if each.dimension else "-"
-        columns.append([", ".join(each.roles), *_cells(each), dimension])
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo(printable(line.rstrip()))
-    rows = [row for each in probed for row in each.rows]
-    typer.echo(
-        f"\n{sum(row.requests for row in rows)} requests, "
-        f"{sum(row.input_tokens for row in rows):,} input and "
-        f"{sum(row.output_tokens for row in rows):,} output tokens"
-    )
-
-
-def _document(probed: "Sequence[Probed]") -> dict[str, Any]:
-    """Return what was found as one JSON object."""
-    rows = [row for each in probed for row in each.rows]
-    return {
-        "endpoints": [_entry_document(each) for each in probed],
-        "requests": sum(row.requests for row in rows),
-        "input_tokens": sum(row.input_tokens for row in rows),
-        "output_tokens": sum(row.output_tokens for row in rows),
-    }
-
-
-def _entry_document(probed: "Probed") -> dict[str, Any]:
-    known = probed.capabilities
-    document = {
-        each.name: getattr(probed, each.name)
-        for each in fields(probed)
-        if each.name not in {"rows", "error", "capabilities"}
-    }
-    error = None if probed.error is None else f"{type(probed.error).__name__}: {probed.error}"
-    takes = {} if known is None else {**asdict(known), "refused": sorted(known.refused)}
-    # The way that was found to work goes before the one that is begun with.
-    return {**takes, **document, "works": probed.works, "error": error}
