@@ -81,6 +81,8 @@ class Reply:
             for n > 1, in order. Empty when none were asked for, or the endpoint gave
             none. What a provider counts or strips apart from the text (an end token, a
             thought) may stand among them.
+        reasoning_text: what the model wrote apart from its answer, where the endpoint gives
+            it; empty otherwise.
     """
 
     text: str
@@ -95,6 +97,7 @@ class Reply:
     chunks: tuple[str, ...] = ()
     is_simulated: bool = False
     token_logprobs: tuple[TokenLogprobs, ...] = ()
+    reasoning_text: str = ""
 
     @property
     def is_empty(self) -> bool:
