@@ -67,7 +67,6 @@ def _as_texts(texts: list[str]) -> list[str]:
     return each_once([text for text in texts if text])
 
 
-
 def _stripped(text: str) -> str:
     return text.strip()
 

@@ -33,9 +33,7 @@ class DetectionAnswer(Answer):
     """What the model answers. `signals`, `sentiment` and `hostility` must be there."""
 
     context: Text = ""
-    signals: Annotated[
-        list[Signal], Field(max_length=len(Signal)), AfterValidator(each_once)
-    ]
+    signals: Annotated[list[Signal], Field(max_length=len(Signal)), AfterValidator(each_once)]
     sentiment: SignedScore
     arousal: SignedScore = 0.0
     hostility: UnitScore

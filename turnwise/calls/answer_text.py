@@ -30,11 +30,14 @@ __all__ = [
 MAX_ANSWER_CHARS = 1_000_000
 """Longest answer that is read, in characters."""
 
-MAX_REPAIRED_CHARS = 200_000
+MAX_REPAIRED_CHARS = 100_000
 """Longest broken document that is repaired, in characters: at most about a second of work."""
 
 MAX_TRIED = 32
 """How many brackets are tried as the start of a broken document; bounds the work on nonsense."""
+
+MAX_DRAFTS = 8
+"""How many documents before a tag are looked at, to see whether the tag is inside of one."""
 
 MAX_DEPTH = 64
 """Deepest nesting of a broken document that is repaired."""
@@ -75,7 +78,7 @@ _MARK = re.compile(r"[\"'\u201c\u2018{}\[\],:\uff1a\uff0c#/]")
 _CLOSING_QUOTES = {
     '"': re.compile(r'"'),
     "'": re.compile(r"'"),
-    "\u201c": re.compile("[\u201d\"\u201c]"),
+    "\u201c": re.compile('[\u201d"\u201c]'),
     "\u2018": re.compile("[\u2019']"),
 }
 _AFTER_STRING = re.compile(r"\s*(?:[,:}\]\uff1a\uff0c#]|//|/\*|\Z)")
@@ -177,17 +180,17 @@ def split_thoughts(text: str) -> tuple[str, str]:
     begin = place = tried = 0
     tag = _THOUGHT_TAG.search(text)
     while tag is not None:
-        bracket = _OPENING.search(text, place, tag.start()) if tried < MAX_TRIED else None
-        if bracket is not None:
+        bracket = _OPENING.search(text, place, tag.start()) if tried < MAX_DRAFTS else None
+        if bracket is not None and _may_begin(text, bracket.start()):
             tried += 1
-            is_document, end = _extent(text, bracket.start())
-            place = bracket.end() if end is None else end
-            if is_document and end is None:
-                # It is cut off, or a draft in thoughts that end behind it.
-                tag = _closing_tag(text, tag.start())
-                place = len(text)
-            elif tag.start() < place:
-                tag = _THOUGHT_TAG.search(text, place)
+            is_inside, end = _extent(text, bracket.start(), tag.start())
+            place = len(text) if end is None else end
+            if is_inside:
+                # Where the document does not end, it may be a draft in thoughts that do.
+                tag = _THOUGHT_TAG.search(text, place) if end else _closing_tag(text, tag.start())
+            continue
+        if bracket is not None:
+            place = bracket.end()
             continue
         if _is_closing(tag):
             thoughts += [*visible, text[begin : tag.start()]]
@@ -211,14 +214,28 @@ def _closing_tag(text: str, begin: int) -> re.Match[str] | None:
     return next(filter(_is_closing, _THOUGHT_TAG.finditer(text, begin)), None)
 
 
-def _extent(text: str, start: int) -> tuple[bool, int | None]:
-    """Return whether a document begins with a bracket, and where it ends if it does end."""
+def _may_begin(text: str, start: int) -> bool:
+    """Return whether a bracket may begin a document, whole or broken, and is not prose."""
+    return bool(_STRICT_START.match(text, start)) or _begins_document(text, start)
+
+
+def _extent(text: str, start: int, tag: int) -> tuple[bool, int | None]:
+    """Return whether a tag is inside of what begins at a bracket, and where that ends.
+
+    The end is None where a document does not end, and the place of the tag where the tag is
+    no part of it.
+    """
     try:
-        return True, _DECODER.raw_decode(text, start)[1]
+        end = _DECODER.raw_decode(text, start)[1]
     except (ValueError, RecursionError):
-        is_document = _begins_document(text, start)
-        part = text[: start + MAX_REPAIRED_CHARS]
-        return is_document, _scan(part, start).end if is_document else None
+        if not _begins_document(text, start):
+            return False, start + 1
+        before = _scan(text[:tag], start)
+        if before.end is not None or not before.is_in_string:
+            return False, before.end or tag
+        window = _scan(text[: start + MAX_REPAIRED_CHARS], start)
+        return True, window.end
+    return end > tag, end
 
 
 def _begins_document(text: str, start: int) -> bool:
@@ -281,7 +298,7 @@ class _Search:
         begin = tried = 0
         while tried < MAX_TRIED and (opening := _OPENING.search(text, begin)):
             start = opening.start()
-            if not (_STRICT_START.match(text, start) or _begins_document(text, start)):
+            if not _may_begin(text, start):
                 begin = start + 1
                 continue
             try:
@@ -379,6 +396,10 @@ class _Frame:
     whole_end: int
     has_key: bool = False
 
+    def end_entry(self, end: int) -> None:
+        self.whole_end = end
+        self.has_key = False
+
 
 @dataclass(slots=True)
 class _Scan:
@@ -399,6 +420,37 @@ class _Scan:
     frames: list[_Frame] = field(default_factory=list)
     is_in_string: bool = False
     is_too_deep: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is more of it to look at."""
+        return self.end is None and not (self.is_in_string or self.is_too_deep)
+
+    def take(self, sign: str, at: int) -> None:
+        """Take a bracket, a comma or a colon outside of strings."""
+        frames = self.frames
+        if sign in "{[":
+            frames.append(_Frame(sign, at, at + 1))
+            self.is_too_deep = len(frames) > MAX_DEPTH
+        elif sign in "}]":
+            opener = "{" if sign == "}" else "["
+            if any(frame.opener == opener for frame in frames):
+                while frames.pop().opener != opener:
+                    pass
+            if not frames:
+                self.end = at + 1
+            else:
+                frames[-1].end_entry(at + 1)
+        elif sign in ",\uff0c":
+            frames[-1].end_entry(at)
+        elif sign in ":\uff1a":
+            frames[-1].has_key = True
+
+    def end_text(self, end: int) -> None:
+        """Take a string that ends at a place."""
+        frame = self.frames[-1]
+        if frame.opener == "[" or frame.has_key:
+            frame.whole_end = end
 
     def whole_part(self) -> str | None:
         """Return the document without what was cut off, closed; None when nothing is left.
@@ -429,41 +481,20 @@ def _scan(text: str, start: int) -> _Scan:
     of texts, which models forget to escape, do not end them.
     """
     scan = _Scan(text, start)
-    frames = scan.frames
-    mark = _MARK.search(text, start)
-    while mark is not None:
-        at, sign, end = mark.start(), mark.group(), mark.end()
-        if sign in "{[":
-            frames.append(_Frame(sign, at, end))
-            if len(frames) > MAX_DEPTH:
-                scan.is_too_deep = True
-                return scan
-        elif sign in "}]":
-            opener = "{" if sign == "}" else "["
-            if any(frame.opener == opener for frame in frames):
-                while frames.pop().opener != opener:
-                    pass
-            if not frames:
-                scan.end = end
-                return scan
-            frames[-1].whole_end = end
-            frames[-1].has_key = False
-        elif sign in ",\uff0c":
-            frames[-1].whole_end = at
-            frames[-1].has_key = False
-        elif sign in ":\uff1a":
-            frames[-1].has_key = True
-        elif sign in "#/":
-            end = _end_of_comment(text, at)
-        elif sign == '"' or _opens_string(text, at, start):
-            closing = _end_of_string(text, end, sign)
+    place = start
+    while scan.is_open and (mark := _MARK.search(text, place)):
+        sign, place = mark.group(), mark.end()
+        if sign in "#/":
+            place = _end_of_comment(text, mark.start())
+        elif sign == '"' or (sign in _CLOSING_QUOTES and _opens_string(text, mark.start(), start)):
+            closing = _end_of_string(text, place, sign)
             if closing is None:
                 scan.is_in_string = True
-                return scan
-            end = closing
-            if frames[-1].opener == "[" or frames[-1].has_key:
-                frames[-1].whole_end = end
-        mark = _MARK.search(text, end)
+            else:
+                scan.end_text(closing)
+                place = closing
+        else:
+            scan.take(sign, mark.start())
     return scan
 
 

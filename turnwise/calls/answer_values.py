@@ -97,10 +97,11 @@ def _clamped(number: float, low: float, high: float) -> float | None:
     return nearest if is_slip else None
 
 
-def _text_number(text: str, low: float, high: float) -> tuple[float, bool] | None:
+def _text_number(text: str, high: float) -> tuple[float, bool] | None:
     """Return the number that a text begins with, and whether it carries its own scale.
 
-    Texts with a second number in them ("1-2") name none.
+    `high` is the greatest number that is allowed. Texts with a second number in them, such
+    as "1-2", name none.
     """
     match = _TEXT_NUMBER.fullmatch(text)
     if match is None or any(map(str.isdigit, match["words"])):
@@ -293,7 +294,7 @@ class _Tidying:
             value = value.get("score", value.get("value"))
         has_own_scale = False
         if isinstance(value, str):
-            read = _text_number(value, low, high)
+            read = _text_number(value, high)
             if read is None:
                 return value
             value, has_own_scale = read
@@ -422,7 +423,9 @@ def _index(place: tuple[Any, Any, str]) -> int:
     return place[1] if isinstance(place[1], int) else -1
 
 
-def _droppable(document: Any, schema: SchemaNode, path: Sequence[Any]) -> tuple[Any, Any, str] | None:
+def _droppable(
+    document: Any, schema: SchemaNode, path: Sequence[Any]
+) -> tuple[Any, Any, str] | None:
     found: tuple[Any, Any, str] | None = None
     for holder, key, node, name in _steps(document, schema, path):
         if isinstance(holder, list) or key not in node.get("required", ()):

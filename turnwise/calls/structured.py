@@ -94,9 +94,7 @@ class ReadAnswer(NamedTuple, Generic[ModelT]):
     notes: tuple[str, ...] = ()
 
 
-def parse_answer(
-    text: str, model: type[ModelT], *, finish_reason: str | None = None
-) -> ModelT:
+def parse_answer(text: str, model: type[ModelT], *, finish_reason: str | None = None) -> ModelT:
     """Return an answer's text as a response model; see `read_answer`.
 
     Raises:
@@ -231,16 +229,19 @@ def _inner_shapes(
         return
     if _knows(value, model) or not (value or document.is_cut):
         yield value
-    if document.is_cut or left == 0:
-        return
+    if not document.is_cut and left:
+        for inner in _wrapped(value, document, model):
+            yield from _inner_shapes(inner, document, model, left - 1)
+
+
+def _wrapped(value: dict[Any, Any], document: Document, model: type[BaseModel]) -> Iterator[Any]:
+    """Yield what an object is wrapped around: under a usual name, or under its only key."""
+    names = {*_WRAPPERS, normal_name(model.__name__)}
     for key, inner in value.items():
-        is_wrapper = normal_name(key) in {*_WRAPPERS, normal_name(model.__name__)}
-        if is_wrapper or (document.is_strict and len(value) == 1):
-            inner_value = embedded_json(inner) if isinstance(inner, str) else inner
-            yield from _inner_shapes(inner_value, document, model, left - 1)
-    if isinstance(calls := value.get("tool_calls"), list):
-        for call in calls:
-            yield from _inner_shapes(call, document, model, left - 1)
+        if normal_name(key) in names or (document.is_strict and len(value) == 1):
+            yield embedded_json(inner) if isinstance(inner, str) else inner
+    if isinstance(value.get("tool_calls"), list):
+        yield from value["tool_calls"]
 
 
 def _knows(value: dict[Any, Any], model: type[BaseModel]) -> bool:
@@ -253,9 +254,7 @@ def _only_list(model: type[BaseModel]) -> str | None:
     """Return the one list field of a model without other required fields, or None."""
     schema = response_schema(model)
     lists = [
-        name
-        for name, child in schema.get("properties", {}).items()
-        if child.get("type") == "array"
+        name for name, child in schema.get("properties", {}).items() if child.get("type") == "array"
     ]
     is_alone = len(lists) == 1 and set(schema.get("required", ())) <= set(lists)
     return lists[0] if is_alone else None
