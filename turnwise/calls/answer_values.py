@@ -6,14 +6,15 @@ where that is not in doubt. What remains is for validation to refuse.
 
 Scales. All numbers of one answer that are declared in [0, 1] or [-1, 1] are read on one
 scale, since one model writes all of them alike. It is the declared one when the largest
-(without its sign) is at most 1.5: a 1.05 or 1.2 is a slip and is clamped. It is the declared
-one, too, when more numbers are fractions of 1 than are larger than 1.5; the few large ones
-are then no scores. Otherwise it is 10 when the largest is at most 10, and 100 when it is at
+(without its sign) is at most 1.5: a 1.05 or 1.2 is a slip. It is the declared one, too, when
+no fewer numbers are fractions of 1 than are larger than 1.5. Otherwise it is 10 when the largest is at most 10, and 100 when it is at
 most 100. Numbers that carry their own scale ("66%", "7/10") are read by it and do not count.
 
-Bounds. A number out of its bounds is clamped; one that is out of two-sided bounds by more
-than half of their width is no number of that kind, and is left for validation to refuse.
-NaN, infinities and booleans are no numbers.
+Bounds. A number out of its bounds is clamped. One that is out of two-sided bounds by more
+than half of their width is probably on another scale, and to clamp it would invent an
+opinion: it is left for validation to refuse, which leaves the field out or asks again. Only
+a score that may not be null is clamped all the same. NaN, infinities and booleans are no
+numbers.
 """
 
 import math
@@ -132,6 +133,7 @@ class _Score(NamedTuple):
     key: Any
     low: float
     path: str
+    is_nullable: bool
 
 
 def _scale(numbers: Sequence[float]) -> float:
@@ -139,7 +141,7 @@ def _scale(numbers: Sequence[float]) -> float:
     top = max((abs(number) for number in numbers), default=0.0)
     large = sum(abs(number) > 1 + MAX_SLIP for number in numbers)
     fractions = sum(0 < abs(number) < 1 for number in numbers)
-    if large == 0 or fractions > large:
+    if large == 0 or fractions >= large:
         return 1.0
     return next((scale for scale in (10.0, 100.0) if top <= scale), 1.0)
 
@@ -177,6 +179,8 @@ class _Tidying:
             self.notes.append(f"scores read on a scale of {scale:g}")
         for score in self._scores:
             number = score.holder[score.key] / scale
+            if not score.is_nullable:
+                number = min(max(number, score.low - MAX_SLIP), 1.0 + MAX_SLIP)
             score.holder[score.key] = self._in_bounds(number, score.low, 1.0, score.path)
 
     def value(self, value: Any, node: Any, holder: Any, key: Any, path: str) -> Any:
@@ -202,7 +206,8 @@ class _Tidying:
         if kind == "array":
             return self._array(value, node, path, is_nullable=is_nullable)
         if kind in {"number", "integer"}:
-            return self._number(value, node, holder, key, path)
+            score = _Score(holder, key, 0.0, path, is_nullable)
+            return self._number(value, node, score)
         if kind == "string":
             return self._text(value, node, path)
         if isinstance(value, float) and not math.isfinite(value):
@@ -258,11 +263,11 @@ class _Tidying:
 
     def _array(self, value: Any, node: SchemaNode, path: str, *, is_nullable: bool) -> Any:
         items = resolved(node.get("items"), self._document)
-        if value is None and not is_nullable:
+        if value is None and not is_nullable and items.get("type") != "object":
             value = []
         if isinstance(value, str):
             inner = embedded_json(value)
-            value = self._entries_of_text(value, items) if inner is None else inner
+            value = _entries_of_text(value, items) if inner is None else inner
         if isinstance(value, dict):
             value = _entries_of(value, items)
         if not isinstance(value, list):
@@ -277,16 +282,7 @@ class _Tidying:
             entries[place] = self.value(entry, node.get("items"), entries, place, f"{path}.{place}")
         return entries
 
-    def _entries_of_text(self, text: str, items: SchemaNode) -> Any:
-        """Return the entries of a list that was written as one text."""
-        if not text.strip():
-            return []
-        if "enum" in items:
-            return [part.strip() for part in _SEPARATOR.split(text) if part.strip()]
-        is_entry = items.get("type") != "object" or self._bare_field(text, items) is not None
-        return [text] if is_entry else text
-
-    def _number(self, value: Any, node: SchemaNode, holder: Any, key: Any, path: str) -> Any:
+    def _number(self, value: Any, node: SchemaNode, place: _Score) -> Any:
         low, high = _bounds(node)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
@@ -307,9 +303,9 @@ class _Tidying:
         if not math.isfinite(value):
             return _NO_NUMBER
         if (low, high) in _UNIT_BOUNDS and not has_own_scale:
-            self._scores.append(_Score(holder, key, low, path))
+            self._scores.append(place._replace(low=low))
             return value
-        return self._in_bounds(value, low, high, path)
+        return self._in_bounds(value, low, high, place.path)
 
     def _in_bounds(self, number: float, low: float, high: float, path: str) -> float:
         nearest = _clamped(number, low, high)
@@ -379,6 +375,17 @@ def _with_known_keys(value: Mapping[str, Any], properties: SchemaNode) -> dict[s
         if len(spellings) == 1:
             meant[spellings[0]] = name
     return {meant.get(key, key): child for key, child in value.items()}
+
+
+def _entries_of_text(text: str, items: SchemaNode) -> Any:
+    """Return the entries of a list that was written as one text."""
+    if items.get("type") == "object":
+        return text
+    if text.strip().casefold() in _ABSENT:
+        return []
+    if "enum" in items:
+        return [part.strip() for part in _SEPARATOR.split(text) if part.strip()]
+    return [text]
 
 
 def _entries_of(value: dict[str, Any], items: SchemaNode) -> Any:

@@ -222,7 +222,7 @@ def _inner_shapes(
             if isinstance(item, dict) and _knows(item, model):
                 yield item
         field = _only_list(model)
-        if field is not None:
+        if field is not None and value:
             yield {field: value}
         return
     if not isinstance(value, dict):
@@ -238,6 +238,8 @@ def _wrapped(value: dict[Any, Any], document: Document, model: type[BaseModel]) 
     """Yield what an object is wrapped around: under a usual name, or under its only key."""
     names = {*_WRAPPERS, normal_name(model.__name__)}
     for key, inner in value.items():
+        if normal_name(key) in _known_names(model):
+            continue
         if normal_name(key) in names or (document.is_strict and len(value) == 1):
             yield embedded_json(inner) if isinstance(inner, str) else inner
     if isinstance(value.get("tool_calls"), list):
