@@ -7,8 +7,9 @@ where that is not in doubt. What remains is for validation to refuse.
 Scales. All numbers of one answer that are declared in [0, 1] or [-1, 1] are read on one
 scale, since one model writes all of them alike. It is the declared one when the largest
 (without its sign) is at most 1.5: a 1.05 or 1.2 is a slip. It is the declared one, too, when
-no fewer numbers are fractions of 1 than are larger than 1.5. Otherwise it is 10 when the largest is at most 10, and 100 when it is at
-most 100. Numbers that carry their own scale ("66%", "7/10") are read by it and do not count.
+no fewer numbers are fractions of 1 than are larger than 1.5. Otherwise it is 10 when the
+largest is at most 10, and 100 when it is at most 100. Numbers that carry their own scale
+("66%", "7/10") are read by it and do not count.
 
 Bounds. A number out of its bounds is clamped. One that is out of two-sided bounds by more
 than half of their width is probably on another scale, and to clamp it would invent an

@@ -81,8 +81,8 @@ class Reply:
             for n > 1, in order. Empty when none were asked for, or the endpoint gave
             none. What a provider counts or strips apart from the text (an end token, a
             thought) may stand among them.
-        reasoning_text: what the model wrote apart from its answer, where the endpoint gives
-            it; empty otherwise.
+        reasoning_text: what the model thought before it answered, where the endpoint
+            tells it apart from the answer. Untrusted.
     """
 
     text: str

@@ -21,6 +21,9 @@ def _values(text, **options):
     return [document.value for document in find_documents(text, **options).documents]
 
 
+_ANALYSIS = '<|channel|>analysis<|message|>{"goal": "draft"}<|end|><|start|>assistant'
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -32,8 +35,7 @@ def _values(text, **options):
         '[THINK]{"goal": "draft"}[/THINK]{"goal": "x"}',
         '\u25c1think\u25b7{"goal": "draft"}\u25c1/think\u25b7{"goal": "x"}',
         '<|begin_of_thought|>{"goal": "draft"}<|end_of_thought|>{"goal": "x"}',
-        '<|channel|>analysis<|message|>{"goal": "draft"}<|end|><|start|>assistant'
-        '<|channel|>final <|constrain|>json<|message|>{"goal": "x"}<|return|>',
+        f'{_ANALYSIS}<|channel|>final <|constrain|>json<|message|>{{"goal": "x"}}<|return|>',
         'I begin with {"goal": "draft"}.\n</think>\n\n{"goal": "x"}',
         'a { in prose, then {"goal": "draft" </think>{"goal": "x"}',
         '<think>a <think>b</think> {"goal": "draft"}</think>{"goal": "x"}',

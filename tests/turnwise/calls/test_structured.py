@@ -321,12 +321,11 @@ def test_what_a_model_writes_is_read_back(goal, score):
 def test_of_a_cut_answer_only_whole_entries_are_kept(replies, share):
     """Wherever it is cut, each reply that is kept is one that was written, in its place."""
     text = json.dumps({"candidates": [{"reply": reply} for reply in replies]})
-    try:
-        read = parse_answer(text[: int(len(text) * share)], Candidates, finish_reason="length")
-    except InvalidAnswer as invalid:
-        assert invalid.is_cut
-        return
-    kept = [each.reply for each in read.candidates]
+    kept: list[str] = []
+    with suppress(InvalidAnswer):
+        cut = text[: int(len(text) * share)]
+        answer = parse_answer(cut, Candidates, finish_reason="length")
+        kept = [each.reply for each in answer.candidates]
     assert [json.dumps(each) for each in kept] == [
         json.dumps(each) for each in replies[: len(kept)]
     ]
