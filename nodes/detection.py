@@ -6,11 +6,11 @@
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, Field
 
-from nodes.answer import Answer, SignedScore, Text, UnitScore, known_member, known_members
+from nodes.answer import Answer, SignedScore, Text, UnitScore, each_once
 from nodes.detection_rules import detect_by_rules
 from nodes.prompt import MAX_HISTORY_LINES, recent
 from nodes.question import Question
@@ -29,24 +29,16 @@ from turnwise.calls import Asker, Purpose, Role, Sampling
 __all__ = ["DetectionAnswer", "detect"]
 
 
-def _signals(value: Any) -> list[Signal]:
-    return known_members(value, Signal)
-
-
-def _stage(value: Any) -> Stage | None:
-    return known_member(value, Stage)
-
-
 class DetectionAnswer(Answer):
     """What the model answers. `signals`, `sentiment` and `hostility` must be there."""
 
     context: Text = ""
-    signals: Annotated[list[Signal], BeforeValidator(_signals)]
+    signals: Annotated[list[Signal], Field(max_length=len(Signal)), AfterValidator(each_once)]
     sentiment: SignedScore
     arousal: SignedScore = 0.0
     hostility: UnitScore
     vagueness: UnitScore = 0.0
-    stage_hint: Annotated[Stage | None, BeforeValidator(_stage)] = None
+    stage_hint: Stage | None = None
 
     def record(self) -> Detection:
         """Return the answer as the record that the other nodes read."""

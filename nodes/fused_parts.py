@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
@@ -24,6 +25,7 @@ from nodes.degrade import MAX_DETAIL_CHARS, ask_or
 from nodes.prompt import clip
 from nodes.records import Degradation
 from turnwise.calls import Asker, Call
+from turnwise.calls.structured import fitted, notes_of
 
 __all__ = ["FusedAnswer", "Missing", "Unusable", "ask_fused", "part", "unusable_parts", "usable"]
 
@@ -53,9 +55,10 @@ def part(model: type[BaseModel]) -> PlainValidator:
         model: the node's own answer model; the schema of the fused answer names it.
     """
 
-    def read(value: Any) -> BaseModel | Unusable:
+    def read(value: Any, info: ValidationInfo) -> BaseModel | Unusable:
+        notes: list[str] = []
         try:
-            return model.model_validate(value)
+            return fitted(value, model, notes)
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
             lines = (
@@ -63,12 +66,13 @@ def part(model: type[BaseModel]) -> PlainValidator:
                 for problem in problems
             )
             return Unusable("; ".join(lines))
+        finally:
+            notes_of(info).extend(f"{note} of {info.field_name}" for note in notes)
 
     return PlainValidator(read, json_schema_input_type=model)
 
 
 def _requires_all(schema: dict[str, Any]) -> None:
-    schema.pop("description", None)
     schema["required"] = list(schema["properties"])
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from lats.draft import MAX_REPLY_CHARS, clean_text
 from nodes.answer import Answer
@@ -73,18 +73,16 @@ def _reply_text(text: str) -> str:
     return cleaned
 
 
-def _bubble_texts(value: Any) -> list[str]:
-    """Return bubbles as texts; what is none is left to the rules that cut a reply."""
-    texts = value if isinstance(value, list | tuple) else ()
-    cleaned = [clean_text(text, MAX_REPLY_CHARS) for text in texts if isinstance(text, str)]
+def _bubble_texts(texts: list[str]) -> list[str]:
+    cleaned = [clean_text(text, MAX_REPLY_CHARS) for text in texts]
     return [text for text in cleaned if text]
 
 
 class ReplyAnswer(Answer):
     """The reply, and the same reply as chat bubbles. `reply` must say something."""
 
-    reply: Annotated[str, AfterValidator(_reply_text)]
-    bubbles: Annotated[list[str], BeforeValidator(_bubble_texts)] = Field(default_factory=list)
+    reply: Annotated[str, Field(min_length=1), AfterValidator(_reply_text)]
+    bubbles: Annotated[list[str], AfterValidator(_bubble_texts)] = Field(default_factory=list)
 
     @property
     def usable_bubbles(self) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ and one pair of matching quotes. What is not kept is counted, and why.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from nodes.answer import Answer, Text, Thought
 from nodes.memory_rules import remember_by_rules
@@ -63,15 +63,11 @@ class MemoryUpdate(Record):
     """Why, one a dropped note, in the order of the answer."""
 
 
-def _kind(value: Any) -> Any:
-    return value if value in get_args(NoteKind) else "fact"
-
-
 class NoteAnswer(Answer):
     """One note as the model wrote it, unproved. An unknown kind is a fact."""
 
     text: Text = ""
-    kind: Annotated[NoteKind, BeforeValidator(_kind)] = "fact"
+    kind: NoteKind = "fact"
     evidence: Text = ""
 
 
@@ -79,9 +75,7 @@ class MemoryAnswer(Answer):
     """What the model answers. `summary` must say something; notes may be none."""
 
     summary: Thought
-    notes: Annotated[list[NoteAnswer], BeforeValidator(lambda value: value or [])] = Field(
-        default_factory=list
-    )
+    notes: list[NoteAnswer] = Field(default_factory=list)
 
     def update(self, *, user_text: str, reply: str) -> MemoryUpdate:
         """Return what memory gains from the answer: its summary, and the notes with proof.

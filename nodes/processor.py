@@ -18,11 +18,11 @@ with the draft is at least `MIN_OVERLAP`. Delays are always by rule, see `bubble
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import Field
 
-from nodes.answer import Answer
+from nodes.answer import Answer, BubbleText
 from nodes.bubbles import (
     MAX_BUBBLES,
     MAX_DELAY_SECONDS,
@@ -45,7 +45,6 @@ from nodes.records import (
 )
 from turnwise.calls import Asker, Purpose, Role, Sampling
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.payload import well_formed
 
 __all__ = ["MIN_OVERLAP", "HumanizeAnswer", "ProcessedReply", "ProcessorLLM", "humanize", "overlap"]
 
@@ -68,21 +67,10 @@ class ProcessedReply(Record):
     bubbles: tuple[Bubble, ...]
 
 
-def _bubble_texts(value: Any) -> Any:
-    """Return bubbles as stripped texts, without blank ones; a bubble may be an object."""
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    items = [item.get("text") if isinstance(item, dict) else item for item in value]
-    texts = [well_formed(item).strip() if isinstance(item, str) else item for item in items]
-    return [text for text in texts if text != ""]
-
-
 class HumanizeAnswer(Answer):
     """What the model answers: the reply as chat bubbles, in order."""
 
-    bubbles: Annotated[list[str], BeforeValidator(_bubble_texts)]
+    bubbles: Annotated[list[BubbleText], Field(min_length=1)]
 
 
 QUESTION = Question(

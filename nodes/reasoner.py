@@ -9,9 +9,9 @@ Memories are not retrieved yet when it runs; it plans from what was said and fel
 
 from collections.abc import Sequence
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from nodes.answer import Answer, Text, Texts
+from nodes.answer import Answer, FilledTexts, Text, Texts
 from nodes.prompt import MAX_HISTORY_LINES, recent
 from nodes.question import Question
 from nodes.reasoner_rules import reason_by_rules
@@ -35,17 +35,10 @@ __all__ = ["ReasonerAnswer", "reason"]
 class ReasonerAnswer(Answer):
     """What the model answers. `goals` must hold at least one."""
 
-    goals: Texts
+    goals: FilledTexts
     must_mention: Texts = Field(default_factory=list)
     avoid: Texts = Field(default_factory=list)
     tone: Text = ""
-
-    @field_validator("goals")
-    @classmethod
-    def _has_a_goal(cls, goals: list[str]) -> list[str]:
-        if not goals:
-            raise ValueError("must hold at least one goal")
-        return goals
 
     def record(self) -> ResponsePlan:
         """Return the answer as the record that the other nodes read."""

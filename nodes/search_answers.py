@@ -1,20 +1,22 @@
 """What the search's calls are answered with, as models that an answer must fit.
 
-The judge of a list has a room of its own, `search_list_answers`.
+A bad candidate is left out by the reader of answers and costs none of the others. An
+answer without any usable candidate is asked again. The judge of a list has a file of its
+own, `search_list_answers`.
 """
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from nodes.records import Bubble
+from nodes.answer import Answer
 
 __all__ = [
     "AssistantCheck",
     "CandidateSet",
     "Judgement",
-    "ProcessorPlan",
     "RootPlan",
+    "Score",
     "Variant",
     "Variants",
 ]
@@ -29,65 +31,53 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class _Answer(BaseModel):
-    """Base of the answers: frozen; fields that were not asked for are ignored."""
-
-    model_config = ConfigDict(frozen=True)
+_WholeReply = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 
 
-class ProcessorPlan(_Answer):
-    """A reply cut into chat bubbles with typing delays, in the order of sending."""
-
-    bubbles: tuple[Bubble, ...]
-
-
-class _Proposed(_Answer):
-    strategy_tag: str = ""
-    """A few words for what the reply tries."""
-
-    reply: Annotated[str, AfterValidator(_not_blank)]
-    """The whole reply."""
-
-    bubbles: tuple[str, ...] | None = None
-    """The same reply cut into chat bubbles, or null."""
-
-    processor_plan: ProcessorPlan | None = None
-    """The same reply as bubbles with typing delays, or null."""
-
-
-class RootPlan(_Proposed):
+class RootPlan(Answer):
     """The answer to the root plan: what the reply is to reach, and a first reply."""
 
     goal: str = ""
     """What the reply is to reach, in one sentence."""
 
+    strategy_tag: str = ""
+    """A few words for what the reply tries."""
 
-class Variant(_Proposed):
-    """One variant of a reply. A blank one is dropped by the search, not asked again."""
+    reply: _WholeReply
 
-    reply: str
+    bubbles: list[str] = Field(default_factory=list)
+    """The same reply cut into chat bubbles; empty where the model left that to the rules."""
 
 
-class Variants(_Answer):
+class Variant(Answer):
+    """One variant of a reply; its fields are those of `RootPlan`."""
+
+    strategy_tag: str = ""
+    reply: _WholeReply
+    bubbles: list[str] = Field(default_factory=list)
+
+
+class Variants(Answer):
     """The answer to an expansion: variants of one reply, each with another strategy."""
 
-    candidates: tuple[Variant, ...]
+    candidates: Annotated[tuple[Variant, ...], Field(min_length=1)]
 
 
-class CandidateSet(_Answer):
+class CandidateSet(Answer):
     """The answer to a generation: what the reply is to reach, and ways to reach it."""
 
     goal: str = ""
     """What every one of them is to reach, in one sentence."""
 
-    candidates: tuple[Variant, ...]
+    candidates: Annotated[tuple[Variant, ...], Field(min_length=1)]
 
 
-class Judgement(_Answer):
+class Judgement(Answer):
     """The answer of a judge: what it thinks, then scores of one reply."""
 
     reason: str = ""
-    score: Score = None
+    score: Score
+    """How good it is, all in all. An answer that leaves it out is asked again."""
     plan_alignment: Score = None
     persona: Score = None
     relationship_fit: Score = None
@@ -96,8 +86,8 @@ class Judgement(_Answer):
     immersion: Score = None
 
 
-class AssistantCheck(_Answer):
+class AssistantCheck(Answer):
     """The answer of an assistant check: how much a reply sounds like an assistant."""
 
     reason: str = ""
-    assistantness: Score = None
+    assistantness: Score

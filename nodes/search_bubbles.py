@@ -6,15 +6,11 @@ from lats.draft import MAX_REPLY_CHARS, Draft, clean_text
 from lats.similarity import text_key
 from nodes.bubbles import timed_bubbles
 from nodes.records import Bubble, StyleVector
-from nodes.search_answers import ProcessorPlan
 
-__all__ = ["MAX_PLANNED_BUBBLES", "MAX_PLANNED_DELAY_SECONDS", "planned_bubbles"]
+__all__ = ["MAX_PLANNED_BUBBLES", "planned_bubbles"]
 
 MAX_PLANNED_BUBBLES = 12
-"""A processor plan with more bubbles is not used."""
-
-MAX_PLANNED_DELAY_SECONDS = 60.0
-"""A processor plan with a longer typing delay is not used."""
+"""A reply that was cut into more bubbles is cut by rule."""
 
 
 def planned_bubbles(draft: Draft, style: StyleVector) -> tuple[Bubble, ...] | None:
@@ -22,11 +18,8 @@ def planned_bubbles(draft: Draft, style: StyleVector) -> tuple[Bubble, ...] | No
 
     Args:
         draft: the reply; its payload holds what came with it.
-        style: sets the delays that a model left out.
+        style: sets their delays.
     """
-    timed = _given_plan(draft)
-    if timed and all(bubble.delay_seconds <= MAX_PLANNED_DELAY_SECONDS for bubble in timed):
-        return timed
     raw = draft.payload.get("bubbles")
     if not isinstance(raw, list):
         return None
@@ -43,18 +36,3 @@ def _says_the_reply(texts: Sequence[str], reply: str) -> bool:
     """
     is_few = 0 < len(texts) <= MAX_PLANNED_BUBBLES
     return is_few and text_key("".join(texts)) == text_key(reply)
-
-
-def _given_plan(draft: Draft) -> tuple[Bubble, ...]:
-    """Return the processor plan that came with a reply, or nothing when it says other words."""
-    raw = draft.payload.get("processor_plan")
-    if raw is None:
-        return ()
-    cleaned = [
-        bubble.model_copy(update={"text": clean_text(bubble.text, MAX_REPLY_CHARS)})
-        for bubble in ProcessorPlan.model_validate(raw).bubbles
-    ]
-    bubbles = tuple(bubble for bubble in cleaned if bubble.text)
-    if not _says_the_reply([bubble.text for bubble in bubbles], draft.reply):
-        return ()
-    return bubbles

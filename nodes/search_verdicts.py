@@ -6,6 +6,7 @@ strategy tag could tell the judge who wrote what, and when.
 
 from collections.abc import Mapping, Sequence
 
+from lats.json_numbers import numbers_at
 from lats.logprob import JsonPath, expected_scores
 from lats.tree import NodeId
 from lats.verdict import Verdict, Verdicts
@@ -47,15 +48,26 @@ def _label(raw: str) -> str:
     return raw.strip().casefold()
 
 
-def _means(reply: Reply) -> Mapping[JsonPath, float | None]:
+def _means(reply: Reply) -> Mapping[JsonPath, tuple[float, float]]:
+    """Return by path the number that was written and the mean of what it might have been."""
     if not any(token.alternatives for token in reply.token_logprobs):
         return {}
     tokens = [(token.token, token.alternatives) for token in reply.token_logprobs]
-    return expected_scores(reply.text, tokens, low=0.0, high=1.0)
+    means = expected_scores(reply.text, tokens, low=0.0, high=1.0)
+    return {
+        number.path: (float(reply.text[number.start : number.end]), mean)
+        for number in numbers_at(reply.text) or ()
+        if (mean := means.get(number.path)) is not None
+    }
 
 
-def _verdict(entry: ListEntry, place: int, means: Mapping[JsonPath, float | None]) -> Verdict:
-    """Return one entry as a verdict. A score that is missing stays so, whatever was likely."""
+def _verdict(
+    entry: ListEntry, place: int, means: Mapping[JsonPath, tuple[float, float]]
+) -> Verdict:
+    """Return one entry as a verdict. A score that is missing stays so, whatever was likely.
+
+    Where a score was read on another scale than it was written on, the means are not used.
+    """
     scores: dict[str, float] = {}
     for name in type(entry).model_fields:
         written = getattr(entry, name)
@@ -63,6 +75,6 @@ def _verdict(entry: ListEntry, place: int, means: Mapping[JsonPath, float | None
             continue
         # The entries are a list, or a map by label.
         paths: tuple[JsonPath, ...] = (("verdicts", place, name), ("verdicts", entry.id, name))
-        given = (means.get(path) for path in paths)
-        scores[name] = next((mean for mean in given if mean is not None), written)
+        given = (means[path] for path in paths if path in means)
+        scores[name] = next((mean for number, mean in given if number == written), written)
     return Verdict(score=scores.pop("score", None), attributes=scores, reason=entry.reason)

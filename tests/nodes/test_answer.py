@@ -1,4 +1,6 @@
-"""Fields that forgive what models usually get wrong."""
+"""What the nodes' answers are made of, and that what is asked for is what is accepted."""
+
+import json
 
 import pytest
 from hypothesis import given
@@ -9,30 +11,47 @@ from nodes.answer import (
     MAX_TEXT_CHARS,
     MAX_TEXTS,
     Answer,
+    FilledTexts,
     SignedScore,
     Text,
     Texts,
     Thought,
     UnitScore,
-    known_members,
 )
 from nodes.detection import DetectionAnswer
 from nodes.evolver import EvolverAnswer
+from nodes.fused_bookkeeping import BookkeepingAnswer
+from nodes.fused_thinking import ReplyingAnswer, ThinkingAnswer
 from nodes.inner_monologue import MonologueAnswer
 from nodes.memory_manager import MemoryAnswer
 from nodes.processor import HumanizeAnswer
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import Signal
-from turnwise.calls.schema import schema_format
+from nodes.search_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
+from nodes.search_rubrics import RUBRICS
+from turnwise.calls.errors import InvalidAnswer
+from turnwise.calls.key import response_schema
+from turnwise.calls.schema import MAX_LEVELS, schema_format, schema_in_words
+from turnwise.calls.structured import parse_answer, read_answer
 
-ANSWERS = (
+FORMS = (
     DetectionAnswer,
     EvolverAnswer,
     HumanizeAnswer,
     MemoryAnswer,
     MonologueAnswer,
     ReasonerAnswer,
+    ThinkingAnswer,
+    ReplyingAnswer,
+    BookkeepingAnswer,
+    RootPlan,
+    Variants,
+    CandidateSet,
+    Judgement,
+    AssistantCheck,
+    *(rubric.answer for rubric in RUBRICS.values()),
 )
+"""Every form that a node asks for."""
 
 
 class Everything(Answer):
@@ -43,57 +62,84 @@ class Everything(Answer):
     text: Text = ""
     thought: Thought = "-"
     texts: Texts = []  # noqa: RUF012 - pydantic copies it
+    filled: FilledTexts = ["-"]  # noqa: RUF012
+
+
+class Scores(Answer):
+    """Scores that must be there."""
+
+    unit: UnitScore
+    signed: SignedScore
+
+
+def _everything(**fields):
+    return parse_answer(json.dumps(fields), Everything)
 
 
 @pytest.mark.parametrize(
-    ("given_value", "unit", "signed"),
-    [(7, 1.0, 1.0), (-3.5, 0.0, -1.0), (None, 0.0, 0.0), ("0.7", 0.7, 0.7), (1e999, 1.0, 1.0)],
+    ("unit", "signed", "expected"),
+    [
+        (0.7, -0.2, (0.7, -0.2)),
+        ("0.7", "-20%", (0.7, -0.2)),
+        (7, -3.5, (0.7, -0.35)),
+        (1.2, -1.4, (1.0, -1.0)),
+        (-0.3, 0.5, (0.0, 0.5)),
+        (1000, -250, (1.0, -1.0)),
+        (None, None, (0.0, 0.0)),
+    ],
 )
-def test_scores_are_clamped(given_value, unit, signed):
+def test_scores_are_read_on_one_scale_and_clamped(unit, signed, expected):
     """A score outside its range becomes the nearest bound, null is neutral."""
-    answer = Everything(unit=given_value, signed=given_value)
-    assert (answer.unit, answer.signed) == (unit, signed)
+    answer = parse_answer(json.dumps({"unit": unit, "signed": signed}), Scores)
+    assert (answer.unit, answer.signed) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("value", ["high", "nan", float("nan"), [0.5], {}])
-def test_a_score_that_is_no_number_is_asked_again(value):
-    """What cannot be read as a number is not guessed."""
-    with pytest.raises(ValidationError):
-        Everything(unit=value)
+@pytest.mark.parametrize("value", ["high", "nan", float("nan"), 1e999, [0.5, 1], True])
+def test_a_required_score_that_is_no_number_is_asked_again(value):
+    """What cannot be read as a number is not guessed; an optional one is left out."""
+    with pytest.raises(InvalidAnswer, match="unit"):
+        parse_answer(json.dumps({"unit": value, "signed": 0}), Scores)
+    assert _everything(unit=value).unit == 0.0
 
 
 def test_texts_are_cleaned():
     """One text counts as a list, blank entries and repetitions go, and the first ones stay."""
-    assert Everything(texts=" a ").texts == ["a"]
-    assert Everything(texts=["a", " ", "b", "a", None]).texts == ["a", "b"]
-    assert Everything(texts=None).texts == []
-    assert len(Everything(texts=[str(number) for number in range(99)]).texts) == MAX_TEXTS
-    assert len(Everything(text="x" * 99_999).text) == MAX_TEXT_CHARS
-    assert Everything(text="a\ud800").text == "a\ufffd"
+    assert _everything(texts=" a ").texts == ["a"]
+    assert _everything(texts=["a", " ", "b", "a", None]).texts == ["a", "b"]
+    assert _everything(texts=None).texts == []
+    assert len(_everything(texts=[str(number) for number in range(99)]).texts) == MAX_TEXTS
+    assert len(_everything(text="x" * 99_999).text) == MAX_TEXT_CHARS
+    assert _everything(text="a\ud800").text == "a\ufffd"
 
 
 def test_a_thought_must_say_something():
-    """A blank answer is not an answer."""
-    with pytest.raises(ValidationError, match="blank"):
-        Everything(thought="  ")
+    """A blank answer is not an answer, nor is a list of blank ones."""
+    with pytest.raises(InvalidAnswer, match="blank"):
+        parse_answer('{"thought": "  "}', MonologueAnswer)
+    with pytest.raises(InvalidAnswer, match="goals"):
+        parse_answer('{"goals": ["", " "]}', ReasonerAnswer)
+    assert parse_answer('{"goals": ["", "Ask."]}', ReasonerAnswer).goals == ["Ask."]
 
 
-@pytest.mark.parametrize("value", [3, ["a", 3], {"a": 1}])
-def test_texts_that_are_no_texts_are_asked_again(value):
+@pytest.mark.parametrize(("value", "kept"), [(3, []), (["a", 3], ["a"]), ({"a": 1}, [])])
+def test_what_is_no_text_is_left_out(value, kept):
     """Numbers and objects are not turned into their repr."""
-    with pytest.raises(ValidationError):
-        Everything(texts=value)
+    assert _everything(texts=value).texts == kept
 
 
 def test_unknown_names_are_dropped():
     """Names are matched loosely in spelling, and each is kept once."""
     names = ["Self disclosure", "joy", "QUESTION", "self-disclosure", None, 3]
-    assert known_members(names, Signal) == [Signal.SELF_DISCLOSURE, Signal.QUESTION]
-    assert known_members("humor", Signal) == [Signal.HUMOR]
-    assert known_members(None, Signal) == []
+    read = read_answer(
+        json.dumps({"signals": names, "sentiment": 0, "hostility": 0, "stage_hint": "Friends"}),
+        DetectionAnswer,
+    )
+    assert read.parsed.signals == [Signal.SELF_DISCLOSURE, Signal.QUESTION]
+    assert read.parsed.stage_hint is None
+    assert "left out stage_hint" in read.notes
 
 
-def test_a_scores_range_stands_in_the_schema():
+def test_a_scores_range_is_in_the_schema():
     """A model is told the range that its scores are clamped to."""
     properties = schema_format(EvolverAnswer)["json_schema"]["schema"]["properties"]
     assert properties["trust_delta"] == {"type": "number", "minimum": -1.0, "maximum": 1.0}
@@ -101,13 +147,82 @@ def test_a_scores_range_stands_in_the_schema():
     assert properties["hostility"] == {"type": "number", "minimum": 0.0, "maximum": 1.0}
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
-def test_each_answer_fits_a_providers_strict_schema(answer):
-    """Every node's schema can be enforced: no free objects, no fixed-place arrays."""
-    asked = schema_format(answer)["json_schema"]
+_STRICT_KEYWORDS = {
+    *("type", "properties", "required", "additionalProperties", "items", "enum", "const"),
+    *("anyOf", "$ref", "$defs", "pattern", "format", "multipleOf", "minItems", "maxItems"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description"),
+}
+"""What the structured-outputs guide of the OpenAI API names as supported."""
+
+
+def _nodes(node, level=0):
+    yield node, level
+    for child in (*node.get("properties", {}).values(), *node.get("$defs", {}).values()):
+        yield from _nodes(child, level + 1)
+    for child in (*node.get("anyOf", ()), *([node["items"]] if "items" in node else ())):
+        yield from _nodes(child, level)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_each_form_keeps_to_the_strict_rules(form):
+    """Known keywords, closed objects with every key required, few levels, small lists."""
+    asked = schema_format(form)["json_schema"]
     assert asked["strict"] is True
-    assert "prefixItems" not in str(asked)
-    assert "description" not in asked["schema"]
+    assert asked["schema"]["type"] == "object"
+    for node, level in _nodes(asked["schema"]):
+        assert node.keys() <= _STRICT_KEYWORDS
+        assert level <= MAX_LEVELS
+        assert node.get("minItems", 0) in (0, 1)
+        assert node.get("maxItems", 0) <= 16
+        if node.get("type") == "object":
+            assert node["additionalProperties"] is False
+            assert node["required"] == list(node["properties"])
+        if "$ref" in node:
+            assert node.keys() == {"$ref"}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_no_developers_text_is_sent(form):
+    """Docstrings are for those who read the code, and neither mode has them."""
+    sent = json.dumps(schema_format(form)) + schema_in_words(form)
+    assert '"description"' not in sent
+    assert '"title"' not in sent
+
+
+def _instances(node, schema):
+    """Return a strategy of what a schema allows."""
+    if "$ref" in node:
+        return _instances(schema["$defs"][node["$ref"].removeprefix("#/$defs/")], schema)
+    if "anyOf" in node:
+        return st.one_of([_instances(option, schema) for option in node["anyOf"]])
+    if "enum" in node:
+        return st.sampled_from(node["enum"])
+    match node["type"]:
+        case "null":
+            return st.none()
+        case "number":
+            return st.floats(node["minimum"], node["maximum"])
+        case "string":
+            # A text must not only be there but say something: no schema can ask for that.
+            text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
+            return text.filter(str.strip) if node.get("minLength") else text
+        case "array":
+            items = _instances(node["items"], schema)
+            low, high = node.get("minItems", 0), node.get("maxItems", 4)
+            return st.lists(items, min_size=low, max_size=min(high, 4))
+    properties = node["properties"]
+    return st.fixed_dictionaries(
+        {name: _instances(child, schema) for name, child in properties.items()}
+    )
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@given(data=st.data())
+def test_whatever_the_schema_allows_is_accepted_as_it_is(form, data):
+    """No repair, nothing left out, nothing clamped: the schema that is sent is the validator."""
+    schema = response_schema(form)
+    document = data.draw(_instances(schema, schema))
+    assert read_answer(json.dumps(document), form).notes == ()
 
 
 json_values = st.recursive(
@@ -119,12 +234,13 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 @given(data=st.data())
-def test_no_json_breaks_an_answer_in_another_way(answer, data):
-    """Whatever JSON comes, an answer validates or raises ValidationError, nothing else."""
-    document = {name: data.draw(json_values) for name in answer.model_fields}
+def test_no_json_breaks_an_answer_in_another_way(form, data):
+    """Whatever JSON comes, an answer is read or is invalid, nothing else."""
+    document = {name: data.draw(json_values) for name in form.model_fields}
     try:
-        answer.model_validate(document)
-    except ValidationError:
+        parse_answer(json.dumps(document), form)
+        form.model_validate(document)
+    except (InvalidAnswer, ValidationError):
         return

@@ -106,12 +106,13 @@ async def test_a_part_without_use_is_left_to_its_node(gone):
         ["Not far."],
         ["Something else."],
         ["Not", "far.", "Ten", "min", "utes."],
-        [{"text": "Not far. Ten minutes."}],
+        7,
     ],
 )
 def test_bubbles_that_do_not_say_the_reply_are_left_to_the_rules(bubbles):
     """Too few words, other words, or too many pieces: the reply stands without them."""
-    answer = ReplyAnswer.model_validate({"reply": "Not far. Ten minutes.", "bubbles": bubbles})
+    document = {"reply": "Not far. Ten minutes.", "bubbles": bubbles}
+    answer = parse_answer(json.dumps(document), ReplyAnswer)
     assert answer.usable_bubbles == ()
 
 

@@ -8,7 +8,7 @@ import pytest
 from lats.knobs import EarlyExitKnobs, SearchKnobs
 from lats.result import StopReason
 from nodes.lats_search import search_reply
-from nodes.records import Bubble, Line, MemoryLine, Monologue, Persona, ResponsePlan, Stage
+from nodes.records import Line, MemoryLine, Monologue, Persona, ResponsePlan, Stage
 from nodes.search_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
 from nodes.search_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
@@ -296,37 +296,16 @@ async def _outcome_of(plan):
     return await _search(ScriptedAsker(answers={Purpose.PLAN: plan}), rollouts=0)
 
 
-async def test_a_processor_plan_that_says_the_reply_is_handed_on():
-    """Bubbles with delays, so that the processor need not ask."""
-    bubbles = [
-        {"text": " Hello there.", "delay_seconds": 1.0},
-        {"text": "Tea?", "delay_seconds": 0.5},
-    ]
-    outcome = await _outcome_of(_plan(processor_plan={"bubbles": bubbles}))
-    assert outcome.processor_plan == (
-        Bubble(text="Hello there.", delay_seconds=1.0),
-        Bubble(text="Tea?", delay_seconds=0.5),
-    )
-
-
-@pytest.mark.parametrize(
-    "bubbles",
-    [
-        [],
-        [{"text": "Other words.", "delay_seconds": 1}],
-        [{"text": "Hello there. Tea?", "delay_seconds": 3600}],
-        [{"text": word, "delay_seconds": 1} for word in "HellothereTea"],
-    ],
-)
-async def test_a_processor_plan_that_cannot_be_trusted_is_dropped(bubbles):
-    """Other words, an hour's typing, a bubble a letter: the processor cuts by itself."""
-    outcome = await _outcome_of(_plan(processor_plan={"bubbles": bubbles}))
+@pytest.mark.parametrize("bubbles", [[], ["Other words."], list("HellothereTea")])
+async def test_bubbles_that_cannot_be_trusted_are_dropped(bubbles):
+    """Other words, a bubble a letter: the processor cuts by itself."""
+    outcome = await _outcome_of(_plan(bubbles=bubbles))
     assert outcome.processor_plan is None
     assert outcome.reply == "Hello there. Tea?"
 
 
-async def test_bubbles_without_delays_are_timed_by_rule():
-    """So that a model that leaves the delays out costs no call of the processor."""
+async def test_bubbles_are_timed_by_rule():
+    """So that a cut reply costs no call of the processor."""
     outcome = await _outcome_of(_plan(bubbles=["Hello there.", "", "Tea?"]))
     assert [bubble.text for bubble in outcome.processor_plan] == ["Hello there.", "Tea?"]
     assert all(bubble.delay_seconds > 0 for bubble in outcome.processor_plan)

@@ -128,7 +128,9 @@ async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_propo
     assert all(record["mean_score"] is None or 0 <= record["mean_score"] <= 1 for record in records)
 
 
-@pytest.mark.parametrize("judge", [_each(1.7), _each(None), {"verdicts": []}, CallTimeout("slow")])
+@pytest.mark.parametrize(
+    "judge", [_each("fine"), _each(None), {"verdicts": []}, CallTimeout("slow")]
+)
 async def test_a_judge_that_says_nothing_leaves_the_choice_to_the_rules(judge):
     """It is not asked for ever, nothing is built on its silence, and nobody is called sure."""
     asker = _asker(judge=judge)

@@ -69,9 +69,16 @@ async def test_notes_may_be_missing():
     assert (update.notes, update.dropped_notes, degradation) == ((), 0, None)
 
 
-@pytest.mark.parametrize(
-    "answer", [{"notes": []}, {"summary": " "}, {"summary": "s", "notes": "x"}]
-)
+async def test_notes_of_another_form_never_cost_the_summary():
+    """They are left out, and a note that is none with them."""
+    for notes in ("x", 7, [7, {"text": "Lu", "evidence": "我叫陆琳", "kind": "name"}]):
+        answer = {"summary": "s", "notes": notes}
+        update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))
+        assert (update.summary, degradation) == ("s", None)
+    assert [note.kind for note in update.notes] == ["fact"]
+
+
+@pytest.mark.parametrize("answer", [{"notes": []}, {"summary": " "}, {"summary": 7}])
 async def test_rules_remember_when_the_answer_cannot_be_used(answer):
     """The summary is not lost with a bad answer."""
     update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))

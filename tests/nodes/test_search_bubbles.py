@@ -4,28 +4,17 @@ import pytest
 
 from lats.draft import Draft
 from nodes.records import StyleVector
-from nodes.search_bubbles import MAX_PLANNED_BUBBLES, MAX_PLANNED_DELAY_SECONDS, planned_bubbles
+from nodes.search_bubbles import MAX_PLANNED_BUBBLES, planned_bubbles
 
 
 def _bubbles(reply="Hello there. Tea?", **payload):
     return planned_bubbles(Draft(reply=reply, payload=payload), StyleVector())
 
 
-def _plan(*bubbles):
-    return {"bubbles": [{"text": text, "delay_seconds": delay} for text, delay in bubbles]}
-
-
-def test_a_plan_that_says_the_reply_is_taken():
-    """Up to the longest delay."""
-    plan = _plan((" Hello there", 1.0), ("Tea?", MAX_PLANNED_DELAY_SECONDS))
-    bubbles = _bubbles(processor_plan=plan)
+def test_bubbles_that_say_the_reply_are_timed():
+    """What is blank is left out; a bubble may end without the full stop of the reply."""
+    bubbles = _bubbles(bubbles=[" Hello there", " ", "Tea?"])
     assert [bubble.text for bubble in bubbles] == ["Hello there", "Tea?"]
-
-
-def test_bubbles_without_delays_are_timed():
-    """What is blank is left out."""
-    bubbles = _bubbles(bubbles=["Hello there.", " ", "Tea?"])
-    assert [bubble.text for bubble in bubbles] == ["Hello there.", "Tea?"]
     assert all(bubble.delay_seconds > 0 for bubble in bubbles)
 
 
@@ -35,14 +24,14 @@ def test_bubbles_without_delays_are_timed():
         {},
         {"goal": "make peace"},
         {"bubbles": None},
+        {"bubbles": []},
         {"bubbles": "Hello there. Tea?"},
         {"bubbles": ["Hello."]},
-        {"processor_plan": _plan(("Hello there. Tea?", MAX_PLANNED_DELAY_SECONDS + 1))},
-        {"processor_plan": _plan(("Other words.", 1.0))},
+        {"bubbles": ["Other words."]},
     ],
 )
 def test_what_cannot_be_used_is_left_to_the_processor(payload):
-    """Other words, too long a wait, nothing at all."""
+    """Other words, nothing at all."""
     assert _bubbles(**payload) is None
 
 

@@ -29,10 +29,14 @@ def _entry(text: str):
 
 
 @pytest.mark.parametrize(
-    "score", ["1.01", "-0.1", "7", "-1e300", str(10**400), '"0.7"', '"high"', "true", "null", "[]"]
+    "score",
+    [
+        *("7", "-1e300", str(10**400), '"high"', "true", "null", "[]"),
+        *("NaN", "Infinity", "-Infinity", "1e999"),
+    ],
 )
 def test_a_score_that_is_none_is_missing_and_not_asked_again(score):
-    """Out of range, huge, a word or a list: the other scores of the answer stand."""
+    """Far out of range, huge, a word or a list: the other scores of the answer are kept."""
     entry = _entry(f'{{"id": "c1", "score": {score}, "mode_fit": 0.25}}')
     assert (entry.score, entry.mode_fit) == (None, 0.25)
 
@@ -43,11 +47,19 @@ def test_a_score_in_range_is_taken_as_it_is(score):
     assert _entry(f'{{"id": "c1", "score": {score}}}').score == float(score)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_what_is_no_json_is_asked_again(number):
-    """NaN is no JSON: the whole answer is of another form."""
-    with pytest.raises(InvalidAnswer, match=r"number|JSON"):
-        _entry(f'{{"id": "c1", "score": {number}}}')
+@pytest.mark.parametrize(
+    ("score", "expected"), [("1.01", 1.0), ("-0.1", 0.0), ('"0.7"', 0.7), ('"70%"', 0.7)]
+)
+def test_a_score_in_other_clothes_is_a_score(score, expected):
+    """A text or a slip over the end of the scale."""
+    assert _entry(f'{{"id": "c1", "score": {score}, "mode_fit": 0.25}}').score == expected
+
+
+def test_scores_on_another_scale_are_read_on_it():
+    """All of an answer on one."""
+    text = '{"verdicts": [{"id": "c1", "score": 7}, {"id": "c2", "score": 1, "mode_fit": 10}]}'
+    first, second = parse_answer(text, FitVerdicts).verdicts
+    assert (first.score, second.score, second.mode_fit) == (0.7, 0.1, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,15 @@ def test_tokens_invent_no_score():
     assert (verdict.score, dict(verdict.attributes)) == (None, {"mode_fit": 0.5})
 
 
+def test_tokens_are_not_asked_about_scores_of_another_scale():
+    """A 1 of 10 is no 1 of 1, whatever its token might have been."""
+    text = '{"verdicts": [{"id": "c1", "score": 7, "mode_fit": 1}]}'
+    verdict = _verdicts(text, tokens=_tokens(text, [("1}", [("1}", 0.5), ("0}", 0.5)])])).by_id[
+        "b7"
+    ]
+    assert (verdict.score, dict(verdict.attributes)) == (0.7, {"mode_fit": 0.1})
+
+
 def test_tokens_without_alternatives_change_nothing():
     """An endpoint that tells only what it chose."""
     text = '{"verdicts": [{"id": "c1", "score": 0.25}]}'

@@ -38,9 +38,9 @@ from turnwise.calls.asker import Advisory
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError
+from turnwise.calls.repair import repair_call
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
-from turnwise.calls.structured import repair_call
 from turnwise.calls.vocabulary import Role
 
 __all__ = ["Budgeter"]

@@ -171,12 +171,27 @@ class InvalidAnswer(CallError):
     Args:
         problem: what does not fit.
         text: the answer as it came. Untrusted.
+        misfits: the same as (kind, place, detail), for a repair to put into words; see
+            `turnwise.calls.repair`.
+        excerpt: a short part of the answer, where the problem is; None quotes its beginning.
+        is_cut: whether the answer ended before its end.
     """
 
-    def __init__(self, problem: str, text: str) -> None:
+    def __init__(
+        self,
+        problem: str,
+        text: str,
+        *,
+        misfits: tuple[tuple[str, str, str], ...] = (),
+        excerpt: str | None = None,
+        is_cut: bool = False,
+    ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.text = text
+        self.misfits = misfits
+        self.excerpt = text[:400] if excerpt is None else excerpt
+        self.is_cut = is_cut
 
 
 class EmptyAnswer(CallError):

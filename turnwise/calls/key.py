@@ -27,8 +27,16 @@ KEY_VERSION = 1
 
 @lru_cache(maxsize=1024)
 def response_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a response model. Computed once; do not change it."""
-    return model.model_json_schema()
+    """Return the JSON schema of a response model. Computed once; do not change it.
+
+    Docstrings of classes are left out: they are for developers, no model is to read them,
+    and mending one must not change the identity of every recorded call. Descriptions of
+    fields stay.
+    """
+    schema = model.model_json_schema()
+    for named in (schema, *schema.get("$defs", {}).values()):
+        named.pop("description", None)
+    return schema
 
 
 @lru_cache(maxsize=1024)

@@ -1,13 +1,20 @@
 """A response model's JSON schema in the strict form that providers enforce, and in words.
 
 The strict form is a subset of JSON Schema: objects are closed, every property is
-required, a `$ref` stands alone, unions are `anyOf`. What cannot be said in it (an
-object with free keys) makes the schema not strict, and the endpoint takes it as advice.
+required, a `$ref` stands alone, unions are `anyOf`. Lengths of texts and uniqueness are not
+part of it and are left out; in words they stay. What cannot be expressed in it (an object
+with free keys, say) makes the schema not strict, and the endpoint takes it as advice.
 
-Source: the structured-outputs guide of the OpenAI API, section on supported schemas.
+Sources: the structured-outputs guide of the OpenAI API, section on supported schemas, read
+in October 2026: types, `enum`, `const`, `anyOf`, `$defs`, `pattern`, some `format`s, bounds
+of numbers, `minItems`, `maxItems`; at most 5,000 properties in 10 levels, and 120,000
+characters of names and values. Anthropic's takes 0 and 1 as `minItems` only, and llama.cpp
+writes a grammar rule for each item up to `maxItems`: both are kept small.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -17,19 +24,48 @@ from turnwise.calls.key import response_schema
 
 __all__ = ["schema_format", "schema_in_words"]
 
+MAX_LEVELS = 10
+"""Deepest nesting of objects in a strict schema."""
+
+MAX_PROPERTIES = 5000
+"""Most properties in a strict schema, all objects together."""
+
 _DROPPED = frozenset({"default", "title", "examples", "discriminator"})
+_LENGTHS = frozenset({"minLength", "maxLength", "uniqueItems"})
+_NOT_STRICT = frozenset(
+    {
+        "allOf",
+        "contains",
+        "dependentRequired",
+        "dependentSchemas",
+        "else",
+        "if",
+        "maxProperties",
+        "minProperties",
+        "not",
+        "patternProperties",
+        "prefixItems",
+        "propertyNames",
+        "then",
+    }
+)
+_FORMATS = frozenset(
+    "date date-time duration email hostname ipv4 ipv6 time uuid".split()  # noqa: SIM905
+)
+"""Formats of texts that the strict form knows."""
+
 _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 _DATA = frozenset({"const", "enum", "required"})
 
 
 def schema_format(model: type[BaseModel]) -> dict[str, Any]:
     """Return the `response_format` that asks for a response model by its schema."""
-    schema = _strict_schema(model)
+    schema = _strict_schema(model, _DROPPED | _LENGTHS)
     return {
         "type": "json_schema",
         "json_schema": {
             "name": re.sub(r"[^A-Za-z0-9_-]", "_", model.__name__)[:64],
-            "strict": not _has_free_object(schema),
+            "strict": _is_strict(schema),
             "schema": schema,
         },
     }
@@ -37,15 +73,15 @@ def schema_format(model: type[BaseModel]) -> dict[str, Any]:
 
 def schema_in_words(model: type[BaseModel]) -> str:
     """Return the instruction that asks for a response model in plain words."""
-    schema = orjson.dumps(_strict_schema(model)).decode()
+    schema = _compact(_strict_schema(model, _DROPPED))
     return (
         "Answer with one JSON object and nothing else: no code fence, no comment. "
-        f"It must be valid against this JSON schema:\n{schema}"
+        f"It must be valid against this JSON schema:\n{orjson.dumps(schema).decode()}"
     )
 
 
-def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema: dict[str, Any] = _strict_form(response_schema(model))
+def _strict_schema(model: type[BaseModel], dropped: frozenset[str]) -> dict[str, Any]:
+    schema: dict[str, Any] = _strict_form(response_schema(model), dropped)
     reference = schema.pop("$ref", None)
     if reference is not None:
         # A model that contains itself is a reference at its root, where an object must stand.
@@ -53,21 +89,66 @@ def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-def _strict_form(node: Any) -> Any:
+def _compact(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with its parts where they are used, those that are used once."""
+    named = schema.get("$defs", {})
+    uses = Counter(_references(schema))
+    once = {name: part for name, part in named.items() if uses[name] == 1}
+
+    def inline(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inline(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        part = once.get(str(node.get("$ref")).removeprefix("#/$defs/"))
+        if part is not None:
+            return inline(part)
+        return {
+            key: inline(child)
+            for key, child in _with_type_list(node).items()
+            if key != "additionalProperties" or child is not False
+        }
+
+    kept = {name: inline(part) for name, part in named.items() if name not in once}
+    compact = inline({key: child for key, child in schema.items() if key != "$defs"})
+    return {**compact, "$defs": kept} if kept else compact
+
+
+def _with_type_list(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with "a number or null" as a list of types."""
+    options = node.get("anyOf", ())
+    if len(options) == 2 and options[1] == {"type": "null"}:
+        scalar = options[0]
+        if isinstance(scalar.get("type"), str) and not scalar.keys() & {"enum", "properties"}:
+            return {**scalar, "type": [scalar["type"], "null"]}
+    return node
+
+
+def _references(node: Any) -> Iterator[str]:
     if isinstance(node, list):
-        return [_strict_form(item) for item in node]
+        for item in node:
+            yield from _references(item)
+    elif isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"].removeprefix("#/$defs/")
+        yield from _references(list(node.values()))
+
+
+def _strict_form(node: Any, dropped: frozenset[str]) -> Any:
+    if isinstance(node, list):
+        return [_strict_form(item, dropped) for item in node]
     if not isinstance(node, dict):
         return node
     strict: dict[str, Any] = {}
     for key, child in node.items():
-        if key in _DROPPED:
+        if key in dropped or (key == "format" and child not in _FORMATS):
             continue
         if key in _NAMED_SCHEMAS:
-            strict[key] = {name: _strict_form(value) for name, value in child.items()}
+            strict[key] = {name: _strict_form(value, dropped) for name, value in child.items()}
         elif key in _DATA:
             strict[key] = child
         else:
-            strict["anyOf" if key == "oneOf" else key] = _strict_form(child)
+            strict["anyOf" if key == "oneOf" else key] = _strict_form(child, dropped)
     if "$ref" in strict and strict.keys() - {"$ref", "$defs"}:
         strict["anyOf"] = [{"$ref": strict.pop("$ref")}]
     if strict.get("type") == "object" and ("properties" in strict or not _is_free(strict)):
@@ -86,17 +167,38 @@ def _is_free(node: dict[str, Any]) -> bool:
     )
 
 
-def _has_free_object(node: Any) -> bool:
-    if isinstance(node, list):
-        return any(_has_free_object(item) for item in node)
-    if not isinstance(node, dict):
-        return False
-    if _is_free(node):
-        return True
-    return any(
-        any(_has_free_object(value) for value in child.values())
-        if key in _NAMED_SCHEMAS
-        else _has_free_object(child)
-        for key, child in node.items()
-        if key not in _DATA
+def _is_strict(schema: dict[str, Any]) -> bool:
+    """Return whether a schema keeps to the strict form."""
+    nodes = list(_nodes(schema))
+    levels = _levels(schema, schema.get("$defs", {}), frozenset())
+    return (
+        not any(_is_free(node) or node.keys() & _NOT_STRICT for node in nodes)
+        and sum(len(node.get("properties", ())) for node in nodes) <= MAX_PROPERTIES
+        and levels <= MAX_LEVELS
     )
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every schema in a schema, itself first."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _nodes(item)
+    elif isinstance(node, dict):
+        yield node
+        for key, child in node.items():
+            if key not in _DATA:
+                yield from _nodes(list(child.values()) if key in _NAMED_SCHEMAS else child)
+
+
+def _levels(node: Any, named: dict[str, Any], entered: frozenset[str]) -> int:
+    """Return how deep objects are nested; a part inside of itself adds no level."""
+    if isinstance(node, list):
+        return max((_levels(item, named, entered) for item in node), default=0)
+    if not isinstance(node, dict):
+        return 0
+    name = str(node.get("$ref", "")).removeprefix("#/$defs/")
+    if name in named and name not in entered:
+        return _levels(named[name], named, entered | {name})
+    inner = [child for key, child in node.items() if key not in _DATA | _NAMED_SCHEMAS]
+    inner += node.get("properties", {}).values()
+    return (node.get("type") == "object") + _levels(inner, named, entered)

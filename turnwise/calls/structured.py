@@ -1,131 +1,295 @@
-"""Reading an answer as a response model, and asking again when it does not fit.
+"""Reading an answer as a response model.
 
-Models wrap JSON in code fences and words, and some think aloud before it; the first
-whole JSON object in the text that fits is taken. What does not fit is asked again, with
-the problem named, a bounded number of times: each repair is a call of its own and is
-counted.
+Of the documents in an answer (see `answer_text`) the last one that fits is taken: drafts
+come first. Its values are brought to their types and bounds (see `answer_values`), and what
+does not fit all the same is left out where the model can do without it: one bad entry of a
+list never costs the others, and an optional field never costs a required one. All that was
+mended or left out is noted. What cannot be read is an `InvalidAnswer`, which `repair` puts
+into words.
+
+Reading is a function of the text, the model and the finish reason, and of nothing else.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
-from math import isfinite
-from typing import Any, TypeVar
+from copy import deepcopy
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
+from pydantic_core import ErrorDetails
 
-from turnwise.calls.call import Call, Message
+from turnwise.calls.answer_text import Document, embedded_json, find_documents, was_cut
+from turnwise.calls.answer_values import drop_places, normal_name, tidied
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.payload import mended, well_formed
+from turnwise.calls.key import response_schema
 
-__all__ = ["parse_answer", "repair_call"]
+__all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-MAX_QUOTED_CHARS = 4000
-"""How much of a wrong answer a repair quotes back, in characters."""
+MAX_NOTES = 12
+"""Most notes of one answer."""
 
-MAX_TRIED_BRACES = 64
-"""How many opening braces are tried as the start of an object; bounds the work on nonsense."""
+MAX_NOTE_CHARS = 100
+"""Longest note, in characters: places in an answer may have untrusted names."""
+
+MAX_PASSES = 8
+"""Times that a document is validated, each without what did not fit before."""
+
+MAX_WRAPPINGS = 3
+"""Objects around an answer that are looked into."""
+
+_WRAPPERS = frozenset(
+    {
+        "answer",
+        "response",
+        "result",
+        "output",
+        "data",
+        "json",
+        "object",
+        "content",
+        "finalanswer",
+        "finalresponse",
+        "properties",
+        "arguments",
+        "parameters",
+        "input",
+        "args",
+        "function",
+    }
+)
+"""Normal names of keys under which models wrap an answer, or call it a tool's arguments."""
+
+_NOTES = "notes"
+"""Under which name a validation's context has the list of notes."""
+
+_KINDS = {
+    "missing": "missing",
+    "string_type": "text",
+    "list_type": "list",
+    "tuple_type": "list",
+    "set_type": "list",
+    "model_type": "object",
+    "model_attributes_type": "object",
+    "dict_type": "object",
+    "literal_error": "choice",
+    "enum": "choice",
+    "too_short": "empty",
+    "string_too_short": "empty",
+    "bool_type": "boolean",
+    "bool_parsing": "boolean",
+}
+_NUMBER_ERRORS = ("float_", "int_", "finite_", "greater_than", "less_than", "decimal_")
 
 
-def _not_json(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+class ReadAnswer(NamedTuple, Generic[ModelT]):
+    """An answer that could be read.
+
+    Args:
+        parsed: the answer.
+        notes: what was mended or left out to read it, in a few words each.
+    """
+
+    parsed: ModelT
+    notes: tuple[str, ...] = ()
 
 
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not isfinite(number):
-        raise ValueError(f"{digits[:20]} is too large a number")
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_constant=_not_json, parse_float=_finite)
-
-
-def _objects(text: str) -> Iterator[Any]:
-    """Yield the whole JSON objects of a text in order, but none from inside another.
-
-    After a brace that begins no object the search goes on where the decoder gave up,
-    not one character later: what stands inside a broken object is not the answer.
+def parse_answer(text: str, model: type[ModelT], *, finish_reason: str | None = None) -> ModelT:
+    """Return an answer's text as a response model; see `read_answer`.
 
     Raises:
-        ValueError: when there is none, saying what is wrong with the first that begins.
+        InvalidAnswer: when it cannot be read.
     """
-    # Halves of an emoji come escaped, or raw where a client let them through.
-    needs_mending = "\\u" in text or well_formed(text) is not text
-    problem = ""
-    is_found = False
-    start = text.find("{")
-    for _ in range(MAX_TRIED_BRACES):
-        if start < 0:
-            break
+    return read_answer(text, model, finish_reason=finish_reason).parsed
+
+
+def read_answer(
+    text: str, model: type[ModelT], *, finish_reason: str | None = None
+) -> ReadAnswer[ModelT]:
+    """Return an answer's text as a response model, with notes.
+
+    Args:
+        text: the answer. Untrusted: it is parsed as JSON and never evaluated.
+        model: the pydantic model that it must fit.
+        finish_reason: why the answer ended, in the provider's words.
+
+    Raises:
+        InvalidAnswer: when there is no document in it, or none fits.
+    """
+    try:
+        return _read(text, model, is_cut=was_cut(finish_reason))
+    except RecursionError as error:
+        problem = f"expected JSON for {model.__name__}: it is nested too deeply"
+        raise InvalidAnswer(problem, text, misfits=(("depth", "", ""),)) from error
+
+
+def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]:
+    found = find_documents(text, is_cut=is_cut)
+    # A list is the answer of a form with one list; in prose it is a reference such as [1].
+    in_order = sorted(found.documents, key=lambda each: (each.is_strict, type(each.value) is dict))
+    misfit: ValidationError | None = None
+    for document in reversed(in_order):
+        for shape in _shapes(document, model):
+            notes = [document.note] if document.note else []
+            try:
+                parsed = _fitted_shape(shape, model, notes)
+            except ValidationError as error:
+                misfit = misfit or error
+            else:
+                return ReadAnswer(parsed, _short(notes))
+    name = model.__name__
+    if misfit is not None:
+        misfits = tuple(_misfit(error) for error in _errors(misfit)[:MAX_NOTES])
+        problem = f"answer does not fit {name}: {_in_words(misfit)}"
+    else:
+        misfits = (("no_object", "", ""),)
+        why = found.problem or "its objects have none of the fields that were asked for"
+        problem = f"expected JSON for {name}: {why}"
+    if found.is_cut:
+        problem = f"the answer was cut off before its end; {problem}"
+    raise InvalidAnswer(
+        problem, text, misfits=misfits, excerpt=found.excerpt, is_cut=found.is_cut
+    ) from misfit
+
+
+def _fitted_shape(shape: Any, model: type[ModelT], notes: list[str]) -> ModelT:
+    document, tidy_notes = tidied(shape, response_schema(model))
+    notes += tidy_notes
+    return fitted(document, model, notes)
+
+
+def fitted(document: Any, model: type[ModelT], notes: list[str] | None = None) -> ModelT:
+    """Return a document as a model, without what does not fit and is not required.
+
+    Args:
+        document: JSON values. Not changed.
+        model: what it must fit.
+        notes: what was left out is added to it.
+
+    Raises:
+        ValidationError: when something required does not fit.
+    """
+    notes = [] if notes is None else notes
+    left_out: list[str] = []
+    for is_last in (*(False,) * MAX_PASSES, True):
+        inner: list[str] = []
         try:
-            document, end = _DECODER.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            problem = problem or str(error)
-            if error.msg.startswith("Unterminated"):
-                break
-            end = max(error.pos, start + 1)
-        except (ValueError, RecursionError) as error:
-            problem = problem or str(error)
-            break
+            parsed = model.model_validate(document, context={_NOTES: inner})
+        except ValidationError as error:
+            paths = [problem["loc"] for problem in _errors(error)]
+            document = document if left_out else deepcopy(document)
+            dropped = drop_places(document, response_schema(model), paths)
+            if is_last or not dropped:
+                raise
+            left_out += [f"left out {name}" for name in dropped]
         else:
-            is_found = True
-            yield mended(document) if needs_mending else document
-        start = text.find("{", end)
-    if not is_found:
-        raise ValueError(problem or "there is no JSON object in it")
+            break
+    notes += [*left_out, *inner]
+    return parsed
 
 
-def _problem_in_words(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+def notes_of(info: ValidationInfo) -> list[str]:
+    """Return the list to which a validator of a response model may add notes."""
+    notes = (info.context or {}).get(_NOTES)
+    return notes if isinstance(notes, list) else []
+
+
+def _short(notes: list[str]) -> tuple[str, ...]:
+    kept = tuple(note[:MAX_NOTE_CHARS] for note in dict.fromkeys(notes))
+    if len(kept) <= MAX_NOTES:
+        return kept
+    return (*kept[: MAX_NOTES - 1], f"and {len(kept) - MAX_NOTES + 1} more")
+
+
+def _known_names(model: type[BaseModel]) -> frozenset[str]:
+    names = {normal_name(name) for name in response_schema(model).get("properties", {})}
+    return frozenset(names | {normal_name(name) for name in model.model_fields})
+
+
+def _shapes(document: Document, model: type[BaseModel]) -> Iterator[Any]:
+    """Yield what of a document may be the answer: itself, or what is wrapped in it."""
+    if issubclass(model, RootModel) or model.model_config.get("extra") == "allow":
+        yield document.value
+        return
+    yield from _inner_shapes(document.value, document, model, MAX_WRAPPINGS)
+
+
+def _inner_shapes(
+    value: Any, document: Document, model: type[BaseModel], left: int
+) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in reversed(value):
+            if isinstance(item, dict) and _knows(item, model):
+                yield item
+        field = _only_list(model)
+        if field is not None and value:
+            yield {field: value}
+        return
+    if not isinstance(value, dict):
+        return
+    if _knows(value, model) or not (value or document.is_cut):
+        yield value
+    if not document.is_cut and left:
+        for inner in _wrapped(value, document, model):
+            yield from _inner_shapes(inner, document, model, left - 1)
+
+
+def _wrapped(value: dict[Any, Any], document: Document, model: type[BaseModel]) -> Iterator[Any]:
+    """Yield what an object is wrapped around: under a usual name, or under its only key."""
+    names = {*_WRAPPERS, normal_name(model.__name__)}
+    for key, inner in value.items():
+        if normal_name(key) in _known_names(model):
+            continue
+        if normal_name(key) in names or (document.is_strict and len(value) == 1):
+            yield embedded_json(inner) if isinstance(inner, str) else inner
+    if isinstance(value.get("tool_calls"), list):
+        yield from value["tool_calls"]
+
+
+def _knows(value: dict[Any, Any], model: type[BaseModel]) -> bool:
+    """Return whether an object has a field of a model; any has, where the model has none."""
+    names = _known_names(model)
+    return not names or any(normal_name(key) in names for key in value)
+
+
+def _only_list(model: type[BaseModel]) -> str | None:
+    """Return the one list field of a model without other required fields, or None."""
+    schema = response_schema(model)
+    lists = [
+        name for name, child in schema.get("properties", {}).items() if child.get("type") == "array"
+    ]
+    is_alone = len(lists) == 1 and set(schema.get("required", ())) <= set(lists)
+    return lists[0] if is_alone else None
+
+
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False)
+
+
+def _misfit(error: ErrorDetails) -> tuple[str, str, str]:
+    """Return an error as (kind, place, detail)."""
+    place = ".".join(map(str, error["loc"]))[:MAX_NOTE_CHARS]
+    kind = _KINDS.get(error["type"])
+    context = error.get("ctx") or {}
+    if kind == "choice":
+        return "choice", place, str(context.get("expected", ""))
+    if kind is not None:
+        return kind, place, ""
+    if error["type"].startswith(_NUMBER_ERRORS):
+        bounds = [f"{sign} {context[name]:g}" for name, sign in _SIGNS.items() if name in context]
+        return "number", place, ", ".join(bounds)
+    return "form", place, error["msg"].removeprefix("Value error, ")
+
+
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _in_words(error: ValidationError) -> str:
+    problems = _errors(error)
     lines = [
-        f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"
+        f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"[:200]
         for problem in problems[:8]
     ]
     if len(problems) > len(lines):
         lines.append(f"and {len(problems) - len(lines)} more")
     return "; ".join(lines)
-
-
-def parse_answer(text: str, model: type[ModelT]) -> ModelT:
-    """Return an answer's text as a response model.
-
-    Args:
-        text: the answer. Untrusted: it is parsed as JSON and never evaluated.
-        model: the pydantic model that it must fit.
-
-    Raises:
-        InvalidAnswer: when there is no JSON object, or it does not validate.
-    """
-    misfit: ValidationError | None = None
-    try:
-        for document in _objects(text):
-            try:
-                return model.model_validate(document)
-            except ValidationError as error:
-                misfit = misfit or error
-    except ValueError as error:
-        raise InvalidAnswer(f"expected JSON for {model.__name__}: {error}", text) from error
-    words = _problem_in_words(misfit) if misfit else "no object was tried"
-    raise InvalidAnswer(f"answer does not fit {model.__name__}: {words}", text) from misfit
-
-
-def repair_call(call: Call, invalid: InvalidAnswer) -> Call:
-    """Return the call that asks for the same answer again, with what was wrong.
-
-    It repeats the original messages (a provider's prompt cache serves them) and
-    appends the wrong answer and the problem. Its `repair` index is one higher.
-    """
-    quoted = invalid.text[:MAX_QUOTED_CHARS]
-    messages = (
-        *call.messages,
-        Message("assistant", quoted),
-        Message(
-            "user",
-            f"That answer cannot be used: {invalid.problem}. "
-            "Answer the same request again with one valid JSON object and nothing else.",
-        ),
-    )
-    return replace(call, messages=messages, repair=call.repair + 1)

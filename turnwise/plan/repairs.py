@@ -4,15 +4,18 @@ from dataclasses import replace
 
 from turnwise.plan.steps import PlannedCall, Serial, Step, with_calls
 
-__all__ = ["REPAIR_WORDS_TOKENS", "with_repairs"]
+__all__ = ["REPAIR_QUOTE_TOKENS", "REPAIR_WORDS_TOKENS", "with_repairs"]
 
-REPAIR_WORDS_TOKENS = 60
+REPAIR_WORDS_TOKENS = 80
 """Estimated tokens of the words that name the problem in one repair."""
+
+REPAIR_QUOTE_TOKENS = 120
+"""Estimated tokens of the part of a wrong answer that a repair quotes, if it is that long."""
 
 
 def _repaired(call: PlannedCall, max_repairs: int) -> Step:
-    """Return a call and its repairs, each with the wrong answers before it in its prompt."""
-    grown = call.output_tokens + REPAIR_WORDS_TOKENS
+    """Return a call and its repairs, each with the problems before it in its prompt."""
+    grown = min(call.output_tokens, REPAIR_QUOTE_TOKENS) + REPAIR_WORDS_TOKENS
     repairs = (
         replace(call, input_tokens=call.input_tokens + times * grown)
         for times in range(1, max_repairs + 1)

@@ -110,10 +110,11 @@ async def test_a_model_that_never_fits_ends_in_invalid_answer(make_budgeter, ask
 
 
 async def test_an_answer_that_calls_tools_needs_no_form(make_budgeter, ask_for):
-    """A reply with tool calls and no text is not parsed."""
+    """A reply that calls tools of the call and has no text is not parsed."""
     reply = Reply("", tool_calls=({"id": "1", "function": {"name": "f"}},))
     budgeter = make_budgeter(ScriptedClient([reply]))
-    assert (await budgeter.ask(ask_for(response_model=Score))).tool_calls == reply.tool_calls
+    call = ask_for(response_model=Score, tools=({"type": "function"},))
+    assert (await budgeter.ask(call)).tool_calls == reply.tool_calls
 
 
 async def test_a_waiter_that_cannot_pay_is_refused_when_nobody_else_can(

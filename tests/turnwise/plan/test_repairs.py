@@ -1,9 +1,11 @@
 """Plans with repairs."""
 
+from dataclasses import replace
+
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan import Network, Parallel, PlannedCall, Serial, Step, Wave, with_repairs
 from turnwise.plan.flat import flatten
-from turnwise.plan.repairs import REPAIR_WORDS_TOKENS
+from turnwise.plan.repairs import REPAIR_QUOTE_TOKENS, REPAIR_WORDS_TOKENS
 from turnwise.plan.schedule import rounds
 
 CHAT = PlannedCall("a", Role.MAIN, Purpose.PLAN, input_tokens=100, output_tokens=10)
@@ -22,11 +24,13 @@ def test_each_structured_call_is_asked_again() -> None:
     assert rounds(flat, reply_part="a").turn == 4 * 3 + 1
 
 
-def test_a_repair_quotes_all_wrong_answers() -> None:
-    """Its prompt grows by each answer that did not fit."""
-    tasks = flatten(with_repairs(CHAT, 2)).tasks
-    grown = 10 + REPAIR_WORDS_TOKENS
-    assert [task.call.input_tokens for task in tasks] == [100, 100 + grown, 100 + 2 * grown]
+def test_a_repair_quotes_a_part_of_each_wrong_answer() -> None:
+    """Its prompt grows by each answer that did not fit, and little by a long one."""
+    for output_tokens, quoted in ((10, 10), (5000, REPAIR_QUOTE_TOKENS)):
+        call = replace(CHAT, output_tokens=output_tokens)
+        tasks = flatten(with_repairs(call, 2)).tasks
+        grown = quoted + REPAIR_WORDS_TOKENS
+        assert [task.call.input_tokens for task in tasks] == [100, 100 + grown, 100 + 2 * grown]
 
 
 def test_no_repairs_is_the_same_plan() -> None:

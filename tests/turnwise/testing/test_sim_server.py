@@ -19,13 +19,14 @@ from turnwise.calls.errors import (
     CallError,
     CallTimeout,
     ConnectionFailed,
+    InvalidAnswer,
     RateLimited,
     ServerFailed,
     StreamCut,
 )
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
-from turnwise.calls.structured import InvalidAnswer, parse_answer
+from turnwise.calls.structured import parse_answer
 from turnwise.testing.sim_server import SimServer, serve
 
 

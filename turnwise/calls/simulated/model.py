@@ -131,16 +131,18 @@ def pieces_of(text: str) -> list[str]:
 
 
 def malformed(text: str, number: int) -> str:
-    """Return an answer's text as a model spoils it: cut off, in words, or of wrong shape.
+    """Return an answer's text as a model spoils it: cut off, in words, or of another form.
+
+    Nothing of it can be read: no field of the answer is whole, or there is none.
 
     Args:
         text: the whole answer.
         number: which way; any integer.
     """
     ways = (
-        text[: max(len(text) * 3 // 5, 1)].rstrip("}"),
+        text[: text.find(":") + 2] or "{",
         "Sorry, I would rather put it in my own words than as data.",
-        text.replace('":', '"', 1).replace("}", "", 1),
+        '{"apology": "I would rather put it in my own words than as data."}',
     )
     return ways[number % len(ways)]
 

@@ -16,7 +16,7 @@ from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, InvalidAnswer
 from turnwise.calls.key import CallKey, call_key
-from turnwise.calls.structured import repair_call
+from turnwise.calls.repair import repair_call
 from turnwise.tune.quality.recording import AnswersOnly
 
 __all__ = ["Answer", "AnswerBook"]

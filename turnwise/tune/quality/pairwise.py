@@ -9,9 +9,9 @@ they are, so that anybody can count how often that was.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from turnwise.calls.call import Call
 from turnwise.calls.vocabulary import Role
@@ -20,7 +20,6 @@ from turnwise.tune.quality.looks import Look, Question, Settled
 from turnwise.tune.quality.pointwise import (
     REFEREE_PURPOSE,
     REFEREE_SAMPLING,
-    Reason,
 )
 from turnwise.tune.quality.prompting import MAX_REPLY_CHARS, clipped, messages_of
 from turnwise.tune.quality.rubric import Rubric, shipped_rubric
@@ -36,13 +35,10 @@ class RefereeComparison(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    reason: Reason = ""
+    reason: str = ""
     """What decides. Untrusted; not kept."""
 
-    winner: Annotated[
-        Literal["a", "b", "tie"],
-        BeforeValidator(lambda raw: raw.strip().lower() if isinstance(raw, str) else raw),
-    ]
+    winner: Literal["a", "b", "tie"]
     """The better one's id, or `tie`."""
 
 

@@ -4,14 +4,13 @@ The value of a look is the mean of its marks; looks are repeated with sample ind
 their own, so a repeat is a new look and never the first one again.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.vocabulary import Purpose, Role
@@ -25,7 +24,6 @@ __all__ = [
     "REFEREE_PURPOSE",
     "REFEREE_SAMPLING",
     "Pointwise",
-    "Reason",
     "marks_model",
 ]
 
@@ -36,32 +34,19 @@ REFEREE_SAMPLING = Sampling(max_tokens=500)
 """Room for a reason that is longer than was asked for. Temperature is the endpoint's own."""
 
 
-def _mark(raw: Any) -> Any:
-    """Return a mark as it was given; what is no finite number is refused."""
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
-        raise ValueError("expected a number from 1 to 10")  # noqa: TRY004 - pydantic reads it
-    number = float(raw)
-    if not math.isfinite(number):
-        raise ValueError("expected a number from 1 to 10")
-    return number
-
-
 Mark = Annotated[
     float,
-    BeforeValidator(_mark),
     Field(ge=MARK_LOW, le=MARK_HIGH),
     WithJsonSchema({"type": "integer", "minimum": MARK_LOW, "maximum": MARK_HIGH}),
 ]
 """Asked for as a whole number; a referee that answers 7.5 means 7.5."""
 
-Reason = Annotated[str, BeforeValidator(lambda raw: raw if isinstance(raw, str) else "")]
-"""Asked for so that the marks follow from it. Untrusted; not kept."""
-
 
 @lru_cache(maxsize=64)
 def marks_model(criteria: tuple[str, ...]) -> type[BaseModel]:
     """Return the form of an answer with these criteria, each of them required."""
-    fields: dict[str, Any] = {"reason": (Reason, "")}
+    # Asked for so that the marks follow from it. Untrusted; not kept.
+    fields: dict[str, Any] = {"reason": (str, "")}
     fields.update(dict.fromkeys(criteria, (Mark, ...)))
     return create_model(
         "RefereeMarks", __config__=ConfigDict(frozen=True, protected_namespaces=()), **fields

@@ -11,6 +11,7 @@ from turnwise.calls.errors import (
     BadResponse,
     CallTimeout,
     ConnectionFailed,
+    InvalidAnswer,
     RateLimited,
     ServerFailed,
     StreamCut,
@@ -18,7 +19,7 @@ from turnwise.calls.errors import (
 from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
 from turnwise.calls.simulated.client import SimulatedClient as Inner
 from turnwise.calls.simulated.embedding import embed
-from turnwise.calls.structured import InvalidAnswer, parse_answer
+from turnwise.calls.structured import parse_answer
 from turnwise.calls.wire import chat_body
 
 

@@ -7,10 +7,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from turnwise.calls import Message, Sampling
+from turnwise.calls.errors import InvalidAnswer
+from turnwise.calls.repair import repair_call
 from turnwise.calls.simulated import SimulatedModel, SimulatedSettings
 from turnwise.calls.simulated.model import body_digest, malformed
 from turnwise.calls.simulated.tokens import count_tokens
-from turnwise.calls.structured import InvalidAnswer, parse_answer, repair_call
+from turnwise.calls.structured import parse_answer
 from turnwise.calls.wire import chat_body
 
 

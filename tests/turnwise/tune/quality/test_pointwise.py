@@ -10,19 +10,30 @@ from turnwise.tune.quality.pointwise import Pointwise, marks_model
 
 
 @pytest.mark.parametrize(
-    ("raw", "mark"), [("7", 7.0), ("7.5", 7.5), ('"8"', 8.0), ("1", 1.0), ("10.0", 10.0)]
+    ("raw", "mark"),
+    [
+        ("7", 7.0),
+        ("7.5", 7.5),
+        ('"8"', 8.0),
+        ("1", 1.0),
+        ("10.0", 10.0),
+        ('"7/10"', 7.0),
+        ("[7]", 7.0),
+        ("0", 1.0),
+        ("11", 10.0),
+    ],
 )
 def test_a_mark_is_read_as_it_was_meant(raw: str, mark: float) -> None:
-    """Asked for as a whole number; halves and numbers in quotes are marks too."""
+    """Asked for as a whole number; halves and numbers in quotes are marks, a slip is clamped."""
     answer = parse_answer(f'{{"wit": {raw}}}', marks_model(("wit",)))
     assert answer.model_dump()["wit"] == mark
 
 
 @pytest.mark.parametrize(
-    "raw", ["0", "11", "null", "true", '"high"', '"nan"', "[7]", "{}", "1e999"]
+    "raw", ["-20", "75", "null", "true", '"high"', '"nan"', "[7, 8]", "{}", "1e999"]
 )
 def test_what_is_no_mark_does_not_fit(raw: str) -> None:
-    """To clip it would invent one."""
+    """A number far out of the range is on another scale: to clip it would invent a mark."""
     with pytest.raises(InvalidAnswer):
         parse_answer(f'{{"wit": {raw}}}', marks_model(("wit",)))
 
