@@ -63,7 +63,7 @@ def _reply_call(engine: Engine, state: TurnState, fusing: Fusing) -> Call:
         user_text=state.user_text,
         persona=state.persona,
         history=tuple(state.history),
-        summary=state.summary,
+        summary=state.earlier,
     )
     return reply_call(engine.settings.search, material)
 

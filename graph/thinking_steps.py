@@ -68,7 +68,7 @@ async def detection(state: TurnState, context: TurnContext) -> Mapping[str, Any]
         history=state.history,
         persona=state.persona,
         relationship=state.relationship,
-        summary=state.summary,
+        summary=state.earlier,
     )
     return {**fused, "detection": found, **degraded_by(degradation, fused.get("degraded", ()))}
 
@@ -84,7 +84,7 @@ async def inner_monologue(state: TurnState, context: TurnContext) -> Mapping[str
         history=state.history,
         persona=state.persona,
         relationship=state.relationship,
-        summary=state.summary,
+        summary=state.earlier,
         detection=state.detection,
         mode=state.mode,
     )
@@ -102,7 +102,7 @@ async def reasoner(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         history=state.history,
         persona=state.persona,
         relationship=state.relationship,
-        summary=state.summary,
+        summary=state.earlier,
         detection=state.detection,
         monologue=state.monologue,
         mood=state.mood,

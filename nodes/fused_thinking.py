@@ -25,7 +25,8 @@ from nodes.bubbles import MAX_BUBBLES
 from nodes.detection import DetectionAnswer
 from nodes.fused_parts import FusedAnswer, Missing, Unusable, ask_fused, part, usable
 from nodes.inner_monologue import MonologueAnswer
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.phrases import mood_phrase, relationship_phrase, style_phrase
+from nodes.prompt import chat, lines_shown
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import (
     Degradation,
@@ -156,7 +157,7 @@ class Thoughts:
 
 
 def thinking_call(
-    material: ThinkingMaterial, *, writes_reply: bool, max_history: int = MAX_HISTORY_LINES
+    material: ThinkingMaterial, *, writes_reply: bool
 ) -> Call:
     """Return the fused call.
 
@@ -164,19 +165,20 @@ def thinking_call(
         material: of this turn.
         writes_reply: whether it answers with the reply too. It draws on the reply's
             lease then: it is the call that the reply must have.
-        max_history: most lines of `history` that the model sees.
     """
     fields: dict[str, Any] = {
-        "user_text": material.user_text,
-        "history": recent(material.history, max_history),
         "persona": material.persona,
-        "relationship": material.relationship,
+        "chat": lines_shown(material.history, material.user_text),
         "summary": material.summary,
-        "mood": material.mood,
+        "stage": material.relationship.stage,
+        "relationship": relationship_phrase(material.relationship, material.language),
+        "mood": mood_phrase(material.mood, material.language),
         "mode": material.mode,
     }
     if writes_reply:
-        fields |= {"memories": material.memories, "style": material.style}
+        fields["memories"] = [memory.text for memory in material.memories]
+        if material.style is not None:
+            fields["task"] = {"style": style_phrase(material.style, material.language)}
     return Call(
         role=Role.MAIN,
         purpose=Purpose.FUSE,
