@@ -230,8 +230,8 @@ class NoteDraft(Record):
 
 
 class Degradation(Record):
-    """A node that went on without its model call, and why."""
+    """A node that went on without its model call, or with less in its prompt, and why."""
 
     node: str
-    reason: Literal["refused", "failed", "invalid"]
+    reason: Literal["refused", "failed", "invalid", "clipped"]
     detail: str

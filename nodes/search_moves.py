@@ -123,7 +123,7 @@ def _parent(node: Candidate) -> dict[str, Any]:
 
 
 def _weakest(attributes: Mapping[str, float]) -> list[str]:
-    """Return the names of the lowest sub-scores, the worst first; of `assistantness`, less is better."""
+    """Return the lowest sub-scores' names, the worst first; of assistantness, less is better."""
     goodness = {
         name: 1 - value if name == "assistantness" else value for name, value in attributes.items()
     }

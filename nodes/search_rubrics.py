@@ -89,8 +89,8 @@ RUBRICS: Mapping[str, Rubric] = MappingProxyType(
                 "overall",
                 OverallVerdicts,
                 {
-                    "en": "score is how good the message is, all in all: which would you rather have "
-                    "sent? The others: ",
+                    "en": "score is how good the message is, all in all: which would you rather "
+                    "have sent? The others: ",
                     "zh": "score 是总体上有多好：你更愿意发出哪一条？其余：",
                 },
             ),
