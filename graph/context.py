@@ -24,7 +24,7 @@ from turnwise.replay.app import ReplyListener
 __all__ = ["TurnContext", "clips_noted"]
 
 ANSWER_SHARE = 0.25
-"""Most of a context that is kept free for the answer when a prompt is shortened."""
+"""Most of a context that is kept free for the answer where a shorter prompt leaves so much."""
 
 _CLIPS: ContextVar[list[str] | None] = ContextVar("clips", default=None)
 """What the running node's prompts left out."""
@@ -59,11 +59,13 @@ def _clipped(call: Call, error: ContextTooLong) -> tuple[Call, str] | None:
     repairs_left = call.max_repairs - error.repairs - 1
     if repairs_left < 0 or call.is_embedding:
         return None
-    share = None
+    shorter = None
     if error.limit_tokens and error.prompt_tokens:
         answer = min(call.sampling.max_tokens or 0, error.limit_tokens * ANSWER_SHARE)
-        share = (error.limit_tokens - answer) / error.prompt_tokens
-    shorter = shortened(call.messages, share=share)
+        for room in (error.limit_tokens - answer, error.limit_tokens):
+            shorter = shorter or shortened(call.messages, share=room / error.prompt_tokens)
+    else:
+        shorter = shortened(call.messages)
     if shorter is None:
         return None
     again = replace(

@@ -151,18 +151,18 @@ def answer(tmp_path: Path) -> Answer:
 
 
 @pytest.fixture
-def answer_spoiled(tmp_path: Path) -> Answer:
-    """Return a function that answers messages while fused answers are changed on the way."""
+def answer_through(tmp_path: Path) -> Answer:
+    """Return a function that answers messages through clients that a function wraps."""
 
     async def run(
-        change: FusedAnswerChange,
+        wrapped: Callable[[Client], Client],
         *overrides: str,
         preset: str = "instant",
         texts: Sequence[str] = TEXTS[:1],
     ) -> list[TurnResult]:
         settings = app.settings(preset, [simulated(), *overrides])
         endpoints = {
-            role: replace(endpoint, client=SpoilingClient(endpoint.client, change))
+            role: replace(endpoint, client=wrapped(endpoint.client))
             for role, endpoint in endpoints_of(settings).items()
         }
         rows: list[Any] = []
@@ -180,5 +180,17 @@ def answer_spoiled(tmp_path: Path) -> Answer:
             turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
             engine.close()
         return turns
+
+    return run
+
+
+@pytest.fixture
+def answer_spoiled(answer_through: Answer) -> Answer:
+    """Return a function that answers messages while fused answers are changed on the way."""
+
+    async def run(change: FusedAnswerChange, *overrides: str, **options: Any) -> list[TurnResult]:
+        return await answer_through(
+            lambda client: SpoilingClient(client, change), *overrides, **options
+        )
 
     return run
