@@ -63,8 +63,9 @@ class FuseKnobs(Knobs):
     bookkeeping: bool = False
     """Evolver and memory manager ask one call: 1 call less a turn."""
     reply: bool = False
-    """The call of `thinking`, which this needs, also writes the reply, and the search asks
-    nothing. Memories are retrieved before it."""
+    """In place of the call of `thinking`, which this needs, one call writes a thought and the
+    reply, and the search asks nothing. Detection is by rule, and there is no plan. Memories
+    are retrieved before it."""
     wind_down: bool = False
     """Fuse more than the above in a turn that is short of calls: first thinking and
     bookkeeping, then the reply. The turn's record says so in `wound_down`."""

@@ -335,3 +335,12 @@ async def test_bubbles_of_the_chosen_reply_come_along():
     """So that the processor need not ask."""
     outcome = await _search(_asker())
     assert "".join(bubble.text for bubble in outcome.processor_plan) + "." == outcome.reply
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_equal_prompts_are_asked_as_different_samples(policy):
+    """So that a cache between here and the model cannot give both the same answer."""
+    asker = _asker(judge=_each(0.5))
+    await _search(asker, policy=policy, max_calls=12)
+    asked = [(call.messages, call.sample) for call in asker.calls]
+    assert len(set(asked)) == len(asked)
