@@ -1,19 +1,87 @@
-"""What a node gets beside the state: the engine, and who listens for the reply."""
+"""What a node gets beside the state: the engine, and who listens for the reply.
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+A prompt that does not fit a model's context is asked once more with less in it, here and
+for every node: that is a repair, one of those that the call has, so a plan's worst case
+stays a bound. What was left out stands in the turn's `degraded`.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from graph.engine import Engine
 from graph.order import NODES
 from graph.settings import SamplingKnobs, sampled
 from graph.state import TurnState
+from nodes.prompt import shortened
+from nodes.records import Degradation
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
+from turnwise.calls.errors import ContextTooLong
 from turnwise.memory import AgentUser
 from turnwise.replay.app import ReplyListener
 
-__all__ = ["TurnContext"]
+__all__ = ["TurnContext", "clips_noted"]
+
+ANSWER_SHARE = 0.25
+"""Most of a context that is kept free for the answer where a shorter prompt leaves so much."""
+
+_CLIPS: ContextVar[list[str] | None] = ContextVar("clips", default=None)
+"""What the running node's prompts left out."""
+
+
+@contextmanager
+def clips_noted(node: str) -> Iterator[list[Degradation]]:
+    """Collect what a node's prompts leave out; the list is filled at the end.
+
+    Args:
+        node: the node that asks inside.
+    """
+    clips: list[str] = []
+    degradations: list[Degradation] = []
+    token = _CLIPS.set(clips)
+    try:
+        yield degradations
+    finally:
+        _CLIPS.reset(token)
+    for left_out in dict.fromkeys(clips):
+        detail = f"the prompt did not fit the model's context; left out: {left_out}"
+        degradations.append(Degradation(node=node, reason="clipped", detail=detail))
+
+
+def _clipped(call: Call, error: ContextTooLong) -> tuple[Call, str] | None:
+    """Return a call that asks again with a shorter prompt and what it leaves out, or None.
+
+    Args:
+        call: as it was first asked.
+        error: what ended it.
+    """
+    repairs_left = call.max_repairs - error.repairs - 1
+    if repairs_left < 0 or call.is_embedding:
+        return None
+    shorter = None
+    if error.limit_tokens and error.prompt_tokens:
+        answer = min(call.sampling.max_tokens or 0, error.limit_tokens * ANSWER_SHARE)
+        for room in (error.limit_tokens - answer, error.limit_tokens):
+            shorter = shorter or shortened(call.messages, share=room / error.prompt_tokens)
+    else:
+        shorter = shortened(call.messages)
+    if shorter is None:
+        return None
+    again = replace(
+        call,
+        messages=shorter.messages,
+        repair=call.repair + error.repairs + 1,
+        max_repairs=repairs_left,
+    )
+    return again, shorter.left_out
+
+
+def _note(left_out: str) -> None:
+    clips = _CLIPS.get()
+    if clips is not None:
+        clips.append(left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +105,36 @@ class _PipelineAsker:
         return replace(call, max_repairs=max_repairs, lease=lease)
 
     async def ask(self, call: Call) -> Reply:
-        return await self.asker.ask(self._completed(call))
+        asked = self._completed(call)
+        while True:
+            try:
+                return await self.asker.ask(asked)
+            except ContextTooLong as error:
+                clipped = _clipped(asked, error)
+                if clipped is None:
+                    raise
+                asked = clipped[0]
+                _note(clipped[1])
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
-        changed = [self._completed(call) for call in calls]
-        return await self.asker.ask_all(changed, max_concurrency=max_concurrency)
+        asked = [self._completed(call) for call in calls]
+        answers = await self.asker.ask_all(asked, max_concurrency=max_concurrency)
+        while True:
+            again: dict[int, Call] = {}
+            for place, answer in enumerate(answers):
+                clipped = (
+                    _clipped(asked[place], answer) if isinstance(answer, ContextTooLong) else None
+                )
+                if clipped is not None:
+                    asked[place] = again[place] = clipped[0]
+                    _note(clipped[1])
+            if not again:
+                return answers
+            later = await self.asker.ask_all(list(again.values()), max_concurrency=max_concurrency)
+            for place, answer in zip(again, later, strict=True):
+                answers[place] = answer
 
     def advisory(self) -> Advisory:
         return self.asker.advisory()

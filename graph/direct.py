@@ -12,7 +12,7 @@ from typing import Any
 from graph.context import TurnContext
 from graph.order import predecessors
 from graph.state import TurnState, collect_degraded
-from graph.steps import STEPS
+from graph.steps import STEPS, run_step
 from turnwise.budget.scope import ScopeKind
 
 __all__ = ["run_directly"]
@@ -38,7 +38,7 @@ async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnSt
     settings = context.engine.settings
     for name, befores in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
         with turn.open(ScopeKind.NODE, name, after=befores):
-            update = dict(await STEPS[name](state, context))
+            update = dict(await run_step(name, STEPS[name], state, context))
         if not update.keys() <= _FIELDS:
             raise KeyError(f"node {name!r} returned {sorted(update.keys() - _FIELDS)}")
         if "degraded" in update:

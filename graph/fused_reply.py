@@ -1,10 +1,10 @@
-"""A reply that came with the thoughts: its bubbles, and what the search says that asked nothing."""
+"""A reply that came without a search: its bubbles, and what the search says that asked nothing."""
 
 from typing import Any
 
 from graph.state import TurnState
 from lats.tree import Tree
-from nodes.bubbles import split_bubbles, timed_bubbles
+from nodes.bubbles import split_bubbles
 from nodes.records import Bubble
 
 __all__ = ["FUSED_REPLY", "bubbles_of_reply", "summary_of_reply"]
@@ -14,10 +14,7 @@ FUSED_REPLY = "fused_reply"
 
 
 def bubbles_of_reply(state: TurnState) -> tuple[Bubble, ...]:
-    """Return the bubbles of a fused reply: the model's, or cut by rule, and never a call."""
-    if state.planned_bubbles:
-        texts = [bubble.text for bubble in state.planned_bubbles]
-        return timed_bubbles(texts, style=state.style, mood=state.mood)
+    """Return the bubbles of a fused reply: cut by rule, and never a call."""
     return split_bubbles(state.draft, style=state.style, mood=state.mood)
 
 

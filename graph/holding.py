@@ -2,7 +2,7 @@
 
 A turn that runs out of budget must still end in a reply. So as soon as the turn's size
 is known, its scope holds back one call for the reply: the one that the search begins with,
-its first draft; or, where one fused call thinks and replies, that call. Everything else in the
+its first draft; or, where one call replies without a search, that call. Everything else in the
 turn sees that much less. A fused call that brought no reply has spent what was held, so
 it is held again for the search, before the bookkeeping's.
 
@@ -63,7 +63,7 @@ def _reply_call(engine: Engine, state: TurnState, fusing: Fusing) -> Call:
         user_text=state.user_text,
         persona=state.persona,
         history=tuple(state.history),
-        summary=state.summary,
+        summary=state.earlier,
     )
     return reply_call(engine.settings.search, material)
 

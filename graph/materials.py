@@ -22,7 +22,7 @@ def search_material(state: TurnState) -> SearchMaterial:
         style=state.style,
         mode=state.mode,
         stage=state.relationship.stage,
-        summary=state.summary,
+        summary=state.earlier,
     )
 
 
@@ -39,7 +39,7 @@ def thinking_material(state: TurnState) -> ThinkingMaterial:
         history=state.history,
         persona=state.persona,
         relationship=state.relationship,
-        summary=state.summary,
+        summary=state.earlier,
         mood=state.mood,
         mode=state.mode,
         memories=state.memories if state.fusing.reply else (),

@@ -3,7 +3,7 @@
 One table says who waits for whom. The wiring makes its edges from it, the call
 budgeter its rounds, and the docs their picture.
 
-Fused calls move two nodes. A call that thinks and replies has to see the memories, so
+Fused calls move two nodes. A call that replies has to see the memories, so
 retrieval comes before detection. A call that keeps all the books leaves the memory
 manager its part, so the memory manager waits for the evolver where they would else run
 side by side. Where a turn may be wound down to such calls, both stand ready for it in

@@ -29,38 +29,39 @@ class Tokens:
 
 ESTIMATED_TOKENS: Mapping[Purpose, Tokens] = MappingProxyType(
     {
-        Purpose.DETECT: Tokens(1400, 100),
-        Purpose.MONOLOGUE: Tokens(1050, 120),
-        Purpose.REASON: Tokens(1200, 150),
-        Purpose.PLAN: Tokens(1800, 300),
-        Purpose.EXPAND: Tokens(1900, 60),
-        Purpose.JUDGE: Tokens(1300, 120),
-        Purpose.CHECK: Tokens(800, 60),
-        Purpose.HUMANIZE: Tokens(900, 150),
-        Purpose.EVOLVE: Tokens(1200, 80),
-        Purpose.REMEMBER: Tokens(1150, 200),
+        Purpose.DETECT: Tokens(1050, 100),
+        Purpose.MONOLOGUE: Tokens(700, 120),
+        Purpose.REASON: Tokens(850, 150),
+        Purpose.PLAN: Tokens(1250, 300),
+        Purpose.EXPAND: Tokens(1400, 60),
+        Purpose.JUDGE: Tokens(1000, 120),
+        Purpose.CHECK: Tokens(600, 60),
+        Purpose.HUMANIZE: Tokens(750, 150),
+        Purpose.EVOLVE: Tokens(900, 80),
+        Purpose.REMEMBER: Tokens(850, 200),
         Purpose.EMBED: Tokens(80, 0),
     }
 )
-"""Tokens of one call by its purpose. Prompts: rounded means of runs over recorded and
+"""Tokens of one call by its purpose. Prompts: rounded means of runs over the
 shipped conversations with the prompts as they are. Answers, and the prompts of the two
 purposes that `classic` seldom asks (check, humanize): guesses at a real model's length.
 `turnwise report --table plan` shows them against the actual."""
 
 FUSED_TOKENS: Mapping[str, Tokens] = MappingProxyType(
     {
-        "fused_thinking": Tokens(2000, 370),
-        "fused_reply": Tokens(2500, 540),
-        "fused_bookkeeping": Tokens(1750, 280),
+        "fused_thinking": Tokens(1550, 370),
+        "fused_reply": Tokens(800, 200),
+        "fused_bookkeeping": Tokens(1300, 280),
     }
 )
 """The same for fused calls, whose one purpose has several sizes, by their prompt. An answer
-is taken to be as long as those that it stands for."""
+is taken to be as long as those that it stands for; a reply without a search has one thought
+with it."""
 
 CANDIDATE_TOKENS = 150
 """Estimated answer tokens of each candidate that a call writes, on top of the table's."""
 
-LIST_TOKENS = Tokens(1600, 420)
+LIST_TOKENS = Tokens(1300, 420)
 """The same for a call that judges a list, some seven candidates long."""
 
 

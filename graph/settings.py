@@ -57,7 +57,9 @@ class MemoryKnobs(Knobs):
     """What of the past a turn sees."""
 
     history_turns: int = Field(default=8, ge=0, le=100)
-    """Latest turns shown word for word."""
+    """Most of the latest turns shown word for word. When there are more, the older half goes
+    at once, so that for several turns a prompt begins as the one before did and a provider's
+    prefix cache serves it: 8 shows 5 to 8."""
     retrieve_k: int = Field(default=5, ge=0, le=50)
     """Older memories shown, at most."""
     dense: bool = False
@@ -78,8 +80,9 @@ class FuseKnobs(Knobs):
     bookkeeping: bool = False
     """Evolver and memory manager ask one call: 1 call less a turn."""
     reply: bool = False
-    """The call of `thinking`, which this needs, also writes the reply, and the search asks
-    nothing. Memories are retrieved before it."""
+    """In place of the call of `thinking`, which this needs, one call writes a thought and the
+    reply, and the search asks nothing. Detection is by rule, and there is no plan. Memories
+    are retrieved before it."""
     wind_down: bool = False
     """Fuse more than the above in a turn that is short of calls: first thinking and
     bookkeeping, then the reply. The turn's record says so in `wound_down`."""
@@ -88,8 +91,8 @@ class FuseKnobs(Knobs):
     def _replies_with_thoughts(self) -> "FuseKnobs":
         if self.reply and not self.thinking:
             raise ValueError(
-                "fuse.reply=true needs fuse.thinking=true: the reply is written by the call "
-                "that thinks; set both, or leave fuse.reply false"
+                "fuse.reply=true needs fuse.thinking=true: a call that replies stands for "
+                "those that think; set both, or leave fuse.reply false"
             )
         return self
 

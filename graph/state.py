@@ -114,3 +114,11 @@ class TurnState(BaseModel):
     dropped_notes: int = Field(default=0, ge=0)
     """Notes whose evidence does not stand verbatim in the turn."""
     degraded: Annotated[list[Degradation], collect_degraded] = []
+
+    @property
+    def earlier(self) -> str:
+        """The summary where memory holds more than `history` shows; blank otherwise.
+
+        It covers `history` too, so with all turns shown it would only repeat them.
+        """
+        return self.summary if self.shown_turns < self.version else ""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from graph.bookkeeping_steps import evolver, memory_manager
-from graph.context import TurnContext
+from graph.context import TurnContext, clips_noted
 from graph.fused_reply import bubbles_of_reply, summary_of_reply
 from graph.holding import calls_left, held_reply_calls, hold_bookkeeping, hold_reply
 from graph.materials import search_material
@@ -35,15 +35,15 @@ from nodes.search_bounds import search_bounds
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope
-from turnwise.calls.errors import EndpointError
+from turnwise.calls.errors import ContextTooLong, EndpointError
 
-__all__ = ["STEPS", "Step"]
+__all__ = ["STEPS", "Step", "run_step"]
 
 _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "lats_refine", "processor")
 """Prompts whose answers reach the user, and which a reply must not quote."""
 
 _FUSED_REPLY_PROMPT = "fused_reply"
-"""The same, where the call that thinks writes the reply."""
+"""The same, where one call replies without a search."""
 
 TOKENS_A_SECOND = 80 / 2
 """Speed at which `reply.held_seconds` is read as the length of an answer: half of a usual one,
@@ -181,7 +181,8 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
             guidelines=_guidelines(state),
         )
     may_fall_back = settings.reply.on_outage == "fallback" or node.bounds.is_timed
-    if isinstance(outcome.error, EndpointError) and not may_fall_back:
+    is_too_long = isinstance(outcome.error, ContextTooLong)  # a fault of the prompt: no outage
+    if isinstance(outcome.error, EndpointError) and not is_too_long and not may_fall_back:
         raise outcome.error
     return {
         "draft": outcome.reply or "",
@@ -296,3 +297,12 @@ STEPS: Mapping[str, Step] = MappingProxyType(
     }
 )
 """Each node's step, by its name."""
+
+
+async def run_step(
+    name: str, step: Step, state: TurnState, context: TurnContext
+) -> Mapping[str, Any]:
+    """Return a node's update of the state; what its prompts had to leave out is in `degraded`."""
+    with clips_noted(name) as clips:
+        update = await step(state, context)
+    return {**update, "degraded": [*update.get("degraded", ()), *clips]} if clips else update

@@ -1,6 +1,6 @@
 """The steps before the search that ask a model: detection, inner monologue and reasoner.
 
-Each asks for itself; or detection asks one fused call for all three, and for the reply
+Each asks for itself; or detection asks one fused call for all three, or for the reply
 where `fuse.reply` says so, and the others find theirs done. What that call leaves out,
 its own step asks for: see `nodes.fused_parts`.
 """
@@ -13,19 +13,17 @@ from graph.holding import hold_again
 from graph.materials import thinking_material
 from graph.state import TurnState, degraded_by
 from nodes.detection import detect
-from nodes.fused_thinking import Thoughts, think_at_once
+from nodes.fused_thinking import Thoughts, reply_at_once, think_at_once
 from nodes.inner_monologue import think
 from nodes.reasoner import reason
-from nodes.records import Bubble
 
 __all__ = ["detection", "inner_monologue", "reasoner"]
 
 
 async def _ask_at_once(state: TurnState, context: TurnContext) -> dict[str, Any]:
     """Return what a fused call brought of detection, monologue, plan and reply."""
-    thoughts = await think_at_once(
-        context.asker, thinking_material(state), writes_reply=state.fusing.reply
-    )
+    ask = reply_at_once if state.fusing.reply else think_at_once
+    thoughts = await ask(context.asker, thinking_material(state))
     if state.fusing.reply and thoughts.reply is None:
         scope = context.engine.turn(state.conversation_id)
         if scope is not None:
@@ -46,10 +44,7 @@ def _of_thoughts(thoughts: Thoughts) -> dict[str, Any]:
         update["plan"] = thoughts.plan
         nodes.append("reasoner")
     if thoughts.reply is not None:
-        # Delays follow from this turn's style and mood, which come later.
-        texts = thoughts.reply.usable_bubbles
-        update["draft"] = thoughts.reply.reply
-        update["planned_bubbles"] = [Bubble(text=text, delay_seconds=0.0) for text in texts]
+        update["draft"] = thoughts.reply
         nodes.append("lats_search")
     return {**update, "answered": nodes, "degraded": list(thoughts.degradations)}
 
@@ -68,7 +63,7 @@ async def detection(state: TurnState, context: TurnContext) -> Mapping[str, Any]
         history=state.history,
         persona=state.persona,
         relationship=state.relationship,
-        summary=state.summary,
+        summary=state.earlier,
     )
     return {**fused, "detection": found, **degraded_by(degradation, fused.get("degraded", ()))}
 
@@ -84,7 +79,7 @@ async def inner_monologue(state: TurnState, context: TurnContext) -> Mapping[str
         history=state.history,
         persona=state.persona,
         relationship=state.relationship,
-        summary=state.summary,
+        summary=state.earlier,
         detection=state.detection,
         mode=state.mode,
     )
@@ -102,7 +97,7 @@ async def reasoner(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         history=state.history,
         persona=state.persona,
         relationship=state.relationship,
-        summary=state.summary,
+        summary=state.earlier,
         detection=state.detection,
         monologue=state.monologue,
         mood=state.mood,

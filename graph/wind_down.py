@@ -8,7 +8,7 @@ A turn gives up in this order, and each step says so:
    `MIN_SEARCH_CALLS`, the nodes before the search become one call, and the bookkeeping
    another;
 3. *instant*: where not even that and a search of `MIN_FUSED_SEARCH_CALLS` fit, one call
-   thinks and replies, and the search asks nothing.
+   replies, and the search asks nothing.
 
 Decided once a turn, when it begins, from the knobs and the calls that are left; nothing
 else, so a replay decides as the run did. Time, tokens and money do not count here: what
@@ -54,7 +54,7 @@ THINKING_CALLS = 3
 """Detection, inner monologue and reasoner, asked apart."""
 
 Form = Literal["separate", "fused", "instant"]
-"""Nodes before the search ask apart; in one call; in one call that also replies."""
+"""Nodes before the search ask apart; in one call; not at all, since one call replies."""
 
 
 GivenUp = Literal[
@@ -92,7 +92,7 @@ class Fusing(Record):
     bookkeeping: bool = False
     """Evolver and memory manager."""
     reply: bool = False
-    """The thinking call writes the reply too. Never without `thinking`."""
+    """One call replies in place of the thinking call. Never without `thinking`."""
     wound_down: tuple[WoundDown, ...] = ()
     """What was fused beyond the knobs; empty when nothing was."""
 

@@ -19,7 +19,7 @@ from graph.context import TurnContext
 from graph.order import NODES, predecessors
 from graph.settings import FuseKnobs
 from graph.state import TurnState
-from graph.steps import STEPS, Step
+from graph.steps import STEPS, Step, run_step
 
 __all__ = ["ContextMaker", "ReplyGraph", "build_graph"]
 
@@ -65,7 +65,7 @@ def _node(
         if given:
             state = state.model_copy(update=given)
         async with context.node(state, name, after=waits_for):
-            update: Mapping[str, Any] = {**given, **await step(state, context)}
+            update: Mapping[str, Any] = {**given, **await run_step(name, step, state, context)}
         if served is not None and name == NODES[-1]:
             context.engine.close_turn(state.conversation_id)
         unknown = update.keys() - known

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field
 
 from nodes.answer import Answer, SignedScore, Text, UnitScore, each_once
 from nodes.detection_rules import detect_by_rules
-from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.phrases import relationship_phrase
+from nodes.prompt import lines_shown
 from nodes.question import Question
 from nodes.records import (
     Degradation,
@@ -71,7 +72,6 @@ async def detect(
     persona: Persona,
     relationship: Relationship,
     summary: str = "",
-    max_history: int = MAX_HISTORY_LINES,
 ) -> tuple[Detection, Degradation | None]:
     """Return what was found in the user's message, and why rules found it if they did.
 
@@ -83,7 +83,6 @@ async def detect(
         persona: who the agent is.
         relationship: how the agent stands to the user.
         summary: what came before `history`; blank when nothing did.
-        max_history: most lines of `history` that the model sees.
 
     Raises:
         CallError: a fatal one.
@@ -92,11 +91,11 @@ async def detect(
         asker,
         language,
         {
-            "user_text": user_text,
-            "history": recent(history, max_history),
             "persona": persona,
-            "relationship": relationship,
+            "chat": lines_shown(history, user_text),
             "summary": summary,
+            "stage": relationship.stage,
+            "relationship": relationship_phrase(relationship, language),
         },
         convert=DetectionAnswer.record,
         fallback=lambda: detect_by_rules(user_text, language),

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from nodes.answer import Answer, SignedScore, Thought
-from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.phrases import detection_shown, relationship_phrase
+from nodes.prompt import lines_shown
 from nodes.question import Question
 from nodes.records import (
     Degradation,
@@ -138,7 +139,6 @@ async def evolve(
     persona: Persona,
     relationship: Relationship,
     detection: Detection,
-    max_history: int = MAX_HISTORY_LINES,
 ) -> tuple[RelationshipDelta, Degradation | None]:
     """Return how the turn moved the relationship, and why rules said so if they did.
 
@@ -151,7 +151,6 @@ async def evolve(
         persona: who the agent is.
         relationship: as it was before the turn.
         detection: what was found in the message.
-        max_history: most lines of `history` that the model sees.
 
     Raises:
         CallError: a fatal one.
@@ -160,12 +159,11 @@ async def evolve(
         asker,
         language,
         {
-            "user_text": user_text,
-            "reply": reply,
-            "history": recent(history, max_history),
             "persona": persona,
-            "relationship": relationship,
-            "detection": detection,
+            "chat": lines_shown(history, user_text, reply),
+            "stage": relationship.stage,
+            "relationship": relationship_phrase(relationship, language),
+            "detection": detection_shown(detection, language),
         },
         convert=EvolverAnswer.record,
         fallback=lambda: evolve_by_rules(detection, language),

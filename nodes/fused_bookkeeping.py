@@ -15,7 +15,8 @@ from typing import Annotated
 from nodes.evolver import EvolverAnswer, RelationshipDelta
 from nodes.fused_parts import FusedAnswer, Missing, Unusable, ask_fused, part, usable
 from nodes.memory_manager import MemoryAnswer, MemoryUpdate
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.phrases import detection_shown, relationship_phrase
+from nodes.prompt import chat, lines_shown
 from nodes.records import Degradation, Detection, Language, Line, Persona, Relationship
 from turnwise.calls import Asker, Call, Purpose, Role, Sampling
 
@@ -60,7 +61,6 @@ async def keep_books_at_once(
     relationship: Relationship,
     detection: Detection,
     summary: str = "",
-    max_history: int = MAX_HISTORY_LINES,
 ) -> Books:
     """Return how one fused call judged the turn and what it noted of it.
 
@@ -74,7 +74,6 @@ async def keep_books_at_once(
         relationship: as it was before the turn.
         detection: what was found in the message.
         summary: the summary so far; blank when there is none.
-        max_history: most lines of `history` that the model sees.
 
     Raises:
         CallError: a fatal one.
@@ -85,13 +84,12 @@ async def keep_books_at_once(
         messages=chat(
             "fused_bookkeeping",
             language,
-            user_text=user_text,
-            reply=reply,
-            history=recent(history, max_history),
             persona=persona,
-            relationship=relationship,
-            detection=detection,
+            chat=lines_shown(history, user_text, reply),
             summary=summary,
+            stage=relationship.stage,
+            relationship=relationship_phrase(relationship, language),
+            detection=detection_shown(detection, language),
         ),
         response_model=BookkeepingAnswer,
         sampling=SAMPLING,

@@ -27,7 +27,16 @@ from nodes.records import Degradation
 from turnwise.calls import Asker, Call
 from turnwise.calls.structured import fitted, notes_of
 
-__all__ = ["FusedAnswer", "Missing", "Unusable", "ask_fused", "part", "unusable_parts", "usable"]
+__all__ = [
+    "FusedAnswer",
+    "Missing",
+    "Unusable",
+    "ask_fused",
+    "ask_whole",
+    "part",
+    "unusable_parts",
+    "usable",
+]
 
 FusedT = TypeVar("FusedT", bound="FusedAnswer")
 PartT = TypeVar("PartT", bound=BaseModel)
@@ -99,6 +108,26 @@ def usable(value: PartT | Unusable) -> PartT | None:
     return None if isinstance(value, Unusable) else value
 
 
+async def ask_whole(
+    asker: Asker, call: Call, *, answer: type[PartT], node: str
+) -> tuple[PartT | None, Sequence[Degradation]]:
+    """Return the answer to a fused call as it is, or None and why all has to be asked apart.
+
+    Args:
+        asker: who reaches the model.
+        call: the fused call; its `response_model` is `answer`.
+        answer: what the model answers with.
+        node: the node that asks.
+
+    Raises:
+        CallError: a fatal one.
+    """
+    fused, whole = await ask_or(
+        asker, call, node=node, answer=answer, convert=_as_it_is, fallback=lambda: None
+    )
+    return fused, [] if whole is None else [_apart(whole, "no fused answer")]
+
+
 async def ask_fused(
     asker: Asker, call: Call, *, answer: type[FusedT], nodes: Mapping[str, str]
 ) -> tuple[FusedT | None, Sequence[Degradation]]:
@@ -117,19 +146,18 @@ async def ask_fused(
     Raises:
         CallError: a fatal one.
     """
-    asking = next(iter(nodes.values()))
-    fused, whole = await ask_or(
-        asker, call, node=asking, answer=answer, convert=_as_it_is, fallback=lambda: None
+    fused, degradations = await ask_whole(
+        asker, call, answer=answer, node=next(iter(nodes.values()))
     )
     if fused is None:
-        return None, [] if whole is None else [_apart(whole, "no fused answer")]
+        return None, degradations
     return fused, [
         _apart(Degradation(node=nodes[name], reason="invalid", detail=why), f"fused part {name!r}")
         for name, why in unusable_parts(fused).items()
     ]
 
 
-def _as_it_is(fused: FusedT) -> FusedT | None:
+def _as_it_is(fused: PartT) -> PartT | None:
     return fused
 
 

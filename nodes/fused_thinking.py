@@ -1,13 +1,18 @@
-"""Fused thinking: detection, inner monologue and reasoner in one call, the reply if wanted.
+"""Fused thinking: detection, inner monologue and reasoner in one call; or one call that replies.
 
-| role | purpose | temperature | max_tokens | asked by |
-|---|---|---|---|---|
-| main | fuse | 0.6 | 1300, with the reply 2300 | detection |
+| what | role | purpose | temperature | max_tokens | asked by |
+|---|---|---|---|---|---|
+| think | main | fuse | 0.6 | 1300 | detection |
+| reply | main | fuse | 0.6 | 1000 | detection |
 
 Departure from the serial pipeline: mode and mood follow by rule from what detection and
-monologue find, so the fused prompt cannot see this turn's. It sees both as they were
-before the turn, and with the reply the style that follows from them. The rules run
-after it, on the parts of its answer, as they always do.
+monologue find, so a fused prompt cannot see this turn's. It sees both as they were
+before the turn; the one that replies sees the style that follows from them. The rules
+run after it, on the parts of its answer, as they always do.
+
+The call that replies asks for nothing that the reply does not need: a thought and the
+reply. What the message carries is found by rules, there is no plan, and bubbles are cut by
+rule.
 
 A part that cannot be used is left to its own node, which asks its own question; so are
 all of them when there is no answer at all. Without a usable reply the search runs.
@@ -17,15 +22,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from lats.draft import MAX_REPLY_CHARS, clean_text
-from nodes.answer import Answer
-from nodes.bubbles import MAX_BUBBLES
+from nodes.answer import Answer, Text
 from nodes.detection import DetectionAnswer
-from nodes.fused_parts import FusedAnswer, Missing, Unusable, ask_fused, part, usable
-from nodes.inner_monologue import MonologueAnswer
-from nodes.prompt import MAX_HISTORY_LINES, chat, recent
+from nodes.detection_rules import detect_by_rules
+from nodes.fused_parts import FusedAnswer, Missing, Unusable, ask_fused, ask_whole, part, usable
+from nodes.inner_monologue import MonologueAnswer, think_by_rules
+from nodes.phrases import mood_phrase, relationship_phrase, style_phrase
+from nodes.prompt import chat, lines_shown
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import (
     Degradation,
@@ -45,25 +51,20 @@ from nodes.search_calls import REPLY_LEASE
 from turnwise.calls import Asker, Call, Purpose, Role, Sampling
 
 __all__ = [
-    "ReplyAnswer",
     "ReplyingAnswer",
     "ThinkingAnswer",
     "ThinkingMaterial",
     "Thoughts",
+    "reply_at_once",
     "think_at_once",
     "thinking_call",
 ]
 
-NODES = {
-    "detection": "detection",
-    "monologue": "inner_monologue",
-    "plan": "reasoner",
-    "message": "lats_search",
-}
+NODES = {"detection": "detection", "monologue": "inner_monologue", "plan": "reasoner"}
 """The node that each part of the answer is for."""
 
 THINKING_SAMPLING = Sampling(temperature=0.6, max_tokens=1300)
-REPLYING_SAMPLING = Sampling(temperature=0.6, max_tokens=2300)
+REPLYING_SAMPLING = Sampling(temperature=0.6, max_tokens=1000)
 
 
 def _reply_text(text: str) -> str:
@@ -71,24 +72,6 @@ def _reply_text(text: str) -> str:
     if not cleaned:
         raise ValueError("must not be blank")
     return cleaned
-
-
-def _bubble_texts(texts: list[str]) -> list[str]:
-    cleaned = [clean_text(text, MAX_REPLY_CHARS) for text in texts]
-    return [text for text in cleaned if text]
-
-
-class ReplyAnswer(Answer):
-    """The reply, and the same reply as chat bubbles. `reply` must say something."""
-
-    reply: Annotated[str, Field(min_length=1), AfterValidator(_reply_text)]
-    bubbles: Annotated[list[str], AfterValidator(_bubble_texts)] = Field(default_factory=list)
-
-    @property
-    def usable_bubbles(self) -> tuple[str, ...]:
-        """The bubbles when they are few and join to the reply; none otherwise."""
-        joins = "".join("".join(self.bubbles).split()) == "".join(self.reply.split())
-        return tuple(self.bubbles) if joins and len(self.bubbles) <= MAX_BUBBLES else ()
 
 
 class ThinkingAnswer(FusedAnswer):
@@ -99,10 +82,11 @@ class ThinkingAnswer(FusedAnswer):
     plan: Annotated[ReasonerAnswer | Unusable, part(ReasonerAnswer)] = Missing
 
 
-class ReplyingAnswer(ThinkingAnswer):
-    """The same, and the reply."""
+class ReplyingAnswer(Answer):
+    """What the model answers when it replies at once. `reply` must say something."""
 
-    message: Annotated[ReplyAnswer | Unusable, part(ReplyAnswer)] = Missing
+    thought: Text = ""
+    reply: Annotated[str, AfterValidator(_reply_text)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,68 +125,69 @@ class Thoughts:
     Args:
         detection: what was found in the message.
         monologue: what the agent thinks.
-        plan: what the reply should reach.
-        reply: the reply and its bubbles, where one was wanted.
+        plan: what the reply should reach; empty where the call replied.
+        reply: the reply, where one was wanted.
         degradations: why parts, or all of them, have to be asked apart.
     """
 
     detection: Detection | None = None
     monologue: Monologue | None = None
     plan: ResponsePlan | None = None
-    reply: ReplyAnswer | None = None
+    reply: str | None = None
     degradations: Sequence[Degradation] = ()
 
 
-def thinking_call(
-    material: ThinkingMaterial, *, writes_reply: bool, max_history: int = MAX_HISTORY_LINES
-) -> Call:
+def thinking_call(material: ThinkingMaterial, *, writes_reply: bool) -> Call:
     """Return the fused call.
 
     Args:
         material: of this turn.
-        writes_reply: whether it answers with the reply too. It draws on the reply's
-            lease then: it is the call that the reply must have.
-        max_history: most lines of `history` that the model sees.
+        writes_reply: whether it replies, instead of preparing a reply. It draws on the
+            reply's lease then: it is the call that the reply must have.
     """
+    language = material.language
     fields: dict[str, Any] = {
-        "user_text": material.user_text,
-        "history": recent(material.history, max_history),
         "persona": material.persona,
-        "relationship": material.relationship,
+        "chat": lines_shown(material.history, material.user_text),
         "summary": material.summary,
-        "mood": material.mood,
+        "stage": material.relationship.stage,
+        "relationship": relationship_phrase(material.relationship, language),
+        "mood": mood_phrase(material.mood, language),
         "mode": material.mode,
     }
-    if writes_reply:
-        fields |= {"memories": material.memories, "style": material.style}
+    if not writes_reply:
+        return Call(
+            role=Role.MAIN,
+            purpose=Purpose.FUSE,
+            messages=chat("fused_thinking", language, **fields),
+            response_model=ThinkingAnswer,
+            sampling=THINKING_SAMPLING,
+        )
+    fields["memories"] = [memory.text for memory in material.memories]
+    if material.style is not None:
+        fields["task"] = {"style": style_phrase(material.style, language)}
     return Call(
         role=Role.MAIN,
         purpose=Purpose.FUSE,
-        messages=chat(
-            "fused_reply" if writes_reply else "fused_thinking", material.language, **fields
-        ),
-        response_model=ReplyingAnswer if writes_reply else ThinkingAnswer,
-        sampling=REPLYING_SAMPLING if writes_reply else THINKING_SAMPLING,
-        lease=REPLY_LEASE if writes_reply else None,
+        messages=chat("fused_reply", language, **fields),
+        response_model=ReplyingAnswer,
+        sampling=REPLYING_SAMPLING,
+        lease=REPLY_LEASE,
     )
 
 
-async def think_at_once(
-    asker: Asker, material: ThinkingMaterial, *, writes_reply: bool = False
-) -> Thoughts:
-    """Return what one fused call found, thought, planned and, if wanted, replied.
+async def think_at_once(asker: Asker, material: ThinkingMaterial) -> Thoughts:
+    """Return what one fused call found, thought and planned.
 
     Args:
         asker: who reaches the model.
         material: of this turn.
-        writes_reply: whether it is asked for the reply too.
 
     Raises:
         CallError: a fatal one.
     """
-    model = ReplyingAnswer if writes_reply else ThinkingAnswer
-    call = thinking_call(material, writes_reply=writes_reply)
-    fused, degradations = await ask_fused(asker, call, answer=model, nodes=NODES)
+    call = thinking_call(material, writes_reply=False)
+    fused, degradations = await ask_fused(asker, call, answer=ThinkingAnswer, nodes=NODES)
     if fused is None:
         return Thoughts(degradations=degradations)
     detection, monologue = usable(fused.detection), usable(fused.monologue)
@@ -211,6 +196,28 @@ async def think_at_once(
         detection=detection.record() if detection else None,
         monologue=monologue.record() if monologue else None,
         plan=plan.record() if plan else None,
-        reply=usable(fused.message) if isinstance(fused, ReplyingAnswer) else None,
         degradations=degradations,
+    )
+
+
+async def reply_at_once(asker: Asker, material: ThinkingMaterial) -> Thoughts:
+    """Return the reply that one call wrote, and what rules find, feel and plan around it.
+
+    Args:
+        asker: who reaches the model.
+        material: of this turn.
+
+    Raises:
+        CallError: a fatal one.
+    """
+    call = thinking_call(material, writes_reply=True)
+    answer, degradations = await ask_whole(asker, call, answer=ReplyingAnswer, node="detection")
+    if answer is None:
+        return Thoughts(degradations=degradations)
+    detection = detect_by_rules(material.user_text, material.language)
+    monologue = think_by_rules(detection, material.mode, material.language)
+    if answer.thought:
+        monologue = monologue.model_copy(update={"thought": answer.thought})
+    return Thoughts(
+        detection=detection, monologue=monologue, plan=ResponsePlan(), reply=answer.reply
     )

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from nodes.answer import Answer, Text, Thought
-from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.phrases import detection_shown, relationship_phrase
+from nodes.prompt import lines_shown
 from nodes.question import Question
 from nodes.records import (
     Degradation,
@@ -112,7 +113,6 @@ async def think(
     summary: str = "",
     detection: Detection,
     mode: Mode,
-    max_history: int = MAX_HISTORY_LINES,
 ) -> tuple[Monologue, Degradation | None]:
     """Return what the agent thinks, and why rules thought it if they did.
 
@@ -126,7 +126,6 @@ async def think(
         summary: what came before `history`; blank when nothing did.
         detection: what was found in the message.
         mode: how the agent takes this turn.
-        max_history: most lines of `history` that the model sees.
 
     Raises:
         CallError: a fatal one.
@@ -135,12 +134,12 @@ async def think(
         asker,
         language,
         {
-            "user_text": user_text,
-            "history": recent(history, max_history),
             "persona": persona,
-            "relationship": relationship,
+            "chat": lines_shown(history, user_text),
             "summary": summary,
-            "detection": detection,
+            "stage": relationship.stage,
+            "relationship": relationship_phrase(relationship, language),
+            "detection": detection_shown(detection, language),
             "mode": mode,
         },
         convert=MonologueAnswer.record,

@@ -4,6 +4,7 @@ An adapter: memory keeps plain JSON and knows no pipeline; the nodes want record
 """
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -13,7 +14,7 @@ from nodes.records import Guidance, Language, Line, Mode, Mood, Record, Relation
 from turnwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
 from turnwise.memory.book import MemoryBook
 
-__all__ = ["LoadedTurn", "Standing", "load_turn"]
+__all__ = ["LoadedTurn", "Standing", "load_turn", "turns_left_out"]
 
 _ALL_TURNS = 2**31
 """More turns than any memory holds."""
@@ -74,11 +75,27 @@ def _trailing(entries: Sequence[TranscriptEntry], conversation_id: str) -> int:
     return count
 
 
+def turns_left_out(turns: int, history_turns: int) -> int:
+    """Return how many of a conversation's turns, from its beginning, are not shown.
+
+    The window moves in steps of half its length, so that for several turns the prompt
+    begins as the one before did, and a provider's prefix cache serves it.
+
+    Args:
+        turns: of the conversation so far.
+        history_turns: most turns that are shown; at least 0.
+    """
+    if history_turns == 0:
+        return turns
+    step = max(history_turns // 2, 1)
+    return step * ceil(max(turns - history_turns, 0) / step)
+
+
 def _own_turns(
     snapshot: MemorySnapshot, conversation_id: str, history_turns: int
 ) -> list[TranscriptEntry]:
     own = [entry for entry in snapshot.transcript if entry.conversation_id == conversation_id]
-    return own[max(len(own) - history_turns, 0) :]
+    return own[turns_left_out(len(own), history_turns) :]
 
 
 async def load_turn(
@@ -101,15 +118,15 @@ async def load_turn(
         conversation_id: the conversation.
         turn: its number there; None goes on after the conversation's last one.
         user_text: what the user said; its language decides the prompts'.
-        history_turns: how many of the conversation's last turns are shown; at least 0.
+        history_turns: most of the conversation's last turns that are shown; at least 0.
+            See `turns_left_out`.
 
     Raises:
         StoreFailed: when memory cannot be read, or holds what is no standing.
     """
     before = None if turn is None else (conversation_id, turn)
-    # To find a conversation's last turn behind those of others, all must be looked at.
-    window = _ALL_TURNS if turn is None else history_turns
-    snapshot = await book.load(agent_user, max_turns=window, max_notes=0, before_turn=before)
+    # To count a conversation's turns among those of others, all must be looked at.
+    snapshot = await book.load(agent_user, max_turns=_ALL_TURNS, max_notes=0, before_turn=before)
     own = _own_turns(snapshot, conversation_id, history_turns)
     if turn is None:
         numbers = [e.turn for e in snapshot.transcript if e.conversation_id == conversation_id]

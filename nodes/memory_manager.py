@@ -16,7 +16,7 @@ from pydantic import Field
 
 from nodes.answer import Answer, Text, Thought
 from nodes.memory_rules import remember_by_rules
-from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.prompt import lines_shown
 from nodes.question import Question
 from nodes.records import (
     Degradation,
@@ -156,7 +156,6 @@ async def remember(
     history: Sequence[Line] = (),
     persona: Persona,
     summary: str = "",
-    max_history: int = MAX_HISTORY_LINES,
 ) -> tuple[MemoryUpdate, Degradation | None]:
     """Return what memory gains from the turn, and why rules found it if they did.
 
@@ -168,7 +167,6 @@ async def remember(
         history: the lines before both, oldest first.
         persona: who the agent is.
         summary: the summary so far; blank when there is none.
-        max_history: most lines of `history` that the model sees.
 
     Raises:
         CallError: a fatal one.
@@ -184,10 +182,8 @@ async def remember(
         asker,
         language,
         {
-            "user_text": user_text,
-            "reply": reply,
-            "history": recent(history, max_history),
             "persona": persona,
+            "chat": lines_shown(history, user_text, reply),
             "summary": summary,
         },
         convert=lambda answer: answer.update(user_text=user_text, reply=reply),

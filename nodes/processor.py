@@ -30,7 +30,8 @@ from nodes.bubbles import (
     split_bubbles,
     timed_bubbles,
 )
-from nodes.prompt import MAX_CHARS, MAX_HISTORY_LINES, recent
+from nodes.phrases import mood_phrase, style_phrase
+from nodes.prompt import MAX_CHARS, lines_shown
 from nodes.question import Question
 from nodes.records import (
     Bubble,
@@ -173,7 +174,6 @@ async def humanize(
     mode: Mode,
     llm: ProcessorLLM = "auto",
     max_bubbles: int = MAX_BUBBLES,
-    max_history: int = MAX_HISTORY_LINES,
 ) -> tuple[ProcessedReply, Degradation | None]:
     """Return the reply in bubbles, and why rules cut it if they had to.
 
@@ -193,7 +193,6 @@ async def humanize(
         mode: how the agent takes this turn.
         llm: whether to call; see the table at the head of this file.
         max_bubbles: most bubbles; at least 1.
-        max_history: most lines of `history` that the model sees.
 
     Raises:
         CallError: a fatal one.
@@ -219,14 +218,12 @@ async def humanize(
         asker,
         language,
         {
-            "reply": draft,
-            "user_text": user_text,
-            "history": recent(history, max_history),
             "persona": persona,
-            "style": style,
-            "mood": mood,
+            "chat": lines_shown(history, user_text),
+            "mood": mood_phrase(mood, language),
             "mode": mode,
-            "count": max_bubbles,
+            "task": {"style": style_phrase(style, language), "count": max_bubbles},
+            "reply": draft,
         },
         convert=of_answer,
         fallback=lambda: plan or by_rules(),

@@ -1,20 +1,30 @@
-"""How a node speaks to a model: standing instructions, then one JSON object of material.
+"""How a node speaks to a model: static instructions, then one JSON object of material.
 
-The system message is a file, `prompts/<name>.<language>.md`, and never changes from
-turn to turn, so that a provider's prompt cache finds it. The user message is one JSON
-object and holds all that varies. Text that a user or a model wrote stands inside that
-JSON and nowhere else, so it cannot pass for an instruction of ours by its place.
+The system message is a file, `prompts/<name>.<language>.md`. It never changes within a
+language, and every one begins with the same part. The user message is one JSON object
+whose fields stand in the fixed order of `FIELDS`: what never changes in a conversation,
+then the chat, which only grows, then what changes each turn, then what changes each call.
+So calls of one node share all but the end with the turn before, and calls of one turn
+all but their last fields: a provider's prefix cache serves the rest.
+
+Text that a user or a model wrote stands inside that JSON and nowhere else, so it cannot
+pass for an instruction by its place. What a call is to follow (how many candidates, the
+plan) is in the one field `task`; everything else is material.
 
 Long text is clipped here, for the prompt only: its head and its tail stay, and the
-mark between them says how long it was. The maxima are in `MAX_CHARS`.
+mark between them says how long it was. The maxima are in `MAX_CHARS`. Where a prompt as
+a whole does not fit a model's context, `shortened` leaves out the oldest first.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
+from itertools import accumulate
+from math import ceil
 from types import MappingProxyType
 from typing import Any
 
@@ -27,18 +37,41 @@ from turnwise.calls.payload import well_formed
 
 __all__ = [
     "DEFAULT_MAX_CHARS",
+    "FIELDS",
     "MAX_CHARS",
-    "MAX_HISTORY_LINES",
     "Prepared",
+    "Shortened",
     "chat",
     "clip",
+    "lines_shown",
     "load_prompts",
     "material",
     "prepared",
     "prompt",
     "prompt_digests",
-    "recent",
+    "shortened",
 ]
+
+FIELDS = (
+    "persona",
+    "chat",
+    # What changes each turn.
+    "summary",
+    "memories",
+    "stage",
+    "relationship",
+    "mood",
+    "mode",
+    "detection",
+    "monologue",
+    "task",
+    # What changes each call.
+    "parent",
+    "parents",
+    "candidates",
+    "reply",
+)
+"""Fields of the material in the order in which they are sent: the steadier, the earlier."""
 
 MAX_CHARS: Mapping[str, int] = MappingProxyType(
     {
@@ -46,66 +79,78 @@ MAX_CHARS: Mapping[str, int] = MappingProxyType(
         "reply": 4000,
         "summary": 3000,
         "background": 2000,
-        "history": 800,
+        "line": 800,
         "memories": 600,
     }
 )
-"""Longest text sent in each field, in characters; in a list, of each text in it."""
+"""Longest text sent in each field, in characters; in a list, of each text in it. `line` is
+a line of the chat before this turn; this turn's are a `user_text` and a `reply`."""
+
 
 DEFAULT_MAX_CHARS = 2000
 """Longest text sent in a field that `MAX_CHARS` does not name, in characters."""
 
-MAX_HISTORY_LINES = 12
-"""How many of the latest lines a node sends unless told otherwise."""
+MIN_BACKGROUND_CHARS = 100
+"""A persona's background is never shortened to less, in characters."""
 
 _HEAD_SHARE = 0.7
 """Share of a clipped text's room that its beginning gets; the rest is its end's."""
 
-_FLOAT_DIGITS = 4
+_FLOAT_DIGITS = 2
 """Digits after the point: a model reads no more, and rounding noise stays out of keys."""
+
+_PART = re.compile(r"\{\{(\w+)\}\}")
+"""A part that several prompts share, by the name of its file."""
+
+_ORDER = {name: place for place, name in enumerate(FIELDS)}
+
+
+def _prompts() -> Iterator[tuple[str, Language]]:
+    """Yield the name and language of each prompt, in order of names; parts are none."""
+    for entry in sorted((files("nodes") / "prompts").iterdir(), key=lambda entry: entry.name):
+        name, _, rest = entry.name.partition(".")
+        if name.startswith("_"):
+            continue
+        if rest == "en.md":
+            yield name, "en"
+        elif rest == "zh.md":
+            yield name, "zh"
 
 
 @lru_cache(maxsize=256)
 def prompt(name: str, language: Language) -> str:
-    """Return the standing instructions of a prompt. The file is read once.
+    """Return the static instructions of a prompt, its parts put in. Each file is read once.
 
     Args:
-        name: the file's name before the language, e.g. `detection`.
+        name: the file's name before the language, e.g. `detection`. `{{name}}` in a
+            prompt stands for the file of that name; those of parts begin with `_`.
         language: language of the instructions.
 
     Raises:
         ConfigError: when there is no such prompt in that language.
     """
-    folder = files("nodes") / "prompts"
-    file = folder / f"{name}.{language}.md"
+    file = files("nodes") / "prompts" / f"{name}.{language}.md"
     if not file.is_file():
-        known = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".md"))
+        known = ", ".join(f"{each}.{tongue}.md" for each, tongue in _prompts())
         raise ConfigError(
-            f"there is no prompt nodes/prompts/{name}.{language}.md; there are: {', '.join(known)}"
+            f"there is no prompt nodes/prompts/{name}.{language}.md; there are: {known}"
         )
-    return file.read_text(encoding="utf-8").strip()
+    text = file.read_text(encoding="utf-8").strip()
+    return _PART.sub(lambda part: prompt(part[1], language), text)
 
 
 def load_prompts() -> None:
     """Read every prompt now, so that no node reads a file inside an event loop."""
-    for entry in (files("nodes") / "prompts").iterdir():
-        name, _, rest = entry.name.partition(".")
-        if rest == "en.md":
-            prompt(name, "en")
-        elif rest == "zh.md":
-            prompt(name, "zh")
+    for name, language in _prompts():
+        prompt(name, language)
 
 
 def prompt_digests() -> dict[str, str]:
     """Return 16 hexadecimal digits of each prompt, by `name.language`, in order of names."""
-    digests = {}
-    for entry in sorted((files("nodes") / "prompts").iterdir(), key=lambda entry: entry.name):
-        name, _, rest = entry.name.partition(".")
-        if rest in {"en.md", "zh.md"}:
-            text = entry.read_text(encoding="utf-8").strip()
-            digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-            digests[f"{name}.{rest.removesuffix('.md')}"] = digest
-    return digests
+    return {
+        f"{name}.{language}": hashlib.sha256(prompt(name, language).encode()).hexdigest()[:16]
+        for name, language in _prompts()
+    }
 
 
 def clip(text: str, max_chars: int) -> str:
@@ -126,19 +171,44 @@ def clip(text: str, max_chars: int) -> str:
     return f"{text[:head]}{mark}{text[len(text) - (room - head) :]}"
 
 
-def recent(history: Sequence[Line], max_lines: int = MAX_HISTORY_LINES) -> list[Line]:
-    """Return the last `max_lines` lines, oldest first; none for 0."""
-    return list(history[max(len(history) - max_lines, 0) :]) if max_lines > 0 else []
+def lines_shown(
+    history: Sequence[Line], user_text: str, reply: str | None = None
+) -> list[dict[str, str]]:
+    """Return the chat as a prompt shows it: the lines before this turn, then this turn's.
+
+    The next turn's chat begins with the same lines, so that its prompts share them.
+
+    Args:
+        history: the lines before, oldest first.
+        user_text: this turn's message. Always the last line of `user`.
+        reply: what the agent answered; None before it has.
+    """
+    shown: list[dict[str, str]] = [
+        {line.role: clip(line.text, MAX_CHARS["line"])} for line in history
+    ]
+    shown.append({"user": clip(user_text, MAX_CHARS["user_text"])})
+    if reply is not None:
+        shown.append({"agent": clip(reply, MAX_CHARS["reply"])})
+    return shown
 
 
-def _plain(value: Any, max_chars: int) -> Any:
-    """Return a value as plain JSON data: clipped, rounded, and without None fields.
+def _is_empty(value: Any) -> bool:
+    """Return whether a field has nothing that a model could use."""
+    return value is None or value == "" or (isinstance(value, Sequence | Mapping) and not value)
+
+
+def _plain(value: Any, max_chars: int | None) -> Any:
+    """Return a value as plain JSON data: clipped, rounded, and without empty fields.
 
     Asked some hundred times a call, so the commonest types are told by identity.
+
+    Args:
+        value: what `material` was given.
+        max_chars: longest text; None for texts that are clipped already.
     """
     kind = type(value)
     if kind is str:
-        return value if len(value) <= max_chars else clip(value, max_chars)
+        return value if max_chars is None or len(value) <= max_chars else clip(value, max_chars)
     if kind is float:
         return round(value, _FLOAT_DIGITS)
     if kind is int or kind is bool:
@@ -148,12 +218,12 @@ def _plain(value: Any, max_chars: int) -> Any:
     if kind is Prepared:
         return orjson.Fragment(value.json_bytes)
     if isinstance(value, BaseModel):
-        value = value.__dict__
+        value = {key: item for key, item in value if not _is_empty(item)}
     elif isinstance(value, Enum):
         return _plain(value.value, max_chars)
     if isinstance(value, Mapping):
         return {
-            (name := str(key)): _plain(item, MAX_CHARS.get(name, max_chars))
+            (name := str(key)): _plain(item, max_chars and MAX_CHARS.get(name, max_chars))
             for key, item in value.items()
             if item is not None
         }
@@ -173,24 +243,32 @@ class Prepared:
     json_bytes: bytes
 
 
-def prepared(name: str, value: Any) -> Prepared:
+def _max_chars(name: str) -> int | None:
+    return None if name == "chat" else MAX_CHARS.get(name, DEFAULT_MAX_CHARS)
+
+
+def prepared(name: str, value: Any) -> Prepared | None:
     """Return a field of the material, clipped and dumped once for several prompts.
 
     Args:
         name: the field; it decides how long its texts may be.
         value: what `material` would be given.
 
+    Returns:
+        The field; None where it is empty, so that it is left out.
+
     Raises:
         TypeError: when it is nothing that JSON knows.
     """
-    return Prepared(_dumped(_plain(value, MAX_CHARS.get(name, DEFAULT_MAX_CHARS))))
+    plain = _plain(value, _max_chars(name))
+    return None if _is_empty(plain) else Prepared(_dumped(plain))
 
 
 def _dumped(data: Any) -> bytes:
     try:
-        return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(data)
     except TypeError:  # lone surrogates, or what JSON does not know: that raises again
-        return orjson.dumps(_sendable(data), option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(_sendable(data))
 
 
 def _sendable(value: Any) -> Any:
@@ -205,15 +283,22 @@ def _sendable(value: Any) -> Any:
 
 
 def material(**fields: Any) -> str:
-    """Return the fields as one JSON object: keys sorted, None dropped, long text clipped.
+    """Return the fields as one JSON object, in the order of `FIELDS` and without empty ones.
 
-    Pydantic models, enums, sequences and mappings are dumped; lone surrogates become
-    U+FFFD, so the result can always be sent. Equal fields give equal bytes.
+    Pydantic models, enums, sequences and mappings are dumped, long text is clipped, lone
+    surrogates become U+FFFD, so the result can always be sent. Equal fields give equal
+    bytes. `chat` is what `lines_shown` returns.
 
     Raises:
+        ValueError: for a field that `FIELDS` does not name: it has no place yet.
         TypeError: when a value is nothing that JSON knows.
     """
-    return _dumped(_plain(fields, DEFAULT_MAX_CHARS)).decode()
+    unknown = fields.keys() - _ORDER.keys()
+    if unknown:
+        raise ValueError(f"name {sorted(unknown)} in nodes.prompt.FIELDS, where they belong")
+    names = sorted((name for name in fields if not _is_empty(fields[name])), key=_ORDER.__getitem__)
+    plain = {name: _plain(fields[name], _max_chars(name)) for name in names}
+    return _dumped({name: value for name, value in plain.items() if not _is_empty(value)}).decode()
 
 
 def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Message]:
@@ -221,14 +306,113 @@ def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Mess
 
     Args:
         name: name of the prompt.
-        language: language of the prompt; it stands in the material too.
-        fields: the rest of the material.
+        language: language of the prompt, and so of the answer.
+        fields: the material.
 
     Raises:
         ConfigError: when there is no such prompt.
+        ValueError: for a field that `FIELDS` does not name.
         TypeError: when a value is nothing that JSON knows.
     """
     return (
         Message("system", prompt(name, language)),
-        Message("user", material(language=language, **fields)),
+        Message("user", material(**fields)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """A prompt with less in it.
+
+    Args:
+        messages: the messages of the call.
+        left_out: what was left out, e.g. `10 of 16 lines of chat`.
+    """
+
+    messages: tuple[Message, ...]
+    left_out: str
+
+
+def shortened(messages: Sequence[Message], *, share: float | None = None) -> Shortened | None:
+    """Return a call's messages with the least needed left out, or None where that cannot do.
+
+    In this order: the oldest lines of the chat, the memories, the summary, the persona's
+    background. Never this turn's lines, the instructions, or what is to be judged or
+    improved on; nor a summary that is to be carried on, which would be lost.
+
+    Args:
+        messages: as `chat` returns them.
+        share: the share of the prompt that fits, where it is known; None leaves out half
+            of the first that there is. Tokens are taken to be as long everywhere.
+    """
+    system, user = messages
+    fields: dict[str, Any] = orjson.loads(user.content)
+    wanted = None if share is None else ceil((1 - share) * sum(len(m.content) for m in messages))
+    left_out: list[str] = []
+    for leave_out in (_fewer_lines, _fewer_memories, _no_summary, _less_background):
+        length = len(user.content)
+        words = leave_out(fields, wanted)
+        if words is None:
+            continue
+        left_out.append(words)
+        user = replace(user, content=orjson.dumps(fields).decode())
+        if wanted is None:
+            break
+        wanted -= length - len(user.content)
+        if wanted <= 0:
+            break
+    if not left_out or (wanted is not None and wanted > 0):
+        return None
+    return Shortened((system, user), ", ".join(left_out))
+
+
+def _has_reply(fields: Mapping[str, Any]) -> bool:
+    """Return whether this turn's reply stands in the chat, as it does for the bookkeeping."""
+    return "agent" in fields["chat"][-1]
+
+
+def _fewest(texts: Sequence[str], wanted: int | None) -> int:
+    """Return how many texts to leave out: half of them, or as many as have `wanted` characters."""
+    if wanted is None:
+        return (len(texts) + 1) // 2
+    for count, freed in enumerate(accumulate(map(len, texts)), start=1):
+        if freed >= wanted:
+            return count
+    return len(texts)
+
+
+def _fewer_lines(fields: dict[str, Any], wanted: int | None) -> str | None:
+    lines = fields["chat"]
+    before = lines[: -2 if _has_reply(fields) else -1]
+    if not before:
+        return None
+    count = _fewest([orjson.dumps(line).decode() for line in before], wanted)
+    fields["chat"] = lines[count:]
+    return f"{count} of {len(lines)} lines of chat"
+
+
+def _fewer_memories(fields: dict[str, Any], wanted: int | None) -> str | None:
+    memories = fields.pop("memories", None)
+    if not memories:
+        return None
+    count = _fewest(memories[::-1], wanted)  # the least relevant is the last
+    if count < len(memories):
+        fields["memories"] = memories[: len(memories) - count]
+    return f"{count} of {len(memories)} memories"
+
+
+def _no_summary(fields: dict[str, Any], _wanted: int | None) -> str | None:
+    if "summary" not in fields or _has_reply(fields):
+        return None
+    del fields["summary"]
+    return "the summary"
+
+
+def _less_background(fields: dict[str, Any], wanted: int | None) -> str | None:
+    background = fields.get("persona", {}).get("background", "")
+    if len(background) < 2 * MIN_BACKGROUND_CHARS:
+        return None
+    room = len(background) // 2 if wanted is None else len(background) - wanted
+    persona = fields["persona"]
+    persona["background"] = clip(background, max(room, MIN_BACKGROUND_CHARS))
+    return "part of the persona's background"

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from nodes.answer import Answer, FilledTexts, Text, Texts
-from nodes.prompt import MAX_HISTORY_LINES, recent
+from nodes.phrases import detection_shown, mood_phrase, relationship_phrase
+from nodes.prompt import lines_shown
 from nodes.question import Question
 from nodes.reasoner_rules import reason_by_rules
 from nodes.records import (
@@ -72,7 +73,6 @@ async def reason(
     monologue: Monologue,
     mood: Mood,
     mode: Mode,
-    max_history: int = MAX_HISTORY_LINES,
 ) -> tuple[ResponsePlan, Degradation | None]:
     """Return the plan of the reply, and why rules made it if they did.
 
@@ -88,7 +88,6 @@ async def reason(
         monologue: what the agent thinks.
         mood: the agent's mood.
         mode: how the agent takes this turn.
-        max_history: most lines of `history` that the model sees.
 
     Raises:
         CallError: a fatal one.
@@ -97,14 +96,14 @@ async def reason(
         asker,
         language,
         {
-            "user_text": user_text,
-            "history": recent(history, max_history),
             "persona": persona,
-            "relationship": relationship,
+            "chat": lines_shown(history, user_text),
             "summary": summary,
-            "detection": detection,
+            "stage": relationship.stage,
+            "relationship": relationship_phrase(relationship, language),
+            "detection": detection_shown(detection, language),
             "monologue": monologue,
-            "mood": mood,
+            "mood": mood_phrase(mood, language),
             "mode": mode,
         },
         convert=ReasonerAnswer.record,

@@ -230,11 +230,12 @@ class NoteDraft(Record):
 
 
 class Degradation(Record):
-    """A node that went on without its model call, and why."""
+    """A node that went on without its model call, or with less in its prompt, and why."""
 
     node: str
-    reason: Literal["refused", "failed", "invalid", "down"]
-    """`down` names an endpoint that could not be reached, once a turn and role."""
+    reason: Literal["refused", "failed", "invalid", "down", "clipped"]
+    """`down` names an endpoint that could not be reached, once a turn and role; `clipped`
+    says what was left out of a prompt that did not fit its context."""
     detail: str
     role: str | None = None
     """Whose endpoint is down; None for any other reason."""

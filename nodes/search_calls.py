@@ -28,7 +28,7 @@ from lats.proposal import (
 )
 from lats.registry import start_search
 from lats.tree import Tree
-from nodes.prompt import chat
+from nodes.prompt import chat, lines_shown
 from nodes.search_answers import (
     AssistantCheck,
     CandidateSet,
@@ -40,7 +40,8 @@ from nodes.search_answers import (
 from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_list_answers import ListVerdicts
 from nodes.search_material import SearchMaterial
-from nodes.search_moves import generate_call, judge_list_call, refine_call
+from nodes.search_moves import generate_call, judge_list_call, judging_messages, refine_call
+from nodes.search_rubrics import rubric_called
 from nodes.search_verdicts import verdicts_of
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import CallError, CallRefused
@@ -130,7 +131,7 @@ def _move_call(
 def _classic_call(proposal: Proposal | Move, tree: Tree, material: SearchMaterial) -> Call:
     match proposal:
         case PlanRoot():
-            return _plan_call(material, tree)
+            return _plan_call(material)
         case ExpandNode() | TopUp():
             return _expand_call(proposal, material, tree)
         case JudgeCandidate() | FinalJudge():
@@ -145,11 +146,11 @@ def _goal(tree: Tree) -> Any:
     return tree.root.draft.payload.get("goal") if len(tree) else None
 
 
-def _plan_call(material: SearchMaterial, tree: Tree) -> Call:
+def _plan_call(material: SearchMaterial) -> Call:
     return Call(
         role=Role.MAIN,
         purpose=Purpose.PLAN,
-        messages=chat("lats_plan", material.language, **writing_fields(material, goal=_goal(tree))),
+        messages=chat("lats_plan", material.language, **writing_fields(material)),
         response_model=RootPlan,
         sampling=PLAN_SAMPLING,
         lease=REPLY_LEASE,
@@ -161,10 +162,13 @@ def _expand_call(proposal: ExpandNode | TopUp, material: SearchMaterial, tree: T
     messages = chat(
         "lats_expand",
         material.language,
-        **writing_fields(material, goal=_goal(tree)),
+        **writing_fields(
+            material,
+            goal=_goal(tree),
+            count=proposal.k,
+            strategies_used=proposal.strategies_used,
+        ),
         parent={"reply": parent.reply, "strategy_tag": parent.strategy_tag},
-        count=proposal.k,
-        strategies_used=proposal.strategies_used,
     )
     return Call(
         role=Role.MAIN,
@@ -180,8 +184,9 @@ def _expand_call(proposal: ExpandNode | TopUp, material: SearchMaterial, tree: T
 def _judge_call(
     proposal: JudgeCandidate | FinalJudge, material: SearchMaterial, tree: Tree
 ) -> Call:
-    messages = chat(
+    messages = judging_messages(
         "lats_judge",
+        rubric_called("overall").sub_scores(material.language),
         material.language,
         **judging_fields(material, goal=_goal(tree)),
         reply=tree.nodes[proposal.node_id].draft.reply,
@@ -200,8 +205,8 @@ def _check_call(proposal: CheckAssistant, material: SearchMaterial, tree: Tree) 
     messages = chat(
         "lats_check",
         material.language,
-        user_text=material.user_text,
-        persona=material.lasting["persona"],
+        persona=material.lasting.get("persona"),
+        chat=lines_shown((), material.user_text),
         reply=tree.nodes[proposal.node_id].draft.reply,
     )
     return Call(

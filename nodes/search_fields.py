@@ -4,36 +4,43 @@ from typing import Any
 
 from nodes.search_material import SearchMaterial
 
-__all__ = ["judging_fields", "writing_fields"]
+__all__ = ["judging_fields", "task_fields", "writing_fields"]
 
 
-def judging_fields(material: SearchMaterial, *, goal: str | None = None) -> dict[str, Any]:
+def task_fields(material: SearchMaterial, **asked: Any) -> dict[str, Any]:
+    """Return what a message is to do, the same in all calls of a turn, then what one call asks.
+
+    Args:
+        material: of this turn.
+        asked: what this call asks for, the steadier first; empty ones are left out.
+    """
+    lasting = {name: material.lasting.get(name) for name in ("plan", "style")}
+    return {name: value for name, value in (lasting | asked).items() if value}
+
+
+def judging_fields(material: SearchMaterial, **asked: Any) -> dict[str, Any]:
     """Return what a judge needs to see. Not the thoughts, which no user will see.
 
     Args:
         material: of this turn.
-        goal: what the reply is to reach, in the proposer's words. Untrusted; None leaves
-            the field out.
+        asked: as in `task_fields`.
     """
     lasting = material.lasting
     return {
-        "user_text": material.user_text,
-        "persona": lasting["persona"],
-        "history": lasting["history"],
-        "plan": lasting["plan"],
-        "style": lasting["style"],
-        "mode": material.mode,
+        "persona": lasting.get("persona"),
+        "chat": lasting["chat"],
         "stage": material.stage,
-        "goal": goal,
+        "mode": material.mode,
+        "task": task_fields(material, **asked),
     }
 
 
-def writing_fields(material: SearchMaterial, *, goal: str | None = None) -> dict[str, Any]:
+def writing_fields(material: SearchMaterial, **asked: Any) -> dict[str, Any]:
     """Return what whoever writes a reply needs to see; see `judging_fields`."""
     lasting = material.lasting
     return {
-        **judging_fields(material, goal=goal),
-        "memories": lasting["memories"],
-        "monologue": lasting["monologue"],
+        **judging_fields(material, **asked),
         "summary": material.summary,
+        "memories": lasting.get("memories"),
+        "monologue": lasting.get("monologue"),
     }

@@ -4,7 +4,8 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
-from nodes.prompt import Prepared, prepared
+from nodes.phrases import style_phrase
+from nodes.prompt import Prepared, lines_shown, prepared
 from nodes.records import (
     Language,
     Line,
@@ -18,10 +19,6 @@ from nodes.records import (
 )
 
 __all__ = ["SearchMaterial"]
-
-
-_LASTING = ("persona", "history", "memories", "plan", "monologue", "style")
-"""Fields that stand in most prompts of a search, the same in each."""
 
 
 class SearchMaterial(BaseModel):
@@ -64,5 +61,14 @@ class SearchMaterial(BaseModel):
 
     @cached_property
     def lasting(self) -> dict[str, Prepared]:
-        """The larger fields as they stand in prompts, made once a search."""
-        return {name: prepared(name, getattr(self, name)) for name in _LASTING}
+        """The larger fields as they stand in most prompts of a search, made once."""
+        fields = {
+            "persona": self.persona,
+            "chat": lines_shown(self.history, self.user_text),
+            "memories": [memory.text for memory in self.memories],
+            "monologue": self.monologue,
+            "plan": self.plan,
+            "style": style_phrase(self.style, self.language),
+        }
+        made = {name: prepared(name, value) for name, value in fields.items()}
+        return {name: value for name, value in made.items() if value is not None}

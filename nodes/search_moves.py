@@ -5,7 +5,7 @@ each other. What a model wrote before, and what was learned of it (guidelines), 
 and stands in the material like all else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +13,16 @@ from lats.candidate import Candidate, Forest
 from lats.moves import Generate, JudgeList, Refine
 from lats.tree import NodeId
 from nodes.prompt import chat
+from nodes.records import Language
 from nodes.search_answers import CandidateSet, Variants
 from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_material import SearchMaterial
-from nodes.search_rubrics import Rubric, rubric_called
+from nodes.search_rubrics import rubric_called
 from nodes.search_verdicts import labelled
 from turnwise.calls.call import Call, Message, Sampling
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["generate_call", "goal_of", "judge_list_call", "refine_call"]
+__all__ = ["generate_call", "goal_of", "judge_list_call", "judging_messages", "refine_call"]
 
 SET_TOKENS, SET_TOKENS_PER_CANDIDATE = 300, 500
 """Longest answer of a call that writes candidates: so much, and so much more for each."""
@@ -31,6 +32,9 @@ LIST_TOKENS, LIST_TOKENS_PER_CANDIDATE = 200, 200
 
 MAX_STRATEGIES_USED = 24
 """Latest strategy tags that a prompt names."""
+
+MAX_WEAKEST = 2
+"""Lowest sub-scores of a leader that a prompt names, so that they are mended first."""
 
 
 def goal_of(forest: Forest, node_id: NodeId) -> str:
@@ -70,10 +74,12 @@ def generate_call(
         messages=chat(
             "lats_generate",
             material.language,
-            **writing_fields(material),
-            count=move.k,
-            strategies_used=_strategies(forest.candidates),
-            guidelines=move.guidelines,
+            **writing_fields(
+                material,
+                guidelines=move.guidelines,
+                count=move.k,
+                strategies_used=_strategies(forest.candidates),
+            ),
         ),
         response_model=CandidateSet,
         sampling=_set_sampling(move.k),
@@ -91,11 +97,14 @@ def refine_call(move: Refine, forest: Forest, material: SearchMaterial) -> Call:
         messages=chat(
             "lats_refine",
             material.language,
-            **writing_fields(material, goal=goal_of(forest, move.node_ids[0]) or None),
+            **writing_fields(
+                material,
+                guidelines=move.guidelines,
+                goal=goal_of(forest, move.node_ids[0]),
+                count=move.k,
+                strategies_used=_strategies(forest.candidates),
+            ),
             parents=[_parent(leader) for leader in leaders],
-            count=move.k,
-            strategies_used=_strategies(forest.candidates),
-            guidelines=move.guidelines,
         ),
         response_model=Variants,
         sampling=_set_sampling(move.k),
@@ -104,13 +113,21 @@ def refine_call(move: Refine, forest: Forest, material: SearchMaterial) -> Call:
 
 
 def _parent(node: Candidate) -> dict[str, Any]:
-    """Return a leader as a prompt shows it: the reply, and what the judge said of it."""
+    """Return a leader as a prompt shows it: the reply, and what the judge found wrong with it."""
     shown: dict[str, Any] = {"reply": node.draft.reply, "strategy_tag": node.draft.strategy_tag}
     verdict = node.verdict
     if verdict is not None:
-        shown["scores"] = {"score": node.mean_score, **verdict.attributes}
+        shown["weakest"] = _weakest(verdict.attributes)
         shown["critique"] = verdict.reason
-    return shown
+    return {name: value for name, value in shown.items() if value}
+
+
+def _weakest(attributes: Mapping[str, float]) -> list[str]:
+    """Return the lowest sub-scores' names, the worst first; of assistantness, less is better."""
+    goodness = {
+        name: 1 - value if name == "assistantness" else value for name, value in attributes.items()
+    }
+    return sorted(goodness, key=goodness.__getitem__)[:MAX_WEAKEST]
 
 
 def judge_list_call(
@@ -128,14 +145,20 @@ def judge_list_call(
         ConfigError: when there is no such rubric.
     """
     rubric = rubric_called(move.rubric)
-    shown = [
-        {"id": label, "reply": forest.nodes[node_id].draft.reply}
+    shown = {
+        label: forest.nodes[node_id].draft.reply
         for label, node_id in labelled(move.node_ids).items()
-    ]
+    }
     return Call(
         role=Role.JUDGE,
         purpose=Purpose.JUDGE,
-        messages=_judging_messages(rubric, material, shown),
+        messages=judging_messages(
+            "lats_judge_list",
+            rubric.text(material.language),
+            material.language,
+            **judging_fields(material),
+            candidates=shown,
+        ),
         response_model=rubric.answer,
         sampling=Sampling(
             max_tokens=LIST_TOKENS + LIST_TOKENS_PER_CANDIDATE * len(shown),
@@ -145,11 +168,16 @@ def judge_list_call(
     )
 
 
-def _judging_messages(
-    rubric: Rubric, material: SearchMaterial, shown: list[dict[str, str]]
+def judging_messages(
+    name: str, rubric: str, language: Language, /, **fields: Any
 ) -> tuple[Message, ...]:
-    """Return the judge's messages; the rubric is ours, so it stands with the instructions."""
-    system, user = chat(
-        "lats_judge_list", material.language, **judging_fields(material), candidates=shown
-    )
-    return replace(system, content=f"{system.content}\n\n{rubric.text(material.language)}"), user
+    """Return a judge's messages; the rubric is ours, so it stands with the instructions.
+
+    Args:
+        name: name of the prompt.
+        rubric: what each score means, and what decides the overall one.
+        language: language of the prompt.
+        fields: the material.
+    """
+    system, user = chat(name, language, **fields)
+    return replace(system, content=f"{system.content}\n{rubric}"), user

@@ -24,30 +24,28 @@ __all__ = ["RUBRICS", "Rubric", "check_judging", "rubric_called"]
 _MEANINGS: Mapping[str, Mapping[Language, str]] = MappingProxyType(
     {
         "plan_alignment": {
-            "en": "it does what `plan` sets out to do, and nothing that it is to avoid.",
-            "zh": "做到了 `plan` 想做的事，也避开了要避开的。",
+            "en": "does what `plan` wants and nothing it is to avoid",
+            "zh": "做到 `plan` 想做的，避开要避开的",
         },
-        "persona": {
-            "en": "only this person would say it so.",
-            "zh": "只有这个人才会这样说。",
-        },
+        "persona": {"en": "only this person would say it so", "zh": "只有这个人才会这样说"},
         "relationship_fit": {
-            "en": "neither closer nor colder than `stage` allows.",
-            "zh": "不比 `stage` 所允许的更近或更冷。",
+            "en": "neither closer nor colder than `stage`",
+            "zh": "不比 `stage` 更近或更冷",
         },
-        "mode_fit": {
-            "en": "it suits `mode`.",
-            "zh": "与 `mode` 相称。",
-        },
+        "mode_fit": {"en": "suits `mode`", "zh": "与 `mode` 相称"},
         "assistantness": {
-            "en": "it sounds like an assistant or customer service. Here 0 is best.",
-            "zh": "听起来像助手或客服。这一项 0 最好。",
+            "en": "like an assistant; 0 is best",
+            "zh": "像助手；0 最好",
         },
         "immersion": {
-            "en": "it feels like a person who is in this conversation.",
-            "zh": "让人觉得是身在这场对话里的真人。",
+            "en": "a person in this conversation",
+            "zh": "像身在这场对话里的真人",
         },
     }
+)
+
+_JOINTS: Mapping[Language, tuple[str, str, str]] = MappingProxyType(
+    {"en": (" (", ")", ", "), "zh": ("（", "）", "、")}
 )
 
 
@@ -73,8 +71,14 @@ class Rubric:
 
     def text(self, language: Language) -> str:
         """Return the instructions that are this rubric's own."""
-        lines = [f"- `{name}`: {_MEANINGS[name][language]}" for name in self.attributes]
-        return "\n".join([self.emphasis[language], *lines])
+        stop = "。" if language == "zh" else "."
+        return f"{self.emphasis[language]}{self.sub_scores(language)}{stop}"
+
+    def sub_scores(self, language: Language) -> str:
+        """Return the sub-scores that are asked for, and what each of them means."""
+        opening, closing, joint = _JOINTS[language]
+        named = (f"{name}{opening}{_MEANINGS[name][language]}{closing}" for name in self.attributes)
+        return joint.join(named)
 
 
 RUBRICS: Mapping[str, Rubric] = MappingProxyType(
@@ -85,31 +89,31 @@ RUBRICS: Mapping[str, Rubric] = MappingProxyType(
                 "overall",
                 OverallVerdicts,
                 {
-                    "en": "`score` is how good the message is, all in all: which of these would "
-                    "you rather have sent? The sub-scores:",
-                    "zh": "`score` 是总体上有多好：这几条里你更愿意发出哪一条？分项为：",
+                    "en": "score is how good the message is, all in all: which would you rather "
+                    "have sent? The others: ",
+                    "zh": "score 是总体上有多好：你更愿意发出哪一条？其余：",
                 },
             ),
             Rubric(
                 "character",
                 CharacterVerdicts,
                 {
-                    "en": "This time look at who is speaking. `score` is how much the message is "
+                    "en": "This time look at who is speaking. score is how much the message is "
                     "this very person, alive in this conversation, whatever else it does. The "
-                    "sub-scores:",
-                    "zh": "这一次请看说话的人。`score` 是这条消息有多像这个人本人、活在这场对话里，"
-                    "其他暂且不论。分项为：",
+                    "others: ",
+                    "zh": "这一次请看说话的人。score 是这条消息有多像这个人本人、活在这场对话里，"
+                    "其他暂且不论。其余：",
                 },
             ),
             Rubric(
                 "fit",
                 FitVerdicts,
                 {
-                    "en": "This time look at the moment. `score` is how well the message serves "
+                    "en": "This time look at the moment. score is how well the message serves "
                     "what is wanted here, between these two people, as things stand now. The "
-                    "sub-scores:",
-                    "zh": "这一次请看此刻。`score` 是就这两个人眼下的情形而言，这条消息在多大程度上"
-                    "做到了该做的事。分项为：",
+                    "others: ",
+                    "zh": "这一次请看此刻。score 是就这两个人眼下的情形而言，这条消息在多大程度上"
+                    "做到了该做的事。其余：",
                 },
             ),
         )

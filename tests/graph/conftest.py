@@ -195,24 +195,6 @@ def answer(tmp_path: Path) -> Answer:
 
 
 @pytest.fixture
-def answer_spoiled(answer_through: Answer) -> Answer:
-    """Return a function that answers messages while fused answers are changed on the way."""
-
-    async def run(
-        change: FusedAnswerChange,
-        *overrides: str,
-        preset: str = "instant",
-        texts: Sequence[str] = TEXTS[:1],
-    ) -> list[TurnResult]:
-        def spoiling(_role: Role, client: Client) -> Client:
-            return SpoilingClient(client, change)
-
-        return await answer_through(spoiling, *overrides, preset=preset, texts=texts)
-
-    return run
-
-
-@pytest.fixture
 def answer_through() -> Answer:
     """Return a function that answers messages through clients around the simulated ones.
 
@@ -252,5 +234,22 @@ def answer_through() -> Answer:
             turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
             engine.close()
         return turns
+
+    return run
+
+
+@pytest.fixture
+def answer_spoiled(answer_through: Answer) -> Answer:
+    """Return a function that answers messages while fused answers are changed on the way."""
+
+    async def run(
+        change: FusedAnswerChange, *overrides: str, preset: str = "instant", **options: Any
+    ) -> list[TurnResult]:
+        return await answer_through(
+            lambda _role, client: SpoilingClient(client, change),
+            *overrides,
+            preset=preset,
+            **options,
+        )
 
     return run

@@ -1,4 +1,4 @@
-"""A reply that came with the thoughts: no search, no further call, bubbles all the same."""
+"""A reply that came without a search: no search, no further call, bubbles all the same."""
 
 from typing import Any
 
@@ -6,14 +6,15 @@ import pytest
 
 from graph.fused_reply import FUSED_REPLY, bubbles_of_reply, summary_of_reply
 from graph.state import TurnState
-from nodes.bubbles import split_bubbles, timed_bubbles
-from nodes.records import Bubble, Mood, StyleVector
+from nodes.bubbles import split_bubbles
+from nodes.prompt import prompt
+from nodes.records import Mood, StyleVector
 
 STYLE, MOOD = StyleVector(formality=0.9), Mood(busyness=0.8)
 
 
 async def test_an_instant_turn_is_two_calls(answer: Any, count_by: Any, texts: Any) -> None:
-    """One that thinks and replies, one that keeps the books; one round to the reply."""
+    """One that replies, one that keeps the books; one round to the reply."""
     for turn in await answer(preset="instant", texts=texts):
         assert count_by(turn.rows, "node") == {"detection": 1, "evolver": 1}
         assert count_by(turn.rows, "role") == {"main": 1, "fast": 1}
@@ -31,31 +32,23 @@ async def test_the_summary_has_the_shape_of_a_searchs(answer: Any) -> None:
     assert summary_of_reply()["stop_reason"] == FUSED_REPLY
 
 
-async def test_bubbles_of_no_use_buy_no_call(answer_spoiled: Any) -> None:
-    """The rules cut the reply; a processor that is told to always asks."""
-
-    def spoil(fused: dict[str, Any]) -> dict[str, Any]:
-        if "message" in fused:
-            fused["message"]["bubbles"] = ["something else"]
-        return fused
-
-    (turn,) = await answer_spoiled(spoil)
-    assert (turn.record["asked"], turn.record["degraded"]) == (2, [])
-    joined = "".join(bubble["text"] for bubble in turn.record["bubbles"])
-    assert "".join(joined.split()) == "".join(turn.record["reply"].split())
-    (always,) = await answer_spoiled(spoil, "processor.llm=always")
+async def test_a_processor_that_always_asks_asks_here_too(answer: Any) -> None:
+    """Bubbles are cut by rule and buy no call, unless the processor is told to."""
+    (always,) = await answer("processor.llm=always", preset="instant")
     assert always.record["asked"] == 3
 
 
-def test_delays_follow_from_this_turns_style_and_mood() -> None:
-    """The model's bubbles keep their words and get the rules' delays."""
-    planned = [Bubble(text=text, delay_seconds=0.0) for text in ("Not far.", "Ten minutes.")]
-    state = TurnState(
-        draft="Not far. Ten minutes.", planned_bubbles=planned, style=STYLE, mood=MOOD
-    )
-    assert bubbles_of_reply(state) == timed_bubbles(
-        ["Not far.", "Ten minutes."], style=STYLE, mood=MOOD
-    )
+async def test_an_instant_turn_asks_for_a_thought_and_a_reply(answer_spoiled: Any) -> None:
+    """What its reply does not need is found by rule, or is not there."""
+    seen: list[set[str]] = []
+
+    def look(fused: dict[str, Any]) -> dict[str, Any]:
+        seen.append(set(fused))
+        return fused
+
+    (turn,) = await answer_spoiled(look)
+    assert seen == [{"thought", "reply"}, {"movement", "memory"}]
+    assert not turn.record["degraded"]
 
 
 @pytest.mark.parametrize("text", ["Not far. Ten minutes.", "好。", "x" * 900])
@@ -67,14 +60,12 @@ def test_without_bubbles_the_rules_cut(text: str) -> None:
 
 async def test_a_reply_that_quotes_the_fused_prompt_is_mended(answer_spoiled: Any) -> None:
     """Its sentences do not reach the user."""
-    quoted = (
-        "`monologue` is what the person thinks before typing, and nobody else will read: "
-        "partial, honest, sometimes unsure."
-    )
+    quoted = "Use memories only where they fit; invent no facts about the user"
+    assert quoted in prompt("fused_reply", "en")
 
     def spoil(fused: dict[str, Any]) -> dict[str, Any]:
-        if "message" in fused:
-            fused["message"] = {"reply": f"Good to see you. {quoted} See you soon."}
+        if "reply" in fused:
+            fused["reply"] = f"Good to see you. {quoted}. See you soon."
         return fused
 
     (turn,) = await answer_spoiled(spoil)

@@ -95,14 +95,15 @@ async def test_nothing_is_held_where_nothing_is_limited(open_turn: OpenTurn) -> 
 
 
 async def test_the_call_that_replies_holds_its_own_size(open_turn: OpenTurn) -> None:
-    """A fused call is longer than a first draft, so more tokens are set aside."""
+    """A thought and a reply are shorter than a search's first candidates."""
     held = []
     for fusing in (APART, INSTANT):
-        async with open_turn("budget.turn.max_tokens=50000") as (engine, scope):
+        knobs = ("budget.turn.max_tokens=50000", "search.policy=listwise")
+        async with open_turn(*knobs) as (engine, scope):
             hold_reply(engine, scope, STATE, fusing)
             (lease,) = scope.bounds.leases()
             held.append(lease.tokens)
-    assert held[0] < held[1]
+    assert held[0] > held[1]
 
 
 async def test_the_search_gets_its_call_before_the_books(open_turn: OpenTurn) -> None:

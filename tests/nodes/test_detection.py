@@ -36,13 +36,16 @@ async def run(asker, **changes):
 async def test_it_asks_one_fast_call_with_the_material():
     """Role, purpose, response model and material are those of the design."""
     asker = ScriptedAsker({Purpose.DETECT: ANSWER})
-    await run(asker, max_history=3)
+    await run(asker)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.DETECT)
     assert call.response_model is DetectionAnswer
     assert call.sampling.max_tokens is not None
     fields = json.loads(call.messages[-1].content)
-    assert [line["text"] for line in fields["history"]] == ["line 27", "line 28", "line 29"]
+    assert len(fields["chat"]) == 31
+    assert [*fields["chat"][0].values()] == ["line 0"]
+    assert set(fields["chat"][-1]) == {"user"}
+    assert (fields["stage"], fields["relationship"]) == ("initiating", "not close, little trust")
     assert fields["persona"]["name"] == "Mira"
     assert fields["summary"] == "They met."
 

@@ -33,8 +33,8 @@ async def test_it_asks_one_fast_call_about_the_whole_turn():
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.EVOLVE)
     fields = json.loads(call.messages[-1].content)
-    assert (fields["user_text"], fields["reply"]) == ("thanks!", "any time")
-    assert fields["relationship"]["trust"] == 0.7
+    assert fields["chat"][-2:] == [{"user": "thanks!"}, {"agent": "any time"}]
+    assert "much trust" in fields["relationship"]
 
 
 async def test_an_answer_without_a_reason_is_no_answer():

@@ -1,18 +1,20 @@
-"""Fused thinking: three nodes' answers, and the reply if wanted, in one call."""
+"""Fused thinking: three nodes' answers in one call, or one call that replies."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from nodes.bubbles import MAX_BUBBLES
 from nodes.detection import DetectionAnswer
+from nodes.detection_rules import detect_by_rules
 from nodes.fused_thinking import (
-    ReplyAnswer,
     ReplyingAnswer,
     ThinkingAnswer,
     ThinkingMaterial,
+    reply_at_once,
     think_at_once,
     thinking_call,
 )
@@ -52,8 +54,8 @@ MATERIAL = ThinkingMaterial(
 DETECTION = {"signals": ["question"], "sentiment": 0.1, "hostility": 0}
 MONOLOGUE = {"thought": "Again?", "feeling": "calm"}
 PLAN = {"goals": ["Say how far it is"]}
-MESSAGE = {"reply": "Not far. Ten minutes.", "bubbles": ["Not far.", "Ten minutes."]}
-WHOLE = {"detection": DETECTION, "monologue": MONOLOGUE, "plan": PLAN, "message": MESSAGE}
+WHOLE = {"detection": DETECTION, "monologue": MONOLOGUE, "plan": PLAN}
+REPLY = {"thought": "Again?", "reply": "Not far. Ten minutes."}
 
 
 async def test_one_main_call_thinks_for_three():
@@ -68,63 +70,61 @@ async def test_one_main_call_thinks_for_three():
     (call,) = asker.calls
     assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, None)
     fields = json.loads(call.messages[-1].content)
-    assert (fields["mode"], fields["mood"]["busyness"]) == ("guarded", 0.7)
-    assert not fields.keys() & {"memories", "style"}
+    assert (fields["mode"], fields["mood"]) == ("guarded", "busy")
+    assert not fields.keys() & {"memories", "task"}
 
 
 async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_lease():
     """It is the call that the reply must have."""
-    asker = ScriptedAsker({Purpose.FUSE: WHOLE})
-    thoughts = await think_at_once(asker, MATERIAL, writes_reply=True)
-    assert thoughts.reply.reply == "Not far. Ten minutes."
-    assert thoughts.reply.usable_bubbles == ("Not far.", "Ten minutes.")
+    asker = ScriptedAsker({Purpose.FUSE: REPLY})
+    thoughts = await reply_at_once(asker, MATERIAL)
+    assert thoughts.reply == "Not far. Ten minutes."
     (call,) = asker.calls
-    assert call.lease == REPLY_LEASE
+    assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, REPLY_LEASE)
     fields = json.loads(call.messages[-1].content)
-    assert fields["memories"][0]["text"] == "She walks a lot."
-    assert fields["style"]["formality"] == 0.9
+    assert fields["memories"] == ["She walks a lot."]
+    assert "very formal" in fields["task"]["style"]
 
 
-@pytest.mark.parametrize("gone", ["detection", "monologue", "plan", "message"])
+async def test_a_reply_asks_for_nothing_that_rules_can_find():
+    """Detection and feeling come by rule, the thought from the model, and there is no plan."""
+    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: REPLY}), MATERIAL)
+    assert thoughts.detection == detect_by_rules(MATERIAL.user_text, "en")
+    assert thoughts.monologue.thought == "Again?"
+    assert thoughts.monologue.feeling
+    assert thoughts.plan == ResponsePlan()
+    assert set(ReplyingAnswer.model_fields) == {"thought", "reply"}
+
+
+async def test_without_a_usable_reply_all_is_asked_apart():
+    """A blank reply is no answer: every node asks for itself and the search runs."""
+    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: {"reply": " "}}), MATERIAL)
+    assert (thoughts.detection, thoughts.reply) == (None, None)
+    (row,) = thoughts.degradations
+    assert (row.node, row.reason) == ("detection", "invalid")
+
+
+@pytest.mark.parametrize("gone", ["detection", "monologue", "plan"])
 async def test_a_part_without_use_is_left_to_its_node(gone):
     """The others stand, and the degradation names who will ask."""
     asker = ScriptedAsker({Purpose.FUSE: {**WHOLE, gone: {"thought": " ", "goals": []}}})
-    thoughts = await think_at_once(asker, MATERIAL, writes_reply=True)
-    parts = (thoughts.detection, thoughts.monologue, thoughts.plan, thoughts.reply)
+    thoughts = await think_at_once(asker, MATERIAL)
+    parts = (thoughts.detection, thoughts.monologue, thoughts.plan)
     assert sum(found is None for found in parts) == 1
     (row,) = thoughts.degradations
-    nodes = {"monologue": "inner_monologue", "plan": "reasoner", "message": "lats_search"}
+    nodes = {"monologue": "inner_monologue", "plan": "reasoner"}
     assert row.node == nodes.get(gone, gone)
 
 
-@pytest.mark.parametrize(
-    "bubbles",
-    [
-        None,
-        "Not far.",
-        [],
-        ["Not far."],
-        ["Something else."],
-        ["Not", "far.", "Ten", "min", "utes."],
-        7,
-    ],
-)
-def test_bubbles_that_do_not_say_the_reply_are_left_to_the_rules(bubbles):
-    """Too few words, other words, or too many pieces: the reply stands without them."""
-    document = {"reply": "Not far. Ten minutes.", "bubbles": bubbles}
-    answer = parse_answer(json.dumps(document), ReplyAnswer)
-    assert answer.usable_bubbles == ()
-
-
-@given(st.text(st.characters(), max_size=300), st.lists(st.text(st.characters()), max_size=6))
-def test_a_reply_is_never_blank_and_always_sendable(reply, bubbles):
-    """Control characters and lone surrogates are gone, or the part is refused."""
-    document = {"detection": DETECTION, "message": {"reply": reply, "bubbles": bubbles}}
-    answer = ReplyingAnswer.model_validate(document)
-    if isinstance(answer.message, ReplyAnswer):
-        assert answer.message.reply.strip()
-        answer.message.reply.encode()
-        assert all(bubble.strip() for bubble in answer.message.usable_bubbles)
+@given(st.text(st.characters(), max_size=300))
+def test_a_reply_is_never_blank_and_always_sendable(reply):
+    """Control characters and lone surrogates are gone, or the answer is refused."""
+    try:
+        answer = ReplyingAnswer.model_validate({"thought": reply, "reply": reply})
+    except ValidationError:
+        return
+    assert answer.reply.strip()
+    answer.reply.encode()
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -134,11 +134,10 @@ def test_a_reply_is_never_blank_and_always_sendable(reply, bubbles):
 def test_each_prompt_names_every_part_and_field(name, answer, language):
     """A field that the prompt does not explain is a field that the model guesses."""
     text = prompt(name, language)
-    models = [DetectionAnswer, MonologueAnswer, ReasonerAnswer]
-    models += [ReplyAnswer] if answer is ReplyingAnswer else []
-    for model in (answer, *models):
+    parts = [DetectionAnswer, MonologueAnswer, ReasonerAnswer]
+    for model in (answer, *(parts if answer is ThinkingAnswer else ())):
         for field in model.model_fields:
-            assert f"`{field}`" in text
+            assert re.search(rf"(?<!\w){field}(?!\w)", text)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -161,11 +160,11 @@ def test_the_simulated_model_fills_every_part(language, writes_reply):
     for sample in range(20):
         text = model.answer(chat_body(call, model="simulated"), sample).text
         answer = parse_answer(text, call.response_model)
+        if writes_reply:
+            assert answer.thought
+            assert model.true_quality(answer.reply) != 0
+            continue
         assert isinstance(answer.detection, DetectionAnswer)
         assert isinstance(answer.monologue, MonologueAnswer)
         assert isinstance(answer.plan, ReasonerAnswer)
         assert answer.plan.goals
-        if writes_reply:
-            assert isinstance(answer.message, ReplyAnswer)
-            assert answer.message.usable_bubbles or len(answer.message.bubbles) > MAX_BUBBLES
-            assert model.true_quality(answer.message.reply) != 0

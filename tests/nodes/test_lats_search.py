@@ -85,7 +85,7 @@ class ScriptedAsker:
             case Purpose.PLAN:
                 return RootPlan(goal="make peace", strategy_tag="calm", reply="Nice try. Tea?")
             case Purpose.EXPAND:
-                count = json.loads(call.messages[-1].content)["count"]
+                count = json.loads(call.messages[-1].content)["task"]["count"]
                 return Variants(
                     candidates=tuple(
                         Variant(strategy_tag=f"{number}/{i}", reply=f"Variant {number} {i}.")
@@ -144,7 +144,7 @@ async def test_untrusted_text_stands_only_in_the_one_json_object():
         system, user = call.messages
         assert (system.role, user.role) == ("system", "user")
         assert MATERIAL.user_text not in system.content
-        assert json.loads(user.content)["user_text"] == MATERIAL.user_text
+        assert json.loads(user.content)["chat"][-1] == {"user": MATERIAL.user_text}
     systems = {call.messages[0].content for call in asker.calls}
     assert len(systems) == 4
 
@@ -155,11 +155,11 @@ async def test_each_call_sees_what_it_needs_and_no_more():
     await _search(asker)
     plan, judge, expand = (json.loads(c.messages[-1].content) for c in asker.calls[:3])
     assert plan["monologue"]["thought"] == "secret thought"
-    assert plan["memories"][0]["text"] == "likes tea"
+    assert plan["memories"] == ["likes tea"]
     assert "monologue" not in judge
-    assert (judge["reply"], judge["goal"]) == ("Nice try. Tea?", "make peace")
+    assert (judge["reply"], judge["task"]["goal"]) == ("Nice try. Tea?", "make peace")
     assert expand["parent"] == {"reply": "Nice try. Tea?", "strategy_tag": "calm"}
-    assert (expand["count"], expand["strategies_used"]) == (2, ["calm"])
+    assert (expand["task"]["count"], expand["task"]["strategies_used"]) == (2, ["calm"])
 
 
 async def test_the_prompts_are_in_the_turns_language():
@@ -169,7 +169,6 @@ async def test_the_prompts_are_in_the_turns_language():
     knobs = SearchKnobs(assistant_check_top_n=1)
     await search_reply(asker, knobs=knobs, material=material)
     assert all("对象" in call.messages[0].content for call in asker.calls)
-    assert {json.loads(c.messages[1].content)["language"] for c in asker.calls} == {"zh"}
 
 
 async def test_a_second_look_at_one_reply_is_another_sample():

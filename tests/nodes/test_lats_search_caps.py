@@ -105,9 +105,9 @@ def _scripted(*, broken=()):
             json.loads(each.content) for each in call.messages if each.content.startswith("{")
         )
         if call.purpose is Purpose.JUDGE:
-            entries = [{"id": each["id"], "score": 0.5} for each in fields["candidates"]]
+            entries = [{"id": label, "score": 0.5} for label in fields["candidates"]]
             return json.dumps({"verdicts": entries})
-        made = [{"reply": f"Reply {number} {i}."} for i in range(fields["count"])]
+        made = [{"reply": f"Reply {number} {i}."} for i in range(fields["task"]["count"])]
         return json.dumps({"candidates": made})
 
     return ScriptedClient(answer)

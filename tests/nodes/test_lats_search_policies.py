@@ -37,7 +37,7 @@ def _candidates(call):
                 "reply": f"Reply {number} {i}.",
                 "bubbles": [f"Reply {number} {i}"],
             }
-            for i in range(_fields(call)["count"])
+            for i in range(_fields(call)["task"]["count"])
         ],
     }
 
@@ -46,8 +46,8 @@ def _scores(call):
     """Return an opinion that depends on nothing but the reply's text."""
     return {
         "verdicts": [
-            {"id": each["id"], "reason": "So.", "score": sum(each["reply"].encode()) % 97 / 97}
-            for each in _fields(call)["candidates"]
+            {"id": label, "reason": "So.", "score": sum(reply.encode()) % 97 / 97}
+            for label, reply in _fields(call)["candidates"].items()
         ]
     }
 
@@ -56,8 +56,8 @@ def _each(score):
     """Return a judge that says the same of each candidate."""
     return lambda call: {
         "verdicts": [
-            {"id": each["id"], "reason": "The same.", "score": score}
-            for each in _fields(call)["candidates"]
+            {"id": label, "reason": "The same.", "score": score}
+            for label in _fields(call)["candidates"]
         ]
     }
 
@@ -67,7 +67,7 @@ def _by_place(call):
     shown = _fields(call)["candidates"]
     return {
         "verdicts": [
-            {"id": each["id"], "score": 1 - place / len(shown)} for place, each in enumerate(shown)
+            {"id": label, "score": 1 - place / len(shown)} for place, label in enumerate(shown)
         ]
     }
 
@@ -82,7 +82,7 @@ def _more(call):
 
 
 def _ranking(call):
-    return {"ranking": [each["id"] for each in _fields(call)["candidates"]]}
+    return {"ranking": list(_fields(call)["candidates"])}
 
 
 def _asker(write=_candidates, judge=_scores, **fields):
@@ -160,12 +160,12 @@ async def test_a_ranking_alone_decides():
     """The first of each ranking leads, where a judge ranks and does not score."""
     asker = _asker(judge=_ranking)
     outcome = await _search(asker, policy="listwise", max_calls=2)
-    assert outcome.reply == _fields(asker.calls[-1])["candidates"][0]["reply"]
+    assert outcome.reply == next(iter(_fields(asker.calls[-1])["candidates"].values()))
 
 
 def _one_reply(text):
     return lambda call: {
-        "candidates": [{"reply": text, "strategy_tag": "same"}] * _fields(call)["count"]
+        "candidates": [{"reply": text, "strategy_tag": "same"}] * _fields(call)["task"]["count"]
     }
 
 
@@ -256,9 +256,9 @@ async def test_guidelines_reach_whoever_writes_and_come_back():
     knobs = {"reflection": ReflectionKnobs(enabled=True), "policy": "listwise"}
     outcome = await _search(asker, guidelines=given, **knobs)
     writing = [_fields(call) for call in asker.calls if call.role is Role.MAIN]
-    assert all(fields["guidelines"] == ["persona: too polite."] for fields in writing)
+    assert all(fields["task"]["guidelines"] == ["persona: too polite."] for fields in writing)
     judging = [_fields(call) for call in asker.calls_for(Purpose.JUDGE)]
-    assert not any("guidelines" in fields for fields in judging)
+    assert not any("guidelines" in fields["task"] for fields in judging)
     assert outcome.guidelines == (Guideline("persona", "persona: too polite.", 1),)
 
 
@@ -337,3 +337,12 @@ async def test_bubbles_of_the_chosen_reply_come_along():
     """So that the processor need not ask."""
     outcome = await _search(_asker())
     assert "".join(bubble.text for bubble in outcome.processor_plan) + "." == outcome.reply
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_equal_prompts_are_asked_as_different_samples(policy):
+    """So that a cache between here and the model cannot give both the same answer."""
+    asker = _asker(judge=_each(0.5))
+    await _search(asker, policy=policy, max_calls=12)
+    asked = [(call.messages, call.sample) for call in asker.calls]
+    assert len(set(asked)) == len(asked)

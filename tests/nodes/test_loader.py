@@ -1,9 +1,11 @@
 """What a turn starts from."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langgraph.store.memory import InMemoryStore
 
-from nodes.loader import LoadedTurn, Standing, load_turn
+from nodes.loader import LoadedTurn, Standing, load_turn, turns_left_out
 from nodes.memory_writer import write_turn
 from nodes.records import Line, Mode, Mood, Relationship
 from turnwise.memory import AgentUser, StoreDamaged, TurnCommit
@@ -89,6 +91,32 @@ async def test_history_is_as_long_as_asked(book: MemoryBook) -> None:
     loaded = await _load(book, history_turns=2)
     assert [line.text for line in loaded.history if line.role == "user"] == ["say 2", "say 3"]
     assert (await _load(book, turn=4, history_turns=0)).history == ()
+
+
+def test_the_window_moves_in_steps_of_half_its_length():
+    """So that for several turns a prompt begins as the one before did."""
+    shown = [turns - turns_left_out(turns, 8) for turns in range(18)]
+    assert shown == [0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8, 5, 6, 7, 8, 5]
+
+
+@given(st.integers(0, 500), st.integers(0, 100))
+def test_the_window_is_never_longer_than_asked_and_never_moves_back(turns, history_turns):
+    """The newest turn is shown wherever any may be."""
+    left_out = turns_left_out(turns, history_turns)
+    assert 0 <= turns - left_out <= max(history_turns, 0)
+    assert left_out <= turns_left_out(turns + 1, history_turns)
+    if turns and history_turns:
+        assert left_out < turns
+
+
+async def test_other_conversations_do_not_move_the_window(book: MemoryBook) -> None:
+    """What counts is the conversation's own turns, wherever they stand in memory."""
+    for turn in range(3):
+        await _say(book, turn, f"mine {turn}", "mine")
+        await _say(book, turn, f"other {turn}", "other")
+    loaded = await _load(book, "mine", 3, history_turns=2)
+    said = [line.text for line in loaded.history if line.role == "user"]
+    assert said == ["mine 1", "mine 2"]
 
 
 async def test_the_language_is_the_conversations(book: MemoryBook) -> None:

@@ -71,7 +71,7 @@ async def test_it_asks_one_main_call_with_the_draft():
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.HUMANIZE)
     fields = json.loads(call.messages[-1].content)
-    assert (fields["reply"], fields["count"]) == (DRAFT, 3)
+    assert (fields["reply"], fields["task"]["count"]) == (DRAFT, 3)
 
 
 async def test_a_plans_delays_are_clamped():

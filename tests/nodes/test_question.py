@@ -3,6 +3,7 @@
 import json
 
 from nodes.inner_monologue import MonologueAnswer
+from nodes.prompt import lines_shown
 from nodes.question import Question
 from turnwise.calls import Purpose, Role, Sampling
 from turnwise.calls.errors import ServerFailed
@@ -22,7 +23,7 @@ async def ask(asker):
     return await QUESTION.ask(
         asker,
         "zh",
-        {"user_text": "你好"},
+        {"chat": lines_shown([], "你好")},
         convert=lambda parsed: parsed.thought,
         fallback=lambda: "rules",
     )
@@ -37,8 +38,8 @@ async def test_the_call_is_the_questions_and_the_material_the_turns():
     assert call.response_model is MonologueAnswer
     assert call.sampling == QUESTION.sampling
     system, user = call.messages
-    assert "心里的念头" in system.content
-    assert json.loads(user.content) == {"language": "zh", "user_text": "你好"}
+    assert "还没打字时的念头" in system.content
+    assert json.loads(user.content) == {"chat": [{"user": "你好"}]}
 
 
 async def test_the_degradation_names_the_node():

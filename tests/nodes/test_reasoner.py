@@ -50,7 +50,7 @@ async def test_it_asks_one_main_call_that_sees_what_came_before():
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.REASON)
     fields = json.loads(call.messages[-1].content)
     assert fields["monologue"]["thought"] == "Again?"
-    assert fields["mood"]["busyness"] == 0.7
+    assert fields["mood"] == "busy"
     assert fields["detection"]["signals"] == ["question"]
 
 

@@ -1,11 +1,16 @@
 """What a turn's material says in every prompt of the search."""
 
-from nodes.records import Monologue
+from nodes.prompt import material
+from nodes.records import Monologue, ResponsePlan
 from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_material import SearchMaterial
 
 MATERIAL = SearchMaterial(
-    language="en", user_text="hi", monologue=Monologue(thought="secret"), summary="They met."
+    language="en",
+    user_text="hi",
+    monologue=Monologue(thought="secret"),
+    plan=ResponsePlan(goals=("greet",)),
+    summary="They met.",
 )
 
 
@@ -16,7 +21,19 @@ def test_a_judge_is_shown_no_thoughts():
     assert judging.items() <= writing.items()
 
 
-def test_a_goal_stands_where_there_is_one():
-    """None leaves the field out of the prompt."""
-    assert judging_fields(MATERIAL)["goal"] is None
-    assert writing_fields(MATERIAL, goal="make peace")["goal"] == "make peace"
+def test_what_is_asked_stands_after_what_is_the_same_in_all_calls():
+    """So calls of one turn share a prefix up to what one of them asks; empty parts are left out."""
+    first = material(**writing_fields(MATERIAL, goal="", count=2, strategies_used=[]))
+    second = material(**writing_fields(MATERIAL, goal="make peace", count=3))
+    assert first.endswith(
+        '"task":{"plan":{"goals":["greet"]},"style":"few jokes, little about oneself, '
+        'hardly playful","count":2}}'
+    )
+    assert second.startswith(first.partition(',"count"')[0])
+
+
+def test_calls_of_one_turn_differ_only_in_their_last_fields():
+    """Judges of one turn share everything before what they judge."""
+    texts = [material(**judging_fields(MATERIAL), reply=reply) for reply in ("a", "b")]
+    shared = material(**judging_fields(MATERIAL)).removesuffix("}")
+    assert all(text.startswith(shared) for text in texts)

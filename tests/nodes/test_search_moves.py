@@ -1,6 +1,7 @@
 """Generate, refine and judge a list, as calls."""
 
 import json
+import re
 
 import pytest
 
@@ -101,10 +102,10 @@ def test_equal_prompts_of_one_round_are_never_merged(forest):
 def test_a_generation_sees_what_was_tried_and_what_went_wrong(forest):
     """Guidelines are untrusted, and so material."""
     fields = _material(_generate(forest))
-    assert (fields["count"], fields["guidelines"]) == (4, [GUIDELINE])
-    assert fields["strategies_used"] == ["calm", "tease", "offer"]
+    assert (fields["task"]["count"], fields["task"]["guidelines"]) == (4, [GUIDELINE])
+    assert fields["task"]["strategies_used"] == ["calm", "tease", "offer"]
     assert fields["monologue"]["thought"] == "secret thought"
-    assert fields["memories"][0]["text"] == "likes tea"
+    assert fields["memories"] == ["likes tea"]
     assert (fields["mode"], fields["stage"], fields["summary"]) == (
         "guarded",
         "bonding",
@@ -113,7 +114,7 @@ def test_a_generation_sees_what_was_tried_and_what_went_wrong(forest):
 
 
 def test_a_refinement_sees_its_parents_with_what_the_judge_said(forest):
-    """Mean score, sub-scores and words; nothing where nobody judged."""
+    """The lowest sub-scores and the words; nothing where no judge read it."""
     call = _refine(forest, guidelines=(GUIDELINE,))
     fields = _material(call)
     assert (call.role, call.purpose, call.sample, call.lease) == (
@@ -126,12 +127,13 @@ def test_a_refinement_sees_its_parents_with_what_the_judge_said(forest):
         {
             "reply": "Nice try. Tea?",
             "strategy_tag": "calm",
-            "scores": {"score": 0.5, "persona": 0.25},
+            "weakest": ["persona"],
             "critique": "Too polite. Score 1!",
         },
         {"reply": HOSTILE, "strategy_tag": "tease"},
     ]
-    assert (fields["count"], fields["goal"], fields["guidelines"]) == (3, "make peace", [GUIDELINE])
+    task = fields["task"]
+    assert (task["count"], task["goal"], task["guidelines"]) == (3, "make peace", [GUIDELINE])
 
 
 def test_a_candidates_goal_is_its_own_or_its_nearest_ancestors(forest):
@@ -146,12 +148,9 @@ def test_a_judge_sees_labels_replies_and_no_thoughts(forest):
     call = _judge(forest)
     fields = _material(call)
     assert (call.role, call.purpose, call.sample) == (Role.JUDGE, Purpose.JUDGE, 2)
-    assert fields["candidates"] == [
-        {"id": "c1", "reply": "Tea, then."},
-        {"id": "c2", "reply": HOSTILE},
-        {"id": "c3", "reply": "Nice try. Tea?"},
-    ]
-    assert not fields.keys() & {"monologue", "memories", "summary", "goal", "guidelines"}
+    assert fields["candidates"] == {"c1": "Tea, then.", "c2": HOSTILE, "c3": "Nice try. Tea?"}
+    assert not fields.keys() & {"monologue", "memories", "summary"}
+    assert not fields["task"].keys() & {"goal", "guidelines"}
     told = call.messages[-1].content
     assert not any(secret in told for secret in (*_ids(forest), "calm", "tease", "secret"))
 
@@ -162,7 +161,7 @@ def test_a_rubric_is_part_of_the_instructions_and_of_the_form(forest, rubric, la
     """Ours, and so in the system message; what is answered fits it."""
     call = _judge(forest, MATERIAL.model_copy(update={"language": language}), rubric=rubric)
     system = call.messages[0].content
-    assert system == f"{prompt('lats_judge_list', language)}\n\n{RUBRICS[rubric].text(language)}"
+    assert system == f"{prompt('lats_judge_list', language)}\n{RUBRICS[rubric].text(language)}"
     assert call.response_model is RUBRICS[rubric].answer
 
 
@@ -198,7 +197,7 @@ def test_untrusted_text_stands_only_in_the_one_json_object(forest, make, languag
     assert (system.role, user.role) == ("system", "user")
     assert system == other.messages[0]
     assert HOSTILE not in system.content
-    assert _material(call)["user_text"] == HOSTILE
+    assert _material(call)["chat"][-1] == {"user": HOSTILE}
     assert ("对象" in system.content) is (language == "zh")
 
 
@@ -214,7 +213,7 @@ def test_each_prompt_names_all_that_it_shows_and_asks_for(forest, make, language
     else:
         asked = ["verdicts", *form.entry.model_fields]
     for field in [*_material(call), *asked]:
-        assert field == "language" or f"`{field}`" in system, field
+        assert re.search(rf"(?<!\w){field}(?!\w)", system), field
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

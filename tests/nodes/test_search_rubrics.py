@@ -1,5 +1,7 @@
 """The rubrics of the judge of a list."""
 
+import re
+
 import pytest
 
 from lats.judgement import Judgement
@@ -17,9 +19,9 @@ def _knobs(**knobs):
 def test_a_rubric_explains_each_score_that_it_asks_for(rubric, language):
     """And no other."""
     text = rubric.text(language)
-    named = {name for name in Judgement.model_fields if f"`{name}`" in text}
+    named = {name for name in Judgement.model_fields if re.search(rf"(?<!\w){name}(?!\w)", text)}
     assert named == {"score", *rubric.attributes}
-    assert ("分项" in text) is (language == "zh")
+    assert ("其余" in text) is (language == "zh")
 
 
 def test_together_the_parts_ask_for_what_overall_asks_for():

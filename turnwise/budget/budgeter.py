@@ -37,7 +37,7 @@ from turnwise.budget.serving import Serving
 from turnwise.calls.asker import Advisory
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
-from turnwise.calls.errors import CallError
+from turnwise.calls.errors import CallError, ContextTooLong
 from turnwise.calls.repair import repair_call
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
@@ -211,7 +211,11 @@ class Budgeter:
         """Ask, and ask again with what was wrong while an answer does not fit."""
         asked = call
         while True:
-            answer = await self._serving.serve(asked, scope, track)
+            try:
+                answer = await self._serving.serve(asked, scope, track)
+            except ContextTooLong as error:
+                error.repairs = asked.repair - call.repair
+                raise
             if answer.invalid is None:
                 return answer.reply
             if asked.repair - call.repair >= call.max_repairs:

@@ -349,6 +349,9 @@ class ContextTooLong(BadRequest):
         latency_seconds: time that the attempt took.
     """
 
+    repairs: int = 0
+    """How many times the question had been asked again before; the budgeter sets it."""
+
     def __init__(
         self,
         message: str,

@@ -2,8 +2,9 @@
 
 By convention the system messages hold what does not change from call to call, and the
 last user message that is a JSON object holds the material. Fields that are read:
-`language`, `user_text`, `reply`, `candidates` (of `{"id", "reply"}` or texts), `parent`
-or `parents`, `count`, `strategies_used`, and `turn` as a further source of quotes. Every
+`language`, `user_text` or the last line of `user` in `chat`, `reply`, `candidates` (of
+`{"id", "reply"}`, texts, or texts by id), `parent` or `parents`, `count` and
+`strategies_used`, also inside `task`, and `turn` as a further source of quotes. Every
 other field may be there. Without a JSON object the last user message is plain chat.
 """
 
@@ -51,6 +52,7 @@ class Material:
         candidates: the replies to choose from, in the order shown.
         parents: replies to improve on.
         count: how many candidates are wanted, where the material says so.
+        strategies_used: strategy tags that are not to come again.
         sources: texts that quotes may come from, `user_text` first.
         fields: the material as it came.
         is_plain_chat: whether there was no JSON object.
@@ -63,6 +65,7 @@ class Material:
     candidates: tuple[Candidate, ...] = ()
     parents: tuple[str, ...] = ()
     count: int | None = None
+    strategies_used: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
     is_plain_chat: bool = False
@@ -131,16 +134,24 @@ def _texts(node: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _language(fields: Mapping[str, Any], text: str) -> str:
+def _language(fields: Mapping[str, Any], *texts: str) -> str:
+    """Return the language that the material names, or that the script of texts shows."""
     named = fields.get("language")
     if isinstance(named, str) and named[:2].lower() in {"zh", "en"}:
         return named[:2].lower()
-    return "zh" if _WIDE.search(text) else "en"
+    return "zh" if any(map(_WIDE.search, texts)) else "en"
 
 
 def _first_text(fields: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     texts = (fields.get(key) for key in keys)
     return next((text for text in texts if isinstance(text, str)), "")
+
+
+def _last_line(chat: Any) -> str | None:
+    """Return the last line of `user` in a chat of `{"user": ...}` and `{"agent": ...}`."""
+    lines: list[Any] = chat if isinstance(chat, list) else []
+    said = (line.get("user") for line in reversed(lines) if isinstance(line, Mapping))
+    return next((text for text in said if isinstance(text, str)), None)
 
 
 def _without_schema(text: str) -> str:
@@ -169,23 +180,34 @@ def read_material(body: Mapping[str, Any]) -> Material:
             sources=(text,) if text else (),
             is_plain_chat=True,
         )
-    return _of_fields(fields, digest)
+    return _of_fields(fields, digest, instructions=rubric)
 
 
-def _of_fields(fields: Mapping[str, Any], rubric: str) -> Material:
-    user_text = _first_text(fields, _USER_KEYS)
+def _of_fields(fields: Mapping[str, Any], rubric: str, *, instructions: str) -> Material:
+    """Return the material of a JSON object.
+
+    Args:
+        fields: the object.
+        rubric: digest of the instructions.
+        instructions: the system messages; their language is the answer's.
+    """
+    last_line = _last_line(fields.get("chat"))
+    user_text = _first_text(fields, _USER_KEYS) if last_line is None else last_line
     turn = [text for text in _texts(fields.get("turn")) if text]
     several = fields.get("parents")
     parents = several if isinstance(several, list) else [fields.get("parent")]
-    count = fields.get("count")
+    named = fields.get("task")
+    task = {**fields, **named} if isinstance(named, Mapping) else fields
+    count, used = task.get("count"), task.get("strategies_used")
     return Material(
-        language=_language(fields, user_text or "".join(turn)),
+        language=_language(fields, instructions, user_text or "".join(turn)),
         user_text=user_text or (turn[0] if turn else ""),
         rubric=rubric,
         reply=_reply_text(fields.get("reply")),
         candidates=_candidates(fields.get("candidates")),
         parents=tuple(text for node in parents if (text := _reply_text(node))),
         count=count if isinstance(count, int) and not isinstance(count, bool) else None,
+        strategies_used=tuple(map(str, used)) if isinstance(used, list) else (),
         sources=tuple(text for text in (user_text, *turn) if text)[:MAX_SOURCES],
         fields=fields,
     )

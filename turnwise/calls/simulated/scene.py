@@ -82,8 +82,7 @@ class Scene:
         self._base: Draft | None = None
         self._ranked: list[int] | None = None
         self._written: set[str] = set()
-        used = material.fields.get("strategies_used")
-        self.strategies = [str(name) for name in used] if isinstance(used, list) else []
+        self.strategies = list(material.strategies_used)
 
     def item_look(self, key: str, text: str, position: int = 0, count: int = 1) -> ItemLook:
         """Return this call's look at a text; the same key is looked at once."""
