@@ -1,14 +1,18 @@
 """What a provider's prompt cache serves of each preset's prompts, on a real server.
 
-A llama.cpp server with four slots receives every request of the command line, in the order
-and at the concurrency that the preset has, and counts input and cached tokens. The model is
-cut to two layers and its text is nonsense, so the simulated model's answers are passed on in
-its place; what is counted are the real prompts.
+A llama.cpp server with four slots receives every request of the command line and counts
+input and cached tokens. The model is cut to two layers and its text is nonsense, so the
+simulated model's answers are passed on in its place; what is counted are the real prompts.
+
+Each preset is measured twice: with one request at a time, in the order in which the preset
+sends them, and side by side as the preset sends them, where a request cannot use what another
+one that is still being read will leave in the cache.
 
     python -m benchmarks.prompt_cache                           this checkout
     python -m benchmarks.prompt_cache --checkout ../base        that one as well, first
     python -m benchmarks.prompt_cache classic balanced          some presets; writes nothing
     python -m benchmarks.prompt_cache classic --show            the cache, request by request
+    python -m benchmarks.prompt_cache --serial                  one at a time; writes nothing
 
 `make test-model` installs the server and the model.
 """
@@ -54,8 +58,10 @@ TARGETS: Mapping[str, float | None] = {
     "instant": None,
 }
 """Presets, and the cached share of input tokens that each is to reach."""
+SERIAL_PRESETS = frozenset({"classic", "instant"})
+"""Presets that send one request at a time anyway."""
 INPUT_TARGET = 0.75
-"""Input tokens compared with the first checkout's."""
+"""Input tokens compared with the base's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,9 @@ def _show(log: Sequence[Exchange]) -> None:
         )
 
 
-def spent(checkout: Path, preset: str, *, shows_requests: bool = False) -> Spent:
+def spent(
+    checkout: Path, preset: str, *, max_in_flight: int | None = None, shows_requests: bool = False
+) -> Spent:
     """Return what a checkout's preset sends, to a server whose cache is empty at first."""
     options = ("--model", cut_model(), "--slots", str(SLOTS), "--context", str(CONTEXT_TOKENS))
     begun = time.monotonic()
@@ -139,7 +147,10 @@ def spent(checkout: Path, preset: str, *, shows_requests: bool = False) -> Spent
         model_server(*options) as upstream,
         simulated_server(checkout) as simulated,
         Proxy(
-            upstream, stand_in=answered_by(simulated), max_output_tokens=MAX_OUTPUT_TOKENS
+            upstream,
+            stand_in=answered_by(simulated),
+            max_output_tokens=MAX_OUTPUT_TOKENS,
+            max_in_flight=max_in_flight,
         ) as proxy,
     ):
         turns = _replayed(checkout, preset, proxy.base_url)
@@ -155,7 +166,7 @@ def spent(checkout: Path, preset: str, *, shows_requests: bool = False) -> Spent
         input_tokens=sum(each.input_tokens for each in proxy.log),
         cached_tokens=sum(each.cached_tokens for each in proxy.log),
         output_tokens=output_tokens,
-        fallbacks=sum("reply" in (turn.get("degraded") or ()) for turn in turns),
+        fallbacks=sum(turn["is_fallback"] for turn in turns),
         seconds=seconds,
     )
 
@@ -171,59 +182,74 @@ def _commit(checkout: Path) -> str:
     return done.stdout.strip() or checkout.name
 
 
-def _figures(preset: str, measured: Mapping[str, Spent]) -> list[Figure]:
-    """Return a preset's figures, one line for each checkout; the last one has the targets."""
-    first, last = next(iter(measured)), list(measured)[-1]
-    share_target = TARGETS[preset]
-    figures = []
-    for commit, each in measured.items():
-        of_first = each.input_tokens / max(measured[first].input_tokens, 1)
-        is_last, has_base = commit == last, len(measured) > 1
-        words = [
-            f"{each.cached_share:.2f} cached of {each.input_tokens / each.turns:,.0f} input tokens",
-            f"{each.output_tokens / each.turns:,.0f} output tokens",
-            f"{each.requests / each.turns:.1f} calls",
-            f"{each.seconds:.0f} s in all",
-        ]
-        if is_last and has_base:
-            words.insert(1, f"{of_first:.2f} of the input of {first}")
-        if each.failed:
-            words.append(f"{each.failed} requests refused")
-        targets = [f">= {share_target:.2f} cached"] if is_last and share_target else []
-        is_met = [each.cached_share >= share_target] if is_last and share_target else []
-        if is_last and has_base:
-            targets.append(f"<= {INPUT_TARGET:.2f} of the input")
-            is_met.append(of_first <= INPUT_TARGET)
-        figures.append(
-            Figure(
-                f"`{preset}` at {commit}, a turn",
-                "; ".join(words),
-                "; ".join(targets),
-                all(is_met) if is_met else None,
-                note="real server and prompts, simulated answers",
-            )
-        )
-    return figures
+def _figure(preset: str, commit: str, spent_: Sequence[Spent], base: Spent | None) -> Figure:
+    """Return a preset's figure at one commit.
+
+    Args:
+        preset: the preset.
+        commit: the commit.
+        spent_: with one request at a time, then side by side where that was measured.
+        base: what the base spent; None for the base itself, which has no targets.
+    """
+    first = spent_[0]
+    shares = [f"{each.cached_share:.2f} cached" for each in spent_]
+    words = [
+        " one at a time, ".join(shares) + (" side by side" if len(shares) > 1 else ""),
+        f"{first.input_tokens / first.turns:,.0f} input tokens",
+        f"{first.output_tokens / first.turns:,.0f} output tokens",
+        f"{first.requests / first.turns:.1f} calls",
+        f"{sum(each.seconds for each in spent_):.0f} s in all",
+    ]
+    share_target, targets, is_met = TARGETS[preset], [], []
+    if base is not None:
+        of_base = first.input_tokens / max(base.input_tokens, 1)
+        words[1] += f", {of_base:.2f} of the base's"
+        targets.append(f"<= {INPUT_TARGET:.2f} of the base's input")
+        is_met.append(of_base <= INPUT_TARGET)
+        if share_target is not None:
+            targets.append(f">= {share_target:.2f} cached")
+            is_met.append(first.cached_share >= share_target)
+    lost = sum(each.failed + each.fallbacks for each in spent_)
+    if lost:
+        words.append(f"{lost} requests refused or replies lost")
+    return Figure(
+        f"`{preset}` at {commit}, a turn",
+        "; ".join(words),
+        "; ".join(targets),
+        all(is_met) if is_met else None,
+        note="real server and prompts, simulated answers",
+    )
 
 
 def measure(
     presets: Sequence[str] = tuple(TARGETS),
     checkouts: Sequence[Path] = (ROOT,),
     *,
+    is_serial_only: bool = False,
     shows_requests: bool = False,
 ) -> Measured:
-    """Return what each preset sends, for each checkout; the first one is the base."""
+    """Return what each preset sends.
+
+    Args:
+        presets: which presets.
+        checkouts: what is measured; the first of several is the base.
+        is_serial_only: leave out the requests side by side.
+        shows_requests: print each request.
+    """
     if reason := environment_reason():
         return Measured("prompt_cache", skipped=reason)
     figures = []
     for preset in presets:
-        measured = {
-            _commit(checkout): spent(checkout, preset, shows_requests=shows_requests)
-            for checkout in checkouts
-        }
-        figures += _figures(preset, measured)
-        for figure in figures[-len(measured) :]:
-            print(f"{figure.what}: {figure.figure}", file=sys.stderr, flush=True)
+        orders = (1,) if is_serial_only or preset in SERIAL_PRESETS else (1, None)
+        base = None
+        for checkout in checkouts:
+            measured = [
+                spent(checkout, preset, max_in_flight=order, shows_requests=shows_requests)
+                for order in orders
+            ]
+            figures.append(_figure(preset, _commit(checkout), measured, base))
+            base = base or measured[0]
+            print(f"{figures[-1].what}: {figures[-1].figure}", file=sys.stderr, flush=True)
     return Measured("prompt_cache", figures)
 
 
@@ -235,13 +261,19 @@ def main() -> None:
         "--checkout", type=Path, action="append", default=[], help="measure that one as well"
     )
     parser.add_argument("--show", action="store_true", help="print every request")
+    parser.add_argument("--serial", action="store_true", help="leave out the requests side by side")
     options = parser.parse_args()
     unknown = sorted(set(options.presets) - set(TARGETS))
     if unknown:
         parser.error(f"no preset {unknown[0]!r}; there are: {', '.join(TARGETS)}")
     checkouts = [*(path.resolve() for path in options.checkout), ROOT]
     presets = options.presets or list(TARGETS)
-    measured = measure(presets, checkouts, shows_requests=options.show)
+    measured = measure(
+        presets,
+        checkouts,
+        is_serial_only=options.serial,
+        shows_requests=options.show,
+    )
     if measured.skipped:
         sys.exit(measured.skipped)
     facts = provenance()
@@ -253,7 +285,7 @@ def main() -> None:
     heading = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     table = markdown([measured])
     print(f"{heading}\n\n{table}")
-    if options.presets:
+    if options.presets or options.serial:
         return
     document = {**facts, "results": [measured.as_json()]}
     (RESULTS / "prompt_cache.json").write_text(

@@ -7,6 +7,7 @@ place and leave the server's usage as it is, so that prompts, tokens and caches 
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -140,6 +141,8 @@ class Proxy:
         replaces: which answers are replaced.
         max_output_tokens: most tokens that the server may generate for an answer, so that
             nonsense ends; None leaves the request's own limit.
+        fixed: fields that every chat request is sent with, such as a seed.
+        max_in_flight: most requests that the server has at a time; None is no limit.
     """
 
     def __init__(
@@ -149,12 +152,16 @@ class Proxy:
         stand_in: StandIn | None = None,
         replaces: Replaces = "all",
         max_output_tokens: int | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        max_in_flight: int | None = None,
     ) -> None:
         self.log: list[Exchange] = []
         self._upstream = upstream
-        self._stand_in = stand_in
+        self.stand_in = stand_in
         self._replaces = replaces if stand_in else "nothing"
         self._max_output_tokens = max_output_tokens
+        self._fixed = dict(fixed or {})
+        self._max_in_flight = max_in_flight or sys.maxsize
         self._loop = _running_loop()
         self._port = 0
 
@@ -177,6 +184,7 @@ class Proxy:
     async def _start(self) -> None:
         no_limit = aiohttp.ClientTimeout(total=None)
         self._session = aiohttp.ClientSession(timeout=no_limit)
+        self._places = asyncio.Semaphore(self._max_in_flight)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.add_routes([web.route("*", "/{path:.*}", self._pass_on)])
         self._runner = web.AppRunner(
@@ -200,23 +208,28 @@ class Proxy:
         body = json.loads(await request.read())
         exchange = Exchange(request.path.removeprefix("/v1"), body)
         self.log.append(exchange)
-        begun = time.monotonic()
         try:
-            status, kind, data = await _posted(self._session, url, self._limited(body))
+            async with self._places:
+                begun = time.monotonic()
+                sent = self._as_sent(exchange.path, body)
+                status, kind, data = await _posted(self._session, url, sent)
+                exchange.seconds = time.monotonic() - begun
         except aiohttp.ClientError as error:
             return web.json_response({"error": {"message": f"no server: {error}"}}, status=502)
-        exchange.seconds = time.monotonic() - begun
         exchange.status = status
         if status == web.HTTPOk.status_code:
             data = await self._recorded(exchange, data, is_stream=kind == "text/event-stream")
         return web.Response(status=status, body=data, content_type=kind)
 
-    def _limited(self, body: dict[str, Any]) -> dict[str, Any]:
-        most = self._max_output_tokens
-        if most is None or "messages" not in body:
-            return body
-        name = next((name for name in TOKEN_LIMITS if name in body), TOKEN_LIMITS[0])
-        return {**body, name: min(most, body.get(name) or most)}
+    def _as_sent(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request as the server gets it."""
+        if path != CHAT:
+            return dict(body)
+        sent = {**body, **self._fixed}
+        if self._max_output_tokens is not None:
+            name = next((name for name in TOKEN_LIMITS if name in body), TOKEN_LIMITS[0])
+            sent[name] = min(self._max_output_tokens, body.get(name) or self._max_output_tokens)
+        return sent
 
     async def _recorded(self, exchange: Exchange, data: bytes, *, is_stream: bool) -> bytes:
         """Keep the usage of an answer, and return it as it is passed on."""
@@ -228,8 +241,8 @@ class Proxy:
         is_kept = self._replaces == "nothing" or (
             self._replaces == "unreadable" and _is_readable(exchange.body, choice)
         )
-        if self._stand_in is not None and not is_kept:
-            choice = await self._stand_in(exchange.body)
+        if self.stand_in is not None and not is_kept:
+            choice = await self.stand_in(exchange.body)
             exchange.is_replaced = True
             document = {**chunks[0], "choices": [{**choice, "index": 0}]}
             data = _as_stream(choice, chunks) if is_stream else json.dumps(document).encode()
