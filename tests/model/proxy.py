@@ -13,20 +13,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
 
-__all__ = ["Exchange", "Proxy", "Replaces", "StandIn", "answered_by"]
+__all__ = ["CHAT", "Exchange", "Proxy", "StandIn", "answered_by"]
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 CHAT = "/chat/completions"
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-
-Replaces = Literal["all", "unreadable", "nothing"]
-"""Which answers are replaced. An answer is unreadable when it was asked to be JSON and is not,
-or was cut."""
 
 StandIn = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Returns a choice (`message`, `finish_reason`) for the body of a chat request."""
@@ -37,12 +33,11 @@ class Exchange:
     """One received request and what came of it.
 
     Args:
-        path: below the base URL.
+        path: below the base URL, or the whole path where that is another one.
         body: the request as it was received.
         status: of the response; None while there is none.
         usage: as the server counted it; empty where it did not.
         content: of the first choice, as it was passed on.
-        is_replaced: whether that is the stand-in's answer.
         seconds: time that the server took.
     """
 
@@ -51,7 +46,6 @@ class Exchange:
     status: int | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
     content: str = ""
-    is_replaced: bool = False
     seconds: float = 0.0
 
     @property
@@ -120,29 +114,18 @@ def _as_stream(choice: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]]) -
     return "".join([*lines, "data: [DONE]\n\n"]).encode()
 
 
-def _is_readable(body: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
-    if choice.get("finish_reason") == "length":
-        return False
-    if "response_format" not in body:
-        return True
-    try:
-        json.loads(choice["message"].get("content") or "")
-    except ValueError:
-        return False
-    return True
-
-
 class Proxy:
     """A recording proxy; use it as `with Proxy(url) as proxy:`.
 
     Args:
         upstream: base URL of the server behind it, `/v1` included.
-        stand_in: answers in the model's place; None replaces nothing.
-        replaces: which answers are replaced.
+        stand_in: answers in the model's place; None passes on the model's answers.
         max_output_tokens: most tokens that the server may generate for an answer, so that
             nonsense ends; None leaves the request's own limit.
         fixed: fields that every chat request is sent with, such as a seed.
         max_in_flight: most requests that the server has at a time; None is no limit.
+        stops_after: after so many requests the port is closed, as when a server is stopped,
+            until `listen`; None is never.
     """
 
     def __init__(
@@ -150,17 +133,17 @@ class Proxy:
         upstream: str,
         *,
         stand_in: StandIn | None = None,
-        replaces: Replaces = "all",
         max_output_tokens: int | None = None,
         fixed: Mapping[str, Any] | None = None,
         max_in_flight: int | None = None,
+        stops_after: int | None = None,
     ) -> None:
         self.log: list[Exchange] = []
         self._upstream = upstream
         self.stand_in = stand_in
-        self._replaces = replaces if stand_in else "nothing"
         self._max_output_tokens = max_output_tokens
         self._fixed = dict(fixed or {})
+        self._stops_after = stops_after
         self._max_in_flight = max_in_flight or sys.maxsize
         self._loop = _running_loop()
         self._port = 0
@@ -191,30 +174,49 @@ class Proxy:
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await self._listen()
+
+    async def _listen(self) -> None:
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await self._site.start()
         self._port = self._runner.addresses[0][1]
+
+    def listen(self) -> None:
+        """Open the port again, for good."""
+        self._stops_after = None
+        asyncio.run_coroutine_threadsafe(self._listen(), self._in).result()
 
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._session.close()
 
     async def _pass_on(self, request: web.Request) -> web.Response:
-        if not request.path.startswith("/v1/"):
-            return web.json_response({"error": {"message": "File Not Found"}}, status=404)
-        url = self._upstream + request.path.removeprefix("/v1")
+        path = request.path.removeprefix("/v1")
+        url = self._upstream + path
         if request.method != "POST":
             async with self._session.get(url) as response:
                 return web.Response(status=response.status, body=await response.read())
-        body = json.loads(await request.read())
-        exchange = Exchange(request.path.removeprefix("/v1"), body)
+        exchange = Exchange(path, json.loads(await request.read()))
         self.log.append(exchange)
+        if len(self.log) == self._stops_after:
+            await self._site.stop()
+        if path == request.path:
+            exchange.status = 404
+            return web.json_response({"error": {"message": "File Not Found"}}, status=404)
+        response = await self._answered(exchange, url)
+        if self._stops_after is not None:
+            response.force_close()  # so that no kept connection reaches a closed port
+        return response
+
+    async def _answered(self, exchange: Exchange, url: str) -> web.Response:
+        sent = self._as_sent(exchange.path, exchange.body)
         try:
             async with self._places:
                 begun = time.monotonic()
-                sent = self._as_sent(exchange.path, body)
                 status, kind, data = await _posted(self._session, url, sent)
                 exchange.seconds = time.monotonic() - begun
         except aiohttp.ClientError as error:
+            exchange.status = 502
             return web.json_response({"error": {"message": f"no server: {error}"}}, status=502)
         exchange.status = status
         if status == web.HTTPOk.status_code:
@@ -238,12 +240,8 @@ class Proxy:
         if exchange.path != CHAT:
             return data
         choice = _joined(chunks) if is_stream else chunks[0]["choices"][0]
-        is_kept = self._replaces == "nothing" or (
-            self._replaces == "unreadable" and _is_readable(exchange.body, choice)
-        )
-        if self.stand_in is not None and not is_kept:
+        if self.stand_in is not None:
             choice = await self.stand_in(exchange.body)
-            exchange.is_replaced = True
             document = {**chunks[0], "choices": [{**choice, "index": 0}]}
             data = _as_stream(choice, chunks) if is_stream else json.dumps(document).encode()
         exchange.content = choice["message"].get("content") or ""

@@ -24,8 +24,8 @@ CASES = [
     ("thorough", "en"),
 ]
 
-DECIDED_ANEW = frozenset({"outcomes", "queue_seconds", "rate_seconds"})
-"""What a replay of a turn may have of its own: that it was replayed, and waited for nothing."""
+OF_THE_REPLAY = frozenset({"outcomes", "queue_seconds", "rate_seconds", "work_seconds"})
+"""What a replay of a turn may have of its own: that it was replayed, and how long that took."""
 
 
 @pytest.mark.parametrize(("preset", "language"), CASES)
@@ -60,26 +60,23 @@ def test_turns_end_in_replies_and_both_books_agree(
 
 def as_bought(turn):
     """Return a turn as bytes, without what a replay has of its own."""
-    kept = {name: value for name, value in turn.items() if name not in DECIDED_ANEW}
+    kept = {name: value for name, value in turn.items() if name not in OF_THE_REPLAY}
     return json.dumps(kept, ensure_ascii=False)
 
 
 def test_unreadable_answers_are_repairs_in_both_books(command, behind, conversations):
     """Answers that the model left unreadable are asked for again, and each is a request."""
-    passed_on = []
+    proxy = behind()
+    readable = proxy.stand_in
 
-    async def at_first_nonsense(body):
-        """Return broken JSON for every third answer."""
-        passed_on.append(body)
-        choice = await good(body)
-        if len(passed_on) % 3 == 0:
+    async def every_third_unreadable(body):
+        choice = await readable(body)
+        if len(proxy.log) % 3 == 0:
             message = {**choice["message"], "content": "I would rather not say it as data."}
             choice = {**choice, "message": message}
         return choice
 
-    proxy = behind()
-    good = proxy.stand_in
-    proxy.stand_in = at_first_nonsense
+    proxy.stand_in = every_third_unreadable
     command.use(proxy.base_url)
     command("replay", conversations["en"], "-p", "balanced", "--limit-turns", 2, "--out", "run")
     turns = rows_of(command.folder / "run" / "turns.jsonl")
