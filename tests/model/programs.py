@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["ROOT", "cut_model", "environment_reason", "model_server", "simulated_server"]
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = Path(os.environ.get("MODEL_VENV", ROOT / ".venv-model"))
+ENVIRONMENT = Path(os.environ.get("MODEL_VENV", ROOT / ".venv-model")).absolute()
 """Where `make test-model` installs the server and the model."""
 
 _SIMULATED = """
@@ -27,7 +27,7 @@ asyncio.run(serve("127.0.0.1", 0, SimulatedSettings(), on_ready=print))
 
 def environment_reason() -> str:
     """Return why there is no real model here, or nothing when there is."""
-    if (ENVIRONMENT / "bin" / "python").exists():
+    if (ENVIRONMENT / ".ready").exists():
         return ""
     return "no real model here: `make test-model` installs one"
 

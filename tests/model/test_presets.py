@@ -88,7 +88,7 @@ def test_unreadable_answers_are_repairs_in_both_books(command, behind, conversat
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_what_the_model_itself_writes_ends_in_a_turn(language, command, behind, conversations):
     """Nonsense under the server's grammar: whatever it is, the turn ends and is counted."""
-    proxy = behind(stand_in=None, max_output_tokens=200)
+    proxy = behind(stand_in=None, max_output_tokens=120)
     command.use(proxy.base_url)
     command("replay", conversations[language], "-p", "frugal", "--limit-turns", 1, "--out", "run")
     (turn,) = rows_of(command.folder / "run" / "turns.jsonl")
