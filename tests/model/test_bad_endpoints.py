@@ -9,6 +9,9 @@ from tests.model.programs import cut_model, environment_reason, model_server
 
 pytestmark = pytest.mark.model
 
+PLANNED = 8
+"""Calls of a turn of `balanced`."""
+
 MAX_ATTEMPTS_AT_A_DEAD_ENDPOINT = 6
 """A turn, of which none is a request. Each call would try five times by itself."""
 
@@ -121,15 +124,22 @@ def test_a_dead_server_stops_the_run_at_once(command, conversations, dead_url):
 
 
 def test_a_run_goes_on_after_the_server_was_stopped(command, behind, conversations):
-    """Stopped in its second turn and started again: the same command ends, buying nothing twice."""
+    """Stopped in its second turn and started again: the same command ends the run.
+
+    A turn that is kept although it missed calls says so, and no call is bought twice.
+    """
     proxy = behind(stops_after=14)
     command.use(proxy.base_url)
     arguments = ("replay", conversations["en"], "-p", "balanced", "--limit-turns", 3)
     done = command(*arguments, "--out", "run", code=1)
     assert "same command" in done.stderr
-    assert len(rows_of(command.folder / "run" / "turns.jsonl")) == 1
+    assert len(proxy.log) == 14
+    kept = rows_of(command.folder / "run" / "turns.jsonl")
+    assert 1 <= len(kept) < 3
     proxy.listen()
     command(*arguments, "--out", "run")
     turns = rows_of(command.folder / "run" / "turns.jsonl")
+    assert turns[: len(kept)] == kept
     assert [turn["is_fallback"] for turn in turns] == [False] * 3
-    assert sum(turn["requests"] for turn in turns) == len(proxy.log) == 24
+    assert all(turn["requests"] == PLANNED or turn["degraded"] for turn in turns)
+    assert sum(turn["requests"] for turn in turns) == len(proxy.log)
