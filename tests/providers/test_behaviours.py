@@ -21,8 +21,9 @@ async def plain_reply(tmp_path_factory: pytest.TempPathFactory) -> str:
 async def test_a_turn_ends_as_it_should(
     behaviour: Behaviour, plain_reply: str, tmp_path: Path
 ) -> None:
-    """Reply or error, calls, requests, ledger, what is shown, and the strict replay."""
-    outcome = await run_behaviour(behaviour, tmp_path)
+    """Reply or error, calls, requests, ledger, what is shown; of a third, the strict replay."""
+    replays = BEHAVIOURS.index(behaviour) % 3 == 0
+    outcome = await run_behaviour(behaviour, tmp_path, replays=replays)
     assert problems_of(behaviour, outcome, plain_reply=plain_reply) == []
 
 
