@@ -17,7 +17,16 @@ from tests.providers.behaviour import (
 )
 from tests.providers.server import Asked, Script, Sent, chars_of, text_of
 
-__all__ = ["REFUSALS", "error", "extra_field", "field_refused", "first", "refuses", "refusing"]
+__all__ = [
+    "LEARNT_IN_SEARCH",
+    "REFUSALS",
+    "error",
+    "extra_field",
+    "field_refused",
+    "first",
+    "refuses",
+    "refusing",
+]
 
 HISTORY_WORD = "ferry"
 """What the long messages of earlier turns are made of."""
@@ -112,6 +121,9 @@ def _asks_more_than(tokens: int) -> When:
 
 LEARNS = reply(extra_requests=1)
 """One refused request for one fact about the endpoint."""
+
+LEARNT_IN_SEARCH = reply(extra_requests=4, is_same=False, min_answered=5)
+"""A refused request is one of the six that the search may send, so it may judge less."""
 
 
 def _learned(name: str, when: When, document: Any, source: str, **more: Any) -> Behaviour:
@@ -408,7 +420,7 @@ _LOGPROBS = [
         document,
         source,
         knobs=("search.judge_logprobs=5",),
-        expected=reply(extra_requests=2),
+        expected=LEARNT_IN_SEARCH,
     )
     for source, document in [
         ("proxies", error("logprobs is not supported")),
@@ -677,7 +689,7 @@ _MODERATED = [
     ),
 ]
 
-NO_QUOTA = stops("QuotaExhausted", "quota|credit|balance")
+NO_QUOTA = stops("QuotaExhausted", "quota|credit|balance|good standing")
 
 _QUOTA = [
     Behaviour(

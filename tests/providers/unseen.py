@@ -23,6 +23,7 @@ from tests.providers.behaviour import (
     wants_candidates,
 )
 from tests.providers.refusals import (
+    LEARNT_IN_SEARCH,
     error,
     extra_field,
     field_refused,
@@ -523,7 +524,7 @@ _REFUSED = [
         "seed: reported for Mistral",
         "requests",
         refuses(field_refused("seed"), extra_field("seed"), 422),
-        reply(extra_requests=1),
+        LEARNT_IN_SEARCH,
         "reported for Mistral",
         shows=False,
     ),
@@ -531,7 +532,7 @@ _REFUSED = [
         "seed: reported for OpenAI-compatible proxies",
         "requests",
         refuses(field_refused("seed"), error("Unrecognized request argument supplied: seed")),
-        reply(extra_requests=1),
+        LEARNT_IN_SEARCH,
         "reported for litellm",
         shows=False,
     ),
@@ -630,7 +631,7 @@ _STOPPED = [
         refuses(
             every, {"error": {"code": "1113", "message": "您的账户已欠费，请充值后重试。"}}, 429
         ),
-        stops("QuotaExhausted", "quota|credit|balance"),
+        stops("QuotaExhausted", "欠费|quota"),
         "reported for Zhipu",
     ),
     Behaviour(
