@@ -354,6 +354,13 @@ _CHANGING = [
 
 # What was set by hand.
 
+
+def _thinks_long(_asked: Asked, good: dict[str, Any]) -> Sent:
+    message(good).update(content="", reasoning_content="Let me think it over. " * 40)
+    good["choices"][0]["finish_reason"] = "length"
+    return Sent(good, is_usable=False)
+
+
 _BY_HAND = [
     Behaviour(
         "JSON mode set, and the server takes no response_format",
@@ -444,6 +451,15 @@ _BY_HAND = [
             "sampling.default.reasoning_effort=low",
             "sampling.default.max_tokens=6000",
         ),
+        shows=False,
+    ),
+    Behaviour(
+        "more tokens set for a model that thinks",
+        "settings",
+        scripted(_thinks_long, lambda asked: asked.max_tokens < 4000),
+        reply(),
+        "DeepSeek",
+        knobs=("sampling.default.max_tokens=4000",),
         shows=False,
     ),
     Behaviour(

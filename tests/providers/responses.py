@@ -186,7 +186,7 @@ _ELSEWHERE = [
         "thinking eats max_tokens until more are allowed, every call",
         "answers",
         scripted_anew(_thought_over, asked_no_more_tokens),
-        survives(calls=8, requests=16, may_degrade=False, repairs=0),
+        survives(calls=8, requests=16),
         "several",
     ),
     Behaviour(

@@ -63,7 +63,8 @@ class Asked:
         body: as it was sent.
         properties: names of the fields that the answer must have.
         schema: the form of the answer, however it was asked for; None for plain text.
-        question: identifies material and form, whatever the parameters.
+        question: identifies material and form, whatever the parameters; a repair asks the
+            same question.
         headers: of the request.
     """
 
@@ -269,8 +270,8 @@ class ProviderServer:
         canonical = _canonical(body)
         schema = asked_schema(canonical)
         properties = frozenset((schema or {}).get("properties") or ())
-        said = [each for each in canonical["messages"] if each["role"] != "system"]
-        key = json.dumps([said, sorted(properties)], sort_keys=True)
+        material = next(each for each in canonical["messages"] if each["role"] != "system")
+        key = json.dumps([material, sorted(properties)], sort_keys=True)
         question = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
         self._number += 1
         asked = Asked(

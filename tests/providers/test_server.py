@@ -1,37 +1,34 @@
 """The server's own promises: without them a behaviour that passes would prove nothing."""
 
+import json
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from tests.providers.server import _canonical
-from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.simulated.material import asked_schema, read_material
-from turnwise.calls.wire import chat_body
+
+INSTRUCTIONS = "Judge this.\n\nBe {brief}."
 
 MATERIAL = '{"language":"en","user_text":"I said {it} and\\n{left}."}'
 
 
-class Verdict(BaseModel):
-    """An answer with a form."""
-
-    reason: str
-    score: float
-
-
-def _body(mode: Any, *, merged: bool) -> dict[str, Any]:
-    call = Call(
-        role=Role.MAIN,
-        purpose=Purpose.OTHER,
-        messages=(Message("system", "Judge this.\n\nBe {brief}."), Message("user", MATERIAL)),
-        response_model=Verdict,
-    )
-    body = chat_body(call, model="m", schema_mode=mode)
+def _body(mode: str, *, merged: bool) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"reason": {"type": "string"}, "score": {}}}
+    instructions = INSTRUCTIONS
+    body: dict[str, Any] = {"model": "m"}
+    if mode == "json_schema":
+        form = {"name": "Verdict", "strict": True, "schema": schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": form}
+    else:
+        instructions += f"\n\nIt must be valid against this JSON schema:\n{json.dumps(schema)}"
+        if mode == "json_object":
+            body["response_format"] = {"type": "json_object"}
     if merged:
-        text = "\n\n".join(message["content"] for message in body["messages"])
-        body["messages"] = [{"role": "user", "content": text}]
-    return body
+        text = f"{instructions}\n\n{MATERIAL}"
+        return {**body, "messages": [{"role": "user", "content": text}]}
+    system = {"role": "system", "content": instructions}
+    return {**body, "messages": [system, {"role": "user", "content": MATERIAL}]}
 
 
 @pytest.mark.parametrize("merged", [False, True], ids=["system message", "merged"])
@@ -40,6 +37,6 @@ def test_a_question_is_the_same_however_it_is_asked(mode: str, merged: bool) -> 
     """By schema, JSON mode or words, with a system message or without."""
     canonical = _canonical(_body(mode, merged=merged))
     assert [message["role"] for message in canonical["messages"]] == ["system", "user"]
-    assert canonical["messages"][0]["content"] == "Judge this.\n\nBe {brief}."
+    assert canonical["messages"][0]["content"] == INSTRUCTIONS
     assert read_material(canonical).user_text == "I said {it} and\n{left}."
     assert set((asked_schema(canonical) or {})["properties"]) == {"reason", "score"}

@@ -309,7 +309,7 @@ _READ = [
             "reported for Ollama",
             wants_candidates,
             odd_document(_candidates_as_texts),
-            reply(),
+            reply(is_same=False),
         ),
         (
             "cut without a finish_reason",
