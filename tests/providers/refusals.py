@@ -438,11 +438,11 @@ _LOGPROBS = [
 ]
 
 
-def _too_long(write: Callable[[int, int, int], Any], status: int = 400) -> Callable[[], Script]:
+def _too_long(write: Callable[[int, int], Any], status: int = 400) -> Callable[[], Script]:
     """Return what makes a script that takes no prompt with more than half of the history.
 
     Args:
-        write: makes the body of limit, tokens of the prompt, and most answer tokens.
+        write: makes the body of the limit and the tokens of the prompt.
         status: HTTP status.
     """
 
@@ -458,7 +458,7 @@ def _too_long(write: Callable[[int, int, int], Any], status: int = 400) -> Calla
                 return None
             prompt_tokens = chars_of(asked.body) // 4
             excess = (count - most // 2) * (len(HISTORY_WORD) + 1) // 4
-            document = write(prompt_tokens - excess, prompt_tokens, asked.max_tokens)
+            document = write(prompt_tokens - excess, prompt_tokens)
             return Sent(document, status=status, is_usable=False)
 
         return script
@@ -466,9 +466,33 @@ def _too_long(write: Callable[[int, int, int], Any], status: int = 400) -> Calla
     return make
 
 
-CLIPPED = Expected(calls=12, repairs=6, may_degrade=True, min_answered=5)
+def _context_of_prompt_and_answer() -> Script:
+    """Return a script of a model whose context the first request overruns by half the history."""
+    length = 0
+
+    def script(asked: Asked, _good: dict[str, Any]) -> Sent | None:
+        nonlocal length
+        prompt, most = chars_of(asked.body) // 4, asked.max_tokens
+        if not length:
+            words = " ".join(text_of(message) for message in asked.body["messages"])
+            length = prompt + most - words.count(HISTORY_WORD) * (len(HISTORY_WORD) + 1) // 8
+        if prompt + most <= length:
+            return None
+        document = error(
+            f"This model's maximum context length is {length} tokens. However, you requested "
+            f"{prompt + most} tokens ({prompt} in the messages, {most} in the completion). "
+            "Please reduce the length of the messages or completion.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+        return Sent(document, status=400, is_usable=False)
+
+    return script
+
+
+CLIPPED = Expected(calls=12, repairs=6, may_degrade=True, min_answered=4)
 """Each call is asked once more with a shorter history, which counts as a repair. The search
-asks no more than its six calls, repairs among them."""
+asks no more than its six calls, repairs among them, and may end without a judgement."""
 
 _TOO_LONG = [
     Behaviour(
@@ -482,20 +506,9 @@ _TOO_LONG = [
     )
     for source, status, write in [
         (
-            "OpenAI",
-            400,
-            lambda limit, prompt, most: error(
-                f"This model's maximum context length is {limit + most} tokens. However, you "
-                f"requested {prompt + most} tokens ({prompt} in the messages, {most} in the "
-                "completion). Please reduce the length of the messages or completion.",
-                param="messages",
-                code="context_length_exceeded",
-            ),
-        ),
-        (
             "llama.cpp",
             400,
-            lambda limit, prompt, _most: {
+            lambda limit, prompt: {
                 "error": {
                     "code": 400,
                     "message": f"the request exceeds the available context size ({limit} "
@@ -509,7 +522,7 @@ _TOO_LONG = [
         (
             "vLLM",
             400,
-            lambda limit, prompt, _most: {
+            lambda limit, prompt: {
                 "object": "error",
                 "message": f"This model's maximum context length is {limit} tokens. However, "
                 f"your request has {prompt} input tokens. Please reduce the length of the "
@@ -522,14 +535,12 @@ _TOO_LONG = [
         (
             "Anthropic's compatible API",
             400,
-            lambda limit, prompt, _most: error(
-                f"prompt is too long: {prompt} tokens > {limit} maximum"
-            ),
+            lambda limit, prompt: error(f"prompt is too long: {prompt} tokens > {limit} maximum"),
         ),
         (
             "SGLang",
             400,
-            lambda limit, prompt, _most: {
+            lambda limit, prompt: {
                 "object": "error",
                 "message": f"The input ({prompt} tokens) is longer than the model's context "
                 f"length ({limit} tokens).",
@@ -540,7 +551,7 @@ _TOO_LONG = [
         (
             "DashScope",
             400,
-            lambda limit, _prompt, _most: error(
+            lambda limit, _prompt: error(
                 "<400> InternalError.Algo.InvalidParameter: Range of input length should be "
                 f"[1, {limit}]",
                 code="invalid_parameter_error",
@@ -549,7 +560,7 @@ _TOO_LONG = [
         (
             "Gemini",
             400,
-            lambda limit, prompt, _most: [
+            lambda limit, prompt: [
                 {
                     "error": {
                         "code": 400,
@@ -569,6 +580,15 @@ def _small_context(asked: Asked) -> bool:
 
 
 _TOO_SHORT = [
+    Behaviour(
+        "context too long: OpenAI",
+        "prompts",
+        _context_of_prompt_and_answer,
+        CLIPPED,
+        "OpenAI",
+        earlier_turns=3,
+        counts_tokens=False,
+    ),
     Behaviour(
         "context too long: the first request, and there is no history",
         "prompts",

@@ -28,6 +28,9 @@ JUDGE_MODEL = "judge-model"
 
 SCHEMA_WORDS = "JSON schema:"
 
+TEXT_LENGTHS = frozenset({"minLength", "maxLength", "pattern", "$defs"})
+"""What only some ways of asking for a form can say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -150,8 +153,27 @@ def _split(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _canonical(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request as the simulated model reads it: a system message, and a schema."""
+def _plain_form(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema without references and lengths of texts, which not every way has."""
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, list):
+            return [plain(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return plain(schema["$defs"][node["$ref"].rpartition("/")[2]])
+        if isinstance(node.get("properties"), dict):
+            forms = {name: plain(form) for name, form in node["properties"].items()}
+            return {"type": "object", "properties": forms, "required": list(forms)}
+        return {key: plain(value) for key, value in node.items() if key not in TEXT_LENGTHS}
+
+    found: dict[str, Any] = plain(schema)
+    return found
+
+
+def _canonical(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return a request as the simulated model reads it, and the schema as it was given."""
     messages = [dict(message) for message in body["messages"]]
     if all(message.get("role") not in {"system", "developer"} for message in messages):
         parts = _split(text_of(messages[0]))
@@ -168,9 +190,9 @@ def _canonical(body: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: body[name] for name in ("n", "logprobs", "top_logprobs") if name in body}
     canonical = {"model": body.get("model"), "messages": messages, **kept}
     if form is not None:
-        schema = {"name": "answer", "strict": True, "schema": form}
+        schema = {"name": "answer", "strict": True, "schema": _plain_form(form)}
         canonical["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return canonical
+    return canonical, form
 
 
 class ProviderServer:
@@ -267,8 +289,7 @@ class ProviderServer:
         return await self._send(request, sent, entry, usage)
 
     def _received(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> LogEntry:
-        canonical = _canonical(body)
-        schema = asked_schema(canonical)
+        canonical, schema = _canonical(body)
         properties = frozenset((schema or {}).get("properties") or ())
         material = next(each for each in canonical["messages"] if each["role"] != "system")
         key = json.dumps([material, sorted(properties)], sort_keys=True)
@@ -289,7 +310,7 @@ class ProviderServer:
         return entry
 
     def _good(self, asked: Asked, sample: int) -> dict[str, Any]:
-        canonical = _canonical(asked.body)
+        canonical, _ = _canonical(asked.body)
         answer = self._model.answer(canonical, sample, digest=asked.question)
         texts = list(answer.choices or (answer.text,))
         model = str(asked.body.get("model"))

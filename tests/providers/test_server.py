@@ -35,8 +35,9 @@ def _body(mode: str, *, merged: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("mode", ["json_schema", "json_object", "prompt"])
 def test_a_question_is_the_same_however_it_is_asked(mode: str, merged: bool) -> None:
     """By schema, JSON mode or words, with a system message or without."""
-    canonical = _canonical(_body(mode, merged=merged))
+    canonical, schema = _canonical(_body(mode, merged=merged))
     assert [message["role"] for message in canonical["messages"]] == ["system", "user"]
     assert canonical["messages"][0]["content"] == INSTRUCTIONS
     assert read_material(canonical).user_text == "I said {it} and\n{left}."
+    assert set((schema or {})["properties"]) == {"reason", "score"}
     assert set((asked_schema(canonical) or {})["properties"]) == {"reason", "score"}

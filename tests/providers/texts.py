@@ -293,6 +293,7 @@ _ITEMS = [
         ("blank", {"strategy_tag": "x", "reply": " ", "bubbles": None, "processor_plan": None}),
         ("without its reply", {"strategy_tag": "be_playful"}),
         ("a list", ["So it finally happened."]),
+        ("with a list for a tag", {"strategy_tag": ["be"], "reply": "So it finally happened."}),
     ]
 ] + [
     read(name, odd_document(change), wants_candidates, source="small models")
@@ -318,10 +319,6 @@ _ITEMS = [
             _each_candidate(lambda each: each.update(processor_plan="send it at once")),
         ),
         ("typing delays below zero", _each_candidate(_delays_below_zero)),
-        (
-            "a strategy tag as a list",
-            _one_candidate(lambda each: each.update(strategy_tag=["name", "feeling"])),
-        ),
     ]
 ]
 
@@ -438,7 +435,7 @@ def _emptied_where_allowed(*names: str) -> Callable[[Any, Asked], Any]:
             if isinstance(node, list):
                 if key in names and not schema.get("minItems"):
                     return []
-                return [emptied(item, schema.get("items") or {}, key) for item in node]
+                return [emptied(item, schema.get("items") or {}, "") for item in node]
             may_be_empty = not schema.get("minLength") and "pattern" not in schema
             return "" if key in names and isinstance(node, str) and may_be_empty else node
 
@@ -459,9 +456,12 @@ _EMPTY = [
         ("goals",),
         ("goals", "must_mention", "avoid", "tone"),
         ("signals", "context"),
-        ("thought", "feeling", "impulse"),
-        ("reason", "goal", "strategy_tag"),
-        ("summary", "notes"),
+        ("feeling", "impulse"),
+        ("goal", "strategy_tag"),
+        ("notes",),
+        ("thought",),
+        ("reason",),
+        ("summary",),
         ("bubbles",),
     ]
 ]
