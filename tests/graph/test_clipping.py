@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graph.app import app
-from turnwise.calls import Call, CallError, Client, Reply
+from turnwise.calls import Call, CallError, Client, Reply, Role
 from turnwise.calls.errors import ContextTooLong
 from turnwise.calls.payload import well_formed
 

@@ -33,7 +33,7 @@ from turnwise.calls.errors import (
 )
 from turnwise.calls.failures import Refusal
 from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
-from turnwise.calls.payload import body_bytes, document_of
+from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
 from turnwise.calls.responses import Refused, ResponseReader
 from turnwise.calls.stream import StreamAssembly
@@ -194,48 +194,10 @@ class OpenAIClient:
             ]
         return [task.result() for task in tasks]
 
-    async def look_up(
-        self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
-    ) -> tuple[int, Any]:
-        """Return the status and the JSON document of a GET, None where it is no JSON.
-
-        For what an endpoint says of itself. The key is sent, so it must be its own host.
-
-        Args:
-            url: a path below the base URL, or a whole URL of the same host.
-            timeout_seconds: longest time for it.
-            on_sent: called once, when the request leaves.
-
-        Raises:
-            CallError: when no response came.
-        """
-        if urlsplit(url).netloc not in {"", urlsplit(self._base_url).netloc}:
-            raise ConfigError(f"{url} is not of the host {self._host}")
-        started = self._clock()
-        sending = Sending(on_sent)
-        token = SENDING.set(sending)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                response = await self._connected().get(
-                    url, cast_to=httpx2.Response, options={"headers": self._headers}
-                )
-        except openai.APIStatusError as error:
-            response = error.response
-        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
-            is_late = isinstance(error, TimeoutError | openai.APITimeoutError)
-            kind = CallTimeout if is_late else ConnectionFailed
-            words = "did not answer in time" if is_late else str(error.__cause__ or error)
-            raise kind(
-                self._reader.scrubbed(words),
-                was_sent=sending.was_sent,
-                latency_seconds=self._clock() - started,
-            ) from None
-        finally:
-            SENDING.reset(token)
-        try:
-            return response.status_code, document_of(response.content)
-        except ValueError:
-            return response.status_code, None
+    async def get(self, url: str) -> httpx2.Response:
+        """Return the response to a GET, by the same way and with the same key; see `look_up`."""
+        options: openai.RequestOptions = {"headers": self._headers}
+        return await self._connected().get(url, cast_to=httpx2.Response, options=options)
 
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice; the next call opens a new pool."""

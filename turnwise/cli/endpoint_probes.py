@@ -25,6 +25,7 @@ from turnwise.calls.capabilities import Capabilities, SchemaMode
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.errors import BadRequest, EmptyAnswer, InvalidAnswer
 from turnwise.calls.hosts import is_this_machine
+from turnwise.calls.look_up import Getter, look_up
 from turnwise.calls.reply import Usage
 from turnwise.calls.retry import RetryPolicy
 from turnwise.cli.endpoint_report import Probed
@@ -78,15 +79,6 @@ class _Learner(Protocol):
     def capabilities(self, model: str) -> Capabilities: ...
 
 
-@runtime_checkable
-class _SelfDescribing(Protocol):
-    """A client that can be asked what its endpoint says of itself."""
-
-    async def look_up(
-        self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
-    ) -> tuple[int, Any]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
     """One endpoint and model to probe.
@@ -111,6 +103,7 @@ class _LookUps:
 
     Args:
         client: who asks. Not owned.
+        base_url: the client's.
 
     Attributes:
         found: status and document by URL.
@@ -118,8 +111,9 @@ class _LookUps:
 
     is_simulated = False
 
-    def __init__(self, client: _SelfDescribing) -> None:
+    def __init__(self, client: Getter, base_url: str) -> None:
         self.client = client
+        self.base_url = base_url
         self.found: dict[str, tuple[int, Any]] = {}
 
     async def answer(
@@ -134,8 +128,10 @@ class _LookUps:
         for index, call in enumerate(calls):
             url = call.messages[0].content
             try:
-                self.found[url] = await self.client.look_up(
+                self.found[url] = await look_up(
+                    self.client,
                     url,
+                    base_url=self.base_url,
                     timeout_seconds=call.timeout_seconds or LOOK_UP_SECONDS,
                     on_sent=partial(on_sent, index) if on_sent is not None else None,
                 )
@@ -200,8 +196,8 @@ class _Probing:
         patient = replace(endpoint, retry=_RETRY)
         endpoints = {Role.MAIN: patient, Role.EMBED: patient}
         look_ups = None
-        if isinstance(endpoint.client, _SelfDescribing):
-            look_ups = _LookUps(endpoint.client)
+        if self.target.base_url is not None and isinstance(endpoint.client, Getter):
+            look_ups = _LookUps(endpoint.client, self.target.base_url)
             # By another name: one route that fails says nothing of the model.
             name = f"{endpoint.name}-itself"
             endpoints[Role.FAST] = replace(patient, name=name, model="", client=look_ups)

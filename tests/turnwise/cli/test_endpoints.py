@@ -16,10 +16,6 @@ from aiohttp import web
 from graph.app import app
 from turnwise.calls import Role
 from turnwise.calls.endpoints import endpoints_from_settings
-from turnwise.calls.openai_client import OpenAIClient
-
-LEARNS = hasattr(OpenAIClient, "capabilities")
-needs_learning = pytest.mark.skipif(not LEARNS, reason="the client does not learn from refusals")
 
 KEY = "sk-test-0123456789abcdef"
 FORM = '{"hue": "blue", "is_dark": false}'
@@ -251,7 +247,6 @@ def test_a_local_server_is_asked_for_its_context_length(
     assert entry["context_tokens"] == context
 
 
-@needs_learning
 def test_what_is_refused_is_learned_and_written(
     cli: Any, providing: Any, monkeypatch: Any, tmp_path: Path, one_object: Any
 ) -> None:
@@ -294,7 +289,6 @@ def test_what_is_refused_is_learned_and_written(
     assert len(chats) == 3
 
 
-@needs_learning
 @pytest.mark.parametrize(("keeps_to", "tried"), [(("json_object", "prompt"), 2), (("prompt",), 3)])
 def test_a_way_that_is_taken_and_not_kept_to_is_left(
     cli: Any, providing: Any, one_object: Any, keeps_to: tuple[str, ...], tried: int
@@ -315,12 +309,10 @@ def test_a_way_that_is_taken_and_not_kept_to_is_left(
         pytest.param(
             {"status": (404, "The model `m` does not exist"), "models": [{"id": "a"}, {"id": "b"}]},
             ("UnknownModel", "Set TURNWISE_MODEL to one of: a, b"),
-            marks=needs_learning,
         ),
         pytest.param(
             {"status": (402, "Insufficient Balance")},
             ("QuotaExhausted", "The account behind TURNWISE_API_KEY has no quota left"),
-            marks=needs_learning,
         ),
     ],
 )
