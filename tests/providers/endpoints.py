@@ -405,7 +405,7 @@ _BY_HAND = [
             lambda asked: "temperature" in asked.body or "seed" in asked.body,
             error("Unsupported parameter: 'temperature'", param="temperature"),
         ),
-        reply(),
+        reply(is_same=False),
         "users",
         knobs=("endpoints.main.refused=[temperature, seed]",),
         shows=False,

@@ -13,10 +13,12 @@ from typing import Any
 
 import orjson
 
+from graph import opening
 from graph.app import app
 from tests.providers.behaviour import Behaviour
 from tests.providers.refusals import HISTORY_WORD
 from tests.providers.server import LogEntry, ProviderServer
+from turnwise.budget.clock import SystemClock
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.conversation import Conversation, RecordedTurn
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
@@ -32,6 +34,9 @@ LONG_TEXT = (
 
 MAX_SECONDS = 20.0
 """Longest time for one run; more is a hang."""
+
+WAITED_SHARE = 0.01
+"""Share of a wait between two attempts that really passes."""
 
 QUICK = ("retry.first_wait_seconds=0", "retry.max_wait_seconds=0")
 
@@ -94,14 +99,24 @@ class Outcome:
         return len(self.log) + self.strays
 
 
+class QuickClock(SystemClock):
+    """The system's clock, on which waits pass fast: a server may be loading for long."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a fraction of the time."""
+        await super().sleep(seconds * WAITED_SHARE)
+
+
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and put back what was there."""
+    """Set environment variables and a quick clock, and put back what was there."""
+    clock, opening.SystemClock = opening.SystemClock, QuickClock
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
+        opening.SystemClock = clock
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
