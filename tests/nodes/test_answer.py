@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -217,6 +217,7 @@ def _instances(node, schema):
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_the_schema_allows_is_accepted_as_it_is(form, data):
     """No repair, nothing left out, nothing clamped: the schema that is sent is the validator."""
@@ -235,6 +236,7 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@settings(deadline=None)
 @given(data=st.data())
 def test_no_json_breaks_an_answer_in_another_way(form, data):
     """Whatever JSON comes, an answer is read or is invalid, nothing else."""
