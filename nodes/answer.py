@@ -4,7 +4,8 @@ The reader of answers brings values to the types and bounds of the schema (see
 `turnwise.calls.structured`); here is what is the nodes' own:
 
 - null is neutral (0) where a score is required.
-- A text is stripped, and clipped to its maximum.
+- A text is stripped, and clipped to its maximum. It may be blank, since no strict schema
+  can forbid that; only a reply, a goal and a bubble may not.
 - Of a list of texts, blank entries and repetitions are dropped.
 - Fields that were not asked for are ignored.
 """
@@ -24,7 +25,6 @@ __all__ = [
     "SignedScore",
     "Text",
     "Texts",
-    "Thought",
     "UnitScore",
     "each_once",
 ]
@@ -81,14 +81,13 @@ SignedScore = Annotated[float, Field(ge=-1.0, le=1.0), BeforeValidator(_neutral)
 Text = Annotated[str, AfterValidator(_as_text)]
 """A text that may be blank."""
 
-Thought = Annotated[str, Field(min_length=1), AfterValidator(_filled), AfterValidator(_as_text)]
-"""A text that must say something: a blank one is asked again."""
-
 Texts = Annotated[list[Text], Field(max_length=MAX_TEXTS), AfterValidator(_as_texts)]
 """Short texts in the order of the answer."""
 
 FilledTexts = Annotated[
-    list[Thought], Field(min_length=1, max_length=MAX_TEXTS), AfterValidator(_as_texts)
+    list[Annotated[Text, Field(min_length=1), AfterValidator(_filled)]],
+    Field(min_length=1, max_length=MAX_TEXTS),
+    AfterValidator(_as_texts),
 ]
 """Short texts, of which there must be one."""
 

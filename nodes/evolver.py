@@ -10,7 +10,7 @@ It says which way and how strongly; damping, caps and stages are rules elsewhere
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from nodes.answer import Answer, SignedScore, Thought
+from nodes.answer import Answer, SignedScore, Text
 from nodes.phrases import detection_shown, relationship_phrase
 from nodes.prompt import lines_shown
 from nodes.question import Question
@@ -53,7 +53,7 @@ class RelationshipDelta(Record):
 class EvolverAnswer(Answer):
     """What the model answers. `reason` must be there; a delta left out is 0."""
 
-    reason: Thought
+    reason: Text
     closeness_delta: SignedScore = 0.0
     trust_delta: SignedScore = 0.0
     liking_delta: SignedScore = 0.0

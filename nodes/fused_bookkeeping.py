@@ -15,6 +15,7 @@ from typing import Annotated
 from nodes.evolver import EvolverAnswer, RelationshipDelta
 from nodes.fused_parts import FusedAnswer, Missing, Unusable, ask_fused, part, usable
 from nodes.memory_manager import MemoryAnswer, MemoryUpdate
+from nodes.memory_rules import remember_by_rules
 from nodes.phrases import detection_shown, relationship_phrase
 from nodes.prompt import chat, lines_shown
 from nodes.records import Degradation, Detection, Language, Line, Persona, Relationship
@@ -98,8 +99,12 @@ async def keep_books_at_once(
     if fused is None:
         return Books(degradations=degradations)
     movement, memory = usable(fused.movement), usable(fused.memory)
+    carried, _ = remember_by_rules(
+        user_text=user_text, reply=reply, summary=summary, language=language
+    )
+    said = {"user_text": user_text, "reply": reply, "carried": carried}
     return Books(
         delta=movement.record() if movement else None,
-        memory=memory.update(user_text=user_text, reply=reply) if memory else None,
+        memory=memory.update(**said) if memory else None,
         degradations=degradations,
     )

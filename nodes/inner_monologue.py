@@ -8,7 +8,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from nodes.answer import Answer, Text, Thought
+from nodes.answer import Answer, Text
 from nodes.phrases import detection_shown, relationship_phrase
 from nodes.prompt import lines_shown
 from nodes.question import Question
@@ -28,9 +28,9 @@ __all__ = ["MonologueAnswer", "think", "think_by_rules"]
 
 
 class MonologueAnswer(Answer):
-    """What the model answers. `thought` must say something."""
+    """What the model answers. `thought` must be there."""
 
-    thought: Thought
+    thought: Text
     feeling: Text = ""
     impulse: Text = ""
 

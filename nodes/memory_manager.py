@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nodes.answer import Answer, Text, Thought
+from nodes.answer import Answer, Text
 from nodes.memory_rules import remember_by_rules
 from nodes.prompt import lines_shown
 from nodes.question import Question
@@ -72,21 +72,22 @@ class NoteAnswer(Answer):
 
 
 class MemoryAnswer(Answer):
-    """What the model answers. `summary` must say something; notes may be none."""
+    """What the model answers. `summary` must be there; notes may be none."""
 
-    summary: Thought
+    summary: Text
     notes: list[NoteAnswer] = Field(default_factory=list)
 
-    def update(self, *, user_text: str, reply: str) -> MemoryUpdate:
+    def update(self, *, user_text: str, reply: str, carried: str) -> MemoryUpdate:
         """Return what memory gains from the answer: its summary, and the notes with proof.
 
         Args:
             user_text: the turn's message, whole.
             reply: the turn's reply, whole.
+            carried: the summary by rules, which a blank one must not replace.
         """
         notes, dropped = check_notes(self.notes, user_text=user_text, reply=reply)
         return MemoryUpdate(
-            summary=self.summary,
+            summary=self.summary or carried,
             notes=notes,
             dropped_notes=len(dropped),
             dropped_reasons=dropped,
@@ -171,13 +172,9 @@ async def remember(
     Raises:
         CallError: a fatal one.
     """
-
-    def by_rules() -> MemoryUpdate:
-        carried, notes = remember_by_rules(
-            user_text=user_text, reply=reply, summary=summary, language=language
-        )
-        return MemoryUpdate(summary=carried, notes=notes)
-
+    carried, notes = remember_by_rules(
+        user_text=user_text, reply=reply, summary=summary, language=language
+    )
     return await QUESTION.ask(
         asker,
         language,
@@ -186,6 +183,6 @@ async def remember(
             "chat": lines_shown(history, user_text, reply),
             "summary": summary,
         },
-        convert=lambda answer: answer.update(user_text=user_text, reply=reply),
-        fallback=by_rules,
+        convert=lambda answer: answer.update(user_text=user_text, reply=reply, carried=carried),
+        fallback=lambda: MemoryUpdate(summary=carried, notes=notes),
     )

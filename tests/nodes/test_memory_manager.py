@@ -69,6 +69,16 @@ async def test_notes_may_be_missing():
     assert (update.notes, update.dropped_notes, degradation) == ((), 0, None)
 
 
+async def test_a_blank_summary_keeps_the_one_before():
+    """The schema allows it, and it is not asked again; nothing is forgotten for it."""
+    note = {"text": "Lu", "evidence": "我叫陆琳", "kind": "fact"}
+    answer = {"summary": " ", "notes": [note]}
+    update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))
+    assert degradation is None
+    assert update.summary.startswith("They met.\n对方：我叫陆琳")
+    assert [note.text for note in update.notes] == ["Lu"]
+
+
 async def test_notes_of_another_form_never_cost_the_summary():
     """They are left out, and a note that is none with them."""
     for notes in ("x", 7, [7, {"text": "Lu", "evidence": "我叫陆琳", "kind": "name"}]):
@@ -78,7 +88,7 @@ async def test_notes_of_another_form_never_cost_the_summary():
     assert [note.kind for note in update.notes] == ["fact"]
 
 
-@pytest.mark.parametrize("answer", [{"notes": []}, {"summary": " "}, {"summary": 7}])
+@pytest.mark.parametrize("answer", [{"notes": []}, {"summary": None}, {"summary": 7}])
 async def test_rules_remember_when_the_answer_cannot_be_used(answer):
     """The summary is not lost with a bad answer."""
     update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))

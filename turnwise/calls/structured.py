@@ -229,7 +229,7 @@ def _inner_shapes(
         return
     if _knows(value, model) or not (value or document.is_cut):
         yield value
-    if not document.is_cut and left:
+    if left:
         for inner in _wrapped(value, document, model):
             yield from _inner_shapes(inner, document, model, left - 1)
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -143,11 +143,17 @@ def test_the_scale_is_that_of_all_scores_of_an_answer(written, numbers, note):
     assert note in (read.notes or ("",))
 
 
+def test_numbers_with_a_scale_of_their_own_leave_the_others_theirs():
+    """A percent among marks of ten is a percent."""
+    assert _scores(a="66%", b=7, c="1/4") == pytest.approx((0.66, 0.7, 0.25))
+
+
 def test_signed_scores_share_the_scale():
     """A 1 beside a 6 is a tenth, and a sign stays."""
     assert _scores(a=1, signed=-6) == pytest.approx((0.1, -0.6))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3))
 def test_scores_in_range_are_taken_as_they_are(numbers):
     """Nothing is changed or noted."""
@@ -156,6 +162,7 @@ def test_scores_in_range_are_taken_as_they_are(numbers):
     assert read.notes == ()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10), min_size=3, max_size=3), st.sampled_from([10, 100]))
 def test_a_scale_keeps_the_order(numbers, scale):
     """Whatever scale is found, a higher score stays no lower than a lower one."""
@@ -237,6 +244,7 @@ def test_ambiguous_keys_are_left_alone():
     assert _read(plan_alignment=0.5, planAlignment=0.25).parsed.plan_alignment == 0.5
 
 
+@settings(deadline=None)
 @given(
     document=st.dictionaries(
         st.sampled_from([*Form.model_fields, "other"]),
