@@ -39,7 +39,7 @@ from turnwise.calls.errors import ContextTooLong, EndpointError
 
 __all__ = ["STEPS", "Step", "run_step"]
 
-_REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "lats_refine", "processor")
+_REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "processor")
 """Prompts whose answers reach the user, and which a reply must not quote."""
 
 _FUSED_REPLY_PROMPT = "fused_reply"

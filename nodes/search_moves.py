@@ -89,13 +89,17 @@ def generate_call(
 
 
 def refine_call(move: Refine, forest: Forest, material: SearchMaterial) -> Call:
-    """Return the call that improves on candidates; see `generate_call`."""
+    """Return the call that improves on candidates; see `generate_call`.
+
+    Its instructions are those of a generation, so that it shares all but its last fields
+    with the generations of its turn.
+    """
     leaders = [forest.nodes[node_id] for node_id in move.node_ids]
     return Call(
         role=Role.MAIN,
         purpose=Purpose.EXPAND,
         messages=chat(
-            "lats_refine",
+            "lats_generate",
             material.language,
             **writing_fields(
                 material,
