@@ -88,7 +88,7 @@ async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_le
 @pytest.mark.parametrize("gone", ["detection", "monologue", "plan", "message"])
 async def test_a_part_without_use_is_left_to_its_node(gone):
     """The others stand, and the degradation names who will ask."""
-    asker = ScriptedAsker({Purpose.FUSE: {**WHOLE, gone: {"thought": " ", "goals": []}}})
+    asker = ScriptedAsker({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "goals": []}}})
     thoughts = await think_at_once(asker, MATERIAL, writes_reply=True)
     parts = (thoughts.detection, thoughts.monologue, thoughts.plan, thoughts.reply)
     assert sum(found is None for found in parts) == 1
