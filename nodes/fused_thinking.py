@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from lats.draft import MAX_REPLY_CHARS, clean_text
 from nodes.answer import Answer, Text
@@ -86,7 +86,7 @@ class ReplyingAnswer(Answer):
     """What the model answers when it replies at once. `reply` must say something."""
 
     thought: Text = ""
-    reply: Annotated[str, AfterValidator(_reply_text)]
+    reply: Annotated[str, Field(min_length=1), AfterValidator(_reply_text)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def _check(text: str) -> None:
     labels = [NODE.fullmatch(line) for line in lines[2 : 2 + len(tree.nodes)]]
     assert all(labels)
     for label in labels:
-        bare = re.sub(r"#\d+;|<br/>", "", label.group(1)).replace("judge: ", "")
+        bare = re.sub(r"#\d+;|<br/>", " ", label.group(1)).replace("judge: ", "")
         assert not set(bare) & set('"#<>&`{}[]|%$:/\\*_~@^=;-')
         assert not re.search(r"\d\.\s", bare)
     count = len(tree.nodes)

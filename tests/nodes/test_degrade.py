@@ -7,12 +7,12 @@ from nodes.inner_monologue import MonologueAnswer
 from turnwise.calls import Call, CallRefused, Message, Purpose, Reply, Role
 from turnwise.calls.errors import (
     AuthFailed,
-    BadResponse,
     CallTimeout,
     CassetteMiss,
     ContentRefused,
     EmptyAnswer,
     InvalidAnswer,
+    QuotaExhausted,
     RateLimited,
     ServerFailed,
 )
@@ -60,7 +60,7 @@ async def test_the_rules_stand_in_and_say_why(error, reason):
 
 
 @pytest.mark.parametrize(
-    "error", [AuthFailed("401"), BadResponse("<html>"), CassetteMiss("not recorded")]
+    "error", [AuthFailed("401"), QuotaExhausted("402"), CassetteMiss("not recorded")]
 )
 async def test_a_fatal_error_is_raised(error):
     """Rules must not hide a wrong key or a missing recording."""

@@ -20,18 +20,22 @@ numbers.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from turnwise.calls.answer_text import embedded_json
+from turnwise.calls.loose_json import embedded_json
 
-__all__ = ["SchemaNode", "drop_places", "normal_name", "tidied"]
+__all__ = ["SchemaNode", "normal_name", "resolved", "tidied"]
 
 SchemaNode = Mapping[str, Any]
 """A part of a JSON schema."""
 
 MAX_SLIP = 0.5
 """How far a number may be out of bounds, in widths of the bounds, and still be clamped."""
+
+MAX_NUMBER = sys.float_info.max
+"""Greatest number that is read. Infinities, NaN and integers beyond it are none."""
 
 _NO_NUMBER = "no number"
 """Stands for NaN, infinity and booleans where a number was asked for; validation refuses it."""
@@ -90,13 +94,6 @@ def _bounds(node: SchemaNode) -> tuple[float, float]:
     if under is not None:
         high = min(high, under - 1 if kind is int else math.nextafter(under, -math.inf))
     return float(low), float(high)
-
-
-def _clamped(number: float, low: float, high: float) -> float | None:
-    """Return a number within bounds, or None when it is too far out of them."""
-    nearest = min(max(number, low), high)
-    is_slip = math.isinf(high - low) or abs(number - nearest) <= MAX_SLIP * (high - low)
-    return nearest if is_slip else None
 
 
 def _text_number(text: str, high: float) -> tuple[float, bool] | None:
@@ -203,7 +200,7 @@ class _Tidying:
         if "enum" in node:
             return _member(value, node["enum"])
         if kind == "object":
-            return self._object(value, node, path)
+            return self._object(value, node, path, is_entry=isinstance(holder, list))
         if kind == "array":
             return self._array(value, node, path, is_nullable=is_nullable)
         if kind in {"number", "integer"}:
@@ -222,14 +219,14 @@ class _Tidying:
         fitting = [option for option in options if _is_of_type(value, option)]
         return fitting[0] if len(fitting) == 1 else ({} if options else node)
 
-    def _object(self, value: Any, node: SchemaNode, path: str) -> Any:
+    def _object(self, value: Any, node: SchemaNode, path: str, *, is_entry: bool) -> Any:
         properties: SchemaNode = node.get("properties", {})
         if isinstance(value, str):
             inner = embedded_json(value)
             value = value if inner is None else inner
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
+        if is_entry and isinstance(value, str | int | float) and not isinstance(value, bool):
             name = self._bare_field(value, node)
             value = value if name is None else {name: value}
         if not isinstance(value, dict):
@@ -249,7 +246,7 @@ class _Tidying:
         return members
 
     def _bare_field(self, value: str | float, node: SchemaNode) -> str | None:
-        """Return the field that a bare value in the place of an object is meant for."""
+        """Return the field that a bare entry of a list of objects is meant for."""
         properties: SchemaNode = node.get("properties", {})
         if not isinstance(value, str):
             return "score" if "score" in properties else None
@@ -295,13 +292,12 @@ class _Tidying:
             if read is None:
                 return value
             value, has_own_scale = read
-            if "read numbers from texts" not in self.notes:
-                self.notes.append("read numbers from texts")
+            self.notes.append("read numbers from texts")
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return _NO_NUMBER
-        if not math.isfinite(value):
+        if not -MAX_NUMBER <= value <= MAX_NUMBER:
             return _NO_NUMBER
         if (low, high) in _UNIT_BOUNDS and not has_own_scale:
             self._scores.append(place._replace(low=low))
@@ -309,14 +305,13 @@ class _Tidying:
         return self._in_bounds(value, low, high, place.path)
 
     def _in_bounds(self, number: float, low: float, high: float, path: str) -> float:
-        nearest = _clamped(number, low, high)
-        if nearest is None:
+        nearest = min(max(number, low), high)
+        is_slip = math.isinf(high - low) or abs(number - nearest) <= MAX_SLIP * (high - low)
+        if nearest == number or not is_slip:
             return number
-        if nearest != number:
-            self.notes.append(f"clamped {path}")
-            is_whole = isinstance(number, int) and nearest.is_integer()
-            return int(nearest) if is_whole else nearest
-        return number
+        self.notes.append(f"clamped {path}")
+        is_whole = isinstance(number, int) and nearest.is_integer()
+        return int(nearest) if is_whole else nearest
 
     def _text(self, value: Any, node: SchemaNode, path: str) -> Any:
         if isinstance(value, dict):
@@ -368,13 +363,11 @@ def _member(value: Any, members: Sequence[Any]) -> Any:
 
 def _with_known_keys(value: Mapping[str, Any], properties: SchemaNode) -> dict[str, Any]:
     """Return an object with its keys spelled as the schema does, where only one is meant."""
-    unknown = [name for name in value if name not in properties]
-    absent = [name for name in properties if name not in value]
-    meant: dict[str, str] = {}
-    for name in absent:
-        spellings = [key for key in unknown if normal_name(key) == normal_name(name)]
-        if len(spellings) == 1:
-            meant[spellings[0]] = name
+    spellings: dict[str, list[str]] = {}
+    for key in value.keys() - properties.keys():
+        spellings.setdefault(normal_name(key), []).append(key)
+    absent = ((name, spellings.get(normal_name(name), [])) for name in properties.keys() - value)
+    meant = {keys[0]: name for name, keys in absent if len(keys) == 1}
     return {meant.get(key, key): child for key, child in value.items()}
 
 
@@ -402,55 +395,3 @@ def _entries_of(value: dict[str, Any], items: SchemaNode) -> Any:
     if value and all(isinstance(each, str | dict) for each in value.values()):
         return list(value.values())
     return value
-
-
-def drop_places(document: Any, schema: SchemaNode, paths: Sequence[Sequence[Any]]) -> list[str]:
-    """Drop from a document what holds its errors and is not required; return what was.
-
-    Of each error it is the innermost optional field or list entry. Nothing is dropped when
-    one of the errors has no such place.
-
-    Args:
-        document: changed in place.
-        schema: its JSON schema.
-        paths: where the errors are, as pydantic has it.
-    """
-    places: dict[tuple[int, Any], tuple[Any, Any, str]] = {}
-    for path in paths:
-        place = _droppable(document, schema, path)
-        if place is None:
-            return []
-        places[id(place[0]), place[1]] = place
-    # From the end, so that indexes of a list stay right.
-    for holder, key, _ in sorted(places.values(), key=_index, reverse=True):
-        del holder[key]
-    return [name for _, _, name in places.values()]
-
-
-def _index(place: tuple[Any, Any, str]) -> int:
-    return place[1] if isinstance(place[1], int) else -1
-
-
-def _droppable(
-    document: Any, schema: SchemaNode, path: Sequence[Any]
-) -> tuple[Any, Any, str] | None:
-    found: tuple[Any, Any, str] | None = None
-    for holder, key, node, name in _steps(document, schema, path):
-        if isinstance(holder, list) or key not in node.get("required", ()):
-            found = (holder, key, name)
-    return found
-
-
-def _steps(
-    document: Any, schema: SchemaNode, path: Sequence[Any]
-) -> Iterator[tuple[Any, Any, SchemaNode, str]]:
-    """Yield each step of a path that the document has; pydantic's marks are passed over."""
-    value, node, name = document, resolved(schema, schema), ""
-    for key in path:
-        is_index = isinstance(value, list) and isinstance(key, int) and key < len(value)
-        if not is_index and not (isinstance(value, dict) and key in value):
-            continue
-        name = f"{name}.{key}" if name else str(key)
-        yield value, key, node, name
-        child = node.get("items") if is_index else node.get("properties", {}).get(key)
-        value, node = value[key], resolved(child, schema)

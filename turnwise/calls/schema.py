@@ -5,10 +5,10 @@ required, a `$ref` stands alone, unions are `anyOf`. Lengths of texts and unique
 part of it and are left out; in words they stay. What cannot be expressed in it (an object
 with free keys, say) makes the schema not strict, and the endpoint takes it as advice.
 
-Sources: the structured-outputs guide of the OpenAI API, section on supported schemas, read
-in October 2026: types, `enum`, `const`, `anyOf`, `$defs`, `pattern`, some `format`s, bounds
-of numbers, `minItems`, `maxItems`; at most 5,000 properties in 10 levels, and 120,000
-characters of names and values. Anthropic's takes 0 and 1 as `minItems` only, and llama.cpp
+Sources: summaries of the structured-outputs guide of the OpenAI API, section on supported
+schemas, as of October 2026: types, `enum`, `const`, `anyOf`, `$defs`, `pattern`, some
+`format`s, bounds of numbers, `minItems`, `maxItems`; at most 5,000 properties in 10 levels,
+and 120,000 characters of names and values. Anthropic's takes 0 and 1 as `minItems` only, and llama.cpp
 writes a grammar rule for each item up to `maxItems`: both are kept small.
 """
 

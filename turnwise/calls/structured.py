@@ -10,17 +10,18 @@ into words.
 Reading is a function of the text, the model and the finish reason, and of nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
-from turnwise.calls.answer_text import Document, embedded_json, find_documents, was_cut
-from turnwise.calls.answer_values import drop_places, normal_name, tidied
+from turnwise.calls.answer_text import Document, find_documents, was_cut
+from turnwise.calls.answer_values import SchemaNode, normal_name, resolved, tidied
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.key import response_schema
+from turnwise.calls.loose_json import embedded_json
 
 __all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
 
@@ -178,7 +179,7 @@ def fitted(document: Any, model: type[ModelT], notes: list[str] | None = None) -
         except ValidationError as error:
             paths = [problem["loc"] for problem in _errors(error)]
             document = document if left_out else deepcopy(document)
-            dropped = drop_places(document, response_schema(model), paths)
+            dropped = _drop_places(document, response_schema(model), paths)
             if is_last or not dropped:
                 raise
             left_out += [f"left out {name}" for name in dropped]
@@ -186,6 +187,58 @@ def fitted(document: Any, model: type[ModelT], notes: list[str] | None = None) -
             break
     notes += [*left_out, *inner]
     return parsed
+
+
+def _drop_places(document: Any, schema: SchemaNode, paths: Sequence[Sequence[Any]]) -> list[str]:
+    """Drop from a document what holds its errors and is not required; return what was.
+
+    Of each error it is the innermost optional field or list entry. Nothing is dropped when
+    one of the errors has no such place.
+
+    Args:
+        document: changed in place.
+        schema: its JSON schema.
+        paths: where the errors are, as pydantic has it.
+    """
+    places: dict[tuple[int, Any], tuple[Any, Any, str]] = {}
+    for path in paths:
+        place = _droppable(document, schema, path)
+        if place is None:
+            return []
+        places[id(place[0]), place[1]] = place
+    # From the end, so that indexes of a list stay right.
+    for holder, key, _ in sorted(places.values(), key=_index, reverse=True):
+        del holder[key]
+    return [name for _, _, name in places.values()]
+
+
+def _index(place: tuple[Any, Any, str]) -> int:
+    return place[1] if isinstance(place[1], int) else -1
+
+
+def _droppable(
+    document: Any, schema: SchemaNode, path: Sequence[Any]
+) -> tuple[Any, Any, str] | None:
+    found: tuple[Any, Any, str] | None = None
+    for holder, key, node, name in _steps(document, schema, path):
+        if isinstance(holder, list) or key not in node.get("required", ()):
+            found = (holder, key, name)
+    return found
+
+
+def _steps(
+    document: Any, schema: SchemaNode, path: Sequence[Any]
+) -> Iterator[tuple[Any, Any, SchemaNode, str]]:
+    """Yield each step of a path that the document has; pydantic's marks are passed over."""
+    value, node, name = document, resolved(schema, schema), ""
+    for key in path:
+        is_index = isinstance(value, list) and isinstance(key, int) and key < len(value)
+        if not is_index and not (isinstance(value, dict) and key in value):
+            continue
+        name = f"{name}.{key}" if name else str(key)
+        yield value, key, node, name
+        child = node.get("items") if is_index else node.get("properties", {}).get(key)
+        value, node = value[key], resolved(child, schema)
 
 
 def notes_of(info: ValidationInfo) -> list[str]:

@@ -12,9 +12,9 @@ from turnwise.calls.answer_text import (
     MAX_EXCERPT_CHARS,
     excerpt,
     find_documents,
-    split_thoughts,
     was_cut,
 )
+from turnwise.calls.thoughts import split_thoughts
 
 
 def _values(text, **options):

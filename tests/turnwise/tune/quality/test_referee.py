@@ -12,12 +12,12 @@ from turnwise.budget import Limits
 from turnwise.calls import Call, ConfigError, Endpoint, Outcome, Prices
 from turnwise.calls.errors import (
     AuthFailed,
-    BadRequest,
     CallError,
     ConnectionFailed,
     ContentRefused,
     EmptyAnswer,
     ServerFailed,
+    UnknownModel,
 )
 from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
 from turnwise.testing.clients import Answer, FailingClient, ScriptedClient
@@ -232,7 +232,7 @@ async def test_a_failure_costs_its_own_reply_only(
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-@pytest.mark.parametrize("error", [AuthFailed, BadRequest])
+@pytest.mark.parametrize("error", [AuthFailed, UnknownModel])
 async def test_a_fatal_error_stops_and_keeps_what_was_judged(
     opened: Any, item_of: Any, tmp_path: Path, error: type[CallError], concurrency: int
 ) -> None:
