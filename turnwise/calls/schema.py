@@ -8,8 +8,8 @@ with free keys, say) makes the schema not strict, and the endpoint takes it as a
 Sources: summaries of the structured-outputs guide of the OpenAI API, section on supported
 schemas, as of October 2026: types, `enum`, `const`, `anyOf`, `$defs`, `pattern`, some
 `format`s, bounds of numbers, `minItems`, `maxItems`; at most 5,000 properties in 10 levels,
-and 120,000 characters of names and values. Anthropic's takes 0 and 1 as `minItems` only, and llama.cpp
-writes a grammar rule for each item up to `maxItems`: both are kept small.
+and 120,000 characters of names and values. Anthropic's takes 0 and 1 as `minItems` only, and
+llama.cpp writes a grammar rule for each item up to `maxItems`: both are kept small.
 """
 
 import re
