@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from graph.engine import Engine
 from graph.order import NODES
 from graph.state import TurnState
-from nodes.prompt import shortened
 from nodes.records import Degradation
+from nodes.shortening import shortened
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
 from turnwise.calls.errors import ContextTooLong
