@@ -1,4 +1,8 @@
-"""A prompt with less in it, for a model whose context the whole does not fit."""
+"""A prompt with less in it, for a model whose context the whole does not fit.
+
+It works on the material as `nodes.prompt` wrote it, so it is a pure function of a call's
+messages, and a replay leaves out what the run did.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +15,7 @@ import orjson
 from nodes.prompt import clip
 from turnwise.calls import Message
 
-__all__ = ["Shortened", "shortened"]
+__all__ = ["MIN_BACKGROUND_CHARS", "Shortened", "shortened"]
 
 MIN_BACKGROUND_CHARS = 100
 """A persona's background is never shortened to less, in characters."""

@@ -254,7 +254,7 @@ def test_any_fusing_under_any_budget_ends_in_a_reply(  # noqa: PLR0917 - drawn
 )
 def test_a_turn_winds_down_and_says_so(max_calls: int, stops: str) -> None:
     """With fewer calls than it needs it fuses, then replies at once; nothing is refused."""
-    overrides = ("fuse.wind_down=true",)
+    overrides = ("fuse.wind_down=true", "search.early_exit.enabled=false")
     for turn in _answered({"max_calls": max_calls}, overrides=overrides):
         what = [row["what"] for row in turn.record["wound_down"]]
         expected = ["fused_thinking", "fused_bookkeeping"]
