@@ -13,6 +13,7 @@ from graph.app import app
 from graph.opening import make_engine
 from graph.session import ReplySession
 from graph.wiring import build_graph
+from turnwise.budget.recorder import Recorder
 from turnwise.calls import Call, CallError, Client, Purpose, Reply
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
@@ -159,6 +160,8 @@ def answer_through(tmp_path: Path) -> Answer:
         *overrides: str,
         preset: str = "instant",
         texts: Sequence[str] = TEXTS[:1],
+        recorder: Recorder | None = None,
+        memory: str = "memory.sqlite",
     ) -> list[TurnResult]:
         settings = app.settings(preset, [simulated(), *overrides])
         endpoints = {
@@ -166,12 +169,12 @@ def answer_through(tmp_path: Path) -> Answer:
             for role, endpoint in endpoints_of(settings).items()
         }
         rows: list[Any] = []
-        with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
+        with SqliteMemoryStore(tmp_path / memory) as store:
             engine = make_engine(
                 settings,
                 endpoints,
                 open_book(store),
-                recorder=None,
+                recorder=recorder,
                 cache=None,
                 sinks=(rows.append,),
             )
