@@ -14,6 +14,7 @@ from graph.app import app
 from graph.opening import make_engine
 from graph.session import ReplySession
 from graph.wiring import build_graph
+from turnwise.budget.recorder import Recorder
 from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
@@ -206,7 +207,7 @@ def answer_through() -> Answer:
         *overrides: str,
         preset: str = "classic",
         texts: Sequence[str] = TEXTS[:1],
-        recorder: Any = None,
+        recorder: Recorder | None = None,
         is_direct: bool = False,
     ) -> list[TurnResult]:
         settings = app.settings(preset, [simulated(), *overrides])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from graph.app import app
 from turnwise.calls import Call, CallError, Client, Reply, Role
 from turnwise.calls.errors import ContextTooLong
 from turnwise.calls.payload import well_formed
+from turnwise.replay.cassette import CassetteMode, open_cassette
 
 TEXTS = [f"This is what I have to say for the {n}th time. {'So it goes. ' * 12}" for n in range(5)]
 """Long enough that the last turns' chat does not fit."""
@@ -117,3 +119,24 @@ async def test_a_clipped_call_asks_as_a_repair_of_the_same_question(answer_throu
     assert all(call.repair == 0 for call in refused)
     asked = [row["repair"] for row in turns[-1].rows if row["node"] == "detection"]
     assert asked == [0, 1]
+
+
+async def test_a_strict_replay_clips_as_the_run_did(answer_through: Any, tmp_path: Path) -> None:
+    """The refusal is recorded with its numbers, so nothing is decided anew and nothing is sent."""
+    turns = []
+    for mode in (CassetteMode.NEW_EPISODES, CassetteMode.STRICT):
+        with open_cassette(tmp_path / "calls.jsonl", mode) as cassette:
+            turns.append(
+                await answer_through(
+                    lambda _role, client: ShortContext(client, 2700),
+                    preset="instant",
+                    texts=TEXTS,
+                    recorder=cassette,
+                )
+            )
+    bought, replayed = turns
+    for name in ("reply", "degraded", "asked"):
+        assert [turn.record[name] for turn in replayed] == [turn.record[name] for turn in bought]
+    assert {row["outcome"] for turn in replayed for row in turn.rows} == {"replayed"}
+    tokens = [[(row["input_tokens"], row["repair"]) for row in turn.rows] for turn in replayed]
+    assert tokens == [[(row["input_tokens"], row["repair"]) for row in t.rows] for t in bought]

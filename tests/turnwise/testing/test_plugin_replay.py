@@ -14,8 +14,8 @@ TALK = configs_folder() / "conversations" / "en_moving_city.jsonl"
 
 def test_a_run_says_what_it_asked(turnwise: Bench) -> None:
     """The classic preset asks 16 a turn; the run is simulated, and stands in a folder."""
-    shut = {"search.early_exit.enabled": False}
-    run = turnwise.replay(TALK, preset="classic", knobs=shut, limit_turns=2)
+    shut = ["search.early_exit.enabled=false"]
+    run = turnwise.replay(TALK, preset="classic", overrides=shut, limit_turns=2)
     assert run.calls.by_turn == {("moving-city", 0): 16, ("moving-city", 1): 16}
     assert run.calls.by_role == {"fast": 6, "judge": 12, "main": 14}
     assert run.calls.by_node["lats_search"] == 22
