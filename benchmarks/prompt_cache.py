@@ -193,9 +193,10 @@ def _figure(preset: str, commit: str, spent_: Sequence[Spent], base: Spent | Non
     """
     first = spent_[0]
     shares = [f"{each.cached_share:.2f} cached" for each in spent_]
+    turn, call = first.input_tokens / first.turns, first.input_tokens / first.requests
     words = [
         " one at a time, ".join(shares) + (" side by side" if len(shares) > 1 else ""),
-        f"{first.input_tokens / first.turns:,.0f} input tokens",
+        f"{turn:,.0f} input tokens ({call:,.0f} a call)",
         f"{first.output_tokens / first.turns:,.0f} output tokens",
         f"{first.requests / first.turns:.1f} calls",
         f"{sum(each.seconds for each in spent_):.0f} s in all",
@@ -205,7 +206,8 @@ def _figure(preset: str, commit: str, spent_: Sequence[Spent], base: Spent | Non
     is_met: list[bool] = []
     if base is not None:
         of_base = first.input_tokens / max(base.input_tokens, 1)
-        words[1] += f", {of_base:.2f} of the base's"
+        per_call = of_base * base.requests / first.requests
+        words[1] += f", {of_base:.2f} of the base's ({per_call:.2f} a call)"
         if share_target is not None:
             targets = [
                 f">= {share_target:.2f} cached",

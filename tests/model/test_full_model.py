@@ -9,8 +9,9 @@ from tests.model.programs import environment_reason, model_server
 
 pytestmark = pytest.mark.model
 
-SEED = 7
-"""Of every request, so that the model writes the same on the same machine."""
+SAMPLING = {"seed": 7, "repeat_penalty": 1.1}
+"""Of every request: so small a model repeats itself until its answer is cut, and a seed makes
+it write the same on the same machine."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_a_turn_of_instant_ends_in_a_reply_of_the_model(
     command, behind, conversations, full_server, capsys
 ):
     """Nothing is replaced: the model reads the prompts and writes the reply."""
-    proxy = behind(full_server, stand_in=None, max_output_tokens=None, fixed={"seed": SEED})
+    proxy = behind(full_server, stand_in=None, max_output_tokens=None, fixed=SAMPLING)
     command.use(proxy.base_url)
     begun = time.monotonic()
     command(
