@@ -84,12 +84,19 @@ Text = Annotated[str, AfterValidator(_as_text)]
 Texts = Annotated[list[Text], Field(max_length=MAX_TEXTS), AfterValidator(_as_texts)]
 """Short texts in the order of the answer."""
 
+
+def _asks_for_one(schema: dict[str, Any]) -> None:
+    schema["minItems"] = 1
+    schema["items"]["minLength"] = 1
+
+
 FilledTexts = Annotated[
-    list[Annotated[Text, Field(min_length=1), AfterValidator(_filled)]],
-    Field(min_length=1, max_length=MAX_TEXTS),
+    list[Text],
+    Field(max_length=MAX_TEXTS, json_schema_extra=_asks_for_one),
     AfterValidator(_as_texts),
 ]
-"""Short texts, of which there must be one."""
+"""Short texts, of which one is asked for. An answer with none is read all the same: small
+models write blank ones, and asking again costs more than the rules that fill in."""
 
 BubbleText = Annotated[str, Field(min_length=1), AfterValidator(_filled), AfterValidator(_stripped)]
 """A chat bubble, whole: a clipped one would lose words of the reply."""

@@ -33,6 +33,7 @@ from nodes.inner_monologue import MonologueAnswer, think_by_rules
 from nodes.phrases import mood_phrase, relationship_phrase, style_phrase
 from nodes.prompt import chat, lines_shown
 from nodes.reasoner import ReasonerAnswer
+from nodes.reasoner_rules import reason_by_rules
 from nodes.records import (
     Degradation,
     Detection,
@@ -190,12 +191,17 @@ async def think_at_once(asker: Asker, material: ThinkingMaterial) -> Thoughts:
     fused, degradations = await ask_fused(asker, call, answer=ThinkingAnswer, nodes=NODES)
     if fused is None:
         return Thoughts(degradations=degradations)
-    detection, monologue = usable(fused.detection), usable(fused.monologue)
+    found, monologue = usable(fused.detection), usable(fused.monologue)
     plan = usable(fused.plan)
+    language, user_text = material.language, material.user_text
+    detection = found.record() if found else None
+    by_rules = reason_by_rules(
+        user_text, detection or detect_by_rules(user_text, language), material.mode, language
+    )
     return Thoughts(
-        detection=detection.record() if detection else None,
+        detection=detection,
         monologue=monologue.record() if monologue else None,
-        plan=plan.record() if plan else None,
+        plan=plan.record(by_rules) if plan else None,
         degradations=degradations,
     )
 

@@ -34,17 +34,21 @@ __all__ = ["ReasonerAnswer", "reason"]
 
 
 class ReasonerAnswer(Answer):
-    """What the model answers. `goals` must hold at least one."""
+    """What the model answers. Where it names no goal, the rules do; see `record`."""
 
     goals: FilledTexts
     must_mention: Texts = Field(default_factory=list)
     avoid: Texts = Field(default_factory=list)
     tone: Text = ""
 
-    def record(self) -> ResponsePlan:
-        """Return the answer as the record that the other nodes read."""
+    def record(self, by_rules: ResponsePlan) -> ResponsePlan:
+        """Return the answer as the record that the other nodes read.
+
+        Args:
+            by_rules: whose goals stand in for those that the answer leaves out.
+        """
         return ResponsePlan(
-            goals=tuple(self.goals),
+            goals=tuple(self.goals) or by_rules.goals,
             must_mention=tuple(self.must_mention),
             avoid=tuple(self.avoid),
             tone=self.tone,
@@ -92,6 +96,7 @@ async def reason(
     Raises:
         CallError: a fatal one.
     """
+    by_rules = reason_by_rules(user_text, detection, mode, language)
     return await QUESTION.ask(
         asker,
         language,
@@ -106,6 +111,6 @@ async def reason(
             "mood": mood_phrase(mood, language),
             "mode": mode,
         },
-        convert=ReasonerAnswer.record,
-        fallback=lambda: reason_by_rules(user_text, detection, mode, language),
+        convert=lambda answer: answer.record(by_rules),
+        fallback=lambda: by_rules,
     )

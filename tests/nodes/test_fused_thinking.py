@@ -107,7 +107,7 @@ async def test_without_a_usable_reply_all_is_asked_apart():
 @pytest.mark.parametrize("gone", ["detection", "monologue", "plan"])
 async def test_a_part_without_use_is_left_to_its_node(gone):
     """The others stand, and the degradation names who will ask."""
-    asker = ScriptedAsker({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "goals": []}}})
+    asker = ScriptedAsker({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
     thoughts = await think_at_once(asker, MATERIAL)
     parts = (thoughts.detection, thoughts.monologue, thoughts.plan)
     assert sum(found is None for found in parts) == 1

@@ -54,10 +54,18 @@ async def test_it_asks_one_main_call_that_sees_what_came_before():
     assert fields["detection"]["signals"] == ["question"]
 
 
-@pytest.mark.parametrize("answer", [{"goals": []}, {"goals": [" "]}, {"tone": "dry"}])
-async def test_a_plan_without_a_goal_is_no_plan(answer):
-    """The rules plan then, and say so."""
+@pytest.mark.parametrize("goals", [[], [" "]])
+async def test_goals_that_are_left_out_are_those_of_the_rules(goals):
+    """The rest of the plan stands, and nothing is asked again."""
+    answer = {"goals": goals, "tone": "dry"}
     plan, degradation = await run(ScriptedAsker({Purpose.REASON: answer}))
+    assert degradation is None
+    assert plan == ResponsePlan(goals=("Answer the question: Is it far?",), tone="dry")
+
+
+async def test_a_plan_without_goals_at_all_is_no_plan():
+    """The rules plan then, and the degradation names the node."""
+    plan, degradation = await run(ScriptedAsker({Purpose.REASON: {"tone": "dry"}}))
     assert degradation.reason == "invalid"
     assert plan.goals == ("Answer the question: Is it far?",)
 
