@@ -43,9 +43,10 @@ def text_of_error(error: CallError) -> str:
         text = rest
     noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTE))
     notes = "".join(f"; {note}" for note in noted)
-    sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}."
+    sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}"
+    sentence = sentence if sentence.endswith(("?", "!", ".")) else f"{sentence}."
     way_out = _way_out(error, error.role)
-    return " ".join(filter(None, (sentence.replace("..", "."), way_out, GOES_ON)))
+    return " ".join(filter(None, (sentence, way_out, GOES_ON)))
 
 
 def _way_out(error: EndpointError, role: Role | None) -> str:

@@ -68,7 +68,7 @@ class Reply:
     """One answer to one call.
 
     Args:
-        text: the answer's text; the first choice when the call asked for n > 1.
+        text: the answer's text; of several choices the first with anything in it.
         choices: all choices' texts, in order; empty when there is only one.
         parsed: the answer as `Call.response_model`, set by the budgeter.
         vectors: embeddings, one a text of `Call.inputs`, in order.

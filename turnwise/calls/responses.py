@@ -8,6 +8,7 @@ import httpx2
 
 from turnwise.calls.errors import BadResponse
 from turnwise.calls.failures import (
+    MIN_KEY_CHARS,
     Refusal,
     describe_body,
     is_nowhere,
@@ -15,6 +16,7 @@ from turnwise.calls.failures import (
     scrub,
 )
 from turnwise.calls.payload import document_of
+from turnwise.calls.stream import StreamAssembly
 
 __all__ = ["Refused", "ResponseReader"]
 
@@ -72,8 +74,10 @@ class ResponseReader:
             BadResponse: when it is something else.
             Refused: when it is an error all the same.
         """
+        if self._api_key is not None and len(self._api_key) >= MIN_KEY_CHARS:
+            content = content.replace(self._api_key.encode(), b"[key]")  # an echo of the request
         try:
-            document = document_of(content)
+            document = _document(response, content)
         except ValueError:
             document = None
         if not isinstance(document, Mapping):
@@ -173,6 +177,34 @@ def _error_of_choice(document: Mapping[str, Any]) -> object:
     choices = document.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     return first.get("error") if isinstance(first, Mapping) else None
+
+
+def _document(response: httpx2.Response, content: bytes) -> Any:
+    """Return the JSON document of a body, also one in events or in its own character set.
+
+    Some servers stream although nothing asked them to.
+
+    Raises:
+        ValueError: when it is something else.
+    """
+    if "text/event-stream" in response.headers.get("content-type", ""):
+        assembly = StreamAssembly()
+        for line in content.splitlines():
+            if line.startswith(b"data:"):
+                assembly.add(line[5:].strip())
+        if assembly.error is not None:
+            return {"error": assembly.error}
+        return assembly.body() if assembly.is_whole else None
+    charset = response.charset_encoding
+    try:
+        return document_of(content)
+    except UnicodeDecodeError:
+        if charset is None:
+            raise
+    try:
+        return document_of(content.decode(charset).encode())
+    except LookupError as error:
+        raise ValueError(f"the character set {charset} is not known") from error
 
 
 def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:

@@ -223,7 +223,7 @@ def _text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        parts = (part.get("text") for part in content if isinstance(part, Mapping))
+        parts = (_of(part, "text") if isinstance(part, Mapping) else part for part in content)
         return "".join(part for part in parts if isinstance(part, str))
     return ""
 
@@ -293,26 +293,32 @@ def reply_of_chat(
     messages = _messages_of(body, latency_seconds)
     if any(message.get("refusal") for message in messages):
         raise ContentRefused("the model declined to answer")
-    finish_reason = body["choices"][0].get("finish_reason")
+    texts = [_text_of(message.get("content")) for message in messages]
+    has_answer = [
+        bool(text.strip() or message.get("tool_calls"))
+        for text, message in zip(texts, messages, strict=True)
+    ]
+    best = has_answer.index(True) if True in has_answer else 0
+    choice, message = body["choices"][best], messages[best]
+    finish_reason = choice.get("finish_reason")
     if finish_reason == "content_filter":
         raise ContentRefused("the provider's content filter withheld the answer")
-    texts = [_text_of(message.get("content")) for message in messages]
-    given = messages[0].get("tool_calls")
+    given = message.get("tool_calls")
     tool_calls = tuple(
         call
         for call in (given if isinstance(given, list) else ())
         if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
     )
-    thoughts = _thoughts_of(messages[0])
-    if is_structured and not texts[0].strip():
+    thoughts = _thoughts_of(message)
+    if is_structured and not texts[best].strip():
         is_cut = finish_reason == "length"
-        texts[0] = _answer_elsewhere(messages[0], tool_calls, "" if is_cut else thoughts)
+        texts[best] = _answer_elsewhere(message, tool_calls, "" if is_cut else thoughts)
     usage = _usage(body)
     if usage.output_tokens == 0 and (any(texts) or tool_calls):
         usage = replace(usage, output_tokens=None)  # the server does not count
     model = str(body.get("model") or "")
     return Reply(
-        text=texts[0],
+        text=texts[best],
         choices=tuple(texts) if len(texts) > 1 else (),
         tool_calls=tool_calls,
         usage=usage,
@@ -320,7 +326,7 @@ def reply_of_chat(
         finish_reason=str(finish_reason) if finish_reason is not None else None,
         latency_seconds=latency_seconds,
         is_simulated=is_simulated_model(model),
-        token_logprobs=read_token_logprobs(body["choices"][0].get("logprobs")),
+        token_logprobs=read_token_logprobs(choice.get("logprobs")),
         reasoning_text=thoughts,
     )
 

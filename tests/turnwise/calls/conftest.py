@@ -98,7 +98,16 @@ class ScriptedServer:
             return web.Response(body=stream, content_type="text/event-stream")
         return web.json_response(chat_document(text))
 
-    def then(self, *, status=200, text=None, document=None, content_type=None, headers=None):
+    def then(
+        self,
+        *,
+        status=200,
+        text=None,
+        document=None,
+        content_type=None,
+        charset=None,
+        headers=None,
+    ):
         """Script the next answer."""
         if document is not None:
             text, content_type = json.dumps(document), content_type or "application/json"
@@ -108,6 +117,7 @@ class ScriptedServer:
                 status=status,
                 body=text if isinstance(text, bytes) else (text or "").encode(),
                 content_type=content_type or "text/plain",
+                charset=charset,
                 headers=headers,
             )
 

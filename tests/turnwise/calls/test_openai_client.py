@@ -634,6 +634,39 @@ async def test_what_json_cannot_hold_is_refused_unsent(client, server, ask):
     assert server.bodies == []
 
 
+async def test_an_answer_in_its_own_character_set_is_read(client, server, ask, wire_words):
+    """The header names it; one that is not known makes the answer unreadable, not the run."""
+    body = json.dumps(wire_words.chat_document("déjà vu"), ensure_ascii=False).encode("latin-1")
+    server.then(text=body, content_type="application/json", charset="iso-8859-1")
+    assert (await answer(client, ask())).text == "déjà vu"
+    server.then(text=body, content_type="application/json", charset="x-none")
+    assert isinstance(await answer(client, ask()), BadResponse)
+
+
+async def test_events_that_were_not_asked_for_are_read(client, server, ask):
+    """Some gateways always stream."""
+    events = [{"choices": [{"delta": {"content": word}}]} for word in ("not ", "far")]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    server.then(text="".join([*lines, "data: [DONE]\n\n"]), content_type="text/event-stream")
+    assert (await answer(client, ask())).text == "not far"
+    server.then(text=lines[0], content_type="text/event-stream")
+    assert isinstance(await answer(client, ask()), BadResponse)
+
+
+async def test_of_several_choices_the_first_with_an_answer_counts(client, server, ask, wire_words):
+    """One question was asked, and one of the choices answers it."""
+    document = wire_words.chat_document("")
+    document["choices"].append({"index": 1, "message": {"content": ["not ", "far"]}})
+    server.then(document=document)
+    assert (await answer(client, ask())).text == "not far"
+
+
+async def test_an_echoed_key_is_in_no_answer(client, server, ask, wire_words):
+    """A server that shows the request it received does not get the key into a recording."""
+    server.then(document=wire_words.chat_document(f"Authorization: Bearer {KEY}"))
+    assert (await answer(client, ask())).text == "Authorization: Bearer [key]"
+
+
 async def test_a_compressed_answer_is_read(client, server, ask, wire_words):
     """The transport leaves decoding to the library above it."""
     packed = gzip.compress(json.dumps(wire_words.chat_document("packed")).encode())
