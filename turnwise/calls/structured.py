@@ -128,6 +128,7 @@ def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]
     found = find_documents(text, is_cut=is_cut)
     # A list is the answer of a form with one list; in prose it is a reference such as [1].
     in_order = sorted(found.documents, key=lambda each: (each.is_strict, type(each.value) is dict))
+    in_order += _entries_one_by_one(found.documents, model)
     misfit: ValidationError | None = None
     for document in reversed(in_order):
         for shape in _shapes(document, model):
@@ -276,12 +277,15 @@ def _inner_shapes(
                 yield item
         field = _only_list(model)
         if field is not None and value:
-            yield {field: value}
+            is_nested = all(isinstance(item, list) and len(item) == 1 for item in value)
+            yield {field: [item[0] for item in value] if is_nested else value}
         return
     if not isinstance(value, dict):
         return
     if _knows(value, model) or not (value or document.is_cut):
         yield value
+    elif _is_entry(value, model):
+        yield {_only_list(model): [value]}
     if left:
         for inner in _wrapped(value, document, model):
             yield from _inner_shapes(inner, document, model, left - 1)
@@ -313,6 +317,28 @@ def _only_list(model: type[BaseModel]) -> str | None:
     ]
     is_alone = len(lists) == 1 and set(schema.get("required", ())) <= set(lists)
     return lists[0] if is_alone else None
+
+
+def _is_entry(value: Any, model: type[BaseModel]) -> bool:
+    """Return whether an object is not an answer but one entry of the only list of an answer."""
+    field = _only_list(model)
+    if field is None or not isinstance(value, dict) or _knows(value, model):
+        return False
+    schema = response_schema(model)
+    entry = resolved(schema["properties"][field].get("items"), schema)
+    names = {normal_name(name) for name in entry.get("properties", {})}
+    return any(normal_name(key) in names for key in value)
+
+
+def _entries_one_by_one(
+    documents: Sequence[Document], model: type[BaseModel]
+) -> Iterator[Document]:
+    """Yield the answer that several entries are, written one after another without a list."""
+    if len(documents) > 1 and all(_is_entry(each.value, model) for each in documents):
+        yield documents[0]._replace(
+            value={_only_list(model): [each.value for each in documents]},
+            note="read entries without their list",
+        )
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:

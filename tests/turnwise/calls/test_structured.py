@@ -107,6 +107,23 @@ def test_a_list_is_the_answer_of_a_form_with_one_list():
     assert parse_answer('["a", "b"]', Candidates).candidates[1].reply == "b"
 
 
+ENTRIES_WITHOUT_THEIR_LIST = {
+    "one entry": '{"reply": "a"}',
+    "an entry a line": '{"reply": "a"}\n{"reply": "b"}\n{"reply": "c"}',
+    "each in a list of its own": '[[{"reply": "a"}], [{"reply": "b"}]]',
+}
+
+
+@pytest.mark.parametrize(
+    "text", ENTRIES_WITHOUT_THEIR_LIST.values(), ids=ENTRIES_WITHOUT_THEIR_LIST
+)
+def test_entries_without_their_list_are_read(shape):
+    """The form has one list, so there is no doubt about where they belong."""
+    text = ENTRIES_WITHOUT_THEIR_LIST[shape]
+    replies = [entry.reply for entry in parse_answer(text, Candidates).candidates]
+    assert replies == sorted(set(text) & set("abc"))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
