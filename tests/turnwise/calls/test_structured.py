@@ -114,9 +114,7 @@ ENTRIES_WITHOUT_THEIR_LIST = {
 }
 
 
-@pytest.mark.parametrize(
-    "text", ENTRIES_WITHOUT_THEIR_LIST.values(), ids=ENTRIES_WITHOUT_THEIR_LIST
-)
+@pytest.mark.parametrize("shape", ENTRIES_WITHOUT_THEIR_LIST)
 def test_entries_without_their_list_are_read(shape):
     """The form has one list, so there is no doubt about where they belong."""
     text = ENTRIES_WITHOUT_THEIR_LIST[shape]
