@@ -130,6 +130,7 @@ def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]
     in_order = sorted(found.documents, key=lambda each: (each.is_strict, type(each.value) is dict))
     in_order += _entries_one_by_one(found.documents, model)
     misfit: ValidationError | None = None
+    empty: ReadAnswer[ModelT] | None = None
     for document in reversed(in_order):
         for shape in _shapes(document, model):
             notes = [document.note] if document.note else []
@@ -138,7 +139,12 @@ def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]
             except ValidationError as error:
                 misfit = misfit or error
             else:
-                return ReadAnswer(parsed, _short(notes))
+                answer = ReadAnswer(parsed, _short(notes))
+                if len(in_order) == 1 or not _is_empty(parsed.model_dump()):
+                    return answer
+                empty = empty or answer  # a form to fill in, or an echo of the schema
+    if empty is not None:
+        return empty
     name = model.__name__
     if misfit is not None:
         misfits = tuple(_misfit(error) for error in _errors(misfit)[:MAX_NOTES])
@@ -152,6 +158,15 @@ def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]
     raise InvalidAnswer(
         problem, text, misfits=misfits, excerpt=found.excerpt, is_cut=found.is_cut
     ) from misfit
+
+
+def _is_empty(value: Any) -> bool:
+    """Return whether there is no text, no number but 0 and no truth in a document."""
+    if isinstance(value, dict):
+        return all(map(_is_empty, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_empty, value))
+    return not value
 
 
 def _fitted_shape(shape: Any, model: type[ModelT], notes: list[str]) -> ModelT:

@@ -122,6 +122,20 @@ def test_entries_without_their_list_are_read(shape):
     assert replies == sorted(set(text) & set("abc"))
 
 
+class Names(BaseModel):
+    """A list that may be empty."""
+
+    names: list[str]
+    reason: str = ""
+
+
+@pytest.mark.parametrize("after", ['{"names": []}', '{"names": [""], "reason": null}'])
+def test_an_empty_form_never_replaces_an_answer(after):
+    """Models repeat the form that they were to fill in; alone it is all there is."""
+    assert parse_answer(f'{{"names": ["a"]}}\n{after}', Names).names == ["a"]
+    assert parse_answer(f"{after}\n{after}", Names).reason == ""
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
