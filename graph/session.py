@@ -15,7 +15,7 @@ from nodes.prompt import clip
 from nodes.records import Degradation, Persona
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.scope import Scope
-from turnwise.calls.errors import AuthFailed, ConnectionFailed, EndpointDown
+from turnwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
 from turnwise.calls.vocabulary import Role
 from turnwise.memory import AgentUser
 from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
@@ -27,6 +27,16 @@ MAX_DETAIL_CHARS = 300
 
 _DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, EndpointDown))
 """Errors after which an endpoint is down: it was not reached, or refused the key."""
+
+
+def _note_unfinished(error: CallError, rows: Sequence[LedgerRow]) -> None:
+    """Say with an error what its turn has spent: an unfinished turn is in no total."""
+    sent = sum(row.requests for row in rows)
+    if sent:
+        error.add_note(
+            f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that failed "
+            "will be in no total"
+        )
 
 
 def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
@@ -112,9 +122,13 @@ class ReplySession:
                 "persona": _persona(turn.persona),
             }
             state = await self._run(given, TurnContext(engine, on_reply))
+        except CallError as error:
+            engine.close_turn(turn.conversation_id)
+            _note_unfinished(error, self._take_rows(turn.conversation_id, number))
+            raise
         finally:
             engine.close_turn(turn.conversation_id)
-            rows = self._take_rows(turn.conversation_id, number)
+        rows = self._take_rows(turn.conversation_id, number)
         degraded = collect_degraded(state.degraded, _roles_down(rows))
         record = self._record(turn, state, scope, degraded)
         record["simulated"] = self.is_simulated or any(row.is_simulated for row in rows)

@@ -54,10 +54,15 @@ def _labels(raw: Any) -> Any:
     return [label if isinstance(label, str) else "" for label in labels]
 
 
+def _id(raw: Any) -> Any:
+    """Return an id as a text: judges also number what they read."""
+    return str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+
+
 class ListEntry(Answer):
     """What a judge said of one candidate of a list."""
 
-    id: str = ""
+    id: Annotated[str, BeforeValidator(_id)] = ""
     """The candidate's label, as it was shown."""
 
     reason: Annotated[str, AfterValidator(_reason)] = ""

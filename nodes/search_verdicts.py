@@ -4,6 +4,7 @@ Candidates are shown under `c1`, `c2`, ... by their place, and nothing else: an 
 strategy tag could tell the judge who wrote what, and when.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from lats.json_numbers import numbers_at
@@ -45,7 +46,10 @@ def verdicts_of(node_ids: Sequence[NodeId], answer: ListVerdicts, reply: Reply) 
 
 
 def _label(raw: str) -> str:
-    return raw.strip().casefold()
+    """Return a label as candidates have it: "Candidate 1" and "1" are `c1`."""
+    label = raw.strip().casefold()
+    number = re.fullmatch(r"(?:c|candidate|message|#)?[\s_.:-]*(\d{1,3})", label)
+    return f"c{int(number[1])}" if number else label
 
 
 def _means(reply: Reply) -> Mapping[JsonPath, tuple[float, float]]:

@@ -42,9 +42,15 @@ def test_fewer_entries_leave_the_others_missing():
 
 
 def test_more_entries_and_unknown_labels_are_ignored():
-    """An id of ours, a number and a place that was not shown name nobody."""
-    entries = [{"id": label, "score": 0.5} for label in ("c4", "c0", "b7", 1, "", "c1x", "c1")]
+    """An id of ours and a place that was not shown name no candidate."""
+    entries = [{"id": label, "score": 0.5} for label in ("c4", "c0", "b7", "", "c1x", "c1")]
     assert _scores(_verdicts({"verdicts": entries})) == {"b7": 0.5}
+
+
+@pytest.mark.parametrize("label", [2, "2", "C2", "Candidate 2", "#2", "c_2"])
+def test_a_label_may_be_spelled_as_a_number(label):
+    """Judges count what they read."""
+    assert _scores(_verdicts({"verdicts": [{"id": label, "score": 0.2}]})) == {"a1": 0.2}
 
 
 def test_of_two_entries_with_one_label_the_first_stands():

@@ -181,7 +181,10 @@ def learn_from_refusal(
     for field in TOKEN_LIMIT_FIELDS:
         if field in named:
             return _other_limit(capabilities, body, field, refusal)
-    return _without(capabilities, named, text)
+    lesson = _without(capabilities, named, text)
+    if lesson is None and "response_format" in body and _has_no_reason(refusal):
+        return _weaker_form(capabilities, text)  # what endpoints refuse most
+    return lesson
 
 
 def learn_from_length(
@@ -205,6 +208,12 @@ def learn_from_length(
     return Lesson(
         changed, f"asks for at most {limit // 2} output tokens of a context of {limit} tokens"
     )
+
+
+def _has_no_reason(refusal: Refusal) -> bool:
+    """Return whether a refusal gives no words but its status."""
+    words = refusal.words.strip(" .!").lower()
+    return refusal.param is None and words in {"", "bad request", "invalid request", "error"}
 
 
 def _is_about_form(refusal: Refusal) -> bool:

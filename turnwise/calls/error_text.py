@@ -22,8 +22,8 @@ from turnwise.calls.vocabulary import Role
 
 __all__ = ["text_of_error"]
 
-OWN_NOTE = "not tried again"
-"""How the notes begin that the budgeter adds to an error; others add theirs, too."""
+OWN_NOTES = ("not tried again", "unfinished turn")
+"""How the notes begin that are shown with an error; others add theirs, too."""
 
 GOES_ON = "The same command goes on where it stopped."
 
@@ -41,7 +41,7 @@ def text_of_error(error: CallError) -> str:
     host, separator, rest = text.partition(": ")
     if separator and " " not in host:
         text = rest
-    noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTE))
+    noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTES))
     notes = "".join(f"; {note}" for note in noted)
     sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}"
     sentence = sentence if sentence.endswith(("?", "!", ".")) else f"{sentence}."

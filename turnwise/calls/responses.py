@@ -20,6 +20,9 @@ from turnwise.calls.stream import StreamAssembly
 
 __all__ = ["Refused", "ResponseReader"]
 
+_ANSWER_KEYS = frozenset({"choices", "data", "usage", "object"})
+"""One of these is in every answer of the protocol."""
+
 MAX_DETAIL_CHARS = 400
 """How much of an error's own structure stands in for words that it lacks, in characters."""
 
@@ -93,6 +96,8 @@ class ResponseReader:
         error = _error_of_choice(document)
         if error:
             raise Refused(self.refusal_in_body(error))
+        if document.keys().isdisjoint(_ANSWER_KEYS) and _read_error(document)[0]:
+            raise Refused(self.refusal_in_body(document))  # an error without its wrapping
         return document
 
     def refusal_of_response(self, response: httpx2.Response, body: object) -> Refusal:
@@ -223,7 +228,7 @@ def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:
     nested = error.get("error")
     if isinstance(nested, Mapping):
         return _read_error(nested)
-    values = [error.get(key) for key in ("message", "detail", "error")]
+    values = [error.get(key) for key in ("message", "msg", "detail", "error")]
     words = next((value for value in values if isinstance(value, str) and value), "")
     structure = next((value for value in values if isinstance(value, list | Mapping) and value), "")
     metadata = error.get("metadata")

@@ -99,7 +99,6 @@ def check(
         if found.is_default:
             say(NOTHING_SET)
         elif out is not None and is_whole:
-            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(found.yaml(probed, preset, out), encoding="utf-8")
             say(f'wrote {out}; use it: turnwise run "Hello" --preset {_as_preset(out)}')
         elif out is not None:
@@ -120,6 +119,10 @@ def _refuse_to_write(out: Path) -> None:
         raise ConfigError(f"--out {out}: a file of knobs ends in .yaml; give {out}.yaml")
     if out.exists() and not out.read_text(encoding="utf-8", errors="replace").startswith(HEADER):
         raise ConfigError(f"{out} exists and is not of this command; choose another --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}; choose another folder") from error
 
 
 def _as_preset(path: Path) -> str:

@@ -306,7 +306,6 @@ def test_a_refused_system_role_is_merged(status, words, param):
     ("status", "words", "fields"),
     [
         (400, "API 调用参数有误，请检查文档。", {"code": "1210"}),  # Zhipu: names nothing
-        (400, "Bad Request", {}),
         (400, "something went wrong", {"param": "messages"}),
         (400, "Invalid value for 'tools[0].function'", {"param": "tools[0].function"}),
         (422, "Field required", {"param": "model"}),
@@ -321,6 +320,17 @@ def test_a_refused_system_role_is_merged(status, words, param):
 def test_what_names_no_field_of_the_body_teaches_nothing(status, words, fields):
     """It stays the error that it is."""
     assert lesson_of(words, status=status, **fields) is None
+
+
+@pytest.mark.parametrize("words", ["Bad Request", "", "Invalid request."])
+def test_a_refusal_without_a_reason_is_taken_for_one_of_the_form(words):
+    """It is what endpoints refuse most; without a form in the body it teaches nothing."""
+    lesson = lesson_of(words, status=400)
+    assert lesson is not None
+    assert lesson.capabilities == Capabilities(schema_mode="json_object")
+    refusal = Refusal(400, words, f"host: {words}")
+    body = {"model": "m", "messages": []}
+    assert learn_from_refusal(Capabilities(), body, refusal) is None
 
 
 def test_a_field_that_is_not_in_the_body_cannot_be_refused():
