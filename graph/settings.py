@@ -20,6 +20,7 @@ from lats.knobs import SearchKnobs
 from nodes.records import Persona
 from turnwise.budget.limits import Limits
 from turnwise.calls.call import Call
+from turnwise.calls.endpoint_settings import checked_extra_body
 from turnwise.calls.endpoints import EndpointSettings
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.vocabulary import Purpose, Role
@@ -128,6 +129,11 @@ class SamplingKnobs(Knobs):
     @classmethod
     def _reads_none(cls, value: object, info: ValidationInfo) -> object:
         return None if value == "none" and info.field_name != "reasoning_effort" else value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_call(cls, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        return body if body is None else checked_extra_body(body)
 
     @model_serializer(mode="wrap")
     def _write_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -118,10 +118,12 @@ async def test_a_role_that_dies_in_the_middle_is_down(answer_through: Any) -> No
 
 
 async def test_a_wrong_key_of_the_judge_stops_the_run(answer_through: Any) -> None:
-    """Going on makes no sense, whichever role it is."""
+    """Going on makes no sense, whichever role it is; what the turn has spent is said with it."""
     around = _spoiled(Role.JUDGE, lambda *_: AuthFailed("401: wrong key", status=401))
-    with pytest.raises(AuthFailed):
+    with pytest.raises(AuthFailed) as stopped:
         await answer_through(around)
+    (note,) = [note for note in stopped.value.__notes__ if note.startswith("unfinished turn")]
+    assert note.startswith("unfinished turn: 5 calls asked, 5 requests sent")
 
 
 async def test_a_repair_is_counted_and_its_cause_is_unreadable(answer_through: Any) -> None:

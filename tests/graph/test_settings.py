@@ -115,6 +115,8 @@ def test_what_is_set_to_none_is_written_and_read_as_such() -> None:
         ("sampling.expand.max_tokens=0", "at least 1"),
         ("sampling.expand.presence_penalty=3", "-2 to 2"),
         ("sampling.expand.extra_body=4", "expected a group"),
+        ("sampling.expand.extra_body={model: other}", "model cannot be set here"),
+        ("endpoints.main.extra_body={stream: true}", "stream cannot be set here"),
         ("sampling.embed.seed=1", "sampling.*embed.*timeout_seconds"),
         ("sampling.default.timeout_seconds=.inf", "sampling.default.timeout_seconds"),
     ],

@@ -11,7 +11,7 @@ from turnwise.calls.capabilities import Capabilities, SchemaMode, SystemRole, To
 from turnwise.calls.client import Prices
 from turnwise.calls.retry import RetryPolicy
 
-__all__ = ["EndpointSettings", "PriceSettings", "checked_base_url"]
+__all__ = ["EndpointSettings", "PriceSettings", "checked_base_url", "checked_extra_body"]
 
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -130,10 +130,32 @@ class EndpointSettings(BaseModel):
             )
         return name
 
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_call(cls, body: dict[str, Any]) -> dict[str, Any]:
+        return checked_extra_body(body)
+
     @field_validator("base_url")
     @classmethod
     def _is_plain_url(cls, url: str | None) -> str | None:
         return None if url is None else checked_base_url(url)
+
+
+_FIELDS_OF_A_CALL = frozenset(
+    {"model", "messages", "input", "stream", "stream_options", "n", "response_format", "tools"}
+)
+
+
+def checked_extra_body(body: dict[str, Any]) -> dict[str, Any]:
+    """Return further fields of a request's body.
+
+    Raises:
+        ValueError: when one of them would make another call of it than is counted.
+    """
+    taken = sorted(_FIELDS_OF_A_CALL.intersection(body))
+    if taken:
+        raise ValueError(f"{', '.join(taken)} cannot be set here: it belongs to each call")
+    return body
 
 
 def checked_base_url(url: str) -> str:

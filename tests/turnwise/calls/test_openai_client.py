@@ -478,6 +478,14 @@ async def test_an_error_under_status_200_is_an_error(client, server, ask, error,
     assert type(await answer(client, ask())) is kind
 
 
+async def test_an_error_without_its_wrapping_is_an_error(client, server, ask):
+    """Some gateways answer so under status 200."""
+    server.then(document={"code": 401, "msg": "令牌已过期", "success": False})
+    error = await answer(client, ask())
+    assert isinstance(error, AuthFailed)
+    assert "令牌已过期" in str(error)
+
+
 async def test_a_redirect_is_not_followed_and_named(client, server, ask):
     """A second request would not be counted; the error says what to set."""
     route = "https://elsewhere.example/v1/chat/completions"
