@@ -111,6 +111,7 @@ class ReplySession:
             agent_user = AgentUser(engine.settings.agent_id, turn.user_id)
             number = await engine.next_turn(agent_user, turn.conversation_id)
         scope = engine.open_turn(turn.conversation_id, number)
+        stopped_by: CallError | None = None
         try:
             given = {
                 "agent_id": engine.settings.agent_id,
@@ -123,12 +124,13 @@ class ReplySession:
             }
             state = await self._run(given, TurnContext(engine, on_reply))
         except CallError as error:
-            engine.close_turn(turn.conversation_id)
-            _note_unfinished(error, self._take_rows(turn.conversation_id, number))
+            stopped_by = error
             raise
         finally:
             engine.close_turn(turn.conversation_id)
-        rows = self._take_rows(turn.conversation_id, number)
+            rows = self._take_rows(turn.conversation_id, number)
+            if stopped_by is not None:
+                _note_unfinished(stopped_by, rows)
         degraded = collect_degraded(state.degraded, _roles_down(rows))
         record = self._record(turn, state, scope, degraded)
         record["simulated"] = self.is_simulated or any(row.is_simulated for row in rows)

@@ -140,7 +140,7 @@ def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]
                 misfit = misfit or error
             else:
                 answer = ReadAnswer(parsed, _short(notes))
-                if len(in_order) == 1 or not _is_empty(parsed.model_dump()):
+                if len(in_order) == 1 or not _is_empty(parsed):
                     return answer
                 empty = empty or answer  # a form to fill in, or an echo of the schema
     if empty is not None:
@@ -161,7 +161,9 @@ def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]
 
 
 def _is_empty(value: Any) -> bool:
-    """Return whether there is no text, no number but 0 and no truth in a document."""
+    """Return whether there is no text, no number but 0 and no truth in a value."""
+    if isinstance(value, BaseModel):
+        value = value.__dict__
     if isinstance(value, dict):
         return all(map(_is_empty, value.values()))
     if isinstance(value, list | tuple):
