@@ -1,6 +1,7 @@
 """A turn of `balanced` ends right, whatever of these a provider does."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,14 @@ async def plain_reply(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(outcome.record["reply"])
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=[each.name for each in BEHAVIOURS])
+def _tried(place: int, behaviour: Behaviour) -> Any:
+    """Return a behaviour to try; half of them with the slow tests, for the time's sake."""
+    is_slow = behaviour.is_extra or place % 3 == 1
+    marks = [pytest.mark.slow] if is_slow else []
+    return pytest.param(behaviour, id=behaviour.name, marks=marks)
+
+
+@pytest.mark.parametrize("behaviour", [_tried(*each) for each in enumerate(BEHAVIOURS)])
 async def test_a_turn_ends_as_it_should(
     behaviour: Behaviour, plain_reply: str, tmp_path: Path
 ) -> None:
