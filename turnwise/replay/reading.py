@@ -1,17 +1,64 @@
 """Reading conversations from files, folders and patterns, whatever their format."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats import FORMATS, Found, detect_format
-from turnwise.replay.record import Problems, SourceRecord
+from turnwise.replay.conversation import Conversation, RecordedTurn
+from turnwise.replay.formats import (
+    FORMATS,
+    Collector,
+    ConversationFormat,
+    Found,
+    Reading,
+    is_foreign,
+    pieces_of,
+)
+from turnwise.replay.record import Problems, SourceRecord, named_type
 from turnwise.replay.source import SourceFile, find_files, read_records
+from turnwise.replay.source_lines import Progress, ReadLimits
 
-__all__ = ["ReadResult", "first_turns", "read_conversations"]
+__all__ = [
+    "ConversationReader",
+    "ReadOptions",
+    "ReadResult",
+    "first_turns",
+    "read_conversations",
+]
+
+_MAX_UNKNOWN = 1000
+"""A file of a folder whose first so many records are in no known format is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a person says about the files.
+
+    Args:
+        skip_bad: set bad records aside and go on, instead of stopping at the first.
+        agent: the name of the speaker who is the agent, where roles cannot be told.
+        side: `a` or `b`: which side of a comparison is read.
+        limits: how much of a file is read; None takes them from the environment.
+        progress: told how far the reading of a long file is.
+
+    Raises:
+        ConfigError: when `side` is neither, or a limit of the environment is no number.
+    """
+
+    skip_bad: bool = False
+    agent: str | None = None
+    side: str | None = None
+    limits: ReadLimits | None = None
+    progress: Progress | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.side not in {None, "a", "b"}:
+            raise ConfigError(f"side is {self.side!r}; give `a` or `b`")
+        if self.limits is None:
+            object.__setattr__(self, "limits", ReadLimits.from_environment(os.environ))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,60 +67,133 @@ class ReadResult:
 
     Args:
         conversations: in order of files, and within a file in order of first lines.
-        skipped: the bad records that were left out; empty unless that was asked for.
+        skipped: the first bad records that were left out; empty unless that was asked for.
         format: name of the format; several joined by `+` when files differ.
         ignored: files of a folder that hold no conversations at all, such as notes
             or labels beside them. A file that is named outright is never ignored.
+        skipped_count: how many bad records were left out in all.
+        left_out: what good records have that no turn shows, and how often.
     """
 
     conversations: tuple[Conversation, ...]
     skipped: tuple[FormatError, ...]
     format: str
     ignored: tuple[Path, ...] = ()
+    skipped_count: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-class _Reading:
-    """One reading of several files."""
+class ConversationReader:
+    """One reading of several files, conversation by conversation.
 
-    def __init__(self, *, skip_bad: bool) -> None:
-        self.problems = Problems(skip_bad=skip_bad)
-        self.found: dict[str, Found] = {}
-        self.formats: dict[str, None] = {}
+    Args:
+        options: what a person says about the files.
+
+    Attributes:
+        problems: bad records that were set aside, and what was left out.
+        formats: how many conversations are in each format, in order of first meeting.
+        ignored: files of a folder that hold no conversations.
+    """
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self.problems = Problems(skip_bad=options.skip_bad)
+        self.formats: Counter[str] = Counter()
         self.ignored: list[Path] = []
+        self._places: dict[str, str] = {}
 
-    def read(self, file: SourceFile) -> None:
-        """Read one file, and keep what it holds."""
-        records = read_records(file, self.problems)
-        first = next(records, None)
-        while first is not None and file.was_named and not isinstance(first.document, dict):
-            self.problems.meet(_unknown_format(first))
-            first = next(records, None)
-        if first is None:
-            return
-        known = detect_format(first)
-        if known is None:
-            self._meet_unknown(file, first)
-            return
-        self.formats.setdefault(known.name)
-        for found in known.read(file, chain([first], records), self.problems):
-            self._keep(found)
+    def read(self, file: SourceFile) -> Iterator[Conversation]:
+        """Give the conversations of a file; those of whole records as they are met.
 
-    def _meet_unknown(self, file: SourceFile, first: SourceRecord) -> None:
-        if not file.was_named:
+        Raises:
+            FormatError: for the first bad record, unless they are skipped.
+        """
+        collectors: dict[str, Collector] = {}
+        for known, record in self._known_records(file):
+            if known.name not in collectors:
+                reading = Reading(file, self.problems, self._options.agent, self._options.side)
+                collectors[known.name] = known.open(reading)
+                self.formats.setdefault(known.name, 0)
+            yield from self._taken(known, collectors[known.name], record)
+        for name, collector in collectors.items():
+            for found in collector.finish():
+                yield from self._kept(name, found)
+
+    def _known_records(self, file: SourceFile) -> Iterator[tuple[ConversationFormat, SourceRecord]]:
+        """Give a file's records with their formats; one that is in none is read as the last."""
+        last: ConversationFormat | None = None
+        unknown: list[FormatError] = []
+        options = self._options
+        for record in read_records(file, self.problems, options.limits, options.progress):
+            if last is None and is_foreign(record.document):
+                unknown.append(_recorded_calls(record))
+                break
+            for known, piece in pieces_of(record, was_named=file.was_named):
+                read_as = known or last
+                if read_as is None:
+                    unknown.append(_unknown_format(piece))
+                    continue
+                last = read_as
+                self._meet(unknown)
+                yield read_as, piece
+            if file.was_named:
+                self._meet(unknown)
+            elif len(unknown) > _MAX_UNKNOWN:
+                break
+        if unknown and not file.was_named:
             self.ignored.append(file.path)
-            return
-        self.problems.meet(_unknown_format(first))
+        self._meet(unknown if file.was_named else [])
 
-    def _keep(self, found: Found) -> None:
-        conversation_id = found.conversation.conversation_id
-        other = self.found.setdefault(conversation_id, found)
-        if other is not found:
-            where = f"{other.record.path}:{other.record.line or 1}"
+    def _meet(self, errors: list[FormatError]) -> None:
+        for error in errors:
+            self.problems.meet(error)
+        errors.clear()
+
+    def _taken(
+        self, known: ConversationFormat, collector: Collector, record: SourceRecord
+    ) -> Iterator[Conversation]:
+        try:
+            for found in collector.add(record):
+                yield from self._kept(known.name, found)
+        except FormatError as error:
+            self.problems.meet(error)
+
+    def _kept(self, name: str, found: Found) -> Iterator[Conversation]:
+        conversation = found.conversation
+        conversation_id = conversation.conversation_id
+        here = f"{found.record.path}:{found.record.line or 1}"
+        if conversation_id in self._places and found.may_be_renamed:
+            conversation = self._renamed(conversation, found.record)
+        elif conversation_id in self._places:
+            there = self._places[conversation_id]
             self.problems.meet(
                 found.record.problem(
-                    f"expected conversation {conversation_id!r} once; it stands in {where} too"
+                    f"expected conversation {conversation_id!r} once; it stands in {there} too"
                 )
             )
+            return
+        self._places[conversation.conversation_id] = here
+        self.formats[name] += 1
+        yield conversation
+
+    def _renamed(self, conversation: Conversation, record: SourceRecord) -> Conversation:
+        """Return a conversation under a new id, since many files number from 0."""
+        self.problems.notes["id that was met before, made unique"] += 1
+        stem = f"{conversation.conversation_id}@{record.path.name}-{record.number}"
+        conversation_id, number = stem, 2
+        while conversation_id in self._places:
+            conversation_id, number = f"{stem}-{number}", number + 1
+        turns: tuple[RecordedTurn, ...] = tuple(
+            replace(turn, conversation_id=conversation_id) for turn in conversation.turns
+        )
+        return replace(conversation, conversation_id=conversation_id, turns=turns)
+
+
+def _recorded_calls(record: SourceRecord) -> FormatError:
+    return record.problem(
+        "expected conversations, got a recording of calls; give it with --cassette, and here the "
+        "conversations that it was made from"
+    )
 
 
 def _unknown_format(record: SourceRecord) -> FormatError:
@@ -82,8 +202,20 @@ def _unknown_format(record: SourceRecord) -> FormatError:
         seen = f"an object with keys {', '.join(map(str, list(document)[:12])) or 'none'}"
     else:
         seen = f"no object: {str(document)[:40]!r}"
-    known = "; ".join(f"{each.name} {each.shape}" for each in FORMATS)
-    return record.problem(f"expected a known conversation format, got {seen}. Known are: {known}")
+        if isinstance(document, list):
+            seen = f"a list of {len(document)}, the first item {_described(document)}"
+    return record.problem(
+        f"expected a known conversation format, got {seen}. Known are: {_known()}. "
+        "docs/formats.md shows an example of each, and how to convert other files"
+    )
+
+
+def _described(items: Sequence[object]) -> str:
+    return named_type(items[0]) if items else "missing"
+
+
+def _known() -> str:
+    return ", ".join(each.name for each in FORMATS)
 
 
 def first_turns(conversations: Iterable[Conversation], limit: int) -> Iterator[Conversation]:
@@ -96,17 +228,22 @@ def first_turns(conversations: Iterable[Conversation], limit: int) -> Iterator[C
 
 
 def read_conversations(
-    paths: Sequence[str | Path], *, skip_bad: bool = False, limit_turns: int | None = None
+    paths: Sequence[str | Path],
+    *,
+    skip_bad: bool = False,
+    limit_turns: int | None = None,
+    options: ReadOptions | None = None,
 ) -> ReadResult:
     """Return the conversations in files, folders and glob patterns.
 
-    Each file's format is told from its first record, so that files of several formats
-    may be read together.
+    The format is told record by record, so that files of several formats may be read
+    together.
 
     Args:
         paths: files, folders (read to the bottom) and glob patterns.
         skip_bad: set bad records aside and go on, instead of stopping at the first.
         limit_turns: at most this many turns in all, counted in order; at least 1.
+        options: what else there is to say about the files; its `skip_bad` counts too.
 
     Raises:
         FormatError: for the first bad record (file, line, what was expected), for an
@@ -115,31 +252,37 @@ def read_conversations(
     """
     if limit_turns is not None and limit_turns < 1:
         raise ConfigError(f"limit_turns is at least 1, got {limit_turns}")
-    reading = _Reading(skip_bad=skip_bad)
-    for file in find_files(paths):
-        reading.read(file)
-    conversations = [found.conversation for found in reading.found.values()]
+    options = options or ReadOptions()
+    reader = ConversationReader(replace(options, skip_bad=skip_bad or options.skip_bad))
+    conversations = [
+        conversation for file in find_files(paths) for conversation in reader.read(file)
+    ]
     if not conversations:
-        raise _nothing_read(paths, reading)
+        raise nothing_read(paths, reader)
     if limit_turns is not None:
         conversations = list(first_turns(conversations, limit_turns))
     return ReadResult(
         conversations=tuple(conversations),
-        skipped=tuple(reading.problems.skipped),
-        format="+".join(reading.formats),
-        ignored=tuple(reading.ignored),
+        skipped=tuple(reader.problems.skipped),
+        format="+".join(name for name, count in reader.formats.items() if count),
+        ignored=tuple(reader.ignored),
+        skipped_count=reader.problems.skipped_count,
+        left_out=dict(reader.problems.notes),
     )
 
 
-def _nothing_read(paths: Sequence[str | Path], reading: _Reading) -> FormatError:
+def nothing_read(paths: Sequence[str | Path], reader: ConversationReader) -> FormatError:
+    """Return the error for files in which no conversation is left."""
     where = ", ".join(map(str, paths)) or "no path"
-    skipped = reading.problems.skipped
-    if skipped:
+    problems = reader.problems
+    if problems.skipped_count:
         return FormatError(
-            where, None, f"no conversation is left: {len(skipped)} bad, the first: {skipped[0]}"
+            where,
+            None,
+            f"no conversation is left: {problems.skipped_count} bad, the first: "
+            f"{problems.skipped[0]}",
         )
-    names = ", ".join(path.name for path in reading.ignored[:5]) or "nothing"
-    known = ", ".join(each.name for each in FORMATS)
+    names = ", ".join(path.name for path in reader.ignored[:5]) or "nothing"
     return FormatError(
-        where, None, f"holds no conversation in a known format ({known}); found {names}"
+        where, None, f"holds no conversation in a known format ({_known()}); found {names}"
     )

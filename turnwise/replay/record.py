@@ -1,15 +1,15 @@
 """One JSON record of a file: its fields, typed, with errors that say where and what."""
 
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import FormatError
+from turnwise.replay.times import iso_time
 
-__all__ = ["Problems", "SourceRecord"]
+__all__ = ["MAX_KEPT_PROBLEMS", "Problems", "SourceRecord", "named_type"]
 
 _NAME_OF_TYPE = {
     "NoneType": "null",
@@ -20,19 +20,29 @@ _NAME_OF_TYPE = {
     "list": "a list",
     "str": "a string",
 }
-_STARTS_WITH_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+MAX_KEPT_PROBLEMS = 1000
+"""Of skipped records, so many are kept with their error; the rest are counted only."""
 
 
 class Problems:
-    """What is done about a bad record: stop at it, or set it aside and go on.
+    """What is done about a bad record (stop at it, or set it aside), and what was left out.
 
     Args:
         skip_bad: whether to go on.
+
+    Attributes:
+        skipped: the first bad records that were set aside.
+        skipped_count: how many there were in all.
+        notes: what a good record has that no turn shows, and how often.
+        roles: how often each word for a speaker was read as which role.
     """
 
     def __init__(self, *, skip_bad: bool) -> None:
         self._skip_bad = skip_bad
         self.skipped: list[FormatError] = []
+        self.skipped_count = 0
+        self.notes: Counter[str] = Counter()
+        self.roles: Counter[tuple[str, str]] = Counter()
 
     def meet(self, error: FormatError) -> None:
         """Set a problem aside.
@@ -42,19 +52,14 @@ class Problems:
         """
         if not self._skip_bad:
             raise error
-        self.skipped.append(error)
+        self.skipped_count += 1
+        if len(self.skipped) < MAX_KEPT_PROBLEMS:
+            self.skipped.append(error)
 
 
-def _in_words(value: Any) -> str:
+def named_type(value: Any) -> str:
+    """Return the JSON type of a value as errors name it."""
     return _NAME_OF_TYPE.get(type(value).__name__, type(value).__name__)
-
-
-def _is_iso_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return _STARTS_WITH_DATE.match(text) is not None  # it also reads 20240501 and 2024-W18
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,15 @@ class SourceRecord:
         line: 1-based line, or None in a file that is one JSON document.
         place: where inside, in words, e.g. `record 3, message 2`. Counts from 1.
         document: the JSON value; not yet known to be an object.
+        number: what tells it from the other records of the file: its line, its number,
+            or the key that it stands under.
     """
 
     path: Path
     line: int | None
     place: str
     document: Any
+    number: str = "1"
 
     def problem(self, problem: str) -> FormatError:
         """Return the error that says what is wrong here."""
@@ -79,10 +87,10 @@ class SourceRecord:
             self.path, self.line, f"{self.place}: {problem}" if self.place else problem
         )
 
-    def inside(self, document: Any, place: str) -> "SourceRecord":
+    def inside(self, document: Any, place: str, number: str | None = None) -> "SourceRecord":
         """Return a piece of this record as a record of its own."""
-        where = f"{self.place}, {place}" if self.place else place
-        return replace(self, document=document, place=where)
+        where = ", ".join(filter(None, (self.place, place)))
+        return replace(self, document=document, place=where, number=number or self.number)
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -92,7 +100,7 @@ class SourceRecord:
             FormatError: when it is not one.
         """
         if not isinstance(self.document, dict):
-            raise self.problem(f"expected a JSON object, got {_in_words(self.document)}")
+            raise self.problem(f"expected a JSON object, got {named_type(self.document)}")
         return self.document
 
     def _wrong(self, name: str, expected: str) -> FormatError:
@@ -100,7 +108,7 @@ class SourceRecord:
         if name not in self.fields:
             keys = ", ".join(map(str, list(self.fields)[:8])) or "none"
             return self.problem(f"expected `{name}` ({expected}); it is missing, keys are: {keys}")
-        return self.problem(f"expected `{name}` to be {expected}, got {_in_words(value)}")
+        return self.problem(f"expected `{name}` to be {expected}, got {named_type(value)}")
 
     def text(self, name: str) -> str:
         """Return a field that must be a string with something in it."""
@@ -145,16 +153,17 @@ class SourceRecord:
         return value
 
     def optional_time(self, name: str) -> str | None:
-        """Return a field that is an ISO 8601 date or time; None when it is missing."""
-        value = self.optional_text(name)
-        if value is None:
+        """Return a field that is a date or time, as ISO 8601; None when it is missing."""
+        value = self.fields.get(name)
+        if isinstance(value, str) and not value.strip():
             return None
-        if not _is_iso_time(value):
+        time = None if value is None else iso_time(value)
+        if value is not None and time is None:
             raise self.problem(
-                f"expected `{name}` to be an ISO 8601 time such as 2024-05-01T18:30:00, "
-                f"got {value[:40]!r}"
+                f"expected `{name}` to be an ISO 8601 time such as 2024-05-01T18:30:00, or a "
+                f"unix time in seconds; got {str(value)[:40]!r}"
             )
-        return value
+        return time
 
     def items(self, name: str, called: str) -> Sequence["SourceRecord"]:
         """Return a field that is a list with something in it, each item a record.

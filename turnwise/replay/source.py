@@ -1,16 +1,16 @@
 """Finding conversation files, and reading them as JSON records that know their place.
 
-A record knows its file and line, so that every reader above can say where a problem
-stands. Text is UTF-8 and nothing else: what cannot be decoded is an error that names
-the byte, because a replaced character would be a different conversation.
+A record knows its file and line, so that every reader above can say where a problem is.
 """
 
-import gzip
-import io
-import zlib
+import csv
+import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from glob import glob, has_magic
+from glob import has_magic
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,25 @@ import orjson
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.record import Problems, SourceRecord
+from turnwise.replay.source_lines import (
+    MEGABYTE,
+    Line,
+    Progress,
+    ReadLimits,
+    decode,
+    open_lines,
+)
 
 __all__ = ["SUFFIXES", "SourceFile", "find_files", "read_records"]
 
-SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+_PLAIN_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+SUFFIXES = (*_PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES))
 """What a conversation file's name may end with. A file that is named outright may differ."""
 
-_UTF8_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_SAMPLE_LINES = 64
+"""So many lines are looked at to tell JSON Lines from one document."""
+
+_DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,11 @@ class SourceFile:
     label: str
     was_named: bool
 
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table by its name."""
+        return self.path.name.removesuffix(".gz").endswith((".csv", ".tsv"))
+
 
 def _without_suffix(name: str) -> str:
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
@@ -57,10 +73,27 @@ def _label(path: Path, root: Path) -> str:
 
 
 def _files_in(folder: Path) -> Iterator[SourceFile]:
-    for path in sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and path.name.endswith(SUFFIXES) and not is_hidden:
+    for path in sorted(folder.rglob("*")):  # links to folders are not followed
+        is_meant = path.name.endswith(SUFFIXES) and not _is_hidden(path.relative_to(folder))
+        if is_meant and path.is_file():
             yield SourceFile(path, _label(path, folder), was_named=False)
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Return what a pattern names, in order of names; `**` follows no links to folders."""
+    parts = pattern.parts
+    first = next(place for place, part in enumerate(parts) if has_magic(part))
+    root, rest = Path(*parts[:first]), parts[first:]
+    names_hidden = any(part.startswith(".") for part in rest)
+    return sorted(
+        path
+        for path in root.glob("/".join(rest))
+        if names_hidden or not _is_hidden(path.relative_to(root))
+    )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _files_of(given: str | Path) -> Iterator[SourceFile]:
@@ -70,7 +103,7 @@ def _files_of(given: str | Path) -> Iterator[SourceFile]:
     elif path.exists():
         yield SourceFile(path, _label(path, path.parent), was_named=True)
     elif has_magic(str(given)):
-        for found in sorted(glob(str(given), recursive=True)):  # noqa: PTH207 - may be absolute
+        for found in _matches(path):
             for file in _files_of(found):
                 yield replace(file, was_named=False)
 
@@ -98,120 +131,286 @@ def find_files(paths: Sequence[str | Path]) -> list[SourceFile]:
     return list(files.values())
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Return a file's bytes, unpacked when it is gzip whatever its name.
+def _parse(text: str) -> Any:
+    """Return the JSON value of a text.
+
+    A key that is met twice counts as it was met last. Lone surrogates, NaN and numbers of
+    any size are read too: other programs write them.
 
     Raises:
-        FormatError: when it cannot be read or unpacked, is empty, or is not UTF-8 at all.
+        orjson.JSONDecodeError: when it is not one JSON value.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read: {error.strerror}") from error
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FormatError(path, None, f"expected a whole gzip file: {error}") from error
-    if data.startswith(_UTF16_BOMS):
-        raise FormatError(path, None, "is UTF-16; expected UTF-8: convert the file")
-    data = data.removeprefix(_UTF8_BOM)
-    if not data.strip():
-        raise FormatError(path, None, "is empty; expected one JSON object a line")
-    return data
-
-
-def _decode(data: bytes, path: Path, line: int | None, offset: int) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if line is None:
-            line = data.count(b"\n", 0, error.start) + 1
-        start = data.rfind(b"\n", 0, error.start) + 1
-        raise FormatError(
-            path,
-            line,
-            f"byte 0x{data[error.start]:02x} at position {error.start - start + 1} of the line "
-            f"(offset {offset + error.start} of the text) is not UTF-8; "
-            "expected the whole file in UTF-8",
-        ) from error
-
-
-def _parse_line(text: str, path: Path, line: int) -> Any:
-    try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        is_cut = error.pos >= len(text.rstrip())
-        what = "the line is cut off" if is_cut else error.msg
-        raise FormatError(
-            path, line, f"expected one whole JSON object: {what} at character {error.pos + 1}"
-        ) from error
-
-
-def _read_lines(data: bytes, path: Path, problems: Problems) -> Iterator[SourceRecord]:
-    offset = 0
-    for line, raw in enumerate(io.BytesIO(data), start=1):
-        if raw.strip():
-            try:
-                text = _decode(raw.rstrip(b"\r\n"), path, line, offset)
-                document = _parse_line(text, path, line)
-            except FormatError as error:
-                problems.meet(error)
-            else:
-                yield SourceRecord(path, line, "", document)
-        offset += len(raw)
-
-
-def _records_of(document: Any, path: Path) -> Iterable[SourceRecord]:
-    if isinstance(document, list):
-        return (
-            SourceRecord(path, None, f"record {number}", item)
-            for number, item in enumerate(document, start=1)
-        )
-    return (SourceRecord(path, None, "", document),)
-
-
-def _parses(data: bytes) -> bool:
-    try:
-        orjson.loads(data)
     except orjson.JSONDecodeError:
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+        raise
+
+
+def _parses(line: Line) -> bool:
+    """Return whether a line is an object or a list by itself, at its left edge."""
+    if line.is_cut or line.data[:1] not in {b"{", b"["}:
+        return False
+    try:
+        _parse(line.data.decode())
+    except (ValueError, RecursionError):
         return False
     return True
 
 
-def _is_one_document(data: bytes, name: str) -> bool:
-    """Return whether a file is one JSON document, rather than JSON Lines.
+def _read_line(line: Line, path: Path, limits: ReadLimits) -> Any:
+    if line.is_cut:
+        raise _too_long(path, line.number, "a line", limits)
+    text = decode(line.data.rstrip(b"\r\n"), path, line.number, line.offset)
+    try:
+        return _parse(text)
+    except orjson.JSONDecodeError as error:
+        is_cut = error.pos >= len(text.rstrip())
+        what = "the line is cut off" if is_cut else error.msg
+        raise FormatError(
+            path,
+            line.number,
+            f"expected one whole JSON object: {what} at character {error.pos + 1}",
+        ) from error
 
-    Told from the content, since either is met under either name. The name decides
-    only where neither reads, so that the error fits what was meant.
+
+def _too_long(path: Path, line: int | None, what: str, limits: ReadLimits) -> FormatError:
+    return FormatError(
+        path,
+        line,
+        f"{what} is longer than {limits.max_document_bytes // MEGABYTE:,} MB; write one record a "
+        "line (`jq -c '.[]'` does), or raise the limit with TURNWISE_MAX_DOCUMENT_MB",
+    )
+
+
+def _read_lines(
+    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+) -> Iterator[SourceRecord]:
+    for line in lines:
+        if not line.data.strip():
+            continue
+        try:
+            document = _read_line(line, path, limits)
+        except FormatError as error:
+            problems.meet(error)
+        else:
+            yield SourceRecord(path, line.number, "", document, str(line.number))
+
+
+def _records_of(document: Any, path: Path) -> Iterator[SourceRecord]:
+    if isinstance(document, list):
+        for number, item in enumerate(document, start=1):
+            yield SourceRecord(path, None, f"record {number}", item, str(number))
+    else:
+        yield SourceRecord(path, None, "", document)
+
+
+def _broken(path: Path, error: Exception) -> FormatError:
+    if isinstance(error, json.JSONDecodeError):
+        problem = f"expected one whole JSON document: {error.msg}, column {error.colno}"
+        return FormatError(path, error.lineno, problem)
+    return FormatError(path, None, f"expected one whole JSON document: {str(error)[:80]}")
+
+
+_SPACE = re.compile(r"[ \t\r\n\x1e]*")
+
+
+def _read_values(text: str, path: Path, problems: Problems) -> Iterator[SourceRecord]:
+    """Read JSON values that follow each other, or what is whole of a broken list.
+
+    After a broken value, reading goes on at the next line that starts as this one did.
     """
-    text = data.lstrip()
-    if text.startswith(b"["):
-        return True
-    if _parses(text.partition(b"\n")[0]):
-        return False
-    return name.endswith((".json", ".json.gz")) or _parses(text)
+    decoder = json.JSONDecoder()
+    at = _after_space(text, 0)
+    is_list = False
+    if text.startswith("[", at):
+        try:
+            decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            problems.meet(_broken(path, error))
+            is_list, at = True, at + 1
+    number = 0
+    is_said = is_list
+    while (at := _after_space(text, at)) < len(text) and not (is_list and text[at] == "]"):
+        if is_list and text[at] == ",":
+            at += 1
+            continue
+        number += 1
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            if not is_said:
+                problems.meet(_broken(path, error))
+            is_said = False
+            at = _next_like(text, at)
+        else:
+            what = "record" if is_list else "document"
+            yield SourceRecord(path, None, f"{what} {number}", value, str(number))
+            at = end
 
 
-def read_records(file: SourceFile, problems: Problems) -> Iterator[SourceRecord]:
-    """Read a file's JSON records in order, as lines or as one document.
+def _after_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _next_like(text: str, at: int) -> int:
+    """Return the place of the next line that starts as the one at `at`; else the end."""
+    indent = text[text.rfind("\n", 0, at) + 1 : at]
+    found = -1 if indent.strip(" \t") else text.find(f"\n{indent}{text[at]}", at)
+    return found + 1 if found >= 0 else len(text)
+
+
+def _read_document(
+    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+) -> Iterator[SourceRecord]:
+    pieces, size = [], 0
+    for line in lines:
+        size += len(line.data)
+        if line.is_cut or size > limits.max_document_bytes:
+            raise _too_long(path, None, "one JSON document", limits)
+        pieces.append(line.data)
+    text = decode(b"".join(pieces), path, None, 0)
+    del pieces
+    try:
+        document = _parse(text)
+    except orjson.JSONDecodeError:
+        yield from _read_values(text, path, problems)
+    else:
+        yield from _records_of(document, path)
+
+
+def _cells(line: Line) -> tuple[str, list[str]]:
+    """Return the delimiter of a table's first line, and the names in it."""
+    try:
+        text = line.data.decode().strip()
+    except UnicodeDecodeError:
+        return ",", []
+    delimiter = max(_DELIMITERS, key=text.count)
+    return delimiter, [name.strip().strip('"').strip() for name in text.split(delimiter)]
+
+
+class _TableText:
+    """The lines of a table as text, for the csv module; knows which was read last."""
+
+    def __init__(
+        self, lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+    ) -> None:
+        self._lines = iter(lines)
+        self._path, self._problems, self._limits = path, problems, limits
+        self.last = 1
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.last = line.number
+            try:
+                if line.is_cut:
+                    raise _too_long(self._path, line.number, "a line", self._limits)
+                yield decode(line.data, self._path, line.number, line.offset)
+            except FormatError as error:
+                self._problems.meet(error)
+
+
+def _read_table(
+    header: Line, lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+) -> Iterator[SourceRecord]:
+    """Read a table with a header as one record a row; empty cells are missing fields."""
+    delimiter, columns = _cells(header)
+    names = [name.lower().replace(" ", "_") for name in columns]
+    texts = _TableText(lines, path, problems, limits)
+    # The module's own limit is for all of the process and lower than a long message.
+    csv.field_size_limit(max(csv.field_size_limit(), limits.max_document_bytes))
+    rows = csv.reader(texts, delimiter=delimiter, strict=True)
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            problems.meet(FormatError(path, texts.last, f"expected a row of a table: {error}"))
+            continue
+        if row is None:
+            return
+        if len(row) > len(names):
+            problem = f"expected {len(names)} cells as in the header, got {len(row)}"
+            problems.meet(FormatError(path, texts.last, problem))
+        elif any(cell.strip() for cell in row):
+            fields = _fields_of(names, row)
+            yield SourceRecord(path, texts.last, "", fields, str(texts.last))
+
+
+def _fields_of(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: cell for name, cell in zip(names, row, strict=False) if cell.strip()
+    }
+    if str(fields.get("turn", "")).isdecimal():
+        fields["turn"] = int(fields["turn"])
+    return fields
+
+
+def read_records(
+    file: SourceFile,
+    problems: Problems,
+    limits: ReadLimits | None = None,
+    progress: Progress | None = None,
+) -> Iterator[SourceRecord]:
+    """Read a file's JSON records in order: as lines, as one document, or as a table.
+
+    Which of them is told from the content, since each is met under each name; the name
+    decides only where neither reads, so that the error fits what was meant. Lines and
+    rows are read one at a time; a document is read as a whole.
 
     Raises:
         FormatError: for the first problem, unless `problems` skips them.
     """
+    limits = limits or ReadLimits()
     path = file.path
     try:
-        data = _read_bytes(path)
-        if not _is_one_document(data, path.name):
-            yield from _read_lines(data, path, problems)
-            return
-        text = _decode(data, path, None, 0)
-        try:
-            document = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            problem = f"expected one whole JSON document: {error.msg}, column {error.colno}"
-            raise FormatError(path, error.lineno, problem) from error
+        with open_lines(path, limits, progress) as lines:
+            sample: list[Line] = []
+            for line in lines:
+                if line.data.strip():
+                    sample.append(line)
+                if len(sample) >= _SAMPLE_LINES or (len(sample) > 1 and line.offset > MEGABYTE):
+                    break
+            if not sample:
+                raise FormatError(path, None, "is empty; expected one JSON object a line")  # noqa: TRY301 - met below
+            rest = chain(sample, lines)
+            if file.is_table or _has_table_header(sample[0]):
+                yield from _read_table(next(rest), rest, path, problems, limits)
+            elif _is_one_document(sample, file):
+                yield from _read_document(rest, path, problems, limits)
+            else:
+                yield from _read_lines(rest, path, problems, limits)
     except FormatError as error:
         problems.meet(error)
-        return
-    yield from _records_of(document, path)
+
+
+_HEADER = {"role", "content", "prompt", "response", "user_text", "from", "speaker", "text"}
+
+
+def _has_table_header(line: Line) -> bool:
+    """Return whether a line names at least two columns that messages have."""
+    if line.is_cut or line.data.lstrip()[:1] in {b"{", b"["}:
+        return False
+    return len(_HEADER & {name.lower() for name in _cells(line)[1]}) >= 2
+
+
+def _is_one_document(sample: Sequence[Line], file: SourceFile) -> bool:
+    """Return whether a file is one JSON document, or several over many lines each."""
+    first = sample[0]
+    if len(sample) == 1:
+        return first.data.lstrip().startswith(b"[") or not _is_lines_name(file)
+    if _parses(first):
+        return False
+    if first.data.strip() in {b"[", b"{"}:
+        return True
+    before = [line.data.rstrip()[-1:] for line in sample]
+    has_lines = any(
+        _parses(line) and end not in {b",", b"["}
+        for line, end in zip(sample[1:], before, strict=False)
+    )
+    return not has_lines
+
+
+def _is_lines_name(file: SourceFile) -> bool:
+    return file.path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson"))

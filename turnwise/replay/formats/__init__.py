@@ -1,6 +1,15 @@
-"""The formats that conversations are read from, one room each."""
+"""The formats that conversations are read from."""
 
-from turnwise.replay.formats.detection import FORMATS, detect_format
-from turnwise.replay.formats.format import ConversationFormat, Found
+from turnwise.replay.formats.detection import FORMATS, detect_format, is_foreign, pieces_of
+from turnwise.replay.formats.format import Collector, ConversationFormat, Found, Reading
 
-__all__ = ["FORMATS", "ConversationFormat", "Found", "detect_format"]
+__all__ = [
+    "FORMATS",
+    "Collector",
+    "ConversationFormat",
+    "Found",
+    "Reading",
+    "detect_format",
+    "is_foreign",
+    "pieces_of",
+]

@@ -1,26 +1,66 @@
 """What one conversation format is: a name, how it is recognised, and its reader."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import Conversation
 from turnwise.replay.record import Problems, SourceRecord
 from turnwise.replay.source import SourceFile
 
-__all__ = ["ConversationFormat", "Found", "read_each", "stands_as_list_of"]
+__all__ = ["Collector", "ConversationFormat", "Found", "Reading", "read_each"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A conversation and the record that it starts at."""
+    """A conversation and the record that it starts at.
+
+    Args:
+        may_be_renamed: whether its id only numbers the records of a file, so that the
+            same id elsewhere is another conversation, not the same one twice.
+    """
 
     conversation: Conversation
     record: SourceRecord
+    may_be_renamed: bool = False
 
 
-Reader = Callable[[SourceFile, Iterable[SourceRecord], Problems], Iterator[Found]]
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The reading of one file in one format.
+
+    Args:
+        file: the file.
+        problems: where bad records, and notes on what was left out, go.
+        agent: the speaker who is the agent, where a person has said so.
+        side: which of two conversations in a record is read, `a` or `b`; None when a
+            person has not said.
+    """
+
+    file: SourceFile
+    problems: Problems
+    agent: str | None = None
+    side: str | None = None
+
+    def default_id(self, record: SourceRecord) -> str:
+        """Return the name of a conversation that has no id of its own."""
+        return f"{self.file.label}-{record.number}"
+
+
+class Collector(Protocol):
+    """Takes the records of one file in one format, and gives conversations."""
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one record; give the conversations that are complete with it.
+
+        Raises:
+            FormatError: when the record does not fit; nothing of it is kept.
+        """
+        ...
+
+    def finish(self) -> Iterator[Found]:
+        """Give the conversations that are complete only when the file has ended."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,42 +69,51 @@ class ConversationFormat:
 
     Args:
         name: as it stands in manifests and errors.
-        shape: what a record looks like, for errors.
-        recognises: whether a first record is in this format.
-        read: reads the records of one file; bad ones go to the problems.
+        about: where it comes from and how it is read, in one line, for the docs.
+        example: a record of it, as JSON; several, one a line, where a record is a turn.
+        recognises: whether a JSON value is a record in this format.
+        open: starts to read a file in this format.
+        is_weak: whether records of other kinds look alike, so that a file which was not
+            named by a person is not taken for conversations on this ground alone.
     """
 
     name: str
-    shape: str
-    recognises: Callable[[Mapping[str, Any]], bool]
-    read: Reader
+    about: str
+    example: str
+    recognises: Callable[[Any], bool]
+    open: Callable[[Reading], Collector]
+    is_weak: bool = False
 
 
-def read_each(convert: Callable[[SourceRecord, str], Conversation]) -> Reader:
+class _Each:
+    """The collector of a format in which each record is a whole conversation."""
+
+    def __init__(
+        self, reading: Reading, convert: Callable[[SourceRecord, Reading], Conversation]
+    ) -> None:
+        self._reading = reading
+        self._convert = convert
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        yield Found(self._convert(record, self._reading), record, may_be_renamed=True)
+
+    def finish(self) -> Iterator[Found]:
+        yield from ()
+
+
+def read_each(
+    convert: Callable[[SourceRecord, Reading], Conversation],
+) -> Callable[[Reading], Collector]:
     """Return the reader of a format in which each record is a whole conversation.
 
-    A conversation with one bad message is bad as a whole: nobody can say what the
-    rest would have been without it.
+    A conversation with one bad message is bad as a whole: what the rest would have been
+    without it is not known.
 
     Args:
-        convert: gets the record and the id it takes when it has none of its own.
+        convert: gets a record, and raises FormatError when it is bad.
     """
 
-    def read(
-        file: SourceFile, records: Iterable[SourceRecord], problems: Problems
-    ) -> Iterator[Found]:
-        for number, record in enumerate(records, start=1):
-            try:
-                yield Found(convert(record, f"{file.label}-{record.line or number}"), record)
-            except FormatError as error:
-                problems.meet(error)
+    def open_reading(reading: Reading) -> Collector:
+        return _Each(reading, convert)
 
-    return read
-
-
-def stands_as_list_of(document: Mapping[str, Any], name: str, *keys: str) -> bool:
-    """Return whether a field is a list whose first item is an object with these keys."""
-    items = document.get(name)
-    if not isinstance(items, list) or not items or not isinstance(items[0], dict):
-        return False
-    return all(key in items[0] for key in keys)
+    return open_reading

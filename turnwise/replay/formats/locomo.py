@@ -2,31 +2,25 @@
 
 `{"sample_id", "conversation": {"speaker_a", "speaker_b", "session_1_date_time",
 "session_1": [{"speaker", "dia_id", "text"}, …], …}}`. The sessions may also stand in
-the record itself. Speaker A is read as the user, B as the agent; a turn bears the time
-of its session.
+the record itself. Speaker A is read as the user, B as the agent, unless a person has chosen;
+a turn bears the time of its session, and no reply answers a message of another session.
 
 Source: Maharana et al., LoCoMo (ACL 2024).
 """
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.format import ConversationFormat, read_each
+from turnwise.replay.formats.format import ConversationFormat, Reading, read_each
 from turnwise.replay.pairing import Utterance, pair_conversation
 from turnwise.replay.record import SourceRecord
+from turnwise.replay.times import iso_time
 
 __all__ = ["LOCOMO"]
 
 _SESSION = re.compile(r"session_(\d+)")
-_TIME = re.compile(r"(\d{1,2}):(\d{2}) ([ap]m) on (\d{1,2}) ([A-Z][a-z]+), (\d{4})")
-# Spelled out, because strptime reads month names in the machine's own language.
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July",
-    "August", "September", "October", "November", "December",
-)  # fmt: skip
 
 
 def _sessions(document: Mapping[str, Any]) -> list[tuple[int, str]]:
@@ -39,55 +33,61 @@ def _sessions(document: Mapping[str, Any]) -> list[tuple[int, str]]:
     )
 
 
-def _iso_time(stated: str) -> str:
-    match = _TIME.fullmatch(stated)
-    if match is None:
-        raise ValueError(stated)
-    hour = int(match[1]) % 12 + (12 if match[3] == "pm" else 0)
-    month = _MONTHS.index(match[5]) + 1
-    # A wall clock without a zone: the data set states none.
-    moment = datetime(int(match[6]), month, int(match[4]), hour, int(match[2]))  # noqa: DTZ001 - see above
-    return moment.isoformat()
-
-
 def _session_time(talk: SourceRecord, session: str) -> str | None:
     stated = talk.optional_text(f"{session}_date_time")
     if stated is None:
         return None
-    try:
-        return _iso_time(stated.strip())
-    except ValueError:
+    time = iso_time(stated)
+    if time is None:
         raise talk.problem(
             f"expected `{session}_date_time` such as '1:56 pm on 8 May, 2023', got {stated[:40]!r}"
-        ) from None
+        )
+    return time
 
 
-def _convert(record: SourceRecord, default_id: str) -> Conversation:
+def _convert(record: SourceRecord, reading: Reading) -> Conversation:
     nested = record.fields.get("conversation")
     talk = record if nested is None else record.inside(nested, "conversation")
     user, agent = talk.text("speaker_a"), talk.text("speaker_b")
-    utterances = []
-    for _, session in _sessions(talk.fields):
+    if reading.agent == user:
+        user, agent = agent, user
+    notes = reading.problems.notes
+    utterances: list[Utterance] = []
+    for number, session in _sessions(talk.fields):
         time = _session_time(talk, session)
         for message in talk.items(session, f"{session} message"):
             speaker = message.text("speaker")
             if speaker not in {user, agent}:
                 raise message.problem(f"expected `speaker` {user!r} or {agent!r}, got {speaker!r}")
-            utterances.append(Utterance(speaker == user, message.text("text"), time))
-    conversation_id = record.identifier("sample_id") or default_id
+            is_user = speaker == user
+            reading.problems.roles[speaker, "user" if is_user else "agent"] += 1
+            is_first = not utterances or utterances[-1].session != number
+            if is_first and not is_user and any(each.is_user for each in utterances):
+                notes["message of the agent that opens a later session"] += 1
+            utterances.append(Utterance(is_user, message.text("text"), time, number))
+            if message.fields.get("img_url"):
+                notes["image"] += 1
+    conversation_id = record.identifier("sample_id") or reading.default_id(record)
     return pair_conversation(
         record, conversation_id, utterances, user_id=user, persona={"name": agent}
     )
 
 
-def _recognises(document: Mapping[str, Any]) -> bool:
+def _recognises(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return False
     nested = document.get("conversation")
     return bool(_sessions(nested if isinstance(nested, dict) else document))
 
 
 LOCOMO = ConversationFormat(
     name="locomo",
-    shape='{"conversation": {"speaker_a": …, "speaker_b": …, "session_1": [{"speaker", "text"}]}}',
+    about="LoCoMo: two people in dated sessions; speaker A is the user, or choose with `--agent`",
+    example=(
+        '{"sample_id": "conv-1", "conversation": {"speaker_a": "Ana", "speaker_b": "Ben", '
+        '"session_1_date_time": "1:56 pm on 8 May, 2023", "session_1": [{"speaker": "Ana", '
+        '"dia_id": "D1:1", "text": "Hi."}, {"speaker": "Ben", "dia_id": "D1:2", "text": "Hey."}]}}'
+    ),
     recognises=_recognises,
-    read=read_each(_convert),
+    open=read_each(_convert),
 )

@@ -6,7 +6,7 @@ the user's persona, so it never becomes the agent's.
 Source: Zhong et al., MemoryBank (AAAI 2024).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import orjson
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import Conversation, Persona, RecordedTurn
-from turnwise.replay.formats.format import ConversationFormat, Found
+from turnwise.replay.formats.format import ConversationFormat, Found, Reading, read_each
+from turnwise.replay.pairing import Utterance, pair_conversation
 from turnwise.replay.record import Problems, SourceRecord
-from turnwise.replay.source import SourceFile
+from turnwise.replay.times import iso_time
 
-__all__ = ["MEMORYBANK"]
+__all__ = ["MEMORYBANK", "MEMORYBANK_HISTORY"]
 
 _Key = tuple[str, int]
 """Date and number within the day: the order of a user's turns."""
@@ -79,40 +80,98 @@ def _personas(path: Path, problems: Problems) -> Mapping[str, Persona]:
         return {}
 
 
-def _read(file: SourceFile, records: Iterable[SourceRecord], problems: Problems) -> Iterator[Found]:
-    firsts: dict[str, SourceRecord] = {}
-    turns_of: dict[str, dict[_Key, RecordedTurn]] = {}
-    for record in records:
-        try:
-            key, turn = _turn(record)
-            turns = turns_of.setdefault(turn.conversation_id, {})
-            if key in turns:
-                raise record.problem(
-                    f"expected turn {key[1]} of {key[0]} once for user {turn.user_id!r}; "
-                    "it stands before"
-                )
-        except FormatError as error:
-            problems.meet(error)
-        else:
-            turns[key] = turn
-            firsts.setdefault(turn.conversation_id, record)
-    personas = _personas(file.path, problems)
-    for user_id, first in firsts.items():
-        in_order = sorted(turns_of[user_id].items(), key=lambda item: item[0])
-        numbered = tuple(replace(turn, turn=number) for number, (_, turn) in enumerate(in_order))
-        conversation = Conversation(
-            user_id, user_id, None, numbered, user_persona=personas.get(user_id)
-        )
-        yield Found(conversation, first)
+class _Days:
+    """The turns of one file, by user."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._firsts: dict[str, SourceRecord] = {}
+        self._turns: dict[str, dict[_Key, RecordedTurn]] = {}
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one turn; a user's conversation is complete when the file has ended."""
+        key, turn = _turn(record)
+        turns = self._turns.setdefault(turn.conversation_id, {})
+        if key in turns:
+            raise record.problem(
+                f"expected turn {key[1]} of {key[0]} once for user {turn.user_id!r}; "
+                "it stands before"
+            )
+        turns[key] = turn
+        self._firsts.setdefault(turn.conversation_id, record)
+        yield from ()
+
+    def finish(self) -> Iterator[Found]:
+        """Give a conversation for each user, its turns numbered from 0."""
+        personas = _personas(self._reading.file.path, self._reading.problems)
+        for user_id, first in self._firsts.items():
+            in_order = sorted(self._turns[user_id].items(), key=lambda item: item[0])
+            numbered = tuple(
+                replace(turn, turn=number) for number, (_, turn) in enumerate(in_order)
+            )
+            conversation = Conversation(
+                user_id, user_id, None, numbered, user_persona=personas.get(user_id)
+            )
+            yield Found(conversation, first)
 
 
-def _recognises(document: Mapping[str, Any]) -> bool:
-    return "bot_text" in document and "user_text" in document
+def _recognises(document: Any) -> bool:
+    return isinstance(document, dict) and "bot_text" in document and "user_text" in document
 
 
 MEMORYBANK = ConversationFormat(
     name="memorybank",
-    shape='{"user_id": …, "date": …, "turn": 0, "user_text": …, "bot_text": …} a line',
+    about=(
+        "MemoryBank, one turn a line; all days of a user are one conversation. A "
+        "`personas.json` beside the file describes the users"
+    ),
+    example=(
+        '{"turn_id": "u1/05-01#0", "user_id": "u1", "date": "2023-05-01", "turn": 0, '
+        '"user_text": "Morning!", "bot_text": "Morning, Wei."}'
+    ),
     recognises=_recognises,
-    read=_read,
+    open=_Days,
+)
+
+
+def _convert_history(record: SourceRecord, reading: Reading) -> Conversation:
+    """Return a user's days, as the authors of MemoryBank publish them."""
+    user_id = record.optional_text("name") or record.number
+    days = record.inside(record.fields["history"], "history")
+    utterances: list[Utterance] = []
+    for session, date in enumerate(sorted(days.fields)):
+        for exchange in days.items(date, f"{date}, exchange"):
+            said = exchange.text("query")
+            time = iso_time(date)
+            utterances.append(Utterance(is_user=True, text=said, time=time, session=session))
+            reply = exchange.optional_text("response") or ""
+            utterances.append(Utterance(is_user=False, text=reply, time=time, session=session))
+            reading.problems.roles["query", "user"] += 1
+            reading.problems.roles["response", "agent"] += 1
+    for name in ("summary", "personality", "overall_history", "overall_personality"):
+        if record.fields.get(name):
+            reading.problems.notes[f"`{name}` of a user"] += 1
+    return pair_conversation(record, user_id, utterances, user_id=user_id)
+
+
+def _has_history(document: Any) -> bool:
+    history = document.get("history") if isinstance(document, dict) else None
+    if not isinstance(history, dict) or not history:
+        return False
+    return all(isinstance(day, list) for day in history.values()) and all(
+        isinstance(exchange, dict) and "query" in exchange
+        for day in history.values()
+        for exchange in day[:1]
+    )
+
+
+MEMORYBANK_HISTORY = ConversationFormat(
+    name="memorybank-history",
+    about="MemoryBank as its authors publish it: users by name, their days by date",
+    example=(
+        '{"Ana": {"name": "Ana", "history": {"2023-04-27": [{"query": "Hi.", "response": '
+        '"Hello."}]}}}'
+    ),
+    recognises=_has_history,
+    open=read_each(_convert_history),
 )

@@ -1,13 +1,11 @@
 """Turnwise's own format: JSON Lines, one turn a line."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import PERSONA_FIELDS, Conversation, Persona, RecordedTurn
-from turnwise.replay.formats.format import ConversationFormat, Found
-from turnwise.replay.record import Problems, SourceRecord
-from turnwise.replay.source import SourceFile
+from turnwise.replay.formats.format import Collector, ConversationFormat, Found, Reading
+from turnwise.replay.record import SourceRecord
 
 __all__ = ["NATIVE"]
 
@@ -80,30 +78,44 @@ class _Draft:
         return Conversation(turns[0].conversation_id, self._user_id, self._persona, turns)
 
 
-def _read(
-    _file: SourceFile, records: Iterable[SourceRecord], problems: Problems
-) -> Iterator[Found]:
-    drafts: dict[str, _Draft] = {}
-    for record in records:
-        try:
-            conversation_id = record.text("conversation_id")
-            draft = drafts.get(conversation_id) or _Draft(record)
-            draft.add(record)
-        except FormatError as error:
-            problems.meet(error)
-        else:
-            drafts.setdefault(conversation_id, draft)
-    for draft in drafts.values():
-        yield Found(draft.finish(), draft.first)
+class _Turns:
+    """The turns of one file, by conversation."""
+
+    def __init__(self) -> None:
+        self._drafts: dict[str, _Draft] = {}
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one turn; conversations are complete when the file has ended."""
+        conversation_id = record.text("conversation_id")
+        draft = self._drafts.get(conversation_id) or _Draft(record)
+        draft.add(record)
+        self._drafts.setdefault(conversation_id, draft)
+        yield from ()
+
+    def finish(self) -> Iterator[Found]:
+        """Give the conversations, in the order in which they begin."""
+        for draft in self._drafts.values():
+            yield Found(draft.finish(), draft.first)
 
 
-def _recognises(document: Mapping[str, Any]) -> bool:
-    return "user_text" in document or ("conversation_id" in document and "turn" in document)
+def _open(_reading: Reading) -> Collector:
+    return _Turns()
+
+
+def _recognises(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return False
+    if "user_text" in document:
+        return True
+    # Rows of other data sets have an id and a number of turns as well, beside their messages.
+    has_list = any(isinstance(value, list) for value in document.values())
+    return "conversation_id" in document and "turn" in document and not has_list
 
 
 NATIVE = ConversationFormat(
     name="turnwise",
-    shape='{"conversation_id": …, "turn": 0, "user_text": …} a line',
+    about="our own: one turn a line; see below",
+    example='{"conversation_id": "c1", "turn": 0, "user_text": "Hi.", "reply": "Hello."}',
     recognises=_recognises,
-    read=_read,
+    open=_open,
 )

@@ -1,0 +1,138 @@
+"""The text of one message, whatever its content is made of."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnwise.replay.formats.vocabulary import (
+    ACT_TYPES,
+    MEDIA_KEYS,
+    TEXT_KEYS,
+    THOUGHT_TYPES,
+    TOOL_RESULT_TYPES,
+)
+from turnwise.replay.record import SourceRecord, named_type
+
+__all__ = ["Content", "read_content"]
+
+_MAX_DEPTH = 6
+_GEMINI_PARTS = {"functionCall": "act", "functionResponse": "tool result"}
+
+
+@dataclass(slots=True)
+class Content:
+    """What a message has in it.
+
+    Args:
+        texts: its pieces of text, in order.
+        is_joined: whether the pieces are parts of one line, as in a chat with links.
+        has_act: whether the agent called a tool or function in it.
+        has_tool_result: whether a tool's result is in it.
+        left_out: other pieces, by their kind, such as `image_url part`.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    is_joined: bool = False
+    has_act: bool = False
+    has_tool_result: bool = False
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str | None:
+        """The whole text; None where there is none or only blanks."""
+        whole = ("" if self.is_joined else "\n").join(self.texts)
+        return whole if whole.strip() else None
+
+
+def read_content(message: SourceRecord) -> Content:
+    """Return what a message has in it.
+
+    Raises:
+        FormatError: when its text is of a type that no text has.
+    """
+    content = Content()
+    fields = message.fields
+    for name in ("tool_calls", "function_call", "tool_use"):
+        content.has_act = content.has_act or bool(fields.get(name))
+    kind = str(fields.get("type") or "").lower()
+    content.has_act = content.has_act or kind in ACT_TYPES
+    content.has_tool_result = kind in TOOL_RESULT_TYPES
+    for name in TEXT_KEYS:
+        value = fields.get(name)
+        if value is None or value in ("", []):
+            continue
+        if isinstance(value, str):
+            content.texts.append(value)
+        elif isinstance(value, list):
+            content.is_joined = name == "text"
+            _read_parts(message, value, content)
+        elif isinstance(value, dict):
+            _read_parts(message, [value], content)
+        else:
+            raise message.problem(f"expected `{name}` to be a string, got {named_type(value)}")
+        if content.text is not None:
+            break
+    for name in MEDIA_KEYS:
+        if fields.get(name):
+            content.left_out.append(name)
+    return content
+
+
+def _read_parts(message: SourceRecord, parts: Sequence[Any], content: Content) -> None:
+    for number, part in enumerate(parts, start=1):
+        if isinstance(part, str):
+            content.texts.append(part)
+        elif isinstance(part, dict):
+            _read_part(part, content, depth=0)
+        elif part is not None:
+            raise message.problem(
+                f"part {number}: expected a text or an object, got {named_type(part)}"
+            )
+
+
+def _read_part(part: Mapping[str, Any], content: Content, depth: int) -> None:
+    kind = str(part.get("type") or part.get("content_type") or "")
+    lowered = kind.lower()
+    if lowered in ACT_TYPES or part.get("functionCall") or part.get("function_call"):
+        content.has_act = True
+    elif (
+        lowered in TOOL_RESULT_TYPES
+        or part.get("functionResponse")
+        or part.get("function_response")
+    ):
+        content.has_tool_result = True
+    elif lowered in THOUGHT_TYPES or part.get("thought") is True:
+        content.left_out.append("thought")
+    elif lowered == "refusal" or (not kind and isinstance(part.get("refusal"), str)):
+        content.texts.append(str(part.get("refusal") or ""))
+    else:
+        texts = list(_texts_of(part, depth))
+        if texts:
+            content.texts.extend(texts)
+        else:
+            content.left_out.append(f"{kind or 'other'} part")
+
+
+_TEXT_OF_PART = ("text", "value", "content", "parts")
+_NOT_TEXT = ("image", "audio", "video", "file", "document", "input_image", "input_file", "media")
+
+
+def _texts_of(part: Mapping[str, Any], depth: int) -> Iterator[str]:
+    kind = str(part.get("type") or part.get("content_type") or "").lower()
+    if depth > _MAX_DEPTH or kind.startswith(_NOT_TEXT):
+        return
+    for name in _TEXT_OF_PART:
+        value = part.get(name)
+        if isinstance(value, str) and value:
+            yield value
+        elif isinstance(value, dict):
+            yield from _texts_of(value, depth + 1)
+        elif isinstance(value, list):
+            for each in value:
+                if isinstance(each, str):
+                    yield each
+                elif isinstance(each, dict):
+                    yield from _texts_of(each, depth + 1)
+        else:
+            continue
+        return

@@ -1,0 +1,241 @@
+"""Records of one exchange each, transcripts in one text, and two conversations in one record."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turnwise.replay.conversation import Conversation
+from turnwise.replay.formats.format import Reading
+from turnwise.replay.formats.message_list import is_exchange, messages_of, sides_of
+from turnwise.replay.formats.messages import (
+    convert_messages,
+    instructions_beside,
+    known_id,
+    roles_in,
+    utterances_of,
+)
+from turnwise.replay.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KEYS
+from turnwise.replay.pairing import Utterance, pair_conversation
+from turnwise.replay.record import SourceRecord
+
+__all__ = [
+    "convert_exchange",
+    "convert_questions",
+    "convert_side",
+    "convert_transcript",
+    "is_loose_exchange",
+    "is_plain_exchange",
+    "is_question_list",
+    "is_transcript",
+    "is_two_sided",
+]
+
+_HISTORY_KEYS = ("history", "chat_history", "conversation_history", "previous")
+_CLEAR_PAIRS = (
+    {"prompt", "instruction", "human", "user", "user_text"},
+    {"response", "completion", "output", "assistant", "gpt", "bot", "bot_text", "chosen", "reply"},
+)
+_SIDES = ("a", "b")
+_SIDED_KEYS = ("conversation", "messages", "conversations", "response", "chat")
+_SPEAKER = "(Human|User|Assistant|AI|Bot|System)"
+_STYLES = tuple(
+    re.compile(mark)
+    for mark in (
+        r"<\|im_start\|>(\w+)\n?",
+        rf"(?:\A|\s*)#{{2,3}} ?{_SPEAKER}: ?",
+        rf"(?:\A|\n\n){_SPEAKER}: ?",
+        rf"(?:\A|\n){_SPEAKER}: ?",
+    )
+)
+"""Marks that begin a message in a transcript. The first style that fits is that of all."""
+
+_ENDS = ("<|im_end|>", "<|end|>", "</s>")
+_TRANSCRIPT_KEYS = ("chosen", "text", "transcript", "dialogue", "dialog", "conversation", "chat")
+
+
+def _merged(document: Any) -> Any:
+    """Return a record with `inputs` and `outputs` laid together."""
+    if isinstance(document, dict):
+        sides = [document.get(key) for key in ("inputs", "outputs", "reference_outputs")]
+        if isinstance(sides[0], dict):
+            merged = dict(document)
+            for side in sides:
+                merged.update(side if isinstance(side, dict) else {})
+            return merged
+    return document
+
+
+def is_loose_exchange(document: Any) -> bool:
+    """Return whether a record has the two sides of an exchange under any of their names."""
+    return isinstance(document, dict) and is_exchange(_merged(document))
+
+
+def is_plain_exchange(document: Any) -> bool:
+    """Return whether a record has them under names that only exchanges have."""
+    if not is_loose_exchange(document) or is_two_sided(document):
+        return False
+    keys = {str(key).lower() for key in _merged(document)}
+    return all(keys & names for names in _CLEAR_PAIRS)
+
+
+def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
+    """Return a conversation of one exchange and, where it has one, its history.
+
+    An `input` beside an `instruction` belongs to it, on a line of its own.
+
+    Raises:
+        FormatError: when a side is missing.
+    """
+    merged = record.inside(_merged(record.fields), "")
+    fields: Mapping[str, Any] = merged.fields
+    sides = sides_of(fields)
+    if sides is None:
+        keys = ", ".join(map(str, list(fields)[:8])) or "none"
+        raise record.problem(
+            f"expected a field with the user's words ({', '.join(USER_SIDE_KEYS[:6])}) and one "
+            f"with the agent's ({', '.join(AGENT_SIDE_KEYS[:6])}); keys are: {keys}"
+        )
+    user, agent = sides
+    extra = fields.get("input")
+    if fields.get("instruction") == user and isinstance(extra, str) and extra.strip():
+        user = f"{user}\n{extra}"
+    history: Any = next((fields[key] for key in _HISTORY_KEYS if fields.get(key)), [])
+    if not isinstance(history, list):
+        raise record.problem("expected `history` to be a list")
+    messages = messages_of(merged, history) if history else []
+    roles, error = roles_in(messages, reading.agent)
+    if error is not None:
+        raise error
+    utterances, said = utterances_of(messages, roles, reading)
+    utterances += [Utterance(is_user=True, text=user), Utterance(is_user=False, text=agent)]
+    if fields.get("rejected"):
+        reading.problems.notes["rejected reply"] += 1
+    instructions = instructions_beside(record, fields) + said
+    return pair_conversation(
+        record,
+        known_id(fields) or reading.default_id(record),
+        utterances,
+        user_id=known_id(fields, ("user_id",)),
+        persona={"background": "\n\n".join(instructions)} if instructions else None,
+    )
+
+
+def _transcript(document: Any) -> str | None:
+    """Return the text of a record in which speakers take turns; None where there is none."""
+    if isinstance(document, dict):
+        for key in _TRANSCRIPT_KEYS:
+            text = document.get(key)
+            if isinstance(text, str) and _pieces(text):
+                return text
+    return None
+
+
+def _pieces(text: str) -> list[tuple[str, str]]:
+    """Return the speakers' words and texts of a transcript; empty where it is none."""
+    for style in _STYLES:
+        parts = style.split(text.strip())
+        if len(parts) > 3 and not parts[0].strip():
+            return list(zip(parts[1::2], map(_without_end, parts[2::2]), strict=True))
+    return []
+
+
+def _without_end(text: str) -> str:
+    text = text.strip()
+    for end in _ENDS:
+        text = text.removesuffix(end).strip()
+    return text
+
+
+def is_transcript(document: Any) -> bool:
+    """Return whether a record is a text in which `Human:` and `Assistant:` take turns."""
+    return _transcript(document) is not None
+
+
+def convert_transcript(record: SourceRecord, reading: Reading) -> Conversation:
+    """Return the conversation of a text in which `Human:` and `Assistant:` take turns.
+
+    Raises:
+        FormatError: when there is none.
+    """
+    found = _transcript(record.document)
+    if found is None:
+        raise record.problem(
+            "expected a text with `Human:` and `Assistant:` at the beginning of lines"
+        )
+    messages = [
+        record.inside({"role": word, "content": text}, f"message {number}")
+        for number, (word, text) in enumerate(_pieces(found), start=1)
+    ]
+    roles, error = roles_in(messages, None)
+    if error is not None:
+        raise error
+    utterances, instructions = utterances_of(messages, roles, reading)
+    if record.fields.get("rejected"):
+        reading.problems.notes["rejected reply"] += 1
+    return pair_conversation(
+        record,
+        known_id(record.fields) or reading.default_id(record),
+        utterances,
+        persona={"background": "\n\n".join(instructions)} if instructions else None,
+    )
+
+
+def _sided(document: Any) -> str | None:
+    if isinstance(document, dict):
+        for key in _SIDED_KEYS:
+            if all(document.get(f"{key}_{side}") for side in _SIDES):
+                return key
+    return None
+
+
+def is_two_sided(document: Any) -> bool:
+    """Return whether a record has two conversations, or two replies, to be compared."""
+    return _sided(document) is not None
+
+
+def convert_side(record: SourceRecord, reading: Reading) -> Conversation:
+    """Return the side of a comparison that a person has chosen.
+
+    Raises:
+        FormatError: when nothing was chosen, or the side cannot be read.
+    """
+    key = _sided(record.document)
+    if key is None:
+        raise record.problem("expected two conversations, such as `conversation_a` and `_b`")
+    if reading.side is None:
+        raise record.problem(
+            f"has two sides, `{key}_a` and `{key}_b`; give --side a or --side b to choose which "
+            "is read"
+        )
+    fields = {
+        name: value for name, value in record.fields.items() if name not in {f"{key}_a", f"{key}_b"}
+    }
+    chosen = record.fields[f"{key}_{reading.side}"]
+    reading.problems.notes["side that was not chosen"] += 1
+    if key == "response":
+        return convert_exchange(record.inside({**fields, "response": chosen}, ""), reading)
+    return convert_messages(record.inside({**fields, "messages": chosen}, ""), reading)
+
+
+def is_question_list(document: Any) -> bool:
+    """Return whether a record is a list of questions of one user, as MT-bench asks."""
+    return (
+        isinstance(document, dict)
+        and "question_id" in document
+        and isinstance(document.get("turns"), list)
+        and bool(document["turns"])
+        and all(isinstance(each, str) and each.strip() for each in document["turns"])
+    )
+
+
+def convert_questions(record: SourceRecord, reading: Reading) -> Conversation:
+    """Return a conversation whose turns have no replies."""
+    turns: Sequence[str] = record.fields["turns"]
+    utterances = [
+        each
+        for text in turns
+        for each in (Utterance(is_user=True, text=text), Utterance(is_user=False, text=""))
+    ]
+    return pair_conversation(
+        record, known_id(record.fields) or reading.default_id(record), utterances
+    )

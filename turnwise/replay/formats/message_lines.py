@@ -1,0 +1,133 @@
+"""One message a line (or a row of a table), as chat loggers and SillyTavern write.
+
+Lines that name their conversation are grouped by it, otherwise the file is one
+conversation. Lines with a parent are a tree, of which the best-ranked branch is read.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from turnwise.calls.errors import FormatError
+from turnwise.replay.formats.contents import read_content
+from turnwise.replay.formats.format import Collector, Found, Reading
+from turnwise.replay.formats.message_list import find_list, is_message, unwrap
+from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
+from turnwise.replay.formats.speakers import is_speaking, role_word
+from turnwise.replay.formats.trees import best_branch
+from turnwise.replay.formats.vocabulary import CONVERSATION_ID_KEYS, NAME_KEYS
+from turnwise.replay.pairing import pair_conversation
+from turnwise.replay.record import SourceRecord
+
+__all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
+
+_ID_KEYS = (*CONVERSATION_ID_KEYS, "sessionId", "channel_id", "channel")
+_PARENT_KEYS = ("parent_id", "parentUuid", "parent_message_id", "parent")
+
+
+def _is_header(document: Any) -> bool:
+    """Return whether a record is the first line of a SillyTavern chat."""
+    return (
+        isinstance(document, dict)
+        and "mes" not in document
+        and ("user_name" in document or "chat_metadata" in document)
+        and ("character_name" in document or "create_date" in document)
+    )
+
+
+def is_line(document: Any) -> bool:
+    """Return whether a record is one message whose speaker's role it names."""
+    if _is_header(document):
+        return True
+    if not isinstance(document, dict) or find_list(document) is not None:
+        return False
+    return is_message(document) and is_speaking(unwrap(document))
+
+
+def is_named_line(document: Any) -> bool:
+    """Return whether a record is one message of a speaker who has but a name."""
+    if not isinstance(document, dict) or find_list(document) is not None:
+        return False
+    fields = unwrap(document)
+    return is_message(document) and any(role_word(fields, key) for key in NAME_KEYS)
+
+
+class _Lines:
+    """The messages of one file, by conversation."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._messages: dict[str | None, list[SourceRecord]] = {}
+        self._agent_name: str | None = None
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one line; conversations are complete when the file has ended."""
+        if _is_header(record.document):
+            self._agent_name = known_id(record.fields, ("character_name",))
+            return
+        message = record.inside(unwrap(record.fields), "")
+        read_content(message)
+        if not is_message(message.fields):
+            keys = ", ".join(map(str, list(message.fields)[:8])) or "none"
+            raise record.problem(
+                "expected one message, with its speaker and its text, as on the lines before; "
+                f"keys are: {keys}"
+            )
+        conversation_id = known_id(message.fields, _ID_KEYS)
+        self._messages.setdefault(conversation_id, []).append(message)
+        yield from ()
+
+    def finish(self) -> Iterator[Found]:
+        """Give the conversations, in the order in which they begin."""
+        for conversation_id, messages in self._messages.items():
+            try:
+                yield self._finished(conversation_id, messages)
+            except FormatError as error:
+                self._reading.problems.meet(error)
+
+    def _finished(self, conversation_id: str | None, messages: list[SourceRecord]) -> Found:
+        reading = self._reading
+        first = messages[0]
+        if any(_parent(message.fields) is not None for message in messages):
+            messages = best_branch(messages, reading.problems)
+        roles, error = roles_in(messages, reading.agent)
+        if error is not None:
+            # Alone, a line with an unknown role is left out; others show that roles are known.
+            if not any(roles):
+                raise error
+            reading.problems.meet(error)
+            kept = [(m, role) for m, role in zip(messages, roles, strict=True) if role]
+            messages, roles = [each for each, _ in kept], [role for _, role in kept]
+        is_chat = not any("role" in message.fields for message in messages)
+        utterances, instructions = utterances_of(messages, roles, reading, is_chat=is_chat)
+        persona: dict[str, str] = {}
+        if reading.agent is not None and (reading.agent, "agent") in roles:
+            persona["name"] = reading.agent
+        elif self._agent_name is not None:
+            persona["name"] = self._agent_name
+        if instructions:
+            persona["background"] = "\n\n".join(instructions)
+        default = f"{reading.file.label}-1"
+        conversation = pair_conversation(
+            first,
+            conversation_id or default,
+            utterances,
+            user_id=self._user_id(first, messages),
+            persona=persona or None,
+        )
+        return Found(conversation, first)
+
+    def _user_id(self, first: SourceRecord, messages: list[SourceRecord]) -> str | None:
+        users = {user for each in messages if (user := known_id(each.fields, ("user_id",)))}
+        if len(users) > 1:
+            shown = ", ".join(sorted(users)[:4])
+            raise first.problem(f"expected one user a conversation, got `user_id` {shown}")
+        return users.pop() if users else None
+
+
+def _parent(fields: Mapping[str, Any]) -> str | None:
+    return known_id(fields, _PARENT_KEYS)
+
+
+def open_lines_of_messages(reading: Reading) -> Collector:
+    """Return the reader of a file with one message a line."""
+    return _Lines(reading)

@@ -1,0 +1,263 @@
+"""Finding the list of messages in a JSON value, and its items as messages of one form."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnwise.replay.formats.speakers import is_speaking, role_word
+from turnwise.replay.formats.vocabulary import (
+    ACT_TYPES,
+    AGENT_SIDE_KEYS,
+    ALTERNATING_KEYS,
+    LIST_KEYS,
+    MADE_OF_MESSAGES,
+    NAME_KEYS,
+    NESTING_KEYS,
+    ROLE_OF_WORD,
+    TEXT_KEYS,
+    THOUGHT_TYPES,
+    TOOL_RESULT_TYPES,
+    USER_SIDE_KEYS,
+)
+from turnwise.replay.record import SourceRecord
+
+__all__ = ["Spot", "find_list", "is_exchange", "is_message", "messages_of", "sides_of", "unwrap"]
+
+_SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
+_TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
+"""Fields whose items may as well be records of their own, so that exchanges are none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where in a record its messages are.
+
+    Args:
+        key: the field; empty where the record itself is the list.
+        items: what is in it; not yet known to be a list of messages where `key` is one of
+            `MADE_OF_MESSAGES`.
+        around: the object that the field is in; empty for a bare list.
+        outer: the field of the record that `around` is in; empty where it is the record.
+    """
+
+    key: str
+    items: Any
+    around: Mapping[str, Any]
+    outer: str = ""
+
+    @property
+    def place(self) -> str:
+        """The dotted path of the field."""
+        return f"{self.outer}.{self.key}" if self.outer else self.key
+
+    @property
+    def first(self) -> Any:
+        """The first item; None where there is none."""
+        return self.items[0] if isinstance(self.items, list) and self.items else None
+
+    @property
+    def first_message(self) -> Mapping[str, Any]:
+        """The first item as a message's fields; empty where it is no object."""
+        return unwrap(self.first) if isinstance(self.first, dict) else {}
+
+
+def unwrap(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a message's own fields, taken out of what it was stored in."""
+    for name in ("message", "data", "kwargs"):
+        inner = fields.get(name)
+        if isinstance(inner, dict) and any(key in inner for key in (*TEXT_KEYS, "role")):
+            outer = {key: value for key, value in fields.items() if key != name}
+            if name == "kwargs" and isinstance(fields.get("id"), list) and fields["id"]:
+                return {**outer, "id": None, "type": str(fields["id"][-1]), **inner}
+            return {**outer, **inner}
+    return fields
+
+
+def is_message(value: Any, *, needs_speaker: bool = True) -> bool:
+    """Return whether a JSON value looks like one message of a conversation."""
+    if not isinstance(value, dict):
+        return False
+    fields = unwrap(value)
+    if any(isinstance(fields.get(key), list | dict) for key in MADE_OF_MESSAGES):
+        return False
+    if str(fields.get("type") or "").lower() in _SILENT:
+        return True
+    is_known = is_speaking(fields)
+    has_text = any(key in fields for key in TEXT_KEYS)
+    if is_known and (has_text or "tool_calls" in fields or "function_call" in fields):
+        return True
+    is_named = is_known or any(role_word(fields, key) for key in NAME_KEYS)
+    return has_text and (is_named or not needs_speaker)
+
+
+def sides_of(fields: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """Return the user's and the agent's words of an exchange; None where it is none."""
+    lowered = {str(key).lower(): value for key, value in fields.items()}
+    user = next((key for key in USER_SIDE_KEYS if _is_said(lowered.get(key))), None)
+    agent = next(
+        (key for key in AGENT_SIDE_KEYS if key != user and _is_said(lowered.get(key))), None
+    )
+    return None if user is None or agent is None else (lowered[user], lowered[agent])
+
+
+def _is_said(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def is_exchange(value: Any) -> bool:
+    """Return whether a JSON value has both sides of an exchange and names no speaker."""
+    if isinstance(value, list):
+        return (
+            len(value) == 2
+            and all(each is None or isinstance(each, str) for each in value)
+            and any(value)
+        )
+    return isinstance(value, dict) and not is_message(value) and sides_of(value) is not None
+
+
+def _single_role(value: Any) -> str | None:
+    """Return the role word that is the only key of an object with a text under it."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((key, text),) = value.items()
+        if isinstance(text, str) and str(key).strip().lower() in ROLE_OF_WORD:
+            return str(key)
+    return None
+
+
+def _is_talk(value: Any, key: str) -> bool:
+    """Return whether a value is a list of messages, for a field of this name."""
+    if not isinstance(value, list) or not value:
+        return False
+    first = value[0]
+    if isinstance(first, str):
+        return key in ALTERNATING_KEYS and all(isinstance(each, str) for each in value)
+    if is_message(first, needs_speaker=key not in {*MADE_OF_MESSAGES, "utterances"}):
+        return True
+    if _single_role(first) is not None:
+        return True
+    if isinstance(first, list) and len(value) == 1 and first and is_message(first[0]):
+        return True
+    return key not in _TABLE_KEYS and is_exchange(first)
+
+
+def _listed(value: Any) -> Any:
+    """Return a list that was stored as JSON text, as tables do; else the value itself."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            parsed = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+        return parsed if isinstance(parsed, list) else value
+    return value
+
+
+def find_list(document: Any) -> Spot | None:
+    """Return where the messages of a record are; None where it is no conversation."""
+    if isinstance(document, list):
+        return Spot("", document, {}) if _is_bare_talk(document) else None
+    if not isinstance(document, dict):
+        return None
+    is_one_exchange = is_exchange(document)
+    spot = _field_in(document, "", is_one_exchange=is_one_exchange)
+    for outer in NESTING_KEYS:
+        inner = document.get(outer)
+        if spot is None and isinstance(inner, dict):
+            spot = _field_in(inner, outer, is_one_exchange=is_exchange(inner))
+    if spot is not None:
+        return spot
+    for key in MADE_OF_MESSAGES[:2]:
+        if key in document and (document[key] == [] or not isinstance(document[key], list | dict)):
+            return Spot(key, document[key], document)
+    if is_one_exchange:
+        return None
+    return _only_list(document)
+
+
+def _is_bare_talk(items: Sequence[Any]) -> bool:
+    if not items or isinstance(items[0], str):
+        return False
+    return all(is_message(each) for each in items) or all(
+        _single_role(each) is not None for each in items
+    )
+
+
+def _field_in(fields: Mapping[str, Any], outer: str, *, is_one_exchange: bool) -> Spot | None:
+    for key in LIST_KEYS:
+        if is_one_exchange and key in {"history", "chat_history", "chosen"}:
+            continue
+        value = _listed(fields.get(key))
+        if _is_talk(value, key):
+            return Spot(key, value, fields, outer)
+    return None
+
+
+def _only_list(fields: Mapping[str, Any]) -> Spot | None:
+    """Return the one list of messages under a name that is not known, where there is one."""
+    found = [
+        key
+        for key, value in fields.items()
+        if isinstance(value, list)
+        and value
+        and all(isinstance(each, dict) and is_speaking(each) and is_message(each) for each in value)
+    ]
+    return Spot(str(found[0]), fields[found[0]], fields) if len(found) == 1 else None
+
+
+def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord]:
+    """Return the items of a list as messages, each an object with its own fields.
+
+    Args:
+        record: what the list is in, for errors.
+        items: the list.
+
+    Raises:
+        FormatError: when an item is no message.
+    """
+    if len(items) == 1 and isinstance(items[0], list) and not is_exchange(items[0]):
+        items = items[0]
+    if all(isinstance(each, str) for each in items):
+        return _alternating(record, [str(each) for each in items])
+    is_roled = all(_is_roled_pair(each) for each in items)
+    messages: list[SourceRecord] = []
+    for number, item in enumerate(items, start=1):
+        each = record.inside(item, f"message {number}")
+        if isinstance(item, list) and is_exchange(item):
+            sides = (("role", item[0]), ("content", item[1]))
+            texts = [dict(sides)] if is_roled else list(_exchange(item[0], item[1]))
+            messages += [each.inside(text, "") for text in texts]
+        elif (word := _single_role(item)) is not None:
+            messages.append(each.inside({"role": word, "content": item[word]}, ""))
+        elif is_exchange(item):
+            user, agent = sides_of(item) or (None, None)
+            rest = {name: item[name] for name in item if name in {"timestamp", "time", "date"}}
+            messages += [each.inside({**rest, **one}, "") for one in _exchange(user, agent)]
+        else:
+            messages.append(each.inside(unwrap(each.fields), ""))
+    return messages
+
+
+def _is_roled_pair(item: Any) -> bool:
+    return (
+        isinstance(item, list)
+        and is_exchange(item)
+        and item[0] is not None
+        and item[0].strip().lower() in ROLE_OF_WORD
+    )
+
+
+def _exchange(user: Any, agent: Any) -> Iterator[dict[str, Any]]:
+    if _is_said(user):
+        yield {"role": "user", "content": user}
+    if agent is not None:
+        yield {"role": "assistant", "content": agent}
+
+
+def _alternating(record: SourceRecord, texts: Sequence[str]) -> list[SourceRecord]:
+    return [
+        record.inside(
+            {"role": ("user", "assistant")[place % 2], "content": text}, f"message {place + 1}"
+        )
+        for place, text in enumerate(texts)
+    ]

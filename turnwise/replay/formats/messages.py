@@ -1,0 +1,298 @@
+"""The general reader: a record that is a list of messages, whatever its fields are called.
+
+System messages and a `system` beside the messages are the agent's persona. Tool messages,
+thoughts and media are left out and noted. A message of the agent without words, such as a
+tool call, ends the user's turn all the same. A last reply apart from the messages is added.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from turnwise.calls.errors import FormatError
+from turnwise.replay.conversation import Conversation, Persona
+from turnwise.replay.formats.contents import read_content
+from turnwise.replay.formats.format import Reading
+from turnwise.replay.formats.message_list import Spot, find_list, messages_of, unwrap
+from turnwise.replay.formats.speakers import NamedRole, field_at, is_speaking, roles_of
+from turnwise.replay.formats.vocabulary import (
+    ACT_TYPES,
+    FINAL_KEYS,
+    SYSTEM_KEYS,
+    TEXT_KEYS,
+    THOUGHT_TYPES,
+    TIME_KEYS,
+    TOOL_RESULT_TYPES,
+)
+from turnwise.replay.pairing import Utterance, pair_conversation
+from turnwise.replay.record import SourceRecord
+from turnwise.replay.times import iso_time
+
+__all__ = [
+    "IDENTIFIERS",
+    "convert_messages",
+    "instructions_beside",
+    "known_id",
+    "roles_in",
+    "utterances_of",
+]
+
+IDENTIFIERS = (
+    "conversation_id",
+    "dialogue_id",
+    "dialog_id",
+    "conversationId",
+    "id",
+    "uuid",
+    "thread_id",
+    "session_id",
+    "chat_id",
+    "question_id",
+    "prompt_id",
+)
+"""Fields that may name a conversation, the most telling first."""
+
+_HIDDEN = (
+    "is_system",
+    "hidden",
+    "is_hidden",
+    "deleted",
+    "isDeleted",
+    "metadata.is_visually_hidden_from_conversation",
+)
+_SERVICE_TYPES = frozenset({"service"})
+
+
+def known_id(fields: Mapping[str, Any], names: Sequence[str] = IDENTIFIERS) -> str | None:
+    """Return the first of these fields that is a text or a whole number; None without one."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+def _time(message: SourceRecord, reading: Reading) -> str | None:
+    stated = [value for key in TIME_KEYS if (value := message.fields.get(key)) not in (None, "")]
+    for value in stated:
+        time = iso_time(value)
+        if time is not None:
+            return time
+    if stated:
+        reading.problems.notes["time that could not be read"] += 1
+    return None
+
+
+def _silent_role(fields: Mapping[str, Any]) -> NamedRole | None:
+    """Return what an item that is no message of a speaker is; None where it is one."""
+    kind = str(fields.get("type") or "").lower()
+    if kind in ACT_TYPES:
+        return kind, "agent"
+    if is_speaking(fields) or kind not in TOOL_RESULT_TYPES | THOUGHT_TYPES | _SERVICE_TYPES:
+        return None
+    return kind, "tool"
+
+
+def roles_in(
+    messages: Sequence[SourceRecord], agent: str | None
+) -> tuple[list[NamedRole | None], FormatError | None]:
+    """Return each message's speaker and role, and the error where some have none."""
+    roles: list[NamedRole | None] = [_silent_role(message.fields) for message in messages]
+    speaking = [place for place, role in enumerate(roles) if role is None]
+    if not speaking:
+        return roles, None
+    found, error = roles_of([messages[place] for place in speaking], agent)
+    for place, role in zip(speaking, found, strict=True):
+        roles[place] = role
+    return roles, error
+
+
+def utterances_of(
+    messages: Sequence[SourceRecord],
+    roles: Sequence[NamedRole | None],
+    reading: Reading,
+    *,
+    is_chat: bool = False,
+) -> tuple[list[Utterance], list[str]]:
+    """Return what user and agent said, and the instructions to the agent.
+
+    Args:
+        messages: of one conversation, in order.
+        roles: of each.
+        reading: where notes go.
+        is_chat: whether messages without text are usual, as in chats with pictures.
+
+    Raises:
+        FormatError: when a message of the user has no text.
+    """
+    utterances: list[Utterance] = []
+    instructions: list[str] = []
+    for message, named in zip(messages, roles, strict=True):
+        said = _said_in(message, named, reading, is_chat=is_chat)
+        if isinstance(said, Utterance):
+            utterances.append(said)
+        elif said is not None:
+            instructions.append(said)
+    return utterances, instructions
+
+
+def _said_in(
+    message: SourceRecord, named: NamedRole | None, reading: Reading, *, is_chat: bool
+) -> Utterance | str | None:
+    """Return what user or agent said in a message, or an instruction to the agent.
+
+    None where it is neither, which is noted.
+    """
+    notes = reading.problems.notes
+    content = read_content(message)
+    text = content.text
+    notes.update(content.left_out)
+    if named is None:
+        if text is not None:
+            raise message.problem("expected a field that names the speaker; there is none")
+        notes["message without text"] += 1
+        return None
+    word, role = named
+    reading.problems.roles[word, role] += 1
+    if any(field_at(message.fields, key) is True for key in _HIDDEN):
+        notes["hidden message"] += 1
+        return None
+    if role == "persona":
+        return text
+    if role == "agent":
+        said = "" if word.lower() in ACT_TYPES else text or ""
+        if not said:
+            notes["message of the agent without words"] += 1
+        return Utterance(is_user=False, text=said, time=_time(message, reading))
+    if role == "tool" or (text is None and content.has_tool_result):
+        notes["tool message"] += 1
+        return None
+    if text is None and is_chat:
+        notes["message without text"] += 1
+        return None
+    if text is None:
+        name = next((key for key in TEXT_KEYS if key in message.fields), "content")
+        raise message.problem(f"expected the user's `{name}` to be a text, it is empty")
+    return Utterance(is_user=True, text=text, time=_time(message, reading))
+
+
+def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> list[str]:
+    """Return the instructions to the agent that are apart from the messages."""
+    found: list[str] = []
+    for fields in objects:
+        for key in SYSTEM_KEYS:
+            value = fields.get(key)
+            if isinstance(value, str | dict) or (isinstance(value, list) and value):
+                text = read_content(record.inside({"content": value}, f"`{key}`")).text
+                if text is not None and text not in found:
+                    found.append(text)
+    return found
+
+
+def _final(value: Any) -> Iterator[dict[str, Any]]:
+    """Give the messages of a reply apart from the others, in whatever it is wrapped."""
+    if isinstance(value, str):
+        if value.strip():
+            yield {"role": "assistant", "content": value}
+    elif isinstance(value, list):
+        dicts = [each for each in value if isinstance(each, dict)]
+        if len(dicts) == len(value) and dicts and is_speaking(unwrap(dicts[0])):
+            for each in dicts:
+                yield dict(unwrap(each))
+        elif value:  # several samples or accepted answers: the first
+            yield from _final(value[0])
+    elif isinstance(value, dict):
+        yield from _final_in(value)
+
+
+def _final_in(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give the messages of a reply that is an object: one message, or a response with it."""
+    spot = find_list(fields)
+    wrappers = ("choices", "candidates", "generations")
+    wrapped = next((fields[key] for key in wrappers if fields.get(key)), None)
+    if spot is not None and isinstance(spot.items, list):
+        yield from _final(spot.items)
+    elif wrapped is not None:
+        yield from _final(wrapped)
+    elif is_speaking(unwrap(fields)):
+        yield dict(unwrap(fields))
+    elif "parts" in fields or isinstance(fields.get("content"), dict | list):
+        content = fields["content"] if isinstance(fields.get("content"), dict) else fields
+        yield {"role": "assistant", **content}
+    else:
+        names = (*FINAL_KEYS, *TEXT_KEYS, "result")
+        yield from _final(next((fields[key] for key in names if fields.get(key)), None))
+
+
+def _final_messages(record: SourceRecord, spot: Spot) -> list[SourceRecord]:
+    for fields in (spot.around, record.document if isinstance(record.document, dict) else {}):
+        for key in FINAL_KEYS:
+            if fields.get(key) and key != spot.key:
+                messages = [record.inside(each, f"`{key}`") for each in _final(fields[key])]
+                if messages:
+                    return messages
+    return []
+
+
+def _said(utterances: Sequence[Utterance]) -> list[tuple[bool, str]]:
+    return [(each.is_user, each.text) for each in utterances]
+
+
+def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[Utterance], Persona]:
+    """Return what was said in a record, the final reply included, and the agent's persona.
+
+    Raises:
+        FormatError: when the messages are not there, or a role is not known.
+    """
+    place = record.inside({spot.key or "messages": spot.items}, spot.outer)
+    items = [each.document for each in place.items(spot.key or "messages", "message")]
+    messages = messages_of(record, items)
+    roles, error = roles_in(messages, reading.agent)
+    if error is not None:
+        raise error
+    is_chat = not any("role" in message.fields for message in messages)
+    utterances, instructions = utterances_of(messages, roles, reading, is_chat=is_chat)
+    final = _final_messages(record, spot)
+    if final:
+        final_roles, error = roles_in(final, reading.agent)
+        if error is not None:
+            raise error
+        ending, _ = utterances_of(final, final_roles, reading)
+        if _said(ending)[: len(utterances)] == _said(utterances):
+            utterances = ending
+        elif utterances and not utterances[-1].is_user and utterances[-1].text:
+            reading.problems.notes["final reply after messages that end with a reply"] += 1
+        else:
+            utterances += ending
+    if isinstance(record.document, dict) and record.document.get("rejected"):
+        reading.problems.notes["rejected reply"] += 1
+    fields = record.document if isinstance(record.document, dict) else {}
+    instructions = instructions_beside(record, fields, spot.around) + instructions
+    persona = {"background": "\n\n".join(instructions)} if instructions else {}
+    if reading.agent is not None and (reading.agent, "agent") in roles:
+        persona["name"] = reading.agent
+    return utterances, persona
+
+
+def convert_messages(record: SourceRecord, reading: Reading) -> Conversation:
+    """Return the conversation of a record that has a list of messages.
+
+    Raises:
+        FormatError: when it has none that can be read.
+    """
+    spot = find_list(record.document)
+    if spot is None:
+        keys = ", ".join(map(str, list(record.fields)[:8])) or "none"
+        raise record.problem(
+            f"expected a list of messages, such as `messages`; there is none, keys are: {keys}"
+        )
+    utterances, persona = _talk_of(record, spot, reading)
+    fields = record.document if isinstance(record.document, dict) else {}
+    return pair_conversation(
+        record,
+        known_id(fields) or known_id(spot.around) or reading.default_id(record),
+        utterances,
+        user_id=known_id(fields, ("user_id", "user")),
+        persona=persona or None,
+    )
