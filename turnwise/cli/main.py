@@ -7,6 +7,7 @@ import typer
 from turnwise import __version__
 from turnwise.cli.chat import chat
 from turnwise.cli.check import check
+from turnwise.cli.conversations import conversations
 from turnwise.cli.demo import demo
 from turnwise.cli.endpoints import endpoints
 from turnwise.cli.knobs import knobs, presets
@@ -36,7 +37,7 @@ turnwise = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (plan, run, chat, replay, tune, check, report, knobs, presets, demo):
+for _command in (plan, run, chat, conversations, replay, tune, check, report, knobs, presets, demo):
     turnwise.command()(_command)
 turnwise.add_typer(endpoints, name="endpoints")
 turnwise.add_typer(sim, name="sim")

@@ -1,17 +1,20 @@
 """The options that several commands share, worded once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 __all__ = [
+    "AgentOption",
     "AppOption",
     "ConversationArgument",
     "JsonOption",
     "OutOption",
     "PresetOption",
     "SetOption",
+    "SideOption",
+    "SkipBadOption",
     "UserOption",
 ]
 
@@ -39,6 +42,21 @@ ConversationArgument = Annotated[
         metavar="CONVERSATION...",
         help="Recorded conversations: files, folders or globs. The format is detected.",
     ),
+]
+AgentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--agent",
+        metavar="NAME",
+        help="Which speaker is the agent, in chats that do not tell; the others are the user.",
+    ),
+]
+SideOption = Annotated[
+    Literal["a", "b"] | None,
+    typer.Option("--side", help="Which side to read of records that compare two."),
+]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Count bad records and go on with the others.")
 ]
 OutOption = Annotated[
     Path | None,

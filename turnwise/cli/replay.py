@@ -7,12 +7,15 @@ import typer
 
 from turnwise.cli.exits import clear_errors
 from turnwise.cli.options import (
+    AgentOption,
     AppOption,
     ConversationArgument,
     JsonOption,
     OutOption,
     PresetOption,
     SetOption,
+    SideOption,
+    SkipBadOption,
 )
 
 __all__ = ["replay"]
@@ -55,9 +58,9 @@ def replay(
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, help="Users replayed side by side.")
     ] = 1,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Count malformed lines and go on.")
-    ] = False,
+    skip_bad: SkipBadOption = False,
+    agent: AgentOption = None,
+    side: SideOption = None,
     as_json: JsonOption = False,
     app: AppOption = "graph.app:app",
 ) -> None:
@@ -89,6 +92,8 @@ def replay(
                 is_fresh=fresh,
                 max_concurrency=concurrency,
                 skip_bad=skip_bad,
+                agent=agent,
+                side=side,
                 as_json=as_json,
                 app=app,
             )

@@ -16,11 +16,12 @@ from pydantic import BaseModel
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import say
 from turnwise.cli.knobs import say_environment
+from turnwise.cli.reading import reading_progress, say_skipped
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
 from turnwise.replay.app import App, TurnResult, load_app
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.reading import first_turns
+from turnwise.replay.reading import ReadOptions, first_turns
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
 from turnwise.replay.run_folder import RunFolder
 from turnwise.replay.runner import TurnListener
@@ -47,6 +48,8 @@ class ReplayOptions:
     is_fresh: bool = False
     max_concurrency: int = 1
     skip_bad: bool = False
+    agent: str | None = None
+    side: str | None = None
     as_json: bool = False
     app: str = "graph.app:app"
     is_passing: bool = False
@@ -143,9 +146,12 @@ def _run(
     settings: BaseModel,
     on_notice: Callable[[str], None],
 ) -> FinishedRun:
-    read = read_conversations(options.paths, skip_bad=options.skip_bad)
-    for skipped in read.skipped:
-        say(f"skipped: {skipped}")
+    with reading_progress(is_quiet=options.as_json) as progress:
+        read_options = ReadOptions(
+            skip_bad=options.skip_bad, agent=options.agent, side=options.side, progress=progress
+        )
+        read = read_conversations(options.paths, options=read_options)
+    say_skipped(read.skipped, read.skipped_count)
     conversations = list(read.conversations)
     if options.limit_turns is not None:
         conversations = list(first_turns(conversations, options.limit_turns))

@@ -15,6 +15,7 @@ from turnwise.cli.exits import clear_errors
 COMMANDS = {
     "plan": ("--preset", "--set", "--json", "--latency-seconds", "--rpm"),
     "run": ("--preset", "--set", "--json", "--conversation", "--user", "--home"),
+    "conversations": ("--agent", "--side", "--skip-bad", "--json"),
     "chat": ("--preset", "--set", "--conversation", "--user", "--home"),
     "replay": (
         "--record",

@@ -264,17 +264,25 @@ def _pieces(record: SourceRecord, *, was_named: bool, depth: int) -> list[_Piece
     for each in _children(record):
         inside = _pieces(each, was_named=was_named, depth=depth + 1)
         found += inside or ([(None, each)] if isinstance(document, list) else [])
-    return found if any(known is not None for known, _ in found) else []
+    if not any(known is not None for known, _ in found):
+        return []
+    # Several lists in one record of many are alternatives, of which none was chosen.
+    is_ambiguous = isinstance(document, dict) and len(found) > 1 and not _is_whole_file(record)
+    return [] if is_ambiguous and depth == 0 else found
+
+
+def _is_whole_file(record: SourceRecord) -> bool:
+    return record.place == "" and record.line is None
 
 
 def _children(record: SourceRecord) -> Iterator[SourceRecord]:
     document = record.document
-    is_root = record.place == "" and record.line is None
+    is_root = _is_whole_file(record)
     if isinstance(document, list):
         for number, item in enumerate(document, start=1):
             inner = str(number) if is_root else f"{record.number}.{number}"
             yield record.inside(item, f"record {number}", inner)
     else:
         for name, value in document.items():
-            if isinstance(value, dict | list):
+            if isinstance(value, dict | list) and not str(name).startswith("reject"):
                 yield record.inside(value, str(name)[:40], str(name)[:80])

@@ -11,6 +11,7 @@ from turnwise.replay.formats.messages import (
     convert_messages,
     instructions_beside,
     known_id,
+    note_rejected,
     roles_in,
     utterances_of,
 )
@@ -108,8 +109,7 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
         raise error
     utterances, said = utterances_of(messages, roles, reading)
     utterances += [Utterance(is_user=True, text=user), Utterance(is_user=False, text=agent)]
-    if fields.get("rejected"):
-        reading.problems.notes["rejected reply"] += 1
+    note_rejected(fields, reading)
     instructions = instructions_beside(record, fields) + said
     return pair_conversation(
         record,
@@ -170,8 +170,7 @@ def convert_transcript(record: SourceRecord, reading: Reading) -> Conversation:
     if error is not None:
         raise error
     utterances, instructions = utterances_of(messages, roles, reading)
-    if record.fields.get("rejected"):
-        reading.problems.notes["rejected reply"] += 1
+    note_rejected(record.fields, reading)
     return pair_conversation(
         record,
         known_id(record.fields) or reading.default_id(record),

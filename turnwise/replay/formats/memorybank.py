@@ -140,6 +140,9 @@ def _convert_history(record: SourceRecord, reading: Reading) -> Conversation:
     days = record.inside(record.fields["history"], "history")
     utterances: list[Utterance] = []
     for session, date in enumerate(sorted(days.fields)):
+        if days.fields[date] == []:
+            reading.problems.notes["day without a word"] += 1
+            continue
         for exchange in days.items(date, f"{date}, exchange"):
             said = exchange.text("query")
             time = iso_time(date)

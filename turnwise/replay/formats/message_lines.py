@@ -4,7 +4,7 @@ Lines that name their conversation are grouped by it, otherwise the file is one
 conversation. Lines with a parent are a tree, of which the best-ranked branch is read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from turnwise.calls.errors import FormatError
@@ -13,7 +13,7 @@ from turnwise.replay.formats.format import Collector, Found, Reading
 from turnwise.replay.formats.message_list import find_list, is_message, unwrap
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.speakers import is_speaking, role_word
-from turnwise.replay.formats.trees import best_branch
+from turnwise.replay.formats.trees import best_branches, parent_of
 from turnwise.replay.formats.vocabulary import CONVERSATION_ID_KEYS, NAME_KEYS
 from turnwise.replay.pairing import pair_conversation
 from turnwise.replay.record import SourceRecord
@@ -21,7 +21,6 @@ from turnwise.replay.record import SourceRecord
 __all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
 
 _ID_KEYS = (*CONVERSATION_ID_KEYS, "sessionId", "channel_id", "channel")
-_PARENT_KEYS = ("parent_id", "parentUuid", "parent_message_id", "parent")
 
 
 def _is_header(document: Any) -> bool:
@@ -79,16 +78,25 @@ class _Lines:
     def finish(self) -> Iterator[Found]:
         """Give the conversations, in the order in which they begin."""
         for conversation_id, messages in self._messages.items():
+            branches = [messages]
             try:
-                yield self._finished(conversation_id, messages)
+                if any(parent_of(message.fields) is not None for message in messages):
+                    branches = best_branches(messages, self._reading.problems)
             except FormatError as error:
                 self._reading.problems.meet(error)
+                continue
+            for number, branch in enumerate(branches, start=1):
+                name = conversation_id or f"{self._reading.file.label}-{number}"
+                try:
+                    yield self._finished(name, branch, may_be_renamed=number > 1)
+                except FormatError as error:
+                    self._reading.problems.meet(error)
 
-    def _finished(self, conversation_id: str | None, messages: list[SourceRecord]) -> Found:
+    def _finished(
+        self, conversation_id: str, messages: list[SourceRecord], *, may_be_renamed: bool
+    ) -> Found:
         reading = self._reading
         first = messages[0]
-        if any(_parent(message.fields) is not None for message in messages):
-            messages = best_branch(messages, reading.problems)
         roles, error = roles_in(messages, reading.agent)
         if error is not None:
             # Alone, a line with an unknown role is left out; others show that roles are known.
@@ -106,15 +114,14 @@ class _Lines:
             persona["name"] = self._agent_name
         if instructions:
             persona["background"] = "\n\n".join(instructions)
-        default = f"{reading.file.label}-1"
         conversation = pair_conversation(
             first,
-            conversation_id or default,
+            conversation_id,
             utterances,
             user_id=self._user_id(first, messages),
             persona=persona or None,
         )
-        return Found(conversation, first)
+        return Found(conversation, first, may_be_renamed)
 
     def _user_id(self, first: SourceRecord, messages: list[SourceRecord]) -> str | None:
         users = {user for each in messages if (user := known_id(each.fields, ("user_id",)))}
@@ -122,10 +129,6 @@ class _Lines:
             shown = ", ".join(sorted(users)[:4])
             raise first.problem(f"expected one user a conversation, got `user_id` {shown}")
         return users.pop() if users else None
-
-
-def _parent(fields: Mapping[str, Any]) -> str | None:
-    return known_id(fields, _PARENT_KEYS)
 
 
 def open_lines_of_messages(reading: Reading) -> Collector:

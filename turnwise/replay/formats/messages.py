@@ -32,6 +32,7 @@ __all__ = [
     "convert_messages",
     "instructions_beside",
     "known_id",
+    "note_rejected",
     "roles_in",
     "utterances_of",
 ]
@@ -235,6 +236,12 @@ def _final_messages(record: SourceRecord, spot: Spot) -> list[SourceRecord]:
     return []
 
 
+def note_rejected(fields: Mapping[str, Any], reading: Reading) -> None:
+    """Note a reply that a record has only to be compared with the one that is read."""
+    if any(str(name).startswith("reject") and value for name, value in fields.items()):
+        reading.problems.notes["rejected reply"] += 1
+
+
 def _said(utterances: Sequence[Utterance]) -> list[tuple[bool, str]]:
     return [(each.is_user, each.text) for each in utterances]
 
@@ -265,9 +272,8 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
             reading.problems.notes["final reply after messages that end with a reply"] += 1
         else:
             utterances += ending
-    if isinstance(record.document, dict) and record.document.get("rejected"):
-        reading.problems.notes["rejected reply"] += 1
     fields = record.document if isinstance(record.document, dict) else {}
+    note_rejected(fields, reading)
     instructions = instructions_beside(record, fields, spot.around) + instructions
     persona = {"background": "\n\n".join(instructions)} if instructions else {}
     if reading.agent is not None and (reading.agent, "agent") in roles:

@@ -23,7 +23,9 @@ __all__ = ["NamedRole", "field_at", "is_speaking", "role_word", "roles_of"]
 NamedRole = tuple[str, Role]
 """A speaker as the file names it, and the role that it is read as."""
 
-_BOT_KEYS = frozenset({"is_bot", "isBot", "author.isBot", "author.is_bot", "author.bot"})
+_BOT_KEYS = frozenset(
+    key for key in ROLE_KEYS if key.rpartition(".")[2] in {"is_bot", "isBot", "bot"}
+)
 _USER_KEYS = frozenset({"is_user", "isUser"})
 _SHOWN_SPEAKERS = 12
 
@@ -113,7 +115,7 @@ def _as_chosen(word: str | None, agent: str) -> NamedRole | None:
 def _is_one_bot(fields: Sequence[Mapping[str, Any]], words: Sequence[str | None]) -> bool:
     """Return whether a chat has people and one bot: with several, a person has to choose."""
     bots = {
-        field_at(each, "author.name") or field_at(each, "name")
+        next((name for key in NAME_KEYS if (name := role_word(each, key))), None)
         for each, word in zip(fields, words, strict=True)
         if word == "bot"
     }

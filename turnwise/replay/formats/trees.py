@@ -10,9 +10,16 @@ from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.pairing import pair_conversation
 from turnwise.replay.record import Problems, SourceRecord
 
-__all__ = ["best_branch", "convert_mapping", "convert_replies", "is_mapping", "is_reply_tree"]
+__all__ = [
+    "best_branches",
+    "convert_mapping",
+    "convert_replies",
+    "is_mapping",
+    "is_reply_tree",
+    "parent_of",
+]
 
-_MESSAGE_IDS = ("message_id", "uuid", "id")
+_MESSAGE_IDS = ("message_id", "uuid", "id", "user_message_id")
 _PARENT_IDS = ("parent_id", "parentUuid", "parent_message_id", "parent")
 
 
@@ -43,27 +50,46 @@ def _best(children: Sequence[SourceRecord], problems: Problems) -> SourceRecord 
     return min(kept, key=lambda child: _rank(child.fields), default=None)
 
 
-def best_branch(messages: Sequence[SourceRecord], problems: Problems) -> list[SourceRecord]:
-    """Return the best-ranked branch of messages that name their parents.
+def best_branches(messages: Sequence[SourceRecord], problems: Problems) -> list[list[SourceRecord]]:
+    """Return the best-ranked branch under each message that has no parent.
 
-    Among equals the first counts.
+    Among equals the first counts. Messages whose parent is missing are left out.
 
     Raises:
-        FormatError: when they are no tree.
+        FormatError: when every message has a parent.
     """
-    names = [known_id(message.fields, _MESSAGE_IDS) for message in messages]
+    names = {known_id(message.fields, _MESSAGE_IDS) for message in messages}
+    roots: list[SourceRecord] = []
+    orphans: list[SourceRecord] = []
     children: dict[str | None, list[SourceRecord]] = {}
     for message in messages:
-        parent = known_id(message.fields, _PARENT_IDS)
-        children.setdefault(parent if parent in names else None, []).append(message)
-    branch: list[SourceRecord] = []
-    best = _best(children.pop(None, []), problems)
-    while best is not None:
-        branch.append(best)
-        best = _best(children.pop(known_id(best.fields, _MESSAGE_IDS), []), problems)
-    if not branch:
+        parent = parent_of(message.fields)
+        if parent is None:
+            roots.append(message)
+        elif parent in names:
+            children.setdefault(parent, []).append(message)
+        else:
+            orphans.append(message)
+    if orphans and not children:
+        raise orphans[0].problem("expected its parent among the messages, it is missing")
+    if not roots:
         raise messages[0].problem("expected a message without a parent, there is none")
-    return branch
+    if orphans:
+        problems.notes["message whose parent is missing"] += len(orphans)
+    branches = []
+    for root in roots:
+        branch: list[SourceRecord] = []
+        best: SourceRecord | None = root
+        while best is not None:
+            branch.append(best)
+            best = _best(children.pop(known_id(best.fields, _MESSAGE_IDS), []), problems)
+        branches.append(branch)
+    return branches
+
+
+def parent_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the name of the message that a message answers; None where it names none."""
+    return known_id(fields, _PARENT_IDS)
 
 
 def convert_replies(record: SourceRecord, reading: Reading) -> Conversation:

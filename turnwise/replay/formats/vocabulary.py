@@ -74,6 +74,8 @@ ROLE_KEYS = (
     "author.isBot",
     "author.is_bot",
     "author.bot",
+    "from.is_bot",
+    "sender.is_bot",
     "sender.role",
     "sender.type",
     "from",
@@ -171,6 +173,8 @@ LIST_KEYS = (
     "inputs",
     "prompt",
     "chosen",
+    "chosen_messages",
+    "chosen_conversations",
 )
 """Fields that may hold a conversation's messages, the usual ones first."""
 
