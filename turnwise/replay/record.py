@@ -73,6 +73,7 @@ class SourceRecord:
         document: the JSON value; not yet known to be an object.
         number: what tells it from the other records of the file: its line, its number,
             or the key that it stands under.
+        is_whole_file: whether nothing else is in the file.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class SourceRecord:
     place: str
     document: Any
     number: str = "1"
+    is_whole_file: bool = False
 
     def problem(self, problem: str) -> FormatError:
         """Return the error that says what is wrong here."""
@@ -90,7 +92,13 @@ class SourceRecord:
     def inside(self, document: Any, place: str, number: str | None = None) -> "SourceRecord":
         """Return a piece of this record as a record of its own."""
         where = ", ".join(filter(None, (self.place, place)))
-        return replace(self, document=document, place=where, number=number or self.number)
+        return replace(
+            self,
+            document=document,
+            place=where,
+            number=number or self.number,
+            is_whole_file=self.is_whole_file and not place,
+        )
 
     @property
     def fields(self) -> Mapping[str, Any]:

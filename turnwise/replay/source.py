@@ -185,7 +185,7 @@ def _too_long(path: Path, line: int | None, what: str, limits: ReadLimits) -> Fo
 
 
 def _read_lines(
-    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits, *, is_one: bool
 ) -> Iterator[SourceRecord]:
     for line in lines:
         if not line.data.strip():
@@ -195,7 +195,8 @@ def _read_lines(
         except FormatError as error:
             problems.meet(error)
         else:
-            yield SourceRecord(path, line.number, "", document, str(line.number))
+            number = str(line.number)
+            yield SourceRecord(path, line.number, "", document, number, is_whole_file=is_one)
 
 
 def _records_of(document: Any, path: Path) -> Iterator[SourceRecord]:
@@ -203,7 +204,7 @@ def _records_of(document: Any, path: Path) -> Iterator[SourceRecord]:
         for number, item in enumerate(document, start=1):
             yield SourceRecord(path, None, f"record {number}", item, str(number))
     else:
-        yield SourceRecord(path, None, "", document)
+        yield SourceRecord(path, None, "", document, is_whole_file=True)
 
 
 def _broken(path: Path, error: Exception) -> FormatError:
@@ -380,7 +381,8 @@ def read_records(
             elif _is_one_document(sample, file):
                 yield from _read_document(rest, path, problems, limits)
             else:
-                yield from _read_lines(rest, path, problems, limits)
+                is_one = len(sample) == 1
+                yield from _read_lines(rest, path, problems, limits, is_one=is_one)
     except FormatError as error:
         problems.meet(error)
 

@@ -267,17 +267,13 @@ def _pieces(record: SourceRecord, *, was_named: bool, depth: int) -> list[_Piece
     if not any(known is not None for known, _ in found):
         return []
     # Several lists in one record of many are alternatives, of which none was chosen.
-    is_ambiguous = isinstance(document, dict) and len(found) > 1 and not _is_whole_file(record)
+    is_ambiguous = isinstance(document, dict) and len(found) > 1 and not record.is_whole_file
     return [] if is_ambiguous and depth == 0 else found
-
-
-def _is_whole_file(record: SourceRecord) -> bool:
-    return record.place == "" and record.line is None
 
 
 def _children(record: SourceRecord) -> Iterator[SourceRecord]:
     document = record.document
-    is_root = _is_whole_file(record)
+    is_root = record.is_whole_file
     if isinstance(document, list):
         for number, item in enumerate(document, start=1):
             inner = str(number) if is_root else f"{record.number}.{number}"

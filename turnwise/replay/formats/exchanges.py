@@ -6,7 +6,7 @@ from typing import Any
 
 from turnwise.replay.conversation import Conversation
 from turnwise.replay.formats.format import Reading
-from turnwise.replay.formats.message_list import is_exchange, messages_of, sides_of
+from turnwise.replay.formats.message_list import is_exchange, merged, messages_of, sides_of
 from turnwise.replay.formats.messages import (
     convert_messages,
     instructions_beside,
@@ -54,28 +54,18 @@ _ENDS = ("<|im_end|>", "<|end|>", "</s>")
 _TRANSCRIPT_KEYS = ("chosen", "text", "transcript", "dialogue", "dialog", "conversation", "chat")
 
 
-def _merged(document: Any) -> Any:
-    """Return a record with `inputs` and `outputs` laid together."""
-    if isinstance(document, dict):
-        sides = [document.get(key) for key in ("inputs", "outputs", "reference_outputs")]
-        if isinstance(sides[0], dict):
-            merged = dict(document)
-            for side in sides:
-                merged.update(side if isinstance(side, dict) else {})
-            return merged
-    return document
-
-
 def is_loose_exchange(document: Any) -> bool:
     """Return whether a record has the two sides of an exchange under any of their names."""
-    return isinstance(document, dict) and is_exchange(_merged(document))
+    return isinstance(document, dict) and is_exchange(merged(document))
 
 
 def is_plain_exchange(document: Any) -> bool:
     """Return whether a record has them under names that only exchanges have."""
     if not is_loose_exchange(document) or is_two_sided(document):
         return False
-    keys = {str(key).lower() for key in _merged(document)}
+    if isinstance(document.get("inputs"), dict) and isinstance(document.get("outputs"), dict):
+        return True
+    keys = {str(key).lower() for key in document}
     return all(keys & names for names in _CLEAR_PAIRS)
 
 
@@ -87,8 +77,8 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     Raises:
         FormatError: when a side is missing.
     """
-    merged = record.inside(_merged(record.fields), "")
-    fields: Mapping[str, Any] = merged.fields
+    whole = record.inside(merged(record.fields), "")
+    fields: Mapping[str, Any] = whole.fields
     sides = sides_of(fields)
     if sides is None:
         keys = ", ".join(map(str, list(fields)[:8])) or "none"
@@ -103,7 +93,7 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     history: Any = next((fields[key] for key in _HISTORY_KEYS if fields.get(key)), [])
     if not isinstance(history, list):
         raise record.problem("expected `history` to be a list")
-    messages = messages_of(merged, history) if history else []
+    messages = messages_of(whole, history) if history else []
     roles, error = roles_in(messages, reading.agent)
     if error is not None:
         raise error

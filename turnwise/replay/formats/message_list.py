@@ -1,5 +1,6 @@
 """Finding the list of messages in a JSON value, and its items as messages of one form."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,16 @@ from turnwise.replay.formats.vocabulary import (
 )
 from turnwise.replay.record import SourceRecord
 
-__all__ = ["Spot", "find_list", "is_exchange", "is_message", "messages_of", "sides_of", "unwrap"]
+__all__ = [
+    "Spot",
+    "find_list",
+    "is_exchange",
+    "is_message",
+    "merged",
+    "messages_of",
+    "sides_of",
+    "unwrap",
+]
 
 _SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
@@ -117,6 +127,18 @@ def is_exchange(value: Any) -> bool:
     return isinstance(value, dict) and not is_message(value) and sides_of(value) is not None
 
 
+def merged(document: Any) -> Any:
+    """Return a record with what is in its `inputs` and `outputs` laid together."""
+    if isinstance(document, dict):
+        sides = [document.get(key) for key in ("inputs", "outputs", "reference_outputs")]
+        if isinstance(sides[0], dict):
+            whole = dict(document)
+            for side in sides:
+                whole.update(side if isinstance(side, dict) else {})
+            return whole
+    return document
+
+
 def _single_role(value: Any) -> str | None:
     """Return the role word that is the only key of an object with a text under it."""
     if isinstance(value, dict) and len(value) == 1:
@@ -142,8 +164,18 @@ def _is_talk(value: Any, key: str) -> bool:
     return key not in _TABLE_KEYS and is_exchange(first)
 
 
+_NUMBERED = re.compile(r"(?:turn|round|message|utterance)?[_ -]?([0-9]{1,6})")
+
+
+def _digits(key: str) -> str:
+    match = _NUMBERED.fullmatch(key)
+    return match[1] if match else "0"
+
+
 def _listed(value: Any) -> Any:
-    """Return a list that was stored as JSON text, as tables do; else the value itself."""
+    """Return a list that was stored as JSON text or by numbers; else the value itself."""
+    if isinstance(value, dict) and value and all(_NUMBERED.fullmatch(str(key)) for key in value):
+        return [value[key] for key in sorted(value, key=lambda key: int(_digits(str(key))))]
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             parsed = orjson.loads(value)
@@ -164,7 +196,8 @@ def find_list(document: Any) -> Spot | None:
     for outer in NESTING_KEYS:
         inner = document.get(outer)
         if spot is None and isinstance(inner, dict):
-            spot = _field_in(inner, outer, is_one_exchange=is_exchange(inner))
+            whole = merged(document) if outer == "inputs" else inner
+            spot = _field_in(inner, outer, is_one_exchange=is_exchange(whole))
     if spot is not None:
         return spot
     for key in MADE_OF_MESSAGES[:2]:

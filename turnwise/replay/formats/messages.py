@@ -22,6 +22,7 @@ from turnwise.replay.formats.vocabulary import (
     THOUGHT_TYPES,
     TIME_KEYS,
     TOOL_RESULT_TYPES,
+    USER_SIDE_KEYS,
 )
 from turnwise.replay.pairing import Utterance, pair_conversation
 from turnwise.replay.record import SourceRecord
@@ -198,7 +199,7 @@ def _final(value: Any) -> Iterator[dict[str, Any]]:
             yield {"role": "assistant", "content": value}
     elif isinstance(value, list):
         dicts = [each for each in value if isinstance(each, dict)]
-        if len(dicts) == len(value) and dicts and is_speaking(unwrap(dicts[0])):
+        if len(dicts) == len(value) and any(is_speaking(unwrap(each)) for each in dicts):
             for each in dicts:
                 yield dict(unwrap(each))
         elif value:  # several samples or accepted answers: the first
@@ -215,7 +216,7 @@ def _final_in(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if spot is not None and isinstance(spot.items, list):
         yield from _final(spot.items)
     elif wrapped is not None:
-        yield from _final(wrapped)
+        yield from _final(wrapped[0] if isinstance(wrapped, list) else wrapped)
     elif is_speaking(unwrap(fields)):
         yield dict(unwrap(fields))
     elif "parts" in fields or isinstance(fields.get("content"), dict | list):
@@ -246,6 +247,29 @@ def _said(utterances: Sequence[Utterance]) -> list[tuple[bool, str]]:
     return [(each.is_user, each.text) for each in utterances]
 
 
+def _with_question(utterances: list[Utterance], spot: Spot) -> list[Utterance]:
+    """Return what was said with the user's words that are apart from the list, if any.
+
+    They follow a history, and come before a reply that is a list.
+    """
+    asked = next(
+        (
+            value
+            for key in (*USER_SIDE_KEYS, "message")
+            if isinstance(value := spot.around.get(key), str) and value.strip()
+        ),
+        None,
+    )
+    if asked is None or spot.key in {"message", *USER_SIDE_KEYS}:
+        return utterances
+    question = Utterance(is_user=True, text=asked)
+    if not any(each.is_user for each in utterances):
+        return [question, *utterances]
+    if spot.key in {"history", "chat_history"} and not utterances[-1].is_user:
+        return [*utterances, question]
+    return utterances
+
+
 def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[Utterance], Persona]:
     """Return what was said in a record, the final reply included, and the agent's persona.
 
@@ -260,6 +284,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
         raise error
     is_chat = not any("role" in message.fields for message in messages)
     utterances, instructions = utterances_of(messages, roles, reading, is_chat=is_chat)
+    utterances = _with_question(utterances, spot)
     final = _final_messages(record, spot)
     if final:
         final_roles, error = roles_in(final, reading.agent)

@@ -147,6 +147,7 @@ TEXT_KEYS = (
     "transcript",
     "sentence",
     "refusal",
+    "blocks",
 )
 """Fields that may hold a message's text, the usual ones first."""
 
