@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,9 @@ class SourceRecord:
     def inside(self, document: Any, place: str, number: str | None = None) -> "SourceRecord":
         """Return a piece of this record as a record of its own."""
         where = ", ".join(filter(None, (self.place, place)))
-        return replace(
-            self,
-            document=document,
-            place=where,
-            number=number or self.number,
-            is_whole_file=self.is_whole_file and not place,
+        is_whole_file = self.is_whole_file and not place
+        return SourceRecord(
+            self.path, self.line, where, document, number or self.number, is_whole_file
         )
 
     @property

@@ -4,6 +4,7 @@ A format is told from a record's content alone; file names lie. To add one, add 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from turnwise.replay.formats import exchanges, trees
@@ -27,16 +28,21 @@ _MAX_DEPTH = 3
 """So deep are conversations looked for in a document that is none itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Dialect(ConversationFormat):
+    """A format of the general reader, told by where in a record the messages are."""
+
+    fits: Callable[[Spot], bool] = bool
+
+
 def _list_format(
     name: str, about: str, example: str, fits: Callable[[Spot], bool]
 ) -> ConversationFormat:
-    """Return a dialect of the general reader, told by where the messages are."""
-
     def recognises(document: Any) -> bool:
         spot = find_list(document)
         return spot is not None and fits(spot)
 
-    return ConversationFormat(name, about, example, recognises, read_each(convert_messages))
+    return _Dialect(name, about, example, recognises, read_each(convert_messages), fits=fits)
 
 
 def _is_lettered(spot: Spot) -> bool:
@@ -219,14 +225,14 @@ def detect_format(document: Any, *, was_named: bool = True) -> ConversationForma
     """Return the format of a JSON value, or None when it is in none of them."""
     if not isinstance(document, dict | list) or is_foreign(document):
         return None
-    return next(
-        (
-            known
-            for known in FORMATS
-            if (was_named or not known.is_weak) and known.recognises(document)
-        ),
-        None,
-    )
+    spot = find_list(document)  # once for all dialects
+    for known in FORMATS:
+        if isinstance(known, _Dialect):
+            if spot is not None and known.fits(spot):
+                return known
+        elif (was_named or not known.is_weak) and known.recognises(document):
+            return known
+    return None
 
 
 def is_foreign(document: Any) -> bool:

@@ -49,6 +49,10 @@ def _convert(record: SourceRecord, reading: Reading) -> Conversation:
     nested = record.fields.get("conversation")
     talk = record if nested is None else record.inside(nested, "conversation")
     user, agent = talk.text("speaker_a"), talk.text("speaker_b")
+    if reading.agent not in {None, user, agent}:
+        raise talk.problem(
+            f"expected --agent {user!r} or {agent!r}, who speak here; got {reading.agent!r}"
+        )
     if reading.agent == user:
         user, agent = agent, user
     notes = reading.problems.notes

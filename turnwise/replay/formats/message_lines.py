@@ -105,8 +105,7 @@ class _Lines:
             reading.problems.meet(error)
             kept = [(m, role) for m, role in zip(messages, roles, strict=True) if role]
             messages, roles = [each for each, _ in kept], [role for _, role in kept]
-        is_chat = not any("role" in message.fields for message in messages)
-        utterances, instructions = utterances_of(messages, roles, reading, is_chat=is_chat)
+        utterances, instructions = utterances_of(messages, roles, reading)
         persona: dict[str, str] = {}
         if reading.agent is not None and (reading.agent, "agent") in roles:
             persona["name"] = reading.agent

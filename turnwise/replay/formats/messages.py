@@ -13,7 +13,12 @@ from turnwise.replay.conversation import Conversation, Persona
 from turnwise.replay.formats.contents import read_content
 from turnwise.replay.formats.format import Reading
 from turnwise.replay.formats.message_list import Spot, find_list, messages_of, unwrap
-from turnwise.replay.formats.speakers import NamedRole, field_at, is_speaking, roles_of
+from turnwise.replay.formats.speakers import (
+    NamedRole,
+    has_stated_role,
+    is_speaking,
+    roles_of,
+)
 from turnwise.replay.formats.vocabulary import (
     ACT_TYPES,
     FINAL_KEYS,
@@ -53,14 +58,8 @@ IDENTIFIERS = (
 )
 """Fields that may name a conversation, the most telling first."""
 
-_HIDDEN = (
-    "is_system",
-    "hidden",
-    "is_hidden",
-    "deleted",
-    "isDeleted",
-    "metadata.is_visually_hidden_from_conversation",
-)
+_HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted")
+_HIDDEN_BY_METADATA = "is_visually_hidden_from_conversation"
 _SERVICE_TYPES = frozenset({"service"})
 
 
@@ -123,7 +122,8 @@ def utterances_of(
         messages: of one conversation, in order.
         roles: of each.
         reading: where notes go.
-        is_chat: whether messages without text are usual, as in chats with pictures.
+        is_chat: whether messages without text are usual, as in chats with pictures; so
+            they are where roles are told by names.
 
     Raises:
         FormatError: when a message of the user has no text.
@@ -137,6 +137,13 @@ def utterances_of(
         elif said is not None:
             instructions.append(said)
     return utterances, instructions
+
+
+def _is_hidden(fields: Mapping[str, Any]) -> bool:
+    metadata = fields.get("metadata")
+    return any(fields.get(key) is True for key in _HIDDEN) or (
+        isinstance(metadata, dict) and metadata.get(_HIDDEN_BY_METADATA) is True
+    )
 
 
 def _said_in(
@@ -157,7 +164,7 @@ def _said_in(
         return None
     word, role = named
     reading.problems.roles[word, role] += 1
-    if any(field_at(message.fields, key) is True for key in _HIDDEN):
+    if _is_hidden(message.fields):
         notes["hidden message"] += 1
         return None
     if role == "persona":
@@ -170,7 +177,7 @@ def _said_in(
     if role == "tool" or (text is None and content.has_tool_result):
         notes["tool message"] += 1
         return None
-    if text is None and is_chat:
+    if text is None and (is_chat or not has_stated_role(message.fields)):
         notes["message without text"] += 1
         return None
     if text is None:
@@ -282,8 +289,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     roles, error = roles_in(messages, reading.agent)
     if error is not None:
         raise error
-    is_chat = not any("role" in message.fields for message in messages)
-    utterances, instructions = utterances_of(messages, roles, reading, is_chat=is_chat)
+    utterances, instructions = utterances_of(messages, roles, reading)
     utterances = _with_question(utterances, spot)
     final = _final_messages(record, spot)
     if final:

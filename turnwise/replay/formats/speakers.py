@@ -18,7 +18,7 @@ from turnwise.replay.formats.vocabulary import (
 )
 from turnwise.replay.record import SourceRecord
 
-__all__ = ["NamedRole", "field_at", "is_speaking", "role_word", "roles_of"]
+__all__ = ["NamedRole", "field_at", "has_stated_role", "is_speaking", "role_word", "roles_of"]
 
 NamedRole = tuple[str, Role]
 """A speaker as the file names it, and the role that it is read as."""
@@ -67,6 +67,11 @@ def is_speaking(fields: Mapping[str, Any]) -> bool:
     )
 
 
+def has_stated_role(fields: Mapping[str, Any]) -> bool:
+    """Return whether a message names its role by a word, not by a name or a mark."""
+    return any(_role(role_word(fields, key)) is not None for key in (*STATED_ROLE_KEYS, "type"))
+
+
 def roles_of(
     messages: Sequence[SourceRecord], agent: str | None
 ) -> tuple[list[NamedRole | None], FormatError | None]:
@@ -94,6 +99,8 @@ def roles_of(
             if key in _BOT_KEYS and not _is_one_bot(fields, words):
                 break
             return _with_dialog_system(key, words, roles), None
+    if agent is not None:
+        return _unknown(messages, agent)
     if all(role_word(each, key) is None for each in fields for key in NAME_KEYS):
         turns: tuple[NamedRole, NamedRole] = (("first", "user"), ("second", "agent"))
         return [turns[place % 2] for place in range(len(fields))], None
@@ -154,19 +161,19 @@ def _unknown(
     def is_used(key: str) -> bool:
         return any(role_word(each, key) is not None for each in fields)
 
-    key = next(filter(is_used, STATED_ROLE_KEYS), None) or next(filter(is_used, NAME_KEYS))
+    key = next(filter(is_used, (*STATED_ROLE_KEYS, *NAME_KEYS)), "role")
     words = [role_word(each, key) for each in fields]
     roles = [_role(word) for word in words]
     place = roles.index(None) if None in roles else 0
     got = "none" if words[place] is None else repr((words[place] or "")[:40])
-    told = "" if agent is None else f"no speaker is called {agent[:40]!r}; "
+    told = "" if agent is None else f"No speaker is called {agent[:40]!r}. "
     return [
         None if role is None else (word or "", role)
         for word, role in zip(words, roles, strict=True)
     ], messages[place].problem(
         f"expected `{key}` to be user, assistant, system, tool or a usual word for them; got "
-        f"{got}. {told}speakers of the conversation are {_listed(fields, key)}: give --agent NAME "
-        "to choose which one is the agent"
+        f"{got}. {told}The speakers are {_listed(fields, key)}; give --agent NAME to choose which "
+        "one is the agent"
     )
 
 
