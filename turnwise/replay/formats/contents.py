@@ -1,6 +1,6 @@
 """The text of one message, whatever its content is made of."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,6 @@ from turnwise.replay.record import SourceRecord, named_type
 __all__ = ["Content", "read_content"]
 
 _MAX_DEPTH = 6
-_GEMINI_PARTS = {"functionCall": "act", "functionResponse": "tool result"}
 
 
 @dataclass(slots=True)
@@ -91,48 +90,37 @@ def _read_parts(message: SourceRecord, parts: Sequence[Any], content: Content) -
 
 
 def _read_part(part: Mapping[str, Any], content: Content, depth: int) -> None:
-    kind = str(part.get("type") or part.get("content_type") or "")
-    lowered = kind.lower()
-    if lowered in ACT_TYPES or part.get("functionCall") or part.get("function_call"):
+    stated = str(part.get("type") or part.get("content_type") or "")
+    kind = stated.lower()
+    if kind in ACT_TYPES or part.get("functionCall") or part.get("function_call"):
         content.has_act = True
-    elif (
-        lowered in TOOL_RESULT_TYPES
-        or part.get("functionResponse")
-        or part.get("function_response")
-    ):
+    elif kind in TOOL_RESULT_TYPES or any(part.get(key) for key in _TOOL_RESULT_KEYS):
         content.has_tool_result = True
-    elif lowered in THOUGHT_TYPES or part.get("thought") is True:
+    elif kind in THOUGHT_TYPES or part.get("thought") is True:
         content.left_out.append("thought")
-    elif lowered == "refusal" or (not kind and isinstance(part.get("refusal"), str)):
-        content.texts.append(str(part.get("refusal") or ""))
-    else:
-        texts = list(_texts_of(part, depth))
-        if texts:
-            content.texts.extend(texts)
-        else:
-            content.left_out.append(f"{kind or 'other'} part")
+    elif kind.startswith(_NOT_TEXT) or not _read_text(part, content, depth):
+        content.left_out.append(f"{stated or 'other'} part")
 
 
-_TEXT_OF_PART = ("text", "value", "content", "parts")
+_TEXT_OF_PART = ("text", "value", "content", "parts", "refusal")
+_TOOL_RESULT_KEYS = ("functionResponse", "function_response")
 _NOT_TEXT = ("image", "audio", "video", "file", "document", "input_image", "input_file", "media")
 
 
-def _texts_of(part: Mapping[str, Any], depth: int) -> Iterator[str]:
-    kind = str(part.get("type") or part.get("content_type") or "").lower()
-    if depth > _MAX_DEPTH or kind.startswith(_NOT_TEXT):
-        return
+def _read_text(part: Mapping[str, Any], content: Content, depth: int) -> bool:
+    """Add the text of a part, and return whether it has any; parts may have parts."""
     for name in _TEXT_OF_PART:
         value = part.get(name)
         if isinstance(value, str) and value:
-            yield value
-        elif isinstance(value, dict):
-            yield from _texts_of(value, depth + 1)
-        elif isinstance(value, list):
+            content.texts.append(value)
+            return True
+        if isinstance(value, dict):
+            value = [value]
+        if isinstance(value, list) and value and depth < _MAX_DEPTH:
             for each in value:
                 if isinstance(each, str):
-                    yield each
+                    content.texts.append(each)
                 elif isinstance(each, dict):
-                    yield from _texts_of(each, depth + 1)
-        else:
-            continue
-        return
+                    _read_part(each, content, depth + 1)
+            return True
+    return False

@@ -175,7 +175,9 @@ def _said_in(
             notes["message of the agent without words"] += 1
         return Utterance(is_user=False, text=said, time=_time(message, reading))
     if role == "tool" or (text is None and content.has_tool_result):
-        notes["tool message"] += 1
+        is_thought, is_service = word in THOUGHT_TYPES, word in _SERVICE_TYPES
+        kind = "thought" if is_thought else "service message" if is_service else "tool message"
+        notes[kind] += 1
         return None
     if text is None and (is_chat or not has_stated_role(message.fields)):
         notes["message without text"] += 1
@@ -217,13 +219,13 @@ def _final(value: Any) -> Iterator[dict[str, Any]]:
 
 def _final_in(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Give the messages of a reply that is an object: one message, or a response with it."""
-    spot = find_list(fields)
     wrappers = ("choices", "candidates", "generations")
     wrapped = next((fields[key] for key in wrappers if fields.get(key)), None)
-    if spot is not None and isinstance(spot.items, list):
-        yield from _final(spot.items)
-    elif wrapped is not None:
+    spot = find_list(fields) if wrapped is None else None
+    if wrapped is not None:  # several samples: the first
         yield from _final(wrapped[0] if isinstance(wrapped, list) else wrapped)
+    elif spot is not None and isinstance(spot.items, list):
+        yield from _final(spot.items)
     elif is_speaking(unwrap(fields)):
         yield dict(unwrap(fields))
     elif "parts" in fields or isinstance(fields.get("content"), dict | list):

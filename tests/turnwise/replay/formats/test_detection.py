@@ -1,4 +1,4 @@
-"""Telling formats apart, on the examples of the documentation."""
+"""Telling formats apart, on the examples that each of them declares."""
 
 import re
 from pathlib import Path
@@ -6,27 +6,28 @@ from pathlib import Path
 import pytest
 
 from turnwise.replay.formats import FORMATS
-from turnwise.replay.reading import read_conversations
+from turnwise.replay.formats.format import ConversationFormat
+from turnwise.replay.reading import ReadOptions, read_conversations
 
 GUIDE = Path(__file__).parents[4] / "docs" / "formats.md"
-EXAMPLES = re.findall(r"```json\n(.*?)\n```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-IN_ORDER_OF_THE_GUIDE = ["turnwise", "openai", "sharegpt", "memorybank", "kdconv", "locomo"]
 
 
 def test_every_format_is_documented() -> None:
-    """The guide shows each format that is read."""
-    assert sorted(IN_ORDER_OF_THE_GUIDE) == sorted(known.name for known in FORMATS)
+    """The guide's table has a row for each format that is read, in the order of trying."""
+    rows = re.findall(r"^\| `([a-z-]+)` \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert rows == [known.name for known in FORMATS]
+    assert len(set(rows)) == len(rows)
 
 
-@pytest.mark.parametrize(
-    ("name", "example"), list(zip(IN_ORDER_OF_THE_GUIDE, EXAMPLES, strict=False))
-)
-def test_the_documented_example_is_read(tmp_path: Path, name: str, example: str) -> None:
+@pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
+def test_an_example_is_read_as_its_format(tmp_path: Path, known: ConversationFormat) -> None:
     """Each example is told to be in its format, whatever the file is called."""
     path = tmp_path / "file.data"
-    path.write_text(example, encoding="utf-8")
+    path.write_text(known.example, encoding="utf-8")
 
-    result = read_conversations([path])
+    result = read_conversations([path], options=ReadOptions(side="a"))
 
-    assert result.format == name
+    assert result.format == known.name
     assert result.conversations[0].turns[0].user_text
+    assert not result.skipped

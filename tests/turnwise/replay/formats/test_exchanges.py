@@ -1,0 +1,109 @@
+"""One exchange a record, transcripts, and comparisons."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.replay.reading import ReadOptions, ReadResult, read_conversations
+
+Write = Callable[..., Path]
+
+
+def turns_of(result: ReadResult) -> list[tuple[str, str | None]]:
+    """Return the first conversation's turns as pairs of texts."""
+    return [(turn.user_text, turn.reply) for turn in result.conversations[0].turns]
+
+
+@pytest.mark.parametrize(
+    ("record", "turns"),
+    [
+        ({"prompt": "a", "response": "b"}, [("a", "b")]),
+        ({"prompt": "a", "completion": "b"}, [("a", "b")]),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, [("a", "b")]),
+        ({"question": "a", "answer": "b"}, [("a", "b")]),
+        ({"instruction": "a", "input": "", "output": "b"}, [("a", "b")]),
+        ({"instruction": "a", "input": "x", "output": "b"}, [("a\nx", "b")]),
+        (
+            {"instruction": "c", "output": "d", "history": [["a", "b"]], "system": "s"},
+            [("a", "b"), ("c", "d")],
+        ),
+        ({"inputs": {"question": "a"}, "outputs": {"answer": "b"}}, [("a", "b")]),
+        ({"input": "c", "output": "d", "chat_history": [{"type": "human", "content": "a"},
+                                                        {"type": "ai", "content": "b"}]},
+         [("a", "b"), ("c", "d")]),
+    ],
+)  # fmt: skip
+def test_an_exchange_is_a_conversation(
+    write_lines: Write, record: dict[str, Any], turns: list[tuple[str, str]]
+) -> None:
+    """Both sides under their usual names, with what was said before."""
+    result = read_conversations([write_lines(record)])
+
+    assert turns_of(result) == turns
+    assert result.conversations[0].persona == ({"background": "s"} if "system" in record else None)
+
+
+def test_questions_and_answers_of_a_folder_are_no_conversations(
+    write_lines: Write, tmp_path: Path
+) -> None:
+    """Loose pairs beside conversations may be labels: they are read only when named."""
+    labels = write_lines({"question": "a", "answer": "b"}, name="labels.jsonl")
+    write_lines({"prompt": "a", "response": "b"})
+
+    result = read_conversations([tmp_path])
+
+    assert (result.ignored, len(result.conversations)) == ((labels,), 1)
+    assert turns_of(read_conversations([labels])) == [("a", "b")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\nUser: quoted\n\nAssistant: d",
+        "### Human: a### Assistant: b### Human: c\nUser: quoted### Assistant: d",
+        (
+            "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+            "<|im_start|>user\nc\nUser: quoted<|im_end|>\n<|im_start|>assistant\nd<|im_end|>\n"
+        ),
+    ],
+)
+@pytest.mark.parametrize("key", ["chosen", "text"])
+def test_transcripts(write_lines: Write, key: str, text: str) -> None:
+    """Marks of one style part the messages; others are what somebody wrote."""
+    path = write_lines({key: text, "rejected": "x"})
+
+    assert turns_of(read_conversations([path])) == [("a", "b"), ("c\nUser: quoted", "d")]
+
+
+def test_a_text_without_speakers_is_no_transcript(write_lines: Write) -> None:
+    """A text in which nobody is marked is not a conversation."""
+    with pytest.raises(FormatError, match="an object with keys text"):
+        read_conversations([write_lines({"text": "She said: Human: maybe."})])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {
+            "conversation_a": [{"role": "user", "content": "q"}, {"role": "model", "content": "a"}],
+            "conversation_b": [{"role": "user", "content": "q"}, {"role": "model", "content": "b"}],
+            "turn": 1,
+        },
+        {"prompt": "q", "response_a": "a", "response_b": "b"},
+    ],
+)
+def test_a_comparison_needs_a_side(write_lines: Write, record: dict[str, Any]) -> None:
+    """Neither side is read until a person has chosen."""
+    path = write_lines(record)
+
+    with pytest.raises(FormatError, match=r"_a` and `.*_b`; give --side a or --side b"):
+        read_conversations([path])
+    for side in ("a", "b"):
+        chosen = read_conversations([path], options=ReadOptions(side=side))
+        assert turns_of(chosen) == [("q", side)]
+        assert chosen.left_out == {"side that was not chosen": 1}
+    with pytest.raises(ConfigError, match="side is 'c'; give `a` or `b`"):
+        ReadOptions(side="c")
