@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that follow from the code: the graph's picture and the knobs.
+"""Write what follows from the code in docs/: the graph's picture, the knobs, the formats' table.
 
 `python docs/generate.py` writes them; `--check` fails when one is out of date.
 """
@@ -9,8 +9,11 @@ from pathlib import Path
 from graph.settings import Settings
 from graph.wiring import build_graph
 from turnwise.knobs import knob_paths
+from turnwise.replay.formats import FORMATS
 
 HERE = Path(__file__).resolve().parent
+TABLE = "<!-- The table is written by docs/generate.py. -->"
+TABLE_END = "<!-- The end of the table. -->"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->"
 
 
@@ -40,9 +43,22 @@ def knobs_page() -> str:
     return "\n".join(rows) + "\n"
 
 
+def formats_page() -> str:
+    """Return the page of formats with the table of those that conversations are read from."""
+    page = (HERE / "formats.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(TABLE)
+    _, _, after = rest.partition(TABLE_END)
+    rows = ["", "| format | what, and how it is read | example |", "| --- | --- | --- |"]
+    for known in FORMATS:
+        example = known.example.replace("|", "\\|").splitlines()
+        shown = "<br>".join(f"`{line}`" for line in example)
+        rows.append(f"| `{known.name}` | {known.about} | {shown} |")
+    return before + TABLE + "\n".join([*rows, ""]) + TABLE_END + after
+
+
 def main() -> None:
     """Write the pages, or hold them against what would be written."""
-    pages = {"graph.md": graph_page(), "knobs.md": knobs_page()}
+    pages = {"graph.md": graph_page(), "knobs.md": knobs_page(), "formats.md": formats_page()}
     stale = [
         name
         for name, text in pages.items()

@@ -3,7 +3,6 @@
 A record knows its file and line, so that every reader above can say where a problem is.
 """
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +24,9 @@ from turnwise.replay.source_lines import (
     ReadLimits,
     decode,
     open_lines,
+    too_long,
 )
+from turnwise.replay.source_table import has_table_header, read_table
 
 __all__ = ["SUFFIXES", "SourceFile", "find_files", "read_records"]
 
@@ -35,8 +36,6 @@ SUFFIXES = (*_PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES))
 
 _SAMPLE_LINES = 64
 """So many lines are looked at to tell JSON Lines from one document."""
-
-_DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,7 @@ def _parses(line: Line) -> bool:
 
 def _read_line(line: Line, path: Path, limits: ReadLimits) -> Any:
     if line.is_cut:
-        raise _too_long(path, line.number, "a line", limits)
+        raise too_long(path, line.number, "a line", limits)
     text = decode(line.data.rstrip(b"\r\n"), path, line.number, line.offset)
     try:
         return _parse(text)
@@ -173,15 +172,6 @@ def _read_line(line: Line, path: Path, limits: ReadLimits) -> Any:
             line.number,
             f"expected one whole JSON object: {what} at character {error.pos + 1}",
         ) from error
-
-
-def _too_long(path: Path, line: int | None, what: str, limits: ReadLimits) -> FormatError:
-    return FormatError(
-        path,
-        line,
-        f"{what} is longer than {limits.max_document_bytes // MEGABYTE:,} MB; write one record a "
-        "line (`jq -c '.[]'` does), or raise the limit with TURNWISE_MAX_DOCUMENT_MB",
-    )
 
 
 def _read_lines(
@@ -270,7 +260,7 @@ def _read_document(
     for line in lines:
         size += len(line.data)
         if line.is_cut or size > limits.max_document_bytes:
-            raise _too_long(path, None, "one JSON document", limits)
+            raise too_long(path, None, "one JSON document", limits)
         pieces.append(line.data)
     text = decode(b"".join(pieces), path, None, 0)
     del pieces
@@ -280,72 +270,6 @@ def _read_document(
         yield from _read_values(text, path, problems)
     else:
         yield from _records_of(document, path)
-
-
-def _cells(line: Line) -> tuple[str, list[str]]:
-    """Return the delimiter of a table's first line, and the names in it."""
-    try:
-        text = line.data.decode().strip()
-    except UnicodeDecodeError:
-        return ",", []
-    delimiter = max(_DELIMITERS, key=text.count)
-    return delimiter, [name.strip().strip('"').strip() for name in text.split(delimiter)]
-
-
-class _TableText:
-    """The lines of a table as text, for the csv module; knows which was read last."""
-
-    def __init__(
-        self, lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
-    ) -> None:
-        self._lines = iter(lines)
-        self._path, self._problems, self._limits = path, problems, limits
-        self.last = 1
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            self.last = line.number
-            try:
-                if line.is_cut:
-                    raise _too_long(self._path, line.number, "a line", self._limits)
-                yield decode(line.data, self._path, line.number, line.offset)
-            except FormatError as error:
-                self._problems.meet(error)
-
-
-def _read_table(
-    header: Line, lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
-) -> Iterator[SourceRecord]:
-    """Read a table with a header as one record a row; empty cells are missing fields."""
-    delimiter, columns = _cells(header)
-    names = [name.lower().replace(" ", "_") for name in columns]
-    texts = _TableText(lines, path, problems, limits)
-    # The module's own limit is for all of the process and lower than a long message.
-    csv.field_size_limit(max(csv.field_size_limit(), limits.max_document_bytes))
-    rows = csv.reader(texts, delimiter=delimiter, strict=True)
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            problems.meet(FormatError(path, texts.last, f"expected a row of a table: {error}"))
-            continue
-        if row is None:
-            return
-        if len(row) > len(names):
-            problem = f"expected {len(names)} cells as in the header, got {len(row)}"
-            problems.meet(FormatError(path, texts.last, problem))
-        elif any(cell.strip() for cell in row):
-            fields = _fields_of(names, row)
-            yield SourceRecord(path, texts.last, "", fields, str(texts.last))
-
-
-def _fields_of(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        name: cell for name, cell in zip(names, row, strict=False) if cell.strip()
-    }
-    if str(fields.get("turn", "")).isdecimal():
-        fields["turn"] = int(fields["turn"])
-    return fields
 
 
 def read_records(
@@ -376,8 +300,8 @@ def read_records(
             if not sample:
                 raise FormatError(path, None, "is empty; expected one JSON object a line")  # noqa: TRY301 - met below
             rest = chain(sample, lines)
-            if file.is_table or _has_table_header(sample[0]):
-                yield from _read_table(next(rest), rest, path, problems, limits)
+            if file.is_table or has_table_header(sample[0]):
+                yield from read_table(next(rest), rest, path, problems, limits)
             elif _is_one_document(sample, file):
                 yield from _read_document(rest, path, problems, limits)
             else:
@@ -387,19 +311,11 @@ def read_records(
         problems.meet(error)
 
 
-_HEADER = {"role", "content", "prompt", "response", "user_text", "from", "speaker", "text"}
-
-
-def _has_table_header(line: Line) -> bool:
-    """Return whether a line names at least two columns that messages have."""
-    if line.is_cut or line.data.lstrip()[:1] in {b"{", b"["}:
-        return False
-    return len(_HEADER & {name.lower() for name in _cells(line)[1]}) >= 2
-
-
 def _is_one_document(sample: Sequence[Line], file: SourceFile) -> bool:
     """Return whether a file is one JSON document, or several over many lines each."""
     first = sample[0]
+    if first.data.lstrip()[:1] not in {b"{", b"["}:
+        return False
     if len(sample) == 1:
         return first.data.lstrip().startswith(b"[") or not _is_lines_name(file)
     if _parses(first):

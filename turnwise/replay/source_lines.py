@@ -16,7 +16,15 @@ from typing import BinaryIO
 
 from turnwise.calls.errors import ConfigError, FormatError
 
-__all__ = ["Line", "Progress", "ReadLimits", "decode", "open_lines"]
+__all__ = [
+    "MEGABYTE",
+    "Line",
+    "Progress",
+    "ReadLimits",
+    "decode",
+    "open_lines",
+    "too_long",
+]
 
 MEGABYTE = 1_000_000
 
@@ -233,3 +241,13 @@ def decode(data: bytes, path: Path, line: int | None, offset: int) -> str:
             f"(offset {offset + error.start} of the text) is not UTF-8; expected the whole file in "
             f"UTF-8. It may be {guess}: then convert it with `iconv -f {guess} -t UTF-8`",
         ) from error
+
+
+def too_long(path: Path, line: int | None, what: str, limits: ReadLimits) -> FormatError:
+    """Return the error for more than the limits let in at once."""
+    return FormatError(
+        path,
+        line,
+        f"{what} is longer than {limits.max_document_bytes // MEGABYTE:,} MB; write one record a "
+        "line (`jq -c '.[]'` does), or raise the limit with TURNWISE_MAX_DOCUMENT_MB",
+    )

@@ -95,15 +95,17 @@ def test_a_conversation_cut_off_in_a_character_is_named(
     assert one_object(cli("replay", talk, "--skip-bad", "--json"))["turns"] == 1
 
 
-def test_half_a_character_is_a_bad_line(cli: Any, one_object: Any, tmp_path: Path) -> None:
-    """A lone surrogate in an escape is named with its line, or skipped."""
+def test_half_a_character_is_answered(cli: Any, one_object: Any, tmp_path: Path) -> None:
+    """A lone surrogate, as cut emoji leave it in dumps, is a message like others."""
     talk = _lines(
         tmp_path / "talk.jsonl",
         r'{"conversation_id": "c", "turn": 0, "user_text": "a\ud83d b"}',
         r'{"conversation_id": "c", "turn": 1, "user_text": "\ud83d\ude00 whole"}',
     )
-    assert "talk.jsonl:1" in _words(cli("replay", talk), 2)
-    assert one_object(cli("replay", talk, "--skip-bad", "--json"))["turns"] == 1
+    recorded = one_object(cli("replay", talk, "--record", "c.jsonl", "--json"))
+    played = one_object(cli("replay", talk, "--cassette", "c.jsonl", "--json"))
+    assert recorded["turns"] == played["turns"] == 2
+    assert recorded["asked"] == played["asked"] > 0
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "*.nothing", "empty", "empty.jsonl", "x.bin"])

@@ -61,7 +61,7 @@ def test_other_files_of_a_folder_are_ignored_and_said(tmp_path: Path, write_line
     labels = write_lines({"question": "?"}, name="labels.jsonl")
 
     assert read_conversations([tmp_path]).ignored == (labels,)
-    with pytest.raises(FormatError, match=r"an object with keys question\. Known are: memorybank"):
+    with pytest.raises(FormatError, match=r"an object with keys question\. Known are: .*openai"):
         read_conversations([labels])
 
 
@@ -71,6 +71,42 @@ def test_a_folder_without_conversations_is_an_error(tmp_path: Path, write_lines:
 
     with pytest.raises(FormatError, match=r"known format \(memorybank.*found labels\.jsonl"):
         read_conversations([tmp_path])
+
+
+def test_a_bad_record_is_skipped_alone_wherever_it_is(write_lines: Write) -> None:
+    """The first record, one in the middle, and one of another shape cost no other."""
+    good = {"messages": [{"role": "user", "content": "Hi."}]}
+    other = {"conversations": [{"from": "human", "value": "Hi."}]}
+    empty, foreign = {"messages": []}, {"question": "?"}
+    path = write_lines(empty, "{broken", foreign, good, empty, foreign, other, turn("a", 0), [1])
+
+    with pytest.raises(FormatError, match=r"talk\.jsonl:1: expected `messages` to hold something"):
+        read_conversations([path])
+    result = read_conversations([path], skip_bad=True)
+
+    assert [each.conversation_id for each in result.conversations] == ["talk-4", "talk-7", "a"]
+    assert [error.line for error in result.skipped] == [1, 2, 3, 5, 6, 9]
+    assert result.format == "openai+sharegpt+turnwise"
+
+
+def test_skipped_records_without_end_are_counted(write_lines: Write) -> None:
+    """Only the first errors are kept, so that a file of noise does not fill the memory."""
+    path = write_lines(*["noise"] * 1500, turn("a", 0))
+
+    result = read_conversations([path], skip_bad=True)
+
+    assert (len(result.skipped), result.skipped_count) == (1000, 1500)
+
+
+def test_a_recording_of_calls_is_no_conversation(write_lines: Write, tmp_path: Path) -> None:
+    """A cassette holds prompts, which must not be taken for what users said."""
+    call = {"key": "0", "messages": [{"role": "user", "content": "Judge this."}]}
+    path = write_lines({"turnwise_cassette": 1}, call, name="cassette.jsonl")
+    write_lines(turn("a", 0))
+
+    with pytest.raises(FormatError, match="got a recording of calls; give it with --cassette"):
+        read_conversations([path])
+    assert read_conversations([tmp_path]).ignored == (path,)
 
 
 def test_nothing_left_is_an_error(write_lines: Write) -> None:

@@ -71,12 +71,12 @@ DIALECTS: dict[str, Write] = {
     "parts": lambda said: {
         "messages": messages(said, wrap=lambda text: [{"type": "text", "text": text}])
     },
-    "sharegpt": lambda said: {
-        "conversations": messages(said, "from", "value", ("human", "gpt"))
-    },
+    "sharegpt": lambda said: {"conversations": messages(said, "from", "value", ("human", "gpt"))},
     "langchain": lambda said: {"messages": messages(said, "type", "content", ("human", "ai"))},
     "gemini": lambda said: {
-        "contents": messages(said, "role", "parts", ("user", "model"), lambda text: [{"text": text}])
+        "contents": messages(
+            said, "role", "parts", ("user", "model"), lambda text: [{"text": text}]
+        )
     },
     "letters": lambda said: {"messages": messages(said, "speaker", "text", ("A", "B"))},
     "final": lambda said: {"messages": messages(said)[:-1], "completion": said[-1][1]},

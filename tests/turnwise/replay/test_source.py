@@ -65,6 +65,8 @@ def test_reads_every_shape_of_file(tmp_path: Path, name: str, data: bytes) -> No
         (b'[{"a": 1},\n {"a": ', 2, "expected one whole JSON document"),
         (b'[{"a": 1},\n "\xff"]', 2, "byte 0xff at position 3 of the line"),
         (encoded() + b"\n" + b"[" * 5000, 2, "expected one whole JSON object"),
+        (encoded() + b"\n" + b"[" * 5000 + b"]" * 5000, 2, "expected one whole JSON object"),
+        (json.dumps(LINE, indent=1).encode() + b"\n{\n 2\n", 7, "expected one whole JSON doc"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(
@@ -91,6 +93,46 @@ def test_a_bad_line_is_skipped_on_request(tmp_path: Path) -> None:
 
     assert [turn.turn for turn in result.conversations[0].turns] == [0, 1, 2]
     assert [error.line for error in result.skipped] == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        lambda records: "[\n" + ",\n".join(records) + "\n]",
+        "\n".join,
+        lambda records: "\n".join(f"{record}\n" for record in records),
+    ],
+)
+def test_a_broken_record_of_a_document_is_skipped_alone(
+    tmp_path: Path, whole: Callable[[list[str]], str]
+) -> None:
+    """In a list or in documents after each other, what is whole is read on request."""
+    path = tmp_path / "talks.json"
+    records = [json.dumps({**LINE, "turn": number}, indent=1) for number in range(4)]
+    records[1] = records[1].replace(":", "")
+    path.write_text(whole(records), encoding="utf-8")
+
+    result = read_conversations([path], skip_bad=True)
+
+    assert [turn.turn for turn in result.conversations[0].turns] == [0, 2, 3]
+    assert len(result.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "user_text"),
+    [
+        ('{"conversation_id": "a", "turn": 0, "user_text": "cut \\ud83d"}', "cut \ud83d"),
+        ('{"conversation_id": "a", "turn": 0, "user_text": "x", "score": NaN}', "x"),
+        ('{"conversation_id": "a", "turn": 0, "user_text": "x", "user_text": "y"}', "y"),
+        ('{"conversation_id": "a", "turn": 0, "user_text": "a\\u0000b"}', "a\0b"),
+    ],
+)
+def test_json_as_other_programs_write_it(tmp_path: Path, text: str, user_text: str) -> None:
+    """Lone surrogates and NaN are read; of a key that is met twice, the last counts."""
+    path = tmp_path / "talk.jsonl"
+    path.write_text(text, encoding="utf-8")
+
+    assert read_conversations([path]).conversations[0].turns[0].user_text == user_text
 
 
 def test_a_broken_file_is_skipped_on_request(tmp_path: Path, write_lines: Write) -> None:

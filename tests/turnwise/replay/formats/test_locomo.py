@@ -8,7 +8,7 @@ import pytest
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import RecordedTurn
-from turnwise.replay.reading import read_conversations
+from turnwise.replay.reading import ReadOptions, read_conversations
 
 
 def write(tmp_path: Path, *records: Any) -> Path:
@@ -70,3 +70,28 @@ def test_a_bad_sample(tmp_path: Path, fields: dict[str, Any], words: str) -> Non
 
     with pytest.raises(FormatError, match=words):
         read_conversations([path])
+
+
+def test_no_reply_answers_another_session(tmp_path: Path) -> None:
+    """A message that ends a session is a turn of its own, and who opens one answers nothing."""
+    sessions = talk(
+        session_2=[{"speaker": "Ana", "text": "Hi."}],
+        session_10=[{"speaker": "Ben", "text": "Back."}, {"speaker": "Ana", "text": "Good."}],
+    )
+
+    result = read_conversations([write(tmp_path, {"conversation": sessions})])
+
+    turns = [(turn.user_text, turn.reply) for turn in result.conversations[0].turns]
+    assert turns == [("Hi.", None), ("Good.", None)]
+    assert result.left_out == {"message of the agent that opens a later session": 1}
+
+
+def test_the_other_speaker_may_be_the_agent(tmp_path: Path) -> None:
+    """A person may choose; a name that nobody has is an error."""
+    path = write(tmp_path, {"conversation": talk()})
+
+    (conversation,) = read_conversations([path], options=ReadOptions(agent="Ana")).conversations
+
+    assert (conversation.user_id, conversation.persona) == ("Ben", {"name": "Ana"})
+    with pytest.raises(FormatError, match=r"expected --agent 'Ana' or 'Ben', .*got 'Zoe'"):
+        read_conversations([path], options=ReadOptions(agent="Zoe"))

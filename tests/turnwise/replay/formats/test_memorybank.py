@@ -1,5 +1,6 @@
 """MemoryBank."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,29 @@ def test_broken_personas_are_named(write_lines: Write) -> None:
     with pytest.raises(FormatError, match=r"personas\.json: expected a JSON object of personas"):
         read_conversations([path])
     assert len(read_conversations([path], skip_bad=True).skipped) == 1
+
+
+def test_the_published_form(tmp_path: Path) -> None:
+    """Users by name and days by date are read like lines; a day without a word is noted."""
+    days = {
+        "2023-04-28": [{"query": "c", "response": "d"}],
+        "2023-04-27": [{"query": "a", "response": "b"}, {"query": "x", "response": ""}],
+        "2023-04-29": [],
+    }
+    users = {
+        "Ana": {"name": "Ana", "summary": {"x": "y"}, "history": days},
+        "Wei": {"history": days},
+    }
+    path = tmp_path / "memory_bank.json"
+    path.write_text(json.dumps(users), encoding="utf-8")
+
+    result = read_conversations([path])
+
+    first, second = result.conversations
+    assert [(each.conversation_id, each.user_id) for each in (first, second)] == [
+        ("Ana", "Ana"), ("Wei", "Wei"),
+    ]  # fmt: skip
+    assert [(turn.time, turn.user_text, turn.reply) for turn in first.turns] == [
+        ("2023-04-27", "a", "b"), ("2023-04-27", "x", None), ("2023-04-28", "c", "d"),
+    ]  # fmt: skip
+    assert result.left_out == {"day without a word": 2, "`summary` of a user": 1}
