@@ -19,7 +19,7 @@ from turnwise.replay.formats.message_lines import (
 from turnwise.replay.formats.message_list import Spot, find_list, is_exchange
 from turnwise.replay.formats.messages import convert_messages
 from turnwise.replay.formats.native import NATIVE
-from turnwise.replay.formats.speakers import field_at
+from turnwise.replay.formats.speakers import field_at, role_word
 from turnwise.replay.record import SourceRecord
 
 __all__ = ["FORMATS", "detect_format", "is_foreign", "pieces_of"]
@@ -47,7 +47,7 @@ def _list_format(
 
 def _is_lettered(spot: Spot) -> bool:
     first = spot.first_message
-    return first.get("speaker") in {"A", "B"} or (
+    return role_word(first, "speaker") in {"A", "B"} or (
         spot.key == "messages" and set(first) <= {"message", "attrs"} and "message" in first
     )
 

@@ -1,7 +1,7 @@
 """Records of one exchange each, transcripts in one text, and two conversations in one record."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from turnwise.replay.conversation import Conversation
@@ -218,13 +218,19 @@ def is_question_list(document: Any) -> bool:
 
 
 def convert_questions(record: SourceRecord, reading: Reading) -> Conversation:
-    """Return a conversation whose turns have no replies."""
-    turns: Sequence[str] = record.fields["turns"]
-    utterances = [
-        each
-        for text in turns
-        for each in (Utterance(is_user=True, text=text), Utterance(is_user=False, text=""))
-    ]
+    """Return a conversation whose turns have no replies.
+
+    Raises:
+        FormatError: when it has none.
+    """
+    utterances = []
+    for turn in record.items("turns", "turn"):
+        if not isinstance(turn.document, str) or not turn.document.strip():
+            raise turn.problem("expected a text")
+        utterances += [
+            Utterance(is_user=True, text=turn.document),
+            Utterance(is_user=False, text=""),
+        ]
     return pair_conversation(
         record, known_id(record.fields) or reading.default_id(record), utterances
     )

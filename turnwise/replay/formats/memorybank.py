@@ -137,7 +137,7 @@ MEMORYBANK = ConversationFormat(
 def _convert_history(record: SourceRecord, reading: Reading) -> Conversation:
     """Return a user's days, as the authors of MemoryBank publish them."""
     user_id = record.optional_text("name") or record.number
-    days = record.inside(record.fields["history"], "history")
+    days = record.inside(record.fields.get("history"), "history")
     utterances: list[Utterance] = []
     for session, date in enumerate(sorted(days.fields)):
         if days.fields[date] == []:

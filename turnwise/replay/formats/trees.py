@@ -7,6 +7,7 @@ from turnwise.replay.conversation import Conversation
 from turnwise.replay.formats.format import Reading
 from turnwise.replay.formats.message_list import unwrap
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
+from turnwise.replay.formats.vocabulary import THOUGHT_TYPES
 from turnwise.replay.pairing import pair_conversation
 from turnwise.replay.record import Problems, SourceRecord
 
@@ -144,7 +145,7 @@ def convert_mapping(record: SourceRecord, reading: Reading) -> Conversation:
 
 
 def _only_leaf(record: SourceRecord, nodes: Mapping[str, Any]) -> str:
-    parents = {node.get("parent") for node in nodes.values() if isinstance(node, dict)}
+    parents = {str(node.get("parent")) for node in nodes.values() if isinstance(node, dict)}
     leaves = [name for name in nodes if name not in parents]
     if len(leaves) != 1:
         raise record.problem(
@@ -154,7 +155,7 @@ def _only_leaf(record: SourceRecord, nodes: Mapping[str, Any]) -> str:
     return leaves[0]
 
 
-_KINDS_OF_NOTHING_SHOWN = {"thoughts", "reasoning_recap"}
+_NEVER_SHOWN = THOUGHT_TYPES | {"user_editable_context", "model_editable_context"}
 
 
 def _shown(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -162,14 +163,10 @@ def _shown(message: Mapping[str, Any]) -> Mapping[str, Any]:
     content = message.get("content")
     kind = content.get("content_type") if isinstance(content, dict) else None
     recipient = message.get("recipient")
-    if kind in {"user_editable_context", "model_editable_context"}:
-        return {**message, "hidden": True}
-    if kind in _KINDS_OF_NOTHING_SHOWN:
+    if isinstance(kind, str) and kind in _NEVER_SHOWN:
         return {**message, "hidden": True}
     if isinstance(recipient, str) and recipient not in {"all", ""}:
         return {"author": message.get("author"), "tool_calls": [recipient]}
-    if message.get("weight") in (0, 0.0) and kind is None:
-        return {**message, "hidden": True}
     return message
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from turnwise.calls.errors import FormatError
 from turnwise.replay.formats import FORMATS
 from turnwise.replay.formats.format import ConversationFormat
 from turnwise.replay.reading import ReadOptions, read_conversations
@@ -33,3 +34,20 @@ def test_an_example_is_read_as_its_format(tmp_path: Path, known: ConversationFor
     assert result.format == known.name
     assert result.conversations[0].turns[0].user_text
     assert not result.skipped
+
+
+@pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
+@pytest.mark.parametrize("other", ['{"n": 1}', "[1]", "7", '"text"', '{"messages": {}}'])
+def test_a_record_of_something_else_is_skipped_alone(
+    tmp_path: Path, known: ConversationFormat, other: str
+) -> None:
+    """After records of any format, one that is in none is an error, and costs no other."""
+    path = tmp_path / "file.data"
+    path.write_text(f"{known.example}\n{other}\n", encoding="utf-8")
+    options = ReadOptions(side="a")
+
+    with pytest.raises(FormatError):
+        read_conversations([path], options=options)
+    result = read_conversations([path], options=options, skip_bad=True)
+
+    assert (result.format, result.skipped_count) == (known.name, 1)
