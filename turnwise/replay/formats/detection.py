@@ -201,6 +201,15 @@ FORMATS: Sequence[ConversationFormat] = (
         read_each(exchanges.convert_exchange),
     ),
     ConversationFormat(
+        "text-lists",
+        "a record that is a list of texts (LCCC): the first is the user's, and they alternate; "
+        "only in a file that is named outright",
+        '["Hi.", "Hello."]\n["How are you?", "Well.", "Good."]',
+        exchanges.is_text_list,
+        read_each(exchanges.convert_texts),
+        is_weak=True,
+    ),
+    ConversationFormat(
         "question-answer",
         "`question` and `answer` and other loose pairs; only in a file that is named outright",
         '{"question": "How tall is it?", "answer": "324 m"}',
@@ -268,7 +277,8 @@ def _pieces(record: SourceRecord, *, was_named: bool, depth: int) -> list[_Piece
         return []
     found: list[_Piece] = []
     for each in _children(record):
-        inside = _pieces(each, was_named=was_named, depth=depth + 1)
+        # Deep in a document, what looks alike is more likely to be something else.
+        inside = _pieces(each, was_named=False, depth=depth + 1)
         found += inside or ([(None, each)] if isinstance(document, list) else [])
     if not any(known is not None for known, _ in found):
         return []

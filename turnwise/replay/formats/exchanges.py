@@ -23,10 +23,12 @@ __all__ = [
     "convert_exchange",
     "convert_questions",
     "convert_side",
+    "convert_texts",
     "convert_transcript",
     "is_loose_exchange",
     "is_plain_exchange",
     "is_question_list",
+    "is_text_list",
     "is_transcript",
     "is_two_sided",
 ]
@@ -72,7 +74,7 @@ def is_plain_exchange(document: Any) -> bool:
 def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     """Return a conversation of one exchange and, where it has one, its history.
 
-    An `input` beside an `instruction` belongs to it, on a line of its own.
+    An `input` or `context` beside the user's words belongs to them, on a line of its own.
 
     Raises:
         FormatError: when a side is missing.
@@ -87,9 +89,10 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
             f"with the agent's ({', '.join(AGENT_SIDE_KEYS[:6])}); keys are: {keys}"
         )
     user, agent = sides
-    extra = fields.get("input")
-    if fields.get("instruction") == user and isinstance(extra, str) and extra.strip():
-        user = f"{user}\n{extra}"
+    for key in ("input", "context"):
+        extra = fields.get(key)
+        if extra != user and isinstance(extra, str) and extra.strip():
+            user = f"{user}\n{extra}"
     history: Any = next((fields[key] for key in _HISTORY_KEYS if fields.get(key)), [])
     if not isinstance(history, list):
         raise record.problem("expected `history` to be a list")
@@ -100,7 +103,8 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     utterances, said = utterances_of(messages, roles, reading)
     utterances += [Utterance(is_user=True, text=user), Utterance(is_user=False, text=agent)]
     note_rejected(fields, reading)
-    instructions = instructions_beside(record, fields) + said
+    beside = {name: value for name, value in fields.items() if name != "context"}
+    instructions = instructions_beside(record, beside) + said
     return pair_conversation(
         record,
         known_id(fields) or reading.default_id(record),
@@ -117,6 +121,9 @@ def _transcript(document: Any) -> str | None:
             text = document.get(key)
             if isinstance(text, str) and _pieces(text):
                 return text
+        sides = sides_of(document)
+        if sides is not None and _pieces(sides[0]):
+            return f"{sides[0]} {sides[1]}"
     return None
 
 
@@ -234,3 +241,28 @@ def convert_questions(record: SourceRecord, reading: Reading) -> Conversation:
     return pair_conversation(
         record, known_id(record.fields) or reading.default_id(record), utterances
     )
+
+
+def is_text_list(document: Any) -> bool:
+    """Return whether a record is a list of at least two texts."""
+    return (
+        isinstance(document, list)
+        and len(document) > 1
+        and all(isinstance(each, str) and each.strip() for each in document)
+    )
+
+
+def convert_texts(record: SourceRecord, reading: Reading) -> Conversation:
+    """Return a conversation of texts that alternate, the user's first.
+
+    Raises:
+        FormatError: when the record is no list of texts.
+    """
+    if not is_text_list(record.document):
+        raise record.problem("expected a list of texts")
+    messages = messages_of(record, record.document)
+    roles, error = roles_in(messages, None)
+    if error is not None:
+        raise error
+    utterances, _ = utterances_of(messages, roles, reading)
+    return pair_conversation(record, reading.default_id(record), utterances)

@@ -20,7 +20,15 @@ from turnwise.replay.record import SourceRecord
 
 __all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
 
-_ID_KEYS = (*CONVERSATION_ID_KEYS, "sessionId", "channel_id", "channel")
+_ID_KEYS = (
+    *CONVERSATION_ID_KEYS,
+    "sessionId",
+    "conversation",
+    "ticket_id",
+    "call_id",
+    "channel_id",
+    "channel",
+)
 
 
 def _is_header(document: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from turnwise.replay.formats.speakers import is_speaking, role_word
+from turnwise.replay.formats.speakers import field_at, is_speaking, role_word
 from turnwise.replay.formats.vocabulary import (
     ACT_TYPES,
     AGENT_SIDE_KEYS,
@@ -194,7 +194,7 @@ def find_list(document: Any) -> Spot | None:
     is_one_exchange = is_exchange(document)
     spot = _field_in(document, "", is_one_exchange=is_one_exchange)
     for outer in NESTING_KEYS:
-        inner = document.get(outer)
+        inner = field_at(document, outer)
         if spot is None and isinstance(inner, dict):
             whole = merged(document) if outer == "inputs" else inner
             spot = _field_in(inner, outer, is_one_exchange=is_exchange(whole))
@@ -233,7 +233,7 @@ def _only_list(fields: Mapping[str, Any]) -> Spot | None:
         for key, value in fields.items()
         if isinstance(value, list)
         and value
-        and all(isinstance(each, dict) and is_speaking(each) and is_message(each) for each in value)
+        and all(is_message(each) and is_speaking(unwrap(each)) for each in value)
     ]
     return Spot(str(found[0]), fields[found[0]], fields) if len(found) == 1 else None
 

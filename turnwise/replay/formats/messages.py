@@ -288,6 +288,8 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     place = record.inside({spot.key or "messages": spot.items}, spot.outer)
     items = [each.document for each in place.items(spot.key or "messages", "message")]
     messages = messages_of(record, items)
+    if spot.key == "contents":  # where Gemini takes a missing role for the user's
+        messages = [each.inside({"role": "user", **each.fields}, "") for each in messages]
     roles, error = roles_in(messages, reading.agent)
     if error is not None:
         raise error

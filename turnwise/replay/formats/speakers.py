@@ -91,7 +91,11 @@ def roles_of(
             None,
         )
         if key is not None:
-            return [_as_chosen(role_word(each, key), agent) for each in fields], None
+            keys = (key, *NAME_KEYS)  # a speaker without that name may have another
+            names = [
+                next(filter(None, (role_word(each, k) for k in keys)), None) for each in fields
+            ]
+            return [_as_chosen(name, agent) for name in names], None
     for key in ROLE_KEYS:
         words = [role_word(each, key) for each in fields]
         roles = [_role(word) for word in words]
@@ -108,6 +112,12 @@ def roles_of(
     if lettered is not None:
         return lettered, None
     return _unknown(messages, agent)
+
+
+def _name(fields: Mapping[str, Any], key: str) -> str | None:
+    """Return a speaker's name in a field, or another name where it has none there."""
+    words = (role_word(fields, each) for each in (key, *NAME_KEYS))
+    return next((word for word in words if word is not None), None)
 
 
 def _as_chosen(word: str | None, agent: str) -> NamedRole | None:

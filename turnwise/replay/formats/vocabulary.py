@@ -84,6 +84,7 @@ ROLE_KEYS = (
     "sender_type",
     "senderType",
     "author_type",
+    "author.type",
     "author",
     "type",
     "message_type",
@@ -126,6 +127,7 @@ NAME_KEYS = (
     "who",
     "from_id",
     "author.id",
+    "author.type",
     "speaker_id",
     "user_id",
     "role",
@@ -206,8 +208,9 @@ NESTING_KEYS = (
     "state",
     "values",
     "kwargs",
+    "request.body",
 )
-"""Fields in which a conversation may be one level down."""
+"""Fields in which a conversation may be one level down, as dotted paths."""
 
 FINAL_KEYS = (
     "completion",
@@ -223,6 +226,7 @@ FINAL_KEYS = (
     "expected",
     "expected_output",
     "reference_output",
+    "reference_outputs",
     "generation",
     "choices",
     "candidates",
@@ -237,6 +241,7 @@ SYSTEM_KEYS = (
     "system_instruction",
     "systemInstruction",
     "instructions",
+    "context",
 )
 """Fields beside the messages that are instructions to the agent."""
 
@@ -279,6 +284,12 @@ USER_SIDE_KEYS = (
     "instruction",
     "input",
     "user_text",
+    "text_input",
+    "input_text",
+    "user_message",
+    "user_input",
+    "user_query",
+    "customer",
     "usr",
     "q",
 )
@@ -301,6 +312,14 @@ AGENT_SIDE_KEYS = (
     "a",
     "ideal",
     "bot_text",
+    "output_text",
+    "assistant_message",
+    "assistant_response",
+    "agent_response",
+    "model_response",
+    "bot_message",
+    "bot_response",
+    "bot_reply",
 )
 """Fields of one exchange that are the agent's."""
 

@@ -310,6 +310,21 @@ def test_documents_of_many_conversations(tmp_path: Path, document: Any) -> None:
     assert turns_of(read_conversations([path])) == TURNS
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"question_id": 1, "choices": [{"index": 0, "turns": ["an answer", "another"]}]},
+        {"labels": [["good", "bad"]], "notes": {"question": "a", "answer": "b"}},
+    ],
+)
+def test_what_looks_alike_deep_in_a_record_is_not_read(
+    write_lines: Write, record: dict[str, Any]
+) -> None:
+    """Lists of texts and loose pairs inside of records are labels and answers, not talks."""
+    with pytest.raises(FormatError, match="expected a known conversation format, got an object"):
+        read_conversations([write_lines(record)])
+
+
 def test_alternatives_are_not_chosen_among(write_lines: Write) -> None:
     """Two lists of messages in one record of many are no two conversations."""
     record = {"first_try": talk(), "second_try": talk()}
