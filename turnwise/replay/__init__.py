@@ -2,12 +2,13 @@
 
 from turnwise.replay.cassette import Cassette, CassetteMode, open_cassette
 from turnwise.replay.conversation import Conversation, RecordedTurn, conversation_digest
-from turnwise.replay.reading import ReadResult, read_conversations
+from turnwise.replay.reading import ReadOptions, ReadResult, read_conversations
 
 __all__ = [
     "Cassette",
     "CassetteMode",
     "Conversation",
+    "ReadOptions",
     "ReadResult",
     "RecordedTurn",
     "conversation_digest",

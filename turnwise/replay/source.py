@@ -34,6 +34,8 @@ _PLAIN_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 SUFFIXES = (*_PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES))
 """What a conversation file's name may end with. A file that is named outright may differ."""
 
+_MAX_DEPTH = 400
+
 _SAMPLE_LINES = 64
 """So many lines are looked at to tell JSON Lines from one document."""
 
@@ -143,8 +145,28 @@ def _parse(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         with suppress(ValueError, RecursionError):
-            return json.loads(text)
+            return _not_deep(json.loads(text))
         raise
+
+
+def _not_deep(value: Any) -> Any:
+    """Return a value that is nested as deep as every Python's json module reads it.
+
+    Raises:
+        RecursionError: when it is deeper.
+    """
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise RecursionError(f"nested deeper than {_MAX_DEPTH} levels")
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return value
 
 
 def _parses(line: Line) -> bool:
@@ -162,6 +184,7 @@ def _read_line(line: Line, path: Path, limits: ReadLimits) -> Any:
     if line.is_cut:
         raise too_long(path, line.number, "a line", limits)
     text = decode(line.data.rstrip(b"\r\n"), path, line.number, line.offset)
+    text = text.removeprefix("\ufeff")  # files with marks were joined
     try:
         return _parse(text)
     except orjson.JSONDecodeError as error:
@@ -230,6 +253,7 @@ def _read_values(text: str, path: Path, problems: Problems) -> Iterator[SourceRe
         number += 1
         try:
             value, end = decoder.raw_decode(text, at)
+            _not_deep(value)
         except (ValueError, RecursionError) as error:
             if not is_said:
                 problems.meet(_broken(path, error))
@@ -280,9 +304,9 @@ def read_records(
 ) -> Iterator[SourceRecord]:
     """Read a file's JSON records in order: as lines, as one document, or as a table.
 
-    Which of them is told from the content, since each is met under each name; the name
-    decides only where neither reads, so that the error fits what was meant. Lines and
-    rows are read one at a time; a document is read as a whole.
+    Which of them is told from the content, since each is met under each name; only
+    tables are told by their name as well. Lines and rows are read one at a time; a
+    document is read as a whole.
 
     Raises:
         FormatError: for the first problem, unless `problems` skips them.
@@ -302,7 +326,7 @@ def read_records(
             rest = chain(sample, lines)
             if file.is_table or has_table_header(sample[0]):
                 yield from read_table(next(rest), rest, path, problems, limits)
-            elif _is_one_document(sample, file):
+            elif _is_one_document(sample):
                 yield from _read_document(rest, path, problems, limits)
             else:
                 is_one = len(sample) == 1
@@ -311,13 +335,13 @@ def read_records(
         problems.meet(error)
 
 
-def _is_one_document(sample: Sequence[Line], file: SourceFile) -> bool:
+def _is_one_document(sample: Sequence[Line]) -> bool:
     """Return whether a file is one JSON document, or several over many lines each."""
     first = sample[0]
     if first.data.lstrip()[:1] not in {b"{", b"["}:
         return False
     if len(sample) == 1:
-        return first.data.lstrip().startswith(b"[") or not _is_lines_name(file)
+        return first.data.lstrip().startswith(b"[") or not _parses(first)
     if _parses(first):
         return False
     if first.data.strip() in {b"[", b"{"}:
@@ -328,7 +352,3 @@ def _is_one_document(sample: Sequence[Line], file: SourceFile) -> bool:
         for line, end in zip(sample[1:], before, strict=False)
     )
     return not has_lines
-
-
-def _is_lines_name(file: SourceFile) -> bool:
-    return file.path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson"))

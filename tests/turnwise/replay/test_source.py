@@ -32,6 +32,12 @@ def packed(data: bytes) -> bytes:
         ("no_line_end.jsonl", encoded()),
         ("crlf.jsonl", encoded() + b"\r\n\r\n"),
         ("bom.jsonl", b"\xef\xbb\xbf" + encoded() + b"\n"),
+        (
+            "joined_boms.jsonl",
+            (b"\xef\xbb\xbf" + encoded() + b"\n" + b"\xef\xbb\xbf" + encoded({**LINE, "turn": 1})),
+        ),
+        ("no_line_ends.jsonl", encoded() + encoded({**LINE, "turn": 1})),
+        ("old_line_ends.jsonl", encoded() + b"\r" + encoded({**LINE, "turn": 1})),
         ("packed.jsonl.gz", packed(encoded() + b"\n")),
         ("packed_by_another_name.jsonl", packed(encoded() + b"\n")),
         ("list.json", b"[" + encoded() + b"]"),

@@ -60,6 +60,7 @@ IDENTIFIERS = (
 
 _HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted")
 _HIDDEN_BY_METADATA = "is_visually_hidden_from_conversation"
+_MAX_WRAPPERS = 8
 _SERVICE_TYPES = frozenset({"service"})
 
 
@@ -201,8 +202,10 @@ def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> li
     return found
 
 
-def _final(value: Any) -> Iterator[dict[str, Any]]:
+def _final(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     """Give the messages of a reply apart from the others, in whatever it is wrapped."""
+    if depth > _MAX_WRAPPERS:
+        return
     if isinstance(value, str):
         if value.strip():
             yield {"role": "assistant", "content": value}
@@ -212,20 +215,20 @@ def _final(value: Any) -> Iterator[dict[str, Any]]:
             for each in dicts:
                 yield dict(unwrap(each))
         elif value:  # several samples or accepted answers: the first
-            yield from _final(value[0])
+            yield from _final(value[0], depth + 1)
     elif isinstance(value, dict):
-        yield from _final_in(value)
+        yield from _final_in(value, depth)
 
 
-def _final_in(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]:
     """Give the messages of a reply that is an object: one message, or a response with it."""
     wrappers = ("choices", "candidates", "generations")
     wrapped = next((fields[key] for key in wrappers if fields.get(key)), None)
     spot = find_list(fields) if wrapped is None else None
     if wrapped is not None:  # several samples: the first
-        yield from _final(wrapped[0] if isinstance(wrapped, list) else wrapped)
+        yield from _final(wrapped[0] if isinstance(wrapped, list) else wrapped, depth + 1)
     elif spot is not None and isinstance(spot.items, list):
-        yield from _final(spot.items)
+        yield from _final(spot.items, depth + 1)
     elif is_speaking(unwrap(fields)):
         yield dict(unwrap(fields))
     elif "parts" in fields or isinstance(fields.get("content"), dict | list):
@@ -233,7 +236,8 @@ def _final_in(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"role": "assistant", **content}
     else:
         names = (*FINAL_KEYS, *TEXT_KEYS, "result")
-        yield from _final(next((fields[key] for key in names if fields.get(key)), None))
+        found = next((fields[key] for key in names if fields.get(key)), None)
+        yield from _final(found, depth + 1)
 
 
 def _final_messages(record: SourceRecord, spot: Spot) -> list[SourceRecord]:

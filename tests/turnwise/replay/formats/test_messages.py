@@ -257,6 +257,16 @@ def test_a_last_reply_apart(write_lines: Write, key: str, final: Any) -> None:
     assert result.left_out["rejected reply"] == 1
 
 
+def test_a_reply_in_endless_wrappers_is_none(write_lines: Write) -> None:
+    """Objects in objects do not exhaust the stack."""
+    final: Any = TEXTS[3]
+    for _ in range(300):
+        final = {"output": [final]}
+    path = write_lines({"messages": talk()[:3], "output": final})
+
+    assert turns_of(read_conversations([path])) == [TURNS[0], (TEXTS[2], None)]
+
+
 def test_a_reply_is_not_added_twice(write_lines: Write) -> None:
     """Messages that end with a reply keep it; the other one is noted."""
     result = read_conversations([write_lines({"messages": talk(), "output": "another"})])
