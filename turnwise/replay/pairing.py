@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
 
 from turnwise.replay.conversation import Conversation, Persona, RecordedTurn
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.record import Problems, SourceRecord
 
-__all__ = ["Utterance", "pair_conversation"]
+__all__ = ["Utterance", "oldest_first", "pair_conversation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,22 @@ class Utterance:
     text: str
     time: str | None = None
     session: int = 0
+
+
+def oldest_first(utterances: list[Utterance], problems: Problems) -> list[Utterance]:
+    """Return messages in order of time where they are listed with the newest first.
+
+    So some services list them. Other orders are left as they are: of messages in the same
+    second, and of edited ones, the file knows more than their times.
+    """
+    times = [each.time for each in utterances]
+    if len(times) < 2 or any(time is None or len(time) != len(times[0] or "") for time in times):
+        return utterances
+    stated = [time for time in times if time is not None]
+    if all(earlier < later for later, earlier in pairwise(stated)):
+        problems.notes["message put in order of time"] += len(stated)
+        return utterances[::-1]
+    return utterances
 
 
 def pair_conversation(

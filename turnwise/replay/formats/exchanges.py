@@ -35,7 +35,7 @@ __all__ = [
 
 _HISTORY_KEYS = ("history", "chat_history", "conversation_history", "previous")
 _CLEAR_PAIRS = (
-    {"prompt", "instruction", "human", "user", "user_text"},
+    {"prompt", "instruction", "human", "user", "user_text", "text_input"},
     {"response", "completion", "output", "assistant", "gpt", "bot", "bot_text", "chosen", "reply"},
 )
 _SIDES = ("a", "b")

@@ -15,7 +15,7 @@ from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.speakers import is_speaking, role_word
 from turnwise.replay.formats.trees import best_branches, parent_of
 from turnwise.replay.formats.vocabulary import CONVERSATION_ID_KEYS, NAME_KEYS
-from turnwise.replay.pairing import pair_conversation
+from turnwise.replay.pairing import oldest_first, pair_conversation
 from turnwise.replay.record import SourceRecord
 
 __all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
@@ -80,6 +80,11 @@ class _Lines:
                 f"keys are: {keys}"
             )
         conversation_id = known_id(message.fields, _ID_KEYS)
+        if self._messages and (conversation_id is None) != (None in self._messages):
+            raise record.problem(
+                "expected the conversation's id, such as `conversation_id`, on every line, or "
+                "on none"
+            )
         self._messages.setdefault(conversation_id, []).append(message)
         yield from ()
 
@@ -124,7 +129,7 @@ class _Lines:
         conversation = pair_conversation(
             first,
             conversation_id,
-            utterances,
+            oldest_first(utterances, reading.problems),
             user_id=self._user_id(first, messages),
             persona=persona or None,
         )

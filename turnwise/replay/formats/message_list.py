@@ -10,6 +10,7 @@ import orjson
 from turnwise.replay.formats.speakers import field_at, is_speaking, role_word
 from turnwise.replay.formats.vocabulary import (
     ACT_TYPES,
+    AGENT_NAMED_KEYS,
     AGENT_SIDE_KEYS,
     ALTERNATING_KEYS,
     LIST_KEYS,
@@ -20,6 +21,7 @@ from turnwise.replay.formats.vocabulary import (
     TEXT_KEYS,
     THOUGHT_TYPES,
     TOOL_RESULT_TYPES,
+    USER_NAMED_KEYS,
     USER_SIDE_KEYS,
 )
 from turnwise.replay.record import SourceRecord
@@ -105,11 +107,15 @@ def is_message(value: Any, *, needs_speaker: bool = True) -> bool:
 def sides_of(fields: Mapping[str, Any]) -> tuple[Any, Any] | None:
     """Return the user's and the agent's words of an exchange; None where it is none."""
     lowered = {str(key).lower(): value for key, value in fields.items()}
-    user = next((key for key in USER_SIDE_KEYS if _is_said(lowered.get(key))), None)
-    agent = next(
-        (key for key in AGENT_SIDE_KEYS if key != user and _is_said(lowered.get(key))), None
-    )
-    return None if user is None or agent is None else (lowered[user], lowered[agent])
+    for user_keys, agent_keys in (
+        (USER_NAMED_KEYS, AGENT_NAMED_KEYS),
+        (USER_SIDE_KEYS, AGENT_SIDE_KEYS),
+    ):
+        user = next((key for key in user_keys if _is_said(lowered.get(key))), None)
+        agent = next((key for key in agent_keys if _is_said(lowered.get(key))), None)
+        if user is not None and agent is not None:
+            return lowered[user], lowered[agent]
+    return None
 
 
 def _is_said(value: Any) -> bool:

@@ -29,7 +29,7 @@ from turnwise.replay.formats.vocabulary import (
     TOOL_RESULT_TYPES,
     USER_SIDE_KEYS,
 )
-from turnwise.replay.pairing import Utterance, pair_conversation
+from turnwise.replay.pairing import Utterance, oldest_first, pair_conversation
 from turnwise.replay.record import SourceRecord
 from turnwise.replay.times import iso_time
 
@@ -298,7 +298,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     if error is not None:
         raise error
     utterances, instructions = utterances_of(messages, roles, reading)
-    utterances = _with_question(utterances, spot)
+    utterances = _with_question(oldest_first(utterances, reading.problems), spot)
     final = _final_messages(record, spot)
     if final:
         final_roles, error = roles_in(final, reading.agent)

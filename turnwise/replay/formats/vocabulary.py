@@ -9,6 +9,7 @@ from typing import Literal
 
 __all__ = [
     "ACT_TYPES",
+    "AGENT_NAMED_KEYS",
     "AGENT_SIDE_KEYS",
     "ALTERNATING_KEYS",
     "CONVERSATION_ID_KEYS",
@@ -26,6 +27,7 @@ __all__ = [
     "THOUGHT_TYPES",
     "TIME_KEYS",
     "TOOL_RESULT_TYPES",
+    "USER_NAMED_KEYS",
     "USER_SIDE_KEYS",
     "Role",
 ]
@@ -277,8 +279,6 @@ TIME_KEYS = (
 
 USER_SIDE_KEYS = (
     "prompt",
-    "human",
-    "user",
     "query",
     "question",
     "instruction",
@@ -289,7 +289,7 @@ USER_SIDE_KEYS = (
     "user_message",
     "user_input",
     "user_query",
-    "customer",
+    "human",
     "usr",
     "q",
 )
@@ -297,19 +297,11 @@ USER_SIDE_KEYS = (
 
 AGENT_SIDE_KEYS = (
     "response",
-    "assistant",
-    "gpt",
     "answer",
     "output",
     "completion",
     "chosen",
     "reply",
-    "bot",
-    "agent",
-    "model",
-    "ai",
-    "moss",
-    "a",
     "ideal",
     "bot_text",
     "output_text",
@@ -320,8 +312,18 @@ AGENT_SIDE_KEYS = (
     "bot_message",
     "bot_response",
     "bot_reply",
+    "assistant",
+    "gpt",
+    "bot",
+    "moss",
+    "a",
 )
-"""Fields of one exchange that are the agent's."""
+"""Fields of one exchange that are the agent's words."""
+
+USER_NAMED_KEYS = ("user", "human", "customer", "usr")
+AGENT_NAMED_KEYS = ("assistant", "gpt", "bot", "agent", "model", "ai", "moss", "chatbot")
+"""Fields of one exchange that are named for its speakers. Apart from each other they may be
+something else: `user` an id, and `model` a model's name."""
 
 MEDIA_KEYS = (
     "attachments",

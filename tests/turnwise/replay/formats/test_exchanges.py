@@ -46,6 +46,20 @@ def test_an_exchange_is_a_conversation(
     assert result.conversations[0].persona == ({"background": "s"} if "system" in record else None)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "a", "model": "gpt-4"},
+        {"user": "u1", "reply": "b"},
+        {"user": "u1", "messages": [{"role": "assistant", "content": "b"}]},
+    ],
+)
+def test_names_are_no_words(write_lines: Write, record: dict[str, Any]) -> None:
+    """A model's name is no reply, and a user's id no question."""
+    with pytest.raises(FormatError):
+        read_conversations([write_lines(record)])
+
+
 def test_questions_and_answers_of_a_folder_are_no_conversations(
     write_lines: Write, tmp_path: Path
 ) -> None:

@@ -65,6 +65,14 @@ def test_a_bad_line_is_skipped_alone(write_lines: Write) -> None:
         read_conversations([path])
 
 
+def test_a_line_without_its_conversation_is_an_error(write_lines: Write) -> None:
+    """Where lines name their conversation, one that does not belongs to none of them."""
+    path = write_lines(says("user", "a", thread_id="x"), says("assistant", "b"))
+
+    with pytest.raises(FormatError, match=r":2: expected the conversation's id.*on every line"):
+        read_conversations([path])
+
+
 def test_two_users_in_one_conversation_are_an_error(write_lines: Write) -> None:
     """A conversation belongs to one user."""
     path = write_lines(says("user", "a", user_id="u1"), says("user", "b", user_id="u2"))

@@ -359,6 +359,20 @@ def test_times_reach_the_turns(write_lines: Write, key: str) -> None:
     assert result.left_out == {"time that could not be read": 1}
 
 
+def test_messages_with_the_newest_first_are_put_in_order(write_lines: Write) -> None:
+    """Some services list them so; what is in no order of time stays as it is."""
+    times = [1714557600 + second for second in range(4)]
+    messages = [{**each, "created_at": time} for each, time in zip(talk(), times, strict=True)]
+    edited = [{**messages[0], "created_at": times[3]}, *messages[1:]]
+    path = write_lines({"data": messages[::-1]}, {"data": edited})
+
+    result = read_conversations([path])
+
+    assert turns_of(result) == TURNS
+    assert [turn.user_text for turn in result.conversations[1].turns] == [TEXTS[0], TEXTS[2]]
+    assert result.left_out == {"message put in order of time": 4}
+
+
 def test_ids_that_only_number_records_are_made_unique(write_lines: Write) -> None:
     """Conversations that are numbered from 0 in each file are all read."""
     record = {"id": 0, "messages": talk()}
