@@ -66,7 +66,8 @@ class ReadResult:
     """What was read.
 
     Args:
-        conversations: in order of files, and within a file in order of first lines.
+        conversations: in order of files, and within a file in order of first lines; those
+            that are put together from lines come after those that are whole records.
         skipped: the first bad records that were left out; empty unless that was asked for.
         format: name of the format; several joined by `+` when files differ.
         ignored: files of a folder that hold no conversations at all, such as notes

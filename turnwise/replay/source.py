@@ -190,11 +190,13 @@ def _read_line(line: Line, path: Path, limits: ReadLimits) -> Any:
     except orjson.JSONDecodeError as error:
         is_cut = error.pos >= len(text.rstrip())
         what = "the line is cut off" if is_cut else error.msg
-        raise FormatError(
-            path,
-            line.number,
-            f"expected one whole JSON object: {what} at character {error.pos + 1}",
-        ) from error
+        problem = f"expected one whole JSON object: {what} at character {error.pos + 1}"
+        if text.lstrip()[:1] not in {"{", "["}:
+            problem += (
+                f"; the line begins with {text.lstrip()[:20]!r}. docs/formats.md shows what is "
+                "read, and how to convert other files"
+            )
+        raise FormatError(path, line.number, problem) from error
 
 
 def _read_lines(

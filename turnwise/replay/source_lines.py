@@ -112,14 +112,15 @@ def open_lines(
     """
     try:
         # A pipe without a writer would block, and so would many devices.
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        number = os.open(path, os.O_RDONLY | flags)
     except OSError as error:
         raise FormatError(path, None, f"cannot be read: {error.strerror}") from error
     with os.fdopen(number, "rb") as raw:
         status = os.fstat(raw.fileno())
         if not stat.S_ISREG(status.st_mode):
             kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "no file")
-            raise FormatError(path, None, f"is {kind}; write what it holds to a regular file")
+            raise FormatError(path, None, f"is {kind}; copy its content to a regular file")
         is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
         stream: BinaryIO = gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[assignment]
         yield _lines(path, stream, limits, _teller(raw, status.st_size, progress))

@@ -57,6 +57,7 @@ def read_table(
     header: Line, lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
 ) -> Iterator[SourceRecord]:
     """Read a table with a header as one record a row; empty cells are missing fields."""
+    decode(header.data, path, header.number, header.offset)  # or the error that it is not UTF-8
     delimiter, columns = _cells(header)
     names = [name.lower().replace(" ", "_") for name in columns]
     texts = _TableText(lines, path, problems, limits)

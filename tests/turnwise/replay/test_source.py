@@ -70,6 +70,8 @@ def test_reads_every_shape_of_file(tmp_path: Path, name: str, data: bytes) -> No
         (packed(encoded())[:-9], None, "expected a whole gzip file"),
         (b'[{"a": 1},\n {"a": ', 2, "expected one whole JSON document"),
         (b'[{"a": 1},\n "\xff"]', 2, "byte 0xff at position 3 of the line"),
+        (b"[10:00] Ana: hi\nBen: ho\n", 1, "expected one whole JSON document"),
+        (b"Ana: hi\nBen: ho\n", 1, "the line begins with 'Ana: hi'. docs/formats.md shows"),
         (encoded() + b"\n" + b"[" * 5000, 2, "expected one whole JSON object"),
         (encoded() + b"\n" + b"[" * 5000 + b"]" * 5000, 2, "expected one whole JSON object"),
         (json.dumps(LINE, indent=1).encode() + b"\n{\n 2\n", 7, "expected one whole JSON doc"),

@@ -79,7 +79,7 @@ def test_a_document_that_is_too_large_is_refused(tmp_path: Path) -> None:
 def test_a_packed_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
     """A small file of gzip that holds too much is not unpacked into memory."""
     path = tmp_path / "talk.jsonl.gz"
-    path.write_bytes(gzip.compress(b"\n" * 50_000_000, mtime=0))
+    path.write_bytes(gzip.compress((b" " * 999 + b"\n") * 30_000, mtime=0))
     assert path.stat().st_size < 100_000
 
     with pytest.raises(FormatError, match="is larger than 3 MB unpacked; split it, or raise"):
@@ -124,12 +124,13 @@ def test_the_environment_sets_the_limits(
             read_conversations([path])
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     """A pipe or device is refused at once: it would block, or never end."""
     pipe = tmp_path / "talk.jsonl"
     os.mkfifo(pipe)
 
-    with pytest.raises(FormatError, match="is a pipe; write what it holds to a regular file"):
+    with pytest.raises(FormatError, match="is a pipe; copy its content to a regular file"):
         read_conversations([pipe])
     with pytest.raises(FormatError, match="is a device"):
         read_conversations([os.devnull])

@@ -60,11 +60,6 @@ class Spot:
     outer: str = ""
 
     @property
-    def place(self) -> str:
-        """The dotted path of the field."""
-        return f"{self.outer}.{self.key}" if self.outer else self.key
-
-    @property
     def first(self) -> Any:
         """The first item; None where there is none."""
         return self.items[0] if isinstance(self.items, list) and self.items else None

@@ -34,7 +34,6 @@ from turnwise.replay.record import SourceRecord
 from turnwise.replay.times import iso_time
 
 __all__ = [
-    "IDENTIFIERS",
     "convert_messages",
     "instructions_beside",
     "known_id",
@@ -43,7 +42,7 @@ __all__ = [
     "utterances_of",
 ]
 
-IDENTIFIERS = (
+_IDENTIFIERS = (
     "conversation_id",
     "dialogue_id",
     "dialog_id",
@@ -64,7 +63,7 @@ _MAX_WRAPPERS = 8
 _SERVICE_TYPES = frozenset({"service"})
 
 
-def known_id(fields: Mapping[str, Any], names: Sequence[str] = IDENTIFIERS) -> str | None:
+def known_id(fields: Mapping[str, Any], names: Sequence[str] = _IDENTIFIERS) -> str | None:
     """Return the first of these fields that is a text or a whole number; None without one."""
     for name in names:
         value = fields.get(name)

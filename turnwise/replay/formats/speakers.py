@@ -27,6 +27,7 @@ _BOT_KEYS = frozenset(
     key for key in ROLE_KEYS if key.rpartition(".")[2] in {"is_bot", "isBot", "bot"}
 )
 _USER_KEYS = frozenset({"is_user", "isUser"})
+_MARKS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SHOWN_SPEAKERS = 12
 
 
@@ -43,6 +44,8 @@ def field_at(fields: Mapping[str, Any], path: str) -> Any:
 def role_word(fields: Mapping[str, Any], key: str) -> str | None:
     """Return the word in a field that may name a role; None where it holds none."""
     value = field_at(fields, key)
+    if key in _USER_KEYS | _BOT_KEYS:  # tables have marks as text or numbers
+        value = _MARKS.get(str(value).strip().lower())
     if isinstance(value, bool):
         if key in _USER_KEYS:
             return "user" if value else "assistant"

@@ -139,6 +139,7 @@ def test_speakers_with_names_need_a_choice_and_a_named_file(
         ("a.csv", "role,content\r\nuser,hi\r\nassistant,hello\r\n", {"a-1": [("hi", "hello")]}),
         ("a.csv", "\ufeffRole;Content\nuser;hi\n\nassistant;hello", {"a-1": [("hi", "hello")]}),
         ("a.tsv", "speaker\ttext\nhuman\thi\nbot\thello\n", {"a-1": [("hi", "hello")]}),
+        ("a.csv", "is_user,text\nTrue,hi\nFalse,hello\n", {"a-1": [("hi", "hello")]}),
         ("a.data", "from,text\nuser,hi\nbot,hello\n", {"a.data-1": [("hi", "hello")]}),
         ("a.csv", 'prompt,response\n"x, ""y""\nz",hello\n', {"a-3": [('x, "y"\nz', "hello")]}),
         (
@@ -167,6 +168,7 @@ def test_tables(tmp_path: Path, name: str, text: str, turns: dict[str, Any]) -> 
         (b"role,content\nuser,hi,there\n", "2: expected 2 cells as in the header, got 3"),
         (b'role,content\nuser,"hi\n', "2: expected a row of a table: unexpected end of data"),
         (b"role,content\nuser,caf\xe9\n", "2: byte 0xe9 at position 9 of the line"),
+        (b"role,caf\xe9\nuser,hi\n", "1: byte 0xe9 at position 9 of the line"),
         (b"a,b\n1,2\n", "an object with keys a, b"),
     ],
 )
