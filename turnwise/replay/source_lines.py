@@ -38,6 +38,15 @@ _BOMS = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
+_PACKINGS = (
+    (b"PK\x03\x04", "a ZIP file; unpack it and give the file in it"),
+    (b"PAR1", "Parquet; write it as JSON Lines, as docs/formats.md shows"),
+    (b"ARROW1", "Arrow; write it as JSON Lines, as docs/formats.md shows"),
+    (b"SQLite format 3", "an SQLite database; write its rows as JSON Lines"),
+    (b"BZh", "packed with bzip2; unpack it, or pack it with gzip"),
+    (b"\xfd7zXZ", "packed with xz; unpack it, or pack it with gzip"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it, or pack it with gzip"),
+)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -184,8 +193,11 @@ def _without_mark(path: Path, data: bytes) -> bytes:
     """Return the first line without its byte order mark.
 
     Raises:
-        FormatError: when mark or bytes are those of UTF-16 or UTF-32.
+        FormatError: when mark or bytes are those of UTF-16, UTF-32 or no text at all.
     """
+    for signature, what in _PACKINGS:
+        if data.startswith(signature):
+            raise FormatError(path, None, f"is {what}")
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             if encoding == "UTF-8":

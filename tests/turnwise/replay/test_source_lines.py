@@ -42,6 +42,24 @@ def test_another_encoding_is_named(tmp_path: Path, data: bytes, words: str) -> N
         read_conversations([path])
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"PK\x03\x04\x14\x00", "is a ZIP file; unpack it"),
+        (b"PAR1\x15\x04", "is Parquet; write it as JSON Lines"),
+        (b"BZh91AY&SY", "is packed with bzip2; unpack it"),
+        (b"\x28\xb5\x2f\xfd\x24", "is packed with zstd; unpack it"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, words: str) -> None:
+    """The error names the kind of file and what to do with it, whatever its name."""
+    path = tmp_path / "talk.jsonl"
+    path.write_bytes(data)
+
+    with pytest.raises(FormatError, match=words):
+        read_conversations([path])
+
+
 def test_a_line_of_another_encoding_is_skipped_alone(tmp_path: Path) -> None:
     """What was appended in another encoding costs that line only."""
     path = tmp_path / "talk.jsonl"

@@ -42,7 +42,7 @@ def field_at(fields: Mapping[str, Any], path: str) -> Any:
 
 
 def role_word(fields: Mapping[str, Any], key: str) -> str | None:
-    """Return the word in a field that may name a role; None where it holds none."""
+    """Return the word in a field that may name a role; None where there is none."""
     value = field_at(fields, key)
     if key in _USER_KEYS | _BOT_KEYS:  # tables have marks as text or numbers
         value = _MARKS.get(str(value).strip().lower())
@@ -82,7 +82,7 @@ def roles_of(
 
     Args:
         messages: of one conversation; objects.
-        agent: the speaker whom a person has said to be the agent.
+        agent: the speaker who is the agent, where a person has said so.
 
     Returns:
         A role for each message, None where it is not known; and then the error.
