@@ -1,0 +1,258 @@
+"""One invocation of a `BudgetedChatModel`: asked, heard piece by piece, and ended well.
+
+An agent asks until its model calls no more tools. Under a limit it would end in an error;
+here it can end in an answer. Where the budget has no room for a call, or the model has asked
+for more tools than it may, a last call is made without tools, from capacity that was held
+back for it, or a fixed text is returned. Either way the agent gets a message without tool
+calls, and stops by itself.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+from langchain_core.messages import AIMessageChunk
+from pydantic import BaseModel, ConfigDict, Field
+
+from turnwise.calls.asker import Advisory
+from turnwise.calls.call import Call, HoldBack, Message
+from turnwise.calls.errors import CallError, CallRefused, CallTimeout, EmptyAnswer
+from turnwise.calls.langchain_replies import Asked, chunk_of_piece, last_chunk
+from turnwise.calls.listener import CallEnd, Piece, pieces_of
+from turnwise.calls.reply import Reply, Usage
+
+__all__ = ["Ending", "FinalCall", "Invocation", "stream"]
+
+INSTRUCTION = "No further tools can be called. Answer now, as well as you can with what you know."
+
+LEASE = "final_answer"
+
+CLOCK_SECONDS = 0.05
+"""How much earlier than its deadline a call may have been cut: timers are not exact."""
+
+
+class FinalCall(BaseModel):
+    """A call held back for an agent's last answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    instruction: str = INSTRUCTION
+    """What is added to the messages, so that the model answers and asks for no tool."""
+    text: str | None = "The limit is reached before there is an answer."
+    """What is returned where even this call has no room or brings no text; None raises."""
+    calls: int = Field(default=1, ge=1)
+    """How many such calls are held back in each turn: one for each agent that shares it."""
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """The end of the turn's time to hold back as well, where its time is limited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an agent ends that has reached a limit.
+
+    Args:
+        final_answer: what takes the place of a call that has no room; None raises.
+        max_tool_calls: most tool calls in a turn; None does not limit them.
+        is_structured: the call's only tool is the form of its answer: its last call keeps
+            it, and a fixed text cannot take its place.
+    """
+
+    final_answer: str | FinalCall | None = None
+    max_tool_calls: int | None = None
+    is_structured: bool = False
+
+    @property
+    def final_call(self) -> FinalCall:
+        """How to ask without tools."""
+        final = self.final_answer
+        return final if isinstance(final, FinalCall) else FinalCall(text=final)
+
+
+class _Ears:
+    """Hears one call: passes its pieces on, and keeps how its askings ended."""
+
+    def __init__(
+        self, ends: list[CallEnd], on_piece: Callable[[Piece], None] | None, *, keeps_tools: bool
+    ) -> None:
+        self._ends = ends
+        self._on_piece = on_piece
+        self._keeps_tools = keeps_tools
+        self._has_given = False
+
+    def on_piece(self, piece: Piece) -> None:
+        """Pass a piece on; its tool calls are kept back where they may be too many."""
+        if self._keeps_tools:
+            piece = piece._replace(tool_calls=())
+        if self._on_piece is not None and (piece.text or piece.tool_calls):
+            self._has_given = True
+            self._on_piece(piece)
+
+    def on_end(self, end: CallEnd) -> None:
+        """Keep how an asking ended."""
+        self._ends.append(end)
+
+    def complete(self, reply: Reply) -> None:
+        """Pass on what of a reply was not passed on as it came."""
+        for piece in pieces_of(reply) if self._on_piece is not None else ():
+            if not self._has_given or (self._keeps_tools and piece.tool_calls):
+                self._on_piece(piece)  # type: ignore[misc] # checked above
+
+
+class Invocation:
+    """One invocation, from the first asking to the answer.
+
+    Args:
+        asking: asks a call.
+        advisory: tells how much room the current scope has.
+        ending: how it ends at a limit.
+        on_piece: told the pieces of the answer as they come; None tells nobody.
+    """
+
+    def __init__(
+        self,
+        asking: Callable[[Call], Awaitable[Reply]],
+        advisory: Callable[[], Advisory],
+        ending: Ending,
+        on_piece: Callable[[Piece], None] | None = None,
+    ) -> None:
+        self._asking = asking
+        self._advisory = advisory
+        self._ending = ending
+        self._on_piece = on_piece
+        self._ends: list[CallEnd] = []
+
+    async def run(self, call: Call) -> Asked:
+        """Return the answer to a call, or the one that ends its agent at a limit.
+
+        Raises:
+            CallError: whatever ended the call instead.
+        """
+        ending = self._ending
+        if isinstance(ending.final_answer, FinalCall):
+            final = ending.final_answer
+            later = self._last(call, final, note="")
+            call = replace(call, held_back=HoldBack(later, final.calls, final.seconds))
+        asked_before = _tool_calls_since_user(call.messages)
+        most = None if ending.is_structured else ending.max_tool_calls
+        if most is not None and call.tools and asked_before >= most:
+            return await self._end(call, f"max_tool_calls={most}")
+        ears = self._ears(keeps_tools=most is not None)
+        try:
+            reply = await self._asking(replace(call, listener=ears))
+        except (CallRefused, CallTimeout) as error:
+            if ending.final_answer is None or not self._is_over(error):
+                raise
+            return await self._end(call, _limit_of(error), error)
+        in_turn = (self._ends[-1].turn_tool_calls if self._ends else None) or 0
+        asked = max(asked_before + len(reply.tool_calls), in_turn)
+        if most is not None and reply.tool_calls and asked > most:
+            ears.complete(replace(reply, tool_calls=()))
+            return await self._end(call, f"max_tool_calls={most}")
+        ears.complete(reply)
+        return Asked(reply, tuple(self._ends))
+
+    async def _end(self, call: Call, limit: str, error: CallError | None = None) -> Asked:
+        """Return the answer that ends an agent: of a last call, or the fixed text."""
+        final = self._ending.final_call
+        has_form = self._ending.is_structured or call.response_model is not None
+        if error is None or isinstance(self._ending.final_answer, FinalCall):
+            last = self._last(call, final, note=f"final answer under {limit}")
+            ears = self._ears(keeps_tools=True)
+            try:
+                reply = await self._asking(replace(last, listener=ears))
+            except (CallRefused, CallTimeout, EmptyAnswer) as problem:
+                error = problem
+            else:
+                if not self._ending.is_structured:
+                    reply = replace(reply, tool_calls=())
+                if not reply.is_empty:
+                    ears.complete(reply)
+                    return Asked(reply, tuple(self._ends), limit)
+                error = EmptyAnswer("the final answer is empty", is_cut=False)
+        if final.text is None or has_form:
+            raise error
+        if self._on_piece is not None:
+            self._on_piece(Piece(final.text))
+        reply = Reply(final.text, usage=Usage(0, 0), finish_reason="stop")
+        return Asked(reply, tuple(self._ends), limit)
+
+    def _last(self, call: Call, final: FinalCall, *, note: str) -> Call:
+        """Return the call that asks for a last answer to the same messages."""
+        instruction = Message("user", final.instruction)
+        *before, last = call.messages
+        messages = (*call.messages, instruction)
+        if last.role == "user":
+            messages = (*before, last.followed_by(instruction))
+        call = replace(call, messages=messages, lease=LEASE, held_back=None, note=note)
+        if self._ending.is_structured or not call.tools:
+            return call
+        body = dict(call.sampling.extra_body)
+        body.pop("parallel_tool_calls", None)  # refused where there are no tools
+        sampling = replace(call.sampling, extra_body=body)
+        return replace(call, tools=(), tool_choice=None, sampling=sampling)
+
+    def _ears(self, *, keeps_tools: bool) -> _Ears:
+        return _Ears(self._ends, self._on_piece, keeps_tools=keeps_tools)
+
+    def _is_over(self, error: CallError) -> bool:
+        """Return whether nothing else fits: refused, or cut by the turn's deadline."""
+        if isinstance(error, CallRefused):
+            return True
+        left_seconds = self._advisory().seconds_left
+        return left_seconds is not None and left_seconds <= CLOCK_SECONDS
+
+
+def _limit_of(error: CallError) -> str:
+    if isinstance(error, CallRefused):
+        return f"{error.limit}={error.limit_value:g} of {error.scope}"
+    return "max_seconds"
+
+
+def _tool_calls_since_user(messages: Iterable[Message]) -> int:
+    """Return how many tool calls the model has asked for since the last word of its user."""
+    since = takewhile(lambda message: message.role != "user", reversed(tuple(messages)))
+    return sum(len(message.tool_calls) for message in since)
+
+
+async def stream(
+    asking: Callable[[Call], Awaitable[Reply]],
+    advisory: Callable[[], Advisory],
+    ending: Ending,
+    call: Call,
+) -> AsyncGenerator[AIMessageChunk]:
+    """Yield an answer in pieces as they come, and what is known at its end with the last.
+
+    The call runs in a task of its own. It is cancelled, and waited for, when the stream is
+    closed before its end, so that it is settled by then.
+
+    Args:
+        asking: asks a call.
+        advisory: tells how much room the current scope has.
+        ending: how it ends at a limit.
+        call: what to ask.
+
+    Raises:
+        CallError: whatever ended the call; after the first piece nothing is tried again.
+    """
+    loop = asyncio.get_running_loop()
+    pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+
+    def put(piece: Piece | None) -> None:
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001
+            pieces.put_nowait(piece)
+        else:  # the budgeter's loop is another thread's
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+    invocation = Invocation(asking, advisory, ending, put)
+    task = loop.create_task(invocation.run(replace(call, stream=True)))
+    task.add_done_callback(lambda _: put(None))
+    try:
+        while (piece := await pieces.get()) is not None:
+            yield chunk_of_piece(piece)
+        yield last_chunk(await task)
+    finally:
+        if task.cancel():
+            await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # whoever closed the stream does not ask how it ended
