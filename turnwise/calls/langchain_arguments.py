@@ -183,14 +183,18 @@ def wire_tools(
     Raises:
         ConfigError: for a tool that the provider runs, or that takes no JSON arguments.
     """
-    wire = tuple(convert_to_openai_tool(tool, strict=strict) for tool in tools)
-    for tool in wire:
-        if tool.get("type") != "function":
+    for tool in tools:
+        kind = tool.get("type", "function") if isinstance(tool, dict) else "function"
+        # A JSON schema of an object has a type as well.
+        if kind not in {"function", "object"}:
             raise ConfigError(
-                f"a tool of type {tool.get('type')!r} is not taken: what the provider runs is "
-                "in no usage, and other answers than function calls are not read. Bind a function"
+                f"a tool of type {kind!r} is not taken: what the provider runs is in no usage, "
+                "and other answers than function calls are not read. Bind a function"
             )
-    return wire
+    try:
+        return tuple(convert_to_openai_tool(tool, strict=strict) for tool in tools)
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(f"a tool that cannot be described as a function: {problem}") from problem
 
 
 def wire_tool_choice(

@@ -110,34 +110,42 @@ def _parts_of(message: BaseMessage) -> tuple[Mapping[str, Any], ...]:
         isinstance(part, str) or part.get("type") == "text" for part in content
     ):
         return ()
-    kinds = sorted({str(part.get("type")) for part in content if isinstance(part, dict)})
-    try:
-        plain = HumanMessage([_completed(part) for part in content])
-        [converted] = convert_to_openai_messages([plain])
-        parts = converted["content"]
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ConfigError(
-            f"content parts of types {kinds} cannot be sent: {str(problem)[:200]}"
-        ) from problem
-    if not isinstance(parts, list) or any(part.get("type") not in _PARTS for part in parts):
-        raise ConfigError(
-            f"content parts of types {kinds} cannot be sent: the parts of a chat message are "
-            f"{', '.join(sorted(_PARTS))}"
-        )
-    return tuple(parts)
+    return tuple(map(_wire_part, content))
 
 
 _PARTS = frozenset({"text", "image_url", "input_audio", "file"})
 """Types of the content parts of a message in the OpenAI chat format."""
 
 
-def _completed(part: Any) -> Any:
-    """Return a part as LangChain reads it: no field is None, an image's URL has its own."""
-    if not isinstance(part, dict):
-        return part
-    if part.get("type") == "image_url" and isinstance(part.get("image_url"), str):
+def _wire_part(part: str | dict[str, Any]) -> Mapping[str, Any]:
+    """Return a content part in the OpenAI wire format.
+
+    Raises:
+        ConfigError: when it has no place in that format.
+    """
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    kind = part.get("type")
+    given = {name: value for name, value in part.items() if value is not None}
+    if kind == "image_url" and isinstance(part.get("image_url"), str):
         return {"type": "image_url", "image_url": {"url": part["image_url"]}}
-    return {name: value for name, value in part.items() if value is not None}
+    if kind in _PARTS and isinstance(part.get(kind), Mapping):
+        return {"type": kind, kind: dict(part[kind])}
+    if kind == "file" and "file_id" in given:
+        return {"type": "file", "file": {"file_id": given["file_id"]}}
+    try:
+        [message] = convert_to_openai_messages([HumanMessage([given])], text_format="block")
+        [wire] = message["content"]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ConfigError(
+            f"a content part of type {kind!r} cannot be sent: {str(problem)[:200]}"
+        ) from problem
+    if wire.get("type") not in _PARTS:
+        raise ConfigError(
+            f"a content part of type {kind!r} cannot be sent: the parts of a chat message are "
+            f"{', '.join(sorted(_PARTS))}"
+        )
+    return dict(wire)
 
 
 def tool_calls_from_wire(
