@@ -27,7 +27,7 @@ from turnwise.calls.asker import Asker
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.langchain_arguments import read_arguments, wire_tool_choice, wire_tools
-from turnwise.calls.langchain_asking import Ending, FinalCall, Invocation, stream
+from turnwise.calls.langchain_asking import AnswerStream, Ending, FinalCall, Invocation
 from turnwise.calls.langchain_messages import from_langchain
 from turnwise.calls.langchain_replies import Asked, chat_result
 from turnwise.calls.langchain_structured import fitting, in_form, parsed
@@ -37,7 +37,7 @@ from turnwise.calls.vocabulary import Purpose, Role
 
 __all__ = ["BudgetedChatModel", "FinalCall"]
 
-_OPENED: ContextVar[list[AsyncGenerator[Any]] | None] = ContextVar("opened_streams", default=None)
+_OPENED: ContextVar[list[AnswerStream] | None] = ContextVar("opened_streams", default=None)
 """The streams that an `astream` opens, so that it can close them when it is closed."""
 
 _making_a_loop = threading.Lock()
@@ -151,10 +151,10 @@ class BudgetedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        """Yield the answer in pieces as they come; see `langchain_asking.stream`."""
+        """Yield the answer in pieces as they come; see `AnswerStream`."""
         self._loop = asyncio.get_running_loop()
         call = self._call(messages, stop, kwargs)
-        pieces = stream(self._ask, self.asker.advisory, self._ending(kwargs), call)
+        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
         if (opened := _OPENED.get()) is not None:
             opened.append(pieces)
         async with aclosing(pieces):
@@ -194,7 +194,7 @@ class BudgetedChatModel(BaseChatModel):
         A stream that is closed before its end is settled when `aclose` returns; LangChain's
         own would leave that to the garbage collector.
         """
-        opened: list[AsyncGenerator[Any]] = []
+        opened: list[AnswerStream] = []
         stream_of_chunks = super().astream(input, config, stop=stop, **kwargs)
         pieces = cast("AsyncGenerator[AIMessageChunk]", stream_of_chunks)
         try:

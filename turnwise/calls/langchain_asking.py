@@ -8,7 +8,8 @@ calls, and stops by itself.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -22,7 +23,7 @@ from turnwise.calls.langchain_replies import Asked, chunk_of_piece, last_chunk
 from turnwise.calls.listener import CallEnd, Piece, pieces_of
 from turnwise.calls.reply import Reply, Usage
 
-__all__ = ["Ending", "FinalCall", "Invocation", "stream"]
+__all__ = ["AnswerStream", "Ending", "FinalCall", "Invocation"]
 
 INSTRUCTION = "No further tools can be called. Answer now, as well as you can with what you know."
 
@@ -215,44 +216,77 @@ def _tool_calls_since_user(messages: Iterable[Message]) -> int:
     return sum(len(message.tool_calls) for message in since)
 
 
-async def stream(
-    asking: Callable[[Call], Awaitable[Reply]],
-    advisory: Callable[[], Advisory],
-    ending: Ending,
-    call: Call,
-) -> AsyncGenerator[AIMessageChunk]:
-    """Yield an answer in pieces as they come, and what is known at its end with the last.
+class AnswerStream:
+    """An answer in pieces as they come, and what is known at its end with the last.
 
-    The call runs in a task of its own. It is cancelled, and waited for, when the stream is
-    closed before its end, so that it is settled by then.
+    The call runs in a task of its own, from the first piece that is waited for. It is
+    cancelled, and waited for, when the stream is closed before its end, so that it is
+    settled by then.
 
     Args:
         asking: asks a call.
         advisory: tells how much room the current scope has.
         ending: how it ends at a limit.
         call: what to ask.
-
-    Raises:
-        CallError: whatever ended the call; after the first piece nothing is tried again.
     """
-    loop = asyncio.get_running_loop()
-    pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
 
-    def put(piece: Piece | None) -> None:
-        if asyncio._get_running_loop() is loop:  # noqa: SLF001
-            pieces.put_nowait(piece)
-        else:  # the budgeter's loop is another thread's
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+    def __init__(
+        self,
+        asking: Callable[[Call], Awaitable[Reply]],
+        advisory: Callable[[], Advisory],
+        ending: Ending,
+        call: Call,
+    ) -> None:
+        self._invocation = Invocation(asking, advisory, ending, self._put)
+        self._call = replace(call, stream=True)
+        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+        self._task: asyncio.Task[Asked] | None = None
+        self._is_closed = False
 
-    invocation = Invocation(asking, advisory, ending, put)
-    task = loop.create_task(invocation.run(replace(call, stream=True)))
-    task.add_done_callback(lambda _: put(None))
-    try:
-        while (piece := await pieces.get()) is not None:
-            yield chunk_of_piece(piece)
-        yield last_chunk(await task)
-    finally:
-        if task.cancel():
-            await asyncio.wait((task,))
+    def __aiter__(self) -> "AnswerStream":
+        return self
+
+    async def __anext__(self) -> AIMessageChunk:
+        """Return the next piece.
+
+        Raises:
+            CallError: whatever ended the call; after the first piece nothing is tried again.
+        """
+        if self._is_closed:
+            raise StopAsyncIteration
+        if self._task is None:
+            self._loop = asyncio.get_running_loop()
+            self._task = self._loop.create_task(self._invocation.run(self._call))
+            self._task.add_done_callback(lambda _: self._put(None))
+        piece = await self._pieces.get()
+        if piece is not None:
+            return chunk_of_piece(piece)
+        self._is_closed = True
+        return last_chunk(await self._task)
+
+    async def aclose(self) -> None:
+        """End the call, unless it has ended. Safe to call twice, and from two tasks."""
+        task = self._task
+        if task is None or task.done():
+            self._is_closed = True
+            return
+        if not self._is_closed:
+            self._is_closed = True
+            task.cancel()
+        await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()  # whoever closed the stream does not ask how it ended
+
+    def _put(self, piece: Piece | None) -> None:
+        if _running_loop() is self._loop:
+            self._pieces.put_nowait(piece)
+        else:  # the asker's loop is another thread's; the caller's may be gone
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
