@@ -26,7 +26,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, 
 from turnwise.calls.asker import Asker
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.langchain_arguments import read_arguments, wire_tool_choice, wire_tools
+from turnwise.calls.langchain_arguments import (
+    FORM_ARGUMENT,
+    read_arguments,
+    wire_tool_choice,
+    wire_tools,
+)
 from turnwise.calls.langchain_asking import AnswerStream, Ending, FinalCall, Invocation
 from turnwise.calls.langchain_messages import from_langchain
 from turnwise.calls.langchain_replies import Asked, chat_result
@@ -292,8 +297,8 @@ class BudgetedChatModel(BaseChatModel):
         return await Invocation(self._ask, self.asker.advisory, ending).run(call)
 
     def _ending(self, arguments: dict[str, Any]) -> Ending:
-        is_structured = "ls_structured_output_format" in arguments
-        return Ending(self.final_answer, self.max_tool_calls, is_structured=is_structured)
+        tool_is_form = arguments.get(FORM_ARGUMENT, False)
+        return Ending(self.final_answer, self.max_tool_calls, tool_is_form=tool_is_form)
 
     def _call(
         self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]

@@ -20,7 +20,14 @@ from turnwise.calls.call import Sampling
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.schema import schema_format
 
-__all__ = ["Arguments", "read_arguments", "response_format_of", "wire_tool_choice", "wire_tools"]
+__all__ = [
+    "FORM_ARGUMENT",
+    "Arguments",
+    "read_arguments",
+    "response_format_of",
+    "wire_tool_choice",
+    "wire_tools",
+]
 
 _SAMPLING = frozenset(
     {
@@ -70,7 +77,10 @@ _UNKEYED = frozenset(
 
 _READ_APART = frozenset({"tools", "tool_choice", "stop", "logprobs", "top_logprobs", "extra_body"})
 
-_IGNORED = frozenset({"stream", "stream_options", "stream_usage", "structured_output_format"})
+FORM_ARGUMENT = "tool_is_form"
+"""Says of an invocation that its only tool is the form of its answer."""
+
+_IGNORED = frozenset({"stream", "stream_options", "stream_usage", FORM_ARGUMENT})
 """What LangChain adds for its own streaming, and what the budgeter decides by itself: a
 stream is always asked for its usage, since it is settled by that."""
 

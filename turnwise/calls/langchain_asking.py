@@ -55,13 +55,13 @@ class Ending:
     Args:
         final_answer: what takes the place of a call that has no room; None raises.
         max_tool_calls: most tool calls in a turn; None does not limit them.
-        is_structured: the call's only tool is the form of its answer: its last call keeps
-            it, and a fixed text cannot take its place.
+        tool_is_form: whether the call's only tool is the form of its answer: it is not
+            counted as a tool, and the last call keeps it.
     """
 
     final_answer: str | FinalCall | None = None
     max_tool_calls: int | None = None
-    is_structured: bool = False
+    tool_is_form: bool = False
 
     @property
     def final_call(self) -> FinalCall:
@@ -135,7 +135,7 @@ class Invocation:
             later = self._last(call, final, note="")
             call = replace(call, held_back=HoldBack(later, final.calls, final.seconds))
         asked_before = _tool_calls_since_user(call.messages)
-        most = None if ending.is_structured else ending.max_tool_calls
+        most = None if ending.tool_is_form else ending.max_tool_calls
         if most is not None and call.tools and asked_before >= most:
             return await self._end(call, f"max_tool_calls={most}")
         ears = self._ears(keeps_tools=most is not None)
@@ -156,7 +156,11 @@ class Invocation:
     async def _end(self, call: Call, limit: str, error: CallError | None = None) -> Asked:
         """Return the answer that ends an agent: of a last call, or the fixed text."""
         final = self._ending.final_call
-        has_form = self._ending.is_structured or call.response_model is not None
+        has_form = (
+            self._ending.tool_is_form
+            or call.response_model is not None
+            or "response_format" in call.sampling.extra_body
+        )
         if error is None or isinstance(self._ending.final_answer, FinalCall):
             last = self._last(call, final, note=f"final answer under {limit}")
             ears = self._ears(keeps_tools=True)
@@ -165,7 +169,7 @@ class Invocation:
             except (CallRefused, CallTimeout, EmptyAnswer) as problem:
                 error = problem
             else:
-                if not self._ending.is_structured:
+                if not self._ending.tool_is_form:
                     reply = replace(reply, tool_calls=())
                 if not reply.is_empty:
                     ears.complete(reply)
@@ -186,7 +190,7 @@ class Invocation:
         if last.role == "user":
             messages = (*before, last.followed_by(instruction))
         call = replace(call, messages=messages, lease=LEASE, held_back=None, note=note)
-        if self._ending.is_structured or not call.tools:
+        if self._ending.tool_is_form or not call.tools:
             return call
         body = dict(call.sampling.extra_body)
         body.pop("parallel_tool_calls", None)  # refused where there are no tools

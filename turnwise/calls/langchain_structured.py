@@ -17,7 +17,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError, InvalidAnswer
-from turnwise.calls.langchain_arguments import response_format_of
+from turnwise.calls.langchain_arguments import FORM_ARGUMENT, response_format_of
 from turnwise.calls.structured import parse_answer
 
 __all__ = ["fitting", "in_form", "parsed"]
@@ -52,7 +52,7 @@ def in_form(
     tool = convert_to_openai_tool(schema, strict=strict)
     name = tool["function"]["name"]
     parser = JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-    return {**bound, "tools": [tool], "tool_choice": "required"}, parser
+    return {**bound, "tools": [tool], "tool_choice": "required", FORM_ARGUMENT: True}, parser
 
 
 def parsed(

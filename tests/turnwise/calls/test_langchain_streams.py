@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.graph import START, MessagesState, StateGraph
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.budget.cache import MemoryCache
@@ -230,9 +230,10 @@ async def test_nothing_is_tried_again_once_a_piece_was_given_out(error):
     gated.open()
     budgeter, model = budgeted(gated.client)
     got = []
+    stream = model.astream("u")
+    got.append((await anext(stream)).text)
     with pytest.raises(type(error)) as caught:
-        async for piece in model.astream("u"):
-            got.append(piece.text)
+        await anext(stream)
     assert got == ["Lo"]
     assert "part of the answer was given out" in str(caught.value.__notes__)
     [row] = budgeter.ledger.rows
@@ -380,7 +381,7 @@ async def test_an_answer_in_a_form_is_streamed_once_it_fits():
 async def test_cached_and_shared_answers_stream():
     """In the pieces that they came in once; each has an outcome, and one is billed."""
     gated = Gated()
-    budgeter, model = budgeted(gated.client, cache=MemoryCache())
+    _, model = budgeted(gated.client, cache=MemoryCache())
     model = model.bind(temperature=0)
 
     async def consume():
@@ -392,7 +393,9 @@ async def test_cached_and_shared_answers_stream():
     third = await consume()
     for pieces in (first, second, third):
         assert [piece.text for piece in pieces] == [*WORDS, ""]
-    outcomes = [each[-1].response_metadata["turnwise"]["outcome"] for each in (first, second, third)]
+    outcomes = [
+        each[-1].response_metadata["turnwise"]["outcome"] for each in (first, second, third)
+    ]
     assert outcomes == ["served", "coalesced", "cached"]
     totals = [each[-1].usage_metadata["total_tokens"] for each in (first, second, third)]
     assert totals == [10, 0, 0]
@@ -413,7 +416,7 @@ class Talker(BaseChatModel):
     """A LangChain model that streams words, and waits before the last."""
 
     gate: asyncio.Event = None
-    seen: list = []
+    seen: list = Field(default_factory=list)
     is_broken: bool = False
 
     @property
