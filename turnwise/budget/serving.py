@@ -231,6 +231,7 @@ class Serving:
                 CallEnd(
                     row.sequence,
                     row.outcome,
+                    row.model,
                     billed if is_billed else Usage(0, 0, 0),
                     call.scope.turn_tool_calls,
                 )

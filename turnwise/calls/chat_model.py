@@ -175,16 +175,20 @@ class BudgetedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come, from the loop of another thread."""
         loop = self._other_loop()
-        pieces = self._astream(messages, stop, **kwargs)
+        call = self._call(messages, stop, kwargs)
+        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
 
-        async def next_piece() -> ChatGenerationChunk | None:
+        async def next_piece() -> AIMessageChunk | None:
             return await anext(pieces, None)
 
         try:
             while (piece := wait_for(next_piece(), loop)) is not None:
-                yield piece
+                yield ChatGenerationChunk(message=piece)
         finally:
-            wait_for(pieces.aclose(), loop)
+            if _running_loop() is loop:  # the garbage collector runs in any thread
+                loop.create_task(pieces.aclose())
+            else:
+                wait_for(pieces.aclose(), loop)
 
     async def astream(
         self,

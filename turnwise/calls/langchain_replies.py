@@ -66,7 +66,8 @@ def _response_metadata(asked: Asked) -> dict[str, Any]:
     reply = asked.reply
     logprobs = wire_logprobs(reply.token_logprobs)
     metadata: dict[str, Any] = {
-        "model_name": reply.model,
+        # Callbacks add usage up by this name; an answer may come without one.
+        "model_name": reply.model or (asked.ends[-1].model if asked.ends else None),
         "finish_reason": reply.finish_reason,
         "system_fingerprint": reply.system_fingerprint or None,
         "logprobs": {"content": logprobs} if logprobs else None,

@@ -38,6 +38,7 @@ class CallEnd(NamedTuple):
     Args:
         sequence: the number of its ledger row.
         outcome: how it ended.
+        model: the model that its endpoint asks.
         billed: tokens that this asking was billed, by its ledger row; those of a cached,
             coalesced or replayed one are 0.
         turn_tool_calls: tool calls that models have asked for in its turn so far; None
@@ -46,6 +47,7 @@ class CallEnd(NamedTuple):
 
     sequence: int
     outcome: Outcome
+    model: str
     billed: Usage
     turn_tool_calls: int | None = None
 
