@@ -8,7 +8,7 @@ Source: `CompletionCreateParams` of the openai library, 3.52.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -141,7 +141,7 @@ def read_arguments(arguments: Mapping[str, Any], sampling: Sampling) -> Argument
         if value is not None and not name.startswith("ls_")
     }
     _check(given)
-    fields = {name: given[name] for name in _SAMPLING & given.keys()}
+    fields = _only(given, _SAMPLING)
     if given.get("stop") is not None:
         stop = given["stop"]
         fields["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -149,7 +149,7 @@ def read_arguments(arguments: Mapping[str, Any], sampling: Sampling) -> Argument
         fields["top_logprobs"] = None
     elif "logprobs" in given or "top_logprobs" in given:
         fields["top_logprobs"] = given.get("top_logprobs", sampling.top_logprobs or 0)
-    body |= {name: given[name] for name in _KEYED & given.keys()}
+    body |= _only(given, _KEYED)
     if "response_format" in body:
         body["response_format"] = response_format_of(body["response_format"])
     if body:
@@ -162,18 +162,23 @@ def read_arguments(arguments: Mapping[str, Any], sampling: Sampling) -> Argument
         sampling=shaped,
         tools=wire_tools(given.get("tools", ())),
         tool_choice=wire_tool_choice(given.get("tool_choice")),
-        unkeyed_body={name: given[name] for name in _UNKEYED & given.keys()},
-        of_call={name: given[name] for name in _OF_CALL & given.keys()},
+        unkeyed_body=_only(given, _UNKEYED),
+        of_call=_only(given, _OF_CALL),
     )
 
 
-def _without(values: Mapping[str, Any], names: Any) -> dict[str, Any]:
+def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return some of the values, in their own order: sets have another one in each process."""
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    for name in _REFUSED.keys() & given.keys():
-        raise ConfigError(f"a BudgetedChatModel does not take `{name}`: {_REFUSED[name]}")
+    for name, reason in _only(_REFUSED, given).items():
+        raise ConfigError(f"a BudgetedChatModel does not take `{name}`: {reason}")
     if "audio" in given.get("modalities", ()):
         raise ConfigError(f"a BudgetedChatModel does not take modality audio: {_REFUSED['audio']}")
     if unknown := given.keys() - _KNOWN:
