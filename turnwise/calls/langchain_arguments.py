@@ -10,6 +10,7 @@ Source: `CompletionCreateParams` of the openai library, 3.52.
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, NamedTuple
 
 from langchain_core.tools import BaseTool
@@ -22,6 +23,8 @@ from turnwise.calls.schema import schema_format
 
 __all__ = [
     "FORM_ARGUMENT",
+    "KNOWN_ARGUMENTS",
+    "REFUSED_ARGUMENTS",
     "Arguments",
     "read_arguments",
     "response_format_of",
@@ -41,6 +44,9 @@ _SAMPLING = frozenset(
         "frequency_penalty",
     }
 )
+_WHOLE_NUMBERS = frozenset({"max_tokens", "seed", "n", "top_logprobs"})
+_NUMBERS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
+_LISTS = frozenset({"modalities", "tools", "stop"})
 _OF_CALL = frozenset({"response_model", "sample", "lease", "timeout_seconds"})
 _OTHER_NAMES = {
     "max_completion_tokens": "max_tokens",
@@ -85,7 +91,7 @@ _IGNORED = frozenset({"stream", "stream_options", "stream_usage", FORM_ARGUMENT}
 stream is always asked for its usage, since it is settled by that."""
 
 _OF_THE_ENDPOINT = "the endpoint that serves the model's role has its own: set it there"
-_REFUSED = {
+REFUSED_ARGUMENTS: Mapping[str, str] = {
     "model": f"{_OF_THE_ENDPOINT}, or ask another role",
     "model_name": f"{_OF_THE_ENDPOINT}, or ask another role",
     "extra_headers": f"{_OF_THE_ENDPOINT}, since headers carry keys",
@@ -99,7 +105,12 @@ _REFUSED = {
     "messages": "it belongs to each call: pass it as the input",
     "input": "it belongs to each call: pass it as the input",
 }
-_KNOWN = _SAMPLING | _OF_CALL | _OTHER_NAMES.keys() | _KEYED | _UNKEYED | _READ_APART | _IGNORED
+"""What cannot be counted or honoured, and what to do instead."""
+
+KNOWN_ARGUMENTS = (
+    _SAMPLING | _OF_CALL | _OTHER_NAMES.keys() | _KEYED | _UNKEYED | _READ_APART | _IGNORED
+)
+"""Everything that is taken, or left to LangChain."""
 
 
 class Arguments(NamedTuple):
@@ -134,7 +145,11 @@ def read_arguments(arguments: Mapping[str, Any], sampling: Sampling) -> Argument
     extra = arguments.get("extra_body") or {}
     if not isinstance(extra, Mapping):
         raise ConfigError(f"extra_body is a mapping of body fields, got {type(extra).__name__}")
-    body = {name: value for name, value in extra.items() if name not in _KNOWN | _REFUSED.keys()}
+    body = {
+        name: value
+        for name, value in extra.items()
+        if name not in KNOWN_ARGUMENTS | REFUSED_ARGUMENTS.keys()
+    }
     given = {
         _OTHER_NAMES.get(name, name): value
         for name, value in {**_without(extra, body), **_without(arguments, {"extra_body"})}.items()
@@ -177,14 +192,25 @@ def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    for name, reason in _only(_REFUSED, given).items():
+    for name, reason in _only(REFUSED_ARGUMENTS, given).items():
         raise ConfigError(f"a BudgetedChatModel does not take `{name}`: {reason}")
+    for name, value in given.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name in _WHOLE_NUMBERS and not (is_number and isinstance(value, int)):
+            raise ConfigError(f"{name} is a whole number, got {value!r:.40}")
+        if name in _NUMBERS and not (is_number and isfinite(value)):
+            raise ConfigError(f"{name} is a finite number, got {value!r:.40}")
+        if name in _LISTS and not isinstance(value, Sequence):
+            raise ConfigError(f"{name} is a list, got {value!r:.40}")
     if "audio" in given.get("modalities", ()):
-        raise ConfigError(f"a BudgetedChatModel does not take modality audio: {_REFUSED['audio']}")
-    if unknown := given.keys() - _KNOWN:
+        raise ConfigError(
+            f"a BudgetedChatModel does not take modality audio: {REFUSED_ARGUMENTS['audio']}"
+        )
+    if unknown := given.keys() - KNOWN_ARGUMENTS:
         raise ConfigError(
             f"a BudgetedChatModel does not know the arguments {sorted(unknown)}; it knows "
-            f"{sorted(_KNOWN - _IGNORED)}. What an endpoint has of its own goes into extra_body"
+            f"{sorted(KNOWN_ARGUMENTS - _IGNORED)}. What an endpoint has of its own goes into "
+            "extra_body"
         )
 
 

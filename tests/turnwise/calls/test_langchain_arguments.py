@@ -161,6 +161,13 @@ async def test_what_langchain_adds_is_left_to_it():
         ("tools", [{"type": "custom", "custom": {"name": "x"}}], "Bind a function"),
         ("tools", [{"type": "web_search_preview"}], "Bind a function"),
         ("response_format", 4, "no JSON schema"),
+        ("temperature", "hot", "finite number"),
+        ("temperature", float("nan"), "finite number"),
+        ("max_tokens", 4.5, "whole number"),
+        ("n", True, "whole number"),
+        ("stop", 4, "is a list"),
+        ("tools", 4, "is a list"),
+        ("modalities", 4, "is a list"),
     ],
 )
 @pytest.mark.parametrize("way", ["constructor", "invocation"])
@@ -189,6 +196,21 @@ async def test_a_limit_inside_of_extra_body_is_a_limit():
     assert call.sampling.max_tokens == 7
     assert call.unkeyed_body == {"user": "u1"}
     assert call.sampling.extra_body == {"top_k": 4}
+
+
+async def test_a_field_that_an_endpoint_refuses_is_left_out_from_then_on(server, wire_words):
+    """As for every call: the refusal is learned, and the call is answered."""
+    refusal = {"error": {"message": "Unrecognized request argument supplied: verbosity"}}
+    server.then(status=400, document=refusal)
+    server.then(document=wire_words.chat_document("fine"))
+    budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", OpenAIClient(server.url))})
+    model = BudgetedChatModel(asker=budgeter, verbosity="low", store=True)
+    assert (await model.ainvoke("u")).text == "fine"
+    assert [set(body) - {"model", "messages"} for body in server.bodies] == [
+        {"verbosity", "store"},
+        {"store"},
+    ]
+    await budgeter.aclose()
 
 
 async def test_one_stop_word_is_one_stop_word():
