@@ -146,8 +146,8 @@ class BudgetedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
     ) -> ChatResult:
-        loop = self._other_loop()
-        return chat_result(wait_for(self._invoke(messages, stop, kwargs), loop))
+        wait = self._waiter()
+        return chat_result(wait(self._invoke, messages, stop, kwargs))
 
     async def _astream(
         self,
@@ -174,7 +174,7 @@ class BudgetedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come, from the loop of another thread."""
-        loop = self._other_loop()
+        wait = self._waiter()
         call = self._call(messages, stop, kwargs)
         pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
 
@@ -182,13 +182,12 @@ class BudgetedChatModel(BaseChatModel):
             return await anext(pieces, None)
 
         try:
-            while (piece := wait_for(next_piece(), loop)) is not None:
+            while (piece := wait(next_piece)) is not None:
                 yield ChatGenerationChunk(message=piece)
         finally:
-            if _running_loop() is loop:  # the garbage collector runs in any thread
-                loop.create_task(pieces.aclose())
-            else:
-                wait_for(pieces.aclose(), loop)
+            pieces.abandon()
+            if not pieces.is_here:  # the garbage collector runs in any thread
+                wait(pieces.aclose)
 
     async def astream(
         self,
@@ -270,6 +269,11 @@ class BudgetedChatModel(BaseChatModel):
             return fitting(asking, schema, include_raw=include_raw)
         bound, parser = in_form(schema, method, strict=strict)
         return parsed(super().bind(**bound, **kwargs), parser, include_raw=include_raw)
+
+    def _waiter(self) -> Callable[..., Any]:
+        """Return what runs a coroutine function on another thread's loop, and waits for it."""
+        loop = self._other_loop()
+        return lambda work, *args: wait_for(work(*args), loop)
 
     def _other_loop(self) -> asyncio.AbstractEventLoop:
         """Return a running loop of another thread to wait for.

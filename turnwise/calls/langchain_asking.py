@@ -268,6 +268,18 @@ class AnswerStream:
         self._is_closed = True
         return last_chunk(await self._task)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs in its loop, and so cannot wait for it."""
+        return self._task is not None and _running_loop() is self._loop
+
+    def abandon(self) -> None:
+        """End the call soon, without waiting for that; from any thread."""
+        if self._task is not None and not self._task.done() and not self._is_closed:
+            self._is_closed = True
+            with suppress(RuntimeError):  # that loop has ended, and the call with it
+                self._loop.call_soon_threadsafe(self._task.cancel)
+
     async def aclose(self) -> None:
         """End the call, unless it has ended. Safe to call twice, and from two tasks."""
         task = self._task
