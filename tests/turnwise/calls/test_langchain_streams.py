@@ -35,18 +35,11 @@ class Form(BaseModel):
     score: float
 
 
-@pytest.fixture
-def until():
-    """Let others run until something is so."""
-
-    async def wait(is_so):
-        for _ in range(1000):
-            if is_so():
-                return
+async def until(is_so):
+    """Let others run until something is so, in this loop or in another thread's."""
+    async with asyncio.timeout(60):  # so that a failure is no hang
+        while not is_so():
             await asyncio.sleep(0)
-        raise AssertionError("it never came to be so")
-
-    return wait
 
 
 def budgeted(client, **more):
@@ -59,7 +52,7 @@ class Gated:
     """A client whose stream goes on when a test says so; `stop_after` breaks it off."""
 
     def __init__(self, *, words=WORDS, stop_after=None, error=None):
-        self.gates = [asyncio.Event() for _ in words]
+        self.gates = [threading.Event() for _ in words]
         self.words, self.stop_after, self.error = words, stop_after, error
         self.was_cancelled = False
         self.client = ScriptedClient(self.answer)
@@ -68,7 +61,7 @@ class Gated:
         """Give the words out, one for each gate that opens."""
         try:
             for index, (gate, word) in enumerate(zip(self.gates, self.words, strict=True)):
-                await gate.wait()
+                await until(gate.is_set)
                 if index == self.stop_after:
                     return self.error or StreamCut("it broke off")
                 call.listener.on_piece(Piece(word))
@@ -142,7 +135,7 @@ async def test_a_tool_call_comes_in_its_parts(server, wire_words):
 
 
 @pytest.mark.parametrize("way", ["aclose", "cancel", "cancel in the loop's body", "garbage"])
-async def test_a_stream_that_is_left_is_cancelled_and_settled(way, until):
+async def test_a_stream_that_is_left_is_cancelled_and_settled(way):
     """One row, cancelled; what came of it is counted, by estimate; the client is let go."""
     gated = Gated()
     budgeter, model = budgeted(gated.client)
@@ -415,7 +408,7 @@ async def test_several_choices_are_not_streamed_as_one():
 class Talker(BaseChatModel):
     """A LangChain model that streams words, and waits before the last."""
 
-    gate: asyncio.Event = None
+    gate: threading.Event = None
     seen: list = Field(default_factory=list)
     is_broken: bool = False
 
@@ -429,7 +422,7 @@ class Talker(BaseChatModel):
     async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
         self.seen.append(kwargs)
         yield ChatGenerationChunk(message=AIMessageChunk("Lo"))
-        await self.gate.wait()
+        await until(self.gate.is_set)
         if self.is_broken:
             raise ConnectionError("gone")
         part = {"name": "f", "args": "{}", "id": "c", "index": 0, "type": "tool_call_chunk"}
@@ -441,7 +434,7 @@ class Talker(BaseChatModel):
 @pytest.mark.parametrize("is_broken", [False, True])
 async def test_another_langchain_model_streams_through(is_broken):
     """Its own pieces, as they come, with known arguments handed on."""
-    talker = Talker(gate=asyncio.Event(), is_broken=is_broken)
+    talker = Talker(gate=threading.Event(), is_broken=is_broken)
     budgeter, model = budgeted(LangChainClient(talker))
     pieces = []
     stream = model.astream("u", parallel_tool_calls=False, user="u1")
