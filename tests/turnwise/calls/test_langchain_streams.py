@@ -38,7 +38,7 @@ class Form(BaseModel):
 async def until(is_so):
     """Let others run until something is so, in this loop or in another thread's."""
     async with asyncio.timeout(60):  # so that a failure is no hang
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110 - an event of asyncio works in one loop only
             await asyncio.sleep(0)
 
 
