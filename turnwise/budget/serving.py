@@ -104,7 +104,7 @@ class Serving:
         endpoint = self.endpoint(asked.role)
         asked = endpoint.completed(asked)
         key = call_key(asked, endpoint=endpoint.name, model=endpoint.model)
-        if asked.held_back is not None:
+        if asked.held_back is not None and not scope.lasting.is_closed:
             self._hold_back(asked.held_back, scope)
         scope.begin()
         return OpenCall(

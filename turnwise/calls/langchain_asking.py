@@ -71,7 +71,11 @@ class Ending:
 
 
 class _Ears:
-    """Hears one call: passes its pieces on, and keeps how its askings ended."""
+    """Hears one call: passes its pieces on, and keeps how its askings ended.
+
+    Attributes:
+        has_given: whether it has passed a piece on.
+    """
 
     def __init__(
         self, ends: list[CallEnd], on_piece: Callable[[Piece], None] | None, *, keeps_tools: bool
@@ -79,14 +83,14 @@ class _Ears:
         self._ends = ends
         self._on_piece = on_piece
         self._keeps_tools = keeps_tools
-        self._has_given = False
+        self.has_given = False
 
     def on_piece(self, piece: Piece) -> None:
         """Pass a piece on; its tool calls are kept back where they may be too many."""
         if self._keeps_tools:
             piece = piece._replace(tool_calls=())
         if self._on_piece is not None and (piece.text or piece.tool_calls):
-            self._has_given = True
+            self.has_given = True
             self._on_piece(piece)
 
     def on_end(self, end: CallEnd) -> None:
@@ -96,7 +100,7 @@ class _Ears:
     def complete(self, reply: Reply) -> None:
         """Pass on what of a reply was not passed on as it came."""
         for piece in pieces_of(reply) if self._on_piece is not None else ():
-            if not self._has_given or (self._keeps_tools and piece.tool_calls):
+            if not self.has_given or (self._keeps_tools and piece.tool_calls):
                 self._on_piece(piece)  # type: ignore[misc] # checked above
 
 
@@ -142,7 +146,7 @@ class Invocation:
         try:
             reply = await self._asking(replace(call, listener=ears))
         except (CallRefused, CallTimeout) as error:
-            if ending.final_answer is None or not self._is_over(error):
+            if ending.final_answer is None or ears.has_given or not self._is_over(error):
                 raise
             return await self._end(call, _limit_of(error), error)
         in_turn = (self._ends[-1].turn_tool_calls if self._ends else None) or 0
@@ -189,7 +193,9 @@ class Invocation:
         messages = (*call.messages, instruction)
         if last.role == "user":
             messages = (*before, last.followed_by(instruction))
-        call = replace(call, messages=messages, lease=LEASE, held_back=None, note=note)
+        if isinstance(self._ending.final_answer, FinalCall):
+            call = replace(call, lease=LEASE, held_back=None)
+        call = replace(call, messages=messages, note=note)
         if self._ending.tool_is_form or not call.tools:
             return call
         body = dict(call.sampling.extra_body)

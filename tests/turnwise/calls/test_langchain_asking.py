@@ -320,6 +320,38 @@ async def test_tool_calls_that_stream_are_kept_back_where_they_are_limited():
         assert whole.text == said
 
 
+async def test_a_limit_on_tools_leaves_other_agents_their_last_call():
+    """A model without a final answer of its own does not draw on what another holds back."""
+    budgeter, _, first = agent_on(limits=Limits(max_calls=5), final_answer=FinalCall())
+    second = create_react_agent(BudgetedChatModel(asker=budgeter, max_tool_calls=0), [look])
+    with budgeter.scope(ScopeKind.TURN, "0", limits=Limits(max_calls=2)):
+        model = BudgetedChatModel(asker=budgeter, final_answer=FinalCall())
+        await model.bind_tools([look]).ainvoke("u")
+        with pytest.raises(CallRefused):
+            await run(second)
+        assert (await run(first)).text == "I found nothing."
+
+
+async def test_an_agent_that_ended_at_its_limit_plays_as_it_was_recorded(tmp_path):
+    """Its refusal and its last call too."""
+
+    async def program(mode, client):
+        cassette = open_cassette(tmp_path / "talk.cassette.jsonl", mode)
+        endpoint = Endpoint("e", "m", client)
+        budgeter = Budgeter({Role.MAIN: endpoint}, recorder=cassette, limits=Limits(max_calls=3))
+        model = BudgetedChatModel(asker=budgeter, final_answer=FinalCall())
+        last = await run(create_react_agent(model, [look]))
+        cassette.close()
+        return last.text, budgeter.ledger.rows
+
+    asked = await program(CassetteMode.REWRITE, ScriptedClient(restless))
+    played = await program(CassetteMode.STRICT, ScriptedClient([]))
+    assert played[0] == asked[0] == "I found nothing."
+    assert [row.outcome for row in played[1]] == ["replayed", "replayed", "refused", "replayed"]
+    assert [row.key for row in played[1]] == [row.key for row in asked[1]]
+    assert played[1][-1].notes == asked[1][-1].notes
+
+
 async def test_a_form_that_is_asked_for_as_a_tool_call_is_none():
     """It is not counted, and not taken from the model."""
     client = ScriptedClient(
