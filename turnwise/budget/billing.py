@@ -5,7 +5,8 @@
   loads its model): nothing, because no model ran.
 - Anything else (5xx, a timeout, a cut stream, a cancellation): unknown.
 
-Unknown is not 0: the limits are charged the whole estimate, and the row says so.
+Unknown is not 0: the limits are charged the whole estimate, and the row says so. Of a
+stream that broke off, what came of it is counted by estimate, and its usage is unknown.
 """
 
 from collections.abc import Callable
@@ -52,6 +53,7 @@ def bill_attempt(
     *,
     prices: Prices | None,
     estimate: Callable[[], Estimate],
+    received: Callable[[], tuple[Usage, Estimate]] | None = None,
 ) -> Bill:
     """Add what is known of a sent attempt to `spent`, and return what to charge for it.
 
@@ -61,6 +63,8 @@ def bill_attempt(
         spent: what the call has spent so far. Changed.
         prices: of the endpoint.
         estimate: what it may have used at most; asked only when something is unknown.
+        received: what came of a stream, about, and what to charge for that; None where
+            nothing came.
     """
     if isinstance(result, _TURNED_AWAY):
         return Bill()
@@ -69,7 +73,12 @@ def bill_attempt(
     if not isinstance(result, Reply):
         spent.unknown_usage += requests
         spent.unknown_usd += requests
-        return Bill(*estimate())
+        if received is None:
+            return Bill(*estimate())
+        known, charged = received()
+        spent.input_tokens += known.input_tokens or 0
+        spent.output_tokens += known.output_tokens or 0
+        return Bill(*map(min, charged, estimate()))
     usage = result.usage
     input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
     spent.input_tokens += input_tokens

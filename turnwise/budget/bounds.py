@@ -88,6 +88,25 @@ class Bounds:
             self._held_seconds[name] = seconds
         return lease.calls_left
 
+    def hold_anew(
+        self, name: str, one: Amounts, calls: int, role: Role, *, seconds: float = 0.0
+    ) -> None:
+        """Hold back for `calls` calls, less those that have drawn on this lease already.
+
+        Args:
+            name: of the lease.
+            one: what to hold back for each call.
+            calls: most calls that may draw on it in all.
+            role: theirs.
+            seconds: the end of the time that is left for whoever draws first.
+        """
+        lease = self._leases.get(name)
+        left = calls if lease is None else lease.calls_left
+        if left:
+            self.release(name)
+            wanted = Amounts(*(amount * left for amount in one))
+            self.hold(name, wanted, role, seconds=seconds if left == calls else 0.0)
+
     def release(self, name: str) -> None:
         """Hold back nothing for a lease any more."""
         self._held_seconds.pop(name, None)

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 from turnwise.budget.room import Amounts, to_picodollars
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
+from turnwise.calls.reply import Reply, Usage
+from turnwise.calls.vocabulary import Purpose, Role
 
 __all__ = ["DEFAULT_OUTPUT_TOKENS", "Estimate", "Estimator", "TokenCounter"]
 
@@ -95,3 +97,16 @@ class Estimator:
         prices = endpoint.prices
         usd = prices.usd(input_tokens, output_tokens) if prices else 0.0
         return Estimate(input_tokens + output_tokens, to_picodollars(usd))
+
+    def received(self, call: Call, endpoint: Endpoint, reply: Reply) -> tuple[Usage, Estimate]:
+        """Return what a stream that broke off has used, about, and what to charge for it."""
+        counter = self.load(endpoint.model)
+        texts = [reply.text]
+        for tool_call in reply.tool_calls:
+            texts += tool_call["function"].values()
+        counted = tuple(filter(None, texts)) or (" ",)
+        answer = Call(Role.EMBED, Purpose.EMBED, inputs=counted)
+        counts = counter.call_tokens(call), counter.call_tokens(answer)
+        most = [math.ceil(count * (self._margin or 1.0)) for count in counts]
+        usd = endpoint.prices.usd(*most) if endpoint.prices else 0.0
+        return Usage(*counts), Estimate(sum(most), to_picodollars(usd))

@@ -19,6 +19,7 @@ from turnwise.budget.recorder import RecordedExchange, Recorder
 from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
 from turnwise.budget.spent import Spent
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
+from turnwise.calls.listener import pieces_of
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Outcome
 
@@ -26,6 +27,9 @@ __all__ = ["Replayer"]
 
 MAX_CANCEL_TURNS = 1000
 """Turns of the event loop in which a call that was cancelled may be cancelled again."""
+
+PIECE_PAUSE_SECONDS = 0.001
+"""How long each of these turns is where pieces of the answer were given out before."""
 
 
 class Replayer:
@@ -64,7 +68,8 @@ class Replayer:
 
         Args:
             call: the call, ended.
-            reply: its answer, where it had one.
+            reply: its answer, where it had one; of one that ended otherwise, the pieces
+                that were given out.
             error: what ended it instead, with secrets taken out.
         """
         spent = call.spent
@@ -123,6 +128,7 @@ class Replayer:
         # As if it had been sent: whoever runs beside it comes to ask before it ends.
         await asyncio.sleep(0)
         if exchange.error is not None:
+            _give_out(call, exchange)
             raise error_of_record(exchange.error)
         if exchange.reply is None:
             raise CassetteMiss(f"the recorded exchange of {call.key} has no answer and no error")
@@ -132,9 +138,11 @@ class Replayer:
         self, call: OpenCall, exchange: RecordedExchange, miss: CassetteMiss | None
     ) -> None:
         call.admit(by_path=True)
+        # Whoever breaks off a stream does so over its pieces, maybe from another thread.
+        pause_seconds = PIECE_PAUSE_SECONDS if _give_out(call, exchange) else 0
         try:
             for _ in range(MAX_CANCEL_TURNS):
-                await asyncio.sleep(0)
+                await asyncio.sleep(pause_seconds)
         except BaseException:
             call.account.charge(_charged(exchange)._replace(calls=0))
             call.spent = _spent(exchange)
@@ -143,6 +151,16 @@ class Replayer:
         call.was_found = False
         if miss is not None:
             raise miss
+
+
+def _give_out(call: OpenCall, exchange: RecordedExchange) -> bool:
+    """Give out the pieces of an answer that broke off; return whether there are any."""
+    listener = call.call.listener
+    if listener is None or not call.call.stream or exchange.reply is None:
+        return False
+    for piece in pieces_of(exchange.reply):
+        listener.on_piece(piece)
+    return True
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:

@@ -9,19 +9,19 @@ from turnwise.calls.reply import Reply, Usage
 
 __all__ = ["document_of_reply", "reply_of_document"]
 
-_OF_OWN_FORM = {"parsed", "usage", "token_logprobs", "reasoning_text"}
+_TEXTS_IF_ANY = ("reasoning_text", "system_fingerprint")
+_OF_OWN_FORM = {"parsed", "usage", "token_logprobs", *_TEXTS_IF_ANY}
 _PLAIN = tuple(field.name for field in fields(Reply) if field.name not in _OF_OWN_FORM)
 _USAGE = tuple(field.name for field in fields(Usage))
 
 
 def document_of_reply(reply: Reply) -> dict[str, Any]:
-    """Return a reply as a JSON object; log-probabilities and thoughts only where there are any."""
+    """Return a reply as a JSON object; what it need not have, only where it has any."""
     document = {name: getattr(reply, name) for name in _PLAIN}
     document["usage"] = {name: getattr(reply.usage, name) for name in _USAGE}
     if reply.token_logprobs:
         document["token_logprobs"] = document_of_logprobs(reply.token_logprobs)
-    if reply.reasoning_text:
-        document["reasoning_text"] = reply.reasoning_text
+    document |= {name: text for name in _TEXTS_IF_ANY if (text := getattr(reply, name))}
     return document
 
 
@@ -37,7 +37,7 @@ def reply_of_document(document: Mapping[str, Any]) -> Reply:
             values[name] = tuple(values[name])
         values["vectors"] = tuple(tuple(vector) for vector in values["vectors"])
         values["token_logprobs"] = logprobs_of_document(document.get("token_logprobs", ()))
-        values["reasoning_text"] = document.get("reasoning_text", "")
+        values |= {name: document.get(name, "") for name in _TEXTS_IF_ANY}
         return Reply(**values, usage=Usage(**document["usage"]))
     except (KeyError, TypeError) as problem:
         raise ValueError(f"not a reply: {problem!r}") from problem

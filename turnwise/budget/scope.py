@@ -38,6 +38,7 @@ class ScopeKind(StrEnum):
 
 
 _FLOORS = tuple(ScopeKind)
+_TURN_FLOOR = _FLOORS.index(ScopeKind.TURN)
 _CURRENT: ContextVar["Scope | None"] = ContextVar("turnwise_scope", default=None)
 _UNLIMITED = Limits()
 
@@ -110,6 +111,7 @@ class Scope:
         self._entered_from: list[Scope | None] = []
         self.tally = Tally()
         self._breakdown = Breakdown() if is_outermost else None
+        self._tool_calls = 0
 
     def open(
         self,
@@ -280,6 +282,21 @@ class Scope:
             scope.tally.end(row)
             if scope._breakdown is not None:
                 scope._breakdown.end(row)
+
+    @property
+    def lasting(self) -> "Scope":
+        """The nearest scope that lasts a turn or longer: this one, or one around it."""
+        return next(scope for scope in self.chain if _FLOORS.index(scope.kind) <= _TURN_FLOOR)
+
+    @property
+    def turn_tool_calls(self) -> int | None:
+        """Tool calls that models have asked for in its turn; None outside of one."""
+        lasting = self.lasting
+        return lasting._tool_calls if lasting.kind is ScopeKind.TURN else None
+
+    def count_tool_calls(self, count: int) -> None:
+        """Count tool calls that a model asks for."""
+        self.lasting._tool_calls += count
 
     def counts(self) -> Counts:
         """Return its calls, those of the scopes below it included."""

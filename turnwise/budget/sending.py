@@ -6,6 +6,10 @@ that never left the machine is an attempt and no request, and is given back whol
 
 An answer that its token limit ended before it began, because the model thought first,
 is asked for again with twice the tokens, four times at most.
+
+A streamed answer is given out piece by piece to whoever listens; a call with a response
+model is not, since its answer is only then one when it fits. Once a piece was given out
+the call is not tried again: the caller has seen half of another answer.
 """
 
 import asyncio
@@ -34,7 +38,8 @@ from turnwise.calls.errors import (
     ParameterRefused,
 )
 from turnwise.calls.key import CallKey
-from turnwise.calls.reply import Reply
+from turnwise.calls.listener import CallEnd, Piece, reply_of_pieces
+from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.retry import RetryPolicy
 
 __all__ = ["Sending", "SendingRules"]
@@ -88,10 +93,12 @@ class Sending:
         "_call",
         "_endpoint",
         "_estimated",
+        "_given_count",
         "_is_attempting",
         "_is_cut_by_deadline",
         "_key",
         "_position",
+        "_received",
         "_reserved",
         "_retry",
         "_rules",
@@ -123,6 +130,8 @@ class Sending:
         self._reserved: Amounts | None = None
         self._is_attempting = False
         self._sent_count = 0
+        self._received: list[Piece] = []
+        self._given_count = 0
         self.move_to(bounds, account, position)
 
     def move_to(self, bounds: Bounds, account: Account, position: Position) -> None:
@@ -166,6 +175,31 @@ class Sending:
             await self._rules.store(self._key, replace(answer.reply, parsed=None))
         return answer
 
+    def on_piece(self, piece: Piece) -> None:
+        """Give a piece of the answer to whoever listens, and keep it.
+
+        A blank beginning is kept back: it may be all that comes, and be asked for again.
+        """
+        if not (piece.text or piece.tool_calls):
+            return
+        self._received.append(piece)
+        listener = self._call.listener
+        if listener is None or self._call.response_model is not None:
+            return
+        if self._given_count or not piece.is_blank:
+            for kept in self._received[self._given_count :]:
+                listener.on_piece(kept)
+            self._given_count = len(self._received)
+
+    def on_end(self, end: CallEnd) -> None:
+        """Do nothing: the call has a row, its sending has none."""
+
+    def given_out(self) -> Reply | None:
+        """Return what whoever listens was given of the answer, or None for nothing."""
+        if not self._given_count:
+            return None
+        return reply_of_pieces(self._received[: self._given_count])
+
     def close(self) -> None:
         """Settle what is still reserved. Does nothing after a whole run."""
         if self._reserved is not None:
@@ -197,6 +231,10 @@ class Sending:
             if isinstance(result, Reply):
                 rules.health.answered(self._endpoint)
                 return result
+            if self._given_count:
+                result.add_note("not tried again: part of the answer was given out")
+                self._judge_health(result)
+                raise result
             learned += isinstance(result, ParameterRefused)
             polled += isinstance(result, ModelLoading)
             attempt = self.spent.attempts - learned - polled
@@ -252,6 +290,7 @@ class Sending:
         left_seconds = self._bounds.seconds_left(self._now()) if self._bounds.is_timed else None
         self.spent.attempts += 1
         self._sent_count = 0
+        self._received.clear()
         self._is_attempting = True
         started = clock.now()
         try:
@@ -297,6 +336,9 @@ class Sending:
             return CallTimeout("no answer before the deadline", latency_seconds=left_seconds)
 
     async def _answer(self, call: Call) -> Reply | CallError:
+        if call.stream:
+            # Of several choices the first is not always the answer.
+            call = replace(call, listener=self if call.sampling.n == 1 else None)
         try:
             results = await self._endpoint.client.answer(
                 (call,), model=self._endpoint.model, on_sent=self._count_sent
@@ -327,7 +369,10 @@ class Sending:
         bill = Bill()
         if requests:
             prices = self._endpoint.prices
-            bill = bill_attempt(result, requests, spent, prices=prices, estimate=self._estimate)
+            received = self._estimate_received if self._received else None
+            bill = bill_attempt(
+                result, requests, spent, prices=prices, estimate=self._estimate, received=received
+            )
         spent.requests += requests
         spent.work_seconds += latency_seconds
         spent.charged_tokens += bill.tokens
@@ -338,6 +383,10 @@ class Sending:
         if self._estimated is None:
             self._estimated = self._rules.estimator.estimate(self._sent_call, self._endpoint)
         return self._estimated
+
+    def _estimate_received(self) -> tuple[Usage, Estimate]:
+        reply = reply_of_pieces(self._received)
+        return self._rules.estimator.received(self._sent_call, self._endpoint, reply)
 
     def _now(self) -> Position:
         passed_seconds = self.spent.work_seconds + self.spent.retry_seconds

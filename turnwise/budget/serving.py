@@ -12,13 +12,16 @@ from turnwise.budget.ledger import Ledger
 from turnwise.budget.open_call import OpenCall
 from turnwise.budget.path import Position, Track
 from turnwise.budget.replaying import Replayer
+from turnwise.budget.room import Amounts
 from turnwise.budget.scope import Scope
 from turnwise.budget.scrub import Scrubber
 from turnwise.budget.sending import Sending, SendingRules
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, HoldBack
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CallRefused, CallTimeout, CassetteMiss, UnknownRole
 from turnwise.calls.key import call_key
+from turnwise.calls.listener import CallEnd
+from turnwise.calls.reply import Usage
 from turnwise.calls.vocabulary import Outcome, Role
 
 __all__ = ["Serving"]
@@ -101,6 +104,8 @@ class Serving:
         endpoint = self.endpoint(asked.role)
         asked = endpoint.completed(asked)
         key = call_key(asked, endpoint=endpoint.name, model=endpoint.model)
+        if asked.held_back is not None and not scope.lasting.is_closed:
+            self._hold_back(asked.held_back, scope)
         scope.begin()
         return OpenCall(
             asked,
@@ -111,6 +116,20 @@ class Serving:
             position=position,
             started_at_seconds=self._clock.now(),
         )
+
+    def _hold_back(self, held: HoldBack, scope: Scope) -> None:
+        """Hold capacity back for a later call, as it would be if it were asked next."""
+        later = held.call
+        endpoint = self.endpoint(later.role)
+        later = endpoint.completed(later)
+        turn = scope.lasting
+        one = Amounts(calls=1, requests=1)
+        if any(room.limits_spending for room in turn.bounds.rooms(later.role)):
+            # The answer to the call that is asked now will be in its prompt: once more output.
+            sampling = replace(later.sampling, n=later.sampling.n + 1)
+            longer = replace(later, sampling=sampling)
+            one = Amounts(1, *self._rules.estimator.estimate(longer, endpoint).reservation()[1:])
+        turn.bounds.hold_anew(later.lease or "", one, held.calls, later.role, seconds=held.seconds)
 
     async def _answer(self, call: OpenCall) -> Answer:
         if self._replayer is None:
@@ -193,6 +212,7 @@ class Serving:
             problem = answer.invalid
             if answer.notes:
                 notes = self._scrubber.clean("; ".join(answer.notes))
+        notes = "; ".join(filter(None, (call.call.note, notes)))
         row = call.row(
             None if problem is None else self._scrubber.describe(problem),
             is_simulated=answer is not None and answer.reply.is_simulated,
@@ -202,13 +222,28 @@ class Serving:
         call.scope.end(row)
         self._ledger.write(row)
         self._record(call, answer, error)
+        if answer is not None:
+            call.scope.count_tool_calls(len(answer.reply.tool_calls))
+        if call.call.listener is not None:
+            is_billed = row.outcome is not Outcome.REPLAYED
+            billed = Usage(row.input_tokens, row.output_tokens, row.cached_tokens)
+            call.call.listener.on_end(
+                CallEnd(
+                    row.sequence,
+                    row.outcome,
+                    row.model,
+                    billed if is_billed else Usage(0, 0, 0),
+                    call.scope.turn_tool_calls,
+                )
+            )
 
     def _record(self, call: OpenCall, answer: Answer | None, error: BaseException | None) -> None:
         if self._replayer is None or call.was_found or isinstance(error, CassetteMiss):
             return
+        given_out = None if call.sending is None else call.sending.given_out()
         if isinstance(error, CallError):
-            self._replayer.record(call, None, error)
+            self._replayer.record(call, given_out, error)
         elif answer is not None:
             self._replayer.record(call, replace(answer.reply, parsed=None), None)
         elif call.outcome is Outcome.CANCELLED:
-            self._replayer.record(call, None, None)
+            self._replayer.record(call, given_out, None)

@@ -11,6 +11,7 @@ and one of `count` a kind, all in C. Nothing is ever downloaded.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import astuple
 from functools import lru_cache
 from operator import mul
@@ -45,6 +46,36 @@ Source: OpenAI's published chat format, 3 a message and 1 for the role.
 
 PRIMING_TOKENS = 3
 """What opens the answer, once a chat call. Source: as above."""
+
+IMAGE_TOKENS = 1105
+"""What an image is taken to cost whose size is not known: the most at high detail.
+
+Source: OpenAI's images guide: 85, and 170 for each of at most 6 tiles.
+"""
+
+LOW_DETAIL_TOKENS = 85
+"""What an image costs that is asked for at low detail. Source: as above."""
+
+DATA_CHARS_PER_TOKEN = 100
+"""Characters of an audio's or a file's data for each token: a rule of thumb, on the safe
+side for audio (ten tokens for each second) and for pages of text."""
+
+_COUNTED_FIELDS = frozenset({"response_format", "prediction"})
+"""Extra body fields that are part of what the model reads."""
+
+
+def _part_tokens(part: Mapping[str, Any]) -> int:
+    """Return what a content part that is not text costs, about."""
+    kind = part.get("type")
+    if kind == "text":
+        return 0  # counted with the message's text
+    data = part.get(str(kind))
+    if kind == "image_url":
+        is_low = isinstance(data, Mapping) and data.get("detail") == "low"
+        return LOW_DETAIL_TOKENS if is_low else IMAGE_TOKENS
+    texts = data.values() if isinstance(data, Mapping) else (data,)
+    chars = sum(len(text) for text in texts if isinstance(text, str))
+    return max(LOW_DETAIL_TOKENS, chars // DATA_CHARS_PER_TOKEN)
 
 
 def _kind_of_byte(byte: int) -> str:
@@ -148,7 +179,7 @@ class TokenEstimator:
             total += self.tokens(message.tool_call_id)
         if message.tool_calls:
             total += self._json_tokens([dict(call) for call in message.tool_calls])
-        return total
+        return total + sum(map(_part_tokens, message.parts))
 
     def call_tokens(self, call: Call) -> int:
         """Return how many input tokens a call takes.
@@ -164,6 +195,8 @@ class TokenEstimator:
             total += self._json_tokens([dict(tool) for tool in call.tools])
         if call.response_model is not None:
             total += self._schema_tokens(call.response_model)
+        for name in _COUNTED_FIELDS.intersection(call.sampling.extra_body):
+            total += self._json_tokens(call.sampling.extra_body[name])
         return total
 
 

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from turnwise.calls.listener import Listener
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["MAX_TOP_LOGPROBS", "Call", "Message", "Sampling"]
+__all__ = ["MAX_TOP_LOGPROBS", "Call", "HoldBack", "Message", "Sampling"]
 
 MAX_TOP_LOGPROBS = 20
 """Most likely tokens that an OpenAI-compatible endpoint tells at one place."""
@@ -24,6 +25,8 @@ class Message:
         tool_calls: tool calls of an assistant message, in the OpenAI wire format.
         tool_call_id: for a `tool` message, the tool call that it answers.
         name: speaker's name where the wire format has one.
+        parts: all content parts in the OpenAI wire format, where some are not text (images,
+            audio, files); empty for text alone. `content` is the text among them.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -31,6 +34,20 @@ class Message:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    parts: tuple[Mapping[str, Any], ...] = ()
+
+    def followed_by(self, other: "Message") -> "Message":
+        """Return this message with another's content as a further paragraph."""
+        content = "\n\n".join(filter(None, (self.content, other.content)))
+        parts: tuple[Mapping[str, Any], ...] = ()
+        if self.parts or other.parts:
+            parts = tuple(
+                part
+                for each in (self, other)
+                for part in each.parts or ({"type": "text", "text": each.content},)
+                if part.get("type") != "text" or part.get("text")
+            )
+        return replace(self, content=content, parts=parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,11 @@ class Call:
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
             Not part of the call's identity.
         stream: fetch the answer as a stream; the same answer, so not identity.
+        unkeyed_body: further fields of the request body that do not change the answer, such
+            as `user` and `metadata`: sent, and not part of the call's identity.
+        held_back: what to hold back for a later call while this one is asked.
+        listener: who is told of its pieces and its end. Not part of the call's identity.
+        note: what its ledger row notes of it. Not part of the call's identity.
     """
 
     role: Role
@@ -125,6 +147,10 @@ class Call:
     max_repairs: int = 1
     timeout_seconds: float | None = None
     stream: bool = False
+    unkeyed_body: Mapping[str, Any] = field(default_factory=dict)
+    held_back: "HoldBack | None" = None
+    listener: Listener | None = field(default=None, compare=False, repr=False)
+    note: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a call that is neither chat nor embedding, or both."""
@@ -144,3 +170,21 @@ class Call:
     def resample(self, sample: int) -> "Call":
         """Return the same question asked as its `sample`-th resample."""
         return replace(self, sample=sample)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldBack:
+    """Capacity that is held back for a later call, in the turn that asks.
+
+    It is held back anew with each call that names it, by the estimate of the later call as
+    it would be then, until that one draws on it.
+
+    Args:
+        call: the later call; its `lease` names what is held back.
+        calls: how many such calls may be made in the turn; at least 1.
+        seconds: the end of the turn's time to hold back as well.
+    """
+
+    call: Call
+    calls: int = 1
+    seconds: float = 0.0

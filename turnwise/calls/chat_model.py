@@ -6,9 +6,10 @@ under a budget, and stands in the ledger, by having its model swapped for this o
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from contextvars import ContextVar
+from typing import Any, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -16,31 +17,33 @@ from langchain_core.callbacks import (
 )
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from turnwise.calls.asker import Asker
 from turnwise.calls.call import Call, Sampling
-from turnwise.calls.errors import ConfigError, InvalidAnswer
+from turnwise.calls.errors import ConfigError
+from turnwise.calls.langchain_arguments import (
+    FORM_ARGUMENT,
+    read_arguments,
+    wire_tool_choice,
+    wire_tools,
+)
+from turnwise.calls.langchain_asking import AnswerStream, Ending, FinalCall, Invocation
 from turnwise.calls.langchain_messages import from_langchain
-from turnwise.calls.langchain_replies import chat_result, message_chunks
+from turnwise.calls.langchain_replies import Asked, chat_result
+from turnwise.calls.langchain_structured import fitting, in_form, parsed
 from turnwise.calls.loop_thread import LoopThread, wait_for
-from turnwise.calls.structured import parse_answer
+from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["BudgetedChatModel"]
+__all__ = ["BudgetedChatModel", "FinalCall"]
 
-_SAMPLING_ARGUMENTS = frozenset(
-    {"temperature", "top_p", "max_tokens", "seed", "n", "reasoning_effort"}
-)
-_CALL_ARGUMENTS = frozenset({"response_model", "sample", "lease", "timeout_seconds"})
-_IGNORED_ARGUMENTS = frozenset({"stream", "ls_structured_output_format"})
-"""What LangChain itself adds to an invocation, for its tracing and streaming."""
-
+_OPENED: ContextVar[list[AnswerStream] | None] = ContextVar("opened_streams", default=None)
+"""The streams that an `astream` opens, so that it can close them when it is closed."""
 
 _making_a_loop = threading.Lock()
 """Threads of one batch share a private loop: a second one, forgotten, would cancel its calls.
@@ -66,8 +69,17 @@ class BudgetedChatModel(BaseChatModel):
         role: which model serves its calls.
         purpose: what its calls are for.
         sampling: parameters of every call; `bind` and invocation arguments go before.
+        model_kwargs: further arguments of every call, as `bind` takes them. Arguments of
+            OpenAI's chat models that the constructor is given stand here.
         max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
+        final_answer: what an agent ends with when its budget has no room for a call: a
+            `FinalCall`, which is held back for it and made without tools, or a fixed text.
+            None raises `CallRefused`.
+        max_tool_calls: most tool calls in a turn, counted as models ask for them, since the
+            last message of the user and in the turn's scope, whichever is more. An answer
+            that asks for more is not given out: the model is asked again without tools.
+        streaming: stream every answer, and call back with its pieces.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -79,13 +91,27 @@ class BudgetedChatModel(BaseChatModel):
     max_repairs: int = Field(default=1, ge=0)
     timeout_seconds: float | None = None
     cache: Any = Field(default=False, exclude=True)
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    final_answer: str | FinalCall | None = None
+    max_tool_calls: int | None = Field(default=None, ge=0)
+    streaming: bool = False
 
     _loop: asyncio.AbstractEventLoop | None = PrivateAttr(default=None)
     _own_loop: LoopThread | None = PrivateAttr(default=None)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_arguments(cls, values: Any) -> Any:
+        """Move what is no field to `model_kwargs`, where it is read as an argument."""
+        own = cls.model_fields.keys()
+        other = {name: value for name, value in dict(values).items() if name not in own}
+        kept = {name: value for name, value in dict(values).items() if name in own}
+        return {**kept, "model_kwargs": {**other, **kept.get("model_kwargs", {})}}
+
     def model_post_init(self, context: Any, /) -> None:
-        """Remember the loop that runs where the model is made, if one does."""
+        """Read the arguments, and remember the loop that runs where the model is made."""
         super().model_post_init(context)
+        read_arguments(self.model_kwargs, self.sampling)
         self._loop = _running_loop()
 
     @property
@@ -111,7 +137,7 @@ class BudgetedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         self._loop = asyncio.get_running_loop()
-        return chat_result(await self.asker.ask(self._call(messages, stop, kwargs)))
+        return chat_result(await self._invoke(messages, stop, kwargs))
 
     def _generate(
         self,
@@ -120,9 +146,8 @@ class BudgetedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
     ) -> ChatResult:
-        call = self._call(messages, stop, kwargs)
-        loop = self._other_loop()
-        return chat_result(wait_for(self.asker.ask(call), loop))
+        wait = self._waiter()
+        return chat_result(wait(self._invoke, messages, stop, kwargs))
 
     async def _astream(
         self,
@@ -130,15 +155,70 @@ class BudgetedChatModel(BaseChatModel):
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        """Yield the answer in the pieces it came in.
-
-        They come once it is whole: what is counted and recorded is the whole answer.
-        """
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        """Yield the answer in pieces as they come; see `AnswerStream`."""
         self._loop = asyncio.get_running_loop()
-        call = replace(self._call(messages, stop, kwargs), stream=True)
-        for chunk in message_chunks(await self.asker.ask(call)):
-            yield ChatGenerationChunk(message=chunk)
+        call = self._call(messages, stop, kwargs)
+        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
+        if (opened := _OPENED.get()) is not None:
+            opened.append(pieces)
+        async with aclosing(pieces):
+            async for chunk in pieces:
+                yield ChatGenerationChunk(message=chunk)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """Yield the answer in pieces as they come, from the loop of another thread."""
+        wait = self._waiter()
+        call = self._call(messages, stop, kwargs)
+        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
+
+        async def next_piece() -> AIMessageChunk | None:
+            return await anext(pieces, None)
+
+        try:
+            while (piece := wait(next_piece)) is not None:
+                yield ChatGenerationChunk(message=piece)
+        finally:
+            pieces.abandon()
+            if not pieces.is_here:  # the garbage collector runs in any thread
+                wait(pieces.aclose)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[AIMessageChunk]:
+        """Yield the answer in pieces as they come.
+
+        A stream that is closed before its end is settled when `aclose` returns; LangChain's
+        own would leave that to the garbage collector.
+        """
+        opened: list[AnswerStream] = []
+        stream_of_chunks = super().astream(input, config, stop=stop, **kwargs)
+        pieces = cast("AsyncGenerator[AIMessageChunk]", stream_of_chunks)
+        try:
+            while True:
+                token = _OPENED.set(opened)
+                try:
+                    piece = await anext(pieces, None)
+                finally:
+                    _OPENED.reset(token)
+                if piece is None:
+                    return
+                yield piece
+        finally:
+            await pieces.aclose()
+            for each in opened:
+                await each.aclose()
 
     def bind_tools(
         self,
@@ -157,59 +237,43 @@ class BudgetedChatModel(BaseChatModel):
             strict: whether the tools' arguments must fit their schemas exactly.
             kwargs: bound along with them.
         """
-        wire = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
-        if tool_choice is True or tool_choice == "any":
-            tool_choice = "required"
-        elif isinstance(tool_choice, str) and tool_choice not in {"auto", "none", "required"}:
-            tool_choice = {"type": "function", "function": {"name": tool_choice}}
-        return super().bind(tools=wire, tool_choice=tool_choice or None, **kwargs)
+        wire = [*wire_tools(tools, strict=strict)]
+        return super().bind(tools=wire, tool_choice=wire_tool_choice(tool_choice), **kwargs)
 
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type,
+        schema: dict[str, Any] | type | None = None,
         *,
+        method: str | None = None,
         include_raw: bool = False,
+        strict: bool | None = None,
         **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+    ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable that answers in the form of a schema.
 
         A pydantic class goes along as the call's response model: it is asked for in the
-        way that the endpoint understands, and repairs are counted. Any other schema is
-        asked for as a tool call, as LangChain does by default, without repairs.
+        way that the endpoint understands, whatever the method, and repairs are counted.
+        Any other schema is asked for by the method, without repairs.
 
         Args:
-            schema: a pydantic class, a TypedDict, or a JSON schema.
+            schema: a pydantic class, a TypedDict, or a JSON schema; None for any object,
+                under method `json_mode`.
+            method: `function_calling`, the default, `json_schema` or `json_mode`.
             include_raw: return `{"raw", "parsed", "parsing_error"}`, and keep an answer
                 that does not fit in `parsing_error` instead of raising it.
-            kwargs: `method` and `strict` are accepted and left to the endpoint.
+            strict: whether the answer must fit the schema exactly.
+            kwargs: bound along with them.
         """
-        if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
-            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-        if unknown := kwargs.keys() - {"method", "strict"}:
-            raise ConfigError(f"with_structured_output does not know {sorted(unknown)}")
-        asking = super().bind(response_model=schema)
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            asking = super().bind(response_model=schema, **kwargs)
+            return fitting(asking, schema, include_raw=include_raw)
+        bound, parser = in_form(schema, method, strict=strict)
+        return parsed(super().bind(**bound, **kwargs), parser, include_raw=include_raw)
 
-        def finish(message: AIMessage) -> dict[str, Any] | BaseModel:
-            parsed = parse_answer(str(message.text), schema)
-            return _with_raw(message, parsed, None) if include_raw else parsed
-
-        def invoke(prompt: Any, config: RunnableConfig) -> dict[str, Any] | BaseModel:
-            try:
-                return finish(asking.invoke(prompt, config))
-            except InvalidAnswer as error:
-                if not include_raw:
-                    raise
-                return _with_raw(AIMessage(error.text), None, error)
-
-        async def ainvoke(prompt: Any, config: RunnableConfig) -> dict[str, Any] | BaseModel:
-            try:
-                return finish(await asking.ainvoke(prompt, config))
-            except InvalidAnswer as error:
-                if not include_raw:
-                    raise
-                return _with_raw(AIMessage(error.text), None, error)
-
-        return RunnableLambda(invoke, ainvoke, name=f"structured_{schema.__name__}")
+    def _waiter(self) -> Callable[..., Any]:
+        """Return what runs a coroutine function on another thread's loop, and waits for it."""
+        loop = self._other_loop()
+        return lambda work, *args: wait_for(work(*args), loop)
 
     def _other_loop(self) -> asyncio.AbstractEventLoop:
         """Return a running loop of another thread to wait for.
@@ -230,6 +294,20 @@ class BudgetedChatModel(BaseChatModel):
                 self._own_loop = LoopThread()
             return self._own_loop.loop
 
+    async def _ask(self, call: Call) -> Reply:
+        return await self.asker.ask(call)
+
+    async def _invoke(
+        self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+    ) -> Asked:
+        call = self._call(messages, stop, arguments)
+        ending = self._ending(arguments)
+        return await Invocation(self._ask, self.asker.advisory, ending).run(call)
+
+    def _ending(self, arguments: dict[str, Any]) -> Ending:
+        tool_is_form = arguments.get(FORM_ARGUMENT, False)
+        return Ending(self.final_answer, self.max_tool_calls, tool_is_form=tool_is_form)
+
     def _call(
         self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
     ) -> Call:
@@ -238,28 +316,19 @@ class BudgetedChatModel(BaseChatModel):
         Raises:
             ConfigError: when an argument cannot be honoured.
         """
-        given = {name: value for name, value in arguments.items() if value is not None}
-        tools = tuple(given.pop("tools", ()))
-        tool_choice = given.pop("tool_choice", None)
-        sampling = {name: given.pop(name) for name in _SAMPLING_ARGUMENTS & given.keys()}
-        extra = {name: given.pop(name) for name in _CALL_ARGUMENTS & given.keys()}
-        if unknown := given.keys() - _IGNORED_ARGUMENTS:
-            known = {*_SAMPLING_ARGUMENTS, *_CALL_ARGUMENTS, "stop", "tools", "tool_choice"}
-            raise ConfigError(
-                f"a BudgetedChatModel does not know the arguments {sorted(unknown)}; "
-                f"it knows {sorted(known)}"
-            )
         if stop is not None:
-            sampling["stop"] = tuple(stop)
+            arguments = {**arguments, "stop": stop}
+        given = read_arguments({**self.model_kwargs, **arguments}, self.sampling)
         return Call(
             role=self.role,
             purpose=self.purpose,
             messages=tuple(from_langchain(message) for message in messages),
-            sampling=replace(self.sampling, **sampling),
-            tools=tools,
-            tool_choice=tool_choice,
+            sampling=given.sampling,
+            tools=given.tools,
+            tool_choice=given.tool_choice,
             max_repairs=self.max_repairs,
-            **{"timeout_seconds": self.timeout_seconds, **extra},
+            unkeyed_body=given.unkeyed_body,
+            **{"timeout_seconds": self.timeout_seconds, **given.of_call},
         )
 
 
@@ -268,9 +337,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _with_raw(
-    raw: AIMessage, parsed: BaseModel | None, error: InvalidAnswer | None
-) -> dict[str, Any]:
-    return {"raw": raw, "parsed": parsed, "parsing_error": error}

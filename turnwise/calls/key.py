@@ -2,9 +2,9 @@
 
 In: endpoint name, model, messages, inputs, tools, response schema, temperature,
 top_p, n, max_tokens, seed, stop, reasoning effort, and the sample and repair index;
-and, only where they are set, log-probabilities, penalties and extra body fields.
-Out: what cannot change it (timeouts, streaming, leases, whether it was speculative,
-who asked). Two calls with equal keys may share one answer.
+and, only where they are set, content parts, log-probabilities, penalties and extra body
+fields. Out: what cannot change it (timeouts, streaming, leases, `unkeyed_body`, whether it
+was speculative, who asked). Two calls with equal keys may share one answer.
 """
 
 import hashlib
@@ -46,15 +46,12 @@ def _schema_digest(model: type[BaseModel]) -> str:
 
 
 def _message_identity(message: Message) -> list[Any]:
-    if message.tool_calls or message.tool_call_id or message.name:
-        return [
-            message.role,
-            message.content,
-            list(message.tool_calls),
-            message.tool_call_id,
-            message.name,
-        ]
-    return [message.role, message.content]
+    identity: list[Any] = [message.role, message.content]
+    if message.tool_calls or message.tool_call_id or message.name or message.parts:
+        identity += [list(message.tool_calls), message.tool_call_id, message.name]
+    if message.parts:
+        identity.append(list(message.parts))
+    return identity
 
 
 def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
@@ -66,7 +63,7 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
         model: name of the model there.
 
     Raises:
-        TypeError: when tools hold something that JSON cannot.
+        TypeError: when tools, content parts or extra fields hold something that JSON cannot.
     """
     sampling = call.sampling
     document = [

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from contextvars import Context, copy_context
 from copy import copy
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,7 +12,8 @@ from typing import Any, TypeVar
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables import RunnableBinding, RunnableConfig
+from langchain_core.tracers.context import _configure_hooks
 
 from turnwise.calls.call import Call
 from turnwise.calls.errors import (
@@ -29,12 +31,18 @@ from turnwise.calls.langchain_messages import (
     tool_calls_to_wire,
     usage_from_langchain,
 )
+from turnwise.calls.listener import Piece
 from turnwise.calls.reply import Reply, Usage
+from turnwise.calls.schema import given_schema
 from turnwise.calls.wire import messages_with_schema
 
 __all__ = ["LangChainClient"]
 
 ModelT = TypeVar("ModelT")
+
+
+_UNREPORTED: RunnableConfig = {"callbacks": []}
+"""Without callbacks: whoever asked reports the stream, and would report it twice."""
 
 
 def _utc_now() -> datetime:
@@ -116,7 +124,8 @@ class LangChainClient:
         was_sent = True  # what a cancellation has to assume: the model does not say
         try:
             async with asyncio.timeout(call.timeout_seconds):
-                return await self._exchange(call, model, started)
+                exchange = self._exchange(call, model, started)
+                return await asyncio.create_task(exchange, context=_uncounted_context())
         except CallError as error:
             was_sent = not isinstance(error, EndpointError) or error.was_sent
             return error
@@ -141,29 +150,26 @@ class LangChainClient:
         messages = [to_langchain(message) for message in messages_with_schema(call)]
         arguments = _invocation_arguments(self._chat, call)
         if call.stream:
-            return await self._stream(self._chat, messages, arguments, model, started)
+            return await self._stream(
+                self._chat.astream(messages, _UNREPORTED, **arguments), call, model, started
+            )
         result = await self._chat.agenerate([messages], **arguments)
         answers = [generation.message for generation in result.generations[0]]  # type: ignore[union-attr]
         return self._reply(answers, model, started)
 
     async def _stream(
-        self,
-        chat: BaseChatModel,
-        messages: list[BaseMessage],
-        arguments: dict[str, Any],
-        model: str,
-        started: float,
+        self, stream: AsyncIterator[AIMessageChunk], call: Call, model: str, started: float
     ) -> Reply:
         whole: AIMessageChunk | None = None
         chunks: list[str] = []
-        # Without callbacks: whoever asked reports the stream, and would report it twice.
-        stream = chat.astream(messages, {"callbacks": []}, **arguments)
         try:
             async with aclosing(stream) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
                     whole = piece if whole is None else whole + piece
                     if piece.text:
                         chunks.append(str(piece.text))
+                    if call.listener is not None:
+                        call.listener.on_piece(_piece_of(piece))
         except Exception as error:
             if not chunks or isinstance(error, TimeoutError):
                 raise
@@ -211,6 +217,31 @@ class LangChainClient:
         )
 
 
+def _uncounted_context() -> Context:
+    """Return this context without the handlers that LangChain adds to every model in it.
+
+    The model that was asked reports the answer's usage to them. The wrapped one would report
+    it again, as `get_usage_metadata_callback` sums up whatever runs.
+    """
+    context = copy_context()
+    for variable, *_ in _configure_hooks:
+        context.run(variable.set, None)
+    return context
+
+
+def _piece_of(chunk: AIMessageChunk) -> Piece:
+    """Return a piece of LangChain's as Turnwise has it."""
+    tool_calls = tuple(
+        {
+            "index": part.get("index") or 0,
+            "id": part.get("id"),
+            "function": {"name": part.get("name") or "", "arguments": part.get("args") or ""},
+        }
+        for part in getattr(chunk, "tool_call_chunks", ())
+    )
+    return Piece(str(chunk.text), tool_calls)
+
+
 def _counted_copy(model: ModelT) -> ModelT:
     """Return a shallow copy of a model, without its own retries and cache where it has them."""
     copied = copy(model)
@@ -235,7 +266,13 @@ def _invocation_arguments(chat: BaseChatModel, call: Call) -> dict[str, Any]:
         "seed": sampling.seed,
         "n": sampling.n if sampling.n > 1 else None,
         "reasoning_effort": sampling.reasoning_effort,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        **call.unkeyed_body,
+        **sampling.extra_body,
     }
+    if given_schema(arguments.get("response_format")) is not None:
+        del arguments["response_format"]  # asked for in words
     arguments = {name: value for name, value in arguments.items() if value is not None}
     if not call.tools:
         return arguments

@@ -8,12 +8,13 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     ChatMessage,
-    FunctionMessage,
     HumanMessage,
     InvalidToolCall,
+    RemoveMessage,
     SystemMessage,
     ToolCall,
     ToolMessage,
+    convert_to_openai_messages,
 )
 from langchain_core.messages.ai import UsageMetadata
 
@@ -33,53 +34,118 @@ __all__ = [
 
 def to_langchain(message: Message) -> BaseMessage:
     """Return a message as LangChain has it."""
+    content: Any = [dict(part) for part in message.parts] or message.content
     if message.role == "system":
-        return SystemMessage(message.content, name=message.name)
+        return SystemMessage(content, name=message.name)
     if message.role == "user":
-        return HumanMessage(message.content, name=message.name)
+        return HumanMessage(content, name=message.name)
     if message.role == "tool":
-        return ToolMessage(
-            message.content, tool_call_id=message.tool_call_id or "", name=message.name
-        )
+        return ToolMessage(content, tool_call_id=message.tool_call_id or "", name=message.name)
     tool_calls, invalid = tool_calls_from_wire(message.tool_calls)
-    return AIMessage(
-        message.content, name=message.name, tool_calls=tool_calls, invalid_tool_calls=invalid
-    )
+    return AIMessage(content, name=message.name, tool_calls=tool_calls, invalid_tool_calls=invalid)
 
 
 def from_langchain(message: BaseMessage) -> Message:
     """Return a LangChain message as Turnwise has it.
 
     Raises:
-        ConfigError: when it carries something that is not text, or has no place in the
+        ConfigError: when it carries something, or is something, that has no place in the
             OpenAI chat format.
     """
-    content = _text_of(message)
-    name = message.name
+    tool_call_id = None
     match message:
-        case SystemMessage():
-            return Message("system", content, name=name)
-        case HumanMessage():
-            return Message("user", content, name=name)
         case AIMessage():
-            return Message("assistant", content, tool_calls_to_wire(message), name=name)
+            # Its other parts (reasoning, tool calls) stand elsewhere or are left out.
+            tool_calls = tool_calls_to_wire(message)
+            return Message("assistant", str(message.text), tool_calls, name=message.name)
         case ToolMessage():
-            return Message("tool", content, tool_call_id=message.tool_call_id, name=name)
-        case ChatMessage(role="system" | "user" | "assistant" as role):
-            return Message(role, content, name=name)
-        case FunctionMessage() | _:
-            raise ConfigError(f"a {type(message).__name__} cannot be sent as a chat message")
-
-
-def _text_of(message: BaseMessage) -> str:
-    if isinstance(message.content, list) and not isinstance(message, AIMessage):
-        kinds = {part.get("type") for part in message.content if isinstance(part, dict)}
-        if kinds - {"text"}:
+            role, tool_call_id = "tool", message.tool_call_id
+        case SystemMessage():
+            role = "system"
+        case HumanMessage():
+            role = "user"
+        case ChatMessage() if message.role in _ROLES:
+            role = _ROLES[message.role]
+        case RemoveMessage():
             raise ConfigError(
-                f"only text can be sent, got parts of type {sorted(map(str, kinds - {'text'}))}"
+                "a RemoveMessage changes a state and cannot be sent: let the state's reducer "
+                "(`add_messages`) apply it before the model is asked"
             )
-    # An assistant's other parts (its reasoning, its tool calls) stand elsewhere or are left out.
-    return str(message.text)
+        case _:
+            kind = f"a {type(message).__name__}"
+            if isinstance(message, ChatMessage):
+                kind += f" of role {message.role!r}"
+            raise ConfigError(
+                f"{kind} cannot be sent as a chat message: the roles are "
+                "system, user, assistant and tool"
+            )
+    return Message(
+        role,  # type: ignore[arg-type] # one of the roles, see above
+        str(message.text),
+        tool_call_id=tool_call_id,
+        name=message.name,
+        parts=_parts_of(message),
+    )
+
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "ai": "assistant",
+}
+"""Roles of a ChatMessage, and what they are in the OpenAI chat format."""
+
+
+def _parts_of(message: BaseMessage) -> tuple[Mapping[str, Any], ...]:
+    """Return a message's content parts in the OpenAI wire format; none for text alone.
+
+    Raises:
+        ConfigError: when a part has no place in that format.
+    """
+    content = message.content
+    if isinstance(content, str) or all(
+        isinstance(part, str) or part.get("type") == "text" for part in content
+    ):
+        return ()
+    return tuple(map(_wire_part, content))
+
+
+_PARTS = frozenset({"text", "image_url", "input_audio", "file"})
+"""Types of the content parts of a message in the OpenAI chat format."""
+
+
+def _wire_part(part: str | dict[str, Any]) -> Mapping[str, Any]:
+    """Return a content part in the OpenAI wire format.
+
+    Raises:
+        ConfigError: when it has no place in that format.
+    """
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    kind = part.get("type")
+    given = {name: value for name, value in part.items() if value is not None}
+    if kind == "image_url" and isinstance(part.get("image_url"), str):
+        return {"type": "image_url", "image_url": {"url": part["image_url"]}}
+    if kind in _PARTS and isinstance(part.get(kind), Mapping):
+        return {"type": kind, kind: dict(part[kind])}
+    if kind == "file" and "file_id" in given:
+        return {"type": "file", "file": {"file_id": given["file_id"]}}
+    try:
+        [message] = convert_to_openai_messages([HumanMessage([given])], text_format="block")
+        [wire] = message["content"]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ConfigError(
+            f"a content part of type {kind!r} cannot be sent: {str(problem)[:200]}"
+        ) from problem
+    if wire.get("type") not in _PARTS:
+        raise ConfigError(
+            f"a content part of type {kind!r} cannot be sent: the parts of a chat message are "
+            f"{', '.join(sorted(_PARTS))}"
+        )
+    return dict(wire)
 
 
 def tool_calls_from_wire(
@@ -146,4 +212,6 @@ def usage_to_langchain(usage: Usage) -> UsageMetadata | None:
     )
     if usage.cached_tokens is not None:
         metadata["input_token_details"] = {"cache_read": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        metadata["output_token_details"] = {"reasoning": usage.reasoning_tokens}
     return metadata

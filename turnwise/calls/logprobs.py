@@ -12,7 +12,12 @@ from typing import Any
 from turnwise.calls.payload import well_formed
 from turnwise.calls.reply import TokenLogprobs
 
-__all__ = ["document_of_logprobs", "logprobs_of_document", "read_token_logprobs"]
+__all__ = [
+    "document_of_logprobs",
+    "logprobs_of_document",
+    "read_token_logprobs",
+    "wire_logprobs",
+]
 
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, as OpenAI has it: JSON has no word for that."""
@@ -93,6 +98,20 @@ def _alternatives(entries: Any) -> tuple[tuple[str, float], ...]:
     if not isinstance(entries, list):
         return ()
     return tuple(each for entry in entries if (each := _scored_text(entry)) is not None)
+
+
+def wire_logprobs(tokens: Iterable[TokenLogprobs]) -> list[dict[str, Any]]:
+    """Return tokens in the form of `choices[].logprobs.content` of a chat completion."""
+    return [
+        {
+            "token": each.token,
+            "logprob": each.logprob,
+            "top_logprobs": [
+                {"token": token, "logprob": logprob} for token, logprob in each.alternatives
+            ],
+        }
+        for each in tokens
+    ]
 
 
 def document_of_logprobs(tokens: Iterable[TokenLogprobs]) -> list[list[Any]]:

@@ -345,7 +345,8 @@ class OpenAIClient:
                 document = self._reader.document(response, content, latency_seconds=latency_seconds)
                 reply = self._reply(call, document, started)
                 return replace(reply, chunks=(reply.text,) if reply.text else ())
-            assembly = await self._assembled(response, started)
+            assembly = StreamAssembly(None if call.listener is None else call.listener.on_piece)
+            await self._assemble(response, assembly, started)
         finally:
             await response.aclose()
         if assembly.error is not None:
@@ -353,13 +354,14 @@ class OpenAIClient:
         reply = self._reply(call, assembly.body(), started)
         return replace(reply, chunks=assembly.chunks)
 
-    async def _assembled(self, response: httpx2.Response, started: float) -> StreamAssembly:
+    async def _assemble(
+        self, response: httpx2.Response, assembly: StreamAssembly, started: float
+    ) -> None:
         """Read a stream to its end.
 
         Raises:
             StreamCut: when it broke off before.
         """
-        assembly = StreamAssembly()
         problem = await assembly.read(
             response.aiter_bytes(), broken=httpx2.HTTPError, drain_seconds=DRAIN_SECONDS
         )
@@ -371,7 +373,6 @@ class OpenAIClient:
                 status=response.status_code,
                 latency_seconds=self._clock() - started,
             )
-        return assembly
 
 
 def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class Reply:
             thought) may stand among them.
         reasoning_text: what the model thought before it answered, where the endpoint
             tells it apart from the answer. Untrusted.
+        system_fingerprint: the provider's name for the configuration that answered.
     """
 
     text: str
@@ -100,6 +101,7 @@ class Reply:
     is_simulated: bool = False
     token_logprobs: tuple[TokenLogprobs, ...] = ()
     reasoning_text: str = ""
+    system_fingerprint: str = ""
 
     @property
     def is_empty(self) -> bool:

@@ -14,7 +14,7 @@ llama.cpp writes a grammar rule for each item up to `maxItems`: both are kept sm
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.key import response_schema
 
-__all__ = ["schema_format", "schema_in_words"]
+__all__ = ["given_schema", "schema_format", "schema_in_words"]
 
 MAX_LEVELS = 10
 """Deepest nesting of objects in a strict schema."""
@@ -71,12 +71,21 @@ def schema_format(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def schema_in_words(model: type[BaseModel]) -> str:
-    """Return the instruction that asks for a response model in plain words."""
-    schema = _compact(_strict_schema(model, _DROPPED))
+def given_schema(response_format: Any) -> Mapping[str, Any] | None:
+    """Return the JSON schema that a `response_format` of a request asks for, or None."""
+    if not isinstance(response_format, Mapping) or response_format.get("type") != "json_schema":
+        return None
+    named = response_format.get("json_schema")
+    schema = named.get("schema") if isinstance(named, Mapping) else None
+    return schema if isinstance(schema, Mapping) else None
+
+
+def schema_in_words(form: type[BaseModel] | Mapping[str, Any]) -> str:
+    """Return the instruction that asks for a response model, or a schema, in plain words."""
+    schema = form if isinstance(form, Mapping) else _compact(_strict_schema(form, _DROPPED))
     return (
         "Answer with one JSON object and nothing else: no code fence, no comment. "
-        f"It must be valid against this JSON schema:\n{orjson.dumps(schema).decode()}"
+        f"It must be valid against this JSON schema:\n{orjson.dumps(dict(schema)).decode()}"
     )
 
 

@@ -1,10 +1,11 @@
 """A streamed chat answer, put together again as if it had come whole."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
+from turnwise.calls.listener import Piece
 from turnwise.calls.payload import document_of, well_formed
 
 __all__ = ["StreamAssembly", "server_sent_data"]
@@ -54,23 +55,25 @@ class _Choice:
         self.token_logprobs: list[Any] = []
         self._half = ""
 
-    def add(self, choice: Mapping[str, Any]) -> None:
+    def add(self, choice: Mapping[str, Any]) -> Piece:
+        """Take what an event has of this choice; return what the answer goes on with."""
         reason = choice.get("finish_reason")
         if reason:
             self.finish_reason = str(reason)
         self._add_logprobs(choice.get("logprobs"))
         delta = choice.get("delta")
         if not isinstance(delta, Mapping):
-            return
+            return Piece()
+        text = ""
         if isinstance(delta.get("content"), str):
-            self._add_text(delta["content"])
+            text = self._add_text(delta["content"])
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(thought, str):
             self.thoughts.append(thought)
         if isinstance(delta.get("refusal"), str):
             self.refusals.append(delta["refusal"])
-        for part in _mappings(delta.get("tool_calls")):
-            self._add_tool_call(part)
+        tool_calls = _mappings(delta.get("tool_calls"))
+        return Piece(text, tuple(map(self._add_tool_call, tool_calls)))
 
     def message(self) -> dict[str, Any]:
         """Return what has come as a chat message."""
@@ -81,45 +84,54 @@ class _Choice:
             "tool_calls": [call for _, call in sorted(self.tool_calls.items())],
         }
 
-    def _add_text(self, text: str) -> None:
-        """Append a piece of text. Half an emoji at its end waits for the other half."""
+    def _add_text(self, text: str) -> str:
+        """Append a piece of text, and return it. Half an emoji at its end waits for the rest."""
         text = self._half + text
         self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
         text = well_formed(text.removesuffix(self._half))
         if text:
             self.texts.append(text)
+        return text
 
     def _add_logprobs(self, logprobs: Any) -> None:
         content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
         if isinstance(content, list):
             self.token_logprobs += content
 
-    def _add_tool_call(self, part: Mapping[str, Any]) -> None:
-        """Extend a tool call: its id and name come first, its arguments in pieces."""
+    def _add_tool_call(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Extend a tool call, whose id and name come first; return the part as it was read."""
+        index = _index(part.get("index"))
         empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-        call = self.tool_calls.setdefault(_index(part.get("index")), empty)
+        call = self.tool_calls.setdefault(index, empty)
+        read: dict[str, Any] = {"index": index, "id": None, "function": {}}
         if part.get("id"):
-            call["id"] = str(part["id"])
+            read["id"] = call["id"] = str(part["id"])
         function = part.get("function")
         if isinstance(function, Mapping):
             for field in ("name", "arguments"):
-                call["function"][field] += str(function.get(field) or "")
+                read["function"][field] = str(function.get(field) or "")
+                call["function"][field] += read["function"][field]
+        return read
 
 
 class StreamAssembly:
     """Collects the events of one stream.
+
+    Args:
+        on_piece: told each piece of the first choice as it comes; None tells nobody.
 
     Attributes:
         error: the error object that the stream carried instead of an answer.
         is_done: whether the end marker came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_piece: Callable[[Piece], None] | None = None) -> None:
         self.error: Any = None
         self.is_done = False
+        self._on_piece = on_piece
         self._choices: dict[int, _Choice] = {}
         self._usage: Mapping[str, Any] | None = None
-        self._model = ""
+        self._model = self._fingerprint = ""
 
     @property
     def chunks(self) -> tuple[str, ...]:
@@ -174,13 +186,18 @@ class StreamAssembly:
         if isinstance(event.get("usage"), Mapping):
             self._usage = event["usage"]
         self._model = self._model or str(event.get("model") or "")
+        self._fingerprint = self._fingerprint or str(event.get("system_fingerprint") or "")
         for choice in _mappings(event.get("choices")):
-            self._choices.setdefault(_index(choice.get("index")), _Choice()).add(choice)
+            index = _index(choice.get("index"))
+            piece = self._choices.setdefault(index, _Choice()).add(choice)
+            if self._on_piece is not None and index == 0 and (piece.text or piece.tool_calls):
+                self._on_piece(piece)
 
     def body(self) -> dict[str, Any]:
         """Return the answer so far in the form of a whole chat completion."""
         return {
             "model": self._model,
+            "system_fingerprint": self._fingerprint,
             "usage": self._usage,
             "choices": [
                 {

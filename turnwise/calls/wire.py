@@ -12,11 +12,11 @@ from math import isfinite
 from typing import Any
 
 from turnwise.calls.call import Call, Message
-from turnwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities
+from turnwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities, SchemaMode
 from turnwise.calls.errors import BadResponse, ContentRefused
 from turnwise.calls.logprobs import read_token_logprobs
 from turnwise.calls.reply import Reply, Usage, is_simulated_model
-from turnwise.calls.schema import schema_format, schema_in_words
+from turnwise.calls.schema import given_schema, schema_format, schema_in_words
 
 __all__ = [
     "chat_body",
@@ -38,7 +38,8 @@ MAX_SHOWN_CHARS = 20
 
 
 def _wire_message(message: Message) -> dict[str, Any]:
-    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    content = [dict(part) for part in message.parts] or message.content
+    wire: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
         wire["tool_calls"] = [dict(call) for call in message.tool_calls]
     if message.tool_call_id is not None:
@@ -90,13 +91,14 @@ def messages_with_schema(call: Call) -> tuple[Message, ...]:
     many chat templates take one system message and only in first place, and the
     static text before the words stays a shared prefix.
     """
-    if call.response_model is None:
+    form = call.response_model or given_schema(call.sampling.extra_body.get("response_format"))
+    if form is None:
         return call.messages
-    words = schema_in_words(call.response_model)
+    words = schema_in_words(form)
     first = call.messages[0]
     if first.role != "system":
         return (Message("system", words), *call.messages)
-    return (replace(first, content=f"{first.content}\n\n{words}"), *call.messages[1:])
+    return (first.followed_by(Message("system", words)), *call.messages[1:])
 
 
 def _merged(messages: Sequence[Message]) -> Iterator[Message]:
@@ -105,20 +107,31 @@ def _merged(messages: Sequence[Message]) -> Iterator[Message]:
     Instructions go before the first user message, and messages of one role that now
     follow each other become one, since such templates want the roles to alternate.
     """
-    instructions = [each.content for each in messages if each.role == "system"]
+    instructions = [each for each in messages if each.role == "system"]
     rest = [each for each in messages if each.role != "system"]
     if not rest or rest[0].role != "user":
         rest = [Message("user", ""), *rest]
-    opening = "\n\n".join(filter(None, (*instructions, rest[0].content)))
-    last = replace(rest[0], content=opening)
+    last = Message("user", "", name=rest[0].name)
+    for message in (*instructions, rest[0]):
+        last = last.followed_by(message)
     for message in rest[1:]:
         is_plain = not (message.tool_calls or last.tool_calls or message.tool_call_id)
         if message.role == last.role and is_plain:
-            last = replace(last, content=f"{last.content}\n\n{message.content}")
+            last = last.followed_by(message)
             continue
         yield last
         last = message
     yield last
+
+
+def _form(call: Call, schema_mode: SchemaMode) -> Mapping[str, Any] | None:
+    """Return the `response_format` of a call's request, or None where it has none."""
+    given: Mapping[str, Any] | None = call.sampling.extra_body.get("response_format")
+    if call.response_model is None and given_schema(given) is None:
+        return given
+    if schema_mode == "json_schema":
+        return given if call.response_model is None else schema_format(call.response_model)
+    return {"type": "json_object"} if schema_mode == "json_object" else None
 
 
 def chat_body(call: Call, *, model: str, capabilities: Capabilities = TAKES_ALL) -> dict[str, Any]:
@@ -138,6 +151,7 @@ def chat_body(call: Call, *, model: str, capabilities: Capabilities = TAKES_ALL)
     if capabilities.system_role == "user" and any(each.role == "system" for each in messages):
         messages = list(_merged(messages))
     body: dict[str, Any] = {
+        **call.unkeyed_body,
         **call.sampling.extra_body,
         "model": model,
         "messages": [_wire_message(message) for message in messages],
@@ -147,11 +161,11 @@ def chat_body(call: Call, *, model: str, capabilities: Capabilities = TAKES_ALL)
         body["tools"] = [dict(tool) for tool in call.tools]
         if call.tool_choice is not None:
             body["tool_choice"] = call.tool_choice
-    if call.response_model is not None:
-        if schema_mode == "json_schema":
-            body["response_format"] = schema_format(call.response_model)
-        elif schema_mode == "json_object":
-            body["response_format"] = {"type": "json_object"}
+    form = _form(call, schema_mode)
+    if form is None:
+        body.pop("response_format", None)
+    else:
+        body["response_format"] = form
     if call.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return _without_refused(body, capabilities)
@@ -328,6 +342,7 @@ def reply_of_chat(
         is_simulated=is_simulated_model(model),
         token_logprobs=read_token_logprobs(choice.get("logprobs")),
         reasoning_text=thoughts,
+        system_fingerprint=str(body.get("system_fingerprint") or ""),
     )
 
 

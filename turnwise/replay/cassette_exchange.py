@@ -51,6 +51,12 @@ _LANE_START = _KEY_END + len(_MIDDLE)
 HEAD_BYTES = _LANE_START + 16
 """Length of the part of a line that the index is built from."""
 
+_SHOWN_CHARS = 512
+"""Longest text inside of a content part that a line repeats, in characters."""
+
+_SHOWN_HEAD_CHARS = 32
+"""How much of a longer one it repeats: the type of a `data:` URL."""
+
 
 @lru_cache(maxsize=256)
 def lane_digest(scope: str) -> bytes:
@@ -124,7 +130,19 @@ def _message(message: Message) -> dict[str, Any]:
         document["tool_call_id"] = message.tool_call_id
     if message.name is not None:
         document["name"] = message.name
+    if message.parts:
+        document["parts"] = [_shown_part(part) for part in message.parts]
     return document
+
+
+def _shown_part(part: Any) -> Any:
+    """Return a content part with its data as their digest and size: a replay needs the key only."""
+    if isinstance(part, Mapping):
+        return {name: _shown_part(value) for name, value in part.items()}
+    if isinstance(part, str) and len(part) > _SHOWN_CHARS:
+        digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{part[:_SHOWN_HEAD_CHARS]}… sha256 {digest}, {len(part)} characters"
+    return part
 
 
 def _settings(call: Call) -> dict[str, Any]:

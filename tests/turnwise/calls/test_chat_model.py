@@ -121,13 +121,6 @@ async def test_an_unknown_argument_is_refused_and_named():
         await BudgetedChatModel(asker=FakeAsker()).ainvoke("u", top_k=3)
 
 
-async def test_images_are_refused():
-    """Calls are text; a part is not silently dropped."""
-    parts = [{"type": "image_url", "image_url": {"url": "data:,"}}, {"type": "text", "text": "?"}]
-    with pytest.raises(ConfigError, match="image_url"):
-        await BudgetedChatModel(asker=FakeAsker()).ainvoke([HumanMessage(parts)])
-
-
 async def test_langchains_own_cache_is_left_out():
     """The ledger could not see its hits."""
     asker = FakeAsker("a", "b")

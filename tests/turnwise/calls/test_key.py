@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from turnwise.calls import Call, Message, Purpose, Role, Sampling, call_key
+from turnwise.calls.call import HoldBack
 
 
 class First(BaseModel):
@@ -65,6 +66,10 @@ NOT_IDENTITY = {
     "max_repairs": lambda call: call.max_repairs + 1,
     "timeout_seconds": lambda call: 3.0,
     "stream": lambda call: not call.stream,
+    "unkeyed_body": lambda call: {"user": "u1"},
+    "held_back": HoldBack,
+    "listener": lambda call: object(),
+    "note": lambda call: "a note",
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,
@@ -139,6 +144,11 @@ def test_texts_cannot_be_shifted_between_messages(left, right):
         (Message("user", "a", name="b"), Message("user", "a", tool_call_id="b")),
         (Message("user", "a"), Message("system", "a")),
         (Message("assistant", "", ({"id": "1"},)), Message("assistant", "", ({"id": "2"},))),
+        (Message("user", "a"), Message("user", "a", parts=({"type": "text", "text": "a"},))),
+        (
+            Message("user", "a", parts=({"type": "image_url", "image_url": {"url": "1"}},)),
+            Message("user", "a", parts=({"type": "image_url", "image_url": {"url": "2"}},)),
+        ),
     ],
 )
 def test_messages_differ_by_each_of_their_fields(one, other):
