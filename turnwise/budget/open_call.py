@@ -9,15 +9,20 @@ from turnwise.budget.scope import Scope
 from turnwise.budget.sending import Sending
 from turnwise.budget.spent import Spent
 from turnwise.budget.tally import LedgerError
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Origin
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallRefused
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Outcome
 
-__all__ = ["OpenCall"]
+__all__ = ["OpenCall", "step_mark"]
 
 _ONE_CALL = Amounts(calls=1)
+
+
+def step_mark(origin: Origin) -> str:
+    """Return what the path of a node's scope ends in: its step, as `#3.1-2`."""
+    return f"#{origin.step}" if origin.step else ""
 
 
 class OpenCall:
@@ -37,6 +42,7 @@ class OpenCall:
         sending: the work that it pays for, or None when it pays for none.
         spent: what that work has spent, once this call has ended.
         refusal: why the budget had no room for it, where it had none.
+        equal_before: equal calls that its task has asked before it, where a recording is used.
         was_found: whether a recording had an exchange for it.
         path_seconds: what it adds to its scope's path, once it has ended.
     """
@@ -47,6 +53,7 @@ class OpenCall:
         "account",
         "call",
         "endpoint",
+        "equal_before",
         "key",
         "path_seconds",
         "position",
@@ -81,6 +88,7 @@ class OpenCall:
         self.sending: Sending | None = None
         self.spent = Spent()
         self.refusal: CallRefused | None = None
+        self.equal_before = 0
         self.was_found = False
         self.path_seconds = 0.0
         self._outcome: Outcome | None = None
@@ -92,12 +100,25 @@ class OpenCall:
         return self._outcome
 
     @property
+    def lane(self) -> str:
+        """The task that asked: its scope's path, with what distinguishes equal tasks.
+
+        Steps are left out: a node that is asked a step later asks the same.
+        """
+        origin = self.call.origin
+        if origin is None:
+            return self.scope.path
+        lane = self.scope.path.removesuffix(step_mark(origin))
+        return f"{lane}#{origin.task}" if origin.task else lane
+
+    @property
     def where(self) -> Where:
         """Who asked, and whom, for a recording."""
         if self._where is None:
             scope, call, endpoint = self.scope, self.call, self.endpoint
+            number = f"~{self.equal_before}" if self.equal_before else ""
             self._where = Where(
-                scope.path,
+                self.lane + number,
                 scope.conversation,
                 scope.turn,
                 scope.node,

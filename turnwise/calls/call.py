@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["MAX_TOP_LOGPROBS", "Call", "Message", "Sampling"]
+__all__ = ["MAX_TOP_LOGPROBS", "Call", "Message", "Origin", "Sampling"]
 
 MAX_TOP_LOGPROBS = 20
 """Most likely tokens that an OpenAI-compatible endpoint tells at one place."""
@@ -83,6 +83,24 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a program that opens no scopes of its own asks a call. Not part of its identity.
+
+    Args:
+        node: its node, after those of the graphs and tools around it, such as
+            `researcher/model`; empty outside of a node.
+        task: what distinguishes tasks of one node that run side by side; empty where nothing
+            has to.
+        step: the steps of its graphs, the outermost first: `3.1-2` is task 1 of step 3, and
+            step 2 of the graph inside. Empty outside of a node.
+    """
+
+    node: str = ""
+    task: str = ""
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One time that someone wants an answer from a model, chat or embedding.
 
@@ -108,6 +126,7 @@ class Call:
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
             Not part of the call's identity.
         stream: fetch the answer as a stream; the same answer, so not identity.
+        origin: where a program that opens no scopes asks it; None where scopes say it.
     """
 
     role: Role
@@ -125,6 +144,7 @@ class Call:
     max_repairs: int = 1
     timeout_seconds: float | None = None
     stream: bool = False
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Refuse a call that is neither chat nor embedding, or both."""

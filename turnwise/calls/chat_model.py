@@ -28,6 +28,7 @@ from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import ConfigError, InvalidAnswer
 from turnwise.calls.langchain_messages import from_langchain
 from turnwise.calls.langchain_replies import chat_result, message_chunks
+from turnwise.calls.langgraph_origin import origin_of, watch_runs
 from turnwise.calls.loop_thread import LoopThread, wait_for
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.vocabulary import Purpose, Role
@@ -86,6 +87,7 @@ class BudgetedChatModel(BaseChatModel):
     def model_post_init(self, context: Any, /) -> None:
         """Remember the loop that runs where the model is made, if one does."""
         super().model_post_init(context)
+        watch_runs()
         self._loop = _running_loop()
 
     @property
@@ -107,20 +109,20 @@ class BudgetedChatModel(BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         self._loop = asyncio.get_running_loop()
-        return chat_result(await self.asker.ask(self._call(messages, stop, kwargs)))
+        return chat_result(await self.asker.ask(self._call(messages, stop, kwargs, run_manager)))
 
     def _generate(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call = self._call(messages, stop, kwargs)
+        call = self._call(messages, stop, kwargs, run_manager)
         loop = self._other_loop()
         return chat_result(wait_for(self.asker.ask(call), loop))
 
@@ -128,7 +130,7 @@ class BudgetedChatModel(BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         """Yield the answer in the pieces it came in.
@@ -136,7 +138,7 @@ class BudgetedChatModel(BaseChatModel):
         They come once it is whole: what is counted and recorded is the whole answer.
         """
         self._loop = asyncio.get_running_loop()
-        call = replace(self._call(messages, stop, kwargs), stream=True)
+        call = replace(self._call(messages, stop, kwargs, run_manager), stream=True)
         for chunk in message_chunks(await self.asker.ask(call)):
             yield ChatGenerationChunk(message=chunk)
 
@@ -231,7 +233,11 @@ class BudgetedChatModel(BaseChatModel):
             return self._own_loop.loop
 
     def _call(
-        self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        arguments: dict[str, Any],
+        run_manager: Any,
     ) -> Call:
         """Return an invocation as a call.
 
@@ -259,6 +265,7 @@ class BudgetedChatModel(BaseChatModel):
             tools=tools,
             tool_choice=tool_choice,
             max_repairs=self.max_repairs,
+            origin=origin_of(run_manager),
             **{"timeout_seconds": self.timeout_seconds, **extra},
         )
 

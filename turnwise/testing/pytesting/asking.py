@@ -5,7 +5,7 @@ The programs under test are not ours, so three things are found out instead of t
 - the turn stands in a context variable, which tasks and LangGraph's threads inherit; a
   thread of the test's own does not, and there the only open turn counts, if there is one;
 - a call outside of every turn belongs to turn 0 of a conversation named as the test;
-- the node is what LangGraph says is running.
+- the node is the one that LangGraph is running, with the graphs and tools around it.
 
 A budgeter belongs to one loop, and a test may have several (a model's private one,
 `asyncio.run` twice). The loop that asks first is home while it runs; a call from another
@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from turnwise.budget import (
@@ -149,14 +149,16 @@ class TurnAsker:
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer; see `Budgeter.ask`."""
-        return await self._at_home(lambda budgeter: budgeter.ask(call))
+        placed = _with_origin(call)
+        return await self._at_home(lambda budgeter: budgeter.ask(placed))
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
         """Ask several calls in one round; see `Budgeter.ask_all`."""
+        placed = [_with_origin(call) for call in calls]
         return await self._at_home(
-            lambda budgeter: budgeter.ask_all(calls, max_concurrency=max_concurrency)
+            lambda budgeter: budgeter.ask_all(placed, max_concurrency=max_concurrency)
         )
 
     def advisory(self) -> Advisory:
@@ -206,10 +208,7 @@ class TurnAsker:
                 ScopeKind.TURN, str(place.turn), limits=place.limits
             )
             self._turns[place.conversation, place.turn] = None
-        node = _running_node()
-        if node is None:
-            return place.scope.entered()
-        return place.scope.open(ScopeKind.NODE, node)
+        return place.scope.entered()
 
     def _conversation(self, budgeter: Budgeter, name: str) -> Scope:
         if name not in self._conversations:
@@ -259,11 +258,10 @@ class TurnAsker:
             await budgeter.aclose()
 
 
-def _running_node() -> str | None:
-    """Return the LangGraph node that runs here; None outside of one."""
-    config_module = sys.modules.get("langchain_core.runnables.config")
-    if config_module is None:
-        return None  # LangChain was never loaded, so nothing of it can be running
-    config = config_module.var_child_runnable_config.get()
-    node = ((config or {}).get("metadata") or {}).get("langgraph_node")
-    return node if isinstance(node, str) and node else None
+def _with_origin(call: Call) -> Call:
+    """Return a call with the node that asks it here; a model of LangChain has said it already."""
+    if call.origin is not None or "langchain_core.runnables.config" not in sys.modules:
+        return call  # where LangChain was never loaded, nothing of it can be running
+    from turnwise.calls.langgraph_origin import origin_here  # noqa: PLC0415 - it is heavy
+
+    return replace(call, origin=origin_here())
