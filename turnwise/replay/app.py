@@ -33,6 +33,7 @@ __all__ = [
     "TellsPrompts",
     "TurnInput",
     "TurnResult",
+    "default_preset",
     "load_app",
 ]
 
@@ -213,6 +214,11 @@ class StartsFromPast(App, Protocol):
     ) -> AbstractAsyncContextManager[Session]:
         """Open a session whose memory is `book`, or lives in `folder`."""
         ...
+
+
+def default_preset(app: App) -> str:
+    """Return the preset that an app is run with where none is named."""
+    return str(getattr(app, "default_preset", "classic"))
 
 
 def load_app(target: str) -> App:

@@ -48,3 +48,8 @@ class RunRecorder:
         """Write what is held back of a turn: it went on, or has ended."""
         for held in self._held.pop((conversation, turn), ()):
             self._recorder.record(*held)
+
+    def keep_all(self) -> None:
+        """Write what is held back of every turn."""
+        for conversation, turn in list(self._held):
+            self.keep(conversation, turn)

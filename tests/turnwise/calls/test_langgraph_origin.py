@@ -34,6 +34,7 @@ class Program:
 
     @property
     def nodes(self) -> list[str]:
+        """The node of each row, sorted."""
         return sorted(row.node or "-" for row in self.budgeter.ledger.rows)
 
     def agent(self, name: str | None, *, is_async: bool = True, **options: Any) -> Any:
@@ -50,15 +51,18 @@ class Program:
 
 
 def one_node(node: str, run: Callable[..., Any], **options: Any) -> CompiledStateGraph:
+    """Return a graph of one node."""
     return StateGraph(MessagesState).add_node(node, run).add_edge(START, node).compile(**options)
 
 
 def ask(graph: Any, text: str = "hello", **config: Any) -> None:
+    """Run a graph once."""
     asyncio.run(graph.ainvoke({"messages": [text]}, config or None))
 
 
 @pytest.fixture
 def program() -> Program:
+    """Return a program that has asked nothing yet."""
     return Program()
 
 

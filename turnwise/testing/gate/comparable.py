@@ -75,6 +75,11 @@ def mismatch(baseline: Baseline, current: Baseline) -> Mismatch | None:
     before_keys = {turn.key for turn in baseline.turns}
     now_keys = {turn.key for turn in current.turns}
     if lost := sorted(before_keys - now_keys):
+        if current.settings is None:  # no run of an app, but what a test's own program asked
+            return Mismatch(
+                f"the program asked nothing in {_turn_words(lost)}, which the baseline has",
+                f"see why it ended early, or {_UPDATE}",
+            )
         return Mismatch(
             f"the run lacks what the baseline holds: {_turn_words(lost)}",
             f"run the same `turnwise replay` again to finish it, or {_UPDATE}",

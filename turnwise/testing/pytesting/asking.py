@@ -26,6 +26,7 @@ from turnwise.budget import (
     Budgeter,
     LedgerRow,
     Limits,
+    Recorder,
     Scope,
     ScopeKind,
     SystemClock,
@@ -33,6 +34,7 @@ from turnwise.budget import (
 )
 from turnwise.calls import Advisory, Call, CallError, Endpoint, Reply, Role
 from turnwise.calls.errors import ConfigError
+from turnwise.replay.asked_prompts import AskedPrompts, merged_digests
 
 __all__ = ["TurnAsker"]
 
@@ -81,6 +83,8 @@ class TurnAsker:
         self._turns: dict[tuple[str, int], None] = {}
         self._home: asyncio.AbstractEventLoop | None = None
         self._finding_home = threading.Lock()
+        self._recorder: Recorder | None = None
+        self._prompts = AskedPrompts()
 
     # What the test sets up.
 
@@ -110,6 +114,18 @@ class TurnAsker:
         if has_connections:
             self._home = self._lasting_loop()
         self._close_scopes()
+
+    def play(self, recorder: Recorder) -> None:
+        """Answer from a recording, or record what is asked, from the next turn on.
+
+        Raises:
+            ConfigError: when something was asked already.
+        """
+        if self._budgeters:
+            raise ConfigError(
+                "the test has asked something already; name the cassette before its first call"
+            )
+        self._recorder = recorder
 
     @contextmanager
     def turn(
@@ -150,6 +166,7 @@ class TurnAsker:
     async def ask(self, call: Call) -> Reply:
         """Return the answer; see `Budgeter.ask`."""
         placed = _with_origin(call)
+        self._prompts.add(placed)
         return await self._at_home(lambda budgeter: budgeter.ask(placed))
 
     async def ask_all(
@@ -157,6 +174,8 @@ class TurnAsker:
     ) -> list[Reply | CallError]:
         """Ask several calls in one round; see `Budgeter.ask_all`."""
         placed = [_with_origin(call) for call in calls]
+        for call in placed:
+            self._prompts.add(call)
         return await self._at_home(
             lambda budgeter: budgeter.ask_all(placed, max_concurrency=max_concurrency)
         )
@@ -192,6 +211,7 @@ class TurnAsker:
             self._current = Budgeter(
                 self._endpoints,
                 clock=VirtualClock() if is_simulated else SystemClock(),
+                recorder=self._recorder,
                 sinks=(self._rows.append,),
                 secrets=self._secrets,
                 max_kept_rows=0,
@@ -231,6 +251,11 @@ class TurnAsker:
     def rows(self) -> tuple[LedgerRow, ...]:
         """Every call that has ended, in the order in which they ended."""
         return tuple(self._rows)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """A digest of what is fixed in the prompts of each node; see `AskedPrompts`."""
+        return merged_digests([self._prompts.digests()])
 
     @property
     def turns(self) -> tuple[tuple[str, int], ...]:

@@ -1,0 +1,40 @@
+"""Endpoints without anyone behind them, for runs that play a recording and send nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from turnwise.calls.call import Call
+from turnwise.calls.client import Endpoint
+from turnwise.calls.errors import CallError, CassetteMiss
+from turnwise.calls.reply import Reply
+from turnwise.calls.vocabulary import Role
+
+__all__ = ["OfflineClient", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineClient:
+    """A client that sends nothing and answers nothing."""
+
+    is_simulated: bool = False
+
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,  # noqa: ARG002 - nothing is sent
+    ) -> Sequence[Reply | CallError]:
+        """Return an error for every call."""
+        return [CassetteMiss(f"offline: nothing is sent to {model}") for _ in calls]
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+def offline(endpoints: Mapping[Role, Endpoint]) -> dict[Role, Endpoint]:
+    """Return the same endpoints, names and prices, with no client behind them."""
+    return {
+        role: replace(endpoint, client=OfflineClient(endpoint.client.is_simulated))
+        for role, endpoint in endpoints.items()
+    }
