@@ -1,16 +1,45 @@
 """Who answers each role of the pipeline; in a replay that must send nothing, nobody."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from graph.settings import Settings
-from turnwise.calls import Endpoint, Role
+from turnwise.calls import Call, CallError, Endpoint, Reply, Role
 from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
-from turnwise.calls.offline import offline
+from turnwise.calls.errors import CassetteMiss
 
 __all__ = ["endpoints_of", "secret_values"]
 
 _DEFAULT_KEY_VARIABLE = "TURNWISE_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class _OfflineClient:
+    """A client that sends nothing and answers nothing."""
+
+    is_simulated: bool
+
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,  # noqa: ARG002 - nothing is sent
+    ) -> Sequence[Reply | CallError]:
+        """Return an error for every call."""
+        return [CassetteMiss(f"offline: nothing is sent to {model}") for _ in calls]
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+def _offline(endpoints: Mapping[Role, Endpoint]) -> dict[Role, Endpoint]:
+    """Return the same endpoints, names and prices, with nobody behind them."""
+    return {
+        role: replace(endpoint, client=_OfflineClient(endpoint.client.is_simulated))
+        for role, endpoint in endpoints.items()
+    }
 
 
 def endpoints_of(
@@ -39,7 +68,7 @@ def endpoints_of(
         names.add(_DEFAULT_KEY_VARIABLE)
     for name in names:
         variables.setdefault(name, "offline")
-    return offline(_seeded_default(settings, chosen, variables))
+    return _offline(_seeded_default(settings, chosen, variables))
 
 
 def _seeded_default(

@@ -42,7 +42,6 @@ class OpenCall:
         sending: the work that it pays for, or None when it pays for none.
         spent: what that work has spent, once this call has ended.
         refusal: why the budget had no room for it, where it had none.
-        equal_before: equal calls that its task has asked before it, where a recording is used.
         was_found: whether a recording had an exchange for it.
         path_seconds: what it adds to its scope's path, once it has ended.
     """
@@ -53,7 +52,6 @@ class OpenCall:
         "account",
         "call",
         "endpoint",
-        "equal_before",
         "key",
         "path_seconds",
         "position",
@@ -88,7 +86,6 @@ class OpenCall:
         self.sending: Sending | None = None
         self.spent = Spent()
         self.refusal: CallRefused | None = None
-        self.equal_before = 0
         self.was_found = False
         self.path_seconds = 0.0
         self._outcome: Outcome | None = None
@@ -100,10 +97,10 @@ class OpenCall:
         return self._outcome
 
     @property
-    def lane(self) -> str:
+    def _lane(self) -> str:
         """The task that asked: its scope's path, with what distinguishes equal tasks.
 
-        Steps are left out: a node that is asked a step later asks the same.
+        Steps are left out: a node that asks a step later asks the same.
         """
         origin = self.call.origin
         if origin is None:
@@ -116,9 +113,8 @@ class OpenCall:
         """Who asked, and whom, for a recording."""
         if self._where is None:
             scope, call, endpoint = self.scope, self.call, self.endpoint
-            number = f"~{self.equal_before}" if self.equal_before else ""
             self._where = Where(
-                self.lane + number,
+                self._lane,
                 scope.conversation,
                 scope.turn,
                 scope.node,

@@ -6,9 +6,6 @@ Two rules make it so. A recorded refusal is repeated where the limit that it nam
 stands. And a recorded answer is charged what it was charged in the end, not what was
 reserved for it: the sum of those fitted the limits then, so it fits in any order now.
 
-Equal calls of a program that is not built on Turnwise (`Call.origin`) are numbered as they are
-asked: recorded as they end, five equal calls side by side would change places in a replay.
-
 A call that was cancelled has no answer to replay. Whoever asks it again is given time to
 cancel it again; if that does not come, the call is sent, or in a strict replay missed.
 """
@@ -40,8 +37,6 @@ class Replayer:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._asked: dict[int, int] = {}
-        """Calls asked so far by hash of task and key; only of calls with an origin."""
 
     async def answer(self, call: OpenCall) -> Answer | None:
         """Admit a call and answer it from the recording; None when it may be sent.
@@ -51,10 +46,6 @@ class Replayer:
             CassetteMiss: when it is not recorded and may not be sent.
             CallError: the error that it ended in when it was recorded.
         """
-        if call.call.origin is not None:
-            task_and_key = hash((call.lane, call.key))
-            call.equal_before = self._asked.get(task_and_key, 0)
-            self._asked[task_and_key] = call.equal_before + 1
         exchange, miss = self._find(call)
         if exchange is None:
             call.admit()

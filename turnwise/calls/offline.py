@@ -1,15 +1,13 @@
-"""Endpoints without anyone behind them, for runs that play a recording and send nothing."""
+"""A client for runs that play a recording and send nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from turnwise.calls.call import Call
-from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CassetteMiss
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Role
 
-__all__ = ["OfflineClient", "offline"]
+__all__ = ["OfflineClient"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +28,3 @@ class OfflineClient:
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to release."""
-
-
-def offline(endpoints: Mapping[Role, Endpoint]) -> dict[Role, Endpoint]:
-    """Return the same endpoints, names and prices, with no client behind them."""
-    return {
-        role: replace(endpoint, client=OfflineClient(endpoint.client.is_simulated))
-        for role, endpoint in endpoints.items()
-    }

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.failures import scrub
 from turnwise.replay import Cassette, CassetteMode, open_cassette, read_conversations
-from turnwise.replay.app import App, default_preset, load_app
+from turnwise.replay.app import App, load_app
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.report import load_run
@@ -142,8 +142,7 @@ def replay(order: ReplayOrder, run: Runner[Any]) -> ReplayedRun:
         CallError: what stopped the run, such as a call that the cassette lacks.
     """
     app = load_app(order.app)
-    preset = order.preset or default_preset(app)
-    settings = app.settings(preset, order.overrides)
+    settings = app.settings(order.preset, order.overrides)
     is_simulated = app.is_simulated(settings)
     _refuse_sending(order, is_simulated=is_simulated)
     run(run_replay(_request(order, app, settings)))
@@ -153,7 +152,7 @@ def replay(order: ReplayOrder, run: Runner[Any]) -> ReplayedRun:
         manifest=record.manifest,
         turns=record.turns,
         rows=record.rows,
-        label=" ".join([preset, *order.overrides]),
+        label=" ".join([order.preset or str(getattr(settings, "preset", "")), *order.overrides]),
         is_replayed=order.cassette is not None,
         is_live=order.cassette is None and not is_simulated,
         is_simulated=record.is_simulated,
