@@ -28,6 +28,7 @@ from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
 from turnwise.replay.asked_prompts import AskedPrompts
+from turnwise.replay.program_messages import config_of, messages_of, place_of, reply_of
 
 __all__ = ["ProgramFailed", "ProgramSession", "Replaying"]
 
@@ -309,7 +310,7 @@ class ProgramSession:
         options = {"durability": "exit"} if self._has_checkpoints else {}
         try:
             answer = await self._program.ainvoke(
-                {"messages": [*before, asked]}, _config(turn), **options
+                {"messages": [*before, asked]}, config_of(turn), **options
             )
         except (CallError, GraphRecursionError) as error:
             if self._stops(error):
@@ -322,12 +323,12 @@ class ProgramSession:
         except Exception as error:
             raise ProgramFailed(
                 f"turn {turn.turn} of {turn.conversation_id!r}: the program raised "
-                f"{type(error).__name__} at {_place_of(error)}: {error}. Mend it and run the same "
+                f"{type(error).__name__} at {place_of(error)}: {error}. Mend it and run the same "
                 "command to go on"
             ) from error
-        messages = _messages_of(answer, [*before, asked])
+        messages = messages_of(answer, [*before, asked])
         conversation.messages = messages
-        reply = _reply_of(messages, asked)
+        reply = reply_of(messages, asked)
         return reply, () if reply else [{"node": "-", "reason": "no reply"}]
 
     def _stops(self, error: Exception) -> bool:
@@ -347,58 +348,12 @@ class ProgramSession:
         return [row._replace(sequence=n) for row, n in zip(mine, numbers, strict=True)]
 
 
-def _config(turn: TurnInput) -> dict[str, Any]:
-    facts = {"user_id": turn.user_id, "turn": turn.turn, "time": turn.time}
-    persona = dict(turn.persona) if turn.persona else None
-    return {"configurable": {"thread_id": turn.conversation_id, **facts, "persona": persona}}
-
-
 def _steps_of(row: LedgerRow) -> tuple[tuple[int, ...], ...]:
     """Return the steps of the graphs that a row's call was asked in, out of its scope's path."""
     _, mark, steps = row.scope.rpartition("#")
     if not mark or row.node is None:
         return ()
     return tuple(tuple(map(int, step.split("."))) for step in steps.split("-"))
-
-
-def _place_of(error: BaseException) -> str:
-    """Return the file and line of an error's innermost frame."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return "-" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
-
-
-def _messages_of(answer: Any, asked: Sequence[Any]) -> list[Any]:
-    """Return all messages after a turn, out of what a program returned.
-
-    Raises:
-        ConfigError: when it holds no messages.
-    """
-    from langchain_core.messages import AIMessage, BaseMessage  # noqa: PLC0415 - it is heavy
-
-    if isinstance(answer, str):
-        return [*asked, AIMessage(answer)]
-    if isinstance(answer, BaseMessage):
-        return [*asked, answer]
-    found = (
-        answer.get("messages") if isinstance(answer, Mapping) else getattr(answer, "messages", None)
-    )
-    if isinstance(found, Sequence) and all(isinstance(each, BaseMessage) for each in found):
-        return list(found)
-    raise ConfigError(
-        f"the program returned a {type(answer).__name__} without `messages`: return a state with "
-        "a list of messages, a message, or a text"
-    )
-
-
-def _reply_of(messages: Sequence[Any], asked: Any) -> str:
-    """Return the text of the last message of an assistant, else of any, since a user message."""
-    places = [place for place, message in enumerate(messages) if message.id == asked.id]
-    new = messages[places[-1] + 1 :] if places else messages
-    texts = [(message.type == "ai", str(message.text)) for message in new if message.text]
-    spoken = [text for is_assistant, text in texts if is_assistant]
-    return (spoken or [text for _, text in texts] or [""])[-1]
 
 
 def _facts_of(turn: TurnInput) -> dict[str, Any]:
