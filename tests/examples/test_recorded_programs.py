@@ -1,18 +1,12 @@
 """Two programs of another shape, each recorded, replayed and gated in at most twelve lines."""
 
-import asyncio
 import importlib.util
 import inspect
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from langgraph.checkpoint.memory import InMemorySaver
 
 from turnwise.testing.clients import ScriptedClient
 from turnwise.testing.fixture import Bench
