@@ -182,13 +182,7 @@ def test_a_program_that_asks_in_fewer_turns_is_told_so(project: Any, small_talk:
     result = project.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        [
-            (
-                "turnwise.check('talk'): the run lacks what the baseline holds: turn 0 of 'talk'; the "
-                "program asked nothing there, see why it ended early, or if that is meant, make the "
-                "baseline anew with --turnwise-update"
-            )
-        ]
+        ["turnwise.check('talk'): the run lacks *: turn 0 of 'talk'; the program asked nothing*"]
     )
     result.stdout.no_fnmatch_line("*turnwise replay*")
 
