@@ -142,8 +142,17 @@ class ProgramSession:
             for role in roles
         }
         first = next(iter(inspect.signature(build).parameters))
-        built = build(models if first == "models" else models[Role.MAIN])
-        program: Any = await built if inspect.isawaitable(built) else built
+        try:
+            built = build(models if first == "models" else models[Role.MAIN])
+            program: Any = await built if inspect.isawaitable(built) else built
+        except TurnwiseError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"{target!r} is not an app, and called with a model it raised "
+                f"{type(error).__name__} at {place_of(error)}: {error}; name a function "
+                "build(model) that returns a program"
+            ) from error
         if not hasattr(program, "ainvoke"):
             raise ConfigError(
                 f"{target!r} returned a {type(program).__name__}: return a compiled graph or "

@@ -361,6 +361,16 @@ async def test_a_graph_that_is_not_compiled_is_refused(talk: Path, tmp_path: Pat
         await replay(talk, tmp_path / "run", lambda model: StateGraph(MessagesState))
 
 
+async def test_a_builder_that_fails_is_named(talk: Path, tmp_path: Path) -> None:
+    """With the file and the line, before anything is asked."""
+
+    def build(model: Any) -> Any:
+        raise KeyError("tools")
+
+    with pytest.raises(ConfigError, match=r"raised KeyError at .*test_program\.py:\d+: 'tools'"):
+        await replay(talk, tmp_path / "run", build)
+
+
 def test_it_has_one_preset() -> None:
     """Another name is refused, and says what there is."""
     app = ProgramApp(chain(), "m:build")
