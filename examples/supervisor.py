@@ -56,7 +56,8 @@ def build(model: BaseChatModel) -> CompiledStateGraph:
 
     async def supervise(state: Team) -> dict[str, object]:
         answer = await model.ainvoke([SystemMessage(SUPERVISE), *state["messages"]])
-        return {"next_one": answer.text.strip()}
+        named = (name for name in PROMPTS if name in answer.text.lower())
+        return {"next_one": next(named, "done")}
 
     graph = StateGraph(Team).add_node("supervisor", supervise).add_edge(START, "supervisor")
     for name in PROMPTS:

@@ -1,12 +1,16 @@
 """What goes into a LangGraph or LangChain program and comes out of it."""
 
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import ConfigError
 from turnwise.replay.app import TurnInput
 
 __all__ = ["config_of", "messages_of", "place_of", "reply_of"]
+
+_TURNWISE = Path(__file__).parents[1]
 
 
 def config_of(turn: TurnInput) -> dict[str, Any]:
@@ -17,11 +21,15 @@ def config_of(turn: TurnInput) -> dict[str, Any]:
 
 
 def place_of(error: BaseException) -> str:
-    """Return the file and line of an error's innermost frame."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return "-" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+    """Return the file and line of an error's innermost frame, the program's own if it has one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if "site-packages" not in Path(frame.filename).parts
+        and not Path(frame.filename).is_relative_to(_TURNWISE)
+    ]
+    return "-" if not frames else "{0.filename}:{0.lineno}".format((own or frames)[-1])
 
 
 def messages_of(answer: Any, asked: Sequence[Any]) -> list[Any]:

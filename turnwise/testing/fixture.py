@@ -297,7 +297,7 @@ class Bench:
         missed = [call for call in asked if call.line.error.startswith("CassetteMiss")]
         if missed:
             # A program that catches every error goes on with something that was never said.
-            return [f"{len(missed)} calls are not recorded, the first: {missed[0].line.error}"]
+            return [f"calls are not recorded: {len(missed)}, the first: {missed[0].line.error}"]
         return broken_limits(allowed, asked) if allowed else []
 
     def write_baselines(self) -> list[tuple[str, str, str]]:

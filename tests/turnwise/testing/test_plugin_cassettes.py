@@ -160,7 +160,7 @@ def test_a_miss_that_the_program_catches_fails_the_test(tmp_path: Path) -> None:
     with pytest.raises(CassetteMiss):
         made.model().invoke("other")
     (problem,) = made.problems(None)
-    assert problem.startswith("1 calls are not recorded, the first: CassetteMiss")
+    assert problem.startswith("calls are not recorded: 1, the first: CassetteMiss")
     made.close()
 
 
