@@ -101,6 +101,10 @@ class ProgramSession:
         notices: what a person should know of it.
         replaying: the recorder of the budgeter, or None.
         past: what the finished turns of an earlier process were asked, and their replies.
+
+    Attributes:
+        notices: see above.
+        owner: the loop that the budgeter works on, where it has one of its own.
     """
 
     def __init__(
@@ -114,6 +118,7 @@ class ProgramSession:
         past: Sequence[tuple[TurnInput, str]] = (),
     ) -> None:
         self.notices = notices
+        self.owner: Any = getattr(budgeter, "owner", None)
         self._budgeter = budgeter
         self._rows = rows
         self._conversation_limits, self._turn_limits = limits

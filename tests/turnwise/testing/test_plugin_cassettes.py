@@ -3,6 +3,7 @@
 import asyncio
 import json
 import operator
+import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,6 @@ from langgraph.types import Send
 
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import CassetteMiss, ConfigError, RateLimited
-from turnwise.calls.loop_thread import LoopThread, wait_for
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.testing.clients import ScriptedClient
 from turnwise.testing.fixture import Bench
@@ -235,11 +235,16 @@ def test_it_is_named_before_the_first_model(tmp_path: Path) -> None:
 @pytest.fixture
 def server() -> Iterator[SimServer]:
     """Return a running server of the simulated model, in a loop of its own."""
-    thread, made = LoopThread(), SimServer()
-    wait_for(made.__aenter__(), thread.loop)
+    loop, made = asyncio.new_event_loop(), SimServer()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(made.__aenter__(), loop).result(timeout=120)
     yield made
-    wait_for(made.__aexit__(None, None, None), thread.loop)
-    thread.close()
+    closing = made.__aexit__(None, None, None)
+    asyncio.run_coroutine_threadsafe(closing, loop).result(timeout=120)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 def test_a_server_is_recorded_and_then_not_asked(
