@@ -52,13 +52,16 @@ class ReplyPipeline:
         """Return the model of the knobs."""
         return Settings
 
-    def settings(self, preset: str, overrides: Sequence[str] = ()) -> Settings:
+    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> Settings:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
+
+        Without a preset they are those of `classic`.
 
         Raises:
             ConfigError: for an unknown preset or knob, or a value out of range.
             FormatError: for a preset file that cannot be read.
         """
+        preset = preset or "classic"
         data = load_preset(preset, configs_folder())
         data.setdefault("preset", Path(preset).stem)
         return settings_from(Settings, data, overrides=overrides, environ=os.environ)

@@ -1,19 +1,31 @@
-"""The wall around every test: no network but loopback, and no settings from outside."""
+"""The wall around every test: no network but loopback, no settings and no clock from outside."""
 
+import asyncio
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 KEPT_VARIABLES = frozenset({"TURNWISE_DATA"})
 """Where the recorded data lies is no setting of Turnwise."""
 
 FOREIGN_PREFIXES = ("TURNWISE_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OPENAI_")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+settings.register_profile(
+    "turnwise",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("turnwise")
+"""How fast a machine makes and runs an example is no property of the code."""
 
 
 class NetworkForbidden(RuntimeError):
@@ -83,3 +95,17 @@ def _clean_environment() -> Iterator[None]:
             if is_foreign or name.lower() in PROXIES:
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture
+def pass_time() -> Callable[[float], Awaitable[None]]:
+    """Return a function that sets the running loop's clock forward, so that timers are due."""
+
+    async def forward(seconds: float) -> None:
+        loop: Any = asyncio.get_running_loop()
+        before = loop.time
+        loop.time = lambda: before() + seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    return forward

@@ -1,9 +1,13 @@
 """The wall itself."""
 
+import asyncio
 import os
+import re
 import socket
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 def test_another_machine_is_out_of_reach() -> None:
@@ -29,3 +33,26 @@ def test_this_machine_is_within_reach() -> None:
 def test_no_setting_leaks_in() -> None:
     """No variable of Turnwise is set but the place of the recorded data."""
     assert {name for name in os.environ if name.startswith("TURNWISE_")} <= {"TURNWISE_DATA"}
+
+
+def test_no_property_test_looks_at_the_clock() -> None:
+    """A busy machine makes an example slowly; no test says otherwise for itself."""
+    profile = settings()
+    assert profile.deadline is None
+    assert HealthCheck.too_slow in profile.suppress_health_check
+    own = re.compile(r"deadline=(?!None)|suppress_health_check=(?!list\(HealthCheck\))")
+    folder = Path(__file__).parent
+    found = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("test_*.py")
+        if "hypothesis" in (text := path.read_text(encoding="utf-8")) and own.search(text)
+    ]
+    assert found == ["test_conftest.py"]
+
+
+async def test_time_passes_when_a_test_says_so(pass_time) -> None:
+    """A timer of an hour is due at once, and without anyone waiting."""
+    asleep = asyncio.create_task(asyncio.sleep(3600))
+    await asyncio.sleep(0)
+    await pass_time(3601)
+    assert asleep.done()

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lats.classic_uct import ClassicUct
@@ -19,8 +19,6 @@ from lats.room import Room
 
 quick = settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 WIDE = {
     "expand_k": 3,

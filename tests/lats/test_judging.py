@@ -1,7 +1,7 @@
 """Judge rounds: rubrics, orders, chunks with an anchor, and the knock-out."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lats.draft import Draft
@@ -13,7 +13,7 @@ from lats.search import PosteriorSearch
 from lats.search_state import SearchState
 from lats.strategy import Left
 
-quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings()
 
 
 def _state(count, **knobs):

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lats.classic_uct import ClassicUct
@@ -13,8 +13,6 @@ from lats.proposal import Kind, Side
 
 quick = settings(
     max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 KNOBS = st.builds(

@@ -94,7 +94,7 @@ async def test_the_calls_of_a_round_travel_together():
 
     async def propose(state, k, origin):
         if state is None:
-            await asyncio.wait_for(both.wait(), 5)
+            await asyncio.wait_for(both.wait(), 60)
         return near(state, k, origin)
 
     found = await solve(numbers(propose=propose), SearchKnobs(policy="listwise", max_calls=4))

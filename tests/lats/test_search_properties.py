@@ -3,7 +3,7 @@
 import json
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lats.knobs import SearchKnobs
@@ -15,8 +15,6 @@ from lats.tree import path_id
 
 thorough = settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 JUDGES = (

@@ -31,12 +31,12 @@ def serving(behaviour: Behaviour) -> Iterator[ProviderServer]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(timeout=120)
         yield server
     finally:
         asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=20)
+        thread.join(timeout=120)
         loop.close()
 
 

@@ -11,7 +11,8 @@ threads it is not.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from turnwise.budget.advice import advise
 from turnwise.budget.cache import ReplyCache
@@ -26,6 +27,7 @@ from turnwise.budget.fan_out import fan_out
 from turnwise.budget.health import EndpointHealth
 from turnwise.budget.ledger import Ledger, RowSink
 from turnwise.budget.limits import Limits
+from turnwise.budget.open_call import step_mark
 from turnwise.budget.path import Track
 from turnwise.budget.pricing import require_prices
 from turnwise.budget.recorder import Recorder
@@ -165,12 +167,12 @@ class Budgeter:
             CallError: whatever ended the call instead; see the tree in `errors`.
             UnknownRole: when no endpoint serves its role. That is not counted.
         """
-        scope = self.current
-        track = Track(scope.position)
-        try:
-            return await self._ask(call, scope, track)
-        finally:
-            scope.advance_to(track.position)
+        with self._asked_in(call) as scope:
+            track = Track(scope.position)
+            try:
+                return await self._ask(call, scope, track)
+            finally:
+                scope.advance_to(track.position)
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
@@ -178,7 +180,7 @@ class Budgeter:
         """Ask several calls in one round, and return each one's reply or error in order.
 
         Args:
-            calls: what to ask.
+            calls: what to ask; all of one origin.
             max_concurrency: most of them at once; at least 1. The i-th then starts in
                 round i // max_concurrency after the first.
 
@@ -186,13 +188,13 @@ class Budgeter:
             CallError: a fatal one, once all have ended.
             Exception: a bug in a client, once all have ended.
         """
-        scope = self.current
-        return await fan_out(
-            calls,
-            lambda call, track: self._ask(call, scope, track),
-            scope,
-            max_concurrency=max_concurrency,
-        )
+        with self._asked_in(*calls[:1]) as scope:
+            return await fan_out(
+                calls,
+                lambda call, track: self._ask(call, scope, track),
+                scope,
+                max_concurrency=max_concurrency,
+            )
 
     async def prepare(self) -> None:
         """Load the token tables in a thread, so that no call has to on the event loop."""
@@ -206,6 +208,19 @@ class Budgeter:
             await client.aclose()
         if self._cache is not None:
             await self._cache.aclose()
+
+    @contextmanager
+    def _asked_in(self, call: Call | None = None) -> Iterator[Scope]:
+        """Give the scope that a call is asked in: that of its origin's node, if there is no other.
+
+        A node that the program has opened itself is the one that counts.
+        """
+        scope, origin = self.current, call.origin if call is not None else None
+        if origin is None or not origin.node or scope.node is not None:
+            yield scope
+            return
+        with scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin)) as node:
+            yield node
 
     async def _ask(self, call: Call, scope: Scope, track: Track) -> Reply:
         """Ask, and ask again with what was wrong while an answer does not fit."""

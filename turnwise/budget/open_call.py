@@ -9,15 +9,20 @@ from turnwise.budget.scope import Scope
 from turnwise.budget.sending import Sending
 from turnwise.budget.spent import Spent
 from turnwise.budget.tally import LedgerError
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Origin
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallRefused
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Outcome
 
-__all__ = ["OpenCall"]
+__all__ = ["OpenCall", "step_mark"]
 
 _ONE_CALL = Amounts(calls=1)
+
+
+def step_mark(origin: Origin) -> str:
+    """Return what the path of a node's scope ends in: its step, as `#3.1-2`."""
+    return f"#{origin.step}" if origin.step else ""
 
 
 class OpenCall:
@@ -92,12 +97,24 @@ class OpenCall:
         return self._outcome
 
     @property
+    def _lane(self) -> str:
+        """The task that asked: its scope's path, with what distinguishes equal tasks.
+
+        Steps are left out: a node that asks a step later asks the same.
+        """
+        origin = self.call.origin
+        if origin is None:
+            return self.scope.path
+        lane = self.scope.path.removesuffix(step_mark(origin))
+        return f"{lane}#{origin.task}" if origin.task else lane
+
+    @property
     def where(self) -> Where:
         """Who asked, and whom, for a recording."""
         if self._where is None:
             scope, call, endpoint = self.scope, self.call, self.endpoint
             self._where = Where(
-                scope.path,
+                self._lane,
                 scope.conversation,
                 scope.turn,
                 scope.node,

@@ -60,6 +60,7 @@ class Scope:
         accept_limits: called with the limits and the path of this scope and of each
             one below; raises ConfigError for limits that could not bind.
         after: names of the sibling nodes that it has to wait for; see `Path`.
+        mark: ends its path, where siblings of one name are different tasks.
 
     Attributes:
         chain: this scope and all around it, innermost first.
@@ -81,8 +82,9 @@ class Scope:
         clock: Clock,
         accept_limits: Callable[[Limits, str], None],
         after: Sequence[str] | None = None,
+        mark: str = "",
     ) -> None:
-        label = f"{kind}:{name}" if name else str(kind)
+        label = (f"{kind}:{name}" if name else str(kind)) + mark
         self.kind, self.name, self.parent = kind, name, parent
         self.path: str = f"{parent.path}/{label}" if parent else label
         self.limits = limits or _UNLIMITED
@@ -120,6 +122,7 @@ class Scope:
         *,
         limits: Limits | None = None,
         after: Sequence[str] | None = None,
+        mark: str = "",
     ) -> "Scope":
         """Return a new scope inside this one. It is not entered yet.
 
@@ -129,6 +132,7 @@ class Scope:
             limits: its hard limits, on top of those around it.
             after: names of the sibling nodes that it has to wait for; empty for none
                 of them, None for all that has ended in this scope so far.
+            mark: ends its path, where siblings of one name are different tasks.
 
         Raises:
             ConfigError: for limits that could not bind.
@@ -147,6 +151,7 @@ class Scope:
             clock=self._clock,
             accept_limits=self._accept_limits,
             after=after,
+            mark=mark,
         )
 
     def __enter__(self) -> Self:

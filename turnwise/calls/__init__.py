@@ -1,7 +1,7 @@
 """What one call is, and who answers it. The ground floor: imports nothing above."""
 
 from turnwise.calls.asker import Advisory, Asker
-from turnwise.calls.call import Call, Message, Sampling
+from turnwise.calls.call import Call, Message, Origin, Sampling
 from turnwise.calls.client import Client, Endpoint, Prices
 from turnwise.calls.errors import CallError, CallRefused, ConfigError, FormatError, TurnwiseError
 from turnwise.calls.key import CallKey, call_key
@@ -20,6 +20,7 @@ __all__ = [
     "Endpoint",
     "FormatError",
     "Message",
+    "Origin",
     "Outcome",
     "Prices",
     "Purpose",

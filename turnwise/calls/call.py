@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from turnwise.calls.listener import Listener
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["MAX_TOP_LOGPROBS", "Call", "HoldBack", "Message", "Sampling"]
+__all__ = ["MAX_TOP_LOGPROBS", "Call", "HoldBack", "Message", "Origin", "Sampling"]
 
 MAX_TOP_LOGPROBS = 20
 """Most likely tokens that an OpenAI-compatible endpoint tells at one place."""
@@ -100,6 +100,24 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a program that opens no scopes of its own asks a call. Not part of its identity.
+
+    Args:
+        node: its node, after those of the graphs and tools around it, such as
+            `researcher/model`; empty outside of a node.
+        task: what distinguishes tasks of one node that run side by side; empty where nothing
+            has to.
+        step: the steps of its graphs, the outermost first: `3.1-2` is task 1 of step 3, and
+            step 2 of the graph inside. Empty outside of a node.
+    """
+
+    node: str = ""
+    task: str = ""
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One time that someone wants an answer from a model, chat or embedding.
 
@@ -130,6 +148,7 @@ class Call:
         held_back: what to hold back for a later call while this one is asked.
         listener: who is told of its pieces and its end. Not part of the call's identity.
         note: what its ledger row notes of it. Not part of the call's identity.
+        origin: where a program that opens no scopes asks it; None where scopes say it.
     """
 
     role: Role
@@ -151,6 +170,7 @@ class Call:
     held_back: "HoldBack | None" = None
     listener: Listener | None = field(default=None, compare=False, repr=False)
     note: str = ""
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Refuse a call that is neither chat nor embedding, or both."""

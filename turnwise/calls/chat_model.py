@@ -36,6 +36,7 @@ from turnwise.calls.langchain_asking import AnswerStream, Ending, FinalCall, Inv
 from turnwise.calls.langchain_messages import from_langchain
 from turnwise.calls.langchain_replies import Asked, chat_result
 from turnwise.calls.langchain_structured import fitting, in_form, parsed
+from turnwise.calls.langgraph_origin import origin_of, watch_runs
 from turnwise.calls.loop_thread import LoopThread, wait_for
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
@@ -112,6 +113,7 @@ class BudgetedChatModel(BaseChatModel):
         """Read the arguments, and remember the loop that runs where the model is made."""
         super().model_post_init(context)
         read_arguments(self.model_kwargs, self.sampling)
+        watch_runs()
         self._loop = _running_loop()
 
     @property
@@ -133,32 +135,32 @@ class BudgetedChatModel(BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         self._loop = asyncio.get_running_loop()
-        return chat_result(await self._invoke(messages, stop, kwargs))
+        return chat_result(await self._invoke(messages, stop, kwargs, run_manager))
 
     def _generate(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         wait = self._waiter()
-        return chat_result(wait(self._invoke, messages, stop, kwargs))
+        return chat_result(wait(self._invoke, messages, stop, kwargs, run_manager))
 
     async def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come; see `AnswerStream`."""
         self._loop = asyncio.get_running_loop()
-        call = self._call(messages, stop, kwargs)
+        call = self._call(messages, stop, kwargs, run_manager)
         pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
         if (opened := _OPENED.get()) is not None:
             opened.append(pieces)
@@ -170,12 +172,12 @@ class BudgetedChatModel(BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come, from the loop of another thread."""
         wait = self._waiter()
-        call = self._call(messages, stop, kwargs)
+        call = self._call(messages, stop, kwargs, run_manager)
         pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
 
         async def next_piece() -> AIMessageChunk | None:
@@ -298,9 +300,13 @@ class BudgetedChatModel(BaseChatModel):
         return await self.asker.ask(call)
 
     async def _invoke(
-        self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        arguments: dict[str, Any],
+        run_manager: Any,
     ) -> Asked:
-        call = self._call(messages, stop, arguments)
+        call = self._call(messages, stop, arguments, run_manager)
         ending = self._ending(arguments)
         return await Invocation(self._ask, self.asker.advisory, ending).run(call)
 
@@ -309,7 +315,11 @@ class BudgetedChatModel(BaseChatModel):
         return Ending(self.final_answer, self.max_tool_calls, tool_is_form=tool_is_form)
 
     def _call(
-        self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        arguments: dict[str, Any],
+        run_manager: Any,
     ) -> Call:
         """Return an invocation as a call.
 
@@ -328,6 +338,7 @@ class BudgetedChatModel(BaseChatModel):
             tool_choice=given.tool_choice,
             max_repairs=self.max_repairs,
             unkeyed_body=given.unkeyed_body,
+            origin=origin_of(run_manager),
             **{"timeout_seconds": self.timeout_seconds, **given.of_call},
         )
 

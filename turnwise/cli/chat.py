@@ -12,7 +12,7 @@ __all__ = ["chat"]
 
 
 def chat(
-    preset: PresetOption = "classic",
+    preset: PresetOption = None,
     overrides: SetOption = None,
     conversation: Annotated[
         str, typer.Option("--conversation", help="Which kept conversation to go on with.")

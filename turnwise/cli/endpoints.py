@@ -48,7 +48,7 @@ def _endpoints() -> None:
 
 @endpoints.command()
 def check(
-    preset: PresetOption = "classic",
+    preset: PresetOption = None,
     overrides: SetOption = None,
     role: Annotated[
         str | None, typer.Option("--role", help="Check this role only: main, judge, fast or embed.")
@@ -99,7 +99,8 @@ def check(
         if found.is_default:
             say(NOTHING_SET)
         elif out is not None and is_whole:
-            out.write_text(found.yaml(probed, preset, out), encoding="utf-8")
+            base = preset or next((name for name in loaded.presets() if name == "classic"), None)
+            out.write_text(found.yaml(probed, base, out), encoding="utf-8")
             say(f'wrote {out}; use it: turnwise run "Hello" --preset {_as_preset(out)}')
         elif out is not None:
             say(f"{out} was not written: a role cannot be served")
@@ -281,12 +282,12 @@ class _Check:
                 return f"endpoints.{owner}.{name}"
         return variable
 
-    def yaml(self, probed: "Sequence[Probed]", preset: str, out: Path) -> str:
+    def yaml(self, probed: "Sequence[Probed]", preset: str | None, out: Path) -> str:
         """Return the settings with what was found out, as a file of knobs.
 
         Args:
             probed: what was found out.
-            preset: the preset that the file extends.
+            preset: the preset that the file extends; None for none.
             out: where it will be.
         """
         import yaml
@@ -306,7 +307,8 @@ class _Check:
             if main is not None and entry.get("model") != main.get("model"):
                 written[str(role)] = entry
         kept = {role: entry for role, entry in written.items() if entry}
-        document = {"extends": _base_of(preset, out), "endpoints": kept}
+        base = {} if preset is None else {"extends": _base_of(preset, out)}
+        document = {**base, "endpoints": kept}
         return HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
     def _entry(self, settings: "EndpointSettings", probed: "Probed") -> dict[str, Any]:

@@ -34,7 +34,7 @@ def say_environment(app: "App", overrides: Sequence[str]) -> None:
 
 def knobs(
     contains: Annotated[str, typer.Argument(help="Show only knobs whose name contains this.")] = "",
-    preset: PresetOption = "classic",
+    preset: PresetOption = None,
     app: AppOption = "graph.app:app",
 ) -> None:
     """List every knob with its value in a preset, its range, and what it does."""
@@ -61,7 +61,11 @@ def presets(app: AppOption = "graph.app:app") -> None:
 
         loaded = load_app(app)
         for name in loaded.presets():
-            planned = loaded.plan(loaded.settings(name)).as_json()["scenarios"]["default"]
+            plan = loaded.plan(loaded.settings(name))
+            if plan is None:
+                typer.echo(f"{name:<18} calls are known once it is recorded")
+                continue
+            planned = plan.as_json()["scenarios"]["default"]
             rounds = planned["rounds"]
             typer.echo(
                 f"{name:<18} {planned['asked']} calls a turn, "

@@ -19,8 +19,12 @@ __all__ = [
 ]
 
 PresetOption = Annotated[
-    str,
-    typer.Option("--preset", "-p", help="A preset's name, or a YAML file of knobs."),
+    str | None,
+    typer.Option(
+        "--preset",
+        "-p",
+        help="A preset's name, or a YAML file of knobs. Default: the app's own (`classic`).",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -33,7 +37,14 @@ SetOption = Annotated[
 ]
 AppOption = Annotated[
     str,
-    typer.Option("--app", metavar="MODULE:NAME", help="The app, by its import string."),
+    typer.Option(
+        "--app",
+        metavar="MODULE:NAME",
+        help=(
+            "The app, by its import string: an app, or a function `build(model)` that returns a "
+            "LangGraph or LangChain program."
+        ),
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 ConversationArgument = Annotated[

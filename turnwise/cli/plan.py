@@ -13,7 +13,7 @@ __all__ = ["plan"]
 
 
 def plan(
-    preset: PresetOption = "classic",
+    preset: PresetOption = None,
     overrides: SetOption = None,
     latency_seconds: Annotated[
         float, typer.Option("--latency-seconds", min=0.0, help="Seconds that one request takes.")
@@ -29,6 +29,7 @@ def plan(
     turnwise plan --preset classic --set search.rollouts=2 --latency-seconds 0.8 --rpm 60
     """
     with clear_errors():
+        from turnwise.calls.errors import ConfigError
         from turnwise.plan import plan_rows
         from turnwise.replay.app import load_app
 
@@ -36,6 +37,11 @@ def plan(
         settings = loaded.settings(preset, overrides or ())
         say_environment(loaded, overrides or ())
         turn_plan = loaded.plan(settings)
+        if turn_plan is None:
+            raise ConfigError(
+                f"what {app} asks is not known before it runs: record it (turnwise replay "
+                f"CONVERSATION --app {app} --record FILE --out DIR), and see turnwise report DIR"
+            )
         if as_json:
             document = turn_plan.as_json(latency_seconds=latency_seconds, rpm=rpm)
             typer.echo(json.dumps(document))

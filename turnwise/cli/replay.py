@@ -25,7 +25,7 @@ ModeName = Literal["strict", "new-episodes", "rewrite"]
 
 def replay(
     conversations: ConversationArgument,
-    preset: PresetOption = "classic",
+    preset: PresetOption = None,
     overrides: SetOption = None,
     limit_turns: Annotated[
         int | None, typer.Option("--limit-turns", min=1, help="Replay the first N turns only.")

@@ -38,7 +38,7 @@ class ReplayOptions:
     """The options of `turnwise replay`, as they came."""
 
     paths: Sequence[Path]
-    preset: str = "classic"
+    preset: str | None = None
     overrides: Sequence[str] = ()
     limit_turns: int | None = None
     record: Path | None = None
@@ -80,7 +80,8 @@ def _run_name(
     identity = f"{conversation_digest(conversations)} {settings_digest(settings)} {recording}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     stem = options.paths[0].stem or "conversations"
-    return f"{stem}-{Path(options.preset).stem}-{digest}"
+    preset = options.preset or str(getattr(settings, "preset", "default"))
+    return f"{stem}-{Path(preset).stem}-{digest}"
 
 
 @contextmanager
@@ -191,10 +192,11 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
     run = _run(options, app, settings, notice)
     for text in run.notices:
         notice(text)
+    plan = app.plan(settings)
     tables = summarise(
         run.rows,
         run.turns,
-        plan=app.plan(settings).as_json(),
+        plan=None if plan is None else plan.as_json(),
         wall_seconds=run.wall_seconds,
     )
     if options.as_json:

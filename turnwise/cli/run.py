@@ -13,7 +13,7 @@ __all__ = ["run"]
 
 def run(
     text: Annotated[str, typer.Argument(help="What the user says.")],
-    preset: PresetOption = "classic",
+    preset: PresetOption = None,
     overrides: SetOption = None,
     conversation: Annotated[
         str | None,

@@ -26,7 +26,7 @@ class Talk:
     """Who talks with what.
 
     Args:
-        preset: the preset.
+        preset: the preset; None is the app's default.
         overrides: knobs set on top.
         conversation: which kept conversation; None for one that is not kept.
         user: whose memory is used.
@@ -34,7 +34,7 @@ class Talk:
         app: the app's import string.
     """
 
-    preset: str
+    preset: str | None
     overrides: Sequence[str]
     conversation: str | None
     user: str
@@ -69,15 +69,20 @@ class Talk:
 
 def _cost_line(result: TurnResult) -> str:
     record = result.record
-    rounds, seconds = record["rounds"], record["path_seconds"]
+    rounds, seconds = record.get("rounds"), record.get("path_seconds")
+    spans = ""  # of a program whose nodes run as they please they are not known
+    if rounds and seconds:
+        spans = (
+            f", {rounds['reply']} rounds and {seconds['reply']:.1f} s to the reply, "
+            f"{rounds['turn']} rounds in all"
+        )
     degraded = ", ".join(TurnLine.model_validate(record).degraded_causes)
     unreadable, repairs = record.get("unreadable", 0), record.get("repairs", 0)
     counted = f"; {unreadable} unreadable" if unreadable else ""
     counted += f"; {repairs} repair{'s' if repairs > 1 else ''}" if repairs else ""
     wound_down = ", ".join(row["what"] for row in record.get("wound_down", ()))
     return (
-        f"  [turn {record['turn']}: {record['asked']} calls, {rounds['reply']} rounds and "
-        f"{seconds['reply']:.1f} s to the reply, {rounds['turn']} rounds in all"
+        f"  [turn {record['turn']}: {record['asked']} calls{spans}"
         f"{counted}"
         f"{'; simulated' if record['simulated'] else ''}"
         f"{f'; wound down to: {wound_down}' if wound_down else ''}"

@@ -1,7 +1,8 @@
 """What the command line and the replay runner ask of an application.
 
 Turnwise knows no pipeline. An app is loaded by an import string such as
-`graph.app:app`; anything that fits `App` can be planned, run, replayed and reported.
+`graph.app:app`; anything that fits `App` can be planned, run, replayed and reported. A function
+that builds a LangGraph or LangChain program around a model is made one; see `program`.
 """
 
 import importlib
@@ -137,8 +138,8 @@ class App(Protocol):
         """Return the names of its presets."""
         ...
 
-    def settings(self, preset: str, overrides: Sequence[str] = ()) -> BaseModel:
-        """Return the knobs of a preset with `knob=value` overrides applied.
+    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> BaseModel:
+        """Return the knobs of a preset, or of the default one, with `knob=value` overrides.
 
         Raises:
             ConfigError: for an unknown preset or knob (names the nearest), or a value
@@ -151,7 +152,7 @@ class App(Protocol):
         ...
 
     def plan(self, settings: BaseModel) -> Any:
-        """Return the call plan of one turn (`turnwise.plan.TurnPlan`)."""
+        """Return the call plan of one turn (`turnwise.plan.TurnPlan`); None where none is known."""
         ...
 
     def is_simulated(self, settings: BaseModel) -> bool:
@@ -242,6 +243,8 @@ def load_app(target: str) -> App:
     missing = [
         name for name in ("settings", "plan", "open") if not callable(getattr(app, name, None))
     ]
-    if missing:
-        raise ConfigError(f"{target!r} is not an app: it has no {', '.join(missing)}")
-    return cast("App", app)
+    if not missing:
+        return cast("App", app)
+    from turnwise.replay.program import program_app  # noqa: PLC0415 - it knows us
+
+    return program_app(app, target, missing)

@@ -29,6 +29,7 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls.call import Call
 from turnwise.calls.errors import CassetteMiss
 from turnwise.calls.key import CallKey
+from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette_exchange import (
     Scrub,
     decode_exchange,
@@ -166,6 +167,21 @@ class Cassette:
                 "recorded so far is intact; this call and what follows is not recorded"
             )
             self._unrecorded_count += 1
+
+    def answered_by(self) -> dict[Role, tuple[str, str]]:
+        """Return the endpoint and the model that answered each role last. Reads the whole file.
+
+        Raises:
+            FormatError: when a line is damaged.
+        """
+        found: dict[Role, tuple[str, str]] = {}
+        for entry in range(len(self._file.index)):
+            line = self._file.read(entry)
+            try:
+                found[Role(line["role"])] = str(line["endpoint"]), str(line["model"])
+            except (KeyError, ValueError) as error:
+                raise self._file.damaged(entry, f"not an exchange: {error!r}") from error
+        return found
 
     def statistics(self) -> CassetteStatistics:
         """Return what was played and recorded so far."""

@@ -153,7 +153,10 @@ def explain_miss(cassette: CassetteFile, key: CallKey, call: Call, where: Where)
         f"turn {where.turn}, node {where.node}, role {where.role.value}, "
         f"purpose {where.purpose.value} (scope {where.scope})"
     )
-    advice = "To ask the model for what is missing, replay with --mode new-episodes."
+    advice = (
+        "To ask the model for what is missing, replay with --mode new-episodes "
+        "(in pytest: --turnwise-record)."
+    )
     if cassette.index.knows(bytes.fromhex(key)):
         again = "This very call is recorded, but all its recordings have been played already."
         return f"{head}\n{again}\n{advice}"

@@ -19,7 +19,7 @@ from turnwise.knobs import apply_overrides, validate
 from turnwise.replay.app import App, StartsFromPast, TurnInput, load_app
 from turnwise.replay.run_folder import RUN_VERSION
 
-__all__ = ["Recording", "open_recording"]
+__all__ = ["Recording", "finished_turns", "open_recording"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +105,21 @@ def _turn(path: Path, number: int, line: bytes) -> tuple[TurnInput, str]:
         raise FormatError(path, number, f"expected one finished turn: {error!r}") from error
 
 
-def _turns(path: Path) -> list[tuple[TurnInput, str]]:
+def finished_turns(folder: Path) -> list[tuple[TurnInput, str]]:
+    """Return what each finished turn of a run was asked and its reply; none of a new run.
+
+    Raises:
+        FormatError: when the file of its turns cannot be read.
+    """
+    path = folder / "turns.jsonl"
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
     whole = data[: data.rfind(b"\n") + 1]
-    turns = [_turn(path, number, line) for number, line in enumerate(whole.splitlines(), start=1)]
-    if not turns:
-        raise FormatError(path, None, "holds no finished turn, so there is nothing to evaluate")
-    return turns
+    return [_turn(path, number, line) for number, line in enumerate(whole.splitlines(), start=1)]
 
 
 def _app(target: str) -> StartsFromPast:
@@ -146,7 +151,13 @@ def open_recording(folder: Path, *, app: str | None = None) -> Recording:
             f"{folder} is a run of {target!r}, not of {app!r}: leave --app out, or give the "
             "folder of a run of that app"
         )
-    turns = _turns(folder / "turns.jsonl")
+    turns = finished_turns(folder)
+    if not turns:
+        raise FormatError(
+            folder / "turns.jsonl",
+            None,
+            "holds no finished turn, so there is nothing to evaluate",
+        )
     elsewhere = manifest["identity"].get("cassette")
     cassette = Path(elsewhere) if elsewhere else folder / "cassette.jsonl"
     if not cassette.is_file():

@@ -87,15 +87,17 @@ def _identity(request: RunRequest) -> dict[str, Any]:
 
 
 def _details(request: RunRequest) -> dict[str, Any]:
-    app = request.app
+    app, is_strict = request.app, request.mode is CassetteMode.STRICT
+    plan = app.plan(request.settings)
     return {
-        "simulated": app.is_simulated(request.settings),
+        # Of a recording each turn says itself whether its answers are simulated.
+        "simulated": not (is_strict and plan is None) and app.is_simulated(request.settings),
         "started": request.started,
         "knobs": request.settings.model_dump(mode="json"),
         # What was said of them: an app may treat a knob that was set unlike its default.
         "given": request.settings.model_dump(mode="json", exclude_unset=True),
         "prompts": dict(app.prompt_digests()) if isinstance(app, TellsPrompts) else {},
-        "plan": request.app.plan(request.settings).as_json(),
+        "plan": None if plan is None else plan.as_json(),
     }
 
 

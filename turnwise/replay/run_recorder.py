@@ -7,10 +7,13 @@ turn goes on after it or ends, which makes it part of what happened; what broke 
 its turn is never written. The order within a turn stays.
 """
 
+from collections.abc import Mapping
+
 from turnwise.budget.recorder import RecordedExchange, Recorder, Where
 from turnwise.calls.call import Call
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.vocabulary import Outcome, Role
+from turnwise.replay.cassette import Cassette
 
 __all__ = ["RunRecorder"]
 
@@ -48,3 +51,12 @@ class RunRecorder:
         """Write what is held back of a turn: it went on, or has ended."""
         for held in self._held.pop((conversation, turn), ()):
             self._recorder.record(*held)
+
+    def answered_by(self) -> Mapping[Role, tuple[str, str]]:
+        """Return the endpoint and the model that answered each role; none where it is not said."""
+        return self._recorder.answered_by() if isinstance(self._recorder, Cassette) else {}
+
+    def keep_all(self) -> None:
+        """Write what is held back of every turn."""
+        for conversation, turn in list(self._held):
+            self.keep(conversation, turn)

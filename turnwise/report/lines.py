@@ -94,6 +94,8 @@ class TurnLine(Line):
     search: Mapping[str, Any] = {}
     """What the app's search did."""
     simulated: bool = False
+    prompts: Mapping[str, tuple[str, ...]] = {}
+    """Digests of the prompts that were asked, by node, of an app that has no prompt files."""
 
     @property
     def key(self) -> TurnKey:

@@ -11,10 +11,17 @@
             graph.invoke(question)
         turnwise.check(None, "agent")
 
-Both work in asynchronous tests too.
+    async def test_recorded(turnwise: Bench) -> None:
+        turnwise.cassette("agent.cassette.jsonl")
+        with turnwise.turn("paris"):
+            await build_agent(turnwise.model()).ainvoke(question)
+        turnwise.check(None, "agent")
+
+All work in asynchronous tests and in others.
 """
 
 import asyncio
+import unicodedata
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,6 +33,8 @@ from turnwise.budget import Limits
 from turnwise.calls import Asker, Purpose
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.loop_thread import LoopThread, wait_for
+from turnwise.replay.cassette import Cassette
+from turnwise.replay.run_recorder import RunRecorder
 from turnwise.testing.gate import Drift, LiveDrift, parse_gates
 from turnwise.testing.pytesting.asked import CallCounts
 from turnwise.testing.pytesting.asking import TurnAsker
@@ -34,7 +43,13 @@ from turnwise.testing.pytesting.checking import Checks
 from turnwise.testing.pytesting.limits import broken_limits
 from turnwise.testing.pytesting.options import Choices
 from turnwise.testing.pytesting.place import BenchPlace
-from turnwise.testing.pytesting.replaying import ReplayedRun, ReplayOrder, find_beside, replay
+from turnwise.testing.pytesting.replaying import (
+    ReplayedRun,
+    ReplayOrder,
+    find_beside,
+    open_test_cassette,
+    replay,
+)
 from turnwise.testing.pytesting.seating import Seats, key_values
 from turnwise.testing.pytesting.summary import CallNote
 
@@ -64,6 +79,8 @@ class Bench:
         self._books = Books(self._asker, self._seats)
         self._checks = Checks(choices, place.file, place.today)
         self._loop: LoopThread | None = None
+        self._cassette: Cassette | None = None
+        self._recorder: RunRecorder | None = None
 
     # Running.
 
@@ -76,7 +93,7 @@ class Bench:
         self,
         conversations: str | Path | Sequence[str | Path],
         *,
-        preset: str = "classic",
+        preset: str | None = None,
         overrides: Sequence[str] = (),
         cassette: str | Path | None = None,
         app: str = "graph.app:app",
@@ -85,13 +102,14 @@ class Bench:
     ) -> ReplayedRun:
         """Run conversations through an app, under the budgeter, and return the run.
 
-        With a cassette every call is played from it, and one that it lacks is an error.
+        With a cassette every call is played from it, and one that it lacks is an error; with
+        `--turnwise-record` it is asked and recorded.
         Without one the app's endpoints are asked: simulated ones always, real ones only
         with `--turnwise-live`. Files are looked for beside the test, then in the root folder.
 
         Args:
             conversations: file or files, in any format that `turnwise replay` reads.
-            preset: name of a preset, or a YAML file of knobs.
+            preset: name of a preset, or a YAML file of knobs; None is the app's default.
             overrides: single knobs as `knob=value`.
             cassette: the recording to play.
             app: the app's import string.
@@ -104,21 +122,53 @@ class Bench:
             CallError: what stopped the run, such as a call that the cassette lacks.
         """
         several = [conversations] if isinstance(conversations, str | Path) else conversations
-        is_file = Path(preset).suffix in {".yaml", ".yml"}
+        is_file = preset is not None and Path(preset).suffix in {".yaml", ".yml"}
         order = ReplayOrder(
             conversations=[self._find(each) for each in several],
-            preset=str(self._find(preset)) if is_file else preset,
+            preset=str(self._find(preset)) if preset and is_file else preset,
             overrides=tuple(overrides),
             cassette=None if cassette is None else self._find_cassette(cassette),
             app=app,
             limit_turns=limit_turns,
             max_concurrency=max_concurrency,
             is_live=self.is_live,
+            is_recording=self._choices.is_recording,
             folder=self._place.folder / f"turnwise-run-{len(self._books.runs) + 1}",
         )
         run = replay(order, self._run)
         self._books.runs.append(run)
         return run
+
+    def cassette(self, name: str | Path) -> None:
+        """Play every call of the test's models from a recording.
+
+        A call that it lacks is an error. With `--turnwise-record` it is asked instead, from
+        real endpoints too, and recorded; the file is made when there is none. Equal calls of
+        one node are played in the order in which they are asked. Endpoints are named as in the
+        recording, so that a model's client is not needed to play it.
+
+        Args:
+            name: the file, beside the test or from the root folder.
+
+        Raises:
+            ConfigError: when there is none to play, a model was made already, or the test has
+                named one already.
+            FormatError: when it is no cassette, or damaged.
+        """
+        if self._cassette is not None:
+            raise ConfigError(f"the test plays {self._cassette.path} already; name one cassette")
+        is_recording = self._choices.is_recording
+        cassette = open_test_cassette(
+            name, self._place, root=self._choices.root, is_recording=is_recording
+        )
+        try:
+            self._seats.record(None if is_recording else cassette.answered_by())
+            self._recorder = RunRecorder(cassette)
+            self._asker.play(self._recorder)
+        except BaseException:
+            cassette.close()
+            raise
+        self._cassette = cassette
 
     def turn(
         self, conversation: str, turn: int | None = None, *, limits: Limits | None = None
@@ -140,10 +190,11 @@ class Bench:
 
         Args:
             role: `main`, `judge`, `fast` or `embed`.
-            client: who answers the role: a `Client`, an `Endpoint` (with prices), or a
-                LangChain chat model. None keeps who answers it already; else it is the
-                simulated model, and on a live run what the environment names. It is
-                closed after the test.
+            client: who answers the role: a `Client`, an `Endpoint` (with prices), a
+                LangChain chat model, or a function that makes one of them, which is called
+                only where something may be asked. None keeps who answers it already; else it
+                is the simulated model, and on a live run or in a recording what the
+                environment names. It is closed after the test.
             model: the model's name there, where a client is given.
 
         Raises:
@@ -213,6 +264,7 @@ class Bench:
             pytest.fail.Exception: when the check fails.
         """
         __tracebackhide__ = True
+        name = unicodedata.normalize("NFC", name)  # one name, however its accents are typed
         drift, failure = self._checks.check(
             self._books.baseline(run, name),
             name,
@@ -226,6 +278,11 @@ class Bench:
 
     # For the plugin.
 
+    def begin_test(self) -> None:
+        """Begin a test: what was asked before it, in a wider scope, is not its own."""
+        self._books.begin_test()
+        self._checks.forget()
+
     def problems(self, allowed: Mapping[str, int] | None) -> list[str]:
         """Return what is wrong once the test's own code has passed, a text each.
 
@@ -236,7 +293,12 @@ class Bench:
             LedgerError: when the books do not add up.
         """
         self._asker.check()
-        return broken_limits(allowed, self._books.asked()) if allowed else []
+        asked = self._books.asked(in_test=True)
+        missed = [call for call in asked if call.line.error.startswith("CassetteMiss")]
+        if missed:
+            # A program that catches every error goes on with something that was never said.
+            return [f"calls are not recorded: {len(missed)}, the first: {missed[0].line.error}"]
+        return broken_limits(allowed, asked) if allowed else []
 
     def write_baselines(self) -> list[tuple[str, str, str]]:
         """Write what waits for the test to pass: file, change and digest of each.
@@ -246,22 +308,34 @@ class Bench:
         """
         return self._checks.write()
 
-    def note(self, updated: Sequence[tuple[str, str, str]]) -> CallNote:
-        """Return the test's note for the summary.
+    def note(self, test: str, updated: Sequence[tuple[str, str, str]]) -> CallNote:
+        """Return a test's note for the summary.
 
         Args:
+            test: its node id.
             updated: from `write_baselines`.
         """
         held, gains = self._checks.held, self._checks.gains
-        return self._books.note(self._place.test, updated=updated, held=held, gains=gains)
+        return self._books.note(test, updated=updated, held=held, gains=gains)
 
-    def close(self) -> None:
-        """Close models, clients and loops. Safe to call twice."""
+    def close(self, *, has_failed: bool = False) -> None:
+        """Close models, clients, loops and the cassette. Safe to call twice.
+
+        Args:
+            has_failed: whether the test failed: calls that broke off with it are not recorded.
+
+        Raises:
+            RecordingStopped: when not everything could be recorded.
+        """
         if self._asker.is_used:
             self._run(self._asker.aclose())
         if self._loop is not None:
             self._loop.close()
             self._loop = None
+        if self._recorder is not None and not has_failed:
+            self._recorder.keep_all()
+        if self._cassette is not None:
+            self._cassette.close()
 
     # Inside.
 
@@ -282,8 +356,11 @@ class Bench:
         try:
             return self._find(given)
         except ConfigError as error:
+            if self._choices.is_recording:
+                return self._place.file.parent / given
             raise ConfigError(
-                f"{error}. Record it: turnwise replay CONVERSATION --preset NAME --record {given}"
+                f"{error}. Record it: pytest {self._place.test} --turnwise-record, or turnwise "
+                f"replay CONVERSATION --preset NAME --record {given}"
             ) from None
 
 

@@ -1,23 +1,26 @@
-"""The pytest plugin: hooks only, thin over the rooms of `turnwise.testing.pytesting`.
+"""The pytest plugin: hooks only, thin over `turnwise.testing.pytesting`.
 
 pytest imports this file whenever it starts, in every project that has Turnwise installed.
-So nothing is imported here but pytest; the rooms are, when a test uses the fixture or the
+So nothing is imported here but pytest; the rest is, when a test uses the fixture or the
 mark. `-p no:turnwise` leaves it out altogether.
 
 Order of events in one test: the mark is read before the setup, the fixture is made, the test
-runs, `max_calls` is held at the end of the call phase, where a failure is the test's own and
+runs, `max_calls` is checked at the end of the call phase, where a failure is the test's own and
 not an error of its teardown; baselines are written after the teardown, when nothing of the
-test can fail any more.
+test can fail any more. A fixture of a module or session counts for each test what was asked
+since that test began.
 """
 
+import os
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from turnwise.testing.pytesting.options import add_options, choices_of
-from turnwise.testing.pytesting.summary import NOTE, Summary
+from turnwise.testing.pytesting.options import add_options, choices_of, refusal_in_ci
+from turnwise.testing.pytesting.summary import NOTES, Summary
 
 if TYPE_CHECKING:
     from turnwise.testing.fixture import Bench
@@ -29,11 +32,16 @@ __all__ = [
     "pytest_runtest_makereport",
     "pytest_runtest_setup",
     "turnwise",
+    "turnwise_module",
+    "turnwise_session",
 ]
 
 _BENCH = pytest.StashKey["Bench"]()
+_BENCHES = pytest.StashKey[list["Bench"]]()
 _ALLOWED = pytest.StashKey[dict[str, int]]()
 _HAS_FAILED = pytest.StashKey[bool]()
+
+_FIXTURES = ("turnwise", "turnwise_module", "turnwise_session")
 
 _MARK = (
     "max_calls(turn=16, judge=6, ...): fail when the test asked more calls through the turnwise "
@@ -48,43 +56,83 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest the mark, and collect notes where the summary is printed."""
+    """Tell pytest the mark, and collect notes where the summary is printed.
+
+    Raises:
+        pytest.UsageError: when files would be written under CI.
+    """
     config.addinivalue_line("markers", _MARK)
     # A worker of pytest-xdist prints nothing; its notes go along with its reports.
     if not hasattr(config, "workerinput"):
+        if refusal := refusal_in_ci(config, os.environ):
+            raise pytest.UsageError(refusal)
         config.pluginmanager.register(Summary(), "turnwise-summary")
 
 
 @pytest.fixture
-def turnwise(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator["Bench"]:
+def turnwise(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["Bench"]:
     """Run conversations and programs under the budgeter, and check their calls."""
+    name = getattr(request.node, "originalname", None) or request.node.name
+    yield from _bench(request, name=name, file=request.path, folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def turnwise_module(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Bench"]:
+    """The same for all tests of a module together, such as an agent that is run once."""
+    folder = tmp_path_factory.mktemp("turnwise-module")
+    yield from _bench(request, name=request.path.stem, file=request.path, folder=folder)
+
+
+@pytest.fixture(scope="session")
+def turnwise_session(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Bench"]:
+    """The same for all tests of a session; its files are looked for in the root folder."""
+    folder = tmp_path_factory.mktemp("turnwise-session")
+    file = request.config.rootpath / "conftest.py"
+    yield from _bench(request, name="session", file=file, folder=folder)
+
+
+def _bench(
+    request: pytest.FixtureRequest, *, name: str, file: Path, folder: Path
+) -> Iterator["Bench"]:
     from turnwise.testing.fixture import Bench  # noqa: PLC0415 - pytest starts often
     from turnwise.testing.pytesting.place import BenchPlace  # noqa: PLC0415 - the same
 
-    place = BenchPlace(
-        test=request.node.nodeid,
-        name=getattr(request.node, "originalname", None) or request.node.name,
-        file=request.path,
-        folder=tmp_path,
-        today=datetime.now(UTC).date(),
-    )
+    today = datetime.now(UTC).date()
+    place = BenchPlace(test=request.node.nodeid, name=name, file=file, folder=folder, today=today)
     bench = Bench(place, choices_of(request.config))
     request.node.stash[_BENCH] = bench
     yield bench
-    bench.close()
+    bench.close(has_failed=request.node.stash.get(_HAS_FAILED, False))
+
+
+def _used_benches(item: pytest.Item) -> list["Bench"]:
+    """Return the benches that a test uses, its own and those of its module and session."""
+    names = getattr(item, "fixturenames", ())
+    nodes = (item, item.getparent(pytest.Module), item.session)
+    return [
+        node.stash[_BENCH]
+        for name, node in zip(_FIXTURES, nodes, strict=True)
+        if name in names and node is not None and _BENCH in node.stash
+    ]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Read the mark, and refuse one that could hold nothing, before anything is run."""
     item.stash[_HAS_FAILED] = False
+    for bench in _used_benches(item):
+        bench.begin_test()
     marks = [(mark.args, mark.kwargs) for mark in item.iter_markers("max_calls")]
     if not marks:
         return
     from turnwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
     from turnwise.testing.pytesting.limits import allowed_calls  # noqa: PLC0415 - the same
 
-    if "turnwise" not in getattr(item, "fixturenames", ()):
+    if not set(_FIXTURES).intersection(getattr(item, "fixturenames", ())):
         pytest.fail(
             "max_calls counts what a test asks through the turnwise fixture, and this test does "
             "not use it: add `turnwise` to its arguments",
@@ -100,11 +148,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Hold the mark once the test's own code has passed."""
     result = yield
-    bench = item.stash.get(_BENCH, None)
-    if bench is not None:
-        problems = bench.problems(item.stash.get(_ALLOWED, None))
-        if problems:
-            pytest.fail("\n".join(problems), pytrace=False)
+    allowed = item.stash.get(_ALLOWED, None)
+    benches = _used_benches(item)
+    if allowed is not None and len(benches) > 1:
+        pytest.fail(
+            "max_calls counts what a test asks through one turnwise fixture, and this test uses "
+            f"{len(benches)}: use one of {', '.join(_FIXTURES)}",
+            pytrace=False,
+        )
+    problems = [problem for bench in benches for problem in bench.problems(allowed)]
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
     return result
 
 
@@ -116,23 +170,28 @@ def pytest_runtest_makereport(
     report = yield
     # An expected failure is no pass: what it asked is nothing to hold others to.
     if not report.passed or hasattr(report, "wasxfail"):
-        item.stash[_HAS_FAILED] = True
-    if call.when == "teardown" and _BENCH in item.stash:
-        bench = item.stash[_BENCH]
-        del item.stash[_BENCH]
-        _finish(bench, report, has_failed=item.stash[_HAS_FAILED])
+        for node in (item, item.getparent(pytest.Module), item.session):
+            if node is not None:
+                node.stash[_HAS_FAILED] = True
+    if call.when == "setup":
+        # Those of the module and the session are closed, with their last test, before its end.
+        item.stash[_BENCHES] = _used_benches(item)
+    if call.when == "teardown":
+        for bench in item.stash.get(_BENCHES, []):
+            _finish(bench, item, report)
     return report
 
 
-def _finish(bench: "Bench", report: pytest.TestReport, *, has_failed: bool) -> None:
+def _finish(bench: "Bench", item: pytest.Item, report: pytest.TestReport) -> None:
     from turnwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
 
     updated: list[tuple[str, str, str]] = []
-    if not has_failed:
+    if not item.stash[_HAS_FAILED]:
         try:
             updated = bench.write_baselines()
         except ConfigError as error:
             report.outcome = "failed"
             report.longrepr = str(error)
     # pytest-xdist carries plain values on a report from its workers to the controller.
-    vars(report)[NOTE] = bench.note(updated)
+    notes = vars(report).setdefault(NOTES, [])
+    notes.append(bench.note(item.nodeid, updated))

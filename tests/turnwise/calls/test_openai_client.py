@@ -510,11 +510,16 @@ async def test_a_refusal_is_a_refusal(client, server, ask, wire_words):
         assert isinstance(await answer(client, ask()), ContentRefused)
 
 
-async def test_a_server_that_does_not_answer_times_out_after_sending(client, ask):
+async def test_a_server_that_does_not_answer_times_out_after_sending(
+    client, server, ask, pass_time
+):
     """The request left, and the error says so."""
     sent = []
-    call = ask("hold", timeout_seconds=0.05)
-    error = await answer(client, call, on_sent=sent.append)
+    call = ask("hold", timeout_seconds=30)
+    asking = asyncio.create_task(answer(client, call, on_sent=sent.append))
+    await server.arrived.acquire()
+    await pass_time(60)
+    error = await asking
     assert isinstance(error, CallTimeout)
     assert error.was_sent
     assert sent == [0]
@@ -564,7 +569,7 @@ async def test_ledger_and_server_agree_wherever_a_call_is_cancelled(server, ask)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     for _ in range(len(sent)):  # every request that left arrives, and none besides
-        await asyncio.wait_for(server.arrived.acquire(), 5)
+        await asyncio.wait_for(server.arrived.acquire(), 60)
     await client.aclose()
     await server.stop()
     assert len(server.bodies) == len(sent)

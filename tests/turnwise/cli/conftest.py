@@ -74,12 +74,12 @@ def _serving(faults: list[str], **fields: Any) -> Iterator[SimServer]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(timeout=20)
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(timeout=120)
         yield server
         asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(20)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=20)
+        thread.join(timeout=120)
         loop.close()
 
 

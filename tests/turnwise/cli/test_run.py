@@ -99,7 +99,7 @@ def _interrupted(process: "subprocess.Popen[bytes]") -> int:
     for _ in range(5):
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(timeout=12)
+            return process.wait(timeout=60)
     process.kill()
     return process.wait()
 

@@ -51,7 +51,7 @@ def test_an_openai_client_is_answered_and_logged(
     assert [line["path"] for line in lines] == ["/v1/chat/completions", "/v1/embeddings"]
     assert {line["status"] for line in lines} == {200}
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=120) == 130
 
 
 def test_a_wrong_setting_is_named(cli: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Recorder, Where
@@ -29,7 +29,7 @@ def test_it_is_a_recorder(tmp_path: Path) -> None:
         assert isinstance(cassette, Recorder)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(max_examples=60)
 @given(asked=ASKED, data=st.data())
 def test_any_interleaving_replays_each_scope(
     tmp_path: Path, ask: Ask, answer: Answer, asked: list[tuple[str, str]], data: st.DataObject

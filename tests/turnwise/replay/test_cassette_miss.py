@@ -40,7 +40,8 @@ def test_names_the_place_and_the_first_difference(tmp_path: Path, ask: Ask, answ
         "first difference: message 2 (user), character 46\n"
         "  recorded: '… you would move to Leeds.'\n"
         "  asked:    '… you would move to Lyon, was it?'\n"
-        "To ask the model for what is missing, replay with --mode new-episodes."
+        "To ask the model for what is missing, replay with --mode new-episodes "
+        "(in pytest: --turnwise-record)."
     )
 
 

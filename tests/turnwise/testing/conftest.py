@@ -64,8 +64,9 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> Project:
-    """Return an empty project."""
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Return an empty project, which does not know whether this run is under CI."""
+    monkeypatch.delenv("CI", raising=False)
     made = Project(pytester)
     made.configure()
     return made

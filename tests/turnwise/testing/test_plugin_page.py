@@ -37,11 +37,11 @@ def project_of_page(project: Any) -> Any:
 def test_the_tests_of_the_page_say_what_it_says(project_of_page: Any) -> None:
     """Written, kept, and red with the page's own words after a knob was raised."""
     written, failed, _ = blocks("text")
-    result = project_of_page.run("--turnwise-update")
-    result.assert_outcomes(passed=2)
+    result = project_of_page.run("--turnwise-update", "--turnwise-record")
+    result.assert_outcomes(passed=5)
     for line in written.splitlines():
         assert line in result.stdout.lines
-    project_of_page.run().assert_outcomes(passed=2)
+    project_of_page.run().assert_outcomes(passed=5)
 
     path = project_of_page.path / "test_replies.py"
     raised = path.read_text(encoding="utf-8").replace(
@@ -72,5 +72,5 @@ def test_every_option_stands_on_the_page() -> None:
     source = (PAGE.parents[1] / "turnwise/testing/pytesting/options.py").read_text(encoding="utf-8")
     known = set(re.findall(r'\.(?:addoption|addini)\(\s*"([^"]+)"', source))
     table = TEXT.partition("## Options")[2].partition("## What")[0]
-    assert set(re.findall(r"--turnwise-[a-z]+|turnwise_[a-z]+", table)) == known
-    assert len(known) == 5
+    assert set(re.findall(r"--turnwise-[a-z-]+|turnwise_[a-z]+", table)) == known
+    assert len(known) == 7

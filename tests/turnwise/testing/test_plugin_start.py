@@ -109,3 +109,23 @@ def test_an_asynchronous_test_is_held(project: Any) -> None:
     result = project.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["max_calls: turn 0 of talk asked 2 calls, allowed 1 (+1)*"])
+
+
+def test_a_mark_that_is_declared_needs_no_plugin(project: Any) -> None:
+    """With the page's ini entry `--strict-markers` accepts the mark where the plugin is absent."""
+    page = (Path(__file__).parents[3] / "docs" / "pytest.md").read_text(encoding="utf-8")
+    (entry,) = re.findall(r"^```ini\n\[pytest\]\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    test = """
+        import pytest
+
+        @pytest.mark.max_calls(turn=1)
+        class TestTalk:
+            def test_other(self):
+                pass
+    """
+    project.write(test)
+    result = project.run_apart("-p", "no:turnwise")
+    result.stdout.fnmatch_lines(["*'max_calls' not found in `markers` configuration option*"])
+    project.configure(*entry.splitlines())
+    project.run_apart("-p", "no:turnwise").assert_outcomes(passed=1)
+    project.run_apart().assert_outcomes(errors=1)

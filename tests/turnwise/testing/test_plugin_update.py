@@ -1,6 +1,8 @@
 """`--turnwise-update`, baselines, and where they stand."""
 
 import json
+import textwrap
+import unicodedata
 from typing import Any
 
 import numpy as np  # noqa: F401 - an inner pytest forgets modules, and numpy loads once only
@@ -144,7 +146,81 @@ def test_all_baselines_may_stand_in_one_folder(project: Any, small_talk: str) ->
     assert project.baselines() == []
 
 
-@pytest.mark.parametrize("name", ["../talk", "a/b", "", ".hidden", "a\\\\b", "x" * 101, "talk\\n"])
+def test_two_packages_may_use_one_name_in_one_folder(project: Any, small_talk: str) -> None:
+    """The folder of all baselines has the folders of the tests in it."""
+    project.configure("turnwise_baselines = held")
+    for package, count in (("shop", 2), ("bank", 3)):
+        folder = project.path / package
+        folder.mkdir()
+        test = small_talk + TWO_CALLS.replace("2)", f"{count})")
+        (folder / "test_talk.py").write_text(textwrap.dedent(test), encoding="utf-8")
+    options = ("--import-mode=importlib",)
+    project.run(*options, "--turnwise-update").assert_outcomes(passed=2)
+    written = sorted(
+        path.relative_to(project.path) for path in project.path.rglob("held/**/*.json")
+    )
+    assert list(map(str, written)) == ["held/bank/talk.json", "held/shop/talk.json"]
+    project.run(*options).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("name", ["对话", "naïve", "हिन्दी", "réponse-2", "Ответ.1"])
+def test_a_name_may_be_of_any_script(project: Any, small_talk: str, name: str) -> None:
+    """Letters, digits and their accents; typed as one sign or as two, it is one file."""
+    project.write(small_talk, TWO_CALLS.replace('"talk")', f'"{name}")'))
+    project.run("--turnwise-update").assert_outcomes(passed=1)
+    assert project.baselines() == [f"{unicodedata.normalize('NFC', name)}.json"]
+    apart = unicodedata.normalize("NFD", name)
+    project.write(small_talk, TWO_CALLS.replace('"talk")', f'"{apart}")'))
+    project.run().assert_outcomes(passed=1)
+
+
+def test_a_program_that_asks_in_fewer_turns_is_told_so(project: Any, small_talk: str) -> None:
+    """It is no run of `turnwise replay` that could be finished."""
+    project.write(small_talk, TWO_CALLS)
+    project.run("--turnwise-update")
+    project.write(small_talk, TWO_CALLS.replace('turn("talk", 0)', 'turn("other", 0)'))
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["turnwise.check('talk'): the run lacks *: turn 0 of 'talk'; the program asked nothing*"]
+    )
+    result.stdout.no_fnmatch_line("*turnwise replay*")
+
+
+@pytest.mark.parametrize("option", ["--turnwise-update", "--turnwise-record"])
+def test_under_ci_nothing_is_written_unless_forced(
+    project: Any, small_talk: str, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """An option that was left in a workflow would open the gate."""
+    project.write(small_talk, TWO_CALLS)
+    for value in ("false", "0", ""):
+        monkeypatch.setenv("CI", value)
+        assert project.run("--collect-only", option).ret == pytest.ExitCode.OK
+    monkeypatch.setenv("CI", "true")
+    result = project.run(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{option} under CI * add --turnwise-in-ci*"])
+    assert project.baselines() == []
+    project.run("--turnwise-update", "--turnwise-in-ci").assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../talk",
+        "a/b",
+        "",
+        ".hidden",
+        "a\\\\b",
+        "x" * 101,
+        "talk\\n",
+        "对" * 70,
+        "Con.x",
+        "a.",
+        "½/",
+    ],
+)
 def test_a_name_is_no_path(project: Any, small_talk: str, name: str) -> None:
     """A name that could leave the folder is refused before anything is written."""
     project.write(small_talk, TWO_CALLS.replace('"talk")', f'"{name}")'))

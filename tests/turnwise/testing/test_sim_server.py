@@ -169,11 +169,13 @@ async def test_a_retry_gets_the_answer_that_was_due():
     assert [entry.sample for entry in server.log] == [0, 0, 0]
 
 
-async def test_a_timeout_hangs_until_the_client_leaves():
+async def test_a_timeout_hangs_until_the_client_leaves(pass_time):
     """The request is logged on arrival, and the server waits for nobody when it stops."""
     async with running(faults=["timeout"]) as (server, client):
-        outcome = await one(client, make_call(timeout_seconds=0.05))
-        assert isinstance(outcome, CallTimeout)
+        asking = asyncio.create_task(one(client, make_call(timeout_seconds=30)))
+        await server.log.reached(1)
+        await pass_time(60)
+        assert isinstance(await asking, CallTimeout)
         assert [entry.status for entry in server.log] == [None]
 
 

@@ -75,9 +75,11 @@ def mismatch(baseline: Baseline, current: Baseline) -> Mismatch | None:
     before_keys = {turn.key for turn in baseline.turns}
     now_keys = {turn.key for turn in current.turns}
     if lost := sorted(before_keys - now_keys):
+        again = "run the same `turnwise replay` again to finish it"
+        if current.settings is None:  # what a test's own program asked
+            again = "the program asked nothing there, see why it ended early"
         return Mismatch(
-            f"the run lacks what the baseline holds: {_turn_words(lost)}",
-            f"run the same `turnwise replay` again to finish it, or {_UPDATE}",
+            f"the run lacks what the baseline holds: {_turn_words(lost)}", f"{again}, or {_UPDATE}"
         )
     if added := sorted(now_keys - before_keys):
         return Mismatch(f"the run has what the baseline lacks: {_turn_words(added)}", _UPDATE)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.vocabulary import Outcome
+from turnwise.replay.asked_prompts import merged_digests
 from turnwise.report.headline import trouble_lines
 from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
 from turnwise.report.run_record import RunRecord, load_run
@@ -126,7 +127,7 @@ def baseline_of_record(
     identity = manifest.get("identity")
     facts: Mapping[str, Any] = identity if isinstance(identity, dict) else {}
     knobs = manifest.get("knobs")
-    prompts = manifest.get("prompts")
+    prompts = manifest.get("prompts") or merged_digests(turn.prompts for turn in record.turns)
     figures, outside = _turn_figures(record.rows, record.turns, quality)
     if not figures:
         raise FormatError(

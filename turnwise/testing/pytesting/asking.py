@@ -5,7 +5,7 @@ The programs under test are not ours, so three things are found out instead of t
 - the turn stands in a context variable, which tasks and LangGraph's threads inherit; a
   thread of the test's own does not, and there the only open turn counts, if there is one;
 - a call outside of every turn belongs to turn 0 of a conversation named as the test;
-- the node is what LangGraph says is running.
+- the node is the one that LangGraph is running, with the graphs and tools around it.
 
 A budgeter belongs to one loop, and a test may have several (a model's private one,
 `asyncio.run` twice). The loop that asks first is home while it runs; a call from another
@@ -19,13 +19,14 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from turnwise.budget import (
     Budgeter,
     LedgerRow,
     Limits,
+    Recorder,
     Scope,
     ScopeKind,
     SystemClock,
@@ -33,6 +34,7 @@ from turnwise.budget import (
 )
 from turnwise.calls import Advisory, Call, CallError, Endpoint, Reply, Role
 from turnwise.calls.errors import ConfigError
+from turnwise.replay.asked_prompts import AskedPrompts, merged_digests
 
 __all__ = ["TurnAsker"]
 
@@ -81,6 +83,8 @@ class TurnAsker:
         self._turns: dict[tuple[str, int], None] = {}
         self._home: asyncio.AbstractEventLoop | None = None
         self._finding_home = threading.Lock()
+        self._recorder: Recorder | None = None
+        self._prompts = AskedPrompts()
 
     # What the test sets up.
 
@@ -110,6 +114,18 @@ class TurnAsker:
         if has_connections:
             self._home = self._lasting_loop()
         self._close_scopes()
+
+    def play(self, recorder: Recorder) -> None:
+        """Answer from a recording, or record what is asked, from the next turn on.
+
+        Raises:
+            ConfigError: when something was asked already.
+        """
+        if self._budgeters:
+            raise ConfigError(
+                "the test has asked something already; name the cassette before its first call"
+            )
+        self._recorder = recorder
 
     @contextmanager
     def turn(
@@ -149,14 +165,19 @@ class TurnAsker:
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer; see `Budgeter.ask`."""
-        return await self._at_home(lambda budgeter: budgeter.ask(call))
+        placed = _with_origin(call)
+        self._prompts.add(placed)
+        return await self._at_home(lambda budgeter: budgeter.ask(placed))
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
         """Ask several calls in one round; see `Budgeter.ask_all`."""
+        placed = [_with_origin(call) for call in calls]
+        for call in placed:
+            self._prompts.add(call)
         return await self._at_home(
-            lambda budgeter: budgeter.ask_all(calls, max_concurrency=max_concurrency)
+            lambda budgeter: budgeter.ask_all(placed, max_concurrency=max_concurrency)
         )
 
     def advisory(self) -> Advisory:
@@ -190,6 +211,7 @@ class TurnAsker:
             self._current = Budgeter(
                 self._endpoints,
                 clock=VirtualClock() if is_simulated else SystemClock(),
+                recorder=self._recorder,
                 sinks=(self._rows.append,),
                 secrets=self._secrets,
                 max_kept_rows=0,
@@ -206,10 +228,7 @@ class TurnAsker:
                 ScopeKind.TURN, str(place.turn), limits=place.limits
             )
             self._turns[place.conversation, place.turn] = None
-        node = _running_node()
-        if node is None:
-            return place.scope.entered()
-        return place.scope.open(ScopeKind.NODE, node)
+        return place.scope.entered()
 
     def _conversation(self, budgeter: Budgeter, name: str) -> Scope:
         if name not in self._conversations:
@@ -232,6 +251,11 @@ class TurnAsker:
     def rows(self) -> tuple[LedgerRow, ...]:
         """Every call that has ended, in the order in which they ended."""
         return tuple(self._rows)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """A digest of what is fixed in the prompts of each node; see `AskedPrompts`."""
+        return merged_digests([self._prompts.digests()])
 
     @property
     def turns(self) -> tuple[tuple[str, int], ...]:
@@ -259,11 +283,10 @@ class TurnAsker:
             await budgeter.aclose()
 
 
-def _running_node() -> str | None:
-    """Return the LangGraph node that runs here; None outside of one."""
-    config_module = sys.modules.get("langchain_core.runnables.config")
-    if config_module is None:
-        return None  # LangChain was never loaded, so nothing of it can be running
-    config = config_module.var_child_runnable_config.get()
-    node = ((config or {}).get("metadata") or {}).get("langgraph_node")
-    return node if isinstance(node, str) and node else None
+def _with_origin(call: Call) -> Call:
+    """Return a call with the node that asks it here; a model of LangChain has said it already."""
+    if call.origin is not None or "langchain_core.runnables.config" not in sys.modules:
+        return call  # where LangChain was never loaded, nothing of it can be running
+    from turnwise.calls.langgraph_origin import origin_here  # noqa: PLC0415 - it is heavy
+
+    return replace(call, origin=origin_here())

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from turnwise.calls import Outcome
 from turnwise.report.lines import CallLine, TurnLine
 from turnwise.testing.gate import Baseline
 from turnwise.testing.pytesting.asked import AskedCall, AskedTurn, CallCounts, count_calls
@@ -36,16 +37,26 @@ class Books:
     asker: TurnAsker
     seats: Seats
     runs: list[ReplayedRun] = field(default_factory=list)
+    _before: tuple[int, int, int] = (0, 0, 0)
+    """Calls, turns and runs that a fixture of a wider scope had before this test."""
+
+    def begin_test(self) -> None:
+        """Begin a test: what was asked so far is not its own."""
+        self._before = len(self.asker.rows), len(self.asker.turns), len(self.runs)
 
     def own(self) -> CallCounts:
         """Return what the test's own models asked."""
         return count_calls(self._own_rows(), self._own_turns())
 
-    def asked(self) -> list[AskedCall]:
-        """Return every call, whatever its outcome."""
+    def asked(self, *, in_test: bool = False) -> list[AskedCall]:
+        """Return every call, whatever its outcome.
+
+        Args:
+            in_test: leave out what was asked before this test.
+        """
         return [
             AskedCall(None if row.turn_key is None else AskedTurn(source.label, *row.turn_key), row)
-            for source in self._sources()
+            for source in self._sources(in_test=in_test)
             for row in source.rows
         ]
 
@@ -64,11 +75,18 @@ class Books:
         # Rounds are left out: a program that is not ours may run its nodes in threads, and
         # what happens to overlap then is no property of the program.
         rows = [row.as_dict() for row in self.asker.rows]
-        return Baseline.of_rows(rows, self._own_turns(), app=name)
+        is_replayed = True if self.seats.is_recorded else None
+        return Baseline.of_rows(
+            rows,
+            self._own_turns(),
+            app=name,
+            prompts=self.asker.prompts or None,
+            is_replayed=is_replayed,
+        )
 
     def is_live(self, run: ReplayedRun | None) -> bool:
         """Return whether the calls of a run, or of the test's own models, vary by themselves."""
-        return self.seats.has_sender if run is None else run.is_live
+        return self.seats.is_live if run is None else run.is_live
 
     def note(
         self,
@@ -79,10 +97,10 @@ class Books:
         gains: Sequence[str],
     ) -> CallNote:
         """Return the test's note for the summary; see `CallNote`."""
-        asked = self.asked()
+        asked = self.asked(in_test=True)
         by_turn = {
             AskedTurn(source.label, *turn.key): 0
-            for source in self._sources()
+            for source in self._sources(in_test=True)
             for turn in source.turns
         }
         for call in asked:
@@ -105,27 +123,32 @@ class Books:
     def _own_turns(self) -> list[TurnLine]:
         return [TurnLine(conversation_id=name, turn=turn) for name, turn in self.asker.turns]
 
-    def _sources(self) -> list[_Source]:
+    def _sources(self, *, in_test: bool) -> list[_Source]:
+        rows, turns, runs = self._before if in_test else (0, 0, 0)
         found = [
             _Source(f"run {number}, {run.label}", run.rows, run.turns)
-            for number, run in enumerate(self.runs, start=1)
+            for number, run in enumerate(self.runs[runs:], start=runs + 1)
         ]
-        if self.asker.turns:
-            found.insert(0, _Source("own models", self._own_rows(), self._own_turns()))
+        own = _Source("own models", self._own_rows()[rows:], self._own_turns()[turns:])
+        if own.rows or own.turns:
+            found.insert(0, own)
         # A test with one source needs no name for it.
         return found if len(found) > 1 else [_Source("", each.rows, each.turns) for each in found]
 
     def _kinds(self) -> Iterator[str]:
         """Give what answered: `replayed`, `live`, `simulated`, `scripted`."""
-        for run in self.runs:
+        rows, _, runs = self._before
+        for run in self.runs[runs:]:
             if run.is_replayed:
                 yield "replayed"
             elif run.is_live:
                 yield "live"
             if run.is_simulated:
                 yield "simulated"
-        for row in self.asker.rows:
+        for row in self.asker.rows[rows:]:
+            if row.outcome is Outcome.REPLAYED:
+                yield "replayed"
             if row.is_simulated:
                 yield "simulated"
-            else:
+            elif row.outcome is not Outcome.REPLAYED:
                 yield "live" if self.seats.has_sender else "scripted"

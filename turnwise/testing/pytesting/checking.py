@@ -244,6 +244,11 @@ class Checks:
             self.gains.append(_for_pytest(checked.gains))
         return checked.drift, _for_pytest(checked.failure)
 
+    def forget(self) -> None:
+        """Forget an earlier test's checks, which have been told, and what it left unwritten."""
+        self.held, self.gains = [], []
+        self._waiting.clear()
+
     def write(self) -> list[tuple[str, str, str]]:
         """Write what waits, and return file, change and digest of each.
 

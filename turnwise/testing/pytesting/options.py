@@ -1,15 +1,33 @@
 """The plugin's options: what each is called, and which of two places that say it counts."""
 
-import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-__all__ = ["Choices", "add_options", "choices_of"]
+__all__ = ["Choices", "add_options", "choices_of", "refusal_in_ci"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-"""What a baseline may be called: one file name on every system, and never a path."""
+_MAX_NAME_CHARS, _MAX_NAME_BYTES = 100, 200
+_DEVICES = frozenset(
+    {"aux", "con", "nul", "prn", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
+)
+"""Names that Windows keeps for devices, with any ending."""
+
+
+def _is_file_name(name: str) -> bool:
+    """Return whether a baseline may be called so: a file name on every system, never a path."""
+    kinds = [unicodedata.category(char)[0] for char in name]
+    return (
+        bool(name)
+        and kinds[0] in "LN"
+        and not name.endswith(".")
+        and all(kind in "LNM" or char in "._-" for char, kind in zip(name, kinds, strict=True))
+        and len(name) <= _MAX_NAME_CHARS
+        and len(name.encode()) <= _MAX_NAME_BYTES
+        and name.partition(".")[0].lower() not in _DEVICES
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +36,11 @@ class Choices:
 
     Args:
         is_updating: baselines are written instead of compared.
-        is_live: real endpoints may be asked.
+        is_live: real endpoints may be asked, as they must be to record one.
+        is_recording: what a test's cassette lacks is asked and recorded.
         quarantine: the quarantine's file; None where there is none.
-        baselines: the folder of all baselines; None is `baselines` beside each test file.
+        baselines: the folder of all baselines, with the folders of the test files in it; None
+            is `baselines` beside each test file.
         root: pytest's root folder.
     """
 
@@ -29,26 +49,33 @@ class Choices:
     quarantine: Path | None
     baselines: Path | None
     root: Path
+    is_recording: bool = False
 
     def baseline_path(self, test_file: Path, name: str) -> Path:
-        """Return where the baseline of a name stands.
+        """Return where the baseline of a name is.
 
         Args:
             test_file: the file of the test that asks.
-            name: letters, digits, `.`, `_` and `-`; at most 100, the first no sign.
+            name: letters and digits of any script, `.`, `_` and `-`; at most 100 of them and
+                200 bytes, the first a letter or a digit, the last no `.`.
 
         Raises:
-            ConfigError: when the name could be a path, or no file's name.
+            ConfigError: when the name could be a path, or is no file's name.
         """
-        if not _NAME.match(name):
+        if not _is_file_name(name):
             from turnwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
 
             raise ConfigError(
                 f"a baseline cannot be called {name!r}: use letters, digits, '.', '_' and '-' "
-                "only, and begin with a letter or a digit; it names a file, not a path"
+                f"only, at most {_MAX_NAME_CHARS}, and begin with a letter or a digit; it names a "
+                "file, not a path"
             )
-        folder = self.baselines or test_file.parent / "baselines"
-        return folder / f"{name}.json"
+        here = test_file.parent
+        if self.baselines is None:
+            return here / "baselines" / f"{name}.json"
+        # Two packages may use one name.
+        inside = here.relative_to(self.root) if here.is_relative_to(self.root) else Path()
+        return self.baselines / inside / f"{name}.json"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -65,14 +92,46 @@ def add_options(parser: pytest.Parser) -> None:
         help="ask real endpoints; without it nothing is sent",
     )
     group.addoption(
+        "--turnwise-record",
+        action="store_true",
+        help="ask what a test's cassette lacks, real endpoints too, and record it there",
+    )
+    group.addoption(
+        "--turnwise-in-ci",
+        action="store_true",
+        help="let --turnwise-update and --turnwise-record write files under CI too",
+    )
+    group.addoption(
         "--turnwise-quarantine",
         metavar="FILE",
         help="cases that are known to be flaky, each with an owner and an end date",
     )
     parser.addini(
-        "turnwise_baselines", "folder of all baselines; default: `baselines` beside each test file"
+        "turnwise_baselines",
+        "folder of all baselines, in folders as the test files are; default: `baselines` beside "
+        "each test file",
     )
     parser.addini("turnwise_quarantine", "the same as --turnwise-quarantine, which goes before it")
+
+
+def refusal_in_ci(config: pytest.Config, environ: Mapping[str, str]) -> str:
+    """Return why this run may not write its files; empty where it may.
+
+    Under CI nothing would be compared, and what is written is lost: the gate would be open.
+    """
+    asked = [
+        name
+        for name in ("--turnwise-update", "--turnwise-record")
+        if config.getoption(name.strip("-").replace("-", "_"))
+    ]
+    is_ci = environ.get("CI", "").strip().lower() not in {"", "0", "false", "no", "off"}
+    if not asked or not is_ci or config.getoption("turnwise_in_ci"):
+        return ""
+    return (
+        f"{' and '.join(asked)} under CI (the environment variable CI is set) would compare "
+        "nothing and write files that are not committed; run it on your machine and commit the "
+        "files, or add --turnwise-in-ci where that is meant"
+    )
 
 
 def choices_of(config: pytest.Config) -> Choices:
@@ -93,6 +152,7 @@ def choices_of(config: pytest.Config) -> Choices:
     return Choices(
         is_updating=bool(config.getoption("turnwise_update")),
         is_live=bool(config.getoption("turnwise_live")),
+        is_recording=bool(config.getoption("turnwise_record")),
         quarantine=quarantine,
         baselines=root / folder if folder else None,
         root=root,

@@ -1,4 +1,4 @@
-"""Where a test stands."""
+"""Where a test is, or the module or session whose fixture it uses."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -9,12 +9,12 @@ __all__ = ["BenchPlace"]
 
 @dataclass(frozen=True, slots=True)
 class BenchPlace:
-    """Where a test stands.
+    """Where a test is, or the module or session whose fixture it uses.
 
     Args:
-        test: its node id.
+        test: its node id; empty for the session.
         name: its function's name; the conversation of calls outside of every turn.
-        file: its file.
+        file: its file; for the session, a file in pytest's root folder.
         folder: a folder of its own, for runs.
         today: the day, for the ends of quarantines.
     """

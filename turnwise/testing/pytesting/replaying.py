@@ -8,15 +8,17 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
-from turnwise.replay import CassetteMode, read_conversations
+from turnwise.calls.failures import scrub
+from turnwise.replay import Cassette, CassetteMode, open_cassette, read_conversations
 from turnwise.replay.app import App, load_app
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.report import load_run
 from turnwise.report.lines import CallLine, TurnLine
 from turnwise.testing.pytesting.asked import CallCounts, count_calls
+from turnwise.testing.pytesting.place import BenchPlace
 
-__all__ = ["ReplayOrder", "ReplayedRun", "find_beside", "replay"]
+__all__ = ["ReplayOrder", "ReplayedRun", "find_beside", "open_test_cassette", "replay"]
 
 T = TypeVar("T")
 
@@ -60,24 +62,26 @@ class ReplayOrder:
 
     Args:
         conversations: the files.
-        preset: name of a preset, or a YAML file.
+        preset: name of a preset, or a YAML file; None is the app's default.
         overrides: knobs as `knob=value`.
         cassette: play calls from this recording, and send none; None asks the endpoints.
         app: the app's import string.
         limit_turns: the first turns only, at least 1; None is all.
         max_concurrency: users side by side; at least 1.
         is_live: whether real endpoints may be asked where there is no cassette.
+        is_recording: whether what the cassette lacks is asked and recorded.
         folder: where the run goes.
     """
 
     conversations: Sequence[Path]
-    preset: str
+    preset: str | None
     overrides: Sequence[str]
     cassette: Path | None
     app: str
     limit_turns: int | None
     max_concurrency: int
     is_live: bool
+    is_recording: bool
     folder: Path
 
 
@@ -100,6 +104,35 @@ def find_beside(given: str | Path, test_file: Path, root: Path) -> Path:
     raise ConfigError(f"there is no {given}; looked for {looked}")
 
 
+def open_test_cassette(
+    given: str | Path, place: BenchPlace, *, root: Path, is_recording: bool
+) -> Cassette:
+    """Return the cassette that a test names: to be played, or to be recorded on.
+
+    Args:
+        given: as the test wrote it.
+        place: where the test is. A new cassette goes beside its file.
+        root: pytest's root folder.
+        is_recording: whether what it lacks is recorded.
+
+    Raises:
+        ConfigError: when there is none to play; says how to record it.
+        FormatError: when it is no cassette, or damaged.
+    """
+    try:
+        path = find_beside(given, place.file, root)
+    except ConfigError as error:
+        if not is_recording:
+            raise ConfigError(
+                f"{error}. Record it: pytest {place.test} --turnwise-record, with the endpoint in "
+                "TURNWISE_BASE_URL and TURNWISE_MODEL, or as the model's client"
+            ) from None
+        path = place.file.parent / given
+        path.parent.mkdir(parents=True, exist_ok=True)
+    mode = CassetteMode.NEW_EPISODES if is_recording else CassetteMode.STRICT
+    return open_cassette(path, mode, scrub=scrub)
+
+
 def replay(order: ReplayOrder, run: Runner[Any]) -> ReplayedRun:
     """Run conversations under the budgeter, and return what they asked.
 
@@ -119,7 +152,7 @@ def replay(order: ReplayOrder, run: Runner[Any]) -> ReplayedRun:
         manifest=record.manifest,
         turns=record.turns,
         rows=record.rows,
-        label=" ".join([order.preset, *order.overrides]),
+        label=" ".join([order.preset or str(getattr(settings, "preset", "")), *order.overrides]),
         is_replayed=order.cassette is not None,
         is_live=order.cassette is None and not is_simulated,
         is_simulated=record.is_simulated,
@@ -148,7 +181,7 @@ def _request(order: ReplayOrder, app: App, settings: BaseModel) -> RunRequest:
         if order.limit_turns < 1:
             raise ConfigError(f"limit_turns is at least 1, got {order.limit_turns}")
         some = list(first_turns(whole, order.limit_turns))
-    is_played = order.cassette is not None
+    is_played = order.cassette is not None and not order.is_recording
     return RunRequest(
         app=app,
         app_target=order.app,

@@ -1,17 +1,23 @@
 """Who answers a test's models, and that nothing is sent unless it was asked for."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from turnwise.calls import Client, Endpoint, Role
 from turnwise.calls.endpoints import endpoints_from_settings
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.offline import OfflineClient
 from turnwise.testing.pytesting.asking import TurnAsker
 
-__all__ = ["Seats", "endpoint_for", "is_sender", "key_values"]
+__all__ = ["Seats", "endpoint_for", "is_sender", "key_values", "played_endpoint"]
 
 _SENDERS = ("turnwise.calls.openai_client", "turnwise.calls.langchain_client")
 """The modules of Turnwise's own clients that reach other machines."""
+
+Recorded = Mapping[Role, tuple[str, str]]
+"""Endpoint and model that answered each role in a recording."""
 
 
 def endpoint_for(role: Role, given: Any, *, model: str, is_live: bool) -> Endpoint:
@@ -21,7 +27,7 @@ def endpoint_for(role: Role, given: Any, *, model: str, is_live: bool) -> Endpoi
     (`TURNWISE_BASE_URL`, ...); the simulated model.
 
     Args:
-        role: whom it shall serve.
+        role: which role it serves.
         given: a client, an endpoint, a LangChain chat model, or None.
         model: name of the model there, for a client that is given.
         is_live: whether real endpoints may be asked.
@@ -40,6 +46,27 @@ def endpoint_for(role: Role, given: Any, *, model: str, is_live: bool) -> Endpoi
     if isinstance(client, Client):
         return Endpoint(f"test-{role}", model, client)
     return Endpoint(f"test-{role}", model, _wrapped(client))
+
+
+def played_endpoint(role: Role, given: Any, *, model: str, recorded: Recorded) -> Endpoint:
+    """Return an endpoint for a role whose calls are all played. Nothing real is made or asked.
+
+    Args:
+        role: which role it serves.
+        given: as in `endpoint_for`, or a function that makes it, which is not called.
+        model: name of the model there.
+        recorded: endpoint and model that answered each role in the recording.
+    """
+    if isinstance(given, Endpoint):
+        return replace(given, client=OfflineClient())
+    name, model = recorded.get(role, (f"test-{role}", model))
+    return Endpoint(name, model, OfflineClient())
+
+
+def _made(given: Any) -> Any:
+    """Return what a test gives, or what the function that it gives makes."""
+    is_made = isinstance(given, Endpoint | Client) or hasattr(given, "ainvoke")
+    return given() if callable(given) and not is_made else given
 
 
 def key_values() -> tuple[str, ...]:
@@ -99,21 +126,45 @@ class Seats:
         is_live: whether real endpoints may be asked.
 
     Attributes:
-        has_sender: whether one of them reaches other machines, so that calls may vary.
+        has_sender: whether one of them reaches other machines.
+        is_recorded: whether every call is played from a recording, or recorded.
     """
 
     def __init__(self, asker: TurnAsker, *, is_live: bool) -> None:
         self._asker = asker
         self._is_live = is_live
         self._given: dict[Role, Any] = {}
+        self._recorded: Recorded | None = None
+        self.is_recorded = False
         self.has_sender = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether calls vary by themselves. What is recorded is the same each time."""
+        return self.has_sender and not self.is_recorded
+
+    def record(self, recorded: Recorded | None) -> None:
+        """Let every call be played or recorded.
+
+        Args:
+            recorded: who answered each role in the recording, where every call is played;
+                None where what it lacks is asked and recorded.
+
+        Raises:
+            ConfigError: when a role has a client already.
+        """
+        if self._given:
+            raise ConfigError(
+                "a model was made before its cassette was named; call turnwise.cassette(...) first"
+            )
+        self.is_recorded, self._recorded = True, recorded
 
     def take(self, name: str, given: Any, *, model: str) -> Role:
         """Let something answer a role, and return the role; see `endpoint_for`.
 
         Args:
             name: the role's.
-            given: who answers; None keeps who does already.
+            given: who answers, or a function that makes it; None keeps who does already.
             model: name of the model there.
 
         Raises:
@@ -126,10 +177,15 @@ class Seats:
             raise ConfigError(f"there is no role {name!r}; there are: {', '.join(Role)}") from None
         if role in self._given and (given is None or self._given[role] is given):
             return role
-        endpoint = endpoint_for(role, given, model=model, is_live=self._is_live)
-        # A chat model of LangChain is judged by itself, not by what wraps it.
-        judged = endpoint.client if given is None or isinstance(given, Endpoint) else given
-        sends = is_sender(judged)
+        if self._recorded is not None:
+            endpoint = played_endpoint(role, given, model=model, recorded=self._recorded)
+            sends = False
+        else:
+            made = _made(given)
+            is_live = self._is_live or self.is_recorded
+            endpoint = endpoint_for(role, made, model=model, is_live=is_live)
+            # A chat model of LangChain is judged by itself, not by what wraps it.
+            sends = is_sender(endpoint.client if isinstance(made, Endpoint | None) else made)
         self._asker.seat(role, endpoint, has_connections=sends)
         self._given[role] = given
         self.has_sender = self.has_sender or sends

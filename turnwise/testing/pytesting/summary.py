@@ -11,10 +11,10 @@ from typing import Any, TypedDict
 
 import pytest
 
-__all__ = ["NOTE", "CallNote", "Summary", "summary_lines", "twice_written"]
+__all__ = ["NOTES", "CallNote", "Summary", "summary_lines", "twice_written"]
 
-NOTE = "turnwise_note"
-"""Name of the attribute of a report that carries a test's note."""
+NOTES = "turnwise_notes"
+"""Name of the attribute of a report that carries a test's notes, one for each fixture."""
 
 _MAX_TESTS = 20
 """Tests that are listed without `-v`; the rest is counted."""
@@ -100,24 +100,24 @@ class Summary:
     """Collects notes where reports arrive, and prints them once."""
 
     def __init__(self) -> None:
-        self._notes: dict[str, CallNote] = {}
+        self._notes: dict[str, list[CallNote]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep a test's note; of a test that is run again the last one counts."""
-        note: Any = getattr(report, NOTE, None)
-        if note is not None:
-            self._notes[note["test"]] = note
+        """Keep a test's notes; of a test that is run again the last ones count."""
+        notes: Any = getattr(report, NOTES, None)
+        if notes:
+            self._notes[report.nodeid] = notes
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the run when tests overwrote each other's baselines."""
-        if twice_written(self._notes.values()) and session.exitstatus == pytest.ExitCode.OK:
+        if twice_written(self._all()) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
     ) -> None:
         """Print what the tests asked, what was written, and what is in quarantine."""
-        notes = list(self._notes.values())
+        notes = self._all()
         lines = summary_lines(notes, verbosity=config.get_verbosity())
         problems = twice_written(notes)
         if not lines and not problems:
@@ -127,3 +127,6 @@ class Summary:
             terminalreporter.line(line)
         for problem in problems:
             terminalreporter.line(problem, red=True)
+
+    def _all(self) -> list[CallNote]:
+        return [note for notes in self._notes.values() for note in notes]

@@ -68,6 +68,18 @@ def test_the_page_followed_from_top_to_workflow(tmp_path: Path) -> None:
     done = _shell("\n".join(commands), tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Calls per turn: ok" in (tmp_path / "summary.md").read_text(encoding="utf-8")
-    (tmp_path / "gate.py").write_text(_blocks("python")[0], encoding="utf-8")
+    (tmp_path / "gate.py").write_text(_blocks("python")[-1], encoding="utf-8")
     done = _shell("python gate.py", tmp_path)
     assert done.stdout.startswith("ok: "), done.stderr
+
+
+@pytest.mark.slow
+def test_the_program_of_the_page_is_gated(tmp_path: Path) -> None:
+    """Its four commands, one after another."""
+    talk = conversation_path("en_moving_city.jsonl").read_text(encoding="utf-8").splitlines()[:2]
+    (tmp_path / "talk.jsonl").write_text("\n".join(talk) + "\n", encoding="utf-8")
+    (tmp_path / "my_agent.py").write_text(_blocks("python")[0], encoding="utf-8")
+    (commands,) = _blocks("console")
+    done = _shell(f"mkdir ci\n{commands.replace('$ ', '')}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("ok: 1.0 calls a turn over 2 turns")

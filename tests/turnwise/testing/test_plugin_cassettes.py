@@ -1,0 +1,283 @@
+"""Cassettes of programs that are not built on Turnwise: recorded, and played exactly."""
+
+import asyncio
+import json
+import operator
+import threading
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Send
+
+from turnwise.calls import Call, Message, Purpose, Role
+from turnwise.calls.errors import CassetteMiss, ConfigError, RateLimited
+from turnwise.calls.openai_client import OpenAIClient
+from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fixture import Bench
+from turnwise.testing.pytesting.options import Choices
+from turnwise.testing.pytesting.place import BenchPlace
+from turnwise.testing.sim_server import SimServer
+
+NAME = "agent.cassette.jsonl"
+
+
+class State(TypedDict):
+    """What the parallel program says, in the order of its tasks."""
+
+    said: Annotated[list[str], operator.add]
+
+
+def bench(folder: Path, *, is_recording: bool = False) -> Bench:
+    """Return a bench of a test in a folder."""
+    choices = Choices(
+        is_updating=False,
+        is_live=False,
+        quarantine=None,
+        baselines=None,
+        root=folder,
+        is_recording=is_recording,
+    )
+    test_file = folder / "test_agent.py"
+    place = BenchPlace("test_agent.py::test_it", "test_it", test_file, folder, date(2026, 1, 1))
+    return Bench(place, choices)
+
+
+def agent(model: Any) -> Any:
+    """Return a graph of one node."""
+
+    async def think(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    return StateGraph(MessagesState).add_node("think", think).add_edge(START, "think").compile()
+
+
+def parallel(model: Any) -> Any:
+    """Return a graph of three equal tasks and a streaming node, side by side; then a last one."""
+
+    async def same(state: State) -> dict[str, Any]:
+        return {"said": [(await model.ainvoke("same")).text]}
+
+    async def streams(state: State) -> dict[str, Any]:
+        return {"said": ["".join([part.text async for part in model.astream("same")])]}
+
+    async def gathers(state: State) -> dict[str, Any]:
+        answers = await asyncio.gather(*(model.ainvoke("same") for _ in range(3)))
+        return {"said": [answer.text for answer in answers]}
+
+    async def last(state: State) -> dict[str, Any]:
+        return {"said": [(await model.ainvoke(" ".join(state["said"]))).text]}
+
+    def send(state: State) -> list[Send]:
+        return [*(Send("same", state) for _ in range(3)), Send("streams", state)]
+
+    graph = StateGraph(State).add_node("same", same).add_node("streams", streams)
+    graph.add_node("gathers", gathers).add_node("last", last, defer=True)
+    graph.add_conditional_edges(START, send, ["same", "streams"]).add_edge(START, "gathers")
+    return graph.add_edge(["same", "streams", "gathers"], "last").compile()
+
+
+def record(folder: Path, script: Any, *texts: str) -> list[str]:
+    """Record an agent of one node, a turn for each text, and return its answers."""
+    return run(bench(folder, is_recording=True), texts, client=ScriptedClient(script))
+
+
+def run(made: Bench, texts: tuple[str, ...], **options: Any) -> list[str]:
+    """Run the agent under a cassette, and close the bench."""
+    made.cassette(NAME)
+    graph = agent(made.model(**options))
+    answers = []
+    for text in texts:
+        with made.turn("talk"):
+            messages = asyncio.run(graph.ainvoke({"messages": [text]}))["messages"]
+            answers.append(messages[-1].text)
+    made.close()
+    return answers
+
+
+def test_a_recording_is_played_without_its_client(tmp_path: Path) -> None:
+    """Counts, usage, nodes and answers are those of the recording, and nothing is asked."""
+    recording, playing = bench(tmp_path, is_recording=True), bench(tmp_path)
+    script = ScriptedClient(lambda call: f"to {call.messages[-1].content}")
+    assert run(recording, ("a", "b"), client=script) == ["to a", "to b"]
+    assert run(playing, ("a", "b")) == ["to a", "to b"]
+    assert recording.calls == playing.calls
+    assert recording._books.baseline(None, "x").text() == playing._books.baseline(None, "x").text()
+    assert {row.outcome for row in playing._asker.rows} == {"replayed"}
+    assert script.sent_requests == 2
+
+
+def test_equal_calls_side_by_side_play_in_the_order_of_asking(tmp_path: Path) -> None:
+    """Answers that came in the opposite order do not change places: tasks, gather, streams."""
+    asked = 0
+    gates: list[asyncio.Event] = []
+
+    async def answer(call: Call) -> str:
+        nonlocal asked
+        asked += 1
+        number = asked
+        gates.append(asyncio.Event())
+        for _ in range(50):  # until all have asked
+            await asyncio.sleep(0)
+        if number < len(gates):
+            await gates[number].wait()
+        gates[number - 1].set()
+        return f"answer {number}"
+
+    said = []
+    for is_recording in (True, False):
+        made = bench(tmp_path, is_recording=is_recording)
+        made.cassette(NAME)
+        graph = parallel(made.model(client=ScriptedClient(answer)).bind(temperature=1.0))
+        with made.turn("talk"):
+            said.append(asyncio.run(graph.ainvoke({"said": []}))["said"])
+        made.close()
+    assert said[0] == said[1]
+
+
+def test_a_missing_cassette_names_the_option(tmp_path: Path) -> None:
+    """The error is a command that can be run."""
+    with pytest.raises(ConfigError, match=r"pytest test_agent\.py::test_it --turnwise-record"):
+        bench(tmp_path).cassette(NAME)
+
+
+def test_a_call_that_is_not_recorded_fails(tmp_path: Path) -> None:
+    """Another question is a miss that says what differs, and how to record it."""
+    record(tmp_path, ["one"], "a")
+    with pytest.raises(CassetteMiss, match=r"(?s)node think.*asked: +'b'.*--turnwise-record"):
+        run(bench(tmp_path), ("b",))
+
+
+def test_a_miss_that_the_program_catches_fails_the_test(tmp_path: Path) -> None:
+    """An agent that answers every error with a sentence does not pass for a replay."""
+    record(tmp_path, ["one"], "a")
+    made = bench(tmp_path)
+    made.cassette(NAME)
+    with pytest.raises(CassetteMiss):
+        made.model().invoke("other")
+    (problem,) = made.problems(None)
+    assert problem.startswith("calls are not recorded: 1, the first: CassetteMiss")
+    made.close()
+
+
+def test_recording_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """What is recorded is played, and only what is missing is asked."""
+    record(tmp_path, ["one"], "a")
+    script = ScriptedClient(["two"])
+    assert run(bench(tmp_path, is_recording=True), ("a", "b"), client=script) == ["one", "two"]
+    assert script.sent_requests == 1
+    assert run(bench(tmp_path), ("a", "b")) == ["one", "two"]
+
+
+def test_a_call_that_broke_off_with_its_test_is_not_recorded(tmp_path: Path) -> None:
+    """It would be played, and the test would fail for ever."""
+    made = bench(tmp_path, is_recording=True)
+    made.cassette(NAME)
+    model = made.model(client=ScriptedClient([RateLimited("slow", retry_after_seconds=900.0)]))
+    with pytest.raises(RateLimited):
+        model.invoke("a")
+    made.close(has_failed=True)
+    assert record(tmp_path, ["one"], "a") == ["one"]
+
+
+def test_a_client_may_be_made_when_it_is_needed(tmp_path: Path) -> None:
+    """A function that makes the client is called to record, and not to play."""
+    made: list[FakeListChatModel] = []
+
+    def chat() -> FakeListChatModel:
+        made.append(FakeListChatModel(responses=["one"]))
+        return made[-1]
+
+    assert run(bench(tmp_path, is_recording=True), ("a",), client=chat) == ["one"]
+    assert run(bench(tmp_path), ("a",), client=chat) == ["one"]
+    assert len(made) == 1
+
+
+def test_a_prompt_that_changed_is_named(tmp_path: Path) -> None:
+    """Digests of system messages and tools are part of the baseline, by node."""
+
+    def baseline(prompt: str, *, has_tools: bool = False) -> Any:
+        made = bench(tmp_path)
+        model = made.model(client=ScriptedClient(lambda call: "yes"))
+        tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+        asking: Any = model.bind_tools([tool]) if has_tools else model
+        graph = agent(asking)
+        with made.turn("talk"):
+            asyncio.run(graph.ainvoke({"messages": [("system", prompt), ("user", "hi")]}))
+        made.close()
+        return made._books.baseline(None, "x")
+
+    first, second = baseline("Be short."), baseline("Be very short.")
+    assert list(first.prompts) == ["think"]
+    assert first.prompts != second.prompts
+    assert list(baseline("Be short.", has_tools=True).prompts) == ["think", "think tools"]
+    assert first == baseline("Be short.")
+
+
+def test_it_is_named_before_the_first_model(tmp_path: Path) -> None:
+    """A model that was made before has a client of its own; two cassettes are one too many."""
+    record(tmp_path, ["one"], "a")
+    made = bench(tmp_path)
+    made.model()
+    with pytest.raises(ConfigError, match="a model was made before its cassette was named"):
+        made.cassette(NAME)
+    made = bench(tmp_path)
+    made.cassette(NAME)
+    with pytest.raises(ConfigError, match="name one cassette"):
+        made.cassette(NAME)
+    made.close()
+
+
+@pytest.fixture
+def server() -> Iterator[SimServer]:
+    """Return a running server of the simulated model, in a loop of its own."""
+    loop, made = asyncio.new_event_loop(), SimServer()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(made.__aenter__(), loop).result(timeout=120)
+    yield made
+    closing = made.__aexit__(None, None, None)
+    asyncio.run_coroutine_threadsafe(closing, loop).result(timeout=120)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_a_server_is_recorded_and_then_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: SimServer
+) -> None:
+    """Over real HTTP: what the environment names is asked once; the replay sends nothing."""
+    monkeypatch.setenv("TURNWISE_BASE_URL", server.base_url)
+    monkeypatch.setenv("TURNWISE_MODEL", "simulated")
+    recorded = run(bench(tmp_path, is_recording=True), ("a", "b"))
+    assert len(server.log) == 2
+    monkeypatch.delenv("TURNWISE_BASE_URL")
+    monkeypatch.delenv("TURNWISE_MODEL")
+    played = bench(tmp_path)
+    assert run(played, ("a", "b")) == recorded
+    assert len(server.log) == 2
+    assert [row.requests for row in played._asker.rows] == [1, 1]
+
+
+def test_a_real_client_is_not_asked_in_a_replay(tmp_path: Path) -> None:
+    """A client that sends is accepted where nothing can be sent."""
+    record(tmp_path, ["one"], "a")
+    client = OpenAIClient("https://api.example.com/v1", api_key="secret")
+    assert run(bench(tmp_path), ("a",), client=client) == ["one"]
+
+
+async def test_an_asker_is_recorded_too(tmp_path: Path) -> None:
+    """A program that asks the budgeter itself plays from the same file."""
+    call = Call(Role.FAST, Purpose.DETECT, (Message("user", "hello"),))
+    for is_recording in (True, False):
+        made = bench(tmp_path, is_recording=is_recording)
+        made.cassette(NAME)
+        asker = made.asker("fast", client=ScriptedClient(["one"]))
+        assert (await asker.ask(call)).text == "one"
+        made.close()
+    line = json.loads((tmp_path / NAME).read_text(encoding="utf-8").splitlines()[1])
+    assert (line["role"], line["conversation"], line["turn"]) == ("fast", "test_it", "0")
