@@ -108,6 +108,13 @@ class CassetteIndex:
         self._by_scope.push(key + lane)
         self._by_key.push(key)
 
+    def extend(self, length: int) -> None:
+        """Pass over bytes after the last exchange; they are counted as a part of it."""
+        if self._ends:
+            self._ends[-1] += length
+        else:
+            self._start += length
+
     def take(self, key: bytes, lane: bytes) -> int | None:
         """Return the entry that answers a call, and never again; None when none is left."""
         for queues, name in ((self._by_scope, key + lane), (self._by_key, key)):
@@ -118,7 +125,7 @@ class CassetteIndex:
         return None
 
     def place(self, entry: int) -> tuple[int, int]:
-        """Return an entry's offset and length in bytes."""
+        """Return an entry's offset and length in bytes, with what was passed over after it."""
         start = self._ends[entry - 1] if entry else self._start
         return start, self._ends[entry] - start
 

@@ -19,6 +19,13 @@ Asked = tuple[CallKey, Call, Where]
 Ask = Callable[..., Asked]
 Answer = Callable[..., RecordedExchange]
 
+REFUSAL = {
+    "scope": "run",
+    "limit": "max_calls",
+    "limit_value": 3,
+    "used_value": 3,
+    "asked_value": 1,
+}
 SCOPES = [f"run/conv:{name}/turn:{turn}/node:lats" for name in "ab" for turn in range(2)]
 ASKED = st.lists(st.tuples(st.sampled_from(SCOPES), st.sampled_from("xyz")), max_size=20)
 
@@ -84,7 +91,7 @@ def test_every_end_of_a_call_is_played(tmp_path: Path, ask: Ask, answer: Answer)
     """Errors, refusals and cancellations come back in their order, like answers."""
     path = tmp_path / "c.jsonl"
     ends = [
-        RecordedExchange(Outcome.REFUSED, error=RecordedError("CallRefused", "no room")),
+        RecordedExchange(Outcome.REFUSED, error=RecordedError("CallRefused", "", detail=REFUSAL)),
         RecordedExchange(Outcome.FAILED, error=RecordedError("RateLimited", "slow", 429, 2.5)),
         RecordedExchange(Outcome.CANCELLED, attempts=1, requests=1, charged_tokens=90),
         RecordedExchange(Outcome.COALESCED, reply=answer().reply),
