@@ -17,12 +17,13 @@ from turnwise.replay.cassette_exchange import HEAD_BYTES, split_head
 
 __all__ = [
     "LineDamaged",
-    "has_length_of",
+    "holds_another",
     "is_header_whole",
     "is_sealed",
     "require_whole",
     "seal_header",
     "seal_line",
+    "split_plain_head",
     "split_sealed_head",
     "unsealed",
 ]
@@ -35,6 +36,9 @@ _END = _HEAD_AT + 8
 
 SEALED_HEAD_BYTES = _END
 """Length of the part of a sealed line that opening a cassette checks."""
+
+_START = re.compile(rb'\{"key":"[0-9a-f]{64}","lane":"|\{"turnwise_cassette":')
+"""How an exchange or a cassette starts. In a text, its quotation marks have a backslash."""
 
 _HEADER_SEAL = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 
@@ -65,6 +69,11 @@ def unsealed(line: bytes) -> bytes:
     return line[:HEAD_BYTES] + line[_END:].rstrip() + b"\n"
 
 
+def split_plain_head(line: bytes) -> tuple[bytes, bytes, int]:
+    """Return key and lane of a line without checksums, and its length as it is."""
+    return *split_head(line), len(line.removesuffix(b"\n"))
+
+
 def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
     """Return a line's key (32 bytes), lane (8 bytes) and length without its line end.
 
@@ -82,12 +91,9 @@ def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
     return key, lane, length
 
 
-def has_length_of(line: bytes, length: int) -> bool:
-    """Return whether a line, its end included, is as long as it was written.
-
-    A line end of two bytes, as other systems have it, is one more; blank lines may follow.
-    """
-    return len(line) > length and not line[length:].strip(b"\r\n") and line[-1:] == b"\n"
+def holds_another(line: bytes) -> bool:
+    """Return whether a line that is not as long as it was has another one in it."""
+    return _START.search(line, HEAD_BYTES) is not None
 
 
 def require_whole(line: bytes) -> None:

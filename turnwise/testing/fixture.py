@@ -26,6 +26,7 @@ from turnwise.budget import Limits
 from turnwise.calls import Asker, Purpose
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.loop_thread import LoopThread, wait_for
+from turnwise.replay.normalising import Rule
 from turnwise.testing.gate import Drift, LiveDrift, parse_gates
 from turnwise.testing.pytesting.asked import CallCounts
 from turnwise.testing.pytesting.asking import TurnAsker
@@ -82,6 +83,7 @@ class Bench:
         app: str = "graph.app:app",
         limit_turns: int | None = None,
         max_concurrency: int = 1,
+        normalise: Sequence[Rule] = (),
     ) -> ReplayedRun:
         """Run conversations through an app, under the budgeter, and return the run.
 
@@ -97,6 +99,7 @@ class Bench:
             app: the app's import string.
             limit_turns: the first turns only, over all conversations; at least 1.
             max_concurrency: users side by side; at least 1.
+            normalise: what the recording's keys leave out; see `open_cassette`.
 
         Raises:
             ConfigError: when it would send something and may not, or a setting cannot work.
@@ -114,6 +117,7 @@ class Bench:
             limit_turns=limit_turns,
             max_concurrency=max_concurrency,
             is_live=self.is_live,
+            normalise=tuple(normalise),
             folder=self._place.folder / f"turnwise-run-{len(self._books.runs) + 1}",
         )
         run = replay(order, self._run)

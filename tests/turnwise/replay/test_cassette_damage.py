@@ -200,13 +200,14 @@ def test_a_torn_cassette_before_another_is_an_error(
         open_cassette(path)
 
 
+@pytest.mark.parametrize("answer_now", [b"ANSWER to text 3", b"a longer answer", b""])
 def test_a_line_that_was_changed_by_hand_names_the_way_to_seal_it(
-    tmp_path: Path, ask: Ask, answer: Answer
+    tmp_path: Path, ask: Ask, answer: Answer, answer_now: bytes
 ) -> None:
     """An answer that was edited is not played as if it had been recorded."""
     path = tmp_path / "c.jsonl"
     whole = _record(path, ask, answer)
-    path.write_bytes(whole.replace(b"answer to text 3", b"ANSWER to text 3"))
+    path.write_bytes(whole.replace(b"answer to text 3", answer_now))
 
     found = _played(path, ask)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from turnwise.calls.errors import ConfigError
 from turnwise.replay import CassetteMode, read_conversations
 from turnwise.replay.app import App, load_app
+from turnwise.replay.normalising import Rule
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.report import load_run
@@ -68,6 +69,7 @@ class ReplayOrder:
         max_concurrency: users side by side; at least 1.
         is_live: whether real endpoints may be asked where there is no cassette.
         folder: where the run goes.
+        normalise: what the recording's keys leave out; see `open_cassette`.
     """
 
     conversations: Sequence[Path]
@@ -79,6 +81,7 @@ class ReplayOrder:
     max_concurrency: int
     is_live: bool
     folder: Path
+    normalise: Sequence[Rule] = ()
 
 
 def find_beside(given: str | Path, test_file: Path, root: Path) -> Path:
@@ -159,4 +162,5 @@ def _request(order: ReplayOrder, app: App, settings: BaseModel) -> RunRequest:
         cassette=order.cassette,
         mode=CassetteMode.STRICT if is_played else CassetteMode.NEW_EPISODES,
         max_concurrency=order.max_concurrency,
+        normalise=order.normalise,
     )
