@@ -38,7 +38,7 @@ from turnwise.replay.cassette_file import CassetteFile, RecordingStopped, Write
 from turnwise.replay.cassette_header import header_line
 from turnwise.replay.cassette_keys import CassetteKeys
 from turnwise.replay.cassette_miss import explain_miss
-from turnwise.replay.cassette_packed import MAX_UNPACKED_BYTES
+from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES
 from turnwise.replay.held_files import write_at
 from turnwise.replay.normalising import Normaliser, Rule, agreed_normaliser, normaliser_of
 
@@ -176,7 +176,9 @@ class Cassette:
             return
         try:
             own = self._keys.own(key, call, where)
-            line = encode_exchange(own, call, where, exchange, scrub=self._scrub)
+            line = encode_exchange(
+                own, call, where, exchange, scrub=self._scrub, session=len(self._file.index)
+            )
             self._file.append(line)
         except RecordingStopped as stopped:
             self._failure = stopped

@@ -15,6 +15,7 @@ and that passes the recorder's scrubber first.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import lru_cache
@@ -34,6 +35,7 @@ from turnwise.replay.typed_json import read_dataclass, require_json
 __all__ = [
     "HEAD_BYTES",
     "Scrub",
+    "asked_of",
     "check_fields",
     "decode_exchange",
     "encode_exchange",
@@ -50,6 +52,8 @@ _HEAD = b'{"key":"'
 _MIDDLE = b'","lane":"'
 _KEY_END = len(_HEAD) + 64
 _LANE_START = _KEY_END + len(_MIDDLE)
+
+_ASKED = re.compile(rb'","(?:check":"[^"]*",")?asked":\[(\d{1,20}),(\d{1,20})\]')
 
 HEAD_BYTES = _LANE_START + 16
 """Length of the part of a line that the index is built from."""
@@ -78,6 +82,15 @@ def split_head(line: bytes) -> tuple[bytes, bytes]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def asked_of(line: bytes) -> tuple[int, int]:
+    """Return a line's session, and its place in the order in which calls were asked there.
+
+    Lines that do not say it come before those that do.
+    """
+    found = _ASKED.match(line, HEAD_BYTES)
+    return (int(found[1]), int(found[2])) if found else (-1, 0)
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
@@ -217,9 +230,23 @@ def _error(error: RecordedError, scrub: Scrub) -> dict[str, Any]:
 
 
 def encode_exchange(
-    key: CallKey, call: Call, where: Where, exchange: RecordedExchange, *, scrub: Scrub
+    key: CallKey,
+    call: Call,
+    where: Where,
+    exchange: RecordedExchange,
+    *,
+    scrub: Scrub,
+    session: int = 0,
 ) -> bytes:
     """Return an exchange as one line, its end included.
+
+    Args:
+        key: under which it is recorded.
+        call: what was asked.
+        where: who asked.
+        exchange: how it ended.
+        scrub: takes secrets out of the texts of errors.
+        session: grows from one recording process to the next; puts their calls in order.
 
     Raises:
         TypeError: when a tool call or an error's detail holds what JSON cannot.
@@ -228,6 +255,7 @@ def encode_exchange(
     document: dict[str, Any] = {
         "key": key,
         "lane": lane_digest(where.scope).hex(),
+        **({"asked": [session, exchange.sequence]} if exchange.sequence else {}),
         "scope": where.scope,
         "conversation": where.conversation,
         "turn": where.turn,
@@ -238,7 +266,7 @@ def encode_exchange(
         "model": where.model,
         **prompt_of(call),
         "outcome": exchange.outcome.value,
-        **_non_default(exchange, "outcome", "reply", "error"),
+        **_non_default(exchange, "outcome", "reply", "error", "sequence"),
     }
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
@@ -252,12 +280,14 @@ _COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
     "outcome",
     "reply",
     "error",
+    "sequence",
 }
 _ENDS = _COUNTS | {"outcome", "reply", "error"}
 _PLACE_AND_PROMPT: Mapping[str, Any] = {
     **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), str),
     **dict.fromkeys(("endpoint", "model"), str),
     **dict.fromkeys(("conversation", "turn", "node"), str | None),
+    "asked": tuple[int, int],
     "messages": tuple[Mapping[str, Any], ...],
     "inputs": tuple[str, ...],
     "settings": Mapping[str, Any],

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
+from turnwise.calls.errors import FormatError, TurnwiseError
 from turnwise.replay.cassette_check import (
     LineDamaged,
     holds_another,
@@ -30,7 +30,7 @@ from turnwise.replay.cassette_check import (
     split_plain_head,
     split_sealed_head,
 )
-from turnwise.replay.cassette_exchange import check_fields, parse_line
+from turnwise.replay.cassette_exchange import asked_of, check_fields, parse_line
 from turnwise.replay.cassette_header import (
     BOM,
     HEADER,
@@ -42,8 +42,8 @@ from turnwise.replay.cassette_header import (
     read_header,
 )
 from turnwise.replay.cassette_index import CassetteIndex
-from turnwise.replay.cassette_packed import MAX_UNPACKED_BYTES, unpacked
-from turnwise.replay.held_files import open_private, read_at, try_lock, write_at
+from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES, lock_file, open_file, unpacked
+from turnwise.replay.held_files import read_at, write_at
 
 __all__ = ["MAX_LINE_BYTES", "CassetteFile", "RecordingStopped", "Write"]
 
@@ -58,44 +58,6 @@ _SCAN_BUFFER_BYTES = 1 << 20
 
 class RecordingStopped(TurnwiseError):
     """The cassette could not be written on. What was recorded before is intact."""
-
-
-def _open(path: Path, flags: int) -> int:
-    """Open a cassette's file.
-
-    Raises:
-        FormatError: when it is not there, or not a file.
-        ConfigError: when the system refuses for another reason.
-    """
-    if path.is_dir():
-        raise FormatError(path, None, "is a folder; expected a cassette file")
-    try:
-        return open_private(path, flags)
-    except FileNotFoundError:
-        if flags & os.O_CREAT:
-            raise ConfigError(f"cannot record to {path}: its folder does not exist") from None
-        raise FormatError(
-            path, None, "does not exist; record it first (--record, or --mode new-episodes)"
-        ) from None
-    except FileExistsError:
-        raise ConfigError(f"cannot start {path} anew: another process just did") from None
-    except OSError as error:
-        raise ConfigError(f"cannot open the cassette {path}: {error.strerror}") from error
-
-
-def _lock(fd: int, path: Path) -> None:
-    try:
-        is_held = try_lock(fd)
-    except OSError as error:
-        raise ConfigError(f"cannot lock the cassette {path}: {error.strerror}") from error
-    if not is_held:
-        raise ConfigError(
-            f"the cassette {path} is being recorded by another process (or another recorder of "
-            "this one): wait for it to end, or record to another file"
-        )
-    # Between opening and locking, a rewrite may have put this file aside.
-    if not path.exists() or not os.path.samestat(os.fstat(fd), path.stat()):
-        raise ConfigError(f"the cassette {path} was just replaced by another process: try again")
 
 
 class CassetteFile:
@@ -145,7 +107,7 @@ class CassetteFile:
         Raises:
             FormatError: when there is no whole cassette of this version.
         """
-        fd = unpacked(_open(path, os.O_RDONLY), path, max_bytes=max_unpacked_bytes)
+        fd = unpacked(open_file(path, os.O_RDONLY), path, max_bytes=max_unpacked_bytes)
         file = cls(path, fd, is_writable=False)
         return file._started(file._scan)
 
@@ -159,7 +121,7 @@ class CassetteFile:
             FormatError: when the file is something else, or of another version.
             ConfigError: when another process records to it.
         """
-        fd = _open(path, os.O_RDWR | os.O_CREAT)
+        fd = open_file(path, os.O_RDWR | os.O_CREAT)
         file = cls(path, fd, is_writable=True, write=write, new_header=new_header)
         return file._started(file._continue)
 
@@ -176,10 +138,10 @@ class CassetteFile:
             FormatError: when what stands there is not a cassette. It is left alone.
             ConfigError: when another process records to it.
         """
-        old = cls(path, _open(path, os.O_RDWR | os.O_CREAT), is_writable=True)
+        old = cls(path, open_file(path, os.O_RDWR | os.O_CREAT), is_writable=True)
         try:
             old._started(lambda: old._put_aside(backup))
-            fd = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             fresh = cls(path, fd, is_writable=True, write=write, new_header=new_header)
             return fresh._started(fresh._continue)
         finally:
@@ -189,7 +151,7 @@ class CassetteFile:
         """Lock if need be and take the first step; give the file back when it fails."""
         try:
             if self._is_writable:
-                _lock(self._fd, self.path)
+                lock_file(self._fd, self.path)
             step()
         except BaseException:
             os.close(self._fd)
@@ -249,6 +211,21 @@ class CassetteFile:
             add(key, lane, len(line))
         self._end = self.index.end
         self.recovered_bytes = len(line)
+        self.index.order(self._asked)
+
+    def _asked(self, entry: int) -> tuple[int, int]:
+        """Return an entry's place among equal calls.
+
+        Raises:
+            FormatError: when its line is damaged: the order of the others is not known then.
+        """
+        line = self.line(entry)
+        try:
+            if self.header.is_sealed:
+                require_whole(line)
+        except ValueError as error:
+            raise self.damaged(entry, str(error)) from error
+        return asked_of(line)
 
     def _passes_over(self, line: bytes) -> bool:
         """Pass over a line that is no exchange and no damage: a blank one, or a joined header.

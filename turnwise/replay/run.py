@@ -126,7 +126,7 @@ async def run_replay(
     with ExitStack() as stack:
         folder = RunFolder(request.folder, identity=_identity(request), details=_details(request))
         stack.callback(folder.close)
-        turns_before = len(folder.turns)
+        turns_before = len(folder.finished)
         if not folder.finished.issuperset(turn_order(request.conversations)):
             folder.check_app_files()
         cassette_path = request.cassette or request.folder / "cassette.jsonl"

@@ -135,18 +135,27 @@ class RunFolder:
         """Read what stands there, and open both files behind their last finished turn."""
         path = self.path
         self.was_resumed = self._check_manifest()
-        self.turns, turns_end = _read_lines(path / "turns.jsonl")
-        finished = {_turn_key(row) for row in self.turns}
+        turns, turns_end = _read_lines(path / "turns.jsonl")
+        self.finished = {_turn_key(row) for row in turns}
         rows, _ = _read_lines(path / "ledger.jsonl")
-        self.rows = [row for row in rows if _row_key(row) in finished]
-        self.finished = finished
-        if self.rows or rows:
-            self._replace("ledger.jsonl", _lines(self.rows))
+        if rows:
+            kept = [row for row in rows if _row_key(row) in self.finished]
+            self._replace("ledger.jsonl", _lines(kept))
         if turns_end:
             os.truncate(path / "turns.jsonl", turns_end)
         # Unbuffered: what was not written is not written later, behind an error's back.
         self._turn_file = _opened(path / "turns.jsonl")
         self._row_file = _opened(path / "ledger.jsonl")
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        """The finished turns, read from the folder: a long run keeps none in memory."""
+        return _read_lines(self.path / "turns.jsonl")[0]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The ledger rows of the finished turns, read from the folder."""
+        return _read_lines(self.path / "ledger.jsonl")[0]
 
     def _check_manifest(self) -> bool:
         manifest_path = self.path / "manifest.json"
@@ -227,8 +236,6 @@ class RunFolder:
                     "stand there. Make room and run the same command again to go on"
                 ) from error
             raise
-        self.turns.append(dict(result.record))
-        self.rows.extend(dict(row) for row in result.rows)
         self.finished.add(_turn_key(result.record))
 
     def _files_of_app(self) -> list[str]:
@@ -250,7 +257,7 @@ class RunFolder:
             if file.name != name or (file.is_file() and file.stat().st_size):
                 continue
             raise ConfigError(
-                f"{self.path} has {len(self.turns)} finished turns, but {name} is gone, which "
+                f"{self.path} has {len(self.finished)} finished turns, but {name} is gone, which "
                 "holds what they left for the turns after them. Put it back, or start over with "
                 "--fresh (with --record or --cassette, recorded calls are not paid again)"
             )
@@ -279,17 +286,16 @@ class RunFolder:
         self._check_is_there()
         place = {key: index for index, key in enumerate(order)}
         last = len(place)
-        turns = sorted(self.turns, key=lambda row: place.get(_turn_key(row), last))
-        rows = sorted(self.rows, key=lambda row: place.get(_row_key(row), last))
+        turns_before, rows_before = self.turns, self.rows
+        turns = sorted(turns_before, key=lambda row: place.get(_turn_key(row), last))
+        rows = sorted(rows_before, key=lambda row: place.get(_row_key(row), last))
         is_numbered = all(row.get("sequence") == number for number, row in enumerate(rows, start=1))
         if not is_numbered:
             rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]
         # Equal lists of the same objects are told without looking into the objects.
-        if turns != self.turns:
-            self.turns = turns
+        if turns != turns_before:
             self._replace("turns.jsonl", _lines(turns))
-        if rows != self.rows:
-            self.rows = rows
+        if rows != rows_before:
             self._replace("ledger.jsonl", _lines(rows))
 
     def close(self) -> None:

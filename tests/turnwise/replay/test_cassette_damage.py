@@ -3,6 +3,7 @@
 import gzip
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,27 @@ def _played(path: Path, ask: Ask, mode: CassetteMode = CassetteMode.STRICT) -> l
                 assert "at byte" in str(error)  # noqa: PT017 - as above
                 found.append(error)
     return found
+
+
+def test_no_flipped_bit_puts_equal_calls_in_another_order(
+    tmp_path: Path, ask: Ask, answer: Answer
+) -> None:
+    """The order of equal calls is checked before it is used."""
+    whole_path = tmp_path / "c.jsonl"
+    with open_cassette(whole_path, CassetteMode.REWRITE) as cassette:
+        for sequence in (3, 2, 1):
+            cassette.record(*ask(), replace(answer(f"{sequence}"), sequence=sequence))
+    whole, path = whole_path.read_bytes(), tmp_path / "flipped.jsonl"
+    for place in random.Random(2).sample(range(8 * len(whole)), 500):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        try:
+            with open_cassette(path) as cassette:
+                found = [cassette.lookup(*ask()) for _ in range(3)]
+        except FormatError:
+            continue
+        assert found == [answer("1"), answer("2"), answer("3")]
 
 
 @pytest.mark.parametrize("mode", [CassetteMode.STRICT, CassetteMode.NEW_EPISODES])

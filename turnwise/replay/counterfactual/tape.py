@@ -85,16 +85,20 @@ class Tape:
     def _read_all(self) -> None:
         paid: dict[bytes, list[int]] = {}
         free: dict[bytes, list[int]] = {}
+        asked: dict[int, tuple[int, ...]] = {}
         for entry in range(len(self._file.index)):
             key, lane = split_head(self._file.line(entry))
             document = self._file.read(entry)
             self._by_scope.setdefault(key + lane, []).append(entry)
             side = free if document.get("outcome") in _FREE else paid
             side.setdefault(key, []).append(entry)
+            asked[entry] = tuple(document.get("asked", (-1, 0)))
             place = _place_of(document)
             self._places.append(place)
             if document.get("reply") and document.get("attempts"):
                 self._by_kind.setdefault(place.kind, []).append(entry)
+        for entries in self._by_scope.values():
+            entries.sort(key=asked.__getitem__)
         for key in dict.fromkeys((*paid, *free)):
             self._by_key[key] = paid.get(key, []) + free.get(key, [])
 
