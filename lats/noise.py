@@ -10,6 +10,7 @@ about. Source: an inverse-gamma prior for each, read at its mean; the idea of re
 intraclass correlation is Shrout and Fleiss (1979).
 """
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["NoiseModel"]
@@ -83,8 +84,8 @@ class NoiseModel:
     def note_call(self, scores: list[float]) -> None:
         """Take in the scores of one call, as they came."""
         if len(scores) > 1:
-            mean = sum(scores) / len(scores)
-            self.spread_sum += sum((score - mean) ** 2 for score in scores)
+            mean = math.fsum(scores) / len(scores)
+            self.spread_sum += math.fsum((score - mean) ** 2 for score in scores)
             self.spread_weight += len(scores) - 1
 
     def note_repeat(self, score: float, *, mean_before: float, count_before: int) -> None:

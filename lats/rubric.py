@@ -1,5 +1,6 @@
 """One score from several: the weighted mean of what a judge gave."""
 
+import math
 from collections.abc import Mapping
 
 from lats.verdict import Verdict
@@ -24,7 +25,7 @@ def composite_score(verdict: Verdict, weights: Mapping[str, float]) -> float | N
         if verdict.score is not None:
             return verdict.score
         values = verdict.attributes.values()
-        return sum(values) / len(values) if values else None
+        return math.fsum(values) / len(values) if values else None
     total = weighted = 0.0
     for name, weight in weights.items():
         value = verdict.score if name == OVERALL else verdict.attributes.get(name)

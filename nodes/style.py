@@ -5,6 +5,7 @@ strangers in a neutral mood in mode `normal`, so `base` is how they talk; a mode
 a stage is a feature that is 1 when it holds.
 """
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -117,7 +118,7 @@ def choose_style(
     """
     features = _features(relationship, mood, mode, detection)
     values = {
-        dimension: sum(weight * features.get(name, 0.0) for name, weight in weights.items())
+        dimension: math.fsum(weight * features.get(name, 0.0) for name, weight in weights.items())
         for dimension, weights in _WEIGHTS.items()
     }
     return StyleVector(

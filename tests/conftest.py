@@ -1,9 +1,11 @@
 """The wall around every test: no network but loopback, no settings and no clock from outside."""
 
 import asyncio
+import builtins
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -83,6 +85,27 @@ def _network_wall() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", walled_connect)
         patch.setattr(socket.socket, "connect_ex", walled_connect_ex)
         patch.setattr(socket, "getaddrinfo", walled_getaddrinfo)
+        yield
+
+
+PRODUCT_PACKAGES = ("turnwise", "graph", "nodes", "lats")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_float_sums() -> Iterator[None]:
+    """Let the product add up no floats with `sum`: from Python 3.12 on it rounds otherwise."""
+    plain_sum = builtins.sum
+
+    def checked_sum(*args: Any, **kwargs: Any) -> Any:
+        total = plain_sum(*args, **kwargs)
+        if type(total) is float:
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if caller.partition(".")[0] in PRODUCT_PACKAGES:
+                raise AssertionError(f"{caller} adds up floats with sum(); use math.fsum")
+        return total
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtins, "sum", checked_sum)
         yield
 
 

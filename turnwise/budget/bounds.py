@@ -1,6 +1,8 @@
 """What binds the calls of one scope: its rooms, its time, its leases, and those above."""
 # ruff: noqa: SLF001 - an object reads the private parts of others of its own class
 
+import math
+
 from turnwise.budget.clock import Clock
 from turnwise.budget.lease import NO_CREDIT, Credit, Lease, LeaseStatistics
 from turnwise.budget.limits import Limits
@@ -171,7 +173,7 @@ class Bounds:
 
     def _seconds_held_from(self, lease: str | None) -> float:
         """Return the time that leases hold back from a call which may draw on one."""
-        return sum(
+        return math.fsum(
             seconds
             for bounds in self._chain
             for name, seconds in bounds._held_seconds.items()

@@ -34,6 +34,7 @@ class LedgerRow(NamedTuple):
         is_unreadable: whether it was answered, and not in the form that was asked for.
         attempts: tries at serving it, retries included.
         requests: HTTP requests that left the machine for it.
+        sent: those of them that left now; 0 where a recording answered.
         batch_id: the batch it travelled in, or None when it travelled alone.
         input_tokens: known prompt tokens of all its attempts.
         output_tokens: known answer tokens of all its attempts.
@@ -74,6 +75,7 @@ class LedgerRow(NamedTuple):
     is_unreadable: bool
     attempts: int
     requests: int
+    sent: int
     batch_id: str | None
     input_tokens: int
     output_tokens: int

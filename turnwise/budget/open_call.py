@@ -226,6 +226,7 @@ class OpenCall:
             is_unreadable=is_unreadable,
             attempts=spent.attempts,
             requests=spent.requests,
+            sent=0 if self.was_found else spent.requests,
             batch_id=None,
             input_tokens=spent.input_tokens,
             output_tokens=spent.output_tokens,

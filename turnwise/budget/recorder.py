@@ -3,7 +3,7 @@
 The budgeter decides what is counted; a recorder only remembers. Every asked call asks
 the recorder, before anything else, and every call that was not replayed is recorded
 once, whatever its outcome; only a bug in a client is not. So a recording has exactly
-one exchange a call, and equal calls find theirs in the order in which they ended:
+one exchange a call, and equal calls find theirs in the order in which they were asked:
 
 - `served` and `failed` carry what they spent;
 - `cached` and `coalesced` carry the answer and spent nothing;
@@ -92,6 +92,8 @@ class RecordedExchange:
             reservation of each request whose usage is not known.
         charged_usd: the same in USD; 0 when the endpoint has no prices.
         retry_seconds: the part of `latency_seconds` that was backoff.
+        sequence: in which order the calls of its run were asked, from 1; 0 is not known.
+            Equal calls of one scope are handed out in this order, whichever ended first.
     """
 
     outcome: Outcome
@@ -109,6 +111,7 @@ class RecordedExchange:
     charged_usd: float = 0.0
     unknown_usd: int = 0
     retry_seconds: float = 0.0
+    sequence: int = field(default=0, compare=False)
 
 
 @runtime_checkable
@@ -116,7 +119,7 @@ class Recorder(Protocol):
     """A recording that is read, written, or both. Its methods must not block."""
 
     def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
-        """Take the next exchange of a key, oldest first.
+        """Take the next exchange of a key, the first one asked first.
 
         Returns:
             The exchange, which is never handed out again; or None when the key has

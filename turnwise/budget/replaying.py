@@ -94,6 +94,7 @@ class Replayer:
                 charged_usd=spent.charged_picodollars / PICODOLLARS,
                 unknown_usd=spent.unknown_usd,
                 retry_seconds=spent.retry_seconds,
+                sequence=call.sequence,
             ),
         )
 

@@ -130,8 +130,7 @@ def count_kinds(text: str) -> tuple[int, ...]:
 def _weighted(text: str, weights: tuple[float, ...]) -> int:
     if not text:
         return 0
-    total: float = sum(map(mul, weights, count_kinds(text)))
-    return max(1, math.ceil(total))
+    return max(1, math.ceil(math.fsum(map(mul, weights, count_kinds(text)))))
 
 
 class TokenEstimator:

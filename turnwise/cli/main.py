@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from turnwise import __version__
+from turnwise.cli.cassette import cassette
 from turnwise.cli.chat import chat
 from turnwise.cli.check import check
 from turnwise.cli.conversations import conversations
@@ -37,7 +38,20 @@ turnwise = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (plan, run, chat, conversations, replay, tune, check, report, knobs, presets, demo):
+for _command in (
+    plan,
+    run,
+    chat,
+    conversations,
+    replay,
+    cassette,
+    tune,
+    check,
+    report,
+    knobs,
+    presets,
+    demo,
+):
     turnwise.command()(_command)
 turnwise.add_typer(endpoints, name="endpoints")
 turnwise.add_typer(sim, name="sim")

@@ -51,6 +51,17 @@ def replay(
             ),
         ),
     ] = None,
+    normalise: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--normalise",
+            help=(
+                "Leave volatile text out of the recording's keys: uuid, iso-time, iso-date, "
+                "clock-time, unix-time, hex, call-id, or a regular expression. May be given "
+                "several times; a recording's own names are taken from it."
+            ),
+        ),
+    ] = None,
     out: OutOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over: delete the run that the folder holds.")
@@ -88,6 +99,7 @@ def replay(
                 record=record,
                 cassette=cassette,
                 mode=mode,
+                normalise=tuple(normalise or ()),
                 out=out,
                 is_fresh=fresh,
                 max_concurrency=concurrency,

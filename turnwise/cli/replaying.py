@@ -44,6 +44,7 @@ class ReplayOptions:
     record: Path | None = None
     cassette: Path | None = None
     mode: str | None = None
+    normalise: Sequence[str] = ()
     out: Path | None = None
     is_fresh: bool = False
     max_concurrency: int = 1
@@ -172,6 +173,7 @@ def _run(
             cassette=cassette,
             mode=mode,
             max_concurrency=options.max_concurrency,
+            normalise=options.normalise,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return asyncio.run(run_replay(request, on_turn=on_turn, on_notice=on_notice))

@@ -7,10 +7,11 @@ disk is not waited for at every commit: a power cut may take the last commits wi
 whole ones, and never damages the file.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from turnwise.calls.errors import ConfigError, FormatError
@@ -55,6 +56,9 @@ class SqliteFile:
         self._lock = threading.Lock()
         if not path.parent.is_dir():
             raise ConfigError(f"cannot open the memory store {path}: its folder does not exist")
+        with suppress(OSError):  # what is wrong with the path is told below
+            # What people said is for their own eyes; SQLite gives its other files this mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
             self._connection = sqlite3.connect(
                 path,

@@ -29,14 +29,15 @@ _COLUMNS = "namespace, key, value, created_at, updated_at"
 _GET = f"SELECT {_COLUMNS} FROM items WHERE namespace = ? AND key = ?"  # noqa: S608 - constants
 _DELETE = "DELETE FROM items WHERE namespace = ? AND key = ?"
 _PUT = """
-INSERT INTO items (namespace, key, value, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?4)
-ON CONFLICT (namespace, key) DO UPDATE SET value = ?3, updated_at = ?4
+INSERT INTO items (namespace, key, value, created_at, updated_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at
 """
 # '/' is the character after '.': together they bound everything below a prefix.
 _SEARCH = f"""
 SELECT {_COLUMNS} FROM items
-WHERE ?1 = '' OR namespace = ?1 OR (namespace > ?1 || '.' AND namespace < ?1 || '/')
-ORDER BY place LIMIT ?2 OFFSET ?3
+WHERE :prefix = '' OR namespace = :prefix
+   OR (namespace > :prefix || '.' AND namespace < :prefix || '/')
+ORDER BY place LIMIT :limit OFFSET :offset
 """  # noqa: S608 - constants
 _NAMESPACES = "SELECT DISTINCT namespace FROM items"
 
@@ -85,7 +86,7 @@ def run(connection: Connection, ops: Sequence[Op], puts: Sequence[PutRow]) -> li
         if row[2] is None:
             connection.execute(_DELETE, row[:2])
         else:
-            connection.execute(_PUT, row)
+            connection.execute(_PUT, (*row, row[3]))
     return results
 
 
@@ -132,9 +133,10 @@ def _search(connection: Connection, op: SearchOp) -> list[SearchItem]:
     if op.limit < 0 or op.offset < 0:
         raise ValueError(f"limit and offset are at least 0, got {op.limit} and {op.offset}")
     if not op.filter and not op.query:
-        rows = connection.execute(_SEARCH, (prefix, op.limit, op.offset))
+        page = {"prefix": prefix, "limit": op.limit, "offset": op.offset}
+        rows = connection.execute(_SEARCH, page)
         return [SearchItem(**_fields(row)) for row in rows]
-    rows = connection.execute(_SEARCH, (prefix, -1, 0))
+    rows = connection.execute(_SEARCH, {"prefix": prefix, "limit": -1, "offset": 0})
     found = (fields for fields in map(_fields, rows) if matches_filter(fields["value"], op.filter))
     if op.query:
         return _ranked(list(found), op.query)[op.offset : op.offset + op.limit]

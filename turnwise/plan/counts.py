@@ -1,5 +1,6 @@
 """What a plan counts up to: calls by node, role and purpose, tokens, and USD by price."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ def count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
     unpriced = tuple(role for role in by_role if role not in prices)
     usd = None
     if not unpriced:
-        usd = sum(prices[call.role].usd(call.input_tokens, call.output_tokens) for call in calls)
+        usd = math.fsum(
+            prices[call.role].usd(call.input_tokens, call.output_tokens) for call in calls
+        )
     return PlanCounts(
         asked=len(calls),
         speculative=sum(call.speculative for call in calls),

@@ -17,7 +17,6 @@ old recording stands in the backup, and the new one, as far as it came, in the f
 The recorder protocol is synchronous; see `cassette_file` for why it may be.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,7 +26,7 @@ from typing import Self
 
 from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls.call import Call
-from turnwise.calls.errors import CassetteMiss
+from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette_exchange import (
@@ -37,7 +36,12 @@ from turnwise.replay.cassette_exchange import (
     lane_digest,
 )
 from turnwise.replay.cassette_file import CassetteFile, RecordingStopped, Write
+from turnwise.replay.cassette_header import header_line
+from turnwise.replay.cassette_keys import CassetteKeys
 from turnwise.replay.cassette_miss import explain_miss
+from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES
+from turnwise.replay.held_files import write_at
+from turnwise.replay.normalising import Normaliser, Rule, agreed_normaliser, normaliser_of
 
 __all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
 
@@ -87,12 +91,19 @@ class Cassette:
         file: open; owned, and closed with the cassette.
         mode: what may be played and what may be written.
         scrub: takes secrets out of the texts of errors before they are written.
+        normaliser: what the keys of this cassette leave out.
     """
 
     def __init__(
-        self, file: CassetteFile, mode: CassetteMode, *, scrub: Scrub = _unscrubbed
+        self,
+        file: CassetteFile,
+        mode: CassetteMode,
+        *,
+        scrub: Scrub = _unscrubbed,
+        normaliser: Normaliser | None = None,
     ) -> None:
         self._file = file
+        self._keys = CassetteKeys(file, normaliser or Normaliser())
         self._mode = mode
         self._scrub = scrub
         self._played_count = 0
@@ -117,14 +128,19 @@ class Cassette:
     @property
     def notices(self) -> Sequence[str]:
         """What a person should know about the file, in words."""
-        if not self._file.recovered_bytes:
-            return ()
-        notice = (
-            f"{self.path} ended in a broken line, as a recording does that was killed: its "
-            f"{self._file.recovered_bytes} bytes are left out, "
-            f"the {len(self._file.index)} exchanges before it are whole"
-        )
-        return (notice,)
+        notices = []
+        if self._file.recovered_bytes:
+            notices.append(
+                f"{self.path} ended in a broken line, as a recording does that was killed: its "
+                f"{self._file.recovered_bytes} bytes are left out, "
+                f"the {len(self._file.index)} exchanges before it are whole"
+            )
+        notices += [
+            f"{self.path} has no calls of the endpoint {asked}; those that it has of the same "
+            f"model at {recorded} answer for it"
+            for asked, recorded in self._keys.moved.items()
+        ]
+        return tuple(notices)
 
     def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
         """Take the next exchange of a key; see `cassette_index` for which one that is.
@@ -134,10 +150,14 @@ class Cassette:
                 from the nearest recorded one.
             FormatError: when the exchange's line is damaged.
         """
-        entry = self._file.index.take(bytes.fromhex(key), lane_digest(where.scope))
+        lane, take = lane_digest(where.scope), self._file.index.take
+        found = (take(name, lane) for name in self._keys.all(key, call, where))
+        entry = next((each for each in found if each is not None), None)
         if entry is None:
             if self._mode is CassetteMode.STRICT:
-                raise CassetteMiss(explain_miss(self._file, key, call, where))
+                own = self._keys.own(key, call, where)
+                normaliser = self._keys.normaliser
+                raise CassetteMiss(explain_miss(self._file, own, call, where, normaliser))
             return None
         document = self._file.read(entry)
         try:
@@ -156,7 +176,10 @@ class Cassette:
             self._unrecorded_count += 1
             return
         try:
-            line = encode_exchange(key, call, where, exchange, scrub=self._scrub)
+            own = self._keys.own(key, call, where)
+            line = encode_exchange(
+                own, call, where, exchange, scrub=self._scrub, session=len(self._file.index)
+            )
             self._file.append(line)
         except RecordingStopped as stopped:
             self._failure = stopped
@@ -236,7 +259,9 @@ def open_cassette(
     mode: CassetteMode = CassetteMode.STRICT,
     *,
     scrub: Scrub = _unscrubbed,
-    write: Write = os.pwrite,
+    write: Write = write_at,
+    normalise: Sequence[Rule] = (),
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
 ) -> Cassette:
     """Open a cassette to play it, to record on it, or to record it anew.
 
@@ -245,18 +270,33 @@ def open_cassette(
         mode: reads only, unless said otherwise.
         scrub: takes secrets out of the texts of errors before they are written.
         write: how bytes reach the file; for tests of a full disk.
+        normalise: what its keys leave out of prompts: names of built-in rules (see
+            `turnwise.replay.normalising.BUILT_IN`), regular expressions, or functions from
+            text to text, in the order in which they are applied. They are written into a
+            new cassette's header; of one that is played, they must be the same. None takes
+            the built-in rules that the header names.
+        max_unpacked_bytes: most bytes that a packed cassette may be unpacked to.
 
     Raises:
-        FormatError: when the file is missing, not a cassette, damaged, or of another
-            version; says what to do.
-        ConfigError: when another process records to it, or it cannot be opened.
+        FormatError: when the file is missing, not a cassette, damaged, of another version,
+            or has other normalisers; says what to do.
+        ConfigError: when another process records to it, it cannot be opened, or a
+            normaliser is none.
     """
     where = Path(path)
     mode = CassetteMode(mode)
+    given = normaliser_of(normalise)
+    header = header_line(given.describe())
     if mode is CassetteMode.STRICT:
-        file = CassetteFile.open_reading(where)
+        file = CassetteFile.open_reading(where, max_unpacked_bytes=max_unpacked_bytes)
     elif mode is CassetteMode.NEW_EPISODES:
-        file = CassetteFile.open_appending(where, write=write)
+        file = CassetteFile.open_appending(where, write=write, new_header=header)
     else:
-        file = CassetteFile.start_anew(where, backup=_backup_path(where), write=write)
-    return Cassette(file, mode, scrub=scrub)
+        backup = _backup_path(where)
+        file = CassetteFile.start_anew(where, backup=backup, write=write, new_header=header)
+    try:
+        normaliser = agreed_normaliser(given, file.header.normalise)
+    except ValueError as error:
+        file.close()
+        raise FormatError(where, 1, str(error)) from error
+    return Cassette(file, mode, scrub=scrub, normaliser=normaliser)

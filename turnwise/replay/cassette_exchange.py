@@ -1,11 +1,12 @@
 """One exchange as one line of a cassette, and back.
 
 A line starts with what the index needs, each at a fixed place, so that opening a
-cassette reads the first hundred bytes of a line and parses none of it:
+cassette reads the first bytes of a line and parses none of it:
 
-    {"key":"<64 hex digits>","lane":"<16 hex digits>","scope":"run/conv:a/turn:3",…}
+    {"key":"<64 hex digits>","lane":"<16 hex digits>","check":"<24 hex digits>","scope":…}
 
-`lane` is a digest of the scope's path. After it come who asked, the prompt (so that a
+`lane` is a digest of the scope's path; `check` is three numbers that tell when a line was
+damaged; see `cassette_check`. After them come who asked, the prompt (so that a
 miss can be explained), and how the call ended. Fields at their default are left out.
 Only what a call, its place and its end are made of is ever written: no header, no URL,
 no environment, so there is nothing for a secret to stand in but the text of an error,
@@ -14,24 +15,28 @@ and that passes the recorder's scrubber first.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from pydantic import BaseModel
 
+from turnwise.budget.recorded_error import error_of_record
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls.call import Call, Message
 from turnwise.calls.key import CallKey, response_schema
 from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
-from turnwise.calls.reply import Reply, Usage
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.reply import Reply
+from turnwise.replay.typed_json import read_dataclass, require_json
 
 __all__ = [
     "HEAD_BYTES",
     "Scrub",
+    "asked_of",
+    "check_fields",
     "decode_exchange",
     "encode_exchange",
     "lane_digest",
@@ -47,6 +52,8 @@ _HEAD = b'{"key":"'
 _MIDDLE = b'","lane":"'
 _KEY_END = len(_HEAD) + 64
 _LANE_START = _KEY_END + len(_MIDDLE)
+
+_ASKED = re.compile(rb'","(?:check":"[^"]*",")?asked":\[(\d{1,20}),(\d{1,20})\]')
 
 HEAD_BYTES = _LANE_START + 16
 """Length of the part of a line that the index is built from."""
@@ -79,6 +86,19 @@ def split_head(line: bytes) -> tuple[bytes, bytes]:
     return key, lane
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def asked_of(line: bytes) -> tuple[int, int]:
+    """Return a line's session, and its place in the order in which calls were asked there.
+
+    Lines that do not say it come before those that do.
+    """
+    found = _ASKED.match(line, HEAD_BYTES)
+    return (int(found[1]), int(found[2])) if found else (-1, 0)
+
+
 def parse_line(line: bytes) -> dict[str, Any]:
     """Return a line's JSON object.
 
@@ -89,10 +109,32 @@ def parse_line(line: bytes) -> dict[str, Any]:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:
         # A lone surrogate, written by the fallback of `_line_of`: json reads it.
-        document = json.loads(line)
+        try:
+            document = json.loads(line, parse_constant=_refuse_constant)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - one error for one cause
     return document
+
+
+def check_fields(document: Mapping[str, Any]) -> None:
+    """Check the types of what a line has besides how the call ended.
+
+    Raises:
+        ValueError: names the field that is missing, unknown or of another type.
+    """
+    for name, value in document.items():
+        if name in _PLACE_AND_PROMPT:
+            require_json(_PLACE_AND_PROMPT[name], value, name)
+        elif name not in _ENDS:
+            raise ValueError(
+                f"it has the field {name[:40]!r}, which this Turnwise does not know: a newer one "
+                "wrote it"
+            )
+    missing = sorted(_NEEDED - document.keys())
+    if missing:
+        raise ValueError(f"it has no field {missing[0]}")
 
 
 def _line_of(document: Mapping[str, Any]) -> bytes:
@@ -206,9 +248,23 @@ def _error(error: RecordedError, scrub: Scrub) -> dict[str, Any]:
 
 
 def encode_exchange(
-    key: CallKey, call: Call, where: Where, exchange: RecordedExchange, *, scrub: Scrub
+    key: CallKey,
+    call: Call,
+    where: Where,
+    exchange: RecordedExchange,
+    *,
+    scrub: Scrub,
+    session: int = 0,
 ) -> bytes:
     """Return an exchange as one line, its end included.
+
+    Args:
+        key: under which it is recorded.
+        call: what was asked.
+        where: who asked.
+        exchange: how it ended.
+        scrub: takes secrets out of the texts of errors.
+        session: grows from one recording process to the next; puts their calls in order.
 
     Raises:
         TypeError: when a tool call or an error's detail holds what JSON cannot.
@@ -217,6 +273,7 @@ def encode_exchange(
     document: dict[str, Any] = {
         "key": key,
         "lane": lane_digest(where.scope).hex(),
+        **({"asked": [session, exchange.sequence]} if exchange.sequence else {}),
         "scope": where.scope,
         "conversation": where.conversation,
         "turn": where.turn,
@@ -227,7 +284,7 @@ def encode_exchange(
         "model": where.model,
         **prompt_of(call),
         "outcome": exchange.outcome.value,
-        **_non_default(exchange, "outcome", "reply", "error"),
+        **_non_default(exchange, "outcome", "reply", "error", "sequence"),
     }
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
@@ -236,41 +293,78 @@ def encode_exchange(
     return _line_of(document)
 
 
-def _read_reply(document: Mapping[str, Any]) -> Reply:
-    values = dict(document)
-    for name in _LISTS.intersection(values):
-        values[name] = tuple(values[name])
-    if "vectors" in values:
-        values["vectors"] = tuple(map(tuple, values["vectors"]))
-    if "usage" in values:
-        values["usage"] = Usage(**values["usage"])
-    if "token_logprobs" in values:
-        values["token_logprobs"] = logprobs_of_document(values["token_logprobs"])
-    return Reply(**values)
-
-
 _OF_OWN_FORM = ("text", "parsed", "usage", "tool_calls", "token_logprobs")
-_LISTS = frozenset({"choices", "tool_calls", "chunks"})
 _COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
     "outcome",
     "reply",
     "error",
+    "sequence",
 }
+_ENDS = _COUNTS | {"outcome", "reply", "error"}
+_PLACE_AND_PROMPT: Mapping[str, Any] = {
+    **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), str),
+    **dict.fromkeys(("endpoint", "model"), str),
+    **dict.fromkeys(("conversation", "turn", "node"), str | None),
+    "asked": tuple[int, int],
+    "messages": tuple[Mapping[str, Any], ...],
+    "inputs": tuple[str, ...],
+    "settings": Mapping[str, Any],
+}
+_NEEDED = frozenset({"key", "lane", "scope", "outcome"})
+
+
+def _read_reply(document: Any) -> Reply | None:
+    if document is None:
+        return None
+    given: dict[str, Any] = {}
+    if isinstance(document, dict) and "token_logprobs" in document:
+        document = dict(document)
+        try:
+            given["token_logprobs"] = logprobs_of_document(document.pop("token_logprobs"))
+        except TypeError as problem:
+            raise ValueError(f"reply.token_logprobs: {problem}") from problem
+    reply = read_dataclass(Reply, document, "reply", given=given)
+    _require_amounts(reply, ("latency_seconds",), "reply")
+    _require_amounts(reply.usage, [field.name for field in fields(reply.usage)], "reply.usage")
+    return reply
+
+
+def _read_error(document: Any) -> RecordedError | None:
+    if document is None:
+        return None
+    error = read_dataclass(RecordedError, document, "error")
+    try:
+        error_of_record(error)
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise ValueError(f"error.detail is no detail of {error.type_name[:40]}") from problem
+    return error
+
+
+def _require_amounts(record: Any, names: Iterable[str], where: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and value < 0:
+            raise ValueError(f"the field {where}.{name} must be 0 or more, found {value!r}")
 
 
 def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
     """Return the exchange of a line's JSON object.
 
     Raises:
-        ValueError: when it is not an exchange as `encode_exchange` writes it.
+        ValueError: when it is not an exchange as `encode_exchange` writes it; names the
+            field.
     """
-    try:
-        reply, error = document.get("reply"), document.get("error")
-        return RecordedExchange(
-            outcome=Outcome(document["outcome"]),
-            reply=None if reply is None else _read_reply(reply),
-            error=None if error is None else RecordedError(**error),
-            **{name: document[name] for name in _COUNTS.intersection(document)},
-        )
-    except (KeyError, TypeError) as problem:
-        raise ValueError(f"not an exchange: {problem!r}") from problem
+    ends = {name: document[name] for name in _COUNTS.intersection(document)}
+    if "outcome" in document:
+        ends["outcome"] = document["outcome"]
+    exchange = read_dataclass(
+        RecordedExchange,
+        ends,
+        "the exchange",
+        given={
+            "reply": _read_reply(document.get("reply")),
+            "error": _read_error(document.get("error")),
+        },
+    )
+    _require_amounts(exchange, sorted(_COUNTS), "the exchange")
+    return exchange

@@ -10,78 +10,54 @@ stand in the event loop on purpose: from the page cache they take some ten
 microseconds, less than handing them to a thread and back. The file is not mapped into
 memory, since mapped pages count as the process's own.
 
-Needs a POSIX system (`flock`, `pread`, `pwrite`).
+Blank lines are passed over, and so are a byte order mark and the line ends of another
+system. What a checksum does not fit is an error; see `cassette_check`.
 """
 
 import contextlib
-import errno
-import fcntl
 import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
-from turnwise.replay.cassette_exchange import parse_line, split_head
+from turnwise.calls.errors import FormatError, TurnwiseError
+from turnwise.replay.cassette_check import (
+    LineDamaged,
+    holds_another,
+    require_whole,
+    seal_line,
+    split_plain_head,
+    split_sealed_head,
+)
+from turnwise.replay.cassette_exchange import asked_of, check_fields, parse_line
 from turnwise.replay.cassette_header import (
+    BOM,
     HEADER,
     MAX_HEADER_BYTES,
-    check_header,
+    CassetteHeader,
     check_is_cassette,
+    is_header,
     is_unstarted,
+    read_header,
 )
 from turnwise.replay.cassette_index import CassetteIndex
-from turnwise.replay.cassette_packed import unpacked
+from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES, lock_file, open_file, unpacked
+from turnwise.replay.held_files import read_at, write_at
 
-__all__ = ["CassetteFile", "RecordingStopped", "Write"]
+__all__ = ["MAX_LINE_BYTES", "CassetteFile", "RecordingStopped", "Write"]
 
 Write = Callable[[int, bytes, int], int]
 """Writes bytes to a descriptor at an offset, and returns how many: `os.pwrite`."""
+
+MAX_LINE_BYTES = 256 << 20
+"""Longest line that is written or read."""
 
 _SCAN_BUFFER_BYTES = 1 << 20
 
 
 class RecordingStopped(TurnwiseError):
     """The cassette could not be written on. What was recorded before is intact."""
-
-
-def _open(path: Path, flags: int) -> int:
-    """Open a cassette's file.
-
-    Raises:
-        FormatError: when it is not there, or not a file.
-        ConfigError: when the system refuses for another reason.
-    """
-    if path.is_dir():
-        raise FormatError(path, None, "is a folder; expected a cassette file")
-    try:
-        return os.open(path, flags | os.O_CLOEXEC, 0o644)
-    except FileNotFoundError:
-        if flags & os.O_CREAT:
-            raise ConfigError(f"cannot record to {path}: its folder does not exist") from None
-        raise FormatError(
-            path, None, "does not exist; record it first (--record, or --mode new-episodes)"
-        ) from None
-    except FileExistsError:
-        raise ConfigError(f"cannot start {path} anew: another process just did") from None
-    except OSError as error:
-        raise ConfigError(f"cannot open the cassette {path}: {error.strerror}") from error
-
-
-def _lock(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-            raise ConfigError(f"cannot lock the cassette {path}: {error.strerror}") from error
-        raise ConfigError(
-            f"the cassette {path} is being recorded by another process (or another recorder of "
-            "this one): wait for it to end, or record to another file"
-        ) from None
-    # Between opening and locking, a rewrite may have put this file aside.
-    if not path.exists() or not os.path.samestat(os.fstat(fd), path.stat()):
-        raise ConfigError(f"the cassette {path} was just replaced by another process: try again")
 
 
 class CassetteFile:
@@ -92,10 +68,21 @@ class CassetteFile:
         fd: its descriptor; owned, and closed by `close`.
         is_writable: whether lines may be appended; the file is locked then.
         write: how bytes reach the file.
+        new_header: the first line, where the file is started.
     """
 
-    def __init__(self, path: Path, fd: int, *, is_writable: bool, write: Write = os.pwrite) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fd: int,
+        *,
+        is_writable: bool,
+        write: Write = write_at,
+        new_header: bytes = HEADER,
+    ) -> None:
         self.path = path
+        self.header = CassetteHeader(is_sealed=True)
+        """What its first line has."""
         self.index = CassetteIndex()
         """What stood in the file when it was opened. Appended lines do not join it."""
         self.recovered_bytes = 0
@@ -104,10 +91,14 @@ class CassetteFile:
         self._fd = fd
         self._is_writable = is_writable
         self._write = write
+        self._new_header = new_header
         self._end = 0
+        self._lacks_line_end = False
 
     @classmethod
-    def open_reading(cls, path: Path) -> "CassetteFile":
+    def open_reading(
+        cls, path: Path, *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+    ) -> "CassetteFile":
         """Open a cassette to play it. Takes no lock: a file that only grows can be read.
 
         One that was packed with gzip, as a recording that is committed may be, is unpacked
@@ -116,23 +107,28 @@ class CassetteFile:
         Raises:
             FormatError: when there is no whole cassette of this version.
         """
-        file = cls(path, unpacked(_open(path, os.O_RDONLY), path), is_writable=False)
+        fd = unpacked(open_file(path, os.O_RDONLY), path, max_bytes=max_unpacked_bytes)
+        file = cls(path, fd, is_writable=False)
         return file._started(file._scan)
 
     @classmethod
-    def open_appending(cls, path: Path, *, write: Write = os.pwrite) -> "CassetteFile":
+    def open_appending(
+        cls, path: Path, *, write: Write = write_at, new_header: bytes = HEADER
+    ) -> "CassetteFile":
         """Open a cassette to play it and record on; it is made when it is not there.
 
         Raises:
             FormatError: when the file is something else, or of another version.
             ConfigError: when another process records to it.
         """
-        fd = _open(path, os.O_RDWR | os.O_CREAT)
-        file = cls(path, fd, is_writable=True, write=write)
+        fd = open_file(path, os.O_RDWR | os.O_CREAT)
+        file = cls(path, fd, is_writable=True, write=write, new_header=new_header)
         return file._started(file._continue)
 
     @classmethod
-    def start_anew(cls, path: Path, *, backup: Path, write: Write = os.pwrite) -> "CassetteFile":
+    def start_anew(
+        cls, path: Path, *, backup: Path, write: Write = write_at, new_header: bytes = HEADER
+    ) -> "CassetteFile":
         """Start an empty cassette; what stands there is renamed to `backup`.
 
         A backup that is already there stays, and the file is dropped instead: it is
@@ -142,11 +138,11 @@ class CassetteFile:
             FormatError: when what stands there is not a cassette. It is left alone.
             ConfigError: when another process records to it.
         """
-        old = cls(path, _open(path, os.O_RDWR | os.O_CREAT), is_writable=True)
+        old = cls(path, open_file(path, os.O_RDWR | os.O_CREAT), is_writable=True)
         try:
             old._started(lambda: old._put_aside(backup))
-            fd = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            fresh = cls(path, fd, is_writable=True, write=write)
+            fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            fresh = cls(path, fd, is_writable=True, write=write, new_header=new_header)
             return fresh._started(fresh._continue)
         finally:
             old.close()
@@ -155,7 +151,7 @@ class CassetteFile:
         """Lock if need be and take the first step; give the file back when it fails."""
         try:
             if self._is_writable:
-                _lock(self._fd, self.path)
+                lock_file(self._fd, self.path)
             step()
         except BaseException:
             os.close(self._fd)
@@ -164,7 +160,7 @@ class CassetteFile:
         return self
 
     def _put_aside(self, backup: Path) -> None:
-        first = os.pread(self._fd, MAX_HEADER_BYTES, 0)
+        first = read_at(self._fd, MAX_HEADER_BYTES, 0)
         if not is_unstarted(first):
             check_is_cassette(self.path, first)
         if backup.exists() or os.fstat(self._fd).st_size <= len(HEADER):
@@ -174,10 +170,11 @@ class CassetteFile:
 
     def _continue(self) -> None:
         """Read what is there and make the file ready to be appended to."""
-        if is_unstarted(os.pread(self._fd, len(HEADER), 0)):
+        if is_unstarted(read_at(self._fd, MAX_HEADER_BYTES, 0)):
             os.ftruncate(self._fd, 0)
-            self._append_bytes(HEADER)
-            self.index.start_at(len(HEADER))
+            self._append_bytes(self._new_header)
+            self.header = read_header(self.path, self._new_header)
+            self.index.start_at(len(self._new_header))
             return
         self._scan()
         if self.recovered_bytes:
@@ -195,62 +192,156 @@ class CassetteFile:
         first = lines.readline(MAX_HEADER_BYTES)
         if is_unstarted(first):
             raise FormatError(self.path, None, "is empty: nothing was recorded in it")
-        check_header(self.path, first)
-        add, offset = self.index.add, len(first)
-        self.index.start_at(offset)
-        line = b""
-        for line in lines:
+        self.header = read_header(self.path, first)
+        self.index.start_at(len(first))
+        add = self.index.add
+        heads = split_sealed_head if self.header.is_sealed else split_plain_head
+        while line := lines.readline(MAX_LINE_BYTES + 1):
             try:
-                key, lane = split_head(line)
-            except ValueError:
-                if not line.endswith(b"\n"):
+                key, lane, length = heads(line)
+            except ValueError as error:
+                if self._passes_over(line):
+                    continue
+                if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
                     break
-                raise self.damaged(len(self.index), "it does not start as one does") from None
-            if not line.endswith(b"\n"):
+                raise self._misread(len(self.index), line, error) from error
+            is_plain = len(line) == length + 1 and line[-1:] == b"\n"
+            if not is_plain and not self._is_whole(line, length):
                 break
-            offset += len(line)
             add(key, lane, len(line))
-        self._end = offset
-        if not line.endswith(b"\n"):
-            self.recovered_bytes = len(line)
+        self._end = self.index.end
+        self.recovered_bytes = len(line)
+        self.index.order(self._asked)
+
+    def _asked(self, entry: int) -> tuple[int, int]:
+        """Return an entry's place among equal calls.
+
+        Raises:
+            FormatError: when its line is damaged: the order of the others is not known then.
+        """
+        line = self.line(entry)
+        try:
+            if self.header.is_sealed:
+                require_whole(line)
+        except ValueError as error:
+            raise self.damaged(entry, str(error)) from error
+        return asked_of(line)
+
+    def _passes_over(self, line: bytes) -> bool:
+        """Pass over a line that is no exchange and no damage: a blank one, or a joined header.
+
+        Raises:
+            FormatError: when another cassette starts here that cannot be read like this one.
+        """
+        if not line.strip():
+            self.index.extend(len(line))
+            return True
+        if not is_header(line.removeprefix(BOM)) or not line.endswith(b"\n"):
+            return False
+        number = self._line_number(self.index.end)
+        if read_header(self.path, line, line=number) != self.header:
+            raise FormatError(
+                self.path,
+                number,
+                f"is where another cassette starts, at byte {self.index.end}: it has another "
+                "version or other normalisers, so that the two are not one. Cut the file here",
+            )
+        self.index.extend(len(line))
+        return True
+
+    def _is_whole(self, line: bytes, length: int) -> bool:
+        """Return whether a line that does not end as it was written is whole all the same.
+
+        Returns:
+            False when it is the last one and was cut off.
+
+        Raises:
+            FormatError: when it is damaged.
+        """
+        ends = line[length:]
+        if ends == b"\r\n":
+            return True
+        if not ends and len(line) == length and self.header.is_sealed:
+            self._lacks_line_end = True  # an editor may leave out the last one
+            return True
+        if len(line) < length and not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
+            return False
+        if not self.header.is_sealed and len(line) <= MAX_LINE_BYTES:
+            return False
+        if line.endswith(b"\n") and not holds_another(line):
+            return True  # changed, as reading it will tell; the others are not affected
+        problem = LineDamaged("it is not as long as it was written")
+        raise self._misread(len(self.index), line, problem)
+
+    def _misread(self, entry: int, line: bytes, error: ValueError) -> FormatError:
+        if len(line) > MAX_LINE_BYTES:
+            return self.damaged(entry, f"it is longer than {MAX_LINE_BYTES:,} bytes")
+        known = isinstance(error, LineDamaged)
+        return self.damaged(entry, str(error) if known else "it does not start as one does")
+
+    def _line_number(self, offset: int) -> int:
+        """Return the 1-based number of the line that starts at an offset."""
+        ends = 0
+        for start in range(0, offset, _SCAN_BUFFER_BYTES):
+            size = min(_SCAN_BUFFER_BYTES, offset - start)
+            ends += read_at(self._fd, size, start).count(b"\n")
+        return ends + 1
+
+    def number(self, entry: int) -> int:
+        """Return the 1-based number of an exchange's line. Reads the file up to it."""
+        return self._line_number(self.index.place(entry)[0])
 
     def damaged(self, entry: int, problem: str) -> FormatError:
         """Return the error that says which line is damaged, and how."""
         offset = self.index.place(entry)[0] if entry < len(self.index) else self.index.end
         return FormatError(
             self.path,
-            entry + 2,
+            self._line_number(offset),
             f"expected a whole exchange at byte {offset}: {problem}. The lines before and after "
             "are not affected: restore this one, or take it out",
         )
 
     def line(self, entry: int) -> bytes:
-        """Return an exchange's line as it stands in the file."""
+        """Return an exchange's line as it is in the file."""
         offset, length = self.index.place(entry)
-        return os.pread(self._fd, length, offset)
+        line, end, _ = read_at(self._fd, length, offset).partition(b"\n")
+        return line + end
 
     def read(self, entry: int) -> dict[str, Any]:
-        """Return an exchange's line as a JSON object.
+        """Return an exchange's line as a JSON object, its checksum and its fields checked.
 
         Raises:
             FormatError: when the line is damaged; names line and offset.
         """
+        line = self.line(entry)
         try:
-            return parse_line(self.line(entry))
+            if self.header.is_sealed:
+                require_whole(line)
+            document = parse_line(line)
+            check_fields(document)
         except ValueError as error:
             raise self.damaged(entry, str(error)) from error
+        return document
 
     def append(self, line: bytes) -> None:
-        """Write one whole line, its end included.
+        """Write one whole line, its end included, with its checksum.
 
         Raises:
+            ValueError: when it is longer than any line that is read.
             RecordingStopped: when it cannot be written whole. The file then ends with
                 the line before.
         """
+        if self.header.is_sealed:
+            line = seal_line(line)
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError(f"its line has {len(line):,} bytes, at most {MAX_LINE_BYTES:,} fit")
+        if self._lacks_line_end:
+            line, self._lacks_line_end = b"\n" + line, False
         self._append_bytes(line)
         self.appended_count += 1
 
     def _append_bytes(self, data: bytes) -> None:
+        self._require_there(self._fd)
         try:
             written = 0
             while written < len(data):
@@ -265,6 +356,13 @@ class CassetteFile:
             ) from error
         self._end += len(data)
 
+    def _require_there(self, fd: int) -> None:
+        if not os.fstat(fd).st_nlink:
+            raise RecordingStopped(
+                f"the cassette {self.path} was deleted while it was being recorded: what was "
+                "recorded is lost with it. Record it again, and leave the file alone"
+            )
+
     def close(self) -> None:
         """Put what was appended on the disk and release the file. Safe to call twice."""
         if self._fd < 0:
@@ -273,5 +371,6 @@ class CassetteFile:
         try:
             if self.appended_count:
                 os.fsync(fd)
+                self._require_there(fd)
         finally:
             os.close(fd)

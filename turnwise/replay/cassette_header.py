@@ -1,32 +1,76 @@
-"""The first line of a cassette: what it is, and of which version."""
+"""The first line of a cassette: what it is, of which version, and what its keys leave out."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from turnwise.calls.errors import FormatError
 from turnwise.calls.key import KEY_VERSION
+from turnwise.replay.cassette_check import is_header_whole, seal_header
 from turnwise.replay.cassette_exchange import parse_line
 
 __all__ = [
+    "BOM",
     "CASSETTE_VERSION",
     "HEADER",
     "MAX_HEADER_BYTES",
-    "check_header",
+    "CassetteHeader",
     "check_is_cassette",
+    "header_line",
+    "is_header",
     "is_unstarted",
+    "read_header",
 ]
 
-CASSETTE_VERSION = 1
-"""Changes when a line cannot be read as before."""
+CASSETTE_VERSION = 2
+"""Changes when a line cannot be read as before. Version 1 had no checksums; it is read."""
 
-HEADER = orjson.dumps({"turnwise_cassette": CASSETTE_VERSION, "key_version": KEY_VERSION}) + b"\n"
-"""The first line as this version writes it."""
+_UNSEALED_VERSION = 1
 
 MAX_HEADER_BYTES = 65_536
 """How far a first line is looked for."""
 
+BOM = b"\xef\xbb\xbf"
+"""A byte order mark, as some editors put before the first line. Passed over."""
+
 _MARK = b'{"turnwise_cassette":'
+
+
+def header_line(normalise: Sequence[Mapping[str, str]] = (), *, is_sealed: bool = True) -> bytes:
+    """Return the first line of a cassette.
+
+    Args:
+        normalise: the rules of its keys, as `Normaliser.describe` gives them.
+        is_sealed: whether its lines have checksums, as this version writes them.
+    """
+    version = CASSETTE_VERSION if is_sealed else _UNSEALED_VERSION
+    document: dict[str, object] = {"turnwise_cassette": version, "key_version": KEY_VERSION}
+    if normalise:
+        document["normalise"] = list(normalise)
+    line = orjson.dumps(document)
+    return seal_header(line) if is_sealed else line + b"\n"
+
+
+HEADER = header_line()
+"""The first line of a cassette without normalisers, as this version writes it."""
+
+_BEGINNINGS = (HEADER[: HEADER.index(b',"check"')], header_line(is_sealed=False))
+_EXCHANGE = b'"key":"'
+
+
+@dataclass(frozen=True, slots=True)
+class CassetteHeader:
+    """What a cassette's first line has.
+
+    Args:
+        is_sealed: whether its lines have checksums.
+        normalise: the rules that its keys were made by. Untrusted.
+    """
+
+    is_sealed: bool
+    normalise: tuple[Mapping[str, str], ...] = ()
 
 
 def _looks_like(first: bytes) -> str:
@@ -40,18 +84,26 @@ def _looks_like(first: bytes) -> str:
     return "something else"
 
 
+def is_header(line: bytes) -> bool:
+    """Return whether a line starts a cassette, of whatever version."""
+    return line.startswith(_MARK)
+
+
 def is_unstarted(first: bytes) -> bool:
     """Return whether a file ends before its header does: nothing was recorded in it."""
-    return not first.endswith(b"\n") and HEADER.startswith(first)
+    first = first.removeprefix(BOM)
+    if first.endswith(b"\n") or _EXCHANGE in first:
+        return False
+    return any(each.startswith(first) or first.startswith(each) for each in _BEGINNINGS)
 
 
 def check_is_cassette(path: Path, first: bytes) -> None:
-    """Hold a file's start against what every version of this format starts with.
+    """Check a file's start against what every version of this format starts with.
 
     Raises:
         FormatError: when it is something else; says what it looks like.
     """
-    if not first.startswith(_MARK):
+    if not is_header(first.removeprefix(BOM)):
         raise FormatError(
             path,
             1,
@@ -60,30 +112,74 @@ def check_is_cassette(path: Path, first: bytes) -> None:
         )
 
 
-def check_header(path: Path, first: bytes) -> None:
-    """Hold the first line against what this version reads.
+def _rules(value: object) -> tuple[Mapping[str, str], ...]:
+    is_list = isinstance(value, list) and all(
+        isinstance(rule, dict) and len(rule) == 1 and all(isinstance(x, str) for x in rule.values())
+        for rule in value
+    )
+    if not is_list:
+        raise ValueError('the field normalise must be a list of objects like {"name": "uuid"}')
+    return tuple(value)  # type: ignore[arg-type]  # checked above
+
+
+def read_header(
+    path: Path, first: bytes, *, line: int = 1, is_changed: bool = False
+) -> CassetteHeader:
+    """Return what a cassette's first line has.
+
+    Args:
+        path: the file, for errors.
+        first: the line, its end included.
+        line: its number, for errors.
+        is_changed: whether it was changed on purpose, so that its checksum says nothing.
 
     Raises:
-        FormatError: when it is no cassette, or one of another version; says what to do.
+        FormatError: when it is no cassette, one of another version, or damaged; says what
+            to do.
     """
     check_is_cassette(path, first)
+    first = first.removeprefix(BOM)
     try:
         header = parse_line(first)
     except ValueError as error:
-        raise FormatError(path, 1, f"expected a whole cassette header: {error}") from error
+        raise FormatError(
+            path, line, f"expected a whole cassette header at byte 0: {error}"
+        ) from error
     advice = "record it anew (--mode rewrite), or replay it with the Turnwise that wrote it"
-    version, key_version = header["turnwise_cassette"], header.get("key_version")
-    if version != CASSETTE_VERSION:
+    version, key_version = header.pop("turnwise_cassette"), header.pop("key_version", None)
+    if version not in {CASSETTE_VERSION, _UNSEALED_VERSION} or isinstance(version, bool):
         raise FormatError(
             path,
-            1,
-            f"is a cassette of format version {version}, this Turnwise reads version "
-            f"{CASSETTE_VERSION}: {advice}",
+            line,
+            f"is a cassette of format version {version!r:.40}, this Turnwise reads versions "
+            f"{_UNSEALED_VERSION} and {CASSETTE_VERSION}: {advice}",
         )
+    is_sealed = version == CASSETTE_VERSION
+    if is_sealed and not (is_changed or is_header_whole(first)):
+        raise FormatError(
+            path,
+            line,
+            "expected a whole cassette header at byte 0: it is not as it was written, its "
+            "checksum differs. Restore it; or, after a change on purpose, seal it again: "
+            "turnwise cassette FILE --seal",
+        )
+    header.pop("check", None)
     if key_version != KEY_VERSION:
         raise FormatError(
             path,
-            1,
-            f"was recorded with key version {key_version}, this Turnwise makes keys of version "
-            f"{KEY_VERSION} and would find nothing in it: {advice}",
+            line,
+            f"was recorded with key version {key_version!r:.40}, this Turnwise makes keys of "
+            f"version {KEY_VERSION} and would find nothing in it: {advice}",
         )
+    try:
+        rules = _rules(header.pop("normalise", []))
+    except ValueError as error:
+        raise FormatError(path, line, f"expected a whole cassette header: {error}") from error
+    if header:
+        raise FormatError(
+            path,
+            line,
+            f"has the field {min(header)[:40]!r} in its header, which this Turnwise does not "
+            f"know: a newer one wrote it; {advice}",
+        )
+    return CassetteHeader(is_sealed, rules)

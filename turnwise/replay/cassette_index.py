@@ -10,8 +10,9 @@ scope that recorded it, and that of its key in any scope. A call takes from
      answered then, however the scopes interleave now; then from
   2. the key's queue over all scopes, oldest first: the same question was asked, though
      elsewhere (a scope was renamed, or a call moved to another node).
-Within one scope equal calls are asked in the program's own order, so a replay at any
-concurrency gives each scope the answers that it got.
+Within one scope equal calls are asked in the program's own order, and are handed out in
+that order, whichever of them ended first; so a replay at any concurrency gives each scope
+the answers that it got.
 
 Rejected: falling back to the last exchange when both queues are empty. Every call of a
 run is recorded, cached and coalesced ones included, so a call too many is a real
@@ -24,7 +25,7 @@ its two entries in the dictionaries; about 400 bytes in all. No line is kept.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 __all__ = ["CassetteIndex"]
 
@@ -52,6 +53,21 @@ class _Queues:
             self._next.append(self._next[last])
             self._next[last] = entry
         self._last[name] = entry
+
+    def repeated(self) -> list[bytes]:
+        """Return the queues of more than one entry. For queues that nothing was taken from."""
+        return [name for name, last in self._last.items() if self._next[last] != last]
+
+    def order(self, name: bytes, place: Callable[[int], tuple[int, int]]) -> None:
+        """Put a queue's entries in order of their places; equal ones stay as they are."""
+        last = self._last[name]
+        entries = [self._next[last]]
+        while entries[-1] != last:
+            entries.append(self._next[entries[-1]])
+        entries.sort(key=place)
+        for entry, following in zip(entries, (*entries[1:], entries[0]), strict=True):
+            self._next[entry] = following
+        self._last[name] = entries[-1]
 
     def pop(self, name: bytes) -> int | None:
         """Take the oldest entry of a queue; None when there is none."""
@@ -108,6 +124,22 @@ class CassetteIndex:
         self._by_scope.push(key + lane)
         self._by_key.push(key)
 
+    def extend(self, length: int) -> None:
+        """Pass over bytes after the last exchange; they are counted as a part of it."""
+        if self._ends:
+            self._ends[-1] += length
+        else:
+            self._start += length
+
+    def order(self, asked: Callable[[int], tuple[int, int]]) -> None:
+        """Put equal calls of one scope in the order in which they were asked.
+
+        Args:
+            asked: place of an entry in that order.
+        """
+        for name in self._by_scope.repeated():
+            self._by_scope.order(name, asked)
+
     def take(self, key: bytes, lane: bytes) -> int | None:
         """Return the entry that answers a call, and never again; None when none is left."""
         for queues, name in ((self._by_scope, key + lane), (self._by_key, key)):
@@ -118,7 +150,7 @@ class CassetteIndex:
         return None
 
     def place(self, entry: int) -> tuple[int, int]:
-        """Return an entry's offset and length in bytes."""
+        """Return an entry's offset and length in bytes, with what was passed over after it."""
         start = self._ends[entry - 1] if entry else self._start
         return start, self._ends[entry] - start
 

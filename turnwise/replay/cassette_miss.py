@@ -11,6 +11,7 @@ from turnwise.calls.errors import FormatError
 from turnwise.calls.key import CallKey
 from turnwise.replay.cassette_exchange import lane_digest, prompt_of
 from turnwise.replay.cassette_file import CassetteFile
+from turnwise.replay.normalising import Normaliser
 
 __all__ = ["explain_miss"]
 
@@ -143,10 +144,13 @@ def _nearest(
     return None
 
 
-def explain_miss(cassette: CassetteFile, key: CallKey, call: Call, where: Where) -> str:
+def explain_miss(
+    cassette: CassetteFile, key: CallKey, call: Call, where: Where, normaliser: Normaliser
+) -> str:
     """Return in words which call is not recorded, and how it differs from the nearest.
 
-    Reads the whole file when the scope itself recorded nothing; a miss ends a run.
+    Both are compared without what the normaliser leaves out. Reads the whole file when the
+    scope itself recorded nothing; a miss ends a run.
     """
     head = (
         f"{cassette.path} has no recording of this call: conversation {where.conversation}, "
@@ -160,15 +164,15 @@ def explain_miss(cassette: CassetteFile, key: CallKey, call: Call, where: Where)
     if cassette.index.knows(bytes.fromhex(key)):
         again = "This very call is recorded, but all its recordings have been played already."
         return f"{head}\n{again}\n{advice}"
-    prompt = prompt_of(call)
+    prompt = prompt_of(normaliser.call(call))
     found = _nearest(cassette, _pieces(prompt), where)
     if found is None:
         return f"{head}\nNothing of this node and purpose is recorded.\n{advice}"
-    entry, line = found
+    entry, line = found[0], normaliser.value(found[1])
     difference = _piece_difference(_pieces(prompt), _pieces(line)) or _settings_difference(
         prompt, line, where, line
     )
     return (
-        f"{head}\nnearest recording: line {entry + 2}, scope {line.get('scope')}\n"
+        f"{head}\nnearest recording: line {cassette.number(entry)}, scope {found[1].get('scope')}\n"
         f"{difference}\n{advice}"
     )

@@ -17,9 +17,10 @@ from turnwise.knobs import settings_digest
 from turnwise.replay.app import App, TellsNotices, TellsPrompts, TurnResult
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.conversation import Conversation, conversation_digest
+from turnwise.replay.normalising import Rule
 from turnwise.replay.run_folder import RunFolder
 from turnwise.replay.run_recorder import RunRecorder
-from turnwise.replay.runner import TurnListener, replay_conversations
+from turnwise.replay.runner import TurnListener, replay_conversations, turn_order
 
 __all__ = ["FinishedRun", "RunRequest", "run_replay"]
 
@@ -40,6 +41,7 @@ class RunRequest:
         mode: how the recording is used.
         max_concurrency: users side by side; at least 1.
         started: wall time for the manifest, ISO 8601; None leaves it out.
+        normalise: what the recording's keys leave out; see `open_cassette`.
     """
 
     app: App
@@ -52,6 +54,7 @@ class RunRequest:
     mode: CassetteMode = CassetteMode.NEW_EPISODES
     max_concurrency: int = 1
     started: str | None = None
+    normalise: Sequence[Rule] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,13 @@ async def run_replay(
     with ExitStack() as stack:
         folder = RunFolder(request.folder, identity=_identity(request), details=_details(request))
         stack.callback(folder.close)
-        turns_before = len(folder.turns)
+        turns_before = len(folder.finished)
+        if not folder.finished.issuperset(turn_order(request.conversations)):
+            folder.check_app_files()
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
-        cassette = stack.enter_context(open_cassette(cassette_path, request.mode, scrub=scrub))
+        cassette = stack.enter_context(
+            open_cassette(cassette_path, request.mode, scrub=scrub, normalise=request.normalise)
+        )
         recorder = RunRecorder(cassette)
 
         def finished(result: TurnResult) -> None:

@@ -7,6 +7,7 @@
     memory.sqlite    what the agent remembers (the app's own)
     endpoints.json   what endpoints have refused (the app's own), once one has
 
+Files are made such that only their owner may read them: they hold what people said.
 A turn's ledger rows are written before its line, so whatever ends the process, a
 turn either stands here whole or not at all; rows without a turn are dropped when the
 run goes on. When a run ends, both files are put in conversation order: same input,
@@ -25,9 +26,9 @@ import orjson
 
 from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
 from turnwise.replay.app import TurnResult
-from turnwise.replay.held_folder import LOCK, hold_folder
+from turnwise.replay.held_files import LOCK, hold_folder, private_opener
 
-__all__ = ["RUN_VERSION", "DiskFull", "RunFolder", "TurnKey"]
+__all__ = ["RUN_VERSION", "DiskFull", "RunFolder", "RunFolderGone", "TurnKey"]
 
 RUN_VERSION = 1
 
@@ -39,6 +40,10 @@ _FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "end
 
 class DiskFull(TurnwiseError):
     """A write found no room. What was finished before stands."""
+
+
+class RunFolderGone(TurnwiseError):
+    """The folder was deleted or replaced while the run was writing it."""
 
 
 def _turn_key(row: Mapping[str, Any]) -> TurnKey:
@@ -68,10 +73,34 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Return nested settings as one mapping from dotted names."""
+    if not isinstance(value, Mapping) or not value:
+        return {name: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat.update(_flat(inner, f"{name}.{key}" if name else str(key)))
+    return flat
+
+
+def _knob_changes(before: Any, now: Any) -> list[str]:
+    """Return which knobs differ between two runs, in words; empty when none is known to."""
+    old, new = _flat(before), _flat(now)
+    return [
+        f"the knob {name} was {old.get(name)!r:.80} and is now {new.get(name)!r:.80}"
+        for name in dict.fromkeys((*old, *new))
+        if name and old.get(name) != new.get(name)
+    ]
+
+
 def _write_all(file: FileIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
+
+
+def _opened(path: Path) -> FileIO:
+    return open(path, "ab", buffering=0, opener=private_opener)
 
 
 class RunFolder:
@@ -94,6 +123,7 @@ class RunFolder:
         self.path = path
         self._identity = dict(identity)
         self._details = dict(details)
+        self._app_files: list[str] | None = None
         self._lock = hold_folder(path)
         try:
             self._open()
@@ -105,18 +135,27 @@ class RunFolder:
         """Read what stands there, and open both files behind their last finished turn."""
         path = self.path
         self.was_resumed = self._check_manifest()
-        self.turns, turns_end = _read_lines(path / "turns.jsonl")
-        finished = {_turn_key(row) for row in self.turns}
+        turns, turns_end = _read_lines(path / "turns.jsonl")
+        self.finished = {_turn_key(row) for row in turns}
         rows, _ = _read_lines(path / "ledger.jsonl")
-        self.rows = [row for row in rows if _row_key(row) in finished]
-        self.finished = finished
-        if self.rows or rows:
-            self._replace("ledger.jsonl", _lines(self.rows))
+        if rows:
+            kept = [row for row in rows if _row_key(row) in self.finished]
+            self._replace("ledger.jsonl", _lines(kept))
         if turns_end:
             os.truncate(path / "turns.jsonl", turns_end)
         # Unbuffered: what was not written is not written later, behind an error's back.
-        self._turn_file = (path / "turns.jsonl").open("ab", buffering=0)
-        self._row_file = (path / "ledger.jsonl").open("ab", buffering=0)
+        self._turn_file = _opened(path / "turns.jsonl")
+        self._row_file = _opened(path / "ledger.jsonl")
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        """The finished turns, read from the folder: a long run keeps none in memory."""
+        return _read_lines(self.path / "turns.jsonl")[0]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The ledger rows of the finished turns, read from the folder."""
+        return _read_lines(self.path / "ledger.jsonl")[0]
 
     def _check_manifest(self) -> bool:
         manifest_path = self.path / "manifest.json"
@@ -138,11 +177,10 @@ class RunFolder:
             raise FormatError(
                 manifest_path, None, f"is of format {version}, this Turnwise reads {RUN_VERSION}"
             )
-        differing = [
-            f"{name} was {identity.get(name)!r} and is now {value!r}"
-            for name, value in self._identity.items()
-            if identity.get(name) != value
-        ]
+        if not isinstance(identity, Mapping):
+            raise FormatError(manifest_path, None, "expected a run manifest")
+        self._app_files = manifest.get("app_files")
+        differing = self._differences(identity, manifest.get("knobs"))
         if differing:
             raise ConfigError(
                 f"{self.path} holds another run: {'; '.join(differing)}. "
@@ -150,13 +188,31 @@ class RunFolder:
             )
         return True
 
+    def _differences(self, identity: Mapping[str, Any], knobs: Any) -> list[str]:
+        """Return in words what of this run is another than that of the folder."""
+        found: list[str] = []
+        for name, value in self._identity.items():
+            if identity.get(name) == value:
+                continue
+            if name == "settings":
+                changes = _knob_changes(knobs, self._details.get("knobs"))
+                found += changes or ["its settings were others"]
+            elif name == "conversations":
+                found.append("its conversations were others, or their texts have changed")
+            else:
+                found.append(f"{name} was {identity.get(name)!r} and is now {value!r}")
+        return found
+
     def _write_manifest(self) -> None:
         manifest = {"turnwise_run": RUN_VERSION, "identity": self._identity, **self._details}
+        if self._app_files is not None:
+            manifest["app_files"] = self._app_files
         self._replace("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
     def _replace(self, name: str, data: bytes) -> None:
         partial = self.path / f"{name}.part"
-        partial.write_bytes(data)
+        with open(partial, "wb", opener=private_opener) as file:
+            file.write(data)
         partial.replace(self.path / name)
 
     def add(self, result: TurnResult) -> None:
@@ -164,7 +220,12 @@ class RunFolder:
 
         Raises:
             DiskFull: when there is no room; the turn is then not finished.
+            RunFolderGone: when the folder is no longer there.
         """
+        self._check_is_there()
+        if self._app_files is None:
+            self._app_files = self._files_of_app()
+            self._write_manifest()
         try:
             _write_all(self._row_file, _lines(result.rows))
             _write_all(self._turn_file, _lines([result.record]))
@@ -175,28 +236,66 @@ class RunFolder:
                     "stand there. Make room and run the same command again to go on"
                 ) from error
             raise
-        self.turns.append(dict(result.record))
-        self.rows.extend(dict(row) for row in result.rows)
         self.finished.add(_turn_key(result.record))
+
+    def _files_of_app(self) -> list[str]:
+        """Return the files that the app keeps here, such as its memory."""
+        own = {*_FILES, "manifest.json", LOCK} - {"memory.sqlite"}
+        names = (item.name for item in self.path.iterdir() if item.is_file())
+        aside = ("-wal", "-shm", "-journal", ".part", ".bak")
+        return sorted(name for name in names if name not in own and not name.endswith(aside))
+
+    def check_app_files(self) -> None:
+        """Check that what the app kept for the finished turns is still here.
+
+        Raises:
+            ConfigError: when a file is gone or empty: the turns that are left would be
+                answered as if the finished ones had never been.
+        """
+        for name in self._app_files or ():
+            file = self.path / str(name)
+            if file.name != name or (file.is_file() and file.stat().st_size):
+                continue
+            raise ConfigError(
+                f"{self.path} has {len(self.finished)} finished turns, but {name} is gone, which "
+                "holds what they left for the turns after them. Put it back, or start over with "
+                "--fresh (with --record or --cassette, recorded calls are not paid again)"
+            )
+
+    def _check_is_there(self) -> None:
+        for file in (self._turn_file, self._row_file):
+            path = Path(file.name)
+            try:
+                is_there = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                is_there = False
+            if not is_there:
+                raise RunFolderGone(
+                    f"{path} was deleted or replaced while the run was writing it, so the run "
+                    "cannot be kept. Run the same command again, and leave its folder alone"
+                )
 
     def finish(self, order: Sequence[TurnKey]) -> None:
         """Put both files in the order of the conversations, and number the calls from 1.
 
         A file that is so already, as after a run without overlap, is left alone.
+
+        Raises:
+            RunFolderGone: when the folder is no longer there.
         """
+        self._check_is_there()
         place = {key: index for index, key in enumerate(order)}
         last = len(place)
-        turns = sorted(self.turns, key=lambda row: place.get(_turn_key(row), last))
-        rows = sorted(self.rows, key=lambda row: place.get(_row_key(row), last))
+        turns_before, rows_before = self.turns, self.rows
+        turns = sorted(turns_before, key=lambda row: place.get(_turn_key(row), last))
+        rows = sorted(rows_before, key=lambda row: place.get(_row_key(row), last))
         is_numbered = all(row.get("sequence") == number for number, row in enumerate(rows, start=1))
         if not is_numbered:
             rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]
         # Equal lists of the same objects are told without looking into the objects.
-        if turns != self.turns:
-            self.turns = turns
+        if turns != turns_before:
             self._replace("turns.jsonl", _lines(turns))
-        if rows != self.rows:
-            self.rows = rows
+        if rows != rows_before:
             self._replace("ledger.jsonl", _lines(rows))
 
     def close(self) -> None:

@@ -57,8 +57,10 @@ def _spent(sums: CallSums) -> str:
         cost = "USD unknown"
     # What a replay shows was paid when it was recorded.
     paid = " (as recorded)" if sums.outcomes[Outcome.REPLAYED] else ""
-    sent = f"{_counted(sums.requests, 'request')}, {_counted(sums.attempts, 'attempt')}"
-    return f"{sent}; {tokens}; {cost}{paid}"
+    requests = _counted(sums.requests, "request")
+    if sums.sent != sums.requests:
+        requests += f" ({sums.sent:,} sent now)"
+    return f"{requests}, {_counted(sums.attempts, 'attempt')}; {tokens}; {cost}{paid}"
 
 
 def _turns(totals: Totals) -> str:

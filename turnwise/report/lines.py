@@ -41,6 +41,8 @@ class CallLine(Line):
     is_speculative: bool = False
     attempts: Count = 0
     requests: Count = 0
+    sent: Count | None = None
+    """Requests that left for it when this run was made; None in runs that did not count it."""
     input_tokens: Count = 0
     output_tokens: Count = 0
     cached_tokens: Count = 0

@@ -23,6 +23,7 @@ class CallSums:
         outcomes: how they ended; every outcome is a key.
         attempts: tries at serving them.
         requests: HTTP requests that left the machine; in a replay, of the recording.
+        sent: those of them that left in this run; 0 in a strict replay.
         input_tokens: known prompt tokens.
         output_tokens: known answer tokens.
         cached_tokens: known prompt tokens from the provider's prompt cache.
@@ -42,6 +43,7 @@ class CallSums:
     outcomes: dict[Outcome, int]
     attempts: int
     requests: int
+    sent: int
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -62,6 +64,12 @@ class CallSums:
         return self.queue_seconds + self.rate_seconds + self.work_seconds + self.retry_seconds
 
 
+def _sent(row: CallLine) -> int:
+    if row.sent is not None:
+        return row.sent
+    return 0 if row.outcome is Outcome.REPLAYED else row.requests
+
+
 def sum_calls(rows: Sequence[CallLine]) -> CallSums:
     """Return what some calls come to."""
     ended = Counter(row.outcome for row in rows)
@@ -72,6 +80,7 @@ def sum_calls(rows: Sequence[CallLine]) -> CallSums:
         outcomes={outcome: ended[outcome] for outcome in Outcome},
         attempts=sum(row.attempts for row in rows),
         requests=sum(row.requests for row in rows),
+        sent=sum(map(_sent, rows)),
         input_tokens=sum(row.input_tokens for row in rows),
         output_tokens=sum(row.output_tokens for row in rows),
         cached_tokens=sum(row.cached_tokens for row in rows),

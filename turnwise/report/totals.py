@@ -116,6 +116,7 @@ def totals_json(tables: "ReportTables") -> dict[str, Any]:
         "asked": sums.asked,
         "outcomes": {outcome.value: count for outcome, count in sums.outcomes.items()},
         "requests": sums.requests,
+        "sent": sums.sent,
         "attempts": sums.attempts,
         "speculative": sums.speculative,
         "unreadable": sums.unreadable,

@@ -34,6 +34,7 @@ from turnwise.calls import Asker, Purpose
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.loop_thread import LoopThread, wait_for
 from turnwise.replay.cassette import Cassette
+from turnwise.replay.normalising import Rule
 from turnwise.replay.run_recorder import RunRecorder
 from turnwise.testing.gate import Drift, LiveDrift, parse_gates
 from turnwise.testing.pytesting.asked import CallCounts
@@ -99,6 +100,7 @@ class Bench:
         app: str = "graph.app:app",
         limit_turns: int | None = None,
         max_concurrency: int = 1,
+        normalise: Sequence[Rule] = (),
     ) -> ReplayedRun:
         """Run conversations through an app, under the budgeter, and return the run.
 
@@ -115,6 +117,7 @@ class Bench:
             app: the app's import string.
             limit_turns: the first turns only, over all conversations; at least 1.
             max_concurrency: users side by side; at least 1.
+            normalise: what the recording's keys leave out; see `open_cassette`.
 
         Raises:
             ConfigError: when it would send something and may not, or a setting cannot work.
@@ -133,6 +136,7 @@ class Bench:
             max_concurrency=max_concurrency,
             is_live=self.is_live,
             is_recording=self._choices.is_recording,
+            normalise=tuple(normalise),
             folder=self._place.folder / f"turnwise-run-{len(self._books.runs) + 1}",
         )
         run = replay(order, self._run)

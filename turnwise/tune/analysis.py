@@ -5,6 +5,7 @@ said: its spread goes into every interval that it touches, and the share of such
 shown beside each.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -71,7 +72,7 @@ def to_buy(rows: Sequence[TurnRow]) -> ToBuy:
     return ToBuy(
         calls=sum(row.missing_calls for row in lacking),
         tokens=sum(known_tokens) if len(known_tokens) == len(lacking) else None,
-        usd=sum(known_usd) if len(known_usd) == len(lacking) else None,
+        usd=math.fsum(known_usd) if len(known_usd) == len(lacking) else None,
         turns=len(lacking),
     )
 
@@ -283,7 +284,7 @@ def _notices(rows: Sequence[TurnRow], unknown_settings: int) -> tuple[str, ...]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return math.fsum(values) / len(values)
 
 
 def _summary(

@@ -1,5 +1,6 @@
 """A turn that was evaluated, as a row of the sweep."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,7 +47,7 @@ def _price(missing: Sequence[MissingCall]) -> float | None:
     """Return what calls would cost; None when one of them is not known."""
     prices = [call.usd for call in missing]
     known = [price for price in prices if price is not None]
-    return sum(known) if len(known) == len(prices) else None
+    return math.fsum(known) if len(known) == len(prices) else None
 
 
 def _played(
@@ -85,7 +86,7 @@ def _played(
 
 def _known_usd(rows: Sequence[Mapping[str, Any]]) -> float | None:
     costs = [row["usd"] for row in rows]
-    return None if None in costs else sum(costs)
+    return None if None in costs else math.fsum(costs)
 
 
 def _planned(

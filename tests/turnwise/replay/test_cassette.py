@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ Asked = tuple[CallKey, Call, Where]
 Ask = Callable[..., Asked]
 Answer = Callable[..., RecordedExchange]
 
+REFUSAL = {
+    "scope": "run",
+    "limit": "max_calls",
+    "limit_value": 3,
+    "used_value": 3,
+    "asked_value": 1,
+}
 SCOPES = [f"run/conv:{name}/turn:{turn}/node:lats" for name in "ab" for turn in range(2)]
 ASKED = st.lists(st.tuples(st.sampled_from(SCOPES), st.sampled_from("xyz")), max_size=20)
 
@@ -84,7 +92,7 @@ def test_every_end_of_a_call_is_played(tmp_path: Path, ask: Ask, answer: Answer)
     """Errors, refusals and cancellations come back in their order, like answers."""
     path = tmp_path / "c.jsonl"
     ends = [
-        RecordedExchange(Outcome.REFUSED, error=RecordedError("CallRefused", "no room")),
+        RecordedExchange(Outcome.REFUSED, error=RecordedError("CallRefused", "", detail=REFUSAL)),
         RecordedExchange(Outcome.FAILED, error=RecordedError("RateLimited", "slow", 429, 2.5)),
         RecordedExchange(Outcome.CANCELLED, attempts=1, requests=1, charged_tokens=90),
         RecordedExchange(Outcome.COALESCED, reply=answer().reply),
@@ -212,3 +220,26 @@ def test_closing_twice(tmp_path: Path) -> None:
 
     cassette.close()
     cassette.close()
+
+
+def test_equal_calls_are_played_in_the_order_in_which_they_were_asked(
+    tmp_path: Path, ask: Ask, answer: Answer
+) -> None:
+    """Five samples of one prompt end in any order; each gets its own answer back."""
+    path = tmp_path / "c.jsonl"
+    with open_cassette(path, CassetteMode.REWRITE) as cassette:
+        for sequence in (3, 1, 11, 2, 10):
+            cassette.record(*ask(), replace(answer(f"to {sequence}"), sequence=sequence))
+    # A run that goes on numbers its calls from 1 again; they come after the first ones.
+    with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
+        for sequence in (2, 1):
+            cassette.record(*ask(), replace(answer(f"then {sequence}"), sequence=sequence))
+
+    expected = ["to 1", "to 2", "to 3", "to 10", "to 11", "then 1", "then 2"]
+    for scope in ("run/conv:a/turn:0/node:detection", "run/elsewhere"):
+        with open_cassette(path) as cassette:
+            found = [cassette.lookup(*ask(scope=scope)) for _ in expected]
+        texts = [each.reply.text for each in found if each is not None and each.reply is not None]
+        assert sorted(texts) == sorted(expected)
+        if scope != "run/elsewhere":
+            assert texts == expected

@@ -1,5 +1,6 @@
 """One exchange as a line, and back."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.reply import TokenLogprobs
 from turnwise.replay.cassette_exchange import (
+    check_fields,
     decode_exchange,
     encode_exchange,
     lane_digest,
@@ -171,22 +173,82 @@ def test_errors_are_scrubbed() -> None:
     assert read == RecordedError("AuthFailed", "bad key ***", detail={"body": ["*** again"]})
 
 
+SERVED = {"outcome": "served"}
+
+
 @pytest.mark.parametrize(
-    "document",
+    ("document", "field"),
     [
-        {},
-        {"outcome": "lost"},
-        {"outcome": "served", "reply": {"txt": "a"}},
-        {"outcome": "served", "reply": {"text": "a", "choices": 3}},
-        {"outcome": "served", "reply": {"text": "a", "token_logprobs": 3}},
-        {"outcome": "served", "reply": {"text": "a", "token_logprobs": [["a", None, []]]}},
-        {"outcome": "failed", "error": {"message": "a"}},
+        ({}, "no field outcome"),
+        ({"outcome": "lost"}, "exchange.outcome must be one of served"),
+        ({"outcome": ["served"]}, "exchange.outcome must be one of"),
+        ({**SERVED, "reply": {"txt": "a"}}, "'txt', which this Turnwise does not know"),
+        ({**SERVED, "reply": {}}, "reply has no field text"),
+        ({**SERVED, "reply": "a"}, "reply must be a JSON object"),
+        ({**SERVED, "reply": {"text": 5}}, "reply.text must be a text, found 5"),
+        ({**SERVED, "reply": {"text": "a", "choices": 3}}, "reply.choices must be a list"),
+        ({**SERVED, "reply": {"text": "a", "choices": [3]}}, "reply.choices must be a text"),
+        ({**SERVED, "reply": {"text": "a", "parsed": {}}}, "reply.parsed must be left out"),
+        ({**SERVED, "reply": {"text": "a", "vectors": [["x"]]}}, "reply.vectors must be a number"),
+        ({**SERVED, "reply": {"text": "a", "usage": []}}, "reply.usage must be a JSON object"),
+        (
+            {**SERVED, "reply": {"text": "a", "usage": {"input_tokens": "9"}}},
+            "reply.usage.input_tokens must be a whole number",
+        ),
+        (
+            {**SERVED, "reply": {"text": "a", "usage": {"input_tokens": -9}}},
+            "reply.usage.input_tokens must be 0 or more",
+        ),
+        (
+            {**SERVED, "reply": {"text": "a", "usage": {"input_tokens": True}}},
+            "reply.usage.input_tokens must be a whole number",
+        ),
+        ({**SERVED, "reply": {"text": "a", "token_logprobs": 3}}, "reply.token_logprobs"),
+        ({**SERVED, "reply": {"text": "a", "token_logprobs": [["a", None, []]]}}, "token and its"),
+        ({"outcome": "failed", "error": {"message": "a"}}, "error has no field type_name"),
+        (
+            {"outcome": "refused", "error": {"type_name": "CallRefused", "message": "a"}},
+            "error.detail is no detail of CallRefused",
+        ),
+        ({**SERVED, "requests": "two"}, "exchange.requests must be a whole number"),
+        ({**SERVED, "requests": -1}, "exchange.requests must be 0 or more"),
+        ({**SERVED, "latency_seconds": None}, "exchange.latency_seconds must be a number"),
+        ({**SERVED, "usd": float("inf")}, "exchange.usd must be a number"),
     ],
 )
-def test_what_is_no_exchange(document: dict[str, Any]) -> None:
-    """A JSON object that no recorder wrote is an error."""
-    with pytest.raises(ValueError, match=r"not an exchange|'lost' is not a valid Outcome"):
+def test_what_is_no_exchange(document: dict[str, Any], field: str) -> None:
+    """A field that is missing, unknown or of another type is an error that names it."""
+    with pytest.raises(ValueError, match=re.escape(field)):
         decode_exchange(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"scope": 7}, "scope must be a text"),
+        ({"conversation": []}, "conversation must be a text"),
+        ({"messages": "hi"}, "messages must be a list"),
+        ({"messages": ["hi"]}, "messages must be a JSON object"),
+        ({"inputs": [1]}, "inputs must be a text"),
+        ({"settings": None}, "settings must be a JSON object"),
+        ({"mood": "good"}, "'mood', which this Turnwise does not know: a newer one wrote it"),
+    ],
+)
+def test_place_and_prompt_have_types_too(change: dict[str, Any], field: str) -> None:
+    """What a miss is explained by, and a sweep sorts by, is checked on reading."""
+    document = {**parse_line(encode(RecordedExchange(Outcome.SERVED))), **change}
+    with pytest.raises(ValueError, match=re.escape(field)):
+        check_fields(document)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"a": NaN}', b'{"a": -Infinity, "b": "\\ud800"}', b'{"a":' * 200_000, b"[]", b"\xff"],
+)
+def test_what_is_no_json_object(line: bytes) -> None:
+    """Numbers that JSON lacks, and nesting without end, are one kind of error."""
+    with pytest.raises(ValueError):  # noqa: PT011 - of many texts
+        parse_line(line)
 
 
 @pytest.mark.parametrize(

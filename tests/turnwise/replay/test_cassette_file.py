@@ -56,9 +56,16 @@ def test_a_packed_cassette_is_played_and_not_recorded_on(
         (b'{"conversation_id": "a"}\n', "found JSON of another kind, such as a conversation"),
         (b"\x1f\x8b\x08", "a (broken )?gzip file"),
         (b"hello", "found something else"),
-        (b'{"turnwise_cassette":2,"key_version":1}\n', "of format version 2, .*--mode rewrite"),
+        (b'{"turnwise_cassette":3,"key_version":1}\n', "of format version 3, .*--mode rewrite"),
+        (b'{"turnwise_cassette":true,"key_version":1}\n', "of format version True"),
+        (b'{"turnwise_cassette":2,"key_version":1}\n', "not as it was written.*--seal"),
         (b'{"turnwise_cassette":1,"key_version":9}\n', "with key version 9, .*--mode rewrite"),
         (b'{"turnwise_cassette":1\n', "expected a whole cassette header"),
+        (b'{"turnwise_cassette":1,"key_version":1,"x":2}\n', "the field 'x'.*a newer one wrote it"),
+        (
+            b'{"turnwise_cassette":1,"key_version":1,"normalise":["uuid"]}\n',
+            "normalise must be a list of objects",
+        ),
     ],
 )
 @pytest.mark.parametrize("mode", [CassetteMode.STRICT, CassetteMode.NEW_EPISODES])
@@ -131,7 +138,7 @@ def test_a_cut_last_line_is_recovered(
     """Cut anywhere in its last line, a cassette plays the lines before, and goes on."""
     whole = recording.read_bytes()
     last = whole.rfind(b"\n", 0, -1) + 1
-    cut = data.draw(st.integers(last, len(whole) - 1))
+    cut = data.draw(st.integers(last, len(whole) - 2))
     path = recording.with_name("cut.jsonl")
     path.write_bytes(whole[:cut])
 

@@ -298,7 +298,7 @@ async def test_a_folder_of_another_run_is_left_alone(replay: Replay) -> None:
     """Other knobs, other conversations: the error says what differs, and no byte changes."""
     first = await replay("run", limit_turns=1)
     before = _bytes(first)
-    with pytest.raises(ConfigError, match=r"holds another run.*settings was.*--fresh"):
+    with pytest.raises(ConfigError, match=r"the knob search.rollouts was 4 and is now 1.*--fresh"):
         await replay("run", "search.rollouts=1", limit_turns=1)
     assert _bytes(first) == before
 

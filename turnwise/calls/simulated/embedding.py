@@ -43,7 +43,7 @@ def embed(text: str, *, seed: int = 0) -> tuple[float, ...]:
         # The product spreads the checksum, whose own bits are linear in the letters.
         mixed = (zlib.crc32(group.encode("utf-8", "surrogatepass"), start) * _MIX) & 0xFFFFFFFF
         vector[mixed >> 24] += 1.0 if mixed & 0x800000 else -1.0
-    length = math.sqrt(sum(value * value for value in vector))
+    length = math.sqrt(math.fsum(value * value for value in vector))
     if length == 0.0:
         vector[0] = length = 1.0
     return tuple(round(value / length, 7) for value in vector)

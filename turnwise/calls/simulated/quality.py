@@ -12,6 +12,7 @@ Invariant: over replies as `replies.compose` draws them, the quality of one lang
 has mean 0 and SD 1 (the unit "within-prompt SD"), for every seed.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -191,7 +192,7 @@ class PhraseBook:
             place = end
         known = [phrase for phrase in found if phrase]
         if known:
-            quality = sum(phrase.weight for phrase in known)
+            quality = math.fsum(phrase.weight for phrase in known)
         else:
             quality = hashed_normal("text", self.seed, letters) if letters else -3.0
         marked = sum(phrase.is_assistant for phrase in known) or any(

@@ -73,7 +73,7 @@ def vary(book: PhraseBook, language: str, base: Draft, *, similarity: float, dra
 
 
 def _quality(draft: Draft) -> float:
-    return sum([phrase.weight for phrase in draft if phrase])
+    return math.fsum(phrase.weight for phrase in draft if phrase)
 
 
 def _changed(book: PhraseBook, language: str, parent: Draft, draws: Draws) -> Draft:

@@ -6,7 +6,6 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls.call import Call
 from turnwise.calls.errors import CassetteMiss
 from turnwise.calls.key import CallKey
-from turnwise.replay.cassette_exchange import lane_digest
 from turnwise.replay.counterfactual.missing import MissingCall, StandIns
 from turnwise.replay.counterfactual.tape import Kind, Tape
 
@@ -71,7 +70,7 @@ class Player:
         """
         trace = self._traces.setdefault((where.conversation, where.turn), TurnTrace())
         trace.asked_count += 1
-        exchange = self._tape.take(bytes.fromhex(key), lane_digest(where.scope), trace.taken)
+        exchange = self._tape.take(key, call, where, trace.taken)
         if exchange is not None:
             return exchange
         if trace.diverged_at is None:

@@ -21,7 +21,6 @@ from turnwise.calls.errors import CassetteMiss
 from turnwise.calls.key import CallKey
 from turnwise.memory.past import KeptShelf
 from turnwise.replay.app import Session, TurnInput, TurnResult
-from turnwise.replay.cassette_exchange import lane_digest
 from turnwise.replay.counterfactual.evaluation import Past, starting_book
 from turnwise.replay.counterfactual.missing import StandIns
 from turnwise.replay.counterfactual.tape import Tape
@@ -113,7 +112,7 @@ class Buyer:
             PurseEmpty: when it has none.
         """
         taken = self._taken.setdefault((where.conversation, where.turn), set())
-        exchange = self._tape.take(bytes.fromhex(key), lane_digest(where.scope), taken)
+        exchange = self._tape.take(key, call, where, taken)
         if exchange is not None:
             return exchange
         like = self._stand_ins.find(call, where, {})

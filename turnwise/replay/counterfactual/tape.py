@@ -17,11 +17,14 @@ from typing import Any
 
 from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls.call import Call
+from turnwise.calls.errors import FormatError
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Outcome
-from turnwise.replay.cassette_exchange import decode_exchange, split_head
+from turnwise.replay.cassette_exchange import decode_exchange, lane_digest, split_head
 from turnwise.replay.cassette_file import CassetteFile
+from turnwise.replay.cassette_keys import CassetteKeys
 from turnwise.replay.cassette_miss import explain_miss
+from turnwise.replay.normalising import Normaliser, agreed_normaliser
 
 __all__ = ["Kind", "Place", "Tape"]
 
@@ -67,24 +70,35 @@ class Tape:
         self._by_kind: dict[Kind, list[int]] = {}
         self._decoded: dict[int, RecordedExchange] = {}
         try:
+            self._keys = CassetteKeys(self._file, self._normaliser())
             self._read_all()
         except BaseException:
             self._file.close()
             raise
 
+    def _normaliser(self) -> Normaliser:
+        try:
+            return agreed_normaliser(Normaliser(), self._file.header.normalise)
+        except ValueError as error:
+            raise FormatError(self.path, 1, str(error)) from error
+
     def _read_all(self) -> None:
         paid: dict[bytes, list[int]] = {}
         free: dict[bytes, list[int]] = {}
+        asked: dict[int, tuple[int, ...]] = {}
         for entry in range(len(self._file.index)):
             key, lane = split_head(self._file.line(entry))
             document = self._file.read(entry)
             self._by_scope.setdefault(key + lane, []).append(entry)
             side = free if document.get("outcome") in _FREE else paid
             side.setdefault(key, []).append(entry)
+            asked[entry] = tuple(document.get("asked", (-1, 0)))
             place = _place_of(document)
             self._places.append(place)
             if document.get("reply") and document.get("attempts"):
                 self._by_kind.setdefault(place.kind, []).append(entry)
+        for entries in self._by_scope.values():
+            entries.sort(key=asked.__getitem__)
         for key in dict.fromkeys((*paid, *free)):
             self._by_key[key] = paid.get(key, []) + free.get(key, [])
 
@@ -101,17 +115,21 @@ class Tape:
         """Return where an exchange was recorded."""
         return self._places[entry]
 
-    def take(self, key: bytes, lane: bytes, taken: set[int]) -> RecordedExchange | None:
+    def take(
+        self, key: CallKey, call: Call, where: Where, taken: set[int]
+    ) -> RecordedExchange | None:
         """Return the exchange that answers a call, and add it to `taken`; None when none is left.
 
         Raises:
             FormatError: when the exchange's line is damaged.
         """
-        for entries in (self._by_scope.get(key + lane, ()), self._by_key.get(key, ())):
-            for entry in entries:
-                if entry not in taken:
-                    taken.add(entry)
-                    return self.exchange(entry)
+        lane = lane_digest(where.scope)
+        for name in self._keys.all(key, call, where):
+            for entries in (self._by_scope.get(name + lane, ()), self._by_key.get(name, ())):
+                for entry in entries:
+                    if entry not in taken:
+                        taken.add(entry)
+                        return self.exchange(entry)
         return None
 
     def of_kind(self, kind: Kind) -> Sequence[int]:
@@ -135,7 +153,8 @@ class Tape:
 
     def explain(self, key: CallKey, call: Call, where: Where) -> str:
         """Return in words how a call differs from the nearest recorded one."""
-        return explain_miss(self._file, key, call, where)
+        own = self._keys.own(key, call, where)
+        return explain_miss(self._file, own, call, where, self._keys.normaliser)
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""

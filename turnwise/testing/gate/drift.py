@@ -1,5 +1,6 @@
 """A run held against its baseline: what rose, what fell, and what may have caused it."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -197,7 +198,7 @@ def _run_findings(gates: Gates, pairs: Pairs) -> list[Finding]:
             continue
         values = _known(figure, gate, measure, pairs)
         divisor = len(values) if figure is Figure.QUALITY else 1
-        before, now = (sum(side) / divisor for side in zip(*values, strict=True))
+        before, now = (math.fsum(side) / divisor for side in zip(*values, strict=True))
         if abs(now - before) <= _ROUNDING * max(abs(before), abs(now)):
             continue
         whole = Finding(figure, before, now)

@@ -5,6 +5,7 @@ Each stands in a code span, in which no forge reads HTML, links, images, mention
 numbers, and the three marks that could end a span or a cell are shown as their wide forms.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from turnwise.testing.gate.causes import Causes, causes_between
@@ -136,9 +137,13 @@ def _whole_run(drift: Drift) -> list[str]:
         sums = [sum(getattr(turn, figure.name.lower()) for turn in turns) for turns in sides]
         if any(sums):
             rows.append([str(figure), *map(number, sums)])
-    for name, field in (("requests", "requests"), ("tokens", "tokens"), ("USD", "usd")):
+    for name, field, total in (
+        ("requests", "requests", sum),
+        ("tokens", "tokens", sum),
+        ("USD", "usd", math.fsum),
+    ):
         values = [[getattr(turn, field) for turn in turns] for turns in sides]
-        shown = ["unknown" if None in each else number(sum(each)) for each in values]
+        shown = ["unknown" if None in each else number(total(each)) for each in values]
         if shown != ["unknown", "unknown"]:
             rows.append([name, *shown])
     return _table(("the whole run", "baseline", "run"), ("---", "---:", "---:"), rows)

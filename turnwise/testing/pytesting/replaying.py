@@ -11,6 +11,7 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.failures import scrub
 from turnwise.replay import Cassette, CassetteMode, open_cassette, read_conversations
 from turnwise.replay.app import App, load_app
+from turnwise.replay.normalising import Rule
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.report import load_run
@@ -71,6 +72,7 @@ class ReplayOrder:
         is_live: whether real endpoints may be asked where there is no cassette.
         is_recording: whether what the cassette lacks is asked and recorded.
         folder: where the run goes.
+        normalise: what the recording's keys leave out; see `open_cassette`.
     """
 
     conversations: Sequence[Path]
@@ -83,6 +85,7 @@ class ReplayOrder:
     is_live: bool
     is_recording: bool
     folder: Path
+    normalise: Sequence[Rule] = ()
 
 
 def find_beside(given: str | Path, test_file: Path, root: Path) -> Path:
@@ -192,4 +195,5 @@ def _request(order: ReplayOrder, app: App, settings: BaseModel) -> RunRequest:
         cassette=order.cassette,
         mode=CassetteMode.STRICT if is_played else CassetteMode.NEW_EPISODES,
         max_concurrency=order.max_concurrency,
+        normalise=order.normalise,
     )

@@ -1,5 +1,6 @@
 """How far people agree who rated the same replies."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -59,7 +60,7 @@ def agreement_of(ratings: Mapping[ReplyKey, Mapping[str, float]]) -> Agreement |
         return None
     distances = [abs(a - b) for values in shared for a, b in combinations(values, 2)]
     pooled = np.array([value for values in shared for value in values])
-    observed = sum(_squared(np.array(values)) / (len(values) - 1) for values in shared)
+    observed = math.fsum(_squared(np.array(values)) / (len(values) - 1) for values in shared)
     expected = _squared(pooled) / (len(pooled) - 1)
     return Agreement(
         raters=len({rater for own in ratings.values() for rater in own}),

@@ -121,7 +121,7 @@ def estimate_spread_of(values: Mapping[ReplyKey, float], scale_width: float) -> 
     freedom = sum(len(own) - 1 for own in several)
     if not freedom:
         return math.sqrt(2.0) * scale_width / _SCALE_WIDTHS_PER_SD
-    squares = sum(float(np.var(own)) * len(own) for own in several)
+    squares = math.fsum(float(np.var(own)) * len(own) for own in several)
     return math.sqrt(2.0 * squares / freedom)
 
 

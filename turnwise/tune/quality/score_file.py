@@ -6,7 +6,6 @@ anew beside the old one and takes its place: sorted, so equal scores give equal 
 however they came in.
 """
 
-import fcntl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, get_args
 
 from turnwise.calls.errors import ConfigError
+from turnwise.replay.held_files import private_opener, try_lock
 from turnwise.tune.quality.csv_table import (
     CsvRow,
     CsvTable,
@@ -180,16 +180,19 @@ class ScoreFile:
     def _take_lock(self) -> BinaryIO:
         where = self.path.with_name(f".{self.path.name}.lock")
         try:
-            lock = where.open("ab")
+            lock = open(where, "ab", opener=private_opener)  # noqa: SIM115 - closed by `close`
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {error.strerror or error}") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            is_held = try_lock(lock.fileno())
+        except OSError as error:
+            lock.close()
+            raise ConfigError(f"cannot lock {where}: {error.strerror or error}") from error
+        if not is_held:
             lock.close()
             raise ConfigError(
                 f"{self.path} is being written by another process; wait for it to end"
-            ) from None
+            )
         return lock
 
     def _open(self) -> None:

@@ -1,5 +1,6 @@
 """What an adaptive sampler is told of a setting: a mean over turns, or why there is none."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from turnwise.tune.row import TurnRow
@@ -34,7 +35,7 @@ def mean_figures(
             ]
             if not known or len(known) < min_known_share * len(rows):
                 return f"{objective.figure} is known on {len(known)} of {len(rows)} turns"
-            means.append(sum(known) / len(known))
+            means.append(math.fsum(known) / len(known))
         return tuple(means)
 
     return values_of

@@ -20,7 +20,7 @@ from typing import Any, Self
 import orjson
 
 from turnwise.calls.errors import ConfigError
-from turnwise.replay.held_folder import LOCK, hold_folder
+from turnwise.replay.held_files import LOCK, hold_folder
 from turnwise.tune.sweeps.appended_file import AppendedFile
 from turnwise.tune.sweeps.evaluating import SettingResult
 from turnwise.tune.sweeps.reply_file import ReplyFile

@@ -10,7 +10,6 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Outcome
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.cassette_exchange import lane_digest
 from turnwise.replay.counterfactual.missing import StandIns
 from turnwise.replay.counterfactual.playing import Player
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
@@ -46,9 +45,8 @@ def test_own_scope_first_then_any_other_paid_one_first(
         (ask("hello", scope=_scope(1)), answer("elsewhere")),
         (ask("hello", scope=_scope(2)), answer("here")),
     )
-    key, lane = bytes.fromhex(ask("hello")[0]), lane_digest(_scope(2))
     taken: set[int] = set()
-    found = [_text(tape.take(key, lane, taken)) for _ in range(4)]
+    found = [_text(tape.take(*ask("hello", scope=_scope(2)), taken)) for _ in range(4)]
     assert found == ["here", "elsewhere", "shared", None]
 
 
