@@ -36,6 +36,7 @@ from turnwise.calls.errors import (
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
+from turnwise.calls.usage import checked_usage, usage_note
 
 __all__ = ["Sending", "SendingRules"]
 
@@ -308,7 +309,12 @@ class Sending:
                 f"the client of endpoint {self._endpoint.name!r} must answer one call with one "
                 f"Reply or CallError, got {len(results)}: {[type(r).__name__ for r in results]}"
             )
-        return results[0]
+        result = results[0]
+        if isinstance(result, Reply):
+            usage = checked_usage(result.usage)
+            if usage is not result.usage:
+                return replace(result, usage=usage)
+        return result
 
     def _count_sent(self, index: int) -> None:
         del index
@@ -328,11 +334,25 @@ class Sending:
         if requests:
             prices = self._endpoint.prices
             bill = bill_attempt(result, requests, spent, prices=prices, estimate=self._estimate)
+        if isinstance(result, Reply):
+            spent.usage_note = usage_note(self._sent_call, result) or spent.usage_note
+            if self._estimated is not None:
+                self._rules.estimator.observe(self._sent_call, self._endpoint, result.usage)
         spent.requests += requests
         spent.work_seconds += latency_seconds
         spent.charged_tokens += bill.tokens
         spent.charged_picodollars += bill.picodollars
         self._account.settle(reserved, Amounts(0, requests, *bill))
+        if reserved is not _ONE_REQUEST:
+            over = self._over_reservation(reserved, bill)
+            spent.over_tokens += over.tokens
+            spent.over_picodollars += over.picodollars
+            self._account.pass_reservation(over)
+
+    def _over_reservation(self, reserved: Amounts, bill: Bill) -> Amounts:
+        """Return what an attempt was billed beyond what was reserved for it."""
+        usd = 0 if self._endpoint.prices is None else bill.picodollars - reserved.picodollars
+        return Amounts(0, 0, max(bill.tokens - reserved.tokens, 0), max(usd, 0))
 
     def _estimate(self) -> Estimate:
         if self._estimated is None:

@@ -45,6 +45,10 @@ class Prices:
             + output_tokens * self.output_usd_per_million
         ) / 1e6
 
+    def most_usd(self, input_tokens: int, output_tokens: int) -> float:
+        """Return the price of one answer at most, whatever is found in a prompt cache."""
+        return max(self.usd(input_tokens, output_tokens, cached) for cached in (0, input_tokens))
+
 
 @runtime_checkable
 class Client(Protocol):

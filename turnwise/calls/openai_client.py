@@ -42,7 +42,6 @@ from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
     chat_body,
     embedding_body,
-    odd_usage,
     reply_of_chat,
     reply_of_embeddings,
 )
@@ -304,16 +303,20 @@ class OpenAIClient:
         return self._reply(call, await self._fetch(route, body, started), started)
 
     def _reply(self, call: Call, document: Mapping[str, Any], started: float) -> Reply:
-        odd = odd_usage(document)
-        if odd is not None:
-            text = f"odd usage ({odd}): the tokens or cost of such calls are unknown"
-            self._known.notice("usage", self._reader.scrubbed(text))
         latency_seconds = self._clock() - started
         if call.is_embedding:
             expected = len(call.inputs)
-            return reply_of_embeddings(document, expected=expected, latency_seconds=latency_seconds)
-        is_structured = call.response_model is not None and not call.tools
-        return reply_of_chat(document, latency_seconds=latency_seconds, is_structured=is_structured)
+            reply = reply_of_embeddings(
+                document, expected=expected, latency_seconds=latency_seconds
+            )
+        else:
+            is_structured = call.response_model is not None and not call.tools
+            reply = reply_of_chat(
+                document, latency_seconds=latency_seconds, is_structured=is_structured
+            )
+        if reply.usage.odd:
+            self._known.notice("usage", self._reader.scrubbed(f"odd usage ({reply.usage.odd})"))
+        return reply
 
     async def _fetch(self, path: str, body: dict[str, Any], started: float) -> Mapping[str, Any]:
         response = await self._connected().post(

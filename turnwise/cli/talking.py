@@ -72,11 +72,14 @@ def _cost_line(result: TurnResult) -> str:
     rounds, seconds = record["rounds"], record["path_seconds"]
     degraded = ", ".join(TurnLine.model_validate(record).degraded_causes)
     unreadable, repairs = record.get("unreadable", 0), record.get("repairs", 0)
-    counted = f"; {unreadable} unreadable" if unreadable else ""
+    refused = record["outcomes"].get("refused", 0)
+    calls = record["asked"] - refused
+    counted = f"; {refused} more refused by a limit" if refused else ""
+    counted += f"; {unreadable} unreadable" if unreadable else ""
     counted += f"; {repairs} repair{'s' if repairs > 1 else ''}" if repairs else ""
     wound_down = ", ".join(row["what"] for row in record.get("wound_down", ()))
     return (
-        f"  [turn {record['turn']}: {record['asked']} calls, {rounds['reply']} rounds and "
+        f"  [turn {record['turn']}: {calls} calls, {rounds['reply']} rounds and "
         f"{seconds['reply']:.1f} s to the reply, {rounds['turn']} rounds in all"
         f"{counted}"
         f"{'; simulated' if record['simulated'] else ''}"
