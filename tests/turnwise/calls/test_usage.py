@@ -88,8 +88,8 @@ FIGURES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 
 
 @settings(deadline=None)
-@given(*[FIGURES] * 6)
-def test_any_usage_has_a_result_that_can_be_added_up(*figures):
+@given(st.tuples(*[FIGURES] * 6))
+def test_any_usage_has_a_result_that_can_be_added_up(figures):
     """Whatever is reported, each figure is unknown or possible, and stays so."""
     prompt, completion, cached, total, reasoning, cost = figures
     usage = read(
