@@ -60,7 +60,7 @@ class ReplyPipeline:
             FormatError: for a preset file that cannot be read.
         """
         data = load_preset(preset, configs_folder())
-        data.setdefault("preset", Path(preset).stem)
+        data["preset"] = Path(preset).stem
         return settings_from(Settings, data, overrides=overrides, environ=os.environ)
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
