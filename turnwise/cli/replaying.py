@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import say
-from turnwise.cli.knobs import say_environment
+from turnwise.cli.knobs import say_environment, say_what_is_not_used
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
 from turnwise.replay.app import App, TurnResult, load_app
@@ -175,6 +175,7 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
     app = load_app(options.app)
     settings = app.settings(options.preset, options.overrides)
     say_environment(app, options.overrides)
+    say_what_is_not_used(app, settings)
     said: set[str] = set()
 
     def notice(text: str) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import printable, say
-from turnwise.cli.knobs import say_environment
+from turnwise.cli.knobs import say_environment, say_what_is_not_used
 from turnwise.replay.app import Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
 from turnwise.report.lines import TurnLine
@@ -98,6 +98,7 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     app = load_app(talk.app)
     settings = app.settings(talk.preset, talk.overrides)
     say_environment(app, talk.overrides)
+    say_what_is_not_used(app, settings)
     turn = talk.turn(text)
 
     async def answer() -> TurnResult:
@@ -141,6 +142,7 @@ def keep_talking(talk: Talk) -> None:
     app = load_app(talk.app)
     settings = app.settings(talk.preset, talk.overrides)
     say_environment(app, talk.overrides)
+    say_what_is_not_used(app, settings)
     if app.is_simulated(settings):
         say(
             "All answers here are simulated; for real ones set TURNWISE_BASE_URL "

@@ -164,3 +164,14 @@ def test_hostile_text_is_shown_harmless(cli: Any, one_object: Any) -> None:
     assert document["turn"]["user_text"] == text
     assert "49" not in document["reply"]
     assert json.dumps(document)
+
+
+def test_a_key_that_is_not_used_is_said(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a model's name nothing real is asked, and one line says what to set."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-" + "o" * 20)
+    result = cli("run", "hi")
+    assert result.exit_code == 0, result.output
+    assert "OPENAI_API_KEY not used, because no model is named" in result.stderr
+    assert "Set TURNWISE_MODEL to ask https://api.openai.com/v1" in result.stderr
+    assert "sk-" not in result.output
+    assert "not used" not in cli("run", "hi", "--set", "endpoints.main.kind=simulated").stderr
