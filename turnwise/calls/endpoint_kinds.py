@@ -96,7 +96,8 @@ class OpenAIKind:
         api_key = _key_for(base_url, name, settings, environ)
         known, _ = known_capabilities(base_url, settings.model)
         capabilities = settings.starting_capabilities(known)
-        identity = ("openai", base_url, api_key, capabilities, settings.max_connections)
+        sizes = (settings.max_connections, settings.max_answer_bytes)
+        identity = ("openai", base_url, api_key, capabilities, sizes)
         if identity not in clients:
             from turnwise.calls.openai_client import OpenAIClient  # noqa: PLC0415 - heavy
 
@@ -105,6 +106,7 @@ class OpenAIKind:
                 api_key=api_key,
                 capabilities=None if capabilities == known else capabilities,
                 max_connections=settings.max_connections,
+                max_answer_bytes=settings.max_answer_bytes,
             )
         is_local = is_this_machine(urlsplit(base_url).hostname or "")
         return _endpoint(

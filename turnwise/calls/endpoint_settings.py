@@ -110,6 +110,10 @@ class EndpointSettings(BaseModel):
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""
 
+    max_answer_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 32 * 2**20
+    """Longest answer that is read, unpacked, whole or streamed; each embedding may add 128 KiB.
+    A longer one is a `BadResponse`. For `openai`."""
+
     langchain: str | None = None
     """For `langchain`: `module:name` of a chat model or embeddings, or of a function
     without arguments that makes one."""

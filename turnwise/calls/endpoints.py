@@ -2,12 +2,12 @@
 
 A role has its own settings; what they leave out is what `main` has, field by field; and
 what `main` leaves out is what the environment names (`TURNWISE_BASE_URL`, `TURNWISE_MODEL`,
-`TURNWISE_API_KEY`; where there is a model and no URL, `OPENAI_BASE_URL` and `OPENAI_API_KEY`
+`TURNWISE_API_KEY`; where a model is named and no URL, `OPENAI_BASE_URL` and `OPENAI_API_KEY`
 as OpenAI's own tools read them, which alone make nothing real). A model for a single role may
 be in the environment too (`TURNWISE_JUDGE_MODEL`, `TURNWISE_FAST_MODEL`,
-`TURNWISE_EMBED_MODEL`): it goes before that of `main`. Only where nothing real is set is a role simulated: a conversation is never half
-simulated by accident. The role `embed` is left out unless an embedding model is named,
-since a chat model cannot embed.
+`TURNWISE_EMBED_MODEL`): it goes before that of `main`. Only where nothing real is set is a
+role simulated: a conversation is never half simulated by accident. The role `embed` is left
+out unless an embedding model is named, since a chat model cannot embed.
 
 Not inherited from `main` is what is a fact of something else: by another model its prices
 and limits, by another base URL also how it is asked, by another host also its key, and by
