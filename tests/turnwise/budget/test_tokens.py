@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -73,6 +73,7 @@ def test_only_an_empty_text_is_free() -> None:
     assert free.tokens(" ") == 1
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_more_text_is_never_fewer_tokens(first: str, second: str) -> None:
     """Any text has an estimate, and appending to it never makes it cheaper by more than one.
