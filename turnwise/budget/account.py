@@ -68,10 +68,9 @@ class Account:
 
     def pass_reservation(self, over: Amounts) -> None:
         """Note that of what is taken this much went beyond what had been reserved."""
-        if over != NOTHING:
-            for room in self._rooms:
-                room.pass_reservation(over)
-            self._over = _sum(self._over, over)
+        for room in self._rooms:
+            room.pass_reservation(over)
+        self._over = _sum(self._over, over)
 
     def settle(self, reserved: Amounts, actual: Amounts) -> None:
         """Replace a reservation by what was really used."""
@@ -105,9 +104,9 @@ class Account:
         if refusal is not None:
             self.charge(moved)
             return refusal
-        over = self._over
-        other.pass_reservation(over)
-        self.pass_reservation(Amounts(*(-amount for amount in over)))
+        if self._over != NOTHING:
+            other.pass_reservation(self._over)
+            self.pass_reservation(Amounts(*(-amount for amount in self._over)))
         return None
 
 

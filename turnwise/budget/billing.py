@@ -69,7 +69,8 @@ def bill_attempt(
     if not isinstance(result, Reply):
         spent.unknown_usage += requests
         spent.unknown_usd += requests
-        return Bill(*estimate())
+        unknown = estimate()
+        return Bill(unknown.tokens, unknown.picodollars)
     usage = result.usage
     input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
     spent.input_tokens += input_tokens

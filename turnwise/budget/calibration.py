@@ -14,7 +14,8 @@ answer a call of the same kind and size is never estimated at less than was repo
 
 No factor is below 1: an estimate is raised by what is reported, and never lowered. A count
 that no tokenizer can come to (`MAX_RATIO`) teaches nothing, so one absurd answer changes
-nothing. Only counts of calls that were estimated are looked at.
+nothing. Only counts of calls that were estimated are looked at, and of those only the ones
+that are not as predicted.
 """
 
 import math
@@ -31,6 +32,9 @@ MAX_SEEN = 32
 MAX_RATIO = 8.0
 """Reported tokens over estimated ones, or its inverse, that is taken for a wrong count. A
 byte-level tokenizer comes to 7 on Korean, the script that is estimated the lowest."""
+
+AS_PREDICTED = 0.9
+"""Share of what is predicted, without the margin, from which an answer teaches nothing new."""
 
 SHORT_TOKENS = 50
 """Size at which an answer counts half as much as a long one: what a server adds to each
@@ -69,9 +73,12 @@ class Calibration:
             estimated: the estimate of the call.
             margin: what to multiply the fit by; at least 1.
         """
+        fitted = self._ascii * estimated.ascii + self._other * estimated.other
+        if not self._short:
+            return math.ceil(fitted * margin)
         whole = estimated.total
-        missing = max((short * min(1.0, whole / size) for short, size in self._short), default=0.0)
-        return math.ceil(self._fitted(estimated) * margin + missing)
+        missing = max(short * min(1.0, whole / size) for short, size in self._short)
+        return math.ceil(fitted * margin + missing)
 
     def observe(self, estimated: InputTokens, reported: int) -> None:
         """Learn from an answer.
@@ -81,18 +88,21 @@ class Calibration:
             reported: the input tokens that were counted for it.
         """
         whole = estimated.total
+        predicted = self.tokens(estimated, 1.0)
+        if reported <= predicted and self._seen:
+            is_ascii_lowest = self._ascii == 1.0 or not estimated.ascii
+            is_lowest = is_ascii_lowest and (self._other == 1.0 or not estimated.other)
+            if predicted * AS_PREDICTED <= reported or (is_lowest and not self._short):
+                return
         if not 0 < whole <= reported * MAX_RATIO <= whole * MAX_RATIO * MAX_RATIO:
             return
         self._seen.append(_Seen(estimated, reported))
         self._fit()
         self._short = [
-            (short, each.estimated.total)
-            for each in self._seen
-            if (short := each.reported - self._fitted(each.estimated)) > 0
+            (short, ascii_tokens + other_tokens)
+            for (ascii_tokens, other_tokens), reported in self._seen
+            if (short := reported - self._ascii * ascii_tokens - self._other * other_tokens) > 0
         ]
-
-    def _fitted(self, estimated: InputTokens) -> float:
-        return self._ascii * estimated.ascii + self._other * estimated.other
 
     def _fit(self) -> None:
         """Solve the normal equations of the two factors."""

@@ -38,10 +38,12 @@ class Estimate(NamedTuple):
     Args:
         tokens: input and output together.
         picodollars: at the endpoint's prices; 0 where it has none.
+        input_tokens: the estimate of the input, before it was calibrated.
     """
 
     tokens: int
     picodollars: int
+    input_tokens: "InputTokens"
 
     def reservation(self) -> Amounts:
         """Return what one attempt reserves."""
@@ -70,6 +72,7 @@ class Estimator:
         self._counters: dict[str, TokenCounter] = {}
         self._margin = margin
         self._default_output_tokens = default_output_tokens
+        self._counts: dict[str, Callable[[Call], InputTokens]] = {}
         self._calibrations: dict[tuple[str, str], Calibration] = {}
 
     def load(self, model: str) -> TokenCounter:
@@ -85,8 +88,8 @@ class Estimator:
 
     def estimate(self, call: Call, endpoint: Endpoint) -> Estimate:
         """Return what one attempt at a call may use at most."""
-        calibration = self._calibration(endpoint)
-        input_tokens = calibration.tokens(self._input_tokens(call, endpoint), self._margin or 1.0)
+        estimated = self._input_tokens(call, endpoint)
+        input_tokens = self._calibration(endpoint).tokens(estimated, self._margin or 1.0)
         sampling = call.sampling
         if call.is_embedding:
             output_tokens = 0
@@ -96,23 +99,21 @@ class Estimator:
             output_tokens = sampling.max_tokens * sampling.n
         prices = endpoint.prices
         usd = prices.most_usd(input_tokens, output_tokens) if prices else 0.0
-        return Estimate(input_tokens + output_tokens, to_picodollars(usd))
+        return Estimate(input_tokens + output_tokens, to_picodollars(usd), estimated)
 
-    def observe(self, call: Call, endpoint: Endpoint, usage: Usage) -> None:
+    def observe(self, estimate: Estimate, endpoint: Endpoint, usage: Usage) -> None:
         """Learn from the input tokens that an endpoint reports for a call.
 
         What a simulated model reports is an estimate itself, and teaches nothing.
         """
         if usage.input_tokens is not None and not endpoint.client.is_simulated:
-            estimated = self._input_tokens(call, endpoint)
-            self._calibration(endpoint).observe(estimated, usage.input_tokens)
+            self._calibration(endpoint).observe(estimate.input_tokens, usage.input_tokens)
 
     def _input_tokens(self, call: Call, endpoint: Endpoint) -> "InputTokens":
-        from turnwise.budget.tokens import InputTokens  # noqa: PLC0415 - loaded if needed
-
-        counter = self.load(endpoint.model)
-        split: Callable[[Call], InputTokens] | None = getattr(counter, "call_parts", None)
-        return InputTokens(counter.call_tokens(call)) if split is None else split(call)
+        count = self._counts.get(endpoint.model)
+        if count is None:
+            count = self._counts[endpoint.model] = _by_parts(self.load(endpoint.model))
+        return count(call)
 
     def _calibration(self, endpoint: Endpoint) -> "Calibration":
         key = (endpoint.name, endpoint.model)
@@ -130,3 +131,11 @@ class Estimator:
                 calibration = Calibration(tokens.UNKNOWN_ASCII_FACTOR, tokens.UNKNOWN_OTHER_FACTOR)
             self._calibrations[key] = calibration
         return calibration
+
+
+def _by_parts(counter: TokenCounter) -> "Callable[[Call], InputTokens]":
+    """Return what counts a call by kind of character; a counter that cannot counts all as one."""
+    from turnwise.budget.tokens import InputTokens  # noqa: PLC0415 - loaded if needed
+
+    split: Callable[[Call], InputTokens] | None = getattr(counter, "call_parts", None)
+    return split or (lambda call: InputTokens(counter.call_tokens(call)))

@@ -63,7 +63,8 @@ class Replayer:
             return None
         call.admit(_charged(exchange), over=_over(exchange), by_path=True)
         if exchange.reply is not None and call.account.limits_spending:
-            self._estimator.observe(call.call, call.endpoint, exchange.reply.usage)
+            estimate = self._estimator.estimate(call.call, call.endpoint)
+            self._estimator.observe(estimate, call.endpoint, exchange.reply.usage)
         return await self._replay(call, exchange)
 
     def record(self, call: OpenCall, reply: Reply | None, error: CallError | None) -> None:

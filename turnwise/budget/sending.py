@@ -337,22 +337,24 @@ class Sending:
         if isinstance(result, Reply):
             spent.usage_note = usage_note(self._sent_call, result) or spent.usage_note
             if self._estimated is not None:
-                self._rules.estimator.observe(self._sent_call, self._endpoint, result.usage)
+                self._rules.estimator.observe(self._estimated, self._endpoint, result.usage)
         spent.requests += requests
         spent.work_seconds += latency_seconds
         spent.charged_tokens += bill.tokens
         spent.charged_picodollars += bill.picodollars
         self._account.settle(reserved, Amounts(0, requests, *bill))
         if reserved is not _ONE_REQUEST:
-            over = self._over_reservation(reserved, bill)
-            spent.over_tokens += over.tokens
-            spent.over_picodollars += over.picodollars
-            self._account.pass_reservation(over)
+            self._count_over(bill.tokens - reserved.tokens, bill.picodollars - reserved.picodollars)
 
-    def _over_reservation(self, reserved: Amounts, bill: Bill) -> Amounts:
-        """Return what an attempt was billed beyond what was reserved for it."""
-        usd = 0 if self._endpoint.prices is None else bill.picodollars - reserved.picodollars
-        return Amounts(0, 0, max(bill.tokens - reserved.tokens, 0), max(usd, 0))
+    def _count_over(self, tokens: int, picodollars: int) -> None:
+        """Count what an attempt was billed beyond what was reserved; negative where it was less."""
+        if self._endpoint.prices is None:
+            picodollars = 0
+        if tokens > 0 or picodollars > 0:
+            over = Amounts(0, 0, max(tokens, 0), max(picodollars, 0))
+            self.spent.over_tokens += over.tokens
+            self.spent.over_picodollars += over.picodollars
+            self._account.pass_reservation(over)
 
     def _estimate(self) -> Estimate:
         if self._estimated is None:

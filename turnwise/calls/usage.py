@@ -53,9 +53,17 @@ def usage_of_body(body: Mapping[str, Any]) -> Usage:
 
 def checked_usage(usage: Usage) -> Usage:
     """Return a client's usage with every figure possible; the same object where it is so."""
-    prompt, completion = usage.input_tokens, usage.output_tokens
+    prompt, completion, usd = usage.input_tokens, usage.output_tokens, usage.usd
     cached, reasoning = usage.cached_tokens, usage.reasoning_tokens
-    settled = _settled(prompt, completion, cached, usage.usd, reasoning, odd=usage.odd)
+    if (
+        _is_within(prompt, MAX_TOKENS)
+        and _is_within(completion, MAX_TOKENS)
+        and (cached is None or _is_within(cached, prompt or 0))
+        and (reasoning is None or _is_within(reasoning, completion or 0))
+        and (usd is None or (type(usd) is float and 0.0 <= usd <= MAX_USD))
+    ):
+        return usage
+    settled = _settled(prompt, completion, cached, usd, reasoning, odd=usage.odd)
     is_whole = {type(each) for each in (prompt, completion, cached, reasoning)} <= {int, NoneType}
     return usage if is_whole and settled == usage else settled
 
@@ -80,6 +88,10 @@ def usage_note(call: Call, reply: Reply) -> str:
         if output_tokens > SLACK_TOKENS + size:
             notes.append(f"{output_tokens:,} completion tokens of an answer of {size:,} bytes")
     return f"odd usage ({'; '.join(notes)})" if notes else ""
+
+
+def _is_within(value: Any, most: int) -> bool:
+    return type(value) is int and 0 <= value <= most
 
 
 def _of(value: Any, name: str) -> Any:

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from turnwise.budget import Budgeter, Limits, ScopeKind
+from turnwise.budget.account import Account
+from turnwise.budget.room import NOTHING, Amounts, Room
 from turnwise.calls import CallRefused, Endpoint, Message, Reply, Role, Sampling
 from turnwise.calls.reply import Usage
 from turnwise.testing.clients import ScriptedClient
@@ -102,8 +104,8 @@ async def test_a_live_call_after_a_replay_meets_the_whole_of_what_was_billed(
     assert client.sent_requests == 0
 
 
-async def test_who_takes_a_bill_over_takes_what_is_over_with_it(make_budgeter, ask_for):
-    """A call that moves between scopes leaves neither of them with half of a count."""
+async def test_every_attempt_counts_what_it_was_billed_beyond(make_budgeter, ask_for):
+    """An empty answer that was billed is over its own reservation, and the repeat is not."""
     client = ScriptedClient(
         [Reply("", usage=Usage(80, 10), finish_reason="stop"), "ok"], usage=Usage(5, 5)
     )
@@ -112,6 +114,21 @@ async def test_who_takes_a_bill_over_takes_what_is_over_with_it(make_budgeter, a
         await budgeter.ask(ask_for("one", sampling=SAMPLING))
     assert scope.counts().over_tokens == 90 - RESERVED
     assert scope.counts().requests == 2
+
+
+def test_who_takes_a_bill_over_takes_what_is_over_with_it():
+    """What passed a reservation is held against live calls where it was paid, and there only."""
+    left, taken = (Room(name, Limits(max_tokens=100)) for name in ("left", "taken"))
+    payer, other = Account([left]), Account([taken])
+    payer.take(Amounts(tokens=30))
+    payer.charge(Amounts(tokens=50))
+    payer.pass_reservation(Amounts(tokens=50))
+    assert payer.move_to(other) is None
+    ask = Amounts(tokens=60)
+    assert [room.used.tokens for room in (left, taken)] == [0, 80]
+    assert taken.refusal(ask, NOTHING) is not None
+    assert taken.refusal(ask, NOTHING, is_recorded=True) is None
+    assert left.refusal(Amounts(tokens=101), NOTHING, is_recorded=True) is not None
 
 
 TWO_TOKENS_A_CHARACTER = 2.2
