@@ -188,7 +188,7 @@ class TokenEstimator:
         if text.isascii():
             return InputTokens(total)
         weighted = _weighted(text, self._weights)
-        other = total * weighted.other // weighted.total
+        other = round(total * weighted.other / weighted.total)
         return InputTokens(total - other, other)
 
     def _parts(self, text: str) -> InputTokens:
