@@ -9,7 +9,7 @@ import typer
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import say
 from turnwise.cli.tune_options import TuneOptions, progress_bar
-from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.analysis import ToBuy, to_buy
 from turnwise.tune.buying import Bought, BuyingEvaluator, PurchaseProgress, buy
@@ -123,6 +123,8 @@ def _bought(
     def judged(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> Sequence[TurnRow]:
         quality = options.quality_request
         found = judge_rows(recording, finished.folder, rows, quality, texts=texts)
+        if not found.by and purse.is_empty:
+            raise PurseEmpty(f"{purse.calls} calls were bought, and none are left to judge with")
         if not found.by:
             raise ConfigError("--race needs to know quality: say --quality referee, or --labels")
         return found.rows

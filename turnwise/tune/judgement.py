@@ -51,6 +51,7 @@ __all__ = [
     "JudgedRows",
     "QualityRequest",
     "QualitySource",
+    "check_judging",
     "judge_rows",
     "preview_judging",
     "quality_values",
@@ -184,6 +185,18 @@ def preview_judging(
             return referee.preview(items, method, max_calls=request.calls_left)
 
     return run_apart(preview())
+
+
+def check_judging(
+    recording: Recording, request: QualityRequest, *, environ: Mapping[str, str]
+) -> None:
+    """Do nothing when the limits of the purse can bind a referee, where one is asked.
+
+    Raises:
+        ConfigError: when they cannot, or no referee can be reached with these variables.
+    """
+    if _chosen(recording, request) in {"referee", "pairwise"}:
+        request.limits(referee_endpoint(environ, simulated_seed=_seed(recording)))
 
 
 def judge_rows(

@@ -304,3 +304,19 @@ def test_settings_and_referee_draw_from_one_cap(cli: Any, run: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Bought 4 calls" in result.stderr
     assert _judged("s") == 0
+
+
+def test_a_cap_in_usd_that_cannot_bind_a_referee_is_said_before_anything_is_bought(
+    cli: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its prices are unknown: nothing is swept, sent or paid, and both ways out are named."""
+    monkeypatch.setenv("TURNWISE_REFEREE_MODEL", "judge")
+    monkeypatch.setenv("TURNWISE_REFEREE_BASE_URL", "http://127.0.0.1:9/v1")
+    before = (run / "cassette.jsonl").read_bytes()
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s", "--quality", "referee")
+    result = cli(*command, "--buy", "--yes", "--max-buy-usd", 1)
+    assert result.exit_code == 2
+    assert "TURNWISE_REFEREE_USD_PER_MILLION" in result.stderr
+    assert "--max-buy-calls" in result.stderr
+    assert (run / "cassette.jsonl").read_bytes() == before
+    assert not Path("s").exists()

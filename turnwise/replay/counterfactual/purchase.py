@@ -87,6 +87,11 @@ class Purse:
         return None if self.max_calls is None else max(self.max_calls - self.calls, 0)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing may be spent any more."""
+        return self.calls_left == 0 or self.usd_left == 0
+
+    @property
     def usd_left(self) -> float | None:
         """USD that may still be spent; None for any amount."""
         return None if self.max_usd is None else max(self.max_usd - self.usd, 0.0)
