@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from graph.settings import Settings
 from turnwise.calls import Call, CallError, Endpoint, Reply, Role
+from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from turnwise.calls.errors import CassetteMiss
 
@@ -64,7 +65,7 @@ def endpoints_of(
     # A key is part of no call's identity: a replay on a machine without one is the same.
     # The default one is set only beside an endpoint: on its own it would ask for one.
     names = {each.api_key_env for each in chosen.values() if each.kind == "openai"}
-    if variables.get("TURNWISE_BASE_URL"):
+    if variables.get("TURNWISE_BASE_URL") or variables.get("OPENAI_BASE_URL"):
         names.add(_DEFAULT_KEY_VARIABLE)
     for name in names:
         variables.setdefault(name, "offline")
@@ -91,5 +92,6 @@ def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
 
 def secret_values(settings: Settings) -> list[str]:
     """Return the keys that are in use, so that they can be kept out of every error."""
-    names = {_DEFAULT_KEY_VARIABLE, *(each.api_key_env for each in settings.endpoints.values())}
+    names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
+    names |= {each.api_key_env for each in settings.endpoints.values()}
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]

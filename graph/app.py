@@ -63,7 +63,7 @@ class ReplyPipeline:
         """
         preset = preset or "classic"
         data = load_preset(preset, configs_folder())
-        data.setdefault("preset", Path(preset).stem)
+        data["preset"] = Path(preset).stem
         return settings_from(Settings, data, overrides=overrides, environ=os.environ)
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:

@@ -223,7 +223,8 @@ class Settings(Knobs):
     """Every knob of the reply pipeline."""
 
     preset: str = "classic"
-    """Name of the preset that these knobs started from."""
+    """Name of the preset that these knobs are of: a shipped one's, or that of its file. Chosen
+    by --preset; in a file of knobs `preset` means the same as `extends`."""
     overlap: bool = False
     """Run nodes side by side where the data allow: retrieval beside detection, the
     evolver beside the memory manager. `fuse` may put them in line again."""

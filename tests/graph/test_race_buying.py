@@ -10,7 +10,7 @@ import pytest
 
 from graph.app import app
 from turnwise.replay import read_conversations
-from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.tune.counterfactual import CounterfactualEvaluator
 from turnwise.tune.race_buying import FinishedRace, RaceRequest, buy_racing
@@ -98,3 +98,16 @@ def test_an_empty_purse_ends_the_race(run: Path) -> None:
     assert race.bought.calls == 3
     assert "3 calls were bought" in race.bought.stopped
     assert race.conversations == 0
+
+
+def test_a_race_without_anything_left_to_judge_with_ends(run: Path) -> None:
+    """What was bought stands, nothing more is bought, and it says why."""
+    purse = Purse()
+
+    def judge(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> list[TurnRow]:
+        raise PurseEmpty("none are left to judge with")
+
+    race = buy_racing(RaceRequest(run, _settings(), purse), judge)
+    assert race.bought.stopped == "none are left to judge with"
+    assert race.conversations == 10
+    assert race.bought.calls == purse.calls > 0

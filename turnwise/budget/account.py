@@ -24,12 +24,13 @@ class Account:
         credit: its share of a lease.
     """
 
-    __slots__ = ("_rooms", "_taken", "credit")
+    __slots__ = ("_over", "_rooms", "_taken", "credit")
 
     def __init__(self, rooms: Sequence[Room]) -> None:
         self._rooms = rooms
         self.credit: Credit = NO_CREDIT
         self._taken = NOTHING
+        self._over = NOTHING
 
     @property
     def taken(self) -> Amounts:
@@ -41,11 +42,17 @@ class Account:
         """Whether tokens or USD are limited, so that an attempt has to be estimated."""
         return any(room.limits_spending for room in self._rooms)
 
-    def take(self, asked: Amounts) -> CallRefused | None:
-        """Take `asked` from every room, or nothing: then the refusal says why."""
+    def take(self, asked: Amounts, *, is_recorded: bool = False) -> CallRefused | None:
+        """Take `asked` from every room, or nothing: then the refusal says why.
+
+        Args:
+            asked: what is wanted.
+            is_recorded: whether its tokens and USD are those of a recorded call; see
+                `Room.refusal`.
+        """
         credit = self.credit
         for room in self._rooms:
-            refusal = room.refusal(asked, credit.in_room(room))
+            refusal = room.refusal(asked, credit.in_room(room), is_recorded=is_recorded)
             if refusal is not None:
                 return refusal
         if credit is not NO_CREDIT:
@@ -57,12 +64,13 @@ class Account:
         """Take amounts whether they fit or not: they are spent already."""
         for room in self._rooms:
             room.take(amounts)
-        self._taken = Amounts(
-            self._taken[0] + amounts[0],
-            self._taken[1] + amounts[1],
-            self._taken[2] + amounts[2],
-            self._taken[3] + amounts[3],
-        )
+        self._taken = _sum(self._taken, amounts)
+
+    def pass_reservation(self, over: Amounts) -> None:
+        """Note that of what is taken this much went beyond what had been reserved."""
+        for room in self._rooms:
+            room.pass_reservation(over)
+        self._over = _sum(self._over, over)
 
     def settle(self, reserved: Amounts, actual: Amounts) -> None:
         """Replace a reservation by what was really used."""
@@ -95,4 +103,17 @@ class Account:
         refusal = other.take(moved)
         if refusal is not None:
             self.charge(moved)
-        return refusal
+            return refusal
+        if self._over != NOTHING:
+            other.pass_reservation(self._over)
+            self.pass_reservation(Amounts(*(-amount for amount in self._over)))
+        return None
+
+
+def _sum(amounts: Amounts, others: Amounts) -> Amounts:
+    return Amounts(
+        amounts[0] + others[0],
+        amounts[1] + others[1],
+        amounts[2] + others[2],
+        amounts[3] + others[3],
+    )

@@ -73,12 +73,13 @@ def bill_attempt(
     if not isinstance(result, Reply):
         spent.unknown_usage += requests
         spent.unknown_usd += requests
+        most = estimate()
         if received is None:
-            return Bill(*estimate())
+            return Bill(most.tokens, most.picodollars)
         known, charged = received()
         spent.input_tokens += known.input_tokens or 0
         spent.output_tokens += known.output_tokens or 0
-        return Bill(*map(min, charged, estimate()))
+        return Bill(min(charged.tokens, most.tokens), min(charged.picodollars, most.picodollars))
     usage = result.usage
     input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
     spent.input_tokens += input_tokens

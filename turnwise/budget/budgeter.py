@@ -121,7 +121,7 @@ class Budgeter:
             ),
             ledger=self.ledger,
             cache=cache,
-            replayer=None if recorder is None else Replayer(recorder),
+            replayer=None if recorder is None else Replayer(recorder, self._estimator),
             scrubber=Scrubber(secrets),
         )
 

@@ -42,6 +42,9 @@ class LedgerRow(NamedTuple):
         picodollars: known cost in 1e-12 USD.
         unknown_usage: its requests whose tokens are not known.
         unknown_usd: its requests whose cost is not known.
+        over_tokens: tokens that it was billed beyond what was reserved for it; 0 where
+            nothing had to be reserved.
+        over_picodollars: the same in 1e-12 USD.
         queue_seconds: wait for a place.
         rate_seconds: wait for a rate limit.
         work_seconds: time of all its attempts.
@@ -83,6 +86,8 @@ class LedgerRow(NamedTuple):
     picodollars: int
     unknown_usage: int
     unknown_usd: int
+    over_tokens: int
+    over_picodollars: int
     queue_seconds: float
     rate_seconds: float
     work_seconds: float
@@ -104,11 +109,12 @@ class LedgerRow(NamedTuple):
         return None if self.unknown_usd else self.picodollars / PICODOLLARS
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON values, in a fixed order; `usd` for `picodollars`."""
+        """Return the row as JSON values, in a fixed order; USD for picodollars."""
         document: dict[str, Any] = dict(zip(_NAMES, self, strict=True))
         document["usd"] = self.usd
+        document["over_usd"] = self.over_picodollars / PICODOLLARS
         return document
 
 
-_NAMES = tuple("usd" if name == "picodollars" else name for name in LedgerRow._fields)
+_NAMES = tuple(name.replace("picodollars", "usd") for name in LedgerRow._fields)
 """What the fields are called in JSON."""

@@ -1,10 +1,12 @@
 """One asked call from asking to its ledger row."""
 
+from operator import sub
+
 from turnwise.budget.account import Account
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.path import Position
 from turnwise.budget.recorder import Where
-from turnwise.budget.room import Amounts
+from turnwise.budget.room import NOTHING, Amounts
 from turnwise.budget.scope import Scope
 from turnwise.budget.sending import Sending
 from turnwise.budget.spent import Spent
@@ -140,11 +142,14 @@ class OpenCall:
             raise LedgerError(f"call {self.sequence} ended {self._outcome}, and then {outcome}")
         self._outcome = outcome
 
-    def admit(self, spent: Amounts = _ONE_CALL, *, by_path: bool = False) -> None:
+    def admit(
+        self, spent: Amounts = _ONE_CALL, *, over: Amounts = NOTHING, by_path: bool = False
+    ) -> None:
         """Count it against the limits, before anyone looks for an answer.
 
         Args:
             spent: itself, and what a recording says it spent.
+            over: the part of `spent` that passed what had been reserved.
             by_path: hold deadlines against the path: the call is a recorded one.
 
         Raises:
@@ -155,9 +160,13 @@ class OpenCall:
         if refusal is None:
             if self.call.lease is not None:
                 self.account.credit = bounds.draw(self.call.lease)
-            refusal = self.account.take(spent)
+            asked = spent if over == NOTHING else Amounts(*map(sub, spent, over))
+            refusal = self.account.take(asked, is_recorded=by_path)
         if refusal is not None:
             self.refuse(refusal)
+        if over != NOTHING:
+            self.account.charge(over)
+            self.account.pass_reservation(over)
 
     def refuse(self, refusal: CallRefused) -> None:
         """End it for want of room, and raise that.
@@ -234,6 +243,8 @@ class OpenCall:
             picodollars=spent.picodollars,
             unknown_usage=spent.unknown_usage,
             unknown_usd=spent.unknown_usd,
+            over_tokens=spent.over_tokens,
+            over_picodollars=spent.over_picodollars,
             queue_seconds=0.0,
             rate_seconds=0.0,
             work_seconds=spent.work_seconds,

@@ -91,6 +91,9 @@ class RecordedExchange:
         charged_tokens: what the limits were charged: the known tokens, and the whole
             reservation of each request whose usage is not known.
         charged_usd: the same in USD; 0 when the endpoint has no prices.
+        over_tokens: the part of `charged_tokens` beyond what had been reserved.
+        over_usd: the part of `charged_usd` beyond what had been reserved.
+        usage_note: what is odd about the usage that was reported.
         retry_seconds: the part of `latency_seconds` that was backoff.
         sequence: in which order the calls of its run were asked, from 1; 0 is not known.
             Equal calls of one scope are handed out in this order, whichever ended first.
@@ -109,6 +112,9 @@ class RecordedExchange:
     unknown_usage: int = 0
     charged_tokens: int = 0
     charged_usd: float = 0.0
+    over_tokens: int = 0
+    over_usd: float = 0.0
+    usage_note: str = ""
     unknown_usd: int = 0
     retry_seconds: float = 0.0
     sequence: int = field(default=0, compare=False)

@@ -4,7 +4,8 @@ A replay has to refuse the calls that the recorded run refused, though in it not
 ever in flight: answers come at once, so that reservations never add up as they did.
 Two rules make it so. A recorded refusal is repeated where the limit that it names still
 stands. And a recorded answer is charged what it was charged in the end, not what was
-reserved for it: the sum of those fitted the limits then, so it fits in any order now.
+reserved for it: the sum of those, without what passed their reservations, fitted the
+limits then, so it fits in any order now (see `Room.refusal`).
 
 A call that was cancelled has no answer to replay. Whoever asks it again is given time to
 cancel it again; if that does not come, the call is sent, or in a strict replay missed.
@@ -13,6 +14,7 @@ cancel it again; if that does not come, the call is sent, or in a strict replay 
 import asyncio
 
 from turnwise.budget.answer import Answer, read_reply
+from turnwise.budget.estimate import Estimator
 from turnwise.budget.open_call import OpenCall
 from turnwise.budget.recorded_error import error_of_record, record_of_error
 from turnwise.budget.recorder import RecordedExchange, Recorder
@@ -37,10 +39,13 @@ class Replayer:
 
     Args:
         recorder: the recording.
+        estimator: learns from what replayed calls are recorded to have used, so that a run
+            that goes on live reserves as if it had never stopped.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, estimator: Estimator) -> None:
         self._recorder = recorder
+        self._estimator = estimator
 
     async def answer(self, call: OpenCall) -> Answer | None:
         """Admit a call and answer it from the recording; None when it may be sent.
@@ -60,7 +65,10 @@ class Replayer:
         if exchange.outcome is Outcome.CANCELLED:
             await self._await_cancellation(call, exchange, miss)
             return None
-        call.admit(_charged(exchange), by_path=True)
+        call.admit(_charged(exchange), over=_over(exchange), by_path=True)
+        if exchange.reply is not None and call.account.limits_spending:
+            estimate = self._estimator.estimate(call.call, call.endpoint)
+            self._estimator.observe(estimate, call.endpoint, exchange.reply.usage)
         return await self._replay(call, exchange)
 
     def record(self, call: OpenCall, reply: Reply | None, error: CallError | None) -> None:
@@ -92,6 +100,9 @@ class Replayer:
                 unknown_usage=spent.unknown_usage,
                 charged_tokens=spent.charged_tokens,
                 charged_usd=spent.charged_picodollars / PICODOLLARS,
+                over_tokens=spent.over_tokens,
+                over_usd=spent.over_picodollars / PICODOLLARS,
+                usage_note=spent.usage_note,
                 unknown_usd=spent.unknown_usd,
                 retry_seconds=spent.retry_seconds,
                 sequence=call.sequence,
@@ -146,6 +157,7 @@ class Replayer:
                 await asyncio.sleep(pause_seconds)
         except BaseException:
             call.account.charge(_charged(exchange)._replace(calls=0))
+            call.account.pass_reservation(_over(exchange))
             call.spent = _spent(exchange)
             call.path_seconds = exchange.latency_seconds
             raise
@@ -173,6 +185,10 @@ def _charged(exchange: RecordedExchange) -> Amounts:
     )
 
 
+def _over(exchange: RecordedExchange) -> Amounts:
+    return Amounts(tokens=exchange.over_tokens, picodollars=to_picodollars(exchange.over_usd))
+
+
 def _spent(exchange: RecordedExchange) -> Spent:
     paid = exchange.attempts > 0
     return Spent(
@@ -186,6 +202,9 @@ def _spent(exchange: RecordedExchange) -> Spent:
         unknown_usd=exchange.unknown_usd,
         charged_tokens=exchange.charged_tokens,
         charged_picodollars=to_picodollars(exchange.charged_usd),
+        over_tokens=exchange.over_tokens,
+        over_picodollars=to_picodollars(exchange.over_usd),
+        usage_note=exchange.usage_note,
         work_seconds=exchange.latency_seconds - exchange.retry_seconds if paid else 0.0,
         retry_seconds=exchange.retry_seconds,
     )

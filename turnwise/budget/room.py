@@ -37,6 +37,8 @@ class Amounts(NamedTuple):
 NOTHING = Amounts()
 
 _NAMES = ("max_calls", "max_requests", "max_tokens", "max_usd")
+_SPENDING = 2
+"""Index from which amounts are reserved by an estimate: tokens and USD."""
 
 
 def to_picodollars(usd: float) -> int:
@@ -57,7 +59,7 @@ class Room:
         role: the role that they are for, or None for all.
     """
 
-    __slots__ = ("_held", "_max", "_used", "role", "scope")
+    __slots__ = ("_held", "_max", "_over", "_used", "role", "scope")
 
     def __init__(self, scope: str, limits: RoleLimits, role: Role | None = None) -> None:
         self.scope = scope
@@ -73,6 +75,7 @@ class Room:
         )
         self._used = [0, 0, 0, 0]
         self._held = [0, 0, 0, 0]
+        self._over = [0, 0, 0, 0]
 
     @property
     def used(self) -> Amounts:
@@ -108,17 +111,28 @@ class Room:
                 return _in_unit(index, limit)
         return None
 
-    def refusal(self, asked: Amounts, credit: Amounts) -> CallRefused | None:
+    def refusal(
+        self, asked: Amounts, credit: Amounts, *, is_recorded: bool = False
+    ) -> CallRefused | None:
         """Return why `asked` does not fit, or None when it does.
+
+        When calls were recorded, everything admitted fitted next to what was reserved for the
+        others, in the order of that day. So in any order the sum of what they took, without
+        what passed their reservations, is within the limit: a recorded call is held to that
+        sum, and a replay admits all that was admitted, at any concurrency.
 
         Args:
             asked: what is wanted on top.
             credit: the part of what is held back that may be drawn on.
+            is_recorded: whether the tokens and USD are those of a recorded call.
         """
         for index in range(4):
             amount = asked[index]
             if amount:
-                taken = self._used[index] + self._held[index] - credit[index]
+                if is_recorded and index >= _SPENDING:
+                    taken = self._used[index] - self._over[index]
+                else:
+                    taken = self._used[index] + self._held[index] - credit[index]
                 if taken + amount > self._max[index]:
                     return CallRefused(
                         self.scope,
@@ -134,6 +148,10 @@ class Room:
         used = self._used
         for index in range(4):
             used[index] += amounts[index]
+
+    def pass_reservation(self, amounts: Amounts) -> None:
+        """Note that of what is used this much went beyond what had been reserved."""
+        self._over = [over + more for over, more in zip(self._over, amounts, strict=True)]
 
     def hold(self, wanted: Amounts) -> Amounts:
         """Hold back as much of `wanted` as there is, and return how much that was."""

@@ -41,6 +41,7 @@ from turnwise.calls.key import CallKey
 from turnwise.calls.listener import CallEnd, Piece, reply_of_pieces
 from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.retry import RetryPolicy
+from turnwise.calls.usage import checked_usage, usage_note
 
 __all__ = ["Sending", "SendingRules"]
 
@@ -350,7 +351,12 @@ class Sending:
                 f"the client of endpoint {self._endpoint.name!r} must answer one call with one "
                 f"Reply or CallError, got {len(results)}: {[type(r).__name__ for r in results]}"
             )
-        return results[0]
+        result = results[0]
+        if isinstance(result, Reply):
+            usage = checked_usage(result.usage)
+            if usage is not result.usage:
+                return replace(result, usage=usage)
+        return result
 
     def _count_sent(self, index: int) -> None:
         del index
@@ -373,11 +379,28 @@ class Sending:
             bill = bill_attempt(
                 result, requests, spent, prices=prices, estimate=self._estimate, received=received
             )
+        if isinstance(result, Reply):
+            spent.usage_note = usage_note(self._sent_call, result) or spent.usage_note
+            has_parts = any(message.parts for message in self._sent_call.messages)
+            if self._estimated is not None and not has_parts:  # what images cost teaches nothing
+                self._rules.estimator.observe(self._estimated, self._endpoint, result.usage)
         spent.requests += requests
         spent.work_seconds += latency_seconds
         spent.charged_tokens += bill.tokens
         spent.charged_picodollars += bill.picodollars
         self._account.settle(reserved, Amounts(0, requests, *bill))
+        if reserved is not _ONE_REQUEST:
+            self._count_over(bill.tokens - reserved.tokens, bill.picodollars - reserved.picodollars)
+
+    def _count_over(self, tokens: int, picodollars: int) -> None:
+        """Count what an attempt was billed beyond what was reserved; negative where it was less."""
+        if self._endpoint.prices is None:
+            picodollars = 0
+        if tokens > 0 or picodollars > 0:
+            over = Amounts(0, 0, max(tokens, 0), max(picodollars, 0))
+            self.spent.over_tokens += over.tokens
+            self.spent.over_picodollars += over.picodollars
+            self._account.pass_reservation(over)
 
     def _estimate(self) -> Estimate:
         if self._estimated is None:

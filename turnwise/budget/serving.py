@@ -205,19 +205,19 @@ class Serving:
         if not (call.was_found or self._clock.is_virtual):
             call.path_seconds = self._clock.now() - call.started_at_seconds
         problem = error
-        notes = ""
+        notes = [call.spent.usage_note] if call.spent.usage_note else []
         if error is not None:
             self._scrubber.clean_error(error)
         elif answer is not None:
             problem = answer.invalid
-            if answer.notes:
-                notes = self._scrubber.clean("; ".join(answer.notes))
-        notes = "; ".join(filter(None, (call.call.note, notes)))
+            notes = [*answer.notes, *notes]
+        if call.call.note:
+            notes.insert(0, call.call.note)
         row = call.row(
             None if problem is None else self._scrubber.describe(problem),
             is_simulated=answer is not None and answer.reply.is_simulated,
             is_unreadable=error is None and answer is not None and answer.invalid is not None,
-            notes=notes,
+            notes=self._scrubber.clean("; ".join(notes)) if notes else "",
         )
         call.scope.end(row)
         self._ledger.write(row)

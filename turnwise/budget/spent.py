@@ -20,6 +20,10 @@ class Spent:
         unknown_usd: requests whose cost is not known.
         charged_tokens: what the limits were charged.
         charged_picodollars: what the limits were charged, in 1e-12 USD.
+        over_tokens: the part of it beyond what was reserved, attempt by attempt; 0 where
+            nothing had to be reserved.
+        over_picodollars: the same in 1e-12 USD.
+        usage_note: what is odd about the usage that was reported; see `usage_note`.
         work_seconds: time of the attempts.
         retry_seconds: waits between them.
     """
@@ -34,6 +38,9 @@ class Spent:
     unknown_usd: int = 0
     charged_tokens: int = 0
     charged_picodollars: int = 0
+    over_tokens: int = 0
+    over_picodollars: int = 0
+    usage_note: str = ""
     work_seconds: float = 0.0
     retry_seconds: float = 0.0
 

@@ -39,6 +39,9 @@ class Counts:
         usd: known cost. Not the whole cost when `unknown_usd` is above 0.
         unknown_usage: requests whose tokens are not known.
         unknown_usd: requests whose cost is not known.
+        over_calls: calls that were billed beyond what was reserved for them.
+        over_tokens: tokens beyond it.
+        over_usd: USD beyond it.
         speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
         unreadable: answered calls whose answer is not in the form that was asked for.
@@ -59,6 +62,9 @@ class Counts:
     usd: float
     unknown_usage: int
     unknown_usd: int
+    over_calls: int
+    over_tokens: int
+    over_usd: float
     speculative: int
     repairs: int
     unreadable: int
@@ -93,6 +99,9 @@ class Tally:
         "_input_tokens",
         "_outcomes",
         "_output_tokens",
+        "_over_calls",
+        "_over_picodollars",
+        "_over_tokens",
         "_picodollars",
         "_queue_seconds",
         "_rate_seconds",
@@ -110,6 +119,7 @@ class Tally:
         self._asked = self._in_flight = self._attempts = self._requests = 0
         self._input_tokens = self._output_tokens = self._cached_tokens = 0
         self._picodollars = self._unknown_usage = self._unknown_usd = 0
+        self._over_calls = self._over_tokens = self._over_picodollars = 0
         self._speculative = self._repairs = self._unreadable = 0
         self._queue_seconds = self._rate_seconds = 0.0
         self._work_seconds = self._retry_seconds = 0.0
@@ -146,6 +156,10 @@ class Tally:
             if row.unknown_usd or row.unknown_usage:
                 self._unknown_usage += row.unknown_usage
                 self._unknown_usd += row.unknown_usd
+            if row.over_tokens or row.over_picodollars:
+                self._over_calls += 1
+                self._over_tokens += row.over_tokens
+                self._over_picodollars += row.over_picodollars
             if row.retry_seconds:
                 self._retry_seconds += row.retry_seconds
         if row.queue_seconds or row.rate_seconds:
@@ -187,6 +201,9 @@ class Tally:
             usd=self._picodollars / PICODOLLARS,
             unknown_usage=self._unknown_usage,
             unknown_usd=self._unknown_usd,
+            over_calls=self._over_calls,
+            over_tokens=self._over_tokens,
+            over_usd=self._over_picodollars / PICODOLLARS,
             speculative=self._speculative,
             repairs=self._repairs,
             unreadable=self._unreadable,

@@ -24,6 +24,7 @@ __all__ = [
     "TokenWeights",
     "cached_encoding",
     "is_at_hand",
+    "is_known_tokenizer",
     "weights_for",
 ]
 
@@ -130,6 +131,12 @@ _FAMILY_BY_PREFIX = (
     ("gpt-4o", "o200k_base"),
     ("gpt-4.", "o200k_base"),
     ("gpt-4", "cl100k_base"),
+    ("gpt-5", "o200k_base"),
+    ("gpt-oss", "o200k_base"),
+    ("chatgpt-4o", "o200k_base"),
+    ("o1", "o200k_base"),
+    ("o3", "o200k_base"),
+    ("o4", "o200k_base"),
     ("gpt-3", "cl100k_base"),
     ("gpt-35", "cl100k_base"),
     ("text-embedding-", "cl100k_base"),
@@ -142,17 +149,19 @@ def _bare_name(model: str) -> str:
     return model.rsplit("/", 1)[-1].lower()
 
 
-def weights_for(model: str) -> TokenWeights:
-    """Return the weights of the tokenizer that is nearest to a model's own.
-
-    A model that is not known gets those of o200k_base, which spends the most on
-    Chinese of the current tokenizers that were looked at.
-    """
+def _family(model: str) -> str | None:
     name = _bare_name(model)
-    for prefix, family in _FAMILY_BY_PREFIX:
-        if name.startswith(prefix):
-            return FAMILIES[family]
-    return FAMILIES[_DEFAULT_FAMILY]
+    return next((family for prefix, family in _FAMILY_BY_PREFIX if name.startswith(prefix)), None)
+
+
+def is_known_tokenizer(model: str) -> bool:
+    """Return whether the weights for a model are those of its own tokenizer."""
+    return _family(model) is not None
+
+
+def weights_for(model: str) -> TokenWeights:
+    """Return the weights of a model's tokenizer; of o200k_base where it is not known."""
+    return FAMILIES[_family(model) or _DEFAULT_FAMILY]
 
 
 def _cache_folder() -> Path | None:

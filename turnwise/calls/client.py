@@ -45,6 +45,11 @@ class Prices:
             + output_tokens * self.output_usd_per_million
         ) / 1e6
 
+    def most_usd(self, input_tokens: int, output_tokens: int) -> float:
+        """Return the price of one answer at most, whatever is found in a prompt cache."""
+        is_dearer = (self.cached_usd_per_million or 0.0) > self.input_usd_per_million
+        return self.usd(input_tokens, output_tokens, input_tokens if is_dearer else 0)
+
 
 @runtime_checkable
 class Client(Protocol):

@@ -11,7 +11,13 @@ import orjson
 from pydantic import ValidationError
 
 from turnwise.calls.client import Client, Endpoint
-from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
+from turnwise.calls.endpoint_settings import (
+    OPENAI_KEY_VARIABLE,
+    EndpointSettings,
+    checked_base_url,
+    environment_url,
+    openai_url,
+)
 from turnwise.calls.errors import ConfigError, MissingKey
 from turnwise.calls.hosts import endpoint_name, is_this_machine
 from turnwise.calls.known_endpoints import known_capabilities
@@ -79,7 +85,7 @@ class OpenAIKind:
         clients: dict[Hashable, Client],
     ) -> Endpoint:
         """Return the endpoint; its URL comes from the environment where settings have none."""
-        base_url = settings.base_url or _url_from(environ, role)
+        base_url = settings.base_url or _url_from(environ, role, settings)
         if settings.model is None:
             variable = "TURNWISE_EMBED_MODEL" if role is Role.EMBED else "TURNWISE_MODEL"
             raise ConfigError(
@@ -90,7 +96,8 @@ class OpenAIKind:
         api_key = _key_for(base_url, name, settings, environ)
         known, _ = known_capabilities(base_url, settings.model)
         capabilities = settings.starting_capabilities(known)
-        identity = ("openai", base_url, api_key, capabilities, settings.max_connections)
+        sizes = (settings.max_connections, settings.max_answer_bytes)
+        identity = ("openai", base_url, api_key, capabilities, sizes)
         if identity not in clients:
             from turnwise.calls.openai_client import OpenAIClient  # noqa: PLC0415 - heavy
 
@@ -99,6 +106,7 @@ class OpenAIKind:
                 api_key=api_key,
                 capabilities=None if capabilities == known else capabilities,
                 max_connections=settings.max_connections,
+                max_answer_bytes=settings.max_answer_bytes,
             )
         is_local = is_this_machine(urlsplit(base_url).hostname or "")
         return _endpoint(
@@ -226,17 +234,25 @@ def _endpoint(
     )
 
 
-def _url_from(environ: Mapping[str, str], role: Role) -> str:
-    url = environ.get("TURNWISE_BASE_URL")
-    if url is None:
+def _url_from(environ: Mapping[str, str], role: Role, settings: EndpointSettings) -> str:
+    found = environment_url(environ)
+    if found is None and settings.model is not None:
         raise ConfigError(
             f"the role {role} has a model and no endpoint: set the environment variable "
             "TURNWISE_BASE_URL, or `base_url` in its settings"
         )
+    if found is None:
+        key = settings.api_key_env
+        raise ConfigError(
+            f"the role {role} has {'a key' if key in environ else 'settings'}, but neither an "
+            "endpoint nor a model: set the environment variables TURNWISE_BASE_URL and "
+            "TURNWISE_MODEL, or `base_url` and `model` in its settings"
+        )
+    variable, url = found
     try:
         return checked_base_url(url)
     except ValueError as error:
-        raise ConfigError(f"the environment variable TURNWISE_BASE_URL: {error}") from None
+        raise ConfigError(f"the environment variable {variable}: {error}") from None
 
 
 def _key_for(
@@ -245,7 +261,8 @@ def _key_for(
     """Return the key to send, or None where none is needed.
 
     A key that stands in the environment beside the URL of one host is not sent to
-    another, unless the settings of that other host name its variable themselves.
+    another, unless the settings of that other host name its variable themselves. The key of
+    OpenAI's own tools goes to the host that they would ask.
 
     Raises:
         MissingKey: when the host needs a key and has none.
@@ -254,6 +271,10 @@ def _key_for(
     its_host = urlsplit(environ.get("TURNWISE_BASE_URL", base_url)).hostname
     is_for_it = "api_key_env" in settings.model_fields_set or host == its_host
     api_key = environ.get(settings.api_key_env) if is_for_it else None
+    openai_key = environ.get(OPENAI_KEY_VARIABLE)
+    openai_host = urlsplit(openai_url(environ)).hostname
+    if api_key is None and "api_key_env" not in settings.model_fields_set and host == openai_host:
+        api_key = openai_key
     if api_key is not None or is_this_machine(host):
         return api_key
     if not is_for_it:
@@ -261,7 +282,10 @@ def _key_for(
             f"{settings.api_key_env} is the key for {its_host}: set `api_key_env` in the settings "
             f"of the endpoint {name} to the variable that holds its own key"
         )
-    raise MissingKey(name, settings.api_key_env)
+    if openai_key is None or host == openai_host:
+        raise MissingKey(name, settings.api_key_env)
+    reason = f"; {OPENAI_KEY_VARIABLE} is the key for {openai_host}, and is not sent elsewhere"
+    raise MissingKey(name, settings.api_key_env, reason)
 
 
 def _imported(target: str) -> object:

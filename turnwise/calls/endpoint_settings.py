@@ -1,6 +1,7 @@
 """The settings of one endpoint, as they are written in YAML. Never a key among them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -11,7 +12,18 @@ from turnwise.calls.capabilities import Capabilities, SchemaMode, SystemRole, To
 from turnwise.calls.client import Prices
 from turnwise.calls.retry import RetryPolicy
 
-__all__ = ["EndpointSettings", "PriceSettings", "checked_base_url", "checked_extra_body"]
+__all__ = [
+    "OPENAI_KEY_VARIABLE",
+    "EndpointSettings",
+    "PriceSettings",
+    "checked_base_url",
+    "checked_extra_body",
+    "environment_url",
+    "openai_url",
+]
+
+OPENAI_KEY_VARIABLE = "OPENAI_API_KEY"
+"""Name of the key variable of OpenAI's own tools: the key for `openai_url`, and no other host."""
 
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -51,13 +63,15 @@ class EndpointSettings(BaseModel):
     """`openai` is any OpenAI-compatible endpoint, `langchain` any LangChain model."""
 
     base_url: str | None = None
-    """Up to and with the version. For `openai`; None takes `TURNWISE_BASE_URL`."""
+    """Up to and with the version. For `openai`; None takes `TURNWISE_BASE_URL`, else
+    `OPENAI_BASE_URL`, else OpenAI's own where `OPENAI_API_KEY` is set."""
 
     model: str | None = None
     """The model's name there. None takes the role's environment variable."""
 
     api_key_env: str = "TURNWISE_API_KEY"
-    """Name of the environment variable that holds the key. Never a key."""
+    """Name of the environment variable that holds the key. Never a key. Where this is not
+    given, `OPENAI_API_KEY` serves its own host too."""
 
     prices: PriceSettings | None = None
     """Its price list. None means unknown, which is not free."""
@@ -95,6 +109,10 @@ class EndpointSettings(BaseModel):
 
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""
+
+    max_answer_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 32 * 2**20
+    """Longest answer that is read, unpacked, whole or streamed; each embedding may add 128 KiB.
+    A longer one is a `BadResponse`. For `openai`."""
 
     langchain: str | None = None
     """For `langchain`: `module:name` of a chat model or embeddings, or of a function
@@ -156,6 +174,24 @@ def checked_extra_body(body: dict[str, Any]) -> dict[str, Any]:
     if taken:
         raise ValueError(f"{', '.join(taken)} cannot be set here: it belongs to each call")
     return body
+
+
+def openai_url(environ: Mapping[str, str]) -> str:
+    """Return the URL that OpenAI's own tools would ask with these variables."""
+    return environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+
+
+def environment_url(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the variable that names an endpoint and the URL; None where none does.
+
+    `TURNWISE_BASE_URL` goes first; then what OpenAI's own tools would ask, where one of their
+    variables is set.
+    """
+    for name in ("TURNWISE_BASE_URL", "OPENAI_BASE_URL", OPENAI_KEY_VARIABLE):
+        if name in environ:
+            is_url = name != OPENAI_KEY_VARIABLE
+            return name, environ[name] if is_url else openai_url(environ)
+    return None
 
 
 def checked_base_url(url: str) -> str:

@@ -2,11 +2,12 @@
 
 A role has its own settings; what they leave out is what `main` has, field by field; and
 what `main` leaves out is what the environment names (`TURNWISE_BASE_URL`, `TURNWISE_MODEL`,
-`TURNWISE_API_KEY`). A model for a single role may be in the environment too
-(`TURNWISE_JUDGE_MODEL`, `TURNWISE_FAST_MODEL`, `TURNWISE_EMBED_MODEL`): it goes before that
-of `main`. Only where nothing real is set is a role simulated: a conversation is never half
-simulated by accident. The role `embed` is left out unless an embedding model is named,
-since a chat model cannot embed.
+`TURNWISE_API_KEY`; where a model is named and no URL, `OPENAI_BASE_URL` and `OPENAI_API_KEY`
+as OpenAI's own tools read them, which alone make nothing real). A model for a single role may
+be in the environment too (`TURNWISE_JUDGE_MODEL`, `TURNWISE_FAST_MODEL`,
+`TURNWISE_EMBED_MODEL`): it goes before that of `main`. Only where nothing real is set is a
+role simulated: a conversation is never half simulated by accident. The role `embed` is left
+out unless an embedding model is named, since a chat model cannot embed.
 
 Not inherited from `main` is what is a fact of something else: by another model its prices
 and limits, by another base URL also how it is asked, by another host also its key, and by
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 
 from turnwise.calls.client import Client, Endpoint
 from turnwise.calls.endpoint_kinds import KINDS
-from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings
+from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings, environment_url
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.vocabulary import Role
@@ -162,7 +163,7 @@ def _facts_of_main(
     """Return the settings of `main` that say nothing of another role's endpoint."""
     if given.get("langchain", main.langchain) != main.langchain:
         return _OF_A_MODEL | {"model"}
-    main_url = main.base_url or environ.get("TURNWISE_BASE_URL", "").rstrip("/")
+    main_url = main.base_url or (environment_url(environ) or ("", ""))[1].rstrip("/")
     url = given.get("base_url") or main_url
     if _host(url) != _host(main_url):
         return _OF_A_MODEL | _OF_A_SERVER | {"api_key_env"}

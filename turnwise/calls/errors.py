@@ -84,11 +84,12 @@ class MissingKey(ConfigError):
     Args:
         endpoint: name of the endpoint.
         variable: the environment variable to set.
+        reason: why another key that is set is not used.
     """
 
-    def __init__(self, endpoint: str, variable: str) -> None:
+    def __init__(self, endpoint: str, variable: str, reason: str = "") -> None:
         super().__init__(
-            f"endpoint {endpoint!r} needs a key: set the environment variable {variable}"
+            f"endpoint {endpoint!r} needs a key: set the environment variable {variable}{reason}"
         )
         self.endpoint = endpoint
         self.variable = variable

@@ -37,12 +37,11 @@ from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
 from turnwise.calls.responses import Refused, ResponseReader
 from turnwise.calls.stream import StreamAssembly
-from turnwise.calls.transport import SENDING, AiohttpTransport, Route, Sending
+from turnwise.calls.transport import MAX_ANSWER_BYTES, SENDING, AiohttpTransport, Route, Sending
 from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
     chat_body,
     embedding_body,
-    odd_usage,
     reply_of_chat,
     reply_of_embeddings,
 )
@@ -99,6 +98,7 @@ class OpenAIClient:
         is_confirmed: whether `capabilities` are known to be right, so that no call waits
             for another to find out. A refusal changes them all the same.
         max_connections: most connections at a time; at least 1. More calls wait.
+        max_answer_bytes: longest answer that is read; see `transport`.
         timeout_seconds: longest time for one attempt, by purpose; what is not named
             keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
         clock: monotonic seconds, for latencies.
@@ -117,6 +117,7 @@ class OpenAIClient:
         capabilities: Capabilities | None = None,
         is_confirmed: bool = False,
         max_connections: int = 64,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         timeout_seconds: Mapping[Purpose, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         now: Callable[[], datetime] = _utc_now,
@@ -137,6 +138,7 @@ class OpenAIClient:
             base_url, capabilities=capabilities, is_confirmed=is_confirmed
         )
         self._max_connections = max_connections
+        self._max_answer_bytes = max_answer_bytes
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
         # Whatever the environment says of organizations is OpenAI's business only, and
         # where there is no key, none of the environment's may take its place.
@@ -243,6 +245,7 @@ class OpenAIClient:
         limit_seconds = call.timeout_seconds
         if limit_seconds is None:
             limit_seconds = self._timeout_seconds[call.purpose]
+        sending.allow(self._max_answer_bytes, embeddings=len(call.inputs))
         token = SENDING.set(sending)
         try:
             async with asyncio.timeout(limit_seconds):
@@ -266,6 +269,8 @@ class OpenAIClient:
                 return StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
             return self._refused(refused.refusal, call, body, started)
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            if isinstance(error.__cause__, CallError):
+                return error.__cause__
             words = str(error.__cause__ or error)
             kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
             if _TLS_MISMATCH.search(words):
@@ -304,16 +309,16 @@ class OpenAIClient:
         return self._reply(call, await self._fetch(route, body, started), started)
 
     def _reply(self, call: Call, document: Mapping[str, Any], started: float) -> Reply:
-        odd = odd_usage(document)
-        if odd is not None:
-            text = f"odd usage ({odd}): the tokens or cost of such calls are unknown"
-            self._known.notice("usage", self._reader.scrubbed(text))
-        latency_seconds = self._clock() - started
+        seconds = self._clock() - started
         if call.is_embedding:
             expected = len(call.inputs)
-            return reply_of_embeddings(document, expected=expected, latency_seconds=latency_seconds)
-        is_structured = call.response_model is not None and not call.tools
-        return reply_of_chat(document, latency_seconds=latency_seconds, is_structured=is_structured)
+            reply = reply_of_embeddings(document, expected=expected, latency_seconds=seconds)
+        else:
+            is_structured = call.response_model is not None and not call.tools
+            reply = reply_of_chat(document, latency_seconds=seconds, is_structured=is_structured)
+        if reply.usage.odd:
+            self._known.notice("usage", self._reader.scrubbed(f"odd usage ({reply.usage.odd})"))
+        return reply
 
     async def _fetch(self, path: str, body: dict[str, Any], started: float) -> Mapping[str, Any]:
         response = await self._connected().post(

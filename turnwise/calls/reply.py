@@ -30,6 +30,8 @@ class Usage:
         usd: what the provider says it cost, where it says so; otherwise None,
             and the budgeter prices it from the endpoint's price list.
         reasoning_tokens: the part of `output_tokens` that were thoughts.
+        odd: figures that could not be right and how they contradict each other, in a few
+            words; empty where nothing is odd. Untrusted. See `turnwise.calls.usage`.
     """
 
     input_tokens: int | None = None
@@ -37,6 +39,7 @@ class Usage:
     cached_tokens: int | None = None
     usd: float | None = None
     reasoning_tokens: int | None = None
+    odd: str = ""
 
     @property
     def total_tokens(self) -> int | None:

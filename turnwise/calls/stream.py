@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
+from turnwise.calls.errors import BadResponse
 from turnwise.calls.listener import Piece
 from turnwise.calls.payload import document_of, well_formed
 
@@ -164,7 +165,7 @@ class StreamAssembly:
             except (broken, ValueError) as error:
                 return str(error)
             if self.is_done:
-                with suppress(TimeoutError, broken):
+                with suppress(TimeoutError, broken, BadResponse):  # nothing of it is wanted
                     async with asyncio.timeout(drain_seconds):
                         async for _ in events:
                             pass

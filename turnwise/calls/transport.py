@@ -10,10 +10,15 @@ when they are only buffered, and a cancellation can fall in between).
 Rejected: the transport that `openai` ships for aiohttp. It reports a connection
 that broke after the request as a connect timeout, and says nothing of sending.
 Invariant: `on_sent` is called at most once a request, before any byte of it leaves.
+
+An answer is read up to a limit in bytes, counted as they are after unpacking. Packed answers
+are unpacked here, in small pieces, so that a few bytes that unpack to gigabytes cost no more
+memory than any other answer.
 """
 
 import io
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,10 +31,10 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import httpx2
 
-from turnwise.calls.errors import ConfigError
+from turnwise.calls.errors import BadResponse, ConfigError
 from turnwise.calls.hosts import is_this_machine
 
-__all__ = ["SENDING", "AiohttpTransport", "Route", "Sending"]
+__all__ = ["MAX_ANSWER_BYTES", "SENDING", "AiohttpTransport", "Route", "Sending"]
 
 KEEPALIVE_SECONDS = 15.0
 """How long an idle connection is kept. Shorter than most servers keep it, so that
@@ -42,16 +47,39 @@ LARGE_BODY_BYTES = 2**20
 """From this size on aiohttp wants a body as a file, to write it in pieces."""
 
 
+MAX_ANSWER_BYTES = 32 * 2**20
+"""Longest answer that is read where nothing else is set, unpacked. A streamed token takes some
+300 bytes, and some 2,000 with its likeliest alternatives."""
+
+EMBEDDING_BYTES = 128 * 2**10
+"""What one embedding may add to an answer: some 5,000 numbers as text."""
+
+PIECE_BYTES = 2**16
+"""How much of a packed answer is unpacked at a time."""
+
+_PACKED = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""How answers may be packed, and zlib's window for it."""
+
+
 class Sending:
     """Whether the request of one attempt has left, and whom to tell when it does.
 
     Args:
         on_sent: called once, when the request leaves.
+
+    Attributes:
+        was_sent: whether it has left.
+        max_answer_bytes: longest answer that is read, unpacked.
     """
 
     def __init__(self, on_sent: Callable[[], None] | None = None) -> None:
         self.was_sent = False
+        self.max_answer_bytes = MAX_ANSWER_BYTES
         self._on_sent = on_sent
+
+    def allow(self, max_answer_bytes: int, *, embeddings: int) -> None:
+        """Set the longest answer that is read, and what each embedding may add to it."""
+        self.max_answer_bytes = max_answer_bytes + EMBEDDING_BYTES * embeddings
 
     def mark(self) -> None:
         """Say that the request leaves now. Later marks of one attempt do nothing."""
@@ -107,22 +135,69 @@ def _httpx_errors(request: httpx2.Request) -> Iterator[None]:
         raise httpx2.TimeoutException(str(error), request=request) from error
     except aiohttp.ClientConnectorError as error:
         raise httpx2.ConnectError(str(error), request=request) from error
+    except zlib.error as error:
+        raise httpx2.DecodingError(str(error), request=request) from error
     except (aiohttp.ClientError, OSError) as error:
         words = str(error) or type(error).__name__
         raise httpx2.ReadError(words, request=request) from error
 
 
-class _Body(httpx2.AsyncByteStream):
-    """The bytes of a response, as they come."""
+def _unpacked(packed: bytes, unpacker: "zlib._Decompress") -> Iterator[bytes]:
+    """Yield what a piece of a packed answer unpacks to, in pieces of bounded size.
 
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
+    Raises:
+        zlib.error: when it is not packed as it says.
+    """
+    while packed:
+        piece = unpacker.decompress(packed, PIECE_BYTES)
+        packed = unpacker.unconsumed_tail
+        yield piece
+        if not piece and not packed:
+            return
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The bytes of a response, unpacked, as they come.
+
+    Args:
+        response: whose.
+        request: what it answers.
+        max_bytes: longest body that is read.
+
+    Raises:
+        BadResponse: when it is packed in a way that was not offered.
+    """
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, request: httpx2.Request, *, max_bytes: int
+    ) -> None:
         self._response = response
         self._request = request
+        self._max_bytes = max_bytes
+        packed = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if packed not in {*_PACKED, "", "identity"}:
+            raise BadResponse(
+                f"{request.url.host}: packed as {packed[:20]!r}, which was not offered",
+                status=response.status,
+            )
+        self._unpacker = zlib.decompressobj(_PACKED[packed]) if packed in _PACKED else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        came = unpacked = 0
         with _httpx_errors(self._request):
             async for piece in self._response.content.iter_any():
-                yield piece
+                came += len(piece)
+                parts = (piece,) if self._unpacker is None else _unpacked(piece, self._unpacker)
+                for part in parts:
+                    unpacked += len(part)
+                    if max(came, unpacked) > self._max_bytes:
+                        raise BadResponse(
+                            f"{self._request.url.host}: an answer longer than "
+                            f"{self._max_bytes:,} bytes, which was not read further; raise "
+                            "`max_answer_bytes` of the endpoint if answers may be so long",
+                            status=self._response.status,
+                        )
+                    yield part
 
     async def aclose(self) -> None:
         # A body that was read to its end has given its connection back already;
@@ -157,6 +232,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request and return its response, the body still to be read."""
         content = await request.aread()
+        sending = SENDING.get(None)
+        request.headers["Accept-Encoding"] = "gzip, deflate"
         with _httpx_errors(request):
             response = await self._session.request(
                 request.method,
@@ -168,12 +245,22 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 proxy=self._proxy,
                 # The whole attempt is timed by the client; only connecting is timed here.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                trace_request_ctx=SENDING.get(None),
+                trace_request_ctx=sending,
             )
+        max_bytes = MAX_ANSWER_BYTES if sending is None else sending.max_answer_bytes
+        try:
+            body = _Body(response, request, max_bytes=max_bytes)
+        except BadResponse:
+            response.close()
+            raise
         return httpx2.Response(
             status_code=response.status,
-            headers=response.raw_headers,
-            stream=_Body(response, request),
+            headers=[
+                (name, value)
+                for name, value in response.raw_headers
+                if name.lower() != b"content-encoding"  # it has been unpacked
+            ],
+            stream=body,
             request=request,
         )
 

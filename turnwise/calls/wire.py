@@ -15,26 +15,20 @@ from turnwise.calls.call import Call, Message
 from turnwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities, SchemaMode
 from turnwise.calls.errors import BadResponse, ContentRefused
 from turnwise.calls.logprobs import read_token_logprobs
-from turnwise.calls.reply import Reply, Usage, is_simulated_model
+from turnwise.calls.reply import Reply, is_simulated_model
 from turnwise.calls.schema import given_schema, schema_format, schema_in_words
+from turnwise.calls.usage import usage_of_body
 
 __all__ = [
     "chat_body",
     "embedding_body",
     "messages_with_schema",
-    "odd_usage",
     "reply_of_chat",
     "reply_of_embeddings",
 ]
 
 TAKES_ALL = Capabilities()
 """What a body is made for where nothing is known: an endpoint that takes everything."""
-
-MAX_TOKENS, MAX_USD = 10**9, 10.0**4
-"""The most that one call can plausibly use and cost; a larger figure is unknown."""
-
-MAX_SHOWN_CHARS = 20
-"""How much of a figure that cannot be right is repeated, in characters."""
 
 
 def _wire_message(message: Message) -> dict[str, Any]:
@@ -186,50 +180,8 @@ def _without_refused(body: dict[str, Any], capabilities: Capabilities) -> dict[s
     return {name: value for name, value in body.items() if name not in refused}
 
 
-def _tokens(value: Any) -> int | None:
-    """Return a token count, or None for whatever is not one."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if is_number and 0 <= value <= MAX_TOKENS else None
-
-
-def _usd(value: Any) -> float | None:
-    """Return a cost in USD, or None for whatever is not one."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value <= MAX_USD else None
-
-
 def _of(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else None
-
-
-def _usage(body: Mapping[str, Any]) -> Usage:
-    usage = body.get("usage")
-    cached = _tokens(_of(_of(usage, "prompt_tokens_details"), "cached_tokens"))
-    if cached is None:
-        cached = _tokens(_of(usage, "prompt_cache_hit_tokens"))  # DeepSeek's name for it
-    return Usage(
-        # No prompt has no tokens: servers that do not count say 0.
-        input_tokens=_tokens(_of(usage, "prompt_tokens")) or None,
-        output_tokens=_tokens(_of(usage, "completion_tokens")),
-        cached_tokens=cached,
-        usd=_usd(_of(usage, "cost")),  # OpenRouter's
-        reasoning_tokens=_tokens(_of(_of(usage, "completion_tokens_details"), "reasoning_tokens")),
-    )
-
-
-def odd_usage(body: Mapping[str, Any]) -> str | None:
-    """Return which figures of a response's usage cannot be right, in words; None without any.
-
-    They are taken for unknown: 1e300 tokens, a cost of `true`.
-    """
-    usage = body.get("usage")
-    readers = {"prompt_tokens": _tokens, "completion_tokens": _tokens, "cost": _usd}
-    odd = [
-        f"{name} {str(value)[:MAX_SHOWN_CHARS]}"
-        for name, read in readers.items()
-        if (value := _of(usage, name)) is not None and read(value) is None
-    ]
-    return ", ".join(odd) or None
 
 
 def _text_of(content: Any) -> str:
@@ -327,7 +279,7 @@ def reply_of_chat(
     if is_structured and not texts[best].strip():
         is_cut = finish_reason == "length"
         texts[best] = _answer_elsewhere(message, tool_calls, "" if is_cut else thoughts)
-    usage = _usage(body)
+    usage = usage_of_body(body)
     if usage.output_tokens == 0 and (any(texts) or tool_calls):
         usage = replace(usage, output_tokens=None)  # the server does not count
     model = str(body.get("model") or "")
@@ -373,7 +325,7 @@ def reply_of_embeddings(
             f"expected {expected or 'some'} embeddings of finite numbers, got {len(vectors)}",
             latency_seconds=latency_seconds,
         )
-    usage = _usage(body)
+    usage = usage_of_body(body)
     model = str(body.get("model") or "")
     return Reply(
         text="",

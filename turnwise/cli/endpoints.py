@@ -209,11 +209,16 @@ class _Check:
         return endpoints_from_settings(given, environ=self.environ)[role]
 
     def _base_url(self, settings: "EndpointSettings") -> str | None:
-        from_environment = self.environ.get("TURNWISE_BASE_URL", "").strip().rstrip("/")
+        from turnwise.calls.endpoint_settings import environment_url
+
+        found = environment_url({name: value for name, value in self.environ.items() if value})
+        from_environment = "" if found is None else found[1].strip().rstrip("/")
         return settings.base_url or (from_environment if settings.kind == "openai" else None)
 
     def _secrets(self, whole: "Sequence[EndpointSettings] | Any") -> tuple[str, ...]:
-        names = {each.api_key_env for each in whole}
+        from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
+
+        names = {OPENAI_KEY_VARIABLE, *(each.api_key_env for each in whole)}
         return tuple(self.environ[name] for name in sorted(names) if self.environ.get(name))
 
     async def run(self, max_seconds: float) -> "list[Probed]":

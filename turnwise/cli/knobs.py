@@ -1,5 +1,6 @@
 """`turnwise knobs` and `turnwise presets`: what can be set, and what is shipped."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,11 @@ from turnwise.cli.exits import clear_errors, say
 from turnwise.cli.options import AppOption, PresetOption
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from turnwise.replay.app import App
 
-__all__ = ["knobs", "presets", "say_environment"]
+__all__ = ["knobs", "presets", "say_environment", "say_what_is_not_used"]
 
 
 def say_environment(app: "App", overrides: Sequence[str]) -> None:
@@ -30,6 +33,23 @@ def say_environment(app: "App", overrides: Sequence[str]) -> None:
         overridden = {whole_path(each.partition("=")[0].strip(), model) for each in overrides}
         shown = [each.override for each in taken if each.path not in overridden]
         say(f"knobs from the environment: {', '.join(shown) or 'all of them overridden'}")
+
+
+def say_what_is_not_used(app: "App", settings: "BaseModel") -> None:
+    """Print which variables of OpenAI's own tools are set while a simulated model answers.
+
+    Args:
+        app: the app.
+        settings: its knobs.
+    """
+    from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE, openai_url
+
+    names = [name for name in (OPENAI_KEY_VARIABLE, "OPENAI_BASE_URL") if os.environ.get(name)]
+    if names and not getattr(settings, "endpoints", None) and app.is_simulated(settings):
+        say(
+            f"{' and '.join(names)} not used, because no model is named: the simulated model "
+            f"answers. Set TURNWISE_MODEL to ask {openai_url(os.environ)}."
+        )
 
 
 def knobs(

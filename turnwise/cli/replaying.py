@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import say
-from turnwise.cli.knobs import say_environment
+from turnwise.cli.knobs import say_environment, say_what_is_not_used
 from turnwise.cli.reading import reading_progress, say_skipped
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
@@ -184,6 +184,7 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
     app = load_app(options.app)
     settings = app.settings(options.preset, options.overrides)
     say_environment(app, options.overrides)
+    say_what_is_not_used(app, settings)
     said: set[str] = set()
 
     def notice(text: str) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import printable, say
-from turnwise.cli.knobs import say_environment
+from turnwise.cli.knobs import say_environment, say_what_is_not_used
 from turnwise.replay.app import Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
 from turnwise.report.lines import TurnLine
@@ -78,11 +78,14 @@ def _cost_line(result: TurnResult) -> str:
         )
     degraded = ", ".join(TurnLine.model_validate(record).degraded_causes)
     unreadable, repairs = record.get("unreadable", 0), record.get("repairs", 0)
-    counted = f"; {unreadable} unreadable" if unreadable else ""
+    refused = record["outcomes"].get("refused", 0)
+    calls = record["asked"] - refused
+    counted = f"; {refused} more refused by a limit" if refused else ""
+    counted += f"; {unreadable} unreadable" if unreadable else ""
     counted += f"; {repairs} repair{'s' if repairs > 1 else ''}" if repairs else ""
     wound_down = ", ".join(row["what"] for row in record.get("wound_down", ()))
     return (
-        f"  [turn {record['turn']}: {record['asked']} calls{spans}"
+        f"  [turn {record['turn']}: {calls} calls{spans}"
         f"{counted}"
         f"{'; simulated' if record['simulated'] else ''}"
         f"{f'; wound down to: {wound_down}' if wound_down else ''}"
@@ -100,6 +103,7 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     app = load_app(talk.app)
     settings = app.settings(talk.preset, talk.overrides)
     say_environment(app, talk.overrides)
+    say_what_is_not_used(app, settings)
     turn = talk.turn(text)
 
     async def answer() -> TurnResult:
@@ -143,6 +147,7 @@ def keep_talking(talk: Talk) -> None:
     app = load_app(talk.app)
     settings = app.settings(talk.preset, talk.overrides)
     say_environment(app, talk.overrides)
+    say_what_is_not_used(app, settings)
     if app.is_simulated(settings):
         say(
             "All answers here are simulated; for real ones set TURNWISE_BASE_URL "

@@ -102,11 +102,15 @@ def tune(
     ] = False,
     max_buy_calls: Annotated[
         int | None,
-        typer.Option("--max-buy-calls", min=0, help="Most calls to buy for all settings together."),
+        typer.Option(
+            "--max-buy-calls",
+            min=0,
+            help="Most calls to buy, for all settings and a referee together.",
+        ),
     ] = None,
     max_buy_usd: Annotated[
         float | None,
-        typer.Option("--max-buy-usd", min=0.0, help="Most USD to spend for all of them."),
+        typer.Option("--max-buy-usd", min=0.0, help="Most USD to spend for all of those calls."),
     ] = None,
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, help="Conversations bought side by side.")
@@ -134,6 +138,7 @@ def tune(
     """
     with clear_errors("stopped; finished settings are kept, run the same command to go on"):
         from turnwise.cli.tuning import TuneOptions, tune_and_show
+        from turnwise.replay.counterfactual.purchase import Purse
 
         tune_and_show(
             TuneOptions(
@@ -154,8 +159,7 @@ def tune(
                 buys=buy,
                 is_agreed=yes,
                 races=race,
-                max_buy_calls=max_buy_calls,
-                max_buy_usd=max_buy_usd,
+                purse=Purse(max_calls=max_buy_calls, max_usd=max_buy_usd),
                 max_concurrency=concurrency,
                 draws_figures=figures,
                 as_json=as_json,

@@ -9,7 +9,7 @@ import typer
 from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import say
 from turnwise.cli.tune_options import TuneOptions, progress_bar
-from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.analysis import ToBuy, to_buy
 from turnwise.tune.buying import Bought, BuyingEvaluator, PurchaseProgress, buy
@@ -48,21 +48,21 @@ def buyer_as_it_goes(
     Raises:
         ConfigError: when nothing caps what may be spent.
     """
-    if options.max_buy_calls is None and options.max_buy_usd is None and not recording.is_simulated:
+    purse = options.purse
+    if purse.max_calls is None and purse.max_usd is None and not recording.is_simulated:
         raise ConfigError(
             f"`sampler: {request.spec.sampler}` chooses as it goes, so its price is not known "
             "beforehand: cap it with --max-buy-calls or --max-buy-usd"
         )
     turns = min(len(recording.inputs), request.max_turns or len(recording.inputs))
-    cap = [f"{options.max_buy_calls:,} calls"] if options.max_buy_calls is not None else []
-    cap += [f"USD {options.max_buy_usd:.4f}"] if options.max_buy_usd is not None else []
+    cap = [f"{purse.max_calls:,} calls"] if purse.max_calls is not None else []
+    cap += [f"USD {purse.max_usd:.4f}"] if purse.max_usd is not None else []
     say(
         f"Up to {request.spec.trials} settings are chosen one after another and run on {turns} "
         f"turns each; what is not recorded is bought, up to {' and '.join(cap) or 'any number'}."
     )
     if not agreed(options, "Buy as the sweep goes?"):
         return None
-    purse = Purse(max_calls=options.max_buy_calls, max_usd=options.max_buy_usd)
     evaluator = BuyingEvaluator(request.evaluator, purse, options.max_concurrency)
     return replace(request, jobs=1), evaluator
 
@@ -86,7 +86,7 @@ def buy_missing(options: TuneOptions, request: SweepRequest, finished: FinishedS
     if not agreed(options, f"Buy up to {lacking.calls} calls?"):
         say("Nothing was bought.")
         return False
-    purse = Purse(max_calls=options.max_buy_calls, max_usd=options.max_buy_usd)
+    purse = options.purse
     with progress_bar("turns", is_quiet=options.as_json) as show:
 
         def told(progress: PurchaseProgress) -> None:
@@ -123,6 +123,8 @@ def _bought(
     def judged(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> Sequence[TurnRow]:
         quality = options.quality_request
         found = judge_rows(recording, finished.folder, rows, quality, texts=texts)
+        if not found.by and purse.is_empty:
+            raise PurseEmpty(f"{purse.calls} calls were bought, and none are left to judge with")
         if not found.by:
             raise ConfigError("--race needs to know quality: say --quality referee, or --labels")
         return found.rows
@@ -149,7 +151,7 @@ def _bought(
 
 
 def _check_purse(options: TuneOptions, lacking: ToBuy) -> None:
-    if options.max_buy_usd is not None and lacking.usd is None:
+    if options.purse.max_usd is not None and lacking.usd is None:
         raise ConfigError(
             "--max-buy-usd cannot bind: the price of some of these calls is unknown. Set "
             "endpoints.<role>.prices in the recorded run's preset, or cap with --max-buy-calls"

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from turnwise.replay.counterfactual.evaluation import Past
+from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.tune.judgement import QualityRequest, QualitySource
 
 __all__ = ["TuneOptions", "progress_bar"]
@@ -33,8 +34,8 @@ class TuneOptions:
     buys: bool = False
     is_agreed: bool = False
     races: bool = False
-    max_buy_calls: int | None = None
-    max_buy_usd: float | None = None
+    purse: Purse = field(default_factory=Purse)
+    """What all paid calls may spend together: bought ones and a referee's."""
     max_concurrency: int = 1
     draws_figures: bool = False
     as_json: bool = False
@@ -42,7 +43,7 @@ class TuneOptions:
     @property
     def quality_request(self) -> QualityRequest:
         """Whose word on quality counts."""
-        return QualityRequest(self.quality, self.labels, self.repeats)
+        return QualityRequest(self.quality, self.labels, self.repeats, purse=self.purse)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from turnwise.tune.judge_report import reliability_in_words
 from turnwise.tune.judgement import (
     JudgedRows,
     QualityRequest,
+    check_judging,
     judge_rows,
     preview_judging,
     quality_values,
@@ -178,6 +179,7 @@ def tune_and_show(options: TuneOptions) -> None:
     request = _request(options)
     recording = open_recording(request.recording)
     plan_sweep(recording, request.spec)
+    check_judging(recording, options.quality_request, environ=os.environ)
     if options.is_fresh:  # only once it is known that the new sweep can begin
         SweepFolder.clear(request.folder)
     with _connected(options, request) as placed:

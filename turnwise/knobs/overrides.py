@@ -31,7 +31,7 @@ def apply_overrides(
 
     Raises:
         ConfigError: when an override has no `=`, names no knob, or could mean several;
-            or when its value is not YAML.
+            when its value is not YAML; or when it names a preset, which is no knob.
     """
     merged: dict[str, Any] = copy.deepcopy(dict(data))
     for override in overrides:
@@ -40,6 +40,11 @@ def apply_overrides(
         if not equals or not name:
             raise ConfigError(f"expected knob=value, got {override!r}")
         path = whole_path(name, model_cls) if model_cls is not None else name
+        if path == "preset":
+            raise ConfigError(
+                "a preset is not set as a knob, because that would run other knobs under its "
+                "name: choose it with --preset, or begin a YAML file with `extends: NAME`"
+            )
         _set(merged, path, _value(name, text))
     return merged
 

@@ -4,8 +4,9 @@
     search:
       rollouts: 2
 
-What a preset does not say is what the preset below it says. Groups are merged, and
-anything else, lists too, is replaced.
+What a preset does not set is what the preset below it sets. Groups are merged, and
+anything else, lists too, is replaced. `preset: classic` means the same as `extends: classic`:
+the name of a preset in a file of knobs is where the file starts from, never a label.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from turnwise.knobs.yaml_form import parse_yaml
 __all__ = ["load_preset", "preset_names"]
 
 _SUFFIXES = (".yaml", ".yml")
+_BASE_KEYS = ("extends", "preset")
+"""Keys of a preset's file that name the preset that it starts from."""
 
 
 def preset_names(folder: Path) -> list[str]:
@@ -80,11 +83,19 @@ def _load(path: Path, folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         document = {}
     if not isinstance(document, dict):
         raise FormatError(path, 1, "expected a mapping of knobs, such as `search: {rollouts: 2}`")
-    below = document.pop("extends", None)
+    given = {key: document.pop(key) for key in _BASE_KEYS if key in document}
+    if len(given) > 1:
+        raise FormatError(
+            path,
+            None,
+            "`extends` and `preset` both name the preset to start from: keep one of them",
+        )
+    for key, below in given.items():
+        if below is not None and not isinstance(below, str):
+            raise FormatError(path, None, f"`{key}` names one preset, got {below!r}")
+    below = next(iter(given.values()), None)
     if below is None:
         return document
-    if not isinstance(below, str):
-        raise FormatError(path, None, f"`extends` names one preset, got {below!r}")
     base = _load(_located(below, folder, path.parent), folder, (*above, whole))
     return _merged(base, document)
 

@@ -58,7 +58,8 @@ def _in_words(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
     location = tuple(part for part in problem["loc"] if part != "[key]")
     path = ".".join(map(str, location))
     if problem["type"] == "extra_forbidden":
-        nearest = nearest_names(path, known_names(model_cls))
+        known = known_names(model_cls)
+        nearest = nearest_names(path, [*known, "extends"] if len(location) == 1 else known)
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         return f"unknown knob {path!r}{hint}"
     if problem["type"] == "missing":

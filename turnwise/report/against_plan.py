@@ -2,10 +2,12 @@
 
 The plan speaks of one turn; a run has many. So the usual plan stands beside the mean
 over turns, and the plan's worst case, which no turn may pass, beside the largest turn.
+Calls that a limit refused are none of those planned: they have a row of their own.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from turnwise.report.cells import Cell, Table
@@ -46,12 +48,12 @@ def _count_rows(
     turns: Sequence[Calls],
     name_of: Callable[[CallLine], str],
 ) -> list[Row]:
-    """Return asked calls a turn by node, role or purpose; a name not planned is planned 0."""
+    """Return calls a turn by node, role or purpose; a name not planned is planned 0."""
     usual, worst = (_figure(scenario, field) or {} for scenario in scenarios)
-    actual = (name_of(row) for calls in turns for row in calls)
+    names = [[name_of(row) for row in calls if not row.is_refused] for calls in turns]
     lines: list[Row] = []
-    for name in dict.fromkeys((*usual, *actual)):
-        counted = spread([sum(name_of(row) == name for row in calls) for calls in turns])
+    for name in dict.fromkeys((*usual, *chain.from_iterable(names))):
+        counted = spread([of_turn.count(name) for of_turn in names])
         title = f"{field.removeprefix('by_')} {name}"
         lines.append(_row(title, usual.get(name, 0), worst.get(name, 0), counted))
     return lines
@@ -119,6 +121,8 @@ def plan_table(plan: Mapping[str, Any], totals: Totals, turns: Sequence[Calls]) 
         _row(name, _figure(usual, *path), _figure(worst, *path), actual)
         for name, path, actual in spreads
     ]
+    if totals.cut_turns:
+        lines.append(_row("refused", 0, 0, totals.refused_per_turn))
     lines += _spent_rows(usual, worst, turns)
     lines += _count_rows("by_role", (usual, worst), turns, lambda row: row.role.value)
     lines += _count_rows("by_node", (usual, worst), turns, lambda row: row.node or "-")

@@ -63,8 +63,17 @@ def _spent(sums: CallSums) -> str:
     return f"{requests}, {_counted(sums.attempts, 'attempt')}; {tokens}; {cost}{paid}"
 
 
+def _over(sums: CallSums) -> list[str]:
+    if not sums.over_calls:
+        return []
+    calls, tokens = _counted(sums.over_calls, "call"), _counted(sums.over_tokens, "token")
+    return [f"billed beyond what was reserved: {calls}, {tokens}, {sums.over_usd:.6f} USD"]
+
+
 def _turns(totals: Totals) -> str:
     words = f"{_counted(totals.turns, 'turn')}, {_counted(totals.replies, 'reply', 'replies')}"
+    if totals.cut_turns:
+        words += f", {_counted(totals.cut_turns, 'turn')} cut by a limit"
     if totals.wound_down_turns:
         words += f", {_counted(totals.wound_down_turns, 'turn')} wound down for want of calls"
     return words + (" (simulated)" if totals.is_simulated else "")
@@ -95,8 +104,10 @@ def headline(tables: "ReportTables") -> list[str]:
     totals = tables.totals
     lines = [_turns(totals)]
     lines += filter(None, [degraded_line(totals)])
-    lines += [_outcomes(totals.sums), _spent(totals.sums)]
+    lines += [_outcomes(totals.sums), _spent(totals.sums), *_over(totals.sums)]
     lines += _spread("calls per turn", totals.calls_per_turn)
+    if totals.sums.outcomes[Outcome.REFUSED]:
+        lines += _spread("refused besides, per turn", totals.refused_per_turn)
     lines += _spread("rounds to the reply", totals.rounds_to_reply)
     lines += _spread("rounds to the end of the turn", totals.rounds_a_turn)
     lines += _spread("seconds to the reply", totals.reply_seconds)

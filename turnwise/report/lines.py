@@ -48,6 +48,10 @@ class CallLine(Line):
     cached_tokens: Count = 0
     unknown_usage: Count = 0
     """Requests whose tokens are not known."""
+    over_tokens: Count = 0
+    """Tokens billed beyond what was reserved for the call."""
+    over_usd: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """USD billed beyond it."""
     error: str = ""
     """What went wrong; empty where nothing did."""
     notes: str = ""
@@ -63,6 +67,11 @@ class CallLine(Line):
     @classmethod
     def _is_text(cls, value: Any) -> str:
         return value if isinstance(value, str) else ""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a limit refused it, so that nothing was sent."""
+        return self.outcome is Outcome.REFUSED
 
     @property
     def turn_key(self) -> TurnKey | None:

@@ -2,7 +2,8 @@
 
 A turn goes as the first scenario that asks as many calls of each role. What fits none
 is between them (an early exit after the second rollout, say), or, if a turn ever asks
-more than the worst case, above it: then the plan is wrong.
+more than the worst case, above it: then the plan is wrong. A turn in which a limit refused
+a call goes as none of them, whatever it cost: it was cut by the limit.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ __all__ = ["scenario_table"]
 WORST = "worst"
 BETWEEN = "another, within the worst"
 ABOVE = "above the worst"
+CUT = "cut by a limit"
 
 
 def _asked(scenario: Mapping[str, Any]) -> int | None:
@@ -25,6 +27,8 @@ def _asked(scenario: Mapping[str, Any]) -> int | None:
 
 
 def _scenario_of(calls: Sequence[CallLine], scenarios: Mapping[str, Mapping[str, Any]]) -> str:
+    if any(row.is_refused for row in calls):
+        return CUT
     by_role = Counter(row.role.value for row in calls)
     for name, scenario in scenarios.items():
         if scenario.get("by_role") == by_role:
@@ -47,7 +51,7 @@ def scenario_table(plan: Mapping[str, Any], turns: Sequence[Sequence[CallLine]])
     }
     counts = Counter(_scenario_of(calls, scenarios) for calls in turns)
     planned: dict[str, int | None] = {name: _asked(found) for name, found in scenarios.items()}
-    names = [*planned, BETWEEN, ABOVE]
+    names = [*planned, BETWEEN, ABOVE, *([CUT] if counts[CUT] else [])]
     rows: list[tuple[Cell, ...]] = [
         (name, planned.get(name, ""), counts[name], counts[name] / len(turns)) for name in names
     ]

@@ -30,6 +30,9 @@ class CallSums:
         unknown_usage: requests whose tokens are not known.
         usd: the whole cost, or None when a part of it is not known.
         usd_known: the part that is known.
+        over_calls: calls that were billed beyond what was reserved for them.
+        over_tokens: tokens beyond it.
+        over_usd: USD beyond it.
         speculative: calls asked before they were known to be needed.
         unreadable: answered calls whose answer is not in the form that was asked for.
         repairs: calls that asked again for an answer that did not fit.
@@ -50,6 +53,9 @@ class CallSums:
     unknown_usage: int
     usd: float | None
     usd_known: float
+    over_calls: int
+    over_tokens: int
+    over_usd: float
     speculative: int
     unreadable: int
     repairs: int
@@ -87,6 +93,9 @@ def sum_calls(rows: Sequence[CallLine]) -> CallSums:
         unknown_usage=sum(row.unknown_usage for row in rows),
         usd=usd_known if len(known_usd) == len(rows) else None,
         usd_known=usd_known,
+        over_calls=sum(row.over_tokens > 0 or row.over_usd > 0 for row in rows),
+        over_tokens=sum(row.over_tokens for row in rows),
+        over_usd=math.fsum(row.over_usd for row in rows),
         speculative=sum(row.is_speculative for row in rows),
         unreadable=sum(row.is_unreadable for row in rows),
         repairs=sum(row.repair > 0 for row in rows),

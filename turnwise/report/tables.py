@@ -35,6 +35,8 @@ _SUM_COLUMNS = (
     "output_tokens",
     "cached_tokens",
     "unknown_usage",
+    "over_tokens",
+    "over_usd",
     "usd",
 )
 
@@ -64,6 +66,7 @@ _CALL_COLUMNS = (
     "input_tokens",
     "output_tokens",
     "usd",
+    "over_tokens",
     "error",
     "notes",
 )
@@ -121,6 +124,8 @@ def _sum_cells(sums: CallSums) -> tuple[Cell, ...]:
         sums.output_tokens,
         sums.cached_tokens,
         sums.unknown_usage,
+        sums.over_tokens,
+        sums.over_usd,
         sums.usd,
     )
 
@@ -199,6 +204,7 @@ def _call_table(rows: Sequence[CallLine]) -> Table:
             None if row.unknown_usage else row.input_tokens,
             None if row.unknown_usage else row.output_tokens,
             row.usd,
+            row.over_tokens,
             row.error,
             row.notes,
         )

@@ -14,8 +14,12 @@ from typing import Any, Literal
 
 import orjson
 
+from turnwise.budget.limits import Limits
+from turnwise.budget.tally import Counts
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.vocabulary import Outcome
+from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.recording import Recording
 from turnwise.tune.counterfactual import run_apart
 from turnwise.tune.judge_report import judge_reliabilities
@@ -37,7 +41,7 @@ from turnwise.tune.quality import (
 from turnwise.tune.quality.joining import choose_source
 from turnwise.tune.quality.judged import Judged
 from turnwise.tune.quality.planning import PricePreview
-from turnwise.tune.quality.referee_endpoint import referee_secrets, same_model_notice
+from turnwise.tune.quality.referee_endpoint import PRICES, referee_secrets, same_model_notice
 from turnwise.tune.row import TurnRow
 from turnwise.tune.statistics.reliability import JudgeReliability
 from turnwise.tune.sweeps.objectives import Values, mean_figures
@@ -47,6 +51,7 @@ __all__ = [
     "JudgedRows",
     "QualityRequest",
     "QualitySource",
+    "check_judging",
     "judge_rows",
     "preview_judging",
     "quality_values",
@@ -67,12 +72,39 @@ class QualityRequest:
         labels: people's labels, a CSV file; they count before any other source.
         repeats: looks of a referee at each reply; at least 1.
         max_calls: most calls a referee may buy; None for all.
+        purse: what a referee may spend together with all other purchases of the sweep; its
+            calls are taken off it. None sets no further limit.
     """
 
     source: QualitySource = "auto"
     labels: Path | None = None
     repeats: int = 1
     max_calls: int | None = None
+    purse: Purse | None = field(default=None, compare=False)
+
+    @property
+    def calls_left(self) -> int | None:
+        """Calls that a referee may buy now; None for any number."""
+        of_purse = None if self.purse is None else self.purse.calls_left
+        known = [each for each in (self.max_calls, of_purse) if each is not None]
+        return min(known, default=None)
+
+    def limits(self, referee: Endpoint) -> Limits | None:
+        """Return the limit in USD that the purse sets; a simulated referee costs nothing.
+
+        Raises:
+            ConfigError: when there is one and the referee has no prices.
+        """
+        usd_left = None if self.purse is None else self.purse.usd_left
+        if usd_left is None or referee.client.is_simulated:
+            return None
+        if referee.prices is None:
+            raise ConfigError(
+                f"the limit in USD cannot bind the referee {referee.model}, because its prices "
+                f"are unknown: set {PRICES} to its input and output price, or limit the calls "
+                "(--max-buy-calls)"
+            )
+        return Limits(max_usd=usd_left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +180,23 @@ def preview_judging(
 
     async def preview() -> PricePreview:
         endpoint = referee_endpoint(environ, simulated_seed=_seed(recording))
+        request.limits(endpoint)
         async with open_referee(endpoint, folder / "referee.jsonl") as referee:
-            return referee.preview(items, method, max_calls=request.max_calls)
+            return referee.preview(items, method, max_calls=request.calls_left)
 
     return run_apart(preview())
+
+
+def check_judging(
+    recording: Recording, request: QualityRequest, *, environ: Mapping[str, str]
+) -> None:
+    """Do nothing when the limits of the purse can bind a referee, where one is asked.
+
+    Raises:
+        ConfigError: when they cannot, or no referee can be reached with these variables.
+    """
+    if _chosen(recording, request) in {"referee", "pairwise"}:
+        request.limits(referee_endpoint(environ, simulated_seed=_seed(recording)))
 
 
 def judge_rows(
@@ -194,7 +239,7 @@ def judge_rows(
         method = _method(recording, request)
         endpoint = referee_endpoint(variables, simulated_seed=_seed(recording))
         judging = _Judging(folder, endpoint, referee_secrets(variables), on_scores)
-        judged = run_apart(judging.judge(items, method, request.max_calls))
+        judged = run_apart(judging.judge(items, method, request))
         scores += judged.scores
         same = same_model_notice(endpoint, _judge_model(recording))
         notices = (*notices, *judged.notices, *((same,) if same else ()))
@@ -285,21 +330,36 @@ class _Judging:
     on_scores: Callable[[int], None] | None
 
     async def judge(
-        self, items: Sequence[ReplyItem], method: Pointwise | Pairwise, max_calls: int | None
+        self, items: Sequence[ReplyItem], method: Pointwise | Pairwise, request: QualityRequest
     ) -> Judged:
-        """Return what came of it.
+        """Return what came of it, and take what it cost off the purse.
 
         Raises:
             CallError: a fatal one; the scores until then are kept.
         """
         with _counting(self.folder / "scores.csv", self.on_scores) as keep:
             opened = open_referee(
-                self.endpoint, self.folder / "referee.jsonl", secrets=self.secrets
+                self.endpoint,
+                self.folder / "referee.jsonl",
+                limits=request.limits(self.endpoint),
+                secrets=self.secrets,
             )
             async with opened as referee:
-                judged = await referee.judge(items, method, max_calls=max_calls, on_scores=keep)
+                try:
+                    judged = await referee.judge(
+                        items, method, max_calls=request.calls_left, on_scores=keep
+                    )
+                finally:
+                    if request.purse is not None:
+                        _take_off(request.purse, referee.budgeter.ledger.counts())
         judged.raise_if_stopped()
         return judged
+
+
+def _take_off(purse: Purse, counts: Counts) -> None:
+    outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
+    calls = sum(counts.outcomes[outcome] for outcome in outcomes)
+    purse.spend(calls, counts.usd, counts.unknown_usd)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.replay.counterfactual.evaluation import Past
-from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.tune.analysis import exact_mask
 from turnwise.tune.buying import Bought, PurchaseProgress, buy
 from turnwise.tune.counterfactual import CounterfactualEvaluator, opened
@@ -84,7 +84,8 @@ def buy_racing(
 
     Args:
         request: what to race.
-        judge: gives rows their quality.
+        judge: gives rows their quality. It may raise `PurseEmpty`, which ends the race as
+            it stands.
         on_turn: told each turn bought whole, its numbers counted from the block's start.
 
     Raises:
@@ -113,7 +114,11 @@ def buy_racing(
         if stopped:
             break
         seen += block
-        race = _looked(race, request, running, seen, judge)
+        try:
+            race = _looked(race, request, running, seen, judge)
+        except PurseEmpty as empty:
+            stopped = str(empty)
+            break
     purse = request.purse
     total = Bought(turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
     return FinishedRace(total, race.dropped, len(seen))

@@ -39,7 +39,7 @@ class TurnRow:
             for `missing` those that the plan still expects; 0 where all are recorded.
         missing_tokens: their tokens, input and output, estimated; None when not known.
         missing_usd: their price, estimated; None when not known, which is not 0.
-        asked: calls asked; an estimate past `diverged_at`.
+        asked: calls, those that a limit refused left out; an estimate past `diverged_at`.
         requests: HTTP requests that the recording paid, and one for each missing call.
         asked_by_role: calls by role.
         asked_by_purpose: calls by purpose.

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.counterfactual.evaluation import CounterfactualTurn
 from turnwise.replay.counterfactual.missing import MissingCall
 from turnwise.tune.quality.scores import reply_id
@@ -54,6 +55,7 @@ def _played(
     evaluated: CounterfactualTurn, setting: str, seed: int, record: Mapping[str, Any]
 ) -> TurnRow:
     missing, rows = evaluated.missing, evaluated.rows
+    made = [row for row in rows if row["outcome"] != Outcome.REFUSED]
     return TurnRow(
         setting=setting,
         conversation=str(record["conversation_id"]),
@@ -64,7 +66,7 @@ def _played(
         missing_calls=len(missing),
         missing_tokens=sum(call.input_tokens + call.output_tokens for call in missing),
         missing_usd=_price(missing),
-        asked=len(rows),
+        asked=len(made),
         requests=sum(row["requests"] for row in rows),
         input_tokens=sum(row["input_tokens"] for row in rows),
         output_tokens=sum(row["output_tokens"] for row in rows),
@@ -76,9 +78,9 @@ def _played(
         is_reply_exact=evaluated.is_reply_exact,
         reply_id=reply_id(str(record["reply"])),
         is_simulated=bool(record.get("simulated")),
-        asked_by_role=_sums(rows, "role", None),
-        asked_by_purpose=_sums(rows, "purpose", None),
-        asked_by_node=_sums(rows, "node", None),
+        asked_by_role=_sums(made, "role", None),
+        asked_by_purpose=_sums(made, "purpose", None),
+        asked_by_node=_sums(made, "node", None),
         requests_by_role=_sums(rows, "role", "requests"),
         requests_by_purpose=_sums(rows, "purpose", "requests"),
     )

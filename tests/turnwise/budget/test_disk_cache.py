@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.budget.cache import MemoryCache
@@ -119,6 +119,7 @@ def test_something_else_is_no_reply(document):
         reply_of_document(document)
 
 
+@settings(deadline=None)
 @given(st.text(), st.lists(st.text(), max_size=3), st.none() | st.integers(0, 10**6))
 def test_a_reply_is_its_document(text, choices, tokens):
     """Encoding and decoding cancel."""

@@ -1,7 +1,7 @@
 """Rounds and seconds follow structure, never interleaving."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.budget.path import ORIGIN, Path, Position, scheduled_seconds
@@ -70,6 +70,7 @@ def test_a_position_never_moves_back():
     assert path.position == Position(2, 5.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), max_size=12), st.integers(1, 12))
 def test_a_schedule_lies_between_its_bounds(durations, places):
     """No schedule beats the longest call or the mean load, and none beats doing it in line."""
@@ -84,6 +85,7 @@ def test_a_free_place_is_used_at_once():
     assert scheduled_seconds([], max_concurrency=3) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 50), max_size=20), st.floats(0, 1e6), st.floats(0, 1e6))
 def test_a_length_does_not_depend_on_where_it_started(durations, here, there):
     """The same calls have the same length to the last bit, early in a run or late."""

@@ -4,11 +4,17 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from turnwise.budget.token_tables import FAMILIES, cached_encoding, is_at_hand, weights_for
+from turnwise.budget.token_tables import (
+    FAMILIES,
+    cached_encoding,
+    is_at_hand,
+    is_known_tokenizer,
+    weights_for,
+)
 from turnwise.budget.tokens import RESERVE_MARGIN, TokenEstimator, count_kinds, estimator
 from turnwise.calls import Call, Message, Purpose, Role
 
@@ -73,6 +79,7 @@ def test_only_an_empty_text_is_free() -> None:
     assert free.tokens(" ") == 1
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_more_text_is_never_fewer_tokens(first: str, second: str) -> None:
     """Any text has an estimate, and appending to it never makes it cheaper by more than one.
@@ -134,6 +141,9 @@ def test_models_get_the_weights_of_their_tokenizer() -> None:
     assert weights_for("openai/gpt-4o-mini") is FAMILIES["o200k_base"]
     assert weights_for("gpt-4-turbo") is FAMILIES["cl100k_base"]
     assert weights_for("qwen3-32b") is FAMILIES["o200k_base"]
+    known = ("openai/gpt-5-mini", "o3", "gpt-oss-120b", "deepseek-chat", "gpt-3.5-turbo")
+    assert all(map(is_known_tokenizer, known))
+    assert not any(map(is_known_tokenizer, ("qwen3-32b", "smollm2", "claude-x", "simulated")))
 
 
 def test_no_table_at_hand_means_no_table(offline: Path) -> None:
@@ -171,3 +181,16 @@ def test_a_whole_table_is_recognised(offline: Path) -> None:
 def test_the_margin_adds() -> None:
     """Reserving takes more than the estimate."""
     assert RESERVE_MARGIN > 1
+
+
+def test_a_call_is_split_by_kind_of_character(offline: Path) -> None:
+    """ASCII text and wrapping apart from the rest; together they are the call's tokens."""
+    count = estimator("some-model")
+    parts = count.call_parts(call_of("hello there", "你好你好"))
+    assert parts.total == count.call_tokens(call_of("hello there", "你好你好"))
+    assert parts.other == count.tokens("你好你好")
+    assert count.call_parts(call_of("hello there")).other == 0
+    exact = TokenEstimator(FAMILIES["o200k_base"], WordEncoding())
+    mixed = exact.call_parts(call_of("one two 你好 three"))
+    assert mixed.total == 4 + 4 + 3
+    assert 0 < mixed.other < 4

@@ -445,3 +445,68 @@ def test_settings_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own code
     assert done.returncode == 0, done.stderr
+
+
+OPENAI_KEY = {"OPENAI_API_KEY": "sk-" + "o" * 20}
+
+
+def _client(endpoints, role=Role.MAIN):
+    client = endpoints[role].client
+    return client._base_url, client._api_key
+
+
+def test_openais_own_variables_alone_make_nothing_real():
+    """A key in the environment is not a wish to be asked: the simulated model answers."""
+    environ = {**OPENAI_KEY, "OPENAI_BASE_URL": "https://proxy.example.com/v1"}
+    assert served(**environ)[Role.MAIN].name == "simulated"
+
+
+def test_with_a_model_openais_own_variables_are_used():
+    """The key goes to OpenAI, or to the URL that stands beside it."""
+    chosen = served(**OPENAI_KEY, TURNWISE_MODEL="gpt-4o-mini", TURNWISE_JUDGE_MODEL="gpt-4o")
+    assert _client(chosen) == ("https://api.openai.com/v1", OPENAI_KEY["OPENAI_API_KEY"])
+    assert (chosen[Role.JUDGE].name, chosen[Role.JUDGE].model) == ("api.openai.com", "gpt-4o")
+    elsewhere = {"OPENAI_BASE_URL": "https://proxy.example.com/v1/", "TURNWISE_MODEL": "m"}
+    chosen = served(**OPENAI_KEY, **elsewhere)
+    assert _client(chosen) == ("https://proxy.example.com/v1", OPENAI_KEY["OPENAI_API_KEY"])
+    local = served(OPENAI_BASE_URL=LOCAL, TURNWISE_MODEL="m")
+    assert _client(local) == (LOCAL, None)
+
+
+def test_own_variables_go_before_openais():
+    """Those that are Turnwise's are meant for it."""
+    chosen = served(**OPENAI_KEY, **REMOTE, TURNWISE_API_KEY="k" * 20)
+    assert _client(chosen) == (REMOTE["TURNWISE_BASE_URL"], "k" * 20)
+    at_openai = {"TURNWISE_BASE_URL": "https://api.openai.com/v1", "TURNWISE_MODEL": "m"}
+    assert _client(served(**OPENAI_KEY, **at_openai))[1] == OPENAI_KEY["OPENAI_API_KEY"]
+
+
+def test_openais_key_goes_to_no_other_host():
+    """Neither to an endpoint of ours nor to OpenAI where it is the key of another URL."""
+    with pytest.raises(
+        MissingKey, match=r"OPENAI_API_KEY is the key for api\.openai\.com"
+    ) as caught:
+        served(**OPENAI_KEY, **REMOTE)
+    assert OPENAI_KEY["OPENAI_API_KEY"] not in str(caught.value)
+    proxied = {**OPENAI_KEY, "OPENAI_BASE_URL": "https://proxy.example.com/v1"}
+    settings = {Role.MAIN: EndpointSettings(base_url="https://api.openai.com/v1", model="m")}
+    with pytest.raises(MissingKey, match=r"is the key for proxy\.example\.com"):
+        served(settings, **proxied)
+    named = {Role.MAIN: EndpointSettings(base_url=LOCAL, model="m", api_key_env="OTHER_KEY")}
+    assert _client(served(named, **OPENAI_KEY)) == (LOCAL, None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"TURNWISE_API_KEY": "k" * 20}, "has a key, but neither an endpoint nor a model"),
+        ({"TURNWISE_JUDGE_MODEL": "m"}, "main has settings, but neither"),
+        ({"TURNWISE_MODEL": "m"}, "has a model and no endpoint"),
+        ({**OPENAI_KEY, "TURNWISE_API_KEY": "k" * 20}, "has an endpoint and no model"),
+        ({"OPENAI_BASE_URL": "proxy", "TURNWISE_MODEL": "m"}, "variable OPENAI_BASE_URL: expected"),
+    ],
+)
+def test_what_is_missing_is_said_as_it_is(environ, words):
+    """A key without an endpoint is not called a model without one."""
+    with pytest.raises(ConfigError, match=words):
+        served(**environ)

@@ -194,7 +194,7 @@ async def test_an_answer_in_a_tool_call_is_taken(client, server, ask, wire_words
         ({"prompt_tokens": 1e300, "completion_tokens": 3}, (None, 3, None), "prompt_tokens"),
         ({"prompt_tokens": 10**30, "completion_tokens": True}, (None, None, None), "True"),
         ({"prompt_tokens": 7, "completion_tokens": -3}, (7, None, None), "completion_tokens -3"),
-        ({"prompt_tokens": "7", "completion_tokens": 3}, (None, 3, None), "prompt_tokens 7"),
+        ({"prompt_tokens": "7", "completion_tokens": 3}, (None, 3, None), "prompt_tokens '7'"),
         ({"prompt_tokens": 7, "completion_tokens": 3, "cost": True}, (7, 3, None), "cost True"),
         ({"prompt_tokens": 7, "completion_tokens": 3, "cost": 1e300}, (7, 3, None), "cost 1e+300"),
         ({"prompt_tokens": 7, "completion_tokens": 3, "cost": 0.5}, (7, 3, 0.5), None),

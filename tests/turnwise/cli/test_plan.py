@@ -1,6 +1,7 @@
 """`turnwise plan`, `knobs` and `presets`: what is known before anything runs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,33 @@ def test_the_plan_says_what_differs_with_prefetch(cli: Any, one_object: Any) -> 
     exit_ = document["scenarios"]["early_exit"]
     assert (exit_["asked"], exit_["speculative"]) == (8, 1)
     assert json.dumps(document)
+
+
+@pytest.mark.parametrize("key", ["preset", "extends"])
+def test_an_own_preset_runs_what_it_names(
+    cli: Any, one_object: Any, tmp_path: Path, key: str
+) -> None:
+    """A file that starts from `frugal` plans frugal's five calls, under the file's own name."""
+    (tmp_path / "mine.yaml").write_text(f"{key}: frugal\n", encoding="utf-8")
+    document = one_object(cli("plan", "--preset", tmp_path / "mine.yaml", "--json"))
+    assert document["scenarios"]["default"]["asked"] == 5
+    assert document["preset"] == "mine"
+
+
+def test_a_preset_is_not_set_as_a_knob(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by `--set` nor by a variable: other knobs would run under its name."""
+    refused = cli("plan", "--set", "preset=frugal")
+    assert refused.exit_code == 2
+    assert "choose it with --preset" in refused.stderr
+    monkeypatch.setenv("TURNWISE__PRESET", "frugal")
+    refused = cli("plan")
+    assert refused.exit_code == 2
+    assert "TURNWISE__PRESET" in refused.stderr
+
+
+def test_a_misspelt_extends_is_named(cli: Any, tmp_path: Path) -> None:
+    """What a file starts from is a known name as any knob is."""
+    (tmp_path / "mine.yaml").write_text("extend: frugal\n", encoding="utf-8")
+    refused = cli("plan", "--preset", tmp_path / "mine.yaml")
+    assert refused.exit_code == 2
+    assert "did you mean extends" in refused.stderr

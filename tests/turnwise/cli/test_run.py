@@ -164,3 +164,27 @@ def test_hostile_text_is_shown_harmless(cli: Any, one_object: Any) -> None:
     assert document["turn"]["user_text"] == text
     assert "49" not in document["reply"]
     assert json.dumps(document)
+
+
+def test_a_key_that_is_not_used_is_said(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a model's name nothing real is asked, and one line says what to set."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-" + "o" * 20)
+    result = cli("run", "hi")
+    assert result.exit_code == 0, result.output
+    assert "OPENAI_API_KEY not used, because no model is named" in result.stderr
+    assert "Set TURNWISE_MODEL to ask https://api.openai.com/v1" in result.stderr
+    assert "sk-" not in result.output
+    assert "not used" not in cli("run", "hi", "--set", "endpoints.main.kind=simulated").stderr
+
+
+def test_refused_calls_are_not_counted_as_calls(cli: Any, one_object: Any) -> None:
+    """Under a cap of one, one call is made, and the others are said apart from it."""
+    command = ("run", "hi", "--preset", "classic", "--set", "budget.turn.max_calls=1")
+    shown = cli(*command)
+    assert shown.exit_code == 0, shown.output
+    assert "[turn 0: 1 calls, " in shown.stderr
+    assert "more refused by a limit" in shown.stderr
+    document = one_object(cli(*command, "--json"))
+    assert document["calls_per_turn"]["mean"] == 1
+    assert document["refused_per_turn"]["mean"] == document["outcomes"]["refused"] > 0
+    assert document["cut_turns"] == 1

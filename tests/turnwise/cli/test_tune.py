@@ -277,3 +277,46 @@ def test_figures_are_drawn_and_cleared(cli: Any, run: Path) -> None:
     assert b"simulated" in drawn["quality_by_calls.svg"]
     assert cli(*command, "--fresh").exit_code == 0
     assert {path.name: path.read_bytes() for path in Path("s/figures").iterdir()} == drawn
+
+
+def _judged(folder: str) -> int:
+    """Return how many scores a referee gave."""
+    lines = Path(folder, "scores.csv").read_text(encoding="utf-8").splitlines()
+    return sum("referee" in line for line in lines[1:])
+
+
+def test_a_cap_on_purchases_binds_the_referee_too(cli: Any, run: Path) -> None:
+    """What judging costs is bought: one call allowed is one call made, and the rest goes on."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "referee", "--out", "s")
+    first = cli(*command, "--max-buy-calls", 1)
+    assert first.exit_code == 0, first.output
+    assert "with 1 calls to buy" in first.stderr
+    assert _judged("s") == 1
+    second = cli(*command, "--max-buy-calls", 2)
+    assert second.exit_code == 0, second.output
+    assert _judged("s") == 3
+
+
+def test_settings_and_referee_draw_from_one_cap(cli: Any, run: Path) -> None:
+    """What the settings were bought with is not there for the referee again."""
+    command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--out", "s")
+    result = cli(*command, "--quality", "referee", "--buy", "--yes", "--max-buy-calls", 4)
+    assert result.exit_code == 0, result.output
+    assert "Bought 4 calls" in result.stderr
+    assert _judged("s") == 0
+
+
+def test_a_cap_in_usd_that_cannot_bind_a_referee_is_said_before_anything_is_bought(
+    cli: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its prices are unknown: nothing is swept, sent or paid, and both ways out are named."""
+    monkeypatch.setenv("TURNWISE_REFEREE_MODEL", "judge")
+    monkeypatch.setenv("TURNWISE_REFEREE_BASE_URL", "http://127.0.0.1:9/v1")
+    before = (run / "cassette.jsonl").read_bytes()
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s", "--quality", "referee")
+    result = cli(*command, "--buy", "--yes", "--max-buy-usd", 1)
+    assert result.exit_code == 2
+    assert "TURNWISE_REFEREE_USD_PER_MILLION" in result.stderr
+    assert "--max-buy-calls" in result.stderr
+    assert (run / "cassette.jsonl").read_bytes() == before
+    assert not Path("s").exists()

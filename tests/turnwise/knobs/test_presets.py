@@ -100,3 +100,32 @@ def test_text_that_is_not_utf_8_is_refused(folder: Path) -> None:
     (folder / "latin.yaml").write_bytes("a: café".encode("latin-1"))
     with pytest.raises(FormatError, match="UTF-8"):
         load_preset("latin", folder)
+
+
+def test_a_preset_named_in_a_file_is_what_it_starts_from(folder: Path, tmp_path: Path) -> None:
+    """`preset` means what `extends` means, at any depth; it never is a mere label."""
+    own = tmp_path / "own"
+    own.mkdir()
+    write(own, "base", "preset: lean\nseed: 7\n")
+    mine = write(own, "mine", "preset: ./base.yaml\nmode: fast\n")
+    assert load_preset(mine, folder) == {**load_preset("lean", folder), "seed": 7, "mode": "fast"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("preset: lean\nextends: classic\n", "keep one of them"),
+        ("preset: [lean]\n", "`preset` names one preset"),
+        ("preset: 3\n", "`preset` names one preset"),
+    ],
+)
+def test_a_preset_is_named_once_and_by_its_name(folder: Path, text: str, words: str) -> None:
+    """Two names, or something that is no name, is an error of that file."""
+    with pytest.raises(FormatError, match=words):
+        load_preset(write(folder, "mine", text), folder)
+
+
+def test_a_misspelt_preset_in_a_file_names_the_nearest(folder: Path) -> None:
+    """As on the command line."""
+    with pytest.raises(ConfigError, match="did you mean lean"):
+        load_preset(write(folder, "mine", "preset: laen\n"), folder)

@@ -12,6 +12,8 @@ import pytest
 
 from graph.app import app
 from turnwise.calls.errors import CassetteMiss, ConfigError, FormatError
+from turnwise.calls.reply import Usage
+from turnwise.calls.simulated.model import SimulatedUsage
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.reading import first_turns
@@ -343,3 +345,35 @@ async def test_two_runs_cannot_share_a_folder_or_a_recording(
         await replay("other", limit_turns=1, cassette=request.cassette)
     go_on.set()
     assert len((await task).turns) == 1
+
+
+async def test_what_passed_a_limit_in_tokens_replays_at_any_concurrency(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that bills three times what was estimated cuts the same turns in each replay."""
+
+    def tripled(usage: SimulatedUsage) -> Usage:
+        return Usage(3 * usage.input_tokens, 3 * usage.output_tokens)
+
+    monkeypatch.setattr("turnwise.calls.simulated.client._usage", tripled)
+    overrides = ("budget.turn.max_tokens=20000",)
+    first = await replay("first", *overrides, preset="balanced", limit_turns=3, max_concurrency=4)
+    assert sum(row["over_tokens"] for row in first.rows) > 0
+    assert {"refused", "served"} <= {row["outcome"] for row in first.rows}
+    for concurrency in (1, 8):
+        again = await replay(
+            f"again-{concurrency}",
+            *overrides,
+            preset="balanced",
+            limit_turns=3,
+            cassette=first.folder / "cassette.jsonl",
+            mode=CassetteMode.STRICT,
+            max_concurrency=concurrency,
+        )
+        assert _replies(again) == _replies(first)
+        assert _asked(again) == _asked(first)
+        for name in ("over_tokens", "input_tokens", "requests"):
+            sums = [sum(row[name] for row in run.rows) for run in (first, again)]
+            assert sums[0] == sums[1]
+        refused = [sum(row["outcome"] == "refused" for row in run.rows) for run in (first, again)]
+        assert refused[0] == refused[1]

@@ -186,3 +186,65 @@ def test_a_plan_without_figures_leaves_them_open(write_run: RunWriter) -> None:
     for plan in ({}, {"scenarios": None}, {"scenarios": {"default": None, "worst": 3}}):
         rows = _rows(summarise(run.rows, run.turns, plan=plan).against_plan)
         assert (rows["asked"]["planned"], rows["asked"]["difference"]) == (None, None)
+
+
+@pytest.fixture
+def capped(write_run: RunWriter, call_row: RowMaker, turn_row: RowMaker) -> ReportTables:
+    """Return a run of two turns, of which a limit cut the first one short by two calls."""
+    refused = {"outcome": "refused", "attempts": 0, "requests": 0, "usd": 0.0}
+    detection = {"node": "detection", "role": "fast", "purpose": "detect"}
+    rows = [
+        call_row(**detection),
+        call_row(**refused),
+        call_row(**refused),
+        call_row(1, **detection),
+        call_row(1),
+        call_row(1, over_tokens=40, over_usd=0.25),
+    ]
+    run = load_run(write_run(rows=rows, turns=[turn_row(asked=3), turn_row(1, asked=3)]))
+    return summarise(run.rows, run.turns, plan=run.plan)
+
+
+def test_refused_calls_are_no_calls_per_turn(capped: ReportTables) -> None:
+    """Those that were made are spread, and those that a limit refused apart from them."""
+    document = totals_json(capped)
+    assert (document["asked"], document["outcomes"]["refused"]) == (6, 2)
+    assert document["calls_per_turn"] == {"mean": 2.0, "p50": 1, "p95": 3, "max": 3}
+    assert document["refused_per_turn"] == {"mean": 1.0, "p50": 0, "p95": 2, "max": 2}
+    assert document["cut_turns"] == 1
+    lines = headline(capped)
+    assert lines[0] == "2 turns, 2 replies, 1 turn cut by a limit (simulated)"
+    assert "calls per turn: mean 2, p50 1, p95 3, max 3" in lines
+    assert "refused besides, per turn: mean 1, p50 0, p95 2, max 2" in lines
+
+
+def test_a_turn_cut_by_a_limit_goes_as_no_scenario(capped: ReportTables) -> None:
+    """Its calls with the refused ones are those of the plan, which it did not go as."""
+    found = {name: row["turns"] for name, row in _rows(capped.scenarios).items()}
+    assert found["default"] == 1
+    assert found["cut by a limit"] == 1
+    assert sum(found.values()) == 2
+
+
+def test_refused_calls_have_a_row_of_their_own_beside_the_plan(capped: ReportTables) -> None:
+    """No node or role is charged with what it was refused."""
+    found = _rows(capped.against_plan)
+    assert (found["asked"]["planned"], found["asked"]["actual_mean"]) == (3, 2.0)
+    assert (found["refused"]["planned"], found["refused"]["actual_max"]) == (0, 2)
+    assert found["node lats_search"]["actual_mean"] == 1.0
+    assert found["role main"]["actual_max"] == 2
+
+
+def test_without_refusals_nothing_is_said_of_them(tables: ReportTables) -> None:
+    """Neither a line, nor a row, nor a group."""
+    assert not any("refused" in line or "limit" in line for line in headline(tables))
+    assert "refused" not in _rows(tables.against_plan)
+    assert "cut by a limit" not in _rows(tables.scenarios)
+
+
+def test_what_was_billed_beyond_the_reservation_is_said(capped: ReportTables) -> None:
+    """How many calls, tokens and USD; a run without any has no such line."""
+    line = "billed beyond what was reserved: 1 call, 40 tokens, 0.250000 USD"
+    assert line in headline(capped)
+    assert totals_json(capped)["over_reservation"] == {"calls": 1, "tokens": 40, "usd": 0.25}
+    assert _rows(capped.by_node)["lats_search"]["over_tokens"] == 40

@@ -40,7 +40,7 @@ class PurseEmpty(CassetteMiss):
 
 @dataclass(slots=True)
 class Purse:
-    """What all purchases of a sweep may spend together.
+    """What all purchases of a sweep may spend together, a referee's judging among them.
 
     Calls are exact. USD are reserved at what a like call cost when it was recorded and
     settled at what each did cost, so they can be passed by what the calls in flight cost more.
@@ -79,6 +79,33 @@ class Purse:
         self.calls += 1
         self.usd += reserved
         return reserved
+
+    @property
+    def calls_left(self) -> int | None:
+        """Calls that may still be sent; None for any number."""
+        return None if self.max_calls is None else max(self.max_calls - self.calls, 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing may be spent any more."""
+        return self.calls_left == 0 or self.usd_left == 0
+
+    @property
+    def usd_left(self) -> float | None:
+        """USD that may still be spent; None for any amount."""
+        return None if self.max_usd is None else max(self.max_usd - self.usd, 0.0)
+
+    def spend(self, calls: int, usd: float, unknown_usd: int) -> None:
+        """Count calls that were sent under limits of their own, which this purse had set.
+
+        Args:
+            calls: how many.
+            usd: what they cost, as far as known.
+            unknown_usd: those of them whose cost is not known.
+        """
+        self.calls += calls
+        self.usd += usd
+        self.unknown_usd += unknown_usd
 
     def settle(self, reserved: float, usd: float | None) -> None:
         """Replace what was reserved for a call by what it cost."""

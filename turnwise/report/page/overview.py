@@ -67,6 +67,7 @@ def _tiles(run: GatheredRun) -> str:
         ("turns", f"{totals.turns:,}", degraded),
         ("calls", f"{sums.asked:,}", f"{ended}; {unreadable}" if ended else unreadable),
         *_spread("calls a turn", totals.calls_per_turn),
+        *(_spread("refused a turn", totals.refused_per_turn) if totals.cut_turns else []),
         ("requests", f"{sums.requests:,}", f"{sums.attempts:,} attempts"),
         ("tokens in", f"{sums.input_tokens:,}", unknown),
         ("tokens out", f"{sums.output_tokens:,}", ""),

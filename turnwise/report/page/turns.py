@@ -158,7 +158,7 @@ def _view(
         "sums": _sums_json(sums),
         "rounds": rounds,
         "seconds": seconds,
-        "above_plan": above_plan(run, sums.asked),
+        "above_plan": above_plan(run, sums.asked - sums.outcomes[Outcome.REFUSED]),
         "plan": plan_rows(run, turn, calls),
         "calls": call_rows(calls, run.raw_calls[turn.key], words),
         "search": None if search is None else search.as_json(),

@@ -91,8 +91,14 @@ class Baseline(BaseModel):
 
     @property
     def mean_calls_a_turn(self) -> float:
-        """Calls asked in turns, a turn; 0 without turns."""
-        return sum(turn.asked_count for turn in self.turns) / max(len(self.turns), 1)
+        """Calls in turns, a turn, those that a limit refused left out; 0 without turns."""
+        made = sum(turn.asked_count for turn in self.turns) - self.refused_count
+        return made / max(len(self.turns), 1)
+
+    @property
+    def refused_count(self) -> int:
+        """Calls of turns that a limit refused."""
+        return sum(turn.refused for turn in self.turns)
 
     @classmethod
     def of_run(cls, folder: Path, *, quality: Mapping[TurnKey, float] | None = None) -> "Baseline":

@@ -76,7 +76,9 @@ class TurnFigures(BaseModel):
     turn: Count
     """Its number there. Starts at 0."""
     asked: dict[str, Annotated[int, Field(ge=1)]] = {}
-    """Calls asked by `node/role/purpose`; what was not asked has no key."""
+    """Calls asked by `node/role/purpose`, refused ones too; what was not asked has no key."""
+    refused: Count = 0
+    """Those of them that a limit refused; left out of a file where 0."""
     unreadable: Count = 0
     """Answers that were not in the form that was asked for; left out of a file where 0."""
     degraded: Count = 0
@@ -107,7 +109,7 @@ class TurnFigures(BaseModel):
         return {
             name: value
             for name, value in document.items()
-            if value or name not in {"unreadable", "degraded"}
+            if value or name not in {"refused", "unreadable", "degraded"}
         }
 
     @property
@@ -160,6 +162,7 @@ def figures_of(
         conversation=key[0],
         turn=key[1],
         asked=asked_by_path(calls),
+        refused=sum(row.is_refused for row in calls),
         unreadable=sum(row.is_unreadable for row in calls),
         degraded=0 if line is None else len(line.degraded),
         requests=sum(row.requests for row in calls),

@@ -133,10 +133,15 @@ def _whole_run(drift: Drift) -> list[str]:
     before, now = calls_a_turn(drift)
     rows = [["calls a turn", before, now]]
     sides = (drift.baseline.turns, drift.current.turns)
-    for figure in (Figure.DEGRADED, Figure.UNREADABLE):
-        sums = [sum(getattr(turn, figure.name.lower()) for turn in turns) for turns in sides]
+    shown_above_0 = {
+        "refused calls": "refused",
+        Figure.DEGRADED: "degraded",
+        Figure.UNREADABLE: "unreadable",
+    }
+    for name, field in shown_above_0.items():
+        sums = [sum(getattr(turn, field) for turn in turns) for turns in sides]
         if any(sums):
-            rows.append([str(figure), *map(number, sums)])
+            rows.append([str(name), *map(number, sums)])
     for name, field, total in (
         ("requests", "requests", sum),
         ("tokens", "tokens", sum),

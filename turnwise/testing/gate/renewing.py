@@ -84,6 +84,8 @@ def renew(path: Path, current: Baseline, *, name: str | None = None) -> Renewed:
     current.write(path)
     turns = counted(len(current.turns), "turn")
     figures = f"{current.mean_calls_a_turn:.1f} calls a turn over {turns}"
+    if current.refused_count:
+        figures += f", {counted(current.refused_count, 'more call')} refused by a limit"
     figures += " (simulated)" * current.is_simulated
     if is_new:
         return Renewed(True, f"made: {name}, {figures}")

@@ -203,7 +203,9 @@ def calls_a_turn(drift: Drift) -> tuple[str, str]:
 
 def _over(drift: Drift) -> str:
     label = " (simulated)" if drift.current.is_simulated else ""
-    return f"over {counted(len(drift.current.turns), 'turn')}{label}"
+    refused = drift.current.refused_count
+    more = f", {counted(refused, 'more call')} refused by a limit" if refused else ""
+    return f"over {counted(len(drift.current.turns), 'turn')}{more}{label}"
 
 
 def _turn_count(findings: Sequence[Finding]) -> int:

@@ -1,7 +1,7 @@
 """Other settings on a recorded run, in one call: swept, judged, analysed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -124,7 +124,7 @@ def tune(
         cost: what is to be spent less of: `asked`, `usd` or `rounds_reply`.
         margin_share: loss that still counts as not worse, as a share of the scale.
         max_turns: the recording's first turns only; None is all of them.
-        max_buy_calls: most calls to buy; 0 buys nothing.
+        max_buy_calls: most calls to buy, a referee's among them; 0 buys nothing.
         jobs: worker processes; -1 is one a core, 1 stays in this process.
 
     Raises:
@@ -137,15 +137,15 @@ def tune(
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
     request = SweepRequest(Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs)
     finished = sweep(request)
+    purse = Purse(max_calls=max_buy_calls)
     if max_buy_calls and to_buy(finished.rows).calls:
-        purse = Purse(max_calls=max_buy_calls)
         buy(request.recording, finished.settings, purse, max_turns=max_turns)
         finished = sweep(request)
     judged = judge_rows(
         open_recording(request.recording),
         finished.folder,
         finished.rows,
-        quality or QualityRequest(),
+        replace(quality or QualityRequest(), purse=purse),
     )
     analysis = analyse(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost

@@ -1,30 +1,50 @@
 """Who the referee is: settings, then the environment, then the simulated model.
 
     TURNWISE_REFEREE_MODEL      the referee's model
-    TURNWISE_REFEREE_BASE_URL   where it is served; TURNWISE_BASE_URL when not set
-    TURNWISE_REFEREE_API_KEY    its key; TURNWISE_API_KEY when not set, and only for that
-                                variable's own host
+    TURNWISE_REFEREE_BASE_URL   where it is served; TURNWISE_BASE_URL when not set, and then
+                                OPENAI_BASE_URL
+    TURNWISE_REFEREE_API_KEY    its key; TURNWISE_API_KEY or OPENAI_API_KEY when not set, and
+                                only for that variable's own host
+    TURNWISE_REFEREE_USD_PER_MILLION
+                                its prices, such as 0.3,0.5: input and output tokens
 
 Where any real endpoint is set and no referee, that is an error: a real sweep is never
 judged by a simulated model by accident.
 """
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from turnwise.calls.client import Endpoint
 from turnwise.calls.endpoint_kinds import KINDS
-from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
+from turnwise.calls.endpoint_settings import (
+    OPENAI_KEY_VARIABLE,
+    EndpointSettings,
+    PriceSettings,
+    checked_base_url,
+    environment_url,
+    openai_url,
+)
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["REFEREE_VARIABLES", "referee_endpoint", "referee_secrets", "same_model_notice"]
+__all__ = [
+    "PRICES",
+    "REFEREE_VARIABLES",
+    "referee_endpoint",
+    "referee_secrets",
+    "same_model_notice",
+]
 
 MODEL, BASE_URL, API_KEY = (
     "TURNWISE_REFEREE_MODEL",
     "TURNWISE_REFEREE_BASE_URL",
     "TURNWISE_REFEREE_API_KEY",
 )
+PRICES = "TURNWISE_REFEREE_USD_PER_MILLION"
+"""Its price list: USD per million input and output tokens, with a comma between."""
+
 REFEREE_VARIABLES = (MODEL, BASE_URL, API_KEY)
 """The environment variables that are the referee's own."""
 
@@ -59,7 +79,8 @@ def referee_endpoint(
 
 def referee_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys that may be sent, to be kept out of every error."""
-    return tuple(environ[name] for name in (API_KEY, "TURNWISE_API_KEY") if environ.get(name))
+    names = (API_KEY, "TURNWISE_API_KEY", OPENAI_KEY_VARIABLE)
+    return tuple(environ[name] for name in names if environ.get(name))
 
 
 def same_model_notice(referee: Endpoint, judge_model: str | None) -> str | None:
@@ -100,21 +121,54 @@ def _filled(settings: EndpointSettings, environ: Mapping[str, str]) -> EndpointS
     if model is None:
         raise ConfigError(f"the referee has no model: set {MODEL}")
     base_url = settings.base_url or _url(environ)
-    update: dict[str, str] = {"model": model, "base_url": base_url}
+    update: dict[str, Any] = {"model": model, "base_url": base_url}
+    if settings.prices is None and PRICES in environ:
+        update["prices"] = _prices(environ[PRICES])
     if "api_key_env" not in settings.model_fields_set:
-        shared_host = urlsplit(environ.get("TURNWISE_BASE_URL", "")).hostname
-        is_shared = API_KEY not in environ and urlsplit(base_url).hostname == shared_host
-        # Named even where it is not set: then the error names it, and no other host's key is
-        # sent.
-        update["api_key_env"] = "TURNWISE_API_KEY" if is_shared else API_KEY
+        update["api_key_env"] = _key_variable(base_url, environ)
     return settings.model_copy(update=update)
 
 
+def _key_variable(base_url: str, environ: Mapping[str, str]) -> str:
+    """Return the variable of the referee's key: its own, or another one for its own host.
+
+    It is named even where it is not set: then the error names it, and no other host's key is
+    sent.
+    """
+    host = urlsplit(base_url).hostname
+    shared_url = environ.get("TURNWISE_BASE_URL", "")
+    owners = {
+        API_KEY: host,
+        "TURNWISE_API_KEY": urlsplit(shared_url).hostname,
+        OPENAI_KEY_VARIABLE: urlsplit(openai_url(environ)).hostname,
+    }
+    of_host = [name for name, owner in owners.items() if owner == host]
+    is_shared = "TURNWISE_API_KEY" in of_host
+    missing = "TURNWISE_API_KEY" if is_shared else API_KEY
+    return next((name for name in of_host if name in environ), missing)
+
+
+def _prices(text: str) -> PriceSettings:
+    """Return a price list from the environment.
+
+    Raises:
+        ConfigError: when it is none.
+    """
+    try:
+        input_price, output_price = map(float, text.split(","))
+        return PriceSettings(input_usd_per_million=input_price, output_usd_per_million=output_price)
+    except ValueError:
+        raise ConfigError(
+            f"the environment variable {PRICES}: {text[:40]!r} is no price list; expected USD per "
+            "million input and output tokens, such as 0.3,0.5"
+        ) from None
+
+
 def _url(environ: Mapping[str, str]) -> str:
-    name = BASE_URL if BASE_URL in environ else "TURNWISE_BASE_URL"
-    url = environ.get(name)
-    if url is None:
+    found = (BASE_URL, environ[BASE_URL]) if BASE_URL in environ else environment_url(environ)
+    if found is None:
         raise ConfigError(f"the referee has a model and no endpoint: set {BASE_URL}")
+    name, url = found
     try:
         return checked_base_url(url)
     except ValueError as error:

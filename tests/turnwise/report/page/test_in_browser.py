@@ -17,7 +17,7 @@ TURNS: tuple[dict[str, Any], ...] = (
     {
         "user_text": "Now I am scared of it.",
         "degraded": [{"node": "reasoner", "reason": "refused", "detail": "no room"}],
-        "calls": ({}, {}, {}, REFUSED),
+        "calls": ({}, {}, {}, {}, REFUSED),
     },
     {"conversation_id": "two", "turn": 0, "user_text": "Tea?"},
 )

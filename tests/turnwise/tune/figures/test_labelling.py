@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.tune.figures.labelling import Box, free_places
@@ -11,6 +11,7 @@ FRAME = Box(0, 0, 100, 100)
 SPOTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=12)
 
 
+@settings(deadline=None)
 @given(SPOTS)
 def test_labels_never_cover_each_other_or_a_point(spots) -> None:
     """And none leaves the frame; one without room is not there."""

@@ -1,6 +1,6 @@
 """Colours."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.tune.figures.palette import (
@@ -20,6 +20,7 @@ def test_the_pipelines_nodes_all_differ() -> None:
     assert len({node_colours(PIPELINE)[node] for node in PIPELINE}) == 8
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(PIPELINE), min_size=1))
 def test_a_node_keeps_its_colour_whoever_is_beside_it(nodes: set[str]) -> None:
     """Figures of different presets agree on who is who."""
@@ -28,6 +29,7 @@ def test_a_node_keeps_its_colour_whoever_is_beside_it(nodes: set[str]) -> None:
     assert all(found[node] == whole[node] for node in nodes)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=4), unique=True, max_size=8))
 def test_up_to_eight_nodes_of_any_name_differ(nodes: list[str]) -> None:
     """Two names on one colour: one of them moves on."""

@@ -1,7 +1,7 @@
 """Untrusted text in figures."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
@@ -31,6 +31,7 @@ def test_what_is_cut_is_said_even_where_the_rest_is_blank() -> None:
     assert plain_line("a" + " " * 5000 + "b", 10) == "a…"
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(1, 30))
 def test_a_line_is_never_wider_than_it_may_be(text: str, width: int) -> None:
     """One line, no wider, whatever it was; and every file can hold it."""
@@ -40,6 +41,7 @@ def test_a_line_is_never_wider_than_it_may_be(text: str, width: int) -> None:
     line.encode("utf-8")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="$\\ab^_{}"))
 def test_matplotlib_draws_dollars_as_letters(text: str) -> None:
     """What it makes of the escaped text is the text, and no formula."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.tune.figures import search_tree_of
@@ -96,6 +96,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["tree", "best_id", "asked", "rounds"]), JSON))
 def test_any_json_is_a_tree_or_a_value_error(search) -> None:
     """Nothing else ever comes out, whatever a file holds."""

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.tune.figures import Basis, ChainStep, steps_between, waterfall_of
@@ -47,6 +47,7 @@ def test_true_is_not_one() -> None:
     assert steps_between({"a": 1, "b": 1}, {"a": True, "b": 1.0}) == (KnobChange("a", 1, True),)
 
 
+@settings(deadline=None)
 @given(TREES, TREES)
 def test_the_steps_mirror_each_other(a: dict, b: dict) -> None:
     """There and back are the same knobs; nothing differs from itself."""
@@ -56,6 +57,7 @@ def test_the_steps_mirror_each_other(a: dict, b: dict) -> None:
     assert [change.knob for change in there] == sorted({change.knob for change in there})
 
 
+@settings(deadline=None)
 @given(st.floats(0, 30), st.lists(st.floats(0, 30), max_size=6), st.floats(0, 30))
 def test_bars_lead_from_the_first_to_the_last(start: float, calls: list, end: float) -> None:
     """Each begins where the one before it ended, and what is saved sums to the difference."""

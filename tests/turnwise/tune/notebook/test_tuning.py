@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError
+from turnwise.tune.judgement import QualityRequest
 from turnwise.tune.notebook import Tuned, replay, tune
 
 SETTINGS = {
@@ -55,3 +56,17 @@ async def test_a_sweep_that_cannot_work_is_refused(tmp_path: Path, recording: Pa
         tune(recording, tmp_path / "sweep")
     with pytest.raises(ConfigError, match=r"search\.max_calls"):
         tune(recording, tmp_path / "sweep", knobs={"search.max_call": [3]})
+
+
+async def test_a_referee_draws_from_the_same_calls(tmp_path: Path, recording: Path) -> None:
+    """Nothing is sent unless it may be: not for settings, and not for judging."""
+    settings = {"recorded": {}}
+    for allowed, expected in ((0, 0), (2, 2), (2, 4)):
+        tuned = tune(
+            recording,
+            tmp_path / "sweep",
+            settings=settings,
+            quality=QualityRequest("referee"),
+            max_buy_calls=allowed,
+        )
+        assert sum("referee" in score.by for score in tuned.judged.scores) == expected

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.tune.quality.agreement import agreement_of
@@ -51,6 +51,7 @@ def test_without_two_ratings_of_one_reply_there_is_nothing_to_agree_on() -> None
     assert "not defined" in equal.sentence()
 
 
+@settings(deadline=None)
 @given(RATINGS, st.floats(0.5, 3), st.floats(-5, 5))
 def test_alpha_knows_no_unit(
     ratings: dict[tuple[str, int, str], dict[str, float]], factor: float, offset: float

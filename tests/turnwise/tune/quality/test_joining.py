@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls import ConfigError
@@ -128,6 +128,7 @@ SCORES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(SCORES, st.randoms(use_true_random=False))
 def test_the_order_of_scores_does_not_matter(scores: list[Score], random: Any) -> None:
     """Neither for the source nor for a mean; and a mean lies among its values."""

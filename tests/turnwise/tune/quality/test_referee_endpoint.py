@@ -126,3 +126,13 @@ def test_both_keys_are_secrets() -> None:
     environ = {"TURNWISE_API_KEY": "a", "TURNWISE_REFEREE_API_KEY": "b", "OTHER": "c"}
     assert set(referee_secrets(environ)) == {"a", "b"}
     assert referee_secrets({}) == ()
+
+
+def test_openais_own_key_serves_a_referee_there():
+    """With a referee's model and nothing else of its own; and it goes to that host only."""
+    environ = {"TURNWISE_REFEREE_MODEL": "gpt-4o", "OPENAI_API_KEY": "sk-" + "o" * 20}
+    referee = referee_endpoint(environ)
+    assert referee.name == "api.openai.com"
+    assert referee.client._api_key == environ["OPENAI_API_KEY"]
+    with pytest.raises(MissingKey, match="TURNWISE_REFEREE_API_KEY"):
+        referee_endpoint({**environ, "TURNWISE_REFEREE_BASE_URL": "https://other.example.com/v1"})

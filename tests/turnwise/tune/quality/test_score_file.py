@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls import ConfigError, FormatError
@@ -30,6 +30,7 @@ SCORES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(scores=st.lists(SCORES, max_size=6))
 def test_whatever_is_written_reads_back(
     scores: list[Score], tmp_path_factory: pytest.TempPathFactory

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.tune.panel import Panel
@@ -54,6 +54,7 @@ def test_what_is_not_known_is_not_on_the_front():
     assert found.tolist() == [False, False, True]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
 def test_the_front_is_what_its_definition_says(points):
     """For any points, as a double loop finds it."""

@@ -1,7 +1,7 @@
 """How many more conversations a verdict takes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.tune.statistics.power import needed_for
@@ -38,6 +38,7 @@ def test_what_never_varies_needs_nothing_more():
     assert needed_for(0, 0, margin=0, reach=0, conversations=9, turns=9).more_conversations == 0
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(0.001, 1), st.integers(1, 500))
 def test_more_noise_never_needs_fewer(difference, error, conversations):
     """And the number is never below 0."""

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.coverage import drop_rate
@@ -104,6 +104,7 @@ def test_races_that_make_no_sense_are_named():
         Race(("a", "a"), 10)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2), st.floats(0, 2))
 def test_alpha_is_spent_in_order_and_never_past_itself(first, second):
     """More data never gives alpha back."""
