@@ -120,7 +120,6 @@ async def _memory_retriever(state: TurnState, context: TurnContext) -> Mapping[s
         state.identity.agent_user,
         version=state.version,
         user_text=state.user_text,
-        language=state.language,
         max_lines=knobs.retrieve_k,
         shown_turns=state.shown_turns,
         embed_asker=context.asker if knobs.dense else None,

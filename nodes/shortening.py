@@ -96,7 +96,8 @@ def _fewer_memories(fields: dict[str, Any], wanted: int | None) -> str | None:
     memories = fields.pop("memories", None)
     if not memories:
         return None
-    count = _fewest(memories[::-1], wanted)  # the least relevant is the last
+    texts = [orjson.dumps(memory).decode() for memory in reversed(memories)]
+    count = _fewest(texts, wanted)  # the least relevant is the last
     if count < len(memories):
         fields["memories"] = memories[: len(memories) - count]
     return f"{count} of {len(memories)} memories"

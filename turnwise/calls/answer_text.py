@@ -121,7 +121,7 @@ def find_documents(text: str, *, is_cut: bool = False, is_thoughts: bool = False
         return FoundDocuments((), problem, is_cut, excerpt(text))
     visible, thoughts = split_thoughts(text.removeprefix("\ufeff"))
     if is_thoughts:
-        visible, thoughts = "", "\n".join([thoughts, visible])
+        visible, thoughts = "", f"{thoughts}\n{visible}"
     search = _Search(visible)
     documents = tuple(search.documents())
     if not visible.strip() and not is_cut:

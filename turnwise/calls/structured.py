@@ -1,14 +1,13 @@
 """Reading an answer as a response model.
 
 Of the documents in an answer (see `answer_text`) the last one that fits is taken: drafts
-come first, and quotations of the prompt (see `quoted`) are none. Its values are brought to their types and bounds (see `answer_values`), and what
-does not fit all the same is left out where the model can do without it: one bad entry of a
-list never costs the others, and an optional field never costs a required one. All that was
-mended or left out is noted. What cannot be read is an `InvalidAnswer`, which `repair` puts
-into words.
+come first, and quotations of the prompt (see `quoted`) are none. Its values are brought to
+their types and bounds (see `answer_values`), and what does not fit all the same is left out
+where the model can do without it: one bad entry of a list never costs the others, and an
+optional field never costs a required one. All that was mended or left out is noted. What
+cannot be read is an `InvalidAnswer`, which `repair` puts into words.
 
-Reading is a function of the text, the model, the finish reason and the prompt, and of
-nothing else.
+Reading is a function of the text, the model, the finish reason and the prompt alone.
 """
 
 from collections.abc import Iterator, Sequence
