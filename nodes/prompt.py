@@ -32,7 +32,7 @@ from pydantic import BaseModel
 
 from nodes.records import Language, Line
 from turnwise.calls import ConfigError, Message
-from turnwise.calls.payload import well_formed
+from turnwise.calls.payload import well_formed, without_template_marks
 
 __all__ = [
     "DEFAULT_MAX_CHARS",
@@ -96,13 +96,6 @@ _FLOAT_DIGITS = 2
 
 _PART = re.compile(r"\{\{(\w+)\}\}")
 """A part that several prompts share, by the name of its file."""
-
-_ESCAPES = {sign.encode(): rf"\u{ord(sign):04x}".encode() for sign in "<[\u25c1"}
-_TEMPLATE_MARK = re.compile(
-    rb"<(?=[|/!_A-Za-z]|\xef\xbd\x9c)|\[(?=/?[A-Z_]{3,}\])|\xe2\x97\x81(?=/?think)"
-)
-"""The first sign of `<|im_end|>`, `</s>`, `<think>`, `[INST]` and their like. In the JSON
-itself no bracket stands before a capital letter."""
 
 _ORDER = {name: place for place, name in enumerate(FIELDS)}
 
@@ -269,8 +262,6 @@ def prepared(name: str, value: Any) -> Prepared | None:
 def dumped(data: Any) -> bytes:
     """Return plain JSON data as bytes in which no text has a mark of a chat template.
 
-    The marks are escaped as JSON can, so a reader gets the texts as they are.
-
     Raises:
         TypeError: when it has something that JSON does not know.
     """
@@ -278,7 +269,7 @@ def dumped(data: Any) -> bytes:
         text = orjson.dumps(data)
     except TypeError:  # lone surrogates, or what JSON does not know: that raises again
         text = orjson.dumps(_sendable(data))
-    return _TEMPLATE_MARK.sub(lambda mark: _ESCAPES[mark[0]], text)
+    return without_template_marks(text)
 
 
 def _sendable(value: Any) -> Any:

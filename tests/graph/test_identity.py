@@ -160,6 +160,21 @@ async def test_no_name_is_not_a_name(tmp_path: Path, ask: Ask, named_first: bool
     assert not any("heron" in str(each) for each in asked)
 
 
+async def test_a_thread_named_like_a_user_is_not_that_user(tmp_path: Path) -> None:
+    """A thread without ids is anonymous, and has its own memory."""
+
+    async def ask(pipeline: Pipeline, thread: str, text: str, **given: str) -> None:
+        config = {"configurable": {"thread_id": thread}}
+        await pipeline.graph.ainvoke({"messages": [text], **given}, config)
+
+    async with _pipeline(tmp_path, "instant") as pipeline:
+        await ask(pipeline, "t", "My password is heron-7, remember my password.", user_id="ann")
+        await ask(pipeline, "ann", "What is my password?")
+        await ask(pipeline, "other", "Tell my password.", user_id="ann")
+    assert "heron" in str(pipeline.said("Tell my password."))
+    assert "heron" not in str(pipeline.said("What is my password?"))
+
+
 async def test_rows_of_users_with_one_conversation_id_are_their_own(tmp_path: Path) -> None:
     """Two turns of one id at once: each record counts its own calls, in a scope of its own."""
     async with _pipeline(tmp_path, "classic_parallel") as pipeline:
