@@ -7,6 +7,7 @@ it may well be what is to be answered.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -58,8 +59,7 @@ class Quotable:
                     continue
                 yield material
                 for text in _texts(material, MAX_DEPTH):
-                    for document in find_documents(text).documents:
-                        yield from _objects(document.value, MAX_DEPTH)
+                    yield from _documents_in(text)
 
 
 def _texts(node: Any, levels: int) -> Iterator[str]:
@@ -70,6 +70,13 @@ def _texts(node: Any, levels: int) -> Iterator[str]:
     elif levels:
         for child in _children(node):
             yield from _texts(child, levels - 1)
+
+
+@lru_cache(maxsize=256)
+def _documents_in(text: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the objects in a text; most calls of a turn have the same texts."""
+    documents = find_documents(text).documents
+    return tuple(each for found in documents for each in _objects(found.value, MAX_DEPTH))
 
 
 def _objects(node: Any, levels: int) -> Iterator[Mapping[str, Any]]:
