@@ -70,8 +70,7 @@ _STRING_PIECE = re.compile(r'[^"”\\]+|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]')
 _FENCE = re.compile(r"```[^\n`]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 _TEXT_LIST = re.compile(r"""\[\s*(?:'.*'|“.*”)\s*,?\s*\]""", re.DOTALL)
 _FENCE_END = re.compile(r"\A\s*```")
-_INTRODUCTION = re.compile(r"[^.!?。！？\n]*[:：]\s*(?:```[\w-]*\s*)?\Z")
-"""Words that announce a document: the last ones before it, up to a colon."""
+_FENCE_BEGIN = re.compile(r"```[\w-]{0,20}\s*\Z")
 
 _KEY_LINE = re.compile(
     r"^[ \t]*(?:[-*][ \t]+)?[\"'*`]*(\w+)[\"'*`]*[ \t]*[:：][*]*[ \t]*", re.MULTILINE
@@ -115,11 +114,19 @@ def _without_forms(text: str) -> tuple[str, bool]:
             continue
         if reply := _reply_in(value) or _open_reply(text[start:end]):
             return reply, True
-        kept.append(_INTRODUCTION.sub("", text[place:start]))
+        kept.append(_without_introduction(text[place:start]))
         place = end
     if kept:
         return "".join([*kept, _FENCE_END.sub("", text[place:])]), True
     return _of_key_lines(text)
+
+
+def _without_introduction(before: str) -> str:
+    """Return the text before a document without the words that announce it, up to a colon."""
+    bare = _FENCE_BEGIN.sub("", before).rstrip()
+    if not bare.endswith((":", "：")):
+        return before
+    return bare[: max(map(bare.rfind, ".!?。！？\n")) + 1]
 
 
 def _documents(text: str) -> Iterator[tuple[int, int, Any]]:
@@ -221,7 +228,7 @@ def _of_key_lines(text: str) -> tuple[str, bool]:
     for line, end in zip(lines, ends, strict=True):
         values.setdefault(line[1], text[line.end() : end].strip())
     reply = values.get("reply") or _ITEM.sub("", values.get("bubbles", ""))
-    before = _INTRODUCTION.sub("", text[: lines[0].start()])
+    before = _without_introduction(text[: lines[0].start()])
     return _unquoted(reply) if reply else before, True
 
 

@@ -146,16 +146,25 @@ def _compact(text: str) -> str:
 
 def _size(compact: str) -> int:
     """Return how much letters say: one of a wide script says as much as two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in compact)
+    return len(compact) + (0 if compact.isascii() else sum(map(_is_wide, compact)))
+
+
+def _is_wide(char: str) -> bool:
+    return unicodedata.east_asian_width(char) in "WF"
 
 
 def _runs(compact: str) -> Iterator[str]:
     """Yield the runs of letters that are too long to be the same by chance."""
-    for chars in (LEAKED_RUN_CHARS, LEAKED_RUN_CHARS // 2):
-        for start in range(len(compact) - chars + 1):
-            run = compact[start : start + chars]
-            if _size(run) >= LEAKED_RUN_CHARS:
-                yield run
+    for start in range(len(compact) - LEAKED_RUN_CHARS + 1):
+        yield compact[start : start + LEAKED_RUN_CHARS]
+    if compact.isascii():
+        return
+    chars = LEAKED_RUN_CHARS // 2
+    wide = 0
+    for end, char in enumerate(compact, start=1):
+        wide = wide + 1 if _is_wide(char) else 0
+        if wide >= chars:
+            yield compact[end - chars : end]
 
 
 class _Secret(NamedTuple):

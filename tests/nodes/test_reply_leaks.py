@@ -303,3 +303,11 @@ def test_no_rule_raises(rule: Callable[[str], tuple[str, bool]], text: str) -> N
     assert isinstance(kept, str)
     if not was_broken and rule is not reply_leaks.drop_control_characters:
         assert kept == text
+
+
+@pytest.mark.parametrize("unit", ["a", "a: ", "{'reply': ", "```", "goal: a\nreply: b\n", "*_", "“"])
+def test_a_very_long_reply_is_looked_through(unit: str) -> None:
+    """A rule that takes more than linear time would not return from these."""
+    text = unit * (50_000 // len(unit)) + "{'score': 1, 'reason': 2}"
+    assert isinstance(unwrap_json(text)[0], str)
+    assert isinstance(reply_leaks.drop_prompt_leaks(text, [prompt("lats_plan", "en")])[0], str)
