@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from graph.settings import Settings
 from nodes.loader import ALL_TURNS, load_turn
@@ -21,6 +20,14 @@ _FORMER_NAME = "user"
 """The user that memory was kept of before, where none was given."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A run that has a turn of a memory, and when it has it no longer."""
+
+    run: Hashable
+    has_left: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 @dataclass(slots=True)
 class Engine:
     """The parts behind every turn of a session. One event loop.
@@ -30,18 +37,19 @@ class Engine:
         budgeter: who answers calls, and counts them.
         endpoints: who serves each role, for names and prices.
         book: what agents remember.
+        patience_seconds: how long a graph server's turn waits for another one of the same
+            memory, which may have been interrupted for good: a server does not tell.
     """
 
     settings: Settings
     budgeter: Budgeter
     endpoints: Mapping[Role, Endpoint]
     book: MemoryBook
+    patience_seconds: float = 300.0
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
     _turns: dict[Identity, Scope] = field(default_factory=dict)
-    _locks: WeakValueDictionary[AgentUser, asyncio.Lock] = field(
-        default_factory=WeakValueDictionary
-    )
+    _running: dict[AgentUser, _Running] = field(default_factory=dict)
 
     def conversation(self, identity: Identity) -> Scope:
         """Return the scope of a conversation, which stays open.
@@ -61,9 +69,31 @@ class Engine:
             self._conversations[identity] = scope
         return scope
 
-    def turn_lock(self, agent_user: AgentUser) -> asyncio.Lock:
-        """Return the lock that the turns of one memory take, so that they follow each other."""
-        return self._locks.setdefault(agent_user, asyncio.Lock())
+    async def enter(
+        self, agent_user: AgentUser, run: Hashable, *, patience_seconds: float | None = None
+    ) -> None:
+        """Wait until no other run has a turn of this memory, so that turns follow each other.
+
+        Args:
+            agent_user: the owner of the memory.
+            run: what runs the turn. One that enters again gave up its turn before.
+            patience_seconds: after so much a run that has not left is taken for given up;
+                None waits for it.
+        """
+        while (other := self._running.get(agent_user)) is not None and other.run != run:
+            try:
+                await asyncio.wait_for(other.has_left.wait(), patience_seconds)
+            except TimeoutError:
+                self.leave(agent_user, other.run)
+        self.leave(agent_user, run)
+        self._running[agent_user] = _Running(run)
+
+    def leave(self, agent_user: AgentUser, run: Hashable) -> None:
+        """Let the next turn of this memory begin; nothing where another run has one."""
+        running = self._running.get(agent_user)
+        if running is not None and running.run == run:
+            del self._running[agent_user]
+            running.has_left.set()
 
     def open_turn(self, identity: Identity, turn: int) -> Scope:
         """Open a turn's scope. One that was left open, by a turn that broke off, is closed."""

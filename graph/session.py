@@ -108,8 +108,12 @@ class ReplySession:
         engine = self.engine
         identity = Identity(engine.settings.agent_id, turn.user_id, turn.conversation_id)
         engine.conversation(identity)  # so that scopes are named in the order of asking
-        async with engine.turn_lock(identity.agent_user):
+        run = object()
+        await engine.enter(identity.agent_user, run)
+        try:
             return await self._run_turn(turn, identity, on_reply)
+        finally:
+            engine.leave(identity.agent_user, run)
 
     async def _run_turn(
         self, turn: TurnInput, identity: Identity, on_reply: ReplyListener | None

@@ -58,6 +58,7 @@ class Given(BaseModel):
     """What a turn of a thread is run with.
 
     Args:
+        run: what runs it: the thread, which has one turn at a time, or the one run.
         identity: who talks with whom, and in which conversation.
         named_conversation: the conversation's id where a client gave it.
         user_text: what the user wrote.
@@ -67,6 +68,7 @@ class Given(BaseModel):
         earlier_lines: the lines of `messages` before the user's.
     """
 
+    run: str
     identity: Identity
     named_conversation: str | None = None
     user_text: str
@@ -149,6 +151,7 @@ def given_by(state: ThreadState, info: ExecutionInfo | None, *, agent_id: str) -
     if before is not None and is_same_user and persona == Persona():
         persona = before.persona
     return Given(
+        run=run,
         identity=identity,
         named_conversation=named,
         user_text=well_formed(text),

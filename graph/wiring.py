@@ -75,7 +75,14 @@ def _served_node(
         given = state.given
         if name == NODES[0] or given is None:
             given = given_by(state, info, agent_id=engine.settings.agent_id)
-        update = await _update(name, step, waits_for, turn_of(state, given), context)
+        owner = given.identity.agent_user
+        if name == NODES[0]:
+            await engine.enter(owner, given.run, patience_seconds=engine.patience_seconds)
+        try:
+            update = await _update(name, step, waits_for, turn_of(state, given), context)
+        except BaseException:
+            engine.leave(owner, given.run)
+            raise
         if name == NODES[0]:
             given = given.model_copy(update={"persona": update.pop("persona")})
             update |= {
@@ -86,6 +93,7 @@ def _served_node(
         elif name == NODES[-1]:
             update |= shown(given)
             engine.close_turn(given.identity)
+            engine.leave(owner, given.run)
             if info is not None and info.thread_id is None:
                 engine.close_conversation(given.identity)
         if update.get("reply"):

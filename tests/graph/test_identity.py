@@ -206,6 +206,37 @@ async def test_turns_of_one_user_wait_for_each_other(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("given", [{}, {"conversation_id": "talk"}], ids=repr)
+async def test_threads_of_one_user_wait_for_each_other(tmp_path: Path, given: Any) -> None:
+    """A user who writes in several threads at once is answered in each."""
+
+    async def ask(pipeline: Pipeline, thread: str | None) -> dict[str, Any]:
+        config = {"configurable": {"thread_id": thread}}
+        inputs = {"messages": [f"Hello from {thread}."], "user_id": "ann", **given}
+        return dict(await pipeline.graph.ainvoke(inputs, config))
+
+    async with _pipeline(tmp_path, "instant") as pipeline:
+        states = await asyncio.gather(*(ask(pipeline, f"thread-{n}") for n in range(5)))
+        assert not pipeline.session.engine._running
+    assert sorted(state["turn"] for state in states) == ([0, 1, 2, 3, 4] if given else [0] * 5)
+    assert sorted(state["version"] for state in states) == [0, 1, 2, 3, 4]
+
+
+async def test_a_thread_that_was_given_up_holds_nobody_up_for_ever(tmp_path: Path) -> None:
+    """A turn that stops between two nodes is waited for; on its own thread it is not."""
+    config = {"configurable": {"thread_id": "left"}}
+    first = {"messages": ["Hello."], "user_id": "ann"}
+    async with _pipeline(tmp_path, "instant") as pipeline:
+        await pipeline.graph.ainvoke(first, config, interrupt_before=["style"])
+        assert pipeline.session.engine._running
+        again = await pipeline.graph.ainvoke({"messages": ["Are you there?"]}, config)
+        assert (again["turn"], again["user_text"]) == (0, "Are you there?")
+        await pipeline.graph.ainvoke(first, config, interrupt_before=["style"])
+        pipeline.session.engine.patience_seconds = 0
+        other = {"configurable": {"thread_id": "other"}}
+        assert (await pipeline.graph.ainvoke(first, other))["reply"]
+
+
 @pytest.mark.parametrize("breaks_off", [False, True])
 async def test_persona_and_time_follow_the_user_of_the_turn(
     tmp_path: Path, breaks_off: bool
