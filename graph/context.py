@@ -19,7 +19,6 @@ from nodes.shortening import shortened
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
 from turnwise.calls.errors import ContextTooLong
-from turnwise.memory import AgentUser
 from turnwise.replay.app import ReplyListener
 
 __all__ = ["TurnContext", "clips_noted"]
@@ -173,11 +172,6 @@ class TurnContext:
             keeps_repairs=keeps_repairs,
         )
 
-    @staticmethod
-    def agent_user(state: TurnState) -> AgentUser:
-        """Return whose memory the turn uses."""
-        return AgentUser(state.agent_id, state.user_id)
-
     async def _turn_scope(self, state: TurnState, name: str) -> Scope:
         """Return the turn's scope; the first node opens it where nobody has.
 
@@ -185,15 +179,15 @@ class TurnContext:
         just runs the nodes, each in a context of its own.
         """
         engine = self.engine
-        scope = engine.turn(state.conversation_id)
+        scope = engine.turn(state.identity)
         if scope is not None and (name != NODES[0] or scope.turn == str(state.requested_turn)):
             return scope
         turn = state.requested_turn
         if name != NODES[0]:
             turn = state.turn  # a turn that is resumed in another process, past its beginning
         elif turn is None:
-            turn = await engine.next_turn(self.agent_user(state), state.conversation_id)
-        return engine.open_turn(state.conversation_id, turn)
+            turn = await engine.next_turn(state.identity)
+        return engine.open_turn(state.identity, turn)
 
     @asynccontextmanager
     async def node(

@@ -32,7 +32,7 @@ async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnSt
         LookupError: when the turn's scope is not open.
     """
     state = TurnState.model_validate(dict(given))
-    turn = context.engine.turn(state.conversation_id)
+    turn = context.engine.turn(state.identity)
     if turn is None:
         raise LookupError(f"no turn of {state.conversation_id!r} is open")
     settings = context.engine.settings

@@ -1,17 +1,31 @@
 """What all turns share: the knobs, the budgeter, the memory, and the scopes that are open."""
 
-from collections.abc import Mapping
+import asyncio
+import hashlib
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from graph.settings import Settings
-from nodes.loader import load_turn
+from nodes.loader import ALL_TURNS, load_turn
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Endpoint, Role
-from turnwise.memory import AgentUser
+from turnwise.calls.errors import ConfigError
+from turnwise.memory import AgentUser, Identity
 from turnwise.memory.book import MemoryBook
 
 __all__ = ["Engine"]
+
+_FORMER_NAME = "user"
+"""The user that memory was kept of before, where none was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A run that has a turn of a memory, and when it has it no longer."""
+
+    run: Hashable
+    has_left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -23,48 +37,117 @@ class Engine:
         budgeter: who answers calls, and counts them.
         endpoints: who serves each role, for names and prices.
         book: what agents remember.
+        patience_seconds: how long a graph server's turn waits for another one of the same
+            memory, which may have been interrupted for good: a server does not tell.
     """
 
     settings: Settings
     budgeter: Budgeter
     endpoints: Mapping[Role, Endpoint]
     book: MemoryBook
-    _conversations: dict[str, Scope] = field(default_factory=dict)
-    _turns: dict[str, Scope] = field(default_factory=dict)
+    patience_seconds: float = 300.0
+    _conversations: dict[Identity, Scope] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
+    _turns: dict[Identity, Scope] = field(default_factory=dict)
+    _running: dict[AgentUser, _Running] = field(default_factory=dict)
 
-    def _conversation(self, conversation_id: str) -> Scope:
-        scope = self._conversations.get(conversation_id)
+    def conversation(self, identity: Identity) -> Scope:
+        """Return the scope of a conversation, which stays open.
+
+        Its name is the conversation's id, which is what reports show; of two conversations
+        with one id, the one that comes later has a digest of its identity behind it.
+        """
+        scope = self._conversations.get(identity)
         if scope is None:
+            name = identity.conversation_id
+            if name in self._names:
+                digest = hashlib.sha256(identity.thread_id.encode()).hexdigest()
+                name = f"{name}#{digest[:12]}"
             limits = self.settings.budget.conversation
-            scope = self.budgeter.run.open(
-                ScopeKind.CONVERSATION, conversation_id, limits=limits, after=()
-            )
-            self._conversations[conversation_id] = scope
+            scope = self.budgeter.run.open(ScopeKind.CONVERSATION, name, limits=limits, after=())
+            self._names.add(name)
+            self._conversations[identity] = scope
         return scope
 
-    def open_turn(self, conversation_id: str, turn: int) -> Scope:
+    async def enter(
+        self, agent_user: AgentUser, run: Hashable, *, patience_seconds: float | None = None
+    ) -> None:
+        """Wait until no other run has a turn of this memory, so that turns follow each other.
+
+        Args:
+            agent_user: the owner of the memory.
+            run: what runs the turn. One that enters again gave up its turn before.
+            patience_seconds: after so much a run that has not left is taken for given up;
+                None waits for it.
+        """
+        while (other := self._running.get(agent_user)) is not None and other.run != run:
+            try:
+                await asyncio.wait_for(other.has_left.wait(), patience_seconds)
+            except TimeoutError:
+                self.leave(agent_user, other.run)
+        self.leave(agent_user, run)
+        self._running[agent_user] = _Running(run)
+
+    def leave(self, agent_user: AgentUser, run: Hashable) -> None:
+        """Let the next turn of this memory begin; nothing where another run has one."""
+        running = self._running.get(agent_user)
+        if running is not None and running.run == run:
+            del self._running[agent_user]
+            running.has_left.set()
+
+    def open_turn(self, identity: Identity, turn: int) -> Scope:
         """Open a turn's scope. One that was left open, by a turn that broke off, is closed."""
-        self.close_turn(conversation_id)
-        conversation = self._conversation(conversation_id)
+        self.close_turn(identity)
+        conversation = self.conversation(identity)
         scope = conversation.open(ScopeKind.TURN, str(turn), limits=self.settings.budget.turn)
-        self._turns[conversation_id] = scope
+        self._turns[identity] = scope
         return scope
 
-    def turn(self, conversation_id: str) -> Scope | None:
+    def turn(self, identity: Identity) -> Scope | None:
         """Return the open turn of a conversation, or None."""
-        return self._turns.get(conversation_id)
+        return self._turns.get(identity)
 
-    def close_turn(self, conversation_id: str) -> None:
+    def close_turn(self, identity: Identity) -> None:
         """Close the open turn of a conversation, if there is one."""
-        scope = self._turns.pop(conversation_id, None)
+        scope = self._turns.pop(identity, None)
         if scope is not None:
             scope.close()
 
-    async def next_turn(self, agent_user: AgentUser, conversation_id: str) -> int:
-        """Return the number of the turn that comes after a conversation's last one."""
+    def close_conversation(self, identity: Identity) -> None:
+        """Close a conversation that no later turn belongs to."""
+        self.close_turn(identity)
+        scope = self._conversations.pop(identity, None)
+        if scope is not None:
+            self._names.discard(scope.name)
+            scope.close()
+
+    async def next_turn(self, identity: Identity) -> int:
+        """Return the number of the turn that comes after a conversation's last one.
+
+        Raises:
+            ConfigError: when an older version kept this conversation under a name that
+                stood for no name.
+        """
+        conversation_id = identity.conversation_id
         loaded = await load_turn(
-            self.book, agent_user, conversation_id=conversation_id, turn=None, user_text=""
+            self.book,
+            identity.agent_user,
+            conversation_id=conversation_id,
+            turn=None,
+            user_text="",
         )
+        if loaded.turn == 0 and identity.user_id is None:
+            former = await self.book.load(
+                AgentUser(identity.agent_id, _FORMER_NAME), max_turns=ALL_TURNS
+            )
+            if former.names_anonymous and any(
+                entry.conversation_id == conversation_id for entry in former.transcript
+            ):
+                raise ConfigError(
+                    f"an older version kept conversation {conversation_id!r} as one of the user "
+                    f"{_FORMER_NAME!r}, and no user is given. Give the user {_FORMER_NAME!r} to "
+                    "go on with it, or begin another conversation"
+                )
         return loaded.turn
 
     def close(self) -> None:
@@ -73,9 +156,6 @@ class Engine:
         Raises:
             LedgerError: when the books do not add up.
         """
-        for conversation_id in list(self._turns):
-            self.close_turn(conversation_id)
-        for scope in self._conversations.values():
-            scope.close()
-        self._conversations.clear()
+        for identity in list(self._conversations):
+            self.close_conversation(identity)
         self.budgeter.ledger.check()

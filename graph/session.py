@@ -17,7 +17,7 @@ from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.scope import Scope
 from turnwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
 from turnwise.calls.vocabulary import Role
-from turnwise.memory import AgentUser
+from turnwise.memory import Identity
 from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
 
 __all__ = ["ReplySession"]
@@ -83,7 +83,7 @@ class ReplySession:
         graph: the compiled graph.
         is_simulated: whether every answer is simulated.
         rows: the ledger rows that were written and not yet handed out.
-        is_checkpointed: whether the graph keeps checkpoints, one thread a conversation.
+        is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
         is_direct: run the graph's steps without the graph; see `direct`.
         notices: what a person should know of it.
     """
@@ -106,29 +106,37 @@ class ReplySession:
             StoreFailed: when memory cannot be read or written; the turn is not kept.
         """
         engine = self.engine
-        number = turn.turn
-        if number is None:
-            agent_user = AgentUser(engine.settings.agent_id, turn.user_id)
-            number = await engine.next_turn(agent_user, turn.conversation_id)
-        scope = engine.open_turn(turn.conversation_id, number)
+        identity = Identity(engine.settings.agent_id, turn.user_id, turn.conversation_id)
+        engine.conversation(identity)  # so that scopes are named in the order of asking
+        run = object()
+        await engine.enter(identity.agent_user, run)
+        try:
+            return await self._run_turn(turn, identity, on_reply)
+        finally:
+            engine.leave(identity.agent_user, run)
+
+    async def _run_turn(
+        self, turn: TurnInput, identity: Identity, on_reply: ReplyListener | None
+    ) -> TurnResult:
+        engine = self.engine
+        number = await engine.next_turn(identity) if turn.turn is None else turn.turn
+        scope = engine.open_turn(identity, number)
         stopped_by: CallError | None = None
         try:
             given = {
-                "agent_id": engine.settings.agent_id,
-                "user_id": turn.user_id,
-                "conversation_id": turn.conversation_id,
+                **identity._asdict(),
                 "requested_turn": number,
                 "user_text": turn.user_text,
                 "time": turn.time,
                 "persona": _persona(turn.persona),
             }
-            state = await self._run(given, TurnContext(engine, on_reply))
+            state = await self._run(identity, given, TurnContext(engine, on_reply))
         except CallError as error:
             stopped_by = error
             raise
         finally:
-            engine.close_turn(turn.conversation_id)
-            rows = self._take_rows(turn.conversation_id, number)
+            engine.close_turn(identity)
+            rows = self._take_rows(scope)
             if stopped_by is not None:
                 _note_unfinished(stopped_by, rows)
         degraded = collect_degraded(state.degraded, _roles_down(rows))
@@ -136,20 +144,22 @@ class ReplySession:
         record["simulated"] = self.is_simulated or any(row.is_simulated for row in rows)
         return TurnResult(record=record, rows=[row.as_dict() for row in rows])
 
-    async def _run(self, given: dict[str, Any], context: TurnContext) -> TurnState:
+    async def _run(
+        self, identity: Identity, given: dict[str, Any], context: TurnContext
+    ) -> TurnState:
         if self.is_direct:
             return await run_directly(given, context)
         turn_input: Any = given
         values = await self.graph.ainvoke(
             turn_input,
-            {"configurable": {"thread_id": given["conversation_id"]}},
+            {"configurable": {"thread_id": identity.thread_id}},
             context=context,
             # One checkpoint, at the end of the turn: a turn is all or nothing.
             durability="exit" if self.is_checkpointed else None,
         )
         return TurnState.model_validate(values)
 
-    def _take_rows(self, conversation_id: str, turn: int) -> list[LedgerRow]:
+    def _take_rows(self, turn: Scope) -> list[LedgerRow]:
         """Take this turn's rows out, in the order of the nodes, and in a node as asked.
 
         Nodes that run side by side ask in an order that depends on who was answered
@@ -158,7 +168,7 @@ class ReplySession:
         mine: list[LedgerRow] = []
         others: list[LedgerRow] = []
         for row in self.rows:
-            is_mine = row.conversation == conversation_id and row.turn == str(turn)
+            is_mine = row.conversation == turn.conversation and row.turn == turn.turn
             (mine if is_mine else others).append(row)
         self.rows[:] = others
         settings = self.engine.settings

@@ -28,6 +28,7 @@ from nodes.records import (
     ResponsePlan,
     StyleVector,
 )
+from turnwise.memory import Identity
 
 __all__ = ["TurnState", "collect_degraded", "degraded_by"]
 
@@ -62,7 +63,8 @@ class TurnState(BaseModel):
 
     agent_id: str = Field(default="agent", min_length=1)
     """Whose memory is used, together with `user_id`."""
-    user_id: str = Field(default="user", min_length=1)
+    user_id: str | None = Field(default=None, min_length=1)
+    """The user; None is anonymous, with a memory of this conversation alone."""
     conversation_id: str = Field(default="conversation", min_length=1)
     requested_turn: int | None = Field(default=None, ge=0)
     """Which turn this is to be; None goes on after the conversation's last one."""
@@ -70,6 +72,8 @@ class TurnState(BaseModel):
     time: str | None = None
     """When the user wrote, as ISO 8601; None when it is not known."""
     persona: Persona = Persona()
+    earlier_lines: list[Line] = []
+    """The chat before the conversation's first turn; shown until memory has a turn of it."""
 
     turn: int = Field(default=0, ge=0)
     """Which turn of the conversation this is. Starts at 0."""
@@ -114,6 +118,11 @@ class TurnState(BaseModel):
     dropped_notes: int = Field(default=0, ge=0)
     """Notes whose evidence does not stand verbatim in the turn."""
     degraded: Annotated[list[Degradation], collect_degraded] = []
+
+    @property
+    def identity(self) -> Identity:
+        """Who talks with whom, and in which conversation."""
+        return Identity(self.agent_id, self.user_id, self.conversation_id)
 
     @property
     def earlier(self) -> str:

@@ -6,7 +6,7 @@ flow. Where nodes ask together, one of them asks and the steps of the others fin
 part done (`TurnState.answered`).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +30,7 @@ from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
 from nodes.processor import humanize
 from nodes.prompt import prompt
-from nodes.records import Detection, Guidance, Monologue, ResponsePlan, StyleVector
+from nodes.records import Detection, Guidance, Line, Monologue, ResponsePlan, StyleVector
 from nodes.search_bounds import search_bounds
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
@@ -54,10 +54,10 @@ Step = Callable[[TurnState, TurnContext], Awaitable[Mapping[str, Any]]]
 
 async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     settings = context.engine.settings
-    scope = context.engine.turn(state.conversation_id)
+    scope = context.engine.turn(state.identity)
     loaded = await load_turn(
         context.engine.book,
-        context.agent_user(state),
+        state.identity.agent_user,
         conversation_id=state.conversation_id,
         turn=int(scope.turn) if scope is not None and scope.turn else state.requested_turn,
         user_text=state.user_text,
@@ -70,7 +70,7 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         "version": loaded.version,
         "shown_turns": loaded.shown_turns,
         "language": loaded.language,
-        "history": loaded.history,
+        "history": loaded.history or _latest(state.earlier_lines, settings.memory.history_turns),
         "summary": loaded.summary,
         "relationship": loaded.standing.relationship,
         "mood": loaded.standing.mood,
@@ -101,6 +101,10 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     return {**update, "degraded": None}
 
 
+def _latest(lines: Sequence[Line], turns: int) -> Sequence[Line]:
+    return lines[max(len(lines) - 2 * turns, 0) :]
+
+
 async def _mode_manager(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"mode": choose_mode(state.detection, state.mood, state.relationship, state.mode)}
 
@@ -113,10 +117,9 @@ async def _memory_retriever(state: TurnState, context: TurnContext) -> Mapping[s
     knobs = context.engine.settings.memory
     memories, degradation = await retrieve_memories(
         context.engine.book,
-        context.agent_user(state),
+        state.identity.agent_user,
         version=state.version,
         user_text=state.user_text,
-        language=state.language,
         max_lines=knobs.retrieve_k,
         shown_turns=state.shown_turns,
         embed_asker=context.asker if knobs.dense else None,
@@ -161,7 +164,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
     knobs, limits = _seeded(settings.search, settings.seed), settings.budget.search
     if node.bounds.is_timed:
         knobs = _in_time(knobs, settings.reply.held_seconds)
-    turn = context.engine.turn(state.conversation_id)
+    turn = context.engine.turn(state.identity)
     bounds = search_bounds(
         knobs,
         max_calls=limits.max_calls,
@@ -253,7 +256,7 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
     knobs = context.engine.settings.memory
     written, degradation = await write_turn(
         context.engine.book,
-        context.agent_user(state),
+        state.identity.agent_user,
         conversation_id=state.conversation_id,
         turn=state.turn,
         version=state.version,

@@ -25,7 +25,7 @@ async def _ask_at_once(state: TurnState, context: TurnContext) -> dict[str, Any]
     ask = reply_at_once if state.fusing.reply else think_at_once
     thoughts = await ask(context.asker, thinking_material(state))
     if state.fusing.reply and thoughts.reply is None:
-        scope = context.engine.turn(state.conversation_id)
+        scope = context.engine.turn(state.identity)
         if scope is not None:
             hold_again(context.engine, scope, state)
     return _of_thoughts(thoughts)

@@ -12,7 +12,7 @@ from lats.candidate import Candidate
 from lats.draft import clean_text
 from lats.knobs import ReflectionKnobs
 
-__all__ = ["Guideline", "aged_guidelines", "reflect"]
+__all__ = ["MAX_GUIDELINE_CHARS", "Guideline", "aged_guidelines", "reflect"]
 
 MAX_GUIDELINE_CHARS = 200
 """Longest guideline, in characters."""
@@ -58,8 +58,12 @@ def _words(name: str, failing: Sequence[tuple[float, Candidate]]) -> str:
     worst = min(failing, key=lambda pair: (pair[0], pair[1].birth))[1]
     said = "" if worst.verdict is None else " ".join(worst.verdict.reason.split())
     label = name.replace("_", " ")
-    text = f"{label}: {len(failing)} candidates failed. {said}" if said else f"{label}: mind it."
-    return clean_text(text, MAX_GUIDELINE_CHARS)
+    if not said:
+        return clean_text(f"{label}: mind it.", MAX_GUIDELINE_CHARS)
+    begin = clean_text(f"{label}: {len(failing)} candidates failed:", MAX_GUIDELINE_CHARS)
+    # Quoted, since a judge repeats what it reads, and no mark in it ends the quotation.
+    said = clean_text(said.replace('"', "'"), max(MAX_GUIDELINE_CHARS - len(begin) - 3, 0))
+    return f'{begin} "{said}"'
 
 
 def reflect(

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from nodes.bubbles import split_bubbles
 from nodes.records import Bubble, Language, Persona, Record
+from nodes.reply_json import unwrap_json
 from nodes.reply_leaks import (
     drop_control_characters,
     drop_persona_breaks,
@@ -23,7 +24,6 @@ from nodes.reply_leaks import (
     drop_repetitions,
     drop_role_prefixes,
     drop_template_marks,
-    unwrap_json,
 )
 from nodes.sentences import cut_at_sentence
 

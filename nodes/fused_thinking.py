@@ -164,7 +164,7 @@ def thinking_call(material: ThinkingMaterial, *, writes_reply: bool) -> Call:
             response_model=ThinkingAnswer,
             sampling=THINKING_SAMPLING,
         )
-    fields["memories"] = [memory.text for memory in material.memories]
+    fields["memories"] = [memory.shown() for memory in material.memories]
     if material.style is not None:
         fields["task"] = {"style": style_phrase(material.style, language)}
     return Call(

@@ -133,7 +133,7 @@ async def run_search(
         errors.extend(
             (proposal.kind, answer) for proposal, answer in pairs if isinstance(answer, CallError)
         )
-        return [answer_to(proposal, answer) for proposal, answer in pairs]
+        return [answer_to(proposal, answer, policy.tree, material) for proposal, answer in pairs]
 
     await drive(policy, answer_round, room=room)
     return errors

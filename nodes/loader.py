@@ -14,9 +14,9 @@ from nodes.records import Guidance, Language, Line, Mode, Mood, Record, Relation
 from turnwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
 from turnwise.memory.book import MemoryBook
 
-__all__ = ["LoadedTurn", "Standing", "load_turn", "turns_left_out"]
+__all__ = ["ALL_TURNS", "LoadedTurn", "Standing", "load_turn", "turns_left_out"]
 
-_ALL_TURNS = 2**31
+ALL_TURNS = 2**31
 """More turns than any memory holds."""
 
 
@@ -126,7 +126,7 @@ async def load_turn(
     """
     before = None if turn is None else (conversation_id, turn)
     # To count a conversation's turns among those of others, all must be looked at.
-    snapshot = await book.load(agent_user, max_turns=_ALL_TURNS, max_notes=0, before_turn=before)
+    snapshot = await book.load(agent_user, max_turns=ALL_TURNS, max_notes=0, before_turn=before)
     own = _own_turns(snapshot, conversation_id, history_turns)
     if turn is None:
         numbers = [e.turn for e in snapshot.transcript if e.conversation_id == conversation_id]

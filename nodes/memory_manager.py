@@ -5,10 +5,13 @@
 | fast | remember | 0 | 900 |
 
 A note is kept only with its proof: `evidence` must stand, character for character, in
-this turn's message or reply. All that is taken off it first is white space around it
-and one pair of matching quotes. What is not kept is counted, and why.
+this turn's message or reply, be long enough to be no chance, and have words of the note in
+it: words of the user's that say something else prove nothing. All that is taken off it first
+is white space around it and one pair of matching quotes. What is not kept is counted, and why.
 """
 
+import math
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
@@ -27,10 +30,12 @@ from nodes.records import (
     Record,
 )
 from turnwise.calls import Asker, Purpose, Role, Sampling
+from turnwise.memory.terms import query_weights
 
 __all__ = [
     "MAX_NOTES",
-    "MIN_EVIDENCE_CHARS",
+    "MAX_NOTE_CHARS",
+    "MIN_EVIDENCE_SIZE",
     "DropReason",
     "MemoryAnswer",
     "MemoryUpdate",
@@ -42,10 +47,19 @@ __all__ = [
 MAX_NOTES = 6
 """Most notes kept of one turn; the first ones are."""
 
-MIN_EVIDENCE_CHARS = 2
-"""Shortest evidence: one character stands nearly everywhere and proves nothing."""
+MAX_NOTE_CHARS = 300
+"""Longest note, in characters: one sentence."""
 
-DropReason = Literal["blank", "too_short", "not_verbatim", "duplicate", "too_many"]
+MIN_EVIDENCE_SIZE = 6
+"""Shortest evidence, in letters and digits, of which one of a wide script counts as two:
+two short words, or three Chinese characters. Less stands nearly everywhere."""
+
+MIN_SUPPORT = 0.25
+"""Least share of the words of a note, or of its evidence where it has fewer, that both have."""
+
+DropReason = Literal[
+    "blank", "too_long", "too_short", "not_verbatim", "unsupported", "duplicate", "too_many"
+]
 NoteKind = Literal["fact", "preference", "event", "promise", "boundary"]
 
 _QUOTES = (("“", "”"), ("‘", "’"), ("「", "」"), ("『", "』"), ('"', '"'), ("'", "'"), ("«", "»"))
@@ -115,6 +129,35 @@ def _proved(evidence: str, sources: Sequence[str]) -> str | None:
     return next((form for form in found if form), None)
 
 
+def _size(evidence: str) -> int:
+    """Return how much a text says, in letters and digits; see `MIN_EVIDENCE_SIZE`."""
+    return sum(
+        2 if unicodedata.east_asian_width(mark) in "WF" else 1
+        for mark in evidence
+        if mark.isalnum()
+    )
+
+
+def _scripts(text: str) -> set[str]:
+    """Return the scripts of a text's letters, as Unicode names them, and `0` for digits."""
+    marks = {mark for mark in text if mark.isalnum()}
+    return {"0" if mark.isdigit() else unicodedata.name(mark, "").split(" ")[0] for mark in marks}
+
+
+def _supports(evidence: str, text: str) -> bool:
+    """Return whether evidence and note have words in common, small words left out.
+
+    One word, or one pair of Chinese characters, is the least. A note in another script than
+    its evidence can have none; there the evidence has to be twice as long.
+    """
+    if not _scripts(evidence) & _scripts(text):
+        return _size(evidence) >= 2 * MIN_EVIDENCE_SIZE
+    proof, note = query_weights(evidence), query_weights(text)
+    common = math.fsum(weight for term, weight in note.items() if term in proof)
+    least = MIN_SUPPORT * min(math.fsum(proof.values()), math.fsum(note.values()))
+    return common >= max(least, 1.0)
+
+
 def check_notes(
     notes: Sequence[NoteAnswer], *, user_text: str, reply: str
 ) -> tuple[tuple[NoteDraft, ...], tuple[DropReason, ...]]:
@@ -131,12 +174,14 @@ def check_notes(
         evidence = _proved(note.evidence, (user_text, reply))
         if not note.text:
             dropped.append("blank")
-        elif len(note.evidence.strip()) < MIN_EVIDENCE_CHARS:
+        elif len(note.text) > MAX_NOTE_CHARS:
+            dropped.append("too_long")
+        elif _size(note.evidence if evidence is None else evidence) < MIN_EVIDENCE_SIZE:
             dropped.append("too_short")
         elif evidence is None:
             dropped.append("not_verbatim")
-        elif len(evidence) < MIN_EVIDENCE_CHARS:
-            dropped.append("too_short")
+        elif not _supports(evidence, note.text):
+            dropped.append("unsupported")
         elif note.text.casefold() in kept:
             dropped.append("duplicate")
         elif len(kept) == MAX_NOTES:

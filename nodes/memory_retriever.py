@@ -4,12 +4,9 @@ An adapter over memory's ranking: by words always, and by vectors as well where 
 asker for embeddings is given.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from nodes.memory_embedding import embed_text
 from nodes.prompt import clip
-from nodes.records import Degradation, Language, MemoryLine
+from nodes.records import Degradation, MemoryLine
 from turnwise.calls import Asker
 from turnwise.memory import AgentUser, MemorySnapshot, RecalledTurn
 from turnwise.memory.book import MemoryBook
@@ -24,21 +21,17 @@ MAX_SAID_CHARS = 200
 MAX_NOTES = 2
 """How many of a remembered turn's notes are shown with it."""
 
-_LABELS: Mapping[Language, tuple[str, str, str]] = MappingProxyType(
-    {"en": ("User: ", "You: ", "Noted: "), "zh": ("用户：", "你：", "记下：")}
-)
 
-
-def _line(recalled: RecalledTurn, language: Language) -> MemoryLine:
-    """Return one remembered turn as a line: when, who said what, and what was noted."""
-    user, agent, noted = _LABELS[language]
+def _line(recalled: RecalledTurn) -> MemoryLine:
+    """Return one remembered turn: when, who said what, and what was noted."""
     entry = recalled.entry
-    day = f"[{entry.time[:10]}] " if entry.time else ""
-    parts = [f"{day}{user}{clip(entry.user_text, MAX_SAID_CHARS)}"]
-    if entry.reply:
-        parts.append(f"{agent}{clip(entry.reply, MAX_SAID_CHARS)}")
-    parts.extend(f"{noted}{note.text}" for note in recalled.notes[:MAX_NOTES])
-    return MemoryLine(text="\n".join(parts), kind="turn", turn=entry.turn)
+    return MemoryLine(
+        turn=entry.turn,
+        day=(entry.time or "")[:10],
+        user=clip(entry.user_text, MAX_SAID_CHARS),
+        agent=clip(entry.reply, MAX_SAID_CHARS),
+        noted=tuple(clip(note.text, MAX_SAID_CHARS) for note in recalled.notes[:MAX_NOTES]),
+    )
 
 
 async def retrieve_memories(
@@ -47,7 +40,6 @@ async def retrieve_memories(
     *,
     version: int,
     user_text: str,
-    language: Language,
     max_lines: int = 5,
     shown_turns: int = 0,
     embed_asker: Asker | None = None,
@@ -59,7 +51,6 @@ async def retrieve_memories(
         agent_user: whose memory, about whom.
         version: the memory's version that the turn stands on; later turns have no part.
         user_text: what the user said.
-        language: language of the labels in each line.
         max_lines: how many at most; 0 retrieves nothing and asks nothing.
         shown_turns: how many of the last turns stand in the prompt already.
         embed_asker: asks one embedding call to rank by vectors too; None asks none.
@@ -83,4 +74,4 @@ async def retrieve_memories(
         embedding=embedding,
         skip_recent=shown_turns,
     )
-    return tuple(_line(turn, language) for turn in recalled), degradation
+    return tuple(map(_line, recalled)), degradation

@@ -87,8 +87,13 @@ def _line(user_text: str, reply: str, language: Language) -> str:
         clip(" ".join(well_formed(text).split()), MAX_LINE_CHARS) for text in (user_text, reply)
     )
     if language == "zh":
-        return f"对方：{said}；我：{answered}"
-    return f"User: {said} | Me: {answered}"
+        return f"对方：“{_unquoted(said, '“”')}”；我：“{_unquoted(answered, '“”')}”"
+    return f'User: "{_unquoted(said, chr(34))}" | Me: "{_unquoted(answered, chr(34))}"'
+
+
+def _unquoted(text: str, marks: str) -> str:
+    """Return a text that no mark in it can end, where it stands between such marks."""
+    return "".join("'" if char in marks else char for char in text)
 
 
 def remember_by_rules(

@@ -8,8 +8,9 @@ So calls of one node share all but the end with the turn before, and calls of on
 all but their last fields: a provider's prefix cache serves the rest.
 
 Text that a user or a model wrote stands inside that JSON and nowhere else, so it cannot
-pass for an instruction by its place. What a call is to follow (how many candidates, the
-plan) is in the one field `task`; everything else is material.
+pass for an instruction by its place. Signs that begin a mark of a chat template are escaped
+in it, so that no server takes one in a text for the end of the message. What a call is to
+follow (how many candidates, the plan) is in the one field `task`; everything else is material.
 
 Long text is clipped here, for the prompt only: its head and its tail stay, and the
 mark between them says how long it was. The maxima are in `MAX_CHARS`. Where a prompt as
@@ -31,7 +32,7 @@ from pydantic import BaseModel
 
 from nodes.records import Language, Line
 from turnwise.calls import ConfigError, Message
-from turnwise.calls.payload import well_formed
+from turnwise.calls.payload import well_formed, without_template_marks
 
 __all__ = [
     "DEFAULT_MAX_CHARS",
@@ -40,6 +41,7 @@ __all__ = [
     "Prepared",
     "chat",
     "clip",
+    "dumped",
     "lines_shown",
     "load_prompts",
     "material",
@@ -254,14 +256,20 @@ def prepared(name: str, value: Any) -> Prepared | None:
         TypeError: when it is nothing that JSON knows.
     """
     plain = _plain(value, _max_chars(name))
-    return None if _is_empty(plain) else Prepared(_dumped(plain))
+    return None if _is_empty(plain) else Prepared(dumped(plain))
 
 
-def _dumped(data: Any) -> bytes:
+def dumped(data: Any) -> bytes:
+    """Return plain JSON data as bytes in which no text has a mark of a chat template.
+
+    Raises:
+        TypeError: when it has something that JSON does not know.
+    """
     try:
-        return orjson.dumps(data)
+        text = orjson.dumps(data)
     except TypeError:  # lone surrogates, or what JSON does not know: that raises again
-        return orjson.dumps(_sendable(data))
+        text = orjson.dumps(_sendable(data))
+    return without_template_marks(text)
 
 
 def _sendable(value: Any) -> Any:
@@ -291,7 +299,7 @@ def material(**fields: Any) -> str:
         raise ValueError(f"name {sorted(unknown)} in nodes.prompt.FIELDS, where they belong")
     names = sorted((name for name in fields if not _is_empty(fields[name])), key=_ORDER.__getitem__)
     plain = {name: _plain(fields[name], _max_chars(name)) for name in names}
-    return _dumped({name: value for name, value in plain.items() if not _is_empty(value)}).decode()
+    return dumped({name: value for name, value in plain.items() if not _is_empty(value)}).decode()
 
 
 def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Message]:

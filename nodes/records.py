@@ -5,7 +5,7 @@ Defaults are those of two strangers in a neutral mood.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,13 +61,26 @@ class Line(Record):
 
 
 class MemoryLine(Record):
-    """One memory that retrieval found worth showing to the model."""
+    """One remembered turn that retrieval found worth showing to the model."""
 
-    text: str
-    kind: str
-    """`turn` for a piece of transcript, otherwise the kind of the derived note."""
+    # A thread that an older version kept has other fields here, until its next turn begins.
+    model_config = ConfigDict(extra="ignore")
+
     turn: int
-    """Turn of the conversation it stems from. Starts at 0."""
+    """Its number in its conversation. Starts at 0."""
+    day: str = ""
+    """When it was, as ISO 8601; blank where it is not known."""
+    user: str = ""
+    """What the user said. Untrusted, as are the other two."""
+    agent: str = ""
+    """What the agent answered."""
+    noted: tuple[str, ...] = ()
+    """What was noted of it."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as a prompt shows it: each text in a field of its own."""
+        fields = {"day": self.day, "user": self.user, "agent": self.agent, "noted": self.noted}
+        return {name: value for name, value in fields.items() if value}
 
 
 class Signal(StrEnum):

@@ -1,16 +1,15 @@
-"""What must not reach the user: JSON, prompts, other speakers, and the machine behind.
+"""What must not reach the user: prompts, other speakers, and the machine behind.
 
 Each function takes a reply apart in one respect, returns what is left, possibly
 nothing, and whether it changed anything. None of them raises on any text, and each
-takes time linear in it.
+takes time linear in it. Replies that came as JSON are the matter of `reply_json`.
 """
 
-import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 from nodes.records import Persona
 from nodes.sentences import split_sentences
@@ -22,15 +21,7 @@ __all__ = [
     "drop_repetitions",
     "drop_role_prefixes",
     "drop_template_marks",
-    "unwrap_json",
 ]
-
-_REPLY_FIELDS = ("reply", "text", "content", "message", "response", "answer")
-"""Fields of a JSON object that may hold the reply, best first."""
-
-_OPEN_REPLY = re.compile(r'"(?:reply|text|content|message|response|answer)"\s*:\s*"')
-_JSON_STRING_PIECE = re.compile(r'[^"\\]+|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]')
-_FENCE = re.compile(r"```[^\n`]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 
 _KEPT_CONTROLS = frozenset("\n\t\u200c\u200d")
 """Joiners are kept: emoji and some scripts are written with them."""
@@ -84,8 +75,14 @@ _OTHER_SPEAKERS = re.compile(
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _END_OF_THOUGHTS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 
+_MARKUP = frozenset("*_`~")
+
 MIN_LEAKED_CHARS = 16
-"""Shortest sentence that is taken as a leak when it stands verbatim in a prompt."""
+"""Shortest sentence that is taken as a leak when it stands in a prompt, in letters and digits;
+one of a wide script counts as two."""
+
+LEAKED_RUN_CHARS = 32
+"""Letters and digits in a row that are a leak when they stand in a prompt; counted likewise."""
 
 MIN_REPEATED_CHARS = 12
 """A shorter line may come again later in a reply ("Haha."), only not at once."""
@@ -101,73 +98,6 @@ def drop_control_characters(text: str) -> tuple[str, bool]:
         if char in _KEPT_CONTROLS or unicodedata.category(char) not in {"Cc", "Cf", "Cs"}
     )
     return kept, kept != unified
-
-
-def _loaded(text: str) -> Any:
-    """Return a whole text as JSON, or None when it is not an object or an array."""
-    if not text.startswith(("{", "[")):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _open_reply(text: str) -> str:
-    """Return the reply's string in JSON that broke off or does not parse."""
-    opening = _OPEN_REPLY.search(text)
-    if opening is None:
-        return ""
-    pieces = []
-    place = opening.end()
-    while piece := _JSON_STRING_PIECE.match(text, place):
-        pieces.append(piece[0])
-        place = piece.end()
-    # Raw newlines are not valid inside a JSON string; models write them all the same.
-    return str(json.loads(f'"{"".join(pieces)}"', strict=False))
-
-
-def _text_in(part: Any) -> str:
-    """Return the text of a JSON string or of a JSON object with one of the reply fields."""
-    if isinstance(part, str):
-        return part
-    if isinstance(part, dict):
-        for field in _REPLY_FIELDS:
-            if isinstance(value := part.get(field), str) and value.strip():
-                return value
-    return ""
-
-
-def _reply_in(document: Any) -> str:
-    """Return the reply that a JSON document carries; empty when it carries none."""
-    if text := _text_in(document):
-        return text
-    parts = document.get("bubbles") if isinstance(document, dict) else document
-    return "\n".join(map(_text_in, parts)) if isinstance(parts, list) else ""
-
-
-def unwrap_json(text: str) -> tuple[str, bool]:
-    """Return the reply inside a JSON answer, or nothing when JSON is all there is.
-
-    A fenced JSON block among prose is the reply when it carries one, and is dropped
-    when it does not. A block of anything else, such as code that was asked for, stays.
-    """
-    bare = text.strip()
-    fence = _FENCE.fullmatch(bare)
-    inner = fence[1].strip() if fence else bare
-    document = _loaded(inner)
-    if document is not None:
-        return _reply_in(document), True
-    if re.match(r'\{\s*"', inner):
-        return _open_reply(inner), True
-    if "```" not in text:
-        return text, False
-    inside = [_loaded(block[1].strip()) for block in _FENCE.finditer(text)]
-    for part in inside:
-        if isinstance(part, dict) and (reply := _reply_in(part)):
-            return reply, True
-    kept = _FENCE.sub(lambda block: "" if _loaded(block[1].strip()) is not None else block[0], text)
-    return kept, kept != text
 
 
 def drop_role_prefixes(text: str, persona: Persona) -> tuple[str, bool]:
@@ -198,26 +128,85 @@ def drop_template_marks(text: str) -> tuple[str, bool]:
     return kept, kept != text
 
 
-@lru_cache(maxsize=256)
-def _folded(text: str) -> str:
-    """Return a text without case and layout."""
-    return " ".join(text.casefold().split())
+def _plain(text: str) -> str:
+    """Return a text as it reads: without markup and signs that draw nothing."""
+    unified = unicodedata.normalize("NFKC", text)
+    return "".join(
+        char
+        for char in unified
+        if char not in _MARKUP and (char.isascii() or unicodedata.category(char) != "Cf")
+    )
+
+
+def _compact(text: str) -> str:
+    """Return the letters and digits of a text, without case."""
+    unified = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(char for char in unified if char.isalnum())
+
+
+def _size(compact: str) -> int:
+    """Return how much letters say: one of a wide script says as much as two."""
+    return len(compact) + (0 if compact.isascii() else sum(map(_is_wide, compact)))
+
+
+def _is_wide(char: str) -> bool:
+    return unicodedata.east_asian_width(char) in "WF"
+
+
+def _runs(compact: str) -> Iterator[str]:
+    """Yield the runs of letters that are too long to be the same by chance."""
+    for start in range(len(compact) - LEAKED_RUN_CHARS + 1):
+        yield compact[start : start + LEAKED_RUN_CHARS]
+    if compact.isascii():
+        return
+    chars = LEAKED_RUN_CHARS // 2
+    wide = 0
+    for end, char in enumerate(compact, start=1):
+        wide = wide + 1 if _is_wide(char) else 0
+        if wide >= chars:
+            yield compact[end - chars : end]
+
+
+class _Secret(NamedTuple):
+    """What of a prompt a reply is looked through for."""
+
+    compact: str
+    sentences: frozenset[str]
+    runs: frozenset[str]
+
+
+@lru_cache(maxsize=64)
+def _secret(prompt: str) -> _Secret:
+    parts = (part for line in prompt.splitlines() for part in split_sentences(line))
+    sentences = {compact for part in parts if _size(compact := _compact(part)) >= MIN_LEAKED_CHARS}
+    compact = _compact(prompt)
+    return _Secret(compact, frozenset(sentences), frozenset(_runs(compact)))
 
 
 def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str, bool]:
     """Return the text without sentences of the prompts, or about them.
 
+    A sentence is one of a prompt's whatever marks, quotation signs or invisible characters
+    stand in it, and with words before or after what it repeats.
+
     Args:
         text: the reply.
         instructions: texts that must not be quoted, such as the prompt files.
     """
-    secrets = [_folded(secret) for secret in instructions]
+    secrets = [_secret(prompt) for prompt in instructions]
 
     def is_leaked(sentence: str) -> bool:
-        if _PROMPT_TALK.search(sentence):
+        if _PROMPT_TALK.search(_plain(sentence)):
             return True
-        plain = _folded(sentence)
-        return len(plain) >= MIN_LEAKED_CHARS and any(plain in secret for secret in secrets)
+        compact = _compact(sentence)
+        if _size(compact) < MIN_LEAKED_CHARS:
+            return False
+        return any(
+            compact in secret.compact
+            or any(part in compact for part in secret.sentences)
+            or not secret.runs.isdisjoint(_runs(compact))
+            for secret in secrets
+        )
 
     kept = "".join(part for part in split_sentences(text) if not is_leaked(part))
     return kept, kept != text
@@ -230,7 +219,7 @@ def drop_persona_breaks(text: str, persona: Persona) -> tuple[str, bool]:
     """
     if _MACHINE_PERSONA.search(f"{persona.name} {persona.background}"):
         return text, False
-    kept = "".join(part for part in split_sentences(text) if not _MACHINE_TALK.search(part))
+    kept = "".join(part for part in split_sentences(text) if not _MACHINE_TALK.search(_plain(part)))
     return kept, kept != text
 
 

@@ -40,7 +40,13 @@ from nodes.search_answers import (
 from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_list_answers import ListVerdicts
 from nodes.search_material import SearchMaterial
-from nodes.search_moves import generate_call, judge_list_call, judging_messages, refine_call
+from nodes.search_moves import (
+    generate_call,
+    judge_list_call,
+    judging_messages,
+    labels_shown,
+    refine_call,
+)
 from nodes.search_rubrics import rubric_called
 from nodes.search_verdicts import verdicts_of
 from turnwise.calls.call import Call, Sampling
@@ -225,12 +231,19 @@ def _draft(answer: RootPlan | Variant, *, goal: str | None = None) -> Draft:
     return Draft(reply=answer.reply, strategy_tag=answer.strategy_tag, payload=payload)
 
 
-def answer_to(proposal: Proposal | Move, answer: Reply | CallError) -> Answer:
+def answer_to(
+    proposal: Proposal | Move,
+    answer: Reply | CallError,
+    tree: Tree | Forest,
+    material: SearchMaterial,
+) -> Answer:
     """Return what the search is told of a call's end.
 
     Args:
         proposal: what the search wanted.
         answer: what became of its call.
+        tree: the search's tree, as for `call_for`.
+        material: of this turn.
 
     Raises:
         CallError: when going on makes no sense (`is_fatal`).
@@ -253,7 +266,10 @@ def answer_to(proposal: Proposal | Move, answer: Reply | CallError) -> Answer:
             return SearchJudgement(**judgement.model_dump())
         case AssistantCheck() as check:
             return SearchJudgement(**check.model_dump())
-        case ListVerdicts() as verdicts if isinstance(proposal, JudgeList):
-            return verdicts_of(proposal.node_ids, verdicts, answer)
+        case ListVerdicts() as verdicts if isinstance(proposal, JudgeList) and isinstance(
+            tree, Forest
+        ):
+            labels = labels_shown(proposal, tree, material)
+            return verdicts_of(proposal.node_ids, labels, verdicts, answer)
         case other:
             raise TypeError(f"expected a parsed answer of the search, got {type(other).__name__}")

@@ -65,7 +65,7 @@ class SearchMaterial(BaseModel):
         fields = {
             "persona": self.persona,
             "chat": lines_shown(self.history, self.user_text),
-            "memories": [memory.text for memory in self.memories],
+            "memories": [memory.shown() for memory in self.memories],
             "monologue": self.monologue,
             "plan": self.plan,
             "style": style_phrase(self.style, self.language),

@@ -18,11 +18,18 @@ from nodes.search_answers import CandidateSet, Variants
 from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_material import SearchMaterial
 from nodes.search_rubrics import rubric_called
-from nodes.search_verdicts import labelled
+from nodes.search_verdicts import candidate_labels
 from turnwise.calls.call import Call, Message, Sampling
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = ["generate_call", "goal_of", "judge_list_call", "judging_messages", "refine_call"]
+__all__ = [
+    "generate_call",
+    "goal_of",
+    "judge_list_call",
+    "judging_messages",
+    "labels_shown",
+    "refine_call",
+]
 
 SET_TOKENS, SET_TOKENS_PER_CANDIDATE = 300, 500
 """Longest answer of a call that writes candidates: so much, and so much more for each."""
@@ -149,10 +156,8 @@ def judge_list_call(
         ConfigError: when there is no such rubric.
     """
     rubric = rubric_called(move.rubric)
-    shown = {
-        label: forest.nodes[node_id].draft.reply
-        for label, node_id in labelled(move.node_ids).items()
-    }
+    replies = [forest.nodes[node_id].draft.reply for node_id in move.node_ids]
+    shown = dict(zip(labels_shown(move, forest, material), replies, strict=True))
     return Call(
         role=Role.JUDGE,
         purpose=Purpose.JUDGE,
@@ -170,6 +175,15 @@ def judge_list_call(
         ),
         sample=move.look,
     )
+
+
+def labels_shown(move: JudgeList, forest: Forest, material: SearchMaterial) -> tuple[str, ...]:
+    """Return the labels under which a judge sees the candidates of a list, in their order.
+
+    Two looks at one order have the same, so that they are one prompt.
+    """
+    replies = [forest.nodes[node_id].draft.reply for node_id in move.node_ids]
+    return candidate_labels(replies, material.user_text, move.rubric)
 
 
 def judging_messages(

@@ -1,28 +1,59 @@
 """The judge of a list: which label stands for whom, and its answer as verdicts.
 
-Candidates are shown under `c1`, `c2`, ... by their place, and nothing else: an id or a
-strategy tag could tell the judge who wrote what, and when.
+Candidates are shown under labels that are a digest of the call, and nothing else: an id or a
+strategy tag could tell the judge who wrote what, and when, and a label that can be guessed
+could be named by a candidate or a user, who would then write a verdict of their own.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
+
+import orjson
 
 from lats.json_numbers import numbers_at
 from lats.logprob import JsonPath, expected_scores
 from lats.tree import NodeId
 from lats.verdict import Verdict, Verdicts
 from nodes.search_list_answers import ListEntry, ListVerdicts
+from turnwise.calls.payload import well_formed
 from turnwise.calls.reply import Reply
 
-__all__ = ["labelled", "verdicts_of"]
+__all__ = ["candidate_labels", "verdicts_of"]
+
+_LETTERS, _DIGITS = "bcdfghjkmnpqrstvwxyz", "23456789"
+"""What labels are made of. No vowels, so that none is a word, and nothing that looks alike."""
+
+MAX_LABELS = 10_000
+"""Labels that are tried before one may be in a text: more than there are different ones."""
+
+_LABEL = re.compile(rf"(?<![a-z0-9])[{_LETTERS}]{{2}}[{_DIGITS}](?![a-z0-9])")
 
 
-def labelled(node_ids: Sequence[NodeId]) -> dict[str, NodeId]:
-    """Return candidates by the labels under which a judge sees them, in their order."""
-    return {f"c{place}": node_id for place, node_id in enumerate(node_ids, start=1)}
+def candidate_labels(replies: Sequence[str], *call: str) -> tuple[str, ...]:
+    """Return the label of each candidate: all different, and none that a reply names.
+
+    Args:
+        replies: the candidates, in the order in which a judge sees them.
+        call: what tells this call from others; the same gives the same labels.
+    """
+    texts = [well_formed(text) for text in (*replies, *call)]
+    seed = orjson.dumps([len(replies), *texts])
+    named = set(_LABEL.findall(" ".join(texts).casefold()))
+    labels: dict[str, None] = {}
+    attempt = 0
+    while len(labels) < len(replies):
+        first, second, third = hashlib.sha256(seed + attempt.to_bytes(8)).digest()[:3]
+        label = _LETTERS[first % 20] + _LETTERS[second % 20] + _DIGITS[third % 8]
+        if label not in named or attempt > MAX_LABELS:
+            labels[label] = None
+        attempt += 1
+    return tuple(labels)
 
 
-def verdicts_of(node_ids: Sequence[NodeId], answer: ListVerdicts, reply: Reply) -> Verdicts:
+def verdicts_of(
+    node_ids: Sequence[NodeId], labels: Sequence[str], answer: ListVerdicts, reply: Reply
+) -> Verdicts:
     """Return what a judge said of a list.
 
     Entries are told by their labels, never by their places. A label that was not shown is
@@ -30,11 +61,12 @@ def verdicts_of(node_ids: Sequence[NodeId], answer: ListVerdicts, reply: Reply) 
 
     Args:
         node_ids: the candidates in the order in which they were shown.
+        labels: of each of them.
         answer: what the judge answered.
         reply: the same answer as text. Where it has log-probabilities, a score becomes
             its mean over what might have been written in its place.
     """
-    shown = labelled(node_ids)
+    shown = dict(zip(labels, node_ids, strict=True))
     means = _means(reply)
     by_id: dict[NodeId, Verdict] = {}
     for place, entry in enumerate(answer.verdicts):
@@ -46,10 +78,9 @@ def verdicts_of(node_ids: Sequence[NodeId], answer: ListVerdicts, reply: Reply) 
 
 
 def _label(raw: str) -> str:
-    """Return a label as candidates have it: "Candidate 1" and "1" are `c1`."""
-    label = raw.strip().casefold()
-    number = re.fullmatch(r"(?:c|candidate|message|#)?[\s_.:-]*(\d{1,3})", label)
-    return f"c{int(number[1])}" if number else label
+    """Return the one label in a text such as "Candidate KW7"; blank where there is none."""
+    found = set(_LABEL.findall(raw.casefold()))
+    return found.pop() if len(found) == 1 else ""
 
 
 def _means(reply: Reply) -> Mapping[JsonPath, tuple[float, float]]:

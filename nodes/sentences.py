@@ -5,7 +5,7 @@ import unicodedata
 
 __all__ = ["cut_at_sentence", "split_sentences"]
 
-_END = re.compile(r"[.!?。！？…]+[”’\"')\]」』）]*|\n+")
+_END = re.compile(r"[.!?。！？…]+[”’\"')\]」』）*_`~]*|\n+")
 
 _WIDE_ENDS = frozenset("。！？…\n")
 """Marks that end a sentence whatever follows."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from nodes.prompt import clip
+from nodes.prompt import clip, dumped
 from turnwise.calls import Message
 
 __all__ = ["MIN_BACKGROUND_CHARS", "Shortened", "shortened"]
@@ -56,7 +56,7 @@ def shortened(messages: Sequence[Message], *, share: float | None = None) -> Sho
         if words is None:
             continue
         left_out.append(words)
-        user = replace(user, content=orjson.dumps(fields).decode())
+        user = replace(user, content=dumped(fields).decode())
         if wanted is None:
             break
         wanted -= length - len(user.content)
@@ -96,7 +96,8 @@ def _fewer_memories(fields: dict[str, Any], wanted: int | None) -> str | None:
     memories = fields.pop("memories", None)
     if not memories:
         return None
-    count = _fewest(memories[::-1], wanted)  # the least relevant is the last
+    texts = [orjson.dumps(memory).decode() for memory in reversed(memories)]
+    count = _fewest(texts, wanted)  # the least relevant is the last
     if count < len(memories):
         fields["memories"] = memories[: len(memories) - count]
     return f"{count} of {len(memories)} memories"

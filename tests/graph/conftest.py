@@ -179,6 +179,7 @@ def answer(tmp_path: Path) -> Answer:
         preset: str = "classic",
         texts: Sequence[str] = TEXTS[:1],
         conversation_id: str = "talk",
+        user_id: str | None = None,
         folder: Path | None = None,
         keep_checkpoints: bool = False,
     ) -> list[TurnResult]:
@@ -189,7 +190,8 @@ def answer(tmp_path: Path) -> Answer:
         where.mkdir(exist_ok=True)
         async with app.open(settings, folder=where, keep_checkpoints=keep_checkpoints) as session:
             return [
-                await session.run_turn(TurnInput(conversation_id, None, text)) for text in texts
+                await session.run_turn(TurnInput(conversation_id, None, text, user_id))
+                for text in texts
             ]
 
     return run

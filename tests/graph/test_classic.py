@@ -99,7 +99,7 @@ async def test_the_stage_sets_the_search_as_planned(
     with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
         await open_book(store).commit(
             TurnCommit(
-                agent_user=AgentUser("agent", "user"),
+                agent_user=AgentUser("agent", None, "talk"),
                 conversation_id="talk",
                 turn=0,
                 user_text="Hi.",

@@ -324,6 +324,6 @@ def test_a_persona_comes_back_from_the_runs_folder(tmp_path: Path) -> None:
     asyncio.run(run_replay(request))
     recording = open_recording(tmp_path / "run")
     assert recording.inputs[0].persona == persona
-    assert recording.inputs[0].user_id == "c"
+    assert recording.inputs[0].user_id is None
     turns, _ = _evaluated(recording, recording.settings(None))
     assert turns[0].diverged_at is None

@@ -14,7 +14,16 @@ from graph.state import TurnState
 from graph.steps import STEPS
 
 GIVEN = frozenset(
-    {"agent_id", "user_id", "conversation_id", "requested_turn", "user_text", "time", "persona"}
+    {
+        "agent_id",
+        "user_id",
+        "conversation_id",
+        "requested_turn",
+        "user_text",
+        "time",
+        "persona",
+        "earlier_lines",
+    }
 )
 """What a caller gives; the loader and the writer complete two of them."""
 
@@ -56,7 +65,7 @@ async def _traced(folder: Path, overrides: tuple[str, ...]) -> Trace:
     waits = predecessors(overlap=False, fuse=settings.fuse)
     async with app.open(settings, folder=folder) as session:
         state = TurnState(user_text="I lost my job today.", requested_turn=0)
-        session.engine.open_turn(state.conversation_id, 0)
+        session.engine.open_turn(state.identity, 0)
         context = TurnContext(session.engine)
         for name in waits:
             recording = RecordingState(state)
@@ -65,7 +74,7 @@ async def _traced(folder: Path, overrides: tuple[str, ...]) -> Trace:
             trace[name] = (recording.read, set(update))
             rows = [*state.degraded, *(update.get("degraded") or [])]
             state = TurnState.model_validate({**dict(state), **update, "degraded": rows})
-        session.engine.close_turn(state.conversation_id)
+        session.engine.close_turn(state.identity)
     return trace
 
 

@@ -76,7 +76,7 @@ async def test_a_reply_that_quotes_the_fused_prompt_is_mended(answer_spoiled: An
 async def test_a_memory_of_the_last_talk_stands_in_the_prompt(answer: Any, tmp_path: Any) -> None:
     """Retrieval runs before the call that replies."""
     folder = tmp_path / "memory"
-    run = {"preset": "instant", "folder": folder}
+    run = {"preset": "instant", "folder": folder, "user_id": "ann"}
     await answer(texts=["My cat is ill."], conversation_id="first", **run)
     (turn,) = await answer(texts=["How is my cat?"], conversation_id="second", **run)
     (stranger,) = await answer(texts=["How is my cat?"], preset="instant")

@@ -20,6 +20,7 @@ from graph.state import TurnState
 from graph.wind_down import Fusing
 from nodes.search_calls import REPLY_LEASE
 from turnwise.budget.scope import Scope
+from turnwise.memory import Identity
 
 APART, FUSED = Fusing(), Fusing(thinking=True, bookkeeping=True)
 INSTANT = Fusing(thinking=True, bookkeeping=True, reply=True)
@@ -36,7 +37,7 @@ def open_turn(tmp_path: Path) -> OpenTurn:
     async def opened(*overrides: str) -> AsyncIterator[tuple[Engine, Scope]]:
         settings = app.settings("classic", overrides)
         async with app.open(settings, folder=tmp_path) as session:
-            yield session.engine, session.engine.open_turn("talk", 0)
+            yield session.engine, session.engine.open_turn(Identity("agent", None, "talk"), 0)
 
     return opened
 

@@ -9,7 +9,7 @@ from nodes.style import choose_style
 STATE = TurnState(
     user_text="Is it far?",
     summary="They met.",
-    memories=[MemoryLine(text="She walks a lot.", kind="fact", turn=1)],
+    memories=[MemoryLine(turn=1, user="She walks a lot.")],
     relationship=Relationship(stage=Stage.BONDING),
     mood=Mood(busyness=0.7),
     mode=Mode.GUARDED,
@@ -22,7 +22,7 @@ def test_the_search_sees_plan_memories_and_stage() -> None:
     material = search_material(STATE)
     assert material.plan.goals == ("Say how far it is",)
     assert (material.stage, material.mode) == (Stage.BONDING, Mode.GUARDED)
-    assert [line.text for line in material.memories] == ["She walks a lot."]
+    assert [line.user for line in material.memories] == ["She walks a lot."]
 
 
 def test_fused_thinking_sees_mood_and_mode_as_they_were() -> None:
@@ -36,4 +36,4 @@ def test_memories_are_for_the_reply() -> None:
     """Without a reply to write they are retrieved beside the call, and may not be there yet."""
     assert list(thinking_material(STATE).memories) == []
     replying = STATE.model_copy(update={"fusing": Fusing(thinking=True, reply=True)})
-    assert [line.text for line in thinking_material(replying).memories] == ["She walks a lot."]
+    assert [line.user for line in thinking_material(replying).memories] == ["She walks a lot."]

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx2 as httpx
 import pytest
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from graph.served import ServedContext
@@ -71,6 +72,96 @@ async def test_runs_without_a_thread_are_each_their_own(tmp_path: Path) -> None:
     assert len({state["conversation_id"] for state in states}) == 3
 
 
+MESSAGES: tuple[Any, ...] = (
+    HumanMessage("My cat is ill."),
+    {"role": "user", "content": "My cat is ill."},
+    {"type": "human", "content": [{"type": "text", "text": "My cat is ill."}]},
+    ("user", "My cat is ill."),
+    ("human", "My cat is ill."),
+    "My cat is ill.",
+)
+
+
+@pytest.fixture
+def served_graph(tmp_path: Path) -> Any:
+    """Return the graph as a server runs it, with checkpoints in memory."""
+    served = ServedContext("instant", tmp_path)
+    return build_graph(
+        overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver(), served=served
+    )
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=repr)
+async def test_messages_are_read_and_answered(served_graph: Any, message: Any) -> None:
+    """The last message of the user is the text, and the reply comes as a message too."""
+    config: Any = {"configurable": {"thread_id": "t"}}
+    first = await served_graph.ainvoke({"messages": [message]}, config)
+    assert first["user_text"] == "My cat is ill."
+    assert [each.type for each in first["messages"]] == ["human", "ai"]
+    assert first["messages"][-1].content == first["reply"] != ""
+    second = await served_graph.ainvoke({"messages": [("user", "What now?")]}, config)
+    assert (second["turn"], second["user_text"]) == (1, "What now?")
+    assert [each.type for each in second["messages"]] == ["human", "ai", "human", "ai"]
+    assert [line["role"] for line in second["history"]] == ["user", "agent"]
+
+
+async def test_earlier_messages_are_the_history_of_a_new_conversation(served_graph: Any) -> None:
+    """Until memory has a turn of it; what a system or a tool wrote is no line of the chat."""
+    messages: list[Any] = [
+        SystemMessage("Obey."),
+        ("user", "My cat is ill."),
+        ("ai", "Oh no. What is wrong?"),
+        ToolMessage("42", tool_call_id="1"),
+        ("user", "She does not eat."),
+    ]
+    config: Any = {"configurable": {"thread_id": "t"}}
+    state = await served_graph.ainvoke({"messages": messages}, config)
+    assert state["user_text"] == "She does not eat."
+    assert [(line["role"], line["text"]) for line in state["history"]] == [
+        ("user", "My cat is ill."),
+        ("agent", "Oh no. What is wrong?"),
+    ]
+    later = await served_graph.ainvoke({"messages": ["And now?"]}, config)
+    assert [line["text"] for line in later["history"]] == ["She does not eat.", state["reply"]]
+
+
+async def test_a_text_beside_messages_is_a_message_too(served_graph: Any) -> None:
+    """A thread shows the whole chat, however its turns were asked."""
+    config: Any = {"configurable": {"thread_id": "t"}}
+    await served_graph.ainvoke({"user_text": "Hello."}, config)
+    state = await served_graph.ainvoke({"messages": ["How are you?"], "user_id": ""}, config)
+    assert [each.content for each in state["messages"]][::2] == ["Hello.", "How are you?"]
+    assert state["user_id"] is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"messages": []},
+        {"user_text": "  "},
+        {"messages": [("user", " ")]},
+        {"messages": [("ai", "Hello.")]},
+        {"messages": [("system", "Say hello.")]},
+        {"messages": [HumanMessage([{"type": "image_url", "image_url": {"url": "data:,"}}])]},
+        {"time": "2024-02-02"},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_an_input_without_a_text_is_an_error(
+    served_graph: Any, given: Any, has_begun: bool
+) -> None:
+    """It says what to give; an earlier turn's text is not answered again."""
+    config: Any = {"configurable": {"thread_id": "t"}}
+    if has_begun:
+        await served_graph.ainvoke({"messages": ["Hello."]}, config)
+    with pytest.raises(ValueError, match=r'no text of the user.*"messages".*"user_text"'):
+        await served_graph.ainvoke(given, config)
+    state = await served_graph.ainvoke({"messages": ["Are you there?"]}, config)
+    assert (state["user_text"], state["turn"]) == ("Are you there?", int(has_begun))
+
+
 def test_importing_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading the module makes no folder, no file and no client."""
     monkeypatch.chdir(tmp_path)
@@ -126,8 +217,22 @@ def test_langgraph_dev_runs_two_turns(dev_server: tuple[str, Path]) -> None:
             ).json()
             for text in ("I lost my job.", "Nobody knows yet.")
         ]
+        chat = client.post(
+            f"/threads/{thread}/runs/wait",
+            json={
+                "assistant_id": "turnwise",
+                "input": {"messages": [{"role": "user", "content": "What would you do?"}]},
+            },
+        ).json()
+        nothing = client.post(
+            f"/threads/{thread}/runs/wait", json={"assistant_id": "turnwise", "input": {}}
+        ).json()
     assert [state.get("turn") for state in states] == [0, 1], states
     assert all(state["reply"] for state in states)
+    assert (chat["turn"], chat["user_text"]) == (2, "What would you do?")
+    assert [each["type"] for each in chat["messages"]] == ["human", "ai"] * 3
+    assert chat["messages"][-1]["content"] == chat["reply"]
+    assert "there is nothing to answer" in str(nothing)
     said = log.read_text(encoding="utf-8", errors="replace")
     assert "BlockingError" not in said
     assert "Blocking call" not in said

@@ -10,22 +10,23 @@ from typing import Any
 import pytest
 
 from graph.app import app
-from turnwise.memory import StoreFailed
+from turnwise.memory import Identity, StoreFailed
 from turnwise.replay.app import TurnInput
 
 OTHER_PROCESS = """
 import asyncio, json, sys
 from pathlib import Path
 from graph.app import app
-from turnwise.memory import StoreFailed
+from turnwise.memory import Identity, StoreFailed
 from turnwise.replay.app import TurnInput
 
 async def main(folder, texts):
+    thread = Identity("agent", None, "talk").thread_id
     settings = app.settings("classic", ["search.early_exit.enabled=false"])
     async with app.open(settings, folder=Path(folder), keep_checkpoints=True) as session:
         for text in texts:
             turn = await session.run_turn(TurnInput("talk", None, text))
-            state = await session.graph.aget_state({"configurable": {"thread_id": "talk"}})
+            state = await session.graph.aget_state({"configurable": {"thread_id": thread}})
             print(json.dumps([turn.record["turn"], turn.record["reply"], state.values["turn"]]))
 
 asyncio.run(main(sys.argv[1], sys.argv[2:]))
@@ -72,7 +73,7 @@ async def test_one_process_or_two_say_the_same(
 
 async def test_a_turn_that_broke_off_is_not_checkpointed(tmp_path: Path) -> None:
     """With durability at exit a checkpoint is a whole turn: a broken one leaves none."""
-    config = {"configurable": {"thread_id": "talk"}}
+    config = {"configurable": {"thread_id": Identity("agent", None, "talk").thread_id}}
     async with app.open(app.settings("classic"), folder=tmp_path, keep_checkpoints=True) as session:
 
         async def broken(_reply: str, _bubbles: Any) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from graph.app import app
 from graph.settings import ReplyKnobs
+from turnwise.memory import Identity
 from turnwise.replay.app import TurnInput, TurnResult
 
 TEXTS = (
@@ -192,7 +193,9 @@ def test_nothing_stays_held_back() -> None:
                 for text in TEXTS:
                     turn = await session.run_turn(TurnInput("talk", None, text))
                     used += _used(turn.rows)["max_calls"]
-                    conversation = session.engine.open_turn("talk", 9).parent
+                    conversation = session.engine.open_turn(
+                        Identity("agent", None, "talk"), 9
+                    ).parent
                     (room,) = conversation.bounds.common_rooms()
                     assert not any(room.held)
                     assert room.used.calls == used

@@ -14,6 +14,7 @@ from graph.state import TurnState, collect_degraded
 from graph.wiring import _node, build_graph
 from nodes.records import Mode, Persona
 from turnwise.budget.budgeter import Budgeter
+from turnwise.memory import Identity
 from turnwise.replay.app import TurnInput
 
 
@@ -25,8 +26,8 @@ async def test_a_key_that_the_state_lacks_is_an_error(tmp_path: Path) -> None:
 
     state = TurnState(requested_turn=0)
     async with app.open(app.settings("classic"), folder=tmp_path) as session:
-        session.engine.open_turn(state.conversation_id, 0)
-        run = _node("loader", misspelt, (), served=None, is_kept=False)
+        session.engine.open_turn(state.identity, 0)
+        run = _node("loader", misspelt, (), is_kept=False)
         with pytest.raises(KeyError, match=r"'loader' returned \['replly'\]"):
             await run(state, Runtime(context=TurnContext(session.engine)))
 
@@ -39,8 +40,8 @@ async def test_kept_channels_hold_plain_json(tmp_path: Path) -> None:
 
     state = TurnState(requested_turn=0)
     async with app.open(app.settings("classic"), folder=tmp_path) as session:
-        session.engine.open_turn(state.conversation_id, 0)
-        run = _node("loader", step, (), served=None, is_kept=True)
+        session.engine.open_turn(state.identity, 0)
+        run = _node("loader", step, (), is_kept=True)
         update = await run(state, Runtime(context=TurnContext(session.engine)))
     assert update == {
         "persona": {"name": "Lin", "background": "", "speaking_style": ""},
@@ -98,7 +99,7 @@ async def test_a_node_that_fails_leaves_no_call_open(tmp_path: Path) -> None:
     async with app.open(app.settings("classic_parallel"), folder=tmp_path) as session:
         with pytest.raises(OSError, match="listener"):
             await session.run_turn(TurnInput("talk", 0, "Hello."), on_reply=broken)
-        assert session.engine.turn("talk") is None
+        assert session.engine.turn(Identity("agent", None, "talk")) is None
         budgeter: Budgeter = session.engine.budgeter
         assert budgeter.in_flight == 0
         budgeter.ledger.check()

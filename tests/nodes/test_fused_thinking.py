@@ -48,7 +48,7 @@ MATERIAL = ThinkingMaterial(
     summary="They met.",
     mood=Mood(busyness=0.7),
     mode=Mode.GUARDED,
-    memories=[MemoryLine(text="She walks a lot.", kind="fact", turn=1)],
+    memories=[MemoryLine(turn=1, user="She walks a lot.")],
     style=StyleVector(formality=0.9),
 )
 DETECTION = {"signals": ["question"], "sentiment": 0.1, "hostility": 0}
@@ -82,7 +82,7 @@ async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_le
     (call,) = asker.calls
     assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, REPLY_LEASE)
     fields = json.loads(call.messages[-1].content)
-    assert fields["memories"] == ["She walks a lot."]
+    assert fields["memories"] == [{"user": "She walks a lot."}]
     assert "very formal" in fields["task"]["style"]
 
 

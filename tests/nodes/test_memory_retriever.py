@@ -21,7 +21,9 @@ async def book() -> MemoryBook:
     book = open_book(InMemoryStore())
     said = [("my cat is called Miso", (1.0, 0.0)), ("I play the cello", (0.0, 1.0)), ("hm", (0, 0))]
     for turn, (text, vector) in enumerate(said):
-        notes = (NewNote("The cat is Miso.", "Miso"),) if "Miso" in text else ()
+        notes = (
+            (NewNote("The cat is called Miso.", "cat is called Miso"),) if "Miso" in text else ()
+        )
         await book.commit(
             TurnCommit(
                 LIN_AND_ANN,
@@ -39,21 +41,23 @@ async def book() -> MemoryBook:
 
 
 async def test_words_find_the_turn_and_its_notes(book: MemoryBook) -> None:
-    """A line says when, who said what, and what was noted."""
+    """A memory has a field for when, for who said what, and for what was noted."""
     lines, degradation = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="how is Miso", language="en", max_lines=1
+        book, LIN_AND_ANN, version=3, user_text="how is Miso", max_lines=1
     )
-    text = "[2024-05-01] User: my cat is called Miso\nYou: I see\nNoted: The cat is Miso."
-    assert lines == (MemoryLine(text=text, kind="turn", turn=0),)
+    said = {"user": "my cat is called Miso", "agent": "I see"}
+    noted = ("The cat is called Miso.",)
+    assert lines == (MemoryLine(turn=0, day="2024-05-01", **said, noted=noted),)
+    assert lines[0].shown() == {"day": "2024-05-01", **said, "noted": noted}
     assert degradation is None
 
 
 async def test_what_stands_in_the_prompt_is_left_out(book: MemoryBook) -> None:
     """Turns shown as history are not remembered a second time."""
     lines, _ = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="the cello", language="zh", shown_turns=2
+        book, LIN_AND_ANN, version=3, user_text="the cello", shown_turns=2
     )
-    assert all("cello" not in line.text for line in lines)
+    assert all("cello" not in line.user for line in lines)
 
 
 @pytest.mark.parametrize(("max_lines", "shown_turns"), [(0, 0), (5, 3)])
@@ -67,7 +71,6 @@ async def test_nothing_to_find_asks_nothing(
         LIN_AND_ANN,
         version=3,
         user_text="the cello",
-        language="en",
         max_lines=max_lines,
         shown_turns=shown_turns,
         embed_asker=asker,
@@ -80,9 +83,9 @@ async def test_vectors_find_what_words_do_not(book: MemoryBook) -> None:
     """One embedding call is asked, and its vector ranks too."""
     asker = ScriptedAsker({Purpose.EMBED: Reply("", vectors=((0.0, 1.0),), model="toy")})
     lines, _ = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="music?", language="en", embed_asker=asker
+        book, LIN_AND_ANN, version=3, user_text="music?", embed_asker=asker
     )
-    assert "cello" in lines[0].text
+    assert "cello" in lines[0].user
     assert [(call.role, call.inputs) for call in asker.calls] == [(Role.EMBED, ("music?",))]
 
 
@@ -90,7 +93,7 @@ async def test_without_an_embedding_words_remain(book: MemoryBook) -> None:
     """A failed embedding is said and survived; a wrong key is not."""
     asker = ScriptedAsker({Purpose.EMBED: ServerFailed("down", status=503)})
     lines, degradation = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="Miso", language="en", embed_asker=asker
+        book, LIN_AND_ANN, version=3, user_text="Miso", embed_asker=asker
     )
     assert lines[0].turn == 0
     assert degradation is not None
@@ -98,5 +101,5 @@ async def test_without_an_embedding_words_remain(book: MemoryBook) -> None:
     wrong_key = ScriptedAsker({Purpose.EMBED: AuthFailed("no", status=401)})
     with pytest.raises(AuthFailed):
         await retrieve_memories(
-            book, LIN_AND_ANN, version=3, user_text="Miso", language="en", embed_asker=wrong_key
+            book, LIN_AND_ANN, version=3, user_text="Miso", embed_asker=wrong_key
         )

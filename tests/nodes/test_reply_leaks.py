@@ -1,14 +1,21 @@
 """What is taken out of a reply."""
 
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes import reply_leaks
-from nodes.records import Persona
+from nodes.prompt import prompt
+from nodes.records import Language, Persona
+from nodes.reply_json import unwrap_json
 
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 LIN = Persona(name="Lin", background="runs a bookshop")
 
 
@@ -33,14 +40,116 @@ LIN = Persona(name="Lin", background="runs a bookshop")
 )
 def test_json_is_unwrapped_or_dropped(text: str, expected: str) -> None:
     """A reply inside JSON comes out, JSON without one goes, and prose stays."""
-    assert reply_leaks.unwrap_json(text) == (expected, text != expected)
+    assert unwrap_json(text) == (expected, text != expected)
+
+
+NO_REPLY = "{'reason': 'It fits.', 'score': 0.9, 'mode_fit': None}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{'reply': 'Hi there.', 'bubbles': ['Hi there.'], 'more': None}", "Hi there."),
+        ("{'reply': \"It's fine.\", 'strategy_tag': 'calm'}", "It's fine."),
+        ("{\u201creply\u201d: \u201cHi there.\u201d}", "Hi there."),
+        ('{reply: "Hi there.", strategy_tag: "calm"}', "Hi there."),
+        ('Here is the JSON: {"reply": "Hi there."}', "Hi there."),
+        ("Here you go:\n\n{'reply': 'Hi there.'}\n\nAnything else?", "Hi there."),
+        ("```python\n{'reply': 'Hi there.', 'yes': True}\n```", "Hi there."),
+        ('Sure!\n```\n{"strategy_tag": "calm", "reply": "Hi there.",}\n```', "Hi there."),
+        ('{"answer": {"strategy_tag": "calm", "reply": "Hi there."}}', "Hi there."),
+        ('Here: {"answer": {"reply": "Hi there."}} ok', "Hi there."),
+        ("['Hi there.', 'You?']", "Hi there.\nYou?"),
+        ("goal: comfort\nstrategy_tag: calm\nreply: Hi there.", "Hi there."),
+        ('- strategy_tag: calm\n- reply: "Hi there."\n- goal: comfort', "Hi there."),
+        ("**goal:** comfort\n**strategy_tag:** calm\n**reply:** Hi there.", "Hi there."),
+        ("strategy_tag: calm\nbubbles:\n- Hi there.\n- You?", "Hi there.\nYou?"),
+        ("goal：安慰他\nstrategy_tag：calm\nreply：“抱抱你。”", "抱抱你。"),
+        (NO_REPLY, ""),
+        (f"Here is my verdict: {NO_REPLY}", ""),
+        (f"Hello. Here is my verdict:\n```json\n{NO_REPLY}\n```", "Hello."),
+        (f"It rains. {NO_REPLY} Bring a coat.", "It rains.  Bring a coat."),
+        ("context: small talk\nstage_hint: null\nhostility: 0", ""),
+        ('Here: {"strategy_tag": "calm", "reply": "It broke off', "It broke off"),
+    ],
+)
+def test_a_document_of_our_forms_is_found_however_it_is_written(text: str, expected: str) -> None:
+    """In Python's spelling, with words around it, in a fence, or as lines of keys."""
+    assert unwrap_json(text) == (expected, True)
+
+
+ORDINARY = (
+    'He said "reply to me" and left.',
+    "I like {curly} braces and f(x) = {x | x > 0}.",
+    'Send {"text": "hi", "n": 1} to the server, then wait.',
+    'Try this: {"name": "Lin", "age": 3}. Then tell me what it prints.',
+    "In Python: d = {'a': 1, 'b': [2, 3]} and then print(d).",
+    "Here:\n```python\nx = {'message': 'hi'}\nprint(x)\n```\nDoes it run?",
+    "Note: bring milk.\nGoal: be home by six.",
+    "Plan: tea first.\nTone: gentle, please.",
+    "My reply: no.",
+    "Well: I thought so.\nAnyway: tea?",
+    "[laughs] ok [1] and (2)",
+    "*shrugs* 'tis fine, \u201creally\u201d.",
+    "他说：“回复我”，然后走了。",
+    "计划：先喝茶。\n语气：随意。",
+    "Between us, what you need comes before what I would like.",
+)
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_ordinary_replies_pass(text: str, language: Language) -> None:
+    """Quotes, code, braces, lists and lines with colons are no leak."""
+    prompts = [prompt(name, language) for name in ("lats_generate", "processor", "fused_reply")]
+    assert unwrap_json(text) == (text, False)
+    assert reply_leaks.drop_prompt_leaks(text, prompts) == (text, False)
+    assert reply_leaks.drop_persona_breaks(text, LIN) == (text, False)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _texts(child)
+
+
+def test_the_shipped_conversations_pass() -> None:
+    """What people write there, and who answers, is taken for no document and no prompt."""
+    path = Path(__file__).parents[2] / "notebooks" / "data" / "small_talks.jsonl"
+    _check_no_alarm(path)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["sample_kdconv_zh/dialogues", "sample_memorybank_cn/turns"])
+def test_recorded_conversations_pass(name: str) -> None:
+    """Nor in conversations that other people recorded."""
+    default = Path(__file__).parents[2] / ".." / "shared" / "data"
+    path = Path(os.environ.get("TURNWISE_DATA", default)) / f"{name}.jsonl"
+    if not path.is_file():
+        pytest.skip(f"the recorded conversations are not at {path}")
+    _check_no_alarm(path)
+
+
+def _check_no_alarm(path: Path) -> None:
+    texts = [
+        text
+        for line in path.read_text(encoding="utf-8").splitlines()[:300]
+        for text in _texts(json.loads(line))
+    ]
+    assert len(texts) > 100
+    prompts = [prompt("lats_generate", "en"), prompt("lats_generate", "zh")]
+    for text in texts:
+        assert unwrap_json(text) == (text, False)
+        assert reply_leaks.drop_prompt_leaks(text, prompts) == (text, False)
 
 
 def test_deep_json_does_not_raise() -> None:
     """JSON nested past the parser's depth is no reply and no error."""
-    assert reply_leaks.unwrap_json("[" * 100_000) == ("[" * 100_000, False)
+    assert unwrap_json("[" * 100_000) == ("[" * 100_000, False)
     deep = '{"bubbles": [' * 300 + "1" + "]}" * 300
-    assert reply_leaks.unwrap_json(deep) == ("", True)
+    assert unwrap_json(deep) == ("", True)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +229,43 @@ def test_prompt_leaks(text: str, expected: str) -> None:
     assert reply_leaks.drop_prompt_leaks(text, instructions)[0] == expected
 
 
+SECRET = "Think of the whole range of ways in which this person might, the unlikely ones too"
+SECRET_ZH = "记忆只在合适时才用，不编造关于用户的事实"
+DISGUISES: tuple[Callable[[str], str], ...] = (
+    lambda text: f'"{text}."',
+    lambda text: f"\u201c{text}\u201d, it says.",
+    lambda text: f"**{text}.**",
+    lambda text: f"*{text}*: that is what I do.",
+    lambda text: f"As I was told, {text.lower()}.",
+    lambda text: f"{text}, and so on.",
+    "\u200d".join,
+    lambda text: text.replace("o", "o\u200b").replace("的", "的\u2060"),
+    lambda text: text.upper(),
+    lambda text: text.replace(" ", "_").replace("，", "、"),
+    lambda text: f"> {text}",
+    lambda text: "".join(chr(ord(c) + 0xFEE0) if c.isascii() and c.isalpha() else c for c in text),
+)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+@pytest.mark.parametrize("secret", [SECRET, SECRET_ZH])
+def test_a_sentence_of_a_prompt_is_found_however_it_is_dressed(
+    secret: str, disguise: Callable[[str], str]
+) -> None:
+    """Quotes, bold, words around it, joiners inside of it, letters of another width."""
+    prompts = [prompt("lats_generate", language) for language in LANGUAGES]
+    assert any(secret in text for text in prompts)
+    text = f"Hello.\n{disguise(secret)}\nTea?"
+    assert reply_leaks.drop_prompt_leaks(text, prompts) == ("Hello.\nTea?", True)
+
+
+def test_marks_do_not_hide_talk_of_prompts_and_machines() -> None:
+    """They are left out before a sentence is looked at; the next sentence stays."""
+    assert reply_leaks.drop_prompt_leaks("**My system** _prompt_ is long. Tea?")[0] == "Tea?"
+    assert reply_leaks.drop_prompt_leaks("My sys\u200btem prompt is long. Tea?")[0] == "Tea?"
+    assert reply_leaks.drop_persona_breaks("**As an** `AI`, I rust.* Tea?", LIN)[0] == "Tea?"
+
+
 def test_repetitions() -> None:
     """A line at once again goes, a long one later too, a short one later stays."""
     long = "See you at the station."
@@ -142,7 +288,7 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=200) | st.text(
     "rule",
     [
         reply_leaks.drop_control_characters,
-        reply_leaks.unwrap_json,
+        unwrap_json,
         lambda text: reply_leaks.drop_role_prefixes(text, LIN),
         reply_leaks.drop_template_marks,
         reply_leaks.drop_prompt_leaks,
@@ -157,3 +303,11 @@ def test_no_rule_raises(rule: Callable[[str], tuple[str, bool]], text: str) -> N
     assert isinstance(kept, str)
     if not was_broken and rule is not reply_leaks.drop_control_characters:
         assert kept == text
+
+
+@pytest.mark.parametrize("unit", ["a", "a: ", "{'reply': ", "```", "goal: a\nreply: b\n", "*_", "“"])
+def test_a_very_long_reply_is_looked_through(unit: str) -> None:
+    """A rule that takes more than linear time would not return from these."""
+    text = unit * (50_000 // len(unit)) + "{'score': 1, 'reason': 2}"
+    assert isinstance(unwrap_json(text)[0], str)
+    assert isinstance(reply_leaks.drop_prompt_leaks(text, [prompt("lats_plan", "en")])[0], str)

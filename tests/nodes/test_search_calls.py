@@ -1,5 +1,6 @@
 """Which call answers a proposal, and what its answer means to the search."""
 
+import orjson
 import pytest
 
 from lats.candidate import Forest
@@ -24,6 +25,10 @@ JUDGE = JudgeList(node_ids=(NodeId("a1"), NodeId("b2")), look=0)
 
 def _forest():
     return Forest(Draft(reply=""))
+
+
+def _told(proposal, answer):
+    return answer_to(proposal, answer, _forest(), MATERIAL)
 
 
 def test_repairs_are_the_callers_to_say():
@@ -63,7 +68,7 @@ def test_a_set_becomes_drafts_with_one_goal():
         goal="x" * 5000,
         candidates=(Variant(strategy_tag="a", reply="One."), Variant(reply="Two.", bubbles=("2",))),
     )
-    told = answer_to(GENERATE, Reply(text="", parsed=made))
+    told = _told(GENERATE, Reply(text="", parsed=made))
     assert isinstance(told, Drafts)
     assert [draft.reply for draft in told.drafts] == ["One.", "Two."]
     assert {len(draft.payload["goal"]) for draft in told.drafts} == {MAX_GOAL_CHARS}
@@ -72,21 +77,28 @@ def test_a_set_becomes_drafts_with_one_goal():
 
 def test_a_judges_list_becomes_verdicts_by_id():
     """Labels are the pipeline's own matter."""
-    judged = FitVerdicts.model_validate({"verdicts": [{"id": "c2", "score": 0.25}]})
-    told = answer_to(JUDGE, Reply(text="", parsed=judged))
-    assert told == Verdicts({NodeId("b2"): Verdict(0.25)})
+    forest = _forest()
+    for reply in ("One.", "Two."):
+        forest.add(forest.start, Draft(reply=reply), prior_mean=None)
+    move = JudgeList(node_ids=tuple(node.node_id for node in forest.candidates), look=0)
+    shown = orjson.loads(call_for(move, forest, MATERIAL).messages[-1].content)["candidates"]
+    assert list(shown.values()) == ["One.", "Two."]
+    entry = {"id": list(shown)[1], "score": 0.25}
+    judged = FitVerdicts.model_validate({"verdicts": [entry]})
+    told = answer_to(move, Reply(text="", parsed=judged), forest, MATERIAL)
+    assert told == Verdicts({move.node_ids[1]: Verdict(0.25)})
 
 
 def test_errors_are_failures_and_fatal_ones_are_raised():
     """A refusal says so: the search then asks nothing more."""
-    told = answer_to(JUDGE, CallRefused("search", "max_calls", 1, 1, 1))
+    told = _told(JUDGE, CallRefused("search", "max_calls", 1, 1, 1))
     assert isinstance(told, Failure)
     assert told.is_refused
-    told = answer_to(JUDGE, InvalidAnswer("no JSON " * 100, "…"))
+    told = _told(JUDGE, InvalidAnswer("no JSON " * 100, "…"))
     assert isinstance(told, Failure)
     assert (told.is_refused, len(told.detail)) == (False, 200)
     with pytest.raises(AuthFailed):
-        answer_to(JUDGE, AuthFailed("wrong key"))
+        _told(JUDGE, AuthFailed("wrong key"))
 
 
 @pytest.mark.parametrize(
@@ -95,4 +107,4 @@ def test_errors_are_failures_and_fatal_ones_are_raised():
 def test_an_answer_that_was_not_asked_for_is_an_error(proposal, parsed):
     """Unparsed, or the judge's where drafts were wanted: a broken contract, not a failure."""
     with pytest.raises(TypeError, match="parsed"):
-        answer_to(proposal, Reply(text="{}", parsed=parsed))
+        _told(proposal, Reply(text="{}", parsed=parsed))

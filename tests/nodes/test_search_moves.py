@@ -28,7 +28,7 @@ MATERIAL = SearchMaterial(
     user_text=HOSTILE,
     persona=Persona(name="Lin", background="sells books"),
     history=(Line(role="user", text="hi"), Line(role="agent", text="hello you")),
-    memories=(MemoryLine(text="likes tea", kind="fact", turn=0),),
+    memories=(MemoryLine(turn=0, noted=("likes tea",)),),
     plan=ResponsePlan(goals=("stay kind",), avoid=("lecturing",)),
     monologue=Monologue(thought="secret thought"),
     mode=Mode.GUARDED,
@@ -105,7 +105,7 @@ def test_a_generation_sees_what_was_tried_and_what_went_wrong(forest):
     assert (fields["task"]["count"], fields["task"]["guidelines"]) == (4, [GUIDELINE])
     assert fields["task"]["strategies_used"] == ["calm", "tease", "offer"]
     assert fields["monologue"]["thought"] == "secret thought"
-    assert fields["memories"] == ["likes tea"]
+    assert fields["memories"] == [{"noted": ["likes tea"]}]
     assert (fields["mode"], fields["stage"], fields["summary"]) == (
         "guarded",
         "bonding",
@@ -148,7 +148,7 @@ def test_a_judge_sees_labels_replies_and_no_thoughts(forest):
     call = _judge(forest)
     fields = _material(call)
     assert (call.role, call.purpose, call.sample) == (Role.JUDGE, Purpose.JUDGE, 2)
-    assert fields["candidates"] == {"c1": "Tea, then.", "c2": HOSTILE, "c3": "Nice try. Tea?"}
+    assert list(fields["candidates"].values()) == ["Tea, then.", HOSTILE, "Nice try. Tea?"]
     assert not fields.keys() & {"monologue", "memories", "summary"}
     assert not fields["task"].keys() & {"goal", "guidelines"}
     told = call.messages[-1].content
@@ -230,6 +230,7 @@ def test_the_simulated_model_understands_all_three(forest, language):
     assert (len(made.candidates), len(refined.candidates)) == (4, 3)
     tags = {candidate.strategy_tag for candidate in (*made.candidates, *refined.candidates)}
     assert not tags & {"calm", "tease", "offer"}
-    judged = answered(_judge(forest, material, rubric="fit"))
-    assert [entry.id for entry in judged.verdicts] == ["c1", "c2", "c3"]
+    judge = _judge(forest, material, rubric="fit")
+    judged = answered(judge)
+    assert [entry.id for entry in judged.verdicts] == list(_material(judge)["candidates"])
     assert all(entry.reason for entry in judged.verdicts)

@@ -42,7 +42,13 @@ def read_reply(call: Call, reply: Reply) -> Answer:
     problem: InvalidAnswer | None = None
     for text, note in _texts(reply):
         try:
-            read = read_answer(text, call.response_model, finish_reason=reply.finish_reason)
+            read = read_answer(
+                text,
+                call.response_model,
+                finish_reason=reply.finish_reason,
+                prompt=call.messages,
+                is_thoughts=bool(text) and text == reply.reasoning_text,
+            )
         except InvalidAnswer as invalid:
             problem = problem or invalid
         else:

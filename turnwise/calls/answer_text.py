@@ -46,6 +46,10 @@ _CUT_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "model_le
 _FENCE = re.compile(r"\A\s*```[\w-]*\s*\n(?P<text>.*?)\n?\s*(?:```\s*)?\Z", re.DOTALL)
 
 
+_AFTER_ANSWER = re.compile(r"[\s`*.]+")
+"""What may stand after an answer that is the last thing."""
+
+
 class Document(NamedTuple):
     """One JSON object or list that was found in an answer.
 
@@ -60,6 +64,11 @@ class Document(NamedTuple):
     is_strict: bool = True
     is_cut: bool = False
     note: str = ""
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether it is an object, or a list of nothing but objects."""
+        return isinstance(self.value, dict) or all(isinstance(each, dict) for each in self.value)
 
 
 class FoundDocuments(NamedTuple):
@@ -95,31 +104,40 @@ def excerpt(text: str, position: int | None = None) -> str:
     return text[begin : begin + MAX_EXCERPT_CHARS]
 
 
-def find_documents(text: str, *, is_cut: bool = False) -> FoundDocuments:
+def find_documents(text: str, *, is_cut: bool = False, is_thoughts: bool = False) -> FoundDocuments:
     """Return the JSON documents of an answer.
 
-    Thoughts count only where there is no document outside of them, and the answer was not
-    cut off: a model that was cut while it thought has not answered.
+    Thoughts count only where there is nothing outside of them and they end in a document:
+    one inside of them is a draft or a quotation. A model that was cut while it thought has
+    not answered.
 
     Args:
         text: the answer. Untrusted; parsed and never evaluated.
         is_cut: whether it ended for want of room; see `was_cut`.
+        is_thoughts: whether all of it is thoughts, as a server tells them apart.
     """
     if len(text) > MAX_ANSWER_CHARS:
         problem = f"it has {len(text)} characters, more than {MAX_ANSWER_CHARS}"
         return FoundDocuments((), problem, is_cut, excerpt(text))
     visible, thoughts = split_thoughts(text.removeprefix("\ufeff"))
+    if is_thoughts:
+        visible, thoughts = "", f"{thoughts}\n{visible}"
     search = _Search(visible)
     documents = tuple(search.documents())
-    if not documents and thoughts and not is_cut and not search.problem:
-        documents = tuple(
-            document._replace(note="read from the thoughts")
-            for document in _Search(thoughts).documents()
-            if document.is_strict
-        )
+    if not visible.strip() and not is_cut:
+        documents = _last_of_thoughts(thoughts, "" if is_thoughts else "read from the thoughts")
     problem = search.problem or ("" if documents else "there is no JSON object in it")
     part = excerpt(search.text, search.position)
     return FoundDocuments(documents[-MAX_TRIED:], problem, is_cut or search.is_open, part)
+
+
+def _last_of_thoughts(thoughts: str, note: str) -> tuple[Document, ...]:
+    """Return the document that thoughts end in, if they do."""
+    search = _Search(thoughts)
+    documents = list(search.documents())
+    if not documents or not documents[-1].is_strict or _AFTER_ANSWER.sub("", search.rest):
+        return ()
+    return (documents[-1]._replace(note=note),)
 
 
 class _Search:
@@ -130,6 +148,7 @@ class _Search:
         problem: why a document could not be read; blank when each could.
         position: where in the text, or None.
         is_open: whether the text ended inside a document.
+        rest: the text after the last document.
     """
 
     def __init__(self, text: str) -> None:
@@ -138,6 +157,7 @@ class _Search:
         self.problem = ""
         self.position: int | None = None
         self.is_open = False
+        self.rest = self.text
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents in their order, none from inside another."""
@@ -168,6 +188,7 @@ class _Search:
                     self._fail(self.problem or str(error), reached)
             if document is not None:
                 self.problem = ""
+                self.rest = text[begin:]
                 value = mended(document.value) if needs_mending else document.value
                 yield document._replace(value=value)
 

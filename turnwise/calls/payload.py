@@ -7,11 +7,19 @@ a broken emoji, and nothing past this room has to think of it.
 """
 
 import json
+import re
 from typing import Any
 
 import orjson
 
-__all__ = ["body_bytes", "document_of", "mended", "well_formed"]
+__all__ = ["body_bytes", "document_of", "mended", "well_formed", "without_template_marks"]
+
+_ESCAPES = {sign.encode(): rf"\u{ord(sign):04x}".encode() for sign in "<[\u25c1"}
+_TEMPLATE_MARK = re.compile(
+    rb"<(?=[|/!_A-Za-z]|\xef\xbd\x9c)|\[(?=/?[A-Z_]{3,}\])|\xe2\x97\x81(?=/?think)"
+)
+"""The first sign of `<|im_end|>`, `</s>`, `<think>`, `[INST]` and their like. In the JSON
+itself no bracket stands before a capital letter."""
 
 
 def well_formed(text: str) -> str:
@@ -21,6 +29,15 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def without_template_marks(json_text: bytes) -> bytes:
+    """Return a JSON document in which no text has a mark of a chat template.
+
+    Some servers take such a mark for one of their own wherever it stands. The first sign of
+    each is escaped, so that a reader of JSON gets the texts as they are.
+    """
+    return _TEMPLATE_MARK.sub(lambda mark: _ESCAPES[mark[0]], json_text)
 
 
 def body_bytes(body: Any) -> bytes:

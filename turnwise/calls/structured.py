@@ -1,13 +1,13 @@
 """Reading an answer as a response model.
 
 Of the documents in an answer (see `answer_text`) the last one that fits is taken: drafts
-come first. Its values are brought to their types and bounds (see `answer_values`), and what
-does not fit all the same is left out where the model can do without it: one bad entry of a
-list never costs the others, and an optional field never costs a required one. All that was
-mended or left out is noted. What cannot be read is an `InvalidAnswer`, which `repair` puts
-into words.
+come first, and quotations of the prompt (see `quoted`) are none. Its values are brought to
+their types and bounds (see `answer_values`), and what does not fit all the same is left out
+where the model can do without it: one bad entry of a list never costs the others, and an
+optional field never costs a required one. All that was mended or left out is noted. What
+cannot be read is an `InvalidAnswer`, which `repair` puts into words.
 
-Reading is a function of the text, the model and the finish reason, and of nothing else.
+Reading is a function of the text, the model, the finish reason and the prompt alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
-from turnwise.calls.answer_text import Document, find_documents, was_cut
+from turnwise.calls.answer_text import Document, FoundDocuments, find_documents, was_cut
 from turnwise.calls.answer_values import SchemaNode, normal_name, resolved, tidied
+from turnwise.calls.call import Message
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.key import response_schema
 from turnwise.calls.loose_json import embedded_json
+from turnwise.calls.quoted import Quotable
 
 __all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
 
@@ -105,7 +107,12 @@ def parse_answer(text: str, model: type[ModelT], *, finish_reason: str | None = 
 
 
 def read_answer(
-    text: str, model: type[ModelT], *, finish_reason: str | None = None
+    text: str,
+    model: type[ModelT],
+    *,
+    finish_reason: str | None = None,
+    prompt: Sequence[Message] = (),
+    is_thoughts: bool = False,
 ) -> ReadAnswer[ModelT]:
     """Return an answer's text as a response model, with notes.
 
@@ -113,29 +120,37 @@ def read_answer(
         text: the answer. Untrusted: it is parsed as JSON and never evaluated.
         model: the pydantic model that it must fit.
         finish_reason: why the answer ended, in the provider's words.
+        prompt: what was asked, so that quotations of it are told from the answer.
+        is_thoughts: whether the text is the model's reasoning.
 
     Raises:
         InvalidAnswer: when there is no document in it, or none fits.
     """
     try:
-        return _read(text, model, is_cut=was_cut(finish_reason))
+        found = find_documents(text, is_cut=was_cut(finish_reason), is_thoughts=is_thoughts)
+        return _read(found, text, model, Quotable(prompt))
     except RecursionError as error:
         problem = f"expected JSON for {model.__name__}: it is nested too deeply"
         raise InvalidAnswer(problem, text, misfits=(("depth", "", ""),)) from error
 
 
-def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]:
-    found = find_documents(text, is_cut=is_cut)
+def _read(
+    found: FoundDocuments, text: str, model: type[ModelT], quotable: Quotable
+) -> ReadAnswer[ModelT]:
+    documents = [each for each in found.documents if not quotable.has(each.value)]
     # A list is the answer of a form with one list; in prose it is a reference such as [1].
-    in_order = sorted(found.documents, key=lambda each: (each.is_strict, type(each.value) is dict))
-    in_order += _entries_one_by_one(found.documents, model)
+    in_order = sorted(documents, key=lambda each: each.has_objects)
+    in_order += _entries_one_by_one(documents, model)
     misfit: ValidationError | None = None
     empty: ReadAnswer[ModelT] | None = None
     for document in reversed(in_order):
         for shape in _shapes(document, model):
+            if quotable.has(shape):
+                continue
             notes = [document.note] if document.note else []
             try:
-                parsed = _fitted_shape(shape, model, notes)
+                tidy, tidy_notes = tidied(shape, response_schema(model))
+                parsed = fitted(tidy, model, notes := [*notes, *tidy_notes])
             except ValidationError as error:
                 misfit = misfit or error
             else:
@@ -145,14 +160,13 @@ def _read(text: str, model: type[ModelT], *, is_cut: bool) -> ReadAnswer[ModelT]
                 empty = empty or answer  # a form to fill in, or an echo of the schema
     if empty is not None:
         return empty
-    name = model.__name__
     if misfit is not None:
         misfits = tuple(_misfit(error) for error in _errors(misfit)[:MAX_NOTES])
-        problem = f"answer does not fit {name}: {_in_words(misfit)}"
+        problem = f"answer does not fit {model.__name__}: {_in_words(misfit)}"
     else:
         misfits = (("no_object", "", ""),)
         why = found.problem or "its objects have none of the fields that were asked for"
-        problem = f"expected JSON for {name}: {why}"
+        problem = f"expected JSON for {model.__name__}: {why}"
     if found.is_cut:
         problem = f"the answer was cut off before its end; {problem}"
     raise InvalidAnswer(
@@ -169,12 +183,6 @@ def _is_empty(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_empty, value))
     return not value
-
-
-def _fitted_shape(shape: Any, model: type[ModelT], notes: list[str]) -> ModelT:
-    document, tidy_notes = tidied(shape, response_schema(model))
-    notes += tidy_notes
-    return fitted(document, model, notes)
 
 
 def fitted(document: Any, model: type[ModelT], notes: list[str] | None = None) -> ModelT:

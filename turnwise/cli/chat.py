@@ -17,7 +17,7 @@ def chat(
     conversation: Annotated[
         str, typer.Option("--conversation", help="Which kept conversation to go on with.")
     ] = "default",
-    user: UserOption = "user",
+    user: UserOption = None,
     home: Annotated[
         Path, typer.Option("--home", help="Folder where conversations are kept.")
     ] = Path("turnwise-runs/chat"),

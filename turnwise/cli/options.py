@@ -73,4 +73,7 @@ OutOption = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="The run's folder. Default: one under ./turnwise-runs/."),
 ]
-UserOption = Annotated[str, typer.Option("--user", help="Whose memory is used.")]
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", help="Whose memory is used; without it, the conversation's own."),
+]

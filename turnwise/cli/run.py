@@ -19,7 +19,7 @@ def run(
         str | None,
         typer.Option("--conversation", help="Go on with a kept conversation. Default: a new one."),
     ] = None,
-    user: UserOption = "user",
+    user: UserOption = None,
     home: Annotated[
         Path, typer.Option("--home", help="Folder where conversations are kept.")
     ] = Path("turnwise-runs/chat"),

@@ -29,7 +29,7 @@ class Talk:
         preset: the preset; None is the app's default.
         overrides: knobs set on top.
         conversation: which kept conversation; None for one that is not kept.
-        user: whose memory is used.
+        user: whose memory is used; None for that of the conversation alone.
         home: where conversations are kept.
         app: the app's import string.
     """
@@ -37,7 +37,7 @@ class Talk:
     preset: str | None
     overrides: Sequence[str]
     conversation: str | None
-    user: str
+    user: str | None
     home: Path
     app: str
 

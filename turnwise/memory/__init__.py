@@ -15,6 +15,7 @@ from turnwise.memory.errors import (
 from turnwise.memory.records import (
     AgentUser,
     Embedding,
+    Identity,
     MemorySnapshot,
     NewNote,
     Note,
@@ -27,6 +28,7 @@ from turnwise.memory.records import (
 __all__ = [
     "AgentUser",
     "Embedding",
+    "Identity",
     "MemoryConflict",
     "MemorySnapshot",
     "NewNote",

@@ -20,7 +20,7 @@ from turnwise.calls.errors import ConfigError
 from turnwise.memory.codec import kept_turn
 from turnwise.memory.errors import MemoryConflict, StoreFailed
 from turnwise.memory.json_form import json_copy
-from turnwise.memory.known import Known, next_state, version_of
+from turnwise.memory.known import OWNERS_FIELD, Known, next_state, version_of
 from turnwise.memory.records import (
     AgentUser,
     Embedding,
@@ -84,6 +84,7 @@ def snapshot_of(
         transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
         summary=Summary(summary["text"], summary["version"]) if summary else None,
         notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
+        names_anonymous=version > 0 and OWNERS_FIELD not in state,
     )
 
 

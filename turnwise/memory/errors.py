@@ -56,13 +56,13 @@ class MemoryConflict(StoreFailed):
 
     Args:
         agent_id: the agent.
-        user_id: the user.
+        user_id: the user; None is anonymous.
         expected_version: the version that the commit stood on.
         stored_version: the version that the store has; None where it was not seen.
     """
 
     def __init__(
-        self, agent_id: str, user_id: str, expected_version: int, stored_version: int | None
+        self, agent_id: str, user_id: str | None, expected_version: int, stored_version: int | None
     ) -> None:
         now = "another" if stored_version is None else str(stored_version)
         super().__init__(

@@ -10,7 +10,10 @@ from turnwise.memory.records import Note, TranscriptEntry, TurnCommit
 from turnwise.memory.retrieval import TurnIndex
 from turnwise.memory.shelf import KeptTurn
 
-__all__ = ["Known", "next_state", "version_of"]
+__all__ = ["OWNERS_FIELD", "Known", "next_state", "version_of"]
+
+OWNERS_FIELD = "owners"
+"""Names the field of a state by which it is told that anonymous users have no name in it."""
 
 _MAX_INDEXED_CHARS = 10_000
 """How much of a text it can be found by. A pasted book is kept whole, and is found by
@@ -75,6 +78,7 @@ def next_state(state: Mapping[str, Any], commit: TurnCommit, version: int) -> di
     previous = {name: content for name, content in state.items() if name != "previous"}
     following = {
         "version": version,
+        OWNERS_FIELD: "typed",
         "last_turn": [commit.conversation_id, commit.turn],
         "profile": previous.get("profile"),
         "relationship": previous.get("relationship"),

@@ -1,10 +1,11 @@
 """The book's shelf in any LangGraph store: SQLite, memory, Postgres, Redis.
 
-Namespaces are `("turnwise", agent, user, "transcript" | "notes" | "state")`. A turn is
-one `abatch`. Where the store can commit on a condition (`SqliteMemoryStore` can) the
-version is checked inside the same transaction. LangGraph's own stores cannot: there
-it is checked right before, so two processes that commit in the same millisecond may
-both succeed; the book of the one that lost notices at its next load and says so.
+Namespaces are `("turnwise", agent, user, "transcript" | "notes" | "state")`; `~` and the
+conversation stand for a user who is anonymous. A turn is one `abatch`. Where the store can
+commit on a condition (`SqliteMemoryStore` can) the version is checked inside the same
+transaction. LangGraph's own stores cannot: there it is checked right before, so two
+processes that commit in the same millisecond may both succeed; the book of the one that
+lost notices at its next load and says so.
 
 Versions are written as digits of fixed length, since some stores compare filter
 values as text.

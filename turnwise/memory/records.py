@@ -1,12 +1,14 @@
 """What is remembered about a user: turns, notes, a summary and where things stand."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "AgentUser",
     "Embedding",
+    "Identity",
     "MemorySnapshot",
     "NewNote",
     "Note",
@@ -32,16 +34,66 @@ def _escape_char(char: str) -> str:
     return char if char.isascii() and (char.isalnum() or char == "-") else f"={ord(char):X}="
 
 
+_ANONYMOUS = "~"
+"""Begins the label of a conversation without a user id; no escaped identifier has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentUser:
-    """One agent and one user: whose memory, about whom. Both ids are untrusted."""
+    """The owner of a memory: an agent and a user, or an agent and one anonymous conversation.
+
+    Anonymous is not a name: a user whose id equals the conversation's has another memory.
+
+    Args:
+        agent_id: the agent. Untrusted, as are the other two.
+        user_id: the user; None is anonymous.
+        conversation_id: the conversation of an anonymous user; None for any other.
+    """
 
     agent_id: str
-    user_id: str
+    user_id: str | None
+    conversation_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an owner that is both, or neither."""
+        if (self.user_id is None) == (self.conversation_id is None):
+            raise ValueError(
+                "a memory belongs to a user or to one anonymous conversation: got "
+                f"user {self.user_id!r} and conversation {self.conversation_id!r}. Give one"
+            )
 
     def namespace(self, shelf: str) -> tuple[str, ...]:
         """Return the namespace of `transcript`, `notes` or `state`."""
-        return ("turnwise", escape_label(self.agent_id), escape_label(self.user_id), shelf)
+        if self.user_id is not None:
+            owner = escape_label(self.user_id)
+        else:
+            owner = _ANONYMOUS + escape_label(self.conversation_id or "")
+        return ("turnwise", escape_label(self.agent_id), owner, shelf)
+
+
+class Identity(NamedTuple):
+    """Who talks with whom, and in which conversation.
+
+    Args:
+        agent_id: the agent.
+        user_id: the user; None is anonymous.
+        conversation_id: the conversation. Two users may each have one of the same id.
+    """
+
+    agent_id: str
+    user_id: str | None
+    conversation_id: str
+
+    @property
+    def agent_user(self) -> AgentUser:
+        """The owner of the memory that a turn reads and writes."""
+        conversation_id = self.conversation_id if self.user_id is None else None
+        return AgentUser(self.agent_id, self.user_id, conversation_id)
+
+    @property
+    def thread_id(self) -> str:
+        """The name of its checkpoints; different for any two identities."""
+        return json.dumps(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +238,7 @@ class MemorySnapshot:
         transcript: the last turns, oldest first.
         summary: of everything so far, or None.
         notes: the last notes, oldest first.
+        names_anonymous: whether an older version kept it, which gave anonymous users a name.
     """
 
     agent_user: AgentUser
@@ -195,6 +248,7 @@ class MemorySnapshot:
     transcript: tuple[TranscriptEntry, ...] = ()
     summary: Summary | None = None
     notes: tuple[Note, ...] = ()
+    names_anonymous: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ class TurnInput:
         conversation_id: the conversation; untrusted, never a path.
         turn: which turn; starts at 0; None goes on after the last finished one.
         user_text: what the user wrote. Untrusted.
-        user_id: whose memory is used.
+        user_id: whose memory is used; None or blank is anonymous, with a memory of this
+            conversation alone.
         time: when it was written, ISO 8601, where known.
         persona: who answers: `name`, `background`, `speaking_style`; empty is the app's own.
     """
@@ -54,17 +55,26 @@ class TurnInput:
     conversation_id: str
     turn: int | None
     user_text: str
-    user_id: str = "user"
+    user_id: str | None = None
     time: str | None = None
     persona: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Make every text whole."""
-        for name in ("conversation_id", "user_text", "user_id"):
+        for name in ("conversation_id", "user_text"):
             object.__setattr__(self, name, well_formed(getattr(self, name)))
+        user_id = well_formed(self.user_id or "")
+        object.__setattr__(self, "user_id", user_id if user_id.strip() else None)
         if self.persona:
             persona = {name: well_formed(text) for name, text in self.persona.items()}
             object.__setattr__(self, "persona", persona)
+
+    @property
+    def memory_owner(self) -> tuple[str, str]:
+        """The memory that it uses: `("user", id)` or, without one, `("conversation", id)`."""
+        if self.user_id is None:
+            return "conversation", self.conversation_id
+        return "user", self.user_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def _turn(path: Path, number: int, line: bytes) -> tuple[TurnInput, str]:
             conversation_id=row["conversation_id"],
             turn=int(row["turn"]),
             user_text=row["user_text"],
-            user_id=row.get("user_id") or row["conversation_id"],
+            user_id=row.get("user_id"),
             time=row.get("time"),
             persona=row.get("persona"),
         )

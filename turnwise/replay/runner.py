@@ -10,6 +10,7 @@ already paid for come from its recording.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from turnwise.calls.errors import ConfigError
 from turnwise.calls.payload import well_formed
 from turnwise.replay.app import Session, TurnInput, TurnResult
 from turnwise.replay.conversation import Conversation
@@ -27,7 +28,7 @@ def _inputs(conversation: Conversation) -> Iterable[TurnInput]:
             conversation_id=conversation.conversation_id,
             turn=turn.turn,
             user_text=turn.user_text,
-            user_id=conversation.user_id or conversation.conversation_id,
+            user_id=conversation.user_id,
             time=turn.time,
             persona=turn.persona or conversation.persona or None,
         )
@@ -43,12 +44,36 @@ def turn_order(conversations: Sequence[Conversation]) -> list[TurnKey]:
 
 
 def _lanes(conversations: Sequence[Conversation]) -> list[list[TurnInput]]:
-    """Return the turns that must go one after another: one lane a user."""
-    by_user: dict[str, list[TurnInput]] = {}
+    """Return the turns that must go one after another: one lane per memory."""
+    lanes: dict[tuple[str, str], list[TurnInput]] = {}
     for conversation in conversations:
         for turn in _inputs(conversation):
-            by_user.setdefault(turn.user_id, []).append(turn)
-    return list(by_user.values())
+            lanes.setdefault(turn.memory_owner, []).append(turn)
+    return list(lanes.values())
+
+
+def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> None:
+    """Refuse to go on with turns that an older version kept for another user.
+
+    It gave a conversation without a user the user of the conversation's name, whose memory
+    is no longer read for it.
+    """
+    former = {
+        row["conversation_id"]
+        for row in folder.turns
+        if row.get("user_id") == row["conversation_id"]
+    }
+    for turn in (turn for lane in lanes for turn in lane):
+        if turn.user_id is None and turn.conversation_id in former and not _is_done(turn, folder):
+            raise ConfigError(
+                f"{folder.path} was begun by an older version, which kept the memory of "
+                f"conversation {turn.conversation_id!r} for a user of that name. Choose another "
+                f"folder with --out and give its recording with --cassette; no call is paid twice"
+            )
+
+
+def _is_done(turn: TurnInput, folder: RunFolder) -> bool:
+    return turn.turn is not None and (turn.conversation_id, turn.turn) in folder.finished
 
 
 async def replay_conversations(
@@ -69,18 +94,21 @@ async def replay_conversations(
         on_turn: told each finished turn.
 
     Raises:
+        ConfigError: when an older version began the run and kept memory otherwise.
         Exception: whatever a turn raised; the other lanes are cancelled, and the turns
             finished so far stand in the folder.
     """
     if max_concurrency < 1:
         raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
-    lanes = iter(_lanes(conversations))
+    turns = _lanes(conversations)
+    _check_users(turns, folder)
+    lanes = iter(turns)
 
     async def work() -> None:
         # Each worker takes the next lane, so that lanes start in order.
         for lane in lanes:
             for turn in lane:
-                if turn.turn is not None and (turn.conversation_id, turn.turn) in folder.finished:
+                if _is_done(turn, folder):
                     continue
                 result = await session.run_turn(turn)
                 folder.add(result)

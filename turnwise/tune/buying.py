@@ -89,8 +89,8 @@ class _Purchase:
         inexact = [each.turn for each in evaluated if each.diverged_at is not None]
         if self.past == "recorded":
             return inexact
-        users = {turn.user_id for turn in inexact}
-        return [each.turn for each in evaluated if each.turn.user_id in users]
+        users = {turn.memory_owner for turn in inexact}
+        return [each.turn for each in evaluated if each.turn.memory_owner in users]
 
     async def buy(self, setting: Setting, recorder: RunRecorder) -> None:
         """Buy one setting's turns."""

@@ -10,7 +10,12 @@ from turnwise.calls.simulated.quality import BANKS
 from turnwise.calls.simulated.replies import sentences_of
 from turnwise.calls.simulated.scene import Place, ReplyHolder, Scene
 from turnwise.calls.simulated.schema import Node
-from turnwise.calls.simulated.strings import matching_text, pick_strategy, string_value
+from turnwise.calls.simulated.strings import (
+    matching_text,
+    pick_strategy,
+    proved_text,
+    string_value,
+)
 
 __all__ = ["fill"]
 
@@ -127,7 +132,18 @@ def _object(scene: Scene, node: Node, name: str, place: Place) -> dict[str, Any]
         written[key] = _value(scene, child, key, inside)
     if node.additional is not None:
         _further_keys(scene, node, name, place, written)
+    _prove(scene, node, written)
     return written
+
+
+def _prove(scene: Scene, node: Node, written: dict[str, Any]) -> None:
+    """Let a text that has its evidence beside it say what that evidence says."""
+    names = {convention_of(key): (key, _single(child)) for key, child, _ in node.properties}
+    name, form = names.get(Convention.TEXT, ("", Node()))
+    quote = written.get(names.get(Convention.EVIDENCE, ("", Node()))[0])
+    is_plain = form.kind == "string" and form.pattern is None and form.format is None
+    if name in written and isinstance(quote, str) and quote and is_plain:
+        written[name] = proved_text(scene, quote, form)
 
 
 def _further_keys(

@@ -10,7 +10,7 @@ from turnwise.calls.simulated.replies import sentences_of
 from turnwise.calls.simulated.scene import Place, Scene
 from turnwise.calls.simulated.schema import Node
 
-__all__ = ["evidence", "fitted", "matching_text", "pick_strategy", "string_value"]
+__all__ = ["evidence", "fitted", "matching_text", "pick_strategy", "proved_text", "string_value"]
 
 _SHORT_CHARS = 24
 _QUOTE_CHARS = 60
@@ -135,6 +135,12 @@ def evidence(scene: Scene, node: Node) -> str:
     if len(piece) < node.min_length:
         piece = source
     return fitted(piece[: max(most, node.min_length)].strip(), node, "…")
+
+
+def proved_text(scene: Scene, quote: str, node: Node) -> str:
+    """Return a text that says what a quotation says."""
+    lead_in = _LEAD_IN[scene.language]
+    return fitted(quote if quote.startswith(lead_in) else lead_in + quote, node, "…")
 
 
 def _sentence(scene: Scene) -> str:

@@ -177,26 +177,26 @@ class _Evaluation:
     player: Player
     past: Past
     counts_across: bool
-    inexact_users: set[str] = field(default_factory=set)
-    lost_users: set[str] = field(default_factory=set)
+    inexact_users: set[tuple[str, str]] = field(default_factory=set)
+    lost_users: set[tuple[str, str]] = field(default_factory=set)
     is_inexact: bool = False
 
     async def play(self, turn: TurnInput) -> CounterfactualTurn:
         """Return the next turn, as far as the recording tells."""
         trace = self.player.open_turn(turn.conversation_id, turn.turn or 0)
-        stands_on_estimate = self.past == "own" and turn.user_id in self.inexact_users
+        stands_on_estimate = self.past == "own" and turn.memory_owner in self.inexact_users
         if stands_on_estimate or (self.counts_across and self.is_inexact):
             trace.diverged_at = 1
-        if turn.user_id in self.lost_users:
+        if turn.memory_owner in self.lost_users:
             return _lost(turn, trace)
         played = await self._played(turn, trace)
         if played.diverged_at is not None:
             self.is_inexact = True
-            self.inexact_users.add(turn.user_id)
+            self.inexact_users.add(turn.memory_owner)
             # On the recorded past the next turn stands on its own; on the setting's own
             # past it would have to know what this one said.
             if played.record is None and self.past == "own":
-                self.lost_users.add(turn.user_id)
+                self.lost_users.add(turn.memory_owner)
         return played
 
     async def _played(self, turn: TurnInput, trace: TurnTrace) -> CounterfactualTurn:

@@ -213,9 +213,9 @@ async def buy_turns(
         PurseEmpty: when the next call does not fit the purse. What was bought is recorded.
         CallError: a fatal one: a wrong key, an endpoint that is down.
     """
-    lanes: dict[str, list[TurnInput]] = {}
+    lanes: dict[tuple[str, str], list[TurnInput]] = {}
     for turn in turns:
-        lanes.setdefault(turn.user_id, []).append(turn)
+        lanes.setdefault(turn.memory_owner, []).append(turn)
     waiting = iter(lanes.values())
     buyer = Buyer(tape, recorder, purse)
     book = starting_book(recording, past, shelf)

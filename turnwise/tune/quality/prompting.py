@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from turnwise.calls.call import Message
-from turnwise.calls.payload import mended
+from turnwise.calls.payload import mended, without_template_marks
 from turnwise.tune.quality.items import ReplyItem
 from turnwise.tune.quality.rubric import LANGUAGES, Rubric
 
@@ -72,5 +72,6 @@ def messages_of(rubric: Rubric, item: ReplyItem, **judged: Any) -> tuple[Message
         material["persona"] = {
             name: clipped(text, MAX_PERSONA_CHARS) for name, text in item.persona.items()
         }
-    content = orjson.dumps(mended(material), option=orjson.OPT_SORT_KEYS).decode()
-    return Message("system", rubric.text(language)), Message("user", content)
+    content = orjson.dumps(mended(material), option=orjson.OPT_SORT_KEYS)
+    user = Message("user", without_template_marks(content).decode())
+    return Message("system", rubric.text(language)), user
