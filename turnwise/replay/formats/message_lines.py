@@ -30,6 +30,9 @@ _ID_KEYS = (
     "channel",
 )
 
+_NO_NAME = "unused"
+"""What newer versions of SillyTavern write for the names in the first line."""
+
 
 def _is_header(document: Any) -> bool:
     """Return whether a record is the first line of a SillyTavern chat."""
@@ -69,7 +72,8 @@ class _Lines:
     def add(self, record: SourceRecord) -> Iterator[Found]:
         """Take one line; conversations are complete when the file has ended."""
         if _is_header(record.document):
-            self._agent_name = known_id(record.fields, ("character_name",))
+            name = known_id(record.fields, ("character_name",))
+            self._agent_name = None if name == _NO_NAME else name
             return
         message = record.inside(unwrap(record.fields), "")
         read_content(message)
@@ -122,8 +126,15 @@ class _Lines:
         persona: dict[str, str] = {}
         if reading.agent is not None and (reading.agent, "agent") in roles:
             persona["name"] = reading.agent
-        elif self._agent_name is not None:
-            persona["name"] = self._agent_name
+        elif "is_user" in first.fields:  # a SillyTavern chat
+            spoken = (known_id(each.fields, ("name",)) for each in messages)
+            names = {
+                name
+                for name, role in zip(spoken, roles, strict=True)
+                if name and role and role[1] == "agent"
+            }
+            name = self._agent_name or (names.pop() if len(names) == 1 else None)
+            persona.update({"name": name} if name else {})
         if instructions:
             persona["background"] = "\n\n".join(instructions)
         conversation = pair_conversation(

@@ -14,6 +14,7 @@ from turnwise.replay.formats.vocabulary import (
     ROLE_KEYS,
     ROLE_OF_WORD,
     STATED_ROLE_KEYS,
+    TEXT_KEYS,
     Role,
 )
 from turnwise.replay.record import SourceRecord
@@ -28,6 +29,9 @@ _BOT_KEYS = frozenset(
 )
 _USER_KEYS = frozenset({"is_user", "isUser"})
 _MARKS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_ALTERNATING_FIELDS = frozenset({*TEXT_KEYS, "attrs"})
+"""Messages with nothing else take turns, the user's first: so KdConv is published."""
+
 _SHOWN_SPEAKERS = 12
 
 
@@ -108,7 +112,7 @@ def roles_of(
             return _with_dialog_system(key, words, roles), None
     if agent is not None:
         return _unknown(messages, agent)
-    if all(role_word(each, key) is None for each in fields for key in NAME_KEYS):
+    if all(_ALTERNATING_FIELDS.issuperset(each) for each in fields):
         turns: tuple[NamedRole, NamedRole] = (("first", "user"), ("second", "agent"))
         return [turns[place % 2] for place in range(len(fields))], None
     lettered = _as_lettered(fields)
@@ -178,6 +182,12 @@ def _unknown(
     words = [role_word(each, key) for each in fields]
     roles = [_role(word) for word in words]
     place = roles.index(None) if None in roles else 0
+    if not any(words):
+        shown = ", ".join(map(str, list(fields[0])[:8]))
+        return [None] * len(fields), messages[0].problem(
+            "expected a field that names the speaker, such as `role`; there is none, keys are: "
+            f"{shown}"
+        )
     got = "none" if words[place] is None else repr((words[place] or "")[:40])
     told = "" if agent is None else f"No speaker is called {agent[:40]!r}. "
     return [

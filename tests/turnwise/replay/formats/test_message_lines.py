@@ -100,6 +100,17 @@ def test_a_tavern_chat(write_lines: Write) -> None:
     assert result.left_out == {"hidden message": 1}
 
 
+def test_a_tavern_chat_of_a_newer_version(write_lines: Write) -> None:
+    """Its first line names nobody; the agent's lines do."""
+    path = write_lines(
+        {"user_name": "unused", "character_name": "unused", "chat_metadata": {}},
+        {"name": "Alice", "is_user": True, "mes": "a"},
+        {"name": "Nora", "is_user": False, "mes": "b"},
+    )
+
+    assert read_conversations([path]).conversations[0].persona == {"name": "Nora"}
+
+
 def test_lines_with_parents_are_trees(write_lines: Write) -> None:
     """Flat files of message trees are read by their best-ranked branch, one a root."""
     path = write_lines(
