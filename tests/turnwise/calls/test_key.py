@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from turnwise.calls import Call, Message, Purpose, Role, Sampling, call_key
+from turnwise.calls import Call, Message, Origin, Purpose, Role, Sampling, call_key
 
 
 class First(BaseModel):
@@ -65,6 +65,7 @@ NOT_IDENTITY = {
     "max_repairs": lambda call: call.max_repairs + 1,
     "timeout_seconds": lambda call: 3.0,
     "stream": lambda call: not call.stream,
+    "origin": lambda call: Origin("think", "s1", "1.1"),
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,
