@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from turnwise.calls import Call, Message, Purpose, Role, Sampling, call_key
+from turnwise.calls import Call, Message, Origin, Purpose, Role, Sampling, call_key
 from turnwise.calls.call import HoldBack
 
 
@@ -70,6 +70,7 @@ NOT_IDENTITY = {
     "held_back": HoldBack,
     "listener": lambda call: object(),
     "note": lambda call: "a note",
+    "origin": lambda call: Origin("think", "s1", "1.1"),
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,
