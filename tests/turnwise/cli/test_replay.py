@@ -16,6 +16,7 @@ KEYS = {
     "asked",
     "outcomes",
     "requests",
+    "sent",
     "attempts",
     "tokens",
     "usd",
@@ -55,6 +56,30 @@ def test_record_and_play(cli: Any, one_object: Any, talk: Path, tmp_path: Path) 
         "talk.cassette.jsonl",
         "talk.jsonl",
     ]
+
+
+def test_a_recording_is_looked_over_and_sealed(
+    cli: Any, one_object: Any, talk: Path, tmp_path: Path
+) -> None:
+    """A damaged line ends the command with 1 and names the line; a seal makes it whole."""
+    cassette = tmp_path / "c.jsonl"
+    cli("replay", talk, "--record", cassette, "--normalise", "uuid", "--limit-turns", "1")
+    found = one_object(cli("cassette", cassette, "--json"))
+    assert (found["damaged_count"], found["normalise"]) == (0, ["name uuid"])
+    cassette.write_bytes(
+        cassette.read_bytes().replace(b'"outcome":"served"', b'"outcome": "served"', 1)
+    )
+
+    damaged = cli("cassette", cassette)
+    assert damaged.exit_code == 1
+    assert "c.jsonl:2: expected a whole exchange" in damaged.stdout
+    sealed = cli("cassette", cassette, "--seal")
+    assert (sealed.exit_code, "with checksums" in sealed.stdout) == (0, True)
+    again = one_object(cli("replay", talk, "--cassette", cassette, "--limit-turns", "1", "--json"))
+    assert again["sent"] == 0 < again["requests"]
+    refused = cli("replay", talk, "--cassette", cassette, "--normalise", "x+")
+    assert refused.exit_code == 2
+    assert "give the same in the same order" in refused.stderr
 
 
 def test_replies_are_equal_byte_for_byte(cli: Any, talk: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,13 +12,14 @@ import orjson
 import pytest
 
 from graph.app import app
-from turnwise.calls.errors import CassetteMiss, ConfigError, FormatError
+from turnwise.calls.errors import CassetteMiss, ConfigError, FormatError, TurnwiseError
 from turnwise.calls.reply import Usage
 from turnwise.calls.simulated.model import SimulatedUsage
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.report import summarise, totals_json
 
 FAILING = (
     "endpoints={main: {kind: simulated, "
@@ -303,6 +305,56 @@ async def test_a_folder_of_another_run_is_left_alone(replay: Replay) -> None:
     with pytest.raises(ConfigError, match=r"the knob search.rollouts was 4 and is now 1.*--fresh"):
         await replay("run", "search.rollouts=1", limit_turns=1)
     assert _bytes(first) == before
+
+
+async def test_a_run_without_its_memory_does_not_go_on(replay: Replay) -> None:
+    """The turns that are left would be answered as if nothing had been said before."""
+    first = await replay("run", limit_turns=3)
+    (first.folder / "memory.sqlite").unlink()
+    before = _bytes(first)
+    with pytest.raises(ConfigError, match=r"3 finished turns, but memory\.sqlite is gone"):
+        await replay("run")
+    assert _bytes(first) == before
+    assert not (first.folder / "memory.sqlite").exists()
+    # A run that is complete has no turn to answer.
+    assert len((await replay("run", limit_turns=3)).turns) == 3
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+async def test_a_folder_deleted_in_the_middle_does_not_end_well(
+    talks: Path, tmp_path: Path, turns: int
+) -> None:
+    """Also where the turn that was just written was the last one."""
+    folder = tmp_path / "run"
+    conversations = tuple(first_turns(read_conversations([talks]).conversations, turns))
+    request = RunRequest(
+        app=app,
+        app_target="graph.app:app",
+        settings=app.settings("classic"),
+        conversations=conversations,
+        folder=folder,
+    )
+
+    def delete(_: Any) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    with pytest.raises(TurnwiseError):
+        await run_replay(request, on_turn=delete)
+
+
+async def test_a_strict_replay_sends_nothing_and_counts_it(replay: Replay) -> None:
+    """`requests` is what the recording paid; `sent` is what left now."""
+    first = await replay("first", limit_turns=2)
+    again = await replay(
+        "again", limit_turns=2, cassette=first.folder / "cassette.jsonl", mode=CassetteMode.STRICT
+    )
+    requests = [row["requests"] for row in first.rows]
+    assert sum(requests) > 0
+    assert [row["sent"] for row in first.rows] == requests
+    assert [row["requests"] for row in again.rows] == requests
+    assert {row["sent"] for row in again.rows} == {0}
+    totals = totals_json(summarise(again.rows, again.turns))
+    assert (totals["requests"], totals["sent"]) == (sum(requests), 0)
 
 
 async def test_two_runs_cannot_share_a_folder_or_a_recording(

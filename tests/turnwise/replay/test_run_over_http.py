@@ -165,3 +165,30 @@ async def test_a_simulated_server_is_labelled(
     for run in (first, again):
         assert all(turn["simulated"] for turn in run.turns)
         assert all(row["is_simulated"] for row in run.rows)
+
+
+async def test_a_server_on_another_port_is_answered_from_the_recording(
+    talk: Path, tmp_path: Path, point_to: Callable[[SimServer], None]
+) -> None:
+    """The address is no part of what was asked; nothing is sent, and a notice says so."""
+    async with (
+        SimServer(SimulatedSettings()) as server,
+        SimServer(SimulatedSettings()) as other,
+    ):
+        assert other.base_url != server.base_url
+        point_to(server)
+        first = await run_replay(_request(talk, tmp_path / "first"))
+        point_to(other)
+        for mode in (CassetteMode.STRICT, CassetteMode.NEW_EPISODES):
+            again = await run_replay(
+                _request(
+                    talk,
+                    tmp_path / str(mode),
+                    cassette=tmp_path / "first" / "cassette.jsonl",
+                    mode=mode,
+                )
+            )
+            assert _same(again) == _same(first)
+            assert {row["sent"] for row in again.rows} == {0}
+            assert any("answer for it" in notice for notice in again.notices)
+        assert not list(other.log)
