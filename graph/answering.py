@@ -7,7 +7,11 @@ from dataclasses import dataclass, replace
 from graph.settings import Settings
 from turnwise.calls import Call, CallError, Endpoint, Reply, Role
 from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
-from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
+from turnwise.calls.endpoints import (
+    MODEL_VARIABLES,
+    EndpointSettings,
+    endpoints_from_settings,
+)
 from turnwise.calls.errors import CassetteMiss
 
 __all__ = ["endpoints_of", "secret_values"]
@@ -63,9 +67,9 @@ def endpoints_of(
     if not is_offline:
         return _seeded_default(settings, chosen, variables)
     # A key is part of no call's identity: a replay on a machine without one is the same.
-    # The default one is set only beside an endpoint: on its own it would ask for one.
+    # The default one is set only beside an endpoint or a model: on its own it would ask for one.
     names = {each.api_key_env for each in chosen.values() if each.kind == "openai"}
-    if variables.get("TURNWISE_BASE_URL") or variables.get("OPENAI_BASE_URL"):
+    if any(map(variables.get, ("TURNWISE_BASE_URL", *MODEL_VARIABLES.values()))):
         names.add(_DEFAULT_KEY_VARIABLE)
     for name in names:
         variables.setdefault(name, "offline")

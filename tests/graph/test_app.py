@@ -2,6 +2,7 @@
 
 import pytest
 
+from graph.answering import endpoints_of
 from graph.app import app
 from graph.settings import FuseKnobs
 from turnwise.shipped import configs_folder
@@ -49,3 +50,20 @@ def test_an_instant_turn_is_planned_as_two_calls() -> None:
     """One round to the reply, and two in all."""
     default = app.plan(app.settings("instant")).as_json()["scenarios"]["default"]
     assert (default["asked"], default["rounds"]) == (2, {"reply": 1, "turn": 2})
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({}, "simulated"),
+        ({"OPENAI_BASE_URL": "https://p.example.com/v1"}, "simulated"),
+        ({"OPENAI_BASE_URL": "https://p.example.com/v1", "TURNWISE_MODEL": "m"}, "p.example.com"),
+        ({"TURNWISE_BASE_URL": "https://p.example.com/v1", "TURNWISE_MODEL": "m"}, "p.example.com"),
+    ],
+)
+def test_a_replay_needs_no_key_of_the_endpoint_that_it_is_of(
+    environ: dict[str, str], name: str
+) -> None:
+    """What is offline is named as live, and nothing that is not named becomes real."""
+    endpoints = endpoints_of(app.settings("classic"), environ=environ, is_offline=True)
+    assert {endpoint.name for endpoint in endpoints.values()} == {name}

@@ -166,13 +166,23 @@ def test_hostile_text_is_shown_harmless(cli: Any, one_object: Any) -> None:
     assert json.dumps(document)
 
 
-def test_a_key_that_is_not_used_is_said(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("environ", "names", "url"),
+    [
+        ({"OPENAI_API_KEY": "sk-" + "o" * 20}, "OPENAI_API_KEY", "https://api.openai.com/v1"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "OPENAI_BASE_URL", "http://127.0.0.1:9/v1"),
+    ],
+)
+def test_what_is_set_and_not_used_is_said(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], names: str, url: str
+) -> None:
     """Without a model's name nothing real is asked, and one line says what to set."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-" + "o" * 20)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
     result = cli("run", "hi")
     assert result.exit_code == 0, result.output
-    assert "OPENAI_API_KEY not used, because no model is named" in result.stderr
-    assert "Set TURNWISE_MODEL to ask https://api.openai.com/v1" in result.stderr
+    assert f"{names} not used, because no model is named" in result.stderr
+    assert f"Set TURNWISE_MODEL to ask {url}" in result.stderr
     assert "sk-" not in result.output
     assert "not used" not in cli("run", "hi", "--set", "endpoints.main.kind=simulated").stderr
 
