@@ -31,6 +31,7 @@ class ServedContext:
         self._home = home
         self._lock = asyncio.Lock()
         self._context: TurnContext | None = None
+        self._store: SqliteMemoryStore | None = None
 
     @property
     def overlap(self) -> bool:
@@ -47,7 +48,7 @@ class ServedContext:
         load_prompts()
         self._home.mkdir(parents=True, exist_ok=True)
         endpoints = endpoints_of(self._settings)
-        store = SqliteMemoryStore(self._home / "memory.sqlite")
+        store = self._store = SqliteMemoryStore(self._home / "memory.sqlite")
         # A server runs for weeks: rows go to no list. Its counts stand in the scopes.
         engine = make_engine(
             self._settings, endpoints, open_book(store), recorder=None, cache=None, sinks=()
@@ -60,6 +61,16 @@ class ServedContext:
             if self._context is None:
                 self._context = await asyncio.to_thread(self._make)
         return self._context
+
+    async def aclose(self) -> None:
+        """Close the engine and its memory, where they were opened. A server never does."""
+        async with self._lock:
+            context, self._context = self._context, None
+            if context is not None:
+                await context.engine.budgeter.aclose()
+                context.engine.close()
+            if self._store is not None:
+                self._store.close()
 
 
 _served = ServedContext(

@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,9 +24,16 @@ from graph.wiring import build_graph
 ROOT = Path(__file__).parents[2]
 
 
-async def test_a_thread_goes_on_without_a_session(tmp_path: Path) -> None:
+@pytest.fixture
+async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ServedContext]:
+    """Give what a server's nodes share, under `classic` or the test's own preset."""
+    preset = getattr(request, "param", "classic")
+    async with aclosing(ServedContext(preset, tmp_path)) as context:
+        yield context
+
+
+async def test_a_thread_goes_on_without_a_session(served: ServedContext, tmp_path: Path) -> None:
     """A server that only runs nodes gets a turn 0, then a turn 1, on one thread."""
-    served = ServedContext("classic", tmp_path)
     graph = build_graph(overlap=False, checkpointer=InMemorySaver(), served=served)
     config: Any = {"configurable": {"thread_id": "t"}}
     first = await graph.ainvoke({"user_text": "I lost my job.", "user_id": "ann"}, config)
@@ -41,10 +49,9 @@ async def test_a_thread_goes_on_without_a_session(tmp_path: Path) -> None:
     assert (tmp_path / "memory.sqlite").exists()
 
 
-@pytest.mark.parametrize("preset", ["classic", "classic_parallel", "instant"])
-async def test_threads_side_by_side_do_not_meet(tmp_path: Path, preset: str) -> None:
+@pytest.mark.parametrize("served", ["classic", "classic_parallel", "instant"], indirect=True)
+async def test_threads_side_by_side_do_not_meet(served: ServedContext) -> None:
     """Threads that name neither conversation nor user are each their own."""
-    served = ServedContext(preset, tmp_path)
     graph = build_graph(
         overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver(), served=served
     )
@@ -61,9 +68,8 @@ async def test_threads_side_by_side_do_not_meet(tmp_path: Path, preset: str) -> 
     (await served()).engine.budgeter.ledger.check()
 
 
-async def test_runs_without_a_thread_are_each_their_own(tmp_path: Path) -> None:
+async def test_runs_without_a_thread_are_each_their_own(served: ServedContext) -> None:
     """A stateless run is a conversation of one turn, whoever ran before."""
-    served = ServedContext("classic", tmp_path)
     graph = build_graph(overlap=False, served=served)
     states = await asyncio.gather(
         *(graph.ainvoke({"user_text": "Hello."}, {"run_id": uuid4()}) for _ in range(3))
@@ -83,12 +89,12 @@ MESSAGES: tuple[Any, ...] = (
 
 
 @pytest.fixture
-def served_graph(tmp_path: Path) -> Any:
-    """Return the graph as a server runs it, with checkpoints in memory."""
-    served = ServedContext("instant", tmp_path)
-    return build_graph(
-        overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver(), served=served
-    )
+async def served_graph(tmp_path: Path) -> AsyncIterator[Any]:
+    """Give the graph as a server runs it, with checkpoints in memory."""
+    async with aclosing(ServedContext("instant", tmp_path)) as served:
+        yield build_graph(
+            overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver(), served=served
+        )
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=repr)
