@@ -3,7 +3,8 @@
 The budgeter decides what is counted; a recorder only remembers. Every asked call asks
 the recorder, before anything else, and every call that was not replayed is recorded
 once, whatever its outcome; only a bug in a client is not. So a recording has exactly
-one exchange a call, and equal calls find theirs in the order in which they ended:
+one exchange a call, and equal calls find theirs in the order in which they ended (those
+that do not share an answer: in which they were asked):
 
 - `served` and `failed` carry what they spent;
 - `cached` and `coalesced` carry the answer and spent nothing;
@@ -130,7 +131,8 @@ class Recorder(Protocol):
     def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
         """Remember how a call that was not replayed ended.
 
-        Called from the event loop, once a call, in the order in which calls end.
+        Called from the event loop, once a call, in the order in which calls end; for equal
+        calls that do not share, in the order in which they were asked.
         A failed write must not raise here: keep it for the recorder's own close.
         """
         ...

@@ -8,9 +8,10 @@ reserved for it: the sum of those fitted the limits then, so it fits in any orde
 
 A call that was cancelled has no answer to replay. Whoever asks it again is given time to
 cancel it again; if that does not come, the call is sent, or in a strict replay missed.
-"""
 
-import asyncio
+Equal calls that do not share an answer are recorded in the order in which they were asked,
+not in that of their ends, so that a replay gives each of them its own answer.
+"""
 
 from turnwise.budget.answer import Answer, read_reply
 from turnwise.budget.open_call import OpenCall
@@ -19,13 +20,15 @@ from turnwise.budget.recorder import RecordedExchange, Recorder
 from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
 from turnwise.budget.spent import Spent
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
+from turnwise.calls.key import CallKey
+from turnwise.calls.loop_thread import pass_turn
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Outcome
 
 __all__ = ["Replayer"]
 
 MAX_CANCEL_TURNS = 1000
-"""Turns of the event loop in which a call that was cancelled may be cancelled again."""
+"""Turns of the asker's event loop in which a call that was cancelled may be cancelled again."""
 
 
 class Replayer:
@@ -37,6 +40,12 @@ class Replayer:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._lanes: dict[tuple[CallKey, str], dict[OpenCall, RecordedExchange | None]] = {}
+
+    def expect(self, call: OpenCall) -> None:
+        """Keep a call's place among equal ones. `record` or `forget` must follow."""
+        if not call.call.is_shared:
+            self._lanes.setdefault(_lane_of(call), {})[call] = None
 
     async def answer(self, call: OpenCall) -> Answer | None:
         """Admit a call and answer it from the recording; None when it may be sent.
@@ -69,28 +78,45 @@ class Replayer:
         """
         spent = call.spent
         is_cost_known = spent.requests > spent.unknown_usd
-        self._recorder.record(
-            call.key,
-            call.call,
-            call.where,
-            RecordedExchange(
-                outcome=call.outcome or Outcome.FAILED,
-                reply=reply,
-                error=None if error is None else record_of_error(error, str(error)),
-                attempts=spent.attempts,
-                requests=spent.requests,
-                latency_seconds=call.path_seconds,
-                input_tokens=spent.input_tokens,
-                output_tokens=spent.output_tokens,
-                cached_tokens=spent.cached_tokens,
-                usd=spent.picodollars / PICODOLLARS if is_cost_known else None,
-                unknown_usage=spent.unknown_usage,
-                charged_tokens=spent.charged_tokens,
-                charged_usd=spent.charged_picodollars / PICODOLLARS,
-                unknown_usd=spent.unknown_usd,
-                retry_seconds=spent.retry_seconds,
-            ),
+        exchange = RecordedExchange(
+            outcome=call.outcome or Outcome.FAILED,
+            reply=reply,
+            error=None if error is None else record_of_error(error, str(error)),
+            attempts=spent.attempts,
+            requests=spent.requests,
+            latency_seconds=call.path_seconds,
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            cached_tokens=spent.cached_tokens,
+            usd=spent.picodollars / PICODOLLARS if is_cost_known else None,
+            unknown_usage=spent.unknown_usage,
+            charged_tokens=spent.charged_tokens,
+            charged_usd=spent.charged_picodollars / PICODOLLARS,
+            unknown_usd=spent.unknown_usd,
+            retry_seconds=spent.retry_seconds,
         )
+        lane = self._lanes.get(_lane_of(call))
+        if lane is None or call not in lane:
+            self._recorder.record(call.key, call.call, call.where, exchange)
+        else:
+            lane[call] = exchange
+            self._write_ended(call, lane)
+
+    def forget(self, call: OpenCall) -> None:
+        """Give a call's place up: it ended, and there is nothing to record."""
+        lane = self._lanes.get(_lane_of(call))
+        if lane is not None and call in lane:
+            del lane[call]
+            self._write_ended(call, lane)
+
+    def _write_ended(self, call: OpenCall, lane: dict[OpenCall, RecordedExchange | None]) -> None:
+        """Record the calls of a lane that have ended, up to the first that has not."""
+        for ended, exchange in list(lane.items()):
+            if exchange is None:
+                return
+            del lane[ended]
+            self._recorder.record(ended.key, ended.call, ended.where, exchange)
+        del self._lanes[_lane_of(call)]
 
     def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
         """Return the first exchange that can be used here, and why nothing may be sent.
@@ -121,7 +147,7 @@ class Replayer:
         call.path_seconds = exchange.latency_seconds
         call.finish(Outcome.REPLAYED)
         # As if it had been sent: whoever runs beside it comes to ask before it ends.
-        await asyncio.sleep(0)
+        await pass_turn()
         if exchange.error is not None:
             raise error_of_record(exchange.error)
         if exchange.reply is None:
@@ -134,7 +160,7 @@ class Replayer:
         call.admit(by_path=True)
         try:
             for _ in range(MAX_CANCEL_TURNS):
-                await asyncio.sleep(0)
+                await pass_turn()
         except BaseException:
             call.account.charge(_charged(exchange)._replace(calls=0))
             call.spent = _spent(exchange)
@@ -143,6 +169,10 @@ class Replayer:
         call.was_found = False
         if miss is not None:
             raise miss
+
+
+def _lane_of(call: OpenCall) -> tuple[CallKey, str]:
+    return call.key, call.scope.path
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:
