@@ -5,7 +5,7 @@ reserve, (queue, rate, batch, route: their places are marked in `sending`), send
 retries, settle, record. Every call that is asked ends in exactly one outcome and in
 exactly one ledger row, whatever happens to it on the way.
 
-A budgeter works on one event loop at a time, its owner loop (see `calls.loop_thread`).
+A budgeter works on one event loop at a time, its owner loop (see `calls.owner_loop`).
 Nothing between checking a limit and taking from it awaits, which on one loop makes it
 atomic without a lock.
 """
@@ -38,7 +38,7 @@ from turnwise.calls.asker import Advisory
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, ContextTooLong
-from turnwise.calls.loop_thread import OwnerLoop
+from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.calls.repair import repair_call
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy

@@ -4,8 +4,6 @@ The other way round from `langchain_client`: existing LangChain or LangGraph cod
 under a budget, and stands in the ledger, by having its model swapped for this one.
 """
 
-import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,19 +14,20 @@ from langchain_core.callbacks import (
 )
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from turnwise.calls.asker import Asker
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import ConfigError, InvalidAnswer
 from turnwise.calls.langchain_messages import from_langchain
 from turnwise.calls.langchain_replies import chat_result, message_chunks
-from turnwise.calls.loop_thread import LoopThread, wait_for
+from turnwise.calls.owner_loop import owner_of, require_asyncio
+from turnwise.calls.reply import Reply
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.vocabulary import Purpose, Role
 
@@ -37,29 +36,25 @@ __all__ = ["BudgetedChatModel"]
 _SAMPLING_ARGUMENTS = frozenset(
     {"temperature", "top_p", "max_tokens", "seed", "n", "reasoning_effort"}
 )
-_CALL_ARGUMENTS = frozenset({"response_model", "sample", "lease", "timeout_seconds"})
+_CALL_ARGUMENTS = frozenset({"response_model", "sample", "share", "lease", "timeout_seconds"})
 _IGNORED_ARGUMENTS = frozenset({"stream", "ls_structured_output_format"})
 """What LangChain itself adds to an invocation, for its tracing and streaming."""
-
-
-_making_a_loop = threading.Lock()
-"""Threads of one batch share a private loop: a second one, forgotten, would cancel its calls.
-
-It belongs to no model, since a model with a lock could not be copied.
-"""
 
 
 class BudgetedChatModel(BaseChatModel):
     """A chat model that asks an asker, such as the budgeter.
 
-    Equal calls may share one answer, as everywhere in Turnwise. Code that asks the same
-    prompt again and wants another answer says which resample it is:
-    `model.bind(sample=1)`. LangChain's own cache is off, since the ledger cannot see it.
+    Equal calls are answered one by one, as by any chat model: `batch` of one prompt five
+    times is five requests and five answers. Only at a temperature of 0, where their answers
+    are meant to be equal, equal calls share one, in flight and from the budgeter's cache.
+    `share=True` makes them share at any temperature, `share=False` at none; `bind(share=...)`
+    does so for some calls. Where calls share, code that wants another answer says which
+    resample it is: `model.bind(sample=1)`. LangChain's own cache is off, since the ledger
+    cannot see it.
 
-    Synchronous code may use it from a thread while the loop that the model was made (or
-    last awaited) in runs elsewhere. Where no loop runs, the model keeps a private one in
-    a thread of its own until `close`. Inside a running loop's own thread only the
-    asynchronous methods work.
+    It may be used from any thread and any asyncio loop, synchronously inside a running loop
+    too: every call is carried to the asker's own loop (see `owner_loop`), with the context
+    variables of the caller. That loop lasts until `close`, and begins again with a later call.
 
     Attributes:
         asker: who answers.
@@ -68,6 +63,7 @@ class BudgetedChatModel(BaseChatModel):
         sampling: parameters of every call; `bind` and invocation arguments go before.
         max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
+        share: whether equal calls share one answer; None shares at a temperature of 0.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -78,15 +74,13 @@ class BudgetedChatModel(BaseChatModel):
     sampling: Sampling = Sampling()
     max_repairs: int = Field(default=1, ge=0)
     timeout_seconds: float | None = None
+    share: bool | None = None
     cache: Any = Field(default=False, exclude=True)
 
-    _loop: asyncio.AbstractEventLoop | None = PrivateAttr(default=None)
-    _own_loop: LoopThread | None = PrivateAttr(default=None)
-
     def model_post_init(self, context: Any, /) -> None:
-        """Remember the loop that runs where the model is made, if one does."""
+        """Let the asker work on a loop of its own from now on, where it can."""
         super().model_post_init(context)
-        self._loop = _running_loop()
+        owner_of(self.asker).make_private()
 
     @property
     def _llm_type(self) -> str:
@@ -97,11 +91,39 @@ class BudgetedChatModel(BaseChatModel):
         return {"role": str(self.role), "purpose": str(self.purpose)}
 
     def close(self) -> None:
-        """End the private loop, if synchronous calls made one. Safe to call twice."""
-        with _making_a_loop:
-            own, self._own_loop = self._own_loop, None
-        if own is not None:
-            own.close()
+        """Close the asker's own loop, and what a budgeter keeps open. Safe to call twice.
+
+        All models of one asker share that loop; their calls in flight are cancelled.
+        """
+        owner_of(self.asker).close()
+
+    async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
+        """Generate as any chat model does, in an asyncio loop; see `BaseChatModel`.
+
+        Raises:
+            ConfigError: in a loop of another kind.
+        """
+        require_asyncio()
+        return await super().agenerate(*args, **kwargs)
+
+    def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
+        """Stream as any chat model does, in an asyncio loop; see `BaseChatModel`.
+
+        Raises:
+            ConfigError: in a loop of another kind.
+        """
+        require_asyncio()
+        return super().astream(*args, **kwargs)
+
+    async def _ask(self, call: Call) -> Reply:
+        owner = owner_of(self.asker)
+        owner.make_private()
+        # An asker with an owner loop of its own finds the way there by itself.
+        is_carrying = getattr(self.asker, "owner", None) is owner
+        return await (self.asker.ask(call) if is_carrying else owner.run(self.asker.ask, call))
+
+    def _ask_and_wait(self, call: Call) -> Reply:
+        return owner_of(self.asker).wait(self.asker.ask, call)
 
     async def _agenerate(
         self,
@@ -110,8 +132,7 @@ class BudgetedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
     ) -> ChatResult:
-        self._loop = asyncio.get_running_loop()
-        return chat_result(await self.asker.ask(self._call(messages, stop, kwargs)))
+        return chat_result(await self._ask(self._call(messages, stop, kwargs)))
 
     def _generate(
         self,
@@ -120,9 +141,7 @@ class BudgetedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
     ) -> ChatResult:
-        call = self._call(messages, stop, kwargs)
-        loop = self._other_loop()
-        return chat_result(wait_for(self.asker.ask(call), loop))
+        return chat_result(self._ask_and_wait(self._call(messages, stop, kwargs)))
 
     async def _astream(
         self,
@@ -135,9 +154,8 @@ class BudgetedChatModel(BaseChatModel):
 
         They come once it is whole: what is counted and recorded is the whole answer.
         """
-        self._loop = asyncio.get_running_loop()
         call = replace(self._call(messages, stop, kwargs), stream=True)
-        for chunk in message_chunks(await self.asker.ask(call)):
+        for chunk in message_chunks(await self._ask(call)):
             yield ChatGenerationChunk(message=chunk)
 
     def bind_tools(
@@ -211,25 +229,6 @@ class BudgetedChatModel(BaseChatModel):
 
         return RunnableLambda(invoke, ainvoke, name=f"structured_{schema.__name__}")
 
-    def _other_loop(self) -> asyncio.AbstractEventLoop:
-        """Return a running loop of another thread to wait for.
-
-        Raises:
-            ConfigError: when this thread is the one whose loop would have to run.
-        """
-        if _running_loop() is not None:
-            raise ConfigError(
-                "a BudgetedChatModel cannot be invoked synchronously inside a running event "
-                "loop, since waiting would stop the loop: use `await model.ainvoke(...)`, or "
-                "make the node or tool that calls it `async`"
-            )
-        if self._loop is not None and self._loop.is_running():
-            return self._loop
-        with _making_a_loop:
-            if self._own_loop is None or not self._own_loop.is_open:
-                self._own_loop = LoopThread()
-            return self._own_loop.loop
-
     def _call(
         self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
     ) -> Call:
@@ -259,15 +258,8 @@ class BudgetedChatModel(BaseChatModel):
             tools=tools,
             tool_choice=tool_choice,
             max_repairs=self.max_repairs,
-            **{"timeout_seconds": self.timeout_seconds, **extra},
+            **{"timeout_seconds": self.timeout_seconds, "share": self.share, **extra},
         )
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _with_raw(

@@ -14,7 +14,6 @@
 Both work in asynchronous tests too.
 """
 
-import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,7 +24,6 @@ import pytest
 from turnwise.budget import Limits
 from turnwise.calls import Asker, Purpose
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.loop_thread import LoopThread, wait_for
 from turnwise.testing.gate import Drift, LiveDrift, parse_gates
 from turnwise.testing.pytesting.asked import CallCounts
 from turnwise.testing.pytesting.asking import TurnAsker
@@ -57,13 +55,10 @@ class Bench:
     def __init__(self, place: BenchPlace, choices: Choices) -> None:
         self._place = place
         self._choices = choices
-        self._asker = TurnAsker(
-            place.name, lasting_loop=lambda: self._own_loop, secrets=key_values()
-        )
+        self._asker = TurnAsker(place.name, secrets=key_values())
         self._seats = Seats(self._asker, is_live=choices.is_live)
         self._books = Books(self._asker, self._seats)
         self._checks = Checks(choices, place.file, place.today)
-        self._loop: LoopThread | None = None
 
     # Running.
 
@@ -177,15 +172,7 @@ class Bench:
         if purpose not in set(Purpose):
             raise ConfigError(f"there is no purpose {purpose!r}; there are: {', '.join(Purpose)}")
         seat = self._seats.take(role, client, model=model)
-
-        def make() -> BudgetedChatModel:
-            return BudgetedChatModel(asker=self._asker, role=seat, purpose=Purpose(purpose))
-
-        async def make_in_loop() -> BudgetedChatModel:
-            return make()
-
-        # A model that is called synchronously waits on the loop that it was made in.
-        return make() if _is_in_a_loop() else self._run(make_in_loop())
+        return BudgetedChatModel(asker=self._asker, role=seat, purpose=Purpose(purpose))
 
     @property
     def calls(self) -> CallCounts:
@@ -259,21 +246,13 @@ class Bench:
         """Close models, clients and loops. Safe to call twice."""
         if self._asker.is_used:
             self._run(self._asker.aclose())
-        if self._loop is not None:
-            self._loop.close()
-            self._loop = None
+        self._asker.owner.close()
 
     # Inside.
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the test's own loop thread: the test may have a loop running."""
-        return wait_for(coroutine, self._own_loop)
-
-    @property
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = LoopThread()
-        return self._loop.loop
+        """Run a coroutine on the test's own loop: the test may have a loop running."""
+        return self._asker.owner.wait(lambda: coroutine)
 
     def _find(self, given: str | Path) -> Path:
         return find_beside(given, self._place.file, self._choices.root)
@@ -285,11 +264,3 @@ class Bench:
             raise ConfigError(
                 f"{error}. Record it: turnwise replay CONVERSATION --preset NAME --record {given}"
             ) from None
-
-
-def _is_in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

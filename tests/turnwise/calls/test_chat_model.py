@@ -309,7 +309,8 @@ async def test_a_tool_loop_in_a_graph(is_async):
     assert state["messages"][-1].text == "It is 6."
     assert [call.messages[-1].content for call in asker.calls] == ["2+3+1?", "5", "6"]
     assert asker.scopes == ["turn"] * 3
-    assert set(asker.threads) == {threading.current_thread()}
+    [thread] = set(asker.threads)
+    assert thread.name == "turnwise-loop"
 
 
 async def test_tokens_stream_out_of_a_graph():
@@ -326,7 +327,7 @@ async def test_tokens_stream_out_of_a_graph():
     assert [piece for piece in pieces if piece[0]] == [("he", "talk"), ("llo", "talk")]
 
 
-def test_without_any_loop_it_keeps_one_of_its_own():
+def test_closing_ends_the_loop_until_it_is_needed():
     """Made once, shared by calls, ended by `close`, made again when needed."""
     asker = FakeAsker("a", "b", "c")
     model = BudgetedChatModel(asker=asker)
@@ -341,33 +342,30 @@ def test_without_any_loop_it_keeps_one_of_its_own():
     model.close()
 
 
-def test_a_forgotten_model_ends_its_loop():
+def test_a_forgotten_asker_ends_its_loop():
     """Nothing is left behind."""
     asker = FakeAsker("a")
     model = BudgetedChatModel(asker=asker)
     model.invoke("u")
     [thread] = asker.threads
-    del model
+    del model, asker
     gc.collect()
     thread.join(5)
     assert not thread.is_alive()
 
 
-async def test_from_a_thread_the_loop_of_the_model_is_used():
-    """The budgeter's loop serves synchronous code beside it."""
-    asker = FakeAsker("a")
-    model = BudgetedChatModel(asker=asker)
-    message = await asyncio.to_thread(model.invoke, "u")
-    assert message.text == "a"
-    assert asker.threads == [threading.current_thread()]
-
-
-async def test_inside_a_running_loop_a_synchronous_call_is_refused():
-    """With what to do instead; waiting would stop the loop."""
-    asker = FakeAsker("a")
-    with pytest.raises(ConfigError, match="ainvoke"):
-        BudgetedChatModel(asker=asker).invoke("u")
-    assert asker.calls == []
+async def test_every_way_to_ask_meets_in_one_loop():
+    """Models of one asker, from a thread, synchronously inside a loop, and asynchronously."""
+    asker = FakeAsker(*"abcdef")
+    first, second = BudgetedChatModel(asker=asker), BudgetedChatModel(asker=asker)
+    assert (await asyncio.to_thread(first.invoke, "u")).text == "a"
+    assert second.invoke("u").text == "b"
+    assert (await second.ainvoke("u")).text == "c"
+    assert sorted(message.text for message in first.batch(["u"] * 2)) == ["d", "e"]
+    assert [piece.text for piece in first.stream("u")] == ["f"]
+    [thread] = set(asker.threads)
+    assert thread.name == "turnwise-loop"
+    first.close()
 
 
 def test_errors_reach_synchronous_code():

@@ -130,7 +130,7 @@ class Seats:
         # A chat model of LangChain is judged by itself, not by what wraps it.
         judged = endpoint.client if given is None or isinstance(given, Endpoint) else given
         sends = is_sender(judged)
-        self._asker.seat(role, endpoint, has_connections=sends)
+        self._asker.seat(role, endpoint)
         self._given[role] = given
         self.has_sender = self.has_sender or sends
         return role
