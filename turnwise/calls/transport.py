@@ -8,10 +8,13 @@ Choice: a transport of our own under the `openai` client. aiohttp's trace signal
 that hands headers and body to the socket (the signal for headers fires earlier,
 when they are only buffered, and a cancellation can fall in between).
 Rejected: the transport that `openai` ships for aiohttp. It reports a connection
-that broke after the request as a connect timeout, and says nothing of sending.
+that broke after the request as a connect timeout, and says nothing of sending. And
+aiohttp's own limit of connections: a request that is cancelled just as a connection
+becomes free for it takes that along, and all that wait behind it wait in vain.
 Invariant: `on_sent` is called at most once a request, before any byte of it leaves.
 """
 
+import asyncio
 import io
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -113,11 +116,23 @@ def _httpx_errors(request: httpx2.Request) -> Iterator[None]:
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The bytes of a response, as they come."""
+    """The bytes of a response, as they come.
 
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
+    Args:
+        response: the response.
+        request: what it answers.
+        on_closed: called once, when the connection is free.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        request: httpx2.Request,
+        on_closed: Callable[[], None],
+    ) -> None:
         self._response = response
         self._request = request
+        self._on_closed: Callable[[], None] | None = on_closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _httpx_errors(self._request):
@@ -128,6 +143,9 @@ class _Body(httpx2.AsyncByteStream):
         # A body that was read to its end has given its connection back already;
         # of any other the rest must not be waited for.
         self._response.close()
+        on_closed, self._on_closed = self._on_closed, None
+        if on_closed is not None:
+            on_closed()
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -144,9 +162,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._on_chunk_sent)
         self._proxy = route.proxy
+        self._places = asyncio.Semaphore(max_connections)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=max_connections,
+                limit=0,  # see `_places`
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 ssl=route.tls or True,
             ),
@@ -157,25 +176,30 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request and return its response, the body still to be read."""
         content = await request.aread()
-        with _httpx_errors(request):
-            response = await self._session.request(
-                request.method,
-                str(request.url),
-                headers=request.headers.multi_items(),
-                data=content if len(content) < LARGE_BODY_BYTES else io.BytesIO(content),
-                allow_redirects=False,
-                auto_decompress=False,
-                proxy=self._proxy,
-                # The whole attempt is timed by the client; only connecting is timed here.
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                trace_request_ctx=SENDING.get(None),
+        await self._places.acquire()
+        try:
+            with _httpx_errors(request):
+                response = await self._session.request(
+                    request.method,
+                    str(request.url),
+                    headers=request.headers.multi_items(),
+                    data=content if len(content) < LARGE_BODY_BYTES else io.BytesIO(content),
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    proxy=self._proxy,
+                    # The whole attempt is timed by the client; only connecting is timed here.
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                    trace_request_ctx=SENDING.get(None),
+                )
+            return httpx2.Response(
+                status_code=response.status,
+                headers=response.raw_headers,
+                stream=_Body(response, request, self._places.release),
+                request=request,
             )
-        return httpx2.Response(
-            status_code=response.status,
-            headers=response.raw_headers,
-            stream=_Body(response, request),
-            request=request,
-        )
+        except BaseException:
+            self._places.release()
+            raise
 
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice."""
