@@ -18,10 +18,14 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from turnwise.calls import Advisory, ConfigError, Purpose, Reply, Role, Sampling, Usage
+from turnwise.budget import Budgeter
+from turnwise.budget.cache import MemoryCache
+from turnwise.calls import Advisory, ConfigError, Endpoint, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.calls.errors import CallRefused, InvalidAnswer
+from turnwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer
 from turnwise.calls.structured import parse_answer
+from turnwise.replay.cassette import CassetteMode, open_cassette
+from turnwise.testing.clients import ScriptedClient
 
 SCOPE = ContextVar("scope", default="none")
 
@@ -408,3 +412,54 @@ def test_threads_that_start_together_share_one_private_loop():
 def test_the_asker_stands_in_no_representation():
     """Nor what it holds."""
     assert "FakeAsker" not in repr(BudgetedChatModel(asker=FakeAsker()))
+
+
+async def test_a_batch_of_one_prompt_has_an_answer_for_each():
+    """Unless its calls share: at a temperature of 0, or where the model or a binding says so."""
+
+    def answers(model):
+        return len({message.text for message in model.batch(["u"] * 5)})
+
+    def model(**settings):
+        client = ScriptedClient(lambda call: f"answer {client.sent_requests}")
+        budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, cache=MemoryCache())
+        return BudgetedChatModel(asker=budgeter, **settings)
+
+    assert answers(model()) == 5
+    assert answers(model(sampling=Sampling(temperature=0.7))) == 5
+    assert answers(model(sampling=Sampling(temperature=0.0))) == 1
+    assert answers(model().bind(temperature=0)) == 1
+    assert answers(model(share=True)) == 1
+    assert answers(model(share=True).bind(share=False)) == 5
+    assert answers(model(share=False, sampling=Sampling(temperature=0.0))) == 5
+    messages = await model().abatch(["u"] * 5)
+    assert [message.text for message in messages] == [f"answer {number}" for number in range(5)]
+
+
+async def test_a_cancelled_call_is_cancelled_again_in_a_replay(tmp_path):
+    """A sibling that fails cancels it: its loop is given the time for that, as when recorded."""
+
+    async def answer(call):
+        if call.messages[0].content == "slow":
+            await asyncio.Event().wait()
+        return AuthFailed("no", status=401)
+
+    async def ask_both(model):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(model.ainvoke("slow"))
+            group.create_task(model.ainvoke("wrong"))
+
+    async def run(client, cassette):
+        budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, recorder=cassette)
+        with pytest.raises(ExceptionGroup):
+            await ask_both(BudgetedChatModel(asker=budgeter))
+        await budgeter.aclose()
+        return sorted((row.outcome, row.requests) for row in budgeter.ledger.rows)
+
+    path = tmp_path / "c.jsonl"
+    with open_cassette(path, CassetteMode.REWRITE) as cassette:
+        recorded = await run(ScriptedClient(answer), cassette)
+    with open_cassette(path, CassetteMode.STRICT) as cassette:
+        replayed = await run(ScriptedClient(), cassette)
+    assert recorded == [("cancelled", 1), ("failed", 1)]
+    assert replayed == [("cancelled", 1), ("replayed", 1)]

@@ -1,6 +1,7 @@
 """One owner loop for each asker: many programs at once, and what is refused."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -208,6 +209,18 @@ def test_closing_ends_calls_in_flight_and_counts_them():
     client._function = yes
     assert model.invoke("hello").text == "yes"
     model.close()
+
+
+def test_a_forgotten_budgeter_ends_its_loop():
+    """With its models; nothing is left behind."""
+    client = ScriptedClient(lambda call: threading.current_thread().name)
+    model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("fake", "model", client)}))
+    assert model.invoke("hello").text == "turnwise-loop"
+    thread = model.asker.owner._thread._thread
+    del model
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_a_client_that_asks_its_own_budgeter_is_told():
