@@ -19,14 +19,14 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
 
 from turnwise.calls.asker import Asker
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import ConfigError, InvalidAnswer
 from turnwise.calls.langchain_messages import from_langchain
 from turnwise.calls.langchain_replies import chat_result, message_chunks
-from turnwise.calls.owner_loop import owner_of, require_asyncio
+from turnwise.calls.owner_loop import OwnerLoop, owner_of, require_asyncio
 from turnwise.calls.reply import Reply
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.vocabulary import Purpose, Role
@@ -77,10 +77,13 @@ class BudgetedChatModel(BaseChatModel):
     share: bool | None = None
     cache: Any = Field(default=False, exclude=True)
 
+    _owner: OwnerLoop = PrivateAttr()
+
     def model_post_init(self, context: Any, /) -> None:
         """Let the asker work on a loop of its own from now on, where it can."""
         super().model_post_init(context)
-        owner_of(self.asker).make_private()
+        self._owner = owner_of(self.asker)
+        self._owner.make_private()
 
     @property
     def _llm_type(self) -> str:
@@ -95,7 +98,7 @@ class BudgetedChatModel(BaseChatModel):
 
         All models of one asker share that loop; their calls in flight are cancelled.
         """
-        owner_of(self.asker).close()
+        self._owner.close()
 
     async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
         """Generate as any chat model does, in an asyncio loop; see `BaseChatModel`.
@@ -115,15 +118,32 @@ class BudgetedChatModel(BaseChatModel):
         require_asyncio()
         return super().astream(*args, **kwargs)
 
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any | None,
+    ) -> list[AIMessage]:
+        """Invoke for each input, side by side, as any chat model does.
+
+        They are asked in the order of the inputs, which the threads of LangChain's own batch
+        are not, so that equal prompts get their own answers again in a replay.
+        """
+        return self._owner.wait(
+            self.abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
     async def _ask(self, call: Call) -> Reply:
-        owner = owner_of(self.asker)
-        owner.make_private()
-        # An asker with an owner loop of its own finds the way there by itself.
-        is_carrying = getattr(self.asker, "owner", None) is owner
-        return await (self.asker.ask(call) if is_carrying else owner.run(self.asker.ask, call))
+        self._owner.make_private()
+        # An asker that has an owner loop finds the way there by itself.
+        if getattr(self.asker, "owner", None) is self._owner:
+            return await self.asker.ask(call)
+        return await self._owner.run(self.asker.ask, call)
 
     def _ask_and_wait(self, call: Call) -> Reply:
-        return owner_of(self.asker).wait(self.asker.ask, call)
+        return self._owner.wait(self.asker.ask, call)
 
     async def _agenerate(
         self,

@@ -73,6 +73,10 @@ class OwnerLoop:
             self._is_private = self._is_private or self._lent_count == 0
             return self._is_private
 
+    def __deepcopy__(self, memo: object) -> "OwnerLoop":
+        """Return itself: a copied model asks on the same loop."""
+        return self
+
     async def run(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `work` returns, awaited on the owner loop, from any loop.
 
@@ -123,11 +127,9 @@ class OwnerLoop:
 
         Where no private loop runs, it runs at once.
         """
-        thread = self._thread
-        if thread is None or thread.is_here or self._process_id != os.getpid():
-            return work()
         with self._lock:
-            if self._thread is not thread or not thread.is_open:
+            thread = self._thread
+            if thread is None or thread.is_here or not thread.is_open or self._is_forked:
                 return work()
             answer: Future[T] = Future()
             thread.post(partial(_answer, answer, work), copy_context())
@@ -141,6 +143,8 @@ class OwnerLoop:
         Raises:
             ConfigError: as `wait`.
         """
+        if self._is_forked:
+            return  # the parent's connections are not closed from here
         before_end = None if self._before_end is None else self._before_end()
         if before_end is not None:
             self.wait(self._wind_up, before_end)
@@ -150,6 +154,8 @@ class OwnerLoop:
 
     async def aclose(self) -> None:
         """Do what `close` does, from any loop, and on a lent loop without cancelling."""
+        if self._is_forked:
+            return
         before_end = None if self._before_end is None else self._before_end()
         if before_end is not None:
             await self.run(self._wind_up, before_end)
@@ -169,8 +175,6 @@ class OwnerLoop:
         await before_end()
 
     def _taken_thread(self) -> LoopThread | None:
-        if self._process_id != os.getpid():
-            return None
         with self._lock:
             thread, self._thread = self._thread, None
             return thread
@@ -195,10 +199,14 @@ class OwnerLoop:
             "answers callers in any loop and thread"
         )
 
+    @property
+    def _is_forked(self) -> bool:
+        return self._process_id is not None and self._process_id != os.getpid()
+
     def _check_process(self) -> None:
         if self._process_id is None:
             self._process_id = os.getpid()
-        elif self._process_id != os.getpid():
+        elif self._is_forked:
             raise ConfigError(
                 f"this budgeter was used in process {self._process_id} before this process was "
                 "forked: calls here would pass its limits and miss its ledger. Make a budgeter "
@@ -218,12 +226,18 @@ _making_an_owner = threading.Lock()
 
 
 def owner_of(asker: object) -> OwnerLoop:
-    """Return an asker's owner loop: its attribute `owner`, or else a private loop for it."""
+    """Return an asker's owner loop: its attribute `owner`, or else a private loop for it.
+
+    Of an asker that nothing can be remembered of (it has slots, or no hash), a new one.
+    """
     owner = getattr(asker, "owner", None)
     if isinstance(owner, OwnerLoop):
         return owner
-    with _making_an_owner:
-        return _owners.setdefault(asker, OwnerLoop(is_private=True))
+    try:
+        with _making_an_owner:
+            return _owners.setdefault(asker, OwnerLoop(is_private=True))
+    except TypeError:
+        return OwnerLoop(is_private=True)
 
 
 def require_asyncio() -> asyncio.AbstractEventLoop:

@@ -1,10 +1,12 @@
 """LangChain and LangGraph code under an asker, by swapping its model."""
 
 import asyncio
+import copy
 import gc
 import sys
 import threading
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -434,6 +436,60 @@ async def test_a_batch_of_one_prompt_has_an_answer_for_each():
     assert answers(model(share=False, sampling=Sampling(temperature=0.0))) == 5
     messages = await model().abatch(["u"] * 5)
     assert [message.text for message in messages] == [f"answer {number}" for number in range(5)]
+
+
+def test_a_batch_is_recorded_and_replayed_in_its_order(tmp_path):
+    """Each of five equal prompts gets its own answer again, whichever answer came first."""
+
+    async def answer(call):
+        number = client.sent_requests
+        for _ in range(100 - 20 * number):
+            await asyncio.sleep(0)
+        return f"answer {number}"
+
+    def run(client, mode):
+        with open_cassette(tmp_path / "c.jsonl", mode) as cassette:
+            budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, recorder=cassette)
+            model = BudgetedChatModel(asker=budgeter)
+            try:
+                return [message.text for message in model.batch(["u"] * 5)]
+            finally:
+                model.close()
+
+    client = ScriptedClient(answer)
+    expected = [f"answer {number}" for number in range(1, 6)]
+    assert run(client, CassetteMode.REWRITE) == expected
+    assert run(ScriptedClient(), CassetteMode.STRICT) == expected
+
+
+def test_a_batch_keeps_errors_concurrency_and_contexts():
+    """As LangChain's own: errors in place, so many at once, the caller's context."""
+    asker = FakeAsker("a", LookupError("lost"), "c")
+    model = BudgetedChatModel(asker=asker)
+    SCOPE.set("batch")
+    config = {"max_concurrency": 1}
+    first, second, third = model.batch(["1", "2", "3"], config, return_exceptions=True)
+    assert (first.text, type(second), third.text) == ("a", LookupError, "c")
+    assert asker.scopes == ["batch"] * 3
+    assert model.batch([]) == []
+    model.close()
+
+
+def test_an_asker_of_any_kind_may_be_asked():
+    """Also one that has no hash and cannot be referred to weakly, and a copy of its model."""
+
+    @dataclass(slots=True)
+    class Wrapped:
+        asker: FakeAsker
+
+        async def ask(self, call):
+            return await self.asker.ask(call)
+
+    model = BudgetedChatModel(asker=Wrapped(FakeAsker("a", "b")))
+    assert copy.deepcopy(model)._owner is model._owner
+    assert model.invoke("u").text == "a"
+    assert model.model_copy().invoke("u").text == "b"
+    model.close()
 
 
 async def test_a_cancelled_call_is_cancelled_again_in_a_replay(tmp_path):

@@ -251,5 +251,9 @@ def test_in_a_forked_process_it_is_refused(monkeypatch):
         asyncio.run(model.ainvoke("hello"))
     with budgeter.scope(ScopeKind.TURN, "child"):
         assert budgeter.run.counts().asked == 1
+    model.close()  # the parent's loop is left alone
+    thread = budgeter.owner._thread
+    assert thread.is_open
     monkeypatch.undo()
     model.close()
+    assert not thread.is_open
