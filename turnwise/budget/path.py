@@ -21,6 +21,7 @@ Invariant: a position never moves back.
 """
 
 import heapq
+import os
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -50,6 +51,11 @@ class Position(NamedTuple):
 
 _moving = threading.RLock()
 """Held while a position moves. Re-entrant: a call that the garbage collector ends moves it too."""
+
+if hasattr(os, "register_at_fork"):  # a forked process must not find it held for ever
+    os.register_at_fork(
+        before=_moving.acquire, after_in_parent=_moving.release, after_in_child=_moving.release
+    )
 
 ORIGIN = Position(0, 0.0)
 """Where the root scope starts."""

@@ -69,6 +69,8 @@ class OwnerLoop:
         Returns:
             Whether it works on a private loop.
         """
+        if self._is_forked:  # where another thread may have held the lock for ever
+            return self._is_private
         with self._lock:
             self._is_private = self._is_private or self._lent_count == 0
             return self._is_private
@@ -127,9 +129,11 @@ class OwnerLoop:
 
         Where no private loop runs, it runs at once.
         """
+        if self._is_forked:
+            return work()
         with self._lock:
             thread = self._thread
-            if thread is None or thread.is_here or not thread.is_open or self._is_forked:
+            if thread is None or thread.is_here or not thread.is_open:
                 return work()
             answer: Future[T] = Future()
             thread.post(partial(_answer, answer, work), copy_context())
@@ -146,22 +150,26 @@ class OwnerLoop:
         if self._is_forked:
             return  # the parent's connections are not closed from here
         before_end = None if self._before_end is None else self._before_end()
-        if before_end is not None:
-            self.wait(self._wind_up, before_end)
-        thread = self._taken_thread()
-        if thread is not None:
-            thread.close()
+        try:
+            if before_end is not None:
+                self.wait(self._wind_up, before_end)
+        finally:
+            thread = self._taken_thread()
+            if thread is not None:
+                thread.close()
 
     async def aclose(self) -> None:
         """Do what `close` does, from any loop, and on a lent loop without cancelling."""
         if self._is_forked:
             return
         before_end = None if self._before_end is None else self._before_end()
-        if before_end is not None:
-            await self.run(self._wind_up, before_end)
-        thread = self._taken_thread()
-        if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, thread.close)
+        try:
+            if before_end is not None:
+                await self.run(self._wind_up, before_end)
+        finally:
+            thread = self._taken_thread()
+            if thread is not None:
+                await asyncio.get_running_loop().run_in_executor(None, thread.close)
 
     async def _wind_up(self, before_end: Callable[[], Awaitable[None]]) -> None:
         thread = self._thread

@@ -22,8 +22,8 @@ from typing import Annotated, TypedDict
 
 from langgraph.graph import START, StateGraph
 
-from turnwise.budget import Budgeter, ScopeKind
-from turnwise.calls import Call, Endpoint, Message, Purpose, Role
+from turnwise.budget import Budgeter, Limits, ScopeKind
+from turnwise.calls import Call, CallRefused, Endpoint, Message, Purpose, Role
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.openai_client import OpenAIClient
@@ -33,6 +33,7 @@ from turnwise.testing.clients import ScriptedClient
 from turnwise.testing.sim_server import SimServer
 
 MAX_SECONDS = 30
+MAX_REQUESTS = 20
 
 
 class Program:
@@ -96,11 +97,8 @@ def threads(program):
 def loops(program):
     """Ask from four loops at once."""
     program.askers //= 4
-    runs = [threading.Thread(target=lambda: asyncio.run(program.ask_all())) for _ in range(4)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: asyncio.run(program.ask_all()), range(4)))
 
 
 def loops_in_turn(program):
@@ -202,6 +200,30 @@ def graph_nodes(program):
     asyncio.run(cell())
 
 
+def shared_and_capped(program):
+    """Equal calls of four loops share under a cap, and a third of the askers leave."""
+    turn = program.budgeter.scope(ScopeKind.TURN, "t", limits=Limits(max_requests=MAX_REQUESTS))
+    shared = program.main.bind(share=True)
+
+    async def ask(number):
+        with turn.entered():
+            await shared.ainvoke(f"hello {number % (MAX_REQUESTS + 5)}")
+
+    async def main():
+        tasks = [asyncio.create_task(ask(number)) for number in range(program.askers // 4)]
+        for task in tasks[::3]:
+            await asyncio.sleep(0.001)
+            task.cancel()
+        for end in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(end, CallRefused | asyncio.CancelledError | None):
+                raise end
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: asyncio.run(main()), range(4)))
+    turn.close()
+    assert turn.counts().requests <= MAX_REQUESTS
+
+
 def an_interrupt(program):
     """Ctrl-C while a synchronous call waits: it is given up, and counted before that is raised."""
     sent = threading.Event()
@@ -280,6 +302,7 @@ CASES = (
     anyio_cancels,
     callers_that_cancel,
     graph_nodes,
+    shared_and_capped,
     an_interrupt,
     a_fork,
     trio_is_refused,

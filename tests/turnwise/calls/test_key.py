@@ -65,6 +65,7 @@ NOT_IDENTITY = {
     "max_repairs": lambda call: call.max_repairs + 1,
     "timeout_seconds": lambda call: 3.0,
     "stream": lambda call: not call.stream,
+    "share": lambda call: not call.share,
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,

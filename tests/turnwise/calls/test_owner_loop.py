@@ -68,13 +68,15 @@ def test_no_program_hangs_and_all_counts_are_the_servers():
     """Threads, loops, eager tasks, batch in a running loop, cancellations, an interrupt, a fork."""
     script = Path(__file__).with_name("owner_loop_cases.py")
     cases = [json.loads(line) for line in run_python(str(script), str(ASKERS)).splitlines()]
-    assert len(cases) == 12
+    assert len(cases) == 13
     for case in cases:
-        assert case["requests"] == case["received"] == case["outcomes"].get("served", 0), case
+        assert case["requests"] == case["received"], case
         assert (case["in_flight"], case["asked"]) == (0, sum(case["outcomes"].values())), case
     asked = {case["case"]: case["asked"] for case in cases if case["skipped"] is None}
     for name in ("threads", "loops", "loops_in_turn", "batch_in_a_running_loop", "graph_nodes"):
         assert asked[name] == ASKERS
+    capped = next(case for case in cases if case["case"] == "shared_and_capped")
+    assert capped["outcomes"]["coalesced"] > 0
 
 
 EXIT = """
@@ -221,6 +223,40 @@ def test_a_forgotten_budgeter_ends_its_loop():
     gc.collect()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_a_failed_close_leaves_it_usable():
+    """What a client raises reaches who closes, and a later call opens a new loop."""
+
+    class Stubborn(ScriptedClient):
+        async def aclose(self):
+            raise OSError("still busy")
+
+    model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("fake", "m", Stubborn(yes))}))
+    assert model.invoke("hello").text == "yes"
+    with pytest.raises(OSError, match="still busy"):
+        model.close()
+    assert model.invoke("hello").text == "yes"
+    with pytest.raises(OSError, match="still busy"):
+        asyncio.run(model.asker.aclose())
+
+
+def test_a_caller_whose_loop_is_closed_is_counted():
+    """It can neither wait nor be told; its call is cancelled where it runs."""
+    held = Held()
+    budgeter = budgeter_of(held, own_loop=True)
+    loop = asyncio.new_event_loop()
+    asking = budgeter.ask(CALL)
+    step = loop.create_task(asyncio.to_thread(held.asked.wait, 5))
+    task = loop.create_task(asking)
+    assert loop.run_until_complete(step)
+    task._log_destroy_pending = False
+    loop.close()
+    asking.close()
+    del task
+    budgeter.close()
+    [row] = budgeter.ledger.rows
+    assert (row.outcome, row.requests) == ("cancelled", 1)
 
 
 def test_a_client_that_asks_its_own_budgeter_is_told():

@@ -181,7 +181,8 @@ class TurnAsker:
     def _entered(self, budgeter: Budgeter) -> AbstractContextManager[Scope]:
         place = _PLACE.get()
         if place is None or place.owner is not self:
-            place = self._open[0] if len(self._open) == 1 else self._outside
+            under_way = tuple(self._open)  # the test's own threads open and close turns
+            place = under_way[0] if len(under_way) == 1 else self._outside
         if place.scope is None:
             place.scope = self._conversation(budgeter, place.conversation).open(
                 ScopeKind.TURN, str(place.turn), limits=place.limits
