@@ -54,7 +54,8 @@ class BudgetedChatModel(BaseChatModel):
 
     It may be used from any thread and any asyncio loop, synchronously inside a running loop
     too: every call is carried to the asker's own loop (see `owner_loop`), with the context
-    variables of the caller. That loop lasts until `close`, and begins again with a later call.
+    variables of the caller, and clients run there. It lasts until `close`, and begins again
+    with a later call. Without an owner loop of its own, an asker runs there as well.
 
     Attributes:
         asker: who answers.
