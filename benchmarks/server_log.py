@@ -121,6 +121,7 @@ def _question(number: int) -> Call:
         purpose=Purpose.OTHER,
         messages=(Message("user", f"How was your day? I am number {number}."),),
         response_model=Mood if number % 4 == 0 else None,
+        share=True,
         timeout_seconds=ATTEMPT_SECONDS,
         stream=number % 3 == 0,
     )

@@ -99,9 +99,9 @@ class _PipelineAsker:
         max_repairs = self.max_repairs
         if self.keeps_repairs:
             max_repairs = min(call.max_repairs, max_repairs)
-        if call.max_repairs == max_repairs and call.lease == lease:
-            return call
-        return replace(call, max_repairs=max_repairs, lease=lease)
+        # What a node asks twice is meant to be one question; a resample says that it is one.
+        share = True if call.share is None else call.share
+        return replace(call, max_repairs=max_repairs, lease=lease, share=share)
 
     async def ask(self, call: Call) -> Reply:
         asked = self._completed(call)

@@ -1,28 +1,32 @@
 """The ledger's requests are what a real server received: no more, no less."""
 
 import asyncio
+import random
+from contextlib import suppress
 
 import pytest
 
 from benchmarks.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
 from benchmarks.server_log import run_audit
-from turnwise.budget import Budgeter
+from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.simulated.faults import Fault
+from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.testing.sim_server import SimServer
 
 QUICK_SECONDS = 0.1
 """Longest time for one attempt, where one is to time out."""
 
 
-def question(*, stream=False, timeout_seconds=None):
+def question(*, stream=False, timeout_seconds=None, share=True):
     """Return a chat call."""
     return Call(
         role=Role.MAIN,
         purpose=Purpose.OTHER,
         messages=(Message("user", "How was your day?"),),
         stream=stream,
+        share=share,
         timeout_seconds=timeout_seconds,
     )
 
@@ -139,6 +143,38 @@ async def test_a_crowd_with_every_fault_leaves_both_books_equal(seed):
     assert audit.ledger_requests == audit.server_requests
     assert audit.differing_calls == 0
     assert audit.is_identity_whole
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))]
+)
+async def test_deadlines_while_a_connection_is_waited_for_leave_both_books_equal(seed):
+    """300 askers on few connections, most with a deadline: only what left is counted."""
+    draw = random.Random(seed)
+    settings = SimulatedSettings(seed=seed, latency_scale=0.002, real_time_scale=1.0)
+    async with SimServer(settings) as server:
+        client = OpenAIClient(
+            server.base_url,
+            api_key="none",
+            is_confirmed=True,
+            max_connections=draw.choice((1, 2, 4, 8)),
+        )
+        budgeter = Budgeter({Role.MAIN: Endpoint("sim", "m", client)}, seed=seed)
+
+        async def ask(number):
+            limits = Limits(max_seconds=draw.uniform(0.001, 0.6) if number % 10 else None)
+            with budgeter.scope(ScopeKind.TURN, str(number), limits=limits), suppress(CallError):
+                await budgeter.ask(question(stream=number % 3 == 0, share=False))
+
+        await asyncio.gather(*map(ask, range(300)))
+        # Later requests on every connection: what left before them has arrived by then.
+        await asyncio.gather(*(budgeter.ask(question(share=False)) for _ in range(8)))
+        await budgeter.aclose()
+    counts = budgeter.run.counts()
+    assert counts.requests == len(server.log) > 8
+    assert sum(row.requests == 0 for row in budgeter.ledger.rows) > 0
+    assert (counts.asked, counts.in_flight) == (308, 0)
+    budgeter.ledger.check()
 
 
 @pytest.mark.slow

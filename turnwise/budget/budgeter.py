@@ -5,9 +5,9 @@ reserve, (queue, rate, batch, route: their places are marked in `sending`), send
 retries, settle, record. Every call that is asked ends in exactly one outcome and in
 exactly one ledger row, whatever happens to it on the way.
 
-A budgeter belongs to one event loop. Nothing between checking a limit and taking from
-it awaits, which on one loop makes it atomic without a lock; from several loops or
-threads it is not.
+A budgeter works on one event loop at a time, its owner loop (see `calls.owner_loop`).
+Nothing between checking a limit and taking from it awaits, which on one loop makes it
+atomic without a lock.
 """
 
 import asyncio
@@ -40,6 +40,7 @@ from turnwise.calls.asker import Advisory
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, ContextTooLong
+from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.calls.repair import repair_call
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
@@ -50,6 +51,10 @@ __all__ = ["Budgeter"]
 
 class Budgeter:
     """Counts, caps, shares, retries, records and answers calls. An `Asker`.
+
+    Who awaits it directly lends it the running loop; then it can be used from one loop at a
+    time. With `own_loop`, and once a `BudgetedChatModel` asks it, it works on a private loop
+    in a thread, and may be used from any loop and thread; its scopes, ledger and sinks too.
 
     Args:
         endpoints: who serves each role. Owned: `aclose` closes their clients.
@@ -70,6 +75,8 @@ class Budgeter:
             a replay and a little behind the clock, so that whoever winds down by it does
             so at the same call there. Limits bind by the clock either way.
         notify: told what a person should know while a call waits; None tells nobody.
+        own_loop: work on a private loop from the first call on. Clients, cache, recorder and
+            sinks are then used in its thread.
 
     Raises:
         ConfigError: when `limits` has a `max_usd` and an endpoint has no prices.
@@ -77,6 +84,7 @@ class Budgeter:
     Attributes:
         run: the root scope. It stays open.
         ledger: the rows.
+        owner: the loop that it works on.
     """
 
     def __init__(
@@ -96,7 +104,9 @@ class Budgeter:
         max_kept_rows: int | None = None,
         advises_by_path: bool = False,
         notify: Callable[[str], None] | None = None,
+        own_loop: bool = False,
     ) -> None:
+        self.owner = OwnerLoop(is_private=own_loop, before_end=self._close_parts)
         self._advises_by_path = advises_by_path
         self._endpoints = dict(endpoints)
         self._clock = clock or SystemClock()
@@ -107,8 +117,14 @@ class Budgeter:
             limits=limits,
             clock=self._clock,
             accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
+            at_owner=self.owner.call,
         )
-        self.ledger = Ledger(self.run.tally, sinks=sinks, max_kept_rows=max_kept_rows)
+        self.ledger = Ledger(
+            self.run.tally,
+            sinks=sinks,
+            max_kept_rows=max_kept_rows,
+            at_owner=self.owner.call,
+        )
         self._serving = Serving(
             self._endpoints,
             rules=SendingRules(
@@ -150,7 +166,9 @@ class Budgeter:
     def advisory(self) -> Advisory:
         """Return how much room the current scope has."""
         scope = self.current
-        return advise(scope.bounds, scope.position, by_path=self._advises_by_path)
+        return self.owner.call(
+            lambda: advise(scope.bounds, scope.position, by_path=self._advises_by_path)
+        )
 
     def estimate(self, call: Call) -> Estimate:
         """Return what one attempt at a call would reserve. Asks nothing.
@@ -166,11 +184,13 @@ class Budgeter:
         Raises:
             CallError: whatever ended the call instead; see the tree in `errors`.
             UnknownRole: when no endpoint serves its role. That is not counted.
+            ConfigError: when calls are in flight on another loop; see `own_loop`.
         """
+        # The path is the asker's, and moves where it asks: in the order of its own steps.
         with self._asked_in(call) as scope:
             track = Track(scope.position)
             try:
-                return await self._ask(call, scope, track)
+                return await self.owner.run(self._ask, call, scope, track)
             finally:
                 scope.advance_to(track.position)
 
@@ -189,7 +209,8 @@ class Budgeter:
             Exception: a bug in a client, once all have ended.
         """
         with self._asked_in(*calls[:1]) as scope:
-            return await fan_out(
+            return await self.owner.run(
+                fan_out,
                 calls,
                 lambda call, track: self._ask(call, scope, track),
                 scope,
@@ -202,7 +223,14 @@ class Budgeter:
             await asyncio.to_thread(self._estimator.load, endpoint.model)
 
     async def aclose(self) -> None:
-        """Close the clients and the cache. Safe to call twice."""
+        """Close the clients, the cache and the private loop. Safe to call twice."""
+        await self.owner.aclose()
+
+    def close(self) -> None:
+        """Do what `aclose` does, for synchronous code."""
+        self.owner.close()
+
+    async def _close_parts(self) -> None:
         clients = {id(endpoint.client): endpoint.client for endpoint in self._endpoints.values()}
         for client in clients.values():
             await client.aclose()

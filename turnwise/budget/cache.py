@@ -1,8 +1,9 @@
 """The exact cache: an equal call gets the answer that was already paid for.
 
-Only usable answers are ever put in: no refusal, no error, nothing empty, nothing that
-did not fit its response model. The budgeter sees to that. A key holds the sample
-index, so an intended resample never gets an earlier sample's answer.
+Only usable answers of calls that may share (`Call.is_shared`) are ever put in: no refusal,
+no error, nothing empty, nothing that did not fit its response model. The budgeter sees to
+that. A key holds the sample index, so an intended resample never gets an earlier sample's
+answer.
 """
 
 from collections import OrderedDict

@@ -64,7 +64,8 @@ class Flight(Generic[WaiterT, ResultT]):
         self._forget = forget
         self._futures: dict[WaiterT, asyncio.Future[ResultT]] = {}
         self._has_ended = False
-        self._task = asyncio.get_running_loop().create_task(self._run(work))
+        # Never eager, whatever the loop makes of its tasks: nobody knows of it or waits yet.
+        self._task = asyncio.Task(self._run(work), loop=asyncio.get_running_loop())
 
     async def wait(self, waiter: WaiterT) -> ResultT:
         """Return what the work returns.
@@ -132,7 +133,7 @@ class Flight(Generic[WaiterT, ResultT]):
 
 
 class Flights(Generic[WaiterT, ResultT]):
-    """All work under way, by the identity of the call.
+    """All work under way: by the identity of the call, or by its payer where it is not shared.
 
     Args:
         take_over: moves a bill from a waiter that leaves to one that stays.
@@ -142,7 +143,7 @@ class Flights(Generic[WaiterT, ResultT]):
 
     def __init__(self, take_over: TakeOver[WaiterT]) -> None:
         self._take_over = take_over
-        self._flights: dict[CallKey, Flight[WaiterT, ResultT]] = {}
+        self._flights: dict[CallKey | WaiterT, Flight[WaiterT, ResultT]] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -152,12 +153,13 @@ class Flights(Generic[WaiterT, ResultT]):
         return self._flights.get(key)
 
     def start(
-        self, key: CallKey, payer: WaiterT, work: Coroutine[Any, Any, ResultT]
+        self, key: CallKey | None, payer: WaiterT, work: Coroutine[Any, Any, ResultT]
     ) -> Flight[WaiterT, ResultT]:
-        """Start work that equal calls may join until it ends."""
+        """Start work that equal calls may join until it ends; without a key, none may."""
+        name = payer if key is None else key
 
         def forget() -> None:
-            del self._flights[key]
+            del self._flights[name]
 
-        flight = self._flights[key] = Flight(payer, work, self._take_over, forget)
+        flight = self._flights[name] = Flight(payer, work, self._take_over, forget)
         return flight

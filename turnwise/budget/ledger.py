@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from turnwise.budget.ledger_row import LedgerRow
+from turnwise.budget.scope import AtOwner, run_here
 from turnwise.budget.tally import Counts, LedgerError, Tally
 
 __all__ = ["Ledger", "RowSink"]
@@ -28,6 +29,7 @@ class Ledger:
         sinks: told each row as it is written.
         max_kept_rows: most rows kept in memory, the oldest dropped first; None keeps
             all until they are drained. Sinks and counts miss none either way.
+        at_owner: runs a function where rows are written.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class Ledger:
         *,
         sinks: Iterable[RowSink] = (),
         max_kept_rows: int | None = None,
+        at_owner: AtOwner = run_here,
     ) -> None:
         self._tally = tally
+        self._at_owner = at_owner
         self._sinks = tuple(sinks)
         self._rows: deque[LedgerRow] = deque(maxlen=max_kept_rows)
         self._written = Tally()
@@ -71,13 +75,11 @@ class Ledger:
 
     def drain(self) -> list[LedgerRow]:
         """Take the kept rows out, in the order in which the calls ended."""
-        rows = list(self._rows)
-        self._rows.clear()
-        return rows
+        return self._at_owner(self._drain)
 
     def counts(self) -> Counts:
         """Return the counts of all rows ever written."""
-        return self._written.counts()
+        return self._at_owner(self._written.counts)
 
     def check(self) -> None:
         """Hold the identity, the rows against the scopes, and that no sink failed.
@@ -85,6 +87,14 @@ class Ledger:
         Raises:
             LedgerError: when one of them does not hold.
         """
+        self._at_owner(self._check)
+
+    def _drain(self) -> list[LedgerRow]:
+        rows = list(self._rows)
+        self._rows.clear()
+        return rows
+
+    def _check(self) -> None:
         self._written.check("ledger")
         self._tally.check("run")
         written, counted = self._written.counts(), self._tally.counts()

@@ -15,10 +15,14 @@ loaded machine, and 1 for everything in a replay.
 Durations count in whole microseconds, so that the length of a path is the same to the
 last bit wherever on its parent's path it started, and so at any concurrency.
 
+A path moves where its calls are asked, which may be in several threads: so it has a lock.
+
 Invariant: a position never moves back.
 """
 
 import heapq
+import os
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,6 +48,14 @@ class Position(NamedTuple):
         """Return the further of both, each coordinate on its own."""
         return Position(max(self.round, other.round), max(self.seconds, other.seconds))
 
+
+_moving = threading.RLock()
+"""Held while a position moves. Re-entrant: a call that the garbage collector ends moves it too."""
+
+if hasattr(os, "register_at_fork"):  # a forked process must not find it held for ever
+    os.register_at_fork(
+        before=_moving.acquire, after_in_parent=_moving.release, after_in_child=_moving.release
+    )
 
 ORIGIN = Position(0, 0.0)
 """Where the root scope starts."""
@@ -75,9 +87,10 @@ class Path:
 
     def advance_to(self, end: Position) -> None:
         """Move to `end` where that is further."""
-        here = self.position
-        if end[0] > here[0] or end[1] > here[1]:
-            self.position = here.later(end)
+        with _moving:
+            here = self.position
+            if end[0] > here[0] or end[1] > here[1]:
+                self.position = here.later(end)
 
     def open_child(self, after: Sequence[str] | None) -> "Path":
         """Return the path of a child.
@@ -101,8 +114,9 @@ class Path:
         end = child.position
         self.advance_to(end)
         if is_named:
-            known = self._ends.get(name)
-            self._ends[name] = end if known is None else known.later(end)
+            with _moving:
+                known = self._ends.get(name)
+                self._ends[name] = end if known is None else known.later(end)
 
     def end_of(self, name: str) -> Position:
         """Return rounds and seconds from the start of this path to the end of a child.

@@ -9,6 +9,9 @@ limits then, so it fits in any order now (see `Room.refusal`).
 
 A call that was cancelled has no answer to replay. Whoever asks it again is given time to
 cancel it again; if that does not come, the call is sent, or in a strict replay missed.
+
+Equal calls that do not share an answer are recorded in the order in which they were asked,
+not in that of their ends, so that a replay gives each of them its own answer.
 """
 
 import asyncio
@@ -21,14 +24,16 @@ from turnwise.budget.recorder import RecordedExchange, Recorder
 from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
 from turnwise.budget.spent import Spent
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
+from turnwise.calls.key import CallKey
 from turnwise.calls.listener import pieces_of
+from turnwise.calls.loop_thread import pass_turn
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Outcome
 
 __all__ = ["Replayer"]
 
 MAX_CANCEL_TURNS = 1000
-"""Turns of the event loop in which a call that was cancelled may be cancelled again."""
+"""Turns of the asker's event loop in which a call that was cancelled may be cancelled again."""
 
 PIECE_PAUSE_SECONDS = 0.001
 """How long each of these turns is where pieces of the answer were given out before."""
@@ -46,6 +51,12 @@ class Replayer:
     def __init__(self, recorder: Recorder, estimator: Estimator) -> None:
         self._recorder = recorder
         self._estimator = estimator
+        self._lanes: dict[tuple[CallKey, str], dict[OpenCall, RecordedExchange | None]] = {}
+
+    def expect(self, call: OpenCall) -> None:
+        """Keep a call's place among equal ones. `record` or `forget` must follow."""
+        if not call.call.is_shared:
+            self._lanes.setdefault(_lane_of(call), {})[call] = None
 
     async def answer(self, call: OpenCall) -> Answer | None:
         """Admit a call and answer it from the recording; None when it may be sent.
@@ -82,32 +93,49 @@ class Replayer:
         """
         spent = call.spent
         is_cost_known = spent.requests > spent.unknown_usd
-        self._recorder.record(
-            call.key,
-            call.call,
-            call.where,
-            RecordedExchange(
-                outcome=call.outcome or Outcome.FAILED,
-                reply=reply,
-                error=None if error is None else record_of_error(error, str(error)),
-                attempts=spent.attempts,
-                requests=spent.requests,
-                latency_seconds=call.path_seconds,
-                input_tokens=spent.input_tokens,
-                output_tokens=spent.output_tokens,
-                cached_tokens=spent.cached_tokens,
-                usd=spent.picodollars / PICODOLLARS if is_cost_known else None,
-                unknown_usage=spent.unknown_usage,
-                charged_tokens=spent.charged_tokens,
-                charged_usd=spent.charged_picodollars / PICODOLLARS,
-                over_tokens=spent.over_tokens,
-                over_usd=spent.over_picodollars / PICODOLLARS,
-                usage_note=spent.usage_note,
-                unknown_usd=spent.unknown_usd,
-                retry_seconds=spent.retry_seconds,
-                sequence=call.sequence,
-            ),
+        exchange = RecordedExchange(
+            outcome=call.outcome or Outcome.FAILED,
+            reply=reply,
+            error=None if error is None else record_of_error(error, str(error)),
+            attempts=spent.attempts,
+            requests=spent.requests,
+            latency_seconds=call.path_seconds,
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            cached_tokens=spent.cached_tokens,
+            usd=spent.picodollars / PICODOLLARS if is_cost_known else None,
+            unknown_usage=spent.unknown_usage,
+            charged_tokens=spent.charged_tokens,
+            charged_usd=spent.charged_picodollars / PICODOLLARS,
+            over_tokens=spent.over_tokens,
+            over_usd=spent.over_picodollars / PICODOLLARS,
+            usage_note=spent.usage_note,
+            unknown_usd=spent.unknown_usd,
+            retry_seconds=spent.retry_seconds,
+            sequence=call.sequence,
         )
+        lane = self._lanes.get(_lane_of(call))
+        if lane is None or call not in lane:
+            self._recorder.record(call.key, call.call, call.where, exchange)
+        else:
+            lane[call] = exchange
+            self._write_ended(call, lane)
+
+    def forget(self, call: OpenCall) -> None:
+        """Give a call's place up: it ended, and there is nothing to record."""
+        lane = self._lanes.get(_lane_of(call))
+        if lane is not None and call in lane:
+            del lane[call]
+            self._write_ended(call, lane)
+
+    def _write_ended(self, call: OpenCall, lane: dict[OpenCall, RecordedExchange | None]) -> None:
+        """Record the calls of a lane that have ended, up to the first that has not."""
+        for ended, exchange in list(lane.items()):
+            if exchange is None:
+                return
+            del lane[ended]
+            self._recorder.record(ended.key, ended.call, ended.where, exchange)
+        del self._lanes[_lane_of(call)]
 
     def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
         """Return the first exchange that can be used here, and why nothing may be sent.
@@ -138,7 +166,7 @@ class Replayer:
         call.path_seconds = exchange.latency_seconds
         call.finish(Outcome.REPLAYED)
         # As if it had been sent: whoever runs beside it comes to ask before it ends.
-        await asyncio.sleep(0)
+        await pass_turn()
         if exchange.error is not None:
             _give_out(call, exchange)
             raise error_of_record(exchange.error)
@@ -154,7 +182,10 @@ class Replayer:
         pause_seconds = PIECE_PAUSE_SECONDS if _give_out(call, exchange) else 0
         try:
             for _ in range(MAX_CANCEL_TURNS):
-                await asyncio.sleep(pause_seconds)
+                if pause_seconds:
+                    await asyncio.sleep(pause_seconds)
+                else:
+                    await pass_turn()
         except BaseException:
             call.account.charge(_charged(exchange)._replace(calls=0))
             call.account.pass_reservation(_over(exchange))
@@ -174,6 +205,10 @@ def _give_out(call: OpenCall, exchange: RecordedExchange) -> bool:
     for piece in pieces_of(exchange.reply):
         listener.on_piece(piece)
     return True
+
+
+def _lane_of(call: OpenCall) -> tuple[CallKey, str]:
+    return call.key, call.scope.path
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 from turnwise.budget.bounds import Bounds
 from turnwise.budget.clock import Clock
@@ -24,7 +24,22 @@ from turnwise.budget.scope_statistics import Breakdown, ScopeStatistics
 from turnwise.budget.tally import Counts, LedgerError, Tally
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["Scope", "ScopeKind", "current_scope"]
+__all__ = ["AtOwner", "Scope", "ScopeKind", "current_scope", "run_here"]
+
+T = TypeVar("T")
+
+
+class AtOwner(Protocol):
+    """Runs a short function where no call is between two of its steps; see `OwnerLoop.call`."""
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """Return what the function returns."""
+        ...
+
+
+def run_here(work: Callable[[], T]) -> T:
+    """Run a function at once: the `AtOwner` of code that has one loop."""
+    return work()
 
 
 class ScopeKind(StrEnum):
@@ -61,6 +76,8 @@ class Scope:
             one below; raises ConfigError for limits that could not bind.
         after: names of the sibling nodes that it has to wait for; see `Path`.
         mark: ends its path, where siblings of one name are different tasks.
+        at_owner: runs what changes or sums up the books where calls are counted; None takes
+            the parent's.
 
     Attributes:
         chain: this scope and all around it, innermost first.
@@ -83,6 +100,7 @@ class Scope:
         accept_limits: Callable[[Limits, str], None],
         after: Sequence[str] | None = None,
         mark: str = "",
+        at_owner: AtOwner | None = None,
     ) -> None:
         label = (f"{kind}:{name}" if name else str(kind)) + mark
         self.kind, self.name, self.parent = kind, name, parent
@@ -90,6 +108,7 @@ class Scope:
         self.limits = limits or _UNLIMITED
         accept_limits(self.limits, self.path)
         self._clock, self._accept_limits = clock, accept_limits
+        self._at_owner: AtOwner = at_owner or (parent._at_owner if parent else run_here)
         self._progress: Path = parent._progress.open_child(after) if parent else Path(ORIGIN)
         self.chain: tuple[Scope, ...] = (self, *parent.chain) if parent else (self,)
         self.root: Scope = self.chain[-1]
@@ -143,15 +162,17 @@ class Scope:
             raise LedgerError(f"{self.path} is closed: no {kind} can be opened in it")
         if kind is ScopeKind.RUN or _FLOORS.index(kind) < _FLOORS.index(self.kind):
             raise LedgerError(f"a {kind} scope cannot stand in {self.path}")
-        return Scope(
-            kind,
-            name,
-            parent=self,
-            limits=limits,
-            clock=self._clock,
-            accept_limits=self._accept_limits,
-            after=after,
-            mark=mark,
+        return self._at_owner(
+            lambda: Scope(
+                kind,
+                name,
+                parent=self,
+                limits=limits,
+                clock=self._clock,
+                accept_limits=self._accept_limits,
+                after=after,
+                mark=mark,
+            )
         )
 
     def __enter__(self) -> Self:
@@ -183,6 +204,9 @@ class Scope:
         Raises:
             LedgerError: when its books do not add up.
         """
+        self._at_owner(self._close)
+
+    def _close(self) -> None:
         if self._is_closed:
             return
         self._is_closed = True
@@ -262,11 +286,11 @@ class Scope:
         if self._is_closed:
             raise LedgerError(f"{self.path} is closed: nothing can be held back in it")
         wanted = Amounts(calls, calls, tokens, to_picodollars(usd))
-        return self.bounds.hold(name, wanted, role, seconds=seconds)
+        return self._at_owner(lambda: self.bounds.hold(name, wanted, role, seconds=seconds))
 
     def release(self, name: str) -> None:
         """Hold back nothing for a lease any more. A name that is not held is no error."""
-        self.bounds.release(name)
+        self._at_owner(lambda: self.bounds.release(name))
 
     # Its counts.
 
@@ -305,15 +329,18 @@ class Scope:
 
     def counts(self) -> Counts:
         """Return its calls, those of the scopes below it included."""
-        return self.tally.counts()
+        return self._at_owner(self.tally.counts)
 
     def statistics(self) -> ScopeStatistics:
         """Return where it stands."""
+        return self._at_owner(self._statistics)
+
+    def _statistics(self) -> ScopeStatistics:
         parts = self._breakdown or Breakdown()
         return ScopeStatistics(
             path=self.path,
             is_closed=self._is_closed,
-            counts=self.counts(),
+            counts=self.tally.counts(),
             by_node=parts.by_node(),
             by_role=parts.by_role(),
             by_purpose=parts.by_purpose(),

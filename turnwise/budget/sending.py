@@ -61,7 +61,7 @@ class SendingRules:
         retry: when to try again, where the endpoint has no policy of its own.
         seed: of the jitter.
         health: which endpoints have just failed.
-        store: keeps a usable reply for later equal calls; None keeps nothing.
+        store: keeps a usable reply of a shared call for later equal ones; None keeps nothing.
     """
 
     clock: Clock
@@ -172,8 +172,9 @@ class Sending:
             CallError: how the last attempt ended.
         """
         answer = read_reply(self._call, await self._reply())
-        if self._rules.store is not None and answer.invalid is None:
-            await self._rules.store(self._key, replace(answer.reply, parsed=None))
+        store = self._rules.store if self._call.is_shared else None
+        if store is not None and answer.invalid is None:
+            await store(self._key, replace(answer.reply, parsed=None))
         return answer
 
     def on_piece(self, piece: Piece) -> None:
@@ -334,7 +335,11 @@ class Sending:
         except TimeoutError:
             if not timer.expired():
                 raise
-            return CallTimeout("no answer before the deadline", latency_seconds=left_seconds)
+            return CallTimeout(
+                "no answer before the deadline",
+                was_sent=self._sent_count > 0,
+                latency_seconds=left_seconds,
+            )
 
     async def _answer(self, call: Call) -> Reply | CallError:
         if call.stream:

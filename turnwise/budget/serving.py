@@ -107,7 +107,7 @@ class Serving:
         if asked.held_back is not None and not scope.lasting.is_closed:
             self._hold_back(asked.held_back, scope)
         scope.begin()
-        return OpenCall(
+        call = OpenCall(
             asked,
             scope,
             endpoint,
@@ -116,6 +116,9 @@ class Serving:
             position=position,
             started_at_seconds=self._clock.now(),
         )
+        if self._replayer is not None:
+            self._replayer.expect(call)
+        return call
 
     def _hold_back(self, held: HoldBack, scope: Scope) -> None:
         """Hold capacity back for a later call, as it would be if it were asked next."""
@@ -138,8 +141,9 @@ class Serving:
             replayed = await self._replayer.answer(call)
             if replayed is not None:
                 return replayed
-        flight = self._flights.get(call.key)
-        if flight is None and self._cache is not None:
+        is_shared = call.call.is_shared
+        flight = self._flights.get(call.key) if is_shared else None
+        if flight is None and is_shared and self._cache is not None:
             reply = self._cache.peek(call.key) or await self._cache.get(call.key)
             # Equal calls may have been sent, and answered, while the disk was read.
             flight = self._flights.get(call.key)
@@ -174,7 +178,7 @@ class Serving:
         if refusal is not None:
             call.refuse(refusal)
         call.sending = sending
-        return self._flights.start(call.key, call, sending.run())
+        return self._flights.start(call.key if call.call.is_shared else None, call, sending.run())
 
     async def _wait(self, call: OpenCall, flight: Flight[OpenCall, Answer]) -> Answer:
         # Whoever pays is cut by its sending; who joined in has a deadline of its own.
@@ -238,12 +242,16 @@ class Serving:
             )
 
     def _record(self, call: OpenCall, answer: Answer | None, error: BaseException | None) -> None:
-        if self._replayer is None or call.was_found or isinstance(error, CassetteMiss):
+        if self._replayer is None:
             return
         given_out = None if call.sending is None else call.sending.given_out()
-        if isinstance(error, CallError):
+        if call.was_found or isinstance(error, CassetteMiss):
+            self._replayer.forget(call)
+        elif isinstance(error, CallError):
             self._replayer.record(call, given_out, error)
         elif answer is not None:
             self._replayer.record(call, replace(answer.reply, parsed=None), None)
         elif call.outcome is Outcome.CANCELLED:
             self._replayer.record(call, given_out, None)
+        else:  # a bug in a client
+            self._replayer.forget(call)

@@ -135,6 +135,9 @@ class Call:
         sample: which resample of an otherwise equal call this is. Starts at 0.
             Two calls that differ only here are never merged: the third resample
             is not the first.
+        share: whether equal calls may be answered once, in flight and from the cache. None
+            merges those whose answers are meant to be equal: embeddings, and a temperature
+            of 0. Not part of the call's identity; repairs follow the call.
         repair: how many times this question has been asked again because its
             answer did not fit `response_model`. 0 for the first asking.
         speculative: asked before it was known to be needed (a prefetch).
@@ -160,6 +163,7 @@ class Call:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     sample: int = 0
+    share: bool | None = None
     repair: int = 0
     speculative: bool = False
     lease: str | None = None
@@ -186,6 +190,15 @@ class Call:
     def is_embedding(self) -> bool:
         """Whether this asks for vectors instead of text."""
         return bool(self.inputs)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether an equal call's answer may be its answer."""
+        if self.share is not None:
+            return self.share
+        sampling = self.sampling
+        temperature = sampling.extra_body.get("temperature", sampling.temperature)
+        return self.is_embedding or temperature == 0
 
     def resample(self, sample: int) -> "Call":
         """Return the same question asked as its `sample`-th resample."""

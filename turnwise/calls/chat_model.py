@@ -4,8 +4,6 @@ The other way round from `langchain_client`: existing LangChain or LangGraph cod
 under a budget, and stands in the ledger, by having its model swapped for this one.
 """
 
-import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -18,14 +16,13 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from turnwise.calls.asker import Asker
 from turnwise.calls.call import Call, Sampling
-from turnwise.calls.errors import ConfigError
 from turnwise.calls.langchain_arguments import (
     FORM_ARGUMENT,
     read_arguments,
@@ -37,7 +34,7 @@ from turnwise.calls.langchain_messages import from_langchain
 from turnwise.calls.langchain_replies import Asked, chat_result
 from turnwise.calls.langchain_structured import fitting, in_form, parsed
 from turnwise.calls.langgraph_origin import origin_of, watch_runs
-from turnwise.calls.loop_thread import LoopThread, wait_for
+from turnwise.calls.owner_loop import OwnerLoop, owner_of, require_asyncio
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
 
@@ -46,24 +43,22 @@ __all__ = ["BudgetedChatModel", "FinalCall"]
 _OPENED: ContextVar[list[AnswerStream] | None] = ContextVar("opened_streams", default=None)
 """The streams that an `astream` opens, so that it can close them when it is closed."""
 
-_making_a_loop = threading.Lock()
-"""Threads of one batch share a private loop: a second one, forgotten, would cancel its calls.
-
-It belongs to no model, since a model with a lock could not be copied.
-"""
-
 
 class BudgetedChatModel(BaseChatModel):
     """A chat model that asks an asker, such as the budgeter.
 
-    Equal calls may share one answer, as everywhere in Turnwise. Code that asks the same
-    prompt again and wants another answer says which resample it is:
-    `model.bind(sample=1)`. LangChain's own cache is off, since the ledger cannot see it.
+    Equal calls are answered one by one, as by any chat model: `batch` of one prompt five
+    times is five requests and five answers. Only at a temperature of 0, where their answers
+    are meant to be equal, equal calls share one, in flight and from the budgeter's cache.
+    `share=True` makes them share at any temperature, `share=False` at none; `bind(share=...)`
+    does so for some calls. Where calls share, code that wants another answer says which
+    resample it is: `model.bind(sample=1)`. LangChain's own cache is off, since the ledger
+    cannot see it.
 
-    Synchronous code may use it from a thread while the loop that the model was made (or
-    last awaited) in runs elsewhere. Where no loop runs, the model keeps a private one in
-    a thread of its own until `close`. Inside a running loop's own thread only the
-    asynchronous methods work.
+    It may be used from any thread and any asyncio loop, synchronously inside a running loop
+    too: every call is carried to the asker's own loop (see `owner_loop`), with the context
+    variables of the caller, and clients run there. It lasts until `close`, and begins again
+    with a later call. Without an owner loop of its own, an asker runs there as well.
 
     Attributes:
         asker: who answers.
@@ -74,6 +69,7 @@ class BudgetedChatModel(BaseChatModel):
             OpenAI's chat models that the constructor is given stand here.
         max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
+        share: whether equal calls share one answer; None shares at a temperature of 0.
         final_answer: what an agent ends with when its budget has no room for a call: a
             `FinalCall`, which is held back for it and made without tools, or a fixed text.
             None raises `CallRefused`.
@@ -91,14 +87,14 @@ class BudgetedChatModel(BaseChatModel):
     sampling: Sampling = Sampling()
     max_repairs: int = Field(default=1, ge=0)
     timeout_seconds: float | None = None
+    share: bool | None = None
     cache: Any = Field(default=False, exclude=True)
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     final_answer: str | FinalCall | None = None
     max_tool_calls: int | None = Field(default=None, ge=0)
     streaming: bool = False
 
-    _loop: asyncio.AbstractEventLoop | None = PrivateAttr(default=None)
-    _own_loop: LoopThread | None = PrivateAttr(default=None)
+    _owner: OwnerLoop = PrivateAttr()
 
     @model_validator(mode="before")
     @classmethod
@@ -110,11 +106,12 @@ class BudgetedChatModel(BaseChatModel):
         return {**kept, "model_kwargs": {**other, **kept.get("model_kwargs", {})}}
 
     def model_post_init(self, context: Any, /) -> None:
-        """Read the arguments, and remember the loop that runs where the model is made."""
+        """Read the arguments, and let the asker work on a loop of its own from now on."""
         super().model_post_init(context)
         read_arguments(self.model_kwargs, self.sampling)
         watch_runs()
-        self._loop = _running_loop()
+        self._owner = owner_of(self.asker)
+        self._owner.make_private()
 
     @property
     def _llm_type(self) -> str:
@@ -125,11 +122,37 @@ class BudgetedChatModel(BaseChatModel):
         return {"role": str(self.role), "purpose": str(self.purpose)}
 
     def close(self) -> None:
-        """End the private loop, if synchronous calls made one. Safe to call twice."""
-        with _making_a_loop:
-            own, self._own_loop = self._own_loop, None
-        if own is not None:
-            own.close()
+        """Close the asker's own loop, and what a budgeter keeps open. Safe to call twice.
+
+        All models of one asker share that loop; their calls in flight are cancelled.
+        """
+        self._owner.close()
+
+    async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
+        """Generate as any chat model does, in an asyncio loop; see `BaseChatModel`.
+
+        Raises:
+            ConfigError: in a loop of another kind.
+        """
+        require_asyncio()
+        return await super().agenerate(*args, **kwargs)
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any | None,
+    ) -> list[AIMessage]:
+        """Invoke for each input, side by side, as any chat model does.
+
+        They are asked in the order of the inputs, which the threads of LangChain's own batch
+        are not, so that equal prompts get their own answers again in a replay.
+        """
+        return self._owner.wait(
+            self.abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
 
     async def _agenerate(
         self,
@@ -138,8 +161,8 @@ class BudgetedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        self._loop = asyncio.get_running_loop()
-        return chat_result(await self._invoke(messages, stop, kwargs, run_manager))
+        call = self._call(messages, stop, kwargs, run_manager)
+        return chat_result(await self._invoke(call, self._ending(kwargs)))
 
     def _generate(
         self,
@@ -148,8 +171,8 @@ class BudgetedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        wait = self._waiter()
-        return chat_result(wait(self._invoke, messages, stop, kwargs, run_manager))
+        call = self._call(messages, stop, kwargs, run_manager)
+        return chat_result(self._owner.wait(self._invoke, call, self._ending(kwargs)))
 
     async def _astream(
         self,
@@ -159,7 +182,6 @@ class BudgetedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come; see `AnswerStream`."""
-        self._loop = asyncio.get_running_loop()
         call = self._call(messages, stop, kwargs, run_manager)
         pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
         if (opened := _OPENED.get()) is not None:
@@ -176,7 +198,6 @@ class BudgetedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come, from the loop of another thread."""
-        wait = self._waiter()
         call = self._call(messages, stop, kwargs, run_manager)
         pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
 
@@ -184,12 +205,12 @@ class BudgetedChatModel(BaseChatModel):
             return await anext(pieces, None)
 
         try:
-            while (piece := wait(next_piece)) is not None:
+            while (piece := self._owner.wait(next_piece)) is not None:
                 yield ChatGenerationChunk(message=piece)
         finally:
             pieces.abandon()
             if not pieces.is_here:  # the garbage collector runs in any thread
-                wait(pieces.aclose)
+                self._owner.wait(pieces.aclose)
 
     async def astream(
         self,
@@ -204,6 +225,7 @@ class BudgetedChatModel(BaseChatModel):
         A stream that is closed before its end is settled when `aclose` returns; LangChain's
         own would leave that to the garbage collector.
         """
+        require_asyncio()
         opened: list[AnswerStream] = []
         stream_of_chunks = super().astream(input, config, stop=stop, **kwargs)
         pieces = cast("AsyncGenerator[AIMessageChunk]", stream_of_chunks)
@@ -272,42 +294,14 @@ class BudgetedChatModel(BaseChatModel):
         bound, parser = in_form(schema, method, strict=strict)
         return parsed(super().bind(**bound, **kwargs), parser, include_raw=include_raw)
 
-    def _waiter(self) -> Callable[..., Any]:
-        """Return what runs a coroutine function on another thread's loop, and waits for it."""
-        loop = self._other_loop()
-        return lambda work, *args: wait_for(work(*args), loop)
-
-    def _other_loop(self) -> asyncio.AbstractEventLoop:
-        """Return a running loop of another thread to wait for.
-
-        Raises:
-            ConfigError: when this thread is the one whose loop would have to run.
-        """
-        if _running_loop() is not None:
-            raise ConfigError(
-                "a BudgetedChatModel cannot be invoked synchronously inside a running event "
-                "loop, since waiting would stop the loop: use `await model.ainvoke(...)`, or "
-                "make the node or tool that calls it `async`"
-            )
-        if self._loop is not None and self._loop.is_running():
-            return self._loop
-        with _making_a_loop:
-            if self._own_loop is None or not self._own_loop.is_open:
-                self._own_loop = LoopThread()
-            return self._own_loop.loop
-
     async def _ask(self, call: Call) -> Reply:
-        return await self.asker.ask(call)
+        self._owner.make_private()
+        # An asker that has an owner loop finds the way there by itself.
+        if getattr(self.asker, "owner", None) is self._owner:
+            return await self.asker.ask(call)
+        return await self._owner.run(self.asker.ask, call)
 
-    async def _invoke(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        arguments: dict[str, Any],
-        run_manager: Any,
-    ) -> Asked:
-        call = self._call(messages, stop, arguments, run_manager)
-        ending = self._ending(arguments)
+    async def _invoke(self, call: Call, ending: Ending) -> Asked:
         return await Invocation(self._ask, self.asker.advisory, ending).run(call)
 
     def _ending(self, arguments: dict[str, Any]) -> Ending:
@@ -339,12 +333,5 @@ class BudgetedChatModel(BaseChatModel):
             max_repairs=self.max_repairs,
             unkeyed_body=given.unkeyed_body,
             origin=origin_of(run_manager),
-            **{"timeout_seconds": self.timeout_seconds, **given.of_call},
+            **{"timeout_seconds": self.timeout_seconds, "share": self.share, **given.of_call},
         )
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -4,7 +4,8 @@ In: endpoint name, model, messages, inputs, tools, response schema, temperature,
 top_p, n, max_tokens, seed, stop, reasoning effort, and the sample and repair index;
 and, only where they are set, content parts, log-probabilities, penalties and extra body
 fields. Out: what cannot change it (timeouts, streaming, leases, `unkeyed_body`, whether it
-was speculative, who asked). Two calls with equal keys may share one answer.
+was speculative, who asked, whether it may share). Two calls with equal keys may share one
+answer where `Call.is_shared`.
 """
 
 import hashlib

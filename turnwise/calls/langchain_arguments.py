@@ -47,7 +47,7 @@ _SAMPLING = frozenset(
 _WHOLE_NUMBERS = frozenset({"max_tokens", "seed", "n", "top_logprobs"})
 _NUMBERS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
 _LISTS = frozenset({"modalities", "tools", "stop"})
-_OF_CALL = frozenset({"response_model", "sample", "lease", "timeout_seconds"})
+_OF_CALL = frozenset({"response_model", "sample", "share", "lease", "timeout_seconds"})
 _OTHER_NAMES = {
     "max_completion_tokens": "max_tokens",
     "timeout": "timeout_seconds",

@@ -8,7 +8,9 @@ Choice: a transport of our own under the `openai` client. aiohttp's trace signal
 that hands headers and body to the socket (the signal for headers fires earlier,
 when they are only buffered, and a cancellation can fall in between).
 Rejected: the transport that `openai` ships for aiohttp. It reports a connection
-that broke after the request as a connect timeout, and says nothing of sending.
+that broke after the request as a connect timeout, and says nothing of sending. And
+aiohttp's own limit of connections: a request that is cancelled just as a connection
+becomes free for it takes that along, and all that wait behind it wait in vain.
 Invariant: `on_sent` is called at most once a request, before any byte of it leaves.
 
 An answer is read up to a limit in bytes, counted as they are after unpacking. Packed answers
@@ -16,6 +18,7 @@ are unpacked here, in small pieces, so that a few bytes that unpack to gigabytes
 memory than any other answer.
 """
 
+import asyncio
 import io
 import ssl
 import zlib
@@ -163,17 +166,24 @@ class _Body(httpx2.AsyncByteStream):
         response: whose.
         request: what it answers.
         max_bytes: longest body that is read.
+        on_closed: called once, when the connection is free.
 
     Raises:
         BadResponse: when it is packed in a way that was not offered.
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, request: httpx2.Request, *, max_bytes: int
+        self,
+        response: aiohttp.ClientResponse,
+        request: httpx2.Request,
+        on_closed: Callable[[], None],
+        *,
+        max_bytes: int,
     ) -> None:
         self._response = response
         self._request = request
         self._max_bytes = max_bytes
+        self._on_closed: Callable[[], None] | None = on_closed
         packed = response.headers.get("Content-Encoding", "identity").strip().lower()
         if packed not in {*_PACKED, "", "identity"}:
             raise BadResponse(
@@ -203,6 +213,9 @@ class _Body(httpx2.AsyncByteStream):
         # A body that was read to its end has given its connection back already;
         # of any other the rest must not be waited for.
         self._response.close()
+        on_closed, self._on_closed = self._on_closed, None
+        if on_closed is not None:
+            on_closed()
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -219,9 +232,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._on_chunk_sent)
         self._proxy = route.proxy
+        self._places = asyncio.Semaphore(max_connections)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=max_connections,
+                limit=0,  # see `_places`
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 ssl=route.tls or True,
             ),
@@ -234,35 +248,40 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         content = await request.aread()
         sending = SENDING.get(None)
         request.headers["Accept-Encoding"] = "gzip, deflate"
-        with _httpx_errors(request):
-            response = await self._session.request(
-                request.method,
-                str(request.url),
-                headers=request.headers.multi_items(),
-                data=content if len(content) < LARGE_BODY_BYTES else io.BytesIO(content),
-                allow_redirects=False,
-                auto_decompress=False,
-                proxy=self._proxy,
-                # The whole attempt is timed by the client; only connecting is timed here.
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                trace_request_ctx=sending,
-            )
-        max_bytes = MAX_ANSWER_BYTES if sending is None else sending.max_answer_bytes
+        await self._places.acquire()
         try:
-            body = _Body(response, request, max_bytes=max_bytes)
-        except BadResponse:
-            response.close()
+            with _httpx_errors(request):
+                response = await self._session.request(
+                    request.method,
+                    str(request.url),
+                    headers=request.headers.multi_items(),
+                    data=content if len(content) < LARGE_BODY_BYTES else io.BytesIO(content),
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    proxy=self._proxy,
+                    # The whole attempt is timed by the client; only connecting is timed here.
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                    trace_request_ctx=sending,
+                )
+            max_bytes = MAX_ANSWER_BYTES if sending is None else sending.max_answer_bytes
+            try:
+                body = _Body(response, request, self._places.release, max_bytes=max_bytes)
+            except BadResponse:
+                response.close()
+                raise
+            return httpx2.Response(
+                status_code=response.status,
+                headers=[
+                    (name, value)
+                    for name, value in response.raw_headers
+                    if name.lower() != b"content-encoding"  # it has been unpacked
+                ],
+                stream=body,
+                request=request,
+            )
+        except BaseException:
+            self._places.release()
             raise
-        return httpx2.Response(
-            status_code=response.status,
-            headers=[
-                (name, value)
-                for name, value in response.raw_headers
-                if name.lower() != b"content-encoding"  # it has been unpacked
-            ],
-            stream=body,
-            request=request,
-        )
 
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice."""

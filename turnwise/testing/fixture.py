@@ -20,7 +20,6 @@
 All work in asynchronous tests and in others.
 """
 
-import asyncio
 import unicodedata
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -32,7 +31,6 @@ import pytest
 from turnwise.budget import Limits
 from turnwise.calls import Asker, Purpose
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.loop_thread import LoopThread, wait_for
 from turnwise.replay.cassette import Cassette
 from turnwise.replay.normalising import Rule
 from turnwise.replay.run_recorder import RunRecorder
@@ -73,13 +71,10 @@ class Bench:
     def __init__(self, place: BenchPlace, choices: Choices) -> None:
         self._place = place
         self._choices = choices
-        self._asker = TurnAsker(
-            place.name, lasting_loop=lambda: self._own_loop, secrets=key_values()
-        )
+        self._asker = TurnAsker(place.name, secrets=key_values())
         self._seats = Seats(self._asker, is_live=choices.is_live)
         self._books = Books(self._asker, self._seats)
         self._checks = Checks(choices, place.file, place.today)
-        self._loop: LoopThread | None = None
         self._cassette: Cassette | None = None
         self._recorder: RunRecorder | None = None
 
@@ -232,15 +227,7 @@ class Bench:
         if purpose not in set(Purpose):
             raise ConfigError(f"there is no purpose {purpose!r}; there are: {', '.join(Purpose)}")
         seat = self._seats.take(role, client, model=model)
-
-        def make() -> BudgetedChatModel:
-            return BudgetedChatModel(asker=self._asker, role=seat, purpose=Purpose(purpose))
-
-        async def make_in_loop() -> BudgetedChatModel:
-            return make()
-
-        # A model that is called synchronously waits on the loop that it was made in.
-        return make() if _is_in_a_loop() else self._run(make_in_loop())
+        return BudgetedChatModel(asker=self._asker, role=seat, purpose=Purpose(purpose))
 
     @property
     def calls(self) -> CallCounts:
@@ -333,9 +320,7 @@ class Bench:
         """
         if self._asker.is_used:
             self._run(self._asker.aclose())
-        if self._loop is not None:
-            self._loop.close()
-            self._loop = None
+        self._asker.owner.close()
         if self._recorder is not None and not has_failed:
             self._recorder.keep_all()
         if self._cassette is not None:
@@ -344,14 +329,8 @@ class Bench:
     # Inside.
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the test's own loop thread: the test may have a loop running."""
-        return wait_for(coroutine, self._own_loop)
-
-    @property
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = LoopThread()
-        return self._loop.loop
+        """Run a coroutine on the test's own loop: the test may have a loop running."""
+        return self._asker.owner.wait(lambda: coroutine)
 
     def _find(self, given: str | Path) -> Path:
         return find_beside(given, self._place.file, self._choices.root)
@@ -366,11 +345,3 @@ class Bench:
                 f"{error}. Record it: pytest {self._place.test} --turnwise-record, or turnwise "
                 f"replay CONVERSATION --preset NAME --record {given}"
             ) from None
-
-
-def _is_in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

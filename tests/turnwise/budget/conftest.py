@@ -77,10 +77,11 @@ def recorder() -> MemoryRecorder:
 
 @pytest.fixture
 def ask_for() -> Callable[..., Call]:
-    """Return a function that makes a call with a prompt."""
+    """Return a function that makes a call with a prompt; equal ones share, as a node's do."""
 
     def make(prompt: str = "hi", role: Role = Role.MAIN, **changes: Any) -> Call:
         purpose = changes.pop("purpose", Purpose.OTHER)
+        changes.setdefault("share", True)
         return Call(role, purpose, (Message("user", prompt),), **changes)
 
     return make

@@ -51,6 +51,26 @@ async def test_a_client_that_ignores_its_timeout_is_cut(make_budgeter, ask_for):
     budgeter.ledger.check()
 
 
+async def test_a_deadline_before_the_request_leaves_costs_none(make_budgeter, ask_for):
+    """A client that still waits for a connection has sent nothing, and is charged nothing."""
+
+    class Queued(ScriptedClient):
+        async def answer(self, calls, *, model, on_sent=None):
+            await asyncio.Event().wait()
+
+    budgeter = make_budgeter(Queued(), limits=Limits(max_requests=1, max_tokens=2000))
+    with (
+        budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_seconds=0.02)),
+        pytest.raises(CallTimeout, match="deadline") as caught,
+    ):
+        await budgeter.ask(ask_for())
+    assert not caught.value.was_sent
+    (row,) = budgeter.ledger.rows
+    assert (row.attempts, row.requests, row.unknown_usage) == (1, 0, 0)
+    assert budgeter.advisory().requests_left == 1
+    assert budgeter.advisory().tokens_left == 2000
+
+
 async def test_who_joins_a_call_keeps_its_own_deadline(make_budgeter, ask_for):
     """A follower leaves at its deadline, and the payer's work goes on."""
     gate = asyncio.Event()

@@ -1,6 +1,7 @@
 """Answers that are shared: equal calls in flight, and the cache."""
 
 import asyncio
+import sys
 from collections import Counter
 
 import pytest
@@ -8,7 +9,7 @@ from pydantic import BaseModel
 
 from turnwise.budget import Limits, RetryPolicy, ScopeKind
 from turnwise.budget.cache import MemoryCache
-from turnwise.calls import Call, CallRefused, Outcome, Reply, Sampling
+from turnwise.calls import Call, CallRefused, Message, Outcome, Purpose, Reply, Role, Sampling
 from turnwise.calls.errors import (
     AuthFailed,
     EmptyAnswer,
@@ -170,3 +171,88 @@ async def test_followers_of_a_failed_call_fail_without_a_request(make_budgeter, 
     assert [type(result) for result in results] == [ServerFailed, ServerFailed]
     assert [row.requests for row in budgeter.ledger.rows] == [3, 0]
     assert outcomes(budgeter) == {Outcome.FAILED: 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "requests"),
+    [
+        ({}, 5),
+        ({"sampling": Sampling(temperature=0.7)}, 5),
+        ({"sampling": Sampling(temperature=0.0)}, 1),
+        ({"sampling": Sampling(extra_body={"temperature": 0})}, 1),
+        ({"share": True}, 1),
+        ({"share": False, "sampling": Sampling(temperature=0.0)}, 5),
+    ],
+)
+async def test_equal_calls_share_where_it_is_meant(make_budgeter, changes, requests):
+    """In flight and from the cache alike: at a temperature of 0, or where the call says so."""
+    client = ScriptedClient(lambda call: f"answer {client.sent_requests}")
+    budgeter = make_budgeter(client, cache=MemoryCache())
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "hi"),), **changes)
+    replies = await asyncio.gather(*(budgeter.ask(call) for _ in range(4)))
+    replies.append(await budgeter.ask(call))
+    assert client.sent_requests == requests
+    assert len({reply.text for reply in replies}) == requests
+    assert budgeter.run.counts().requests == requests
+
+
+async def test_embeddings_share(make_budgeter):
+    """Equal texts have equal vectors."""
+    client = ScriptedClient(lambda call: Reply("", vectors=((1.0,),)))
+    budgeter = make_budgeter(client)
+    call = Call(Role.EMBED, Purpose.EMBED, inputs=("hi",))
+    await asyncio.gather(budgeter.ask(call), budgeter.ask(call))
+    assert client.sent_requests == 1
+
+
+async def test_repairs_follow_their_call(make_budgeter):
+    """Five askers whose answers do not fit are repaired five times."""
+    client = ScriptedClient(lambda call: "none" if call.repair == 0 else Score(points=1))
+    budgeter = make_budgeter(client)
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "hi"),), response_model=Score)
+    await asyncio.gather(*(budgeter.ask(call) for _ in range(5)))
+    assert client.sent_requests == 10
+
+
+async def test_equal_calls_are_replayed_in_the_order_in_which_they_were_asked(
+    make_budgeter, recorder, until
+):
+    """Each of them gets its own answer again, whichever came first."""
+    gates = [asyncio.Event() for _ in range(5)]
+
+    async def answer(call):
+        number = client.sent_requests - 1
+        await gates[number].wait()
+        return f"answer {number}"
+
+    client = ScriptedClient(answer)
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "hi"),))
+    budgeter = make_budgeter(client, recorder=recorder)
+    tasks = [asyncio.create_task(budgeter.ask(call)) for _ in range(5)]
+    await until(lambda: client.sent_requests == 5)
+    tasks[2].cancel()
+    for number in (3, 1, 0, 4):
+        gates[number].set()
+        await until(tasks[number].done)
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    texts = [end.text for end in ends if not isinstance(end, BaseException)]
+    assert texts == ["answer 0", "answer 1", "answer 3", "answer 4"]
+    assert len({key for key, _, _ in recorder.recorded}) == 1
+    outcomes = [exchange.outcome for _, _, exchange in recorder.recorded]
+    assert outcomes == ["served", "served", "cancelled", "served", "served"]
+
+    replaying = make_budgeter(ScriptedClient(), recorder=recorder.played())
+    replies = await asyncio.gather(*(replaying.ask(call) for _ in range(4)))
+    assert [reply.text for reply in replies] == texts
+    assert replaying.run.counts().in_flight == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_in_eager_tasks_calls_share_alike(make_budgeter, ask_for):
+    """The work is known to the others before it begins, whatever the loop makes of tasks."""
+    client = ScriptedClient(lambda call: "yes")
+    budgeter = make_budgeter(client)
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    await asyncio.gather(*(asyncio.create_task(budgeter.ask(ask_for())) for _ in range(5)))
+    assert client.sent_requests == 1
+    assert budgeter.run.counts().outcomes["coalesced"] == 4

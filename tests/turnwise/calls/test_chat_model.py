@@ -1,10 +1,12 @@
 """LangChain and LangGraph code under an asker, by swapping its model."""
 
 import asyncio
+import copy
 import gc
 import sys
 import threading
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -18,10 +20,14 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from turnwise.calls import Advisory, ConfigError, Purpose, Reply, Role, Sampling, Usage
+from turnwise.budget import Budgeter
+from turnwise.budget.cache import MemoryCache
+from turnwise.calls import Advisory, ConfigError, Endpoint, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.calls.errors import CallRefused, InvalidAnswer
+from turnwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer
 from turnwise.calls.structured import parse_answer
+from turnwise.replay.cassette import CassetteMode, open_cassette
+from turnwise.testing.clients import ScriptedClient
 
 SCOPE = ContextVar("scope", default="none")
 
@@ -302,7 +308,8 @@ async def test_a_tool_loop_in_a_graph(is_async):
     assert state["messages"][-1].text == "It is 6."
     assert [call.messages[-1].content for call in asker.calls] == ["2+3+1?", "5", "6"]
     assert asker.scopes == ["turn"] * 3
-    assert set(asker.threads) == {threading.current_thread()}
+    [thread] = set(asker.threads)
+    assert thread.name == "turnwise-loop"
 
 
 async def test_tokens_stream_out_of_a_graph():
@@ -319,7 +326,7 @@ async def test_tokens_stream_out_of_a_graph():
     assert [piece for piece in pieces if piece[0]] == [("he", "talk"), ("llo", "talk")]
 
 
-def test_without_any_loop_it_keeps_one_of_its_own():
+def test_closing_ends_the_loop_until_it_is_needed():
     """Made once, shared by calls, ended by `close`, made again when needed."""
     asker = FakeAsker("a", "b", "c")
     model = BudgetedChatModel(asker=asker)
@@ -334,33 +341,30 @@ def test_without_any_loop_it_keeps_one_of_its_own():
     model.close()
 
 
-def test_a_forgotten_model_ends_its_loop():
+def test_a_forgotten_asker_ends_its_loop():
     """Nothing is left behind."""
     asker = FakeAsker("a")
     model = BudgetedChatModel(asker=asker)
     model.invoke("u")
     [thread] = asker.threads
-    del model
+    del model, asker
     gc.collect()
     thread.join(5)
     assert not thread.is_alive()
 
 
-async def test_from_a_thread_the_loop_of_the_model_is_used():
-    """The budgeter's loop serves synchronous code beside it."""
-    asker = FakeAsker("a")
-    model = BudgetedChatModel(asker=asker)
-    message = await asyncio.to_thread(model.invoke, "u")
-    assert message.text == "a"
-    assert asker.threads == [threading.current_thread()]
-
-
-async def test_inside_a_running_loop_a_synchronous_call_is_refused():
-    """With what to do instead; waiting would stop the loop."""
-    asker = FakeAsker("a")
-    with pytest.raises(ConfigError, match="ainvoke"):
-        BudgetedChatModel(asker=asker).invoke("u")
-    assert asker.calls == []
+async def test_every_way_to_ask_meets_in_one_loop():
+    """Models of one asker, from a thread, synchronously inside a loop, and asynchronously."""
+    asker = FakeAsker(*"abcdef")
+    first, second = BudgetedChatModel(asker=asker), BudgetedChatModel(asker=asker)
+    assert (await asyncio.to_thread(first.invoke, "u")).text == "a"
+    assert second.invoke("u").text == "b"
+    assert (await second.ainvoke("u")).text == "c"
+    assert sorted(message.text for message in first.batch(["u"] * 2)) == ["d", "e"]
+    assert [piece.text for piece in first.stream("u")] == ["f"]
+    [thread] = set(asker.threads)
+    assert thread.name == "turnwise-loop"
+    first.close()
 
 
 def test_errors_reach_synchronous_code():
@@ -403,3 +407,108 @@ def test_threads_that_start_together_share_one_private_loop():
 def test_the_asker_stands_in_no_representation():
     """Nor what it holds."""
     assert "FakeAsker" not in repr(BudgetedChatModel(asker=FakeAsker()))
+
+
+async def test_a_batch_of_one_prompt_has_an_answer_for_each():
+    """Unless its calls share: at a temperature of 0, or where the model or a binding says so."""
+
+    def answers(model):
+        return len({message.text for message in model.batch(["u"] * 5)})
+
+    def model(**settings):
+        client = ScriptedClient(lambda call: f"answer {client.sent_requests}")
+        budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, cache=MemoryCache())
+        return BudgetedChatModel(asker=budgeter, **settings)
+
+    assert answers(model()) == 5
+    assert answers(model(sampling=Sampling(temperature=0.7))) == 5
+    assert answers(model(sampling=Sampling(temperature=0.0))) == 1
+    assert answers(model().bind(temperature=0)) == 1
+    assert answers(model(share=True)) == 1
+    assert answers(model(share=True).bind(share=False)) == 5
+    assert answers(model(share=False, sampling=Sampling(temperature=0.0))) == 5
+    messages = await model().abatch(["u"] * 5)
+    assert [message.text for message in messages] == [f"answer {number}" for number in range(5)]
+
+
+def test_a_batch_is_recorded_and_replayed_in_its_order(tmp_path):
+    """Each of five equal prompts gets its own answer again, whichever answer came first."""
+
+    async def answer(call):
+        number = client.sent_requests
+        for _ in range(100 - 20 * number):
+            await asyncio.sleep(0)
+        return f"answer {number}"
+
+    def run(client, mode):
+        with open_cassette(tmp_path / "c.jsonl", mode) as cassette:
+            budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, recorder=cassette)
+            model = BudgetedChatModel(asker=budgeter)
+            try:
+                return [message.text for message in model.batch(["u"] * 5)]
+            finally:
+                model.close()
+
+    client = ScriptedClient(answer)
+    expected = [f"answer {number}" for number in range(1, 6)]
+    assert run(client, CassetteMode.REWRITE) == expected
+    assert run(ScriptedClient(), CassetteMode.STRICT) == expected
+
+
+def test_a_batch_keeps_errors_concurrency_and_contexts():
+    """As LangChain's own: errors in place, so many at once, the caller's context."""
+    asker = FakeAsker("a", LookupError("lost"), "c")
+    model = BudgetedChatModel(asker=asker)
+    SCOPE.set("batch")
+    config = {"max_concurrency": 1}
+    first, second, third = model.batch(["1", "2", "3"], config, return_exceptions=True)
+    assert (first.text, type(second), third.text) == ("a", LookupError, "c")
+    assert asker.scopes == ["batch"] * 3
+    assert model.batch([]) == []
+    model.close()
+
+
+def test_an_asker_of_any_kind_may_be_asked():
+    """Also one that has no hash and cannot be referred to weakly, and a copy of its model."""
+
+    @dataclass(slots=True)
+    class Wrapped:
+        asker: FakeAsker
+
+        async def ask(self, call):
+            return await self.asker.ask(call)
+
+    model = BudgetedChatModel(asker=Wrapped(FakeAsker("a", "b")))
+    assert copy.deepcopy(model)._owner is model._owner
+    assert model.invoke("u").text == "a"
+    assert model.model_copy().invoke("u").text == "b"
+    model.close()
+
+
+async def test_a_cancelled_call_is_cancelled_again_in_a_replay(tmp_path):
+    """A sibling that fails cancels it: its loop is given the time for that, as when recorded."""
+
+    async def answer(call):
+        if call.messages[0].content == "slow":
+            await asyncio.Event().wait()
+        return AuthFailed("no", status=401)
+
+    async def ask_both(model):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(model.ainvoke("slow"))
+            group.create_task(model.ainvoke("wrong"))
+
+    async def run(client, cassette):
+        budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, recorder=cassette)
+        with pytest.raises(ExceptionGroup):
+            await ask_both(BudgetedChatModel(asker=budgeter))
+        await budgeter.aclose()
+        return sorted((row.outcome, row.requests) for row in budgeter.ledger.rows)
+
+    path = tmp_path / "c.jsonl"
+    with open_cassette(path, CassetteMode.REWRITE) as cassette:
+        recorded = await run(ScriptedClient(answer), cassette)
+    with open_cassette(path, CassetteMode.STRICT) as cassette:
+        replayed = await run(ScriptedClient(), cassette)
+    assert recorded == [("cancelled", 1), ("failed", 1)]
+    assert replayed == [("cancelled", 1), ("replayed", 1)]

@@ -71,6 +71,7 @@ NOT_IDENTITY = {
     "listener": lambda call: object(),
     "note": lambda call: "a note",
     "origin": lambda call: Origin("think", "s1", "1.1"),
+    "share": lambda call: not call.share,
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,

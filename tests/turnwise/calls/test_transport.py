@@ -1,12 +1,14 @@
 """The way to a host: proxies, certificates, and the mark of a request that leaves."""
 
+import asyncio
 import ssl
 
+import httpx2
 import pytest
 
 from turnwise.calls import ConfigError
 from turnwise.calls.openai_client import OpenAIClient
-from turnwise.calls.transport import Route, Sending
+from turnwise.calls.transport import AiohttpTransport, Route, Sending
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +70,34 @@ async def test_requests_go_through_the_proxy(server, ask, monkeypatch):
     assert server.headers[0]["Host"] == "elsewhere.invalid"
     assert sent == [0]
     await client.aclose()
+
+
+async def test_a_connection_is_not_lost_with_who_leaves_as_it_becomes_free():
+    """Whoever waits behind gets it: three askers, one connection, the second one leaves."""
+    requests, answers = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def serve(reader, writer):
+        while await reader.readuntil(b"\r\n\r\n"):
+            requests.release()
+            await answers.acquire()
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    transport = AiohttpTransport(Route(None, None), max_connections=1)
+
+    async def ask():
+        return await transport.handle_async_request(httpx2.Request("GET", url))
+
+    first, second, third = (asyncio.create_task(ask()) for _ in range(3))
+    await requests.acquire()
+    answers.release()
+    response = await first
+    await response.aclose()
+    second.cancel()
+    answers.release()
+    async with asyncio.timeout(5):
+        await (await third).aclose()
+    assert second.cancelled()
+    await transport.aclose()
+    server.close()

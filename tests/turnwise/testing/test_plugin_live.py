@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np  # noqa: F401 - an inner pytest forgets modules, and numpy loads once only
 import pytest
 
-from turnwise.calls.loop_thread import LoopThread, wait_for
 from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.calls.simulated import SimulatedSettings
 from turnwise.shipped import configs_folder
 from turnwise.testing.fixture import Bench
@@ -162,12 +162,12 @@ def test_a_scripted_model_is_exact_on_a_live_run(project: Any, small_talk: str) 
 @pytest.fixture
 def server() -> Iterator[SimServer]:
     """Run a server on this machine, in a loop of its own."""
-    thread = LoopThread()
+    owner = OwnerLoop(is_private=True)
     server = SimServer(SimulatedSettings())
-    wait_for(server.__aenter__(), thread.loop)
+    owner.wait(server.__aenter__)
     yield server
-    wait_for(server.__aexit__(None, None, None), thread.loop)
-    thread.close()
+    owner.wait(server.__aexit__, None, None, None)
+    owner.close()
 
 
 @pytest.fixture

@@ -7,20 +7,16 @@ The programs under test are not ours, so three things are found out instead of t
 - a call outside of every turn belongs to turn 0 of a conversation named as the test;
 - the node is the one that LangGraph is running, with the graphs and tools around it.
 
-A budgeter belongs to one loop, and a test may have several (a model's private one,
-`asyncio.run` twice). The loop that asks first is home while it runs; a call from another
-one is answered there. A client with connections would lose them with the loop that they
-were made in, so with such a client the home is a loop that ends after the test.
+A test may have several loops (its own, `asyncio.run` twice) and threads. All is answered
+and counted on one private loop, which ends after the test: see `turnwise.calls.owner_loop`.
 """
 
-import asyncio
 import sys
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from turnwise.budget import (
     Budgeter,
@@ -34,6 +30,7 @@ from turnwise.budget import (
 )
 from turnwise.calls import Advisory, Call, CallError, Endpoint, Reply, Role
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.replay.asked_prompts import AskedPrompts, merged_digests
 
 __all__ = ["TurnAsker"]
@@ -60,18 +57,14 @@ class TurnAsker:
 
     Args:
         outside: name of the conversation of calls that are asked outside of every turn.
-        lasting_loop: gives a running loop that ends after the asker was closed.
         secrets: values of keys, kept out of every error.
+
+    Attributes:
+        owner: the loop that all of it works on.
     """
 
-    def __init__(
-        self,
-        outside: str,
-        *,
-        lasting_loop: Callable[[], asyncio.AbstractEventLoop],
-        secrets: Sequence[str] = (),
-    ) -> None:
-        self._lasting_loop = lasting_loop
+    def __init__(self, outside: str, *, secrets: Sequence[str] = ()) -> None:
+        self.owner = OwnerLoop(is_private=True)
         self._secrets = tuple(secrets)
         self._rows: list[LedgerRow] = []
         self._endpoints: dict[Role, Endpoint] = {}
@@ -81,20 +74,17 @@ class TurnAsker:
         self._outside = _Place(self, outside, 0)
         self._open: list[_Place] = []
         self._turns: dict[tuple[str, int], None] = {}
-        self._home: asyncio.AbstractEventLoop | None = None
-        self._finding_home = threading.Lock()
         self._recorder: Recorder | None = None
         self._prompts = AskedPrompts()
 
     # What the test sets up.
 
-    def seat(self, role: Role, endpoint: Endpoint, *, has_connections: bool = False) -> None:
+    def seat(self, role: Role, endpoint: Endpoint) -> None:
         """Let an endpoint serve a role, from the next turn on.
 
         Args:
             role: the role.
             endpoint: who serves it.
-            has_connections: whether its client keeps connections in a loop.
 
         Raises:
             ConfigError: when another one serves it, or a turn is under way.
@@ -111,9 +101,7 @@ class TurnAsker:
                 f"model for the role {role} before the turn's first call"
             )
         self._endpoints[role] = endpoint
-        if has_connections:
-            self._home = self._lasting_loop()
-        self._close_scopes()
+        self.owner.call(self._close_scopes)
 
     def play(self, recorder: Recorder) -> None:
         """Answer from a recording, or record what is asked, from the next turn on.
@@ -159,7 +147,7 @@ class TurnAsker:
             _PLACE.set(before)
             self._open.remove(place)
             if place.scope is not None:
-                place.scope.close()
+                self.owner.call(place.scope.close)
 
     # What the test's models do.
 
@@ -167,7 +155,7 @@ class TurnAsker:
         """Return the answer; see `Budgeter.ask`."""
         placed = _with_origin(call)
         self._prompts.add(placed)
-        return await self._at_home(lambda budgeter: budgeter.ask(placed))
+        return await self.owner.run(self._asked, lambda budgeter: budgeter.ask(placed))
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
@@ -176,28 +164,21 @@ class TurnAsker:
         placed = [_with_origin(call) for call in calls]
         for call in placed:
             self._prompts.add(call)
-        return await self._at_home(
-            lambda budgeter: budgeter.ask_all(placed, max_concurrency=max_concurrency)
+        return await self.owner.run(
+            self._asked,
+            lambda budgeter: budgeter.ask_all(placed, max_concurrency=max_concurrency),
         )
 
     def advisory(self) -> Advisory:
         """Return how much room the current turn has."""
+        return self.owner.call(self._advisory)
+
+    def _advisory(self) -> Advisory:
         budgeter = self._budgeter()
         with self._entered(budgeter):
             return budgeter.advisory()
 
-    async def _at_home(self, asking: Callable[[Budgeter], Coroutine[Any, Any, T]]) -> T:
-        here = asyncio.get_running_loop()
-        with self._finding_home:
-            if self._home is None or not self._home.is_running():
-                self._home = here
-            home = self._home
-        if home is here:
-            return await self._ask_here(asking)
-        there = asyncio.run_coroutine_threadsafe(self._ask_here(asking), home)
-        return await asyncio.wrap_future(there)
-
-    async def _ask_here(self, asking: Callable[[Budgeter], Coroutine[Any, Any, T]]) -> T:
+    async def _asked(self, asking: Callable[[Budgeter], Awaitable[T]]) -> T:
         budgeter = self._budgeter()
         with self._entered(budgeter):
             return await asking(budgeter)
@@ -222,7 +203,8 @@ class TurnAsker:
     def _entered(self, budgeter: Budgeter) -> AbstractContextManager[Scope]:
         place = _PLACE.get()
         if place is None or place.owner is not self:
-            place = self._open[0] if len(self._open) == 1 else self._outside
+            under_way = tuple(self._open)  # the test's own threads open and close turns
+            place = under_way[0] if len(under_way) == 1 else self._outside
         if place.scope is None:
             place.scope = self._conversation(budgeter, place.conversation).open(
                 ScopeKind.TURN, str(place.turn), limits=place.limits

@@ -186,7 +186,7 @@ class Seats:
             endpoint = endpoint_for(role, made, model=model, is_live=is_live)
             # A chat model of LangChain is judged by itself, not by what wraps it.
             sends = is_sender(endpoint.client if isinstance(made, Endpoint | None) else made)
-        self._asker.seat(role, endpoint, has_connections=sends)
+        self._asker.seat(role, endpoint)
         self._given[role] = given
         self.has_sender = self.has_sender or sends
         return role

@@ -115,6 +115,7 @@ class Pairwise:
             response_model=RefereeComparison,
             sampling=REFEREE_SAMPLING,
             sample=repeat,
+            share=True,
             max_repairs=0,  # the referee repairs itself, within its own budget
         )
         return Question(call, order)

@@ -109,6 +109,7 @@ class Pointwise:
             response_model=marks_model(self.rubric.criteria),
             sampling=REFEREE_SAMPLING,
             sample=repeat,
+            share=True,
             max_repairs=0,  # the referee repairs itself, within its own budget
         )
         return Question(call)
