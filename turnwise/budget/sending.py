@@ -180,7 +180,7 @@ class Sending:
 
         A blank beginning is kept back: it may be all that comes, and be asked for again.
         """
-        if not (piece.text or piece.tool_calls):
+        if not any(piece):
             return
         self._received.append(piece)
         listener = self._call.listener
@@ -188,7 +188,8 @@ class Sending:
             return
         if self._given_count or not piece.is_blank:
             for kept in self._received[self._given_count :]:
-                listener.on_piece(kept)
+                if kept.is_answer:
+                    listener.on_piece(kept)
             self._given_count = len(self._received)
 
     def on_end(self, end: CallEnd) -> None:

@@ -212,7 +212,8 @@ class Serving:
             problem = answer.invalid
             if answer.notes:
                 notes = self._scrubber.clean("; ".join(answer.notes))
-        notes = "; ".join(filter(None, (call.call.note, notes)))
+        if call.call.note:
+            notes = "; ".join(filter(None, (call.call.note, notes)))
         row = call.row(
             None if problem is None else self._scrubber.describe(problem),
             is_simulated=answer is not None and answer.reply.is_simulated,
@@ -222,7 +223,7 @@ class Serving:
         call.scope.end(row)
         self._ledger.write(row)
         self._record(call, answer, error)
-        if answer is not None:
+        if answer is not None and answer.reply.tool_calls:
             call.scope.count_tool_calls(len(answer.reply.tool_calls))
         if call.call.listener is not None:
             is_billed = row.outcome is not Outcome.REPLAYED

@@ -89,7 +89,7 @@ class _Ears:
         """Pass a piece on; its tool calls are kept back where they may be too many."""
         if self._keeps_tools:
             piece = piece._replace(tool_calls=())
-        if self._on_piece is not None and (piece.text or piece.tool_calls):
+        if self._on_piece is not None and piece.is_answer:
             self.has_given = True
             self._on_piece(piece)
 

@@ -68,12 +68,12 @@ class _Choice:
         if isinstance(delta.get("content"), str):
             text = self._add_text(delta["content"])
         thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(thought, str):
-            self.thoughts.append(thought)
+        thought = thought if isinstance(thought, str) else ""
+        self.thoughts.append(thought)
         if isinstance(delta.get("refusal"), str):
             self.refusals.append(delta["refusal"])
         tool_calls = _mappings(delta.get("tool_calls"))
-        return Piece(text, tuple(map(self._add_tool_call, tool_calls)))
+        return Piece(text, tuple(map(self._add_tool_call, tool_calls)), well_formed(thought))
 
     def message(self) -> dict[str, Any]:
         """Return what has come as a chat message."""
@@ -190,7 +190,7 @@ class StreamAssembly:
         for choice in _mappings(event.get("choices")):
             index = _index(choice.get("index"))
             piece = self._choices.setdefault(index, _Choice()).add(choice)
-            if self._on_piece is not None and index == 0 and (piece.text or piece.tool_calls):
+            if self._on_piece is not None and index == 0 and any(piece):
                 self._on_piece(piece)
 
     def body(self) -> dict[str, Any]:

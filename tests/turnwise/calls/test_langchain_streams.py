@@ -216,6 +216,25 @@ async def test_what_came_of_a_broken_stream_is_charged_and_not_the_whole_estimat
     assert row.usd is None
 
 
+async def test_thoughts_of_a_stream_are_counted_and_not_given_out(server, wire_words):
+    """They are billed as the answer is; nothing of it was given out, so it is tried again."""
+    thinks = wire_words.events(
+        wire_words.delta(None, reasoning_content="so many thoughts to think"), done=False
+    )
+    answers = wire_words.events(
+        wire_words.delta(None, reasoning_content="hm"),
+        wire_words.delta("fine", finish_reason="stop"),
+    )
+    server.then(text=thinks, content_type="text/event-stream")
+    server.then(text=answers, content_type="text/event-stream")
+    budgeter, model = budgeted(OpenAIClient(server.url))
+    assert [piece.text async for piece in model.astream("u")] == ["fine", ""]
+    [row] = budgeter.ledger.rows
+    assert row.attempts == 2
+    assert row.output_tokens >= 5
+    await budgeter.aclose()
+
+
 @pytest.mark.parametrize("error", [StreamCut("cut"), ServerFailed("boom"), CallTimeout("late")])
 async def test_nothing_is_tried_again_once_a_piece_was_given_out(error):
     """The caller would get half of one answer and the whole of another."""
