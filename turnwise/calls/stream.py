@@ -100,7 +100,7 @@ class _Choice:
 
     def _add_tool_call(self, part: Mapping[str, Any]) -> dict[str, Any]:
         """Extend a tool call, whose id and name come first; return the part as it was read."""
-        index = _index(part.get("index"))
+        index = self._tool_index(part)
         empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         call = self.tool_calls.setdefault(index, empty)
         read: dict[str, Any] = {"index": index, "id": None, "function": {}}
@@ -112,6 +112,17 @@ class _Choice:
                 read["function"][field] = str(function.get(field) or "")
                 call["function"][field] += read["function"][field]
         return read
+
+    def _tool_index(self, part: Mapping[str, Any]) -> int:
+        """Return which tool call a part belongs to; where it does not say, by id and name."""
+        if isinstance(part.get("index"), int) or not self.tool_calls:
+            return _index(part.get("index"))
+        call_id, function = part.get("id"), part.get("function")
+        if call_id:
+            same = (at for at, call in self.tool_calls.items() if call["id"] == str(call_id))
+            return next(same, max(self.tool_calls) + 1)
+        is_new = isinstance(function, Mapping) and bool(function.get("name"))
+        return max(self.tool_calls) + is_new
 
 
 class StreamAssembly:
