@@ -288,14 +288,13 @@ class AnswerStream:
 
     async def aclose(self) -> None:
         """End the call, unless it has ended. Safe to call twice, and from two tasks."""
-        task = self._task
-        if task is None or task.done():
-            self._is_closed = True
+        task, was_closed, self._is_closed = self._task, self._is_closed, True
+        if task is None:
             return
-        if not self._is_closed:
-            self._is_closed = True
-            task.cancel()
-        await asyncio.wait((task,))
+        if not task.done():
+            if not was_closed:
+                task.cancel()
+            await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()  # whoever closed the stream does not ask how it ended
 

@@ -1,6 +1,7 @@
 """Streams of a budgeted model: piece by piece as they come, and settled however they end."""
 
 import asyncio
+import gc
 import json
 import threading
 from contextlib import aclosing
@@ -172,6 +173,23 @@ async def test_a_stream_that_is_left_is_cancelled_and_settled(way):
     assert row.output_tokens in {2, 3}
     assert budgeter.in_flight == 0
     budgeter.ledger.check()
+
+
+async def test_an_error_behind_a_stream_that_is_left_is_nobodys():
+    """It is in the ledger; the loop does not report it as never retrieved."""
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    gated = Gated(stop_after=1)
+    gated.open()
+    budgeter, model = budgeted(gated.client)
+    stream = model.astream("u")
+    assert (await anext(stream)).text == "Lo"
+    await until(lambda: budgeter.ledger.rows)
+    await stream.aclose()
+    del stream
+    gc.collect()
+    assert [row.outcome for row in budgeter.ledger.rows] == ["failed"]
+    assert not reported
 
 
 async def test_a_left_stream_closes_its_connection(server, wire_words):
