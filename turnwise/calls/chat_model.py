@@ -23,7 +23,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from turnwise.calls.asker import Asker
+from turnwise.calls.asker import Advisory, Asker
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.langchain_arguments import (
@@ -159,7 +159,7 @@ class BudgetedChatModel(BaseChatModel):
         """Yield the answer in pieces as they come; see `AnswerStream`."""
         self._loop = asyncio.get_running_loop()
         call = self._call(messages, stop, kwargs)
-        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
+        pieces = AnswerStream(self._ask, self._advisory, self._ending(kwargs), call)
         if (opened := _OPENED.get()) is not None:
             opened.append(pieces)
         async with aclosing(pieces):
@@ -176,7 +176,7 @@ class BudgetedChatModel(BaseChatModel):
         """Yield the answer in pieces as they come, from the loop of another thread."""
         wait = self._waiter()
         call = self._call(messages, stop, kwargs)
-        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
+        pieces = AnswerStream(self._ask, self._advisory, self._ending(kwargs), call)
 
         async def next_piece() -> AIMessageChunk | None:
             return await anext(pieces, None)
@@ -297,12 +297,15 @@ class BudgetedChatModel(BaseChatModel):
     async def _ask(self, call: Call) -> Reply:
         return await self.asker.ask(call)
 
+    def _advisory(self) -> Advisory:
+        return self.asker.advisory()
+
     async def _invoke(
         self, messages: list[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
     ) -> Asked:
         call = self._call(messages, stop, arguments)
         ending = self._ending(arguments)
-        return await Invocation(self._ask, self.asker.advisory, ending).run(call)
+        return await Invocation(self._ask, self._advisory, ending).run(call)
 
     def _ending(self, arguments: dict[str, Any]) -> Ending:
         tool_is_form = arguments.get(FORM_ARGUMENT, False)
