@@ -70,7 +70,7 @@ class BudgetedChatModel(BaseChatModel):
         purpose: what its calls are for.
         sampling: parameters of every call; `bind` and invocation arguments go before.
         model_kwargs: further arguments of every call, as `bind` takes them. Arguments of
-            OpenAI's chat models that the constructor is given stand here.
+            OpenAI's chat models that the constructor is given are moved here.
         max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
         final_answer: what an agent ends with when its budget has no room for a call: a

@@ -111,7 +111,7 @@ class Invocation:
         asking: asks a call.
         advisory: tells how much room the current scope has.
         ending: how it ends at a limit.
-        on_piece: told the pieces of the answer as they come; None tells nobody.
+        on_piece: told the pieces of the answer as they come; or None.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ def _tool_calls_since_user(messages: Iterable[Message]) -> int:
 class AnswerStream:
     """An answer in pieces as they come, and what is known at its end with the last.
 
-    The call runs in a task of its own, from the first piece that is waited for. It is
+    The call runs in its own task, from the first piece that is waited for. It is
     cancelled, and waited for, when the stream is closed before its end, so that it is
     settled by then.
 
@@ -296,7 +296,7 @@ class AnswerStream:
                 task.cancel()
             await asyncio.wait((task,))
         if not task.cancelled():
-            task.exception()  # whoever closed the stream does not ask how it ended
+            task.exception()  # the caller has left, and does not ask how it ended
 
     def _put(self, piece: Piece | None) -> None:
         if _running_loop() is self._loop:

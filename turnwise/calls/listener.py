@@ -1,4 +1,4 @@
-"""What a caller is told of its call besides the answer: pieces as they come, and its ends.
+"""Pieces of a call's answer as they come, and how each asking of it ended.
 
 A listener travels with a call and is no part of its identity. The client feeds it the
 pieces of a streamed answer; the budgeter tells it how each asking ended, the repairs of an

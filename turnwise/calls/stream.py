@@ -129,7 +129,7 @@ class StreamAssembly:
     """Collects the events of one stream.
 
     Args:
-        on_piece: told each piece of the first choice as it comes; None tells nobody.
+        on_piece: told each piece of the first choice as it comes; or None.
 
     Attributes:
         error: the error object that the stream carried instead of an answer.
