@@ -1,4 +1,4 @@
-"""The page on other people's programs: its code runs and does what it says."""
+"""The page on other people's programs: its code runs, and it names every argument."""
 
 import importlib.util
 import re

@@ -100,7 +100,7 @@ class Bounds:
             one: what to hold back for each call.
             calls: most calls that may draw on it in all.
             role: theirs.
-            seconds: the end of the time that is left for whoever draws first.
+            seconds: the end of the time that is left until the first of them is asked.
         """
         lease = self._leases.get(name)
         left = calls if lease is None else lease.calls_left

@@ -104,7 +104,7 @@ class Estimator:
 
     def received(self, call: Call, endpoint: Endpoint, reply: Reply) -> tuple[Usage, Estimate]:
         """Return what a stream that broke off has used, about, and what to charge for it."""
-        texts = [reply.text]
+        texts = [reply.text, reply.reasoning_text]
         for tool_call in reply.tool_calls:
             texts += tool_call["function"].values()
         counted = tuple(filter(None, texts)) or (" ",)

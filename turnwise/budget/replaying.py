@@ -178,7 +178,7 @@ class Replayer:
         self, call: OpenCall, exchange: RecordedExchange, miss: CassetteMiss | None
     ) -> None:
         call.admit(by_path=True)
-        # Whoever breaks off a stream does so over its pieces, maybe from another thread.
+        # A stream is left over one of its pieces, maybe from another thread.
         pause_seconds = PIECE_PAUSE_SECONDS if _give_out(call, exchange) else 0
         try:
             for _ in range(MAX_CANCEL_TURNS):

@@ -7,7 +7,7 @@ that never left the machine is an attempt and no request, and is given back whol
 An answer that its token limit ended before it began, because the model thought first,
 is asked for again with twice the tokens, four times at most.
 
-A streamed answer is given out piece by piece to whoever listens; a call with a response
+A streamed answer is given out piece by piece to the call's listener; a call with a response
 model is not, since its answer is only then one when it fits. Once a piece was given out
 the call is not tried again: the caller has seen half of another answer.
 """
@@ -178,11 +178,11 @@ class Sending:
         return answer
 
     def on_piece(self, piece: Piece) -> None:
-        """Give a piece of the answer to whoever listens, and keep it.
+        """Give a piece of the answer to the call's listener, and keep it.
 
         A blank beginning is kept back: it may be all that comes, and be asked for again.
         """
-        if not (piece.text or piece.tool_calls):
+        if not any(piece):
             return
         self._received.append(piece)
         listener = self._call.listener
@@ -190,14 +190,15 @@ class Sending:
             return
         if self._given_count or not piece.is_blank:
             for kept in self._received[self._given_count :]:
-                listener.on_piece(kept)
+                if kept.is_answer:
+                    listener.on_piece(kept)
             self._given_count = len(self._received)
 
     def on_end(self, end: CallEnd) -> None:
         """Do nothing: the call has a row, its sending has none."""
 
     def given_out(self) -> Reply | None:
-        """Return what whoever listens was given of the answer, or None for nothing."""
+        """Return what the listener was given of the answer, or None for nothing."""
         if not self._given_count:
             return None
         return reply_of_pieces(self._received[: self._given_count])

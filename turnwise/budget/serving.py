@@ -226,7 +226,7 @@ class Serving:
         call.scope.end(row)
         self._ledger.write(row)
         self._record(call, answer, error)
-        if answer is not None:
+        if answer is not None and answer.reply.tool_calls:
             call.scope.count_tool_calls(len(answer.reply.tool_calls))
         if call.call.listener is not None:
             is_billed = row.outcome is not Outcome.REPLAYED

@@ -209,7 +209,7 @@ class Call:
 class HoldBack:
     """Capacity that is held back for a later call, in the turn that asks.
 
-    It is held back anew with each call that names it, by the estimate of the later call as
+    It is renewed by each call that names it, by the estimate of the later call as
     it would be then, until that one draws on it.
 
     Args:

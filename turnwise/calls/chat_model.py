@@ -21,7 +21,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from turnwise.calls.asker import Asker
+from turnwise.calls.asker import Advisory, Asker
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.langchain_arguments import (
     FORM_ARGUMENT,
@@ -66,7 +66,7 @@ class BudgetedChatModel(BaseChatModel):
         purpose: what its calls are for.
         sampling: parameters of every call; `bind` and invocation arguments go before.
         model_kwargs: further arguments of every call, as `bind` takes them. Arguments of
-            OpenAI's chat models that the constructor is given stand here.
+            OpenAI's chat models that the constructor is given are moved here.
         max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
         share: whether equal calls share one answer; None shares at a temperature of 0.
@@ -183,7 +183,7 @@ class BudgetedChatModel(BaseChatModel):
     ) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come; see `AnswerStream`."""
         call = self._call(messages, stop, kwargs, run_manager)
-        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
+        pieces = AnswerStream(self._ask, self._advisory, self._ending(kwargs), call)
         if (opened := _OPENED.get()) is not None:
             opened.append(pieces)
         async with aclosing(pieces):
@@ -199,7 +199,7 @@ class BudgetedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come, from the loop of another thread."""
         call = self._call(messages, stop, kwargs, run_manager)
-        pieces = AnswerStream(self._ask, self.asker.advisory, self._ending(kwargs), call)
+        pieces = AnswerStream(self._ask, self._advisory, self._ending(kwargs), call)
 
         async def next_piece() -> AIMessageChunk | None:
             return await anext(pieces, None)
@@ -301,8 +301,11 @@ class BudgetedChatModel(BaseChatModel):
             return await self.asker.ask(call)
         return await self._owner.run(self.asker.ask, call)
 
+    def _advisory(self) -> Advisory:
+        return self.asker.advisory()
+
     async def _invoke(self, call: Call, ending: Ending) -> Asked:
-        return await Invocation(self._ask, self.asker.advisory, ending).run(call)
+        return await Invocation(self._ask, self._advisory, ending).run(call)
 
     def _ending(self, arguments: dict[str, Any]) -> Ending:
         tool_is_form = arguments.get(FORM_ARGUMENT, False)

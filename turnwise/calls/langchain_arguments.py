@@ -1,7 +1,7 @@
 """The arguments of an OpenAI chat model, as LangChain code gives them, in a call's form.
 
 Known are those of the chat completions API. What may change the answer goes into the call's
-sampling, and so into its identity; what does not (`user`, `metadata`) is sent beside it.
+sampling, and so into its identity; what does not (`user`, `metadata`) is sent as well.
 Refused is what the budgeter could not count or could not honour, each with its reason.
 
 Source: `CompletionCreateParams` of the openai library, 3.52.
@@ -84,7 +84,7 @@ _UNKEYED = frozenset(
 _READ_APART = frozenset({"tools", "tool_choice", "stop", "logprobs", "top_logprobs", "extra_body"})
 
 FORM_ARGUMENT = "tool_is_form"
-"""Says of an invocation that its only tool is the form of its answer."""
+"""Argument that marks an invocation whose only tool is the form of its answer."""
 
 _IGNORED = frozenset({"stream", "stream_options", "stream_usage", FORM_ARGUMENT})
 """What LangChain adds for its own streaming, and what the budgeter decides by itself: a
@@ -209,7 +209,7 @@ def _check(given: Mapping[str, Any]) -> None:
     if unknown := given.keys() - KNOWN_ARGUMENTS:
         raise ConfigError(
             f"a BudgetedChatModel does not know the arguments {sorted(unknown)}; it knows "
-            f"{sorted(KNOWN_ARGUMENTS - _IGNORED)}. What an endpoint has of its own goes into "
+            f"{sorted(KNOWN_ARGUMENTS - _IGNORED)}. A field that only one endpoint knows goes into "
             "extra_body"
         )
 

@@ -89,7 +89,7 @@ class _Ears:
         """Pass a piece on; its tool calls are kept back where they may be too many."""
         if self._keeps_tools:
             piece = piece._replace(tool_calls=())
-        if self._on_piece is not None and (piece.text or piece.tool_calls):
+        if self._on_piece is not None and piece.is_answer:
             self.has_given = True
             self._on_piece(piece)
 
@@ -111,7 +111,7 @@ class Invocation:
         asking: asks a call.
         advisory: tells how much room the current scope has.
         ending: how it ends at a limit.
-        on_piece: told the pieces of the answer as they come; None tells nobody.
+        on_piece: told the pieces of the answer as they come; or None.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ def _tool_calls_since_user(messages: Iterable[Message]) -> int:
 class AnswerStream:
     """An answer in pieces as they come, and what is known at its end with the last.
 
-    The call runs in a task of its own, from the first piece that is waited for. It is
+    The call runs in its own task, from the first piece that is waited for. It is
     cancelled, and waited for, when the stream is closed before its end, so that it is
     settled by then.
 
@@ -288,16 +288,15 @@ class AnswerStream:
 
     async def aclose(self) -> None:
         """End the call, unless it has ended. Safe to call twice, and from two tasks."""
-        task = self._task
-        if task is None or task.done():
-            self._is_closed = True
+        task, was_closed, self._is_closed = self._task, self._is_closed, True
+        if task is None:
             return
-        if not self._is_closed:
-            self._is_closed = True
-            task.cancel()
-        await asyncio.wait((task,))
+        if not task.done():
+            if not was_closed:
+                task.cancel()
+            await asyncio.wait((task,))
         if not task.cancelled():
-            task.exception()  # whoever closed the stream does not ask how it ended
+            task.exception()  # the caller has left, and does not ask how it ended
 
     def _put(self, piece: Piece | None) -> None:
         if _running_loop() is self._loop:

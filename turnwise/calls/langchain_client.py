@@ -42,7 +42,7 @@ ModelT = TypeVar("ModelT")
 
 
 _UNREPORTED: RunnableConfig = {"callbacks": []}
-"""Without callbacks: whoever asked reports the stream, and would report it twice."""
+"""Without callbacks: the model that was asked reports the stream itself."""
 
 
 def _utc_now() -> datetime:

@@ -55,7 +55,7 @@ def from_langchain(message: BaseMessage) -> Message:
     tool_call_id = None
     match message:
         case AIMessage():
-            # Its other parts (reasoning, tool calls) stand elsewhere or are left out.
+            # Its other parts (reasoning, tool calls) have another place or are left out.
             tool_calls = tool_calls_to_wire(message)
             return Message("assistant", str(message.text), tool_calls, name=message.name)
         case ToolMessage():

@@ -92,7 +92,7 @@ def _additional(reply: Reply) -> dict[str, Any]:
 
 
 def chat_result(asked: Asked) -> ChatResult:
-    """Return an answer as LangChain has it. Usage and tool calls stand on the first choice."""
+    """Return an answer as LangChain has it. The first choice has the usage and tool calls."""
     reply = asked.reply
     tool_calls, invalid = tool_calls_from_wire(reply.tool_calls)
     metadata = _response_metadata(asked)

@@ -1,4 +1,4 @@
-"""What a caller is told of its call besides the answer: pieces as they come, and its ends.
+"""Pieces of a call's answer as they come, and how each asking of it ended.
 
 A listener travels with a call and is no part of its identity. The client feeds it the
 pieces of a streamed answer; the budgeter tells it how each asking ended, the repairs of an
@@ -21,14 +21,21 @@ class Piece(NamedTuple):
         text: what the answer's text goes on with. Untrusted.
         tool_calls: parts of tool calls in the OpenAI wire format of a stream: each has the
             `index` of the tool call that it belongs to.
+        thought: what the model's thoughts go on with. Counted, and not given out.
     """
 
     text: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    thought: str = ""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it has anything of the answer itself."""
+        return bool(self.text or self.tool_calls)
 
     @property
     def is_blank(self) -> bool:
-        """Whether it has nothing but white space."""
+        """Whether it has nothing of the answer but white space."""
         return not (self.tool_calls or self.text.strip())
 
 
@@ -76,10 +83,12 @@ def pieces_of(reply: Reply) -> Iterator[Piece]:
 def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
     """Return what came of a streamed answer that was broken off."""
     texts: list[str] = []
+    thoughts: list[str] = []
     tool_calls: dict[int, dict[str, Any]] = {}
     for piece in pieces:
         if piece.text:
             texts.append(piece.text)
+        thoughts.append(piece.thought)
         for part in piece.tool_calls:
             empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
             tool_call = tool_calls.setdefault(part["index"], empty)
@@ -87,4 +96,6 @@ def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
             for field, text in part["function"].items():
                 tool_call["function"][field] += text
     calls = tuple(tool_call for _, tool_call in sorted(tool_calls.items()))
-    return Reply("".join(texts), chunks=tuple(texts), tool_calls=calls)
+    return Reply(
+        "".join(texts), chunks=tuple(texts), tool_calls=calls, reasoning_text="".join(thoughts)
+    )

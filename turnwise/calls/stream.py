@@ -69,12 +69,12 @@ class _Choice:
         if isinstance(delta.get("content"), str):
             text = self._add_text(delta["content"])
         thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(thought, str):
-            self.thoughts.append(thought)
+        thought = thought if isinstance(thought, str) else ""
+        self.thoughts.append(thought)
         if isinstance(delta.get("refusal"), str):
             self.refusals.append(delta["refusal"])
         tool_calls = _mappings(delta.get("tool_calls"))
-        return Piece(text, tuple(map(self._add_tool_call, tool_calls)))
+        return Piece(text, tuple(map(self._add_tool_call, tool_calls)), well_formed(thought))
 
     def message(self) -> dict[str, Any]:
         """Return what has come as a chat message."""
@@ -101,7 +101,7 @@ class _Choice:
 
     def _add_tool_call(self, part: Mapping[str, Any]) -> dict[str, Any]:
         """Extend a tool call, whose id and name come first; return the part as it was read."""
-        index = _index(part.get("index"))
+        index = self._tool_index(part)
         empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         call = self.tool_calls.setdefault(index, empty)
         read: dict[str, Any] = {"index": index, "id": None, "function": {}}
@@ -114,12 +114,23 @@ class _Choice:
                 call["function"][field] += read["function"][field]
         return read
 
+    def _tool_index(self, part: Mapping[str, Any]) -> int:
+        """Return which tool call a part belongs to; where it does not say, by id and name."""
+        if isinstance(part.get("index"), int) or not self.tool_calls:
+            return _index(part.get("index"))
+        call_id, function = part.get("id"), part.get("function")
+        if call_id:
+            same = (at for at, call in self.tool_calls.items() if call["id"] == str(call_id))
+            return next(same, max(self.tool_calls) + 1)
+        is_new = isinstance(function, Mapping) and bool(function.get("name"))
+        return max(self.tool_calls) + is_new
+
 
 class StreamAssembly:
     """Collects the events of one stream.
 
     Args:
-        on_piece: told each piece of the first choice as it comes; None tells nobody.
+        on_piece: told each piece of the first choice as it comes; or None.
 
     Attributes:
         error: the error object that the stream carried instead of an answer.
@@ -191,7 +202,7 @@ class StreamAssembly:
         for choice in _mappings(event.get("choices")):
             index = _index(choice.get("index"))
             piece = self._choices.setdefault(index, _Choice()).add(choice)
-            if self._on_piece is not None and index == 0 and (piece.text or piece.tool_calls):
+            if self._on_piece is not None and index == 0 and any(piece):
                 self._on_piece(piece)
 
     def body(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Streams of a budgeted model: piece by piece as they come, and settled however they end."""
 
 import asyncio
+import gc
 import json
 import threading
 from contextlib import aclosing
@@ -174,6 +175,23 @@ async def test_a_stream_that_is_left_is_cancelled_and_settled(way):
     budgeter.ledger.check()
 
 
+async def test_an_error_behind_a_stream_that_is_left_is_nobodys():
+    """It is in the ledger; the loop does not report it as never retrieved."""
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    gated = Gated(stop_after=1)
+    gated.open()
+    budgeter, model = budgeted(gated.client)
+    stream = model.astream("u")
+    assert (await anext(stream)).text == "Lo"
+    await until(lambda: budgeter.ledger.rows)
+    await stream.aclose()
+    del stream
+    gc.collect()
+    assert [row.outcome for row in budgeter.ledger.rows] == ["failed"]
+    assert not reported
+
+
 async def test_a_left_stream_closes_its_connection(server, wire_words):
     """The server is not left to send what nobody reads."""
     gone = asyncio.Event()
@@ -214,6 +232,25 @@ async def test_what_came_of_a_broken_stream_is_charged_and_not_the_whole_estimat
     [row] = budgeter.ledger.rows
     assert 10 <= row.output_tokens <= 12
     assert row.usd is None
+
+
+async def test_thoughts_of_a_stream_are_counted_and_not_given_out(server, wire_words):
+    """They are billed as the answer is; nothing of it was given out, so it is tried again."""
+    thinks = wire_words.events(
+        wire_words.delta(None, reasoning_content="so many thoughts to think"), done=False
+    )
+    answers = wire_words.events(
+        wire_words.delta(None, reasoning_content="hm"),
+        wire_words.delta("fine", finish_reason="stop"),
+    )
+    server.then(text=thinks, content_type="text/event-stream")
+    server.then(text=answers, content_type="text/event-stream")
+    budgeter, model = budgeted(OpenAIClient(server.url))
+    assert [piece.text async for piece in model.astream("u")] == ["fine", ""]
+    [row] = budgeter.ledger.rows
+    assert row.attempts == 2
+    assert row.output_tokens >= 5
+    await budgeter.aclose()
 
 
 @pytest.mark.parametrize("error", [StreamCut("cut"), ServerFailed("boom"), CallTimeout("late")])

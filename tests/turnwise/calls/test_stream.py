@@ -57,6 +57,24 @@ def test_chunks_join_to_the_text(words):
         assert reply_of_chat(assembly.body(), latency_seconds=0).text == "".join(words)
 
 
+@pytest.mark.parametrize("ids", [("c1", "c2"), ("", "")])
+def test_tool_calls_without_an_index_are_told_apart(ids):
+    """Some servers send each call whole, all of them without an index or with its id alone."""
+    assembly = StreamAssembly()
+    for call_id, name in zip(ids, ("look", "add"), strict=True):
+        parts = [{"id": call_id, "function": {"name": name, "arguments": "{"}}]
+        parts.append({"id": call_id, "function": {"arguments": "}"}})
+        for part in parts:
+            event = {"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}
+            assembly.add(json.dumps(event).encode())
+    [choice] = assembly.body()["choices"]
+    functions = [call["function"] for call in choice["message"]["tool_calls"]]
+    assert functions == [
+        {"name": "look", "arguments": "{}"},
+        {"name": "add", "arguments": "{}"},
+    ]
+
+
 def test_logprobs_of_a_stream_are_collected():
     """In order, of whatever events carry some; the text does not depend on them."""
     assembly = StreamAssembly()
