@@ -10,6 +10,7 @@ whole ones, and never damages the file.
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,6 +70,8 @@ class SqliteFile:
             )
         except sqlite3.Error as error:
             raise ConfigError(f"cannot open the memory store {path}: {error}") from error
+        # A served graph keeps its memory for as long as the process lives, and closes it never.
+        weakref.finalize(self, self._connection.close)
         try:
             self._set_up(durable=durable)
         except BaseException:

@@ -34,9 +34,6 @@ _BODY_AT = _LENGTH_AT + 8
 _HEAD_AT = _BODY_AT + 8
 _END = _HEAD_AT + 8
 
-SEALED_HEAD_BYTES = _END
-"""Length of the part of a sealed line that opening a cassette checks."""
-
 _START = re.compile(rb'\{"key":"[0-9a-f]{64}","lane":"|\{"turnwise_cassette":')
 """How an exchange or a cassette starts. In a text, its quotation marks have a backslash."""
 
