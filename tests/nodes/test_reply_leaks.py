@@ -305,7 +305,9 @@ def test_no_rule_raises(rule: Callable[[str], tuple[str, bool]], text: str) -> N
         assert kept == text
 
 
-@pytest.mark.parametrize("unit", ["a", "a: ", "{'reply': ", "```", "goal: a\nreply: b\n", "*_", "“"])
+@pytest.mark.parametrize(
+    "unit", ["a", "a: ", "{'reply': ", "```", "goal: a\nreply: b\n", "*_", "“"]
+)
 def test_a_very_long_reply_is_looked_through(unit: str) -> None:
     """A rule that takes more than linear time would not return from these."""
     text = unit * (50_000 // len(unit)) + "{'score': 1, 'reason': 2}"
