@@ -16,9 +16,12 @@ from graph.plan import plan_turn
 from graph.settings import Settings
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.trust import Trust
 from turnwise.knobs import (
     EnvironmentKnob,
+    apply_overrides,
     environment_knobs,
+    is_preset_file,
     load_preset,
     preset_names,
     settings_from,
@@ -55,13 +58,33 @@ class ReplyPipeline:
     def settings(self, preset: str, overrides: Sequence[str] = ()) -> Settings:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
 
+        A preset that is named by its file's path may be anybody's: the settings know what of
+        them overrides and the environment name as well.
+
         Raises:
             ConfigError: for an unknown preset or knob, or a value out of range.
             FormatError: for a preset file that cannot be read.
         """
         data = load_preset(preset, configs_folder())
         data.setdefault("preset", Path(preset).stem)
-        return settings_from(Settings, data, overrides=overrides, environ=os.environ)
+        settings = settings_from(Settings, data, overrides=overrides, environ=os.environ)
+        if not is_preset_file(preset):
+            return settings
+        return settings.trusting(self.own_trust(overrides, allows_this_machine=True))
+
+    def own_trust(
+        self, overrides: Sequence[str] = (), *, allows_this_machine: bool = False
+    ) -> Trust:
+        """Return what overrides and the environment name of endpoints and folders."""
+        taken = [knob.override for knob in self.environment_knobs()]
+        own = apply_overrides({}, [*taken, *overrides], Settings)
+        disk = own.get("cache", {}).get("disk")
+        return Trust.of_own(
+            own.get("endpoints", {}),
+            os.environ,
+            folders=() if disk is None else (str(disk),),
+            allows_this_machine=allows_this_machine,
+        )
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
         """Return the knobs that the environment sets."""

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from turnwise.cli.exits import EXIT_FAILED, clear_errors, say
-from turnwise.cli.knobs import say_environment
-from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption
+from turnwise.cli.knobs import say_endpoints, say_environment
+from turnwise.cli.options import (
+    AppOption,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+)
 
 if TYPE_CHECKING:
     from turnwise.calls import Endpoint, Role
     from turnwise.calls.endpoint_settings import EndpointSettings
+    from turnwise.calls.trust import Trust
     from turnwise.cli.endpoint_probes import ProbeTarget
     from turnwise.cli.endpoint_report import Probed
 
@@ -62,6 +70,8 @@ def check(
     ] = 300.0,
     as_json: JsonOption = False,
     app: AppOption = "graph.app:app",
+    trust_endpoints: TrustEndpointOption = None,
+    trust_code: TrustCodeOption = None,
 ) -> None:
     """Reach every configured endpoint, and show what it can do.
 
@@ -77,14 +87,19 @@ def check(
     turnwise run "hello" --preset endpoints.yaml
     """
     with clear_errors():
+        from turnwise.calls.trust import EVERYTHING, confirmed
         from turnwise.cli.endpoint_report import document_of, show
         from turnwise.replay.app import load_app
 
         loaded = load_app(app)
-        settings = loaded.settings(preset, overrides or ())
+        settings = confirmed(
+            loaded.settings(preset, overrides or ()), trust_endpoints or (), trust_code or ()
+        )
         say_environment(loaded, overrides or ())
+        say_endpoints(settings)
         chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
-        found = _Check(chosen, os.environ, role)
+        trust: Trust = getattr(settings, "trust", EVERYTHING)
+        found = _Check(chosen, os.environ, role, trust)
         if out is not None:
             _refuse_to_write(out)
         probed = asyncio.run(found.run(max_seconds))
@@ -139,11 +154,13 @@ class _Check:
         chosen: settings by role, as they were given.
         environ: environment variables.
         role: the one role to check; None is all.
+        trust: what of the settings the user named.
     """
 
     chosen: "Mapping[Role, EndpointSettings]"
     environ: Mapping[str, str]
     role: str | None
+    trust: "Trust"
 
     @property
     def is_default(self) -> bool:
@@ -205,7 +222,7 @@ class _Check:
         from turnwise.calls.endpoints import endpoints_from_settings
 
         given = {**self.chosen, role: settings}
-        return endpoints_from_settings(given, environ=self.environ)[role]
+        return endpoints_from_settings(given, environ=self.environ, trust=self.trust)[role]
 
     def _base_url(self, settings: "EndpointSettings") -> str | None:
         from_environment = self.environ.get("TURNWISE_BASE_URL", "").strip().rstrip("/")

@@ -1,5 +1,6 @@
 """`turnwise knobs` and `turnwise presets`: what can be set, and what is shipped."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from turnwise.cli.options import AppOption, PresetOption
 if TYPE_CHECKING:
     from turnwise.replay.app import App
 
-__all__ = ["knobs", "presets", "say_environment"]
+__all__ = ["knobs", "presets", "say_endpoints", "say_environment"]
 
 
 def say_environment(app: "App", overrides: Sequence[str]) -> None:
@@ -30,6 +31,14 @@ def say_environment(app: "App", overrides: Sequence[str]) -> None:
         overridden = {whole_path(each.partition("=")[0].strip(), model) for each in overrides}
         shown = [each.override for each in taken if each.path not in overridden]
         say(f"knobs from the environment: {', '.join(shown) or 'all of them overridden'}")
+
+
+def say_endpoints(settings: object) -> None:
+    """Print the endpoints that a preset file or a recording had a part in, if there are any."""
+    from turnwise.calls.trust import endpoint_lines
+
+    for line in endpoint_lines(settings, os.environ):
+        say(line)
 
 
 def knobs(

@@ -12,6 +12,8 @@ __all__ = [
     "OutOption",
     "PresetOption",
     "SetOption",
+    "TrustCodeOption",
+    "TrustEndpointOption",
     "UserOption",
 ]
 
@@ -31,6 +33,28 @@ SetOption = Annotated[
 AppOption = Annotated[
     str,
     typer.Option("--app", metavar="MODULE:NAME", help="The app, by its import string."),
+]
+TrustEndpointOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-endpoint",
+        metavar="[VARIABLE@]HOST",
+        help=(
+            "Send calls to a host that only a preset file or a recording names, with the key in "
+            "VARIABLE. Repeatable; for good: TURNWISE_TRUST_ENDPOINTS."
+        ),
+    ),
+]
+TrustCodeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-code",
+        metavar="MODULE:NAME",
+        help=(
+            "Import a model that only a preset file or a recording names. Repeatable; for good: "
+            "TURNWISE_TRUST_CODE."
+        ),
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 ConversationArgument = Annotated[

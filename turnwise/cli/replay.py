@@ -13,6 +13,8 @@ from turnwise.cli.options import (
     OutOption,
     PresetOption,
     SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
 )
 
 __all__ = ["replay"]
@@ -60,6 +62,8 @@ def replay(
     ] = False,
     as_json: JsonOption = False,
     app: AppOption = "graph.app:app",
+    trust_endpoints: TrustEndpointOption = None,
+    trust_code: TrustCodeOption = None,
 ) -> None:
     """Answer recorded conversations turn by turn, and count every call.
 
@@ -91,5 +95,7 @@ def replay(
                 skip_bad=skip_bad,
                 as_json=as_json,
                 app=app,
+                trust_endpoints=tuple(trust_endpoints or ()),
+                trust_code=tuple(trust_code or ()),
             )
         )

@@ -14,11 +14,12 @@ import orjson
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.trust import confirmed
 from turnwise.cli.exits import say
-from turnwise.cli.knobs import say_environment
+from turnwise.cli.knobs import say_endpoints, say_environment
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
-from turnwise.replay.app import App, TurnResult, load_app
+from turnwise.replay.app import SHIPPED_APP, App, TurnResult, load_app
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
@@ -48,7 +49,9 @@ class ReplayOptions:
     max_concurrency: int = 1
     skip_bad: bool = False
     as_json: bool = False
-    app: str = "graph.app:app"
+    app: str = SHIPPED_APP
+    trust_endpoints: Sequence[str] = ()
+    trust_code: Sequence[str] = ()
     is_passing: bool = False
     """Whether the run's folder will be gone, and need not be named."""
 
@@ -173,8 +176,14 @@ def _run(
 def replay_and_show(options: ReplayOptions) -> FinishedRun:
     """Replay, and print the ledger: a table, or with `as_json` one object."""
     app = load_app(options.app)
-    settings = app.settings(options.preset, options.overrides)
+    settings = confirmed(
+        app.settings(options.preset, options.overrides),
+        options.trust_endpoints,
+        options.trust_code,
+    )
     say_environment(app, options.overrides)
+    if _cassette_and_mode(options)[1] is not CassetteMode.STRICT:
+        say_endpoints(settings)
     said: set[str] = set()
 
     def notice(text: str) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.trust import confirmed
 from turnwise.cli.exits import printable, say
-from turnwise.cli.knobs import say_environment
-from turnwise.replay.app import Session, TellsNotices, TurnInput, TurnResult, load_app
+from turnwise.cli.knobs import say_endpoints, say_environment
+from turnwise.replay.app import App, Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
 from turnwise.report.lines import TurnLine
 
@@ -32,6 +34,8 @@ class Talk:
         user: whose memory is used.
         home: where conversations are kept.
         app: the app's import string.
+        trust_endpoints: endpoints that the preset's file may name.
+        trust_code: models that it may name.
     """
 
     preset: str
@@ -40,6 +44,22 @@ class Talk:
     user: str
     home: Path
     app: str
+    trust_endpoints: Sequence[str] = ()
+    trust_code: Sequence[str] = ()
+
+    def opened(self) -> tuple[App, BaseModel]:
+        """Return the app and its settings, and print what neither this command line set.
+
+        Raises:
+            ConfigError: when one of them cannot be used.
+        """
+        app = load_app(self.app)
+        settings = confirmed(
+            app.settings(self.preset, self.overrides), self.trust_endpoints, self.trust_code
+        )
+        say_environment(app, self.overrides)
+        say_endpoints(settings)
+        return app, settings
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -92,9 +112,7 @@ def _say_notices(session: Session) -> None:
 
 def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     """Answer one message and print reply and ledger, or one JSON object with both."""
-    app = load_app(talk.app)
-    settings = app.settings(talk.preset, talk.overrides)
-    say_environment(app, talk.overrides)
+    app, settings = talk.opened()
     turn = talk.turn(text)
 
     async def answer() -> TurnResult:
@@ -135,9 +153,7 @@ def _said() -> Iterator[str]:
 
 def keep_talking(talk: Talk) -> None:
     """Answer messages from standard input until it ends, or one of them is empty."""
-    app = load_app(talk.app)
-    settings = app.settings(talk.preset, talk.overrides)
-    say_environment(app, talk.overrides)
+    app, settings = talk.opened()
     if app.is_simulated(settings):
         say(
             "All answers here are simulated; for real ones set TURNWISE_BASE_URL "

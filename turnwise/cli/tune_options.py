@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from turnwise.calls.trust import NOTHING, Trust
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.tune.judgement import QualityRequest, QualitySource
 
@@ -38,6 +39,7 @@ class TuneOptions:
     max_concurrency: int = 1
     draws_figures: bool = False
     as_json: bool = False
+    trust: Trust = NOTHING
 
     @property
     def quality_request(self) -> QualityRequest:

@@ -8,7 +8,7 @@ from turnwise.knobs.environment import EnvironmentKnob, environment_knobs, setti
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.overrides import apply_overrides
 from turnwise.knobs.paths import KnobInfo, knob_paths
-from turnwise.knobs.presets import load_preset, preset_names
+from turnwise.knobs.presets import is_preset_file, load_preset, preset_names
 from turnwise.knobs.validation import validate
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "KnobInfo",
     "apply_overrides",
     "environment_knobs",
+    "is_preset_file",
     "knob_paths",
     "load_preset",
     "nearest_names",
