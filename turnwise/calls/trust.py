@@ -45,6 +45,7 @@ TRUST_CODE = "TURNWISE_TRUST_CODE"
 
 _BASE_URL, _API_KEY = "TURNWISE_BASE_URL", "TURNWISE_API_KEY"
 _IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_HOST = re.compile(r"[\w.:-]+")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -331,7 +332,8 @@ def _named_places(text: str) -> list[str]:
     where = where if "://" in where else f"https://{where}"
     try:
         parts = urlsplit(where)
-        is_place = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_host = _HOST.fullmatch(parts.hostname or "") is not None
+        is_place = parts.scheme in {"http", "https"} and is_host
         place = place_of(where)
     except ValueError:
         is_place, place = False, ""

@@ -177,6 +177,7 @@ def tune(
                 max_concurrency=concurrency,
                 draws_figures=figures,
                 as_json=as_json,
+                app=app,
                 trust=NOTHING.confirming(
                     trust_endpoints or (),
                     (*(trust_code or ()), *((app,) if app else ())),

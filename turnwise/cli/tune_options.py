@@ -39,6 +39,7 @@ class TuneOptions:
     max_concurrency: int = 1
     draws_figures: bool = False
     as_json: bool = False
+    app: str | None = None
     trust: Trust = NOTHING
 
     @property

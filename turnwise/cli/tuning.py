@@ -177,7 +177,7 @@ def _recorded_trouble(recording: Recording) -> list[str]:
 def tune_and_show(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print what it says."""
     request = _request(options)
-    recording = open_recording(request.recording, trust=options.trust)
+    recording = open_recording(request.recording, app=options.app, trust=options.trust)
     plan_sweep(recording, request.spec)
     if options.is_fresh:  # only once it is known that the new sweep can begin
         SweepFolder.clear(request.folder)
