@@ -350,8 +350,12 @@ class OpenAIClient:
             await response.aclose()
         if assembly.error is not None:
             raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
-        reply = self._reply(call, assembly.body(), started)
-        return replace(reply, chunks=assembly.chunks)
+        chunks, body = assembly.chunks, assembly.body()
+        document = self._reader.redacted(body)
+        reply = self._reply(call, document, started)
+        if document != body:  # a key may be cut by the pieces of a stream
+            chunks = (reply.text,) if reply.text else ()
+        return replace(reply, chunks=chunks)
 
     async def _assembled(self, response: httpx2.Response, started: float) -> StreamAssembly:
         """Read a stream to its end.
