@@ -32,6 +32,7 @@ from turnwise.calls.errors import (
     WrongAddress,
 )
 from turnwise.calls.failures import Refusal
+from turnwise.calls.hosts import shown_url
 from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
@@ -149,7 +150,7 @@ class OpenAIClient:
         likely_url = bare_url if _VERSION.search(parts.path) else f"{bare_url}/v1"
         advice = "is the base URL right?"
         if likely_url != base_url.rstrip("/"):
-            advice = f"try the base URL {likely_url}"
+            advice = f"try the base URL {shown_url(likely_url)}"
         self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
         self._api: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -150,22 +150,21 @@ def _without_masked(text: str, secret: str) -> str:
     for mask in _MASK.finditer(text):
         if mask.start() < done:
             continue
-        first = _longest(
-            range(min(len(secret), mask.start() - done), 0, -1),
-            lambda size, at=mask.start(): text.startswith(secret[:size], at - size),
+        begin, end = mask.span()
+        sizes = range(len(secret), 0, -1)
+        first = next(
+            (
+                size
+                for size in sizes
+                if begin - size >= done and text.startswith(secret[:size], begin - size)
+            ),
+            0,
         )
-        last = _longest(
-            range(len(secret), 0, -1),
-            lambda size, at=mask.end(): text.startswith(secret[-size:], at),
-        )
+        last = next((size for size in sizes if text.startswith(secret[-size:], end)), 0)
         if max(first, last) >= MIN_SHOWN_CHARS:
-            kept += [text[done : mask.start() - first], KEY]
-            done = mask.end() + last
+            kept += [text[done : begin - first], KEY]
+            done = end + last
     return "".join([*kept, text[done:]])
-
-
-def _longest(sizes: range, fits: Any) -> int:
-    return next((size for size in sizes if fits(size)), 0)
 
 
 def _without_parts(text: str, secret: str) -> str:

@@ -31,7 +31,7 @@ def chained():
     """Return an error that was raised from another while a third was handled, with notes."""
     try:
         try:
-            raise KeyError({"authorization": KEY})
+            raise KeyError({"authorization": KEY})  # noqa: TRY301 - the context of what follows
         except KeyError as first:
             first.add_note(f"sent {KEY}")
             raise ServerFailed(f"bad {KEY[:12]}", status=500) from OSError(5, f"to {KEY}")
