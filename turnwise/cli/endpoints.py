@@ -1,7 +1,6 @@
 """`turnwise endpoints check`: what the configured endpoints can do, as a table and as settings."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnwise.cli.exits import EXIT_FAILED, clear_errors, say
+from turnwise.cli.exits import EXIT_FAILED, clear_errors, print_json, say
 from turnwise.cli.knobs import say_endpoints, say_environment
 from turnwise.cli.options import (
     AppOption,
@@ -104,7 +103,7 @@ def check(
             _refuse_to_write(out)
         probed = asyncio.run(found.run(max_seconds))
         if as_json:
-            typer.echo(json.dumps(document_of(probed)))
+            print_json(document_of(probed))
         else:
             show(probed)
         is_whole = all(each.works for each in probed)
@@ -327,12 +326,18 @@ class _Check:
         return HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
     def _entry(self, settings: "EndpointSettings", probed: "Probed") -> dict[str, Any]:
+        from turnwise.calls.hosts import shown_url
+
         entry = settings.model_dump(mode="json", exclude_unset=True)
         entry = {name: value for name, value in entry.items() if value is not None}
         if settings.kind != "openai":
             return entry
         entry.pop("kind", None)  # it follows from the base URL
-        entry["base_url"] = self._base_url(settings)
+        base_url = self._base_url(settings) or ""
+        # A URL with what may be a key in it stays where it is: in the environment, or a preset.
+        entry.pop("base_url", None)
+        if shown_url(base_url) == base_url:
+            entry["base_url"] = base_url
         known = probed.capabilities
         if probed.schema_mode is not None:
             entry["schema_mode"] = probed.schema_mode

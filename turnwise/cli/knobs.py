@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnwise.cli.exits import clear_errors, say
+from turnwise.cli.exits import clear_errors, print_text, say
 from turnwise.cli.options import AppOption, PresetOption
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def knobs(
             value: object = settings
             for part in knob.path.split("."):
                 value = getattr(value, part, None)
-            typer.echo(f"{knob.path} = {value}")
-            typer.echo(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
+            print_text(f"{knob.path} = {value}")
+            print_text(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
 
 
 def presets(app: AppOption = "graph.app:app") -> None:
@@ -72,7 +72,7 @@ def presets(app: AppOption = "graph.app:app") -> None:
         for name in loaded.presets():
             planned = loaded.plan(loaded.settings(name)).as_json()["scenarios"]["default"]
             rounds = planned["rounds"]
-            typer.echo(
+            print_text(
                 f"{name:<18} {planned['asked']} calls a turn, "
                 f"{rounds['reply']} rounds to the reply, {rounds['turn']} in all"
             )

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import confirmed
-from turnwise.cli.exits import say
+from turnwise.cli.exits import print_json, print_text, say
 from turnwise.cli.knobs import say_endpoints, say_environment
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
@@ -201,9 +200,9 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
         wall_seconds=run.wall_seconds,
     )
     if options.as_json:
-        sys.stdout.write(orjson.dumps(totals_json(tables)).decode() + "\n")
+        print_json(totals_json(tables))
         return run
-    sys.stdout.write(brief_text(tables))
+    print_text(brief_text(tables), end="")
     if tables.totals.is_simulated:
         say("All answers above are simulated: they prove counting, not language.")
     if run.folder.exists() and not options.is_passing:

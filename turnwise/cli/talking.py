@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import confirmed
-from turnwise.cli.exits import printable, say
+from turnwise.cli.exits import print_json, print_text, say
 from turnwise.cli.knobs import say_endpoints, say_environment
 from turnwise.replay.app import App, Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
@@ -125,17 +124,17 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     tables = summarise(result.rows, [result.record])
     if as_json:
         document = {"reply": result.record["reply"], "turn": result.record, **totals_json(tables)}
-        sys.stdout.write(orjson.dumps(document).decode() + "\n")
+        print_json(document)
         return
     for bubble in result.record["bubbles"]:
-        sys.stdout.write(printable(bubble["text"]) + "\n")
-    sys.stdout.write("\n" + brief_text(tables))
+        print_text(bubble["text"])
+    print_text("\n" + brief_text(tables), end="")
     say(_cost_line(result))
 
 
 async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
     for bubble in bubbles:
-        sys.stdout.write(f"< {printable(bubble['text'])}\n")
+        print_text(f"< {bubble['text']}")
     sys.stdout.flush()
 
 

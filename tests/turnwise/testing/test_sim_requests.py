@@ -237,25 +237,37 @@ KEYWORDS = [
 ]
 KINDS = st.sampled_from(["object", "array", "string", "integer", "number", "boolean", "null"])
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 0.5, 1e9, 1e308, -1e308])
+NAMES = st.sampled_from(["reply", "score", "candidates", "x"])
+
+
+def keywords(inner):
+    """Return the keywords of a schema, some of them, with values of about the right type."""
+    many = st.lists(inner, max_size=2)
+    return {
+        "type": KINDS | st.lists(KINDS, max_size=2),
+        "properties": st.dictionaries(NAMES, inner, max_size=3),
+        "required": st.lists(NAMES, max_size=2),
+        **dict.fromkeys(["items", "additionalProperties", "propertyNames"], inner),
+        **dict.fromkeys(["anyOf", "allOf", "prefixItems"], many),
+        **dict.fromkeys(["minItems", "maxItems", "minLength", "maxLength"], NUMBERS),
+        **dict.fromkeys(["minimum", "maximum", "multipleOf", "exclusiveMinimum"], NUMBERS),
+        "minProperties": NUMBERS,
+        "uniqueItems": st.booleans(),
+        "$ref": st.sampled_from(["#", "#/properties/x", "?"]),
+        "pattern": st.sampled_from(["^a+$", "(", "(a+)+b", "[0-9]{3}"]),
+        "enum": st.lists(JSON, max_size=2),
+        "patternProperties": st.dictionaries(st.text(max_size=3), inner, max_size=1),
+    }
+
+
 SCHEMAS = st.recursive(
     st.builds(dict, type=KINDS) | JSON,
-    lambda inner: st.fixed_dictionaries(
-        {},
-        optional={
-            "type": KINDS | st.lists(KINDS, max_size=2),
-            "properties": st.dictionaries(st.sampled_from(["reply", "score", "candidates", "x"]), inner, max_size=3),
-            "required": st.lists(st.sampled_from(["reply", "score", "x"]), max_size=2),
-            "items": inner, "additionalProperties": inner, "anyOf": st.lists(inner, max_size=2),
-            "allOf": st.lists(inner, max_size=2), "prefixItems": st.lists(inner, max_size=2),
-            "minItems": NUMBERS, "maxItems": NUMBERS, "minLength": NUMBERS, "maxLength": NUMBERS,
-            "minimum": NUMBERS, "maximum": NUMBERS, "multipleOf": NUMBERS, "uniqueItems": st.booleans(),
-            "exclusiveMinimum": NUMBERS, "minProperties": NUMBERS, "$ref": st.sampled_from(["#", "#/properties/x", "?"]),
-            "pattern": st.sampled_from(["^a+$", "(", "(a+)+b", "[0-9]{3}"]), "enum": st.lists(JSON, max_size=2),
-            "propertyNames": inner, "patternProperties": st.dictionaries(st.text(max_size=3), inner, max_size=1),
-        },
-    ) | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=3),
+    lambda inner: (
+        st.fixed_dictionaries({}, optional=keywords(inner))
+        | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=3)
+    ),
     max_leaves=10,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
@@ -265,7 +277,7 @@ def test_any_value_of_any_field_is_answered_or_refused(ask, fields):
     assert ask({"model": "m", "messages": HELLO, **fields})[0] in {200, 400}
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(SCHEMAS, st.booleans(), st.sampled_from([1, 3]))
 def test_any_schema_is_answered_or_refused(ask, schema, logprobs, n):
     """Never a 500."""
