@@ -64,8 +64,9 @@ class Scrubber:
         if any(new is not old for new, old in zip(cleaned, error.args, strict=True)):
             error.args = cleaned
         for name, value in list(vars(error).items()):
-            new = [*map(self._cleaned, value)] if name == "__notes__" else self._cleaned(value)
-            if new is not value and isinstance(value, str | list):
+            if name == "__notes__":
+                error.__notes__ = [*map(self._cleaned, value)]
+            elif isinstance(value, str) and (new := self._cleaned(value)) is not value:
                 setattr(error, name, new)
 
     def _cleaned(self, value: Any) -> Any:

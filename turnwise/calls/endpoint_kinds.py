@@ -3,21 +3,18 @@
 import hashlib
 import importlib
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
 
-from turnwise.calls.call import Call
-from turnwise.calls.client import Client, Endpoint
+from turnwise.calls.client import Client, Endpoint, OfflineClient
 from turnwise.calls.endpoint_settings import EndpointSettings, checked_base_url
-from turnwise.calls.errors import CallError, CassetteMiss, ConfigError, MissingKey
+from turnwise.calls.errors import ConfigError, MissingKey
 from turnwise.calls.hosts import endpoint_name, is_this_machine
 from turnwise.calls.known_endpoints import known_capabilities
-from turnwise.calls.reply import Reply
 from turnwise.calls.trust import import_folder
 from turnwise.calls.vocabulary import Role
 
@@ -256,26 +253,6 @@ KINDS: Mapping[str, EndpointKind] = {
 """Every kind, by its word in `EndpointSettings.kind`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _OfflineClient:
-    """A client that sends nothing and answers nothing."""
-
-    is_simulated: bool
-
-    async def answer(
-        self,
-        calls: Sequence[Call],
-        *,
-        model: str,
-        on_sent: Callable[[int], None] | None = None,  # noqa: ARG002 - nothing is sent
-    ) -> Sequence[Reply | CallError]:
-        """Return an error for every call."""
-        return [CassetteMiss(f"offline: nothing is sent to {model}") for _ in calls]
-
-    async def aclose(self) -> None:
-        """Do nothing: there is nothing to release."""
-
-
 def endpoint_of(
     role: Role,
     settings: EndpointSettings,
@@ -298,7 +275,7 @@ def endpoint_of(
     """
     kind = KINDS[settings.kind]
     if is_offline:
-        return kind.described(role, settings, environ, _OfflineClient(kind.is_simulated))
+        return kind.described(role, settings, environ, OfflineClient(kind.is_simulated))
     return kind.described(role, settings, environ, kind.client(role, settings, environ, clients))
 
 

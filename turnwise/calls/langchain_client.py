@@ -170,7 +170,7 @@ class LangChainClient:
             raise StreamCut(
                 scrub(f"the stream broke off after {len(chunks)} pieces: {error}", *self._secrets),
                 latency_seconds=self._clock() - started,
-            ) from error
+            ) from None  # whose text, and what it came from, may hold a key
         return self._reply([whole] if whole else [], model, started, tuple(chunks))
 
     async def _embed(self, call: Call, model: str, started: float) -> Reply:
