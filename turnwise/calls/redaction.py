@@ -38,6 +38,9 @@ _SHAPES = re.compile(
 
 _MASK = re.compile(r"(?:[*•●·█…]|\.{2,}|[xX#]{3,}|(?i:\[(?:redacted|hidden|masked)\]|<redacted>))+")
 
+_ESCAPE = re.compile(r"\\u00|%[0-9A-Fa-f]{2}|&#")
+"""Where a text may have any of its characters escaped."""
+
 _GAP = r"(?:\s|\\{1,4}[nrt]|\\\n|[\"'][\s+,]{0,20}[\"']){0,40}"
 """What may come between two characters of a key that was cut: a line's end, also an escaped
 one, or the end of a quoted piece and the beginning of the next."""
@@ -114,7 +117,7 @@ def redact_document(document: Any, secrets: Sequence[str], *, source: str | None
             document if no form of a key is in there.
     """
     long_ones = [secret for secret in secrets if len(secret) >= MIN_KEY_CHARS]
-    if source is not None and "\\u00" not in source:
+    if source is not None and not _ESCAPE.search(source):
         long_ones = [each for each in long_ones if any(form in source for form in _needles(each))]
     return _redacted(document, long_ones) if long_ones else document
 
