@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -150,9 +150,9 @@ class Trust:
 
     def writes_to(self, folder: str) -> bool:
         """Return whether the user named a folder, or it is below the working directory."""
-        path = PurePath(folder)
-        is_below = not path.is_absolute() and ".." not in path.parts and not path.drive
-        return self.is_everything or folder in self.folders or is_below
+        if self.is_everything or folder in self.folders:
+            return True
+        return Path(folder).resolve().is_relative_to(Path.cwd().resolve())
 
     def reaches(self, url: str, variable: str | None) -> bool:
         """Return whether the user named a URL's place, and a key's variable with it."""

@@ -100,6 +100,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
             path, None, "does not say which settings were given: an older Turnwise wrote it; "
             "replay the conversations again with this one, from the same cassette"
         )  # fmt: skip
+    if not isinstance(manifest["given"], dict):
+        raise FormatError(path, None, "expected the settings that were given as an object")
     return dict(manifest)
 
 

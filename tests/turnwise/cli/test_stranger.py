@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from turnwise.testing.sim_server import SimServer
 
 SECRET = "aws-secret-0123456789abcdef"
 MARK = "ran.txt"
-CODE = f"open({MARK!r}, 'w').close()\nimport os\nos._exit(99)\n"
+CODE = f"open({MARK!r}, 'w').close()\nraise SystemExit(99)\n"
 
 
 class Trap(SimServer):
@@ -83,15 +82,13 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 TUNE = ("--knob", "search.max_calls=1,3", "--jobs", "1", "--out", "sweep")
 
 
-@pytest.mark.parametrize("app", ["os:abort", "evil_models:chat", "this:s"])
-@pytest.mark.parametrize("buys", [(), ("--buy", "--yes")])
-def test_a_recordings_app_is_not_imported(
-    cli: Any, recorded: Path, evil: str, app: str, buys: tuple[str, ...]
-) -> None:
+def test_a_recordings_app_is_not_imported(cli: Any, recorded: Path, evil: str) -> None:
     """It is compared with what is given, and refused with the way out."""
-    result = cli("tune", forged(recorded, app=app), *TUNE, *buys)
-    assert result.exit_code == 2
-    assert f"--app {app}" in result.stderr
+    for app in ("os:abort", evil, "this:s"):
+        for buys in ((), ("--buy", "--yes")):
+            result = cli("tune", forged(recorded, app=app), *TUNE, *buys)
+            assert result.exit_code == 2
+            assert f"--app {app}" in result.stderr
     assert not Path(MARK).exists()
     assert "evil_models" not in sys.modules
 
@@ -104,14 +101,11 @@ def test_a_given_app_is_the_one_that_is_imported(cli: Any, recorded: Path) -> No
     assert cli("tune", run, *TUNE, "--app", "mine:app").exit_code == 0
 
 
-@pytest.mark.parametrize("buys", [(), ("--buy", "--yes")])
-def test_a_recordings_model_is_not_imported(
-    cli: Any, recorded: Path, evil: str, buys: tuple[str, ...]
-) -> None:
+def test_a_recordings_model_is_not_imported(cli: Any, recorded: Path, evil: str) -> None:
     """Not to evaluate settings, and not to buy what they lack."""
     run = forged(recorded, endpoints={"main": {"kind": "langchain", "langchain": evil}})
-    result = cli("tune", run, *TUNE, *buys)
-    assert result.exit_code != 0
+    for buys in ((), ("--buy", "--yes")):
+        assert cli("tune", run, *TUNE, *buys).exit_code != 0
     assert not Path(MARK).exists()
     assert "evil_models" not in sys.modules
 
@@ -144,7 +138,7 @@ def test_a_presets_model_is_not_imported(cli: Any, talk: Path, evil: str) -> Non
 
 
 def test_a_confirmed_model_is_used_and_a_strict_replay_needs_no_confirmation(
-    cli: Any, talk: Path
+    cli: Any, talk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was recorded with it is played without importing it."""
     Path("my_models.py").write_text(
@@ -158,23 +152,10 @@ def test_a_confirmed_model_is_used_and_a_strict_replay_needs_no_confirmation(
     assert recorded.exit_code == 0, recorded.output
     assert "code: my_models:chat" in recorded.stderr
     Path("my_models.py").write_text(CODE, encoding="utf-8")
-    done = subprocess.run(  # noqa: S603 - our own code
-        [
-            sys.executable,
-            "-m",
-            "turnwise",
-            "replay",
-            str(talk),
-            "-p",
-            path,
-            "--cassette",
-            "c.jsonl",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.delitem(sys.modules, "my_models")
+    played = cli("replay", talk, "-p", path, "--cassette", "c.jsonl")
+    assert played.exit_code == 0, played.output
+    assert "my_models" not in sys.modules
     assert not Path(MARK).exists()
 
 
@@ -276,7 +257,8 @@ def test_a_preset_writes_no_cache_outside_of_the_working_directory(
     cli: Any, tmp_path: Path
 ) -> None:
     """Unless the command line names the folder too."""
-    for place in (tmp_path.parent / "elsewhere", "../elsewhere"):
+    Path("link").symlink_to(tmp_path.parent)
+    for place in (tmp_path.parent / "elsewhere", "../elsewhere", "link/elsewhere"):
         Path("theirs.yaml").write_text(
             json.dumps({"extends": "instant", "cache": {"disk": str(place)}})
         )
@@ -300,3 +282,46 @@ def test_a_chat_folders_checkpoint_names_no_code(cli: Any) -> None:
     file.close()
     cli("chat", "--home", "home", stdin="hello again\n")
     assert not Path(MARK).exists()
+
+
+MANIFESTS: list[dict[str, Any]] = [
+    {"identity": None},
+    {"identity": []},
+    {"identity": {"app": 7}},
+    {"identity": {"app": ["graph.app:app"]}},
+    {"identity": {"app": "graph.app:app", "cassette": 7}},
+    {"identity": {"app": "graph.app:app", "cassette": "//evil.example/share/c.jsonl"}},
+    {"identity": {"app": "graph.app:app", "cassette": "/dev/zero"}},
+    {"identity": {"app": "graph.app:app", "cassette": "nul\u0000"}},
+    {"given": []},
+    {"given": "x"},
+    {"given": {"endpoints": []}},
+    {"given": {"endpoints": {"main": {"kind": "pickle"}}}},
+    {"given": {"no such knob": 1}},
+    {"given": {"search": {"rollouts": "many"}}},
+]
+
+
+def test_a_forged_manifest_is_a_clear_error(cli: Any, recorded: Path) -> None:
+    """Of whatever type its fields are; and nothing of it is opened that is no file here."""
+    path = recorded / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for fields in MANIFESTS:
+        path.write_text(json.dumps({**manifest, **fields}), encoding="utf-8")
+        result = cli("tune", recorded, *TUNE)
+        assert result.exit_code == 2, (fields, result.output)
+        assert result.stderr.startswith("turnwise: ")
+
+
+def test_bought_calls_are_added_to_no_cassette_elsewhere(cli: Any, talk: Path) -> None:
+    """A recording may name any of its reader's files; that one is confirmed first."""
+    assert (
+        cli("replay", talk, "-p", "frugal", "--record", "mine.jsonl", "--out", "run").exit_code == 0
+    )
+    before = Path("mine.jsonl").read_bytes()
+    refused = cli("tune", "run", *TUNE, "--buy", "--yes")
+    assert refused.exit_code == 2
+    assert "--cassette" in refused.stderr
+    assert Path("mine.jsonl").read_bytes() == before
+    assert cli("tune", "run", *TUNE, "--buy", "--yes", "--cassette", "mine.jsonl").exit_code == 0
+    assert Path("mine.jsonl").read_bytes() != before
