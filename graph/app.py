@@ -78,9 +78,10 @@ class ReplyPipeline:
         """Return what overrides and the environment name of endpoints and folders."""
         taken = [knob.override for knob in self.environment_knobs()]
         own = apply_overrides({}, [*taken, *overrides], Settings)
-        disk = own.get("cache", {}).get("disk")
+        cache = own.get("cache")
+        disk = cache.get("disk") if isinstance(cache, Mapping) else None
         return Trust.of_own(
-            own.get("endpoints", {}),
+            own.get("endpoints"),
             os.environ,
             folders=() if disk is None else (str(disk),),
             allows_this_machine=allows_this_machine,

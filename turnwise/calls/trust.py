@@ -72,7 +72,7 @@ class Trust:
     @classmethod
     def of_own(
         cls,
-        endpoints: Mapping[str, Any],
+        endpoints: object,
         environ: Mapping[str, str],
         *,
         folders: Iterable[str] = (),
@@ -84,13 +84,14 @@ class Trust:
         variable of the user's, or the other way round, is not what the user named.
 
         Args:
-            endpoints: the part `endpoints` of overrides and the environment's knobs alone.
+            endpoints: the part `endpoints` of overrides and the environment's knobs alone. What
+                is of another type than it should be names nothing.
             environ: environment variables.
             folders: see above.
             allows_this_machine: see above.
         """
-        default_url = environ.get(_BASE_URL, "").strip()
-        default_place = place_of(default_url) if default_url else None
+        endpoints = _mapping(endpoints)
+        default_place = _place_in({"base_url": environ.get(_BASE_URL, "").strip()})
         main = _mapping(endpoints.get(str(Role.MAIN)))
         main_place = _place_in(main) or default_place
         places = {default_place, f"{_API_KEY}@{default_place}"} if default_place else set()
@@ -239,8 +240,9 @@ def require_trust(
     if trust.is_everything:
         return
     refused: dict[str, str] = {}
+    default_url = _default_url(chosen, environ)
     for role, settings in chosen.items():
-        for option, text in _unnamed(settings, environ, trust):
+        for option, text in _unnamed(settings, environ, trust, default_url):
             refused.setdefault(option, f"{role} at {text}")
     if not refused:
         return
@@ -252,7 +254,7 @@ def require_trust(
 
 
 def _unnamed(
-    settings: EndpointSettings, environ: Mapping[str, str], trust: Trust
+    settings: EndpointSettings, environ: Mapping[str, str], trust: Trust, default_url: str
 ) -> list[tuple[str, str]]:
     """Return the options that would confirm an endpoint, and what each is about."""
     if settings.kind == "langchain" and settings.langchain is not None:
@@ -265,7 +267,7 @@ def _unnamed(
     url = settings.base_url or environ.get(_BASE_URL)
     if url is None:
         return []  # which is an error of its own
-    variable = _variable(settings, environ)
+    variable = _variable(settings, environ, default_url)
     if trust.reaches(url, variable):
         return []
     key = f" with the key in {variable}" if variable else ""
@@ -278,17 +280,24 @@ def _unnamed(
     ]
 
 
-def _variable(settings: EndpointSettings, environ: Mapping[str, str]) -> str | None:
+def _default_url(chosen: Mapping[Role, EndpointSettings], environ: Mapping[str, str]) -> str:
+    """Return the URL whose host the default key is for: see `endpoints_from_settings`."""
+    main = chosen.get(Role.MAIN)
+    of_main = None if main is None or "api_key_env" in main.model_fields_set else main.base_url
+    return environ.get(_BASE_URL) or of_main or ""
+
+
+def _variable(
+    settings: EndpointSettings, environ: Mapping[str, str], default_url: str
+) -> str | None:
     """Return the variable whose key would be sent; the default one only where it is set.
 
     Beside the URL of another host it is not sent: see `endpoint_kinds`.
     """
     if "api_key_env" in settings.model_fields_set:
         return settings.api_key_env
-    default_url = environ.get(_BASE_URL, settings.base_url or "")
-    is_for_it = (
-        urlsplit(default_url).hostname == urlsplit(settings.base_url or default_url).hostname
-    )
+    own_url = settings.base_url or default_url
+    is_for_it = urlsplit(default_url or own_url).hostname == urlsplit(own_url).hostname
     return settings.api_key_env if is_for_it and settings.api_key_env in environ else None
 
 
@@ -303,11 +312,12 @@ def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
     if not isinstance(settings, TrustedSettings) or settings.trust.is_everything:
         return []
     roles: dict[str, list[str]] = {}
+    default_url = _default_url(chosen, environ)
     for role, each in chosen.items():
         if each.kind == "langchain":
             roles.setdefault(f"code: {each.langchain}", []).append(role)
         elif each.kind == "openai" and each.base_url is not None:
-            variable = _variable(each, environ)
+            variable = _variable(each, environ, default_url)
             key = f", with the key in {variable}" if variable else ", without a key"
             roles.setdefault(f"{place_of(each.base_url)}{key}", []).append(role)
     return [f"endpoint of {', '.join(names)}: {text}" for text, names in roles.items()]
@@ -318,8 +328,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _place_in(settings: Mapping[str, Any]) -> str | None:
+    """Return the place of settings' base URL; None without one, and for what is none."""
     url = settings.get("base_url")
-    return place_of(str(url)) if url else None
+    try:
+        return place_of(url) if isinstance(url, str) and url else None
+    except ValueError:
+        return None
 
 
 def _listed(environ: Mapping[str, str], variable: str) -> list[str]:

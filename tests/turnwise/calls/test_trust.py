@@ -61,6 +61,31 @@ def test_the_environments_endpoint_has_the_environments_key_and_no_other():
         checked({"base_url": URL, "api_key_env": "OTHER_KEY"}, trust, **environ)
 
 
+@pytest.mark.parametrize("url", ["http://h:port", "http://[", "", "nonsense"])
+def test_a_url_of_the_environment_that_is_none_names_nothing(url):
+    """Which is an error of its own, where an endpoint is made."""
+    trust = Trust.of_own({"main": {"base_url": url}, "judge": 7}, {"TURNWISE_BASE_URL": url})
+    assert Trust.of_own(7, {}).endpoints == frozenset()
+    with pytest.raises(ConfigError, match="only a file names"):
+        checked({"base_url": URL}, trust)
+
+
+def test_another_roles_host_is_not_sent_the_default_key():
+    """It is for the host of `main`; the other is named without a key."""
+    chosen = {
+        Role.MAIN: EndpointSettings(base_url=URL),
+        Role.JUDGE: EndpointSettings(base_url="https://judge.example/v1"),
+    }
+    environ = {"TURNWISE_API_KEY": "k" * 20}
+    with pytest.raises(ConfigError) as caught:
+        require_trust(chosen, environ, NOTHING)
+    assert "--trust-endpoint TURNWISE_API_KEY@models.example" in str(caught.value)
+    assert "--trust-endpoint judge.example (" in str(caught.value)
+    require_trust(
+        chosen, environ, NOTHING.confirming(["TURNWISE_API_KEY@models.example", "judge.example"])
+    )
+
+
 def test_a_lone_default_key_goes_to_no_host_of_a_file():
     """It is the user's, for a host that the user names; where it is not set none is sent."""
     with pytest.raises(ConfigError, match=r"TURNWISE_API_KEY@127\.0\.0\.1:9"):

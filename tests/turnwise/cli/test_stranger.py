@@ -12,7 +12,9 @@ from typing import Any
 import ormsgpack
 import pytest
 
+from turnwise.calls.errors import ConfigError
 from turnwise.testing.sim_server import SimServer
+from turnwise.tune import notebook
 
 SECRET = "aws-secret-0123456789abcdef"
 MARK = "ran.txt"
@@ -325,3 +327,38 @@ def test_bought_calls_are_added_to_no_cassette_elsewhere(cli: Any, talk: Path) -
     assert Path("mine.jsonl").read_bytes() == before
     assert cli("tune", "run", *TUNE, "--buy", "--yes", "--cassette", "mine.jsonl").exit_code == 0
     assert Path("mine.jsonl").read_bytes() != before
+
+
+def test_a_notebook_confirms_by_argument_or_by_variable(
+    talk: Path, trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rules hold where no command line is."""
+    monkeypatch.setenv("THEIR_KEY", SECRET)
+    path = preset(main=server_of(trap, api_key_env="THEIR_KEY"))
+    with pytest.raises(ConfigError, match="TURNWISE_TRUST_ENDPOINTS"):
+        asyncio.run(notebook.replay(talk, "one", preset=path))
+    assert trap.heard == []
+    named = [f"THEIR_KEY@{trap.place}"]
+    asyncio.run(notebook.replay(talk, "one", preset=path, trust_endpoints=named))
+    assert set(trap.heard) == {f"Bearer {SECRET}"}
+    trap.heard.clear()
+    own = server_of(trap, api_key_env="THEIR_KEY")
+    fixed = {f"endpoints.main.{name}": text for name, text in own.items()}
+    with pytest.raises(ConfigError, match="--trust-endpoint THEIR_KEY@"):
+        notebook.tune(
+            "one", "sweep", settings={"x": {"preset": "frugal", **fixed}}, max_buy_calls=5
+        )
+    assert trap.heard == []
+    monkeypatch.setenv("TURNWISE_TRUST_ENDPOINTS", named[0])
+    asyncio.run(notebook.replay(talk, "two", preset=path))
+    assert set(trap.heard) == {f"Bearer {SECRET}"}
+
+
+def test_a_recordings_app_is_confirmed_in_a_notebook(recorded: Path) -> None:
+    """By name, as the command line does."""
+    run = forged(recorded, app="os:abort")
+    with pytest.raises(ConfigError, match="--app os:abort"):
+        notebook.tune(run, "sweep", knobs={"search.max_calls": [1]})
+    Path("mine.py").write_text("from graph.app import app\n", encoding="utf-8")
+    run = forged(recorded, app="mine:app")
+    notebook.tune(run, "sweep", knobs={"search.max_calls": [1]}, app="mine:app")
