@@ -59,7 +59,7 @@ class Trust:
         is_everything: whether the settings themselves are the user's own.
         endpoints: places, and `VARIABLE@place` for keys; see `place_of`.
         code: import strings.
-        folders: files and folders that may be written to, as they were named.
+        folders: folders that may be written to, as they were named.
         allows_this_machine: whether a server on this machine may be asked without a key.
     """
 
@@ -119,14 +119,12 @@ class Trust:
         self,
         endpoints: Iterable[str] = (),
         code: Iterable[str] = (),
-        folders: Iterable[str] = (),
     ) -> Self:
         """Return this trust and what else the user named.
 
         Args:
             endpoints: `HOST`, `HOST:PORT`, a URL, or one of them after `VARIABLE@`.
             code: import strings, `module:name`.
-            folders: files and folders that may be written to.
 
         Raises:
             ConfigError: when one of them is something else.
@@ -138,12 +136,7 @@ class Trust:
                 raise ConfigError(
                     f"code is trusted by its import string, module:name; got {target!r}"
                 )
-        return replace(
-            self,
-            endpoints=self.endpoints | places,
-            code=self.code | targets,
-            folders=self.folders | {*folders},
-        )
+        return replace(self, endpoints=self.endpoints | places, code=self.code | targets)
 
     def imports(self, target: str) -> bool:
         """Return whether the user named an import string."""

@@ -123,13 +123,6 @@ def tune(
             help="The recorded run's app, where it is not the shipped one.",
         ),
     ] = None,
-    cassette: Annotated[
-        Path | None,
-        typer.Option(
-            "--cassette",
-            help="With --buy: the recording's cassette, where it is not in the recording's folder.",
-        ),
-    ] = None,
     trust_endpoints: TrustEndpointOption = None,
     trust_code: TrustCodeOption = None,
 ) -> None:
@@ -181,7 +174,6 @@ def tune(
                 trust=NOTHING.confirming(
                     trust_endpoints or (),
                     (*(trust_code or ()), *((app,) if app else ())),
-                    () if cassette is None else (str(cassette.resolve()),),
                 ),
             )
         )

@@ -204,12 +204,7 @@ def _trust_of(app: App, trust: Trust) -> Trust:
     if trust.is_everything or not isinstance(app, TellsTrust):
         return trust
     own = app.own_trust()
-    return replace(
-        own,
-        endpoints=own.endpoints | trust.endpoints,
-        code=own.code | trust.code,
-        folders=own.folders | trust.folders,
-    )
+    return replace(own, endpoints=own.endpoints | trust.endpoints, code=own.code | trust.code)
 
 
 def _digest(identity: Mapping[str, Any], turns: Path) -> str:

@@ -157,13 +157,6 @@ def buy(
             f"{recording.cassette} is packed and cannot be added to: unpack it, replay the "
             "conversations from it, and tune that run"
         )
-    cassette = recording.cassette.resolve()
-    if cassette.parent != recording.folder.resolve() and str(cassette) not in trust.folders:
-        raise ConfigError(
-            f"{recording.folder} names a cassette that is not in its folder: to add what is bought "
-            f"to that file, name it too: --cassette {recording.cassette}"
-        )
-
     meant = [
         turn
         for turn in recording.inputs[:max_turns]

@@ -315,18 +315,23 @@ def test_a_forged_manifest_is_a_clear_error(cli: Any, recorded: Path) -> None:
         assert result.stderr.startswith("turnwise: ")
 
 
-def test_bought_calls_are_added_to_no_cassette_elsewhere(cli: Any, talk: Path) -> None:
-    """A recording may name any of its reader's files; that one is confirmed first."""
-    assert (
-        cli("replay", talk, "-p", "frugal", "--record", "mine.jsonl", "--out", "run").exit_code == 0
-    )
+def test_bought_calls_are_added_to_no_cassette_of_another_run(cli: Any, talk: Path) -> None:
+    """A recording may name any file of its reader's; one that lacks the run is left alone."""
+    for name in ("mine", "own"):
+        made = ("replay", talk, "-p", "frugal", "--record", f"{name}.jsonl", "--out", name)
+        assert cli(*made, "--set", f"seed={len(name)}").exit_code == 0
+    path = Path("own/manifest.json")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    kept = manifest["identity"]["cassette"]
     before = Path("mine.jsonl").read_bytes()
-    refused = cli("tune", "run", *TUNE, "--buy", "--yes")
-    assert refused.exit_code == 2
-    assert "--cassette" in refused.stderr
+    for named in ("mine.jsonl", str(Path("mine.jsonl").resolve())):
+        manifest["identity"]["cassette"] = named
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+        assert cli("tune", "own", *TUNE, "--buy", "--yes").exit_code == 2
     assert Path("mine.jsonl").read_bytes() == before
-    assert cli("tune", "run", *TUNE, "--buy", "--yes", "--cassette", "mine.jsonl").exit_code == 0
-    assert Path("mine.jsonl").read_bytes() != before
+    manifest["identity"]["cassette"] = kept
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert cli("tune", "own", *TUNE, "--buy", "--yes").exit_code == 0
 
 
 def test_a_notebook_confirms_by_argument_or_by_variable(

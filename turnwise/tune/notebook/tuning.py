@@ -110,7 +110,6 @@ def tune(
     max_buy_calls: int = 0,
     jobs: int = 1,
     app: str | None = None,
-    cassette: str | Path | None = None,
     trust_endpoints: Sequence[str] = (),
     trust_code: Sequence[str] = (),
 ) -> Tuned:
@@ -132,7 +131,6 @@ def tune(
         max_buy_calls: most calls to buy; 0 buys nothing.
         jobs: worker processes; -1 is one a core, 1 stays in this process.
         app: the run's app by its import string, where it is not the shipped one.
-        cassette: the recording's, where it is not in its folder and may be added to.
         trust_endpoints: endpoints that the recording may name and be sent calls, as `HOST` or
             `VARIABLE@HOST`.
         trust_code: models that it may name, as `module:name`.
@@ -145,11 +143,7 @@ def tune(
     named = [_named(name, given) for name, given in (settings or {}).items()]
     swept = {knob: list(values) for knob, values in (knobs or {}).items()}
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
-    trust = NOTHING.confirming(
-        trust_endpoints,
-        (*trust_code, *((app,) if app else ())),
-        () if cassette is None else (str(Path(cassette).resolve()),),
-    )
+    trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
     request = SweepRequest(
         Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs, trust=trust
     )
