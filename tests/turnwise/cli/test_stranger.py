@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 import ormsgpack
 import pytest
 
+import turnwise
 from turnwise.calls.errors import ConfigError
 from turnwise.testing.sim_server import SimServer
 from turnwise.tune import notebook
@@ -367,3 +370,20 @@ def test_a_recordings_app_is_confirmed_in_a_notebook(recorded: Path) -> None:
     Path("mine.py").write_text("from graph.app import app\n", encoding="utf-8")
     run = forged(recorded, app="mine:app")
     notebook.tune(run, "sweep", knobs={"search.max_calls": [1]}, app="mine:app")
+
+
+def test_modules_of_the_working_directory_are_not_run(tmp_path: Path) -> None:
+    """`python -m` would put them before what is installed; a folder may be a stranger's."""
+    for name in ("graph", "optuna", "yaml"):
+        (tmp_path / f"{name}.py").write_text(CODE, encoding="utf-8")
+    root = Path(turnwise.__file__).parents[1]
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-m", "turnwise", "plan"],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Plan of one turn")
+    assert not Path(MARK).exists()
