@@ -19,10 +19,10 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import Trust
 from turnwise.knobs import (
     EnvironmentKnob,
-    apply_overrides,
     environment_knobs,
     is_preset_file,
     load_preset,
+    own_trust,
     preset_names,
     settings_from,
 )
@@ -67,25 +67,17 @@ class ReplyPipeline:
         """
         data = load_preset(preset, configs_folder())
         data.setdefault("preset", Path(preset).stem)
-        settings = settings_from(Settings, data, overrides=overrides, environ=os.environ)
-        if not is_preset_file(preset):
-            return settings
-        return settings.trusting(self.own_trust(overrides, allows_this_machine=True))
-
-    def own_trust(
-        self, overrides: Sequence[str] = (), *, allows_this_machine: bool = False
-    ) -> Trust:
-        """Return what overrides and the environment name of endpoints and folders."""
-        taken = [knob.override for knob in self.environment_knobs()]
-        own = apply_overrides({}, [*taken, *overrides], Settings)
-        cache = own.get("cache")
-        disk = cache.get("disk") if isinstance(cache, Mapping) else None
-        return Trust.of_own(
-            own.get("endpoints"),
-            os.environ,
-            folders=() if disk is None else (str(disk),),
-            allows_this_machine=allows_this_machine,
+        return settings_from(
+            Settings,
+            data,
+            overrides=overrides,
+            environ=os.environ,
+            is_file=is_preset_file(preset),
         )
+
+    def own_trust(self) -> Trust:
+        """Return what the environment names of endpoints and folders."""
+        return own_trust(Settings, (), os.environ)
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
         """Return the knobs that the environment sets."""

@@ -44,6 +44,7 @@ TRUST_CODE = "TURNWISE_TRUST_CODE"
 """Environment variable with import strings that files may name: `module:name`."""
 
 _BASE_URL, _API_KEY = "TURNWISE_BASE_URL", "TURNWISE_API_KEY"
+_OPENAI_URL, _OPENAI_KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 _IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _HOST = re.compile(r"[\w.:-]+")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -91,10 +92,13 @@ class Trust:
             allows_this_machine: see above.
         """
         endpoints = _mapping(endpoints)
-        default_place = _place_in({"base_url": environ.get(_BASE_URL, "").strip()})
+        places: set[str] = set()
+        for url, key_variable in _environment_endpoints(environ):
+            named = _place_in({"base_url": url})
+            places |= {named, f"{key_variable}@{named}"} if named else set()
+        default_place = _place_in({"base_url": _environment_url(environ)})
         main = _mapping(endpoints.get(str(Role.MAIN)))
         main_place = _place_in(main) or default_place
-        places = {default_place, f"{_API_KEY}@{default_place}"} if default_place else set()
         code = set()
         for settings in map(_mapping, endpoints.values()):
             place = _place_in(settings) or main_place
@@ -257,10 +261,10 @@ def _unnamed(
         return [(f"--trust-code {target}", f"code: {target}")]
     if settings.kind != "openai":
         return []
-    url = settings.base_url or environ.get(_BASE_URL)
-    if url is None:
+    url = settings.base_url or _environment_url(environ)
+    if not url:
         return []  # which is an error of its own
-    variable = _variable(settings, environ, default_url)
+    variable = _variable(settings, url, environ, default_url)
     if trust.reaches(url, variable):
         return []
     key = f" with the key in {variable}" if variable else ""
@@ -277,11 +281,11 @@ def _default_url(chosen: Mapping[Role, EndpointSettings], environ: Mapping[str, 
     """Return the URL whose host the default key is for: see `endpoints_from_settings`."""
     main = chosen.get(Role.MAIN)
     of_main = None if main is None or "api_key_env" in main.model_fields_set else main.base_url
-    return environ.get(_BASE_URL) or of_main or ""
+    return environ.get(_BASE_URL, "").strip() or of_main or ""
 
 
 def _variable(
-    settings: EndpointSettings, environ: Mapping[str, str], default_url: str
+    settings: EndpointSettings, url: str, environ: Mapping[str, str], default_url: str
 ) -> str | None:
     """Return the variable whose key would be sent; the default one only where it is set.
 
@@ -289,8 +293,7 @@ def _variable(
     """
     if "api_key_env" in settings.model_fields_set:
         return settings.api_key_env
-    own_url = settings.base_url or default_url
-    is_for_it = urlsplit(default_url or own_url).hostname == urlsplit(own_url).hostname
+    is_for_it = urlsplit(default_url or url).hostname == urlsplit(url).hostname
     return settings.api_key_env if is_for_it and settings.api_key_env in environ else None
 
 
@@ -310,10 +313,26 @@ def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
         if each.kind == "langchain":
             roles.setdefault(f"code: {each.langchain}", []).append(role)
         elif each.kind == "openai" and each.base_url is not None:
-            variable = _variable(each, environ, default_url)
+            variable = _variable(each, each.base_url, environ, default_url)
             key = f", with the key in {variable}" if variable else ", without a key"
             roles.setdefault(f"{place_of(each.base_url)}{key}", []).append(role)
     return [f"endpoint of {', '.join(names)}: {text}" for text, names in roles.items()]
+
+
+def _environment_endpoints(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the URLs that the environment names with the variable of each one's key.
+
+    Turnwise's own first; then what OpenAI's tools would ask, where one of their variables is set.
+    """
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    found = [(given[_BASE_URL], _API_KEY)] if _BASE_URL in given else []
+    if _OPENAI_URL in given or _OPENAI_KEY in given:
+        found.append((given.get(_OPENAI_URL, "https://api.openai.com/v1"), _OPENAI_KEY))
+    return found
+
+
+def _environment_url(environ: Mapping[str, str]) -> str:
+    return next((url for url, _ in _environment_endpoints(environ)), "")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -4,7 +4,12 @@ Knows no particular settings: every function takes the pydantic model they are f
 """
 
 from turnwise.knobs.digest import settings_digest
-from turnwise.knobs.environment import EnvironmentKnob, environment_knobs, settings_from
+from turnwise.knobs.environment import (
+    EnvironmentKnob,
+    environment_knobs,
+    own_trust,
+    settings_from,
+)
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.overrides import apply_overrides
 from turnwise.knobs.paths import KnobInfo, knob_paths
@@ -20,6 +25,7 @@ __all__ = [
     "knob_paths",
     "load_preset",
     "nearest_names",
+    "own_trust",
     "preset_names",
     "settings_digest",
     "settings_from",

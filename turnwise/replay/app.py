@@ -207,10 +207,8 @@ class TakesEnvironment(Protocol):
 class TellsTrust(Protocol):
     """An app whose settings name endpoints."""
 
-    def own_trust(
-        self, overrides: Sequence[str] = (), *, allows_this_machine: bool = False
-    ) -> Trust:
-        """Return what its user named of them, by overrides and the environment."""
+    def own_trust(self) -> Trust:
+        """Return what its user named of them in the environment."""
         ...
 
 

@@ -1,7 +1,7 @@
 """What a file may name, and what only its user may."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls import ConfigError, Role
@@ -59,6 +59,24 @@ def test_the_environments_endpoint_has_the_environments_key_and_no_other():
         checked({"api_key_env": "OTHER_KEY"}, trust, **environ)
     with pytest.raises(ConfigError, match=r"OTHER_KEY@models\.example"):
         checked({"base_url": URL, "api_key_env": "OTHER_KEY"}, trust, **environ)
+
+
+def test_the_variables_of_openais_tools_name_their_host_and_key():
+    """And no other key there; the default host of those tools where they name none."""
+    environ = {"OPENAI_BASE_URL": URL, "OPENAI_API_KEY": "k" * 20, "OTHER_KEY": "o" * 20}
+    trust = Trust.of_own({}, environ)
+    checked({"base_url": URL, "api_key_env": "OPENAI_API_KEY"}, trust, **environ)
+    checked({"model": "m"}, trust, **environ)
+    with pytest.raises(ConfigError, match=r"OTHER_KEY@models\.example"):
+        checked({"api_key_env": "OTHER_KEY"}, trust, **environ)
+    own = {"base_url": "https://other.example/v1", "api_key_env": "OPENAI_API_KEY"}
+    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY@other\.example"):
+        checked(own, trust, **environ)
+    environ["TURNWISE_API_KEY"] = "t" * 20
+    with pytest.raises(ConfigError, match=r"TURNWISE_API_KEY@other\.example"):
+        checked({"base_url": "https://other.example/v1"}, trust, **environ)
+    default = {"OPENAI_API_KEY": "k" * 20}
+    checked({"base_url": "https://api.openai.com/v1"}, Trust.of_own({}, default), **default)
 
 
 @pytest.mark.parametrize("url", ["http://h:port", "http://[", "", "nonsense"])
@@ -181,3 +199,39 @@ def test_offline_endpoints_import_nothing_and_read_no_key():
 def test_trust_is_no_part_of_what_settings_are():
     """Two settings with equal knobs are equal, whoever named them."""
     assert EVERYTHING == NOTHING
+
+
+URLS = st.sampled_from([URL, "https://other.example/v1", LOCAL, "https://api.openai.com/v1"])
+SETTINGS = st.fixed_dictionaries(
+    {"model": st.just("m")}, optional={"base_url": URLS, "api_key_env": VARIABLES}
+)
+ENVIRONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "TURNWISE_BASE_URL": URLS,
+        "OPENAI_BASE_URL": URLS,
+        **{name: st.just(f"key-of-{name}-0123") for name in ("A_KEY", "B_KEY", "OPENAI_API_KEY")},
+        "TURNWISE_API_KEY": st.just("key-of-TURNWISE_API_KEY-0123"),
+    },
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.dictionaries(st.sampled_from(list(Role)), SETTINGS, min_size=1, max_size=3),
+    ENVIRONS,
+    st.lists(st.tuples(VARIABLES, HOSTS), max_size=3),
+)
+def test_no_key_is_sent_that_was_not_named_with_its_host(given_settings, environ, pairs):
+    """Whatever a file has, what is refused is what would have been sent."""
+    chosen = {role: EndpointSettings(**each) for role, each in given_settings.items()}
+    trust = Trust.of_own({}, environ).confirming([f"{name}@{where}" for name, where in pairs])
+    try:
+        endpoints = endpoints_from_settings(chosen, environ=environ, trust=trust)
+    except ConfigError:
+        return
+    for endpoint in endpoints.values():
+        key = getattr(endpoint.client, "_api_key", None)
+        if key is not None:
+            variable = key.removeprefix("key-of-").removesuffix("-0123")
+            assert trust.reaches(endpoint.client._base_url, variable)

@@ -377,7 +377,7 @@ def test_modules_of_the_working_directory_are_not_run(tmp_path: Path) -> None:
     for name in ("graph", "optuna", "yaml"):
         (tmp_path / f"{name}.py").write_text(CODE, encoding="utf-8")
     root = Path(turnwise.__file__).parents[1]
-    done = subprocess.run(  # noqa: S603 - our own code
+    done = subprocess.run(
         [sys.executable, "-m", "turnwise", "plan"],
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
