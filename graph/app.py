@@ -16,10 +16,13 @@ from graph.plan import plan_turn
 from graph.settings import Settings
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.trust import Trust
 from turnwise.knobs import (
     EnvironmentKnob,
     environment_knobs,
+    is_preset_file,
     load_preset,
+    own_trust,
     preset_names,
     settings_from,
 )
@@ -55,7 +58,9 @@ class ReplyPipeline:
     def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> Settings:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
 
-        Without a preset they are those of `classic`.
+        Without a preset they are those of `classic`. A preset that is named by its file's path
+        may be anybody's: the settings know what of them overrides and the environment name as
+        well.
 
         Raises:
             ConfigError: for an unknown preset or knob, or a value out of range.
@@ -64,7 +69,17 @@ class ReplyPipeline:
         preset = preset or "classic"
         data = load_preset(preset, configs_folder())
         data["preset"] = Path(preset).stem
-        return settings_from(Settings, data, overrides=overrides, environ=os.environ)
+        return settings_from(
+            Settings,
+            data,
+            overrides=overrides,
+            environ=os.environ,
+            is_file=is_preset_file(preset),
+        )
+
+    def own_trust(self) -> Trust:
+        """Return what the environment names of endpoints and folders."""
+        return own_trust(Settings, (), os.environ)
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
         """Return the knobs that the environment sets."""

@@ -23,6 +23,7 @@ from turnwise.calls.call import Call
 from turnwise.calls.endpoint_settings import checked_extra_body
 from turnwise.calls.endpoints import EndpointSettings
 from turnwise.calls.retry import RetryPolicy
+from turnwise.calls.trust import TrustedSettings
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.knobs.nearest import nearest_names
 
@@ -219,7 +220,7 @@ class ReplyKnobs(Knobs):
     a usual speed; with less of it the search writes fewer candidates at once."""
 
 
-class Settings(Knobs):
+class Settings(Knobs, TrustedSettings):
     """Every knob of the reply pipeline."""
 
     preset: str = "classic"

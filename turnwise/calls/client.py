@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from turnwise.calls.call import Call
-from turnwise.calls.errors import CallError
+from turnwise.calls.errors import CallError, CassetteMiss
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
 
-__all__ = ["Client", "Endpoint", "Prices"]
+__all__ = ["Client", "Endpoint", "OfflineClient", "Prices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,26 @@ class Client(Protocol):
     async def aclose(self) -> None:
         """Release connections. Safe to call twice."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineClient:
+    """A client that sends nothing and answers nothing."""
+
+    is_simulated: bool = False
+
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,  # noqa: ARG002 - nothing is sent
+    ) -> Sequence[Reply | CallError]:
+        """Return an error for every call."""
+        return [CassetteMiss(f"offline: nothing is sent to {model}") for _ in calls]
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to release."""
 
 
 @dataclass(frozen=True, slots=True)

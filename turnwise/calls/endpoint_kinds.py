@@ -4,13 +4,13 @@ import hashlib
 import importlib
 import re
 from collections.abc import Hashable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
 
-from turnwise.calls.client import Client, Endpoint
+from turnwise.calls.client import Client, Endpoint, OfflineClient
 from turnwise.calls.endpoint_settings import (
     OPENAI_KEY_VARIABLE,
     EndpointSettings,
@@ -21,9 +21,13 @@ from turnwise.calls.endpoint_settings import (
 from turnwise.calls.errors import ConfigError, MissingKey
 from turnwise.calls.hosts import endpoint_name, is_this_machine
 from turnwise.calls.known_endpoints import known_capabilities
+from turnwise.calls.trust import import_folder
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["KINDS", "EndpointKind"]
+if TYPE_CHECKING:
+    from turnwise.calls.simulated import SimulatedSettings
+
+__all__ = ["KINDS", "EndpointKind", "endpoint_of"]
 
 LONG_TIMEOUT_SECONDS = 600.0
 """Longest time for one attempt at an endpoint on this machine, or at a LangChain model, where
@@ -49,21 +53,43 @@ SPEED_AND_FAULTS = frozenset(
 
 
 class EndpointKind(Protocol):
-    """One kind of endpoint: how its settings become a client with a name."""
+    """One kind of endpoint: how its settings become a name, and a client.
 
-    def endpoint(
+    The name is made without the client, so that a replay imports nothing and reads no key.
+    """
+
+    is_simulated: bool
+    """Whether its answers are."""
+
+    def described(
+        self, role: Role, settings: EndpointSettings, environ: Mapping[str, str], client: Client
+    ) -> Endpoint:
+        """Return the endpoint that settings describe, with a client behind it.
+
+        Args:
+            role: whom it serves; for error messages only, never part of its name.
+            settings: of this kind.
+            environ: environment variables, none of them empty.
+            client: who sends.
+
+        Raises:
+            ConfigError: when it cannot work.
+        """
+        ...
+
+    def client(
         self,
         role: Role,
         settings: EndpointSettings,
         environ: Mapping[str, str],
         clients: dict[Hashable, Client],
-    ) -> Endpoint:
-        """Return the endpoint that settings describe.
+    ) -> Client:
+        """Return the client that settings describe.
 
         Heavy libraries are imported in here, when the kind is used.
 
         Args:
-            role: whom it serves; for error messages only, never part of its name.
+            role: whom it serves; for error messages only.
             settings: of this kind.
             environ: environment variables, none of them empty.
             clients: the clients made so far, by what makes them different. Added to.
@@ -77,24 +103,34 @@ class EndpointKind(Protocol):
 class OpenAIKind:
     """Any OpenAI-compatible endpoint. Named for its host."""
 
-    def endpoint(
+    is_simulated = False
+
+    def described(
+        self, role: Role, settings: EndpointSettings, environ: Mapping[str, str], client: Client
+    ) -> Endpoint:
+        """Return the endpoint; its URL comes from the environment where settings have none."""
+        base_url, model = _address(role, settings, environ)
+        is_local = is_this_machine(urlsplit(base_url).hostname or "")
+        return _endpoint(
+            endpoint_name(base_url),
+            model,
+            client,
+            settings,
+            default_timeout_seconds=LONG_TIMEOUT_SECONDS if is_local else None,
+            key_variable=settings.api_key_env,
+        )
+
+    def client(
         self,
         role: Role,
         settings: EndpointSettings,
         environ: Mapping[str, str],
         clients: dict[Hashable, Client],
-    ) -> Endpoint:
-        """Return the endpoint; its URL comes from the environment where settings have none."""
-        base_url = settings.base_url or _url_from(environ, role, settings)
-        if settings.model is None:
-            variable = "TURNWISE_EMBED_MODEL" if role is Role.EMBED else "TURNWISE_MODEL"
-            raise ConfigError(
-                f"the role {role} has an endpoint and no model: set the environment variable "
-                f"{variable}, or `model` in its settings"
-            )
-        name = endpoint_name(base_url)
-        api_key = _key_for(base_url, name, settings, environ)
-        known, _ = known_capabilities(base_url, settings.model)
+    ) -> Client:
+        """Return the client; roles with equal access share one."""
+        base_url, model = _address(role, settings, environ)
+        api_key = _key_for(base_url, endpoint_name(base_url), settings, environ)
+        known, _ = known_capabilities(base_url, model)
         capabilities = settings.starting_capabilities(known)
         sizes = (settings.max_connections, settings.max_answer_bytes)
         identity = ("openai", base_url, api_key, capabilities, sizes)
@@ -108,39 +144,46 @@ class OpenAIKind:
                 max_connections=settings.max_connections,
                 max_answer_bytes=settings.max_answer_bytes,
             )
-        is_local = is_this_machine(urlsplit(base_url).hostname or "")
-        return _endpoint(
-            name,
-            settings.model,
-            clients[identity],
-            settings,
-            default_timeout_seconds=LONG_TIMEOUT_SECONDS if is_local else None,
-            key_variable=settings.api_key_env,
-        )
+        return clients[identity]
 
 
 class LangChainKind:
     """A LangChain chat model or embeddings, by import string. Named for its class."""
 
-    def endpoint(
+    is_simulated = False
+
+    def described(
+        self,
+        role: Role,
+        settings: EndpointSettings,
+        environ: Mapping[str, str],  # noqa: ARG002 - LangChain models read it themselves
+        client: Client,
+    ) -> Endpoint:
+        """Return the endpoint; nothing is imported."""
+        target = _target(role, settings)
+        name = "langchain-" + re.sub(r"[^A-Za-z0-9_.-]", "-", target)
+        return _endpoint(
+            name,
+            settings.model or target,
+            client,
+            settings,
+            default_timeout_seconds=LONG_TIMEOUT_SECONDS,
+        )
+
+    def client(
         self,
         role: Role,
         settings: EndpointSettings,
         environ: Mapping[str, str],  # noqa: ARG002 - LangChain models read it themselves
         clients: dict[Hashable, Client],
-    ) -> Endpoint:
-        """Return the endpoint; what the import string names is made once."""
+    ) -> Client:
+        """Return the client; what the import string names is made once."""
         from langchain_core.embeddings import Embeddings  # noqa: PLC0415 - heavy
         from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - heavy
 
         from turnwise.calls.langchain_client import LangChainClient  # noqa: PLC0415 - heavy
 
-        target = settings.langchain
-        if target is None:
-            raise ConfigError(
-                f"the role {role} has an endpoint of kind `langchain`: set `langchain` in its "
-                "settings to `module:name` of a chat model or embeddings"
-            )
+        target = _target(role, settings)
         identity = ("langchain", target)
         if identity not in clients:
             found = _imported(target)
@@ -155,15 +198,7 @@ class LangChainKind:
                     f"{target} is a {type(found).__name__}; expected a LangChain chat model or "
                     "embeddings, or a function without arguments that makes one"
                 )
-        client = clients[identity]
-        name = "langchain-" + re.sub(r"[^A-Za-z0-9_.-]", "-", target)
-        return _endpoint(
-            name,
-            settings.model or target,
-            client,
-            settings,
-            default_timeout_seconds=LONG_TIMEOUT_SECONDS,
-        )
+        return clients[identity]
 
 
 class SimulatedKind:
@@ -173,34 +208,49 @@ class SimulatedKind:
     of what a call is.
     """
 
-    def endpoint(
+    is_simulated = True
+
+    def described(
         self,
         role: Role,
         settings: EndpointSettings,
         environ: Mapping[str, str],  # noqa: ARG002 - it needs nothing from outside
-        clients: dict[Hashable, Client],
+        client: Client,
     ) -> Endpoint:
-        """Return the endpoint; equal settings share one model."""
-        from turnwise.calls.simulated import (  # noqa: PLC0415 - heavy
-            SimulatedClient,
-            SimulatedSettings,
-        )
-
-        try:
-            options = SimulatedSettings.model_validate(settings.simulated)
-        except ValidationError as error:
-            raise ConfigError(f"the simulated endpoint of the role {role}: {error}") from error
-        given = options.model_dump(mode="json", exclude_defaults=True)
-        document = orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
-        identity = ("simulated", document)
-        if identity not in clients:
-            clients[identity] = SimulatedClient.from_settings(options)
+        """Return the endpoint; its model's name has a digest of what changes its answers."""
+        given = self._options(role, settings).model_dump(mode="json", exclude_defaults=True)
         model = settings.model or "simulated"
         changed = {key: value for key, value in given.items() if key not in SPEED_AND_FAULTS}
         if changed:
             digest = hashlib.sha256(orjson.dumps(changed, option=orjson.OPT_SORT_KEYS))
             model = f"{model}-{digest.hexdigest()[:8]}"
-        return _endpoint("simulated", model, clients[identity], settings)
+        return _endpoint("simulated", model, client, settings)
+
+    def client(
+        self,
+        role: Role,
+        settings: EndpointSettings,
+        environ: Mapping[str, str],  # noqa: ARG002 - it needs nothing from outside
+        clients: dict[Hashable, Client],
+    ) -> Client:
+        """Return the client; equal settings share one model."""
+        from turnwise.calls.simulated import SimulatedClient  # noqa: PLC0415 - heavy
+
+        options = self._options(role, settings)
+        given = options.model_dump(mode="json", exclude_defaults=True)
+        identity = ("simulated", orjson.dumps(given, option=orjson.OPT_SORT_KEYS))
+        if identity not in clients:
+            clients[identity] = SimulatedClient.from_settings(options)
+        return clients[identity]
+
+    @staticmethod
+    def _options(role: Role, settings: EndpointSettings) -> "SimulatedSettings":
+        from turnwise.calls.simulated import SimulatedSettings  # noqa: PLC0415 - heavy
+
+        try:
+            return SimulatedSettings.model_validate(settings.simulated)
+        except ValidationError as error:
+            raise ConfigError(f"the simulated endpoint of the role {role}: {error}") from error
 
 
 KINDS: Mapping[str, EndpointKind] = {
@@ -209,6 +259,32 @@ KINDS: Mapping[str, EndpointKind] = {
     "simulated": SimulatedKind(),
 }
 """Every kind, by its word in `EndpointSettings.kind`."""
+
+
+def endpoint_of(
+    role: Role,
+    settings: EndpointSettings,
+    environ: Mapping[str, str],
+    clients: dict[Hashable, Client],
+    *,
+    is_offline: bool = False,
+) -> Endpoint:
+    """Return who serves a role.
+
+    Args:
+        role: whom it serves.
+        settings: whole ones of any kind.
+        environ: environment variables, none of them empty.
+        clients: the clients made so far. Added to.
+        is_offline: make no client, import nothing and read no key: it answers nobody.
+
+    Raises:
+        ConfigError: when it cannot work.
+    """
+    kind = KINDS[settings.kind]
+    if is_offline:
+        return kind.described(role, settings, environ, OfflineClient(kind.is_simulated))
+    return kind.described(role, settings, environ, kind.client(role, settings, environ, clients))
 
 
 def _endpoint(
@@ -232,6 +308,31 @@ def _endpoint(
         extra_body=settings.extra_body,
         key_variable=key_variable,
     )
+
+
+def _address(role: Role, settings: EndpointSettings, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return base URL and model.
+
+    Raises:
+        ConfigError: when one of them is missing; names what sets it.
+    """
+    base_url = settings.base_url or _url_from(environ, role, settings)
+    if settings.model is None:
+        variable = "TURNWISE_EMBED_MODEL" if role is Role.EMBED else "TURNWISE_MODEL"
+        raise ConfigError(
+            f"the role {role} has an endpoint and no model: set the environment variable "
+            f"{variable}, or `model` in its settings"
+        )
+    return base_url, settings.model
+
+
+def _target(role: Role, settings: EndpointSettings) -> str:
+    if settings.langchain is None:
+        raise ConfigError(
+            f"the role {role} has an endpoint of kind `langchain`: set `langchain` in its "
+            "settings to `module:name` of a chat model or embeddings"
+        )
+    return settings.langchain
 
 
 def _url_from(environ: Mapping[str, str], role: Role, settings: EndpointSettings) -> str:
@@ -295,6 +396,7 @@ def _imported(target: str) -> object:
         ConfigError: when there is no such thing.
     """
     module_name, _, name = target.partition(":")
+    import_folder()
     try:
         return getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -24,10 +24,11 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from turnwise.calls.client import Client, Endpoint
-from turnwise.calls.endpoint_kinds import KINDS
+from turnwise.calls.endpoint_kinds import endpoint_of
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings, environment_url
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.retry import RetryPolicy
+from turnwise.calls.trust import EVERYTHING, Trust, require_trust
 from turnwise.calls.vocabulary import Role
 
 __all__ = [
@@ -61,6 +62,8 @@ def endpoints_from_settings(
     *,
     environ: Mapping[str, str],
     retry: RetryPolicy | None = None,
+    trust: Trust = EVERYTHING,
+    is_offline: bool = False,
 ) -> Mapping[Role, Endpoint]:
     """Return who serves each role. Roles with equal access share one client.
 
@@ -68,14 +71,18 @@ def endpoints_from_settings(
         settings: by role; roles may be missing.
         environ: environment variables. An empty one counts as not set.
         retry: what an endpoint's own retry settings are laid over; None takes the defaults.
+        trust: what of the settings their user named; the rest is refused.
+        is_offline: names and prices alone: no client is made, no code imported, no key read.
 
     Raises:
-        ConfigError: when something is missing or cannot work; it names the variable
-            or setting. Nothing was sent.
+        ConfigError: when something is missing or cannot work, or only a file names it; it
+            names the variable or setting. Nothing was sent.
         MissingKey: when a host other than this machine needs a key and has none.
     """
     environ = _set_variables(environ)
     chosen = settings_by_role(settings, environ=environ)
+    if not is_offline:
+        require_trust(chosen, environ, trust)
     main = chosen[Role.MAIN]
     if main.base_url is not None and "api_key_env" not in main.model_fields_set:
         # The default key belongs to the host of `main`, where the environment names no other.
@@ -86,7 +93,7 @@ def endpoints_from_settings(
         if whole.retry is not None:
             laid_over = _laid_over(retry or RetryPolicy(), whole.retry, role)
             whole = whole.model_copy(update={"retry": laid_over})  # noqa: PLW2901 - made whole
-        endpoints[role] = KINDS[whole.kind].endpoint(role, whole, environ, clients)
+        endpoints[role] = endpoint_of(role, whole, environ, clients, is_offline=is_offline)
     return endpoints
 
 

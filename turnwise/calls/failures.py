@@ -28,6 +28,7 @@ from turnwise.calls.errors import (
     UnknownModel,
     WrongAddress,
 )
+from turnwise.calls.redaction import redact
 
 __all__ = [
     "Refusal",
@@ -42,16 +43,11 @@ __all__ = [
 MAX_MESSAGE_CHARS = 500
 """How much of a provider's words an error repeats, in characters."""
 
-MIN_KEY_CHARS = 8
-"""A shorter key is not looked for in texts: it would blank out ordinary words."""
+MAX_READ_CHARS = 20 * MAX_MESSAGE_CHARS
+"""How much of them is read: a text may be a megabyte long."""
 
 MAX_DIGITS = 10
 """A longer number is no number of tokens."""
-
-_KEY_SHAPES = re.compile(
-    r"(?i:\bbearer\s+)\S+"  # an echoed Authorization header
-    r"|\b(?:sk|pk|gsk|xai|hf|AIza)[-_][\w*.…-]{6,}"  # the shapes of well-known keys
-)
 
 
 def scrub(text: str, *secrets: str | None) -> str:
@@ -59,14 +55,9 @@ def scrub(text: str, *secrets: str | None) -> str:
 
     Args:
         text: a provider's words. Untrusted.
-        secrets: keys that must not stand in it, whole or by their first characters
-            (providers echo `abcd****wxyz`).
+        secrets: keys that must not stand in it, in any of the forms that `redaction` knows.
     """
-    for secret in secrets:
-        if secret and len(secret) >= MIN_KEY_CHARS:
-            text = text.replace(secret, "[key]")
-            text = re.sub(re.escape(secret[:4]) + r"[\w*.…-]{4,}", "[key]", text)
-    text = " ".join(_KEY_SHAPES.sub("[key]", text).split())
+    text = " ".join(redact(text[:MAX_READ_CHARS], *secrets).split())
     if len(text) > MAX_MESSAGE_CHARS:
         return text[:MAX_MESSAGE_CHARS] + "…"
     return text

@@ -32,6 +32,7 @@ from turnwise.calls.langchain_messages import (
     usage_from_langchain,
 )
 from turnwise.calls.listener import Piece
+from turnwise.calls.redaction import redact_document, redact_whole
 from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.schema import given_schema
 from turnwise.calls.wire import messages_with_schema
@@ -176,7 +177,7 @@ class LangChainClient:
             raise StreamCut(
                 scrub(f"the stream broke off after {len(chunks)} pieces: {error}", *self._secrets),
                 latency_seconds=self._clock() - started,
-            ) from error
+            ) from None  # whose text, and what it came from, may hold a key
         return self._reply([whole] if whole else [], model, started, tuple(chunks))
 
     async def _embed(self, call: Call, model: str, started: float) -> Reply:
@@ -202,13 +203,16 @@ class LangChainClient:
     ) -> Reply:
         if not answers or not isinstance(answers[0], AIMessage):
             raise BadResponse("the model returned no assistant message")
-        texts = [str(answer.text) for answer in answers]
+        said = [str(answer.text) for answer in answers]
+        texts = [redact_whole(text, self._secrets) for text in said]
+        if texts[0] != said[0] and chunks:  # a key may be cut by the pieces of a stream
+            chunks = (texts[0],)
         metadata = answers[0].response_metadata
         reason = metadata.get("finish_reason") or metadata.get("stop_reason")
         return Reply(
             text=texts[0],
             choices=tuple(texts) if len(texts) > 1 else (),
-            tool_calls=tool_calls_to_wire(answers[0]),
+            tool_calls=tuple(redact_document(tool_calls_to_wire(answers[0]), self._secrets)),
             usage=usage_from_langchain(answers[0].usage_metadata),
             model=str(metadata.get("model_name") or metadata.get("model") or model),
             finish_reason=str(reason) if reason else None,

@@ -32,6 +32,7 @@ from turnwise.calls.errors import (
     WrongAddress,
 )
 from turnwise.calls.failures import Refusal
+from turnwise.calls.hosts import shown_url
 from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
@@ -151,7 +152,7 @@ class OpenAIClient:
         likely_url = bare_url if _VERSION.search(parts.path) else f"{bare_url}/v1"
         advice = "is the base URL right?"
         if likely_url != base_url.rstrip("/"):
-            advice = f"try the base URL {likely_url}"
+            advice = f"try the base URL {shown_url(likely_url)}"
         self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
         self._api: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -356,8 +357,12 @@ class OpenAIClient:
             await response.aclose()
         if assembly.error is not None:
             raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
-        reply = self._reply(call, assembly.body(), started)
-        return replace(reply, chunks=assembly.chunks)
+        chunks, body = assembly.chunks, assembly.body()
+        document = self._reader.redacted(body)
+        reply = self._reply(call, document, started)
+        if document != body:  # a key may be cut by the pieces of a stream
+            chunks = (reply.text,) if reply.text else ()
+        return replace(reply, chunks=chunks)
 
     async def _assemble(
         self, response: httpx2.Response, assembly: StreamAssembly, started: float

@@ -8,7 +8,6 @@ import httpx2
 
 from turnwise.calls.errors import BadResponse
 from turnwise.calls.failures import (
-    MIN_KEY_CHARS,
     Refusal,
     describe_body,
     is_nowhere,
@@ -16,6 +15,7 @@ from turnwise.calls.failures import (
     scrub,
 )
 from turnwise.calls.payload import document_of
+from turnwise.calls.redaction import redact_document
 from turnwise.calls.stream import StreamAssembly
 
 __all__ = ["Refused", "ResponseReader"]
@@ -68,6 +68,18 @@ class ResponseReader:
         """Return a text without the key, led by the host's name."""
         return scrub(f"{self._host}: {text}", self._api_key)
 
+    def redacted(self, document: Any, content: bytes | None = None) -> Any:
+        """Return an answer's data without the key, should an echo of the request stand in it.
+
+        Args:
+            document: the data.
+            content: what it was read from, where that is at hand.
+        """
+        if self._api_key is None:
+            return document
+        source = None if content is None else content.decode("utf-8", "replace")
+        return redact_document(document, [self._api_key], source=source)
+
     def document(
         self, response: httpx2.Response, content: bytes, *, latency_seconds: float
     ) -> Mapping[str, Any]:
@@ -77,10 +89,8 @@ class ResponseReader:
             BadResponse: when it is something else.
             Refused: when it is an error all the same.
         """
-        if self._api_key is not None and len(self._api_key) >= MIN_KEY_CHARS:
-            content = content.replace(self._api_key.encode(), b"[key]")  # an echo of the request
         try:
-            document = _document(response, content)
+            document = self.redacted(_document(response, content), content)
         except ValueError:
             document = None
         if not isinstance(document, Mapping):

@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from turnwise.cli.exits import clear_errors
-from turnwise.cli.options import AppOption, PresetOption, SetOption, UserOption
+from turnwise.cli.options import (
+    AppOption,
+    PresetOption,
+    SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+    UserOption,
+)
 
 __all__ = ["chat"]
 
@@ -22,6 +29,8 @@ def chat(
         Path, typer.Option("--home", help="Folder where conversations are kept.")
     ] = Path("turnwise-runs/chat"),
     app: AppOption = "graph.app:app",
+    trust_endpoints: TrustEndpointOption = None,
+    trust_code: TrustCodeOption = None,
 ) -> None:
     """Talk with the pipeline. An empty line or Ctrl-D ends it; the conversation is kept.
 
@@ -38,5 +47,7 @@ def chat(
                 user=user,
                 home=home,
                 app=app,
+                trust_endpoints=tuple(trust_endpoints or ()),
+                trust_code=tuple(trust_code or ()),
             )
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import ConfigError
-from turnwise.cli.exits import printable, say
+from turnwise.cli.exits import print_text, say
 from turnwise.testing.gate.as_json import drift_json, live_json
 from turnwise.testing.gate.baseline import Baseline
 from turnwise.testing.gate.comparable import require_exact
@@ -154,10 +154,10 @@ def check_and_show(options: CheckOptions) -> bool:
     if options.as_json:
         sys.stdout.write(json.dumps(outcome.document, ensure_ascii=True, allow_nan=False) + "\n")
         return outcome.has_passed
-    sys.stdout.write(printable(outcome.verdict) + "\n")
+    print_text(outcome.verdict)
     for line in outcome.lines:
         if outcome.has_passed and not options.is_update:
             say(f"  {line}")
         else:
-            sys.stdout.write(f"  {printable(line)}\n")
+            print_text(f"  {line}")
     return outcome.has_passed

@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-import typer
-
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.calls import CallError, Role
 from turnwise.calls.capabilities import Capabilities, SchemaMode
-from turnwise.cli.exits import printable
+from turnwise.cli.exits import print_text
 
 __all__ = ["Probed", "document_of", "show"]
 
@@ -134,7 +132,7 @@ def show(probed: Sequence[Probed]) -> None:
     if all(each.is_simulated for each in probed):
         for each in probed:
             roles = ", ".join(each.roles)
-            typer.echo(f"{roles}: {each.model}, simulated in this process; nothing was asked")
+            print_text(f"{roles}: {each.model}, simulated in this process; nothing was asked")
         return
     columns = [["", *(name for name, _ in ROWS), "embeddings"]]
     for each in probed:
@@ -143,9 +141,9 @@ def show(probed: Sequence[Probed]) -> None:
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo(printable(line.rstrip()))
+        print_text(line.rstrip())
     rows = [row for each in probed for row in each.rows]
-    typer.echo(
+    print_text(
         f"\n{sum(row.requests for row in rows)} requests, "
         f"{sum(row.input_tokens for row in rows):,} input and "
         f"{sum(row.output_tokens for row in rows):,} output tokens"

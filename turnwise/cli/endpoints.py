@@ -1,7 +1,6 @@
 """`turnwise endpoints check`: what the configured endpoints can do, as a table and as settings."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,13 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnwise.cli.exits import EXIT_FAILED, clear_errors, say
-from turnwise.cli.knobs import say_environment
-from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption
+from turnwise.cli.exits import EXIT_FAILED, clear_errors, print_json, say
+from turnwise.cli.knobs import say_endpoints, say_environment
+from turnwise.cli.options import (
+    AppOption,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+)
 
 if TYPE_CHECKING:
     from turnwise.calls import Endpoint, Role
     from turnwise.calls.endpoint_settings import EndpointSettings
+    from turnwise.calls.trust import Trust
     from turnwise.cli.endpoint_probes import ProbeTarget
     from turnwise.cli.endpoint_report import Probed
 
@@ -62,6 +69,8 @@ def check(
     ] = 300.0,
     as_json: JsonOption = False,
     app: AppOption = "graph.app:app",
+    trust_endpoints: TrustEndpointOption = None,
+    trust_code: TrustCodeOption = None,
 ) -> None:
     """Reach every configured endpoint, and show what it can do.
 
@@ -77,19 +86,24 @@ def check(
     turnwise run "hello" --preset endpoints.yaml
     """
     with clear_errors():
+        from turnwise.calls.trust import EVERYTHING, confirmed
         from turnwise.cli.endpoint_report import document_of, show
         from turnwise.replay.app import load_app
 
         loaded = load_app(app)
-        settings = loaded.settings(preset, overrides or ())
+        settings = confirmed(
+            loaded.settings(preset, overrides or ()), trust_endpoints or (), trust_code or ()
+        )
         say_environment(loaded, overrides or ())
+        say_endpoints(settings)
         chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
-        found = _Check(chosen, os.environ, role)
+        trust: Trust = getattr(settings, "trust", EVERYTHING)
+        found = _Check(chosen, os.environ, role, trust)
         if out is not None:
             _refuse_to_write(out)
         probed = asyncio.run(found.run(max_seconds))
         if as_json:
-            typer.echo(json.dumps(document_of(probed)))
+            print_json(document_of(probed))
         else:
             show(probed)
         is_whole = all(each.works for each in probed)
@@ -140,11 +154,13 @@ class _Check:
         chosen: settings by role, as they were given.
         environ: environment variables.
         role: the one role to check; None is all.
+        trust: what of the settings the user named.
     """
 
     chosen: "Mapping[Role, EndpointSettings]"
     environ: Mapping[str, str]
     role: str | None
+    trust: "Trust"
 
     @property
     def is_default(self) -> bool:
@@ -206,7 +222,7 @@ class _Check:
         from turnwise.calls.endpoints import endpoints_from_settings
 
         given = {**self.chosen, role: settings}
-        return endpoints_from_settings(given, environ=self.environ)[role]
+        return endpoints_from_settings(given, environ=self.environ, trust=self.trust)[role]
 
     def _base_url(self, settings: "EndpointSettings") -> str | None:
         from turnwise.calls.endpoint_settings import environment_url
@@ -317,12 +333,18 @@ class _Check:
         return HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
     def _entry(self, settings: "EndpointSettings", probed: "Probed") -> dict[str, Any]:
+        from turnwise.calls.hosts import shown_url
+
         entry = settings.model_dump(mode="json", exclude_unset=True)
         entry = {name: value for name, value in entry.items() if value is not None}
         if settings.kind != "openai":
             return entry
         entry.pop("kind", None)  # it follows from the base URL
-        entry["base_url"] = self._base_url(settings)
+        base_url = self._base_url(settings) or ""
+        # A URL with what may be a key in it stays where it is: in the environment, or a preset.
+        entry.pop("base_url", None)
+        if shown_url(base_url) == base_url:
+            entry["base_url"] = base_url
         known = probed.capabilities
         if probed.schema_mode is not None:
             entry["schema_mode"] = probed.schema_mode

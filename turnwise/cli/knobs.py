@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnwise.cli.exits import clear_errors, say
+from turnwise.cli.exits import clear_errors, print_text, say
 from turnwise.cli.options import AppOption, PresetOption
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from turnwise.replay.app import App
 
-__all__ = ["knobs", "presets", "say_environment", "say_what_is_not_used"]
+__all__ = ["knobs", "presets", "say_endpoints", "say_environment", "say_what_is_not_used"]
 
 
 def say_environment(app: "App", overrides: Sequence[str]) -> None:
@@ -52,6 +52,14 @@ def say_what_is_not_used(app: "App", settings: "BaseModel") -> None:
         )
 
 
+def say_endpoints(settings: object) -> None:
+    """Print the endpoints that a preset file or a recording had a part in, if there are any."""
+    from turnwise.calls.trust import endpoint_lines
+
+    for line in endpoint_lines(settings, os.environ):
+        say(line)
+
+
 def knobs(
     contains: Annotated[str, typer.Argument(help="Show only knobs whose name contains this.")] = "",
     preset: PresetOption = None,
@@ -70,8 +78,8 @@ def knobs(
             value: object = settings
             for part in knob.path.split("."):
                 value = getattr(value, part, None)
-            typer.echo(f"{knob.path} = {value}")
-            typer.echo(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
+            print_text(f"{knob.path} = {value}")
+            print_text(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
 
 
 def presets(app: AppOption = "graph.app:app") -> None:
@@ -87,7 +95,7 @@ def presets(app: AppOption = "graph.app:app") -> None:
                 continue
             planned = plan.as_json()["scenarios"]["default"]
             rounds = planned["rounds"]
-            typer.echo(
+            print_text(
                 f"{name:<18} {planned['asked']} calls a turn, "
                 f"{rounds['reply']} rounds to the reply, {rounds['turn']} in all"
             )

@@ -15,6 +15,8 @@ __all__ = [
     "SetOption",
     "SideOption",
     "SkipBadOption",
+    "TrustCodeOption",
+    "TrustEndpointOption",
     "UserOption",
 ]
 
@@ -43,6 +45,28 @@ AppOption = Annotated[
         help=(
             "The app, by its import string: an app, or a function `build(model)` that returns a "
             "LangGraph or LangChain program."
+        ),
+    ),
+]
+TrustEndpointOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-endpoint",
+        metavar="[VARIABLE@]HOST",
+        help=(
+            "Send calls to a host that only a preset file or a recording names, with the key in "
+            "VARIABLE. Repeatable; for good: TURNWISE_TRUST_ENDPOINTS."
+        ),
+    ),
+]
+TrustCodeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-code",
+        metavar="MODULE:NAME",
+        help=(
+            "Import a model that only a preset file or a recording names. Repeatable; for good: "
+            "TURNWISE_TRUST_CODE."
         ),
     ),
 ]

@@ -1,11 +1,10 @@
 """`turnwise plan`: what a turn will cost, before it runs."""
 
-import json
 from typing import Annotated
 
 import typer
 
-from turnwise.cli.exits import clear_errors
+from turnwise.cli.exits import clear_errors, print_json, print_text
 from turnwise.cli.knobs import say_environment
 from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption
 
@@ -44,7 +43,7 @@ def plan(
             )
         if as_json:
             document = turn_plan.as_json(latency_seconds=latency_seconds, rpm=rpm)
-            typer.echo(json.dumps(document))
+            print_json(document)
             return
         for row in plan_rows(turn_plan, latency_seconds=latency_seconds, rpm=rpm):
-            typer.echo(row)
+            print_text(row)

@@ -16,6 +16,8 @@ from turnwise.cli.options import (
     SetOption,
     SideOption,
     SkipBadOption,
+    TrustCodeOption,
+    TrustEndpointOption,
 )
 
 __all__ = ["replay"]
@@ -74,6 +76,8 @@ def replay(
     side: SideOption = None,
     as_json: JsonOption = False,
     app: AppOption = "graph.app:app",
+    trust_endpoints: TrustEndpointOption = None,
+    trust_code: TrustCodeOption = None,
 ) -> None:
     """Answer recorded conversations turn by turn, and count every call.
 
@@ -108,5 +112,7 @@ def replay(
                 side=side,
                 as_json=as_json,
                 app=app,
+                trust_endpoints=tuple(trust_endpoints or ()),
+                trust_code=tuple(trust_code or ()),
             )
         )

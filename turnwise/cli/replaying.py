@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
-from turnwise.cli.exits import say
-from turnwise.cli.knobs import say_environment, say_what_is_not_used
+from turnwise.calls.trust import confirmed
+from turnwise.cli.exits import print_json, print_text, say
+from turnwise.cli.knobs import say_endpoints, say_environment, say_what_is_not_used
 from turnwise.cli.reading import reading_progress, say_skipped
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
-from turnwise.replay.app import App, TurnResult, load_app
+from turnwise.replay.app import SHIPPED_APP, App, TurnResult, load_app
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.reading import ReadOptions, first_turns
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
@@ -52,7 +52,9 @@ class ReplayOptions:
     agent: str | None = None
     side: str | None = None
     as_json: bool = False
-    app: str = "graph.app:app"
+    app: str = SHIPPED_APP
+    trust_endpoints: Sequence[str] = ()
+    trust_code: Sequence[str] = ()
     is_passing: bool = False
     """Whether the run's folder will be gone, and need not be named."""
 
@@ -182,9 +184,15 @@ def _run(
 def replay_and_show(options: ReplayOptions) -> FinishedRun:
     """Replay, and print the ledger: a table, or with `as_json` one object."""
     app = load_app(options.app)
-    settings = app.settings(options.preset, options.overrides)
+    settings = confirmed(
+        app.settings(options.preset, options.overrides),
+        options.trust_endpoints,
+        options.trust_code,
+    )
     say_environment(app, options.overrides)
     say_what_is_not_used(app, settings)
+    if _cassette_and_mode(options)[1] is not CassetteMode.STRICT:
+        say_endpoints(settings)
     said: set[str] = set()
 
     def notice(text: str) -> None:
@@ -203,9 +211,9 @@ def replay_and_show(options: ReplayOptions) -> FinishedRun:
         wall_seconds=run.wall_seconds,
     )
     if options.as_json:
-        sys.stdout.write(orjson.dumps(totals_json(tables)).decode() + "\n")
+        print_json(totals_json(tables))
         return run
-    sys.stdout.write(brief_text(tables))
+    print_text(brief_text(tables), end="")
     if tables.totals.is_simulated:
         say("All answers above are simulated: they prove counting, not language.")
     if run.folder.exists() and not options.is_passing:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from turnwise.cli.exits import clear_errors, say
+from turnwise.cli.exits import clear_errors, escaped_json, print_text, say
 
 __all__ = ["report"]
 
@@ -44,7 +44,8 @@ def report(
         run = load_run(folder)
         for notice in run.notices:
             say(notice)
-        typer.echo(render(run, form=form, table=table), nl=False)
+        rendered = render(run, form=form, table=table)
+        print_text(escaped_json(rendered) if form == "json" else rendered, end="")
 
 
 def _write_page(

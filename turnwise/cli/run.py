@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from turnwise.cli.exits import clear_errors
-from turnwise.cli.options import AppOption, JsonOption, PresetOption, SetOption, UserOption
+from turnwise.cli.options import (
+    AppOption,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+    UserOption,
+)
 
 __all__ = ["run"]
 
@@ -25,6 +33,8 @@ def run(
     ] = Path("turnwise-runs/chat"),
     as_json: JsonOption = False,
     app: AppOption = "graph.app:app",
+    trust_endpoints: TrustEndpointOption = None,
+    trust_code: TrustCodeOption = None,
 ) -> None:
     """Answer one message, and show the call ledger of the turn.
 
@@ -40,5 +50,7 @@ def run(
             user=user,
             home=home,
             app=app,
+            trust_endpoints=tuple(trust_endpoints or ()),
+            trust_code=tuple(trust_code or ()),
         )
         say_once(talk, text, as_json=as_json)

@@ -48,4 +48,9 @@ def serve(
 
         data = apply_overrides({}, overrides or (), SimulatedSettings)
         settings = validate(SimulatedSettings, data)
-        asyncio.run(serve_forever(host, port, settings, log_file=log, on_ready=say))
+        try:
+            asyncio.run(serve_forever(host, port, settings, log_file=log, on_ready=say))
+        except OSError as error:
+            if error.filename is None:
+                error.filename = f"{host}:{port}"
+            raise

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
+from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
-from turnwise.cli.exits import printable, say
-from turnwise.cli.knobs import say_environment, say_what_is_not_used
-from turnwise.replay.app import Session, TellsNotices, TurnInput, TurnResult, load_app
+from turnwise.calls.trust import confirmed
+from turnwise.cli.exits import print_json, print_text, say
+from turnwise.cli.knobs import say_endpoints, say_environment, say_what_is_not_used
+from turnwise.replay.app import App, Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.report import brief_text, summarise, totals_json
 from turnwise.report.lines import TurnLine
 
@@ -32,6 +33,8 @@ class Talk:
         user: whose memory is used; None for that of the conversation alone.
         home: where conversations are kept.
         app: the app's import string.
+        trust_endpoints: endpoints that the preset's file may name.
+        trust_code: models that it may name.
     """
 
     preset: str | None
@@ -40,6 +43,23 @@ class Talk:
     user: str | None
     home: Path
     app: str
+    trust_endpoints: Sequence[str] = ()
+    trust_code: Sequence[str] = ()
+
+    def opened(self) -> tuple[App, BaseModel]:
+        """Return the app and its settings, and print what neither this command line set.
+
+        Raises:
+            ConfigError: when one of them cannot be used.
+        """
+        app = load_app(self.app)
+        settings = confirmed(
+            app.settings(self.preset, self.overrides), self.trust_endpoints, self.trust_code
+        )
+        say_environment(app, self.overrides)
+        say_what_is_not_used(app, settings)
+        say_endpoints(settings)
+        return app, settings
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -100,10 +120,7 @@ def _say_notices(session: Session) -> None:
 
 def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     """Answer one message and print reply and ledger, or one JSON object with both."""
-    app = load_app(talk.app)
-    settings = app.settings(talk.preset, talk.overrides)
-    say_environment(app, talk.overrides)
-    say_what_is_not_used(app, settings)
+    app, settings = talk.opened()
     turn = talk.turn(text)
 
     async def answer() -> TurnResult:
@@ -116,17 +133,17 @@ def say_once(talk: Talk, text: str, *, as_json: bool) -> None:
     tables = summarise(result.rows, [result.record])
     if as_json:
         document = {"reply": result.record["reply"], "turn": result.record, **totals_json(tables)}
-        sys.stdout.write(orjson.dumps(document).decode() + "\n")
+        print_json(document)
         return
     for bubble in result.record["bubbles"]:
-        sys.stdout.write(printable(bubble["text"]) + "\n")
-    sys.stdout.write("\n" + brief_text(tables))
+        print_text(bubble["text"])
+    print_text("\n" + brief_text(tables), end="")
     say(_cost_line(result))
 
 
 async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
     for bubble in bubbles:
-        sys.stdout.write(f"< {printable(bubble['text'])}\n")
+        print_text(f"< {bubble['text']}")
     sys.stdout.flush()
 
 
@@ -144,10 +161,7 @@ def _said() -> Iterator[str]:
 
 def keep_talking(talk: Talk) -> None:
     """Answer messages from standard input until it ends, or one of them is empty."""
-    app = load_app(talk.app)
-    settings = app.settings(talk.preset, talk.overrides)
-    say_environment(app, talk.overrides)
-    say_what_is_not_used(app, settings)
+    app, settings = talk.opened()
     if app.is_simulated(settings):
         say(
             "All answers here are simulated; for real ones set TURNWISE_BASE_URL "

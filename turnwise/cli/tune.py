@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from turnwise.cli.exits import clear_errors
-from turnwise.cli.options import JsonOption
+from turnwise.cli.options import JsonOption, TrustCodeOption, TrustEndpointOption
 
 __all__ = ["tune"]
 
@@ -119,6 +119,16 @@ def tune(
         bool, typer.Option("--figures", help="Also draw figures into the sweep's folder (SVG).")
     ] = False,
     as_json: JsonOption = False,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            metavar="MODULE:NAME",
+            help="The recorded run's app, where it is not the shipped one.",
+        ),
+    ] = None,
+    trust_endpoints: TrustEndpointOption = None,
+    trust_code: TrustCodeOption = None,
 ) -> None:
     """Evaluate other settings on a recording, without buying a call that it has.
 
@@ -137,6 +147,7 @@ def tune(
     A sweep that was stopped goes on when the same command is run again.
     """
     with clear_errors("stopped; finished settings are kept, run the same command to go on"):
+        from turnwise.calls.trust import NOTHING
         from turnwise.cli.tuning import TuneOptions, tune_and_show
         from turnwise.replay.counterfactual.purchase import Purse
 
@@ -163,5 +174,10 @@ def tune(
                 max_concurrency=concurrency,
                 draws_figures=figures,
                 as_json=as_json,
+                app=app,
+                trust=NOTHING.confirming(
+                    trust_endpoints or (),
+                    (*(trust_code or ()), *((app,) if app else ())),
+                ),
             )
         )

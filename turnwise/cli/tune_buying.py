@@ -1,5 +1,6 @@
 """What `turnwise tune --buy` shows, asks and buys."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -7,12 +8,14 @@ from dataclasses import replace
 import typer
 
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.trust import endpoint_lines
 from turnwise.cli.exits import say
 from turnwise.cli.tune_options import TuneOptions, progress_bar
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.analysis import ToBuy, to_buy
 from turnwise.tune.buying import Bought, BuyingEvaluator, PurchaseProgress, buy
+from turnwise.tune.counterfactual import settings_of
 from turnwise.tune.judgement import judge_rows
 from turnwise.tune.race_buying import RaceRequest, buy_racing
 from turnwise.tune.row import TurnRow
@@ -83,6 +86,7 @@ def buy_missing(options: TuneOptions, request: SweepRequest, finished: FinishedS
     if not lacking.calls:
         return False
     _check_purse(options, lacking)
+    _say_sellers(options, request, finished)
     if not agreed(options, f"Buy up to {lacking.calls} calls?"):
         say("Nothing was bought.")
         return False
@@ -117,8 +121,9 @@ def _bought(
             max_turns=request.max_turns,
             max_concurrency=options.max_concurrency,
             on_turn=told,
+            trust=options.trust,
         )
-    recording = open_recording(request.recording)
+    recording = open_recording(request.recording, trust=options.trust)
 
     def judged(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> Sequence[TurnRow]:
         quality = options.quality_request
@@ -138,6 +143,7 @@ def _bought(
             past=request.past,
             max_turns=request.max_turns,
             max_concurrency=options.max_concurrency,
+            trust=options.trust,
         ),
         judged,
         on_turn=told,
@@ -148,6 +154,16 @@ def _bought(
             f"{each.beaten_by}"
         )
     return raced.bought
+
+
+def _say_sellers(options: TuneOptions, request: SweepRequest, finished: FinishedSweep) -> None:
+    """Print whom the missing calls would be bought from, where the recording names them."""
+    recording = open_recording(request.recording, trust=options.trust)
+    all_lines = (
+        endpoint_lines(settings_of(recording, each), os.environ) for each in finished.settings
+    )
+    for line in dict.fromkeys(line for lines in all_lines for line in lines):
+        say(line)
 
 
 def _check_purse(options: TuneOptions, lacking: ToBuy) -> None:

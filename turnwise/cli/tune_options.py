@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from turnwise.calls.trust import NOTHING, Trust
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.tune.judgement import QualityRequest, QualitySource
@@ -39,6 +40,8 @@ class TuneOptions:
     max_concurrency: int = 1
     draws_figures: bool = False
     as_json: bool = False
+    app: str | None = None
+    trust: Trust = NOTHING
 
     @property
     def quality_request(self) -> QualityRequest:

@@ -1,7 +1,6 @@
 """What `turnwise tune` does once its options are read."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ import orjson
 import typer
 
 from turnwise.calls.errors import ConfigError
-from turnwise.cli.exits import EXIT_WRONG_REQUEST, say
+from turnwise.cli.exits import EXIT_WRONG_REQUEST, print_json, print_text, say
 from turnwise.cli.replaying import RUNS
 from turnwise.cli.tune_buying import (
     agreed,
@@ -72,6 +71,7 @@ def _request(options: TuneOptions) -> SweepRequest:
         past=options.past,
         max_turns=options.max_turns,
         jobs=options.jobs,
+        trust=options.trust,
     )
     folder = options.out if options.out is not None else RUNS / sweep_name(unplaced)
     return replace(unplaced, folder=folder)
@@ -177,7 +177,7 @@ def _recorded_trouble(recording: Recording) -> list[str]:
 def tune_and_show(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print what it says."""
     request = _request(options)
-    recording = open_recording(request.recording)
+    recording = open_recording(request.recording, app=options.app, trust=options.trust)
     plan_sweep(recording, request.spec)
     check_judging(recording, options.quality_request, environ=os.environ)
     if options.is_fresh:  # only once it is known that the new sweep can begin
@@ -196,14 +196,14 @@ def tune_and_show(options: TuneOptions) -> None:
     document = _write(finished.folder, analysis, judged)
     drawn = _draw(options, finished.folder, judged) if options.draws_figures else ""
     if options.as_json:
-        sys.stdout.write(orjson.dumps({**document, "folder": str(finished.folder)}).decode() + "\n")
+        print_json({**document, "folder": str(finished.folder)})
         return
     price = buy_sentence(to_buy(judged.rows))
     trust = [f"Judge: {reliability_in_words(each)}" for each in judged.reliability]
     lost = "" if judged.judged is None else judged.judged.lost
     notices = (each for each in judged.notices if each != lost)
     losses = (*([lost] if lost else []), *_recorded_trouble(recording))
-    sys.stdout.write(summary_text(analysis, losses=losses, notices=(*notices, *trust, price)))
+    print_text(summary_text(analysis, losses=losses, notices=(*notices, *trust, price)), end="")
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
     say(f"sweep: {finished.folder}   (rows.csv, summary.json{drawn})")

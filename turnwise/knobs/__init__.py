@@ -4,11 +4,16 @@ Knows no particular settings: every function takes the pydantic model they are f
 """
 
 from turnwise.knobs.digest import settings_digest
-from turnwise.knobs.environment import EnvironmentKnob, environment_knobs, settings_from
+from turnwise.knobs.environment import (
+    EnvironmentKnob,
+    environment_knobs,
+    own_trust,
+    settings_from,
+)
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.overrides import apply_overrides
 from turnwise.knobs.paths import KnobInfo, knob_paths
-from turnwise.knobs.presets import load_preset, preset_names
+from turnwise.knobs.presets import is_preset_file, load_preset, preset_names
 from turnwise.knobs.validation import validate
 
 __all__ = [
@@ -16,9 +21,11 @@ __all__ = [
     "KnobInfo",
     "apply_overrides",
     "environment_knobs",
+    "is_preset_file",
     "knob_paths",
     "load_preset",
     "nearest_names",
+    "own_trust",
     "preset_names",
     "settings_digest",
     "settings_from",

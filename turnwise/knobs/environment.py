@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.trust import Trust, TrustedSettings
 from turnwise.knobs.overrides import apply_overrides, whole_path
 from turnwise.knobs.validation import validate
 
-__all__ = ["EnvironmentKnob", "environment_knobs", "settings_from"]
+__all__ = ["EnvironmentKnob", "environment_knobs", "own_trust", "settings_from"]
 
 PREFIX = "TURNWISE__"
 
@@ -90,8 +91,17 @@ def settings_from(
     *,
     overrides: Sequence[str],
     environ: Mapping[str, str],
+    is_file: bool = False,
 ) -> ModelT:
     """Return settings from a preset's data, the environment over it, and overrides over both.
+
+    Args:
+        model_cls: the settings' model.
+        data: the preset's.
+        overrides: `knob=value`.
+        environ: environment variables.
+        is_file: whether the data are of a file that was named by its path, and may be
+            anybody's: the settings then know what of them the user named as well.
 
     Raises:
         ConfigError: as `environment_knobs`, `apply_overrides` and `validate` do; a wrong value
@@ -102,4 +112,34 @@ def settings_from(
     merged = apply_overrides(data, laid_over, model_cls)
     named_later = {whole_path(each.partition("=")[0].strip(), model_cls) for each in overrides}
     sources = {knob.path: knob.variable for knob in taken if knob.path not in named_later}
-    return validate(model_cls, merged, sources=sources)
+    settings = validate(model_cls, merged, sources=sources)
+    if not is_file or not isinstance(settings, TrustedSettings):
+        return settings
+    return settings.trusting(own_trust(model_cls, overrides, environ, allows_this_machine=True))
+
+
+def own_trust(
+    model_cls: type[BaseModel],
+    overrides: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    allows_this_machine: bool = False,
+) -> Trust:
+    """Return what overrides and the environment name of endpoints and folders.
+
+    Args:
+        model_cls: the settings' model.
+        overrides: `knob=value`.
+        environ: environment variables.
+        allows_this_machine: see `Trust`.
+    """
+    taken = [knob.override for knob in environment_knobs(environ, model_cls)]
+    own = apply_overrides({}, [*taken, *overrides], model_cls)
+    cache = own.get("cache")
+    disk = cache.get("disk") if isinstance(cache, Mapping) else None
+    return Trust.of_own(
+        own.get("endpoints"),
+        environ,
+        folders=() if disk is None else (str(disk),),
+        allows_this_machine=allows_this_machine,
+    )

@@ -17,7 +17,7 @@ from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.yaml_form import parse_yaml
 
-__all__ = ["load_preset", "preset_names"]
+__all__ = ["is_preset_file", "load_preset", "preset_names"]
 
 _SUFFIXES = (".yaml", ".yml")
 _BASE_KEYS = ("extends", "preset")
@@ -45,13 +45,14 @@ def load_preset(name_or_path: str | Path, folder: Path) -> dict[str, Any]:
     return _load(_located(name_or_path, folder, Path()), folder, ())
 
 
-def _is_path(name: str) -> bool:
+def is_preset_file(name: str) -> bool:
+    """Return whether a preset is named by the path of its file, which may be anybody's."""
     return name.endswith(_SUFFIXES) or "/" in name or "\\" in name
 
 
 def _located(name_or_path: str | Path, folder: Path, relative_to: Path) -> Path:
     name = str(name_or_path)
-    if isinstance(name_or_path, Path) or _is_path(name):
+    if isinstance(name_or_path, Path) or is_preset_file(name):
         path = relative_to / Path(name).expanduser()
         if not path.is_file():
             raise ConfigError(f"there is no preset file {path}")

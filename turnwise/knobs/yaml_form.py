@@ -51,6 +51,30 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
+MAX_VALUES = 100_000
+"""Most values of a document, its aliases written out: nine lines could stand for a billion."""
+
+
+def _size(value: Any, known: dict[int, int], above: set[int]) -> int:
+    """Return how many values a value is, its aliases written out.
+
+    Raises:
+        ValueError: when they are too many, or a value holds itself.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) in above:
+        raise ValueError("an alias stands for something that holds it")
+    if id(value) not in known:
+        above.add(id(value))
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(each, known, above) for each in inner)
+        above.remove(id(value))
+    if known[id(value)] > MAX_VALUES:
+        raise ValueError(f"its aliases stand for more than {MAX_VALUES:,} values")
+    return known[id(value)]
+
+
 def parse_yaml(text: str, source: object) -> Any:
     """Return what a YAML text says, as plain data.
 
@@ -59,10 +83,14 @@ def parse_yaml(text: str, source: object) -> Any:
         source: where it is from, for errors.
 
     Raises:
-        FormatError: when it is not YAML, or a key is given twice; with the line.
+        FormatError: when it is not YAML, a key is given twice, or its aliases stand for too much;
+            with the line where there is one.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        if "*" in text:  # an alias, maybe
+            _size(document, {}, set())
+        return document  # noqa: TRY300 - inside, since sizes are an error of the text as well
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else None

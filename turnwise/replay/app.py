@@ -6,7 +6,6 @@ that builds a LangGraph or LangChain program around a model is made one; see `pr
 """
 
 import importlib
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ from pydantic import BaseModel
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.payload import well_formed
+from turnwise.calls.trust import Trust, import_folder
 from turnwise.knobs.environment import EnvironmentKnob
 
 if TYPE_CHECKING:
     from turnwise.memory.book import MemoryBook
 
 __all__ = [
+    "SHIPPED_APP",
     "App",
     "Notices",
     "ReplyListener",
@@ -32,10 +33,15 @@ __all__ = [
     "TakesEnvironment",
     "TellsNotices",
     "TellsPrompts",
+    "TellsTrust",
     "TurnInput",
     "TurnResult",
     "load_app",
 ]
+
+
+SHIPPED_APP = "graph.app:app"
+"""Import string of the app that comes with Turnwise: the only one that a file may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +215,15 @@ class TakesEnvironment(Protocol):
 
 
 @runtime_checkable
+class TellsTrust(Protocol):
+    """An app whose settings name endpoints."""
+
+    def own_trust(self) -> Trust:
+        """Return what its user named of them in the environment."""
+        ...
+
+
+@runtime_checkable
 class StartsFromPast(App, Protocol):
     """An app whose memory can be a book, so that other settings can start from one past."""
 
@@ -230,7 +245,8 @@ def load_app(target: str) -> App:
     """Return the app that an import string names.
 
     Args:
-        target: `module:attribute`; the working directory is importable.
+        target: `module:attribute`, from the user and never from a file. The working
+            directory is importable for it, and for no app that is shipped.
 
     Raises:
         ConfigError: when it cannot be imported, or is not an app.
@@ -240,9 +256,8 @@ def load_app(target: str) -> App:
         raise ConfigError(
             f"an app is named as module:attribute, e.g. graph.app:app; got {target!r}"
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    if target != SHIPPED_APP:
+        import_folder()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

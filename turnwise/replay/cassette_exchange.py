@@ -343,7 +343,7 @@ def _read_error(document: Any) -> RecordedError | None:
 def _require_amounts(record: Any, names: Iterable[str], where: str) -> None:
     for name in names:
         value = getattr(record, name)
-        if value is not None and value < 0:
+        if isinstance(value, int | float) and value < 0:
             raise ValueError(f"the field {where}.{name} must be 0 or more, found {value!r}")
 
 

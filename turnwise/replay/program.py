@@ -29,13 +29,20 @@ from turnwise.budget.clock import SystemClock, VirtualClock
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Limits
 from turnwise.budget.recorder import Recorder
-from turnwise.calls.client import Endpoint
+from turnwise.calls.client import Endpoint, OfflineClient
+from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.offline import OfflineClient
 from turnwise.calls.retry import RetryPolicy
+from turnwise.calls.trust import Trust, TrustedSettings
 from turnwise.calls.vocabulary import Role
-from turnwise.knobs import EnvironmentKnob, environment_knobs, load_preset, settings_from
+from turnwise.knobs import (
+    EnvironmentKnob,
+    environment_knobs,
+    load_preset,
+    own_trust,
+    settings_from,
+)
 from turnwise.replay.app import Notices
 from turnwise.replay.learned_endpoints import LearnedEndpoints
 from turnwise.replay.program_session import ProgramSession, Replaying
@@ -58,7 +65,7 @@ class ProgramBudget(BaseModel):
     turn: Limits = Limits()
 
 
-class ProgramSettings(BaseModel):
+class ProgramSettings(TrustedSettings):
     """Every knob of a program."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,7 +76,7 @@ class ProgramSettings(BaseModel):
     retry: RetryPolicy = RetryPolicy()
     seed: int = Field(default=0, ge=0)
     """Seeds the retries' jitter."""
-    endpoints: dict[Role, EndpointSettings] = {}
+    endpoints: dict[Role, EndpointSettings] = Field(default_factory=dict)
     """Who answers each role, as for the reply pipeline."""
 
 
@@ -112,8 +119,14 @@ class ProgramApp:
                     "out, or give a YAML file of knobs"
                 )
             data = load_preset(Path(preset), Path(preset).parent)
-            data.setdefault("preset", Path(preset).stem)
-        return settings_from(ProgramSettings, data, overrides=overrides, environ=os.environ)
+            data["preset"] = Path(preset).stem
+        return settings_from(
+            ProgramSettings, data, overrides=overrides, environ=os.environ, is_file=bool(data)
+        )
+
+    def own_trust(self) -> Trust:
+        """Return what the environment names of endpoints."""
+        return own_trust(ProgramSettings, (), os.environ)
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
         """Return the knobs that the environment sets."""
@@ -125,7 +138,7 @@ class ProgramApp:
 
     def is_simulated(self, settings: BaseModel) -> bool:
         """Return whether every role would be answered by a simulated model."""
-        endpoints = _endpoints(_settings(settings), needs_keys=False)
+        endpoints = _endpoints(_settings(settings), is_offline=True)
         return all(endpoint.client.is_simulated for endpoint in endpoints.values())
 
     @asynccontextmanager
@@ -155,7 +168,7 @@ class ProgramApp:
         if is_offline:
             endpoints = _recorded_endpoints(knobs, recorder)
         else:
-            endpoints = _endpoints(knobs, needs_keys=True)
+            endpoints = _endpoints(knobs, is_offline=False)
             LearnedEndpoints(folder, notices).follow(endpoints)
         replaying = None if recorder is None else Replaying(recorder)
         has_virtual_time = is_offline or all(
@@ -226,16 +239,15 @@ def _settings(settings: BaseModel) -> ProgramSettings:
     return settings
 
 
-def _endpoints(settings: ProgramSettings, *, needs_keys: bool) -> dict[Role, Endpoint]:
-    variables = dict(os.environ)
-    if not needs_keys:
-        names = {each.api_key_env for each in settings.endpoints.values() if each.kind == "openai"}
-        if variables.get("TURNWISE_BASE_URL"):
-            names.add(_KEY_VARIABLE)
-        for name in names:
-            variables.setdefault(name, "offline")
+def _endpoints(settings: ProgramSettings, *, is_offline: bool) -> dict[Role, Endpoint]:
     return dict(
-        endpoints_from_settings(settings.endpoints, environ=variables, retry=settings.retry)
+        endpoints_from_settings(
+            settings.endpoints,
+            environ=os.environ,
+            retry=settings.retry,
+            trust=settings.trust,
+            is_offline=is_offline,
+        )
     )
 
 
@@ -254,5 +266,9 @@ def _recorded_endpoints(
 
 
 def _secret_values(settings: ProgramSettings) -> list[str]:
-    names = {_KEY_VARIABLE, *(each.api_key_env for each in settings.endpoints.values())}
+    names = {
+        _KEY_VARIABLE,
+        OPENAI_KEY_VARIABLE,
+        *(each.api_key_env for each in settings.endpoints.values()),
+    }
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]

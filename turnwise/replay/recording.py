@@ -7,7 +7,7 @@ they were given in `manifest.json`, the calls in its cassette.
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,16 @@ import orjson
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.calls.trust import NOTHING, Trust, TrustedSettings
 from turnwise.knobs import apply_overrides, validate
-from turnwise.replay.app import App, StartsFromPast, TurnInput, load_app
+from turnwise.replay.app import (
+    SHIPPED_APP,
+    App,
+    StartsFromPast,
+    TellsTrust,
+    TurnInput,
+    load_app,
+)
 from turnwise.replay.run_folder import RUN_VERSION
 
 __all__ = ["Recording", "finished_turns", "open_recording"]
@@ -30,6 +38,7 @@ class Recording:
         folder: the run's folder.
         app: the app that was run, loaded.
         app_target: its import string.
+        trust: what of its endpoints, and of a sweep's, the user named.
         given: its settings as they were given, defaults left out.
         inputs: what each turn was asked, in the order of the run's file.
         replies: the recorded reply of each turn, by conversation and turn.
@@ -41,6 +50,7 @@ class Recording:
     folder: Path
     app: StartsFromPast
     app_target: str
+    trust: Trust
     given: Mapping[str, Any]
     inputs: tuple[TurnInput, ...]
     replies: Mapping[tuple[str, int], str]
@@ -59,9 +69,13 @@ class Recording:
             ConfigError: for an unknown preset or knob, or a value out of range.
         """
         if preset is not None:
-            return self.app.settings(preset, overrides)
-        model = self.app.settings_model()
-        return validate(model, apply_overrides(self.given, overrides, model))
+            settings = self.app.settings(preset, overrides)
+        else:
+            model = self.app.settings_model()
+            settings = validate(model, apply_overrides(self.given, overrides, model))
+        if not isinstance(settings, TrustedSettings):
+            return settings
+        return settings.trusting(self.trust)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -86,6 +100,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
             path, None, "does not say which settings were given: an older Turnwise wrote it; "
             "replay the conversations again with this one, from the same cassette"
         )  # fmt: skip
+    if not isinstance(manifest["given"], dict):
+        raise FormatError(path, None, "expected the settings that were given as an object")
     return dict(manifest)
 
 
@@ -122,7 +138,22 @@ def finished_turns(folder: Path) -> list[tuple[TurnInput, str]]:
     return [_turn(path, number, line) for number, line in enumerate(whole.splitlines(), start=1)]
 
 
-def _app(target: str) -> StartsFromPast:
+def _app(folder: Path, target: str, trust: Trust, given: str | None) -> StartsFromPast:
+    """Return the app of a run, which its manifest names and the user confirms.
+
+    Raises:
+        ConfigError: when it is another than was given, or only the manifest names it.
+    """
+    if given is not None and given != target:
+        raise ConfigError(
+            f"{folder} is a run of {target!r}, not of {given!r}: leave --app out, or give the "
+            "folder of a run of that app"
+        )
+    if target not in {SHIPPED_APP, given} and not trust.imports(target):
+        raise ConfigError(
+            f"{folder} is a run of {target!r}, and a recording runs no code that only it names: "
+            f"if you know that app, add --app {target}"
+        )
     app: App = load_app(target)
     if not isinstance(app, StartsFromPast) or "book" not in inspect.signature(app.open).parameters:
         raise ConfigError(
@@ -132,25 +163,22 @@ def _app(target: str) -> StartsFromPast:
     return app
 
 
-def open_recording(folder: Path, *, app: str | None = None) -> Recording:
+def open_recording(folder: Path, *, app: str | None = None, trust: Trust = NOTHING) -> Recording:
     """Return a finished run as a recording.
 
     Args:
         folder: an out folder of `turnwise replay`.
-        app: import string of the app; None takes the run's own.
+        app: import string of the app; None takes the run's own, if that is the shipped one.
+        trust: what else the user named; the run's app is imported only if this has it.
 
     Raises:
         FormatError: when it is no run of this format, or has no turn or no cassette.
-        ConfigError: when the app cannot be loaded, or is not the run's.
+        ConfigError: when the app cannot be loaded, is not the run's, or only the run names it.
     """
     folder = Path(folder)
     manifest = _manifest(folder)
     target = str(manifest["identity"]["app"])
-    if app is not None and app != target:
-        raise ConfigError(
-            f"{folder} is a run of {target!r}, not of {app!r}: leave --app out, or give the "
-            "folder of a run of that app"
-        )
+    loaded = _app(folder, target, trust, app)
     turns = finished_turns(folder)
     if not turns:
         raise FormatError(
@@ -159,15 +187,20 @@ def open_recording(folder: Path, *, app: str | None = None) -> Recording:
             "holds no finished turn, so there is nothing to evaluate",
         )
     elsewhere = manifest["identity"].get("cassette")
-    cassette = Path(elsewhere) if elsewhere else folder / "cassette.jsonl"
+    cassette = Path(str(elsewhere)) if elsewhere else folder / "cassette.jsonl"
+    if str(cassette).startswith(("//", "\\\\")):
+        raise FormatError(
+            folder, None, "names a cassette on another machine; replay it from a copy"
+        )
     if not cassette.is_file():
         raise FormatError(
             cassette, None, f"does not exist: the recording that {folder} was made with is gone"
         )
     return Recording(
         folder=folder,
-        app=_app(target),
+        app=loaded,
         app_target=target,
+        trust=_trust_of(loaded, trust),
         given=manifest["given"],
         inputs=tuple(turn for turn, _ in turns),
         replies={(turn.conversation_id, turn.turn or 0): reply for turn, reply in turns},
@@ -175,6 +208,14 @@ def open_recording(folder: Path, *, app: str | None = None) -> Recording:
         is_simulated=manifest.get("simulated") is True,
         digest=_digest(manifest["identity"], folder / "turns.jsonl"),
     )
+
+
+def _trust_of(app: App, trust: Trust) -> Trust:
+    """Return a trust with what the environment names for an app."""
+    if trust.is_everything or not isinstance(app, TellsTrust):
+        return trust
+    own = app.own_trust()
+    return replace(own, endpoints=own.endpoints | trust.endpoints, code=own.code | trust.code)
 
 
 def _digest(identity: Mapping[str, Any], turns: Path) -> str:

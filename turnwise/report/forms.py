@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from turnwise.report.cells import Cell, Table, cell_text, printable
+from turnwise.report.cells import Cell, Table, cell_text, guarded, printable
 from turnwise.report.headline import headline
 from turnwise.report.tables import ReportTables
 from turnwise.report.totals import totals_json
@@ -26,15 +26,18 @@ MAX_TURN_ROWS = 20
 """How many turns are listed where all tables are shown together."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$-])")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_LINKED = re.compile(
+    r"(?i)(?<=[@#!%&~$^*])(?=[\w-])|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=-\d)"
+)
+"""Where a forge would begin to read a mention, an issue's number or an address."""
+
+_BREAK = "\u2060"
+"""A word joiner: has no width, and ends what would be linked."""
 
 
 def _csv_cell(cell: Cell) -> Cell:
     """Return a cell that no spreadsheet takes for a formula; None is an empty one."""
-    if isinstance(cell, str):
-        text = printable(cell)
-        return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-    return cell
+    return guarded(printable(cell)) if isinstance(cell, str) else cell
 
 
 def to_csv(table: Table) -> str:
@@ -61,7 +64,8 @@ def to_json(tables: ReportTables) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", text)
+    """Return untrusted text as Markdown that shows it and links, mentions and formats nothing."""
+    return _MARKUP.sub(r"\\\1", _LINKED.sub(_BREAK, text))
 
 
 def _markdown_cell(cell: Cell) -> str:

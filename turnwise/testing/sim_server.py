@@ -23,7 +23,13 @@ from aiohttp import web
 
 from turnwise.calls.simulated.faults import Counter, Fault, FaultPlan
 from turnwise.calls.simulated.material import asked_schema
-from turnwise.calls.simulated.model import SimulatedAnswer, SimulatedModel, body_digest, sample_of
+from turnwise.calls.simulated.model import (
+    SchemaRefused,
+    SimulatedAnswer,
+    SimulatedModel,
+    body_digest,
+    sample_of,
+)
 from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.testing.sim_bodies import (
     chat_response,
@@ -33,6 +39,7 @@ from turnwise.testing.sim_bodies import (
     texts_of,
 )
 from turnwise.testing.sim_log import LogEntry, RequestLog
+from turnwise.testing.sim_requests import problem_of_chat, problem_of_embeddings
 from turnwise.testing.sim_responses import (
     SIMULATED_HEADERS,
     cut,
@@ -44,7 +51,10 @@ from turnwise.testing.sim_responses import (
 
 __all__ = ["SimServer", "serve"]
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Longest body that is read; a longer one is a 413. Two million tokens fit."""
+
+NO_OBJECT = "expected a JSON object"
 
 _PAGE = (
     "This is Turnwise's simulated model.\n\n"
@@ -164,8 +174,9 @@ class SimServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         entry = self.log.received(request.path)
         body = await self._body_of(request, entry)
-        if body is None or not isinstance(body.get("messages"), list) or not body["messages"]:
-            return self._not_understood(entry, "expected a JSON object with `messages`")
+        problem = NO_OBJECT if body is None else problem_of_chat(body)
+        if body is None or problem is not None:
+            return self._not_understood(entry, problem or NO_OBJECT)
         is_structured = asked_schema(body) is not None
         fault, sample = self._arrived(entry, body, is_structured=is_structured)
         if fault not in {Fault.OK, Fault.MALFORMED_JSON, Fault.CUT_STREAM}:
@@ -179,6 +190,11 @@ class SimServer:
             if fault is Fault.CUT_STREAM and is_counted:
                 self._answered.take_back(entry.body_digest)
             return await self._answer(request, body, answer, entry)
+        except SchemaRefused as error:
+            if is_counted:
+                self._answered.take_back(entry.body_digest)
+            entry.status = 400
+            return json_response(error_response(str(error), "invalid_request_error"), status=400)
         except asyncio.CancelledError:
             if is_counted:
                 self._answered.take_back(entry.body_digest)
@@ -208,15 +224,10 @@ class SimServer:
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         entry = self.log.received(request.path)
         body = await self._body_of(request, entry)
-        inputs = body.get("input") if body else None
-        texts = [inputs] if isinstance(inputs, str) else inputs
-        if (
-            body is None
-            or not isinstance(texts, list)
-            or not texts
-            or not all(isinstance(text, str) for text in texts)
-        ):
-            return self._not_understood(entry, "expected a JSON object with `input`, texts")
+        problem = NO_OBJECT if body is None else problem_of_embeddings(body)
+        if body is None or problem is not None:
+            return self._not_understood(entry, problem or NO_OBJECT)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         fault, _ = self._arrived(entry, body, is_structured=False)
         if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
             return await self._failed(request, fault)
@@ -228,10 +239,14 @@ class SimServer:
         )
 
     async def _body_of(self, request: web.Request, entry: LogEntry) -> dict[str, Any] | None:
-        """Return the request's JSON object, or None when it holds something else."""
+        """Return the request's JSON object, or None when it holds something else.
+
+        What is nested more deeply than can be written again is something else, too.
+        """
         try:
             body = orjson.loads(await request.read())
-        except orjson.JSONDecodeError:
+            orjson.dumps(body)
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return None
         except BaseException:
             self.log.write(entry)  # the asker left before its body was here

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.failures import scrub
+from turnwise.calls.trust import NOTHING, Trust
 from turnwise.memory.past import KeptShelf
 from turnwise.replay.app import TurnInput
 from turnwise.replay.cassette import CassetteMode, open_cassette
@@ -129,6 +130,7 @@ def buy(
     conversations: Collection[str] | None = None,
     max_concurrency: int = 1,
     on_turn: Callable[[PurchaseProgress], None] | None = None,
+    trust: Trust = NOTHING,
 ) -> Bought:
     """Run what settings lack, setting by setting, and add it to their recording.
 
@@ -141,19 +143,20 @@ def buy(
         conversations: which of their conversations; None is all of them.
         max_concurrency: conversations side by side; at least 1.
         on_turn: told each turn bought whole.
+        trust: what the user named of the recording's app and endpoints; others are refused.
 
     Raises:
-        ConfigError: when the recording cannot be added to, or no endpoint answers.
+        ConfigError: when the recording cannot be added to, no endpoint answers, or only the
+            recording names it.
         CallError: a fatal one. What was bought until then is recorded.
     """
-    known = opened(folder)
+    known = opened(folder, trust)
     recording = known.recording
     if recording.cassette.suffix == ".gz":
         raise ConfigError(
             f"{recording.cassette} is packed and cannot be added to: unpack it, replay the "
             "conversations from it, and tune that run"
         )
-
     meant = [
         turn
         for turn in recording.inputs[:max_turns]
@@ -199,6 +202,7 @@ class BuyingEvaluator:
             max_turns=self.inner.max_turns,
             max_concurrency=self.max_concurrency,
             on_turn=self.on_turn,
+            trust=self.inner.trust,
         )
         if bought.stopped:
             return SettingResult(setting.name, (), error=f"not bought: {bought.stopped}")

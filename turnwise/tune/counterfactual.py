@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.trust import NOTHING, Trust
 from turnwise.memory import StoreFailed
 from turnwise.memory.past import KeptShelf
 from turnwise.replay.counterfactual.evaluation import (
@@ -75,8 +76,8 @@ def _tape(cassette: str, _stamp: tuple[int, int]) -> Tape:
 
 
 @lru_cache(maxsize=2)
-def _shelf(folder: str, _digest: str) -> KeptShelf:
-    recording = open_recording(Path(folder))
+def _shelf(folder: str, _digest: str, trust: Trust) -> KeptShelf:
+    recording = open_recording(Path(folder), trust=trust)
     return run_apart(record_past(recording, _tape_of(recording)))
 
 
@@ -85,15 +86,19 @@ def _tape_of(recording: Recording) -> Tape:
     return _tape(str(recording.cassette), (status.st_size, status.st_mtime_ns))
 
 
-def opened(folder: Path) -> OpenRecording:
+def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
     """Return a recording, opened. What was read is kept for as long as its files are the same.
+
+    Args:
+        folder: of the recorded run.
+        trust: what the user named of its app and endpoints.
 
     Raises:
         FormatError: when it is no run, or its cassette cannot be read.
         ConfigError: when it does not replay under its own settings.
     """
-    recording = open_recording(folder)
-    shelf = _shelf(str(folder), recording.digest)
+    recording = open_recording(folder, trust=trust)
+    shelf = _shelf(str(folder), recording.digest, trust)
     return OpenRecording(recording, _tape_of(recording), shelf)
 
 
@@ -111,11 +116,13 @@ class CounterfactualEvaluator:
         folder: the recorded run's folder.
         past: where each turn starts from; see `turnwise.replay.counterfactual.evaluation`.
         max_turns: how many of the recording's turns; None is all of them.
+        trust: what the user named of the recording's app and endpoints.
     """
 
     folder: Path
     past: Past = "recorded"
     max_turns: int | None = None
+    trust: Trust = NOTHING
 
     def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
         """Return one result a setting, in the same order.
@@ -124,7 +131,7 @@ class CounterfactualEvaluator:
             FormatError: when the recording cannot be read.
             ConfigError: when it does not replay under its own settings.
         """
-        known = opened(self.folder)
+        known = opened(self.folder, self.trust)
         return [self._result(known, setting) for setting in settings]
 
     def _result(self, known: OpenRecording, setting: Setting) -> SettingResult:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from turnwise.calls.trust import NOTHING, Trust
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.tune.analysis import exact_mask
@@ -41,6 +42,7 @@ class RaceRequest:
         past: where each turn starts from.
         max_turns: how many of the recording's turns; None is all of them.
         max_concurrency: conversations side by side; at least 1.
+        trust: what the user named of the recording's app and endpoints.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class RaceRequest:
     past: Past = "recorded"
     max_turns: int | None = None
     max_concurrency: int = 1
+    trust: Trust = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def buy_racing(
         ConfigError: when the recording cannot be added to, or nobody judges.
         CallError: a fatal one. What was bought until then is recorded.
     """
-    inputs = opened(request.folder).recording.inputs[: request.max_turns]
+    inputs = opened(request.folder, request.trust).recording.inputs[: request.max_turns]
     conversations = list(dict.fromkeys(turn.conversation_id for turn in inputs))
     by_name = {setting.name: setting for setting in request.settings}
     race = Race(tuple(by_name), max_conversations=len(conversations))
@@ -109,6 +112,7 @@ def buy_racing(
             conversations=set(block),
             max_concurrency=request.max_concurrency,
             on_turn=on_turn,
+            trust=request.trust,
         )
         turns, stopped = turns + bought.turns, bought.stopped
         if stopped:
@@ -133,7 +137,7 @@ def _looked(
 ) -> Race:
     """Return the race after a look at all conversations so far."""
     evaluator = CounterfactualEvaluator(
-        request.folder, past=request.past, max_turns=request.max_turns
+        request.folder, past=request.past, max_turns=request.max_turns, trust=request.trust
     )
     results = evaluator.evaluate(running)
     known = set(conversations)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from turnwise.calls.trust import NOTHING, Trust
 from turnwise.knobs import settings_digest
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.recording import Recording, open_recording
@@ -40,6 +41,7 @@ class SweepRequest:
         max_turns: how many of the recording's turns; None is all of them.
         jobs: worker processes; -1 is one a core, 1 stays in this process.
         client: of a dask cluster, or None for this machine.
+        trust: what the user named of the recording's app and endpoints.
     """
 
     recording: Path
@@ -49,13 +51,16 @@ class SweepRequest:
     max_turns: int | None = None
     jobs: int = -1
     client: Any = None
+    trust: Trust = NOTHING
 
     @property
     def evaluator(self) -> CounterfactualEvaluator:
         """Who evaluates its settings."""
         # Workers have working directories of their own, and outlive a change of this one.
         folder = self.recording.resolve()
-        return CounterfactualEvaluator(folder, past=self.past, max_turns=self.max_turns)
+        return CounterfactualEvaluator(
+            folder, past=self.past, max_turns=self.max_turns, trust=self.trust
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
 
 def sweep_name(request: SweepRequest) -> str:
     """Return a folder name that is the same for the same request, and for no other."""
-    recording = open_recording(request.recording)
+    recording = open_recording(request.recording, trust=request.trust)
     found = _identity(request, recording, plan_sweep(recording, request.spec))
     identity = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
     return f"{request.recording.name}-sweep-{hashlib.sha256(identity).hexdigest()[:8]}"
@@ -146,7 +151,7 @@ def sweep(
         WorkerDied: when a worker was killed; what was finished stands.
         DiskFull: when there is no room for the rows.
     """
-    recording = open_recording(request.recording)
+    recording = open_recording(request.recording, trust=request.trust)
     validate = _validator(recording)
     plan = plan_settings(request.spec, preset=RECORDED, validate=validate)
     chosen = request.evaluator if evaluator is None else evaluator

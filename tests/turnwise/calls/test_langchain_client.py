@@ -316,3 +316,21 @@ async def test_what_it_does_not_have_is_refused_unsent(ask):
 async def test_an_answer_that_is_none_is_a_bad_response(ask):
     """A model that returns no generation."""
     assert isinstance(await answer(ScriptedModel(script=[[]]), ask()), BadResponse)
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        ScriptedModel(script=[AIMessage("said: test-key-0123456789.")]),
+        StreamingModel(
+            script=[AIMessageChunk(text) for text in ("said: test-", "key-0123456789.")]
+        ),
+    ],
+)
+async def test_an_echoed_key_is_in_no_answer(chat):
+    """What the model holds as its key is kept out of a recording, whole or in pieces."""
+    stream = isinstance(chat, StreamingModel)
+    call = Call(Role.MAIN, Purpose.PLAN, (Message("user", "x"),), stream=stream)
+    (reply,) = await LangChainClient(chat).answer([call], model="m")
+    assert reply.text == "said: [key]."
+    assert "".join(reply.chunks) == ("said: [key]." if stream else "")

@@ -1,6 +1,7 @@
 """The HTTP client against a real server: every failure, streams, secrets, and what was sent."""
 
 import asyncio
+import base64
 import gzip
 import json
 from datetime import UTC, datetime
@@ -678,6 +679,36 @@ async def test_an_echoed_key_is_in_no_answer(client, server, ask, wire_words):
     """A server that shows the request it received does not get the key into a recording."""
     server.then(document=wire_words.chat_document(f"Authorization: Bearer {KEY}"))
     assert (await answer(client, ask())).text == "Authorization: Bearer [key]"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        json.dumps(KEY)[1:-1].replace("k", "\\u006b"),
+        "".join(f"%{ord(char):02X}" for char in KEY),
+        base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    ],
+)
+async def test_an_encoded_echo_is_in_no_answer(client, server, ask, wire_words, echo):
+    """However the server writes it down, as JSON itself or in a text."""
+    text = json.dumps(wire_words.chat_document("said: ECHO.")).replace("ECHO", echo)
+    server.then(text=text, content_type="application/json")
+    found = (await answer(client, ask())).text
+    assert found.startswith("said: ")
+    assert "[key]" in found
+    assert all(echo[at : at + 12] not in found for at in range(len(echo) - 11))
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+async def test_an_echo_in_the_pieces_of_a_stream_is_in_no_answer(client, server, ask, size):
+    """Cut anywhere: the pieces that are kept have no part of it."""
+    text = f"said: {KEY}."
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    events = [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    server.then(text="".join([*lines, "data: [DONE]\n\n"]), content_type="text/event-stream")
+    reply = await answer(client, ask(stream=True))
+    assert reply.text == "".join(reply.chunks) == "said: [key]."
 
 
 async def test_a_compressed_answer_is_read(client, server, ask, wire_words):

@@ -129,3 +129,32 @@ def test_a_misspelt_preset_in_a_file_names_the_nearest(folder: Path) -> None:
     """As on the command line."""
     with pytest.raises(ConfigError, match="did you mean lean"):
         load_preset(write(folder, "mine", "preset: laen\n"), folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 10)}]\n" for at in range(1, 9)),
+            "stand for more than",
+        ),
+        ("a: &a {b: *a}\n", "holds it"),
+        ("a: &a [[*a]]\n", "holds it"),
+        ("a: !!python/object/apply:os.abort []\n", "tag"),
+        ("a: !!python/name:os.abort\n", "tag"),
+    ],
+)
+def test_a_strangers_yaml_is_plain_and_small(tmp_path, text, words):
+    """Aliases that stand for a billion values, circles and objects are refused."""
+    path = tmp_path / "theirs.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FormatError, match=words):
+        load_preset(path, tmp_path)
+
+
+def test_an_alias_is_a_shorter_way_to_write_a_value(tmp_path):
+    """As people use it."""
+    path = tmp_path / "own.yaml"
+    path.write_text("a: &a {b: 1}\nc: *a\n", encoding="utf-8")
+    assert load_preset(path, tmp_path) == {"a": {"b": 1}, "c": {"b": 1}}

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from turnwise.calls.call import Call
 from turnwise.calls.errors import (
     AuthFailed,
+    BadRequest,
     BadResponse,
     CallError,
     CallTimeout,
@@ -30,6 +31,7 @@ from turnwise.calls.errors import (
 from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.simulated.faults import Fault, FaultPlan
 from turnwise.calls.simulated.model import (
+    SchemaRefused,
     SimulatedModel,
     SimulatedUsage,
     body_digest,
@@ -124,7 +126,10 @@ class SimulatedClient:
         )
         if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
             return self._failed(fault, call)
-        answer = self._model.answer(body, sample, digest=digest)
+        try:
+            answer = self._model.answer(body, sample, digest=digest)
+        except SchemaRefused as error:
+            return BadRequest(f"simulated: {error}", status=400)
         if (late := _late(call, answer.latency_seconds)) is not None:
             return late
         text, choices = answer.text, answer.choices

@@ -3,7 +3,7 @@
 from enum import StrEnum, auto
 from functools import lru_cache
 
-__all__ = ["NEVER_EMPTY", "Convention", "convention_of"]
+__all__ = ["NEVER_EMPTY", "REPLY_KINDS", "Convention", "convention_of"]
 
 
 class Convention(StrEnum):
@@ -111,6 +111,10 @@ NEVER_EMPTY = frozenset(
     }
 )
 """What is written even where null would fit."""
+
+
+REPLY_KINDS = frozenset({Convention.REPLY, Convention.BUBBLES})
+"""What a reply may be under."""
 
 
 @lru_cache(maxsize=4096)

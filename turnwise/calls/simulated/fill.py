@@ -9,7 +9,7 @@ from turnwise.calls.simulated.numbers import boolean_value, fitted_number, numbe
 from turnwise.calls.simulated.quality import BANKS
 from turnwise.calls.simulated.replies import sentences_of
 from turnwise.calls.simulated.scene import Place, ReplyHolder, Scene
-from turnwise.calls.simulated.schema import Node
+from turnwise.calls.simulated.schema import MAX_DEPTH, Node, SchemaRefused
 from turnwise.calls.simulated.strings import (
     matching_text,
     pick_strategy,
@@ -19,7 +19,7 @@ from turnwise.calls.simulated.strings import (
 
 __all__ = ["fill"]
 
-MAX_DEPTH = 5
+FLAT_DEPTH = 5
 """Below this depth arrays are as short and objects as empty as they may be."""
 
 _KEEP_RATE = 0.75
@@ -31,7 +31,6 @@ The others move to the value beside it, as closed sets are often steps of someth
 _DEFAULT_CANDIDATES = 2
 _MAX_TRIES = 24
 _SCORE_KINDS = frozenset({Convention.SCORE, Convention.ASSISTANTNESS, Convention.RISK})
-_REPLY_KINDS = frozenset({Convention.REPLY, Convention.BUBBLES})
 _PER_CANDIDATE = frozenset({Convention.VERDICTS, Convention.RANKING})
 
 
@@ -41,15 +40,21 @@ def fill(scene: Scene, node: Node) -> Any:
 
 
 def _single(node: Node) -> Node:
-    """Return the node that a union of one stands for."""
-    while node.kind == "union" and len(node.options) == 1:
+    """Return the node that a union of one stands for; a circle of unions stands for none."""
+    for _ in range(MAX_DEPTH):
+        if node.kind != "union" or len(node.options) != 1:
+            return node
         node = node.options[0]
-    return node
+    raise SchemaRefused("the schema is a union of nothing but itself")
 
 
 def _value(scene: Scene, node: Node, name: str, place: Place) -> Any:
     """Return what a place holds; its name says what it means."""
-    node = _single(node)
+    with scene.allowance:
+        return _value_of(scene, _single(node), name, place)
+
+
+def _value_of(scene: Scene, node: Node, name: str, place: Place) -> Any:
     kind = convention_of(name)
     match node.kind:
         case "object":
@@ -76,7 +81,7 @@ def _option(scene: Scene, node: Node, place: Place) -> Node:
     """Return one option of a union: no pattern where it can be avoided, flat when deep."""
     options = [option for option in node.options if _single(option).pattern is None]
     options = options or node.options
-    if place.depth >= MAX_DEPTH:
+    if place.depth >= FLAT_DEPTH:
         return min(options, key=lambda option: _single(option).kind in {"object", "array"})
     return scene.draws.pick(options)
 
@@ -108,9 +113,9 @@ def _is_left_empty(scene: Scene, node: Node, name: str, *, required: bool, depth
     if (required and not node.nullable) or kind in NEVER_EMPTY:
         return False
     child = _single(node)
-    if any(convention_of(key) in _REPLY_KINDS for key, _, _ in child.properties):
+    if child.has_reply:
         return False  # a reply in another form, such as bubbles with their delays
-    if depth >= MAX_DEPTH and child.kind in {"object", "array", "union"}:
+    if depth >= FLAT_DEPTH and child.kind in {"object", "array", "union"}:
         return True
     settings = scene.settings
     is_score = kind in _SCORE_KINDS
@@ -121,6 +126,7 @@ def _object(scene: Scene, node: Node, name: str, place: Place) -> dict[str, Any]
     if place.is_reply_place:
         has_reply = any(convention_of(key) is Convention.REPLY for key, _, _ in node.properties)
         place.is_reply_place = not has_reply
+    scene.allowance.take(len(node.properties) // 16)
     written: dict[str, Any] = {}
     for key, child, required in node.properties:
         if _is_left_empty(scene, child, key, required=required, depth=place.depth):
@@ -157,7 +163,7 @@ def _further_keys(
             written[candidate.id] = _value(scene, child, "score", inside)
         return
     wanted = node.min_properties
-    if not node.properties and place.depth < MAX_DEPTH:
+    if not node.properties and place.depth < FLAT_DEPTH:
         wanted = max(wanted, 1 + scene.draws.index(2))
     names = node.key_names or list(BANKS["en"].words)
     for attempt in range(_MAX_TRIES):
@@ -185,7 +191,7 @@ def _array(scene: Scene, node: Node, name: str, place: Place) -> list[Any]:
         return _bubbles(scene, node, items, place)
     low, high = node.min_items, node.max_items
     most = min(low + 2, high) if high is not None else low + 2
-    count = low if place.depth > MAX_DEPTH else low + scene.draws.index(most - low + 1)
+    count = low if place.depth > FLAT_DEPTH else low + scene.draws.index(most - low + 1)
     if low == 0 and most > 0 and place.depth <= 2:
         count = max(count, 1)
     return _different(scene, node, count, name, place)
@@ -215,11 +221,15 @@ def _different(scene: Scene, node: Node, count: int, name: str, place: Place) ->
             continue
         seen.add(mark)
         written.append(value)
-    return written if node.is_unique else _filled_up(written, node.min_items)
+    return written if node.is_unique else _filled_up(scene, written, node.min_items)
 
 
-def _filled_up(values: list[Any], least: int) -> list[Any]:
-    return values + [values[-1]] * (least - len(values)) if values else values
+def _filled_up(scene: Scene, values: list[Any], least: int) -> list[Any]:
+    missing = least - len(values)
+    if not values or missing <= 0:
+        return values
+    scene.allowance.take(missing * (1 + len(orjson.dumps(values[-1], default=float)) // 16))
+    return values + [values[-1]] * missing
 
 
 def _is_per_candidate(items: Node, kind: Convention) -> bool:
@@ -248,7 +258,7 @@ def _per_candidate(scene: Scene, node: Node, items: Node, name: str, place: Plac
         else:
             is_number = items.kind in {"number", "integer"}
             values.append(_value(scene, items, "score" if is_number else "id", inside))
-    return _filled_up(values, node.min_items)
+    return _filled_up(scene, values, node.min_items)
 
 
 def _ranked_entry(scene: Scene, items: Node, place: Place) -> Any:

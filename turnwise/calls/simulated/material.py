@@ -22,6 +22,9 @@ __all__ = ["Candidate", "Material", "asked_schema", "read_material"]
 SCHEMA_MARKER = "JSON schema:"
 """What stands before a schema that is given in words, as `calls.wire` writes it."""
 
+MAX_CANDIDATES = 256
+"""How many candidates are read, and are written where the material says how many."""
+
 MAX_SOURCES = 32
 """How many texts quotes are taken from."""
 
@@ -117,7 +120,7 @@ def _candidates(node: Any) -> tuple[Candidate, ...]:
     if not isinstance(node, list):
         return ()
     found = []
-    for index, item in enumerate(node, start=1):
+    for index, item in enumerate(node[:MAX_CANDIDATES], start=1):
         name = item.get("id", item.get("candidate_id")) if isinstance(item, Mapping) else None
         found.append(Candidate(f"c{index}" if name is None else str(name), _reply_text(item) or ""))
     return tuple(found)
@@ -206,7 +209,7 @@ def _of_fields(fields: Mapping[str, Any], rubric: str, *, instructions: str) -> 
         reply=_reply_text(fields.get("reply")),
         candidates=_candidates(fields.get("candidates")),
         parents=tuple(text for node in parents if (text := _reply_text(node))),
-        count=count if isinstance(count, int) and not isinstance(count, bool) else None,
+        count=count if type(count) is int and 0 <= count <= MAX_CANDIDATES else None,
         strategies_used=tuple(map(str, used)) if isinstance(used, list) else (),
         sources=tuple(text for text in (user_text, *turn) if text)[:MAX_SOURCES],
         fields=fields,

@@ -22,12 +22,19 @@ from turnwise.calls.simulated.material import Material, asked_schema, read_mater
 from turnwise.calls.simulated.quality import phrase_book
 from turnwise.calls.simulated.replies import compose, fragment_of, render
 from turnwise.calls.simulated.scene import Scene
-from turnwise.calls.simulated.schema import Node, compile_schema
+from turnwise.calls.simulated.schema import (
+    MAX_VALUES,
+    Allowance,
+    Node,
+    SchemaRefused,
+    compile_schema,
+)
 from turnwise.calls.simulated.score_odds import AnswerOdds, numbers_of
 from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.calls.simulated.tokens import count_tokens, prompt_tokens
 
 __all__ = [
+    "SchemaRefused",
     "SimulatedAnswer",
     "SimulatedModel",
     "SimulatedUsage",
@@ -165,6 +172,20 @@ def _tool_call(tool: Mapping[str, Any], arguments: str, digest: str) -> dict[str
     return {"id": f"call_{digest[:12]}", "type": "function", "function": function}
 
 
+def _filled(scene: Scene, node: Node) -> Any:
+    """Return content that fits a schema.
+
+    Raises:
+        SchemaRefused: when it asks for too much, or for what cannot be.
+    """
+    try:
+        return fill(scene, node)
+    except SchemaRefused:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise SchemaRefused(f"nothing fits the schema: {error}") from error
+
+
 class SimulatedModel:
     """A model that answers from a seed. Pure: no clock, no state that shows.
 
@@ -195,6 +216,9 @@ class SimulatedModel:
             body: as an OpenAI-compatible endpoint would receive it.
             sample: which resample of this body; another one draws another answer.
             digest: `body_digest` of the body, where the asker has it already.
+
+        Raises:
+            SchemaRefused: when the form is none, or asks for more than is written.
         """
         top = _asked_logprobs(body)
         if top is not None:
@@ -206,8 +230,10 @@ class SimulatedModel:
         node, schema_bytes = self._node(schema)
         material = read_material(body)
         count = body.get("n") or 1
+        allowance = Allowance(MAX_VALUES, "values")
         written = [
-            self._write((digest, sample, choice), node, material, top) for choice in range(count)
+            self._write((digest, sample, choice), node, material, top, allowance)
+            for choice in range(count)
         ]
         cut = [self._cut(body, text) for text, _ in written]
         texts = tuple(text for text, _ in cut)
@@ -254,6 +280,7 @@ class SimulatedModel:
         node: Node | None,
         material: Material,
         top: int | None,
+        allowance: Allowance,
     ) -> tuple[str, AnswerOdds | None]:
         """Return a choice's text, and the odds of its tokens where `top` of them are asked for.
 
@@ -262,7 +289,9 @@ class SimulatedModel:
             node: the form, or None for plain text.
             material: what it is about.
             top: as in `_asked_logprobs`.
+            allowance: what all choices together may still write.
         """
+        allowance.take()
         draws = Draws(hashed_int("answer", self.settings.seed, *answer))
         seed = (self.settings.seed, *answer)
         if node is None:
@@ -277,8 +306,9 @@ class SimulatedModel:
             material=material,
             draws=draws,
             keeps_levels=top is not None,
+            allowance=allowance,
         )
-        content = fill(scene, node)
+        content = _filled(scene, node)
         if top is None:
             return orjson.dumps(content).decode(), None
         odds = AnswerOdds(top, seed, tuple(numbers_of(content)))

@@ -9,6 +9,7 @@ from turnwise.calls.simulated.judge_noise import ItemLook, Judge, Look
 from turnwise.calls.simulated.material import Material
 from turnwise.calls.simulated.quality import PhraseBook
 from turnwise.calls.simulated.replies import Draft, compose, fragment_of, refine, render, vary
+from turnwise.calls.simulated.schema import MAX_VALUES, Allowance
 from turnwise.calls.simulated.settings import SimulatedSettings
 
 __all__ = ["Place", "Scene"]
@@ -68,10 +69,13 @@ class Scene:
         material: Material,
         draws: Draws,
         keeps_levels: bool = False,
+        allowance: Allowance | None = None,
     ) -> None:
         self.settings = settings
         self.keeps_levels = keeps_levels
         """Whether written scores carry what else might stand there; see `score_odds`."""
+        self.allowance = allowance or Allowance(MAX_VALUES, "values")
+        """How much may still be written."""
         self.book = book
         self.material = material
         self.draws = draws

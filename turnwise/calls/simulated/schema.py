@@ -12,9 +12,71 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Node", "compile_schema"]
+from turnwise.calls.simulated.conventions import REPLY_KINDS, convention_of
+
+__all__ = ["Allowance", "Node", "SchemaRefused", "compile_schema"]
+
+MAX_STEPS = 20_000
+"""Most places of a schema that are looked at, references and `allOf` written out."""
+
+MAX_DEPTH = 100
+"""Most objects, arrays and unions within each other, in a schema and in an answer."""
+
+MAX_VALUES = 50_000
+"""Most values of all choices of an answer, long texts counted by their length."""
+
+MAX_ITEMS = 10_000
+"""Most items of an array, and keys of an object, that a schema may ask for."""
+
+MAX_CHARS = 32_768
+"""Longest text that a schema may ask for, in characters."""
 
 _SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
+
+
+class SchemaRefused(ValueError):
+    """A schema that is none, or that asks for more than the simulated model writes."""
+
+
+class Allowance:
+    """How much one piece of work may still do; whoever does it takes a step at a time.
+
+    Args:
+        steps: how many steps there are.
+        what: what they are, for the error.
+    """
+
+    __slots__ = ("_depth", "_steps", "_what")
+
+    def __init__(self, steps: int, what: str) -> None:
+        self._steps = steps
+        self._depth = 0
+        self._what = what
+
+    def take(self, steps: int = 1) -> None:
+        """Take steps.
+
+        Raises:
+            SchemaRefused: when there are no more.
+        """
+        self._steps -= steps
+        if self._steps < 0:
+            raise SchemaRefused(f"the schema asks for too many {self._what}")
+
+    def __enter__(self) -> None:
+        """Go one level down, which is a step.
+
+        Raises:
+            SchemaRefused: when that is too deep, or there are no more steps.
+        """
+        self.take()
+        if self._depth >= MAX_DEPTH:
+            raise SchemaRefused(f"the schema is nested more than {MAX_DEPTH} deep, or without end")
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Come back up."""
+        self._depth -= 1
 
 
 @dataclass(slots=True)
@@ -28,6 +90,7 @@ class Node:
         values: what an `enum` allows.
         options: what a `union` allows, null apart.
         properties: name, node and whether it is required.
+        has_reply: whether one of them is a reply, in whatever form.
         additional: what further keys of an object hold; None when there are none.
         key_names: names that further keys may have; empty when free.
         key_pattern: what further keys must match.
@@ -51,6 +114,7 @@ class Node:
     values: list[Any] = field(default_factory=list)
     options: list["Node"] = field(default_factory=list)
     properties: list[tuple[str, "Node", bool]] = field(default_factory=list)
+    has_reply: bool = False
     additional: "Node | None" = None
     key_names: list[str] = field(default_factory=list)
     key_pattern: str | None = None
@@ -77,6 +141,7 @@ class _Compiler:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._by_reference: dict[str, Node] = {}
+        self._allowance = Allowance(MAX_STEPS, "places")
 
     def compile(self, schema: Any) -> Node:
         node = Node()
@@ -86,7 +151,10 @@ class _Compiler:
     def _into(self, node: Node, schema: Any) -> None:
         if not isinstance(schema, Mapping):
             return  # `true`: anything fits
-        schema = self._merged(schema)
+        with self._allowance:
+            self._write(node, self._merged(schema))
+
+    def _write(self, node: Node, schema: Mapping[str, Any]) -> None:
         options = schema.get("anyOf") or schema.get("oneOf")
         if "const" in schema:
             node.kind, node.values = "enum", [schema["const"]]
@@ -113,7 +181,8 @@ class _Compiler:
             target = self._resolve(reference)
             merged = {**target, **merged} if isinstance(target, Mapping) else merged
         for part in merged.pop("allOf", ()):
-            written = self._merged(part) if isinstance(part, Mapping) else {}
+            with self._allowance:
+                written = self._merged(part) if isinstance(part, Mapping) else {}
             for key, value in written.items():
                 if key == "properties":
                     merged[key] = {**merged.get(key, {}), **value}
@@ -176,10 +245,11 @@ class _Compiler:
             (name, self._child(child), name in required)
             for name, child in (schema.get("properties") or {}).items()
         ]
+        node.has_reply = any(convention_of(name) in REPLY_KINDS for name, _, _ in node.properties)
         further = schema.get("additionalProperties")
         for pattern, child in (schema.get("patternProperties") or {}).items():
             node.key_pattern, further = pattern, child
-        node.min_properties = int(schema.get("minProperties") or 0)
+        node.min_properties = _bounded(schema, "minProperties", MAX_ITEMS)
         names = schema.get("propertyNames")
         if isinstance(names, Mapping):
             names = self._merged(names)
@@ -192,7 +262,7 @@ class _Compiler:
         node.prefix = [self._child(child) for child in schema.get("prefixItems") or ()]
         items = schema.get("items")
         node.items = self._child(items) if items not in (None, False) else None
-        node.min_items = int(schema.get("minItems") or 0)
+        node.min_items = _bounded(schema, "minItems", MAX_ITEMS)
         most = schema.get("maxItems")
         node.max_items = len(node.prefix) if items is False else most
         node.is_unique = bool(schema.get("uniqueItems"))
@@ -206,11 +276,27 @@ class _Compiler:
         if high is not None and (node.maximum is None or high <= node.maximum):
             node.maximum, node.is_open_high = high, True
         node.multiple_of = schema.get("multipleOf")
-        node.min_length = int(schema.get("minLength") or 0)
+        node.min_length = _bounded(schema, "minLength", MAX_CHARS)
         node.max_length = schema.get("maxLength")
         node.pattern, node.format = schema.get("pattern"), schema.get("format")
 
 
+def _bounded(schema: Mapping[str, Any], name: str, most: int) -> int:
+    least = int(schema.get(name) or 0)
+    if not 0 <= least <= most:
+        raise SchemaRefused(f"{name} is from 0 to {most:,} here")
+    return least
+
+
 def compile_schema(schema: Mapping[str, Any]) -> Node:
-    """Return the compiled form of a JSON schema."""
-    return _Compiler(schema).compile(schema)
+    """Return the compiled form of a JSON schema.
+
+    Raises:
+        SchemaRefused: when it is none, or is too large.
+    """
+    try:
+        return _Compiler(schema).compile(schema)
+    except SchemaRefused:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise SchemaRefused(f"expected a JSON schema: {error}") from error

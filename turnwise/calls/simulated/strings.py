@@ -1,6 +1,8 @@
 """Text for the string fields of an answer."""
 
-import re
+from functools import lru_cache
+
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from turnwise.calls.simulated.bank import STRATEGIES
 from turnwise.calls.simulated.conventions import Convention
@@ -92,16 +94,12 @@ def matching_text(pattern: str, node: Node, draws: Draws) -> str:
     A pattern that none of them fits gets the first form: then the answer is invalid,
     and the asker's repair has work. Such patterns are rare in response models.
     """
-    try:
-        expression = re.compile(pattern)
-    except re.error:
-        return _PATTERN_TRIALS[0]
     start = draws.index(3)
     trials = [*_PATTERN_TRIALS[start:], *_PATTERN_TRIALS[:start]]
     for trial in trials:
         for text in (trial, trial * max(node.min_length, 1), trial * 8):
             cut = text if node.max_length is None else text[: node.max_length]
-            if len(cut) >= node.min_length and expression.search(cut):
+            if len(cut) >= node.min_length and _matches(pattern, cut):
                 return cut
     return _PATTERN_TRIALS[0]
 
@@ -183,6 +181,7 @@ def string_value(scene: Scene, kind: Convention, node: Node, place: Place) -> st
         node: a string node.
         place: where it stands.
     """
+    scene.allowance.take(node.min_length // 16)
     if node.format is not None:
         formatted = _formatted(node.format, scene.draws)
         if formatted is not None:
@@ -197,8 +196,18 @@ def string_value(scene: Scene, kind: Convention, node: Node, place: Place) -> st
     return text
 
 
-def _matches(pattern: str, text: str) -> bool:
+@lru_cache(maxsize=256)
+def _checked_by(pattern: str) -> SchemaValidator | None:
+    """Return what checks texts by a pattern in time linear in their length; None for no pattern.
+
+    A pattern may be anybody's, and Python's own expressions can take longer than anybody waits.
+    """
     try:
-        return re.search(pattern, text) is not None
-    except re.error:
-        return False
+        return SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except SchemaError:
+        return None
+
+
+def _matches(pattern: str, text: str) -> bool:
+    checked = _checked_by(pattern)
+    return checked is not None and checked.isinstance_python(text)

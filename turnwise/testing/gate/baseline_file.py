@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,12 @@ BASELINE_VERSION: Literal[1] = 1
 _MARK = b'"turnwise_baseline"'
 _MARK_WITHIN_BYTES = 256
 """A file that says what it is says so at its head, also when its end is lost."""
+
+_CONFLICT = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?:[ \r\n]|$)|^={7}\r?$", re.MULTILINE)
+_UNMERGED = (
+    "has the conflict markers of a merge that is not finished: keep one side (`git checkout "
+    "--ours` or `--theirs` and the file), and then use --update if the calls have changed"
+)
 
 
 def _compact(value: Any) -> str:
@@ -73,6 +80,12 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _conflict_line(data: bytes) -> int | None:
+    """Return the line of the first marker of an unfinished merge, counted from 1, or None."""
+    found = _CONFLICT.search(data)
+    return None if found is None else data.count(b"\n", 0, found.start()) + 1
+
+
 def read_document(path: Path) -> dict[str, Any]:
     """Return a baseline's JSON, of a version that this Turnwise reads.
 
@@ -86,6 +99,9 @@ def read_document(path: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no baseline {path}; make it with --update") from None
     except OSError as error:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
+    line = _conflict_line(data)
+    if line is not None:
+        raise FormatError(path, line, _UNMERGED)
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_named_once)
     except json.JSONDecodeError as error:
@@ -116,15 +132,18 @@ def _refuse_strangers(path: Path) -> None:
 
     Raises:
         ConfigError: when something else stands there.
+        FormatError: when a merge of the file is not finished.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(_MARK_WITHIN_BYTES)
+        data = path.read_bytes()
     except FileNotFoundError:
         return
     except OSError as error:
         raise ConfigError(f"cannot write the baseline {path}: {error.strerror}") from error
-    if _MARK not in head:
+    line = _conflict_line(data)
+    if line is not None:
+        raise FormatError(path, line, _UNMERGED)
+    if _MARK not in data[:_MARK_WITHIN_BYTES]:
         raise ConfigError(
             f"{path} is no baseline and was not overwritten; choose another file, or delete it"
         )
@@ -136,6 +155,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         ConfigError: when something else than a baseline stands there, or it may not be
             written.
+        FormatError: when a merge of the file is not finished; with the line.
     """
     _refuse_strangers(path)
     # A name of its own, so that two that write at once do not mix.

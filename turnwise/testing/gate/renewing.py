@@ -78,6 +78,7 @@ def renew(path: Path, current: Baseline, *, name: str | None = None) -> Renewed:
 
     Raises:
         ConfigError: when the file is no baseline, or cannot be written.
+        FormatError: when a merge of the file is not finished.
     """
     before, problem = _before(path)
     is_new, name = not path.exists(), name or str(path)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from turnwise.calls import Client, Endpoint, Role
+from turnwise.calls.client import OfflineClient
 from turnwise.calls.endpoints import endpoints_from_settings
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.offline import OfflineClient
 from turnwise.testing.pytesting.asking import TurnAsker
 
 __all__ = ["Seats", "endpoint_for", "is_sender", "key_values", "played_endpoint"]

@@ -1,11 +1,12 @@
 """Recorded conversations in a notebook: replayed in one call, and how sure their means are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
 
+from turnwise.calls.trust import confirmed
 from turnwise.replay.app import load_app
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.reading import read_conversations
@@ -25,6 +26,8 @@ async def replay(
     knobs: Mapping[str, JsonValue] | None = None,
     cassette: str | Path | None = None,
     app: str = "graph.app:app",
+    trust_endpoints: Sequence[str] = (),
+    trust_code: Sequence[str] = (),
 ) -> RunRecord:
     """Replay conversations and return the run, read back from its folder.
 
@@ -38,6 +41,9 @@ async def replay(
         knobs: values by dotted knob, laid over the preset.
         cassette: the recording to play.
         app: the app's import string.
+        trust_endpoints: endpoints that a preset file may name and be sent calls, as `HOST` or
+            `VARIABLE@HOST`.
+        trust_code: models that it may name, as `module:name`.
 
     Raises:
         ConfigError: when a setting cannot work, or the folder holds something else.
@@ -49,7 +55,7 @@ async def replay(
     request = RunRequest(
         app=loaded,
         app_target=app,
-        settings=loaded.settings(preset, overrides),
+        settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
         conversations=read_conversations([Path(conversations)]).conversations,
         folder=Path(out),
         cassette=None if cassette is None else Path(cassette),

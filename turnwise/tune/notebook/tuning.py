@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
+from turnwise.calls.trust import NOTHING
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.recording import open_recording
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
@@ -108,6 +109,9 @@ def tune(
     max_turns: int | None = None,
     max_buy_calls: int = 0,
     jobs: int = 1,
+    app: str | None = None,
+    trust_endpoints: Sequence[str] = (),
+    trust_code: Sequence[str] = (),
 ) -> Tuned:
     """Evaluate other settings on a recorded run, and say what they show.
 
@@ -126,6 +130,10 @@ def tune(
         max_turns: the recording's first turns only; None is all of them.
         max_buy_calls: most calls to buy, a referee's among them; 0 buys nothing.
         jobs: worker processes; -1 is one a core, 1 stays in this process.
+        app: the run's app by its import string, where it is not the shipped one.
+        trust_endpoints: endpoints that the recording may name and be sent calls, as `HOST` or
+            `VARIABLE@HOST`.
+        trust_code: models that it may name, as `module:name`.
 
     Raises:
         ConfigError: for a sweep or a recording that cannot work.
@@ -135,14 +143,17 @@ def tune(
     named = [_named(name, given) for name, given in (settings or {}).items()]
     swept = {knob: list(values) for knob, values in (knobs or {}).items()}
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
-    request = SweepRequest(Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs)
+    trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
+    request = SweepRequest(
+        Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs, trust=trust
+    )
     finished = sweep(request)
     purse = Purse(max_calls=max_buy_calls)
     if max_buy_calls and to_buy(finished.rows).calls:
-        buy(request.recording, finished.settings, purse, max_turns=max_turns)
+        buy(request.recording, finished.settings, purse, max_turns=max_turns, trust=trust)
         finished = sweep(request)
     judged = judge_rows(
-        open_recording(request.recording),
+        open_recording(request.recording, trust=trust),
         finished.folder,
         finished.rows,
         replace(quality or QualityRequest(), purse=purse),

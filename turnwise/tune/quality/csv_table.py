@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.calls.errors import FormatError
+from turnwise.report.cells import guarded
 
 __all__ = [
     "CsvRow",
@@ -21,12 +22,10 @@ __all__ = [
     "decoded",
     "number_of",
     "read_csv",
-    "unguarded",
     "whole_part",
     "written",
 ]
 
-_GUARDED_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 _DELIMITERS = (",", ";", "\t")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -97,16 +96,11 @@ def written(value: str | float) -> str:
     """
     if not isinstance(value, str):
         return str(value) if isinstance(value, int) else repr(float(value))
-    text = f"'{value}" if value.startswith(_GUARDED_STARTS) else value
+    text = guarded(value)
     # The csv module leaves a lone carriage return unquoted, and then takes it for a line's end.
     if not any(mark in text for mark in ',"\r\n'):
         return text
     return '"{}"'.format(text.replace('"', '""'))
-
-
-def unguarded(cell: str) -> str:
-    """Return the text of a cell that `written` wrote."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_GUARDED_STARTS) else cell
 
 
 def number_of(cell: str) -> float | None:

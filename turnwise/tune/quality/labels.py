@@ -21,8 +21,9 @@ from pathlib import Path
 from statistics import fmean
 
 from turnwise.calls.errors import FormatError
+from turnwise.report.cells import unguarded
 from turnwise.tune.quality.agreement import Agreement, agreement_of
-from turnwise.tune.quality.csv_table import CsvRow, number_of, read_csv, unguarded
+from turnwise.tune.quality.csv_table import CsvRow, number_of, read_csv
 from turnwise.tune.quality.scores import ReplyKey, Score, ScoreKind, reply_id
 from turnwise.tune.row import TurnRow
 

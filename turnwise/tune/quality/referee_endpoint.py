@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from turnwise.calls.client import Endpoint
-from turnwise.calls.endpoint_kinds import KINDS
+from turnwise.calls.endpoint_kinds import endpoint_of
 from turnwise.calls.endpoint_settings import (
     OPENAI_KEY_VARIABLE,
     EndpointSettings,
@@ -74,7 +74,7 @@ def referee_endpoint(
     chosen = settings if settings is not None else _from_environment(environ, simulated_seed)
     if chosen.kind == "openai":
         chosen = _filled(chosen, environ)
-    return KINDS[chosen.kind].endpoint(Role.JUDGE, chosen, environ, {})
+    return endpoint_of(Role.JUDGE, chosen, environ, {})
 
 
 def referee_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.report.cells import guarded, unguarded
 from turnwise.tune.row import Standing, TurnRow
 from turnwise.tune.sweeps.row_json import FIELDS, row_from_json
 
@@ -90,7 +91,8 @@ def write_csv(path: Path, rows: Iterable[TurnRow]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return f'"{value.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(value) else str(value)
+        text = guarded(value)
+        return f'"{text.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(text) else text
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -141,8 +143,10 @@ def _parsed(column: str, cell: str) -> Any:
     if not cell and field.may_be_none:
         return None
     kind = int if field.kind is dict else field.kind
+    if kind not in _PARSERS:
+        return unguarded(cell)
     try:
-        return _PARSERS.get(kind, str)(cell)
+        return _PARSERS[kind](cell)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{column} is {cell!r}, expected {kind.__name__}") from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.turnwise.testing.gate.conftest import KNOBS, toy
-from turnwise.calls.errors import ConfigError
+from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.testing.gate import Baseline
 from turnwise.testing.gate.renewing import renew
 
@@ -56,7 +56,7 @@ def test_a_baseline_of_something_else_is_replaced_and_said(
 def test_a_torn_baseline_is_made_anew(tmp_path: Path) -> None:
     """One that cannot be read any more is replaced, and that is said; a stranger is not."""
     path = tmp_path / "b.json"
-    path.write_text(toy().text().replace('"turns":[', "<<<<<<< HEAD\n"))
+    path.write_text(toy().text()[:-40])
     (line,) = renew(path, toy()).lines
     assert "cut off or edited" in line
     assert Baseline.read(path) == toy()
@@ -64,3 +64,28 @@ def test_a_torn_baseline_is_made_anew(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no baseline"):
         renew(path, toy())
     assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (3, "<<<<<<< HEAD\n"),
+        (2, "<<<<<<< ours\r\n"),
+        (4, "=======\n"),
+        (3, ">>>>>>> branch\n"),
+        (2, "||||||| merged common ancestors\n"),
+    ],
+)
+def test_a_merge_that_is_not_finished_is_not_written_over(tmp_path, line, text):
+    """One side of it may be the only record of a change; the line of the first marker is named."""
+    path = tmp_path / "b.json"
+    renew(path, toy())
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_bytes("".join([*lines[: line - 1], text, *lines[line - 1 :]]).encode())
+    before = path.read_bytes()
+    with pytest.raises(FormatError, match="conflict markers") as caught:
+        renew(path, toy())
+    assert f":{line}" in str(caught.value)
+    with pytest.raises(FormatError, match="conflict markers"):
+        Baseline.read(path)
+    assert path.read_bytes() == before

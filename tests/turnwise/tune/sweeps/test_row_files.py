@@ -1,6 +1,7 @@
 """Rows as tables come back as the rows they were."""
 
 import csv
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -213,3 +214,16 @@ def test_a_table_without_its_extra_names_it(
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ConfigError, match=r"pip install 'turnwise\[tune\]'"):
         work(tmp_path / "rows")
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", " =1+1", "\t=1+1", "\n@x", "＝1", "'=1", "-2", "+a", "\ufeff=1"]
+)
+def test_names_are_never_formulas(tmp_path: Path, text: str) -> None:
+    """A conversation's id is a stranger's; it is guarded, and read back as it was."""
+    row = replace(ROWS[0], conversation=text, setting=text)
+    write_csv(tmp_path / "rows.csv", [row])
+    (_, cells) = csv.reader(io.StringIO((tmp_path / "rows.csv").read_bytes().decode(), newline=""))
+    assert f"'{text}" in cells
+    assert text not in cells
+    assert list(read_csv(tmp_path / "rows.csv")) == [row]
