@@ -3,11 +3,11 @@
 After key and lane a line has 24 hex digits: the length of the line, the CRC-32 of what
 follows them, and the CRC-32 of all before this last number. Opening a cassette checks the
 heads, so that no exchange is filed under another call; what follows is checked when the
-exchange is read. The length tells a line that lost its end from one that was cut off by a
-kill, and two lines that became one.
+exchange is read. By the length, a line that was cut off by a kill is told from a damaged
+one, and two lines that became one are found.
 
-This is against chance: disks, copies, editors. Whoever changes a line on purpose can seal
-it again (`turnwise cassette FILE --seal`).
+This is against chance: disks, copies, editors. A line that was changed on purpose can be
+sealed again (`turnwise cassette FILE --seal`).
 """
 
 import re

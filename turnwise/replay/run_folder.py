@@ -258,7 +258,7 @@ class RunFolder:
                 continue
             raise ConfigError(
                 f"{self.path} has {len(self.finished)} finished turns, but {name} is gone, which "
-                "holds what they left for the turns after them. Put it back, or start over with "
+                "has what they left for the turns after them. Put it back, or start over with "
                 "--fresh (with --record or --cassette, recorded calls are not paid again)"
             )
 
