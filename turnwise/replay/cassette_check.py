@@ -40,6 +40,9 @@ _START = re.compile(rb'\{"key":"[0-9a-f]{64}","lane":"|\{"turnwise_cassette":')
 _HEADER_SEAL = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 
 
+_ADVICE = "After a change on purpose, seal it again: turnwise cassette FILE --seal"
+
+
 class LineDamaged(ValueError):
     """A line is not as it was written."""
 
@@ -84,7 +87,7 @@ def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
     except ValueError:
         raise LineDamaged("its checksum is not readable") from None
     if not is_sealed(line) or found != crc32(line[:_HEAD_AT]):
-        raise LineDamaged("its checksum does not fit its key and lane")
+        raise LineDamaged(f"its checksum does not fit its key and lane. {_ADVICE}")
     return key, lane, length
 
 
@@ -108,10 +111,7 @@ def require_whole(line: bytes) -> None:
         or line[length:].strip()
         or crc32(line[_END:length]) != int(line[_BODY_AT:_HEAD_AT], 16)
     ):
-        raise LineDamaged(
-            "it is not as it was written, its checksum differs. After a change on purpose, "
-            "seal it again: turnwise cassette FILE --seal"
-        )
+        raise LineDamaged(f"it is not as it was written, its checksum differs. {_ADVICE}")
 
 
 def seal_header(header: bytes) -> bytes:
