@@ -14,6 +14,7 @@ from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.memory.past import KeptShelf, PastBook
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode, open_cassette
+from turnwise.replay.cassette_sealing import seal_cassette
 from turnwise.replay.counterfactual import CounterfactualTurn, Tape, evaluate, record_past
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
 from turnwise.replay.recording import Recording, open_recording
@@ -231,6 +232,7 @@ def test_what_stands_on_an_estimate_is_one_though_all_its_calls_are_recorded(
     key = json.loads(lines[at])["key"]
     lines[at] = lines[at].replace(key, "0" * 64, 1)
     recording.cassette.write_text("".join(lines), encoding="utf-8")
+    seal_cassette(recording.cassette)
     tape = Tape(recording.cassette)
     turns = asyncio.run(evaluate(recording, tape, recording.settings(None), past="own"))
     user = turns[0].turn.user_id

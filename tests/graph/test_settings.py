@@ -245,5 +245,7 @@ def test_the_environment_sets_knobs_of_a_run(
     assert given["sampling"] == {"expand": {"temperature": 0.8}}
     assert given["search"]["rollouts"] == 0
     monkeypatch.delenv("TURNWISE__SAMPLING__EXPAND__TEMPERATURE")
-    with pytest.raises(ConfigError, match="another run: settings"):
+    with pytest.raises(
+        ConfigError, match=r"expand\.temperature was 0\.8 and is now not set\. Choose"
+    ):
         _replay(tmp_path / "run", "search.rollouts=0")

@@ -1,4 +1,4 @@
-"""`turnwise cassette`: what a recording of calls holds, and whether it is whole."""
+"""`turnwise cassette`: what a recording of calls contains, and whether it is whole."""
 
 import sys
 from pathlib import Path

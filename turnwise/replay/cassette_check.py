@@ -3,11 +3,11 @@
 After key and lane a line has 24 hex digits: the length of the line, the CRC-32 of what
 follows them, and the CRC-32 of all before this last number. Opening a cassette checks the
 heads, so that no exchange is filed under another call; what follows is checked when the
-exchange is read. The length tells a line that lost its end from one that was cut off by a
-kill, and two lines that became one.
+exchange is read. By the length, a line that was cut off by a kill is told from a damaged
+one, and two lines that became one are found.
 
-This is against chance: disks, copies, editors. Whoever changes a line on purpose can seal
-it again (`turnwise cassette FILE --seal`).
+This is against chance: disks, copies, editors. A line that was changed on purpose can be
+sealed again (`turnwise cassette FILE --seal`).
 """
 
 import re
@@ -38,6 +38,9 @@ _START = re.compile(rb'\{"key":"[0-9a-f]{64}","lane":"|\{"turnwise_cassette":')
 """How an exchange or a cassette starts. In a text, its quotation marks have a backslash."""
 
 _HEADER_SEAL = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
+
+
+_ADVICE = "After a change on purpose, seal it again: turnwise cassette FILE --seal"
 
 
 class LineDamaged(ValueError):
@@ -84,7 +87,7 @@ def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
     except ValueError:
         raise LineDamaged("its checksum is not readable") from None
     if not is_sealed(line) or found != crc32(line[:_HEAD_AT]):
-        raise LineDamaged("its checksum does not fit its key and lane")
+        raise LineDamaged(f"its checksum does not fit its key and lane. {_ADVICE}")
     return key, lane, length
 
 
@@ -108,10 +111,7 @@ def require_whole(line: bytes) -> None:
         or line[length:].strip()
         or crc32(line[_END:length]) != int(line[_BODY_AT:_HEAD_AT], 16)
     ):
-        raise LineDamaged(
-            "it is not as it was written, its checksum differs. After a change on purpose, "
-            "seal it again: turnwise cassette FILE --seal"
-        )
+        raise LineDamaged(f"it is not as it was written, its checksum differs. {_ADVICE}")
 
 
 def seal_header(header: bytes) -> bytes:

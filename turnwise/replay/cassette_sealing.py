@@ -32,7 +32,7 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class CassetteSurvey:
-    """What a cassette holds.
+    """What a cassette contains.
 
     Args:
         is_sealed: whether its lines have checksums.
@@ -52,7 +52,7 @@ class CassetteSurvey:
 
 
 def survey_cassette(path: Path) -> CassetteSurvey:
-    """Return what a cassette holds, every line read.
+    """Return what a cassette contains, every line read.
 
     Raises:
         FormatError: when it cannot be opened at all.

@@ -75,7 +75,7 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     """Return nested settings as one mapping from dotted names."""
-    if not isinstance(value, Mapping) or not value:
+    if not isinstance(value, Mapping):
         return {name: value}
     flat: dict[str, Any] = {}
     for key, inner in value.items():
@@ -85,11 +85,17 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 def _knob_changes(before: Any, now: Any) -> list[str]:
     """Return which knobs differ between two runs, in words; empty when none is known to."""
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return []  # an older Turnwise did not write them
+
+    def shown(knobs: Mapping[str, Any], name: str) -> str:
+        return f"{knobs[name]!r:.80}" if name in knobs else "not set"
+
     old, new = _flat(before), _flat(now)
     return [
-        f"the knob {name} was {old.get(name)!r:.80} and is now {new.get(name)!r:.80}"
+        f"the knob {name} was {shown(old, name)} and is now {shown(new, name)}"
         for name in dict.fromkeys((*old, *new))
-        if name and old.get(name) != new.get(name)
+        if (name in old, old.get(name)) != (name in new, new.get(name))
     ]
 
 
@@ -258,7 +264,7 @@ class RunFolder:
                 continue
             raise ConfigError(
                 f"{self.path} has {len(self.finished)} finished turns, but {name} is gone, which "
-                "holds what they left for the turns after them. Put it back, or start over with "
+                "has what they left for the turns after them. Put it back, or start over with "
                 "--fresh (with --record or --cassette, recorded calls are not paid again)"
             )
 

@@ -88,7 +88,7 @@ def test_other_knobs_are_named_with_both_values(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run", identity={**first, "settings": "d2"}, details={"knobs": now})
     text = str(caught.value)
     assert "the knob search.rollouts was 4 and is now 1" in text
-    assert "the knob budget.max_calls was None and is now 5" in text
+    assert "the knob budget.max_calls was not set and is now 5" in text
     assert "policy" not in text
     assert "d1" not in text
     with pytest.raises(ConfigError, match="its conversations were others, or their texts"):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from turnwise.replay.cassette_check import is_sealed, require_whole
 from turnwise.report.page.gathered import GatheredRun
 from turnwise.report.page.plain import mapping, text
 
@@ -69,9 +70,11 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
             if _JUDGES not in line:
                 continue
             try:
+                if is_sealed(line):
+                    require_whole(line)
                 exchange = mapping(json.loads(line))
             except (ValueError, RecursionError):
-                continue  # a recording may end in a broken line
+                continue  # damaged, or the broken last line of a recording that was killed
             answer = text(mapping(exchange.get("reply")).get("text"))
             if answer:
                 yield text(exchange.get("key")), text(exchange.get("scope")), answer

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from turnwise.replay.cassette_check import seal_line
 from turnwise.report.page.document import document_of
 from turnwise.report.page.gathered import gather
 from turnwise.report.page.words import MAX_WORDS_CHARS, spoken
@@ -62,3 +63,15 @@ def test_long_answers_are_cut() -> None:
     assert len(spoken("x" * 10_000)) == MAX_WORDS_CHARS
     nested: Any = "[" * 50_000 + "]" * 50_000
     assert spoken(nested).startswith("[[[")
+
+
+def test_a_damaged_line_gives_no_words(make_run: RunMaker) -> None:
+    """A bit that flipped in a judge's answer is not shown as what the judge said."""
+    folder = make_run(turns=[WORDLESS])
+    plain = json.loads(_exchange(0, 2, "warm"))
+    document = {"key": plain.pop("key"), "lane": "0" * 16, **plain}
+    line = seal_line(json.dumps(document, separators=(",", ":")).encode() + b"\n")
+    (folder / "cassette.jsonl").write_bytes(line)
+    assert _words(folder) == [["", "", "warm"]]
+    (folder / "cassette.jsonl").write_bytes(line.replace(b"warm", b"warl"))
+    assert _words(folder) == [["", "", ""]]
