@@ -14,7 +14,7 @@ PACKAGES = ("graph", "nodes", "lats", "turnwise")
 MODULES = tuple(sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")))
 DOORS = tuple(path for path in MODULES if path.name == "__init__.py")
 
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 450
 MAX_DOOR_LINES = 45
 
 MACHINE_WORDS = ("/" + "work/", "/" + "root/")
@@ -55,7 +55,7 @@ def test_what_a_package_offers_is_there(door: Path) -> None:
 
 
 def test_a_room_is_small_and_says_what_it_is() -> None:
-    """Rooms stay under 400 lines, doors are short, and each starts with what it is for."""
+    """Rooms stay under 450 lines, doors are short, and each starts with what it is for."""
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= MAX_FILE_LINES, path
