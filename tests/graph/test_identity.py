@@ -23,7 +23,7 @@ from turnwise.memory import Identity
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
 from turnwise.replay import Conversation, RecordedTurn
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app import TurnInput, TurnResult
 from turnwise.replay.run_folder import RunFolder
 from turnwise.replay.runner import replay_conversations
 
@@ -303,8 +303,7 @@ async def test_a_run_that_an_older_version_began_says_how_to_go_on(tmp_path: Pat
     """Its memory is under a name that is read no more; a finished one is left as it is."""
     talk = Conversation("talk", None, None, tuple(RecordedTurn("talk", n, "Hi.") for n in (0, 1)))
     folder = RunFolder(tmp_path / "run", identity={}, details={})
-    folder.turns.append({"conversation_id": "talk", "turn": 0, "user_id": "talk"})
-    folder.finished.add(("talk", 0))
+    folder.add(TurnResult({"conversation_id": "talk", "turn": 0, "user_id": "talk"}, ()))
     async with _pipeline(tmp_path, "instant") as pipeline:
         with pytest.raises(ConfigError, match=r"begun by an older version.*--out"):
             await replay_conversations([talk], pipeline.session, folder)

@@ -112,7 +112,7 @@ class Estimator:
         asked = self._input_tokens(call, endpoint)
         parts = asked, self._input_tokens(answer, endpoint)
         calibration = self._calibration(endpoint)
-        known = Usage(calibration.tokens(parts[0], 1.0), calibration.tokens(parts[1], 1.0))
+        known = Usage(parts[0].total, parts[1].total)
         most = [calibration.tokens(part, self._margin or 1.0) for part in parts]
         usd = endpoint.prices.usd(*most) if endpoint.prices else 0.0
         return known, Estimate(sum(most), to_picodollars(usd), asked)

@@ -9,9 +9,6 @@ limits then, so it fits in any order now (see `Room.refusal`).
 
 A call that was cancelled has no answer to replay. Whoever asks it again is given time to
 cancel it again; if that does not come, the call is sent, or in a strict replay missed.
-
-Equal calls that do not share an answer are recorded in the order in which they were asked,
-not in that of their ends, so that a replay gives each of them its own answer.
 """
 
 import asyncio
@@ -24,7 +21,6 @@ from turnwise.budget.recorder import RecordedExchange, Recorder
 from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
 from turnwise.budget.spent import Spent
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
-from turnwise.calls.key import CallKey
 from turnwise.calls.listener import pieces_of
 from turnwise.calls.loop_thread import pass_turn
 from turnwise.calls.reply import Reply
@@ -51,12 +47,6 @@ class Replayer:
     def __init__(self, recorder: Recorder, estimator: Estimator) -> None:
         self._recorder = recorder
         self._estimator = estimator
-        self._lanes: dict[tuple[CallKey, str], dict[OpenCall, RecordedExchange | None]] = {}
-
-    def expect(self, call: OpenCall) -> None:
-        """Keep a call's place among equal ones. `record` or `forget` must follow."""
-        if not call.call.is_shared:
-            self._lanes.setdefault(_lane_of(call), {})[call] = None
 
     async def answer(self, call: OpenCall) -> Answer | None:
         """Admit a call and answer it from the recording; None when it may be sent.
@@ -114,28 +104,7 @@ class Replayer:
             retry_seconds=spent.retry_seconds,
             sequence=call.sequence,
         )
-        lane = self._lanes.get(_lane_of(call))
-        if lane is None or call not in lane:
-            self._recorder.record(call.key, call.call, call.where, exchange)
-        else:
-            lane[call] = exchange
-            self._write_ended(call, lane)
-
-    def forget(self, call: OpenCall) -> None:
-        """Give a call's place up: it ended, and there is nothing to record."""
-        lane = self._lanes.get(_lane_of(call))
-        if lane is not None and call in lane:
-            del lane[call]
-            self._write_ended(call, lane)
-
-    def _write_ended(self, call: OpenCall, lane: dict[OpenCall, RecordedExchange | None]) -> None:
-        """Record the calls of a lane that have ended, up to the first that has not."""
-        for ended, exchange in list(lane.items()):
-            if exchange is None:
-                return
-            del lane[ended]
-            self._recorder.record(ended.key, ended.call, ended.where, exchange)
-        del self._lanes[_lane_of(call)]
+        self._recorder.record(call.key, call.call, call.where, exchange)
 
     def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
         """Return the first exchange that can be used here, and why nothing may be sent.
@@ -205,10 +174,6 @@ def _give_out(call: OpenCall, exchange: RecordedExchange) -> bool:
     for piece in pieces_of(exchange.reply):
         listener.on_piece(piece)
     return True
-
-
-def _lane_of(call: OpenCall) -> tuple[CallKey, str]:
-    return call.key, call.scope.path
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:

@@ -107,7 +107,7 @@ class Serving:
         if asked.held_back is not None and not scope.lasting.is_closed:
             self._hold_back(asked.held_back, scope)
         scope.begin()
-        call = OpenCall(
+        return OpenCall(
             asked,
             scope,
             endpoint,
@@ -116,9 +116,6 @@ class Serving:
             position=position,
             started_at_seconds=self._clock.now(),
         )
-        if self._replayer is not None:
-            self._replayer.expect(call)
-        return call
 
     def _hold_back(self, held: HoldBack, scope: Scope) -> None:
         """Hold capacity back for a later call, as it would be if it were asked next."""
@@ -246,12 +243,10 @@ class Serving:
             return
         given_out = None if call.sending is None else call.sending.given_out()
         if call.was_found or isinstance(error, CassetteMiss):
-            self._replayer.forget(call)
-        elif isinstance(error, CallError):
+            return
+        if isinstance(error, CallError):
             self._replayer.record(call, given_out, error)
         elif answer is not None:
             self._replayer.record(call, replace(answer.reply, parsed=None), None)
         elif call.outcome is Outcome.CANCELLED:
             self._replayer.record(call, given_out, None)
-        else:  # a bug in a client
-            self._replayer.forget(call)

@@ -88,6 +88,10 @@ class Counts:
 _NO_OUTCOMES: Mapping[Outcome, int] = MappingProxyType(dict.fromkeys(Outcome, 0))
 
 
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
 class Tally:
     """Counts that grow as calls are asked and end."""
 
@@ -103,16 +107,16 @@ class Tally:
         "_over_picodollars",
         "_over_tokens",
         "_picodollars",
-        "_queue_seconds",
-        "_rate_seconds",
+        "_queue_microseconds",
+        "_rate_microseconds",
         "_repairs",
         "_requests",
-        "_retry_seconds",
+        "_retry_microseconds",
         "_speculative",
         "_unknown_usage",
         "_unknown_usd",
         "_unreadable",
-        "_work_seconds",
+        "_work_microseconds",
     )
 
     def __init__(self) -> None:
@@ -121,8 +125,9 @@ class Tally:
         self._picodollars = self._unknown_usage = self._unknown_usd = 0
         self._over_calls = self._over_tokens = self._over_picodollars = 0
         self._speculative = self._repairs = self._unreadable = 0
-        self._queue_seconds = self._rate_seconds = 0.0
-        self._work_seconds = self._retry_seconds = 0.0
+        # Integers: the sum is the same in whatever order the calls end.
+        self._queue_microseconds = self._rate_microseconds = 0
+        self._work_microseconds = self._retry_microseconds = 0
         self._outcomes = dict(_NO_OUTCOMES)
 
     @property
@@ -152,7 +157,7 @@ class Tally:
             self._output_tokens += row.output_tokens
             self._cached_tokens += row.cached_tokens
             self._picodollars += row.picodollars
-            self._work_seconds += row.work_seconds
+            self._work_microseconds += _microseconds(row.work_seconds)
             if row.unknown_usd or row.unknown_usage:
                 self._unknown_usage += row.unknown_usage
                 self._unknown_usd += row.unknown_usd
@@ -161,10 +166,10 @@ class Tally:
                 self._over_tokens += row.over_tokens
                 self._over_picodollars += row.over_picodollars
             if row.retry_seconds:
-                self._retry_seconds += row.retry_seconds
+                self._retry_microseconds += _microseconds(row.retry_seconds)
         if row.queue_seconds or row.rate_seconds:
-            self._queue_seconds += row.queue_seconds
-            self._rate_seconds += row.rate_seconds
+            self._queue_microseconds += _microseconds(row.queue_seconds)
+            self._rate_microseconds += _microseconds(row.rate_seconds)
 
     def include(self, other: "Tally") -> None:
         """Count everything that another tally has counted so far."""
@@ -207,8 +212,8 @@ class Tally:
             speculative=self._speculative,
             repairs=self._repairs,
             unreadable=self._unreadable,
-            queue_seconds=self._queue_seconds,
-            rate_seconds=self._rate_seconds,
-            work_seconds=self._work_seconds,
-            retry_seconds=self._retry_seconds,
+            queue_seconds=self._queue_microseconds / 1e6,
+            rate_seconds=self._rate_microseconds / 1e6,
+            work_seconds=self._work_microseconds / 1e6,
+            retry_seconds=self._retry_microseconds / 1e6,
         )

@@ -74,7 +74,9 @@ def _response_metadata(asked: Asked) -> dict[str, Any]:
         "is_simulated": reply.is_simulated or None,
     }
     if asked.ends:
-        known = {name: value for name, value in asdict(reply.usage).items() if value is not None}
+        known = {
+            name: value for name, value in asdict(reply.usage).items() if value not in (None, "")
+        }
         own = {
             "outcome": asked.ends[-1].outcome.value,
             "sequence": asked.ends[-1].sequence,

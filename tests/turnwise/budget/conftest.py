@@ -27,7 +27,7 @@ class FixedCounter:
 
 
 class MemoryRecorder:
-    """A recording in memory: FIFO by key, strict or not."""
+    """A recording in memory: by key, in the order of asking as in a cassette; strict or not."""
 
     def __init__(self, *, is_strict: bool = False) -> None:
         self.is_strict = is_strict
@@ -50,7 +50,7 @@ class MemoryRecorder:
     def played(self, *, is_strict: bool = True) -> "MemoryRecorder":
         """Return a recorder that plays what this one has recorded."""
         player = MemoryRecorder(is_strict=is_strict)
-        for key, _, exchange in self.recorded:
+        for key, _, exchange in sorted(self.recorded, key=lambda each: each[2].sequence):
             player.lanes.setdefault(key, deque()).append(exchange)
         return player
 

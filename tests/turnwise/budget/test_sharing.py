@@ -238,9 +238,6 @@ async def test_equal_calls_are_replayed_in_the_order_in_which_they_were_asked(
     texts = [end.text for end in ends if not isinstance(end, BaseException)]
     assert texts == ["answer 0", "answer 1", "answer 3", "answer 4"]
     assert len({key for key, _, _ in recorder.recorded}) == 1
-    outcomes = [exchange.outcome for _, _, exchange in recorder.recorded]
-    assert outcomes == ["served", "served", "cancelled", "served", "served"]
-
     replaying = make_budgeter(ScriptedClient(), recorder=recorder.played())
     replies = await asyncio.gather(*(replaying.ask(call) for _ in range(4)))
     assert [reply.text for reply in replies] == texts

@@ -361,7 +361,7 @@ async def test_every_way_to_ask_meets_in_one_loop():
     assert second.invoke("u").text == "b"
     assert (await second.ainvoke("u")).text == "c"
     assert sorted(message.text for message in first.batch(["u"] * 2)) == ["d", "e"]
-    assert [piece.text for piece in first.stream("u")] == ["f"]
+    assert [piece.text for piece in first.stream("u")] == ["f", ""]
     [thread] = set(asker.threads)
     assert thread.name == "turnwise-loop"
     first.close()

@@ -104,9 +104,7 @@ def read_back(path: Path) -> list[Exchange]:
 
 
 @pytest.mark.parametrize("name", sorted(DIALECTS))
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
-)
+@settings(suppress_health_check=list(HealthCheck), max_examples=25)
 @given(said=EXCHANGES, indent=st.sampled_from([None, 1]))
 def test_every_dialect(tmp_path: Path, name: str, said: Exchanges, indent: int | None) -> None:
     """Whatever is said, and however the JSON is written."""
@@ -116,9 +114,7 @@ def test_every_dialect(tmp_path: Path, name: str, said: Exchanges, indent: int |
     assert read_back(path) == said
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
-)
+@settings(suppress_health_check=list(HealthCheck), max_examples=40)
 @given(said=EXCHANGES, delimiter=st.sampled_from(",;\t"))
 def test_tables(tmp_path: Path, said: Exchanges, delimiter: str) -> None:
     """A table as the csv module writes it, with line ends and quotes in its cells."""
@@ -132,9 +128,7 @@ def test_tables(tmp_path: Path, said: Exchanges, delimiter: str) -> None:
     assert read_back(path) == said
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
-)
+@settings(suppress_health_check=list(HealthCheck), max_examples=40)
 @given(said=st.lists(EXCHANGES, min_size=1, max_size=4), data=st.data())
 def test_dialects_may_be_mixed(tmp_path: Path, said: list[Exchanges], data: st.DataObject) -> None:
     """Each line of a file may be in another dialect; all are read, in order."""
