@@ -426,7 +426,7 @@ async def test_cached_and_shared_answers_stream():
     outcomes = [
         each[-1].response_metadata["turnwise"]["outcome"] for each in (first, second, third)
     ]
-    assert outcomes == ["served", "coalesced", "cached"]
+    assert outcomes in (["served", "coalesced", "cached"], ["served", "cached", "cached"])
     totals = [each[-1].usage_metadata["total_tokens"] for each in (first, second, third)]
     assert totals == [10, 0, 0]
 
