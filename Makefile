@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 MODEL_VENV ?= .venv-model
+OTHER_PYTHONS ?= 3.12 3.13
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-model check gate notebooks bench bench-search lock docs docs-check clean
+.PHONY: help setup demo test test-slow test-pythons test-model check gate notebooks bench bench-search lock docs docs-check clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +33,9 @@ test: $(VENV)/.dev ## Run the suite: offline, without a key, under three minutes
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer
 	@$(BIN)/python -m pytest -n 2 -m slow
+
+test-pythons: ## Run what depends on the interpreter on each other supported Python found here
+	@bash .ci/pythons $(OTHER_PYTHONS)
 
 # The server and the model have an environment of their own: nothing else of the project needs them.
 $(MODEL_VENV)/.ready: tests/model/requirements.txt

@@ -1,7 +1,7 @@
 """The shipped recording gives the same bytes on every supported Python.
 
-Other interpreters are found as `python3.12` and the like, or named in TURNWISE_PYTHONS
-(paths, separated as in PATH); each needs Turnwise's dependencies.
+Other interpreters are those of `make test-pythons`, `python3.12` and the like, and those that
+TURNWISE_PYTHONS names (paths, separated as in PATH); each needs Turnwise's dependencies.
 """
 
 import hashlib
@@ -37,11 +37,12 @@ def _interpreter(version: str) -> str:
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
     candidates = [name for name in NAMED.split(os.pathsep) if name]
+    candidates += [str(path) for path in ROOT.glob(f".venv-{version}/bin/python")]
     candidates += filter(None, [shutil.which(f"python{version}")])
     for python in candidates:
         if _run(python, "-c", CODE).stdout.strip() == version:
             return python
-    pytest.skip(f"no Python {version} with Turnwise's dependencies; see TURNWISE_PYTHONS")
+    pytest.skip(f"no Python {version} with Turnwise's dependencies; see `make test-pythons`")
 
 
 def _digests(python: str, folder: Path) -> dict[str, str]:
