@@ -96,7 +96,11 @@ def _interrupted(process: "subprocess.Popen[bytes]") -> int:
 
     A second one in the middle of an orderly end kills, so it waits long for that end.
     """
+    state = Path(f"/proc/{process.pid}/stat")
     for _ in range(5):
+        # On Linux it can be seen whether the process waits in its read.
+        while state.exists() and state.read_text().rpartition(")")[2].split()[0] not in "SZ":
+            os.sched_yield()
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=60)
