@@ -73,6 +73,7 @@ def _exact_turns(run: Path) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 def test_a_beaten_setting_is_bought_no_further(run: Path) -> None:
     """It costs more than another and is worse: after the first look nothing more is bought."""
     race = _race(run, Purse(), "search.max_calls=6")
@@ -84,6 +85,7 @@ def test_a_beaten_setting_is_bought_no_further(run: Path) -> None:
     assert exact["search.max_calls=6"] < CONVERSATIONS
 
 
+@pytest.mark.slow
 def test_without_a_loser_everything_is_bought(run: Path) -> None:
     """As a plain purchase would."""
     race = _race(run, Purse(), None)

@@ -51,6 +51,7 @@ def run(recorded: Path, tmp_path: Path) -> Path:
     return shutil.copytree(recorded, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(run: Path, tmp_path: Path) -> None:
     """The same bytes from this process and from two others."""
     written = []

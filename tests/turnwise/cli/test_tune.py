@@ -262,6 +262,7 @@ def test_few_conversations_have_no_interval(cli: Any, one_object: Any, talk: Pat
     assert "record more conversations" in document["recommendation"]["in_words"]
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_and_cleared(cli: Any, run: Path) -> None:
     """SVG files beside the rows, the same bytes each time; starting over takes them away."""
     command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s", "--figures")

@@ -35,6 +35,7 @@ def test_workers_report_to_one_summary(project: Any, small_talk: str) -> None:
         assert json.loads(text)["turns"][0]["asked"] == {"-/main/other": count}
 
 
+@pytest.mark.slow
 def test_workers_with_one_name_fail_the_run(project: Any, small_talk: str) -> None:
     """Tests in two processes overwrite each other: the controller sees it and ends red."""
     project.write(small_talk, TALKS.replace('f"talk-{count}"', '"talk"').replace(", 5]", "]"))
