@@ -3,7 +3,8 @@
 What was asked for as JSON may come with words before it, in a fence, cut off, or as lines of
 `key: value`. Where such a document is of one of our own forms, the reply in it is taken out,
 and what has none is dropped. Documents of other forms, as in a talk about programs, stay
-where they are part of a reply; a reply that is nothing but JSON never stays.
+where they are part of a reply, fenced or not; a reply that is nothing but JSON, or JSON that
+is announced, never stays.
 """
 
 import json
@@ -60,6 +61,9 @@ _OWN_KEYS = frozenset(name for name in _KEYS if "_" in name) | {"bubbles", "verd
 _REPLY_FIELDS = ("reply", "text", "content", "message", "response", "answer")
 """Fields of a document that may hold the reply, best first."""
 
+MIN_PROSE_CHARS = 16
+"""Letters before a fenced document that make it part of a reply; one of a wide script is two."""
+
 MAX_TRIED = 8
 """Most brackets that are tried as the start of a document."""
 
@@ -81,8 +85,9 @@ _ITEM = re.compile(r"^[ \t]*[-*][ \t]+", re.MULTILINE)
 def unwrap_json(text: str) -> tuple[str, bool]:
     """Return the reply inside a document, or the text without documents that have none.
 
-    A fenced JSON block among prose is the reply when it carries one, and is dropped when it
-    does not. A block of anything else, such as code that was asked for, stays.
+    A fenced JSON block of our forms, or one that is only announced, is the reply when it
+    carries one, and is dropped when it does not. A block of anything else, such as code that
+    was asked for, stays.
     """
     bare = text.strip()
     fence = _FENCE.fullmatch(bare)
@@ -93,7 +98,11 @@ def unwrap_json(text: str) -> tuple[str, bool]:
     if re.match(r'\{\s*"', inner):
         return _open_reply(inner), True
     if "```" in text:
-        blocks = [(block[0], _loaded(block[1].strip())) for block in _FENCE.finditer(text)]
+        blocks = [
+            (block[0], None if _is_part_of_reply(text, block, value) else value)
+            for block in _FENCE.finditer(text)
+            if (value := _loaded(block[1].strip())) is not None
+        ]
         for _, part in blocks:
             if isinstance(part, dict) and (reply := _reply_in(part)):
                 return reply, True
@@ -103,6 +112,19 @@ def unwrap_json(text: str) -> tuple[str, bool]:
         if kept != text:
             return kept, True
     return _without_forms(text)
+
+
+def _is_part_of_reply(text: str, block: re.Match[str], value: Any) -> bool:
+    """Return whether a fenced document is an example in a reply, and not the reply."""
+    if _is_form(value, is_most=2 * len(block[0]) >= len(text)):
+        return False
+    before = _without_introduction(text[: block.start()])
+    is_followed = any(map(str.isalnum, text[block.end() :]))
+    return is_followed or sum(_width(char) for char in before) >= MIN_PROSE_CHARS
+
+
+def _width(char: str) -> int:
+    return (1 if char.isascii() else 2) if char.isalnum() else 0
 
 
 def _without_forms(text: str) -> tuple[str, bool]:
