@@ -96,7 +96,7 @@ def unwrap_json(text: str) -> tuple[str, bool]:
     if document is not None:
         return _reply_in(document), True
     if re.match(r'\{\s*"', inner):
-        return _open_reply(inner), True
+        return _of_beginning(text, inner)
     if "```" in text:
         blocks = [
             (block[0], None if _is_part_of_reply(text, block, value) else value)
@@ -112,6 +112,28 @@ def unwrap_json(text: str) -> tuple[str, bool]:
         if kept != text:
             return kept, True
     return _without_forms(text)
+
+
+def _of_beginning(text: str, inner: str) -> tuple[str, bool]:
+    """Return the reply of a text that begins with an object: in it, or what comes after it.
+
+    An object of other keys that words come after is part of the reply.
+    """
+    try:
+        value, end = DECODER.raw_decode(inner)
+    except (ValueError, RecursionError):
+        return _open_reply(inner), True
+    rest = inner[end:]
+    if not any(map(str.isalnum, rest)):
+        return _reply_in(value) or _open_reply(inner), True
+    if _lowered(value).keys() <= _KEYS or _is_form(value, is_most=2 * end >= len(inner)):
+        return _reply_in(value) or rest, True
+    return _without_forms(text)
+
+
+def _lowered(document: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Return a document with its keys as our forms spell them."""
+    return {str(key).casefold(): value for key, value in document.items()}
 
 
 def _is_part_of_reply(text: str, block: re.Match[str], value: Any) -> bool:
@@ -186,12 +208,20 @@ def _is_form(value: Any, *, is_most: bool) -> bool:
         return False
     if len(value) == 1 and isinstance(inner := next(iter(value.values())), Mapping):
         return _is_form(inner, is_most=is_most)
-    keys = value.keys() & _KEYS
+    keys = _lowered(value).keys() & _KEYS
     return bool(keys & _OWN_KEYS) or (is_most and len(keys) > 1)
 
 
 def _loaded(text: str) -> Any:
-    """Return a whole text as JSON, or None when it is not an object or an array."""
+    """Return a whole text as JSON, or None when it is not an object or an array.
+
+    A text that is a JSON string around one is read, too.
+    """
+    if text.startswith('"') and "{" in text:
+        try:
+            text = str(json.loads(text, strict=False))
+        except ValueError:
+            return None
     if not text.startswith(("{", "[")):
         return None
     try:
@@ -219,8 +249,9 @@ def _text_in(part: Any) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, dict):
+        fields = _lowered(part)
         for field in _REPLY_FIELDS:
-            if isinstance(value := part.get(field), str) and value.strip():
+            if isinstance(value := fields.get(field), str) and value.strip():
                 return value
     return ""
 
@@ -229,7 +260,9 @@ def _reply_in(document: Any) -> str:
     """Return the reply that a document carries; empty when it carries none."""
     if text := _text_in(document):
         return text
-    parts = document.get("bubbles") if isinstance(document, dict) else document
+    parts = _lowered(document).get("bubbles") if isinstance(document, dict) else document
+    if isinstance(parts, str):
+        return parts
     if isinstance(parts, list):
         return "\n".join(map(_text_in, parts))
     inner = list(document.values()) if isinstance(document, dict) else []
