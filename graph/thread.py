@@ -16,12 +16,20 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langgraph.channels import EphemeralValue
 from langgraph.graph.message import add_messages
 from langgraph.runtime import ExecutionInfo
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from graph.state import TurnState
 from nodes.records import Line, Persona
 from turnwise.calls.payload import well_formed
 from turnwise.memory import Identity
+from turnwise.replay.times import iso_time
 
 __all__ = [
     "Given",
@@ -60,6 +68,14 @@ class ThreadInput(BaseModel):
     """When the user wrote, as ISO 8601."""
     persona: Persona | None = None
     """Who answers. The thread keeps it for the same user; None is the settings' own."""
+
+    @field_validator("time")
+    @classmethod
+    def _as_iso(cls, text: str | None) -> str | None:
+        time = None if text is None else iso_time(text)
+        if text is not None and time is None:
+            raise ValueError("expected an ISO 8601 time such as 2024-05-01T18:30:00")
+        return time
 
 
 class Given(BaseModel):

@@ -178,6 +178,7 @@ async def test_an_input_without_a_text_is_an_error(
         {"requested_turn": -1},
         {"requested_turn": 10**30},
         {"time": 7},
+        {"time": "yesterday"},
         {"persona": {"mood": "dry"}},
         {"persona": "Nora"},
         {"user_text": ["Hello."]},
