@@ -1,6 +1,7 @@
 """Who is who: agent, user and conversation, for users who talk at the same time."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -211,6 +212,21 @@ async def test_rows_of_users_with_one_conversation_id_are_their_own(tmp_path: Pa
     assert names[0] == {"talk"}
     (second,) = names[1]
     assert second.startswith("talk#")
+
+
+async def test_an_id_that_looks_like_a_made_name_gets_a_scope_of_its_own(tmp_path: Path) -> None:
+    """Whoever knows how the second conversation of an id is called does not share its scope."""
+    async with _pipeline(tmp_path, "instant") as pipeline:
+        engine = pipeline.session.engine
+        bob = Identity("agent", "bob", "talk")
+        digest = hashlib.sha256(bob.thread_id.encode()).hexdigest()
+        identities = [
+            Identity("agent", "ann", "talk"),
+            Identity("agent", "eve", f"talk#{digest[:12]}"),
+            bob,
+        ]
+        names = [engine.conversation(each).name for each in identities]
+    assert len(set(names)) == 3
 
 
 async def test_turns_of_one_user_wait_for_each_other(tmp_path: Path) -> None:
