@@ -60,8 +60,8 @@ class Engine:
         scope = self._conversations.get(identity)
         if scope is None:
             name = identity.conversation_id
-            if name in self._names:
-                digest = hashlib.sha256(identity.thread_id.encode()).hexdigest()
+            digest = hashlib.sha256(identity.thread_id.encode()).hexdigest()
+            while name in self._names:  # an id may look like a name that was made here
                 name = f"{name}#{digest[:12]}"
             limits = self.settings.budget.conversation
             scope = self.budgeter.run.open(ScopeKind.CONVERSATION, name, limits=limits, after=())

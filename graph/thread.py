@@ -3,22 +3,33 @@
 A server keeps the channels of a thread from run to run, so a channel does not tell whether
 this input gave its value or an earlier one did. What belongs to one turn (the words, the
 time, the persona) therefore comes in channels that LangGraph empties after a step. The first
-node puts it in `given`, where the other nodes of the turn find it.
+node checks it and puts it in `given`, where the other nodes of the turn find it. The channels
+themselves take any value: LangGraph reads what an input left in them once more before the next
+input, and a thread whose values do not fit its state could never be used again.
 """
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 from langgraph.channels import EphemeralValue
 from langgraph.graph.message import add_messages
 from langgraph.runtime import ExecutionInfo
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from graph.state import TurnState
 from nodes.records import Line, Persona
 from turnwise.calls.payload import well_formed
 from turnwise.memory import Identity
+from turnwise.replay.times import iso_time
 
 __all__ = [
     "Given",
@@ -32,6 +43,10 @@ __all__ = [
 ]
 
 
+MAX_TURN = 1_000_000_000
+"""Highest number that a client may ask a turn to have."""
+
+
 class ThreadInput(BaseModel):
     """One turn as a client of the server asks for it: `messages`, or `user_text`."""
 
@@ -42,16 +57,25 @@ class ThreadInput(BaseModel):
     user_text: str = ""
     """What the user wrote, in place of `messages`."""
     user_id: str | None = None
-    """Whose memory is used, trusted as it comes; None is anonymous. The thread keeps it."""
+    """Whose memory is used, trusted as it comes; null or blank is anonymous. The thread keeps
+    it, but shows a new user no message of the one before."""
     conversation_id: str | None = None
     """The thread keeps it; without one, the thread is the conversation."""
     agent_id: str | None = None
     """The thread keeps it; None is the settings' own."""
-    requested_turn: int | None = None
+    requested_turn: int | None = Field(default=None, ge=0, le=MAX_TURN)
     time: str | None = None
     """When the user wrote, as ISO 8601."""
     persona: Persona | None = None
     """Who answers. The thread keeps it for the same user; None is the settings' own."""
+
+    @field_validator("time")
+    @classmethod
+    def _as_iso(cls, text: str | None) -> str | None:
+        time = None if text is None else iso_time(text)
+        if text is not None and time is None:
+            raise ValueError("expected an ISO 8601 time such as 2024-05-01T18:30:00")
+        return time
 
 
 class Given(BaseModel):
@@ -66,6 +90,9 @@ class Given(BaseModel):
         persona: who answers.
         requested_turn: which turn it is to be, where a client says so.
         earlier_lines: the lines of `messages` before the user's.
+        takes_lines: whether all of the thread's turns had this identity, so that its earlier
+            messages are lines of this conversation and not of another one.
+        message_id: the message that is answered.
     """
 
     run: str
@@ -76,40 +103,64 @@ class Given(BaseModel):
     persona: Persona = Persona()
     requested_turn: int | None = None
     earlier_lines: list[Line] = []
+    takes_lines: bool = True
+    message_id: str = ""
 
 
 class ThreadState(TurnState):
-    """The state of a thread."""
+    """The state of a thread. What an input gives is checked by `given_by`."""
 
     messages: Annotated[list[AnyMessage], add_messages] = Field(default=[])
     given: Given | None = None
-    conversation_id: Annotated[str, EphemeralValue] = ""
-    user_text: Annotated[str, EphemeralValue] = ""
-    time: Annotated[str | None, EphemeralValue] = None
-    persona: Annotated[Persona, EphemeralValue] = Persona()
-    requested_turn: Annotated[int | None, EphemeralValue] = Field(default=None, ge=0)
+    agent_id: Annotated[Any, EphemeralValue] = None
+    user_id: Annotated[Any, EphemeralValue] = None
+    conversation_id: Annotated[Any, EphemeralValue] = None
+    user_text: Annotated[Any, EphemeralValue] = ""
+    time: Annotated[Any, EphemeralValue] = None
+    persona: Annotated[Any, EphemeralValue] = None
+    requested_turn: Annotated[Any, EphemeralValue] = None
 
     @model_validator(mode="before")
     @classmethod
     def _without_blanks(cls, data: Any) -> Any:
-        """Take null and a form's empty field for what was not given."""
+        """Take null and a form's empty field for what was not given; a blank user is none."""
         if not isinstance(data, dict):
             return data
-        return {name: value for name, value in data.items() if value is not None and value != ""}
+        given = {name: value for name, value in data.items() if not _is_blank(value)}
+        return {**given, "user_id": None} if _is_blank(data.get("user_id", "-")) else given
 
 
-def _words(messages: Sequence[BaseMessage]) -> tuple[str, Sequence[BaseMessage]]:
-    """Return the text of the user's last message, and the messages before it.
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
-    Messages that were answered are not looked at: there the text is blank.
+
+def _checked(state: ThreadState) -> ThreadInput:
+    """Return what an input gave, beside `messages`.
+
+    Raises:
+        ValueError: when a value does not fit; graph servers show its words.
+    """
+    names = (ThreadInput.model_fields.keys() & state.model_fields_set) - {"messages"}
+    try:
+        return ThreadInput.model_validate({name: getattr(state, name) for name in names})
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise ValueError(f"the input's `{place}` does not fit: {problem['msg']}") from error
+
+
+def _words(messages: Sequence[BaseMessage]) -> tuple[BaseMessage | None, Sequence[BaseMessage]]:
+    """Return the user's last message, and the messages before it.
+
+    Messages that were answered are not looked at: there is none then.
     """
     for place in range(len(messages) - 1, -1, -1):
         kind = messages[place].type
         if kind == "human":
-            return str(messages[place].text), messages[:place]
+            return messages[place], messages[:place]
         if kind == "ai":
             break
-    return "", messages
+    return None, messages
 
 
 def _lines(messages: Sequence[BaseMessage]) -> list[Line]:
@@ -131,34 +182,43 @@ def given_by(state: ThreadState, info: ExecutionInfo | None, *, agent_id: str) -
         agent_id: the agent where the thread names none.
 
     Raises:
-        ValueError: when there is no text of the user's; graph servers show its words.
+        ValueError: when there is no text of the user's, or a value that does not fit; graph
+            servers show its words.
     """
-    before = state.given
-    named = state.conversation_id or (before.named_conversation if before else None)
+    before, given = state.given, _checked(state)
+    named = given.conversation_id or (before.named_conversation if before else None)
     run = (info.thread_id or info.run_id or info.checkpoint_id) if info else "conversation"
-    agent_id = state.agent_id if "agent_id" in state.model_fields_set else agent_id
-    identity = Identity(agent_id, state.user_id, named or run)
-    text, earlier = _words(state.messages)
-    if state.user_text.strip():
-        text = state.user_text
+    user_id = given.user_id
+    if before is not None:
+        agent_id = before.identity.agent_id
+        user_id = user_id if "user_id" in given.model_fields_set else before.identity.user_id
+    identity = Identity(given.agent_id or agent_id, user_id, named or run)
+    is_same_user = before is not None and before.identity.agent_user == identity.agent_user
+    message, earlier = _words(state.messages)
+    if before is not None and not is_same_user and message and message.id == before.message_id:
+        message = None  # another user's, whose turn broke off
+    text = given.user_text or (str(message.text) if message else "")
     if not text.strip():
         raise ValueError(
             "there is nothing to answer: the input has no text of the user's. Give "
             '"messages" that end with a message of the user, or "user_text"'
         )
-    persona = state.persona
-    is_same_user = before is not None and before.identity.agent_user == identity.agent_user
+    persona = given.persona or Persona()
     if before is not None and is_same_user and persona == Persona():
         persona = before.persona
+    takes_lines = before is None or (before.takes_lines and before.identity == identity)
+    is_said = message is not None and str(message.text) == text
     return Given(
         run=run,
         identity=identity,
         named_conversation=named,
         user_text=well_formed(text),
-        time=state.time,
+        time=given.time,
         persona=persona,
-        requested_turn=state.requested_turn,
-        earlier_lines=_lines(earlier),
+        requested_turn=given.requested_turn,
+        earlier_lines=_lines(earlier) if takes_lines else [],
+        takes_lines=takes_lines,
+        message_id=(message.id or "") if message is not None and is_said else str(uuid4()),
     )
 
 
@@ -174,13 +234,14 @@ _OF_A_TURN = ("user_text", "time", "persona", "requested_turn", "earlier_lines")
 def shown(given: Given) -> dict[str, Any]:
     """Return the update after which the thread's values show what its turn was run with."""
     update = {"user_text": given.user_text, "time": given.time, "persona": given.persona}
-    return {**update, "conversation_id": given.identity.conversation_id}
+    return {**update, **given.identity._asdict()}
 
 
 def asked(state: ThreadState, given: Given) -> list[BaseMessage]:
     """Return the message to add where the user's words came without one."""
-    text, _ = _words(state.messages)
-    return [] if text == given.user_text else [HumanMessage(given.user_text)]
+    if any(message.id == given.message_id for message in state.messages):
+        return []
+    return [HumanMessage(given.user_text, id=given.message_id)]
 
 
 def answered(reply: str) -> list[BaseMessage]:

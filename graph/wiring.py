@@ -85,11 +85,7 @@ def _served_node(
             raise
         if name == NODES[0]:
             given = given.model_copy(update={"persona": update.pop("persona")})
-            update |= {
-                "given": given,
-                "user_id": given.identity.user_id,
-                "messages": asked(state, given),
-            }
+            update |= {"given": given, "messages": asked(state, given)}
         elif name == NODES[-1]:
             update |= shown(given)
             engine.close_turn(given.identity)

@@ -3,7 +3,8 @@
 What was asked for as JSON may come with words before it, in a fence, cut off, or as lines of
 `key: value`. Where such a document is of one of our own forms, the reply in it is taken out,
 and what has none is dropped. Documents of other forms, as in a talk about programs, stay
-where they are part of a reply; a reply that is nothing but JSON never stays.
+where they are part of a reply, fenced or not; a reply that is nothing but JSON, or JSON that
+is announced, never stays.
 """
 
 import json
@@ -60,6 +61,9 @@ _OWN_KEYS = frozenset(name for name in _KEYS if "_" in name) | {"bubbles", "verd
 _REPLY_FIELDS = ("reply", "text", "content", "message", "response", "answer")
 """Fields of a document that may hold the reply, best first."""
 
+MIN_PROSE_CHARS = 16
+"""Letters before a fenced document that make it part of a reply; one of a wide script is two."""
+
 MAX_TRIED = 8
 """Most brackets that are tried as the start of a document."""
 
@@ -81,8 +85,9 @@ _ITEM = re.compile(r"^[ \t]*[-*][ \t]+", re.MULTILINE)
 def unwrap_json(text: str) -> tuple[str, bool]:
     """Return the reply inside a document, or the text without documents that have none.
 
-    A fenced JSON block among prose is the reply when it carries one, and is dropped when it
-    does not. A block of anything else, such as code that was asked for, stays.
+    A fenced JSON block of our forms, or one that is only announced, is the reply when it
+    carries one, and is dropped when it does not. A block of anything else, such as code that
+    was asked for, stays.
     """
     bare = text.strip()
     fence = _FENCE.fullmatch(bare)
@@ -91,9 +96,13 @@ def unwrap_json(text: str) -> tuple[str, bool]:
     if document is not None:
         return _reply_in(document), True
     if re.match(r'\{\s*"', inner):
-        return _open_reply(inner), True
+        return _of_beginning(text, inner)
     if "```" in text:
-        blocks = [(block[0], _loaded(block[1].strip())) for block in _FENCE.finditer(text)]
+        blocks = [
+            (block[0], None if _is_part_of_reply(text, block, value) else value)
+            for block in _FENCE.finditer(text)
+            if (value := _loaded(block[1].strip())) is not None
+        ]
         for _, part in blocks:
             if isinstance(part, dict) and (reply := _reply_in(part)):
                 return reply, True
@@ -103,6 +112,41 @@ def unwrap_json(text: str) -> tuple[str, bool]:
         if kept != text:
             return kept, True
     return _without_forms(text)
+
+
+def _of_beginning(text: str, inner: str) -> tuple[str, bool]:
+    """Return the reply of a text that begins with an object: in it, or what comes after it.
+
+    An object of other keys that words come after is part of the reply.
+    """
+    try:
+        value, end = DECODER.raw_decode(inner)
+    except (ValueError, RecursionError):
+        return _open_reply(inner), True
+    rest = inner[end:]
+    if not any(map(str.isalnum, rest)):
+        return _reply_in(value) or _open_reply(inner), True
+    if _lowered(value).keys() <= _KEYS or _is_form(value, is_most=2 * end >= len(inner)):
+        return _reply_in(value) or rest, True
+    return _without_forms(text)
+
+
+def _lowered(document: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Return a document with its keys as our forms spell them."""
+    return {str(key).casefold(): value for key, value in document.items()}
+
+
+def _is_part_of_reply(text: str, block: re.Match[str], value: Any) -> bool:
+    """Return whether a fenced document is an example in a reply, and not the reply."""
+    if _is_form(value, is_most=2 * len(block[0]) >= len(text)):
+        return False
+    before = _without_introduction(text[: block.start()])
+    is_followed = any(map(str.isalnum, text[block.end() :]))
+    return is_followed or sum(_width(char) for char in before) >= MIN_PROSE_CHARS
+
+
+def _width(char: str) -> int:
+    return (1 if char.isascii() else 2) if char.isalnum() else 0
 
 
 def _without_forms(text: str) -> tuple[str, bool]:
@@ -164,12 +208,20 @@ def _is_form(value: Any, *, is_most: bool) -> bool:
         return False
     if len(value) == 1 and isinstance(inner := next(iter(value.values())), Mapping):
         return _is_form(inner, is_most=is_most)
-    keys = value.keys() & _KEYS
+    keys = _lowered(value).keys() & _KEYS
     return bool(keys & _OWN_KEYS) or (is_most and len(keys) > 1)
 
 
 def _loaded(text: str) -> Any:
-    """Return a whole text as JSON, or None when it is not an object or an array."""
+    """Return a whole text as JSON, or None when it is not an object or an array.
+
+    A text that is a JSON string around one is read, too.
+    """
+    if text.startswith('"') and "{" in text:
+        try:
+            text = str(json.loads(text, strict=False))
+        except ValueError:
+            return None
     if not text.startswith(("{", "[")):
         return None
     try:
@@ -197,8 +249,9 @@ def _text_in(part: Any) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, dict):
+        fields = _lowered(part)
         for field in _REPLY_FIELDS:
-            if isinstance(value := part.get(field), str) and value.strip():
+            if isinstance(value := fields.get(field), str) and value.strip():
                 return value
     return ""
 
@@ -207,7 +260,9 @@ def _reply_in(document: Any) -> str:
     """Return the reply that a document carries; empty when it carries none."""
     if text := _text_in(document):
         return text
-    parts = document.get("bubbles") if isinstance(document, dict) else document
+    parts = _lowered(document).get("bubbles") if isinstance(document, dict) else document
+    if isinstance(parts, str):
+        return parts
     if isinstance(parts, list):
         return "\n".join(map(_text_in, parts))
     inner = list(document.values()) if isinstance(document, dict) else []

@@ -23,30 +23,46 @@ __all__ = [
     "drop_template_marks",
 ]
 
-_KEPT_CONTROLS = frozenset("\n\t\u200c\u200d")
-"""Joiners are kept: emoji and some scripts are written with them."""
+_KEPT_CONTROLS = frozenset("\n\t\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2")
+"""Joiners are kept: emoji and some scripts are written with them. So are the number signs of
+Arabic and Syriac, which are drawn."""
+
+_TAGGED_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e007a]{1,6}\U000e007f")
+"""A flag such as Scotland's; elsewhere tags are text that is not drawn."""
 
 _MARKERS = re.compile(
-    r"<\|[^|<>\n]{0,40}\|>|\[/?INST\]|<</?SYS>>|</?(?:system|assistant|user|instructions)>"
-    r"|^#{1,6}[ \t]*(?:system|instructions?|persona|系统|指令|人设)\b.*$",
+    r"<\|[^|<>\n]{0,40}\|>|\[/?INST\]|<</?SYS>>|</?(?:system|assistant|user|instructions)>",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(
+    r"^#{1,6}[ \t]*(?:system|instructions?|persona|系统|指令|人设)\b.*$",
     re.IGNORECASE | re.MULTILINE,
 )
+_CODE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 
 _PROMPT_TALK = re.compile(
-    r"system prompt|my (?:instructions|prompt|guidelines) (?:say|tell|are)"
+    r"\bmy system prompt|\b(?:here is|here's|according to|as per) (?:the|this) system prompt"
+    r"|\b(?:the|this) system prompt (?:says|tells|asks|requires|instructs)"
+    r"|\bmy (?:instructions|prompt) (?:say|tell|are)|\bmy guidelines (?:say|tell)"
     r"|(?:answer|respond|reply) with (?:one|a single|only) (?:valid )?json"
-    r"|系统提示词?|系统指令|我的(?:指令|提示词)(?:是|要求)|(?:输出|返回)(?:一个)?\s*json",
+    r"|系统提示词|我的系统提示(?:说|里|中|是|要求)|系统指令|我的(?:指令|提示词)(?:是|要求)"
+    r"|(?:必须|只能?|请|要求我?)(?:输出|返回)(?:一个)?\s*json",
     re.IGNORECASE,
 )
 
-# A person may work on machines: "an AI engineer", "人工智能专业".
+# A person may work on machines ("an AI safety researcher", "人工智能专业") or live with them
+# ("作为AI时代的打工人").
 _MACHINE = (
-    r"(?:ai|artificial intelligence)(?!-?\w| (?:research|engineer|scien|stud|expert|consult|develop"
-    r"|compan|art|professor|enthusiast|fan|nerd|startup|project|course))"
-    r"|(?:large )?language model|chatbot|virtual assistant|computer program"
+    r"(?:ai|artificial intelligence)(?!-?\w)(?!(?: (?!for |by |to )[\w-]+){0,2} (?:research"
+    r"|engineer|scien|stud|expert|consult|developer|development|compan|artist|professor|enthusiast|fan\b"
+    r"|nerd|startup|project|course|lawyer|analyst|designer|manager|skeptic|sceptic|teacher"
+    r"|trainer|lead\b|policy|ethic))"
+    r"|(?:large )?language model(?! (?:research|engineer|trainer|developer))"
+    r"|chatbot|virtual assistant|computer program(?!m)"
 )
 _MACHINE_ZH = (
-    r"(?:(?:ai|人工智能)(?!\s?(?:专业|工程|行业|公司|领域|研究|方向|技术|产品|学|课|研发|从业|爱好|迷))"
+    r"(?:(?:ai|人工智能)\s?(?:小?助[手理]|伴侣|程序|系统|机器人|聊天|大?(?:语言)?模型|生成的|训练的)"
+    r"|(?:ai|人工智能)(?=\s*(?:[^\w\s]|$)|\s*[我没不无只也是都其并而啊呀哦呢嘛啦吧哈])"
     r"|大?语言模型|聊天机器人|智能助手|虚拟助手)"
 )
 
@@ -54,7 +70,7 @@ _MACHINE_TALK = re.compile(
     rf"\bas an? (?:{_MACHINE})\b"
     rf"|\bi(?:'m| am|’m) (?:just |only |merely |actually )?an? (?:{_MACHINE})\b"
     r"|\bi was (?:trained|created|developed|made) by (?:openai|anthropic|google|meta|deepseek"
-    r"|alibaba|mistral)\b|\bmy knowledge cutoff\b"
+    r"|alibaba|mistral)\b(?! (?:as|for|in)\b)|\bmy knowledge cutoff\b"
     rf"|作为(?:一?[个名款]|[你您]的)?{_MACHINE_ZH}"
     rf"|我(?:只是|仅仅是|其实是|是)(?:一?[个名款]|[你您]的)?(?:由.{{1,12}}(?:开发|训练|创造)的)?{_MACHINE_ZH}"
     r"|我(?:的名字)?是[^，。！？\n]{0,8}(?:ai|人工智能)(?:伴侣|助手|助理)",
@@ -92,12 +108,21 @@ def drop_control_characters(text: str) -> tuple[str, bool]:
     """Return the text without characters that draw nothing or reverse what is drawn."""
     unified = text.replace("\r\n", "\n").replace("\r", "\n")
     unified = unified.replace("\u2028", "\n").replace("\u2029", "\n")
-    kept = "".join(
+    parts: list[str] = []
+    place = 0
+    for flag in _TAGGED_FLAG.finditer(unified):
+        parts += [_drawn(unified[place : flag.start()]), flag[0]]
+        place = flag.end()
+    kept = "".join([*parts, _drawn(unified[place:])])
+    return kept, kept != unified
+
+
+def _drawn(text: str) -> str:
+    return "".join(
         char
-        for char in unified
+        for char in text
         if char in _KEPT_CONTROLS or unicodedata.category(char) not in {"Cc", "Cf", "Cs"}
     )
-    return kept, kept != unified
 
 
 def drop_role_prefixes(text: str, persona: Persona) -> tuple[str, bool]:
@@ -124,7 +149,11 @@ def drop_template_marks(text: str) -> tuple[str, bool]:
     Thoughts that a reasoning model left open run to the end of the text.
     """
     spoken = _END_OF_THOUGHTS.split(_THOUGHTS.sub("", text))[-1]
-    kept = _MARKERS.sub("", spoken)
+    marked = _MARKERS.sub("", spoken)
+    # In code, such a heading is a comment.
+    kept = "".join(
+        part if part.startswith("```") else _HEADING.sub("", part) for part in _CODE.split(marked)
+    )
     return kept, kept != text
 
 
@@ -224,12 +253,22 @@ def drop_persona_breaks(text: str, persona: Persona) -> tuple[str, bool]:
 
 
 def drop_repetitions(text: str) -> tuple[str, bool]:
-    """Return the text without lines that come twice at once, or long ones that come again."""
+    """Return the text without lines that come twice at once, or long ones that come again.
+
+    Lines of code may: what is fenced or indented, and what has no letter, such as a bracket.
+    """
     seen: set[str] = set()
     previous = ""
     kept: list[str] = []
+    is_code = False
     for line in text.split("\n"):
         plain = line.strip().casefold()
+        is_fence = plain.startswith("```")
+        is_code ^= is_fence
+        if is_code or is_fence or line[:1].isspace() or not any(map(str.isalnum, plain)):
+            kept.append(line)
+            previous = plain or previous
+            continue
         is_repeated = plain == previous or (plain in seen and len(plain) >= MIN_REPEATED_CHARS)
         if plain and is_repeated:
             continue

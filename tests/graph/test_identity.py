@@ -1,6 +1,7 @@
 """Who is who: agent, user and conversation, for users who talk at the same time."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -175,6 +176,27 @@ async def test_a_thread_named_like_a_user_is_not_that_user(tmp_path: Path) -> No
     assert "heron" not in str(pipeline.said("What is my password?"))
 
 
+async def test_a_threads_next_user_is_not_shown_what_the_first_one_wrote(tmp_path: Path) -> None:
+    """Nor is one without a name; what broke off under another user is not answered."""
+    config: Any = {"configurable": {"thread_id": "t"}}
+    ann = {"messages": ["My password is heron-7."], "user_id": "ann"}
+    async with _pipeline(tmp_path, "instant") as pipeline:
+        graph = pipeline.graph
+        await graph.ainvoke(ann, config)
+        with pytest.raises(Exception, match="Recursion limit"):
+            await graph.ainvoke({"messages": ["heron-7!"]}, {**config, "recursion_limit": 3})
+        with pytest.raises(ValueError, match="nothing to answer"):
+            await graph.ainvoke({"user_id": "bob"}, config)
+        said = len(pipeline.sent)
+        for text, user_id in (("I am Bob.", "bob"), ("And I?", None), ("Who is it?", "  ")):
+            state = await graph.ainvoke({"messages": [text], "user_id": user_id}, config)
+            assert state["user_id"] == (user_id if user_id == "bob" else None)
+        assert "heron" not in str(pipeline.sent[said:])
+        again = await graph.ainvoke({"messages": ["My password?"], "user_id": "ann"}, config)
+    assert (again["user_id"], again["turn"]) == ("ann", 1)
+    assert "heron" in str(pipeline.said("My password?"))
+
+
 async def test_rows_of_users_with_one_conversation_id_are_their_own(tmp_path: Path) -> None:
     """Two turns of one id at once: each record counts its own calls, in a scope of its own."""
     async with _pipeline(tmp_path, "classic_parallel") as pipeline:
@@ -190,6 +212,21 @@ async def test_rows_of_users_with_one_conversation_id_are_their_own(tmp_path: Pa
     assert names[0] == {"talk"}
     (second,) = names[1]
     assert second.startswith("talk#")
+
+
+async def test_an_id_that_looks_like_a_made_name_gets_a_scope_of_its_own(tmp_path: Path) -> None:
+    """Whoever knows how the second conversation of an id is called does not share its scope."""
+    async with _pipeline(tmp_path, "instant") as pipeline:
+        engine = pipeline.session.engine
+        bob = Identity("agent", "bob", "talk")
+        digest = hashlib.sha256(bob.thread_id.encode()).hexdigest()
+        identities = [
+            Identity("agent", "ann", "talk"),
+            Identity("agent", "eve", f"talk#{digest[:12]}"),
+            bob,
+        ]
+        names = [engine.conversation(each).name for each in identities]
+    assert len(set(names)) == 3
 
 
 async def test_turns_of_one_user_wait_for_each_other(tmp_path: Path) -> None:

@@ -168,6 +168,42 @@ async def test_an_input_without_a_text_is_an_error(
     assert (state["user_text"], state["turn"]) == ("Are you there?", int(has_begun))
 
 
+@pytest.mark.parametrize(
+    "misfit",
+    [
+        {"user_id": 7},
+        {"user_id": ["ann"]},
+        {"agent_id": 7},
+        {"conversation_id": {}},
+        {"requested_turn": -1},
+        {"requested_turn": 10**30},
+        {"time": 7},
+        {"time": "yesterday"},
+        {"persona": {"mood": "dry"}},
+        {"persona": "Nora"},
+        {"user_text": ["Hello."]},
+    ],
+    ids=repr,
+)
+async def test_a_value_that_does_not_fit_leaves_the_thread_usable(
+    served_graph: Any, misfit: dict[str, Any]
+) -> None:
+    """The error names the field, and what comes after it is answered."""
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(ValueError, match=rf"the input's `{next(iter(misfit))}.*` does not fit"):
+        await served_graph.ainvoke({"messages": ["Hello."], **misfit}, config)
+    state = await served_graph.ainvoke({"messages": ["Are you there?"]}, config)
+    assert (state["user_text"], state["turn"], state["user_id"]) == ("Are you there?", 0, None)
+
+
+async def test_half_an_emoji_does_not_make_a_message_twice(served_graph: Any) -> None:
+    """The text is made whole for the turn; the message stays the one that the user sent."""
+    config: Any = {"configurable": {"thread_id": "t"}}
+    state = await served_graph.ainvoke({"messages": ["My cat \ud83d is ill."]}, config)
+    assert state["user_text"] == "My cat \ufffd is ill."
+    assert [each.type for each in state["messages"]] == ["human", "ai"]
+
+
 def test_importing_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading the module makes no folder, no file and no client."""
     monkeypatch.chdir(tmp_path)

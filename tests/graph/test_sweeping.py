@@ -80,14 +80,14 @@ def test_a_cluster_changes_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bytes from the workers of a real scheduler, by the command."""
-    from distributed import LocalCluster
+    distributed = pytest.importorskip("distributed", reason="needs the cluster extra")
     from typer.testing import CliRunner
 
     from turnwise.cli.main import turnwise
 
     monkeypatch.chdir(tmp_path)
     command = ["tune", "run", "--knob", "search.max_calls=3,5,11", "--out"]
-    with LocalCluster(
+    with distributed.LocalCluster(
         n_workers=2,
         threads_per_worker=1,
         processes=True,

@@ -65,6 +65,13 @@ NO_REPLY = "{'reason': 'It fits.', 'score': 0.9, 'mode_fit': None}"
         ("**goal:** comfort\n**strategy_tag:** calm\n**reply:** Hi there.", "Hi there."),
         ("strategy_tag: calm\nbubbles:\n- Hi there.\n- You?", "Hi there.\nYou?"),
         ("goal：安慰他\nstrategy_tag：calm\nreply：“抱抱你。”", "抱抱你。"),
+        ('{"Reply": "Hi there."}', "Hi there."),
+        ("Sure: {'Reply': 'Hi there.'}", "Hi there."),
+        ('"{\\"reply\\": \\"Hi there.\\"}"', "Hi there."),
+        ('{"bubbles": "Hi there."}', "Hi there."),
+        ('{"score": 8}\nHi there, how are you?', "\nHi there, how are you?"),
+        ('{"reason": "x", "score": 8} Hi there.', " Hi there."),
+        ('{"reply": "Hi there."} {"reply": "You?"}', "Hi there."),
         (NO_REPLY, ""),
         (f"Here is my verdict: {NO_REPLY}", ""),
         (f"Hello. Here is my verdict:\n```json\n{NO_REPLY}\n```", "Hello."),
@@ -94,6 +101,35 @@ ORDINARY = (
     "他说：“回复我”，然后走了。",
     "计划：先喝茶。\n语气：随意。",
     "Between us, what you need comes before what I would like.",
+    'Try this:\n```json\n{"name": "app", "message": "hi", "port": 80}\n```\nand restart it.',
+    '好的，把这个放进配置文件就行了。\n```json\n{"strict": true}\n```',
+    "```python\n# system call follows\nos.getpid()\n```",
+    "```js\nif (a) {\n  if (b) {\n    run(a);\n    run(a);\n  }\n}\n}\n```",
+    "def f(x):\n    if x:\n        return None\n    g(x)\n    return None",
+    "| a | b |\n| --- | --- |\n| 1 | 2 |\n\n| c | d |\n| --- | --- |\n| 3 | 4 |",
+    '{"a": 1} is valid JSON, but {a: 1} is not.',
+    '{"name": "Lin"} is what I would send.',
+    '"He said {x} to me," she wrote.',
+    "这个接口会返回 JSON，你用 json.loads 解析就行。",
+    "手机系统提示内存不足，烦死了。",
+    "I spent the day tuning the system prompt of our bot.",
+    "My guidelines are simple: sleep, eat, walk.",
+    "作为AI时代的打工人，我们都挺累的。",
+    "作为一个AI小白，我建议先看视频。",
+    "我是AI绘画师，平时接点稿。",
+    "我是人工智能博士。",
+    "I'm an AI safety researcher.",
+    "As an AI and robotics nerd, I love it.",
+    "I was trained by Google for sales.",
+    "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f won!",
+    "\u06dd ٣",
+    "می\u200cخواهم بروم خانه.",
+    "Das ist ja schön! Wie war's denn? „Gut“, sagte er: { und }.",
+    "Bonjour ! « Très bien », dit-il.",
+    "今日はどうだった？ゆっくり休んでね。",
+    "오늘 하루는 어땠어? 푹 쉬어.",
+    "Привет! Как дела? Расскажи: что случилось.",
+    "كيف حالك اليوم؟ احكِ لي.",
 )
 
 
@@ -105,6 +141,10 @@ def test_ordinary_replies_pass(text: str, language: Language) -> None:
     assert unwrap_json(text) == (text, False)
     assert reply_leaks.drop_prompt_leaks(text, prompts) == (text, False)
     assert reply_leaks.drop_persona_breaks(text, LIN) == (text, False)
+    assert reply_leaks.drop_control_characters(text) == (text, False)
+    assert reply_leaks.drop_template_marks(text) == (text, False)
+    assert reply_leaks.drop_repetitions(text) == (text, False)
+    assert reply_leaks.drop_role_prefixes(text, LIN) == (text, False)
 
 
 def _texts(node: Any) -> Iterator[str]:
@@ -178,6 +218,12 @@ def test_role_prefixes(text: str, expected: str) -> None:
         ("你好！我是你的AI伴侣。", "你好！"),
         ("I read about AI in the paper.", "I read about AI in the paper."),
         ("I'm an AI, so I never sleep.", ""),
+        ("I'm an AI and I can't feel.", ""),
+        ("As an AI developed by OpenAI, I can't.", ""),
+        ("I am an AI made for research.", ""),
+        ("我是AI，没有感情。作为AI我不会累。", ""),
+        ("我只是个AI聊天机器人。我是AI啦！", ""),
+        ("我是AI生成的。作为AI大模型，我不懂。", ""),
         ("I'm an AI engineer by day.", "I'm an AI engineer by day."),
         ("As an air hostess I travel.", "As an air hostess I travel."),
         ("我是你的聊天陪伴AI伴侣。", ""),
@@ -207,6 +253,7 @@ def test_a_machine_may_say_that_it_is_one() -> None:
         ("<think>never ends", ""),
         ("<|im_start|>Hello.<|im_end|>", "Hello."),
         ("### System rules\nHello.", "\nHello."),
+        ("```\n# system\n```\n# System\nHello.", "```\n# system\n```\n\nHello."),
         ("I <3 you", "I <3 you"),
     ],
 )

@@ -6,13 +6,21 @@ two halves that stand side by side become the character they were: nothing fails
 a broken emoji, and nothing past this room has to think of it.
 """
 
+import hashlib
 import json
 import re
 from typing import Any
 
 import orjson
 
-__all__ = ["body_bytes", "document_of", "mended", "well_formed", "without_template_marks"]
+__all__ = [
+    "body_bytes",
+    "document_of",
+    "mended",
+    "well_formed",
+    "well_formed_id",
+    "without_template_marks",
+]
 
 _ESCAPES = {sign.encode(): rf"\u{ord(sign):04x}".encode() for sign in "<[\u25c1"}
 _TEMPLATE_MARK = re.compile(
@@ -29,6 +37,19 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def well_formed_id(identifier: str) -> str:
+    """Return an id that UTF-8 can hold; different ones for different ids.
+
+    An id with half a character gets a digest of itself, or all such ids would be one. What is
+    returned for an id is returned for itself, too.
+    """
+    whole = well_formed(identifier)
+    units = identifier.encode("utf-16-le", "surrogatepass")
+    if whole.encode("utf-16-le") == units:
+        return whole
+    return f"{whole}#{hashlib.sha256(units).hexdigest()[:16]}"
 
 
 def without_template_marks(json_text: bytes) -> bytes:

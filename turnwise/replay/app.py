@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.payload import well_formed
+from turnwise.calls.payload import well_formed, well_formed_id
 from turnwise.calls.trust import Trust, import_folder
 from turnwise.knobs.environment import EnvironmentKnob
 
@@ -48,6 +48,8 @@ SHIPPED_APP = "graph.app:app"
 class TurnInput:
     """One user message, and where it belongs. Every text is made whole; see `well_formed`.
 
+    Ids that differ still differ then; see `well_formed_id`.
+
     Args:
         conversation_id: the conversation; untrusted, never a path.
         turn: which turn; starts at 0; None goes on after the last finished one.
@@ -67,9 +69,9 @@ class TurnInput:
 
     def __post_init__(self) -> None:
         """Make every text whole."""
-        for name in ("conversation_id", "user_text"):
-            object.__setattr__(self, name, well_formed(getattr(self, name)))
-        user_id = well_formed(self.user_id or "")
+        object.__setattr__(self, "user_text", well_formed(self.user_text))
+        object.__setattr__(self, "conversation_id", well_formed_id(self.conversation_id))
+        user_id = well_formed_id(self.user_id or "")
         object.__setattr__(self, "user_id", user_id if user_id.strip() else None)
         if self.persona:
             persona = {name: well_formed(text) for name, text in self.persona.items()}

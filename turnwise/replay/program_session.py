@@ -82,11 +82,13 @@ class _Conversation:
 
     Args:
         scope: its scope.
+        user_id: whose it is; None is anonymous.
         messages: all messages so far, of a program without a checkpointer.
         turns: turns that the program has run, one number each.
     """
 
     scope: Scope
+    user_id: str | None = None
     messages: list[Any] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
 
@@ -236,7 +238,7 @@ class ProgramSession:
             ConfigError: when earlier turns cannot be run again as they were.
             ProgramFailed: when the program raises an error of its own.
         """
-        conversation = self._conversation(turn.conversation_id)
+        conversation = self._conversation(turn)
         if turn.turn is None:
             turn = replace(turn, turn=max(conversation.turns, default=-1) + 1)
         await self._run_again(conversation, turn)
@@ -245,13 +247,20 @@ class ProgramSession:
             await on_reply(result.record["reply"], result.record["bubbles"])
         return result
 
-    def _conversation(self, conversation_id: str) -> _Conversation:
-        if conversation_id not in self._conversations:
+    def _conversation(self, turn: TurnInput) -> _Conversation:
+        name = turn.conversation_id
+        if name not in self._conversations:
             scope = self._budgeter.run.open(
-                ScopeKind.CONVERSATION, conversation_id, limits=self._conversation_limits, after=()
+                ScopeKind.CONVERSATION, name, limits=self._conversation_limits, after=()
             )
-            self._conversations[conversation_id] = _Conversation(scope)
-        return self._conversations[conversation_id]
+            self._conversations[name] = _Conversation(scope, turn.user_id)
+        conversation = self._conversations[name]
+        if conversation.user_id != turn.user_id:
+            raise ConfigError(
+                f"conversation {name!r} is of user {conversation.user_id!r}, so the program would "
+                f"answer user {turn.user_id!r} from it. Give conversations of two users two ids"
+            )
+        return conversation
 
     async def _run_again(self, conversation: _Conversation, turn: TurnInput) -> None:
         """Run the finished turns before a turn again, from the recording."""

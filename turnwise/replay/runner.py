@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.payload import well_formed
+from turnwise.calls.payload import well_formed_id
 from turnwise.replay.app import Session, TurnInput, TurnResult
 from turnwise.replay.conversation import Conversation
 from turnwise.replay.run_folder import RunFolder, TurnKey
@@ -37,7 +37,7 @@ def _inputs(conversation: Conversation) -> Iterable[TurnInput]:
 def turn_order(conversations: Sequence[Conversation]) -> list[TurnKey]:
     """Return the turns of conversations in the order in which files list them."""
     return [
-        (well_formed(conversation.conversation_id), turn.turn)
+        (well_formed_id(conversation.conversation_id), turn.turn)
         for conversation in conversations
         for turn in conversation.turns
     ]

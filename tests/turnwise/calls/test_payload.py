@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnwise.calls.payload import body_bytes, document_of, well_formed
+from turnwise.calls.payload import body_bytes, document_of, well_formed, well_formed_id
 
 any_text = st.text(st.characters())
 
@@ -45,3 +45,15 @@ def test_what_json_cannot_hold_is_a_type_error():
     with pytest.raises(TypeError):
         body_bytes({"tool": object()})
     assert body_bytes({"big": 2**70}) == b'{"big": 1180591620717411303424}'
+
+
+@given(st.lists(st.text(st.characters(codec=None), max_size=3), unique=True, max_size=6))
+def test_ids_that_differ_still_differ_when_they_are_whole(ids: list[str]) -> None:
+    """An id with half a character is told from others of its kind; a whole one stays."""
+    pairs_joined = {each.encode("utf-16", "surrogatepass") for each in ids}
+    made = [well_formed_id(each) for each in ids]
+    assert len(set(made)) == len(pairs_joined)
+    assert [well_formed_id(each) for each in made] == made
+    assert all(each == well_formed(each) for each in made)
+    assert well_formed_id("a\ud83d\ude00") == "a\U0001f600"
+    assert well_formed_id("a\ud83d") != well_formed_id("a\ud83e") != well_formed_id("a\ufffd")

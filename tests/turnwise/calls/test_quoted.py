@@ -114,6 +114,36 @@ def test_an_answer_that_only_quotes_is_asked_again(said: str) -> None:
     assert read_reply(call, Reply(OWN)).invalid is None
 
 
+class Bubbles(BaseModel):
+    """A reply in parts."""
+
+    bubbles: list[str]
+    reason: str = ""
+
+
+@pytest.mark.parametrize("said", ['["Yes.", "I will."]', 'Say bubbles: ["Yes.", "I will."] now.'])
+@pytest.mark.parametrize("answer", ['["Yes.", "I will."]', '{"bubbles": ["Yes.", "I will."]}'])
+def test_a_list_of_texts_that_the_prompt_quotes_is_no_answer(said: str, answer: str) -> None:
+    """Bare, or in an object of the form; a list of the model's own is read."""
+    with pytest.raises(InvalidAnswer):
+        read_answer(answer, Bubbles, prompt=_prompt(said))
+    own = read_answer(f'{answer}\n{{"bubbles": ["No."]}}', Bubbles, prompt=_prompt(said))
+    assert own.parsed.bubbles == ["No."]
+
+
+def test_a_field_of_the_material_may_come_back_unchanged() -> None:
+    """A summary to which nothing was added is an answer; all of the material is none."""
+
+    class Summed(BaseModel):
+        reply: str
+        chat: list[Any] = []
+
+    unchanged = read_answer('{"reply": "Hello."}', Summed, prompt=_prompt("Hi."))
+    assert unchanged.parsed.reply == "Hello."
+    with pytest.raises(InvalidAnswer):
+        read_answer(_prompt("Hi.")[1].content, Summed, prompt=_prompt("Hi."))
+
+
 @pytest.mark.parametrize("text", [f"{OWN_LIST} {FORGED_LIST}", f"{FORGED_LIST} {OWN_LIST}"])
 def test_a_forged_list_of_verdicts_is_no_answer(text: str) -> None:
     """As a whole, or as its entries in a list of the model's own."""

@@ -16,6 +16,7 @@ from langgraph.types import Send
 from turnwise.budget import Limits
 from turnwise.calls.errors import CassetteMiss, ConfigError, ServerFailed
 from turnwise.replay import CassetteMode, read_conversations
+from turnwise.replay.app import TurnInput
 from turnwise.replay.program import ProgramApp, ProgramSettings, program_app
 from turnwise.replay.program_session import ProgramFailed
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
@@ -381,3 +382,17 @@ def test_it_has_one_preset() -> None:
         app.settings("classic")
     with pytest.raises(ConfigError, match="budget"):
         app.settings(None, ["budgt.turn.max_calls=3"])
+
+
+async def test_a_second_user_does_not_go_on_with_the_first_ones_conversation(
+    tmp_path: Path,
+) -> None:
+    """An id that two users have is refused: the program would answer one from the other's."""
+    app = program_app(chain(), "test:chain", ["open"])
+    async with app.open(app.settings(None), folder=tmp_path) as session:
+        await session.run_turn(TurnInput("talk", None, "My password is heron-7.", "ann"))
+        for user in ("bob", None):
+            with pytest.raises(ConfigError, match=r"'talk' is of user 'ann'.*two ids"):
+                await session.run_turn(TurnInput("talk", None, "My password?", user))
+        again = await session.run_turn(TurnInput("talk", None, "My password?", "ann"))
+    assert again.record["turn"] == 1

@@ -34,3 +34,17 @@ async def test_a_turn_may_state_its_own_persona(tmp_path: Path) -> None:
     await replay_conversations([talk], session, folder)
     folder.close()
     assert [turn.persona for turn in session.told] == [{"name": "Lin"}, {"name": "Mo"}]
+
+
+async def test_ids_with_half_a_character_are_not_one(tmp_path: Path) -> None:
+    """Conversations and users that differ in it alone lose no turn, and share no memory."""
+    talks = [
+        Conversation(f"talk{half}", f"ann{half}", None, (RecordedTurn(f"talk{half}", 0, "Hello."),))
+        for half in ("\ud800", "\ud801")
+    ]
+    session = _Listener()
+    folder = RunFolder(tmp_path / "run", identity={}, details={})
+    await replay_conversations(talks, session, folder)
+    folder.close()
+    assert len({turn.conversation_id for turn in session.told}) == 2
+    assert len({turn.memory_owner for turn in session.told}) == 2

@@ -49,6 +49,12 @@ class _Draft:
             raise record.problem("expected `turn` on every line of a conversation, or on none")
         if number is None:
             number = len(self._turns)
+        user_id = record.optional_text("user_id")
+        if self._user_id and user_id and user_id != self._user_id:
+            raise record.problem(
+                f"expected one user a conversation: `user_id` was {self._user_id!r}, "
+                f"here it is {user_id!r}. Give conversations of two users two ids"
+            )
         if number in self._lines:
             other = self._lines[number]
             where = f"line {other.line}" if other.line else other.place
@@ -58,15 +64,10 @@ class _Draft:
             turn=number,
             user_text=record.text("user_text"),
             time=record.optional_time("time"),
-            user_id=record.optional_text("user_id"),
+            user_id=user_id,
             reply=record.optional_text("reply"),
             persona=_persona(record),
         )
-        if self._user_id and turn.user_id and turn.user_id != self._user_id:
-            raise record.problem(
-                f"expected one user a conversation: `user_id` was {self._user_id!r}, "
-                f"here it is {turn.user_id!r}"
-            )
         self._user_id = self._user_id or turn.user_id
         self._persona = self._persona or turn.persona
         self._lines[number] = record

@@ -86,6 +86,7 @@ def test_a_very_long_message(write_lines: Write) -> None:
         (line(1, time="yesterday"), "expected `time` to be an ISO 8601 time"),
         (line(1, time="20240501"), "expected `time` to be an ISO 8601 time"),
         (line(1, user_id="u2"), "expected one user a conversation: `user_id` was 'u1'"),
+        (line(0, user_id="u2"), "expected one user a conversation.* Give conversations of two"),
         (line(1, reply=["a"]), "expected `reply` to be a string, got a list"),
         (line(1, persona=3), "persona: expected a JSON object, got a number"),
         (line(1, persona={"nmae": "x"}), "persona: expected only name, background, .*'nmae'"),
