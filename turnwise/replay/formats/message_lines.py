@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from turnwise.calls.errors import FormatError
+from turnwise.replay.formats.branches import parent_of
 from turnwise.replay.formats.contents import read_content
 from turnwise.replay.formats.format import Collector, Found, Reading
 from turnwise.replay.formats.message_list import find_list, is_message, unwrap
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.speakers import is_speaking, role_word
-from turnwise.replay.formats.trees import best_branches, parent_of
+from turnwise.replay.formats.trees import best_branches
 from turnwise.replay.formats.vocabulary import CONVERSATION_ID_KEYS, NAME_KEYS
 from turnwise.replay.pairing import oldest_first, pair_conversation
 from turnwise.replay.record import SourceRecord

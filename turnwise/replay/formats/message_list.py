@@ -31,11 +31,27 @@ __all__ = [
     "find_list",
     "is_exchange",
     "is_message",
+    "known_id",
     "merged",
     "messages_of",
     "sides_of",
     "unwrap",
 ]
+
+_IDENTIFIERS = (
+    "conversation_id",
+    "dialogue_id",
+    "dialog_id",
+    "conversationId",
+    "id",
+    "uuid",
+    "thread_id",
+    "session_id",
+    "chat_id",
+    "question_id",
+    "prompt_id",
+)
+"""Fields that may name a conversation, the most telling first."""
 
 _SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
@@ -68,6 +84,17 @@ class Spot:
     def first_message(self) -> Mapping[str, Any]:
         """The first item as a message's fields; empty where it is no object."""
         return unwrap(self.first) if isinstance(self.first, dict) else {}
+
+
+def known_id(fields: Mapping[str, Any], names: Sequence[str] = _IDENTIFIERS) -> str | None:
+    """Return the first of these fields that is a text or a whole number; None without one."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
 
 
 def unwrap(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,9 +10,16 @@ from typing import Any
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import Conversation, Persona
+from turnwise.replay.formats.branches import LEAF_KEYS, shown_branch, unfolded
 from turnwise.replay.formats.contents import read_content
 from turnwise.replay.formats.format import Reading
-from turnwise.replay.formats.message_list import Spot, find_list, messages_of, unwrap
+from turnwise.replay.formats.message_list import (
+    Spot,
+    find_list,
+    known_id,
+    messages_of,
+    unwrap,
+)
 from turnwise.replay.formats.speakers import (
     NamedRole,
     has_stated_role,
@@ -42,36 +49,10 @@ __all__ = [
     "utterances_of",
 ]
 
-_IDENTIFIERS = (
-    "conversation_id",
-    "dialogue_id",
-    "dialog_id",
-    "conversationId",
-    "id",
-    "uuid",
-    "thread_id",
-    "session_id",
-    "chat_id",
-    "question_id",
-    "prompt_id",
-)
-"""Fields that may name a conversation, the most telling first."""
-
 _HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted")
 _HIDDEN_BY_METADATA = "is_visually_hidden_from_conversation"
 _MAX_WRAPPERS = 8
 _SERVICE_TYPES = frozenset({"service"})
-
-
-def known_id(fields: Mapping[str, Any], names: Sequence[str] = _IDENTIFIERS) -> str | None:
-    """Return the first of these fields that is a text or a whole number; None without one."""
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, str) and value.strip():
-            return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-    return None
 
 
 def _time(message: SourceRecord, reading: Reading) -> str | None:
@@ -289,8 +270,12 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
         FormatError: when the messages are not there, or a role is not known.
     """
     place = record.inside({spot.key or "messages": spot.items}, spot.outer)
+    fields = record.document if isinstance(record.document, dict) else {}
     items = [each.document for each in place.items(spot.key or "messages", "message")]
     messages = messages_of(record, items)
+    messages = list(unfolded(messages, reading.problems))
+    leaf = known_id(spot.around, LEAF_KEYS) or known_id(fields, LEAF_KEYS)
+    messages = list(shown_branch(messages, leaf, reading.problems))
     if spot.key == "contents":  # where Gemini takes a missing role for the user's
         messages = [each.inside({"role": "user", **each.fields}, "") for each in messages]
     roles, error = roles_in(messages, reading.agent)
@@ -310,7 +295,6 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
             reading.problems.notes["final reply after messages that end with a reply"] += 1
         else:
             utterances += ending
-    fields = record.document if isinstance(record.document, dict) else {}
     note_rejected(fields, reading)
     instructions = instructions_beside(record, fields, spot.around) + instructions
     persona = {"background": "\n\n".join(instructions)} if instructions else {}
