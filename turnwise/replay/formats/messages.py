@@ -36,7 +36,12 @@ from turnwise.replay.formats.vocabulary import (
     TOOL_RESULT_TYPES,
     USER_SIDE_KEYS,
 )
-from turnwise.replay.pairing import Utterance, oldest_first, pair_conversation
+from turnwise.replay.pairing import (
+    Utterance,
+    numbered_in_order,
+    oldest_first,
+    pair_conversation,
+)
 from turnwise.replay.record import SourceRecord
 from turnwise.replay.times import iso_time
 
@@ -274,6 +279,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     items = [each.document for each in place.items(spot.key or "messages", "message")]
     messages = messages_of(record, items)
     messages = list(unfolded(messages, reading.problems))
+    messages = list(numbered_in_order(messages, reading.problems))
     leaf = known_id(spot.around, LEAF_KEYS) or known_id(fields, LEAF_KEYS)
     messages = list(shown_branch(messages, leaf, reading.problems))
     if spot.key == "contents":  # where Gemini takes a missing role for the user's
