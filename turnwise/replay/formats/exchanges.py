@@ -12,8 +12,10 @@ from turnwise.replay.formats.messages import (
     instructions_beside,
     known_id,
     note_rejected,
+    note_unread,
     roles_in,
     utterances_of,
+    without_thoughts,
 )
 from turnwise.replay.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KEYS
 from turnwise.replay.pairing import Utterance, pair_conversation
@@ -101,8 +103,10 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     if error is not None:
         raise error
     utterances, said = utterances_of(messages, roles, reading)
-    utterances += [Utterance(is_user=True, text=user), Utterance(is_user=False, text=agent)]
+    reply = without_thoughts(agent, reading)
+    utterances += [Utterance(is_user=True, text=user), Utterance(is_user=False, text=reply)]
     note_rejected(fields, reading)
+    note_unread(fields, reading, *_HISTORY_KEYS)
     beside = {name: value for name, value in fields.items() if name != "context"}
     instructions = instructions_beside(record, beside) + said
     return pair_conversation(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from turnwise.calls.errors import FormatError
+from turnwise.calls.thoughts import split_thoughts
 from turnwise.replay.conversation import Conversation, Persona
 from turnwise.replay.formats.branches import LEAF_KEYS, shown_branch, unfolded
 from turnwise.replay.formats.contents import read_content
@@ -16,6 +17,8 @@ from turnwise.replay.formats.format import Reading
 from turnwise.replay.formats.message_list import (
     Spot,
     find_list,
+    is_exchange,
+    is_message,
     known_id,
     messages_of,
     unwrap,
@@ -50,13 +53,31 @@ __all__ = [
     "instructions_beside",
     "known_id",
     "note_rejected",
+    "note_unread",
     "roles_in",
     "utterances_of",
+    "without_thoughts",
 ]
 
-_HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted")
+_HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted", "isMeta", "isThought")
 _HIDDEN_BY_METADATA = "is_visually_hidden_from_conversation"
 _MAX_WRAPPERS = 8
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHT_MARKS = (
+    "<think>",
+    "<thinking>",
+    "<thought>",
+    "<reasoning>",
+    "<|begin_of_thought|>",
+    "<|channel|>",
+    "[think]",
+    "\u25c1think\u25b7",
+)
+"""How a reply begins whose model wrote its thoughts into the text."""
+
+_SAMPLES = ("choices", "candidates", "generations", "responses")
+"""Fields whose items are several replies to one message."""
+
 _SERVICE_TYPES = frozenset({"service"})
 
 
@@ -156,9 +177,7 @@ def _said_in(
     if role == "persona":
         return text
     if role == "agent":
-        said = "" if word.lower() in ACT_TYPES else text or ""
-        if not said:
-            notes["message of the agent without words"] += 1
+        said = _reply_text(message, "" if word.lower() in ACT_TYPES else text or "", reading)
         return Utterance(is_user=False, text=said, time=_time(message, reading))
     if role == "tool" or (text is None and content.has_tool_result):
         is_thought, is_service = word in THOUGHT_TYPES, word in _SERVICE_TYPES
@@ -174,6 +193,16 @@ def _said_in(
     return Utterance(is_user=True, text=text, time=_time(message, reading))
 
 
+def _reply_text(message: SourceRecord, text: str, reading: Reading) -> str:
+    """Return what the agent said, without thoughts; what it did otherwise is noted."""
+    if any(message.fields.get(key) for key in _THOUGHT_KEYS):
+        reading.problems.notes["thought"] += 1
+    said = without_thoughts(text, reading)
+    if not said:
+        reading.problems.notes["message of the agent without words"] += 1
+    return said
+
+
 def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> list[str]:
     """Return the instructions to the agent that are apart from the messages."""
     found: list[str] = []
@@ -185,6 +214,14 @@ def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> li
                 if text is not None and text not in found:
                     found.append(text)
     return found
+
+
+def without_thoughts(text: str, reading: Reading) -> str:
+    """Return a reply without the thoughts that it begins with, which are noted."""
+    if not text.lstrip()[:20].lower().startswith(_THOUGHT_MARKS):
+        return text
+    reading.problems.notes["thought"] += 1
+    return split_thoughts(text)[0].strip()
 
 
 def _final(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -205,13 +242,16 @@ def _final(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         yield from _final_in(value, depth)
 
 
+def _first_sample(samples: Any) -> Any:
+    return samples[0] if isinstance(samples, list) and samples else samples
+
+
 def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]:
     """Give the messages of a reply that is an object: one message, or a response with it."""
-    wrappers = ("choices", "candidates", "generations")
-    wrapped = next((fields[key] for key in wrappers if fields.get(key)), None)
+    wrapped = next((fields[key] for key in _SAMPLES if fields.get(key)), None)
     spot = find_list(fields) if wrapped is None else None
-    if wrapped is not None:  # several samples: the first
-        yield from _final(wrapped[0] if isinstance(wrapped, list) else wrapped, depth + 1)
+    if wrapped is not None:
+        yield from _final(_first_sample(wrapped), depth + 1)
     elif spot is not None and isinstance(spot.items, list):
         yield from _final(spot.items, depth + 1)
     elif is_speaking(unwrap(fields)):
@@ -225,14 +265,41 @@ def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]
         yield from _final(found, depth + 1)
 
 
-def _final_messages(record: SourceRecord, spot: Spot) -> list[SourceRecord]:
+def _final_messages(record: SourceRecord, spot: Spot, reading: Reading) -> list[SourceRecord]:
     for fields in (spot.around, record.document if isinstance(record.document, dict) else {}):
         for key in FINAL_KEYS:
             if fields.get(key) and key != spot.key:
-                messages = [record.inside(each, f"`{key}`") for each in _final(fields[key])]
+                value = _first_sample(fields[key]) if key in _SAMPLES else fields[key]
+                messages = [record.inside(each, f"`{key}`") for each in _final(value)]
                 if messages:
+                    _note_samples({key: fields[key]}, reading)
                     return messages
     return []
+
+
+def _note_samples(value: Any, reading: Reading) -> None:
+    """Note replies to the same message of which the first is read."""
+    samples: Any = None
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(value, dict):
+            break
+        samples = next((value[key] for key in _SAMPLES if value.get(key)), None)
+        value = next((value[key] for key in ("response", "body") if value.get(key)), samples)
+    if isinstance(samples, list) and len(samples) > 1:
+        reading.problems.notes["further reply to the same message"] += len(samples) - 1
+
+
+def note_unread(fields: Mapping[str, Any], reading: Reading, *read: str) -> None:
+    """Note lists of messages of a record, by their fields, other than the ones that are read."""
+    for key, value in fields.items():
+        name = str(key)
+        if name in read or name in FINAL_KEYS or name.startswith("reject"):
+            continue
+        first = value
+        while isinstance(first, list) and first and not is_exchange(first):
+            first = first[0]
+        if first is not value and (is_message(first) or is_exchange(first)):
+            reading.problems.notes[f"list of messages `{name[:40]}`"] += 1
 
 
 def note_rejected(fields: Mapping[str, Any], reading: Reading) -> None:
@@ -289,7 +356,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
         raise error
     utterances, instructions = utterances_of(messages, roles, reading)
     utterances = _with_question(oldest_first(utterances, reading.problems), spot)
-    final = _final_messages(record, spot)
+    final = _final_messages(record, spot, reading)
     if final:
         final_roles, error = roles_in(final, reading.agent)
         if error is not None:
@@ -302,6 +369,9 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
         else:
             utterances += ending
     note_rejected(fields, reading)
+    note_unread(spot.around, reading, spot.key)
+    if fields is not spot.around:
+        note_unread(fields, reading, *spot.outer.split("."))
     instructions = instructions_beside(record, fields, spot.around) + instructions
     persona = {"background": "\n\n".join(instructions)} if instructions else {}
     if reading.agent is not None and (reading.agent, "agent") in roles:
