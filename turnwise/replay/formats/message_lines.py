@@ -5,25 +5,28 @@ conversation. Lines with a parent are a tree, of which the best-ranked branch is
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.formats.branches import parent_of
 from turnwise.replay.formats.contents import read_content
 from turnwise.replay.formats.format import Collector, Found, Reading
-from turnwise.replay.formats.message_list import find_list, is_message, unwrap
+from turnwise.replay.formats.message_list import (
+    conversation_of,
+    find_list,
+    is_message,
+    plain_name,
+    unwrap,
+)
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.speakers import NamedRole, is_speaking, role_word
 from turnwise.replay.formats.trees import best_branches
-from turnwise.replay.formats.vocabulary import CONVERSATION_ID_KEYS, NAME_KEYS
+from turnwise.replay.formats.vocabulary import NAME_KEYS
 from turnwise.replay.pairing import numbered_in_order, oldest_first, pair_conversation
 from turnwise.replay.record import SourceRecord
 
 __all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
-
-_ASIDE = ("metadata", "meta")
-"""Objects of a line that may have its conversation's id."""
 
 _NO_CONVERSATION = re.compile(
     r"turn|round|exchange|request|run|trace|span|message|msg|repl|response|prompt|parent|pair|index|"
@@ -62,21 +65,6 @@ def is_named_line(document: Any) -> bool:
     return is_message(document) and any(role_word(fields, key) for key in NAME_KEYS)
 
 
-def _plain(name: object) -> str:
-    return re.sub(r"[\s_-]+", "", str(name)).lower()
-
-
-def _conversation_of(fields: Mapping[str, Any]) -> str | None:
-    """Return the id of the conversation that a line belongs to; None where it names none."""
-    for place in (fields, *(fields.get(name) for name in _ASIDE)):
-        if isinstance(place, Mapping):
-            plain = {_plain(name): value for name, value in place.items()}
-            found = known_id(plain, CONVERSATION_ID_KEYS)
-            if found is not None:
-                return found
-    return None
-
-
 def _unnamed_ids(
     messages: Sequence[SourceRecord], roles: Sequence[NamedRole | None]
 ) -> tuple[str, int] | None:
@@ -85,7 +73,7 @@ def _unnamed_ids(
     It is an id, is on every line, and under one of its values user and agent speak.
     """
     for name in messages[0].fields:
-        plain = _plain(name)
+        plain = plain_name(name)
         if not plain.endswith("id") or _NO_CONVERSATION.search(plain):
             continue
         values = [known_id(message.fields, (name,)) for message in messages]
@@ -120,7 +108,7 @@ class _Lines:
                 "expected one message, with its speaker and its text, as on the lines before; "
                 f"keys are: {keys}"
             )
-        conversation_id = _conversation_of(message.fields)
+        conversation_id = conversation_of(message.fields)
         if self._messages and (conversation_id is None) != (None in self._messages):
             raise record.problem(
                 "expected the conversation's id, such as `conversation_id`, on every line, or "

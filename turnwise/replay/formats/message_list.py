@@ -13,6 +13,7 @@ from turnwise.replay.formats.vocabulary import (
     AGENT_NAMED_KEYS,
     AGENT_SIDE_KEYS,
     ALTERNATING_KEYS,
+    CONVERSATION_ID_KEYS,
     LIST_KEYS,
     MADE_OF_MESSAGES,
     NAME_KEYS,
@@ -28,12 +29,14 @@ from turnwise.replay.record import SourceRecord
 
 __all__ = [
     "Spot",
+    "conversation_of",
     "find_list",
     "is_exchange",
     "is_message",
     "known_id",
     "merged",
     "messages_of",
+    "plain_name",
     "sides_of",
     "unwrap",
 ]
@@ -52,6 +55,9 @@ _IDENTIFIERS = (
     "prompt_id",
 )
 """Fields that may name a conversation, the most telling first."""
+
+_ASIDE = ("metadata", "meta")
+"""Objects of a line that may have its conversation's id."""
 
 _SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
@@ -94,6 +100,22 @@ def known_id(fields: Mapping[str, Any], names: Sequence[str] = _IDENTIFIERS) -> 
             return value
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
+    return None
+
+
+def plain_name(name: object) -> str:
+    """Return a field's name in lower case, without `_`, `-` and blanks."""
+    return re.sub(r"[\s_-]+", "", str(name)).lower()
+
+
+def conversation_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the id of the conversation that a line or an exchange belongs to, if it names one."""
+    for place in (fields, *(fields.get(name) for name in _ASIDE)):
+        if isinstance(place, Mapping):
+            plain = {plain_name(name): value for name, value in place.items()}
+            found = known_id(plain, CONVERSATION_ID_KEYS)
+            if found is not None:
+                return found
     return None
 
 
