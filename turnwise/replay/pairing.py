@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
+from typing import TypeVar
 
 from turnwise.replay.conversation import Conversation, Persona, RecordedTurn
 from turnwise.replay.record import Problems, SourceRecord
 
-__all__ = ["Utterance", "numbered_in_order", "oldest_first", "pair_conversation"]
+__all__ = ["Utterance", "in_order_of_time", "numbered_in_order", "pair_conversation"]
 
 _NUMBERS = (
     "index",
@@ -46,6 +47,9 @@ class Utterance:
     session: int = 0
 
 
+_Timed = TypeVar("_Timed", Utterance, RecordedTurn)
+
+
 def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
@@ -67,7 +71,7 @@ def numbered_in_order(
     return messages
 
 
-def oldest_first(utterances: list[Utterance], problems: Problems) -> list[Utterance]:
+def in_order_of_time(utterances: list[_Timed], problems: Problems) -> list[_Timed]:
     """Return messages in order of time where they are listed with the newest first.
 
     So some services list them. Other orders are left as they are: of messages in the same
@@ -86,7 +90,7 @@ def oldest_first(utterances: list[Utterance], problems: Problems) -> list[Uttera
     return utterances
 
 
-def _moments(utterances: Sequence[Utterance]) -> list[datetime]:
+def _moments(utterances: Sequence[Utterance | RecordedTurn]) -> list[datetime]:
     """Return the times of messages that can be compared; fewer where some cannot."""
     try:
         moments = [datetime.fromisoformat(each.time) for each in utterances if each.time]

@@ -1,12 +1,20 @@
 """Records of one exchange each, transcripts in one text, and two conversations in one record."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.format import Reading
-from turnwise.replay.formats.message_list import is_exchange, merged, messages_of, sides_of
+from turnwise.replay.formats.format import Collector, Found, Reading
+from turnwise.replay.formats.message_list import (
+    conversation_of,
+    is_exchange,
+    merged,
+    messages_of,
+    sides_of,
+)
 from turnwise.replay.formats.messages import (
     convert_messages,
     instructions_beside,
@@ -14,11 +22,12 @@ from turnwise.replay.formats.messages import (
     note_rejected,
     note_unread,
     roles_in,
+    time_of,
     utterances_of,
     without_thoughts,
 )
 from turnwise.replay.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KEYS
-from turnwise.replay.pairing import Utterance, pair_conversation
+from turnwise.replay.pairing import Utterance, in_order_of_time, pair_conversation
 from turnwise.replay.record import SourceRecord
 
 __all__ = [
@@ -33,6 +42,7 @@ __all__ = [
     "is_text_list",
     "is_transcript",
     "is_two_sided",
+    "open_exchanges",
 ]
 
 _HISTORY_KEYS = ("history", "chat_history", "conversation_history", "previous")
@@ -104,7 +114,11 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
         raise error
     utterances, said = utterances_of(messages, roles, reading)
     reply = without_thoughts(agent, reading)
-    utterances += [Utterance(is_user=True, text=user), Utterance(is_user=False, text=reply)]
+    time = time_of(record, reading)
+    utterances += [
+        Utterance(is_user=True, text=user, time=time),
+        Utterance(is_user=False, text=reply),
+    ]
     note_rejected(fields, reading)
     note_unread(fields, reading, *_HISTORY_KEYS)
     beside = {name: value for name, value in fields.items() if name != "context"}
@@ -116,6 +130,62 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
         user_id=known_id(fields, ("user_id",)),
         persona={"background": "\n\n".join(instructions)} if instructions else None,
     )
+
+
+class _Exchanges:
+    """The exchanges of one file; those that name the same conversation are its turns."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._found: dict[str, list[Found]] = {}
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one exchange; it is a conversation unless it names one, or has its history."""
+        found = Found(convert_exchange(record, self._reading), record, may_be_renamed=True)
+        name = conversation_of(record.fields)
+        if name is None or len(found.conversation.turns) > 1:
+            yield found
+        else:
+            self._found.setdefault(name, []).append(found)
+
+    def finish(self) -> Iterator[Found]:
+        """Give the conversations, in the order in which they begin."""
+        for name, all_found in self._found.items():
+            if len(all_found) == 1:
+                yield all_found[0]
+                continue
+            try:
+                yield self._joined(name, all_found)
+            except FormatError as error:
+                self._reading.problems.meet(error)
+
+    def _joined(self, name: str, all_found: Sequence[Found]) -> Found:
+        first = all_found[0]
+        users = {found.conversation.user_id for found in all_found}
+        if len(users) > 1:
+            shown = ", ".join(sorted(str(user) for user in users)[:4])
+            raise first.record.problem(f"expected one user a conversation, got `user_id` {shown}")
+        turns = in_order_of_time(
+            [turn for found in all_found for turn in found.conversation.turns],
+            self._reading.problems,
+        )
+        return Found(
+            replace(
+                first.conversation,
+                conversation_id=name,
+                turns=tuple(
+                    replace(turn, conversation_id=name, turn=number)
+                    for number, turn in enumerate(turns)
+                ),
+            ),
+            first.record,
+            may_be_renamed=True,
+        )
+
+
+def open_exchanges(reading: Reading) -> Collector:
+    """Return the reader of a file with one exchange a record."""
+    return _Exchanges(reading)
 
 
 def _transcript(document: Any) -> str | None:

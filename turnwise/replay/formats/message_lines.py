@@ -23,7 +23,7 @@ from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.speakers import NamedRole, is_speaking, role_word
 from turnwise.replay.formats.trees import best_branches
 from turnwise.replay.formats.vocabulary import NAME_KEYS
-from turnwise.replay.pairing import numbered_in_order, oldest_first, pair_conversation
+from turnwise.replay.pairing import in_order_of_time, numbered_in_order, pair_conversation
 from turnwise.replay.record import SourceRecord
 
 __all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
@@ -174,7 +174,7 @@ class _Lines:
         conversation = pair_conversation(
             first,
             conversation_id,
-            oldest_first(utterances, reading.problems),
+            in_order_of_time(utterances, reading.problems),
             user_id=self._user_id(first, messages),
             persona=persona or None,
         )

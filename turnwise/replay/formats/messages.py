@@ -41,8 +41,8 @@ from turnwise.replay.formats.vocabulary import (
 )
 from turnwise.replay.pairing import (
     Utterance,
+    in_order_of_time,
     numbered_in_order,
-    oldest_first,
     pair_conversation,
 )
 from turnwise.replay.record import SourceRecord
@@ -55,6 +55,7 @@ __all__ = [
     "note_rejected",
     "note_unread",
     "roles_in",
+    "time_of",
     "utterances_of",
     "without_thoughts",
 ]
@@ -81,7 +82,8 @@ _SAMPLES = ("choices", "candidates", "generations", "responses")
 _SERVICE_TYPES = frozenset({"service"})
 
 
-def _time(message: SourceRecord, reading: Reading) -> str | None:
+def time_of(message: SourceRecord, reading: Reading) -> str | None:
+    """Return when a message was written, as ISO 8601; one that cannot be read is noted."""
     stated = [value for key in TIME_KEYS if (value := message.fields.get(key)) not in (None, "")]
     for value in stated:
         time = iso_time(value)
@@ -178,7 +180,7 @@ def _said_in(
         return text
     if role == "agent":
         said = _reply_text(message, "" if word.lower() in ACT_TYPES else text or "", reading)
-        return Utterance(is_user=False, text=said, time=_time(message, reading))
+        return Utterance(is_user=False, text=said, time=time_of(message, reading))
     if role == "tool" or (text is None and content.has_tool_result):
         is_thought, is_service = word in THOUGHT_TYPES, word in _SERVICE_TYPES
         kind = "thought" if is_thought else "service message" if is_service else "tool message"
@@ -190,7 +192,7 @@ def _said_in(
     if text is None:
         name = next((key for key in TEXT_KEYS if key in message.fields), "content")
         raise message.problem(f"expected the user's `{name}` to be a text, it is empty")
-    return Utterance(is_user=True, text=text, time=_time(message, reading))
+    return Utterance(is_user=True, text=text, time=time_of(message, reading))
 
 
 def _reply_text(message: SourceRecord, text: str, reading: Reading) -> str:
@@ -355,7 +357,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     if error is not None:
         raise error
     utterances, instructions = utterances_of(messages, roles, reading)
-    utterances = _with_question(oldest_first(utterances, reading.problems), spot)
+    utterances = _with_question(in_order_of_time(utterances, reading.problems), spot)
     final = _final_messages(record, spot, reading)
     if final:
         final_roles, error = roles_in(final, reading.agent)

@@ -121,3 +121,41 @@ def test_a_comparison_needs_a_side(write_lines: Write, record: dict[str, Any]) -
         assert chosen.left_out == {"side that was not chosen": 1}
     with pytest.raises(ConfigError, match="side is 'c'; give `a` or `b`"):
         ReadOptions(side="c")
+
+
+@pytest.mark.parametrize(
+    ("user", "agent"), [("query", "answer"), ("prompt", "response"), ("Input", "Output")]
+)
+def test_exchanges_of_one_conversation_are_its_turns(
+    write_lines: Callable[..., Path], user: str, agent: str
+) -> None:
+    """Logs of chat services have a row for each exchange, also with the newest first."""
+    rows = [
+        {"conversation_id": name, user: text, agent: text.upper(), "created_at": 1_700_000_000 + at}
+        for at, (name, text) in enumerate((("x", "a"), ("y", "b"), ("x", "c")))
+    ]
+    for lines in (rows, rows[::-1]):
+        result = read_conversations([write_lines(*lines)])
+        turns = {
+            each.conversation_id: [(turn.turn, turn.user_text, turn.reply) for turn in each.turns]
+            for each in result.conversations
+        }
+        assert turns == {"x": [(0, "a", "A"), (1, "c", "C")], "y": [(0, "b", "B")]}
+
+
+def test_exchanges_with_their_history_are_conversations(write_lines: Callable[..., Path]) -> None:
+    """Where each row repeats what was before, rows are not put together."""
+    row = {"conversation_id": "x", "prompt": "c", "response": "d", "history": [["a", "b"]]}
+
+    result = read_conversations([write_lines(row, row)])
+
+    assert [len(each.turns) for each in result.conversations] == [2, 2]
+
+
+def test_one_conversation_of_two_users_is_an_error(write_lines: Callable[..., Path]) -> None:
+    """A user's memory is nobody else's."""
+    rows = [
+        {"session_id": "x", "user_id": user, "prompt": "a", "response": "b"} for user in ("u", "v")
+    ]
+    with pytest.raises(FormatError, match="expected one user a conversation, got `user_id` u, v"):
+        read_conversations([write_lines(*rows)])
