@@ -203,10 +203,10 @@ FORMATS: Sequence[ConversationFormat] = (
     ConversationFormat(
         "text-lists",
         "a record that is a list of texts (LCCC): the first is the user's, and they alternate; "
-        "only in a file that is named outright",
+        "or pairs of a speaker and a text; only in a file that is named outright",
         '["Hi.", "Hello."]\n["How are you?", "Well.", "Good."]',
         exchanges.is_text_list,
-        read_each(exchanges.convert_texts),
+        exchanges.open_text_lists,
         is_weak=True,
     ),
     ConversationFormat(

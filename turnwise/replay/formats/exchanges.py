@@ -9,6 +9,7 @@ from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import Conversation
 from turnwise.replay.formats.format import Collector, Found, Reading
 from turnwise.replay.formats.message_list import (
+    are_by_speaker,
     conversation_of,
     is_exchange,
     merged,
@@ -43,6 +44,7 @@ __all__ = [
     "is_transcript",
     "is_two_sided",
     "open_exchanges",
+    "open_text_lists",
 ]
 
 _HISTORY_KEYS = ("history", "chat_history", "conversation_history", "previous")
@@ -340,3 +342,58 @@ def convert_texts(record: SourceRecord, reading: Reading) -> Conversation:
         raise error
     utterances, _ = utterances_of(messages, roles, reading)
     return pair_conversation(record, reading.default_id(record), utterances)
+
+
+class _TextLists:
+    """The records of a file that are lists of texts: conversations, or a speaker and a text each.
+
+    The latter are the messages of one conversation.
+    """
+
+    _MAX_PAIRS = 10_000
+    """So many pairs may be one conversation; a longer file is no such list."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._pairs: list[SourceRecord] | None = []
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one list; pairs are kept until it is known what they are."""
+        is_pair = isinstance(record.document, list) and len(record.document) == 2
+        if self._pairs is not None and is_pair and len(self._pairs) < self._MAX_PAIRS:
+            self._pairs.append(record)
+            return
+        yield from self._flushed()
+        yield self._found(record)
+
+    def finish(self) -> Iterator[Found]:
+        """Give what was kept."""
+        pairs = self._pairs or []
+        if not are_by_speaker([pair.document for pair in pairs]):
+            yield from self._flushed()
+            return
+        first, name = pairs[0], self._reading.default_id(pairs[0])
+        whole = {"id": name, "messages": [pair.document for pair in pairs]}
+        try:
+            conversation = convert_messages(first.inside(whole, ""), self._reading)
+            yield Found(conversation, first, may_be_renamed=True)
+        except FormatError as error:
+            self._reading.problems.meet(error)
+
+    def _flushed(self) -> Iterator[Found]:
+        kept, self._pairs = self._pairs or [], None
+        for record in kept:
+            try:
+                found = self._found(record)
+            except FormatError as error:
+                self._reading.problems.meet(error)
+            else:
+                yield found
+
+    def _found(self, record: SourceRecord) -> Found:
+        return Found(convert_texts(record, self._reading), record, may_be_renamed=True)
+
+
+def open_text_lists(reading: Reading) -> Collector:
+    """Return the reader of a file whose records are lists of texts."""
+    return _TextLists(reading)

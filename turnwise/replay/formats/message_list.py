@@ -29,6 +29,7 @@ from turnwise.replay.record import SourceRecord
 
 __all__ = [
     "Spot",
+    "are_by_speaker",
     "conversation_of",
     "find_list",
     "is_exchange",
@@ -58,6 +59,9 @@ _IDENTIFIERS = (
 
 _ASIDE = ("metadata", "meta")
 """Objects of a line that may have its conversation's id."""
+
+_MAX_NAME = 40
+"""So many characters has the name of a speaker at most, in a list of pairs."""
 
 _SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
@@ -148,13 +152,21 @@ def is_message(value: Any, *, needs_speaker: bool = True) -> bool:
     return has_text and (is_named or not needs_speaker)
 
 
+_SIDES = (
+    # Where a prompt and a response are there, `user` and `model` are an id and a name.
+    (
+        [key for key in USER_SIDE_KEYS if key not in USER_NAMED_KEYS],
+        [key for key in AGENT_SIDE_KEYS if key not in AGENT_NAMED_KEYS],
+    ),
+    (USER_NAMED_KEYS, AGENT_NAMED_KEYS),
+    (USER_SIDE_KEYS, AGENT_SIDE_KEYS),
+)
+
+
 def sides_of(fields: Mapping[str, Any]) -> tuple[Any, Any] | None:
     """Return the user's and the agent's words of an exchange; None where it is none."""
     lowered = {str(key).lower(): value for key, value in fields.items()}
-    for user_keys, agent_keys in (
-        (USER_NAMED_KEYS, AGENT_NAMED_KEYS),
-        (USER_SIDE_KEYS, AGENT_SIDE_KEYS),
-    ):
+    for user_keys, agent_keys in _SIDES:
         user = next((key for key in user_keys if _is_said(lowered.get(key))), None)
         agent = next((key for key in agent_keys if _is_said(lowered.get(key))), None)
         if user is not None and agent is not None:
@@ -261,6 +273,8 @@ def find_list(document: Any) -> Spot | None:
 def _is_bare_talk(items: Sequence[Any]) -> bool:
     if not items or isinstance(items[0], str):
         return False
+    if are_by_speaker(items):
+        return True
     return all(is_message(each) for each in items) or all(
         _single_role(each) is not None for each in items
     )
@@ -302,7 +316,7 @@ def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord
         items = items[0]
     if all(isinstance(each, str) for each in items):
         return _alternating(record, [str(each) for each in items])
-    is_roled = all(_is_roled_pair(each) for each in items)
+    is_roled = are_by_speaker(items)
     messages: list[SourceRecord] = []
     for number, item in enumerate(items, start=1):
         each = record.inside(item, f"message {number}")
@@ -321,13 +335,20 @@ def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord
     return messages
 
 
-def _is_roled_pair(item: Any) -> bool:
-    return (
-        isinstance(item, list)
-        and is_exchange(item)
-        and item[0] is not None
-        and item[0].strip().lower() in ROLE_OF_WORD
-    )
+def are_by_speaker(items: Sequence[Any]) -> bool:
+    """Return whether pairs of texts are a speaker and a text, and not what two speakers said.
+
+    Half of their first texts are words for roles, or a few of them come again and again.
+    """
+    firsts = [item[0] for item in items if isinstance(item, list) and is_exchange(item)]
+    if not firsts or len(firsts) < len(items) or not all(isinstance(each, str) for each in firsts):
+        return False
+    words = [each.strip().lower() for each in firsts]
+    known = sum(word in ROLE_OF_WORD for word in words)
+    if known * 2 >= len(words):
+        return True
+    is_short = all(len(word) <= _MAX_NAME for word in words)
+    return is_short and len(words) >= 4 and 2 <= len({*words}) <= len(words) // 2
 
 
 def _exchange(user: Any, agent: Any) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """One exchange a record, transcripts, and comparisons."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,3 +160,46 @@ def test_one_conversation_of_two_users_is_an_error(write_lines: Callable[..., Pa
     ]
     with pytest.raises(FormatError, match="expected one user a conversation, got `user_id` u, v"):
         read_conversations([write_lines(*rows)])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user": "u1", "model": "gpt-4", "prompt": "a", "response": "b"},
+        {"user": "u1", "assistant": "asst_9", "query": "a", "answer": "b"},
+        {"customer": "c1", "agent": "a7", "question": "a", "answer": "b"},
+    ],
+)
+def test_names_beside_a_prompt_and_a_response_are_no_texts(
+    write_lines: Write, fields: dict[str, str]
+) -> None:
+    """In logs, `user` is an id and `model` is a name."""
+    assert turns_of(read_conversations([write_lines(fields)])) == [("a", "b")]
+
+
+@pytest.mark.parametrize("is_bare", [True, False])
+def test_pairs_of_a_speaker_and_a_text(write_lines: Write, is_bare: bool) -> None:
+    """They are no pairs of a question and an answer, whatever the speakers are called."""
+    roled = [["user", "a"], ["assistant", "b"], ["user", "c"], ["assistant", "d"]]
+    named = [["Ana", "a"], ["Nora", "b"], ["Ana", "c"], ["Nora", "d"]]
+    logged = [["agent", "Hi"], ["customer", "a"], ["action", "x"], ["agent", "b"]]
+
+    def write(pairs: list[list[str]]) -> Path:
+        text = json.dumps(pairs if is_bare else {"conversation": pairs})
+        return write_lines(text, name="talk.json")
+
+    assert turns_of(read_conversations([write(roled)])) == [("a", "b"), ("c", "d")]
+    with pytest.raises(FormatError, match=r"'Ana' \(2\), 'Nora' \(2\); give --agent NAME"):
+        read_conversations([write(named)])
+    chosen = read_conversations([write(named)], options=ReadOptions(agent="Nora"))
+    assert turns_of(chosen) == [("a", "b"), ("c", "d")]
+    with pytest.raises(FormatError, match="got 'action'"):
+        read_conversations([write(logged)])
+
+
+def test_pairs_of_a_question_and_an_answer(write_lines: Write) -> None:
+    """Short ones, and such as come twice, are what was said."""
+    pairs = [["Hi.", "Hello."], ["Yes.", "Good."], ["Hi.", "Again?"], ["No.", "Fine."]]
+    result = read_conversations([write_lines({"history": pairs})])
+
+    assert turns_of(result) == [(user, agent) for user, agent in pairs]
