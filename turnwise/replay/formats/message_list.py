@@ -351,11 +351,20 @@ def are_by_speaker(items: Sequence[Any]) -> bool:
     return is_short and len(words) >= 4 and 2 <= len({*words}) <= len(words) // 2
 
 
+_MARKED = re.compile(r"\s*<\|[\w ]{1,40}\|>:\s*(.*?)\s*<eo[a-z]>\s*", re.DOTALL)
+"""A text with marks for who says it and where it ends, as MOSS has them."""
+
+
+def _unmarked(text: Any) -> Any:
+    match = _MARKED.fullmatch(text) if isinstance(text, str) else None
+    return text if match is None else match[1]
+
+
 def _exchange(user: Any, agent: Any) -> Iterator[dict[str, Any]]:
     if _is_said(user):
-        yield {"role": "user", "content": user}
+        yield {"role": "user", "content": _unmarked(user)}
     if agent is not None:
-        yield {"role": "assistant", "content": agent}
+        yield {"role": "assistant", "content": _unmarked(agent)}
 
 
 def _alternating(record: SourceRecord, texts: Sequence[str]) -> list[SourceRecord]:

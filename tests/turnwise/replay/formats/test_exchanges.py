@@ -203,3 +203,12 @@ def test_pairs_of_a_question_and_an_answer(write_lines: Write) -> None:
     result = read_conversations([write_lines({"history": pairs})])
 
     assert turns_of(result) == [(user, agent) for user, agent in pairs]
+
+
+def test_the_marks_of_moss_are_no_text(write_lines: Write) -> None:
+    """Its published turns have a mark for who says it and one for the end."""
+    turn = {"Human": "<|Human|>: a <|b|><eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: x<eot>",
+            "MOSS": "<|MOSS|>: c\nd<eom>\n"}  # fmt: skip
+    path = write_lines({"conversation_id": "1", "chat": {"turn_1": turn, "turn_2": turn}})
+
+    assert turns_of(read_conversations([path])) == [("a <|b|>", "c\nd")] * 2
