@@ -285,5 +285,8 @@ def nothing_read(paths: Sequence[str | Path], reader: ConversationReader) -> For
         )
     names = ", ".join(path.name for path in reader.ignored[:5]) or "nothing"
     return FormatError(
-        where, None, f"holds no conversation in a known format ({_known()}); found {names}"
+        where,
+        None,
+        f"holds no conversation in a known format ({_known()}); found {names}. Files that may be "
+        "something else, such as chats of people by name, are read when each is given by its name",
     )

@@ -110,7 +110,7 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     history: Any = next((fields[key] for key in _HISTORY_KEYS if fields.get(key)), [])
     if not isinstance(history, list):
         raise record.problem("expected `history` to be a list")
-    messages = messages_of(whole, history) if history else []
+    messages = messages_of(whole, history, is_history=True) if history else []
     roles, error = roles_in(messages, reading.agent)
     if error is not None:
         raise error

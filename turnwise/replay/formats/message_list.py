@@ -302,12 +302,15 @@ def _only_list(fields: Mapping[str, Any]) -> Spot | None:
     return Spot(str(found[0]), fields[found[0]], fields) if len(found) == 1 else None
 
 
-def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord]:
+def messages_of(
+    record: SourceRecord, items: Sequence[Any], *, is_history: bool = False
+) -> list[SourceRecord]:
     """Return the items of a list as messages, each an object with its own fields.
 
     Args:
         record: what the list is in, for errors.
         items: the list.
+        is_history: whether its pairs of texts are exchanges, whatever is in them.
 
     Raises:
         FormatError: when an item is no message.
@@ -316,7 +319,7 @@ def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord
         items = items[0]
     if all(isinstance(each, str) for each in items):
         return _alternating(record, [str(each) for each in items])
-    is_roled = are_by_speaker(items)
+    is_roled = are_by_speaker(items, may_be_names=not is_history)
     messages: list[SourceRecord] = []
     for number, item in enumerate(items, start=1):
         each = record.inside(item, f"message {number}")
@@ -335,10 +338,14 @@ def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord
     return messages
 
 
-def are_by_speaker(items: Sequence[Any]) -> bool:
+def are_by_speaker(items: Sequence[Any], *, may_be_names: bool = True) -> bool:
     """Return whether pairs of texts are a speaker and a text, and not what two speakers said.
 
     Half of their first texts are words for roles, or a few of them come again and again.
+
+    Args:
+        items: the pairs.
+        may_be_names: whether the latter counts; not so in a `history`, which has exchanges.
     """
     firsts = [item[0] for item in items if isinstance(item, list) and is_exchange(item)]
     if not firsts or len(firsts) < len(items) or not all(isinstance(each, str) for each in firsts):
@@ -348,7 +355,7 @@ def are_by_speaker(items: Sequence[Any]) -> bool:
     if known * 2 >= len(words):
         return True
     is_short = all(len(word) <= _MAX_NAME for word in words)
-    return is_short and len(words) >= 4 and 2 <= len({*words}) <= len(words) // 2
+    return may_be_names and is_short and len(words) >= 4 and 2 <= len({*words}) <= len(words) // 2
 
 
 _MARKED = re.compile(r"\s*<\|[\w ]{1,40}\|>:\s*(.*?)\s*<eo[a-z]>\s*", re.DOTALL)

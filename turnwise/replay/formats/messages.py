@@ -62,6 +62,7 @@ __all__ = [
 
 _HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted", "isMeta", "isThought")
 _HIDDEN_BY_METADATA = "is_visually_hidden_from_conversation"
+_HISTORIES = frozenset({"history", "chat_history"})
 _MAX_WRAPPERS = 8
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_MARKS = (
@@ -332,7 +333,7 @@ def _with_question(utterances: list[Utterance], spot: Spot) -> list[Utterance]:
     question = Utterance(is_user=True, text=asked)
     if not any(each.is_user for each in utterances):
         return [question, *utterances]
-    if spot.key in {"history", "chat_history"} and not utterances[-1].is_user:
+    if spot.key in _HISTORIES and not utterances[-1].is_user:
         return [*utterances, question]
     return utterances
 
@@ -346,7 +347,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     place = record.inside({spot.key or "messages": spot.items}, spot.outer)
     fields = record.document if isinstance(record.document, dict) else {}
     items = [each.document for each in place.items(spot.key or "messages", "message")]
-    messages = messages_of(record, items)
+    messages = messages_of(record, items, is_history=spot.key in _HISTORIES)
     messages = list(unfolded(messages, reading.problems))
     messages = list(numbered_in_order(messages, reading.problems))
     leaf = known_id(spot.around, LEAF_KEYS) or known_id(fields, LEAF_KEYS)

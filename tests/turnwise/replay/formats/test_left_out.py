@@ -120,3 +120,18 @@ def test_messages_that_were_not_shown_are_noted(write_lines: Write, mark: str) -
 
     assert turns_of(result) == [("a", "b")]
     assert result.left_out == {"hidden message": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_noted"), [("caf\u00c3\u00a9", True), ("caf\u00e9 \u00ab\u00c2\u00bb", False)]
+)
+def test_a_text_that_was_encoded_twice_is_noted(
+    write_lines: Write, text: str, is_noted: bool
+) -> None:
+    """Messenger exports it; it is read as it is, and not without a word."""
+    path = write_lines({"messages": [says("user", text), says("assistant", "b")]})
+
+    result = read_conversations([path])
+
+    assert turns_of(result) == [(text, "b")]
+    assert bool(result.left_out) is is_noted
