@@ -127,6 +127,7 @@ NAME_KEYS = (
     "display_name",
     "participant",
     "who",
+    "agent",
     "from_id",
     "author.id",
     "author.type",

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from turnwise.replay.reading import ReadResult, read_conversations
+from turnwise.calls.errors import FormatError
+from turnwise.replay.reading import ReadOptions, ReadResult, read_conversations
 
 Write = Callable[..., Path]
 
@@ -135,3 +136,27 @@ def test_a_text_that_was_encoded_twice_is_noted(
 
     assert turns_of(result) == [(text, "b")]
     assert bool(result.left_out) is is_noted
+
+
+def test_several_lists_under_unknown_names_are_an_error(write_lines: Write) -> None:
+    """None of them was chosen; the error names them."""
+    speakers = ("agent", "customer", "action")
+    pairs = [[speaker, "x"] for speaker in speakers]
+    record = {
+        "original": pairs,
+        "delexed": [{"speaker": speaker, "text": text} for speaker, text in pairs],
+    }
+    path = write_lines(record, record)
+
+    with pytest.raises(FormatError, match="got several: original, delexed"):
+        read_conversations([path])
+
+
+def test_speakers_in_a_field_called_agent(write_lines: Write) -> None:
+    """Topical-Chat's two speakers: a person says which of them is the agent."""
+    said = [{"message": text, "agent": f"agent_{1 + at % 2}"} for at, text in enumerate("abcd")]
+    path = write_lines({"t_1": {"config": "A", "content": said}})
+
+    result = read_conversations([path], options=ReadOptions(agent="agent_2"))
+
+    assert turns_of(result) == [("a", "b"), ("c", "d")]
