@@ -2,13 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
+from typing import TypeVar
 
 from turnwise.replay.conversation import Conversation, Persona, RecordedTurn
 from turnwise.replay.record import Problems, SourceRecord
 
-__all__ = ["Utterance", "oldest_first", "pair_conversation"]
+__all__ = ["Utterance", "in_order_of_time", "numbered_in_order", "pair_conversation"]
+
+_NUMBERS = (
+    "index",
+    "idx",
+    "message_index",
+    "messageIndex",
+    "turn_index",
+    "turn_idx",
+    "utterance_idx",
+    "utterance_index",
+    "seq",
+    "sequence",
+    "position",
+    "order",
+)
+"""Fields that number the messages of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +47,56 @@ class Utterance:
     session: int = 0
 
 
-def oldest_first(utterances: list[Utterance], problems: Problems) -> list[Utterance]:
+_Timed = TypeVar("_Timed", Utterance, RecordedTurn)
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def numbered_in_order(
+    messages: Sequence[SourceRecord], problems: Problems
+) -> Sequence[SourceRecord]:
+    """Return messages in the order of their numbers, where each has another one."""
+    for key in _NUMBERS:
+        numbers = [_number(message.fields.get(key)) for message in messages]
+        known = [number for number in numbers if number is not None]
+        if len(known) == len(messages) == len({*known}):
+            if known != sorted(known):
+                problems.notes["message put in order of numbers"] += len(known)
+            places = sorted(range(len(known)), key=known.__getitem__)
+            return [messages[place] for place in places]
+    return messages
+
+
+def in_order_of_time(utterances: list[_Timed], problems: Problems) -> list[_Timed]:
     """Return messages in order of time where they are listed with the newest first.
 
     So some services list them. Other orders are left as they are: of messages in the same
-    second, and of edited ones, the file knows more than their times.
+    second, and of edited ones, the file knows more than their times; what is out of order is
+    noted.
     """
-    times = [each.time for each in utterances]
-    if len(times) < 2 or any(time is None or len(time) != len(times[0] or "") for time in times):
+    moments = _moments(utterances)
+    if len(moments) < 2 or len(moments) < len(utterances):
         return utterances
-    stated = [time for time in times if time is not None]
-    if all(earlier < later for later, earlier in pairwise(stated)):
-        problems.notes["message put in order of time"] += len(stated)
+    older = sum(later < earlier for earlier, later in pairwise(moments))
+    if older and all(later <= earlier for earlier, later in pairwise(moments)):
+        problems.notes["message put in order of time"] += len(moments)
         return utterances[::-1]
+    if older:
+        problems.notes["message that is older than the one before it"] += older
     return utterances
+
+
+def _moments(utterances: Sequence[Utterance | RecordedTurn]) -> list[datetime]:
+    """Return the times of messages that can be compared; fewer where some cannot."""
+    try:
+        moments = [datetime.fromisoformat(each.time) for each in utterances if each.time]
+    except ValueError:
+        return []
+    return moments if len({moment.tzinfo is None for moment in moments}) == 1 else []
 
 
 def pair_conversation(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.replay.conversation import Conversation, RecordedTurn
@@ -14,6 +15,7 @@ from turnwise.replay.formats import (
     ConversationFormat,
     Found,
     Reading,
+    detect_format,
     is_foreign,
     pieces_of,
 )
@@ -199,6 +201,12 @@ def _recorded_calls(record: SourceRecord) -> FormatError:
 
 def _unknown_format(record: SourceRecord) -> FormatError:
     document = record.document
+    several = [] if not isinstance(document, dict) else _lists_of_messages(document)
+    if len(several) > 1:
+        return record.problem(
+            f"expected one list of messages, got several: {', '.join(several)}. Leave only the one "
+            "that is meant"
+        )
     if isinstance(document, dict):
         seen = f"an object with keys {', '.join(map(str, list(document)[:12])) or 'none'}"
     else:
@@ -209,6 +217,12 @@ def _unknown_format(record: SourceRecord) -> FormatError:
         f"expected a known conversation format, got {seen}. Known are: {_known()}. "
         "docs/formats.md shows an example of each, and how to convert other files"
     )
+
+
+def _lists_of_messages(fields: Mapping[str, Any]) -> list[str]:
+    """Return the fields of a record that are lists of messages."""
+    lists = {str(name): value for name, value in fields.items() if isinstance(value, list)}
+    return [name for name, value in lists.items() if detect_format(value) is not None]
 
 
 def _described(items: Sequence[object]) -> str:
@@ -285,5 +299,8 @@ def nothing_read(paths: Sequence[str | Path], reader: ConversationReader) -> For
         )
     names = ", ".join(path.name for path in reader.ignored[:5]) or "nothing"
     return FormatError(
-        where, None, f"holds no conversation in a known format ({_known()}); found {names}"
+        where,
+        None,
+        f"holds no conversation in a known format ({_known()}); found {names}. Files that may be "
+        "something else, such as chats of people by name, are read when each is given by its name",
     )

@@ -54,8 +54,16 @@ def _row_key(row: Mapping[str, Any]) -> TurnKey:
     return str(row["conversation"]), int(row["turn"])
 
 
+_KEY_OF_FILE = {"turns.jsonl": _turn_key, "ledger.jsonl": _row_key}
+
+
 def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return a file's rows and where its last whole line ends; drops a torn last line."""
+    """Return a file's rows and where its last whole line ends; drops a torn last line.
+
+    Raises:
+        FormatError: when a line is no row that names its turn.
+    """
+    key_of = _KEY_OF_FILE[path.name]
     if not path.exists():
         return [], 0
     data = path.read_bytes()
@@ -63,9 +71,16 @@ def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(data[:whole].splitlines(), start=1):
         try:
-            rows.append(orjson.loads(line))
+            row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise FormatError(path, number, f"expected one JSON object a line: {error}") from error
+        try:
+            key_of(row)
+        except (KeyError, TypeError, ValueError):
+            raise FormatError(
+                path, number, "expected a row of a run, with its conversation and its turn"
+            ) from None
+        rows.append(row)
     return rows, whole
 
 

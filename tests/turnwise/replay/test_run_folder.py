@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from turnwise.calls.errors import ConfigError
+from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.replay.app import TurnResult
 from turnwise.replay.run_folder import RunFolder, RunFolderGone
 
@@ -137,3 +137,17 @@ def test_a_long_run_keeps_no_turn_in_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
         folder.close()
     assert grown_bytes < 500 * 600
+
+
+@pytest.mark.parametrize("name", ["turns.jsonl", "ledger.jsonl"])
+@pytest.mark.parametrize("line", [b"{}", b"[1]", b"7", b'{"conversation":"a","turn":"x"}'])
+def test_a_line_that_is_no_row_is_an_error(tmp_path: Path, name: str, line: bytes) -> None:
+    """A folder that was edited by hand is named with file and line, not with a traceback."""
+    folder = RunFolder(tmp_path / "run", identity={}, details={})
+    folder.add(_result(0, 1))
+    folder.close()
+    path = tmp_path / "run" / name
+    path.write_bytes(path.read_bytes() + line + b"\n")
+
+    with pytest.raises(FormatError, match=rf"{name}:2: expected a row of a run"):
+        RunFolder(tmp_path / "run", identity={}, details={})

@@ -1,5 +1,6 @@
 """The text of one message, whatever its content is made of."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from turnwise.replay.record import SourceRecord, named_type
 __all__ = ["Content", "read_content"]
 
 _MAX_DEPTH = 6
+_TWO_FOR_ONE = re.compile("[\u00c2-\u00f4][\u0080-\u00bf]")
 
 
 @dataclass(slots=True)
@@ -27,7 +29,8 @@ class Content:
         is_joined: whether the pieces are parts of one line, as in a chat with links.
         has_act: whether the agent called a tool or function in it.
         has_tool_result: whether a tool's result is in it.
-        left_out: other pieces, by their kind, such as `image_url part`.
+        left_out: other pieces, by their kind, such as `image_url part`; and a text that was
+            encoded twice, which is read as it is.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -71,10 +74,20 @@ def read_content(message: SourceRecord) -> Content:
             raise message.problem(f"expected `{name}` to be a string, got {named_type(value)}")
         if content.text is not None:
             break
-    for name in MEDIA_KEYS:
-        if fields.get(name):
-            content.left_out.append(name)
+    content.left_out += [name for name in MEDIA_KEYS if fields.get(name)]
+    if _is_twice_encoded("".join(content.texts)):
+        content.left_out.append("text with letters such as \u00c3\u00a9 in place of \u00e9")
     return content
+
+
+def _is_twice_encoded(text: str) -> bool:
+    """Return whether a text is UTF-8 that was read as Latin-1, as Messenger exports it."""
+    if _TWO_FOR_ONE.search(text) is None:
+        return False
+    try:
+        return len(text.encode("latin-1").decode()) < len(text)
+    except UnicodeError:
+        return False
 
 
 def _read_parts(message: SourceRecord, parts: Sequence[Any], content: Content) -> None:

@@ -195,18 +195,18 @@ FORMATS: Sequence[ConversationFormat] = (
     ConversationFormat(
         "exchange",
         "one exchange a record: `prompt` and `response`, or `instruction`, `input`, `output` and "
-        "`history` (Alpaca)",
+        "`history` (Alpaca); those of one `conversation_id` or the like are its turns",
         '{"instruction": "Translate.", "input": "Hallo", "output": "Hello"}',
         exchanges.is_plain_exchange,
-        read_each(exchanges.convert_exchange),
+        exchanges.open_exchanges,
     ),
     ConversationFormat(
         "text-lists",
         "a record that is a list of texts (LCCC): the first is the user's, and they alternate; "
-        "only in a file that is named outright",
+        "or pairs of a speaker and a text; only in a file that is named outright",
         '["Hi.", "Hello."]\n["How are you?", "Well.", "Good."]',
         exchanges.is_text_list,
-        read_each(exchanges.convert_texts),
+        exchanges.open_text_lists,
         is_weak=True,
     ),
     ConversationFormat(
@@ -214,7 +214,7 @@ FORMATS: Sequence[ConversationFormat] = (
         "`question` and `answer` and other loose pairs; only in a file that is named outright",
         '{"question": "How tall is it?", "answer": "324 m"}',
         exchanges.is_loose_exchange,
-        read_each(exchanges.convert_exchange),
+        exchanges.open_exchanges,
         is_weak=True,
     ),
     ConversationFormat(

@@ -1,22 +1,34 @@
 """Records of one exchange each, transcripts in one text, and two conversations in one record."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.format import Reading
-from turnwise.replay.formats.message_list import is_exchange, merged, messages_of, sides_of
+from turnwise.replay.formats.format import Collector, Found, Reading
+from turnwise.replay.formats.message_list import (
+    are_by_speaker,
+    conversation_of,
+    is_exchange,
+    merged,
+    messages_of,
+    sides_of,
+)
 from turnwise.replay.formats.messages import (
     convert_messages,
     instructions_beside,
     known_id,
     note_rejected,
+    note_unread,
     roles_in,
+    time_of,
     utterances_of,
+    without_thoughts,
 )
 from turnwise.replay.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KEYS
-from turnwise.replay.pairing import Utterance, pair_conversation
+from turnwise.replay.pairing import Utterance, in_order_of_time, pair_conversation
 from turnwise.replay.record import SourceRecord
 
 __all__ = [
@@ -31,6 +43,8 @@ __all__ = [
     "is_text_list",
     "is_transcript",
     "is_two_sided",
+    "open_exchanges",
+    "open_text_lists",
 ]
 
 _HISTORY_KEYS = ("history", "chat_history", "conversation_history", "previous")
@@ -96,13 +110,19 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     history: Any = next((fields[key] for key in _HISTORY_KEYS if fields.get(key)), [])
     if not isinstance(history, list):
         raise record.problem("expected `history` to be a list")
-    messages = messages_of(whole, history) if history else []
+    messages = messages_of(whole, history, is_history=True) if history else []
     roles, error = roles_in(messages, reading.agent)
     if error is not None:
         raise error
     utterances, said = utterances_of(messages, roles, reading)
-    utterances += [Utterance(is_user=True, text=user), Utterance(is_user=False, text=agent)]
+    reply = without_thoughts(agent, reading)
+    time = time_of(record, reading)
+    utterances += [
+        Utterance(is_user=True, text=user, time=time),
+        Utterance(is_user=False, text=reply),
+    ]
     note_rejected(fields, reading)
+    note_unread(fields, reading, *_HISTORY_KEYS)
     beside = {name: value for name, value in fields.items() if name != "context"}
     instructions = instructions_beside(record, beside) + said
     return pair_conversation(
@@ -112,6 +132,62 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
         user_id=known_id(fields, ("user_id",)),
         persona={"background": "\n\n".join(instructions)} if instructions else None,
     )
+
+
+class _Exchanges:
+    """The exchanges of one file; those that name the same conversation are its turns."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._found: dict[str, list[Found]] = {}
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one exchange; it is a conversation unless it names one, or has its history."""
+        found = Found(convert_exchange(record, self._reading), record, may_be_renamed=True)
+        name = conversation_of(record.fields)
+        if name is None or len(found.conversation.turns) > 1:
+            yield found
+        else:
+            self._found.setdefault(name, []).append(found)
+
+    def finish(self) -> Iterator[Found]:
+        """Give the conversations, in the order in which they begin."""
+        for name, all_found in self._found.items():
+            if len(all_found) == 1:
+                yield all_found[0]
+                continue
+            try:
+                yield self._joined(name, all_found)
+            except FormatError as error:
+                self._reading.problems.meet(error)
+
+    def _joined(self, name: str, all_found: Sequence[Found]) -> Found:
+        first = all_found[0]
+        users = {found.conversation.user_id for found in all_found}
+        if len(users) > 1:
+            shown = ", ".join(sorted(str(user) for user in users)[:4])
+            raise first.record.problem(f"expected one user a conversation, got `user_id` {shown}")
+        turns = in_order_of_time(
+            [turn for found in all_found for turn in found.conversation.turns],
+            self._reading.problems,
+        )
+        return Found(
+            replace(
+                first.conversation,
+                conversation_id=name,
+                turns=tuple(
+                    replace(turn, conversation_id=name, turn=number)
+                    for number, turn in enumerate(turns)
+                ),
+            ),
+            first.record,
+            may_be_renamed=True,
+        )
+
+
+def open_exchanges(reading: Reading) -> Collector:
+    """Return the reader of a file with one exchange a record."""
+    return _Exchanges(reading)
 
 
 def _transcript(document: Any) -> str | None:
@@ -266,3 +342,58 @@ def convert_texts(record: SourceRecord, reading: Reading) -> Conversation:
         raise error
     utterances, _ = utterances_of(messages, roles, reading)
     return pair_conversation(record, reading.default_id(record), utterances)
+
+
+class _TextLists:
+    """The records of a file that are lists of texts: conversations, or a speaker and a text each.
+
+    The latter are the messages of one conversation.
+    """
+
+    _MAX_PAIRS = 10_000
+    """So many pairs may be one conversation; a longer file is no such list."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._pairs: list[SourceRecord] | None = []
+
+    def add(self, record: SourceRecord) -> Iterator[Found]:
+        """Take one list; pairs are kept until it is known what they are."""
+        is_pair = isinstance(record.document, list) and len(record.document) == 2
+        if self._pairs is not None and is_pair and len(self._pairs) < self._MAX_PAIRS:
+            self._pairs.append(record)
+            return
+        yield from self._flushed()
+        yield self._found(record)
+
+    def finish(self) -> Iterator[Found]:
+        """Give what was kept."""
+        pairs = self._pairs or []
+        if not are_by_speaker([pair.document for pair in pairs]):
+            yield from self._flushed()
+            return
+        first, name = pairs[0], self._reading.default_id(pairs[0])
+        whole = {"id": name, "messages": [pair.document for pair in pairs]}
+        try:
+            conversation = convert_messages(first.inside(whole, ""), self._reading)
+            yield Found(conversation, first, may_be_renamed=True)
+        except FormatError as error:
+            self._reading.problems.meet(error)
+
+    def _flushed(self) -> Iterator[Found]:
+        kept, self._pairs = self._pairs or [], None
+        for record in kept:
+            try:
+                found = self._found(record)
+            except FormatError as error:
+                self._reading.problems.meet(error)
+            else:
+                yield found
+
+    def _found(self, record: SourceRecord) -> Found:
+        return Found(convert_texts(record, self._reading), record, may_be_renamed=True)
+
+
+def open_text_lists(reading: Reading) -> Collector:
+    """Return the reader of a file whose records are lists of texts."""
+    return _TextLists(reading)

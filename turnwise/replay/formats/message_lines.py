@@ -4,31 +4,35 @@ Lines that name their conversation are grouped by it, otherwise the file is one
 conversation. Lines with a parent are a tree, of which the best-ranked branch is read.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from turnwise.calls.errors import FormatError
+from turnwise.replay.formats.branches import parent_of
 from turnwise.replay.formats.contents import read_content
 from turnwise.replay.formats.format import Collector, Found, Reading
-from turnwise.replay.formats.message_list import find_list, is_message, unwrap
+from turnwise.replay.formats.message_list import (
+    conversation_of,
+    find_list,
+    is_message,
+    plain_name,
+    unwrap,
+)
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
-from turnwise.replay.formats.speakers import is_speaking, role_word
-from turnwise.replay.formats.trees import best_branches, parent_of
-from turnwise.replay.formats.vocabulary import CONVERSATION_ID_KEYS, NAME_KEYS
-from turnwise.replay.pairing import oldest_first, pair_conversation
+from turnwise.replay.formats.speakers import NamedRole, is_speaking, role_word
+from turnwise.replay.formats.trees import best_branches
+from turnwise.replay.formats.vocabulary import NAME_KEYS
+from turnwise.replay.pairing import in_order_of_time, numbered_in_order, pair_conversation
 from turnwise.replay.record import SourceRecord
 
 __all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
 
-_ID_KEYS = (
-    *CONVERSATION_ID_KEYS,
-    "sessionId",
-    "conversation",
-    "ticket_id",
-    "call_id",
-    "channel_id",
-    "channel",
+_NO_CONVERSATION = re.compile(
+    r"turn|round|exchange|request|run|trace|span|message|msg|repl|response|prompt|parent|pair|index|"
+    r"sender|author|speaker|from|bot|user|tool|event"
 )
+"""What is in the names of ids that tell apart messages, speakers or exchanges."""
 
 _NO_NAME = "unused"
 """What newer versions of SillyTavern write for the names in the first line."""
@@ -61,6 +65,27 @@ def is_named_line(document: Any) -> bool:
     return is_message(document) and any(role_word(fields, key) for key in NAME_KEYS)
 
 
+def _unnamed_ids(
+    messages: Sequence[SourceRecord], roles: Sequence[NamedRole | None]
+) -> tuple[str, int] | None:
+    """Return a field that may tell apart several conversations, and how many values it has.
+
+    It is an id, is on every line, and under one of its values user and agent speak.
+    """
+    for name in messages[0].fields:
+        plain = plain_name(name)
+        if not plain.endswith("id") or _NO_CONVERSATION.search(plain):
+            continue
+        values = [known_id(message.fields, (name,)) for message in messages]
+        speaking: dict[str | None, set[str]] = {}
+        for value, role in zip(values, roles, strict=True):
+            speaking.setdefault(value, set()).add(role[1] if role else "")
+        is_shared = any({"user", "agent"} <= each for each in speaking.values())
+        if is_shared and None not in speaking and len(speaking) > 1:
+            return str(name), len(speaking)
+    return None
+
+
 class _Lines:
     """The messages of one file, by conversation."""
 
@@ -83,7 +108,7 @@ class _Lines:
                 "expected one message, with its speaker and its text, as on the lines before; "
                 f"keys are: {keys}"
             )
-        conversation_id = known_id(message.fields, _ID_KEYS)
+        conversation_id = conversation_of(message.fields)
         if self._messages and (conversation_id is None) != (None in self._messages):
             raise record.problem(
                 "expected the conversation's id, such as `conversation_id`, on every line, or "
@@ -113,6 +138,7 @@ class _Lines:
         self, conversation_id: str, messages: list[SourceRecord], *, may_be_renamed: bool
     ) -> Found:
         reading = self._reading
+        messages = list(numbered_in_order(messages, reading.problems))
         first = messages[0]
         roles, error = roles_in(messages, reading.agent)
         if error is not None:
@@ -122,6 +148,14 @@ class _Lines:
             reading.problems.meet(error)
             kept = [(m, role) for m, role in zip(messages, roles, strict=True) if role]
             messages, roles = [each for each, _ in kept], [role for _, role in kept]
+        unnamed = _unnamed_ids(messages, roles) if None in self._messages else None
+        if unnamed is not None:
+            key, count = unnamed
+            raise first.problem(
+                "expected a field that names the conversation, such as `conversation_id`; "
+                f"`{key}` has {count} values under which user and agent speak. Rename it to "
+                "`conversation_id` if it tells conversations apart, else leave it out"
+            )
         utterances, instructions = utterances_of(messages, roles, reading)
         persona: dict[str, str] = {}
         if reading.agent is not None and (reading.agent, "agent") in roles:
@@ -140,7 +174,7 @@ class _Lines:
         conversation = pair_conversation(
             first,
             conversation_id,
-            oldest_first(utterances, reading.problems),
+            in_order_of_time(utterances, reading.problems),
             user_id=self._user_id(first, messages),
             persona=persona or None,
         )

@@ -13,6 +13,7 @@ from turnwise.replay.formats.vocabulary import (
     AGENT_NAMED_KEYS,
     AGENT_SIDE_KEYS,
     ALTERNATING_KEYS,
+    CONVERSATION_ID_KEYS,
     LIST_KEYS,
     MADE_OF_MESSAGES,
     NAME_KEYS,
@@ -28,14 +29,39 @@ from turnwise.replay.record import SourceRecord
 
 __all__ = [
     "Spot",
+    "are_by_speaker",
+    "conversation_of",
     "find_list",
     "is_exchange",
     "is_message",
+    "known_id",
     "merged",
     "messages_of",
+    "plain_name",
     "sides_of",
     "unwrap",
 ]
+
+_IDENTIFIERS = (
+    "conversation_id",
+    "dialogue_id",
+    "dialog_id",
+    "conversationId",
+    "id",
+    "uuid",
+    "thread_id",
+    "session_id",
+    "chat_id",
+    "question_id",
+    "prompt_id",
+)
+"""Fields that may name a conversation, the most telling first."""
+
+_ASIDE = ("metadata", "meta")
+"""Objects of a line that may have its conversation's id."""
+
+_MAX_NAME = 40
+"""So many characters has the name of a speaker at most, in a list of pairs."""
 
 _SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
@@ -70,6 +96,33 @@ class Spot:
         return unwrap(self.first) if isinstance(self.first, dict) else {}
 
 
+def known_id(fields: Mapping[str, Any], names: Sequence[str] = _IDENTIFIERS) -> str | None:
+    """Return the first of these fields that is a text or a whole number; None without one."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+def plain_name(name: object) -> str:
+    """Return a field's name in lower case, without `_`, `-` and blanks."""
+    return re.sub(r"[\s_-]+", "", str(name)).lower()
+
+
+def conversation_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the id of the conversation that a line or an exchange belongs to, if it names one."""
+    for place in (fields, *(fields.get(name) for name in _ASIDE)):
+        if isinstance(place, Mapping):
+            plain = {plain_name(name): value for name, value in place.items()}
+            found = known_id(plain, CONVERSATION_ID_KEYS)
+            if found is not None:
+                return found
+    return None
+
+
 def unwrap(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a message's own fields, taken out of what it was stored in."""
     for name in ("message", "data", "kwargs"):
@@ -99,13 +152,21 @@ def is_message(value: Any, *, needs_speaker: bool = True) -> bool:
     return has_text and (is_named or not needs_speaker)
 
 
+_SIDES = (
+    # Where a prompt and a response are there, `user` and `model` are an id and a name.
+    (
+        [key for key in USER_SIDE_KEYS if key not in USER_NAMED_KEYS],
+        [key for key in AGENT_SIDE_KEYS if key not in AGENT_NAMED_KEYS],
+    ),
+    (USER_NAMED_KEYS, AGENT_NAMED_KEYS),
+    (USER_SIDE_KEYS, AGENT_SIDE_KEYS),
+)
+
+
 def sides_of(fields: Mapping[str, Any]) -> tuple[Any, Any] | None:
     """Return the user's and the agent's words of an exchange; None where it is none."""
     lowered = {str(key).lower(): value for key, value in fields.items()}
-    for user_keys, agent_keys in (
-        (USER_NAMED_KEYS, AGENT_NAMED_KEYS),
-        (USER_SIDE_KEYS, AGENT_SIDE_KEYS),
-    ):
+    for user_keys, agent_keys in _SIDES:
         user = next((key for key in user_keys if _is_said(lowered.get(key))), None)
         agent = next((key for key in agent_keys if _is_said(lowered.get(key))), None)
         if user is not None and agent is not None:
@@ -212,6 +273,8 @@ def find_list(document: Any) -> Spot | None:
 def _is_bare_talk(items: Sequence[Any]) -> bool:
     if not items or isinstance(items[0], str):
         return False
+    if are_by_speaker(items):
+        return True
     return all(is_message(each) for each in items) or all(
         _single_role(each) is not None for each in items
     )
@@ -239,12 +302,15 @@ def _only_list(fields: Mapping[str, Any]) -> Spot | None:
     return Spot(str(found[0]), fields[found[0]], fields) if len(found) == 1 else None
 
 
-def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord]:
+def messages_of(
+    record: SourceRecord, items: Sequence[Any], *, is_history: bool = False
+) -> list[SourceRecord]:
     """Return the items of a list as messages, each an object with its own fields.
 
     Args:
         record: what the list is in, for errors.
         items: the list.
+        is_history: whether its pairs of texts are exchanges, whatever is in them.
 
     Raises:
         FormatError: when an item is no message.
@@ -253,7 +319,7 @@ def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord
         items = items[0]
     if all(isinstance(each, str) for each in items):
         return _alternating(record, [str(each) for each in items])
-    is_roled = all(_is_roled_pair(each) for each in items)
+    is_roled = are_by_speaker(items, may_be_names=not is_history)
     messages: list[SourceRecord] = []
     for number, item in enumerate(items, start=1):
         each = record.inside(item, f"message {number}")
@@ -272,20 +338,40 @@ def messages_of(record: SourceRecord, items: Sequence[Any]) -> list[SourceRecord
     return messages
 
 
-def _is_roled_pair(item: Any) -> bool:
-    return (
-        isinstance(item, list)
-        and is_exchange(item)
-        and item[0] is not None
-        and item[0].strip().lower() in ROLE_OF_WORD
-    )
+def are_by_speaker(items: Sequence[Any], *, may_be_names: bool = True) -> bool:
+    """Return whether pairs of texts are a speaker and a text, and not what two speakers said.
+
+    Half of their first texts are words for roles, or a few of them come again and again.
+
+    Args:
+        items: the pairs.
+        may_be_names: whether the latter counts; not so in a `history`, which has exchanges.
+    """
+    firsts = [item[0] for item in items if isinstance(item, list) and is_exchange(item)]
+    if not firsts or len(firsts) < len(items) or not all(isinstance(each, str) for each in firsts):
+        return False
+    words = [each.strip().lower() for each in firsts]
+    known = sum(word in ROLE_OF_WORD for word in words)
+    if known * 2 >= len(words):
+        return True
+    is_short = all(len(word) <= _MAX_NAME for word in words)
+    return may_be_names and is_short and len(words) >= 4 and 2 <= len({*words}) <= len(words) // 2
+
+
+_MARKED = re.compile(r"\s*<\|[\w ]{1,40}\|>:\s*(.*?)\s*<eo[a-z]>\s*", re.DOTALL)
+"""A text with marks for who says it and where it ends, as MOSS has them."""
+
+
+def _unmarked(text: Any) -> Any:
+    match = _MARKED.fullmatch(text) if isinstance(text, str) else None
+    return text if match is None else match[1]
 
 
 def _exchange(user: Any, agent: Any) -> Iterator[dict[str, Any]]:
     if _is_said(user):
-        yield {"role": "user", "content": user}
+        yield {"role": "user", "content": _unmarked(user)}
     if agent is not None:
-        yield {"role": "assistant", "content": agent}
+        yield {"role": "assistant", "content": _unmarked(agent)}
 
 
 def _alternating(record: SourceRecord, texts: Sequence[str]) -> list[SourceRecord]:

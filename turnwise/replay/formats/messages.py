@@ -9,10 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from turnwise.calls.errors import FormatError
+from turnwise.calls.thoughts import split_thoughts
 from turnwise.replay.conversation import Conversation, Persona
+from turnwise.replay.formats.branches import LEAF_KEYS, shown_branch, unfolded
 from turnwise.replay.formats.contents import read_content
 from turnwise.replay.formats.format import Reading
-from turnwise.replay.formats.message_list import Spot, find_list, messages_of, unwrap
+from turnwise.replay.formats.message_list import (
+    Spot,
+    find_list,
+    is_exchange,
+    is_message,
+    known_id,
+    messages_of,
+    unwrap,
+)
 from turnwise.replay.formats.speakers import (
     NamedRole,
     has_stated_role,
@@ -29,7 +39,12 @@ from turnwise.replay.formats.vocabulary import (
     TOOL_RESULT_TYPES,
     USER_SIDE_KEYS,
 )
-from turnwise.replay.pairing import Utterance, oldest_first, pair_conversation
+from turnwise.replay.pairing import (
+    Utterance,
+    in_order_of_time,
+    numbered_in_order,
+    pair_conversation,
+)
 from turnwise.replay.record import SourceRecord
 from turnwise.replay.times import iso_time
 
@@ -38,43 +53,38 @@ __all__ = [
     "instructions_beside",
     "known_id",
     "note_rejected",
+    "note_unread",
     "roles_in",
+    "time_of",
     "utterances_of",
+    "without_thoughts",
 ]
 
-_IDENTIFIERS = (
-    "conversation_id",
-    "dialogue_id",
-    "dialog_id",
-    "conversationId",
-    "id",
-    "uuid",
-    "thread_id",
-    "session_id",
-    "chat_id",
-    "question_id",
-    "prompt_id",
-)
-"""Fields that may name a conversation, the most telling first."""
-
-_HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted")
+_HIDDEN = ("is_system", "hidden", "is_hidden", "deleted", "isDeleted", "isMeta", "isThought")
 _HIDDEN_BY_METADATA = "is_visually_hidden_from_conversation"
+_HISTORIES = frozenset({"history", "chat_history"})
 _MAX_WRAPPERS = 8
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHT_MARKS = (
+    "<think>",
+    "<thinking>",
+    "<thought>",
+    "<reasoning>",
+    "<|begin_of_thought|>",
+    "<|channel|>",
+    "[think]",
+    "\u25c1think\u25b7",
+)
+"""How a reply begins whose model wrote its thoughts into the text."""
+
+_SAMPLES = ("choices", "candidates", "generations", "responses")
+"""Fields whose items are several replies to one message."""
+
 _SERVICE_TYPES = frozenset({"service"})
 
 
-def known_id(fields: Mapping[str, Any], names: Sequence[str] = _IDENTIFIERS) -> str | None:
-    """Return the first of these fields that is a text or a whole number; None without one."""
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, str) and value.strip():
-            return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-    return None
-
-
-def _time(message: SourceRecord, reading: Reading) -> str | None:
+def time_of(message: SourceRecord, reading: Reading) -> str | None:
+    """Return when a message was written, as ISO 8601; one that cannot be read is noted."""
     stated = [value for key in TIME_KEYS if (value := message.fields.get(key)) not in (None, "")]
     for value in stated:
         time = iso_time(value)
@@ -170,10 +180,8 @@ def _said_in(
     if role == "persona":
         return text
     if role == "agent":
-        said = "" if word.lower() in ACT_TYPES else text or ""
-        if not said:
-            notes["message of the agent without words"] += 1
-        return Utterance(is_user=False, text=said, time=_time(message, reading))
+        said = _reply_text(message, "" if word.lower() in ACT_TYPES else text or "", reading)
+        return Utterance(is_user=False, text=said, time=time_of(message, reading))
     if role == "tool" or (text is None and content.has_tool_result):
         is_thought, is_service = word in THOUGHT_TYPES, word in _SERVICE_TYPES
         kind = "thought" if is_thought else "service message" if is_service else "tool message"
@@ -185,7 +193,17 @@ def _said_in(
     if text is None:
         name = next((key for key in TEXT_KEYS if key in message.fields), "content")
         raise message.problem(f"expected the user's `{name}` to be a text, it is empty")
-    return Utterance(is_user=True, text=text, time=_time(message, reading))
+    return Utterance(is_user=True, text=text, time=time_of(message, reading))
+
+
+def _reply_text(message: SourceRecord, text: str, reading: Reading) -> str:
+    """Return what the agent said, without thoughts; what it did otherwise is noted."""
+    if any(message.fields.get(key) for key in _THOUGHT_KEYS):
+        reading.problems.notes["thought"] += 1
+    said = without_thoughts(text, reading)
+    if not said:
+        reading.problems.notes["message of the agent without words"] += 1
+    return said
 
 
 def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> list[str]:
@@ -199,6 +217,14 @@ def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> li
                 if text is not None and text not in found:
                     found.append(text)
     return found
+
+
+def without_thoughts(text: str, reading: Reading) -> str:
+    """Return a reply without the thoughts that it begins with, which are noted."""
+    if not text.lstrip()[:20].lower().startswith(_THOUGHT_MARKS):
+        return text
+    reading.problems.notes["thought"] += 1
+    return split_thoughts(text)[0].strip()
 
 
 def _final(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -219,13 +245,16 @@ def _final(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         yield from _final_in(value, depth)
 
 
+def _first_sample(samples: Any) -> Any:
+    return samples[0] if isinstance(samples, list) and samples else samples
+
+
 def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]:
     """Give the messages of a reply that is an object: one message, or a response with it."""
-    wrappers = ("choices", "candidates", "generations")
-    wrapped = next((fields[key] for key in wrappers if fields.get(key)), None)
+    wrapped = next((fields[key] for key in _SAMPLES if fields.get(key)), None)
     spot = find_list(fields) if wrapped is None else None
-    if wrapped is not None:  # several samples: the first
-        yield from _final(wrapped[0] if isinstance(wrapped, list) else wrapped, depth + 1)
+    if wrapped is not None:
+        yield from _final(_first_sample(wrapped), depth + 1)
     elif spot is not None and isinstance(spot.items, list):
         yield from _final(spot.items, depth + 1)
     elif is_speaking(unwrap(fields)):
@@ -239,14 +268,41 @@ def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]
         yield from _final(found, depth + 1)
 
 
-def _final_messages(record: SourceRecord, spot: Spot) -> list[SourceRecord]:
+def _final_messages(record: SourceRecord, spot: Spot, reading: Reading) -> list[SourceRecord]:
     for fields in (spot.around, record.document if isinstance(record.document, dict) else {}):
         for key in FINAL_KEYS:
             if fields.get(key) and key != spot.key:
-                messages = [record.inside(each, f"`{key}`") for each in _final(fields[key])]
+                value = _first_sample(fields[key]) if key in _SAMPLES else fields[key]
+                messages = [record.inside(each, f"`{key}`") for each in _final(value)]
                 if messages:
+                    _note_samples({key: fields[key]}, reading)
                     return messages
     return []
+
+
+def _note_samples(value: Any, reading: Reading) -> None:
+    """Note replies to the same message of which the first is read."""
+    samples: Any = None
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(value, dict):
+            break
+        samples = next((value[key] for key in _SAMPLES if value.get(key)), None)
+        value = next((value[key] for key in ("response", "body") if value.get(key)), samples)
+    if isinstance(samples, list) and len(samples) > 1:
+        reading.problems.notes["further reply to the same message"] += len(samples) - 1
+
+
+def note_unread(fields: Mapping[str, Any], reading: Reading, *read: str) -> None:
+    """Note lists of messages of a record, by their fields, other than the ones that are read."""
+    for key, value in fields.items():
+        name = str(key)
+        if name in read or name in FINAL_KEYS or name.startswith("reject"):
+            continue
+        first = value
+        while isinstance(first, list) and first and not is_exchange(first):
+            first = first[0]
+        if first is not value and (is_message(first) or is_exchange(first)):
+            reading.problems.notes[f"list of messages `{name[:40]}`"] += 1
 
 
 def note_rejected(fields: Mapping[str, Any], reading: Reading) -> None:
@@ -277,7 +333,7 @@ def _with_question(utterances: list[Utterance], spot: Spot) -> list[Utterance]:
     question = Utterance(is_user=True, text=asked)
     if not any(each.is_user for each in utterances):
         return [question, *utterances]
-    if spot.key in {"history", "chat_history"} and not utterances[-1].is_user:
+    if spot.key in _HISTORIES and not utterances[-1].is_user:
         return [*utterances, question]
     return utterances
 
@@ -289,16 +345,21 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
         FormatError: when the messages are not there, or a role is not known.
     """
     place = record.inside({spot.key or "messages": spot.items}, spot.outer)
+    fields = record.document if isinstance(record.document, dict) else {}
     items = [each.document for each in place.items(spot.key or "messages", "message")]
-    messages = messages_of(record, items)
+    messages = messages_of(record, items, is_history=spot.key in _HISTORIES)
+    messages = list(unfolded(messages, reading.problems))
+    messages = list(numbered_in_order(messages, reading.problems))
+    leaf = known_id(spot.around, LEAF_KEYS) or known_id(fields, LEAF_KEYS)
+    messages = list(shown_branch(messages, leaf, reading.problems))
     if spot.key == "contents":  # where Gemini takes a missing role for the user's
         messages = [each.inside({"role": "user", **each.fields}, "") for each in messages]
     roles, error = roles_in(messages, reading.agent)
     if error is not None:
         raise error
     utterances, instructions = utterances_of(messages, roles, reading)
-    utterances = _with_question(oldest_first(utterances, reading.problems), spot)
-    final = _final_messages(record, spot)
+    utterances = _with_question(in_order_of_time(utterances, reading.problems), spot)
+    final = _final_messages(record, spot, reading)
     if final:
         final_roles, error = roles_in(final, reading.agent)
         if error is not None:
@@ -310,8 +371,10 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
             reading.problems.notes["final reply after messages that end with a reply"] += 1
         else:
             utterances += ending
-    fields = record.document if isinstance(record.document, dict) else {}
     note_rejected(fields, reading)
+    note_unread(spot.around, reading, spot.key)
+    if fields is not spot.around:
+        note_unread(fields, reading, *spot.outer.split("."))
     instructions = instructions_beside(record, fields, spot.around) + instructions
     persona = {"background": "\n\n".join(instructions)} if instructions else {}
     if reading.agent is not None and (reading.agent, "agent") in roles:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnwise.replay.conversation import Conversation
+from turnwise.replay.formats.branches import MESSAGE_IDS, last_below, parent_of
 from turnwise.replay.formats.format import Reading
 from turnwise.replay.formats.message_list import unwrap
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
@@ -17,11 +18,7 @@ __all__ = [
     "convert_replies",
     "is_mapping",
     "is_reply_tree",
-    "parent_of",
 ]
-
-_MESSAGE_IDS = ("message_id", "uuid", "id", "user_message_id")
-_PARENT_IDS = ("parent_id", "parentUuid", "parent_message_id", "parent")
 
 
 def is_mapping(document: Any) -> bool:
@@ -54,21 +51,25 @@ def _best(children: Sequence[SourceRecord], problems: Problems) -> SourceRecord 
 def best_branches(messages: Sequence[SourceRecord], problems: Problems) -> list[list[SourceRecord]]:
     """Return the best-ranked branch under each message that has no parent.
 
-    Among equals the first counts. Messages whose parent is missing are left out.
+    Among equals, such as messages without a rank, the one counts that leads to the last
+    message of the file: a branch that was left is older. Messages whose parent is missing are
+    left out.
 
     Raises:
         FormatError: when every message has a parent.
     """
-    names = {known_id(message.fields, _MESSAGE_IDS) for message in messages}
+    named = [known_id(message.fields, MESSAGE_IDS) for message in messages]
+    names = {*named}
+    parents = [parent_of(message.fields) for message in messages]
+    last = last_below(named, parents)
     roots: list[SourceRecord] = []
     orphans: list[SourceRecord] = []
-    children: dict[str | None, list[SourceRecord]] = {}
-    for message in messages:
-        parent = parent_of(message.fields)
+    children: dict[str | None, list[int]] = {}
+    for place, (message, parent) in enumerate(zip(messages, parents, strict=True)):
         if parent is None:
             roots.append(message)
         elif parent in names:
-            children.setdefault(parent, []).append(message)
+            children.setdefault(parent, []).append(place)
         else:
             orphans.append(message)
     if orphans and not children:
@@ -83,14 +84,11 @@ def best_branches(messages: Sequence[SourceRecord], problems: Problems) -> list[
         best: SourceRecord | None = root
         while best is not None:
             branch.append(best)
-            best = _best(children.pop(known_id(best.fields, _MESSAGE_IDS), []), problems)
+            below = children.pop(known_id(best.fields, MESSAGE_IDS), [])
+            below.sort(key=lambda place: -last[place])
+            best = _best([messages[place] for place in below], problems)
         branches.append(branch)
     return branches
-
-
-def parent_of(fields: Mapping[str, Any]) -> str | None:
-    """Return the name of the message that a message answers; None where it names none."""
-    return known_id(fields, _PARENT_IDS)
 
 
 def convert_replies(record: SourceRecord, reading: Reading) -> Conversation:

@@ -127,6 +127,7 @@ NAME_KEYS = (
     "display_name",
     "participant",
     "who",
+    "agent",
     "from_id",
     "author.id",
     "author.type",
@@ -248,17 +249,33 @@ SYSTEM_KEYS = (
 """Fields beside the messages that are instructions to the agent."""
 
 CONVERSATION_ID_KEYS = (
-    "conversation_id",
-    "conversationId",
-    "dialogue_id",
-    "dialog_id",
-    "thread_id",
-    "session_id",
-    "chat_id",
-    "conv_id",
-    "message_tree_id",
+    "conversationid",
+    "convoid",
+    "dialogueid",
+    "dialogid",
+    "threadid",
+    "sessionid",
+    "chatid",
+    "convid",
+    "messagetreeid",
+    "conversationhash",
+    "conversationuuid",
+    "conversation",
+    "convo",
+    "dialogue",
+    "ticketid",
+    "caseid",
+    "interactionid",
+    "roomid",
+    "callid",
+    "channelid",
+    "channel",
+    "session",
+    "thread",
+    "sid",
 )
-"""Fields that tell apart the conversations of a file with one message a line."""
+"""Fields that tell apart the conversations of a file with one message a line, the most telling
+first; in lower case, without `_`, `-` and blanks."""
 
 TIME_KEYS = (
     "timestamp",
@@ -274,6 +291,18 @@ TIME_KEYS = (
     "sent_at",
     "ts",
     "date_unixtime",
+    "timestamp_ms",
+    "timestampMs",
+    "sentAt",
+    "sent",
+    "createTime",
+    "creation_time",
+    "createdDateTime",
+    "created_time",
+    "datetime_utc",
+    "message_time",
+    "send_time",
+    "sendTime",
 )
 """Fields that may hold a message's time."""
 

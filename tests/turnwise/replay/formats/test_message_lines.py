@@ -50,6 +50,59 @@ def test_lines_that_name_their_conversation_are_grouped(write_lines: Write, key:
     assert turns_of(read_conversations([path])) == {"x": [("a", "b")], "2": [("c", None)]}
 
 
+@pytest.mark.parametrize(
+    "key", ["convo_id", "convoId", "ChatID", "sid", "Thread-Id", "case id", "conversation"]
+)
+def test_ids_in_other_spellings_tell_conversations_apart(write_lines: Write, key: str) -> None:
+    """What two users said at the same time is never one conversation."""
+    path = write_lines(
+        says("user", "a", **{key: "x"}),
+        says("user", "c", **{key: "y"}),
+        says("assistant", "b", **{key: "x"}),
+        says("assistant", "d", **{key: "y"}),
+    )
+
+    assert turns_of(read_conversations([path])) == {"x": [("a", "b")], "y": [("c", "d")]}
+
+
+def test_an_id_in_the_metadata_tells_conversations_apart(write_lines: Write) -> None:
+    """Loggers keep it apart from the message."""
+    path = write_lines(
+        says("user", "a", metadata={"conversation_id": "x"}),
+        says("user", "c", metadata={"conversation_id": "y"}),
+    )
+
+    assert turns_of(read_conversations([path])) == {"x": [("a", None)], "y": [("c", None)]}
+
+
+@pytest.mark.parametrize("key", ["id", "task_id", "scenarioId"])
+def test_an_id_of_unknown_meaning_that_repeats_is_an_error(write_lines: Write, key: str) -> None:
+    """It may tell apart conversations: they are not read as one without a word."""
+    path = write_lines(
+        says("user", "a", **{key: 1}), says("assistant", "b", **{key: 1}),
+        says("user", "c", **{key: 2}), says("assistant", "d", **{key: 2}),
+    )  # fmt: skip
+
+    with pytest.raises(FormatError, match=f"`{key}` has 2 values .* Rename it to"):
+        read_conversations([path])
+
+
+@pytest.mark.parametrize("key", ["turn_id", "speaker_id", "user_id", "model", "run_id"])
+def test_ids_of_something_else_do_no_harm(write_lines: Write, key: str) -> None:
+    """Turns, speakers and calls have ids too."""
+    numbers = {"speaker_id": "1212", "user_id": "1111"}.get(key, "1122")
+    path = write_lines(
+        *(
+            says(role, text, **{key: number})
+            for role, text, number in zip(
+                ("user", "assistant") * 2, ("a", "b", "c", "d"), numbers, strict=True
+            )
+        )
+    )
+
+    assert turns_of(read_conversations([path])) == {"talk-1": [("a", "b"), ("c", "d")]}
+
+
 def test_a_bad_line_is_skipped_alone(write_lines: Write) -> None:
     """A line that is no message, or whose role is not known, costs no other."""
     path = write_lines(
