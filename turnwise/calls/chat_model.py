@@ -154,6 +154,29 @@ class BudgetedChatModel(BaseChatModel):
             self.abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
         )
 
+    def batch_as_completed(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any | None,
+    ) -> Iterator[tuple[int, Any]]:
+        """Invoke for each input, side by side, and yield answers with their input's index.
+
+        They come in the order in which they ended, which those of threads do not, so that a
+        replay yields them in that order again.
+        """
+        begin: Callable[..., Any] = self.abatch_as_completed
+        answers = begin(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+        async def next_answer() -> tuple[int, Any] | None:
+            answer: tuple[int, Any] | None = await anext(answers, None)
+            return answer
+
+        while (answer := self._owner.wait(next_answer)) is not None:
+            yield answer
+
     async def _agenerate(
         self,
         messages: list[BaseMessage],
