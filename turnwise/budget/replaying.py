@@ -32,7 +32,7 @@ from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
 from turnwise.budget.spent import Spent
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
 from turnwise.calls.listener import pieces_of
-from turnwise.calls.loop_thread import let_react, pass_turn
+from turnwise.calls.loop_thread import let_react, pass_turn, pass_turns
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Outcome
 
@@ -50,6 +50,9 @@ MAX_ORDER_SECONDS = 0.25
 QUICK_TURNS = 100
 """Turns of the asker's event loop that are awaited without a pause."""
 
+REFUSAL_SECONDS = 0.05
+"""Time for a program to end by a refusal, before the answers that came after it."""
+
 CANCEL_MARGIN_SECONDS = 1.0
 """How much longer than recorded a call of a program that is not ours waits to be cancelled."""
 
@@ -59,10 +62,12 @@ class _EndOrder:
 
     Attributes:
         due: the number that ends next.
+        was_refused: whether a call was refused since another one ended.
     """
 
     def __init__(self) -> None:
         self.due = 1
+        self.was_refused = False
         self._ended: set[int] = set()
         self._waiting: set[int] = set()
 
@@ -79,7 +84,7 @@ class _EndOrder:
         try:
             due_before = self.due
             await pass_turn()
-            if number <= self.due == due_before:
+            if number <= self.due == due_before and not self.was_refused:
                 return
             awaited, turns = 0, 0
             give_up_at = 0.0
@@ -93,6 +98,9 @@ class _EndOrder:
                 turns += 1
                 await (pass_turn() if turns <= QUICK_TURNS else asyncio.sleep(PIECE_PAUSE_SECONDS))
             await let_react()
+            if self.was_refused:
+                await asyncio.sleep(REFUSAL_SECONDS)
+                self.was_refused = False
         finally:
             self._waiting.discard(number)
 
@@ -120,7 +128,7 @@ class Replayer:
             CassetteMiss: when it is not recorded and may not be sent.
             CallError: the error that it ended in when it was recorded.
         """
-        exchange, miss = self._find(call)
+        exchange, miss = await self._find(call)
         is_admitted = False
         while exchange is not None and exchange.outcome is Outcome.CANCELLED:
             call.was_found = True
@@ -128,7 +136,7 @@ class Replayer:
                 call.admit(by_path=True)
             is_admitted = True
             await self._await_cancellation(call, exchange)
-            exchange, miss = self._find(call)
+            exchange, miss = await self._find(call)
         call.was_found = exchange is not None
         if exchange is None:
             if not is_admitted:
@@ -179,7 +187,7 @@ class Replayer:
         )
         self._recorder.record(call.key, call.call, call.where, exchange)
 
-    def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
+    async def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
         """Return the next exchange that can be used here, and why nothing may be sent.
 
         Raises:
@@ -197,8 +205,12 @@ class Replayer:
                 return exchange, None
             if exchange.outcome is not Outcome.REFUSED:
                 return exchange, None
-            self._end(call, exchange)
             refusal = _standing_refusal(call, exchange)
+            if refusal is not None and exchange.end_number:
+                # What runs beside it had asked before the program went on with this.
+                await pass_turns()
+                self._order(call).was_refused = True
+            self._end(call, exchange)
             if refusal is not None:
                 call.was_found = True
                 call.refuse(refusal)

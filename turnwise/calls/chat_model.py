@@ -5,7 +5,7 @@ under a budget, and stands in the ledger, by having its model swapped for this o
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -174,8 +174,14 @@ class BudgetedChatModel(BaseChatModel):
             answer: tuple[int, Any] | None = await anext(answers, None)
             return answer
 
-        while (answer := self._owner.wait(next_answer)) is not None:
-            yield answer
+        try:
+            while (answer := self._owner.wait(next_answer)) is not None:
+                yield answer
+        finally:
+            # Who leaves early waits for what is in flight, as with threads.
+            with suppress(Exception):
+                while self._owner.wait(next_answer) is not None:
+                    pass
 
     async def _agenerate(
         self,

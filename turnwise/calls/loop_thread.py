@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from turnwise.calls.errors import ConfigError
 
-__all__ = ["JOIN_SECONDS", "Errand", "LoopThread", "let_react", "pass_turn"]
+__all__ = ["JOIN_SECONDS", "Errand", "LoopThread", "let_react", "pass_turn", "pass_turns"]
 
 T = TypeVar("T")
 
@@ -248,9 +248,14 @@ async def pass_turn() -> None:
     await turn
 
 
-async def let_react() -> None:
-    """Let a program go on with the answer that it was given last, before it gets the next one."""
+async def pass_turns() -> None:
+    """Let others run a few times, so that a chain of steps comes to its end."""
     for _ in range(REACTION_TURNS):
         await pass_turn()
+
+
+async def let_react() -> None:
+    """Let a program go on with the answer that it was given last, before it gets the next one."""
+    await pass_turns()
     if _ASKED_FROM.get() is None:
         await asyncio.sleep(REACTION_SECONDS)

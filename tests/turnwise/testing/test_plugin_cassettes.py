@@ -201,6 +201,18 @@ def test_answers_come_in_the_order_in_which_they_came(tmp_path: Path, program: A
     assert (played, played_counts) == (recorded, counts)
 
 
+def test_who_leaves_a_batch_early_waits_for_what_is_in_flight(tmp_path: Path) -> None:
+    """As with threads: every call has its row, and its answer in the recording."""
+
+    def first(model: Any) -> str:
+        inputs = [str(number) for number in range(4)]
+        return next(answer.text for _, answer in model.batch_as_completed(inputs))
+
+    recorded, counts, played, played_counts = record_and_play(tmp_path, backwards(4), first)
+    assert counts == ({"-": 4}, [1] * 4)
+    assert (recorded, played, played_counts) == ("to 3", "to 3", counts)
+
+
 def test_a_race_is_won_by_the_same_call(tmp_path: Path) -> None:
     """The others are cancelled again."""
 
