@@ -97,6 +97,8 @@ class RecordedExchange:
         retry_seconds: the part of `latency_seconds` that was backoff.
         sequence: in which order the calls of its run were asked, from 1; 0 is not known.
             Equal calls of one scope are handed out in this order, whichever ended first.
+        end_number: in which order the calls of its turn ended, from 1; 0 is not known. It is
+            no part of what is recorded, which is in that order.
     """
 
     outcome: Outcome
@@ -118,6 +120,7 @@ class RecordedExchange:
     unknown_usd: int = 0
     retry_seconds: float = 0.0
     sequence: int = field(default=0, compare=False)
+    end_number: int = field(default=0, compare=False)
 
 
 @runtime_checkable

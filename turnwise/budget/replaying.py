@@ -8,10 +8,20 @@ reserved for it: the sum of those, without what passed their reservations, fitte
 limits then, so it fits in any order now (see `Room.refusal`).
 
 A call that was cancelled has no answer to replay. Whoever asks it again is given time to
-cancel it again; if that does not come, the call is sent, or in a strict replay missed.
+cancel it again: turns of its event loop, and in a program that is not ours, whose timeouts
+know no virtual clock, the time that the call took. If that does not come, the next exchange of
+its key is played; without one the call is sent, or in a strict replay missed.
+
+A program that is not ours may go on with whichever answer comes first (`as_completed`, races,
+workers at one queue). So the calls of its turn end in the order in which they ended. A call
+waits for those that ended before it, also for those that are not asked yet: they were asked
+before it ended. Where one of them does not come, the program has changed, and the waiting
+ends after `MAX_ORDER_SECONDS`.
 """
 
 import asyncio
+import time
+from collections import defaultdict
 
 from turnwise.budget.answer import Answer, read_reply
 from turnwise.budget.estimate import Estimator
@@ -22,7 +32,7 @@ from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
 from turnwise.budget.spent import Spent
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
 from turnwise.calls.listener import pieces_of
-from turnwise.calls.loop_thread import pass_turn
+from turnwise.calls.loop_thread import let_react, pass_turn, pass_turns
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Outcome
 
@@ -33,6 +43,66 @@ MAX_CANCEL_TURNS = 1000
 
 PIECE_PAUSE_SECONDS = 0.001
 """How long each of these turns is where pieces of the answer were given out before."""
+
+MAX_ORDER_SECONDS = 0.25
+"""How long a call waits for one that ended before it and is not asked this time."""
+
+QUICK_TURNS = 100
+"""Turns of the asker's event loop that are awaited without a pause."""
+
+REFUSAL_SECONDS = 0.05
+"""Time for a program to end by a refusal, before the answers that came after it."""
+
+CANCEL_MARGIN_SECONDS = 1.0
+"""How much longer than recorded a call of a program that is not ours waits to be cancelled."""
+
+
+class _EndOrder:
+    """The replayed calls of one turn, which end in the order of their numbers.
+
+    Attributes:
+        due: the number that ends next.
+        was_refused: whether a call was refused since another one ended.
+    """
+
+    def __init__(self) -> None:
+        self.due = 1
+        self.was_refused = False
+        self._ended: set[int] = set()
+        self._waiting: set[int] = set()
+
+    def end(self, number: int) -> None:
+        """Note that a call has ended, or ends whenever it is cancelled."""
+        self._ended.add(number)
+        while self.due in self._ended:
+            self._ended.discard(self.due)
+            self.due += 1
+
+    async def wait_for(self, number: int) -> None:
+        """Wait until all calls before a number have ended, or do not come."""
+        self._waiting.add(number)
+        try:
+            due_before = self.due
+            await pass_turn()
+            if number <= self.due == due_before and not self.was_refused:
+                return
+            awaited, turns = 0, 0
+            give_up_at = 0.0
+            while number > self.due:
+                now = time.monotonic()
+                if awaited != self.due:
+                    awaited, give_up_at = self.due, now + MAX_ORDER_SECONDS
+                elif now > give_up_at:
+                    self.due = min(self._waiting)
+                    continue
+                turns += 1
+                await (pass_turn() if turns <= QUICK_TURNS else asyncio.sleep(PIECE_PAUSE_SECONDS))
+            await let_react()
+            if self.was_refused:
+                await asyncio.sleep(REFUSAL_SECONDS)
+                self.was_refused = False
+        finally:
+            self._waiting.discard(number)
 
 
 class Replayer:
@@ -47,6 +117,8 @@ class Replayer:
     def __init__(self, recorder: Recorder, estimator: Estimator) -> None:
         self._recorder = recorder
         self._estimator = estimator
+        self._orders: defaultdict[tuple[str | None, str | None], _EndOrder]
+        self._orders = defaultdict(_EndOrder)
 
     async def answer(self, call: OpenCall) -> Answer | None:
         """Admit a call and answer it from the recording; None when it may be sent.
@@ -56,17 +128,26 @@ class Replayer:
             CassetteMiss: when it is not recorded and may not be sent.
             CallError: the error that it ended in when it was recorded.
         """
-        exchange, miss = self._find(call)
+        exchange, miss = await self._find(call)
+        is_admitted = False
+        while exchange is not None and exchange.outcome is Outcome.CANCELLED:
+            call.was_found = True
+            if not is_admitted:
+                call.admit(by_path=True)
+            is_admitted = True
+            await self._await_cancellation(call, exchange)
+            exchange, miss = await self._find(call)
+        call.was_found = exchange is not None
         if exchange is None:
-            call.admit()
+            if not is_admitted:
+                call.admit()
             if miss is not None:
                 raise miss
             return None
-        call.was_found = True
-        if exchange.outcome is Outcome.CANCELLED:
-            await self._await_cancellation(call, exchange, miss)
-            return None
-        call.admit(_charged(exchange), over=_over(exchange), by_path=True)
+        if is_admitted:
+            _charge(call, exchange)
+        else:
+            call.admit(_charged(exchange), over=_over(exchange), by_path=True)
         if exchange.reply is not None and call.account.limits_spending:
             estimate = self._estimator.estimate(call.call, call.endpoint)
             self._estimator.observe(estimate, call.endpoint, exchange.reply.usage)
@@ -106,36 +187,53 @@ class Replayer:
         )
         self._recorder.record(call.key, call.call, call.where, exchange)
 
-    def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
-        """Return the first exchange that can be used here, and why nothing may be sent.
+    async def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
+        """Return the next exchange that can be used here, and why nothing may be sent.
 
         Raises:
             CallRefused: when that is a refusal under a limit that still stands.
         """
-        cancelled: RecordedExchange | None = None
         while True:
             try:
                 exchange = self._recorder.lookup(call.key, call.call, call.where)
             except CassetteMiss as miss:
-                return cancelled, miss
+                return None, miss
             if exchange is None:
-                return cancelled, None
+                return None, None
             if exchange.outcome is Outcome.CANCELLED:
-                cancelled = exchange
-            elif exchange.outcome is Outcome.REFUSED:
-                refusal = _standing_refusal(call, exchange)
-                if refusal is not None:
-                    call.was_found = True
-                    call.refuse(refusal)
-            else:
+                self._end(call, exchange)
                 return exchange, None
+            if exchange.outcome is not Outcome.REFUSED:
+                return exchange, None
+            refusal = _standing_refusal(call, exchange)
+            if refusal is not None and exchange.end_number:
+                # What runs beside it had asked before the program went on with this.
+                await pass_turns()
+                self._order(call).was_refused = True
+            self._end(call, exchange)
+            if refusal is not None:
+                call.was_found = True
+                call.refuse(refusal)
+
+    def _end(self, call: OpenCall, exchange: RecordedExchange) -> None:
+        if exchange.end_number:
+            self._order(call).end(exchange.end_number)
+
+    def _order(self, call: OpenCall) -> _EndOrder:
+        return self._orders[call.where.conversation, call.where.turn]
 
     async def _replay(self, call: OpenCall, exchange: RecordedExchange) -> Answer:
         call.spent = _spent(exchange)
         call.path_seconds = exchange.latency_seconds
         call.finish(Outcome.REPLAYED)
         # As if it had been sent: whoever runs beside it comes to ask before it ends.
-        await pass_turn()
+        try:
+            if exchange.end_number:
+                await self._order(call).wait_for(exchange.end_number)
+            else:
+                await pass_turn()
+        finally:
+            self._end(call, exchange)
         if exchange.error is not None:
             _give_out(call, exchange)
             raise error_of_record(exchange.error)
@@ -143,10 +241,7 @@ class Replayer:
             raise CassetteMiss(f"the recorded exchange of {call.key} has no answer and no error")
         return read_reply(call.call, exchange.reply)
 
-    async def _await_cancellation(
-        self, call: OpenCall, exchange: RecordedExchange, miss: CassetteMiss | None
-    ) -> None:
-        call.admit(by_path=True)
+    async def _await_cancellation(self, call: OpenCall, exchange: RecordedExchange) -> None:
         # A stream is left over one of its pieces, maybe from another thread.
         pause_seconds = PIECE_PAUSE_SECONDS if _give_out(call, exchange) else 0
         try:
@@ -155,15 +250,19 @@ class Replayer:
                     await asyncio.sleep(pause_seconds)
                 else:
                     await pass_turn()
+            if call.call.origin is not None:
+                await asyncio.sleep(2 * exchange.latency_seconds + CANCEL_MARGIN_SECONDS)
         except BaseException:
-            call.account.charge(_charged(exchange)._replace(calls=0))
-            call.account.pass_reservation(_over(exchange))
+            _charge(call, exchange)
             call.spent = _spent(exchange)
             call.path_seconds = exchange.latency_seconds
             raise
-        call.was_found = False
-        if miss is not None:
-            raise miss
+
+
+def _charge(call: OpenCall, exchange: RecordedExchange) -> None:
+    """Charge a call that is admitted what it is recorded to have spent."""
+    call.account.charge(_charged(exchange)._replace(calls=0))
+    call.account.pass_reservation(_over(exchange))
 
 
 def _give_out(call: OpenCall, exchange: RecordedExchange) -> bool:

@@ -5,7 +5,7 @@ under a budget, and stands in the ledger, by having its model swapped for this o
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -153,6 +153,35 @@ class BudgetedChatModel(BaseChatModel):
         return self._owner.wait(
             self.abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
         )
+
+    def batch_as_completed(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any | None,
+    ) -> Iterator[tuple[int, Any]]:
+        """Invoke for each input, side by side, and yield answers with their input's index.
+
+        They come in the order in which they ended, which those of threads do not, so that a
+        replay yields them in that order again.
+        """
+        begin: Callable[..., Any] = self.abatch_as_completed
+        answers = begin(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+        async def next_answer() -> tuple[int, Any] | None:
+            answer: tuple[int, Any] | None = await anext(answers, None)
+            return answer
+
+        try:
+            while (answer := self._owner.wait(next_answer)) is not None:
+                yield answer
+        finally:
+            # Who leaves early waits for what is in flight, as with threads.
+            with suppress(Exception):
+                while self._owner.wait(next_answer) is not None:
+                    pass
 
     async def _agenerate(
         self,

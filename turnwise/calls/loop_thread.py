@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from turnwise.calls.errors import ConfigError
 
-__all__ = ["JOIN_SECONDS", "Errand", "LoopThread", "pass_turn"]
+__all__ = ["JOIN_SECONDS", "Errand", "LoopThread", "let_react", "pass_turn", "pass_turns"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,12 @@ WAKE_SECONDS = 0.5
 
 SETTLE_SECONDS = 0.001
 """How long the loop of a caller that is cancelled again and again stands still for its work."""
+
+REACTION_TURNS = 50
+"""Turns of a caller's loop in which it goes on with an answer before the next one comes."""
+
+REACTION_SECONDS = 0.005
+"""Time in which a thread that waits does so: which of two threads wakes first is chance."""
 
 _ASKED_FROM: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
     "turnwise_asked_from", default=None
@@ -240,3 +246,16 @@ async def pass_turn() -> None:
         await asyncio.sleep(0)
         return
     await turn
+
+
+async def pass_turns() -> None:
+    """Let others run a few times, so that a chain of steps comes to its end."""
+    for _ in range(REACTION_TURNS):
+        await pass_turn()
+
+
+async def let_react() -> None:
+    """Let a program go on with the answer that it was given last, before it gets the next one."""
+    await pass_turns()
+    if _ASKED_FROM.get() is None:
+        await asyncio.sleep(REACTION_SECONDS)

@@ -17,8 +17,11 @@ old recording stands in the backup, and the new one, as far as it came, in the f
 The recorder protocol is synchronous; see `cassette_file` for why it may be.
 """
 
+import re
+from array import array
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +33,7 @@ from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette_exchange import (
+    HEAD_BYTES,
     Scrub,
     decode_exchange,
     encode_exchange,
@@ -84,6 +88,33 @@ def _backup_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.before-rewrite.bak")
 
 
+_TEXT = rb'"(?:[^"\\]|\\.)*"'
+_TURN = re.compile(
+    rb'"scope":%b,("conversation":(?:%b|null),"turn":(?:%b|null))' % (_TEXT, _TEXT, _TEXT)
+)
+"""No text of a line is taken for these fields: its quotation marks have a backslash before."""
+
+
+class _Ends:
+    """In which order the recorded calls of each turn ended, which is that of their lines."""
+
+    def __init__(self, file: CassetteFile) -> None:
+        self._file = file
+        self._numbers: array[int] | None = None
+
+    def number(self, entry: int) -> int:
+        """Return an entry's number in its turn, from 1. Reads the whole file, once."""
+        if self._numbers is None:
+            self._numbers = array("L")
+            counts: Counter[bytes] = Counter()
+            for each in range(len(self._file.index)):
+                found = _TURN.search(self._file.line(each), HEAD_BYTES)
+                turn = found[1] if found else b""
+                counts[turn] += 1
+                self._numbers.append(counts[turn])
+        return self._numbers[entry] if entry < len(self._numbers) else 0
+
+
 class Cassette:
     """Plays and records calls on a cassette. A `turnwise.budget.recorder.Recorder`.
 
@@ -103,6 +134,7 @@ class Cassette:
         normaliser: Normaliser | None = None,
     ) -> None:
         self._file = file
+        self._ends = _Ends(file)
         self._keys = CassetteKeys(file, normaliser or Normaliser())
         self._mode = mode
         self._scrub = scrub
@@ -165,7 +197,12 @@ class Cassette:
         except ValueError as error:
             raise self._file.damaged(entry, str(error)) from error
         self._played_count += 1
-        return exchange
+        if call.origin is None:
+            return exchange
+        # What waits for what in a program that is not ours is not known: its calls end in order.
+        recorded_in = (document.get("conversation"), document.get("turn"))
+        is_of_turn = recorded_in == (where.conversation, where.turn)
+        return replace(exchange, end_number=self._ends.number(entry) if is_of_turn else 0)
 
     def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
         """Append how a call ended; nothing in strict mode, nor after a failed write.

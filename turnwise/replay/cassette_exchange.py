@@ -284,7 +284,7 @@ def encode_exchange(
         "model": where.model,
         **prompt_of(call),
         "outcome": exchange.outcome.value,
-        **_non_default(exchange, "outcome", "reply", "error", "sequence"),
+        **_non_default(exchange, "outcome", "reply", "error", "sequence", "end_number"),
     }
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
@@ -299,6 +299,7 @@ _COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
     "reply",
     "error",
     "sequence",
+    "end_number",
 }
 _ENDS = _COUNTS | {"outcome", "reply", "error"}
 _PLACE_AND_PROMPT: Mapping[str, Any] = {

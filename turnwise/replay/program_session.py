@@ -27,8 +27,8 @@ from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
-from turnwise.replay.asked_prompts import AskedPrompts
 from turnwise.replay.program_messages import config_of, messages_of, place_of, reply_of
+from turnwise.replay.program_turn import OpenTurn, turn_is_over
 
 __all__ = ["ProgramFailed", "ProgramSession", "Replaying"]
 
@@ -129,7 +129,7 @@ class ProgramSession:
         self._program: Any = None
         self._has_checkpoints = False
         self._conversations: dict[str, _Conversation] = {}
-        self._open: dict[_Turn, tuple[Scope, AskedPrompts]] = {}
+        self._open: dict[_Turn, OpenTurn] = {}
 
     async def build(self, build: Callable[[Any], Any], target: str, roles: Sequence[Role]) -> None:
         """Build the program around models that ask this session.
@@ -187,30 +187,33 @@ class ProgramSession:
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer; see `Budgeter.ask`."""
-        scope, prompts = self._place()
-        prompts.add(call)
-        with scope.entered():
-            return await self._budgeter.ask(call)
+        scope, turn = self._place()
+        with turn.asking():
+            turn.prompts.add(call)
+            with scope.entered():
+                return await self._budgeter.ask(call)
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
         """Ask several calls in one round; see `Budgeter.ask_all`."""
-        scope, prompts = self._place()
-        for call in calls:
-            prompts.add(call)
-        with scope.entered():
-            return await self._budgeter.ask_all(calls, max_concurrency=max_concurrency)
+        scope, turn = self._place()
+        with turn.asking():
+            for call in calls:
+                turn.prompts.add(call)
+            with scope.entered():
+                return await self._budgeter.ask_all(calls, max_concurrency=max_concurrency)
 
     def advisory(self) -> Advisory:
         """Return how much of the current turn's limits is left."""
         with self._place()[0].entered():
             return self._budgeter.advisory()
 
-    def _place(self) -> tuple[Scope, AskedPrompts]:
-        """Return the scope to ask in, and the prompts of its turn.
+    def _place(self) -> tuple[Scope, OpenTurn]:
+        """Return the scope to ask in, and its turn.
 
         A thread of the program's own inherits no context: there the only open turn counts.
+        What an earlier turn left running is no part of it.
 
         Raises:
             ConfigError: when it is not known which turn asks.
@@ -218,9 +221,12 @@ class ProgramSession:
         scope = self._budgeter.current
         turn = (scope.conversation or "", scope.turn or "")
         if turn in self._open:
-            return scope, self._open[turn][1]
+            return scope, self._open[turn]
+        if scope.turn is not None:
+            raise turn_is_over(scope)
         if len(self._open) == 1:
-            return next(iter(self._open.values()))
+            opened = next(iter(self._open.values()))
+            return opened.scope, opened
         raise ConfigError(
             "a model was asked outside of every turn: run the thread in a copy of the context "
             "(contextvars.copy_context().run), or replay with --concurrency 1"
@@ -292,11 +298,15 @@ class ProgramSession:
     async def _run(self, conversation: _Conversation, turn: TurnInput) -> TurnResult:
         name = (turn.conversation_id, str(turn.turn))
         scope = conversation.scope.open(ScopeKind.TURN, name[1], limits=self._turn_limits)
-        prompts = AskedPrompts()
-        self._open[name] = scope, prompts
+        opened = self._open[name] = OpenTurn(scope)
         try:
             with scope.entered():
-                reply, degraded = await self._reply(conversation, turn)
+                try:
+                    reply, degraded = await self._reply(conversation, turn)
+                except Exception:
+                    await opened.come_to_rest()
+                    raise
+            await opened.come_to_rest()
         finally:
             del self._open[name]
             scope.close()
@@ -312,7 +322,7 @@ class ProgramSession:
                 "reply": reply,
                 "bubbles": [{"text": reply}] if reply else [],
                 "degraded": list(degraded),
-                "prompts": prompts.digests(),
+                "prompts": opened.prompts.digests(),
                 **_counts_of(scope),
                 "simulated": any(row.is_simulated for row in rows),
             },

@@ -15,6 +15,7 @@ from langgraph.types import Send
 
 from turnwise.budget import Limits
 from turnwise.calls.errors import CassetteMiss, ConfigError, ServerFailed
+from turnwise.calls.simulated import SimulatedSettings
 from turnwise.replay import CassetteMode, read_conversations
 from turnwise.replay.app import TurnInput
 from turnwise.replay.program import ProgramApp, ProgramSettings, program_app
@@ -198,6 +199,45 @@ async def test_a_turn_that_a_limit_ended_has_no_reply_and_says_so(
         talk, tmp_path / "played", chain(), cassette=cassette, mode=STRICT, settings=settings
     )
     assert [turn["degraded"] for turn in played.turns] == [turn["degraded"] for turn in live.turns]
+
+
+async def test_calls_in_flight_at_the_end_of_a_turn_are_part_of_it(
+    talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a limit ended it, or the program left a task behind, which asks no more then."""
+    left: list[Any] = []
+
+    def build(model: Any) -> Any:
+        async def work(state: MessagesState) -> dict[str, Any]:
+            async def twice() -> None:
+                await model.ainvoke("first")
+                await model.ainvoke("second")
+
+            before = len(server.log)
+            left.append(asyncio.ensure_future(twice()))
+            while len(server.log) == before:  # noqa: ASYNC110 - it has no event for that
+                await asyncio.sleep(0.001)
+            if state["messages"][-1].text == "Hello.":
+                return {"messages": [AIMessage("Hi.")]}
+            return {"messages": [await model.ainvoke("beyond")]}
+
+        return StateGraph(MessagesState).add_node("work", work).add_edge(START, "work").compile()
+
+    settings = ProgramSettings(budget={"turn": Limits(max_calls=1)})
+    async with SimServer(SimulatedSettings(real_time_scale=0.1)) as server:
+        monkeypatch.setenv("TURNWISE_BASE_URL", server.base_url)
+        monkeypatch.setenv("TURNWISE_MODEL", "simulated")
+        run = await replay(talk, tmp_path / "run", build, settings=settings, max_concurrency=1)
+        assert len(server.log) == len(run.turns) == 6
+    asked: dict[tuple[str, int], list[str]] = {}
+    for row in run.rows:
+        asked.setdefault((row["conversation"], int(row["turn"])), []).append(row["outcome"])
+    assert len(asked) == 6
+    for (conversation, turn), outcomes in asked.items():
+        is_left = turn == 0 and conversation != "talk-2"
+        assert outcomes == (["served"] if is_left else ["served", "refused"])
+    ends = await asyncio.gather(*left, return_exceptions=True)
+    assert all("is over" in str(end) for end in ends)
 
 
 async def test_an_error_of_the_program_stops_and_loses_nothing(talk: Path, tmp_path: Path) -> None:

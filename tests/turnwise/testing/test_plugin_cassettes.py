@@ -139,6 +139,136 @@ def test_equal_calls_side_by_side_play_in_the_order_of_asking(tmp_path: Path) ->
     assert said[0] == said[1]
 
 
+def record_and_play(folder: Path, script: Any, program: Any) -> list[Any]:
+    """Return what a program gives when it is recorded, and when it is played."""
+    given = []
+    for is_recording in (True, False):
+        made = bench(folder, is_recording=is_recording)
+        made.cassette(NAME)
+        model = made.model(client=ScriptedClient(script))
+        with made.turn("talk"):
+            answer = program(model)
+            given.append(asyncio.run(answer) if asyncio.iscoroutine(answer) else answer)
+        given.append((made.calls.by_node, [row.requests for row in made._asker.rows]))
+        made.close()
+    return given
+
+
+def backwards(count: int) -> Any:
+    """Return a script that answers as many calls in the opposite order."""
+    gates = [threading.Event() for _ in range(count + 1)]
+    gates[count].set()
+
+    async def answer(call: Call) -> str:
+        text = str(call.messages[-1].content)
+        if text.isdigit():
+            await asyncio.to_thread(gates[int(text) + 1].wait)
+            gates[int(text)].set()
+        return f"to {text}"
+
+    return answer
+
+
+async def completed(model: Any) -> list[str]:
+    """Ask side by side, and go on with each answer as it comes."""
+    asked = [model.ainvoke(str(number)) for number in range(4)]
+    texts = [(await each).text for each in asyncio.as_completed(asked)]
+    return [*texts, (await model.ainvoke(" ".join(texts))).text]
+
+
+def batched(model: Any) -> list[str]:
+    """Do the same without a loop."""
+    inputs = [str(number) for number in range(4)]
+    texts = [answer.text for _, answer in model.batch_as_completed(inputs)]
+    return [*texts, model.invoke(" ".join(texts)).text]
+
+
+async def raced(model: Any) -> list[str]:
+    """Take the first answer and leave the others."""
+    tasks = [asyncio.ensure_future(model.ainvoke(str(number))) for number in range(4)]
+    done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    return [*(task.result().text for task in done), (await model.ainvoke("on")).text]
+
+
+@pytest.mark.parametrize("program", [completed, batched])
+def test_answers_come_in_the_order_in_which_they_came(tmp_path: Path, program: Any) -> None:
+    """A program that goes on with the first answer asks the same in a replay."""
+    recorded, counts, played, played_counts = record_and_play(tmp_path, backwards(4), program)
+    assert recorded == [*(f"to {n}" for n in (3, 2, 1, 0)), "to to 3 to 2 to 1 to 0"]
+    assert (played, played_counts) == (recorded, counts)
+
+
+def test_who_leaves_a_batch_early_waits_for_what_is_in_flight(tmp_path: Path) -> None:
+    """As with threads: every call has its row, and its answer in the recording."""
+
+    def first(model: Any) -> str:
+        inputs = [str(number) for number in range(4)]
+        return next(answer.text for _, answer in model.batch_as_completed(inputs))
+
+    recorded, counts, played, played_counts = record_and_play(tmp_path, backwards(4), first)
+    assert counts == ({"-": 4}, [1] * 4)
+    assert (recorded, played, played_counts) == ("to 3", "to 3", counts)
+
+
+def test_a_race_is_won_by_the_same_call(tmp_path: Path) -> None:
+    """The others are cancelled again."""
+
+    async def answer(call: Call) -> str:
+        if str(call.messages[-1].content) in "012":
+            await asyncio.Event().wait()
+        return f"to {call.messages[-1].content}"
+
+    recorded, counts, played, played_counts = record_and_play(tmp_path, answer, raced)
+    assert recorded == ["to 3", "to on"]
+    assert (played, played_counts) == (recorded, counts)
+
+
+def test_a_call_that_timed_out_times_out_again(tmp_path: Path) -> None:
+    """Its repetition is not played in its place, and the same call of a later turn neither."""
+    asked = 0
+
+    async def answer(call: Call) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.Event().wait()
+        return f"answer {asked}"
+
+    async def patient(model: Any) -> list[str]:
+        said: list[str] = []
+        while len(said) < 3 and "answer" not in "".join(said):
+            try:
+                async with asyncio.timeout(0.2):
+                    said.append((await model.ainvoke("slow")).text)
+            except TimeoutError:
+                said.append("late")
+        return [*said, (await model.ainvoke("slow")).text]
+
+    recorded, counts, played, played_counts = record_and_play(tmp_path, answer, patient)
+    assert recorded == ["late", "answer 2", "answer 3"]
+    assert (played, played_counts) == (recorded, counts)
+
+
+def test_a_program_that_asks_less_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """Answers that came after one that nobody asks for now are played all the same."""
+    record(tmp_path, ["one", "two"], "a")
+    made = bench(tmp_path, is_recording=True)
+    made.cassette(NAME)
+    model = made.model(client=ScriptedClient(backwards(4)))
+    with made.turn("other"):
+        asyncio.run(completed(model))
+    made.close()
+    playing = bench(tmp_path)
+    playing.cassette(NAME)
+    model = playing.model()
+    with playing.turn("other"):
+        assert [model.invoke(text).text for text in "012"] == ["to 0", "to 1", "to 2"]
+    playing.close()
+
+
 def test_a_missing_cassette_names_the_option(tmp_path: Path) -> None:
     """The error is a command that can be run."""
     with pytest.raises(ConfigError, match=r"pytest test_agent\.py::test_it --turnwise-record"):
