@@ -121,3 +121,11 @@ def test_a_comparison_needs_a_side(write_lines: Write, record: dict[str, Any]) -
         assert chosen.left_out == {"side that was not chosen": 1}
     with pytest.raises(ConfigError, match="side is 'c'; give `a` or `b`"):
         ReadOptions(side="c")
+
+
+def test_a_long_run_of_blanks_in_a_transcript_is_read_at_once(write_lines: Write) -> None:
+    """A pattern that begins with blanks is tried at each of them, to the end of the run."""
+    text = "### Human: a" + " " * 300_000 + "x ### Assistant: b"
+    turns = turns_of(read_conversations([write_lines({"text": text})]))
+    assert [reply for _, reply in turns] == ["b"]
+    assert turns[0][0].endswith(" x")
