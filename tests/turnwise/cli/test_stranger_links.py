@@ -1,6 +1,7 @@
 """Folders of strangers with links in them: what is written stays in the folder."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,17 @@ def test_sealing_writes_through_no_link(cli: Any, own: Path) -> None:
     Path("run/cassette.jsonl.part").symlink_to(own)
     assert cli("cassette", "run/cassette.jsonl", "--seal").exit_code == 0
     assert own.read_text() == OWN
+
+
+def test_a_page_and_a_baseline_are_written_through_no_link(cli: Any, own: Path) -> None:
+    """Their partial files have the process's number, of which a stranger can place many."""
+    assert replayed(cli).exit_code == 0
+    for name in (f".turnwise-{os.getpid()}.part", f".calls.json.{os.getpid()}.part"):
+        Path(name).symlink_to(own)
+    assert cli("report", "run", "--html", "page.html").exit_code == 0
+    assert cli("check", "run", "--baseline", "calls.json", "--update").exit_code == 0
+    assert own.read_text() == OWN
+    assert Path("page.html").is_file()
 
 
 def test_a_folder_that_is_a_link_is_the_users_choice(cli: Any) -> None:
