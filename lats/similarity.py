@@ -8,7 +8,7 @@ __all__ = ["identity_key", "ngram_jaccard", "tag_similarity", "text_key"]
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _CLAUSE_END = re.compile("[。，、！？；：…“”‘’「」『』]+")
-_WORD_END = re.compile(r"[.,!?;:'\"]+(?=\s|$)|(?<!\S)['\"]+")
+_WORD_END = re.compile(r"(?<![.,!?;:'\"])[.,!?;:'\"]+(?=\s|$)|(?<!\S)['\"]+")
 
 
 @lru_cache(maxsize=1024)

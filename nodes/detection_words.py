@@ -123,7 +123,7 @@ SIGNAL_PATTERNS: tuple[tuple[Signal, re.Pattern[str]], ...] = (
     (
         Signal.QUESTION,
         re.compile(
-            r"[?？]|(?:^|[.!。！\n]\s*)(?:what|why|how|when|where|who|which|can you|could you|"
+            r"[?？]|(?:^|[.!。！\n][^\S\n]*)(?:what|why|how|when|where|who|which|can you|could you|"
             r"do you|did you|are you|would you|should i)(?![A-Za-z])|"
             r"(?<!不知道)(?<!不知道该)(?:吗|呢|什么|怎么样|怎么办|为什么|哪里|哪儿|哪个|多少|几点)[。!！～~]*$|能不能|可不可以|有没有|是不是",
             re.IGNORECASE,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.similarity import ngram_jaccard, tag_similarity, text_key
+from lats.similarity import identity_key, ngram_jaccard, tag_similarity, text_key
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
@@ -41,3 +41,10 @@ def test_texts_of_marks_alone_keep_them():
 def test_tags_that_mean_one_strategy_are_alike(left, right, is_alike):
     """At the default threshold; a blank tag is like none."""
     assert (tag_similarity(left, right) >= 0.6) is is_alike
+
+
+def test_a_long_run_of_marks_is_passed_over_once():
+    """Each of its marks is no beginning of its own."""
+    text = "So" + "." * 200_000 + "x"
+    assert identity_key(text) == text.lower()
+    assert identity_key("so...' x") == "so x"

@@ -136,3 +136,11 @@ def test_friendly_recorded_conversations_are_not_heard_as_hostile():
     assert found[Signal.HOSTILITY] == found[Signal.MANIPULATION] == 0
     assert found[Signal.QUESTION] > 150
     assert found[Signal.SELF_DISCLOSURE] > 150
+
+
+def test_a_question_after_a_long_run_of_line_breaks_is_found_at_once():
+    """What follows a sentence is looked for once a line, not to the end of all blanks."""
+    text = "So." + "\n \n" * 60_000
+    for words, is_question in (("what now", True), ("x", False)):
+        found = detect_by_rules(text + words, "en")
+        assert (Signal.QUESTION in found.signals) == is_question

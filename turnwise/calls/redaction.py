@@ -41,6 +41,9 @@ _MASK = re.compile(r"(?:[*•●·█…]|\.{2,}|[xX#]{3,}|(?i:\[(?:redacted|hid
 _ESCAPE = re.compile(r"\\u00|%[0-9A-Fa-f]{2}|&#")
 """Where a text may have any of its characters escaped."""
 
+_BREAK = re.compile(r"\s+|\\{1,4}[nrt]")
+"""A line's end or blanks in a document's source, also escaped ones."""
+
 _GAP = r"(?:\s|\\{1,4}[nrt]|\\\n|[\"'][\s+,]{0,20}[\"']){0,40}"
 """What may come between two characters of a key that was cut: a line's end, also an escaped
 one, or the end of a quoted piece and the beginning of the next."""
@@ -74,7 +77,8 @@ def _needles(secret: str) -> tuple[str, ...]:
     """Return the forms of a key that are looked for first, since that is fast."""
     coded = [form for core in _in_base64(secret) for form in (core, _url_safe(core))]
     quoted = quote(secret, safe="")
-    return tuple(dict.fromkeys([secret, quoted, quoted.lower(), secret.encode().hex(), *coded]))
+    hexed = secret.encode().hex()
+    return tuple(dict.fromkeys([secret, quoted, quoted.lower(), hexed, hexed.upper(), *coded]))
 
 
 def _url_safe(text: str) -> str:
@@ -118,7 +122,12 @@ def redact_document(document: Any, secrets: Sequence[str], *, source: str | None
     """
     long_ones = [secret for secret in secrets if len(secret) >= MIN_KEY_CHARS]
     if source is not None and not _ESCAPE.search(source):
-        long_ones = [each for each in long_ones if any(form in source for form in _needles(each))]
+        joined = _BREAK.sub("", source)  # a key that was cut over lines
+        long_ones = [
+            each
+            for each in long_ones
+            if any(form in source or form in joined for form in _needles(each))
+        ]
     return _redacted(document, long_ones) if long_ones else document
 
 

@@ -9,6 +9,7 @@ Invariant: a value of a file is compared with what the user named, and never act
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -150,7 +151,10 @@ class Trust:
         """Return whether the user named a folder, or it is below the working directory."""
         if self.is_everything or folder in self.folders:
             return True
-        return Path(folder).resolve().is_relative_to(Path.cwd().resolve())
+        try:
+            return Path(folder).resolve().is_relative_to(Path.cwd().resolve())
+        except (OSError, ValueError):  # a NUL, or links in a circle
+            return False
 
     def reaches(self, url: str, variable: str | None) -> bool:
         """Return whether the user named a URL's place, and a key's variable with it."""
@@ -232,7 +236,7 @@ def require_trust(
         trust: what the user named.
 
     Raises:
-        ConfigError: naming each, and the options that confirm them.
+        ConfigError: naming each, and the options that confirm them, quoted as a shell wants.
     """
     if trust.is_everything:
         return
@@ -258,7 +262,7 @@ def _unnamed(
         target = settings.langchain
         if trust.imports(target):
             return []
-        return [(f"--trust-code {target}", f"code: {target}")]
+        return [(f"--trust-code {shlex.quote(target)}", f"code: {target}")]
     if settings.kind != "openai":
         return []
     url = settings.base_url or _environment_url(environ)
@@ -271,7 +275,7 @@ def _unnamed(
     place = place_of(url)
     return [
         (
-            f"--trust-endpoint {variable}@{place}" if variable else f"--trust-endpoint {place}",
+            f"--trust-endpoint {shlex.quote(f'{variable}@{place}' if variable else place)}",
             f"{place}{key}",
         )
     ]

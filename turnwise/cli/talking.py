@@ -16,6 +16,7 @@ from turnwise.calls.trust import confirmed
 from turnwise.cli.exits import print_json, print_text, say
 from turnwise.cli.knobs import say_endpoints, say_environment, say_what_is_not_used
 from turnwise.replay.app import App, Session, TellsNotices, TurnInput, TurnResult, load_app
+from turnwise.replay.held_files import refuse_links
 from turnwise.report import brief_text, summarise, totals_json
 from turnwise.report.lines import TurnLine
 
@@ -63,12 +64,17 @@ class Talk:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Give the folder of the conversations; a passing one when nothing is kept."""
+        """Give the folder of the conversations; a passing one when nothing is kept.
+
+        Raises:
+            ConfigError: when it has links in it.
+        """
         if self.conversation is None:
             with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
                 yield Path(name)
             return
         self.home.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.home)
         yield self.home
 
     def turn(self, text: str) -> TurnInput:

@@ -15,11 +15,13 @@ from turnwise.knobs.overrides import apply_overrides
 from turnwise.knobs.paths import KnobInfo, knob_paths
 from turnwise.knobs.presets import is_preset_file, load_preset, preset_names
 from turnwise.knobs.validation import validate
+from turnwise.knobs.yaml_form import data_problem
 
 __all__ = [
     "EnvironmentKnob",
     "KnobInfo",
     "apply_overrides",
+    "data_problem",
     "environment_knobs",
     "is_preset_file",
     "knob_paths",

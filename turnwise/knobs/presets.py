@@ -15,7 +15,7 @@ from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.nearest import nearest_names
-from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.knobs.yaml_form import MAX_CHARS, parse_yaml
 
 __all__ = ["is_preset_file", "load_preset", "preset_names"]
 
@@ -53,7 +53,10 @@ def is_preset_file(name: str) -> bool:
 def _located(name_or_path: str | Path, folder: Path, relative_to: Path) -> Path:
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or is_preset_file(name):
-        path = relative_to / Path(name).expanduser()
+        try:
+            path = relative_to / Path(name).expanduser()
+        except RuntimeError as error:  # `~name` of no user
+            raise ConfigError(f"there is no preset file {name}: {error}") from error
         if not path.is_file():
             raise ConfigError(f"there is no preset file {path}")
         return path
@@ -74,7 +77,8 @@ def _load(path: Path, folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         circle = " -> ".join(step.name for step in (*above, whole))
         raise FormatError(path, None, f"presets extend each other in a circle: {circle}")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARS + 1)  # of which an error is made below
     except UnicodeDecodeError as error:
         raise FormatError(path, None, f"expected UTF-8 text: {error.reason}") from error
     except OSError as error:
@@ -84,6 +88,19 @@ def _load(path: Path, folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         document = {}
     if not isinstance(document, dict):
         raise FormatError(path, 1, "expected a mapping of knobs, such as `search: {rollouts: 2}`")
+    below = _below(path, document)
+    if below is None:
+        return document
+    base = _load(_located(below, folder, path.parent), folder, (*above, whole))
+    return _merged(base, document)
+
+
+def _below(path: Path, document: dict[str, Any]) -> str | None:
+    """Take the preset that a file starts from out of its document; None where it names none.
+
+    Raises:
+        FormatError: when it names two, or something that is no preset.
+    """
     given = {key: document.pop(key) for key in _BASE_KEYS if key in document}
     if len(given) > 1:
         raise FormatError(
@@ -94,11 +111,12 @@ def _load(path: Path, folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     for key, below in given.items():
         if below is not None and not isinstance(below, str):
             raise FormatError(path, None, f"`{key}` names one preset, got {below!r}")
-    below = next(iter(given.values()), None)
-    if below is None:
-        return document
-    base = _load(_located(below, folder, path.parent), folder, (*above, whole))
-    return _merged(base, document)
+        if below is not None and is_preset_file(below) and not below.endswith(_SUFFIXES):
+            # Errors repeat what is in a file, and this one was not named by the user.
+            raise FormatError(
+                path, None, f"`{key}` names {below!r}: a preset's file ends in .yaml or .yml"
+            )
+    return next(iter(given.values()), None)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _RANGE_ERRORS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 _MAX_SHOWN_CHARS = 60
+_MAX_SHOWN_PROBLEMS = 20
 
 
 def validate(
@@ -31,15 +32,18 @@ def validate(
 
     Raises:
         ConfigError: with one line for each knob that is unknown (and the nearest
-            names), out of range (and the range), or of a wrong type.
+            names), out of range (and the range), or of a wrong type; of many, the first 20.
     """
     try:
         return model_cls.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         lines = dict.fromkeys(
-            _in_words(model_cls, problem) + _source(problem, sources or {}) for problem in problems
+            _in_words(model_cls, problem) + _source(problem, sources or {})
+            for problem in problems[:_MAX_SHOWN_PROBLEMS]
         )
+        if len(problems) > _MAX_SHOWN_PROBLEMS:
+            lines[f"and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more problems"] = None
         raise ConfigError("\n".join(lines)) from error
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from turnwise.calls.errors import FormatError
 
-__all__ = ["parse_yaml"]
+__all__ = ["MAX_CHARS", "data_problem", "parse_yaml"]
 
 _NULL = re.compile(r"^(?:null|Null|NULL|~|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
@@ -51,6 +51,15 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
+MAX_CHARS = 1_000_000
+"""Longest document in characters: PyYAML takes some ten seconds for a million."""
+
+MAX_DEPTH = 64
+"""Deepest nesting of a document's groups and lists."""
+
+MAX_WHOLE = 2**63
+"""Above every whole number: a longer one cannot be written into a manifest."""
+
 MAX_VALUES = 100_000
 """Most values of a document, its aliases written out: nine lines could stand for a billion."""
 
@@ -75,6 +84,26 @@ def _size(value: Any, known: dict[int, int], above: set[int]) -> int:
     return known[id(value)]
 
 
+def data_problem(document: Any) -> str | None:
+    """Return in words why plain data cannot be settings: its depth or a number; else None.
+
+    Args:
+        document: strings, numbers, lists and mappings; aliases at most as many as `MAX_VALUES`.
+    """
+    waiting = [(document, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, int) and not -MAX_WHOLE <= value < MAX_WHOLE:
+            return "a whole number has more than 64 bits"
+        if not isinstance(value, dict | list):
+            continue
+        if depth >= MAX_DEPTH:
+            return f"values are nested deeper than {MAX_DEPTH} levels"
+        inner = value.values() if isinstance(value, dict) else value
+        waiting.extend((each, depth + 1) for each in inner)
+    return None
+
+
 def parse_yaml(text: str, source: object) -> Any:
     """Return what a YAML text says, as plain data.
 
@@ -84,16 +113,24 @@ def parse_yaml(text: str, source: object) -> Any:
 
     Raises:
         FormatError: when it is not YAML, a key is given twice, or its aliases stand for too much;
-            with the line where there is one.
+            with the line where there is one. Also when it is too long, too deep, or has a whole
+            number of more than 64 bits.
     """
+    if len(text) > MAX_CHARS:
+        raise FormatError(
+            source, None, f"has {len(text):,} characters, and at most {MAX_CHARS:,} are read"
+        )
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
         if "*" in text:  # an alias, maybe
             _size(document, {}, set())
-        return document  # noqa: TRY300 - inside, since sizes are an error of the text as well
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else None
         raise FormatError(source, line, error.problem or "not YAML") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FormatError(source, None, f"not YAML: {error}") from error
+    problem = data_problem(document)
+    if problem is not None:
+        raise FormatError(source, None, f"cannot be used: {problem}")
+    return document

@@ -341,11 +341,17 @@ def _read_error(document: Any) -> RecordedError | None:
     return error
 
 
+_MAX_AMOUNT = 1e12
+"""Most seconds or USD of a call: sums are kept in whole millionths, and more is no call's."""
+
+
 def _require_amounts(record: Any, names: Iterable[str], where: str) -> None:
     for name in names:
         value = getattr(record, name)
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"the field {where}.{name} must be 0 or more, found {value!r}")
+        if isinstance(value, float) and value > _MAX_AMOUNT:
+            raise ValueError(f"the field {where}.{name} is too large: {value!r}")
 
 
 def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:

@@ -22,7 +22,7 @@ from turnwise.replay.cassette_header import (
     is_header,
     read_header,
 )
-from turnwise.replay.held_files import open_private, private_opener, try_lock
+from turnwise.replay.held_files import open_fresh, open_private, try_lock
 
 __all__ = ["CassetteSurvey", "seal_cassette", "survey_cassette"]
 
@@ -142,7 +142,7 @@ def seal_cassette(path: Path) -> int:
     count = -1
     held = _hold(path)
     try:
-        with open(partial, "wb", opener=private_opener) as sealed:
+        with open_fresh(partial) as sealed:
             for line in _sealed_lines(path):
                 sealed.write(line)
                 count += 1

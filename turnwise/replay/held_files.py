@@ -17,9 +17,11 @@ from turnwise.calls.errors import ConfigError
 __all__ = [
     "LOCK",
     "hold_folder",
+    "open_fresh",
     "open_private",
     "private_opener",
     "read_at",
+    "refuse_links",
     "try_lock",
     "write_at",
 ]
@@ -62,6 +64,32 @@ def private_opener(path: str, flags: int) -> int:
     return open_private(path, flags)
 
 
+def open_fresh(path: Path) -> BinaryIO:
+    """Return a new file of a path, to be written; what is there, a link too, is removed first.
+
+    Raises:
+        OSError: when it cannot be made.
+    """
+    path.unlink(missing_ok=True)
+    return open(path, "xb", opener=private_opener)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder with links in it: what is written by such a name goes somewhere else.
+
+    A folder may come from someone else, and links are kept by archives and repositories.
+
+    Raises:
+        ConfigError: naming the first link.
+    """
+    links = sorted(item.name for item in folder.iterdir() if item.is_symlink())
+    if links:
+        raise ConfigError(
+            f"{folder / links[0]} is a link, and writing it would change another file. Replace "
+            "it by a copy, or choose another folder"
+        )
+
+
 def try_lock(fd: int) -> bool:
     """Lock a file for this process until the descriptor is closed; return whether it did.
 
@@ -75,7 +103,8 @@ def hold_folder(path: Path) -> BinaryIO:
     """Return the lock on a folder, which is made when absent; closing it lets the folder go.
 
     Raises:
-        ConfigError: when the folder cannot be made, or another process is writing it.
+        ConfigError: when the folder cannot be made, has links in it, or another process is
+            writing it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +115,7 @@ def hold_folder(path: Path) -> BinaryIO:
         ) from error
     lock: BinaryIO | None = None
     try:
+        refuse_links(path)
         lock = open(path / LOCK, "ab", opener=private_opener)  # noqa: SIM115 - closed by the holder
         is_held = try_lock(lock.fileno())
     except OSError as error:

@@ -22,7 +22,7 @@ from turnwise.calls.errors import FormatError
 from turnwise.calls.learning import LearnedFact, Learner
 from turnwise.calls.vocabulary import Role
 from turnwise.replay.app import Notices
-from turnwise.replay.held_files import private_opener
+from turnwise.replay.held_files import open_fresh
 
 __all__ = ["ENDPOINTS_FILE", "LearnedEndpoints"]
 
@@ -84,7 +84,7 @@ class LearnedEndpoints:
         document = {"turnwise_endpoints": VERSION, "learned": rows}
         partial = self._path.with_name(f"{ENDPOINTS_FILE}.part")
         try:
-            with open(partial, "wb", opener=private_opener) as file:
+            with open_fresh(partial) as file:
                 file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2))
             partial.replace(self._path)
         except OSError as error:

@@ -6,6 +6,7 @@ they were given in `manifest.json`, the calls in its cassette.
 
 import hashlib
 import inspect
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.trust import NOTHING, Trust, TrustedSettings
-from turnwise.knobs import apply_overrides, validate
+from turnwise.knobs import apply_overrides, data_problem, validate
 from turnwise.replay.app import (
     SHIPPED_APP,
     App,
@@ -102,6 +103,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )  # fmt: skip
     if not isinstance(manifest["given"], dict):
         raise FormatError(path, None, "expected the settings that were given as an object")
+    problem = data_problem(manifest["given"])
+    if problem is not None:
+        raise FormatError(path, None, f"cannot be used: in `given`, {problem}")
     return dict(manifest)
 
 
@@ -152,7 +156,7 @@ def _app(folder: Path, target: str, trust: Trust, given: str | None) -> StartsFr
     if target not in {SHIPPED_APP, given} and not trust.imports(target):
         raise ConfigError(
             f"{folder} is a run of {target!r}, and a recording runs no code that only it names: "
-            f"if you know that app, add --app {target}"
+            f"if you know that app, add --app {shlex.quote(target)}"
         )
     app: App = load_app(target)
     if not isinstance(app, StartsFromPast) or "book" not in inspect.signature(app.open).parameters:

@@ -26,7 +26,13 @@ import orjson
 
 from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
 from turnwise.replay.app import TurnResult
-from turnwise.replay.held_files import LOCK, hold_folder, private_opener
+from turnwise.replay.held_files import (
+    LOCK,
+    hold_folder,
+    open_fresh,
+    private_opener,
+    refuse_links,
+)
 
 __all__ = ["RUN_VERSION", "DiskFull", "RunFolder", "RunFolderGone", "TurnKey"]
 
@@ -232,7 +238,7 @@ class RunFolder:
 
     def _replace(self, name: str, data: bytes) -> None:
         partial = self.path / f"{name}.part"
-        with open(partial, "wb", opener=private_opener) as file:
+        with open_fresh(partial) as file:
             file.write(data)
         partial.replace(self.path / name)
 
@@ -329,7 +335,7 @@ class RunFolder:
         """Delete a run's own files, and the folder when nothing else is in it.
 
         Raises:
-            ConfigError: when the folder is not a run.
+            ConfigError: when the folder is not a run, or has links in it.
         """
         if not path.exists():
             return
@@ -337,6 +343,7 @@ class RunFolder:
             raise ConfigError(f"{path} is not a folder; nothing was deleted")
         if any(path.iterdir()) and not (path / "manifest.json").exists():
             raise ConfigError(f"{path} is not a run; nothing was deleted")
+        refuse_links(path)
         for name in (*_FILES, "manifest.json", LOCK, "checkpoints.sqlite"):
             for item in path.glob(f"{name}*"):
                 item.unlink()

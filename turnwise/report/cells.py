@@ -63,6 +63,8 @@ def cell_text(cell: Cell) -> str:
         return "unknown"
     if isinstance(cell, str):
         return printable(cell)
-    if isinstance(cell, int) or cell.is_integer():
+    if isinstance(cell, int):
+        return f"{cell:,}"  # `.0f` would make a float of it, which may be too large for one
+    if cell.is_integer():
         return f"{cell:,.0f}"
     return f"{cell:,.2f}" if abs(cell) >= 100 else f"{cell:.4g}"

@@ -89,6 +89,14 @@ def test_a_whole_key_is_taken_out_of_an_answer(echo):
     assert redact_document(document, [SECRET], source=as_sent) in (found, document)
 
 
+@pytest.mark.parametrize("form", [SECRET.encode().hex().upper(), wrapped(SECRET, 10, "\n")])
+def test_a_key_in_capital_hexadecimal_or_cut_is_found_by_the_source_too(form):
+    """What is looked for in the source decides whether the document is looked through."""
+    document = {"choices": [{"text": f"a {form} b"}]}
+    found = redact_document(document, [SECRET], source=json.dumps(document))
+    assert found == {"choices": [{"text": f"a {KEY} b"}]}
+
+
 @given(st.text())
 def test_an_answer_without_a_key_is_as_it_came(text):
     """No ordinary text looks like the key."""

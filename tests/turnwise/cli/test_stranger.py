@@ -275,6 +275,43 @@ def test_a_preset_writes_no_cache_outside_of_the_working_directory(
     assert cli("run", "hello", "-p", "theirs.yaml").exit_code == 0
 
 
+def test_a_preset_with_an_impossible_folder_or_seed_is_a_clear_error(cli: Any) -> None:
+    """Neither a NUL nor a number that JSON has no room for ends in a traceback."""
+    for knobs in ('cache: {disk: "a\\0b"}', f"seed: {10**30}", "extends: ~no-such-user/a.yaml"):
+        Path("theirs.yaml").write_text(knobs)
+        assert cli("run", "hello", "-p", "theirs.yaml").exit_code == 2
+
+
+def test_a_preset_of_many_unknown_knobs_is_soon_refused(cli: Any) -> None:
+    """Each would be compared with every name that is known."""
+    Path("theirs.yaml").write_text("\n".join(f"knob{number}: 1" for number in range(3000)))
+    result = cli("plan", "-p", "theirs.yaml")
+    assert result.exit_code == 2
+    assert result.stderr.count("unknown knob") == 20
+    assert "and 2,980 more problems" in result.stderr
+
+
+def test_what_is_to_be_added_is_quoted_for_a_shell(cli: Any, recorded: Path) -> None:
+    """A refusal is copied into a terminal, and the names in it are a stranger's."""
+    host = "models.example;touch${IFS}ran"
+    main = {"base_url": f"https://{host}/v1", "model": "m"}
+    result = cli("run", "hello", "-p", preset(main=main))
+    assert f"add --trust-endpoint '{host.lower()}'" in result.stderr
+    main = {"kind": "langchain", "langchain": "a:b; touch ran", "model": "m"}
+    result = cli("run", "hello", "-p", preset(main=main))
+    assert "add --trust-code 'a:b; touch ran'" in result.stderr
+    result = cli("tune", str(forged(recorded, app="a:b $(touch ran)")), "-k", "seed=1")
+    assert "add --app 'a:b $(touch ran)'" in result.stderr
+
+
+def test_a_deep_manifest_is_a_clear_error(cli: Any, recorded: Path) -> None:
+    """JSON has more levels than Python calls."""
+    deep = json.loads("[" * 900 + "]" * 900)
+    result = cli("tune", str(forged(recorded, sampling=deep)), "-k", "seed=1")
+    assert result.exit_code == 2
+    assert "nested deeper than 64 levels" in result.stderr
+
+
 def test_a_chat_folders_checkpoint_names_no_code(cli: Any) -> None:
     """Checkpoints of a stranger are plain data: what they would have called is not called."""
     assert cli("chat", "--home", "home", stdin="hello\n").exit_code == 0

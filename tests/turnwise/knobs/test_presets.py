@@ -158,3 +158,35 @@ def test_an_alias_is_a_shorter_way_to_write_a_value(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("a: &a {b: 1}\nc: *a\n", encoding="utf-8")
     assert load_preset(path, tmp_path) == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"seed: {2**63}", "more than 64 bits"),
+        (f"seed: [-{2**63 + 1}]", "more than 64 bits"),
+        (f"a: {'[' * 70}{']' * 70}", "nested deeper than 64 levels"),
+        ("a: 1\n" * 250_000, "1,250,000 characters|1,000,001 characters"),
+    ],
+)
+def test_a_preset_that_nothing_can_write_down_is_refused(
+    folder: Path, text: str, problem: str
+) -> None:
+    """A number, a depth or a length that would end a run in a traceback or a long wait."""
+    with pytest.raises(FormatError, match=problem):
+        load_preset(write(folder, "odd", text), folder)
+
+
+def test_a_preset_extends_no_file_that_is_no_preset(folder: Path, tmp_path: Path) -> None:
+    """An error about it would repeat what is in there."""
+    (tmp_path / "secret").write_text("token: abc\n", encoding="utf-8")
+    for name in (tmp_path / "secret", "./secret"):
+        with pytest.raises(FormatError, match=r"ends in \.yaml or \.yml") as caught:
+            load_preset(write(folder, "odd", f"extends: {name}"), folder)
+        assert "token" not in str(caught.value)
+
+
+def test_a_folder_of_no_user_is_a_clear_error(folder: Path) -> None:
+    """`~name` is looked up, and may not be found."""
+    with pytest.raises(ConfigError, match="there is no preset file ~no-such-user"):
+        load_preset(write(folder, "odd", "extends: ~no-such-user/a.yaml"), folder)

@@ -213,6 +213,8 @@ SERVED = {"outcome": "served"}
         ({**SERVED, "requests": "two"}, "exchange.requests must be a whole number"),
         ({**SERVED, "requests": -1}, "exchange.requests must be 0 or more"),
         ({**SERVED, "latency_seconds": None}, "exchange.latency_seconds must be a number"),
+        ({**SERVED, "latency_seconds": 1e308}, "exchange.latency_seconds is too large"),
+        ({**SERVED, "reply": {"text": "a", "latency_seconds": 1e308}}, "reply.latency_seconds is"),
         ({**SERVED, "usd": float("inf")}, "exchange.usd must be a number"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from turnwise.report.cells import Table, guarded, unguarded
+from turnwise.report.cells import Table, cell_text, guarded, unguarded
 from turnwise.report.forms import markdown_table, to_csv
 
 FORMULAS = [
@@ -107,3 +107,9 @@ def test_text_in_markdown_links_mentions_and_formats_nothing(text):
     cells = re.findall(r"<td[^>]*>(.*?)</td>", rendered)
     assert len(cells) == 2
     assert REFERENCE.search(cells[0].replace("&lt;", "<").replace("&gt;", ">")) is None
+
+
+def test_a_number_too_large_for_a_float_is_shown() -> None:
+    """A cell of an edited file may be any whole number."""
+    assert cell_text(10**400) == f"{10**400:,}"
+    assert cell_text(1234567) == "1,234,567"

@@ -9,7 +9,7 @@ __all__ = ["SimulatedSettings"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 """A probability."""
 
-Seconds = Annotated[float, Field(ge=0.0)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e6)]
 
 
 class SimulatedSettings(BaseModel):
@@ -24,7 +24,7 @@ class SimulatedSettings(BaseModel):
     seed: int = 0
     """Decides every answer, every hidden quality and every fault."""
 
-    latency_scale: Annotated[float, Field(ge=0.0)] = 1.0
+    latency_scale: Annotated[float, Field(ge=0.0, le=1e6)] = 1.0
     """Factor on every drawn latency; 0 makes answers instant."""
 
     real_time_scale: Annotated[float, Field(ge=0.0)] = 0.0

@@ -24,6 +24,7 @@ from turnwise.replay.app import Session, TurnInput, TurnResult
 from turnwise.replay.counterfactual.evaluation import Past, starting_book
 from turnwise.replay.counterfactual.missing import StandIns
 from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.held_files import open_fresh
 from turnwise.replay.learned_endpoints import ENDPOINTS_FILE
 from turnwise.replay.recording import Recording
 from turnwise.replay.run_recorder import RunRecorder
@@ -169,7 +170,8 @@ def _learned(recording: Recording, folder: Path) -> Iterator[None]:
         yield
     finally:
         if lent.exists():
-            shutil.copyfile(lent, kept)
+            with open_fresh(kept) as file:  # the run's folder may be anybody's, with links in it
+                file.write(lent.read_bytes())
 
 
 async def _buy_lane(

@@ -59,7 +59,7 @@ _STYLES = tuple(
     re.compile(mark)
     for mark in (
         r"<\|im_start\|>(\w+)\n?",
-        rf"(?:\A|\s*)#{{2,3}} ?{_SPEAKER}: ?",
+        rf"#{{2,3}} ?{_SPEAKER}: ?",
         rf"(?:\A|\n\n){_SPEAKER}: ?",
         rf"(?:\A|\n){_SPEAKER}: ?",
     )

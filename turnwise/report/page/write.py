@@ -102,8 +102,9 @@ def write_page(folder: Path, file: Path, *, against: Path | None = None) -> Writ
     _check_place(file)
     html, written = page_of(folder, against)
     part = file.parent / f".turnwise-{os.getpid()}.part"
+    part.unlink(missing_ok=True)  # a link of this name would be followed
     try:
-        with part.open("wb") as stream:
+        with part.open("xb") as stream:
             stream.write(html.encode("utf-8"))
             stream.flush()
             os.fsync(stream.fileno())

@@ -19,7 +19,7 @@ from turnwise.testing.gate.baseline_file import (
     read_document,
     write_text,
 )
-from turnwise.testing.gate.counting import TurnFigures, whole_paths
+from turnwise.testing.gate.counting import MAX_COUNT, TurnFigures, whole_paths
 
 __all__ = ["BASELINE_VERSION", "Baseline"]
 
@@ -49,7 +49,7 @@ class Baseline(BaseModel):
     """All knobs, flat: `search.rollouts` to 4."""
     prompts: dict[str, str] | None = None
     """Digest of each prompt by name; None where the run does not say."""
-    asked_outside: dict[str, Annotated[int, Field(ge=1)]] = {}
+    asked_outside: dict[str, Annotated[int, Field(ge=1, le=MAX_COUNT)]] = {}
     """Calls asked outside of any turn, by `node/role/purpose`."""
     turns: tuple[TurnFigures, ...] = ()
     """Its finished turns, sorted by conversation and number; none twice."""

@@ -18,7 +18,10 @@ from turnwise.report.lines import CallLine, TurnKey, TurnLine
 
 __all__ = ["CallPath", "TurnFigures", "asked_by_path", "figures_of", "whole_paths"]
 
-Count = Annotated[int, Field(ge=0)]
+MAX_COUNT = 2**53
+"""Largest count that is read: above it a mean of counts is no longer exact."""
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Rounds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 _USD_DIGITS = 12
@@ -75,7 +78,7 @@ class TurnFigures(BaseModel):
     """The conversation's id. Untrusted."""
     turn: Count
     """Its number there. Starts at 0."""
-    asked: dict[str, Annotated[int, Field(ge=1)]] = {}
+    asked: dict[str, Annotated[int, Field(ge=1, le=MAX_COUNT)]] = {}
     """Calls asked by `node/role/purpose`, refused ones too; what was not asked has no key."""
     refused: Count = 0
     """Those of them that a limit refused; left out of a file where 0."""

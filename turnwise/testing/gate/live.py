@@ -94,11 +94,16 @@ class LiveDrift:
         return self.has_risen or bool(self.expired)
 
 
+_MAX_REACH = 2_000_000
+"""Largest sum of absolute differences whose distribution is added up: 32 MB."""
+
+
 def sign_flip_p(differences: list[int]) -> float:
     """Return how likely a sum at least as large is when every sign is a fair coin.
 
     The distribution of the signed sum is added up exactly, one cluster after another, so
-    the cost is clusters x sum of absolute differences.
+    the cost is clusters x sum of absolute differences. Where that sum is too large, as in a
+    baseline that was edited, Hoeffding's bound is returned, which is never below it.
 
     Args:
         differences: one a cluster: its calls now, less its calls before.
@@ -110,6 +115,9 @@ def sign_flip_p(differences: list[int]) -> float:
 
     sizes = [abs(difference) for difference in differences if difference]
     reach = sum(sizes)
+    if reach > _MAX_REACH:
+        total = max(sum(differences), 0)
+        return math.exp(-(total**2) / (2 * sum(size**2 for size in sizes)))
     # Place i is the chance of the sum i - reach.
     chance = np.zeros(2 * reach + 1)
     chance[reach] = 1.0

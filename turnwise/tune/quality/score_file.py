@@ -71,6 +71,7 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """Write the table anew: sorted, one row a key. The old one stands until the new is whole."""
     data = f"{_HEADER}{scores_csv(in_order(scores))}".encode("utf-8", "surrogatepass")
     partial = path.with_name(f"{path.name}.part")
+    partial.unlink(missing_ok=True)  # a link would be followed
     partial.write_bytes(data)
     partial.replace(path)
 

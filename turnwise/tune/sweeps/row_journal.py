@@ -126,6 +126,7 @@ def scan(path: Path, is_whole: Callable[[CommittedSetting, set[str]], bool]) -> 
     settings: dict[str, CommittedSetting] = {}
     end = position = pending = 0
     replies: set[str] = set()
+    named: set[str] = set()
     if not path.exists():
         return JournalScan(settings, 0, 0)
     with path.open("rb") as file:
@@ -136,17 +137,26 @@ def scan(path: Path, is_whole: Callable[[CommittedSetting, set[str]], bool]) -> 
             try:
                 plain = _object(line)
                 if "committed" not in plain:
-                    replies.add(row_from_json(plain).reply_id)
+                    row = row_from_json(plain)
+                    replies.add(row.reply_id)
+                    named.add(row.setting)
                     pending += 1
                     continue
                 found = replace(_committed(plain, pending), start_byte=end, end_byte=position)
+                _require_own_rows(found.setting, named)
             except ValueError as error:
                 raise FormatError(path, number, f"expected a row or a commit: {error}") from error
             settings.pop(found.setting.name, None)
             if is_whole(found, replies):
                 settings[found.setting.name] = found
-            end, pending, replies = position, 0, set()
+            end, pending, replies, named = position, 0, set(), set()
     return JournalScan(settings, end, path.stat().st_size - end)
+
+
+def _require_own_rows(setting: Setting, named: set[str]) -> None:
+    strangers = named - {setting.name}
+    if strangers:
+        raise ValueError(f"{setting.name!r} has rows of {min(strangers)!r} before it")
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import orjson
 
 from turnwise.calls.errors import ConfigError
-from turnwise.replay.held_files import LOCK, hold_folder
+from turnwise.replay.held_files import LOCK, hold_folder, refuse_links
 from turnwise.tune.sweeps.appended_file import AppendedFile
 from turnwise.tune.sweeps.evaluating import SettingResult
 from turnwise.tune.sweeps.reply_file import ReplyFile
@@ -235,7 +235,7 @@ class SweepFolder:
         What was judged (`scores.csv`) stays: it was paid for, and it knows its replies.
 
         Raises:
-            ConfigError: when the folder is not a sweep.
+            ConfigError: when the folder is not a sweep, or has links in it.
         """
         if not path.exists():
             return
@@ -243,6 +243,7 @@ class SweepFolder:
             raise ConfigError(f"{path} is not a folder; nothing was deleted")
         if any(path.iterdir()) and not (path / MANIFEST).exists():
             raise ConfigError(f"{path} is not a sweep; nothing was deleted")
+        refuse_links(path)
         for name in _FILES:
             (path / name).unlink(missing_ok=True)
             (path / f"{name}.part").unlink(missing_ok=True)

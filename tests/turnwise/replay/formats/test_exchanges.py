@@ -212,3 +212,11 @@ def test_the_marks_of_moss_are_no_text(write_lines: Write) -> None:
     path = write_lines({"conversation_id": "1", "chat": {"turn_1": turn, "turn_2": turn}})
 
     assert turns_of(read_conversations([path])) == [("a <|b|>", "c\nd")] * 2
+
+
+def test_a_long_run_of_blanks_in_a_transcript_is_read_at_once(write_lines: Write) -> None:
+    """A pattern that begins with blanks is tried at each of them, to the end of the run."""
+    text = "### Human: a" + " " * 300_000 + "x ### Assistant: b"
+    turns = turns_of(read_conversations([write_lines({"text": text})]))
+    assert [reply for _, reply in turns] == ["b"]
+    assert turns[0][0].endswith(" x")

@@ -135,3 +135,17 @@ def test_quarantined_calls_are_left_out_on_both_sides() -> None:
     late = Quarantine([case], today=date(2027, 1, 1))
     assert compare_live(before, before, quarantine=late).has_failed
     assert "sam" in live_lines(compare_live(before, before, quarantine=late))[-1]
+
+
+def test_counts_of_an_edited_baseline_take_no_memory() -> None:
+    """A distribution of 16 GB would be added up; Hoeffding's bound is never below it."""
+    assert sign_flip_p([10**9, 5]) == pytest.approx(math.exp(-0.5), rel=1e-6)
+    assert sign_flip_p([-(10**9), 5]) == 1.0
+    assert sign_flip_p([3] * 12) <= math.exp(-6)
+
+
+@pytest.mark.parametrize("count", [2**53 + 1, 10**400])
+def test_a_count_beyond_all_counting_is_refused(count: int) -> None:
+    """A mean of it is no number."""
+    with pytest.raises(ValueError, match="asked"):
+        TurnFigures(conversation="one", turn=0, asked={"node/main/reply": count})

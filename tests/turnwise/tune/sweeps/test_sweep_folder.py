@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,16 @@ def test_a_commit_that_does_not_fit_its_rows_is_an_error(tmp_path: Path) -> None
     lines = (path / "rows.jsonl").read_bytes().splitlines(keepends=True)
     (path / "rows.jsonl").write_bytes(b"".join(lines[1:]))
     with pytest.raises(FormatError, match=r":1: .*says 1 rows, and 0 stand before it"):
+        _open(path)
+
+
+def test_a_commit_of_another_settings_rows_is_an_error(tmp_path: Path) -> None:
+    """The setting would be evaluated again, and its rows would be there twice."""
+    path = tmp_path / "sweep"
+    _finish(path)
+    rows = path / "rows.jsonl"
+    rows.write_bytes(re.sub(rb'"committed":"[^"]*"', b'"committed":"other"', rows.read_bytes()))
+    with pytest.raises(FormatError, match=r":2: .*'other' has rows of "):
         _open(path)
 
 
