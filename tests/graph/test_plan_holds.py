@@ -195,6 +195,7 @@ def _hold(turn: TurnResult, worst: dict[str, Any]) -> None:
     assert turn.record["rounds"]["reply"] <= worst["rounds"]["reply"]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(app.presets()), RANDOM_KNOBS, SPOILING, st.integers(0, 10_000))
 def test_whatever_cannot_be_read_stays_within_the_worst(

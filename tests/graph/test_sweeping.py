@@ -62,6 +62,7 @@ def test_workers_change_nothing(run: Path, tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
+@pytest.mark.slow
 def test_workers_find_the_recording_from_wherever_they_were_started(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_no_turn_passes_its_limit(
         assert turn.record["asked"] == sum(outcomes.values()) == len(turn.rows)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @example({"max_calls": 4, "max_seconds": 0.0, "max_usd": 0.0}, "balanced", 0)
 @example({"max_calls": 4, "max_seconds": 0.0, "max_usd": 0.0}, "balanced", 93)
@@ -228,6 +229,7 @@ FUSE = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     FUSE,

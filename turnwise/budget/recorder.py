@@ -142,8 +142,7 @@ class Recorder(Protocol):
     def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
         """Remember how a call that was not replayed ended.
 
-        Called from the event loop, once a call, in the order in which calls end; for equal
-        calls that do not share, in the order in which they were asked.
+        Called from the event loop, once a call, in the order in which calls end.
         A failed write must not raise here: keep it for the recorder's own close.
         """
         ...
