@@ -138,7 +138,7 @@ class Bench:
         self._books.runs.append(run)
         return run
 
-    def cassette(self, name: str | Path) -> None:
+    def cassette(self, name: str | Path, *, normalise: Sequence[Rule] = ()) -> None:
         """Play every call of the test's models from a recording.
 
         A call that it lacks is an error. With `--turnwise-record` it is asked instead, from
@@ -148,6 +148,8 @@ class Bench:
 
         Args:
             name: the file, beside the test or from the root folder.
+            normalise: what the recording's keys leave out, such as ids and times; see
+                `open_cassette`.
 
         Raises:
             ConfigError: when there is none to play, a model was made already, or the test has
@@ -158,7 +160,11 @@ class Bench:
             raise ConfigError(f"the test plays {self._cassette.path} already; name one cassette")
         is_recording = self._choices.is_recording
         cassette = open_test_cassette(
-            name, self._place, root=self._choices.root, is_recording=is_recording
+            name,
+            self._place,
+            root=self._choices.root,
+            is_recording=is_recording,
+            normalise=normalise,
         )
         try:
             self._seats.record(None if is_recording else cassette.answered_by())
@@ -210,6 +216,7 @@ class Bench:
         client: Any = None,
         model: str = "test",
         purpose: str = "other",
+        **arguments: Any,
     ) -> "BudgetedChatModel":
         """Return a LangChain chat model whose calls the test counts; see `asker`.
 
@@ -218,16 +225,19 @@ class Bench:
             client: who answers the role.
             model: the model's name there.
             purpose: what its calls are for, as in the ledger: `reason`, `judge`, `other`.
+            arguments: further ones of `BudgetedChatModel`, such as `final_answer`.
 
         Raises:
-            ConfigError: as `asker`, or for a purpose that does not exist.
+            ConfigError: as `asker`, or for a purpose or an argument that does not exist.
         """
         from turnwise.calls.chat_model import BudgetedChatModel  # noqa: PLC0415 - heavy
 
         if purpose not in set(Purpose):
             raise ConfigError(f"there is no purpose {purpose!r}; there are: {', '.join(Purpose)}")
         seat = self._seats.take(role, client, model=model)
-        return BudgetedChatModel(asker=self._asker, role=seat, purpose=Purpose(purpose))
+        return BudgetedChatModel(
+            asker=self._asker, role=seat, purpose=Purpose(purpose), **arguments
+        )
 
     @property
     def calls(self) -> CallCounts:

@@ -14,6 +14,7 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
 
+from turnwise.budget import Limits
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import CassetteMiss, ConfigError, RateLimited
 from turnwise.calls.openai_client import OpenAIClient
@@ -109,6 +110,30 @@ def test_a_recording_is_played_without_its_client(tmp_path: Path) -> None:
     assert recording._books.baseline(None, "x").text() == playing._books.baseline(None, "x").text()
     assert {row.outcome for row in playing._asker.rows} == {"replayed"}
     assert script.sent_requests == 2
+
+
+def test_a_recording_without_its_ids_plays_with_other_ones(tmp_path: Path) -> None:
+    """What changes from run to run is left out of its keys, where the test says so."""
+    ids = {
+        True: "0b1e7f4c-1111-4222-8333-444455556666",
+        False: "aaaaaaaa-9999-4222-8333-4444555566ff",
+    }
+    for is_recording, name in ids.items():
+        made = bench(tmp_path, is_recording=is_recording)
+        made.cassette(NAME, normalise=["uuid"])
+        given = {"client": ScriptedClient(["fine"])} if is_recording else {}
+        with made.turn("talk"):
+            assert made.model(**given).invoke(f"order {name}").text == "fine"
+        made.close()
+
+
+def test_a_model_takes_the_arguments_of_its_class(tmp_path: Path) -> None:
+    """Such as how it ends at a limit."""
+    made = bench(tmp_path)
+    model = made.model(client=ScriptedClient(["one"]), final_answer="That is all.")
+    with made.turn("talk", limits=Limits(max_calls=1)):
+        assert [model.invoke(text).text for text in "ab"] == ["one", "That is all."]
+    made.close()
 
 
 def test_equal_calls_side_by_side_play_in_the_order_of_asking(tmp_path: Path) -> None:

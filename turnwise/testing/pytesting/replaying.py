@@ -108,7 +108,12 @@ def find_beside(given: str | Path, test_file: Path, root: Path) -> Path:
 
 
 def open_test_cassette(
-    given: str | Path, place: BenchPlace, *, root: Path, is_recording: bool
+    given: str | Path,
+    place: BenchPlace,
+    *,
+    root: Path,
+    is_recording: bool,
+    normalise: Sequence[Rule] = (),
 ) -> Cassette:
     """Return the cassette that a test names: to be played, or to be recorded on.
 
@@ -117,6 +122,7 @@ def open_test_cassette(
         place: where the test is. A new cassette goes beside its file.
         root: pytest's root folder.
         is_recording: whether what it lacks is recorded.
+        normalise: what its keys leave out.
 
     Raises:
         ConfigError: when there is none to play; says how to record it.
@@ -133,7 +139,7 @@ def open_test_cassette(
         path = place.file.parent / given
         path.parent.mkdir(parents=True, exist_ok=True)
     mode = CassetteMode.NEW_EPISODES if is_recording else CassetteMode.STRICT
-    return open_cassette(path, mode, scrub=scrub)
+    return open_cassette(path, mode, scrub=scrub, normalise=normalise)
 
 
 def replay(order: ReplayOrder, run: Runner[Any]) -> ReplayedRun:
