@@ -78,6 +78,7 @@ def _overrides(knobs: dict[str, Any]) -> list[str]:
     return [f"{name}={value}" for name, value in plain.items()]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(KNOBS)
 def test_the_default_is_exact_when_nothing_exits_early(knobs: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ def _in_a_process(folder: Path, *texts: str) -> list[list[Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 async def test_another_process_goes_on_where_one_stopped(
     tmp_path: Path, texts: tuple[str, ...], answer: Any, gates_shut: Any
 ) -> None:

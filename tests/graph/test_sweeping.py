@@ -136,6 +136,7 @@ def test_what_was_bought_since_is_looked_up_again(run: Path, tmp_path: Path) -> 
     assert sweep(request).rows == after.rows
 
 
+@pytest.mark.slow
 def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> None:
     """Each setting is known before the next ones are chosen; the same seed, the same settings."""
     spec = SweepSpec.model_validate(

@@ -119,6 +119,7 @@ async def _whole(talk: Path, out: Path) -> FinishedRun:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 async def test_a_stopped_run_goes_on_and_buys_nothing_twice(
     server: SimServer, talk: Path, tmp_path: Path, ending: signal.Signals

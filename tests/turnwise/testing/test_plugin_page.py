@@ -34,6 +34,7 @@ def project_of_page(project: Any) -> Any:
     return project
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_page_say_what_it_says(project_of_page: Any) -> None:
     """Written, kept, and red with the page's own words after a knob was raised."""
     written, failed, _ = blocks("text")

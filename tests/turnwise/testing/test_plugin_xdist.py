@@ -17,6 +17,7 @@ TALKS = """
 """
 
 
+@pytest.mark.slow
 def test_workers_report_to_one_summary(project: Any, small_talk: str) -> None:
     """Two workers write the baselines of what passed; the controller says it once."""
     project.write(small_talk, TALKS)

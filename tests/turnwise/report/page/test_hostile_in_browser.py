@@ -71,6 +71,7 @@ def hostile(make_run: RunMaker, tmp_path: Path) -> Path:
     return write_page(run, tmp_path / "page.html", against=other).file
 
 
+@pytest.mark.slow
 def test_nothing_hostile_runs_and_all_is_shown(hostile: Path, opened: Any) -> None:
     """Each text stands there word for word, no canary sings, and no request leaves."""
     page = opened(hostile)
@@ -120,6 +121,7 @@ def test_characters_that_act_are_made_visible(
     assert page.problems == []
 
 
+@pytest.mark.slow
 def test_a_huge_message_and_a_deep_tree_are_shown(
     make_run: RunMaker, tmp_path: Path, opened: Any
 ) -> None:
