@@ -216,7 +216,7 @@ async def test_calls_in_flight_at_the_end_of_a_turn_are_part_of_it(
             before = len(server.log)
             left.append(asyncio.ensure_future(twice()))
             while len(server.log) == before:  # noqa: ASYNC110 - it has no event for that
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
             if state["messages"][-1].text == "Hello.":
                 return {"messages": [AIMessage("Hi.")]}
             return {"messages": [await model.ainvoke("beyond")]}
