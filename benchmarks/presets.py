@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, Measured
 from benchmarks.search.intervals import mean_interval
-from turnwise.calls.simulated.quality import true_quality
+from turnwise.simulator.phrases import true_quality
 
 __all__ = ["measure"]
 

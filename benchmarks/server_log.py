@@ -25,10 +25,10 @@ from turnwise.budget import Budgeter, LedgerRow, Limits
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
 from turnwise.calls.key import call_key
 from turnwise.calls.openai_client import OpenAIClient
-from turnwise.calls.simulated.model import body_digest
-from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.calls.wire import chat_body
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator.model import body_digest
+from turnwise.simulator.server import SimServer
+from turnwise.simulator.simulator_settings import SimulatedSettings
 
 __all__ = ["Audit", "measure", "run_audit"]
 

@@ -11,9 +11,9 @@ from benchmarks.server_log import run_audit
 from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
 from turnwise.calls.openai_client import OpenAIClient
-from turnwise.calls.simulated.faults import Fault
-from turnwise.calls.simulated.settings import SimulatedSettings
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator.faults import Fault
+from turnwise.simulator.server import SimServer
+from turnwise.simulator.simulator_settings import SimulatedSettings
 
 QUICK_SECONDS = 0.1
 """Longest time for one attempt, where one is to time out."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from turnwise.calls.simulated.quality import true_quality
 from turnwise.report import load_run
+from turnwise.simulator.phrases import true_quality
 from turnwise.tune import TurnRow, panel_of
 from turnwise.tune.analysis import analyse
 from turnwise.tune.counterfactual import CounterfactualEvaluator

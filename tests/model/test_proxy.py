@@ -8,7 +8,7 @@ from tests.model.proxy import Proxy
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import ConnectionFailed, EndpointError, ServerFailed
 from turnwise.calls.openai_client import OpenAIClient
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator.server import SimServer
 
 QUESTION = Call(
     role=Role.MAIN, purpose=Purpose.OTHER, messages=(Message("user", "How was your day?"),)

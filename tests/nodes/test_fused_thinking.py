@@ -34,9 +34,9 @@ from nodes.records import (
 )
 from nodes.search_calls import REPLY_LEASE
 from turnwise.calls import Purpose, Role
-from turnwise.calls.simulated import SimulatedModel
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.wire import chat_body
+from turnwise.simulator import SimulatedModel
 from turnwise.testing.askers import ScriptedAsker
 
 MATERIAL = ThinkingMaterial(

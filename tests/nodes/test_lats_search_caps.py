@@ -17,8 +17,8 @@ from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
 from turnwise.calls import Endpoint
 from turnwise.calls.errors import ServerFailed
-from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
 from turnwise.calls.vocabulary import Outcome, Purpose, Role
+from turnwise.simulator import SimulatedClient, SimulatedSettings
 from turnwise.testing.clients import ScriptedClient
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.providers.server import _canonical
-from turnwise.calls.simulated.material import asked_schema, read_material
+from turnwise.simulator.request import asked_schema, read_material
 
 INSTRUCTIONS = "Judge this.\n\nBe {brief}."
 

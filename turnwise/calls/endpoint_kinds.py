@@ -25,7 +25,7 @@ from turnwise.calls.trust import import_folder
 from turnwise.calls.vocabulary import Role
 
 if TYPE_CHECKING:
-    from turnwise.calls.simulated import SimulatedSettings
+    from turnwise.simulator import SimulatedSettings
 
 __all__ = ["KINDS", "EndpointKind", "endpoint_of"]
 
@@ -234,7 +234,7 @@ class SimulatedKind:
         clients: dict[Hashable, Client],
     ) -> Client:
         """Return the client; equal settings share one model."""
-        from turnwise.calls.simulated import SimulatedClient  # noqa: PLC0415 - heavy
+        from turnwise.simulator import SimulatedClient  # noqa: PLC0415 - heavy
 
         options = self._options(role, settings)
         given = options.model_dump(mode="json", exclude_defaults=True)
@@ -245,7 +245,7 @@ class SimulatedKind:
 
     @staticmethod
     def _options(role: Role, settings: EndpointSettings) -> "SimulatedSettings":
-        from turnwise.calls.simulated import SimulatedSettings  # noqa: PLC0415 - heavy
+        from turnwise.simulator import SimulatedSettings  # noqa: PLC0415 - heavy
 
         try:
             return SimulatedSettings.model_validate(settings.simulated)

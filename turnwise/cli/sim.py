@@ -42,9 +42,9 @@ def serve(
     TURNWISE_BASE_URL=http://127.0.0.1:8765/v1 TURNWISE_MODEL=simulated turnwise run "hello"
     """
     with clear_errors("stopped"):
-        from turnwise.calls.simulated import SimulatedSettings
         from turnwise.knobs import apply_overrides, validate
-        from turnwise.testing.sim_server import serve as serve_forever
+        from turnwise.simulator import SimulatedSettings
+        from turnwise.simulator.server import serve as serve_forever
 
         data = apply_overrides({}, overrides or (), SimulatedSettings)
         settings = validate(SimulatedSettings, data)

@@ -28,9 +28,9 @@ from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.owner_loop import OwnerLoop
-from turnwise.calls.simulated.settings import SimulatedSettings
+from turnwise.simulator.server import SimServer
+from turnwise.simulator.simulator_settings import SimulatedSettings
 from turnwise.testing.clients import ScriptedClient
-from turnwise.testing.sim_server import SimServer
 
 MAX_SECONDS = 30
 MAX_REQUESTS = 20

@@ -12,9 +12,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from turnwise.calls.simulated import SimulatedSettings
 from turnwise.cli.main import turnwise
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator import SimulatedSettings
+from turnwise.simulator.server import SimServer
 
 Cli = Callable[..., Result]
 Serving = Callable[..., Any]

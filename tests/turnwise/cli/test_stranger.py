@@ -16,7 +16,7 @@ import pytest
 
 import turnwise
 from turnwise.calls.errors import ConfigError
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator.server import SimServer
 from turnwise.tune import notebook
 
 SECRET = "aws-secret-0123456789abcdef"

@@ -15,7 +15,6 @@ from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import FormatError
 from turnwise.calls.learning import LearnedFact
 from turnwise.calls.openai_client import OpenAIClient
-from turnwise.calls.simulated import SimulatedSettings
 from turnwise.calls.vocabulary import Role
 from turnwise.replay import read_conversations
 from turnwise.replay.app import Notices
@@ -23,8 +22,9 @@ from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.learned_endpoints import ENDPOINTS_FILE, LearnedEndpoints
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
-from turnwise.testing.sim_responses import json_response
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator import SimulatedSettings
+from turnwise.simulator.server import SimServer
+from turnwise.simulator.server_responses import json_response
 from turnwise.tune.buying import buy
 from turnwise.tune.sweeps.evaluating import Setting
 

@@ -14,12 +14,12 @@ import pytest
 from graph.app import app
 from turnwise.calls.errors import CassetteMiss, ConfigError, FormatError, TurnwiseError
 from turnwise.calls.reply import Usage
-from turnwise.calls.simulated.model import SimulatedUsage
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
 from turnwise.report import summarise, totals_json
+from turnwise.simulator.model import SimulatedUsage
 
 FAILING = (
     "endpoints={main: {kind: simulated, "

@@ -14,12 +14,12 @@ import orjson
 import pytest
 
 from graph.app import app
-from turnwise.calls.simulated import SimulatedSettings
 from turnwise.replay import read_conversations
 from turnwise.replay.app import TurnResult
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
 from turnwise.replay.run_folder import DiskFull, RunFolder
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator import SimulatedSettings
+from turnwise.simulator.server import SimServer
 
 TURNS = 4
 KILL_AFTER_REQUESTS = 40

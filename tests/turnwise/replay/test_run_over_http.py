@@ -8,11 +8,11 @@ import pytest
 
 from graph.app import app
 from turnwise.calls.errors import AuthFailed, BadResponse, ServerFailed
-from turnwise.calls.simulated import SimulatedSettings
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
-from turnwise.testing.sim_server import SimServer
+from turnwise.simulator import SimulatedSettings
+from turnwise.simulator.server import SimServer
 
 KEY = "sk-a-key-that-nobody-may-see"
 FAST_RETRIES = ("retry.first_wait_seconds=0", "retry.max_wait_seconds=0")

@@ -18,11 +18,11 @@ from turnwise.budget import Limits
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import CassetteMiss, ConfigError, RateLimited
 from turnwise.calls.openai_client import OpenAIClient
+from turnwise.simulator.server import SimServer
 from turnwise.testing.clients import ScriptedClient
 from turnwise.testing.fixture import Bench
 from turnwise.testing.pytesting.options import Choices
 from turnwise.testing.pytesting.place import BenchPlace
-from turnwise.testing.sim_server import SimServer
 
 NAME = "agent.cassette.jsonl"
 

@@ -11,12 +11,12 @@ import pytest
 
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.owner_loop import OwnerLoop
-from turnwise.calls.simulated import SimulatedSettings
 from turnwise.shipped import configs_folder
+from turnwise.simulator import SimulatedSettings
+from turnwise.simulator.server import SimServer
 from turnwise.testing.fixture import Bench
 from turnwise.testing.pytesting.options import Choices
 from turnwise.testing.pytesting.place import BenchPlace
-from turnwise.testing.sim_server import SimServer
 
 pytest_plugins = ("pytester",)
 

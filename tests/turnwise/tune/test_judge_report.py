@@ -1,6 +1,6 @@
 """How far each judge may be trusted, in one line each."""
 
-from turnwise.calls.simulated.quality import true_quality
+from turnwise.simulator.phrases import true_quality
 from turnwise.tune.judge_report import judge_reliabilities, reliability_in_words
 from turnwise.tune.quality import ReplyItem, Score, reply_id
 

@@ -8,7 +8,7 @@ within-prompt SD: over random replies to one prompt the mean is 0 and the SD 1.
 from collections.abc import Iterable
 from pathlib import Path
 
-from turnwise.calls.simulated.quality import true_quality
+from turnwise.simulator.phrases import true_quality
 from turnwise.tune.quality.items import ReplyItem, distinct
 from turnwise.tune.quality.labels import Labels, LabelTable
 from turnwise.tune.quality.scores import Score

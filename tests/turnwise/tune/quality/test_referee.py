@@ -19,7 +19,7 @@ from turnwise.calls.errors import (
     ServerFailed,
     UnknownModel,
 )
-from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
+from turnwise.simulator import SimulatedClient, SimulatedSettings
 from turnwise.testing.clients import Answer, FailingClient, ScriptedClient
 from turnwise.tune.quality.items import ReplyItem, items_of
 from turnwise.tune.quality.judged import Loss

@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import correlation
 from typing import Any
 
-from turnwise.calls.simulated import SimulatedClient, SimulatedSettings, true_quality
+from turnwise.simulator import SimulatedClient, SimulatedSettings, true_quality
 from turnwise.tune.quality.items import ReplyItem
 from turnwise.tune.quality.joining import mean_values, scale_width_of
 from turnwise.tune.quality.pairwise import Pairwise, order_consistency

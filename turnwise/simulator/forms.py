@@ -1,0 +1,456 @@
+"""JSON schemas that answers are written for, compiled once, and what property names mean.
+
+Understood is what pydantic models and tools are written as: `type` (also a list), `enum`,
+`const`, `properties`, `required`, `additionalProperties`, `patternProperties`,
+`propertyNames`, `minProperties`, `items`, `prefixItems`, `minItems`, `maxItems`,
+`uniqueItems`, string lengths, `pattern` (simple ones), `format`, numeric bounds,
+`multipleOf`, `anyOf`, `oneOf`, `allOf`, `$ref` into the document, also recursive. A keyword
+of `REFUSED_KEYWORDS` is refused by name; annotations such as `title` change nothing.
+
+The names are documented in docs/simulated-model.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from functools import lru_cache
+from typing import Any
+
+__all__ = [
+    "NEVER_EMPTY",
+    "REPLY_KINDS",
+    "Allowance",
+    "Convention",
+    "Node",
+    "SchemaRefused",
+    "compile_schema",
+    "convention_of",
+]
+
+MAX_STEPS = 20_000
+"""Most places of a schema that are looked at, references and `allOf` written out."""
+
+MAX_DEPTH = 100
+"""Most objects, arrays and unions within each other, in a schema and in an answer."""
+
+MAX_VALUES = 50_000
+"""Most values of all choices of an answer, long texts counted by their length."""
+
+MAX_ITEMS = 10_000
+"""Most items of an array, and keys of an object, that a schema may ask for."""
+
+MAX_CHARS = 32_768
+"""Longest text that a schema may ask for, in characters."""
+
+REFUSED_KEYWORDS = (
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "dependentRequired",
+    "dependentSchemas",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "$dynamicRef",
+)
+"""Keywords that restrict an answer in ways that the simulated model does not write."""
+
+_SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
+
+
+class SchemaRefused(ValueError):
+    """A schema that is none, or that asks for more than the simulated model writes."""
+
+
+class Allowance:
+    """How much one piece of work may still do; whoever does it takes a step at a time.
+
+    Args:
+        steps: how many steps there are.
+        what: what they are, for the error.
+    """
+
+    __slots__ = ("_depth", "_steps", "_what")
+
+    def __init__(self, steps: int, what: str) -> None:
+        self._steps = steps
+        self._depth = 0
+        self._what = what
+
+    def take(self, steps: int = 1) -> None:
+        """Take steps.
+
+        Raises:
+            SchemaRefused: when there are no more.
+        """
+        self._steps -= steps
+        if self._steps < 0:
+            raise SchemaRefused(f"the schema asks for too many {self._what}")
+
+    def __enter__(self) -> None:
+        """Go one level down, which is a step.
+
+        Raises:
+            SchemaRefused: when that is too deep, or there are no more steps.
+        """
+        self.take()
+        if self._depth >= MAX_DEPTH:
+            raise SchemaRefused(f"the schema is nested more than {MAX_DEPTH} deep, or without end")
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Come back up."""
+        self._depth -= 1
+
+
+@dataclass(slots=True)
+class Node:
+    """What one place of an answer may hold. Changed only while it is compiled.
+
+    Args:
+        kind: `object`, `array`, `string`, `integer`, `number`, `boolean`, `null`,
+            `enum`, `union` or `any`.
+        nullable: whether null fits too.
+        values: what an `enum` allows.
+        options: what a `union` allows, null apart.
+        properties: name, node and whether it is required.
+        has_reply: whether one of them is a reply, in whatever form.
+        additional: what further keys of an object hold; None when there are none.
+        key_names: names that further keys may have; empty when free.
+        key_pattern: what further keys must match.
+        min_properties: fewest keys.
+        items: what an array's items hold.
+        prefix: what its first items hold.
+        min_items: fewest items.
+        max_items: most items, or None.
+        is_unique: whether items differ.
+        minimum: least number, or None. `is_open_low` leaves the bound itself out.
+        maximum: greatest number, or None. `is_open_high` leaves the bound itself out.
+        multiple_of: what numbers are multiples of, or None.
+        min_length: fewest characters.
+        max_length: most characters, or None.
+        pattern: what a string must match, or None.
+        format: what a string stands for, such as `date`, or None.
+    """
+
+    kind: str = "any"
+    nullable: bool = False
+    values: list[Any] = field(default_factory=list)
+    options: list["Node"] = field(default_factory=list)
+    properties: list[tuple[str, "Node", bool]] = field(default_factory=list)
+    has_reply: bool = False
+    additional: "Node | None" = None
+    key_names: list[str] = field(default_factory=list)
+    key_pattern: str | None = None
+    min_properties: int = 0
+    items: "Node | None" = None
+    prefix: list["Node"] = field(default_factory=list)
+    min_items: int = 0
+    max_items: int | None = None
+    is_unique: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    is_open_low: bool = False
+    is_open_high: bool = False
+    multiple_of: float | None = None
+    min_length: int = 0
+    max_length: int | None = None
+    pattern: str | None = None
+    format: str | None = None
+
+
+class _Compiler:
+    """Compiles one document; a reference is compiled once, so that recursion ends."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._by_reference: dict[str, Node] = {}
+        self._allowance = Allowance(MAX_STEPS, "places")
+
+    def compile(self, schema: Any) -> Node:
+        node = Node()
+        self._into(node, schema)
+        return node
+
+    def _into(self, node: Node, schema: Any) -> None:
+        if not isinstance(schema, Mapping):
+            return  # `true`: anything fits
+        with self._allowance:
+            self._write(node, self._merged(schema))
+
+    def _write(self, node: Node, schema: Mapping[str, Any]) -> None:
+        refused = next((word for word in REFUSED_KEYWORDS if word in schema), None)
+        if refused is not None:
+            raise SchemaRefused(
+                f"the simulated model writes nothing for the JSON schema keyword {refused!r}; "
+                "leave it out of the form, or ask a real endpoint"
+            )
+        options = schema.get("anyOf") or schema.get("oneOf")
+        if "const" in schema:
+            node.kind, node.values = "enum", [schema["const"]]
+        elif "enum" in schema:
+            self._enum(node, list(schema["enum"]))
+        elif options:
+            self._union(node, [self._option(schema, option) for option in options])
+        elif isinstance(schema.get("type"), list):
+            self._union(node, [{**schema, "type": kind} for kind in schema["type"]])
+        else:
+            self._typed(node, schema)
+
+    def _option(self, schema: Mapping[str, Any], option: Any) -> Any:
+        beside = {k: v for k, v in schema.items() if k in {"properties", "required", "type"}}
+        return {**beside, **option} if beside and isinstance(option, Mapping) else option
+
+    def _merged(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the schema with its reference and its `allOf` written out."""
+        merged = dict(schema)
+        seen: set[str] = set()
+        while "$ref" in merged and merged["$ref"] not in seen:
+            reference = merged.pop("$ref")
+            seen.add(reference)
+            target = self._resolve(reference)
+            merged = {**target, **merged} if isinstance(target, Mapping) else merged
+        for part in merged.pop("allOf", ()):
+            with self._allowance:
+                written = self._merged(part) if isinstance(part, Mapping) else {}
+            for key, value in written.items():
+                if key == "properties":
+                    merged[key] = {**merged.get(key, {}), **value}
+                elif key == "required":
+                    merged[key] = [*merged.get(key, ()), *value]
+                else:
+                    merged.setdefault(key, value)
+        return merged
+
+    def _resolve(self, reference: str) -> Any:
+        target: Any = self._document
+        for part in reference.removeprefix("#").strip("/").split("/"):
+            if not part:
+                continue
+            name = part.replace("~1", "/").replace("~0", "~")
+            target = target.get(name) if isinstance(target, Mapping) else None
+        return target
+
+    def _child(self, schema: Any) -> Node:
+        """Return the node of a schema; a bare reference shares one node."""
+        if isinstance(schema, Mapping) and set(schema) == {"$ref"}:
+            reference = str(schema["$ref"])
+            known = self._by_reference.get(reference)
+            if known is None:
+                known = self._by_reference[reference] = Node()
+                self._into(known, self._resolve(reference))
+            return known
+        return self.compile(schema)
+
+    @staticmethod
+    def _enum(node: Node, values: list[Any]) -> None:
+        node.nullable = None in values
+        node.kind = "enum"
+        node.values = [value for value in values if value is not None] or [None]
+
+    def _union(self, node: Node, options: list[Any]) -> None:
+        nodes = [self._child(option) for option in options]
+        node.nullable = any(child.kind == "null" or child.nullable for child in nodes)
+        node.options = [child for child in nodes if child.kind != "null"]
+        if not node.options:
+            node.kind = "null"
+            return
+        node.kind = "union"
+
+    def _typed(self, node: Node, schema: Mapping[str, Any]) -> None:
+        kind = schema.get("type")
+        if kind is None:
+            kind = "object" if "properties" in schema else "array" if "items" in schema else "any"
+        node.kind = kind
+        if kind == "object":
+            self._object(node, schema)
+        elif kind == "array":
+            self._array(node, schema)
+        elif kind in _SCALARS:
+            self._scalar(node, schema)
+
+    def _object(self, node: Node, schema: Mapping[str, Any]) -> None:
+        required = set(schema.get("required") or ())
+        node.properties = [
+            (name, self._child(child), name in required)
+            for name, child in (schema.get("properties") or {}).items()
+        ]
+        node.has_reply = any(convention_of(name) in REPLY_KINDS for name, _, _ in node.properties)
+        further = schema.get("additionalProperties")
+        for pattern, child in (schema.get("patternProperties") or {}).items():
+            node.key_pattern, further = pattern, child
+        node.min_properties = _bounded(schema, "minProperties", MAX_ITEMS)
+        names = schema.get("propertyNames")
+        if isinstance(names, Mapping):
+            names = self._merged(names)
+            node.key_names = [str(name) for name in names.get("enum") or ()]
+            node.key_pattern = names.get("pattern", node.key_pattern)
+        if further not in (None, False):
+            node.additional = self._child(further)
+
+    def _array(self, node: Node, schema: Mapping[str, Any]) -> None:
+        node.prefix = [self._child(child) for child in schema.get("prefixItems") or ()]
+        items = schema.get("items")
+        node.items = self._child(items) if items not in (None, False) else None
+        node.min_items = _bounded(schema, "minItems", MAX_ITEMS)
+        most = schema.get("maxItems")
+        node.max_items = len(node.prefix) if items is False else most
+        node.is_unique = bool(schema.get("uniqueItems"))
+
+    @staticmethod
+    def _scalar(node: Node, schema: Mapping[str, Any]) -> None:
+        node.minimum, node.maximum = schema.get("minimum"), schema.get("maximum")
+        low, high = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+        if low is not None and (node.minimum is None or low >= node.minimum):
+            node.minimum, node.is_open_low = low, True
+        if high is not None and (node.maximum is None or high <= node.maximum):
+            node.maximum, node.is_open_high = high, True
+        node.multiple_of = schema.get("multipleOf")
+        node.min_length = _bounded(schema, "minLength", MAX_CHARS)
+        node.max_length = schema.get("maxLength")
+        node.pattern, node.format = schema.get("pattern"), schema.get("format")
+
+
+def _bounded(schema: Mapping[str, Any], name: str, most: int) -> int:
+    least = int(schema.get(name) or 0)
+    if not 0 <= least <= most:
+        raise SchemaRefused(f"{name} is from 0 to {most:,} here")
+    return least
+
+
+def compile_schema(schema: Mapping[str, Any]) -> Node:
+    """Return the compiled form of a JSON schema.
+
+    Raises:
+        SchemaRefused: when it is none, or is too large.
+    """
+    try:
+        return _Compiler(schema).compile(schema)
+    except SchemaRefused:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise SchemaRefused(f"expected a JSON schema: {error}") from error
+
+
+class Convention(StrEnum):
+    """The meaning of a property's name."""
+
+    REPLY = auto()
+    """A reply with a hidden quality."""
+    TEXT = auto()
+    """A reply, a bubble of one, or a sentence: the place decides."""
+    BUBBLES = auto()
+    """A reply, cut."""
+    CANDIDATES = auto()
+    """Several replies."""
+    STRATEGY = auto()
+    ID = auto()
+    BEST = auto()
+    """The id of the best candidate."""
+    RANK = auto()
+    VERDICTS = auto()
+    """One entry a candidate, in the order shown."""
+    RANKING = auto()
+    """One entry a candidate, best first."""
+    EVIDENCE = auto()
+    GOAL = auto()
+    SCORE = auto()
+    """A judge's reading; higher is better."""
+    ASSISTANTNESS = auto()
+    """How much a reply sounds like an assistant; lower is better."""
+    RISK = auto()
+    """A judge's reading; lower is better."""
+    LOW = auto()
+    """Something that is weak most of the time."""
+    SIGNED = auto()
+    """A small change, up or down."""
+    SECONDS = auto()
+    LANGUAGE = auto()
+    WORD = auto()
+    OTHER = auto()
+
+
+_NAMES: dict[Convention, str] = {
+    Convention.REPLY: "reply final_reply response answer utterance rewritten_reply",
+    Convention.TEXT: "text message content",
+    Convention.BUBBLES: "replies messages bubbles",
+    Convention.CANDIDATES: "candidates variants drafts alternatives",
+    Convention.STRATEGY: "strategy strategy_tag tag",
+    Convention.ID: "id candidate_id",
+    Convention.BEST: "best best_id winner winner_id pick chosen chosen_id selected_id",
+    Convention.RANK: "rank position place",
+    Convention.VERDICTS: "scores verdicts ratings judgements judgments evaluations assessments",
+    Convention.RANKING: "ranking rankings order ranked",
+    Convention.EVIDENCE: "evidence quote quotes evidence_quote verbatim",
+    Convention.GOAL: "goal goals aims intentions",
+    Convention.SCORE: (
+        "score overall overall_score quality plan_alignment alignment persona persona_fit "
+        "persona_consistency relationship_fit mode_fit style_fit immersion naturalness "
+        "engagingness coherence groundedness empathy fluency relevance human_likeness"
+    ),
+    Convention.ASSISTANTNESS: (
+        "assistantness assistant_likeness assistant_like is_assistant_like assistant_tone "
+        "is_assistant sounds_like_assistant"
+    ),
+    Convention.RISK: "risk safety_risk toxicity harm penalty leak_risk ooc_risk",
+    Convention.LOW: (
+        "hostility aggression vagueness ambiguity anger distress tension urgency irritation "
+        "conflict sarcasm"
+    ),
+    Convention.LANGUAGE: "language lang",
+    Convention.WORD: (
+        "word topic topics title name label keyword keywords key theme emotion mood category "
+        "kind type tone tags subject entity place_name signal signals"
+    ),
+}
+
+_BY_NAME = {name: kind for kind, names in _NAMES.items() for name in names.split()}
+
+_BY_ENDING: tuple[tuple[str, Convention], ...] = (
+    ("_score", Convention.SCORE),
+    ("_fit", Convention.SCORE),
+    ("_alignment", Convention.SCORE),
+    ("_risk", Convention.RISK),
+    ("_delta", Convention.SIGNED),
+    ("_change", Convention.SIGNED),
+    ("_seconds", Convention.SECONDS),
+    ("_reply", Convention.REPLY),
+    ("_strategy", Convention.STRATEGY),
+    ("_quote", Convention.EVIDENCE),
+    ("_evidence", Convention.EVIDENCE),
+    ("_goal", Convention.GOAL),
+    ("_goals", Convention.GOAL),
+)
+
+NEVER_EMPTY = frozenset(
+    {
+        Convention.REPLY,
+        Convention.TEXT,
+        Convention.BUBBLES,
+        Convention.CANDIDATES,
+        Convention.STRATEGY,
+        Convention.ID,
+        Convention.BEST,
+        Convention.RANK,
+        Convention.VERDICTS,
+        Convention.RANKING,
+    }
+)
+"""What is written even where null would fit."""
+
+
+REPLY_KINDS = frozenset({Convention.REPLY, Convention.BUBBLES})
+"""What a reply may be under."""
+
+
+@lru_cache(maxsize=4096)
+def convention_of(name: str) -> Convention:
+    """Return what a property's name means; `OTHER` when nothing is agreed on it."""
+    lower = name.lower()
+    known = _BY_NAME.get(lower)
+    if known is not None:
+        return known
+    if lower.startswith("delta_") or lower == "delta":
+        return Convention.SIGNED
+    return next((kind for end, kind in _BY_ENDING if lower.endswith(end)), Convention.OTHER)
