@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from benchmarks.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
-from benchmarks.server_log import run_audit
+from tests.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
+from tests.server_audit import run_audit
 from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
 from turnwise.calls.openai_client import OpenAIClient

@@ -1,12 +1,8 @@
 """The simulated judge errs as the recorded ones do."""
 
-import importlib.util
-import os
 import statistics
-from pathlib import Path
 from typing import Annotated
 
-import pytest
 from pydantic import BaseModel, Field
 
 from turnwise.simulator import SimulatedModel, SimulatedSettings
@@ -16,8 +12,6 @@ from turnwise.simulator.phrases import phrase_book
 from turnwise.simulator.scene import compose, render
 
 PROMPTS, REPLIES = 500, 4
-ROOT = Path(__file__).resolve().parents[4]
-DATA = Path(os.environ.get("TURNWISE_DATA", ROOT.parent / "shared" / "data"))
 
 
 class Score(BaseModel):
@@ -85,29 +79,6 @@ def test_simulated_judge_shows_the_calibrated_figures(body_of):
     figures = measured(body_of, SimulatedSettings(missing_score_rate=0))
     for name, value in figures.items():
         assert abs(value - getattr(JUDGE_CALIBRATION, name).value) < 0.07, (name, value)
-
-
-@pytest.mark.data
-@pytest.mark.skipif(not DATA.is_dir(), reason="no recorded data beside the project")
-def test_calibrated_figures_are_those_of_the_data():
-    """The script, run again, gives what calibration.py says."""
-    pytest.importorskip("pyarrow", reason="needs the bench extra")
-    path = ROOT / "benchmarks" / "calibrate_judge.py"
-    spec = importlib.util.spec_from_file_location("calibrate_judge", path)
-    calibrate_judge = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(calibrate_judge)
-    judges, human, is_human = calibrate_judge.read_pool()
-    machine = ~is_human
-    shape = (calibrate_judge.PROMPTS, -1)
-    by_judge = [
-        calibrate_judge.observed(
-            samples[machine].reshape(*shape, calibrate_judge.SAMPLES), human[machine].reshape(shape)
-        )
-        for samples in judges.values()
-    ]
-    for name in ("truth_r", "repeat_r", "tie_rate", "repeat_equal"):
-        median = statistics.median(figures[name] for figures in by_judge)
-        assert abs(median - getattr(JUDGE_CALIBRATION, name).value) < 0.001
 
 
 def test_accuracy_can_be_set(body_of):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import coverage
-from benchmarks.known_truth import WORLDS
+from tests.turnwise.tune.statistics.coverage import coverage
+from tests.turnwise.tune.statistics.known_truth import WORLDS
 from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.best import BestComparison, compare_with_best
 

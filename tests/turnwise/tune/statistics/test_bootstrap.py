@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.coverage import coverage
-from benchmarks.known_truth import WORLDS
+from tests.turnwise.tune.statistics.coverage import coverage
+from tests.turnwise.tune.statistics.known_truth import WORLDS
 from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.bootstrap import MIN_CONVERSATIONS, mean_intervals, paired_difference
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.coverage import estimated_coverage
+from tests.turnwise.tune.statistics.coverage import estimated_coverage
 from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.imputation import impute, shared_error
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.coverage import drop_rate
-from benchmarks.known_truth import WORLDS
+from tests.turnwise.tune.statistics.coverage import drop_rate
+from tests.turnwise.tune.statistics.known_truth import WORLDS
 from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.racing import Race, spent_alpha
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.search.saving import Resampled, calls_needed, normalised, savings
-from tests.benchmarks.search.test_comparing import make_runs
+from benchmarks.tests.search.test_comparing import make_runs
 
 CALLS = np.array([2.0, 4.0, 8.0])
 

@@ -6,7 +6,7 @@ from benchmarks.search.calibrated import TrustRow, measured, setting_like, trust
 from benchmarks.search.comparing import compare
 from benchmarks.search.simulated import SimulatedPool
 from benchmarks.search.simulated_setting import SimulatedSetting
-from tests.benchmarks.search.test_comparing import NOISE, make_runs
+from benchmarks.tests.search.test_comparing import NOISE, make_runs
 
 
 def test_a_judges_figures_are_found_again():

@@ -2,10 +2,10 @@
 
 from benchmarks.search.answering import Recorded
 from benchmarks.search.running import run_policy
+from benchmarks.tests.search.conftest import make_topical
 from lats.knobs import SearchKnobs
 from lats.proposal import CheckAssistant, PlanRoot
 from lats.search import PosteriorSearch
-from tests.benchmarks.search.conftest import make_topical
 
 
 def test_the_classic_shape_costs_eleven_requests_where_the_pool_is_deep_enough():

@@ -26,7 +26,7 @@ from benchmarks.search.report import (
 )
 from benchmarks.search.saving import savings
 from benchmarks.search.settings import HEADLINE_MIN_GAIN
-from tests.benchmarks.search.test_comparing import NOISE, baseline, make_runs
+from benchmarks.tests.search.test_comparing import NOISE, baseline, make_runs
 
 FACTS = {"commit": "abc", "prompts": "the tuning half"}
 

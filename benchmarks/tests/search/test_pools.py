@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.search.pools import Item, PoolAbsent, PromptClosed, lots, read_columns
-from tests.benchmarks.search.conftest import make_game24, make_humaneval, make_topical
+from benchmarks.tests.search.conftest import make_game24, make_humaneval, make_topical
 
 POOLS = {
     "topical": make_topical(),

@@ -9,7 +9,7 @@ from benchmarks.search.comparing import compare
 from benchmarks.search.drawing import draw, reach
 from benchmarks.search.figures import SIMULATED, STYLES, panels, trust_panels
 from benchmarks.search.settings import CHECKED, OURS, PEERS
-from tests.benchmarks.search.test_comparing import NOISE, baseline, make_runs
+from benchmarks.tests.search.test_comparing import NOISE, baseline, make_runs
 
 
 def rows():

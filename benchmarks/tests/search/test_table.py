@@ -14,7 +14,7 @@ from benchmarks.search.table import (
     saving_table,
     trust_table,
 )
-from tests.benchmarks.search.test_comparing import NOISE, baseline, make_runs
+from benchmarks.tests.search.test_comparing import NOISE, baseline, make_runs
 
 
 def cells(table):

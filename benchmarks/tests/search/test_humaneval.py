@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.search.humaneval import FOLDER, load_humaneval
 from benchmarks.search.pools import data_folder
-from tests.benchmarks.search.conftest import make_humaneval
+from benchmarks.tests.search.conftest import make_humaneval
 
 
 def looks(pool, count, items=12, seed=0):

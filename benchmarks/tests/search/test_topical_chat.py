@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.search.topical_chat import ATTRIBUTES, load_topical_chat, within_correlation
-from tests.benchmarks.search.conftest import make_topical
+from benchmarks.tests.search.conftest import make_topical
 
 
 def test_a_column_ends_after_twenty_samples(topical):
