@@ -2,7 +2,7 @@
 
 Reads the recorded Topical-Chat pool and the CharacterBench scores under
 `TURNWISE_DATA` and prints aggregates only; no recorded row leaves the data. The
-printed values stand, with their date, in `turnwise/calls/simulated/calibration.py`.
+printed values stand, with their date, in `turnwise/simulator/judge.py`.
 
 Run: `python benchmarks/calibrate_judge.py` (needs the `bench` extra).
 

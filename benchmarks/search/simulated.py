@@ -7,7 +7,7 @@ parent is already good, as the simulated model's replies do (docs/simulated-mode
 
 The judge is the simulated model's: weights, the bias that a rubric repeats, the drift of a
 call, the bias for places, the rounding and the scale are those of
-`turnwise/calls/simulated/calibration.py`. Left out: missing scores and sub-scores.
+`turnwise/simulator/judge.py`. Left out: missing scores and sub-scores.
 
 All draws of a prompt are made at once, from its place and the seed, so that every policy
 sees the same candidates, and the judge misreads them alike for each.

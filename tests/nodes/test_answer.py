@@ -32,6 +32,7 @@ from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.key import response_schema
 from turnwise.calls.schema import MAX_LEVELS, schema_format, schema_in_words
 from turnwise.calls.structured import parse_answer, read_answer
+from turnwise.simulator import SimulatedModel, SimulatedSettings
 
 FORMS = (
     DetectionAnswer,
@@ -175,6 +176,18 @@ def test_each_form_keeps_to_the_strict_rules(form):
             assert node["required"] == list(node["properties"])
         if "$ref" in node:
             assert node.keys() == {"$ref"}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_the_simulated_model_writes_each_form(form):
+    """It knows every keyword that a form is sent with, and its answer is read without a repair."""
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Where do I put all these boxes?"}],
+        "response_format": schema_format(form),
+    }
+    answer = SimulatedModel(settings=SimulatedSettings(missing_score_rate=0)).answer(body)
+    parse_answer(answer.text, form)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)

@@ -407,7 +407,7 @@ async def test_what_passed_a_limit_in_tokens_replays_at_any_concurrency(
     def tripled(usage: SimulatedUsage) -> Usage:
         return Usage(3 * usage.input_tokens, 3 * usage.output_tokens)
 
-    monkeypatch.setattr("turnwise.calls.simulated.client._usage", tripled)
+    monkeypatch.setattr("turnwise.simulator.simulated_client._usage", tripled)
     overrides = ("budget.turn.max_tokens=20000",)
     first = await replay("first", *overrides, preset="balanced", limit_turns=3, max_concurrency=4)
     assert sum(row["over_tokens"] for row in first.rows) > 0

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import uuid
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.wire import chat_body
 from turnwise.simulator import SimulatedModel, SimulatedSettings
+from turnwise.simulator.forms import REFUSED_KEYWORDS, SchemaRefused, compile_schema
 
 
 class Mood(StrEnum):
@@ -459,3 +461,12 @@ def test_nullable_fields_are_sometimes_null(english, body_of):
     for sample in range(50):
         text = model.answer(body_of(english, Spoken), sample).text
         assert Spoken.model_validate_json(text).processor_plan
+
+
+@pytest.mark.parametrize("keyword", REFUSED_KEYWORDS)
+def test_a_keyword_that_is_not_written_for_is_refused_by_name(keyword):
+    """At the top and inside, so that no answer breaks a form that was accepted."""
+    inner = {"type": "string", keyword: {"type": "string"}}
+    for schema in (inner, {"type": "object", "properties": {"mood": inner}}):
+        with pytest.raises(SchemaRefused, match=re.escape(repr(keyword))):
+            compile_schema(schema)
