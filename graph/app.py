@@ -31,7 +31,7 @@ from turnwise.shipped import configs_folder
 
 if TYPE_CHECKING:
     from graph.session import ReplySession
-    from turnwise.memory.book import MemoryBook
+    from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["ReplyPipeline", "app"]
 
@@ -110,7 +110,7 @@ class ReplyPipeline:
         recorder: Recorder | None = None,
         is_offline: bool = False,
         keep_checkpoints: bool = False,
-        book: "MemoryBook | None" = None,
+        book: "ConversationMemory | None" = None,
     ) -> AsyncIterator["ReplySession"]:
         """Open a session whose memory is `book`, or lives in `folder`; see `App.open`."""
         from graph.opening import open_session  # noqa: PLC0415 - loads LangGraph

@@ -12,7 +12,7 @@ from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Endpoint, Role
 from turnwise.calls.errors import ConfigError
 from turnwise.memory import AgentUser, Identity
-from turnwise.memory.book import MemoryBook
+from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["Engine"]
 
@@ -44,7 +44,7 @@ class Engine:
     settings: Settings
     budgeter: Budgeter
     endpoints: Mapping[Role, Endpoint]
-    book: MemoryBook
+    book: ConversationMemory
     patience_seconds: float = 300.0
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)

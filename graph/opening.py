@@ -21,9 +21,8 @@ from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.recorder import Recorder
 from turnwise.calls import Endpoint, Role
 from turnwise.calls.errors import ConfigError
-from turnwise.memory.book import MemoryBook
-from turnwise.memory.over_store import open_book
-from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.sqlite_backend import SqliteBackend
 from turnwise.replay.app import Notices
 from turnwise.replay.learned_endpoints import LearnedEndpoints
 
@@ -55,7 +54,7 @@ def _cache_of(settings: Settings, *, is_offline: bool) -> ReplyCache | None:
 def make_engine(
     settings: Settings,
     endpoints: Mapping[Role, Endpoint],
-    book: MemoryBook,
+    book: ConversationMemory,
     *,
     recorder: Recorder | None,
     cache: ReplyCache | None,
@@ -103,7 +102,7 @@ async def open_session(
     recorder: Recorder | None,
     is_offline: bool,
     keep_checkpoints: bool,
-    book: MemoryBook | None = None,
+    book: ConversationMemory | None = None,
 ) -> ReplySession:
     """Return an open session; `stack` closes it. Memory is `book`, or stands in `folder`.
 
@@ -116,7 +115,7 @@ async def open_session(
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
     if book is None:
-        book = open_book(stack.enter_context(SqliteMemoryStore(folder / "memory.sqlite")))
+        book = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
     cache = _cache_of(settings, is_offline=is_offline)
     rows: list[LedgerRow] = []
     engine = make_engine(

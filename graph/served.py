@@ -17,8 +17,8 @@ from graph.opening import make_engine
 from graph.settings import FuseKnobs
 from graph.wiring import build_graph
 from nodes.prompt import load_prompts
-from turnwise.memory.over_store import open_book
-from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.sqlite_backend import SqliteBackend
 
 __all__ = ["ServedContext", "graph"]
 
@@ -31,7 +31,7 @@ class ServedContext:
         self._home = home
         self._lock = asyncio.Lock()
         self._context: TurnContext | None = None
-        self._store: SqliteMemoryStore | None = None
+        self._store: SqliteBackend | None = None
 
     @property
     def overlap(self) -> bool:
@@ -48,10 +48,15 @@ class ServedContext:
         load_prompts()
         self._home.mkdir(parents=True, exist_ok=True)
         endpoints = endpoints_of(self._settings)
-        store = self._store = SqliteMemoryStore(self._home / "memory.sqlite")
+        store = self._store = SqliteBackend(self._home / "memory.sqlite")
         # A server runs for weeks: rows go to no list. Its counts stand in the scopes.
         engine = make_engine(
-            self._settings, endpoints, open_book(store), recorder=None, cache=None, sinks=()
+            self._settings,
+            endpoints,
+            ConversationMemory(store),
+            recorder=None,
+            cache=None,
+            sinks=(),
         )
         return TurnContext(engine)
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from nodes.language import detect_language
 from nodes.records import Guidance, Language, Line, Mode, Mood, Record, Relationship
 from turnwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
-from turnwise.memory.book import MemoryBook
+from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["ALL_TURNS", "LoadedTurn", "Standing", "load_turn", "turns_left_out"]
 
@@ -99,7 +99,7 @@ def _own_turns(
 
 
 async def load_turn(
-    book: MemoryBook,
+    book: ConversationMemory,
     agent_user: AgentUser,
     *,
     conversation_id: str,

@@ -30,7 +30,7 @@ from nodes.records import (
     Record,
 )
 from turnwise.calls import Asker, Purpose, Role, Sampling
-from turnwise.memory.terms import query_weights
+from turnwise.memory.lexical_index import query_weights
 
 __all__ = [
     "MAX_NOTES",

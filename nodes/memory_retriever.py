@@ -9,7 +9,7 @@ from nodes.prompt import clip
 from nodes.records import Degradation, MemoryLine
 from turnwise.calls import Asker
 from turnwise.memory import AgentUser, MemorySnapshot, RecalledTurn
-from turnwise.memory.book import MemoryBook
+from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["MAX_SAID_CHARS", "retrieve_memories"]
 
@@ -35,7 +35,7 @@ def _line(recalled: RecalledTurn) -> MemoryLine:
 
 
 async def retrieve_memories(
-    book: MemoryBook,
+    book: ConversationMemory,
     agent_user: AgentUser,
     *,
     version: int,

@@ -13,7 +13,7 @@ from nodes.memory_embedding import embed_text
 from nodes.records import Degradation, NoteDraft, Record
 from turnwise.calls import Asker
 from turnwise.memory import AgentUser, NewNote, TurnCommit
-from turnwise.memory.book import MemoryBook
+from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["WrittenTurn", "write_turn"]
 
@@ -40,7 +40,7 @@ def _new_notes(
 
 
 async def write_turn(
-    book: MemoryBook,
+    book: ConversationMemory,
     agent_user: AgentUser,
     *,
     conversation_id: str,

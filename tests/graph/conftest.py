@@ -16,8 +16,8 @@ from graph.session import ReplySession
 from graph.wiring import build_graph
 from turnwise.budget.recorder import Recorder
 from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
-from turnwise.memory.over_store import open_book
-from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.sqlite_backend import SqliteBackend
 from turnwise.replay.app import TurnInput, TurnResult
 
 PLAIN = {"null_rate": 0, "missing_score_rate": 0, "strategy_repeat_rate": 0}
@@ -220,12 +220,12 @@ def answer_through() -> Answer:
         rows: list[Any] = []
         with (
             tempfile.TemporaryDirectory() as name,
-            SqliteMemoryStore(Path(name) / "memory.sqlite") as store,
+            SqliteBackend(Path(name) / "memory.sqlite") as store,
         ):
             engine = make_engine(
                 settings,
                 endpoints,
-                open_book(store),
+                ConversationMemory(store),
                 recorder=recorder,
                 cache=None,
                 sinks=(rows.append,),

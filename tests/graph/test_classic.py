@@ -9,9 +9,9 @@ from graph.app import app
 from nodes.loader import Standing
 from nodes.records import Relationship
 from turnwise.memory import AgentUser
-from turnwise.memory.over_store import open_book
+from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.records import TurnCommit
-from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.memory.sqlite_backend import SqliteBackend
 
 FUSED = ("balanced", "instant", "thorough")
 """Presets that fuse calls. What their searches ask is for the search's own tests."""
@@ -96,8 +96,8 @@ async def test_the_stage_sets_the_search_as_planned(
 ) -> None:
     """Once two people know each other, or drift apart, the plan's staged default holds."""
     standing = Standing(relationship=Relationship(stage=stage))
-    with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
-        await open_book(store).commit(
+    with SqliteBackend(tmp_path / "memory.sqlite") as store:
+        await ConversationMemory(store).commit(
             TurnCommit(
                 agent_user=AgentUser("agent", None, "talk"),
                 conversation_id="talk",

@@ -11,7 +11,7 @@ import pytest
 
 from graph.app import app
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.memory.past import KeptShelf, PastBook
+from turnwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.cassette_sealing import seal_cassette
@@ -46,23 +46,25 @@ def _record(folder: Path, preset: str, *overrides: str, turns: int = 4) -> Recor
     return open_recording(folder)
 
 
-def _opened(recording: Recording) -> tuple[Tape, KeptShelf]:
+def _opened(recording: Recording) -> tuple[Tape, SnapshotBackend]:
     tape = Tape(recording.cassette)
     return tape, asyncio.run(record_past(recording, tape))
 
 
 def _evaluated(
     recording: Recording, settings: Any, **options: Any
-) -> tuple[list[CounterfactualTurn], KeptShelf]:
+) -> tuple[list[CounterfactualTurn], SnapshotBackend]:
     tape, shelf = _opened(recording)
     turns = asyncio.run(evaluate(recording, tape, settings, shelf=shelf, **options))
     tape.close()
     return turns, shelf
 
 
-async def _run(recording: Recording, shelf: KeptShelf, settings: Any, folder: Path) -> list[Any]:
+async def _run(
+    recording: Recording, shelf: SnapshotBackend, settings: Any, folder: Path
+) -> list[Any]:
     """Return each turn as a real run of a setting does it, from the recorded past."""
-    async with recording.app.open(settings, folder=folder, book=PastBook(shelf)) as session:
+    async with recording.app.open(settings, folder=folder, book=SnapshotMemory(shelf)) as session:
         return [await session.run_turn(turn) for turn in recording.inputs]
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from graph.wiring import build_graph
 from turnwise.calls import Call, CallError, Client, Reply
 from turnwise.calls.errors import ConfigError
 from turnwise.memory import Identity
-from turnwise.memory.over_store import open_book
-from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.sqlite_backend import SqliteBackend
 from turnwise.replay import Conversation, RecordedTurn
 from turnwise.replay.app import TurnInput, TurnResult
 from turnwise.replay.run_folder import RunFolder
@@ -84,9 +85,14 @@ async def _pipeline(folder: Path, preset: str = "balanced") -> AsyncIterator[Pip
         for role, endpoint in endpoints_of(settings).items()
     }
     rows: list[Any] = []
-    with SqliteMemoryStore(folder / "memory.sqlite") as store:
+    with SqliteBackend(folder / "memory.sqlite") as store:
         engine = make_engine(
-            settings, endpoints, open_book(store), recorder=None, cache=None, sinks=(rows.append,)
+            settings,
+            endpoints,
+            ConversationMemory(store),
+            recorder=None,
+            cache=None,
+            sinks=(rows.append,),
         )
         graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
         session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
@@ -311,7 +317,7 @@ def test_identities_never_collide() -> None:
     ]
     assert len({each.thread_id for each in identities}) == len(identities)
     owners = {each.agent_user for each in identities}
-    assert len({each.namespace("state") for each in owners}) == len(owners)
+    assert len({each.labels for each in owners}) == len(owners)
     with pytest.raises(ValueError, match="belongs to a user or to one anonymous conversation"):
         replace(Identity("a", "b", "c").agent_user, conversation_id="c")
 
@@ -323,12 +329,12 @@ async def test_a_conversation_kept_for_a_stand_in_name_is_not_begun_anew(tmp_pat
         assert (await _in_session(pipeline, None, "talk", "Hello."))["turn"] == 0
     older = tmp_path / "older"
     older.mkdir()
-    with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
-        items = store.search(("turnwise", "agent", "user"), limit=100)
-    with SqliteMemoryStore(older / "memory.sqlite") as store:
-        for item in items:
-            value = {name: kept for name, kept in item.value.items() if name != "owners"}
-            store.put(item.namespace, item.key, value)
+    with closing(sqlite3.connect(tmp_path / "memory.sqlite")) as kept:
+        kept.execute(f"VACUUM INTO '{older / 'memory.sqlite'}'")
+    with closing(sqlite3.connect(older / "memory.sqlite")) as kept:
+        kept.execute("DELETE FROM turns WHERE owner <> 'user'")
+        kept.execute("UPDATE turns SET state = CAST(json_remove(state, '$.owners') AS BLOB)")
+        kept.commit()
     async with _pipeline(older, "instant") as pipeline:
         with pytest.raises(ConfigError, match="as one of the user 'user'"):
             await _in_session(pipeline, None, "talk", "What is my cat called?")

@@ -18,8 +18,8 @@ from graph.wiring import build_graph
 from turnwise.calls import Call, CallError, Client, Message, Purpose, Reply, Role, Sampling
 from turnwise.calls.errors import CassetteMiss, ConfigError
 from turnwise.knobs import settings_digest, validate
-from turnwise.memory.over_store import open_book
-from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.sqlite_backend import SqliteBackend
 from turnwise.replay import read_conversations
 from turnwise.replay.app import TurnInput
 from turnwise.replay.cassette import CassetteMode
@@ -161,9 +161,9 @@ def _asked(tmp_path: Path, preset: str, *overrides: str) -> list[Call]:
         endpoints[role] = replace(endpoint, client=spies[-1])
 
     async def turn() -> None:
-        with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
+        with SqliteBackend(tmp_path / "memory.sqlite") as store:
             engine = make_engine(
-                settings, endpoints, open_book(store), recorder=None, cache=None, sinks=()
+                settings, endpoints, ConversationMemory(store), recorder=None, cache=None, sinks=()
             )
             graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
             session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=[])

@@ -9,27 +9,30 @@ from nodes.loader import LoadedTurn, Standing, load_turn, turns_left_out
 from nodes.memory_writer import write_turn
 from nodes.records import Line, Mode, Mood, Relationship
 from turnwise.memory import AgentUser, StoreDamaged, TurnCommit
-from turnwise.memory.book import MemoryBook
-from turnwise.memory.over_store import open_book
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.langgraph_backend import LangGraphBackend
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 
 
 @pytest.fixture
-def book() -> MemoryBook:
+def book() -> ConversationMemory:
     """Return an empty memory."""
-    return open_book(InMemoryStore())
+    return ConversationMemory(LangGraphBackend(InMemoryStore()))
 
 
 async def _load(
-    book: MemoryBook, conversation_id: str = "one", turn: int | None = None, **options: object
+    book: ConversationMemory,
+    conversation_id: str = "one",
+    turn: int | None = None,
+    **options: object,
 ) -> LoadedTurn:
     given = {"user_text": "hello there", **options}
     return await load_turn(book, LIN_AND_ANN, conversation_id=conversation_id, turn=turn, **given)
 
 
 async def _say(
-    book: MemoryBook,
+    book: ConversationMemory,
     turn: int,
     text: str,
     conversation_id: str = "one",
@@ -49,14 +52,14 @@ async def _say(
     )
 
 
-async def test_a_stranger_starts_from_the_defaults(book: MemoryBook) -> None:
+async def test_a_stranger_starts_from_the_defaults(book: ConversationMemory) -> None:
     """Nothing is remembered of somebody new."""
     assert await _load(book) == LoadedTurn(
         turn=0, version=0, language="en", history=(), shown_turns=0, summary="", standing=Standing()
     )
 
 
-async def test_a_turn_finds_what_the_one_before_left(book: MemoryBook) -> None:
+async def test_a_turn_finds_what_the_one_before_left(book: ConversationMemory) -> None:
     """History, summary and standing come back as records."""
     standing = Standing(
         relationship=Relationship(trust=0.7), mood=Mood(pleasure=0.4), mode=Mode.PLAYFUL
@@ -72,7 +75,7 @@ async def test_a_turn_finds_what_the_one_before_left(book: MemoryBook) -> None:
     assert (loaded.version, loaded.shown_turns) == (1, 1)
 
 
-async def test_only_the_conversations_own_lines_are_history(book: MemoryBook) -> None:
+async def test_only_the_conversations_own_lines_are_history(book: ConversationMemory) -> None:
     """Turns of another conversation count for retrieval and not for history."""
     await _say(book, 0, "a first", "one")
     await _say(book, 0, "b first", "two")
@@ -84,7 +87,7 @@ async def test_only_the_conversations_own_lines_are_history(book: MemoryBook) ->
     assert (await _load(book, "two")).turn == 1
 
 
-async def test_history_is_as_long_as_asked(book: MemoryBook) -> None:
+async def test_history_is_as_long_as_asked(book: ConversationMemory) -> None:
     """The oldest turns fall out first, and 0 shows none."""
     for turn in range(4):
         await _say(book, turn, f"say {turn}")
@@ -109,7 +112,7 @@ def test_the_window_is_never_longer_than_asked_and_never_moves_back(turns, histo
         assert left_out < turns
 
 
-async def test_other_conversations_do_not_move_the_window(book: MemoryBook) -> None:
+async def test_other_conversations_do_not_move_the_window(book: ConversationMemory) -> None:
     """What counts is the conversation's own turns, wherever they stand in memory."""
     for turn in range(3):
         await _say(book, turn, f"mine {turn}", "mine")
@@ -119,13 +122,13 @@ async def test_other_conversations_do_not_move_the_window(book: MemoryBook) -> N
     assert said == ["mine 1", "mine 2"]
 
 
-async def test_the_language_is_the_conversations(book: MemoryBook) -> None:
+async def test_the_language_is_the_conversations(book: ConversationMemory) -> None:
     """A word of English in a Chinese conversation leaves it Chinese."""
     await _say(book, 0, "今天天气真好啊我们出去走走吧")
     assert (await _load(book, user_text="ok")).language == "zh"
 
 
-async def test_a_turn_run_again_starts_where_it_did(book: MemoryBook) -> None:
+async def test_a_turn_run_again_starts_where_it_did(book: ConversationMemory) -> None:
     """After a crash behind the commit, the same turn sees the same past."""
     await _say(book, 0, "say 0")
     before = await _load(book, turn=1)
@@ -133,7 +136,7 @@ async def test_a_turn_run_again_starts_where_it_did(book: MemoryBook) -> None:
     assert await _load(book, turn=1) == before
 
 
-async def test_a_standing_that_is_none_is_said(book: MemoryBook) -> None:
+async def test_a_standing_that_is_none_is_said(book: ConversationMemory) -> None:
     """A store that another program wrote in is not taken for a stranger's."""
     commit = TurnCommit(LIN_AND_ANN, "one", 0, "hi", "hi", 0, relationship={"mood": "grim"})
     await book.commit(commit)

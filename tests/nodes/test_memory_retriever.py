@@ -8,17 +8,17 @@ from nodes.records import MemoryLine
 from turnwise.calls import Purpose, Reply, Role
 from turnwise.calls.errors import AuthFailed, ServerFailed
 from turnwise.memory import AgentUser, Embedding, NewNote, TurnCommit
-from turnwise.memory.book import MemoryBook
-from turnwise.memory.over_store import open_book
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.langgraph_backend import LangGraphBackend
 from turnwise.testing.askers import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 
 
 @pytest.fixture
-async def book() -> MemoryBook:
+async def book() -> ConversationMemory:
     """Return a memory of three turns, each with a vector."""
-    book = open_book(InMemoryStore())
+    book = ConversationMemory(LangGraphBackend(InMemoryStore()))
     said = [("my cat is called Miso", (1.0, 0.0)), ("I play the cello", (0.0, 1.0)), ("hm", (0, 0))]
     for turn, (text, vector) in enumerate(said):
         notes = (
@@ -40,7 +40,7 @@ async def book() -> MemoryBook:
     return book
 
 
-async def test_words_find_the_turn_and_its_notes(book: MemoryBook) -> None:
+async def test_words_find_the_turn_and_its_notes(book: ConversationMemory) -> None:
     """A memory has a field for when, for who said what, and for what was noted."""
     lines, degradation = await retrieve_memories(
         book, LIN_AND_ANN, version=3, user_text="how is Miso", max_lines=1
@@ -52,7 +52,7 @@ async def test_words_find_the_turn_and_its_notes(book: MemoryBook) -> None:
     assert degradation is None
 
 
-async def test_what_stands_in_the_prompt_is_left_out(book: MemoryBook) -> None:
+async def test_what_stands_in_the_prompt_is_left_out(book: ConversationMemory) -> None:
     """Turns shown as history are not remembered a second time."""
     lines, _ = await retrieve_memories(
         book, LIN_AND_ANN, version=3, user_text="the cello", shown_turns=2
@@ -62,7 +62,7 @@ async def test_what_stands_in_the_prompt_is_left_out(book: MemoryBook) -> None:
 
 @pytest.mark.parametrize(("max_lines", "shown_turns"), [(0, 0), (5, 3)])
 async def test_nothing_to_find_asks_nothing(
-    book: MemoryBook, max_lines: int, shown_turns: int
+    book: ConversationMemory, max_lines: int, shown_turns: int
 ) -> None:
     """No embedding is bought where no memory could be shown."""
     asker = ScriptedAsker()
@@ -79,7 +79,7 @@ async def test_nothing_to_find_asks_nothing(
     assert asker.calls == []
 
 
-async def test_vectors_find_what_words_do_not(book: MemoryBook) -> None:
+async def test_vectors_find_what_words_do_not(book: ConversationMemory) -> None:
     """One embedding call is asked, and its vector ranks too."""
     asker = ScriptedAsker({Purpose.EMBED: Reply("", vectors=((0.0, 1.0),), model="toy")})
     lines, _ = await retrieve_memories(
@@ -89,7 +89,7 @@ async def test_vectors_find_what_words_do_not(book: MemoryBook) -> None:
     assert [(call.role, call.inputs) for call in asker.calls] == [(Role.EMBED, ("music?",))]
 
 
-async def test_without_an_embedding_words_remain(book: MemoryBook) -> None:
+async def test_without_an_embedding_words_remain(book: ConversationMemory) -> None:
     """A failed embedding is said and survived; a wrong key is not."""
     asker = ScriptedAsker({Purpose.EMBED: ServerFailed("down", status=503)})
     lines, degradation = await retrieve_memories(

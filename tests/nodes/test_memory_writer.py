@@ -10,21 +10,21 @@ from nodes.memory_writer import WrittenTurn, write_turn
 from nodes.records import Degradation, Mood, NoteDraft
 from turnwise.calls import Purpose, Reply
 from turnwise.memory import AgentUser, MemoryConflict
-from turnwise.memory.book import MemoryBook
-from turnwise.memory.over_store import open_book
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.langgraph_backend import LangGraphBackend
 from turnwise.testing.askers import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 
 
 @pytest.fixture
-def book() -> MemoryBook:
+def book() -> ConversationMemory:
     """Return an empty memory."""
-    return open_book(InMemoryStore())
+    return ConversationMemory(LangGraphBackend(InMemoryStore()))
 
 
 async def _write(
-    book: MemoryBook, turn: int = 0, **options: Any
+    book: ConversationMemory, turn: int = 0, **options: Any
 ) -> tuple[WrittenTurn, Degradation | None]:
     given: dict[str, Any] = {"version": turn, "standing": Standing(), **options}
     return await write_turn(
@@ -38,7 +38,7 @@ async def _write(
     )
 
 
-async def test_the_same_turn_is_kept_once(book: MemoryBook) -> None:
+async def test_the_same_turn_is_kept_once(book: ConversationMemory) -> None:
     """Writing again changes nothing and says so."""
     first, _ = await _write(book, standing=Standing(mood=Mood(pleasure=0.5)))
     again, _ = await _write(book, standing=Standing(mood=Mood(pleasure=-0.5)))
@@ -52,7 +52,7 @@ async def test_the_same_turn_is_kept_once(book: MemoryBook) -> None:
     assert loaded.standing.mood.pleasure == 0.5
 
 
-async def test_notes_that_quote_what_was_not_said_are_counted(book: MemoryBook) -> None:
+async def test_notes_that_quote_what_was_not_said_are_counted(book: ConversationMemory) -> None:
     """Only a note with words of the turn is kept."""
     notes = [
         NoteDraft(text="Hates cilantro.", kind="preference", evidence="hate cilantro"),
@@ -64,7 +64,7 @@ async def test_notes_that_quote_what_was_not_said_are_counted(book: MemoryBook) 
     assert [note.text for note in snapshot.notes] == ["Hates cilantro."]
 
 
-async def test_a_turn_that_stands_on_an_old_version_keeps_nothing(book: MemoryBook) -> None:
+async def test_a_turn_that_stands_on_an_old_version_keeps_nothing(book: ConversationMemory) -> None:
     """Two writers are never merged."""
     await _write(book, 0)
     with pytest.raises(MemoryConflict):
@@ -73,7 +73,7 @@ async def test_a_turn_that_stands_on_an_old_version_keeps_nothing(book: MemoryBo
     assert (snapshot.version, snapshot.summary) == (1, None)
 
 
-async def test_a_vector_is_asked_for_both_sides(book: MemoryBook) -> None:
+async def test_a_vector_is_asked_for_both_sides(book: ConversationMemory) -> None:
     """One embedding call holds what both said."""
     asker = ScriptedAsker({Purpose.EMBED: Reply("", vectors=((1.0, 0.0),), model="toy")})
     _, degradation = await _write(book, embed_asker=asker)
@@ -81,7 +81,7 @@ async def test_a_vector_is_asked_for_both_sides(book: MemoryBook) -> None:
     assert [call.inputs for call in asker.calls] == [("I hate cilantro\nNoted, no cilantro.",)]
 
 
-async def test_an_answer_without_a_vector_is_said(book: MemoryBook) -> None:
+async def test_an_answer_without_a_vector_is_said(book: ConversationMemory) -> None:
     """The turn is kept all the same."""
     written, degradation = await _write(
         book, embed_asker=ScriptedAsker({Purpose.EMBED: Reply("nothing")})

@@ -1,11 +1,12 @@
-"""What was said and learnt about each user: records, retrieval, and the book that keeps both.
+"""Memory of conversations: records, storage backends, retrieval.
 
-This door opens on the records and errors, which are light. The rooms behind it:
-`book.MemoryBook` (loads numpy; knows no store), `over_store.open_book` puts one over any
-LangGraph store, `sqlite_store.SqliteMemoryStore` is one in a file (both load LangGraph).
+This package exports the records and errors, which are light to import.
+`conversation_memory.ConversationMemory` loads numpy; its backend is
+`sqlite_backend.SqliteBackend`, a file, or `langgraph_backend.LangGraphBackend`, any LangGraph
+store, which loads LangGraph.
 """
 
-from turnwise.memory.errors import (
+from turnwise.memory.memory_errors import (
     MemoryConflict,
     StoreDamaged,
     StoreFailed,
@@ -14,19 +15,20 @@ from turnwise.memory.errors import (
 )
 from turnwise.memory.records import (
     AgentUser,
+    ConversationSummary,
     Embedding,
     Identity,
     MemorySnapshot,
     NewNote,
     Note,
     RecalledTurn,
-    Summary,
     TranscriptEntry,
     TurnCommit,
 )
 
 __all__ = [
     "AgentUser",
+    "ConversationSummary",
     "Embedding",
     "Identity",
     "MemoryConflict",
@@ -38,7 +40,6 @@ __all__ = [
     "StoreFailed",
     "StoreFull",
     "StoreLocked",
-    "Summary",
     "TranscriptEntry",
     "TurnCommit",
 ]

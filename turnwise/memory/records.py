@@ -1,4 +1,4 @@
-"""What is remembered about a user: turns, notes, a summary and where things stand."""
+"""Records of what is remembered about a user: turns, notes, summary, relationship, profile."""
 
 import json
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "AgentUser",
+    "ConversationSummary",
     "Embedding",
     "Identity",
     "MemorySnapshot",
     "NewNote",
     "Note",
     "RecalledTurn",
-    "Summary",
     "TranscriptEntry",
     "TurnCommit",
     "escape_label",
@@ -62,13 +62,14 @@ class AgentUser:
                 f"user {self.user_id!r} and conversation {self.conversation_id!r}. Give one"
             )
 
-    def namespace(self, shelf: str) -> tuple[str, ...]:
-        """Return the namespace of `transcript`, `notes` or `state`."""
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The agent and the owner as two labels; different owners have different labels."""
         if self.user_id is not None:
             owner = escape_label(self.user_id)
         else:
             owner = _ANONYMOUS + escape_label(self.conversation_id or "")
-        return ("turnwise", escape_label(self.agent_id), owner, shelf)
+        return escape_label(self.agent_id), owner
 
 
 class Identity(NamedTuple):
@@ -171,7 +172,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ConversationSummary:
     """A running summary of everything so far.
 
     Args:
@@ -246,7 +247,7 @@ class MemorySnapshot:
     profile: Mapping[str, Any] = field(default_factory=dict)
     relationship: Mapping[str, Any] = field(default_factory=dict)
     transcript: tuple[TranscriptEntry, ...] = ()
-    summary: Summary | None = None
+    summary: ConversationSummary | None = None
     notes: tuple[Note, ...] = ()
     names_anonymous: bool = False
 

@@ -1,34 +1,131 @@
-"""What a user and an agent said before, ranked for a question.
+"""Turns of a user and an agent, ranked for a question by words, days and vectors.
 
-A document is one turn: what the user said, what was replied, and what was noted.
-Words and days rank it (see `lexical`), the turns right before and after it in the
-same sitting lend it a part of their score (an answer often stands beside the
-words of the question), and where vectors are at hand their ranking is fused in.
+A document is one turn: the user's text, the reply, and the notes. BM25 ranks it (see
+`lexical_index`), the turns right before and after it in the same sitting add a part of
+their score (an answer is often next to the words of the question), and where there are
+vectors their ranking is fused in.
+
+Similarity of vectors is exact cosine: quicker than an approximate index up to some tens of
+thousands of vectors, with no recall to lose. Embeddings are counted calls of the nodes;
+here they only arrive.
 """
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnwise.memory.dates import day_of_time
-from turnwise.memory.dense import DenseIndex
-from turnwise.memory.fusion import reciprocal_rank_fusion
-from turnwise.memory.lexical import LexicalIndex
+from turnwise.calls.errors import ConfigError
+from turnwise.memory.lexical_index import LexicalIndex, day_of_time
 from turnwise.memory.records import Embedding
 
-__all__ = ["Hit", "TurnIndex"]
+__all__ = ["DenseIndex", "FoundTurn", "TurnIndex", "reciprocal_rank_fusion"]
+
+DAMPING = 60
+"""How much the first ranks outweigh the next; 60 is the paper's value."""
+
+
+def reciprocal_rank_fusion(
+    rankings: Sequence[Sequence[int]], *, damping: float = DAMPING
+) -> dict[int, float]:
+    """Return each document's fused score; more is better.
+
+    Scores of different rankings need no common scale. A document that a ranking
+    leaves out gets nothing from it.
+
+    Source: Cormack, Clarke and Buettcher 2009, Reciprocal rank fusion outperforms
+    Condorcet and individual rank learning methods.
+
+    Args:
+        rankings: documents, best first, each at most once a ranking.
+        damping: added to each rank, which starts at 1; at least 0.
+    """
+    fused: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, document in enumerate(ranking, start=1):
+            fused[document] = fused.get(document, 0.0) + 1 / (damping + rank)
+    return fused
+
+
+_FIRST_CAPACITY = 64
+
+
+class DenseIndex:
+    """Unit vectors of one embedding model, by the position of their document.
+
+    Args:
+        dimensions: length of every vector.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        if dimensions < 1:
+            raise ConfigError(f"an embedding has at least 1 dimension, got {dimensions}")
+        self._matrix = np.zeros((_FIRST_CAPACITY, dimensions), dtype=np.float32)
+        self._positions = np.zeros(_FIRST_CAPACITY, dtype=np.int64)
+        self._size = 0
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return self._size
+
+    def check(self, vector: Sequence[float]) -> None:
+        """Refuse a vector of another length.
+
+        Raises:
+            ConfigError: when it has another number of dimensions.
+        """
+        dimensions = self._matrix.shape[1]
+        if len(vector) != dimensions:
+            raise ConfigError(
+                f"an embedding has {len(vector)} dimensions where the stored ones have "
+                f"{dimensions}: was the embedding model changed under one name?"
+            )
+
+    def _unit(self, vector: Sequence[float]) -> NDArray[np.float32]:
+        self.check(vector)
+        row = np.asarray(vector, dtype=np.float32)
+        norm = float(np.linalg.norm(row))
+        return row / norm if norm > 0 and np.isfinite(norm) else np.zeros_like(row)
+
+    def add(self, position: int, vector: Sequence[float]) -> None:
+        """Add a document's vector. Positions come in rising order.
+
+        Raises:
+            ConfigError: when it has another number of dimensions.
+        """
+        row = self._unit(vector)
+        if self._size == len(self._positions):
+            self._matrix = np.concatenate([self._matrix, np.zeros_like(self._matrix)])
+            self._positions = np.concatenate([self._positions, np.zeros_like(self._positions)])
+        self._matrix[self._size] = row
+        self._positions[self._size] = position
+        self._size += 1
+
+    def ranking(self, vector: Sequence[float], upto: int) -> list[int]:
+        """Return the positions below `upto`, most similar first, newest first among equals.
+
+        Raises:
+            ConfigError: when the vector has another number of dimensions.
+        """
+        row = self._unit(vector)
+        size = int(np.searchsorted(self._positions[: self._size], upto))
+        similarities = self._matrix[:size] @ row
+        positions = self._positions[:size]
+        order = np.lexsort((-positions, -similarities))
+        return [int(position) for position in positions[order]]
+
 
 NEIGHBOUR_WEIGHT = 0.2
-"""The part of the better neighbour's score that a turn is lent, in [0, 1]."""
+"""Part of the better neighbour's score that is added to a turn, in [0, 1]."""
 
 MAX_QUERY_CHARS = 2_000
 """How much of a question is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class FoundTurn:
     """One turn that was found.
 
     Args:
@@ -97,7 +194,7 @@ class TurnIndex:
 
     def search(
         self, query: str, k: int, *, upto: int | None = None, embedding: Embedding | None = None
-    ) -> list[Hit]:
+    ) -> list[FoundTurn]:
         """Return at most k turns, most relevant first, newest first among equals.
 
         Args:
@@ -118,11 +215,11 @@ class TurnIndex:
         scores = self._with_neighbours(scores)
         dense = self._dense.get(embedding.model) if embedding is not None else None
         if embedding is None or dense is None:
-            return [Hit(place, float(scores[place])) for place in _best(scores, k)]
+            return [FoundTurn(place, float(scores[place])) for place in _best(scores, k)]
         rankings = [_best(scores, size), dense.ranking(embedding.vector, size)]
         fused = reciprocal_rank_fusion(rankings)
         order = sorted(fused, key=lambda place: (-fused[place], -place))
-        return [Hit(place, fused[place]) for place in order[:k]]
+        return [FoundTurn(place, fused[place]) for place in order[:k]]
 
     def _with_neighbours(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         if len(scores) < 2:

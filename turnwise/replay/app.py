@@ -21,7 +21,7 @@ from turnwise.calls.trust import Trust, import_folder
 from turnwise.knobs.environment import EnvironmentKnob
 
 if TYPE_CHECKING:
-    from turnwise.memory.book import MemoryBook
+    from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = [
     "SHIPPED_APP",
@@ -237,7 +237,7 @@ class StartsFromPast(App, Protocol):
         recorder: Recorder | None = None,
         is_offline: bool = False,
         keep_checkpoints: bool = False,
-        book: "MemoryBook | None" = None,
+        book: "ConversationMemory | None" = None,
     ) -> AbstractAsyncContextManager[Session]:
         """Open a session whose memory is `book`, or lives in `folder`."""
         ...

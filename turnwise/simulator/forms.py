@@ -122,15 +122,9 @@ class Node:
         min_properties: fewest keys.
         items: what an array's items hold.
         prefix: what its first items hold.
-        min_items: fewest items.
-        max_items: most items, or None.
         is_unique: whether items differ.
         minimum: least number, or None. `is_open_low` leaves the bound itself out.
         maximum: greatest number, or None. `is_open_high` leaves the bound itself out.
-        multiple_of: what numbers are multiples of, or None.
-        min_length: fewest characters.
-        max_length: most characters, or None.
-        pattern: what a string must match, or None.
         format: what a string stands for, such as `date`, or None.
     """
 

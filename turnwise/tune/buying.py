@@ -7,7 +7,7 @@ from pathlib import Path
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.failures import scrub
 from turnwise.calls.trust import NOTHING, Trust
-from turnwise.memory.past import KeptShelf
+from turnwise.memory.snapshot_memory import SnapshotBackend
 from turnwise.replay.app import TurnInput
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.counterfactual.evaluation import Past, evaluate
@@ -58,7 +58,7 @@ class PurchaseProgress:
 @dataclass(slots=True)
 class _Purchase:
     recording: Recording
-    shelf: KeptShelf
+    shelf: SnapshotBackend
     past: Past
     turns_meant: Sequence[TurnInput]
     max_concurrency: int

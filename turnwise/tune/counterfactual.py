@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import NOTHING, Trust
 from turnwise.memory import StoreFailed
-from turnwise.memory.past import KeptShelf
+from turnwise.memory.snapshot_memory import SnapshotBackend
 from turnwise.replay.counterfactual.evaluation import (
     CounterfactualTurn,
     Past,
@@ -67,7 +67,7 @@ class OpenRecording:
 
     recording: Recording
     tape: Tape
-    shelf: KeptShelf
+    shelf: SnapshotBackend
 
 
 @lru_cache(maxsize=2)
@@ -76,7 +76,7 @@ def _tape(cassette: str, _stamp: tuple[int, int]) -> Tape:
 
 
 @lru_cache(maxsize=2)
-def _shelf(folder: str, _digest: str, trust: Trust) -> KeptShelf:
+def _shelf(folder: str, _digest: str, trust: Trust) -> SnapshotBackend:
     recording = open_recording(Path(folder), trust=trust)
     return run_apart(record_past(recording, _tape_of(recording)))
 

@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 from turnwise.budget.limits import Limits
 from turnwise.calls.errors import CallError, CassetteMiss, ConfigError
-from turnwise.memory.book import MemoryBook
-from turnwise.memory.past import KeptShelf, PastBook
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
 from turnwise.replay.app import Session, TurnInput
 from turnwise.replay.counterfactual.missing import MissingCall, StandIns
 from turnwise.replay.counterfactual.playing import Player, TurnTrace
@@ -57,14 +57,14 @@ class CounterfactualTurn:
     is_reply_exact: bool
 
 
-async def record_past(recording: Recording, tape: Tape) -> KeptShelf:
+async def record_past(recording: Recording, tape: Tape) -> SnapshotBackend:
     """Return what the recorded run remembered, by replaying it strictly.
 
     Raises:
         ConfigError: when it cannot be replayed: its prompts or its app have changed.
         CallError: what ended the recorded run.
     """
-    shelf = KeptShelf()
+    shelf = SnapshotBackend()
     settings = recording.settings(None)
     player = Player(tape)
     with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
@@ -73,7 +73,7 @@ async def record_past(recording: Recording, tape: Tape) -> KeptShelf:
             folder=Path(name),
             recorder=player,
             is_offline=True,
-            book=MemoryBook(shelf, max_users=len(recording.inputs)),
+            book=ConversationMemory(shelf, max_users=len(recording.inputs)),
         )
         async with opened as session:
             for turn in recording.inputs:
@@ -99,7 +99,9 @@ def _cannot_replay(recording: Recording, problem: str) -> ConfigError:
     )
 
 
-def starting_book(recording: Recording, past: Past, shelf: KeptShelf | None) -> MemoryBook:
+def starting_book(
+    recording: Recording, past: Past, shelf: SnapshotBackend | None
+) -> ConversationMemory:
     """Return the memory that the turns of a setting start from.
 
     Args:
@@ -111,10 +113,10 @@ def starting_book(recording: Recording, past: Past, shelf: KeptShelf | None) -> 
         ValueError: when it is needed and not there.
     """
     if past == "own":
-        return MemoryBook(KeptShelf(), max_users=len(recording.inputs))
+        return ConversationMemory(SnapshotBackend(), max_users=len(recording.inputs))
     if shelf is None:
         raise ValueError("the recorded past needs the shelf of `record_past`")
-    return PastBook(shelf)
+    return SnapshotMemory(shelf)
 
 
 async def evaluate(
@@ -123,7 +125,7 @@ async def evaluate(
     settings: BaseModel,
     *,
     past: Past = "recorded",
-    shelf: KeptShelf | None = None,
+    shelf: SnapshotBackend | None = None,
     turns: Sequence[TurnInput] | None = None,
 ) -> list[CounterfactualTurn]:
     """Return every turn of a recording under other settings. Nothing is sent.

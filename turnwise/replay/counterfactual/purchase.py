@@ -19,7 +19,7 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls.call import Call
 from turnwise.calls.errors import CassetteMiss
 from turnwise.calls.key import CallKey
-from turnwise.memory.past import KeptShelf
+from turnwise.memory.snapshot_memory import SnapshotBackend
 from turnwise.replay.app import Session, TurnInput, TurnResult
 from turnwise.replay.counterfactual.evaluation import Past, starting_book
 from turnwise.replay.counterfactual.missing import StandIns
@@ -193,7 +193,7 @@ async def buy_turns(
     recorder: RunRecorder,
     purse: Purse,
     past: Past = "recorded",
-    shelf: KeptShelf | None = None,
+    shelf: SnapshotBackend | None = None,
     max_concurrency: int = 1,
     on_turn: BoughtListener | None = None,
 ) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from turnwise.memory import AgentUser, MemoryConflict, NewNote, StoreFailed, TurnCommit
-from turnwise.memory.book import MemoryBook
-from turnwise.memory.past import KeptShelf, PastBook
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
 
 SAM = AgentUser("agent", "sam")
 
@@ -27,10 +27,10 @@ def _commit(turn: int, version: int, **fields: Any) -> TurnCommit:
     )
 
 
-async def _finished(turns: int) -> tuple[KeptShelf, list[Any]]:
+async def _finished(turns: int) -> tuple[SnapshotBackend, list[Any]]:
     """Return the shelf of a run, and what each of its turns was shown."""
-    shelf = KeptShelf()
-    book = MemoryBook(shelf)
+    shelf = SnapshotBackend()
+    book = ConversationMemory(shelf)
     shown = []
     for turn in range(turns):
         snapshot = await book.load(SAM, before_turn=("talk", turn))
@@ -44,7 +44,7 @@ async def _finished(turns: int) -> tuple[KeptShelf, list[Any]]:
 async def test_each_turn_sees_what_it_saw(order: tuple[int, ...]) -> None:
     """In any order, as often as one likes, whatever was committed in between."""
     shelf, shown = await _finished(4)
-    book = PastBook(shelf)
+    book = SnapshotMemory(shelf)
     for turn in order:
         snapshot = await book.load(SAM, before_turn=("talk", turn))
         recalled = await book.retrieve(snapshot, "otters question 1", 2)
@@ -57,7 +57,7 @@ async def test_nothing_is_kept() -> None:
     """A commit into the past leaves the shelf as it was."""
     shelf, _ = await _finished(2)
     before = await shelf.turns(SAM, after=0, upto=9), await shelf.state(SAM)
-    book = PastBook(shelf)
+    book = SnapshotMemory(shelf)
     await book.load(SAM, before_turn=("talk", 1))
     await book.commit(_commit(1, 1))
     assert (await shelf.turns(SAM, after=0, upto=9), await shelf.state(SAM)) == before
@@ -68,7 +68,7 @@ async def test_a_turn_that_was_never_run_has_no_past(turn: tuple[str, int] | Non
     """It is said whose past that is."""
     shelf, _ = await _finished(1)
     with pytest.raises(StoreFailed, match="'sam' has no turn"):
-        await PastBook(shelf).load(SAM, before_turn=turn)
+        await SnapshotMemory(shelf).load(SAM, before_turn=turn)
 
 
 async def test_a_shelf_keeps_turns_in_line() -> None:
@@ -76,7 +76,7 @@ async def test_a_shelf_keeps_turns_in_line() -> None:
     shelf, _ = await _finished(1)
     (kept,) = await shelf.turns(SAM, after=0, upto=1)
     with pytest.raises(MemoryConflict):
-        await shelf.keep(SAM, kept, {})
+        await shelf.append(SAM, kept, {})
     assert shelf.state_at(SAM, 0) == {}
 
 

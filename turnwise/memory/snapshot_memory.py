@@ -1,27 +1,26 @@
-"""A memory that can go back: what was remembered before each turn of a finished run.
+"""Memory as it was before each turn of a finished run.
 
-`KeptShelf` keeps every turn and the state that it made, in this process. `PastBook` reads
-such a shelf as it was before a given turn, as often as one likes and in any order, and
-keeps nothing: so any number of settings can be tried on one and the same past.
+`SnapshotBackend` keeps every turn and the state that it made, in this process.
+`SnapshotMemory` reads such a backend as it was before a given turn, in any order and any
+number of times, and stores nothing: so any number of settings can be tried on the same past.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from turnwise.memory.book import CommitResult, MemoryBook, snapshot_of
-from turnwise.memory.errors import MemoryConflict, StoreFailed
-from turnwise.memory.json_form import json_copy
+from turnwise.memory.conversation_memory import CommitResult, ConversationMemory, snapshot_of
+from turnwise.memory.memory_errors import MemoryConflict, StoreFailed
 from turnwise.memory.records import AgentUser, MemorySnapshot, TurnCommit
-from turnwise.memory.shelf import KeptTurn
+from turnwise.memory.stored_turns import StoredTurn, json_copy
 
-__all__ = ["KeptShelf", "PastBook"]
+__all__ = ["SnapshotBackend", "SnapshotMemory"]
 
 
-class KeptShelf:
-    """A shelf in memory that forgets no state. A `turnwise.memory.shelf.Shelf`."""
+class SnapshotBackend:
+    """A `StorageBackend` in memory that keeps the state after every turn."""
 
     def __init__(self) -> None:
-        self._turns: dict[AgentUser, list[KeptTurn]] = {}
+        self._turns: dict[AgentUser, list[StoredTurn]] = {}
         self._states: dict[AgentUser, list[Mapping[str, Any]]] = {}
 
     async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
@@ -33,12 +32,14 @@ class KeptShelf:
         """Return the state that the turn of a version made; empty at version 0."""
         return self._states[agent_user][version - 1] if version else {}
 
-    async def turns(self, agent_user: AgentUser, *, after: int, upto: int) -> list[KeptTurn]:
+    async def turns(self, agent_user: AgentUser, *, after: int, upto: int) -> list[StoredTurn]:
         """Return the turns with versions above `after` and up to `upto`, in order."""
         return self._turns.get(agent_user, [])[after:upto]
 
-    async def keep(self, agent_user: AgentUser, turn: KeptTurn, state: Mapping[str, Any]) -> None:
-        """Keep a turn and the state that it makes.
+    async def append(
+        self, agent_user: AgentUser, turn: StoredTurn, state: Mapping[str, Any]
+    ) -> None:
+        """Store a turn and the state that it makes.
 
         Raises:
             MemoryConflict: when the stored version is not `turn.version - 1`.
@@ -52,20 +53,19 @@ class KeptShelf:
         self._states.setdefault(agent_user, []).append(json_copy(state))
 
 
-class PastBook(MemoryBook):
-    """A memory book that starts each turn of a finished run from what stood before it.
+class SnapshotMemory(ConversationMemory):
+    """A memory in which each turn of a finished run starts from what preceded it in that run.
 
-    What a turn commits is checked as ever, and not kept: the turn after it starts from
-    what the finished run remembered.
+    A commit is checked and not stored: the next turn starts from the finished run's memory.
 
     Args:
-        shelf: of the finished run. Read, never written.
+        backend: of the finished run. Read, never written.
         max_users: how many users' indexes stay in memory.
     """
 
-    def __init__(self, shelf: KeptShelf, *, max_users: int = 4096) -> None:
-        super().__init__(shelf, max_users=max_users)
-        self._kept = shelf
+    def __init__(self, backend: SnapshotBackend, *, max_users: int = 4096) -> None:
+        super().__init__(backend, max_users=max_users)
+        self._snapshots = backend
 
     async def load(
         self,
@@ -87,13 +87,13 @@ class PastBook(MemoryBook):
                 f"{agent_user.user_id!r} has no turn {before_turn}"
             )
         version = known.version_of_turn[before_turn] - 1
-        state = self._kept.state_at(agent_user, version)
+        state = self._snapshots.state_at(agent_user, version)
         return snapshot_of(
             known, agent_user, state, version, max_turns=max_turns, max_notes=max_notes
         )
 
     async def commit(self, commit: TurnCommit) -> CommitResult:
-        """Return what keeping the turn would have done.
+        """Return the result that storing the turn would have had.
 
         Raises:
             ConfigError: when a vector does not fit its model's earlier ones.

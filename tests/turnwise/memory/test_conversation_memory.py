@@ -1,4 +1,4 @@
-"""The memory book, over LangGraph's own store and over ours: the same contract."""
+"""Memory of conversations, over a LangGraph store and over SQLite: the same contract."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langgraph.store.base import BaseStore, PutOp
+from langgraph.store.base import PutOp
 from langgraph.store.memory import InMemoryStore
 
 from turnwise.calls.errors import ConfigError
@@ -23,28 +23,83 @@ from turnwise.memory import (
     StoreFull,
     TurnCommit,
 )
-from turnwise.memory.book import MemoryBook
-from turnwise.memory.over_store import StoreShelf, open_book
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.langgraph_backend import LangGraphBackend
 from turnwise.memory.records import escape_label
-from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.memory.sqlite_backend import SqliteBackend
+from turnwise.memory.stored_turns import json_bytes, json_value
 
 ANN = AgentUser("lin", "ann")
 
 
-@pytest.fixture(params=["sqlite", "in memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStore]:
-    """Return each kind of store, empty."""
-    if request.param == "in memory":
-        yield InMemoryStore()
+class LangGraphFile:
+    """What a LangGraph store has of a memory, to be changed by hand."""
+
+    def __init__(self) -> None:
+        self.store = InMemoryStore()
+        self.backend = LangGraphBackend(self.store)
+
+    def change_entry(self, version: int, change: dict[str, object] | None) -> None:
+        """Change fields of a turn's entry, or remove the turn."""
+        namespace, key = ("turnwise", *ANN.labels, "transcript"), f"{version:012d}"
+        if change is None:
+            self.store.delete(namespace, key)
+        else:
+            value = self.store.get(namespace, key).value
+            self.store.put(namespace, key, {**value, **change})
+
+    def clear(self) -> None:
+        """Remove the memory."""
+        self.store.delete(("turnwise", *ANN.labels, "state"), "state")
+
+
+class SqliteFile:
+    """What a SQLite file has of a memory, to be changed by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.backend = SqliteBackend(path)
+
+    def change_entry(self, version: int, change: dict[str, object] | None) -> None:
+        """Change fields of a turn's entry, or remove the turn."""
+        connection = self.backend._connection
+        if change is None:
+            connection.execute("DELETE FROM turns WHERE version = ?", (version,))
+            return
+        query = "SELECT turn FROM turns WHERE version = ?"
+        turn = json_value(connection.execute(query, (version,)).fetchone()[0])
+        turn["entry"].update(change)
+        connection.execute(
+            "UPDATE turns SET turn = ? WHERE version = ?", (json_bytes(turn), version)
+        )
+
+    def clear(self) -> None:
+        """Remove the memory."""
+        self.backend._connection.execute("DELETE FROM turns")
+
+
+Kept = LangGraphFile | SqliteFile
+
+
+@pytest.fixture(params=["sqlite", "langgraph"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
+    """Return each kind of backend, empty."""
+    if request.param == "langgraph":
+        yield LangGraphFile()
         return
-    with SqliteMemoryStore(tmp_path / "memory.sqlite") as opened:
-        yield opened
+    file = SqliteFile(tmp_path / "memory.sqlite")
+    with file.backend:
+        yield file
+
+
+def opened(store: Kept, **given: object) -> ConversationMemory:
+    """Return another memory over the same backend, as another process would have."""
+    return ConversationMemory(store.backend, **given)
 
 
 @pytest.fixture
-def book(store: BaseStore) -> MemoryBook:
-    """Return a book over an empty store."""
-    return open_book(store)
+def book(store: Kept) -> ConversationMemory:
+    """Return a memory over an empty backend."""
+    return opened(store)
 
 
 def turn(number: int, version: int | None = None, **fields: object) -> TurnCommit:
@@ -55,21 +110,21 @@ def turn(number: int, version: int | None = None, **fields: object) -> TurnCommi
     return TurnCommit(expected_version=stands_on, **values)
 
 
-async def filled(book: MemoryBook, turns: int) -> MemorySnapshot:
+async def filled(book: ConversationMemory, turns: int) -> MemorySnapshot:
     """Commit some turns and return what is remembered of them."""
     for number in range(turns):
         await book.commit(turn(number, notes=(NewNote(f"owns {number}", f"thing{number}"),)))
     return await book.load(ANN)
 
 
-async def test_a_stranger_is_unknown(book: MemoryBook) -> None:
+async def test_a_stranger_is_unknown(book: ConversationMemory) -> None:
     """Before the first turn everything is empty, and nothing is found."""
     snapshot = await book.load(ANN)
     assert snapshot == MemorySnapshot(ANN)
     assert await book.retrieve(snapshot, "anything", 5) == []
 
 
-async def test_a_turn_is_remembered(book: MemoryBook, store: BaseStore) -> None:
+async def test_a_turn_is_remembered(book: ConversationMemory, store: Kept) -> None:
     """By this book, and by another one on the same store."""
     commit = turn(
         0,
@@ -80,7 +135,7 @@ async def test_a_turn_is_remembered(book: MemoryBook, store: BaseStore) -> None:
         profile={"name": "Ann"},
     )
     assert (await book.commit(commit)).was_new
-    for reader in (book, open_book(store)):
+    for reader in (book, opened(store)):
         snapshot = await reader.load(ANN)
         assert snapshot.version == 1
         assert snapshot.profile == {"name": "Ann"}
@@ -93,7 +148,7 @@ async def test_a_turn_is_remembered(book: MemoryBook, store: BaseStore) -> None:
         assert (note.evidence, note.kind, note.turn) == ("bought thing0", "fact", 0)
 
 
-async def test_what_a_turn_does_not_set_stays(book: MemoryBook) -> None:
+async def test_what_a_turn_does_not_set_stays(book: ConversationMemory) -> None:
     """Summary, relationship and profile are kept until something replaces them."""
     await book.commit(turn(0, summary="S", relationship={"a": 1}, profile={"b": 2}))
     await book.commit(turn(1, relationship={"a": 3}))
@@ -102,7 +157,7 @@ async def test_what_a_turn_does_not_set_stays(book: MemoryBook) -> None:
     assert (snapshot.relationship, snapshot.profile) == ({"a": 3}, {"b": 2})
 
 
-async def test_the_last_turns_and_notes_are_shown(book: MemoryBook) -> None:
+async def test_the_last_turns_and_notes_are_shown(book: ConversationMemory) -> None:
     """Oldest first, and no more than was asked for."""
     await filled(book, 5)
     snapshot = await book.load(ANN, max_turns=2, max_notes=3)
@@ -112,16 +167,16 @@ async def test_the_last_turns_and_notes_are_shown(book: MemoryBook) -> None:
     assert (none.version, none.transcript, none.notes) == (5, (), ())
 
 
-async def test_a_turn_is_kept_once(book: MemoryBook, store: BaseStore) -> None:
+async def test_a_turn_is_kept_once(book: ConversationMemory, store: Kept) -> None:
     """Again, from this book or another one, changes nothing, whatever it says."""
     await filled(book, 2)
     again = replace(turn(1), user_text="Something else.", notes=())
-    for committer in (book, open_book(store)):
+    for committer in (book, opened(store)):
         result = await committer.commit(again)
         assert (result.version, result.was_new) == (2, False)
         result = await committer.commit(replace(again, expected_version=2))
         assert (result.version, result.was_new) == (2, False)
-    snapshot = await open_book(store).load(ANN)
+    snapshot = await opened(store).load(ANN)
     assert [entry.user_text for entry in snapshot.transcript] == [
         "I bought thing0.",
         "I bought thing1.",
@@ -129,7 +184,7 @@ async def test_a_turn_is_kept_once(book: MemoryBook, store: BaseStore) -> None:
 
 
 async def test_a_turn_that_is_run_again_sees_what_it_saw(
-    book: MemoryBook, store: BaseStore
+    book: ConversationMemory, store: Kept
 ) -> None:
     """Cut off right after its commit, it gets the same snapshot and the same memories."""
     await book.commit(turn(0, relationship={"n": 0}, summary="zero"))
@@ -137,7 +192,7 @@ async def test_a_turn_that_is_run_again_sees_what_it_saw(
     found = await book.retrieve(before, "which thing did I buy?", 5)
     commit = turn(1, relationship={"n": 1}, summary="one", profile={"x": 1})
     await book.commit(commit)
-    for reader in (book, open_book(store)):
+    for reader in (book, opened(store)):
         again = await reader.load(ANN, before_turn=("c", 1))
         assert again == before
         assert await reader.retrieve(again, "which thing did I buy?", 5) == found
@@ -145,9 +200,9 @@ async def test_a_turn_that_is_run_again_sees_what_it_saw(
         assert (await reader.load(ANN, before_turn=("c", 2))).version == 2
 
 
-async def test_a_commit_on_an_old_version_is_refused(book: MemoryBook, store: BaseStore) -> None:
+async def test_a_commit_on_an_old_version_is_refused(book: ConversationMemory, store: Kept) -> None:
     """Two processes that stand on the same version: the second is told, and loses nothing."""
-    other = open_book(store)
+    other = opened(store)
     await filled(book, 1)
     await other.load(ANN)
     await book.commit(turn(1))
@@ -161,7 +216,7 @@ async def test_a_commit_on_an_old_version_is_refused(book: MemoryBook, store: Ba
         await other.commit(turn(9, version=7))
 
 
-async def test_of_turns_at_once_one_is_kept(book: MemoryBook) -> None:
+async def test_of_turns_at_once_one_is_kept(book: ConversationMemory) -> None:
     """Tasks that commit different turns on one version: one wins, the others are told."""
     commits = [replace(turn(0), conversation_id=f"c{n}") for n in range(8)]
     results = await asyncio.gather(*map(book.commit, commits), return_exceptions=True)
@@ -170,16 +225,16 @@ async def test_of_turns_at_once_one_is_kept(book: MemoryBook) -> None:
 
 
 async def test_a_lost_update_is_noticed() -> None:
-    """Where a store cannot refuse it, the book of the one that lost says so, once."""
-    store = InMemoryStore()
-    book = open_book(store)
+    """Where a store cannot refuse it, the memory of the one that lost raises, once."""
+    file = LangGraphFile()
+    book = opened(file)
     await filled(book, 2)
-    theirs = open_book(store)
+    theirs = opened(file)
     await theirs.load(ANN)
-    kept = {**store.get(ANN.namespace("state"), "state").value, "last_turn": ["theirs", 1]}
-    entry = store.get(ANN.namespace("transcript"), "000000000002").value
-    store.put(ANN.namespace("transcript"), "000000000002", {**entry, "conversation_id": "theirs"})
-    store.put(ANN.namespace("state"), "state", kept)
+    state = ("turnwise", *ANN.labels, "state")
+    kept = {**file.store.get(state, "state").value, "last_turn": ["theirs", 1]}
+    file.change_entry(2, {"conversation_id": "theirs"})
+    file.store.put(state, "state", kept)
     with pytest.raises(StoreFailed, match="wrote over it"):
         await book.load(ANN)
     assert (await book.load(ANN)).transcript[-1].conversation_id == "theirs"
@@ -187,42 +242,45 @@ async def test_a_lost_update_is_noticed() -> None:
         await theirs.load(ANN)
 
 
-async def test_an_emptied_store_is_noticed(book: MemoryBook, store: BaseStore) -> None:
+async def test_an_emptied_store_is_noticed(book: ConversationMemory, store: Kept) -> None:
     """Once; from then on the user is a stranger."""
     await filled(book, 1)
-    store.delete(ANN.namespace("state"), "state")
+    store.clear()
     with pytest.raises(StoreFailed, match="fewer turns"):
         await book.load(ANN)
     assert (await book.load(ANN)).version == 0
 
 
-async def test_half_a_turn_is_as_good_as_none(book: MemoryBook, store: BaseStore) -> None:
+async def test_half_a_turn_is_as_good_as_none() -> None:
     """What a store that is not all or nothing left behind is not seen, and overwritten."""
+    file = LangGraphFile()
+    book = opened(file)
     await filled(book, 1)
+    transcript, notes = (("turnwise", *ANN.labels, kind) for kind in ("transcript", "notes"))
     stray = {"version": "000000000002", "note_count": 2, "user_text": "half"}
-    store.put(ANN.namespace("transcript"), "000000000002", stray)
-    store.put(ANN.namespace("notes"), "000000000002-001", {"version": "000000000002"})
-    fresh = open_book(store)
+    file.store.put(transcript, "000000000002", stray)
+    file.store.put(notes, "000000000002-001", {"version": "000000000002"})
+    fresh = opened(file)
     assert (await fresh.load(ANN)).version == 1
     await fresh.commit(turn(1, notes=(NewNote("owns", "thing1"),)))
-    assert len((await open_book(store).load(ANN)).notes) == 2
+    assert len((await opened(file).load(ANN)).notes) == 2
 
 
-@pytest.mark.parametrize(
-    ("shelf", "key", "problem"),
-    [
-        ("transcript", "000000000001", "turn 1 of 2 .* is missing"),
-        ("notes", "000000000002-000", "notes .* are missing"),
-    ],
-)
-async def test_a_hole_is_an_error(
-    book: MemoryBook, store: BaseStore, shelf: str, key: str, problem: str
-) -> None:
-    """A store with a turn or a note missing is not read as if nothing were."""
+async def test_a_missing_turn_is_an_error(book: ConversationMemory, store: Kept) -> None:
+    """A memory with a turn missing is not read as if nothing were."""
     await filled(book, 2)
-    store.delete(ANN.namespace(shelf), key)
-    with pytest.raises(StoreDamaged, match=problem):
-        await open_book(store).load(ANN)
+    store.change_entry(1, None)
+    with pytest.raises(StoreDamaged, match=r"turn 1 of 2 .* is missing"):
+        await opened(store).load(ANN)
+
+
+async def test_a_missing_note_is_an_error() -> None:
+    """Where notes are items of their own, one that is missing is named."""
+    file = LangGraphFile()
+    await filled(opened(file), 2)
+    file.store.delete(("turnwise", *ANN.labels, "notes"), "000000000002-000")
+    with pytest.raises(StoreDamaged, match=r"notes .* are missing"):
+        await opened(file).load(ANN)
 
 
 @pytest.mark.parametrize(
@@ -235,17 +293,19 @@ async def test_a_hole_is_an_error(
     ],
 )
 async def test_a_changed_record_is_named(
-    book: MemoryBook, store: BaseStore, change: dict[str, object], problem: str
+    book: ConversationMemory,
+    store: Kept,
+    change: dict[str, object],
+    problem: str,
 ) -> None:
     """A record of another form is an error that names its field."""
     await filled(book, 1)
-    entry = store.get(ANN.namespace("transcript"), "000000000001").value
-    store.put(ANN.namespace("transcript"), "000000000001", {**entry, **change})
+    store.change_entry(1, change)
     with pytest.raises(StoreDamaged, match=problem):
-        await open_book(store).load(ANN)
+        await opened(store).load(ANN)
 
 
-async def test_memories_are_found(book: MemoryBook) -> None:
+async def test_memories_are_found(book: ConversationMemory) -> None:
     """The turn that is asked for comes first, with its notes; recent ones can be skipped."""
     snapshot = await filled(book, 6)
     (found,) = await book.retrieve(snapshot, "thing3", 1)
@@ -257,11 +317,11 @@ async def test_memories_are_found(book: MemoryBook) -> None:
     assert await book.retrieve(snapshot, "thing3", 3, skip_recent=99) == []
 
 
-async def test_vectors_find_what_words_do_not(book: MemoryBook, store: BaseStore) -> None:
+async def test_vectors_find_what_words_do_not(book: ConversationMemory, store: Kept) -> None:
     """A dense ranking is fused in, also after a restart."""
     for number, vector in enumerate([(1.0, 0.0), (0.0, 1.0), (0.7, 0.7)]):
         await book.commit(turn(number, embedding=Embedding("m", vector)))
-    for reader in (book, open_book(store)):
+    for reader in (book, opened(store)):
         snapshot = await reader.load(ANN)
         asked = Embedding("m", (0.1, 0.9))
         found = await reader.retrieve(snapshot, "purchase", 2, embedding=asked)
@@ -271,13 +331,13 @@ async def test_vectors_find_what_words_do_not(book: MemoryBook, store: BaseStore
 
 
 async def test_a_vector_that_cannot_be_compared_is_refused_before_it_is_kept(
-    book: MemoryBook, store: BaseStore
+    book: ConversationMemory, store: Kept
 ) -> None:
     """Another length under the same model's name is a mistake in the configuration."""
     await book.commit(turn(0, embedding=Embedding("m", (1.0, 0.0))))
     with pytest.raises(ConfigError, match="3 dimensions where the stored ones have 2"):
         await book.commit(turn(1, embedding=Embedding("m", (1.0, 0.0, 0.0))))
-    assert (await open_book(store).load(ANN)).version == 1
+    assert (await opened(store).load(ANN)).version == 1
 
 
 def test_notes_must_quote() -> None:
@@ -289,7 +349,7 @@ def test_notes_must_quote() -> None:
     assert NewNote("x", "fine").is_quoted_from("no", "A fine day")
 
 
-async def test_users_are_kept_apart(book: MemoryBook, store: BaseStore) -> None:
+async def test_users_are_kept_apart(book: ConversationMemory, store: Kept) -> None:
     """Ids with separators and wildcards of stores reach nobody else's memory."""
     users = [
         AgentUser(agent, user)
@@ -299,7 +359,7 @@ async def test_users_are_kept_apart(book: MemoryBook, store: BaseStore) -> None:
     for number, user in enumerate(users):
         said = {"user_text": f"secret {number}", "reply": "ok"}
         await book.commit(TurnCommit(user, "c", 0, expected_version=0, **said))
-    fresh = open_book(store)
+    fresh = opened(store)
     for number, user in enumerate(users):
         snapshot = await fresh.load(user)
         assert [entry.user_text for entry in snapshot.transcript] == [f"secret {number}"]
@@ -313,9 +373,9 @@ def test_labels_tell_ids_apart(first: str, second: str) -> None:
     assert all(label and label.isascii() and "." not in label for label in labels)
 
 
-async def test_users_longest_unused_leave_memory_first(store: BaseStore) -> None:
+async def test_users_longest_unused_leave_memory_first(store: Kept) -> None:
     """They are read again when they come back, also between load and commit."""
-    book = open_book(store, max_users=1)
+    book = opened(store, max_users=1)
     bob = AgentUser("lin", "bob")
     snapshot = await filled(book, 3)
     await book.load(bob)
@@ -325,19 +385,21 @@ async def test_users_longest_unused_leave_memory_first(store: BaseStore) -> None
     await book.load(bob)
     assert (await book.commit(turn(3))).version == 4
     with pytest.raises(ConfigError, match="max_users"):
-        open_book(store, max_users=0)
+        opened(store, max_users=0)
 
 
-async def test_many_turns_are_read_in_pages(book: MemoryBook, store: BaseStore) -> None:
+async def test_many_turns_are_read_in_pages() -> None:
     """A store's own limit on a search does not cut a memory short."""
+    file = LangGraphFile()
+    book = opened(file)
     await filled(book, 7)
-    reader = MemoryBook(StoreShelf(store, page_items=3))
+    reader = ConversationMemory(LangGraphBackend(file.store, page_items=3))
     assert [entry.turn for entry in (await reader.load(ANN)).transcript] == list(range(7))
     await book.commit(turn(7))
     assert (await reader.load(ANN)).transcript[-1].turn == 7
 
 
-async def test_a_snapshot_is_the_readers_own(book: MemoryBook) -> None:
+async def test_a_snapshot_is_the_readers_own(book: ConversationMemory) -> None:
     """Changing it, or what was committed, changes nothing that is remembered."""
     relationship = {"list": [1]}
     await book.commit(turn(0, relationship=relationship))
@@ -347,12 +409,12 @@ async def test_a_snapshot_is_the_readers_own(book: MemoryBook) -> None:
     assert (await book.load(ANN)).relationship == {"list": [1]}
 
 
-async def test_any_text_is_remembered(book: MemoryBook, store: BaseStore) -> None:
+async def test_any_text_is_remembered(book: ConversationMemory, store: Kept) -> None:
     """Empty, huge, and half an emoji."""
     for number, text in enumerate(["", "长" * 100_000, "half \ud83d emoji"]):
         commit = turn(number, user_text=text, profile={"said": text[:9]})
         await book.commit(commit)
-    snapshot = await open_book(store).load(ANN)
+    snapshot = await opened(store).load(ANN)
     assert [len(entry.user_text) for entry in snapshot.transcript] == [0, 100_000, 12]
     assert snapshot.profile == {"said": "half \ud83d em"}
     found = await book.retrieve(snapshot, "emoji thing1", 3)
@@ -361,10 +423,10 @@ async def test_any_text_is_remembered(book: MemoryBook, store: BaseStore) -> Non
 
 async def test_a_full_disk_keeps_the_book_as_it_was(tmp_path: Path) -> None:
     """After a refused commit the same turn can be committed when there is room."""
-    with SqliteMemoryStore(tmp_path / "memory.sqlite") as store:
-        book = open_book(store)
+    with SqliteBackend(tmp_path / "memory.sqlite") as store:
+        book = ConversationMemory(store)
         await filled(book, 1)
-        connection = store._file._connection
+        connection = store._connection
         connection.execute("PRAGMA max_page_count = 1")
         big = turn(1, user_text="x" * 50_000)
         with pytest.raises(StoreFull):
@@ -389,6 +451,6 @@ async def test_a_commit_is_one_transaction(tmp_path: Path) -> None:
             return await super().abatch(ops)
 
     store = CountingStore()
-    book = open_book(store)
+    book = ConversationMemory(LangGraphBackend(store))
     await book.commit(turn(0, notes=(NewNote("a", "thing0"), NewNote("b", "fine"))))
     assert [puts for puts in store.puts if puts] == [4]

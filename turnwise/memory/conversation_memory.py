@@ -1,38 +1,133 @@
-"""The memory book: load before a turn, retrieve during it, commit after it.
+"""Memory of conversations: load before a turn, retrieve during it, commit after it.
 
-All turns of a user are read once a process and indexed; from then on a turn reads
-one small state, to see whether somebody else wrote, and only what is new. Versions
-count turns, so a missing one is noticed, and a commit that stands on an old version
-is refused and not merged.
+All turns of a user are read once per process and indexed; after that a turn reads one small
+state, to notice commits of other processes, and only the new turns. Versions count turns,
+so a missing one is noticed, and a commit on an old version is refused and not merged.
 
-Invariant: an index holds the turns 1 to its version, whole and in order, and taking
-in a turn is one step between awaits. So tasks of one event loop may share the book;
-threads may not.
+Invariant: an index has the turns 1 to its version, whole and in order, and adding a turn is
+one step between awaits. So tasks of one event loop may share a memory; threads may not.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from turnwise.calls.errors import ConfigError
-from turnwise.memory.codec import kept_turn
-from turnwise.memory.errors import MemoryConflict, StoreFailed
-from turnwise.memory.json_form import json_copy
-from turnwise.memory.known import OWNERS_FIELD, Known, next_state, version_of
+from turnwise.memory.memory_errors import MemoryConflict, StoreDamaged, StoreFailed
 from turnwise.memory.records import (
     AgentUser,
+    ConversationSummary,
     Embedding,
     MemorySnapshot,
     Note,
     RecalledTurn,
-    Summary,
+    TranscriptEntry,
     TurnCommit,
 )
-from turnwise.memory.shelf import KeptTurn, Shelf
+from turnwise.memory.retrieval import TurnIndex
+from turnwise.memory.stored_turns import (
+    StorageBackend,
+    StoredTurn,
+    embedding_of,
+    entry_of,
+    json_copy,
+    notes_of,
+    stored_turn,
+)
 
-__all__ = ["CommitResult", "MemoryBook", "snapshot_of"]
+__all__ = [
+    "OWNERS_FIELD",
+    "CommitResult",
+    "ConversationMemory",
+    "UserIndex",
+    "next_state",
+    "snapshot_of",
+    "version_of",
+]
+
+OWNERS_FIELD = "owners"
+"""Names the field of a state by which it is told that anonymous users have no name in it."""
+
+_MAX_INDEXED_CHARS = 10_000
+"""How much of a text it can be found by. A pasted book is kept whole, and is found by
+its beginning: indexing all of it would hold up every other conversation.
+"""
+
+
+@dataclass(slots=True)
+class UserIndex:
+    """Turns 1 to `version`, whole and in order.
+
+    Args:
+        state: as it was last read or written; the one that the last turn made.
+        entries: the turns.
+        notes: each turn's notes.
+        index: to find turns by.
+        version_of_turn: which version a conversation's turn made.
+    """
+
+    state: Mapping[str, Any] = field(default_factory=dict)
+    entries: list[TranscriptEntry] = field(default_factory=list)
+    notes: list[tuple[Note, ...]] = field(default_factory=list)
+    index: TurnIndex = field(default_factory=TurnIndex)
+    version_of_turn: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def version(self) -> int:
+        """How many turns are known."""
+        return len(self.entries)
+
+    def add(self, turn: StoredTurn) -> None:
+        """Take in the next turn; one that is known already is left as it is."""
+        if turn.version <= self.version:
+            return
+        entry, notes = entry_of(turn), notes_of(turn)
+        texts = (entry.user_text, entry.reply, *(note.text for note in notes))
+        self.index.add(
+            "\n".join(text[:_MAX_INDEXED_CHARS] for text in texts),
+            conversation_id=entry.conversation_id,
+            time=entry.time,
+            embedding=embedding_of(turn),
+        )
+        self.entries.append(entry)
+        self.notes.append(notes)
+        self.version_of_turn.setdefault((entry.conversation_id, entry.turn), turn.version)
+
+
+def version_of(state: Mapping[str, Any]) -> int:
+    """Return a stored state's version; 0 for an empty one.
+
+    Raises:
+        StoreDamaged: when it is no count.
+    """
+    version = state.get("version", 0)
+    if not isinstance(version, int) or version < 0:
+        raise StoreDamaged(f"a stored state has version={version!r} where a count was expected")
+    return version
+
+
+def next_state(state: Mapping[str, Any], commit: TurnCommit, version: int) -> dict[str, Any]:
+    """Return the state that a commit makes, with the one before it inside."""
+    previous = {name: content for name, content in state.items() if name != "previous"}
+    following = {
+        "version": version,
+        OWNERS_FIELD: "typed",
+        "last_turn": [commit.conversation_id, commit.turn],
+        "profile": previous.get("profile"),
+        "relationship": previous.get("relationship"),
+        "summary": previous.get("summary"),
+        "previous": previous,
+    }
+    if commit.profile is not None:
+        following["profile"] = dict(commit.profile)
+    if commit.relationship is not None:
+        following["relationship"] = dict(commit.relationship)
+    if commit.summary is not None:
+        following["summary"] = {"text": commit.summary, "version": version}
+    return following
+
 
 _TURNS_AT_ONCE = 32
 """Turns that are indexed without letting others run: about 5 ms."""
@@ -52,7 +147,7 @@ class CommitResult:
 
 
 def snapshot_of(
-    known: Known,
+    known: UserIndex,
     agent_user: AgentUser,
     state: Mapping[str, Any],
     version: int,
@@ -82,27 +177,27 @@ def snapshot_of(
         profile=json_copy(state.get("profile") or {}),
         relationship=json_copy(state.get("relationship") or {}),
         transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
-        summary=Summary(summary["text"], summary["version"]) if summary else None,
+        summary=ConversationSummary(summary["text"], summary["version"]) if summary else None,
         notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
         names_anonymous=version > 0 and OWNERS_FIELD not in state,
     )
 
 
-class MemoryBook:
+class ConversationMemory:
     """What agents remember about users.
 
     Args:
-        shelf: where it is kept.
+        backend: where it is stored.
         max_users: how many users' indexes stay in memory; the longest unused goes
             first and is read again when it is wanted. At least 1.
     """
 
-    def __init__(self, shelf: Shelf, *, max_users: int = 256) -> None:
+    def __init__(self, backend: StorageBackend, *, max_users: int = 256) -> None:
         if max_users < 1:
             raise ConfigError(f"max_users is at least 1, got {max_users}")
-        self._shelf = shelf
+        self._backend = backend
         self._max_users = max_users
-        self._known: OrderedDict[AgentUser, Known] = OrderedDict()
+        self._known: OrderedDict[AgentUser, UserIndex] = OrderedDict()
 
     async def load(
         self,
@@ -187,7 +282,7 @@ class MemoryBook:
             return CommitResult(known.version_of_turn[turn], was_new=False)
         if commit.embedding is not None:
             known.index.check(commit.embedding)
-        kept = kept_turn(commit, commit.expected_version + 1)
+        kept = stored_turn(commit, commit.expected_version + 1)
         state = json_copy(next_state(known.state, commit, kept.version))
         conflict = await self._keep(known, commit, kept, state)
         if conflict is not None:
@@ -201,28 +296,28 @@ class MemoryBook:
         return CommitResult(kept.version, was_new=True)
 
     async def _keep(
-        self, known: Known, commit: TurnCommit, kept: KeptTurn, state: Mapping[str, Any]
+        self, known: UserIndex, commit: TurnCommit, kept: StoredTurn, state: Mapping[str, Any]
     ) -> MemoryConflict | None:
         """Keep a turn, and return what is in the way if something is."""
         agent_user, expected = commit.agent_user, commit.expected_version
         if known.version != expected:
             return MemoryConflict(agent_user.agent_id, agent_user.user_id, expected, known.version)
         try:
-            await self._shelf.keep(agent_user, kept, state)
+            await self._backend.append(agent_user, kept, state)
         except MemoryConflict as conflict:
             return conflict
         return None
 
-    async def _refreshed(self, agent_user: AgentUser) -> Known:
+    async def _refreshed(self, agent_user: AgentUser) -> UserIndex:
         """Return what is known of a user, after reading what is new in the store.
 
         Raises:
             StoreFailed: when the store cannot be read, or no longer holds what this
                 process committed or read. The next call starts over from the store.
         """
-        state = await self._shelf.state(agent_user) or {}
+        state = await self._backend.state(agent_user) or {}
         version = version_of(state)
-        known = self._known.setdefault(agent_user, Known())
+        known = self._known.setdefault(agent_user, UserIndex())
         if version == known.version:
             self._check_last(agent_user, known, state.get("last_turn"))
             known.state = state
@@ -230,7 +325,7 @@ class MemoryBook:
             await self._read_new(agent_user, known, version)
             if known.version == version:
                 known.state = state
-        elif version_of(await self._shelf.state(agent_user) or {}) < known.version:
+        elif version_of(await self._backend.state(agent_user) or {}) < known.version:
             # Read twice, since a commit of our own may have overtaken the first reading.
             self._forget(agent_user, "holds fewer turns than were committed or read before")
         self._known[agent_user] = known
@@ -239,10 +334,10 @@ class MemoryBook:
             self._known.popitem(last=False)
         return known
 
-    async def _read_new(self, agent_user: AgentUser, known: Known, version: int) -> None:
+    async def _read_new(self, agent_user: AgentUser, known: UserIndex, version: int) -> None:
         """Take in the turns up to a version, after seeing that the last known one stands."""
         after = known.version
-        turns = await self._shelf.turns(agent_user, after=max(after - 1, 0), upto=version)
+        turns = await self._backend.turns(agent_user, after=max(after - 1, 0), upto=version)
         if after:
             seen = turns[0].entry
             self._check_last(agent_user, known, [seen["conversation_id"], seen["turn"]], after)
@@ -252,7 +347,7 @@ class MemoryBook:
                 await asyncio.sleep(0)  # others may run; a turn that one of them adds is skipped
 
     def _check_last(
-        self, agent_user: AgentUser, known: Known, stored: object, version: int | None = None
+        self, agent_user: AgentUser, known: UserIndex, stored: object, version: int | None = None
     ) -> None:
         """Raise if the store has another turn at a version than this process knows."""
         version = known.version if version is None else version

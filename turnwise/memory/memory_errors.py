@@ -1,38 +1,17 @@
-"""Everything that can go wrong with a memory store.
+"""Everything that can go wrong with a memory backend.
 
 TurnwiseError
-|- ConfigError, FormatError    a store that cannot be opened as asked
-`- StoreFailed                 the store could not do it; nothing was committed
-   |- StoreFull                no room left where it is kept
+|- ConfigError, FormatError    a file that cannot be opened as asked
+`- StoreFailed                 the backend could not do it; nothing was committed
+   |- StoreFull                no room left where it is stored
    |- StoreLocked              another process held it for too long
-   |- StoreDamaged             what it holds contradicts itself
-   `- MemoryConflict           somebody else committed in between
+   |- StoreDamaged             its content contradicts itself
+   `- MemoryConflict           another commit came in between
 """
 
 from turnwise.calls.errors import TurnwiseError
 
-__all__ = [
-    "MemoryConflict",
-    "StoreChanged",
-    "StoreDamaged",
-    "StoreFailed",
-    "StoreFull",
-    "StoreLocked",
-]
-
-
-class StoreChanged(Exception):
-    """The condition of a conditional batch did not hold. Nothing was committed.
-
-    A signal between a store and the book, which makes it a `MemoryConflict`.
-
-    Args:
-        found: what the field holds instead; None when there is no such item.
-    """
-
-    def __init__(self, found: object) -> None:
-        super().__init__(f"the field holds {found!r}")
-        self.found = found
+__all__ = ["MemoryConflict", "StoreDamaged", "StoreFailed", "StoreFull", "StoreLocked"]
 
 
 class StoreFailed(TurnwiseError):
