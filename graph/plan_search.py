@@ -9,11 +9,10 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from graph.plan_tokens import ESTIMATED_TOKENS, LIST_TOKENS, Tokens, planned_call
-from lats.knobs import SearchKnobs
-from lats.plan import PlannedCalls, Scenario, SearchPlan, plan_search
-from lats.proposal import Kind
+from lats.actions import Kind
+from lats.search_knobs import SearchKnobs, with_stage
+from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.search_state import DEFAULT_CAP
-from lats.stage import with_stage
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.steps import Parallel, PlannedCall, Serial, Step
 

@@ -19,8 +19,8 @@ from graph.plan_tokens import CANDIDATE_TOKENS
 from graph.state import TurnState, degraded_by
 from graph.thinking_steps import detection, inner_monologue, reasoner
 from graph.wind_down import fusing_for
-from lats.knobs import SearchKnobs
 from lats.reflection import Guideline, aged_guidelines
+from lats.search_knobs import SearchKnobs
 from nodes.emotion_update import update_mood
 from nodes.final_validator import validate_reply
 from nodes.lats_search import search_reply

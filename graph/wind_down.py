@@ -20,9 +20,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from graph.settings import Settings
-from lats.knobs import SearchKnobs
-from lats.plan import plan_search
-from lats.proposal import Kind
+from lats.actions import Kind
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import plan_search
 from nodes.records import Record
 from turnwise.budget.limits import Limits
 

@@ -14,28 +14,71 @@ What every policy promises:
 * It ends: each proposal is made once, failures are not repeated without bound, and
   `max_calls` is never passed.
 * It always has a result; the best so far until it is done.
+
+How much room the driver has for the next round, as far as it knows.
+
+The gates of an early exit: is this reply good enough to stop searching?
+
+The one place that drives a search: ask a round, have it answered, tell it, ask again.
+
+Whoever answers gets a whole round at once and may answer it in parallel. It is also the
+last guard: a search that proposed what it was already told would never end, so that is
+an error rather than another paid call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lats.candidate import Forest
+from lats.actions import Move, Proposal, ProposalId
+from lats.answers import Drafts, Failure, Verdicts
 from lats.judgement import Judgement
-from lats.moves import Move
-from lats.proposal import Drafts, Failure, Proposal, ProposalId
 from lats.result import SearchResult
-from lats.room import Room
+from lats.search_knobs import EarlyExitKnobs
+from lats.search_tree import Forest
 from lats.tree import Tree
-from lats.verdict import Verdicts
 
-__all__ = ["Answer", "SearchPolicy", "StateError"]
+__all__ = [
+    "Answer",
+    "AnswerRound",
+    "RepeatedProposal",
+    "Room",
+    "SearchPolicy",
+    "closed_gates",
+    "drive",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Calls that would still be accepted. `None` means that nothing limits them.
+
+    Args:
+        max_calls: in all.
+        max_proposer_calls: calls of the proposing model.
+        max_judge_calls: calls of the judging model.
+        is_late: whether the time for searching is over. Then nothing fits.
+    """
+
+    max_calls: int | None = None
+    max_proposer_calls: int | None = None
+    max_judge_calls: int | None = None
+    is_late: bool = False
+
+    def fits(self, *, proposer: int = 0, judge: int = 0) -> bool:
+        """Return whether that many calls fit."""
+        pairs = (
+            (self.max_calls, proposer + judge),
+            (self.max_proposer_calls, proposer),
+            (self.max_judge_calls, judge),
+        )
+        if self.is_late and proposer + judge > 0:
+            return False
+        return all(limit is None or wanted <= limit for limit, wanted in pairs)
+
 
 Answer = Drafts | Judgement | Verdicts | Failure
 """What a proposal may be answered with; which, its own docstring says."""
-
-
-class StateError(ValueError):
-    """A saved state that cannot be read: of another version, another policy, or broken."""
 
 
 class SearchPolicy(Protocol):
@@ -85,3 +128,63 @@ class SearchPolicy(Protocol):
             StateError: when the state is of another version or policy, or broken.
         """
         ...
+
+
+def _reaches(figure: float | None, least: float) -> bool:
+    return figure is not None and figure >= least
+
+
+def closed_gates(judgement: Judgement | None, knobs: EarlyExitKnobs) -> tuple[str, ...]:
+    """Return the names of the knobs that forbid an early exit; none means it may happen.
+
+    Args:
+        judgement: what the judge said of the reply that would be answered, or None.
+            A missing field keeps its gate closed.
+        knobs: the gates. `min_rollouts` is not looked at.
+    """
+    if not knobs.enabled:
+        return ("enabled",)
+    said = judgement or Judgement()
+    is_open = {
+        "min_root_score": _reaches(said.score, knobs.min_root_score),
+        "min_plan_alignment": _reaches(said.plan_alignment, knobs.min_plan_alignment),
+        "max_assistantness": said.assistantness is not None
+        and said.assistantness <= knobs.max_assistantness,
+        "min_mode_fit": _reaches(said.mode_fit, knobs.min_mode_fit),
+    }
+    return tuple(name for name, passed in is_open.items() if not passed)
+
+
+AnswerRound = Callable[[Sequence[Proposal | Move]], Awaitable[Sequence[Answer]]]
+"""The proposals of one round -> one answer each, in their order. A failure is an answer too;
+what it raises ends the search."""
+
+
+class RepeatedProposal(RuntimeError):
+    """A search proposed again what it was told already: a defect of the policy."""
+
+
+async def drive(
+    search: SearchPolicy, answer_round: AnswerRound, *, room: Callable[[], Room] = Room
+) -> SearchResult:
+    """Return what a search, new or restored, found when nothing more was proposed.
+
+    Args:
+        search: told as it goes; its `state_dict` after a round is a checkpoint.
+        answer_round: answers a round.
+        room: what the budget would still accept; asked before each round.
+
+    Raises:
+        RepeatedProposal: when the search would go on for ever.
+        ValueError: when a round gets more or fewer answers than it has proposals.
+    """
+    told: set[ProposalId] = set()
+    while proposals := search.ask(room()):
+        again = [each.proposal_id for each in proposals if each.proposal_id in told]
+        if again:
+            raise RepeatedProposal(f"the search proposed {again[0]!r} after it was told")
+        answers = await answer_round(proposals)
+        for proposal, answer in zip(proposals, answers, strict=True):
+            search.tell(proposal.proposal_id, answer)
+            told.add(proposal.proposal_id)
+    return search.result()

@@ -11,18 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from lats.draft import Draft
-from lats.drive import drive
-from lats.knobs import SearchKnobs
-from lats.moves import Move
-from lats.policy import Answer, StateError
-from lats.problem_parts import Leader, Look, Origin, Problem, Score
-from lats.problem_rounds import ProblemRounds
-from lats.problem_states import StateDrafts
-from lats.proposal import Proposal
-from lats.result import Confidence, SearchResult, StopReason
-from lats.room import Room
-from lats.search import STRATEGIES, PosteriorSearch
+from lats.actions import Move, Proposal
+from lats.answers import Draft
+from lats.policy import Answer, Room, drive
+from lats.problem_rounds import Leader, Look, Origin, Problem, ProblemRounds, Score, StateDrafts
+from lats.result import Confidence, SearchResult, StateError, StopReason
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 
 __all__ = [
     "Leader",

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lats.candidate import Candidate, Forest
+from lats.actions import Kind
+from lats.answers import NodeId
 from lats.judgement import Judgement
 from lats.posterior import Belief
-from lats.proposal import Kind
 from lats.reflection import Guideline
-from lats.tree import Node, NodeId, Tree
+from lats.search_tree import Candidate, Forest
+from lats.tree import Node, Tree
 
-__all__ = ["Confidence", "SearchResult", "StopReason"]
+__all__ = ["Confidence", "SearchResult", "StateError", "StopReason"]
 
 
 class StopReason(StrEnum):
@@ -109,3 +110,7 @@ class SearchResult:
     def calls(self) -> int:
         """Proposals made, of all kinds."""
         return sum(self.asked.values())
+
+
+class StateError(ValueError):
+    """A saved state that cannot be read: of another version, another policy, or broken."""

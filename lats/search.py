@@ -5,44 +5,25 @@ See `SearchPolicy` for what it promises.
 """
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
-from lats.auto import AUTO
-from lats.best_of_n import BEST_OF_N
-from lats.candidate import Forest
-from lats.draft import Draft
-from lats.gates import closed_gates
-from lats.halving import HALVING
-from lats.intake import cleaned_answer, take_round
+from lats.actions import Generate, JudgeList, Move, ProposalId, Refine, Side, passes_of, side_of
+from lats.answers import Draft, Drafts, Failure, Verdicts
 from lats.judgement import Judgement
-from lats.knobs import SearchKnobs
-from lats.listwise import LISTWISE
-from lats.moves import Generate, JudgeList, Move, Refine, passes_of
-from lats.policy import StateError
+from lats.policy import Room, closed_gates
 from lats.posterior import belief
-from lats.posterior_uct import POSTERIOR_UCT
-from lats.proposal import Drafts, Failure, ProposalId, Side, side_of
+from lats.ranking import RANKED_WHOLE, TieBreak, answers, confidence, is_heard, leading, ranked
 from lats.reflection import Guideline
-from lats.result import SearchResult, StopReason
-from lats.room import Room
+from lats.result import SearchResult, StateError, StopReason
+from lats.schedule import Left
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState, load_search, save_search
-from lats.standing import RANKED_WHOLE, TieBreak, answers, confidence, is_heard, leading, ranked
-from lats.strategy import Left, Strategy
-from lats.verdict import Verdicts
+from lats.search_tree import Forest
+from lats.strategies import STRATEGIES
+from lats.update import cleaned_answer, take_round
 
-__all__ = ["STRATEGIES", "PosteriorSearch"]
+__all__ = ["PosteriorSearch"]
 
-STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
-    {
-        "best_of_n": BEST_OF_N,
-        "listwise": LISTWISE,
-        "halving": HALVING,
-        "posterior_uct": POSTERIOR_UCT,
-        "auto": AUTO,
-    }
-)
-"""Strategies by the name of their policy."""
 
 MAX_EMPTY_ROUNDS = 2
 """Rounds in a row that bring nothing, after which a search asks no more of their kind."""

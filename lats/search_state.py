@@ -6,17 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lats.candidate import Candidate, Forest
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, JudgeList, Move, Refine
-from lats.noise import NoiseModel
-from lats.policy import StateError
-from lats.proposal import Drafts, Failure, Kind, ProposalId, Side, side_of
+from lats.actions import Generate, JudgeList, Kind, Move, ProposalId, Refine, Side, side_of
+from lats.answers import Draft, Drafts, Failure, NodeId, Verdicts
+from lats.posterior import NoiseModel
 from lats.reflection import Guideline
-from lats.result import StopReason
-from lats.tree import NodeId
-from lats.verdict import Verdicts
+from lats.result import StateError, StopReason
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Candidate, Forest
 
 __all__ = ["DEFAULT_CAP", "STATE_VERSION", "Progress", "SearchState", "load_search", "save_search"]
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from lats.candidate import Forest
+from lats.actions import Kind
 from lats.judgement import Judgement
-from lats.proposal import Kind
 from lats.result import SearchResult, StopReason
+from lats.search_tree import Forest
 from lats.shown_nodes import nodes_of_forest, nodes_of_tree
 from lats.shown_tree import ShownNode, ShownTree, plain_line
 from lats.tree import Tree

@@ -7,9 +7,9 @@ borne by what it went on from. So the shares add up to the calls of the search; 
 failed assistant checks of a classic search leave no trace of whose they were.
 """
 
-from lats.candidate import Candidate, Forest
-from lats.proposal import Kind
+from lats.actions import Kind
 from lats.result import SearchResult
+from lats.search_tree import Candidate, Forest
 from lats.shown_tree import ShownNode
 from lats.tree import Node, Tree
 

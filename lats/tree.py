@@ -5,26 +5,16 @@ Invariant, where `own` is 1 for a node whose own value was backed up and 0 other
 node is the mean over itself and everything below it that has a value.
 """
 
-import hashlib
 from collections.abc import Iterator
-from typing import NewType, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from lats.draft import Draft
+from lats.answers import Draft, NodeId, path_id
 from lats.judgement import Judgement
 from lats.similarity import text_key
 
-__all__ = ["Node", "NodeId", "Tree", "path_id"]
-
-NodeId = NewType("NodeId", str)
-"""16 hexadecimal digits: a digest of the replies from the root down to the node."""
-
-
-def path_id(parent_id: NodeId | None, reply: str) -> NodeId:
-    """Return the id of the node that a reply makes under a parent, or as the root."""
-    path = f"{parent_id or ''}/{reply}"
-    return NodeId(hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:16])
+__all__ = ["Node", "Tree"]
 
 
 class Node(BaseModel):

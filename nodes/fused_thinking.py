@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from lats.draft import MAX_REPLY_CHARS, clean_text
+from lats.answers import MAX_REPLY_CHARS, clean_text
 from nodes.answer import Answer, Text
 from nodes.detection import DetectionAnswer
 from nodes.detection_rules import detect_by_rules

@@ -10,16 +10,12 @@ asked for which there is no place.
 
 from collections.abc import Collection, Iterable, Sequence
 
-from lats.drive import drive
-from lats.fast_score import ReplyContext
-from lats.knobs import SearchKnobs
-from lats.moves import Move
-from lats.policy import Answer, SearchPolicy
-from lats.proposal import Kind, Proposal
+from lats.actions import Kind, Move, Proposal
+from lats.policies import start_search
+from lats.policy import Answer, Room, SearchPolicy, drive
 from lats.reflection import Guideline
-from lats.registry import start_search
-from lats.room import Room
-from lats.stage import with_stage
+from lats.rule_score import ReplyContext
+from lats.search_knobs import SearchKnobs, with_stage
 from nodes.search_bounds import UNBOUNDED, SearchBounds, repairs_within, room_of
 from nodes.search_calls import answer_to, call_for
 from nodes.search_material import SearchMaterial

@@ -8,9 +8,9 @@ limit, and the search reads before each round how much of that is left.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind, Side, side_of
-from lats.room import Room
+from lats.actions import Kind, Side, side_of
+from lats.policy import Room
+from lats.search_knobs import SearchKnobs
 from lats.search_state import DEFAULT_CAP
 from turnwise.calls.asker import Advisory
 from turnwise.calls.vocabulary import Role

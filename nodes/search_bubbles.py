@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lats.draft import MAX_REPLY_CHARS, Draft, clean_text
+from lats.answers import MAX_REPLY_CHARS, Draft, clean_text
 from lats.similarity import text_key
 from nodes.bubbles import timed_bubbles
 from nodes.records import Bubble, StyleVector

@@ -8,25 +8,26 @@ second. What the classic search asks is here, what all others ask in `search_mov
 from dataclasses import replace
 from typing import Any
 
-from lats.candidate import Forest
-from lats.draft import Draft, clean_text
-from lats.fast_score import ReplyContext
-from lats.judgement import Judgement as SearchJudgement
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, JudgeList, Move, Refine
-from lats.policy import Answer
-from lats.proposal import (
+from lats.actions import (
     CheckAssistant,
-    Drafts,
     ExpandNode,
-    Failure,
     FinalJudge,
+    Generate,
     JudgeCandidate,
+    JudgeList,
+    Move,
     PlanRoot,
     Proposal,
+    Refine,
     TopUp,
 )
-from lats.registry import start_search
+from lats.answers import Draft, Drafts, Failure, clean_text
+from lats.judgement import Judgement as SearchJudgement
+from lats.policies import start_search
+from lats.policy import Answer
+from lats.rule_score import ReplyContext
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Forest
 from lats.tree import Tree
 from nodes.prompt import chat, lines_shown
 from nodes.search_answers import (

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from lats.draft import clean_text
+from lats.answers import clean_text
 from nodes.answer import Answer
 from nodes.search_answers import Score
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lats.candidate import Candidate, Forest
-from lats.moves import Generate, JudgeList, Refine
-from lats.tree import NodeId
+from lats.actions import Generate, JudgeList, Refine
+from lats.answers import NodeId
+from lats.search_tree import Candidate, Forest
 from nodes.prompt import chat
 from nodes.records import Language
 from nodes.search_answers import CandidateSet, Variants

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lats.candidate import Forest
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind, Side, side_of
+from lats.actions import Kind, Side, side_of
+from lats.answers import NodeId
+from lats.ranking import is_heard
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult, StopReason
+from lats.search_knobs import SearchKnobs
 from lats.search_state import DEFAULT_CAP
+from lats.search_tree import Forest
 from lats.shown import candidate_records
-from lats.standing import is_heard
-from lats.tree import NodeId
 from nodes.degrade import degradation_of
 from nodes.records import Bubble, Degradation, StyleVector
 from nodes.search_bubbles import planned_bubbles

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from lats.knobs import SearchKnobs
+from lats.search_knobs import SearchKnobs
 from nodes.records import Language
 from nodes.search_list_answers import (
     CharacterVerdicts,

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from lats.json_numbers import numbers_at
-from lats.logprob import JsonPath, expected_scores
-from lats.tree import NodeId
-from lats.verdict import Verdict, Verdicts
+from lats.answers import NodeId, Verdict, Verdicts
+from lats.logprob_scores import JsonPath, expected_scores, numbers_at
 from nodes.search_list_answers import ListEntry, ListVerdicts
 from turnwise.calls.payload import well_formed
 from turnwise.calls.reply import Reply

@@ -11,13 +11,20 @@ without tags would make the classic search pay a top-up that real ones would not
 """
 
 from benchmarks.search.pools import OVERALL, Item, PoolPrompt
-from lats.draft import Draft
+from lats.actions import (
+    CheckAssistant,
+    ExpandNode,
+    Generate,
+    JudgeList,
+    Move,
+    PlanRoot,
+    Proposal,
+    Refine,
+    TopUp,
+)
+from lats.answers import Draft, Drafts, NodeId, Verdicts
 from lats.judgement import Judgement
-from lats.moves import Generate, JudgeList, Move, Refine
 from lats.policy import Answer, SearchPolicy
-from lats.proposal import CheckAssistant, Drafts, ExpandNode, PlanRoot, Proposal, TopUp
-from lats.tree import NodeId
-from lats.verdict import Verdicts
 
 __all__ = ["Recorded"]
 

@@ -25,15 +25,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from lats.actions import Side, side_of
+from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.classic_uct import ClassicUct
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
 from lats.judgement import Judgement
-from lats.knobs import EarlyExitKnobs, SearchKnobs
 from lats.policy import SearchPolicy
-from lats.proposal import Drafts, Side, side_of
+from lats.rule_score import ReplyContext
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
 __all__ = ["REFERENCE", "SIZES", "TARGETS_MICROSECONDS", "StepCost", "engines", "measure_overhead"]
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from benchmarks.search.answering import Recorded
 from benchmarks.search.pools import Half, Pool, PoolPrompt
+from lats.actions import ProposalId
 from lats.classic_uct import ClassicUct
-from lats.fast_score import ReplyContext
-from lats.knobs import SearchKnobs
+from lats.policies import start_search
 from lats.policy import SearchPolicy
-from lats.proposal import ProposalId
-from lats.registry import start_search
+from lats.rule_score import ReplyContext
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 __all__ = ["ROW", "Run", "Runner", "by_prompt", "run_grid", "run_policy"]
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from graph.app import app
-from lats.knobs import PolicyName
+from lats.search_knobs import PolicyName
 from tests.graph.conftest import Change, ChangingClient
 from turnwise.calls import Call, Purpose
 from turnwise.replay.app import TurnInput, TurnResult

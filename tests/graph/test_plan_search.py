@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from graph.plan_search import costliest_knobs, search_steps, staged_knobs, worst_ways
-from lats.knobs import SearchKnobs
-from lats.plan import PlannedCalls, SearchPlan, plan_search
-from lats.proposal import Kind, Side, side_of
+from lats.actions import Kind, Side, side_of
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import PlannedCalls, SearchPlan, plan_search
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.flat import flatten
 from turnwise.plan.steps import PlannedCall, Step

@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
+from lats.actions import Generate, JudgeList, Kind, Move, Proposal, Refine, Side, side_of
+from lats.answers import Draft, Drafts, Failure, Verdict, Verdicts
 from lats.judgement import Judgement
-from lats.moves import Generate, JudgeList, Move, Refine
-from lats.policy import SearchPolicy
-from lats.proposal import Drafts, Failure, Kind, Proposal, Side, side_of
-from lats.room import Room
+from lats.policy import Room, SearchPolicy
+from lats.rule_score import ReplyContext
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
 
 CONTEXT = ReplyContext(user_text="I got the job, and now I am scared of it.", language="en")
 

@@ -2,13 +2,11 @@
 
 import pytest
 
-from lats.agreement import agreement_scores
-from lats.candidate import Candidate
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.proposal import Drafts
+from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.ranking import agreement_scores
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Candidate
 
 
 def _nodes(*said):

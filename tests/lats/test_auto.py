@@ -2,13 +2,13 @@
 
 import pytest
 
-from lats.auto import AUTO_MIN_GAIN, MIN_REPEATS, tuned_knobs
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind
-from lats.room import Room
+from lats.actions import Kind
+from lats.answers import Draft
+from lats.policy import Room
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
+from lats.strategies.auto import AUTO_MIN_GAIN, MIN_REPEATS, tuned_knobs
 
 
 def _state(*, planned=6, reliability=None, **knobs):

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.best_of_n import judge_calls_for, planned_generations
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind
+from lats.actions import Kind
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies.best_of_n import judge_calls_for, planned_generations
 
 JUDGING = st.sampled_from(["listwise", "pointwise", "pairwise"])
 

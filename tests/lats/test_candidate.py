@@ -2,10 +2,9 @@
 
 import pytest
 
-from lats.candidate import Forest
-from lats.draft import Draft
+from lats.answers import Draft, path_id
+from lats.search_tree import Forest
 from lats.similarity import text_key
-from lats.tree import path_id
 
 
 @pytest.fixture

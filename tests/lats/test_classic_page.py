@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from lats.actions import Side, side_of
+from lats.answers import Draft, Drafts
 from lats.classic_uct import ClassicUct
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
 from lats.judgement import Judgement
-from lats.knobs import SearchKnobs
-from lats.plan import Scenario, plan_search
-from lats.proposal import Drafts, Side, side_of
 from lats.render import render_tree
+from lats.rule_score import ReplyContext
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import Scenario, plan_search
 
 PAGE = Path(__file__).parents[2] / "docs" / "classic-search.md"
 

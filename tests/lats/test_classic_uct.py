@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lats.actions import Kind
+from lats.answers import Draft, Drafts, Failure
 from lats.classic_uct import ClassicUct
-from lats.draft import Draft
 from lats.judgement import Judgement
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.policy import StateError
-from lats.proposal import Drafts, Failure, Kind
-from lats.registry import resume_search, start_search
-from lats.result import StopReason
-from lats.room import Room
+from lats.policies import resume_search, start_search
+from lats.policy import Room
+from lats.result import StateError, StopReason
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
 quick = settings(
     max_examples=60,

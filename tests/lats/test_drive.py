@@ -2,13 +2,12 @@
 
 import pytest
 
-from lats.drive import RepeatedProposal, drive
-from lats.knobs import SearchKnobs
-from lats.moves import Generate
-from lats.proposal import Drafts
+from lats.actions import Generate
+from lats.answers import Drafts
+from lats.policy import RepeatedProposal, Room, drive
 from lats.result import StopReason
-from lats.room import Room
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 
 class StuckSearch:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lats.gates import closed_gates
 from lats.judgement import Judgement
-from lats.knobs import EarlyExitKnobs
+from lats.policy import closed_gates
+from lats.search_knobs import EarlyExitKnobs
 
 GOOD = {"score": 0.82, "plan_alignment": 0.80, "assistantness": 0.18, "mode_fit": 0.65}
 GATE_OF = {

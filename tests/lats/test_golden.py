@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lats.classic_uct import ClassicUct
-from lats.knobs import SearchKnobs
 from lats.render import render_tree
+from lats.search_knobs import SearchKnobs
 
 FOLDER = Path(__file__).parent / "golden"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lats.knobs import SearchKnobs
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 IS_WRITING = os.environ.get("TURNWISE_WRITE_GOLDEN") == "1"
 """Read before the tests' wall takes settings from outside away."""

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lats.knobs import SearchKnobs
-from lats.moves import JudgeList, Refine
+from lats.actions import JudgeList, Refine
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 
 @pytest.fixture

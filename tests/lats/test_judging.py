@@ -4,14 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lats.draft import Draft
-from lats.judging import judge_round, passes_allowed, with_anchors
-from lats.knobs import SearchKnobs
-from lats.moves import JudgeList
-from lats.proposal import Failure
+from lats.actions import JudgeList
+from lats.answers import Draft, Failure
+from lats.schedule import Left, judge_round, passes_allowed, with_anchors
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.strategy import Left
 
 quick = settings()
 

@@ -1,14 +1,12 @@
 """Promises of single lines of the posterior search, each of which once had no test."""
 
-from lats.draft import Draft
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.moves import Generate, JudgeList
-from lats.proposal import Drafts, Kind
+from lats.actions import Generate, JudgeList, Kind
+from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.gain import NextCall, best_next_call
 from lats.search import PosteriorSearch
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from lats.search_state import SearchState
-from lats.stopping import NextCall, best_next_call
-from lats.tree_search import select_leaves
-from lats.verdict import Verdict, Verdicts
+from lats.strategies.posterior_uct import select_leaves
 
 GOOD = {"plan_alignment": 1.0, "assistantness": 0.0, "mode_fit": 1.0}
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind, Side, side_of
+from lats.actions import Kind, Side, side_of
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.ordering import reading_order
+from lats.schedule import reading_order
 
 IDS = [f"{place:016x}" for place in range(7)]
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lats.actions import Kind, Side
 from lats.classic_uct import ClassicUct
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.plan import Scenario, plan_search
-from lats.proposal import Kind, Side
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
+from lats.search_plan import Scenario, plan_search
 
 quick = settings(
     max_examples=150,
@@ -152,8 +152,9 @@ class _Unreliable:
         self._model, self._fail_rate, self._random = model, fail_rate, random.Random(seed)
 
     def answer(self, proposal):
+        from lats.actions import side_of
+        from lats.answers import Drafts, Failure
         from lats.judgement import Judgement
-        from lats.proposal import Drafts, Failure, side_of
 
         answer = self._model.answer(proposal)
         if self._random.random() >= self._fail_rate:

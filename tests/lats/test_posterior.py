@@ -6,14 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.candidate import Candidate
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.noise import NoiseModel
-from lats.posterior import belief, drift_of, means_by
-from lats.proposal import Drafts
+from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.posterior import NoiseModel, belief, drift_of, means_by
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Candidate
 
 UNIT = st.floats(0, 1)
 

@@ -4,13 +4,13 @@ from itertools import pairwise
 
 import pytest
 
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.moves import JudgeList, Refine
+from lats.actions import JudgeList, Refine
+from lats.answers import Draft
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.tree_search import select_leaves
+from lats.strategies.posterior_uct import select_leaves
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from lats.knobs import SearchKnobs
-from lats.policy import StateError
+from lats.answers import Verdict
+from lats.policy import Room
 from lats.problem import Problem, resume, solve
-from lats.problem_states import StateDrafts
-from lats.result import StopReason
-from lats.room import Room
-from lats.verdict import Verdict
+from lats.problem_rounds import StateDrafts
+from lats.result import StateError, StopReason
+from lats.search_knobs import SearchKnobs
 
 TARGET = 37
 KNOBS = SearchKnobs(policy="posterior_uct", max_calls=40, stop_score=1.0, tree_exploration=0)

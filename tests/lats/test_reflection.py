@@ -1,13 +1,11 @@
 """Guidelines: made of repeated failures, carried, and dead after a while."""
 
-from lats.candidate import Candidate
-from lats.draft import Draft
-from lats.knobs import ReflectionKnobs, SearchKnobs
-from lats.moves import Refine
-from lats.proposal import Drafts
+from lats.actions import Refine
+from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.reflection import MAX_GUIDELINE_CHARS, Guideline, aged_guidelines, reflect
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import ReflectionKnobs, SearchKnobs
+from lats.search_tree import Candidate
 
 ON = ReflectionKnobs(enabled=True, bar=0.4, min_failures=2, ttl_turns=3, max_guidelines=2)
 

@@ -4,14 +4,15 @@ from typing import get_args
 
 import pytest
 
+from lats.answers import Drafts
 from lats.classic_uct import ClassicUct
-from lats.fast_score import fast_score
-from lats.knobs import PolicyName, SearchKnobs
-from lats.policy import StateError
-from lats.proposal import Drafts
+from lats.policies import resume_search, start_search
 from lats.reflection import Guideline
-from lats.registry import resume_search, start_search
-from lats.search import STRATEGIES, PosteriorSearch
+from lats.result import StateError
+from lats.rule_score import fast_score
+from lats.search import PosteriorSearch
+from lats.search_knobs import PolicyName, SearchKnobs
+from lats.strategies import STRATEGIES
 
 
 def test_every_name_has_a_policy_and_every_policy_a_name():

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lats.answers import Draft, Drafts
 from lats.classic_uct import ClassicUct
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.proposal import Drafts
 from lats.render import render_tree
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.shown import ShownNode, ShownTree, shown_from_json
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.knobs import SearchKnobs
 from lats.render_mermaid import render_mermaid
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.shown import ShownTree, shown_from_json
 
 DRAWN = Path(__file__).parent / "drawn"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.knobs import SearchKnobs
 from lats.render_svg import BOX_HEIGHT, BOX_WIDTH, render_svg
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.shown import ShownNode, ShownTree, shown_from_json
 from lats.text_width import columns_of
 

@@ -2,14 +2,13 @@
 
 import pytest
 
-from lats.draft import Draft
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.moves import Generate, JudgeList, Refine
-from lats.proposal import Drafts, Failure, Kind
+from lats.actions import Generate, JudgeList, Kind, Refine
+from lats.answers import Draft, Drafts, Failure, Verdict, Verdicts
+from lats.policy import Room
 from lats.result import StopReason
-from lats.room import Room
-from lats.search import STRATEGIES, PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search import PosteriorSearch
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
+from lats.strategies import STRATEGIES
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from lats.draft import MAX_REPLY_CHARS, Draft
-from lats.knobs import SearchKnobs
-from lats.policy import StateError
-from lats.proposal import Drafts, Failure, Kind
-from lats.registry import resume_search
-from lats.result import StopReason
-from lats.search import STRATEGIES, PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.actions import Kind
+from lats.answers import MAX_REPLY_CHARS, Draft, Drafts, Failure, Verdict, Verdicts
+from lats.policies import resume_search
+from lats.result import StateError, StopReason
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 
 POLICIES = sorted(STRATEGIES)
 

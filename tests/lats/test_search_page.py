@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, JudgeList, Refine
-from lats.plan import plan_search
-from lats.proposal import Drafts
+from lats.actions import Generate, JudgeList, Refine
+from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.render import render_tree
 from lats.result import StopReason
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import plan_search
 
 PAGE = Path(__file__).parents[2] / "docs" / "search.md"
 

@@ -6,12 +6,13 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lats.knobs import SearchKnobs
-from lats.proposal import Side, side_of
+from lats.actions import Side, side_of
+from lats.answers import path_id
+from lats.policy import Room
 from lats.result import StopReason
-from lats.room import Room
-from lats.search import STRATEGIES, PosteriorSearch
-from lats.tree import path_id
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 
 thorough = settings(
     max_examples=60,

@@ -1,10 +1,8 @@
 """Selection and ranking."""
 
-from lats.backup import backup
-from lats.draft import Draft
+from lats.answers import Draft
+from lats.classic_state import backup, ranked_nodes, select_leaf
 from lats.judgement import Judgement
-from lats.ranking import ranked_nodes
-from lats.select import select_leaf
 from lats.tree import Tree
 
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from lats.actions import Kind
 from lats.classic_uct import ClassicUct
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.shown import candidate_records, plain_line, shown_from_json, shown_tree, tree_as_json
 
 SEARCHES = [

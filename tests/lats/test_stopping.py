@@ -2,11 +2,11 @@
 
 import pytest
 
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
+from lats.answers import Draft
+from lats.gain import NextCall, best_next_call
 from lats.result import StopReason
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.stopping import NextCall, best_next_call
 
 
 def _read(scores, *, looks=1, **knobs):

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lats.backup import backup
-from lats.draft import Draft
-from lats.tree import Tree, path_id
+from lats.answers import Draft, path_id
+from lats.classic_state import backup
+from lats.tree import Tree
 
 
 def _tree(parents, values):

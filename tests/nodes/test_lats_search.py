@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lats.knobs import EarlyExitKnobs, SearchKnobs
 from lats.result import StopReason
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from nodes.lats_search import search_reply
 from nodes.records import Line, MemoryLine, Monologue, Persona, ResponsePlan, Stage
 from nodes.search_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants

@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from lats.knobs import SearchKnobs
 from lats.result import StopReason
+from lats.search_knobs import SearchKnobs
 from nodes.lats_search import search_reply
 from nodes.search_bounds import search_bounds
 from nodes.search_calls import REPLY_LEASE

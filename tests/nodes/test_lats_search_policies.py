@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from lats.draft import MAX_REPLY_CHARS
-from lats.knobs import ReflectionKnobs, SearchKnobs
+from lats.answers import MAX_REPLY_CHARS
 from lats.reflection import Guideline
 from lats.result import StopReason
+from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from nodes.lats_search import search_reply
 from nodes.search_bounds import SearchBounds
 from nodes.search_calls import REPLY_LEASE

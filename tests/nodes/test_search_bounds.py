@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind
-from lats.room import Room
+from lats.actions import Kind
+from lats.policy import Room
+from lats.search_knobs import SearchKnobs
 from nodes.search_bounds import SearchBounds, repairs_within, room_of, search_bounds
 from turnwise.calls.asker import Advisory
 from turnwise.calls.vocabulary import Role

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lats.draft import Draft
+from lats.answers import Draft
 from nodes.records import StyleVector
 from nodes.search_bubbles import MAX_PLANNED_BUBBLES, planned_bubbles
 

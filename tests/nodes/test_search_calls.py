@@ -3,13 +3,11 @@
 import orjson
 import pytest
 
-from lats.candidate import Forest
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, JudgeList
-from lats.proposal import Drafts, Failure, PlanRoot
-from lats.tree import NodeId, Tree
-from lats.verdict import Verdict, Verdicts
+from lats.actions import Generate, JudgeList, PlanRoot
+from lats.answers import Draft, Drafts, Failure, NodeId, Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Forest
+from lats.tree import Tree
 from nodes.search_answers import CandidateSet, Variant
 from nodes.search_calls import MAX_GOAL_CHARS, REPLY_LEASE, answer_to, call_for, reply_call
 from nodes.search_list_answers import FitVerdicts

@@ -5,10 +5,9 @@ import re
 
 import pytest
 
-from lats.candidate import Forest
-from lats.draft import Draft
-from lats.moves import Generate, JudgeList, Refine
-from lats.verdict import Verdict
+from lats.actions import Generate, JudgeList, Refine
+from lats.answers import Draft, Verdict
+from lats.search_tree import Forest
 from nodes.prompt import prompt
 from nodes.records import Line, MemoryLine, Mode, Monologue, Persona, ResponsePlan, Stage
 from nodes.search_answers import CandidateSet

@@ -4,17 +4,15 @@ import json
 
 import pytest
 
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
+from lats.actions import Generate, Kind, PlanRoot, Refine
+from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.judgement import Judgement
-from lats.knobs import ReflectionKnobs, SearchKnobs
-from lats.moves import Generate, Refine
-from lats.proposal import Drafts, Kind, PlanRoot
+from lats.policies import start_search
+from lats.policy import Room
 from lats.reflection import Guideline
-from lats.registry import start_search
-from lats.room import Room
+from lats.rule_score import ReplyContext
+from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from lats.shown import candidate_records, shown_from_json
-from lats.verdict import Verdict, Verdicts
 from nodes.records import StyleVector
 from nodes.search_outcome import outcome_of
 from turnwise.calls.errors import CallTimeout

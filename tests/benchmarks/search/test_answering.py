@@ -2,9 +2,9 @@
 
 from benchmarks.search.answering import Recorded
 from benchmarks.search.running import run_policy
-from lats.knobs import SearchKnobs
-from lats.proposal import CheckAssistant, PlanRoot
+from lats.actions import CheckAssistant, PlanRoot
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from tests.benchmarks.search.conftest import make_topical
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.search.running import ROW, Run, by_prompt, run_grid, run_policy
-from lats.knobs import SearchKnobs
+from lats.search_knobs import SearchKnobs
 from tests.benchmarks.search.conftest import make_game24, make_humaneval, make_topical
 
 POLICIES = ("classic_uct", "best_of_n", "listwise", "halving", "posterior_uct", "auto")

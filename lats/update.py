@@ -1,24 +1,54 @@
-"""How a posterior search takes in a round of answers, whatever order they came in."""
+"""One score from several: the weighted mean of what a judge gave.
 
+How a posterior search takes in a round of answers, whatever order they came in.
+"""
+
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import NormalDist
 
-from lats.candidate import Candidate
-from lats.draft import clean_draft, clean_text
-from lats.judging import close_bracket_round, unread
-from lats.moves import Generate, JudgeList, Refine
+from lats.actions import Generate, JudgeList, ProposalId, Refine
+from lats.answers import Drafts, Failure, NodeId, Verdict, Verdicts, clean_draft, clean_text
 from lats.posterior import belief, drift_of, means_by
-from lats.proposal import Drafts, Failure, ProposalId
+from lats.ranking import note_front
 from lats.reflection import reflect
 from lats.result import StopReason
-from lats.rubric import composite_score
+from lats.schedule import close_bracket_round, unread
 from lats.search_state import SearchState
+from lats.search_tree import Candidate
 from lats.similarity import identity_key
-from lats.standing import note_front
-from lats.tree import NodeId
-from lats.verdict import Verdict, Verdicts
 
-__all__ = ["cleaned_answer", "take_round"]
+__all__ = ["cleaned_answer", "composite_score", "take_round"]
+
+
+OVERALL = "score"
+"""Name of the overall score among weights."""
+
+
+def composite_score(verdict: Verdict, weights: Mapping[str, float]) -> float | None:
+    """Return the score that counts, in [0, 1]; None when nothing of it was given.
+
+    Args:
+        verdict: what the judge said.
+        weights: of each attribute, `score` being the overall one. A negative weight means
+            the less the better, and reads the value as 1 minus it. Attributes that were not
+            given are left out, and the others' weights scaled up. Empty takes the overall
+            score, or the plain mean of the attributes where there is none.
+    """
+    if not weights:
+        if verdict.score is not None:
+            return verdict.score
+        values = verdict.attributes.values()
+        return math.fsum(values) / len(values) if values else None
+    total = weighted = 0.0
+    for name, weight in weights.items():
+        value = verdict.score if name == OVERALL else verdict.attributes.get(name)
+        if value is not None:
+            total += abs(weight)
+            weighted += weight * value if weight > 0 else -weight * (1 - value)
+    return weighted / total if total else None
+
 
 MAX_EXPANSIONS = 2
 """Times that a candidate is gone on from before it counts as leading nowhere."""

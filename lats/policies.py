@@ -5,11 +5,13 @@ from functools import partial
 from typing import Any
 
 from lats.classic_uct import ClassicUct
-from lats.fast_score import ReplyContext, fast_score
-from lats.knobs import SearchKnobs
-from lats.policy import SearchPolicy, StateError
+from lats.policy import SearchPolicy
 from lats.reflection import Guideline
-from lats.search import STRATEGIES, PosteriorSearch
+from lats.result import StateError
+from lats.rule_score import ReplyContext, fast_score
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 
 __all__ = ["resume_search", "start_search"]
 

@@ -3,34 +3,46 @@
 A search never calls a model. It proposes: "somebody judge this reply"; whoever drives
 it does so and tells it what came. A proposal's id is unique in a search and follows
 from its place in it, so a restored search knows its proposals again.
+
+What every search but the classic one proposes: generate, refine, judge a list.
+
+As with `lats.proposal`, a move is answered by whoever drives the search, and its id
+follows from its place in the search.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Annotated, Literal, NewType
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from lats.draft import Draft
+from lats.answers import Drafts, Failure, NodeId, _Record
 from lats.judgement import Judgement
-from lats.tree import NodeId
 
 __all__ = [
     "CheckAssistant",
-    "Drafts",
     "ExpandNode",
-    "Failure",
     "FinalJudge",
+    "Generate",
     "JudgeCandidate",
+    "JudgeList",
     "Judged",
     "Kind",
+    "Move",
     "PlanRoot",
     "Proposal",
     "ProposalId",
+    "Refine",
     "Side",
     "Told",
     "TopUp",
+    "passes_of",
     "side_of",
 ]
+
 
 ProposalId = NewType("ProposalId", str)
 
@@ -62,10 +74,6 @@ _PROPOSED = frozenset({Kind.PLAN_ROOT, Kind.EXPAND, Kind.TOP_UP, Kind.GENERATE, 
 def side_of(kind: Kind) -> Side:
     """Return who answers proposals of a kind."""
     return Side.PROPOSER if kind in _PROPOSED else Side.JUDGE
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PlanRoot(_Record):
@@ -152,13 +160,6 @@ Proposal = Annotated[
 ]
 
 
-class Drafts(_Record):
-    """What a proposer returned, as it came: too many, too few, blank or twice is allowed."""
-
-    kind: Literal["drafts"] = "drafts"
-    drafts: tuple[Draft, ...]
-
-
 class Judged(_Record):
     """A judgement, in the form in which a round's answers are kept."""
 
@@ -166,15 +167,84 @@ class Judged(_Record):
     judgement: Judgement
 
 
-class Failure(_Record):
-    """No answer came."""
-
-    kind: Literal["failure"] = "failure"
-    is_refused: bool = False
-    """Whether the budget had no room. Then the search asks nothing more."""
-
-    detail: str = ""
-    """Why, in a few words."""
-
-
 Told = Annotated[Drafts | Judged | Failure, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Propose `k` candidates from the start, in one call. Answered by `Drafts`.
+
+    Args:
+        k: candidates wanted, at least 1. More are dropped, fewer are fine.
+        attempt: generations asked for before in this search. Starts at 0. Another attempt
+            must be another answer, not the first one out of a cache.
+        guidelines: what earlier candidates kept getting wrong, in words. Untrusted.
+    """
+
+    k: int
+    attempt: int
+    guidelines: tuple[str, ...] = ()
+    kind: Literal[Kind.GENERATE] = Kind.GENERATE
+
+    @property
+    def proposal_id(self) -> ProposalId:
+        """Unique in the search."""
+        return ProposalId(f"generate:{self.attempt}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refine:
+    """Propose `k` candidates from given ones, in one call. Answered by `Drafts`.
+
+    Of whole answers: better ones, with what the judge said of these. Of steps: next steps.
+
+    Args:
+        node_ids: what to go on from, the best first; at least one. New candidates become
+            children of the first.
+        k: candidates wanted, at least 1. More are dropped, fewer are fine.
+        attempt: times that the first of these was refined before. Starts at 0.
+        guidelines: what earlier candidates kept getting wrong, in words. Untrusted.
+    """
+
+    node_ids: tuple[NodeId, ...]
+    k: int
+    attempt: int
+    guidelines: tuple[str, ...] = ()
+    kind: Literal[Kind.REFINE] = Kind.REFINE
+
+    @property
+    def proposal_id(self) -> ProposalId:
+        """Unique in the search."""
+        return ProposalId(f"refine:{self.node_ids[0]}:{self.attempt}")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeList:
+    """Judge candidates beside each other, in one call. Answered by `Verdicts`.
+
+    Args:
+        node_ids: the candidates in the order in which the judge reads them; at least one.
+        look: judge calls asked for before in this search. Starts at 0.
+        rubric: name of the rubric to judge by.
+    """
+
+    node_ids: tuple[NodeId, ...]
+    look: int
+    rubric: str = "overall"
+    kind: Literal[Kind.JUDGE_LIST] = Kind.JUDGE_LIST
+
+    @property
+    def proposal_id(self) -> ProposalId:
+        """Unique in the search."""
+        return ProposalId(f"judge_list:{self.look}")
+
+
+Move = Generate | Refine | JudgeList
+
+
+def passes_of(moves: Sequence[Move]) -> int:
+    """Return how many times the candidates of a round's judge calls are read over."""
+    lists = [move.node_ids for move in moves if isinstance(move, JudgeList)]
+    if len(lists) < 2:
+        return len(lists)
+    return min(Counter(chain.from_iterable(lists)).values(), default=0)

@@ -8,31 +8,30 @@ With `min_gain` it goes call by call instead: one wide generation, one pass, and
 whatever promises most, until that is too little.
 """
 
-from lats.candidate import Candidate
-from lats.halving import HALVING
-from lats.judging import (
+from lats.actions import Generate, Move, Refine
+from lats.gain import NextCall, best_next_call
+from lats.ranking import leading
+from lats.result import StopReason
+from lats.schedule import (
+    REFINE_CALLS,
+    Left,
+    agreement_generations,
+    first_generations,
+    first_passes,
     judge_round,
+    later_passes,
     next_of_bracket,
     open_bracket,
     passes_allowed,
     unread,
     with_anchors,
 )
-from lats.moves import Generate, Move, Refine
-from lats.result import StopReason
 from lats.search_state import SearchState
-from lats.shape import (
-    REFINE_CALLS,
-    agreement_generations,
-    first_generations,
-    first_passes,
-    later_passes,
-)
-from lats.standing import leading
-from lats.stopping import NextCall, best_next_call
-from lats.strategy import Left
+from lats.search_tree import Candidate
+from lats.strategies.halving import HALVING
 
 __all__ = ["LISTWISE", "MAX_PLANNED_CAP", "Listwise", "fresh_generations", "guideline_texts"]
+
 
 MAX_PLANNED_CAP = 10
 """Cap up to which the shape by cap is used."""

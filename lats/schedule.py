@@ -1,25 +1,176 @@
-"""Judge rounds: who is read beside whom, in which order, by which rubric, how often."""
+"""What a policy decides: the next round, from the state and from what is left to spend.
 
+The shape of a search by its cap: how many generations, passes and refinements.
+
+    1: one candidate                       4: 2 generations, 2 passes
+    2: 1 generation (wide), 1 pass         5: 3 generations, 2 passes
+    3: 2 generations, 1 pass               6: 2 generations, 2 passes, refine, pass
+    7: 3 generations, then as 6            8: as 6, and refine, pass once more; and so on
+
+Generations travel together, and so do passes: 2 rounds up to 5 calls, and 2 more for each
+refinement. Without refinement all that is left goes to passes.
+
+In which order a judge reads candidates: seeded, and each order followed by its reverse.
+
+Judges favour places (arXiv 2406.07791). Over a pair of passes, one in an order and one in
+its reverse, every candidate stands at the same mean place; over several pairs the orders
+are drawn anew.
+
+Judge rounds: who is read beside whom, in which order, by which rubric, how often.
+"""
+
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from lats.candidate import Candidate
-from lats.moves import JudgeList
-from lats.ordering import reading_order
+from lats.actions import JudgeList, Move
+from lats.answers import NodeId
 from lats.posterior import belief
+from lats.ranking import is_heard, leading
+from lats.result import StopReason
 from lats.search_state import SearchState
-from lats.standing import is_heard, leading
-from lats.strategy import Left
-from lats.tree import NodeId
+from lats.search_tree import Candidate
 
 __all__ = [
+    "REFINE_CALLS",
+    "Left",
+    "Strategy",
+    "agreement_generations",
     "close_bracket_round",
+    "first_generations",
+    "first_passes",
     "judge_round",
+    "later_passes",
     "next_of_bracket",
     "open_bracket",
     "passes_allowed",
+    "reading_order",
+    "root_generations",
     "unread",
     "with_anchors",
 ]
+
+
+MANY = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Calls that the next rounds may still spend.
+
+    Args:
+        calls: in all; the knobs' cap and the driver's room, whichever is less.
+        proposer: of the proposing model.
+        judge: of the judging model.
+    """
+
+    calls: int
+    proposer: int = MANY
+    judge: int = MANY
+
+    @property
+    def judge_calls(self) -> int:
+        """Judge calls that fit if nothing else is asked."""
+        return min(self.calls, self.judge)
+
+    @property
+    def proposer_calls(self) -> int:
+        """Proposer calls that fit if nothing else is asked."""
+        return min(self.calls, self.proposer)
+
+    def fits(self, *, proposer: int = 0, judge: int = 0) -> bool:
+        """Return whether that many calls fit together."""
+        return proposer + judge <= self.calls and proposer <= self.proposer and judge <= self.judge
+
+    def after(self, *, proposer: int = 0, judge: int = 0) -> "Left":
+        """Return what is left once that many calls were asked."""
+        return Left(self.calls - proposer - judge, self.proposer - proposer, self.judge - judge)
+
+
+class Strategy(Protocol):
+    """One policy: a function of the state. It keeps nothing itself."""
+
+    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+        """Return the moves of the next round, all of which travel together, or why to stop.
+
+        The moves fit into `left`. `StopReason.CAP` says that nothing useful fits any more,
+        whatever it is that binds.
+        """
+        ...
+
+
+REFINE_CALLS = 2
+"""Calls that a refinement takes at least: one to propose, one to judge."""
+
+
+def first_generations(cap: int, *, can_refine: bool) -> int:
+    """Return how many calls from scratch a search begins with.
+
+    Args:
+        cap: calls that it plans for, at least 1.
+        can_refine: whether leaders may be improved on later.
+    """
+    if cap <= 2:
+        return 1
+    if cap <= 4:
+        return 2
+    if not can_refine:
+        return 3 if cap == 5 or cap >= 7 else 2
+    return 2 + cap % 2
+
+
+def agreement_generations(cap: int) -> int:
+    """Return how many calls from scratch a search begins with whose answers can be checked.
+
+    Half of all: a cluster shows among many candidates, and among many checks.
+    """
+    return max(cap // 2, 1)
+
+
+def first_passes(calls: int, *, can_refine: bool) -> int:
+    """Return how often the judge reads the candidates from scratch.
+
+    Args:
+        calls: what is left after the generations, at least 1.
+        can_refine: whether leaders may be improved on later.
+    """
+    if can_refine and calls >= 2 + REFINE_CALLS:
+        return 2 + calls % REFINE_CALLS
+    return calls
+
+
+def later_passes(calls: int) -> int:
+    """Return how often the judge reads refined candidates, of the calls left, at least 1.
+
+    One pass each, so that more can be refined; the call that no refinement fits into any
+    more becomes a second pass.
+    """
+    return 2 if calls == 2 else 1
+
+
+def root_generations(cap: int) -> int:
+    """Return how many calls from scratch a search by halving begins with."""
+    if cap <= 3:
+        return 1 if cap <= 2 else 2
+    return min(2 + cap // 8, 4)
+
+
+def reading_order(node_ids: Sequence[NodeId], *, seed: int, look: int) -> tuple[NodeId, ...]:
+    """Return candidates in the order in which a judge call reads them.
+
+    Args:
+        node_ids: the candidates.
+        seed: of the search.
+        look: which judge call of the search it is, from 0. An odd one reverses the order of
+            the even one before it, for candidates that both read.
+    """
+    pair_of_looks = f"{seed}/{look // 2}/"
+
+    def lot(node_id: NodeId) -> bytes:
+        return hashlib.blake2b((pair_of_looks + node_id).encode(), digest_size=8).digest()
+
+    return tuple(sorted(node_ids, key=lot, reverse=look % 2 == 1))
 
 
 def unread(state: SearchState) -> list[Candidate]:

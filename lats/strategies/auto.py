@@ -11,15 +11,16 @@
 
 from typing import Any
 
-from lats.knobs import SearchKnobs
-from lats.listwise import LISTWISE, MAX_PLANNED_CAP
-from lats.moves import Move
-from lats.posterior_uct import POSTERIOR_UCT
+from lats.actions import Move
 from lats.result import StopReason
+from lats.schedule import Left
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.strategy import Left
+from lats.strategies.listwise import LISTWISE, MAX_PLANNED_CAP
+from lats.strategies.posterior_uct import POSTERIOR_UCT
 
 __all__ = ["AUTO", "AUTO_MIN_GAIN", "Auto", "tuned_knobs"]
+
 
 AUTO_MIN_GAIN = 0.002
 """Gain below which `auto` stops where it stops by gain, in score a call."""

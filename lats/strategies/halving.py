@@ -8,14 +8,12 @@ Source: sequential halving (Karnin, Koren and Somekh 2013). We depart from it in
 a judge call reads all that are still in, so a stage costs a call, not a call each.
 """
 
-from lats.judging import judge_round, passes_allowed
-from lats.moves import Generate, Move
+from lats.actions import Generate, Move
+from lats.ranking import is_heard, ranked
 from lats.result import StopReason
+from lats.schedule import Left, judge_round, passes_allowed, root_generations
 from lats.search_state import SearchState
-from lats.shape import root_generations
-from lats.standing import is_heard, ranked
-from lats.strategy import Left
-from lats.tree_search import tree_round
+from lats.strategies.posterior_uct import tree_round
 
 __all__ = ["HALVING", "Halving"]
 

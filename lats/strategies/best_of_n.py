@@ -1,11 +1,10 @@
 """`best_of_n`: as many candidates as can be judged once, and the best of them."""
 
-from lats.judging import judge_round, next_of_bracket, open_bracket, unread
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, Move
+from lats.actions import Generate, Move
 from lats.result import StopReason
+from lats.schedule import Left, judge_round, next_of_bracket, open_bracket, unread
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.strategy import Left
 
 __all__ = ["BEST_OF_N", "BestOfN", "judge_calls_for", "planned_generations"]
 

@@ -26,6 +26,7 @@ __all__ = [
     "question_balance",
 ]
 
+
 Language = Literal["en", "zh"]
 
 

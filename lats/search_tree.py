@@ -8,10 +8,8 @@ what is backed up is the best of those means, at or below it, as it is believed.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lats.draft import Draft
+from lats.answers import Draft, NodeId, Verdict, path_id
 from lats.similarity import identity_key
-from lats.tree import NodeId, path_id
-from lats.verdict import Verdict
 
 __all__ = ["Candidate", "Forest"]
 

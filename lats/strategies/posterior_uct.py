@@ -8,20 +8,22 @@ Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is w
 posterior mean below it (for answers its own included) rather than a mean of rewards: whoever
 walks the tree chooses. And an answer that has children may be refined again, an arm beside
 its children; expansions of steps are taken to be complete.
+
+`posterior_uct`: a tree search whose nodes hold posteriors, for answers and for steps.
 """
 
 import math
 
-from lats.candidate import Candidate
-from lats.judging import judge_round, passes_allowed, unread, with_anchors
-from lats.moves import Move, Refine
+from lats.actions import Generate, Move, Refine
+from lats.gain import NextCall, best_next_call
+from lats.ranking import FRONT, leading
 from lats.result import StopReason
+from lats.schedule import Left, judge_round, passes_allowed, unread, with_anchors
 from lats.search_state import SearchState
-from lats.standing import FRONT, leading
-from lats.stopping import NextCall, best_next_call
-from lats.strategy import Left
+from lats.search_tree import Candidate
 
-__all__ = ["select_leaves", "tree_round"]
+__all__ = ["POSTERIOR_UCT", "PosteriorUct", "select_leaves", "tree_round"]
+
 
 ROOT_PASSES, DEEPER_PASSES = 3, 2
 """Most passes over new steps: the first ones, and those below them."""
@@ -176,3 +178,20 @@ def _rereadable(state: SearchState) -> list[Candidate]:
     """Return the leaders among those that the judge may read once more."""
     known = [node for node in leading(state, FRONT) if passes_allowed(state, [node])]
     return known[: max(state.knobs.leaders, 2)]
+
+
+class PosteriorUct:
+    """Generate once, judge, then select, expand and judge, round by round."""
+
+    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+        """Return the moves of the next round, or why to stop."""
+        texts = tuple(each.text for each in state.progress.guidelines)
+        if len(state.forest):
+            return tree_round(state, left, texts)
+        if not left.proposer_calls:
+            return StopReason.CAP
+        k = 1 if left.calls == 1 else state.knobs.generate_k
+        return [Generate(k, state.progress.generations, texts)]
+
+
+POSTERIOR_UCT = PosteriorUct()
