@@ -48,7 +48,7 @@ from nodes.records import (
     ResponsePlan,
     StyleVector,
 )
-from nodes.search_calls import REPLY_LEASE
+from nodes.search.action_calls import REPLY_LEASE
 from turnwise.calls import Asker, Call, Purpose, Role, Sampling
 
 __all__ = [

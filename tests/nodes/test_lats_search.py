@@ -9,8 +9,8 @@ from lats.result import StopReason
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from nodes.lats_search import search_reply
 from nodes.records import Line, MemoryLine, Monologue, Persona, ResponsePlan, Stage
-from nodes.search_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
-from nodes.search_calls import REPLY_LEASE
+from nodes.search.action_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
+from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from turnwise.calls.asker import Advisory, Asker
 from turnwise.calls.errors import (

@@ -7,9 +7,8 @@ import pytest
 
 from lats.result import StopReason
 from lats.search_knobs import SearchKnobs
-from nodes.lats_search import search_reply
-from nodes.search_bounds import search_bounds
-from nodes.search_calls import REPLY_LEASE
+from nodes.lats_search import search_bounds, search_reply
+from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.clock import VirtualClock

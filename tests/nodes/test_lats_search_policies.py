@@ -8,9 +8,8 @@ from lats.answers import MAX_REPLY_CHARS
 from lats.reflection import Guideline
 from lats.result import StopReason
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
-from nodes.lats_search import search_reply
-from nodes.search_bounds import SearchBounds
-from nodes.search_calls import REPLY_LEASE
+from nodes.lats_search import SearchBounds, search_reply
+from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from turnwise.calls.asker import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer

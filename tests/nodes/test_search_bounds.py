@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lats.actions import Kind
 from lats.policy import Room
 from lats.search_knobs import SearchKnobs
-from nodes.search_bounds import SearchBounds, repairs_within, room_of, search_bounds
+from nodes.lats_search import SearchBounds, repairs_within, room_of, search_bounds
 from turnwise.calls.asker import Advisory
 from turnwise.calls.vocabulary import Role
 

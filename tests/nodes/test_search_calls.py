@@ -8,9 +8,14 @@ from lats.answers import Draft, Drafts, Failure, NodeId, Verdict, Verdicts
 from lats.search_knobs import SearchKnobs
 from lats.search_tree import Forest
 from lats.tree import Tree
-from nodes.search_answers import CandidateSet, Variant
-from nodes.search_calls import MAX_GOAL_CHARS, REPLY_LEASE, answer_to, call_for, reply_call
-from nodes.search_list_answers import FitVerdicts
+from nodes.search.action_answers import (
+    MAX_GOAL_CHARS,
+    CandidateSet,
+    FitVerdicts,
+    Variant,
+    answer_to,
+)
+from nodes.search.action_calls import REPLY_LEASE, call_for, reply_call
 from nodes.search_material import SearchMaterial
 from turnwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer
 from turnwise.calls.reply import Reply

@@ -10,10 +10,10 @@ from lats.answers import Draft, Verdict
 from lats.search_tree import Forest
 from nodes.prompt import prompt
 from nodes.records import Line, MemoryLine, Mode, Monologue, Persona, ResponsePlan, Stage
-from nodes.search_answers import CandidateSet
+from nodes.search.action_answers import CandidateSet
+from nodes.search.action_calls import generate_call, goal_of, judge_list_call, refine_call
+from nodes.search.judge_rubrics import RUBRICS
 from nodes.search_material import SearchMaterial
-from nodes.search_moves import generate_call, goal_of, judge_list_call, refine_call
-from nodes.search_rubrics import RUBRICS
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.key import call_key
 from turnwise.calls.simulated import SimulatedModel, SimulatedSettings

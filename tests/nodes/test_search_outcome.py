@@ -13,8 +13,8 @@ from lats.reflection import Guideline
 from lats.rule_score import ReplyContext
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from lats.shown import candidate_records, shown_from_json
+from nodes.lats_search import outcome_of
 from nodes.records import StyleVector
-from nodes.search_outcome import outcome_of
 from turnwise.calls.errors import CallTimeout
 
 CLASSIC_KEYS = [

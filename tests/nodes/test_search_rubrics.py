@@ -6,7 +6,7 @@ import pytest
 
 from lats.judgement import Judgement
 from lats.search_knobs import SearchKnobs
-from nodes.search_rubrics import RUBRICS, check_judging, rubric_called
+from nodes.search.judge_rubrics import RUBRICS, check_judging, rubric_called
 from turnwise.calls.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from lats.search_knobs import SearchKnobs
 from nodes.records import Language
-from nodes.search_list_answers import (
+from nodes.search.action_answers import (
     CharacterVerdicts,
     FitVerdicts,
     ListEntry,
@@ -20,6 +20,7 @@ from nodes.search_list_answers import (
 from turnwise.calls.errors import ConfigError
 
 __all__ = ["RUBRICS", "Rubric", "check_judging", "rubric_called"]
+
 
 _MEANINGS: Mapping[str, Mapping[Language, str]] = MappingProxyType(
     {
