@@ -1,6 +1,6 @@
-"""A reply that somebody proposed, and what makes it fit to enter a tree.
+"""Answers to a search's actions: drafts, verdicts, or none. What is left out stays missing.
 
-What a judge said of several candidates in one call. What it left out stays missing.
+A missing score is neither 0 nor average. All texts are untrusted.
 """
 
 import hashlib
@@ -18,9 +18,10 @@ __all__ = [
     "MAX_REASON_CHARS",
     "MAX_REPLY_CHARS",
     "MAX_TAG_CHARS",
+    "ActionAnswer",
     "Draft",
     "Drafts",
-    "Failure",
+    "NoAnswer",
     "NodeId",
     "Verdict",
     "Verdicts",
@@ -187,23 +188,27 @@ class Verdicts:
     kind: Literal["verdicts"] = "verdicts"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Drafts(_Record):
+@dataclass(frozen=True, slots=True)
+class Drafts:
     """What a proposer returned, as it came: too many, too few, blank or twice is allowed."""
 
-    kind: Literal["drafts"] = "drafts"
     drafts: tuple[Draft, ...]
+    kind: Literal["drafts"] = "drafts"
 
 
-class Failure(_Record):
-    """No answer came."""
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """No answer came.
 
-    kind: Literal["failure"] = "failure"
+    Args:
+        is_refused: whether the budget refused the call. Then the search asks no more like it.
+        detail: why, in a few words.
+    """
+
     is_refused: bool = False
-    """Whether the budget had no room. Then the search asks nothing more."""
-
     detail: str = ""
-    """Why, in a few words."""
+    kind: Literal["no_answer"] = "no_answer"
+
+
+ActionAnswer = Drafts | Verdicts | NoAnswer
+"""What a search is told of an action; which of them, the action's own docstring says."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "NextCall",
+    "BestNextCall",
     "best_next_call",
     "chance_best",
     "expected_max",
@@ -111,7 +111,7 @@ def chance_best(beliefs: Sequence[Belief], place: int) -> float:
 
 
 def _movement(variance: float, noise: NoiseModel) -> float:
-    """Return how far one more score would move a belief's mean, as an SD."""
+    """Return how far one more score would action a belief's mean, as an SD."""
     own_noise = (1 - noise.reliability) * noise.spread
     return variance / math.sqrt(variance + own_noise)
 
@@ -152,7 +152,7 @@ def gain_of_candidates(
     return max(expected_max([each.mean for each in both], moved) - best, 0.0)
 
 
-class NextCall(StrEnum):
+class BestNextCall(StrEnum):
     """What a search may spend its next call on."""
 
     READ = "read"
@@ -161,8 +161,8 @@ class NextCall(StrEnum):
 
 
 def best_next_call(
-    state: SearchState, readers: list[Candidate], possible: AbstractSet[NextCall]
-) -> NextCall | StopReason:
+    state: SearchState, readers: list[Candidate], possible: AbstractSet[BestNextCall]
+) -> BestNextCall | StopReason:
     """Return the call that promises most, or why none is made.
 
     Args:
@@ -178,16 +178,16 @@ def best_next_call(
         return StopReason.EXHAUSTED if state.progress.is_dry else StopReason.PLAN_DONE
     noise, knobs = state.noise, state.knobs
     beliefs = [belief(node, noise) for node in readers]
-    gains: dict[NextCall, float] = {}
-    if NextCall.READ in possible:
-        gains[NextCall.READ] = gain_of_pass(beliefs, noise)
-    if NextCall.GENERATE in possible:
+    gains: dict[BestNextCall, float] = {}
+    if BestNextCall.READ in possible:
+        gains[BestNextCall.READ] = gain_of_pass(beliefs, noise)
+    if BestNextCall.GENERATE in possible:
         gain = gain_of_candidates(beliefs, noise, k=knobs.generate_k, prior_mean=noise.grand_mean)
-        gains[NextCall.GENERATE] = gain / 2
-    if NextCall.REFINE in possible:
+        gains[BestNextCall.GENERATE] = gain / 2
+    if BestNextCall.REFINE in possible:
         # What a leader's children are worth is not known before there are some: as much.
         expected = beliefs[0].mean + noise.refine_shift
         gain = gain_of_candidates(beliefs, noise, k=knobs.refine_k, prior_mean=expected)
-        gains[NextCall.REFINE] = gain / 2
+        gains[BestNextCall.REFINE] = gain / 2
     best = max(gains, key=lambda call: gains[call])
     return best if gains[best] >= state.min_gain else StopReason.MIN_GAIN

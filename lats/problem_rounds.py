@@ -20,24 +20,32 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import PydanticSerializationError
 
-from lats.actions import Generate, JudgeList, Move, Proposal, Refine
+from lats.actions import Action, Generate, JudgeList, Refine
 from lats.answers import (
     MAX_REPLY_CHARS,
+    ActionAnswer,
     Draft,
     Drafts,
-    Failure,
+    NoAnswer,
     NodeId,
     Verdict,
     Verdicts,
     clean_text,
 )
-from lats.policy import Answer
 from lats.result import StateError
 from lats.search import PosteriorSearch
-from lats.search_tree import Forest
+from lats.search_tree import SearchTree
 from lats.similarity import text_key
 
-__all__ = ["Leader", "Look", "Origin", "Problem", "ProblemRounds", "Score", "StateDrafts"]
+__all__ = [
+    "JudgedState",
+    "Problem",
+    "ProblemPass",
+    "ProblemRounds",
+    "ProposalContext",
+    "Score",
+    "StateDrafts",
+]
 
 
 StateT = TypeVar("StateT")
@@ -48,7 +56,7 @@ Score = float | Verdict | None
 
 
 @dataclass(frozen=True)
-class Leader(Generic[StateT]):
+class JudgedState(Generic[StateT]):
     """A state that the search goes on from, and what is known of it.
 
     Args:
@@ -63,7 +71,7 @@ class Leader(Generic[StateT]):
 
 
 @dataclass(frozen=True)
-class Origin(Generic[StateT]):
+class ProposalContext(Generic[StateT]):
     """What a proposer may want to know beside the state that it goes on from.
 
     Args:
@@ -76,12 +84,12 @@ class Origin(Generic[StateT]):
     """
 
     attempt: int
-    leaders: tuple[Leader[StateT], ...] = ()
+    leaders: tuple[JudgedState[StateT], ...] = ()
     guidelines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProblemPass:
     """Which judge call this is.
 
     Args:
@@ -122,9 +130,10 @@ class Problem(Generic[StateT]):
 
     state_type: Any
     propose: Callable[
-        [StateT | None, int, Origin[StateT]], Iterable[StateT] | Awaitable[Iterable[StateT]]
+        [StateT | None, int, ProposalContext[StateT]],
+        Iterable[StateT] | Awaitable[Iterable[StateT]],
     ]
-    judge: Callable[[Sequence[StateT], Look], Iterable[Score] | Awaitable[Iterable[Score]]]
+    judge: Callable[[Sequence[StateT], ProblemPass], Iterable[Score] | Awaitable[Iterable[Score]]]
     is_answer: Callable[[StateT], bool] = field(default=_always, kw_only=True)
     text: Callable[[StateT], str] | None = field(default=None, kw_only=True)
     start: StateT | None = field(default=None, kw_only=True)
@@ -222,7 +231,7 @@ class StateDrafts(Generic[StateT]):
             said = error.errors(include_url=False, include_context=False)[0]["msg"]
             raise StateError(f"{where} holds a state of another type: {said}") from error
 
-    def begin_round(self, tree: Forest) -> None:
+    def begin_round(self, tree: SearchTree) -> None:
         """Take note of what is in the tree before the drafts of a round are made.
 
         What a draft becomes depends on the tree and on the drafts before it in its round, so
@@ -274,9 +283,9 @@ class ProblemRounds(Generic[StateT]):
     def _state(self, node_id: NodeId) -> StateT:
         return self._drafts.state(self._search.tree.nodes[node_id].draft)
 
-    async def answer(self, moves: Sequence[Proposal | Move]) -> list[Answer]:
+    async def answer(self, actions: Sequence[Action]) -> list[ActionAnswer]:
         """Answer a round together. Drafts are made in its order, whoever was first."""
-        tasks = [asyncio.ensure_future(self._asked(move)) for move in moves]
+        tasks = [asyncio.ensure_future(self._asked(action)) for action in actions]
         try:
             raw = await asyncio.gather(*tasks)
         finally:
@@ -284,46 +293,44 @@ class ProblemRounds(Generic[StateT]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._drafts.begin_round(self._search.tree)
-        return [self._read(move, said) for move, said in zip(moves, raw, strict=True)]
+        return [self._read(action, said) for action, said in zip(actions, raw, strict=True)]
 
-    async def _asked(self, move: Proposal | Move) -> Any:
+    async def _asked(self, action: Action) -> Any:
         """Return what the problem's function returned, or why it failed."""
         try:
-            match move:
+            match action:
                 case Generate():
-                    origin = Origin[StateT](move.attempt, (), move.guidelines)
-                    said = self._problem.propose(self._problem.start, move.k, origin)
+                    origin = ProposalContext[StateT](action.attempt, (), action.guidelines)
+                    said = self._problem.propose(self._problem.start, action.k, origin)
                 case Refine():
-                    leaders = tuple(map(self._leader, move.node_ids))
-                    origin = Origin(move.attempt, leaders, move.guidelines)
-                    said = self._problem.propose(leaders[0].state, move.k, origin)
+                    leaders = tuple(map(self._leader, action.node_ids))
+                    origin = ProposalContext(action.attempt, leaders, action.guidelines)
+                    said = self._problem.propose(leaders[0].state, action.k, origin)
                 case JudgeList():
-                    states = [self._state(node_id) for node_id in move.node_ids]
-                    return await _awaited(self._problem.judge(states, Look(move.look, move.rubric)))
-                case _:
-                    raise TypeError(f"{move.kind} is no move of a problem's search")
+                    states = [self._state(node_id) for node_id in action.node_ids]
+                    return await _awaited(
+                        self._problem.judge(states, ProblemPass(action.pass_index, action.rubric))
+                    )
             return await _awaited(said)
         except self._problem.refusals as error:
-            return Failure(is_refused=True, detail=f"{type(error).__name__}: {error}")
+            return NoAnswer(is_refused=True, detail=f"{type(error).__name__}: {error}")
         except self._problem.failures as error:
-            return Failure(detail=f"{type(error).__name__}: {error}")
+            return NoAnswer(detail=f"{type(error).__name__}: {error}")
 
-    def _leader(self, node_id: NodeId) -> Leader[StateT]:
+    def _leader(self, node_id: NodeId) -> JudgedState[StateT]:
         node = self._search.tree.nodes[node_id]
-        return Leader(self._drafts.state(node.draft), node.mean_score, node.verdict)
+        return JudgedState(self._drafts.state(node.draft), node.mean_score, node.verdict)
 
-    def _read(self, move: Proposal | Move, said: Any) -> Answer:
-        if isinstance(said, Failure):
+    def _read(self, action: Action, said: Any) -> ActionAnswer:
+        if isinstance(said, NoAnswer):
             return said
-        if isinstance(move, JudgeList):
-            return self._verdicts(move, said)
-        if not isinstance(move, Generate | Refine):
-            raise TypeError(f"{move.kind} is no move of a problem's search")
-        states = islice(_items(said, "propose", "states"), MAX_READ_PER_WANTED * move.k)
+        if isinstance(action, JudgeList):
+            return self._verdicts(action, said)
+        states = islice(_items(said, "propose", "states"), MAX_READ_PER_WANTED * action.k)
         return Drafts(drafts=tuple(self._drafts.draft(each, source="propose") for each in states))
 
-    def _verdicts(self, move: JudgeList, said: Any) -> Verdicts:
-        asked = len(move.node_ids)
+    def _verdicts(self, action: JudgeList, said: Any) -> Verdicts:
+        asked = len(action.node_ids)
         scores = list(islice(_items(said, "judge", "scores"), asked + 1))
         if len(scores) != asked:
             got = "more" if len(scores) > asked else str(len(scores))
@@ -332,7 +339,7 @@ class ProblemRounds(Generic[StateT]):
                 "has none"
             )
         found = {}
-        for node_id, score in zip(move.node_ids, scores, strict=True):
+        for node_id, score in zip(action.node_ids, scores, strict=True):
             verdict = _verdict(score, self._search.tree.nodes[node_id].draft.reply)
             if verdict is not None:
                 found[node_id] = verdict

@@ -73,12 +73,12 @@ RANKED_WHOLE = 24
 """Candidates up to which each round ranks all of them."""
 
 MAX_RIVALS = 32
-"""Leading candidates that a confidence looks at."""
+"""Leading candidates that a confidence judge_passes at."""
 
 
 def answers(state: SearchState) -> list[Candidate]:
     """Return the candidates that may be the answer; all of them where only steps are there."""
-    every = list(state.forest.candidates)
+    every = list(state.tree.candidates)
     if not state.progress.has_steps:
         return every
     return [node for node in every if not node.draft.is_step] or every
@@ -122,7 +122,7 @@ def ranked(
 
 def note_front(state: SearchState, changed: list[Candidate]) -> None:
     """Keep the front up to date after candidates' own values changed."""
-    nodes, front = state.forest.nodes, state.progress.front
+    nodes, front = state.tree.nodes, state.progress.front
     front += [node.node_id for node in changed if node.node_id not in front]
     front.sort(key=lambda node_id: (-(nodes[node_id].own_value or 0.0), nodes[node_id].birth))
     del front[FRONT:]
@@ -134,10 +134,10 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
     Where there are many candidates only those with the best own values are ranked, so that
     a round costs the same however large the tree is.
     """
-    if len(state.forest) > RANKED_WHOLE:
-        known = [state.forest.nodes[node_id] for node_id in state.progress.front]
+    if len(state.tree) > RANKED_WHOLE:
+        known = [state.tree.nodes[node_id] for node_id in state.progress.front]
     else:
-        known = list(state.forest.candidates)
+        known = list(state.tree.candidates)
     heard = [node for node in known if is_heard(node)]
     if state.knobs.judging == "agreement" or state.progress.champion is not None:
         return ranked(state, heard)[:count]

@@ -1,4 +1,4 @@
-"""The rule score: how good a reply looks without asking anybody.
+"""The rule score: how good a reply judge_passes without asking anybody.
 
 A weighted mean of five figures, each in [0, 1]: a length that suits the user's, a
 sensible number of questions, no assistant's phrases, unlike its siblings, and not an
@@ -113,7 +113,7 @@ def assistant_phrases(reply: str, language: Language) -> int:
 
 
 def fast_score(reply: str, siblings: Sequence[str], context: ReplyContext) -> float:
-    """Return how good a reply looks by rule.
+    """Return how good a reply judge_passes by rule.
 
     Args:
         reply: the candidate.

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lats.actions import JudgeList, Move
+from lats.actions import Action, JudgeList
 from lats.answers import NodeId
 from lats.posterior import belief
 from lats.ranking import is_heard, leading
@@ -34,7 +34,7 @@ from lats.search_tree import Candidate
 
 __all__ = [
     "REFINE_CALLS",
-    "Left",
+    "CallsLeft",
     "Strategy",
     "agreement_generations",
     "close_bracket_round",
@@ -56,11 +56,11 @@ MANY = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class CallsLeft:
     """Calls that the next rounds may still spend.
 
     Args:
-        calls: in all; the knobs' cap and the driver's room, whichever is less.
+        calls: in all; the knobs' cap and the driver's remaining, whichever is less.
         proposer: of the proposing model.
         judge: of the judging model.
     """
@@ -83,18 +83,20 @@ class Left:
         """Return whether that many calls fit together."""
         return proposer + judge <= self.calls and proposer <= self.proposer and judge <= self.judge
 
-    def after(self, *, proposer: int = 0, judge: int = 0) -> "Left":
+    def after(self, *, proposer: int = 0, judge: int = 0) -> "CallsLeft":
         """Return what is left once that many calls were asked."""
-        return Left(self.calls - proposer - judge, self.proposer - proposer, self.judge - judge)
+        return CallsLeft(
+            self.calls - proposer - judge, self.proposer - proposer, self.judge - judge
+        )
 
 
 class Strategy(Protocol):
     """One policy: a function of the state. It keeps nothing itself."""
 
-    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
-        """Return the moves of the next round, all of which travel together, or why to stop.
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, all of which travel together, or why to stop.
 
-        The moves fit into `left`. `StopReason.CAP` says that nothing useful fits any more,
+        The actions fit into `left`. `StopReason.CAP` says that nothing useful fits any more,
         whatever it is that binds.
         """
         ...
@@ -156,21 +158,21 @@ def root_generations(cap: int) -> int:
     return min(2 + cap // 8, 4)
 
 
-def reading_order(node_ids: Sequence[NodeId], *, seed: int, look: int) -> tuple[NodeId, ...]:
+def reading_order(node_ids: Sequence[NodeId], *, seed: int, pass_index: int) -> tuple[NodeId, ...]:
     """Return candidates in the order in which a judge call reads them.
 
     Args:
         node_ids: the candidates.
         seed: of the search.
-        look: which judge call of the search it is, from 0. An odd one reverses the order of
+        pass_index: which judge call of the search it is, from 0. An odd one reverses the order of
             the even one before it, for candidates that both read.
     """
-    pair_of_looks = f"{seed}/{look // 2}/"
+    pair_seed = f"{seed}/{pass_index // 2}/"
 
     def lot(node_id: NodeId) -> bytes:
-        return hashlib.blake2b((pair_of_looks + node_id).encode(), digest_size=8).digest()
+        return hashlib.blake2b((pair_seed + node_id).encode(), digest_size=8).digest()
 
-    return tuple(sorted(node_ids, key=lot, reverse=look % 2 == 1))
+    return tuple(sorted(node_ids, key=lot, reverse=pass_index % 2 == 1))
 
 
 def unread(state: SearchState) -> list[Candidate]:
@@ -181,8 +183,8 @@ def unread(state: SearchState) -> list[Candidate]:
     """
     waiting: list[Candidate] = []
     is_deaf = state.progress.deaf_rounds > 0
-    for node in reversed(state.forest.nodes.values()):
-        was_asked = node.looks > 0 and not is_deaf
+    for node in reversed(state.tree.nodes.values()):
+        was_asked = node.judge_passes > 0 and not is_deaf
         if was_asked or node.parent_id is None or is_heard(node):
             break
         waiting.append(node)
@@ -196,7 +198,7 @@ def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candida
     in the same breath. Under agreement every candidate is read: all checks are for all.
     """
     if state.knobs.judging == "agreement":
-        return list(state.forest.candidates)
+        return list(state.tree.candidates)
     new = {node.node_id for node in fresh}
     anchors = [node for node in leading(state, state.knobs.leaders) if node.node_id not in new]
     return [*anchors, *fresh]
@@ -206,7 +208,7 @@ def passes_allowed(state: SearchState, nodes: Sequence[Candidate]) -> int:
     """Return how often the judge may still read all of these."""
     if state.knobs.judging == "agreement":
         return state.cap
-    return max(state.knobs.max_passes - max((node.looks for node in nodes), default=0), 0)
+    return max(state.knobs.max_passes - max((node.judge_passes for node in nodes), default=0), 0)
 
 
 def _chunks(ordered: Sequence[NodeId], max_items: int) -> list[tuple[NodeId, ...]]:
@@ -222,7 +224,7 @@ def _chunks(ordered: Sequence[NodeId], max_items: int) -> list[tuple[NodeId, ...
 
 
 def judge_round(
-    state: SearchState, nodes: Sequence[Candidate], left: Left, *, passes: int
+    state: SearchState, nodes: Sequence[Candidate], left: CallsLeft, *, passes: int
 ) -> list[JudgeList]:
     """Return the judge calls of some passes over candidates, all of one round.
 
@@ -241,14 +243,14 @@ def judge_round(
             lists: list[tuple[NodeId, ...]] = [(node.node_id,) for node in nodes]
         else:
             ids = [node.node_id for node in nodes]
-            ordered = reading_order(ids, seed=knobs.seed, look=number)
+            ordered = reading_order(ids, seed=knobs.seed, pass_index=number)
             # Checks are for all, so agreement has no use for calls that read a part.
             is_whole = knobs.judging == "agreement"
             lists = [ordered] if is_whole else _chunks(ordered, knobs.max_items)
         for node_ids in lists:
             if len(calls) == left.judge_calls:
                 return calls
-            calls.append(JudgeList(node_ids, progress.looks + len(calls), rubric))
+            calls.append(JudgeList(node_ids, progress.judge_calls + len(calls), rubric))
     return calls
 
 
@@ -293,7 +295,7 @@ def _winners(state: SearchState) -> list[NodeId]:
     return winners
 
 
-def next_of_bracket(state: SearchState, left: Left) -> list[JudgeList]:
+def next_of_bracket(state: SearchState, left: CallsLeft) -> list[JudgeList]:
     """Return the next round of a knock-out: the first of the bracket against the last, and so on.
 
     A single-elimination tournament; who of a pair is read first is drawn by seed. It ends
@@ -315,9 +317,9 @@ def next_of_bracket(state: SearchState, left: Left) -> list[JudgeList]:
             reading_order(
                 [nodes[place], nodes[len(nodes) - 1 - place]],
                 seed=state.knobs.seed,
-                look=progress.looks + place,
+                pass_index=progress.judge_calls + place,
             ),
-            progress.looks + place,
+            progress.judge_calls + place,
             rubric,
         )
         for place in range(pairs)

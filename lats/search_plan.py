@@ -19,9 +19,8 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lats.actions import Generate, JudgeList, Kind, Move, Refine, Side, side_of
+from lats.actions import Action, ActionKind, Generate, JudgeList, Refine, Side, side_of
 from lats.answers import Draft, Drafts, Verdict, Verdicts
-from lats.judgement import Judgement
 from lats.search import PosteriorSearch
 from lats.search_knobs import ClassicKnobs, SearchKnobs
 from lats.search_state import DEFAULT_CAP
@@ -31,8 +30,6 @@ __all__ = [
     "PlannedRound",
     "Scenario",
     "SearchPlan",
-    "plan_classic",
-    "plan_posterior",
     "plan_search",
 ]
 
@@ -63,7 +60,7 @@ class PlannedCalls:
         is_speculative: whether they are asked before it is known that they are needed.
     """
 
-    kind: Kind
+    kind: ActionKind
     count_calls: int
     is_speculative: bool = False
 
@@ -88,9 +85,9 @@ class SearchPlan:
         """Calls of all rounds."""
         return sum(self.calls_by_kind().values())
 
-    def calls_by_kind(self) -> dict[Kind, int]:
+    def calls_by_kind(self) -> dict[ActionKind, int]:
         """Return how many calls of each kind there are; absent kinds are not asked."""
-        counts: dict[Kind, int] = {}
+        counts: dict[ActionKind, int] = {}
         for part in self._parts():
             counts[part.kind] = counts.get(part.kind, 0) + part.count_calls
         return counts
@@ -110,7 +107,7 @@ class SearchPlan:
         return [part for together in self.rounds for part in together]
 
 
-def plan_classic(knobs: ClassicKnobs, scenario: Scenario) -> SearchPlan:
+def _plan_classic(knobs: ClassicKnobs, scenario: Scenario) -> SearchPlan:
     """Return the exact calls of a classic search in a scenario; see `plan_search`."""
     if scenario is Scenario.WORST:
         free = knobs.model_copy(update={"max_calls": None})
@@ -149,7 +146,7 @@ class _Walk:
         """Return the rounds."""
         knobs = self._knobs
         if self._fits(1):
-            self._ask(PlannedCalls(Kind.PLAN_ROOT, 1))
+            self._ask(PlannedCalls(ActionKind.PLAN_ROOT, 1))
             if self._fits(1):
                 self._judge_root_and_roll_out(knobs)
         return tuple(self._planned)
@@ -159,10 +156,10 @@ class _Walk:
             knobs.prefetch and knobs.rollouts > 0 and self._fits(1 + self._rollout_calls)
         )
         if is_prefetched:
-            expansion = PlannedCalls(Kind.EXPAND, 1, is_speculative=True)
-            self._ask(PlannedCalls(Kind.JUDGE, 1), expansion)
+            expansion = PlannedCalls(ActionKind.EXPAND, 1, is_speculative=True)
+            self._ask(PlannedCalls(ActionKind.JUDGE, 1), expansion)
         else:
-            self._ask(PlannedCalls(Kind.JUDGE, 1))
+            self._ask(PlannedCalls(ActionKind.JUDGE, 1))
         if self._exits(0):
             return
         done = 0
@@ -170,7 +167,7 @@ class _Walk:
             if not (is_prefetched and done == 0):
                 if not self._fits(self._rollout_calls):
                     break
-                self._ask(PlannedCalls(Kind.EXPAND, 1))
+                self._ask(PlannedCalls(ActionKind.EXPAND, 1))
             self._fill_rollout(done)
             done += 1
             if self._exits(done):
@@ -187,8 +184,8 @@ class _Walk:
         knobs = self._knobs
         is_alike = self._scenario is Scenario.WORST and knobs.expand_k > 1
         if is_alike and done < knobs.max_top_ups and self._fits(self._rollout_calls):
-            self._ask(PlannedCalls(Kind.TOP_UP, 1))
-        self._ask_in_turns(Kind.JUDGE, knobs.picks_per_rollout, knobs.soft_max_concurrency)
+            self._ask(PlannedCalls(ActionKind.TOP_UP, 1))
+        self._ask_in_turns(ActionKind.JUDGE, knobs.picks_per_rollout, knobs.soft_max_concurrency)
 
     def _exits(self, rollouts_done: int) -> bool:
         gates = self._knobs.early_exit
@@ -212,9 +209,11 @@ class _Walk:
         checks = min(knobs.assistant_check_top_n, ranked)
         while checks and not self._fits(checks + knobs.final_calls):
             checks -= 1
-        self._ask_in_turns(Kind.CHECK_ASSISTANT, checks, knobs.assistant_check_max_concurrency)
+        self._ask_in_turns(
+            ActionKind.CHECK_ASSISTANT, checks, knobs.assistant_check_max_concurrency
+        )
         if knobs.rejudge_final and self._fits(1):
-            self._ask(PlannedCalls(Kind.FINAL_JUDGE, 1))
+            self._ask(PlannedCalls(ActionKind.FINAL_JUDGE, 1))
 
     def _fits(self, calls: int) -> bool:
         cap = self._knobs.max_calls
@@ -224,7 +223,7 @@ class _Walk:
         self._planned.append(parts)
         self._asked_calls += sum(part.count_calls for part in parts)
 
-    def _ask_in_turns(self, kind: Kind, calls: int, max_concurrency: int) -> None:
+    def _ask_in_turns(self, kind: ActionKind, calls: int, max_concurrency: int) -> None:
         while calls > 0:
             together = min(calls, max_concurrency)
             self._ask(PlannedCalls(kind, together))
@@ -235,11 +234,21 @@ NEVER = 1e-300
 """A gain that every call promises: the search stops at its cap, on the way that `min_gain`
 takes."""
 
+ATTRIBUTES = (
+    "plan_alignment",
+    "persona",
+    "relationship_fit",
+    "mode_fit",
+    "assistantness",
+    "immersion",
+)
+"""Sub-scores that a judge of replies gives."""
+
 PASSING = {"plan_alignment": 1.0, "assistantness": 0.0, "mode_fit": 1.0}
 """Sub-scores that pass every gate."""
 
 
-def plan_posterior(knobs: SearchKnobs, scenario: Scenario) -> SearchPlan:
+def _plan_posterior(knobs: SearchKnobs, scenario: Scenario) -> SearchPlan:
     """Return the calls of a posterior search in a scenario; see `plan_search`.
 
     Exact while nothing stops the search early. With `min_gain` the rounds are those of a
@@ -251,24 +260,24 @@ def plan_posterior(knobs: SearchKnobs, scenario: Scenario) -> SearchPlan:
     search = PosteriorSearch(free)
     rounds: list[PlannedRound] = []
     refined = False
-    while moves := search.ask():
-        rounds.append(_planned(moves))
-        refined = refined or any(move.kind is Kind.REFINE for move in moves)
+    while actions := search.ask():
+        rounds.append(_planned(actions))
+        refined = refined or any(action.label is ActionKind.REFINE for action in actions)
         exits = _passes(scenario, refined=refined)
-        for move in moves:
-            search.tell(move.proposal_id, _answer(move, exits=exits))
+        for action in actions:
+            search.tell(action.action_id, _answer(action, exits=exits))
     return SearchPlan(tuple(rounds))
 
 
 def _worst(knobs: SearchKnobs) -> SearchPlan:
     """Return one call after another up to the cap: nothing that happens costs more."""
     cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
-    kinds = [Kind.GENERATE] * min(cap, 1) + [Kind.JUDGE_LIST] * max(cap - 1, 0)
+    kinds = [ActionKind.GENERATE] * min(cap, 1) + [ActionKind.JUDGE_LIST] * max(cap - 1, 0)
     return SearchPlan(tuple((PlannedCalls(kind, 1),) for kind in kinds))
 
 
-def _planned(moves: list[Move]) -> PlannedRound:
-    counts = Counter(move.kind for move in moves)
+def _planned(actions: list[Action]) -> PlannedRound:
+    counts = Counter(action.label for action in actions)
     return tuple(PlannedCalls(kind, count) for kind, count in counts.items())
 
 
@@ -284,27 +293,29 @@ def _lot(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest()) / 2**48
 
 
-def _answer(move: Move, *, exits: bool) -> Drafts | Verdicts:
-    if isinstance(move, Generate | Refine):
-        texts = (f"{move.proposal_id}/{place}" for place in range(move.k))
+def _answer(action: Action, *, exits: bool) -> Drafts | Verdicts:
+    if isinstance(action, Generate | Refine):
+        texts = (f"{action.action_id}/{place}" for place in range(action.k))
         return Drafts(drafts=tuple(Draft(reply=text) for text in texts))
-    return Verdicts({node_id: _verdict(move, node_id, exits=exits) for node_id in move.node_ids})
+    return Verdicts(
+        {node_id: _verdict(action, node_id, exits=exits) for node_id in action.node_ids}
+    )
 
 
-def _verdict(move: JudgeList, node_id: str, *, exits: bool) -> Verdict:
+def _verdict(action: JudgeList, node_id: str, *, exits: bool) -> Verdict:
     if exits:
         return Verdict(score=1.0, attributes=PASSING)
     # Half of what decides a score is the candidate's own, half is the call's: a judge neither
     # so sure nor so unsure that a policy would change its plan.
-    score = 0.3 + 0.2 * _lot(node_id) + 0.2 * _lot(f"{move.look}/{node_id}")
-    return Verdict(score=score, attributes=dict.fromkeys(Judgement.model_fields, 0.5))
+    score = 0.3 + 0.2 * _lot(node_id) + 0.2 * _lot(f"{action.pass_index}/{node_id}")
+    return Verdict(score=score, attributes=dict.fromkeys(ATTRIBUTES, 0.5))
 
 
 def plan_search(knobs: SearchKnobs, scenario: Scenario = Scenario.DEFAULT) -> SearchPlan:
     """Return the exact calls of a search in a scenario.
 
     In `worst` the calls and the rounds are upper bounds over everything that models and
-    failures can do. Under `max_calls` a failure can move calls from one kind to another,
+    failures can do. Under `max_calls` a failure can action calls from one kind to another,
     so there only the totals bound.
 
     Args:
@@ -312,5 +323,5 @@ def plan_search(knobs: SearchKnobs, scenario: Scenario = Scenario.DEFAULT) -> Se
         scenario: what the models are assumed to do.
     """
     if knobs.policy == "classic_uct":
-        return plan_classic(knobs, scenario)
-    return plan_posterior(knobs, scenario)
+        return _plan_classic(knobs, scenario)
+    return _plan_posterior(knobs, scenario)

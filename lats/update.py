@@ -8,8 +8,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from statistics import NormalDist
 
-from lats.actions import Generate, JudgeList, ProposalId, Refine
-from lats.answers import Drafts, Failure, NodeId, Verdict, Verdicts, clean_draft, clean_text
+from lats.actions import ActionId, Generate, JudgeList, Refine
+from lats.answers import (
+    ActionAnswer,
+    Drafts,
+    NoAnswer,
+    NodeId,
+    Verdict,
+    Verdicts,
+    clean_draft,
+    clean_text,
+)
 from lats.posterior import belief, drift_of, means_by
 from lats.ranking import note_front
 from lats.reflection import reflect
@@ -56,9 +65,7 @@ MAX_EXPANSIONS = 2
 MAX_DETAIL_CHARS = 400
 
 
-def cleaned_answer(
-    proposal_id: ProposalId, answer: Drafts | Verdicts | Failure
-) -> Drafts | Verdicts | Failure:
+def cleaned_answer(action_id: ActionId, answer: ActionAnswer) -> ActionAnswer:
     """Return an answer as a state can keep it: no unwritable characters, nothing endless.
 
     Raises:
@@ -66,40 +73,40 @@ def cleaned_answer(
     """
     if isinstance(answer, Drafts):
         drafts = tuple(filter(None, map(clean_draft, answer.drafts)))
-        return answer if drafts == answer.drafts else Drafts(drafts=drafts)
-    if isinstance(answer, Failure):
-        return answer.model_copy(update={"detail": clean_text(answer.detail, MAX_DETAIL_CHARS)})
+        return Drafts(drafts)
+    if isinstance(answer, NoAnswer):
+        return NoAnswer(answer.is_refused, clean_text(answer.detail, MAX_DETAIL_CHARS))
     for node_id, verdict in answer.by_id.items():
         if not isinstance(verdict, Verdict):
             raise TypeError(
-                f"{proposal_id} says of {node_id} a {type(verdict).__name__}, expected a Verdict"
+                f"{action_id} says of {node_id} a {type(verdict).__name__}, expected a Verdict"
             )
     return answer
 
 
 def take_round(state: SearchState) -> None:
-    """Take in the answers to the open round, in the order of its moves.
+    """Take in the answers to the open round, in the order of its actions.
 
     What is refused now is refused later: a refused judge ends the search; after a refused
     proposer only judges are asked.
     """
     progress = state.progress
-    answered = [(move, progress.told[move.proposal_id]) for move in progress.open_round]
+    answered = [(action, progress.told[action.action_id]) for action in progress.open_round]
     progress.closed_ids.update(progress.told)
     progress.open_round, progress.told = [], {}
     born, proposed, heard, judged = 0, 0, 0, 0
-    for move, answer in answered:
-        if isinstance(answer, Failure):
-            progress.failed[move.kind] = progress.failed.get(move.kind, 0) + 1
-            if answer.is_refused and isinstance(move, JudgeList):
+    for action, answer in answered:
+        if isinstance(answer, NoAnswer):
+            progress.failed[action.label] = progress.failed.get(action.label, 0) + 1
+            if answer.is_refused and isinstance(action, JudgeList):
                 progress.stop_reason = StopReason.BUDGET
             progress.is_refused |= answer.is_refused
-        if isinstance(move, JudgeList):
+        if isinstance(action, JudgeList):
             judged += 1
-            heard += _take_verdicts(state, move, answer) if isinstance(answer, Verdicts) else 0
+            heard += _take_verdicts(state, action, answer) if isinstance(answer, Verdicts) else 0
         else:
             proposed += 1
-            born += _take_drafts(state, move, answer if isinstance(answer, Drafts) else None)
+            born += _take_drafts(state, action, answer if isinstance(answer, Drafts) else None)
     if progress.is_refused and not unread(state):
         progress.stop_reason = StopReason.BUDGET
     if proposed:
@@ -109,34 +116,34 @@ def take_round(state: SearchState) -> None:
         progress.deaf_rounds = 0 if heard else progress.deaf_rounds + 1
         close_bracket_round(state)
         progress.guidelines = reflect(
-            state.forest.candidates,
+            state.tree.candidates,
             progress.guidelines,
             knobs=state.knobs.reflection,
             weights=state.weights,
         )
 
 
-def _take_drafts(state: SearchState, move: Generate | Refine, answer: Drafts | None) -> int:
+def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts | None) -> int:
     """Return how many candidates were born of an answer; a failure brings none."""
-    forest = state.forest
-    parent = forest.start if isinstance(move, Generate) else forest.nodes[move.node_ids[0]]
-    if isinstance(move, Refine):
-        for step in forest.path_to_start(parent.node_id):
+    tree = state.tree
+    parent = tree.top if isinstance(action, Generate) else tree.nodes[action.node_ids[0]]
+    if isinstance(action, Refine):
+        for step in tree.path_to_top(parent.node_id):
             step.pending_visits -= 1
-    born = [] if answer is None else _admitted(state, parent, answer, move.k)
-    if isinstance(move, Generate):
+    born = [] if answer is None else _admitted(state, parent, answer, action.k)
+    if isinstance(action, Generate):
         # A proposer that repeats itself once will do so again, and dearer each time.
-        state.progress.is_dry |= answer is not None and 2 * len(born) <= move.k
+        state.progress.is_dry |= answer is not None and 2 * len(born) <= action.k
     elif not parent.children_ids and (
         (answer is not None and not born) or parent.expansions >= MAX_EXPANSIONS
     ):
-        forest.close(parent)
+        tree.close(parent)
     return len(born)
 
 
 def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> list[Candidate]:
     """Return the new children that an answer's drafts make of a node."""
-    forest, progress = state.forest, state.progress
+    tree, progress = state.tree, state.progress
     prior = None
     if parent.parent_id is not None:
         prior = belief(parent, state.noise).mean
@@ -146,10 +153,10 @@ def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> 
     seen: set[str] = set()
     for draft in answer.drafts:
         key = identity_key(draft.reply)
-        if len(born) == k or key in seen or (is_told_apart and forest.knows(key)):
+        if len(born) == k or key in seen or (is_told_apart and tree.has_key(key)):
             continue
         seen.add(key)
-        node = forest.add(parent, draft, prior_mean=prior)
+        node = tree.add(parent, draft, prior_mean=prior)
         if node is not None:
             born.append(node)
             progress.has_steps |= draft.is_step
@@ -157,7 +164,7 @@ def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> 
         for node in born:
             is_deepest = node.depth == state.knobs.max_depth
             if not node.draft.is_step or is_deepest:
-                forest.close(node)
+                tree.close(node)
     return born
 
 
@@ -165,22 +172,22 @@ def _has_steps(answer: Drafts) -> bool:
     return any(draft.is_step for draft in answer.drafts)
 
 
-def _take_verdicts(state: SearchState, move: JudgeList, answer: Verdicts) -> int:
+def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> int:
     """Return how many candidates an answer said anything usable of."""
     heard: list[tuple[Candidate, Verdict]] = []
     scored: list[tuple[Candidate, float]] = []
-    for node_id in move.node_ids:
+    for node_id in action.node_ids:
         verdict = answer.by_id.get(node_id)
         if verdict is None:
             continue
-        node = state.forest.nodes[node_id]
+        node = state.tree.nodes[node_id]
         score = composite_score(verdict, state.weights)
         if score is not None:
             scored.append((node, score))
         if score is not None or verdict.checks or verdict.answer:
             heard.append((node, verdict))
-    if len(scored) < min(2, len(move.node_ids)) and len(answer.ranking) > 1:
-        scored = _scores_by_rank(state, move.node_ids, answer.ranking)
+    if len(scored) < min(2, len(action.node_ids)) and len(answer.ranking) > 1:
+        scored = _scores_by_rank(state, action.node_ids, answer.ranking)
         heard = heard or [(node, Verdict()) for node, _ in scored]
     for node, verdict in heard:
         node.verdict = _merged(node.verdict, verdict)
@@ -215,7 +222,7 @@ def _scores_by_rank(
         return []
     normal = NormalDist(0.5, state.noise.spread**0.5)
     return [
-        (state.forest.nodes[node_id], normal.inv_cdf((len(known) - place - 0.5) / len(known)))
+        (state.tree.nodes[node_id], normal.inv_cdf((len(known) - place - 0.5) / len(known)))
         for place, node_id in enumerate(known)
     ]
 
@@ -255,7 +262,7 @@ def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
         if node.parent_id is not None:
             by_parent[node.parent_id] = by_parent.get(node.parent_id, 0) + 1
     for parent_id, count in by_parent.items():
-        for step in state.forest.path_to_start(parent_id):
+        for step in state.tree.path_to_top(parent_id):
             step.visits += count
 
 
@@ -271,7 +278,7 @@ def _back_up(state: SearchState, changed: list[Candidate]) -> None:
         node.best_value = best
         if was == best or node.parent_id is None:
             continue
-        parent = state.forest.nodes[node.parent_id]
+        parent = state.tree.nodes[node.parent_id]
         above = parent.best_value
         # A maximum: what is not above it, and was not it, leaves it as it is.
         if was is None or best is None or above is None or best > above or was == above:
@@ -283,7 +290,7 @@ def _best_below(state: SearchState, node: Candidate) -> float | None:
 
     What children turned out to be says more of a step than a look at the step itself.
     """
-    nodes, best = state.forest.nodes, None
+    nodes, best = state.tree.nodes, None
     for child_id in node.children_ids:
         value = nodes[child_id].best_value
         if value is not None and (best is None or value > best):

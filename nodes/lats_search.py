@@ -14,18 +14,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lats.actions import Kind, Move, Proposal, Side, side_of
-from lats.answers import MAX_REPLY_CHARS, Draft, NodeId, clean_text
+from lats.actions import Action, ActionKind, Side, side_of
+from lats.answers import MAX_REPLY_CHARS, ActionAnswer, Draft, clean_text
 from lats.policies import start_search
-from lats.policy import Answer, Room, SearchPolicy, drive
+from lats.policy import RemainingCalls, SearchPolicy, drive
 from lats.ranking import is_heard
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult, StopReason
 from lats.rule_score import ReplyContext
 from lats.search_knobs import SearchKnobs, with_stage
 from lats.search_state import DEFAULT_CAP
-from lats.search_tree import Forest
-from lats.shown import candidate_records
 from lats.similarity import text_key
 from nodes.bubbles import timed_bubbles
 from nodes.degrade import degradation_of
@@ -45,8 +43,8 @@ __all__ = [
     "SearchOutcome",
     "outcome_of",
     "planned_bubbles",
+    "remaining_calls",
     "repairs_within",
-    "room_of",
     "run_search",
     "search_bounds",
     "search_reply",
@@ -112,7 +110,7 @@ def search_bounds(
 
     The scope is to be opened with `max_calls` of the result both as its `max_calls` and as
     its `max_requests`, where it is not None. `classic_uct` is left to the limits as they
-    are: its cap counts proposals.
+    are: its cap counts actions.
 
     Args:
         knobs: of the search.
@@ -127,9 +125,9 @@ def search_bounds(
     return SearchBounds(min(each for each in caps if each is not None), held_calls)
 
 
-def room_of(
+def remaining_calls(
     advisory: Advisory, bounds: SearchBounds = UNBOUNDED, *, is_first: bool = False
-) -> Room:
+) -> RemainingCalls:
     """Return the budget's advisory as the search reads it: in calls.
 
     Args:
@@ -146,22 +144,24 @@ def room_of(
     by_role = dict(advisory.calls_left_by_role)
     proposer, judge = by_role.get(Role.MAIN), by_role.get(Role.JUDGE)
     if not is_first:
-        return Room(calls, proposer, judge, is_late=is_late)
+        return RemainingCalls(calls, proposer, judge, is_late=is_late)
     calls = None if calls is None else max(calls + bounds.held_calls, 1)
     if calls is not None and bounds.max_calls is not None:
         calls = min(calls, bounds.max_calls)
     proposer = None if proposer is None else max(proposer + bounds.held_calls, 1)
-    return Room(calls, proposer, judge)
+    return RemainingCalls(calls, proposer, judge)
 
 
-def repairs_within(room: Room, kinds: Sequence[Kind], *, max_repairs: int) -> list[int]:
+def repairs_within(
+    remaining: RemainingCalls, kinds: Sequence[ActionKind], *, max_repairs: int
+) -> list[int]:
     """Return how many repairs each call of a round may have, so that all of them fit.
 
     Every call is given its first repair before any is given its second.
 
     Args:
-        room: before the round.
-        kinds: of its proposals, each one call.
+        remaining: before the round.
+        kinds: of its actions, each one call.
         max_repairs: most of one call; at least 0.
     """
     sides = [side_of(kind) for kind in kinds]
@@ -170,7 +170,7 @@ def repairs_within(room: Room, kinds: Sequence[Kind], *, max_repairs: int) -> li
     for _ in range(max_repairs):
         for place, side in enumerate(sides):
             more = (proposer + (side is Side.PROPOSER), judge + (side is Side.JUDGE))
-            if room.fits(proposer=more[0], judge=more[1]):
+            if remaining.fits(proposer=more[0], judge=more[1]):
                 proposer, judge = more
                 repairs[place] += 1
     return repairs
@@ -182,7 +182,9 @@ def _is_spent(left: float | None) -> bool:
 
 NODE = "lats_search"
 
-_JUDGING = frozenset(kind for kind in Kind if side_of(kind) is Side.JUDGE) - {Kind.CHECK_ASSISTANT}
+_JUDGING = frozenset(kind for kind in ActionKind if side_of(kind) is Side.JUDGE) - {
+    ActionKind.CHECK_ASSISTANT
+}
 """Kinds whose answer is a judgement of a reply as a whole."""
 
 
@@ -231,29 +233,11 @@ class SearchOutcome:
     def summary(self) -> dict[str, Any]:
         """Return what the search did, as plain JSON for the graph's state.
 
-        A classic search's `tree` is the whole tree as `lats` writes it. Any other's is a
-        list of `lats.shown.candidate_records`, and such a search says more of itself beside
-        it. `lats.shown.shown_from_json` reads either, to draw it.
+        It is the search's record (`SearchResult.record`) with the guidelines as the next turn
+        is given them.
         """
-        result = self.result
-        final = result.final_judgement
-        shared: dict[str, Any] = {
-            "stop_reason": self.stop_reason.value,
-            "best_id": None if result.best is None else result.best.node_id,
-            "rollouts_done": result.rollouts_done,
-            "rounds": result.rounds,
-            "asked": {kind.value: count for kind, count in result.asked.items()},
-            "failed": {kind.value: count for kind, count in result.failed.items()},
-            "final_judgement": None if final is None else final.model_dump(mode="json"),
-        }
-        if not isinstance(result.tree, Forest):
-            return {**shared, "tree": result.tree.model_dump(mode="json")}
         return {
-            **shared,
-            "tree": candidate_records(result),
-            "policy": self.policy,
-            "planned_cap": result.planned_cap,
-            "confidence": None if result.confidence is None else asdict(result.confidence),
+            **self.result.record(),
             "guidelines": [asdict(each) for each in self.guidelines],
             "wound_down": self.wound_down,
         }
@@ -261,7 +245,7 @@ class SearchOutcome:
 
 def outcome_of(
     result: SearchResult,
-    errors: Sequence[tuple[Kind, CallError]],
+    errors: Sequence[tuple[ActionKind, CallError]],
     *,
     knobs: SearchKnobs,
     style: StyleVector,
@@ -271,7 +255,7 @@ def outcome_of(
     Args:
         result: of the search.
         errors: what went wrong on the way, in the order in which it was told, each with
-            the kind of the proposal whose call it ended.
+            the kind of the action whose call it ended.
         knobs: of the search.
         style: sets the delays of bubbles that came without.
 
@@ -286,7 +270,7 @@ def outcome_of(
         cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
     return SearchOutcome(
         reply=None if best is None else best.draft.reply,
-        goal="" if best is None else _goal(result, best.node_id),
+        goal="" if best is None else goal_of(result.tree, best.node_id),
         strategy_tag="" if best is None else best.draft.strategy_tag,
         processor_plan=None if best is None else planned_bubbles(best.draft, style),
         stop_reason=result.stop_reason,
@@ -299,15 +283,8 @@ def outcome_of(
     )
 
 
-def _goal(result: SearchResult, best_id: NodeId) -> str:
-    tree = result.tree
-    if isinstance(tree, Forest):
-        return goal_of(tree, best_id)
-    return str(tree.root.draft.payload.get("goal", ""))
-
-
 def _degradation(
-    result: SearchResult, errors: Sequence[tuple[Kind, CallError]]
+    result: SearchResult, errors: Sequence[tuple[ActionKind, CallError]]
 ) -> Degradation | None:
     if result.best is None:
         return _no_reply(result, errors)
@@ -319,8 +296,8 @@ def _no_judgement(result: SearchResult, errors: Sequence[CallError]) -> Degradat
     asked = sum(count for kind, count in result.asked.items() if kind in _JUDGING)
     failed = sum(count for kind, count in result.failed.items() if kind in _JUDGING)
     # An answer to a list may be read, and say nothing of any candidate that was shown.
-    tree = result.tree
-    is_unjudged = isinstance(tree, Forest) and not any(map(is_heard, tree.candidates))
+    is_classic = result.policy == "classic_uct"
+    is_unjudged = not is_classic and not any(map(is_heard, result.tree.candidates))
     if not asked or (failed < asked and not is_unjudged):
         return None
     calls = f"of {asked} judge call{'s' if asked > 1 else ''}"
@@ -333,7 +310,7 @@ def _no_judgement(result: SearchResult, errors: Sequence[CallError]) -> Degradat
     return Degradation(node=NODE, reason=first.reason, detail=detail)
 
 
-def _no_reply(result: SearchResult, errors: Sequence[tuple[Kind, CallError]]) -> Degradation:
+def _no_reply(result: SearchResult, errors: Sequence[tuple[ActionKind, CallError]]) -> Degradation:
     """Return why there is no reply."""
     if errors:
         return degradation_of(errors[0][1], node=NODE)
@@ -342,7 +319,7 @@ def _no_reply(result: SearchResult, errors: Sequence[tuple[Kind, CallError]]) ->
             reason, detail = "refused", "search.max_calls leaves no room for a reply"
         case StopReason.BUDGET | StopReason.DEADLINE:
             reason, detail = "refused", "the budget leaves no room for a reply"
-        case _ if isinstance(result.tree, Forest):
+        case _ if result.tree.has_start:
             reason, detail = "invalid", "no generation has a usable reply"
         case _:
             reason, detail = "invalid", "the root plan has no reply"
@@ -402,10 +379,10 @@ async def run_search(
     max_repairs: int = 1,
     judge_logprobs: int = 0,
     bounds: SearchBounds = UNBOUNDED,
-) -> list[tuple[Kind, CallError]]:
+) -> list[tuple[ActionKind, CallError]]:
     """Drive a search, new or restored, to its end, and return what went wrong on the way.
 
-    Each error has the kind of the proposal whose call it ended.
+    Each error has the kind of the action whose call it ended.
 
     Args:
         policy: the search.
@@ -420,30 +397,30 @@ async def run_search(
         CallError: only one after which no other call can work (`is_fatal`).
         ConfigError: when the search names a rubric that there is not.
     """
-    errors: list[tuple[Kind, CallError]] = []
+    errors: list[tuple[ActionKind, CallError]] = []
     has_asked = bool(policy.result().asked)
-    left = Room()
+    left = RemainingCalls()
 
-    def room() -> Room:
+    def remaining() -> RemainingCalls:
         nonlocal left
-        left = room_of(asker.advisory(), bounds, is_first=not has_asked)
+        left = remaining_calls(asker.advisory(), bounds, is_first=not has_asked)
         return left
 
-    async def answer_round(proposals: Sequence[Proposal | Move]) -> list[Answer]:
+    async def answer_round(actions: Sequence[Action]) -> list[ActionAnswer]:
         nonlocal has_asked
         has_asked = True
-        kinds = [each.kind for each in proposals]
+        kinds = [each.label for each in actions]
         repairs = repairs_within(left, kinds, max_repairs=max_repairs)
         calls = [
             call_for(each, policy.tree, material, max_repairs=count, judge_logprobs=judge_logprobs)
-            for each, count in zip(proposals, repairs, strict=True)
+            for each, count in zip(actions, repairs, strict=True)
         ]
         answers = await asker.ask_all(calls, max_concurrency=len(calls))
-        pairs = list(zip(proposals, answers, strict=True))
+        pairs = list(zip(actions, answers, strict=True))
         errors.extend(
-            (proposal.kind, answer) for proposal, answer in pairs if isinstance(answer, CallError)
+            (action.label, answer) for action, answer in pairs if isinstance(answer, CallError)
         )
-        return [answer_to(proposal, answer, policy.tree, material) for proposal, answer in pairs]
+        return [answer_to(action, answer, policy.tree, material) for action, answer in pairs]
 
-    await drive(policy, answer_round, room=room)
+    await drive(policy, answer_round, remaining=remaining)
     return errors

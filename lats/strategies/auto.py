@@ -1,4 +1,4 @@
-"""`auto`: picks the plan and the stopping from the task, the cap, the judge and the room.
+"""`auto`: picks the plan and the stopping from the task, the cap, the judge and the remaining.
 
 - Candidates that are steps: `posterior_uct`. Else `listwise`, which halves where it is large
   and spends its cap.
@@ -11,9 +11,9 @@
 
 from typing import Any
 
-from lats.actions import Move
+from lats.actions import Action
 from lats.result import StopReason
-from lats.schedule import Left
+from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
 from lats.strategies.listwise import LISTWISE, MAX_PLANNED_CAP
@@ -51,8 +51,8 @@ def tuned_knobs(state: SearchState) -> SearchKnobs:
 class Auto:
     """See the head of this file."""
 
-    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
-        """Return the moves of the next round, or why to stop."""
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, or why to stop."""
         state.knobs = tuned_knobs(state)
         if state.progress.has_steps:
             return POSTERIOR_UCT.next_round(state, left)

@@ -1,8 +1,8 @@
 """`best_of_n`: as many candidates as can be judged once, and the best of them."""
 
-from lats.actions import Generate, Move
+from lats.actions import Action, Generate
 from lats.result import StopReason
-from lats.schedule import Left, judge_round, next_of_bracket, open_bracket, unread
+from lats.schedule import CallsLeft, judge_round, next_of_bracket, open_bracket, unread
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
 
@@ -33,8 +33,8 @@ def planned_generations(cap: int, knobs: SearchKnobs) -> list[int]:
     """
     counts: list[int] = []
     while len(counts) < cap:
-        room = knobs.max_candidates - sum(counts)
-        k = min(knobs.generate_k, room)
+        remaining = knobs.max_candidates - sum(counts)
+        k = min(knobs.generate_k, remaining)
         while k > 0 and len(counts) + 1 + judge_calls_for(sum(counts) + k, knobs) > cap:
             k -= 1
         if k <= 0:
@@ -46,21 +46,21 @@ def planned_generations(cap: int, knobs: SearchKnobs) -> list[int]:
 class BestOfN:
     """See the head of this file."""
 
-    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
-        """Return the moves of the next round, or why to stop."""
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, or why to stop."""
         progress = state.progress
-        if not len(state.forest):
+        if not len(state.tree):
             counts = planned_generations(left.calls, state.knobs)[: left.proposer_calls]
             texts = tuple(each.text for each in progress.guidelines)
-            moves: list[Move] = [
+            actions: list[Action] = [
                 Generate(k, progress.generations + place, texts) for place, k in enumerate(counts)
             ]
-            return moves or StopReason.CAP
+            return actions or StopReason.CAP
         if progress.bracket:
             pairs = next_of_bracket(state, left)
             return list(pairs) or StopReason.PLAN_DONE
         fresh = unread(state)
-        if not fresh or len(state.forest) < 2:
+        if not fresh or len(state.tree) < 2:
             return StopReason.PLAN_DONE
         if not left.judge_calls:
             return StopReason.CAP

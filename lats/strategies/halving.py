@@ -8,10 +8,10 @@ Source: sequential halving (Karnin, Koren and Somekh 2013). We depart from it in
 a judge call reads all that are still in, so a stage costs a call, not a call each.
 """
 
-from lats.actions import Generate, Move
+from lats.actions import Action, Generate
 from lats.ranking import is_heard, ranked
 from lats.result import StopReason
-from lats.schedule import Left, judge_round, passes_allowed, root_generations
+from lats.schedule import CallsLeft, judge_round, passes_allowed, root_generations
 from lats.search_state import SearchState
 from lats.strategies.posterior_uct import tree_round
 
@@ -21,36 +21,36 @@ __all__ = ["HALVING", "Halving"]
 class Halving:
     """See the head of this file."""
 
-    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
-        """Return the moves of the next round, or why to stop."""
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, or why to stop."""
         progress = state.progress
         texts = tuple(each.text for each in progress.guidelines)
-        if not len(state.forest):
+        if not len(state.tree):
             return _generations(state, left, texts) or StopReason.CAP
-        roots = state.forest.children(state.forest.start)
-        if all(node.looks for node in roots) and not progress.cycles and len(roots) > 1:
+        roots = state.tree.children(state.tree.top)
+        if all(node.judge_passes for node in roots) and not progress.cycles and len(roots) > 1:
             stage = _stage(state, left)
             if stage:
                 return stage
         return tree_round(state, left, texts)
 
 
-def _generations(state: SearchState, left: Left, texts: tuple[str, ...]) -> list[Move]:
+def _generations(state: SearchState, left: CallsLeft, texts: tuple[str, ...]) -> list[Action]:
     knobs, progress = state.knobs, state.progress
     wanted = min(root_generations(left.calls), left.proposer_calls)
-    moves: list[Move] = []
-    room = max(knobs.max_candidates, knobs.generate_k)
+    actions: list[Action] = []
+    remaining = max(knobs.max_candidates, knobs.generate_k)
     k = 1 if left.calls == 1 else knobs.generate_k
-    while room > 0 and len(moves) < wanted:
-        moves.append(Generate(min(k, room), progress.generations + len(moves), texts))
-        room -= k
-    return moves
+    while remaining > 0 and len(actions) < wanted:
+        actions.append(Generate(min(k, remaining), progress.generations + len(actions), texts))
+        remaining -= k
+    return actions
 
 
-def _stage(state: SearchState, left: Left) -> list[Move]:
+def _stage(state: SearchState, left: CallsLeft) -> list[Action]:
     """Return the next pass over the better half; none when the root is decided."""
     progress, knobs = state.progress, state.knobs
-    roots = state.forest.children(state.forest.start)
+    roots = state.tree.children(state.tree.top)
     alive = state.nodes(progress.survivors) if progress.survivors else roots
     alive = [node for node in ranked(state, alive) if is_heard(node)]
     if len(alive) <= knobs.leaders or left.calls <= (progress.planned_cap or 0) // 2:

@@ -8,13 +8,13 @@ With `min_gain` it goes call by call instead: one wide generation, one pass, and
 whatever promises most, until that is too little.
 """
 
-from lats.actions import Generate, Move, Refine
-from lats.gain import NextCall, best_next_call
+from lats.actions import Action, Generate, Refine
+from lats.gain import BestNextCall, best_next_call
 from lats.ranking import leading
 from lats.result import StopReason
 from lats.schedule import (
     REFINE_CALLS,
-    Left,
+    CallsLeft,
     agreement_generations,
     first_generations,
     first_passes,
@@ -42,26 +42,26 @@ def guideline_texts(state: SearchState) -> tuple[str, ...]:
     return tuple(each.text for each in state.progress.guidelines)
 
 
-def fresh_generations(state: SearchState, left: Left, wanted: int) -> list[Move]:
+def fresh_generations(state: SearchState, left: CallsLeft, wanted: int) -> list[Action]:
     """Return that many calls from scratch, as far as they and `max_candidates` allow."""
     knobs, progress = state.knobs, state.progress
     texts = guideline_texts(state)
-    moves: list[Move] = []
-    room = knobs.max_candidates - len(state.forest)
+    actions: list[Action] = []
+    remaining = knobs.max_candidates - len(state.tree)
     if knobs.judging == "agreement":
-        room = knobs.generate_k * wanted
+        remaining = knobs.generate_k * wanted
     k = knobs.generate_k
     if left.calls == 1:
         k = 1  # there will be nobody to choose
-    elif left.calls == 2 or (state.min_gain > 0 and not len(state.forest)):
+    elif left.calls == 2 or (state.min_gain > 0 and not len(state.tree)):
         k += k // 2  # the only generation there may be: half as many more cost tokens only
-    while room > 0 and len(moves) < min(wanted, left.proposer_calls):
-        moves.append(Generate(min(k, room), progress.generations + len(moves), texts))
-        room -= k
-    return moves
+    while remaining > 0 and len(actions) < min(wanted, left.proposer_calls):
+        actions.append(Generate(min(k, remaining), progress.generations + len(actions), texts))
+        remaining -= k
+    return actions
 
 
-def refinements(state: SearchState, left: Left) -> list[Move]:
+def refinements(state: SearchState, left: CallsLeft) -> list[Action]:
     """Return a call that improves on the leaders; none where it cannot, or fits no more."""
     progress, knobs = state.progress, state.knobs
     if progress.is_dry or not knobs.refine or progress.empty_rounds:
@@ -78,8 +78,8 @@ def refinements(state: SearchState, left: Left) -> list[Move]:
 class Listwise:
     """See the head of this file."""
 
-    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
-        """Return the moves of the next round, or why to stop."""
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, or why to stop."""
         knobs = state.knobs
         is_large = (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP
         grows_tree = knobs.refine and knobs.judging in {"listwise", "pointwise"}
@@ -87,10 +87,10 @@ class Listwise:
             return HALVING.next_round(state, left)
         return self._next(state, left)
 
-    def _next(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+    def _next(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
         knobs = state.knobs
-        if not len(state.forest):
-            # After failures only as much is asked again as leaves room for judging.
+        if not len(state.tree):
+            # After failures only as much is asked again as leaves remaining for judging.
             if knobs.judging == "agreement":
                 wanted = agreement_generations(left.calls)
             else:
@@ -106,7 +106,7 @@ class Listwise:
             return self._if_worth_it(state, left)
         return self._refine_or_read_on(state, left)
 
-    def _first_look(self, state: SearchState, left: Left) -> list[Move] | StopReason | None:
+    def _first_look(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason | None:
         """Return judge calls for candidates that no judge has read; None when there are none."""
         progress, knobs = state.progress, state.knobs
         if progress.bracket:
@@ -116,7 +116,7 @@ class Listwise:
         fresh = unread(state)
         if not fresh:
             return None
-        if len(state.forest) == 1 and not knobs.early_exit.enabled:
+        if len(state.tree) == 1 and not knobs.early_exit.enabled:
             return None
         if not left.judge_calls:
             return StopReason.CAP
@@ -124,10 +124,10 @@ class Listwise:
         if knobs.judging == "pairwise":
             open_bracket(state, readers)
             return list(next_of_bracket(state, left)) or StopReason.CAP
-        moves = judge_round(state, readers, left, passes=self._passes(state, left, readers))
-        return list(moves)
+        actions = judge_round(state, readers, left, passes=self._passes(state, left, readers))
+        return list(actions)
 
-    def _passes(self, state: SearchState, left: Left, readers: list[Candidate]) -> int:
+    def _passes(self, state: SearchState, left: CallsLeft, readers: list[Candidate]) -> int:
         knobs, progress = state.knobs, state.progress
         may_refine = knobs.refine and not progress.is_dry and left.proposer > 0
         if state.min_gain > 0:
@@ -138,36 +138,36 @@ class Listwise:
             wanted = first_passes(left.calls, can_refine=may_refine)
         return max(min(wanted, passes_allowed(state, readers)), 1)
 
-    def _refine_or_read_on(self, state: SearchState, left: Left) -> list[Move] | StopReason:
-        moves = refinements(state, left)
-        if moves:
-            return moves
+    def _refine_or_read_on(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        actions = refinements(state, left)
+        if actions:
+            return actions
         readers = contenders(state)
         passes = min(left.judge_calls, passes_allowed(state, readers))
         if not passes or len(readers) < 2 or state.knobs.judging == "pairwise":
             return StopReason.EXHAUSTED if state.progress.is_dry else StopReason.PLAN_DONE
         return list(judge_round(state, readers, left, passes=passes))
 
-    def _if_worth_it(self, state: SearchState, left: Left) -> list[Move] | StopReason:
+    def _if_worth_it(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
         """Return the call that promises most, or stop when that is too little."""
         readers = contenders(state)
         may = {
-            NextCall.READ: len(readers) > 1
+            BestNextCall.READ: len(readers) > 1
             and left.judge_calls > 0
             and passes_allowed(state, readers) > 0
             and state.knobs.judging != "pairwise",
-            NextCall.GENERATE: not state.progress.is_dry
+            BestNextCall.GENERATE: not state.progress.is_dry
             and not state.progress.empty_rounds
-            and len(state.forest) < state.knobs.max_candidates
+            and len(state.tree) < state.knobs.max_candidates
             and left.fits(proposer=1, judge=1),
-            NextCall.REFINE: bool(refinements(state, left)),
+            BestNextCall.REFINE: bool(refinements(state, left)),
         }
         match best_next_call(state, readers, {call for call, is_open in may.items() if is_open}):
-            case NextCall.READ:
+            case BestNextCall.READ:
                 return list(judge_round(state, readers, left, passes=1))
-            case NextCall.GENERATE:
+            case BestNextCall.GENERATE:
                 return fresh_generations(state, left, 1)
-            case NextCall.REFINE:
+            case BestNextCall.REFINE:
                 return refinements(state, left)
             case reason:
                 return reason
@@ -175,10 +175,10 @@ class Listwise:
 
 def contenders(state: SearchState) -> list[Candidate]:
     """Return whom a further pass reads: after two passes the better half, at least three."""
-    every = leading(state, len(state.forest))
+    every = leading(state, len(state.tree))
     if state.knobs.judging == "agreement":
         return every
-    if min((node.looks for node in every), default=0) < 2:
+    if min((node.judge_passes for node in every), default=0) < 2:
         return every
     return every[: max(3, state.knobs.leaders, (len(every) + 1) // 2)]
 

@@ -14,11 +14,11 @@ its children; expansions of steps are taken to be complete.
 
 import math
 
-from lats.actions import Generate, Move, Refine
-from lats.gain import NextCall, best_next_call
+from lats.actions import Action, Generate, Refine
+from lats.gain import BestNextCall, best_next_call
 from lats.ranking import FRONT, leading
 from lats.result import StopReason
-from lats.schedule import Left, judge_round, passes_allowed, unread, with_anchors
+from lats.schedule import CallsLeft, judge_round, passes_allowed, unread, with_anchors
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
 
@@ -40,8 +40,8 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
         taken: ids that the walk may not end at, nor pass.
         weight: of the bonus, in score.
     """
-    nodes, has_steps = state.forest.nodes, state.progress.has_steps
-    start = node = state.forest.start
+    nodes, has_steps = state.tree.nodes, state.progress.has_steps
+    start = node = state.tree.top
     while node.children_ids:
         bonus = weight * math.sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
         best, best_worth = None, -math.inf
@@ -57,7 +57,7 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
             if visits:
                 worth = (child.best_value or 0.0) + bonus / math.sqrt(visits)
             else:  # unread ones come first; those that a judge said nothing of, last
-                worth = -math.inf if child.looks else math.inf
+                worth = -math.inf if child.judge_passes else math.inf
             if best is None or worth > best_worth:
                 best, best_worth = child, worth
         if best is None or best is node:
@@ -96,7 +96,7 @@ def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candida
         count: leaves wanted, at least 1.
         calls: that are left, those for these leaves included.
     """
-    start = state.forest.start
+    start = state.tree.top
     taken: set[str] = set()
     if state.progress.survivors:
         alive = set(state.progress.survivors)
@@ -110,15 +110,15 @@ def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candida
         if count == 1:
             return chosen
         taken.add(leaf.node_id)
-        for step in state.forest.path_to_start(leaf.node_id):
+        for step in state.tree.path_to_top(leaf.node_id):
             step.pending_visits += 1
     for leaf in chosen:  # proposing them counts them as pending; here it was for choosing
-        for step in state.forest.path_to_start(leaf.node_id):
+        for step in state.tree.path_to_top(leaf.node_id):
             step.pending_visits -= 1
     return chosen
 
 
-def _passes(state: SearchState, left: Left, fresh: list[Candidate]) -> int:
+def _passes(state: SearchState, left: CallsLeft, fresh: list[Candidate]) -> int:
     """Return how often new candidates are read: more where a choice decides all below it.
 
     Where it is known how deep answers lie, a pass more is made only of calls that the way
@@ -136,8 +136,8 @@ def _passes(state: SearchState, left: Left, fresh: list[Candidate]) -> int:
 
 
 def tree_round(
-    state: SearchState, left: Left, guidelines: tuple[str, ...]
-) -> list[Move] | StopReason:
+    state: SearchState, left: CallsLeft, guidelines: tuple[str, ...]
+) -> list[Action] | StopReason:
     """Return the next round of a tree that has candidates already, or why to stop."""
     progress, knobs = state.progress, state.knobs
     fresh = unread(state)
@@ -151,21 +151,21 @@ def tree_round(
     can_expand = left.fits(proposer=1, judge=1) and (knobs.refine or progress.has_steps)
     readers = [] if can_expand and not state.min_gain else _rereadable(state)
     if state.min_gain > 0:
-        possible = {NextCall.REFINE} if can_expand else set()
-        possible |= {NextCall.READ} if left.judge_calls and len(readers) > 1 else set()
+        possible = {BestNextCall.REFINE} if can_expand else set()
+        possible |= {BestNextCall.READ} if left.judge_calls and len(readers) > 1 else set()
         found = best_next_call(state, leading(state, FRONT), possible)
         if isinstance(found, StopReason):
             return found
-        can_expand = found is NextCall.REFINE
+        can_expand = found is BestNextCall.REFINE
     if can_expand:
-        room = min(knobs.parallel_leaves, left.proposer, left.calls - 1)
-        leaves = select_leaves(state, room, calls=left.calls)
+        remaining = min(knobs.parallel_leaves, left.proposer, left.calls - 1)
+        leaves = select_leaves(state, remaining, calls=left.calls)
         if leaves:
             return [
                 Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, guidelines)
                 for leaf in leaves
             ]
-        if not any(not node.is_closed for node in state.forest.children(state.forest.start)):
+        if not any(not node.is_closed for node in state.tree.children(state.tree.top)):
             return StopReason.EXHAUSTED
         readers = _rereadable(state)
     if left.judge_calls and len(readers) > 1:
@@ -183,10 +183,10 @@ def _rereadable(state: SearchState) -> list[Candidate]:
 class PosteriorUct:
     """Generate once, judge, then select, expand and judge, round by round."""
 
-    def next_round(self, state: SearchState, left: Left) -> list[Move] | StopReason:
-        """Return the moves of the next round, or why to stop."""
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, or why to stop."""
         texts = tuple(each.text for each in state.progress.guidelines)
-        if len(state.forest):
+        if len(state.tree):
             return tree_round(state, left, texts)
         if not left.proposer_calls:
             return StopReason.CAP

@@ -1,23 +1,15 @@
-"""What the search's calls are answered with, as models that an answer must fit.
+"""Answer forms of the search's calls, and what the search is told of them.
 
-A bad candidate is left out by the reader of answers and costs none of the others. An
-answer without any usable candidate is asked again. The judge of a list has a file of its
-own, `search_list_answers`.
+A bad candidate is left out by the reader of answers and costs none of the others. An answer
+without any usable candidate is asked again. A score that cannot be read is missing, and is
+not asked again, since a repair costs a call and the other candidates' scores are usable. Of a
+judge of lists only an answer of another form altogether is repaired: no JSON object, or one
+with neither `verdicts` nor `ranking`. `ranking` is not asked for, and so is in no schema.
+Some models rank all the same, and then it is read.
 
-What the judge of a list answers with, one form a rubric.
-
-A score that cannot be read is missing, and missing it is not asked again, since a repair
-costs a call and the other candidates' scores stand. Only an answer of another form
-altogether is repaired: no JSON object, or one with neither `verdicts` nor `ranking`.
-
-`ranking` is not asked for, and so is in no schema. Some models rank all the same, and
-then it is read.
-
-The judge of a list: which label stands for whom, and its answer as verdicts.
-
-Candidates are shown under labels that are a digest of the call, and nothing else: an id or a
-strategy tag could tell the judge who wrote what, and when, and a label that can be guessed
-could be named by a candidate or a user, who would then write a verdict of their own.
+A judge sees candidates under labels that are a digest of the call: an id or a strategy tag
+could show the judge who wrote what, and when, and a label that can be guessed could be named
+by a candidate or a user, who would then write a verdict of their own.
 """
 
 import hashlib
@@ -29,13 +21,19 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from lats.actions import JudgeList, Move, Proposal
-from lats.answers import Draft, Drafts, Failure, NodeId, Verdict, Verdicts, clean_text
-from lats.judgement import Judgement as SearchJudgement
+from lats.actions import Action, JudgeList
+from lats.answers import (
+    ActionAnswer,
+    Draft,
+    Drafts,
+    NoAnswer,
+    NodeId,
+    Verdict,
+    Verdicts,
+    clean_text,
+)
 from lats.logprob_scores import JsonPath, expected_scores, numbers_at
-from lats.policy import Answer as ActionAnswer
-from lats.search_tree import Forest
-from lats.tree import Tree
+from lats.search_tree import SearchTree
 from nodes.answer import Answer
 from nodes.search_material import SearchMaterial
 from turnwise.calls.errors import CallError, CallRefused
@@ -351,13 +349,13 @@ MAX_DETAIL_CHARS = 200
 """Longest account of a failure that a search keeps, in characters."""
 
 
-def labels_shown(move: JudgeList, forest: Forest, material: SearchMaterial) -> tuple[str, ...]:
+def labels_shown(action: JudgeList, tree: SearchTree, material: SearchMaterial) -> tuple[str, ...]:
     """Return the labels under which a judge sees the candidates of a list, in their order.
 
-    Two looks at one order have the same, so that they are one prompt.
+    Two calls with one order have the same, so that they are one prompt.
     """
-    replies = [forest.nodes[node_id].draft.reply for node_id in move.node_ids]
-    return candidate_labels(replies, material.user_text, move.rubric)
+    replies = [tree.nodes[node_id].draft.reply for node_id in action.node_ids]
+    return candidate_labels(replies, material.user_text, action.rubric)
 
 
 def _draft(answer: RootPlan | Variant, *, goal: str | None = None) -> Draft:
@@ -367,45 +365,46 @@ def _draft(answer: RootPlan | Variant, *, goal: str | None = None) -> Draft:
     return Draft(reply=answer.reply, strategy_tag=answer.strategy_tag, payload=payload)
 
 
+def _verdict_of(answer: Judgement | AssistantCheck) -> Verdict:
+    scores = answer.model_dump(exclude={"reason"}, exclude_none=True)
+    return Verdict(score=scores.pop("score", None), attributes=scores, reason=answer.reason)
+
+
 def answer_to(
-    proposal: Proposal | Move,
+    action: Action,
     answer: Reply | CallError,
-    tree: Tree | Forest,
+    tree: SearchTree,
     material: SearchMaterial,
 ) -> ActionAnswer:
     """Return what the search is told of a call's end.
 
     Args:
-        proposal: what the search wanted.
+        action: what the search wanted.
         answer: what became of its call.
         tree: the search's tree, as for `call_for`.
         material: of this turn.
 
     Raises:
         CallError: when going on makes no sense (`is_fatal`).
-        TypeError: when whoever answered did not read the answer as its model.
+        TypeError: when the answer was not parsed as its call's response model.
     """
     if isinstance(answer, CallError):
         if answer.is_fatal:
             raise answer
         detail = f"{type(answer).__name__}: {answer}"[:MAX_DETAIL_CHARS]
-        return Failure(is_refused=isinstance(answer, CallRefused), detail=detail)
+        return NoAnswer(is_refused=isinstance(answer, CallRefused), detail=detail)
     match answer.parsed:
         case RootPlan() as plan:
-            return Drafts(drafts=(_draft(plan),))
+            return Drafts((_draft(plan),))
         case Variants(candidates=candidates):
-            return Drafts(drafts=tuple(_draft(variant) for variant in candidates))
+            return Drafts(tuple(_draft(variant) for variant in candidates))
         case CandidateSet(goal=raw, candidates=candidates):
             goal = clean_text(raw, MAX_GOAL_CHARS)
-            return Drafts(drafts=tuple(_draft(each, goal=goal) for each in candidates))
-        case Judgement() as judgement:
-            return SearchJudgement(**judgement.model_dump())
-        case AssistantCheck() as check:
-            return SearchJudgement(**check.model_dump())
-        case ListVerdicts() as verdicts if isinstance(proposal, JudgeList) and isinstance(
-            tree, Forest
-        ):
-            labels = labels_shown(proposal, tree, material)
-            return verdicts_of(proposal.node_ids, labels, verdicts, answer)
+            return Drafts(tuple(_draft(each, goal=goal) for each in candidates))
+        case Judgement() | AssistantCheck() as said if isinstance(action, JudgeList):
+            return Verdicts({action.node_ids[0]: _verdict_of(said)})
+        case ListVerdicts() as verdicts if isinstance(action, JudgeList):
+            labels = labels_shown(action, tree, material)
+            return verdicts_of(action.node_ids, labels, verdicts, answer)
         case other:
             raise TypeError(f"expected a parsed answer of the search, got {type(other).__name__}")

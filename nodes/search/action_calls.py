@@ -1,41 +1,23 @@
-"""What a turn's material says in every prompt of the search, by who reads it.
+"""Actions of the search as calls.
 
-Generate, refine and judge a list, as calls: what every search but the classic one asks.
+Every call's first message is a prompt that never changes, so that a provider's prompt cache
+serves it; all that is of this turn, and so untrusted, is one JSON object in the second: also
+what a model wrote before, and what was learned of it (guidelines).
 
-A set of candidates costs one call however many it holds, and so does reading them beside
-each other. What a model wrote before, and what was learned of it (guidelines), is untrusted
-and stands in the material like all else.
-
-The search's proposals as calls, and the calls' answers as what the search is told.
-
-Every call's first message is a prompt that never changes, so that a provider's prompt
-cache serves it; all that is of this turn, and so untrusted, is one JSON object in the
-second. What the classic search asks is here, what all others ask in `search_moves`.
+A set of candidates costs one call however many it has, and so does judging them together.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lats.actions import (
-    CheckAssistant,
-    ExpandNode,
-    FinalJudge,
-    Generate,
-    JudgeCandidate,
-    JudgeList,
-    Move,
-    PlanRoot,
-    Proposal,
-    Refine,
-    TopUp,
-)
+from lats.actions import Action, Generate, JudgeList, Refine
 from lats.answers import NodeId
+from lats.classic_uct import ASSISTANT_CHECK, SINGLE
 from lats.policies import start_search
 from lats.rule_score import ReplyContext
 from lats.search_knobs import SearchKnobs
-from lats.search_tree import Candidate, Forest
-from lats.tree import Tree
+from lats.search_tree import Candidate, SearchTree
 from nodes.prompt import chat, lines_shown
 from nodes.records import Language
 from nodes.search.action_answers import (
@@ -51,19 +33,27 @@ from nodes.search_material import SearchMaterial
 from turnwise.calls.call import Call, Message, Sampling
 from turnwise.calls.vocabulary import Purpose, Role
 
-__all__ = [
-    "REPLY_LEASE",
-    "call_for",
-    "generate_call",
-    "goal_of",
-    "judge_list_call",
-    "judging_fields",
-    "judging_messages",
-    "refine_call",
-    "reply_call",
-    "task_fields",
-    "writing_fields",
-]
+__all__ = ["REPLY_LEASE", "call_for", "goal_of", "judging_fields", "reply_call", "writing_fields"]
+
+REPLY_LEASE = "reply"
+"""The lease that the root plan, or the first generation, draws on: it is the call that the
+reply must have."""
+
+PLAN_TOKENS, JUDGE_TOKENS, CHECK_TOKENS = 1000, 500, 200
+"""The longest answers, which is also what is reserved for them. Temperatures are left to
+the endpoint, since some models refuse one."""
+
+EXPAND_TOKENS, SET_TOKENS, TOKENS_PER_CANDIDATE = 200, 300, 500
+"""Longest answer of an expansion, and of a set: so much, and so much more a candidate."""
+
+LIST_TOKENS, LIST_TOKENS_PER_CANDIDATE = 200, 200
+"""The same of a call that judges a list."""
+
+MAX_STRATEGIES_USED = 24
+"""Latest strategy tags that a prompt names."""
+
+MAX_WEAKEST = 2
+"""Lowest sub-scores of a leader that a prompt names, so that they are mended first."""
 
 
 def task_fields(material: SearchMaterial, **asked: Any) -> dict[str, Any]:
@@ -105,23 +95,75 @@ def writing_fields(material: SearchMaterial, **asked: Any) -> dict[str, Any]:
     }
 
 
-SET_TOKENS, SET_TOKENS_PER_CANDIDATE = 300, 500
-"""Longest answer of a call that writes candidates: so much, and so much more for each."""
-
-LIST_TOKENS, LIST_TOKENS_PER_CANDIDATE = 200, 200
-"""The same of a call that judges a list."""
-
-MAX_STRATEGIES_USED = 24
-"""Latest strategy tags that a prompt names."""
-
-MAX_WEAKEST = 2
-"""Lowest sub-scores of a leader that a prompt names, so that they are mended first."""
-
-
-def goal_of(forest: Forest, node_id: NodeId) -> str:
-    """Return what a candidate is to reach, as whoever first wrote it or its parent said."""
-    goals = (node.draft.payload.get("goal") for node in forest.path_to_start(node_id))
+def goal_of(tree: SearchTree, node_id: NodeId) -> str:
+    """Return what a candidate is to reach, as it or the nearest one above it was written for."""
+    goals = (node.draft.payload.get("goal") for node in tree.path_to_top(node_id))
     return next((goal for goal in goals if isinstance(goal, str) and goal), "")
+
+
+def call_for(
+    action: Action,
+    tree: SearchTree,
+    material: SearchMaterial,
+    *,
+    max_repairs: int = 1,
+    judge_logprobs: int = 0,
+) -> Call:
+    """Return the call that answers an action.
+
+    Args:
+        action: what the search wants.
+        tree: the search's tree, which has the action's nodes.
+        material: of this turn.
+        max_repairs: times that an answer of the wrong form is asked again.
+        judge_logprobs: likeliest tokens that the judge of a list is to tell; 0 asks for none.
+
+    Raises:
+        ConfigError: when a list is to be judged by a rubric that there is not.
+    """
+    match action:
+        case Generate(prompt="plan"):
+            call = _plan_call(material)
+        case Generate():
+            call = _generate_call(action, tree, material)
+        case Refine(prompt="expand"):
+            call = _expand_call(action, tree, material)
+        case Refine():
+            call = _refine_call(action, tree, material)
+        case JudgeList(rubric=rubric) if rubric == SINGLE:
+            call = _judge_call(action, tree, material)
+        case JudgeList(rubric=rubric) if rubric == ASSISTANT_CHECK:
+            call = _check_call(action, tree, material)
+        case JudgeList():
+            call = _judge_list_call(action, tree, material, top_logprobs=judge_logprobs)
+    return call if call.max_repairs == max_repairs else replace(call, max_repairs=max_repairs)
+
+
+def reply_call(knobs: SearchKnobs, material: SearchMaterial) -> Call:
+    """Return the call that a search under these knobs begins with, to see what it would take.
+
+    It is the one that draws on the reply's lease. A search that may ask nothing is taken
+    for one that may ask a single call.
+
+    Args:
+        knobs: of the search.
+        material: of this turn, as far as it is known.
+    """
+    context = ReplyContext(user_text=material.user_text, language=material.language)
+    able = knobs if knobs.max_calls != 0 else knobs.model_copy(update={"max_calls": 1})
+    policy = start_search(able, context)
+    return call_for(policy.ask()[0], policy.tree, material)
+
+
+def _plan_call(material: SearchMaterial) -> Call:
+    return Call(
+        role=Role.MAIN,
+        purpose=Purpose.PLAN,
+        messages=chat("lats_plan", material.language, **writing_fields(material)),
+        response_model=RootPlan,
+        sampling=Sampling(max_tokens=PLAN_TOKENS),
+        lease=REPLY_LEASE,
+    )
 
 
 def _strategies(candidates: Iterable[Candidate]) -> list[str]:
@@ -129,26 +171,13 @@ def _strategies(candidates: Iterable[Candidate]) -> list[str]:
     return list(tags)[-MAX_STRATEGIES_USED:]
 
 
-def _set_sampling(k: int) -> Sampling:
-    return Sampling(max_tokens=SET_TOKENS + SET_TOKENS_PER_CANDIDATE * k)
-
-
-def generate_call(
-    move: Generate, forest: Forest, material: SearchMaterial, *, first_lease: str
-) -> Call:
+def _generate_call(action: Generate, tree: SearchTree, material: SearchMaterial) -> Call:
     """Return the call that writes candidates from scratch.
 
     The first one of a search is the call that the reply must have, and is a plan: every
     later one could be done without.
-
-    Args:
-        move: what the search wants. Its attempt is the sample index, so that equal prompts
-            of one round are answered anew.
-        forest: what was proposed so far; its strategies are not to come again.
-        material: of this turn.
-        first_lease: the lease that the first generation may draw on.
     """
-    is_first = move.attempt == 0
+    is_first = action.attempt == 0
     return Call(
         role=Role.MAIN,
         purpose=Purpose.PLAN if is_first else Purpose.EXPAND,
@@ -157,25 +186,48 @@ def generate_call(
             material.language,
             **writing_fields(
                 material,
-                guidelines=move.guidelines,
-                count=move.k,
-                strategies_used=_strategies(forest.candidates),
+                guidelines=action.guidelines,
+                count=action.k,
+                strategies_used=_strategies(tree.candidates),
             ),
         ),
         response_model=CandidateSet,
-        sampling=_set_sampling(move.k),
-        sample=move.attempt,
-        lease=first_lease if is_first else None,
+        sampling=Sampling(max_tokens=SET_TOKENS + TOKENS_PER_CANDIDATE * action.k),
+        sample=action.attempt,
+        lease=REPLY_LEASE if is_first else None,
     )
 
 
-def refine_call(move: Refine, forest: Forest, material: SearchMaterial) -> Call:
-    """Return the call that improves on candidates; see `generate_call`.
+def _expand_call(action: Refine, tree: SearchTree, material: SearchMaterial) -> Call:
+    """Return the call that writes variants of one reply, shown without its scores."""
+    parent = tree.nodes[action.node_ids[0]]
+    return Call(
+        role=Role.MAIN,
+        purpose=Purpose.EXPAND,
+        messages=chat(
+            "lats_expand",
+            material.language,
+            **writing_fields(
+                material,
+                goal=goal_of(tree, parent.node_id),
+                count=action.k,
+                strategies_used=action.strategies_used,
+            ),
+            parent={"reply": parent.draft.reply, "strategy_tag": parent.draft.strategy_tag},
+        ),
+        response_model=Variants,
+        sampling=Sampling(max_tokens=EXPAND_TOKENS + TOKENS_PER_CANDIDATE * action.k),
+        sample=action.attempt,
+        speculative=action.is_speculative,
+    )
+
+
+def _refine_call(action: Refine, tree: SearchTree, material: SearchMaterial) -> Call:
+    """Return the call that improves on candidates.
 
     Its instructions are those of a generation, so that it shares all but its last fields
     with the generations of its turn.
     """
-    leaders = [forest.nodes[node_id] for node_id in move.node_ids]
     return Call(
         role=Role.MAIN,
         purpose=Purpose.EXPAND,
@@ -184,16 +236,16 @@ def refine_call(move: Refine, forest: Forest, material: SearchMaterial) -> Call:
             material.language,
             **writing_fields(
                 material,
-                guidelines=move.guidelines,
-                goal=goal_of(forest, move.node_ids[0]),
-                count=move.k,
-                strategies_used=_strategies(forest.candidates),
+                guidelines=action.guidelines,
+                goal=goal_of(tree, action.node_ids[0]),
+                count=action.k,
+                strategies_used=_strategies(tree.candidates),
             ),
-            parents=[_parent(leader) for leader in leaders],
+            parents=[_parent(tree.nodes[node_id]) for node_id in action.node_ids],
         ),
         response_model=Variants,
-        sampling=_set_sampling(move.k),
-        sample=move.attempt,
+        sampling=Sampling(max_tokens=SET_TOKENS + TOKENS_PER_CANDIDATE * action.k),
+        sample=action.attempt,
     )
 
 
@@ -215,27 +267,54 @@ def _weakest(attributes: Mapping[str, float]) -> list[str]:
     return sorted(goodness, key=goodness.__getitem__)[:MAX_WEAKEST]
 
 
-def judge_list_call(
-    move: JudgeList, forest: Forest, material: SearchMaterial, *, top_logprobs: int = 0
-) -> Call:
-    """Return the call that reads candidates beside each other.
-
-    Args:
-        move: what the search wants. Its look is the sample index.
-        forest: where the candidates stand.
-        material: of this turn.
-        top_logprobs: likeliest tokens to tell at each place; 0 asks for none.
-
-    Raises:
-        ConfigError: when there is no such rubric.
-    """
-    rubric = rubric_called(move.rubric)
-    replies = [forest.nodes[node_id].draft.reply for node_id in move.node_ids]
-    shown = dict(zip(labels_shown(move, forest, material), replies, strict=True))
+def _judge_call(action: JudgeList, tree: SearchTree, material: SearchMaterial) -> Call:
+    """Return the call that judges one reply."""
+    node_id = action.node_ids[0]
     return Call(
         role=Role.JUDGE,
         purpose=Purpose.JUDGE,
-        messages=judging_messages(
+        messages=_judging_messages(
+            "lats_judge",
+            rubric_called("overall").sub_scores(material.language),
+            material.language,
+            **judging_fields(material, goal=goal_of(tree, node_id)),
+            reply=tree.nodes[node_id].draft.reply,
+        ),
+        response_model=Judgement,
+        sampling=Sampling(max_tokens=JUDGE_TOKENS),
+        sample=action.sample_index,
+    )
+
+
+def _check_call(action: JudgeList, tree: SearchTree, material: SearchMaterial) -> Call:
+    """Return the call that reads how much one reply sounds like an assistant."""
+    return Call(
+        role=Role.JUDGE,
+        purpose=Purpose.CHECK,
+        messages=chat(
+            "lats_check",
+            material.language,
+            persona=material.lasting.get("persona"),
+            chat=lines_shown((), material.user_text),
+            reply=tree.nodes[action.node_ids[0]].draft.reply,
+        ),
+        response_model=AssistantCheck,
+        sampling=Sampling(max_tokens=CHECK_TOKENS),
+        sample=action.sample_index,
+    )
+
+
+def _judge_list_call(
+    action: JudgeList, tree: SearchTree, material: SearchMaterial, *, top_logprobs: int
+) -> Call:
+    """Return the call that judges candidates together."""
+    rubric = rubric_called(action.rubric)
+    replies = [tree.nodes[node_id].draft.reply for node_id in action.node_ids]
+    shown = dict(zip(labels_shown(action, tree, material), replies, strict=True))
+    return Call(
+        role=Role.JUDGE,
+        purpose=Purpose.JUDGE,
+        messages=_judging_messages(
             "lats_judge_list",
             rubric.text(material.language),
             material.language,
@@ -247,11 +326,11 @@ def judge_list_call(
             max_tokens=LIST_TOKENS + LIST_TOKENS_PER_CANDIDATE * len(shown),
             top_logprobs=top_logprobs or None,
         ),
-        sample=move.look,
+        sample=action.sample_index,
     )
 
 
-def judging_messages(
+def _judging_messages(
     name: str, rubric: str, language: Language, /, **fields: Any
 ) -> tuple[Message, ...]:
     """Return a judge's messages; the rubric is ours, so it stands with the instructions.
@@ -264,165 +343,3 @@ def judging_messages(
     """
     system, user = chat(name, language, **fields)
     return replace(system, content=f"{system.content}\n{rubric}"), user
-
-
-REPLY_LEASE = "reply"
-"""The lease that the root plan, or the first generation, draws on: it is the call that the
-reply must have."""
-
-PLAN_SAMPLING = Sampling(max_tokens=1000)
-JUDGE_SAMPLING = Sampling(max_tokens=500)
-CHECK_SAMPLING = Sampling(max_tokens=200)
-"""The longest answers, which is also what is reserved for them. Temperatures are left to
-the endpoint, since some models refuse one."""
-
-EXPAND_TOKENS, EXPAND_TOKENS_PER_CANDIDATE = 200, 500
-"""Longest answer of an expansion: so much, and so much more for each candidate."""
-
-
-def call_for(
-    proposal: Proposal | Move,
-    tree: Tree | Forest,
-    material: SearchMaterial,
-    *,
-    max_repairs: int = 1,
-    judge_logprobs: int = 0,
-) -> Call:
-    """Return the call that answers a proposal.
-
-    Args:
-        proposal: what the search wants.
-        tree: the search's tree, where the proposal's nodes stand.
-        material: of this turn.
-        max_repairs: times that an answer of the wrong form is asked again.
-        judge_logprobs: likeliest tokens that the judge of a list is to tell; 0 asks for none.
-
-    Raises:
-        ConfigError: when a list is to be judged by a rubric that there is not.
-        TypeError: when the tree is not of the search that made the proposal.
-    """
-    if isinstance(tree, Forest):
-        call = _move_call(proposal, tree, material, judge_logprobs)
-    else:
-        call = _classic_call(proposal, tree, material)
-    return call if call.max_repairs == max_repairs else replace(call, max_repairs=max_repairs)
-
-
-def reply_call(knobs: SearchKnobs, material: SearchMaterial) -> Call:
-    """Return the call that a search under these knobs begins with, to see what it would take.
-
-    It is the one that draws on the reply's lease. A search that may ask nothing is taken
-    for one that may ask a single call.
-
-    Args:
-        knobs: of the search.
-        material: of this turn, as far as it is known.
-    """
-    context = ReplyContext(user_text=material.user_text, language=material.language)
-    able = knobs if knobs.max_calls != 0 else knobs.model_copy(update={"max_calls": 1})
-    policy = start_search(able, context)
-    return call_for(policy.ask()[0], policy.tree, material)
-
-
-def _move_call(
-    move: Proposal | Move, forest: Forest, material: SearchMaterial, judge_logprobs: int
-) -> Call:
-    match move:
-        case Generate():
-            return generate_call(move, forest, material, first_lease=REPLY_LEASE)
-        case Refine():
-            return refine_call(move, forest, material)
-        case JudgeList():
-            return judge_list_call(move, forest, material, top_logprobs=judge_logprobs)
-        case other:
-            raise TypeError(f"a {type(other).__name__} is of another search than this tree")
-
-
-def _classic_call(proposal: Proposal | Move, tree: Tree, material: SearchMaterial) -> Call:
-    match proposal:
-        case PlanRoot():
-            return _plan_call(material)
-        case ExpandNode() | TopUp():
-            return _expand_call(proposal, material, tree)
-        case JudgeCandidate() | FinalJudge():
-            return _judge_call(proposal, material, tree)
-        case CheckAssistant():
-            return _check_call(proposal, material, tree)
-        case other:
-            raise TypeError(f"a {type(other).__name__} is of another search than this tree")
-
-
-def _goal(tree: Tree) -> Any:
-    return tree.root.draft.payload.get("goal") if len(tree) else None
-
-
-def _plan_call(material: SearchMaterial) -> Call:
-    return Call(
-        role=Role.MAIN,
-        purpose=Purpose.PLAN,
-        messages=chat("lats_plan", material.language, **writing_fields(material)),
-        response_model=RootPlan,
-        sampling=PLAN_SAMPLING,
-        lease=REPLY_LEASE,
-    )
-
-
-def _expand_call(proposal: ExpandNode | TopUp, material: SearchMaterial, tree: Tree) -> Call:
-    parent = tree.nodes[proposal.node_id].draft
-    messages = chat(
-        "lats_expand",
-        material.language,
-        **writing_fields(
-            material,
-            goal=_goal(tree),
-            count=proposal.k,
-            strategies_used=proposal.strategies_used,
-        ),
-        parent={"reply": parent.reply, "strategy_tag": parent.strategy_tag},
-    )
-    return Call(
-        role=Role.MAIN,
-        purpose=Purpose.EXPAND,
-        messages=messages,
-        response_model=Variants,
-        sampling=Sampling(max_tokens=EXPAND_TOKENS + EXPAND_TOKENS_PER_CANDIDATE * proposal.k),
-        sample=proposal.attempt,
-        speculative=isinstance(proposal, ExpandNode) and proposal.is_speculative,
-    )
-
-
-def _judge_call(
-    proposal: JudgeCandidate | FinalJudge, material: SearchMaterial, tree: Tree
-) -> Call:
-    messages = judging_messages(
-        "lats_judge",
-        rubric_called("overall").sub_scores(material.language),
-        material.language,
-        **judging_fields(material, goal=_goal(tree)),
-        reply=tree.nodes[proposal.node_id].draft.reply,
-    )
-    return Call(
-        role=Role.JUDGE,
-        purpose=Purpose.JUDGE,
-        messages=messages,
-        response_model=Judgement,
-        sampling=JUDGE_SAMPLING,
-        sample=proposal.look,
-    )
-
-
-def _check_call(proposal: CheckAssistant, material: SearchMaterial, tree: Tree) -> Call:
-    messages = chat(
-        "lats_check",
-        material.language,
-        persona=material.lasting.get("persona"),
-        chat=lines_shown((), material.user_text),
-        reply=tree.nodes[proposal.node_id].draft.reply,
-    )
-    return Call(
-        role=Role.JUDGE,
-        purpose=Purpose.CHECK,
-        messages=messages,
-        response_model=AssistantCheck,
-        sampling=CHECK_SAMPLING,
-    )

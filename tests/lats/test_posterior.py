@@ -91,12 +91,12 @@ def _judged_twice(qualities, second, drift):
     search = PosteriorSearch(knobs)
     for move in search.ask():
         drafts = tuple(Draft(reply=f"reply {place}") for place in range(len(qualities)))
-        search.tell(move.proposal_id, Drafts(drafts=drafts))
+        search.tell(move.action_id, Drafts(drafts=drafts))
     true = {n.node_id: q for n, q in zip(search.tree.candidates, qualities, strict=True)}
     for place, move in enumerate(search.ask()):
         read = [i for i in move.node_ids if not place or true[i] in second]
         scores = {i: Verdict(score=true[i] + (drift if place else 0.0)) for i in read}
-        search.tell(move.proposal_id, Verdicts(scores))
+        search.tell(move.action_id, Verdicts(scores))
     return search, true
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from lats.answers import Verdict
-from lats.policy import Room
+from lats.policy import RemainingCalls
 from lats.problem import Problem, resume, solve
 from lats.problem_rounds import StateDrafts
 from lats.result import StateError, StopReason
@@ -386,7 +386,7 @@ async def test_the_classic_search_is_for_replies():
 
 async def test_the_room_outside_binds():
     """The cap of a budget is asked before every round."""
-    found = await solve(numbers(), KNOBS, room=lambda: Room(max_calls=0))
+    found = await solve(numbers(), KNOBS, remaining=lambda: RemainingCalls(max_calls=0))
     assert (found.calls, found.stop_reason) == (0, StopReason.BUDGET)
 
 

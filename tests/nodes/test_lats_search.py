@@ -316,7 +316,7 @@ async def test_the_summary_is_plain_json_with_the_whole_tree():
     outcome = await _search(ScriptedAsker())
     summary = json.loads(json.dumps(outcome.summary()))
     assert summary == outcome.summary()
-    assert (summary["rounds"], len(summary["tree"]["nodes"])) == (11, 9)
+    assert (summary["rounds"], len(summary["candidates"])) == (11, 9)
     assert sum(summary["asked"].values()) == 11
 
 
