@@ -58,7 +58,7 @@ def _with_real_words(run: Path, source: Path, out: Path) -> Path:
     with (out / "turns.jsonl").open("w", encoding="utf-8") as stream:
         for line in (run / "turns.jsonl").read_text(encoding="utf-8").splitlines():
             turn: dict[str, Any] = json.loads(line)
-            for candidate in turn["search"]["tree"]:
+            for candidate in turn["search"]["candidates"]:
                 candidate["reply"] = _slice(words, len(candidate["reply"]), rng)
                 judged = candidate.get("judged") or {}
                 if judged.get("reason"):

@@ -3,7 +3,9 @@
 from typing import Any
 
 from graph.state import TurnState
-from lats.tree import Tree
+from lats.result import SearchResult
+from lats.search_tree import SearchTree
+from lats.similarity import text_key
 from nodes.bubbles import split_bubbles
 from nodes.records import Bubble
 
@@ -20,13 +22,15 @@ def bubbles_of_reply(state: TurnState) -> tuple[Bubble, ...]:
 
 def summary_of_reply() -> dict[str, Any]:
     """Return what a search says that asked nothing, in the shape of one that did."""
-    return {
-        "stop_reason": FUSED_REPLY,
-        "best_id": None,
-        "rollouts_done": 0,
-        "rounds": 0,
-        "asked": {},
-        "failed": {},
-        "final_judgement": None,
-        "tree": Tree().model_dump(mode="json"),
-    }
+    nothing = SearchResult(
+        policy=FUSED_REPLY,
+        best=None,
+        stop_reason=None,
+        final_judgement=None,
+        rollouts_done=0,
+        rounds=0,
+        asked={},
+        failed={},
+        tree=SearchTree(None, text_key),
+    )
+    return {**nothing.record(), "stop_reason": FUSED_REPLY}

@@ -22,7 +22,7 @@ from graph.materials import thinking_material
 from graph.state import TurnState
 from graph.wind_down import Fusing, bookkeeping_calls, thinking_calls
 from nodes.fused_thinking import thinking_call
-from nodes.search_calls import REPLY_LEASE, reply_call
+from nodes.search.action_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial
 from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope

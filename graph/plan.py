@@ -16,7 +16,7 @@ from graph.plan_search import search_steps, staged_knobs, worst_ways
 from graph.plan_tokens import FUSED_TOKENS, limited_call, planned_call
 from graph.settings import Settings
 from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
-from lats.plan import Scenario, plan_search
+from lats.search_plan import Scenario, plan_search
 from turnwise.calls.client import Prices
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.vocabulary import Purpose, Role

@@ -9,11 +9,10 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from graph.plan_tokens import ESTIMATED_TOKENS, LIST_TOKENS, Tokens, planned_call
-from lats.knobs import SearchKnobs
-from lats.plan import PlannedCalls, Scenario, SearchPlan, plan_search
-from lats.proposal import Kind
+from lats.actions import ActionKind
+from lats.search_knobs import SearchKnobs, with_stage
+from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.search_state import DEFAULT_CAP
-from lats.stage import with_stage
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.steps import Parallel, PlannedCall, Serial, Step
 
@@ -21,22 +20,22 @@ __all__ = ["costliest_knobs", "search_steps", "staged_knobs", "worst_ways"]
 
 _NODE = "lats_search"
 
-_CALLS: Mapping[Kind, tuple[Role, Purpose]] = MappingProxyType(
+_CALLS: Mapping[ActionKind, tuple[Role, Purpose]] = MappingProxyType(
     {
-        Kind.PLAN_ROOT: (Role.MAIN, Purpose.PLAN),
-        Kind.EXPAND: (Role.MAIN, Purpose.EXPAND),
-        Kind.TOP_UP: (Role.MAIN, Purpose.EXPAND),
-        Kind.JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        Kind.FINAL_JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        Kind.CHECK_ASSISTANT: (Role.JUDGE, Purpose.CHECK),
-        Kind.GENERATE: (Role.MAIN, Purpose.EXPAND),
-        Kind.REFINE: (Role.MAIN, Purpose.EXPAND),
-        Kind.JUDGE_LIST: (Role.JUDGE, Purpose.JUDGE),
+        ActionKind.PLAN_ROOT: (Role.MAIN, Purpose.PLAN),
+        ActionKind.EXPAND: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.TOP_UP: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.JUDGE: (Role.JUDGE, Purpose.JUDGE),
+        ActionKind.FINAL_JUDGE: (Role.JUDGE, Purpose.JUDGE),
+        ActionKind.CHECK_ASSISTANT: (Role.JUDGE, Purpose.CHECK),
+        ActionKind.GENERATE: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.REFINE: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.JUDGE_LIST: (Role.JUDGE, Purpose.JUDGE),
     }
 )
 """Who answers each kind, and what for. The first generation is a plan: see `_calls`."""
 
-_WITHIN_CAP = frozenset({Kind.GENERATE, Kind.REFINE, Kind.JUDGE_LIST})
+_WITHIN_CAP = frozenset({ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST})
 """Kinds whose repairs come out of the search's own cap."""
 
 _FIRST_GENERATION = Tokens(
@@ -48,13 +47,13 @@ _STAGES = ("initiating", "intensifying", "differentiating")
 """One stage for each preset that a stage of the relationship can set."""
 
 
-def _candidates(kind: Kind, knobs: SearchKnobs) -> int:
+def _candidates(kind: ActionKind, knobs: SearchKnobs) -> int:
     """Return how many candidates a call of a kind writes."""
-    if kind in {Kind.EXPAND, Kind.TOP_UP}:
+    if kind in {ActionKind.EXPAND, ActionKind.TOP_UP}:
         return knobs.expand_k
-    if kind is Kind.GENERATE:
+    if kind is ActionKind.GENERATE:
         return knobs.generate_k
-    return knobs.refine_k if kind is Kind.REFINE else 0
+    return knobs.refine_k if kind is ActionKind.REFINE else 0
 
 
 def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list[PlannedCall]:
@@ -63,13 +62,13 @@ def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list
         _NODE,
         role,
         purpose,
-        tokens=LIST_TOKENS if planned.kind is Kind.JUDGE_LIST else None,
+        tokens=LIST_TOKENS if planned.kind is ActionKind.JUDGE_LIST else None,
         speculative=planned.is_speculative,
         candidates=_candidates(planned.kind, knobs),
         is_repairable=planned.kind not in _WITHIN_CAP,
     )
     calls = [call] * planned.count_calls
-    if is_first and planned.kind is Kind.GENERATE:
+    if is_first and planned.kind is ActionKind.GENERATE:
         # The call that the reply must have; those beside it could be done without.
         calls[0] = planned_call(
             _NODE,
@@ -137,12 +136,12 @@ def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
 def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
     """Return ways in which a capped search spends its cap: on its first call, on one kind."""
     cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
-    first = PlannedCalls(Kind.GENERATE, 1)
+    first = PlannedCalls(ActionKind.GENERATE, 1)
     plan = _calls(first, knobs, is_first=True)
     ways: list[list[PlannedCall]] = [plan * (1 + max_repairs)]
     ways += [
         plan + _calls(PlannedCalls(kind, cap), knobs, is_first=False)
-        for kind in (Kind.GENERATE, Kind.REFINE, Kind.JUDGE_LIST)
+        for kind in (ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST)
     ]
     return [Serial(tuple(way[:cap])) for way in ways]
 

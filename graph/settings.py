@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from lats.knobs import SearchKnobs
+from lats.search_knobs import SearchKnobs
 from nodes.records import Persona
 from turnwise.budget.limits import Limits
 from turnwise.calls.call import Call

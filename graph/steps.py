@@ -19,11 +19,11 @@ from graph.plan_tokens import CANDIDATE_TOKENS
 from graph.state import TurnState, degraded_by
 from graph.thinking_steps import detection, inner_monologue, reasoner
 from graph.wind_down import fusing_for
-from lats.knobs import SearchKnobs
 from lats.reflection import Guideline, aged_guidelines
+from lats.search_knobs import SearchKnobs
 from nodes.emotion_update import update_mood
 from nodes.final_validator import validate_reply
-from nodes.lats_search import search_reply
+from nodes.lats_search import search_bounds, search_reply
 from nodes.loader import Standing, load_turn
 from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
@@ -31,7 +31,6 @@ from nodes.mode_manager import choose_mode
 from nodes.processor import humanize
 from nodes.prompt import prompt
 from nodes.records import Detection, Guidance, Line, Monologue, ResponsePlan, StyleVector
-from nodes.search_bounds import search_bounds
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope

@@ -20,9 +20,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from graph.settings import Settings
-from lats.knobs import SearchKnobs
-from lats.plan import plan_search
-from lats.proposal import Kind
+from lats.actions import ActionKind
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import plan_search
 from nodes.records import Record
 from turnwise.budget.limits import Limits
 
@@ -67,11 +67,11 @@ GivenUp = Literal[
 ]
 """What a turn gives up, in this order."""
 
-_SHRINKS: Mapping[Kind, GivenUp] = MappingProxyType(
+_SHRINKS: Mapping[ActionKind, GivenUp] = MappingProxyType(
     {
-        Kind.JUDGE_LIST: "fewer_judge_calls",
-        Kind.REFINE: "fewer_refinements",
-        Kind.GENERATE: "fewer_candidates",
+        ActionKind.JUDGE_LIST: "fewer_judge_calls",
+        ActionKind.REFINE: "fewer_refinements",
+        ActionKind.GENERATE: "fewer_candidates",
     }
 )
 

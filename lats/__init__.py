@@ -1,29 +1,26 @@
 """The tree search: plain synchronous maths with `ask` and `tell`. It knows no model."""
 
-from lats.draft import Draft
-from lats.drive import drive
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, JudgeList, Refine
+from lats.actions import Generate, JudgeList, Refine
+from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
+from lats.policies import resume_search, start_search
+from lats.policy import RemainingCalls, drive
 from lats.problem import Problem, Solution, resume, solve
-from lats.proposal import Drafts, Failure
-from lats.registry import resume_search, start_search
-from lats.render import render_tree
 from lats.result import Confidence, SearchResult, StopReason
-from lats.room import Room
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_text import render_tree
 
 __all__ = [
     "Confidence",
     "Draft",
     "Drafts",
-    "Failure",
     "Generate",
     "JudgeList",
+    "NoAnswer",
     "PosteriorSearch",
     "Problem",
     "Refine",
-    "Room",
+    "RemainingCalls",
     "SearchKnobs",
     "SearchResult",
     "Solution",

@@ -1,27 +1,48 @@
-"""The whole state of the classic search, as a record that is plain JSON when dumped."""
+"""State and arithmetic of `classic_uct`: UCT selection, backup, ranking, closing.
 
+The state is plain JSON when saved: no clock, no generator.
+"""
+
+import hashlib
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
-from lats.judgement import Judgement
-from lats.knobs import ClassicKnobs
-from lats.policy import StateError
-from lats.proposal import Kind, Proposal, ProposalId, Told
-from lats.result import StopReason
-from lats.tree import NodeId, Tree
+from lats.actions import ActionId, ActionKind, Generate, JudgeList, Refine
+from lats.answers import Draft, Drafts, NoAnswer, NodeId, Verdict, Verdicts
+from lats.policy import RemainingCalls, closed_gates, read_state
+from lats.result import StateError, StopReason
+from lats.rule_score import FastScorer, ReplyContext
+from lats.search_knobs import ClassicKnobs
+from lats.search_tree import Candidate, SearchTree
+from lats.similarity import text_key
 
-__all__ = ["STATE_VERSION", "ClassicState", "Phase", "load_state"]
+__all__ = [
+    "ClassicPhase",
+    "ClassicState",
+    "backup",
+    "best_passes_gates",
+    "end_rollout",
+    "grow",
+    "load_state",
+    "pick",
+    "plant",
+    "ranked_nodes",
+    "select_leaf",
+    "short_of",
+    "stop",
+    "uct_score",
+]
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Changes when a state of an earlier version could no longer be read."""
 
 
-class Phase(StrEnum):
+class ClassicPhase(StrEnum):
     """What the next round is for."""
 
     PLAN = "plan"
@@ -34,73 +55,350 @@ class Phase(StrEnum):
     DONE = "done"
 
 
-class ClassicState(BaseModel):
-    """Everything the classic search remembers. No clock, no generator."""
+_SavedAction = Annotated[Generate | Refine | JudgeList, Field(discriminator="kind")]
+_SavedAnswer = Annotated[Drafts | Verdicts | NoAnswer, Field(discriminator="kind")]
 
-    model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1] = 1
-    policy: Literal["classic_uct"] = "classic_uct"
-    knobs: ClassicKnobs
-    context: ReplyContext
-    phase: Phase = Phase.PLAN
-    tree: Tree
+@dataclass(slots=True)
+class ClassicProgress:
+    """How far a classic search is.
 
-    open_round: list[Proposal] = []
-    """The round under way, in the order in which its answers are taken in."""
+    Args:
+        phase: what the next round is for.
+        open_round: the round under way, in the order in which its answers are taken in.
+        told: answers to the open round, until all are there.
+        closed_ids: actions of earlier rounds. Telling one again is ignored.
+        leaf_id: the node whose variants this rollout asks for.
+        drafts: variants of the leaf that are not in the tree yet; None when no answer came.
+        missing: strategies that the leaf's variants lack.
+        to_judge: nodes of this rollout that the judge has not read yet.
+        to_check: leading nodes that wait for the assistant check.
+        judge_calls: `JudgeList` actions made.
+        exit_id: the node that passed all gates.
+        final_judgement: what the judge said when it read the pick again.
+        rounds: rounds made.
+        asked: actions made, by kind.
+        failed: actions told as failed or refused, by kind.
+    """
 
-    told: dict[ProposalId, Told] = {}
-    """Answers to the open round, until all are there."""
-
-    closed_ids: set[ProposalId] = set()
-    """Proposals of earlier rounds. Telling one again is ignored."""
-
+    phase: ClassicPhase = ClassicPhase.PLAN
+    open_round: list[_SavedAction] = field(default_factory=list)
+    told: dict[ActionId, _SavedAnswer] = field(default_factory=dict)
+    closed_ids: set[ActionId] = field(default_factory=set)
     leaf_id: NodeId | None = None
-    """The node whose variants this rollout asks for."""
-
     drafts: list[Draft] | None = None
-    """Variants of the leaf that have not become nodes yet; None when no answer came."""
-
     missing: int = 0
-    """Strategies that the leaf's variants lack."""
-
-    to_judge: list[NodeId] = []
-    to_check: list[NodeId] = []
+    to_judge: list[NodeId] = field(default_factory=list)
+    to_check: list[NodeId] = field(default_factory=list)
+    judge_calls: int = 0
     rollouts_done: int = 0
     top_ups_used: int = 0
     stop_reason: StopReason | None = None
-
     exit_id: NodeId | None = None
-    """The node that passed all gates."""
-
-    final_judgement: Judgement | None = None
+    final_judgement: Verdict | None = None
     rounds: int = 0
-    asked: dict[Kind, int] = {}
-    failed: dict[Kind, int] = {}
+    asked: dict[ActionKind, int] = field(default_factory=dict)
+    failed: dict[ActionKind, int] = field(default_factory=dict)
+
+
+class _Saved(BaseModel):
+    """A state as it is written."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    version: Literal[2] = 2
+    policy: Literal["classic_uct"] = "classic_uct"
+    knobs: ClassicKnobs
+    context: ReplyContext
+    nodes: list[Candidate]
+    progress: ClassicProgress
+
+
+class ClassicState:
+    """Everything that a classic search remembers.
+
+    `tags` (strategy tags of the tree, each once, the oldest first) and `passing` (judged nodes
+    that pass all gates) follow from the rest; they are kept so that no round reads all nodes.
+    """
+
+    def __init__(self, knobs: ClassicKnobs, context: ReplyContext) -> None:
+        self.knobs = knobs
+        self.context = context
+        self.tree = SearchTree(None, text_key)
+        self.progress = ClassicProgress()
+        self.tags: dict[str, None] = {}
+        self.passing: set[NodeId] = set()
+
+    def add(self, parent: Candidate | None, draft: Draft, rule_score: float) -> Candidate:
+        """Return a new node below a parent, or the root."""
+        node = self.tree.add(parent, draft, rule_score=rule_score)
+        if node is None:
+            raise ValueError(f"the tree has the reply {draft.reply[:40]!r}")
+        if draft.strategy_tag:
+            self.tags[draft.strategy_tag] = None
+        return node
+
+    def note_verdict(self, node: Candidate, verdict: Verdict) -> None:
+        """Keep what the judge said of a node, and back its score up."""
+        node.verdict = verdict
+        if verdict.score is not None:
+            node.score_sum, node.score_count = verdict.score, 1
+            if self.knobs.soft_top_n > 0:
+                backup(self.tree, node.node_id, verdict.score)
+            if not closed_gates(verdict, self.knobs.early_exit):
+                self.passing.add(node.node_id)
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain JSON, the same however the answers were ordered."""
-        state = self.model_dump(mode="json")
-        state["closed_ids"] = sorted(state["closed_ids"])
-        state["told"] = dict(sorted(state["told"].items()))
-        return state
+        saved = _Saved(
+            knobs=self.knobs,
+            context=self.context,
+            nodes=list(self.tree.nodes.values()),
+            progress=self.progress,
+        ).model_dump(mode="json")
+        progress = saved["progress"]
+        progress["closed_ids"] = sorted(progress["closed_ids"])
+        progress["told"] = dict(sorted(progress["told"].items()))
+        return saved
 
 
-def load_state(state: Mapping[str, Any]) -> ClassicState:
+def load_state(raw: Mapping[str, Any]) -> ClassicState:
     """Return a saved state.
 
     Raises:
         StateError: when it is of another version or policy, or broken.
     """
-    if state.get("policy") != "classic_uct":
-        raise StateError(f"expected a state of classic_uct, got one of {state.get('policy')!r}")
-    if state.get("version") != STATE_VERSION:
-        raise StateError(
-            f"expected a state of version {STATE_VERSION}, got version {state.get('version')!r}"
-        )
+    if raw.get("policy") != "classic_uct":
+        raise StateError(f"expected a state of classic_uct, got one of {raw.get('policy')!r}")
+    saved = read_state(_Saved, raw, version=STATE_VERSION)
+    state = ClassicState(saved.knobs, saved.context)
     try:
-        return ClassicState.model_validate(state)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "state"
-        raise StateError(f"broken state of a search: {where}: {first['msg']}") from error
+        state.tree = SearchTree.restored(saved.nodes, text_key, has_start=False)
+    except ValueError as error:
+        raise StateError(f"broken state of a search: {error}") from error
+    state.progress = saved.progress
+    for node in saved.nodes:
+        if node.draft.strategy_tag:
+            state.tags[node.draft.strategy_tag] = None
+        if node.score_count and not closed_gates(node.verdict, saved.knobs.early_exit):
+            state.passing.add(node.node_id)
+    return state
+
+
+def uct_score(mean_value: float, visits: int, parent_visits: int, *, exploration: float) -> float:
+    """Return how much a child deserves the next visit.
+
+    Source: LATS (arXiv 2310.04406), the UCT of its selection step.
+    We depart from it in one place: an unvisited child scores infinity.
+
+    Args:
+        mean_value: mean of all values backed up through the child, in [0, 1]. Not a sum.
+        visits: how many those are; 0 when it was never judged, nor anything below it.
+        parent_visits: the same of its parent; at least `visits`.
+        exploration: weight of the second term; 0 is greedy.
+
+    Returns:
+        A figure to compare between siblings only. Unitless.
+    """
+    if visits == 0:
+        return math.inf
+    return mean_value + exploration * math.sqrt(math.log(max(parent_visits, 1)) / visits)
+
+
+def backup(tree: SearchTree, node_id: NodeId, value: float) -> None:
+    """Add a node's own value to it and to its ancestors, one visit each.
+
+    Every valued candidate is backed up by itself, so that the mean value of an
+    ancestor is a mean over candidates. (Backing up only the best of a rollout would
+    reward rollouts that judge more candidates.)
+
+    Args:
+        tree: changed in place.
+        node_id: the node whose reply has the value. Once a node only.
+        value: in [0, 1].
+    """
+    for node in tree.path_to_top(node_id):
+        node.visits += 1
+        node.value_sum += value
+
+
+def _lot(seed: int, step: int, node: Candidate) -> bytes:
+    """Return a node's lot in a draw: the same for the same seed and step."""
+    return hashlib.sha256(f"{seed}/{step}/{node.node_id}".encode()).digest()
+
+
+def select_leaf(tree: SearchTree, *, exploration: float, seed: int, step: int) -> Candidate | None:
+    """Return the open leaf that UCT leads to, or None when every leaf is closed.
+
+    Siblings that deserve the visit equally are told apart by their rule score, then by lot.
+
+    Args:
+        tree: not empty.
+        exploration: weight of UCT's second term.
+        seed: of the lots.
+        step: which selection this is; another step draws other lots. Starts at 0.
+    """
+    node = tree.top
+    if node.is_closed:
+        return None
+    while node.children_ids:
+        best: list[Candidate] = []
+        most = (-math.inf, -math.inf)
+        for child in tree.children(node):
+            if child.is_closed:
+                continue
+            deserved = uct_score(
+                child.mean_value, child.visits, node.visits, exploration=exploration
+            )
+            own = (deserved, child.rule_score or 0.0)
+            if own > most:
+                best, most = [child], own
+            elif own == most:
+                best.append(child)
+        node = best[0] if len(best) == 1 else max(best, key=lambda each: _lot(seed, step, each))
+    return node
+
+
+def ranked_nodes(tree: SearchTree, *, is_judged: bool) -> list[Candidate]:
+    """Return the replies that may be answered, the best first.
+
+    Best is the highest mean value; equal means are told apart by the reply's own
+    value, then by birth.
+
+    Args:
+        tree: the search's tree.
+        is_judged: whether values are the judge's. Then only replies that the judge
+            scored are ranked, or, when it scored none, all by rule score.
+            Otherwise values are rule scores and every reply has one.
+    """
+    nodes = list(tree.nodes.values())
+    if is_judged:
+        judged = [node for node in nodes if node.score_count]
+        if not judged:
+            return sorted(nodes, key=lambda node: -(node.rule_score or 0.0))
+        return sorted(judged, key=lambda node: (-node.mean_value, -(node.mean_score or 0.0)))
+    return sorted(nodes, key=lambda node: (-node.mean_value, -(node.rule_score or 0.0)))
+
+
+def _order_of_replies(state: ClassicState) -> list[Candidate]:
+    """Return the replies that may be answered, best first; one that passed all gates leads."""
+    nodes = ranked_nodes(state.tree, is_judged=state.knobs.soft_top_n > 0)
+    return sorted(nodes, key=lambda node: node.node_id != state.progress.exit_id)
+
+
+def pick(state: ClassicState) -> Candidate | None:
+    """Return the reply to answer with, or None when there is none.
+
+    The best that the assistant check did not object to; the best of all when it
+    objected to each. A check that was not made, or not answered, does not object.
+    """
+    order = _order_of_replies(state)
+    bar = state.knobs.early_exit.max_assistantness
+    for node in order:
+        if node.assistantness is None or node.assistantness <= bar:
+            return node
+    return order[0] if order else None
+
+
+def short_of(
+    state: ClassicState, remaining: RemainingCalls, *, proposer: int = 0, judge: int = 0
+) -> StopReason | None:
+    """Return what does not allow that many calls: the cap, the budget, or None."""
+    cap = state.knobs.max_calls
+    if cap is not None and sum(state.progress.asked.values()) + proposer + judge > cap:
+        return StopReason.CAP
+    return None if remaining.fits(proposer=proposer, judge=judge) else StopReason.BUDGET
+
+
+def stop(state: ClassicState, reason: StopReason) -> None:
+    """End the rollouts, and go on to what is asked at the end.
+
+    Nothing is when there is no choice to confirm: the root alone, or an exit on the
+    root's own judgement.
+    """
+    progress = state.progress
+    progress.stop_reason = reason
+    progress.drafts = None
+    progress.to_judge = []
+    if len(state.tree) <= 1 or progress.rollouts_done == 0:
+        progress.phase = ClassicPhase.DONE
+        return
+    leaders = _order_of_replies(state)[: state.knobs.assistant_check_top_n]
+    progress.to_check = [node.node_id for node in leaders]
+    progress.phase = ClassicPhase.CHECK
+
+
+def _add_drafts(
+    state: ClassicState, parent: Candidate | None, scorer: FastScorer
+) -> list[Candidate]:
+    """Return the new nodes that the pending drafts make under a parent."""
+    drafts, state.progress.drafts = state.progress.drafts or [], None
+    nodes = []
+    for draft in drafts:
+        score = scorer(draft.reply, (), state.context)
+        node = state.add(parent, draft, score)
+        if state.knobs.soft_top_n == 0:
+            backup(state.tree, node.node_id, score)
+        nodes.append(node)
+    return nodes
+
+
+def _picked(state: ClassicState, nodes: list[Candidate], scorer: FastScorer) -> list[Candidate]:
+    """Return the new nodes that the judge reads: the best by rule, unlike their siblings."""
+
+    def score(node: Candidate) -> float:
+        siblings = [other.draft.reply for other in nodes if other is not node]
+        return scorer(node.draft.reply, siblings, state.context)
+
+    n_picks = state.knobs.picks_per_rollout
+    return sorted(nodes, key=lambda node: -score(node))[:n_picks] if n_picks else []
+
+
+def plant(state: ClassicState, scorer: FastScorer) -> None:
+    """Make the first draft the root, or end the search when there is none."""
+    if _add_drafts(state, None, scorer):
+        state.progress.phase = ClassicPhase.ROOT
+    else:
+        stop(state, StopReason.FAILED)
+
+
+def grow(state: ClassicState, scorer: FastScorer) -> None:
+    """Make the leaf's variants its children, and pick those that the judge reads.
+
+    A leaf whose expansion was answered with nothing new is closed; one whose
+    expansion failed may be expanded again by a later rollout.
+    """
+    progress = state.progress
+    if progress.leaf_id is None:
+        raise ValueError("there is no leaf to grow")
+    leaf = state.tree.nodes[progress.leaf_id]
+    if progress.drafts == []:
+        state.tree.close(leaf)
+    picked = _picked(state, _add_drafts(state, leaf, scorer), scorer)
+    progress.to_judge = [node.node_id for node in picked]
+    if picked:
+        progress.phase = ClassicPhase.JUDGE
+    else:
+        end_rollout(state)
+
+
+def end_rollout(state: ClassicState) -> None:
+    """Count the rollout, and go on to the next one or to the end."""
+    progress = state.progress
+    progress.rollouts_done += 1
+    progress.leaf_id, progress.missing = None, 0
+    progress.phase = ClassicPhase.EXPAND
+    if best_passes_gates(state):
+        stop(state, StopReason.EARLY_EXIT)
+
+
+def best_passes_gates(state: ClassicState) -> bool:
+    """Return whether the best reply that was judged passes all gates; it is noted then."""
+    progress, gates = state.progress, state.knobs.early_exit
+    if not state.passing or progress.rollouts_done < gates.min_rollouts:
+        return False
+    best = next(node for node in _order_of_replies(state) if node.score_count)
+    if best.node_id not in state.passing:
+        return False
+    progress.exit_id = best.node_id
+    return True

@@ -11,24 +11,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from lats.draft import Draft
-from lats.drive import drive
-from lats.knobs import SearchKnobs
-from lats.moves import Move
-from lats.policy import Answer, StateError
-from lats.problem_parts import Leader, Look, Origin, Problem, Score
-from lats.problem_rounds import ProblemRounds
-from lats.problem_states import StateDrafts
-from lats.proposal import Proposal
-from lats.result import Confidence, SearchResult, StopReason
-from lats.room import Room
-from lats.search import STRATEGIES, PosteriorSearch
+from lats.actions import Action
+from lats.answers import ActionAnswer, Draft
+from lats.policy import RemainingCalls, drive
+from lats.problem_rounds import (
+    JudgedState,
+    Problem,
+    ProblemPass,
+    ProblemRounds,
+    ProposalContext,
+    Score,
+    StateDrafts,
+)
+from lats.result import Confidence, SearchResult, StateError, StopReason
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 
 __all__ = [
-    "Leader",
-    "Look",
-    "Origin",
+    "JudgedState",
     "Problem",
+    "ProblemPass",
+    "ProposalContext",
     "Score",
     "Solution",
     "resume",
@@ -74,7 +78,7 @@ async def solve(
     problem: Problem[StateT],
     knobs: SearchKnobs = AUTO,
     *,
-    room: Callable[[], Room] = Room,
+    remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
 ) -> Solution[StateT]:
     """Return the best state that a search finds.
@@ -82,7 +86,7 @@ async def solve(
     Args:
         problem: the task.
         knobs: of the search; any policy but `classic_uct`, which knows replies only.
-        room: what a budget outside would still accept; asked before each round.
+        remaining: what a budget outside would still accept; asked before each round.
         checkpoint: given the search's state, plain JSON, before each round and at the end.
 
     Raises:
@@ -96,14 +100,14 @@ async def solve(
         raise ValueError(f"policy {knobs.policy!r} is for replies; expected {sorted(STRATEGIES)}")
     drafts = StateDrafts(problem.state_type, problem.text, problem.is_answer)
     search = PosteriorSearch(knobs, start=_start_draft(problem, drafts))
-    return await _solve(problem, drafts, search, room, checkpoint)
+    return await _solve(problem, drafts, search, remaining, checkpoint)
 
 
 async def resume(
     problem: Problem[StateT],
     state: Mapping[str, Any],
     *,
-    room: Callable[[], Room] = Room,
+    remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
 ) -> Solution[StateT]:
     """Return what `solve` would have, had it gone on from a state that was kept.
@@ -116,11 +120,11 @@ async def resume(
     """
     search = PosteriorSearch.from_state(state)
     drafts = StateDrafts(problem.state_type, problem.text, problem.is_answer)
-    if search.tree.start.draft != _start_draft(problem, drafts):
+    if search.tree.top.draft != _start_draft(problem, drafts):
         raise StateError("the state is of a problem with another start")
     for node in search.tree.candidates:
         drafts.state(node.draft)
-    return await _solve(problem, drafts, search, room, checkpoint)
+    return await _solve(problem, drafts, search, remaining, checkpoint)
 
 
 def _start_draft(problem: Problem[StateT], drafts: StateDrafts[StateT]) -> Draft:
@@ -134,17 +138,17 @@ async def _solve(
     problem: Problem[StateT],
     drafts: StateDrafts[StateT],
     search: PosteriorSearch,
-    room: Callable[[], Room],
+    remaining: Callable[[], RemainingCalls],
     checkpoint: Checkpoint | None,
 ) -> Solution[StateT]:
     rounds = ProblemRounds(problem, drafts, search)
 
-    async def answer(moves: Sequence[Proposal | Move]) -> Sequence[Answer]:
+    async def answer(actions: Sequence[Action]) -> Sequence[ActionAnswer]:
         if checkpoint is not None:
             checkpoint(search.state_dict())
-        return await rounds.answer(moves)
+        return await rounds.answer(actions)
 
-    result = await drive(search, answer, room=room)
+    result = await drive(search, answer, remaining=remaining)
     if checkpoint is not None:
         checkpoint(search.state_dict())
     best, reason = result.best, result.stop_reason

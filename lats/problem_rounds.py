@@ -1,26 +1,264 @@
-"""How the rounds of a search are answered by a problem's proposer and judge."""
+"""What a task of one's own is made of, and what its proposer and judge are told.
+
+A user's own states as drafts of a search, and back.
+
+How the rounds of a search are answered by a problem's proposer and judge.
+"""
 
 import asyncio
+import hashlib
 import inspect
 import math
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from numbers import Real
 from typing import Any, Generic, TypeVar
 
-from lats.moves import Generate, JudgeList, Move, Refine
-from lats.policy import Answer
-from lats.problem_parts import Leader, Look, Origin, Problem
-from lats.problem_states import StateDrafts
-from lats.proposal import Drafts, Failure, Proposal
-from lats.search import PosteriorSearch
-from lats.tree import NodeId
-from lats.verdict import Verdict, Verdicts
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import PydanticSerializationError
 
-__all__ = ["ProblemRounds"]
+from lats.actions import Action, Generate, JudgeList, Refine
+from lats.answers import (
+    MAX_REPLY_CHARS,
+    ActionAnswer,
+    Draft,
+    Drafts,
+    NoAnswer,
+    NodeId,
+    Verdict,
+    Verdicts,
+    clean_text,
+)
+from lats.result import StateError
+from lats.search import PosteriorSearch
+from lats.search_tree import SearchTree
+from lats.similarity import text_key
+
+__all__ = [
+    "JudgedState",
+    "Problem",
+    "ProblemPass",
+    "ProblemRounds",
+    "ProposalContext",
+    "Score",
+    "StateDrafts",
+]
+
 
 StateT = TypeVar("StateT")
+
+Score = float | Verdict | None
+"""What a judge says of a state: a figure in [0, 1], the higher the better (True is 1); a
+`Verdict`, for sub-scores, checks or words; None, like NaN, where it has nothing to say."""
+
+
+@dataclass(frozen=True)
+class JudgedState(Generic[StateT]):
+    """A state that the search goes on from, and what is known of it.
+
+    Args:
+        state: the state.
+        mean_score: mean of its scores, drift removed; None when it has none.
+        verdict: the last that the judge said of it; None when nothing.
+    """
+
+    state: StateT
+    mean_score: float | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class ProposalContext(Generic[StateT]):
+    """What a proposer may want to know beside the state that it goes on from.
+
+    Args:
+        attempt: times that this state was gone on from before, or that states were asked for
+            from the start. Starts at 0. Another attempt should bring other states.
+        leaders: what to go on from, the best first, the state itself in front; none when
+            states are asked for from the start. Where states are whole answers there may be
+            several to learn from.
+        guidelines: what earlier states kept getting wrong, in words.
+    """
+
+    attempt: int
+    leaders: tuple[JudgedState[StateT], ...] = ()
+    guidelines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemPass:
+    """Which judge call this is.
+
+    Args:
+        number: judge calls before it in this search. Starts at 0. The same states may come
+            again under another number: another opinion is wanted then, not a cached one.
+        rubric: name of the rubric to judge by, from the knob `rubrics`.
+    """
+
+    number: int
+    rubric: str
+
+
+def _always(_state: object) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Problem(Generic[StateT]):
+    """A task: what its states are, who proposes them and who judges them.
+
+    Args:
+        state_type: type of the states: anything that pydantic's `TypeAdapter` writes as JSON
+            and reads back, such as `tuple[int, ...]`, a dataclass or a model.
+        propose: `(state, k, origin) -> states`: at most `k` states that follow from one, from
+            `start` at first. More are dropped, fewer are fine, none says that it leads
+            nowhere. Reads no more than `16 * k` of an iterator.
+        judge: `(states, look) -> scores`, one `Score` a state, in their order.
+        is_answer: whether a state may be the answer. States that may not are steps towards
+            one; every state may by default.
+        text: what tells states apart and is drawn of them; their JSON by default. States of
+            equal text are one.
+        start: what the first states follow from; None where they come from nothing.
+        failures: exceptions of `propose` and `judge` that cost the search that call and no
+            more. All others end it and reach the caller.
+        refusals: exceptions that say that nothing more can be asked; the search ends with the
+            best so far.
+    """
+
+    state_type: Any
+    propose: Callable[
+        [StateT | None, int, ProposalContext[StateT]],
+        Iterable[StateT] | Awaitable[Iterable[StateT]],
+    ]
+    judge: Callable[[Sequence[StateT], ProblemPass], Iterable[Score] | Awaitable[Iterable[Score]]]
+    is_answer: Callable[[StateT], bool] = field(default=_always, kw_only=True)
+    text: Callable[[StateT], str] | None = field(default=None, kw_only=True)
+    start: StateT | None = field(default=None, kw_only=True)
+    failures: tuple[type[Exception], ...] = field(default=(), kw_only=True)
+    refusals: tuple[type[Exception], ...] = field(default=(), kw_only=True)
+
+
+_PAYLOAD_KEY = "state"
+_DIGEST_CHARS = 10
+
+
+class StateDrafts(Generic[StateT]):
+    """Turns states into drafts and drafts into states, for one search.
+
+    A search tells replies apart by their words, case and punctuation left aside, and cuts
+    long ones. Texts of states may differ in just that (`a+b` and `a-b`), so where a text
+    would be taken for another one's, a digest of it is put behind it.
+
+    Args:
+        state_type: the states' type.
+        text: what tells states apart; None for their JSON.
+        is_answer: whether a state may be the answer.
+
+    Raises:
+        TypeError: when states of this type cannot be written as JSON.
+    """
+
+    def __init__(
+        self,
+        state_type: Any,
+        text: Callable[[StateT], str] | None,
+        is_answer: Callable[[StateT], bool],
+    ) -> None:
+        try:
+            self._adapter: TypeAdapter[StateT] = TypeAdapter(state_type)
+            self._json: TypeAdapter[Any] = TypeAdapter(Any)
+        except PydanticSchemaGenerationError as error:
+            raise TypeError(
+                f"states of type {state_type!r} cannot be written as JSON; use a dataclass, a "
+                "tuple, a pydantic model or a builtin type"
+            ) from error
+        self._text = text
+        self._is_answer = is_answer
+        self._known: dict[str, str] = {}
+        self._offered: dict[str, str] = {}
+        self._nodes_noted = 0
+
+    def draft(self, state: StateT, *, source: str) -> Draft:
+        """Return the draft of a state.
+
+        Args:
+            state: anything that its type takes; what the type makes of it is kept.
+            source: who gave it, for errors.
+
+        Raises:
+            TypeError: when it is no such state, does not survive being written as JSON, or
+                its text is none.
+            ValueError: when its text is blank.
+        """
+        try:
+            state = self._adapter.validate_python(state)
+            written = self._adapter.dump_json(state)
+            if self._adapter.dump_json(self._adapter.validate_json(written)) != written:
+                raise TypeError(
+                    f"{source} gave {reprlib.repr(state)}, which JSON does not give back as it was"
+                )
+        except ValidationError as error:
+            said = error.errors(include_url=False, include_context=False)[0]["msg"]
+            raise TypeError(f"{source} gave {reprlib.repr(state)}, no state: {said}") from error
+        except PydanticSerializationError as error:
+            raise TypeError(
+                f"{source} gave {reprlib.repr(state)}, which JSON cannot hold: {error}"
+            ) from error
+        text = written.decode() if self._text is None else self._text(state)
+        if not isinstance(text, str):
+            raise TypeError(f"text of {reprlib.repr(state)} is a {type(text).__name__}")
+        reply = self._reply(text)
+        if not reply:
+            raise ValueError(f"text of {reprlib.repr(state)} is blank")
+        payload = {_PAYLOAD_KEY: self._json.validate_json(written)}
+        return Draft(reply=reply, payload=payload, is_step=not self._is_answer(state))
+
+    def state(self, draft: Draft) -> StateT:
+        """Return the state of a draft.
+
+        Raises:
+            StateError: when the draft holds none of this type.
+        """
+        where = f"candidate {draft.reply[:40]!r}"
+        if _PAYLOAD_KEY not in draft.payload:
+            raise StateError(f"{where} holds no state: it was not saved by solving a problem")
+        try:
+            return self._adapter.validate_json(self._json.dump_json(draft.payload[_PAYLOAD_KEY]))
+        except ValidationError as error:
+            said = error.errors(include_url=False, include_context=False)[0]["msg"]
+            raise StateError(f"{where} holds a state of another type: {said}") from error
+
+    def begin_round(self, tree: SearchTree) -> None:
+        """Take note of what is in the tree before the drafts of a round are made.
+
+        What a draft becomes depends on the tree and on the drafts before it in its round, so
+        a restored search makes the same ones.
+        """
+        for node in islice(tree.candidates, self._nodes_noted, None):
+            self._known.setdefault(text_key(node.draft.reply), node.draft.reply)
+        self._nodes_noted = len(tree)
+        self._offered = {}
+
+    def _reply(self, text: str) -> str:
+        reply = clean_text(text, MAX_REPLY_CHARS)
+        if not reply:
+            return ""
+        if reply != text.strip():
+            reply = _marked(reply, text)
+        key = text_key(reply)
+        if self._known.get(key, self._offered.setdefault(key, reply)) != reply:
+            return _marked(reply, text)
+        return reply
+
+
+def _marked(reply: str, text: str) -> str:
+    """Return a reply with a digest of the whole text behind it."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARS]
+    return f"{reply[: MAX_REPLY_CHARS - _DIGEST_CHARS - 2].rstrip()} #{digest}"
+
 
 _SLACK = 1e-9
 """What sums of floats may lie outside [0, 1] by."""
@@ -45,9 +283,9 @@ class ProblemRounds(Generic[StateT]):
     def _state(self, node_id: NodeId) -> StateT:
         return self._drafts.state(self._search.tree.nodes[node_id].draft)
 
-    async def answer(self, moves: Sequence[Proposal | Move]) -> list[Answer]:
+    async def answer(self, actions: Sequence[Action]) -> list[ActionAnswer]:
         """Answer a round together. Drafts are made in its order, whoever was first."""
-        tasks = [asyncio.ensure_future(self._asked(move)) for move in moves]
+        tasks = [asyncio.ensure_future(self._asked(action)) for action in actions]
         try:
             raw = await asyncio.gather(*tasks)
         finally:
@@ -55,46 +293,44 @@ class ProblemRounds(Generic[StateT]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._drafts.begin_round(self._search.tree)
-        return [self._read(move, said) for move, said in zip(moves, raw, strict=True)]
+        return [self._read(action, said) for action, said in zip(actions, raw, strict=True)]
 
-    async def _asked(self, move: Proposal | Move) -> Any:
+    async def _asked(self, action: Action) -> Any:
         """Return what the problem's function returned, or why it failed."""
         try:
-            match move:
+            match action:
                 case Generate():
-                    origin = Origin[StateT](move.attempt, (), move.guidelines)
-                    said = self._problem.propose(self._problem.start, move.k, origin)
+                    origin = ProposalContext[StateT](action.attempt, (), action.guidelines)
+                    said = self._problem.propose(self._problem.start, action.k, origin)
                 case Refine():
-                    leaders = tuple(map(self._leader, move.node_ids))
-                    origin = Origin(move.attempt, leaders, move.guidelines)
-                    said = self._problem.propose(leaders[0].state, move.k, origin)
+                    leaders = tuple(map(self._leader, action.node_ids))
+                    origin = ProposalContext(action.attempt, leaders, action.guidelines)
+                    said = self._problem.propose(leaders[0].state, action.k, origin)
                 case JudgeList():
-                    states = [self._state(node_id) for node_id in move.node_ids]
-                    return await _awaited(self._problem.judge(states, Look(move.look, move.rubric)))
-                case _:
-                    raise TypeError(f"{move.kind} is no move of a problem's search")
+                    states = [self._state(node_id) for node_id in action.node_ids]
+                    return await _awaited(
+                        self._problem.judge(states, ProblemPass(action.pass_index, action.rubric))
+                    )
             return await _awaited(said)
         except self._problem.refusals as error:
-            return Failure(is_refused=True, detail=f"{type(error).__name__}: {error}")
+            return NoAnswer(is_refused=True, detail=f"{type(error).__name__}: {error}")
         except self._problem.failures as error:
-            return Failure(detail=f"{type(error).__name__}: {error}")
+            return NoAnswer(detail=f"{type(error).__name__}: {error}")
 
-    def _leader(self, node_id: NodeId) -> Leader[StateT]:
+    def _leader(self, node_id: NodeId) -> JudgedState[StateT]:
         node = self._search.tree.nodes[node_id]
-        return Leader(self._drafts.state(node.draft), node.mean_score, node.verdict)
+        return JudgedState(self._drafts.state(node.draft), node.mean_score, node.verdict)
 
-    def _read(self, move: Proposal | Move, said: Any) -> Answer:
-        if isinstance(said, Failure):
+    def _read(self, action: Action, said: Any) -> ActionAnswer:
+        if isinstance(said, NoAnswer):
             return said
-        if isinstance(move, JudgeList):
-            return self._verdicts(move, said)
-        if not isinstance(move, Generate | Refine):
-            raise TypeError(f"{move.kind} is no move of a problem's search")
-        states = islice(_items(said, "propose", "states"), MAX_READ_PER_WANTED * move.k)
+        if isinstance(action, JudgeList):
+            return self._verdicts(action, said)
+        states = islice(_items(said, "propose", "states"), MAX_READ_PER_WANTED * action.k)
         return Drafts(drafts=tuple(self._drafts.draft(each, source="propose") for each in states))
 
-    def _verdicts(self, move: JudgeList, said: Any) -> Verdicts:
-        asked = len(move.node_ids)
+    def _verdicts(self, action: JudgeList, said: Any) -> Verdicts:
+        asked = len(action.node_ids)
         scores = list(islice(_items(said, "judge", "scores"), asked + 1))
         if len(scores) != asked:
             got = "more" if len(scores) > asked else str(len(scores))
@@ -103,7 +339,7 @@ class ProblemRounds(Generic[StateT]):
                 "has none"
             )
         found = {}
-        for node_id, score in zip(move.node_ids, scores, strict=True):
+        for node_id, score in zip(action.node_ids, scores, strict=True):
             verdict = _verdict(score, self._search.tree.nodes[node_id].draft.reply)
             if verdict is not None:
                 found[node_id] = verdict

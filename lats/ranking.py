@@ -1,30 +1,163 @@
-"""Ranking: which reply the search would answer with, and which after it."""
+"""Agreement as a judge: where answers can be checked, the largest cluster that passes wins.
 
-from lats.tree import Node, Tree
+Candidates that pass the same checks and give the same answer form a cluster; a cluster's
+worth is its size times the checks that it passes. A check that was written wrong splits
+off few candidates or many at random; a wrong candidate is wrong in its own way.
 
-__all__ = ["ranked_nodes"]
+Source: CodeT (arXiv 2207.10397), dual execution agreement, with the number of candidates
+itself rather than its root. Without checks it is self-consistency (arXiv 2203.11171).
+
+Standing: which candidate the search would answer with, which after it, and how sure.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from lats.gain import chance_best
+from lats.posterior import belief, means_by
+from lats.result import Confidence
+from lats.search_state import SearchState
+from lats.search_tree import Candidate
+
+__all__ = [
+    "FRONT",
+    "TieBreak",
+    "agreement_scores",
+    "answers",
+    "confidence",
+    "is_heard",
+    "leading",
+    "note_front",
+    "ranked",
+]
 
 
-def _own_value(node: Node, is_judged: bool) -> float:
-    return (node.judged_score or 0.0) if is_judged else node.fast_score
+def _signature(node: Candidate) -> tuple[str, frozenset[str]]:
+    answer = "" if node.verdict is None else node.verdict.answer
+    return answer, frozenset(name for name, passed in node.checks.items() if passed)
 
 
-def ranked_nodes(tree: Tree, *, is_judged: bool) -> list[Node]:
-    """Return the replies that may be answered, the best first.
-
-    Best is the highest mean value; equal means are told apart by the reply's own
-    value, then by birth.
+def agreement_scores(nodes: Iterable[Candidate]) -> dict[str, float]:
+    """Return each candidate's share of all clusters' worth, by id.
 
     Args:
-        tree: the search's tree.
-        is_judged: whether values are the judge's. Then only replies that the judge
-            scored are ranked, or, when it scored none, all by rule score.
-            Otherwise values are rule scores and every reply has one.
+        nodes: candidates, each checked by the same checks. One that no call has read stands
+            in no cluster and gets 0.
+
+    Returns:
+        Each in [0, 1]; candidates of one cluster share a score. All 0 when nothing was read.
     """
-    nodes = list(tree.nodes.values())
-    if is_judged:
-        judged = [node for node in nodes if node.judged_score is not None]
-        if not judged:
-            return sorted(nodes, key=lambda node: -node.fast_score)
-        nodes = judged
-    return sorted(nodes, key=lambda node: (-node.mean_value, -_own_value(node, is_judged)))
+    every = list(nodes)
+    read = [node for node in every if node.verdict is not None]
+    signatures = {node.node_id: _signature(node) for node in read}
+    sizes = Counter(signatures.values())
+    has_checks = any(node.checks for node in read)
+    worth = {
+        signature: size * (len(signature[1]) if has_checks else 1)
+        for signature, size in sizes.items()
+    }
+    total = sum(worth.values())
+    scores = {node.node_id: 0.0 for node in every}
+    if total:
+        scores.update((each, worth[signature] / total) for each, signature in signatures.items())
+    return {str(node_id): score for node_id, score in scores.items()}
+
+
+TieBreak = Callable[[str], float]
+"""A reply's text -> a figure that decides between equals, the higher the better. Pure."""
+
+FRONT = 12
+"""Candidates that the front keeps."""
+
+RANKED_WHOLE = 24
+"""Candidates up to which each round ranks all of them."""
+
+MAX_RIVALS = 32
+"""Leading candidates that a confidence judge_passes at."""
+
+
+def answers(state: SearchState) -> list[Candidate]:
+    """Return the candidates that may be the answer; all of them where only steps are there."""
+    every = list(state.tree.candidates)
+    if not state.progress.has_steps:
+        return every
+    return [node for node in every if not node.draft.is_step] or every
+
+
+def is_heard(node: Candidate) -> bool:
+    """Return whether a judge said anything usable of a candidate."""
+    return node.score_count > 0 or bool(node.checks) or _has_answer(node)
+
+
+def _has_answer(node: Candidate) -> bool:
+    return node.verdict is not None and bool(node.verdict.answer)
+
+
+def ranked(
+    state: SearchState, nodes: list[Candidate], *, tie_break: TieBreak | None = None
+) -> list[Candidate]:
+    """Return candidates, the one to answer with first.
+
+    The best posterior mean is first (under agreement: the most worthy cluster; in a knock-out:
+    who won it); equals are told apart by `tie_break`, then by birth. Candidates that no judge
+    was heard on come last: to believe their prior would prefer the unread to the judged and
+    found average.
+    """
+
+    def second(node: Candidate) -> float:
+        return 0.0 if tie_break is None else -tie_break(node.draft.reply)
+
+    agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
+    believed = means_by(state.noise)
+    champion = state.progress.champion
+
+    def key(node: Candidate) -> tuple[bool, bool, float, float, float, int]:
+        heard = is_heard(node)
+        mean = believed(node) if heard else 0.0
+        is_beaten = node.node_id != champion
+        return not heard, is_beaten, -agreed.get(node.node_id, 0.0), -mean, second(node), node.birth
+
+    return sorted(nodes, key=key)
+
+
+def note_front(state: SearchState, changed: list[Candidate]) -> None:
+    """Keep the front up to date after candidates' own values changed."""
+    nodes, front = state.tree.nodes, state.progress.front
+    front += [node.node_id for node in changed if node.node_id not in front]
+    front.sort(key=lambda node_id: (-(nodes[node_id].own_value or 0.0), nodes[node_id].birth))
+    del front[FRONT:]
+
+
+def leading(state: SearchState, count: int) -> list[Candidate]:
+    """Return the leading candidates that a judge was heard on, the best first, at most `count`.
+
+    Where there are many candidates only those with the best own values are ranked, so that
+    a round costs the same however large the tree is.
+    """
+    if len(state.tree) > RANKED_WHOLE:
+        known = [state.tree.nodes[node_id] for node_id in state.progress.front]
+    else:
+        known = list(state.tree.candidates)
+    heard = [node for node in known if is_heard(node)]
+    if state.knobs.judging == "agreement" or state.progress.champion is not None:
+        return ranked(state, heard)[:count]
+    believed = means_by(state.noise)
+    return sorted(heard, key=lambda node: (-believed(node), node.birth))[:count]
+
+
+def confidence(state: SearchState, best: Candidate) -> Confidence | None:
+    """Return how sure the search is of its answer; None where no judge was heard on it."""
+    if not is_heard(best):
+        return None
+    rivals = [node for node in answers(state) if is_heard(node)]
+    if state.knobs.judging == "agreement":
+        share = agreement_scores(rivals)[best.node_id]
+        if share > 0:
+            return Confidence(share, None, None, best.score_count)
+    leading = sorted(rivals, key=lambda node: -belief(node, state.noise).mean)[:MAX_RIVALS]
+    if best not in leading:
+        leading[-1] = best
+    beliefs = [belief(node, state.noise) for node in leading]
+    place = next(i for i, node in enumerate(leading) if node is best)
+    own = beliefs[place]
+    return Confidence(chance_best(beliefs, place), own.mean, own.sd, best.score_count)

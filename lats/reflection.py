@@ -8,9 +8,9 @@ its own words, cut short, say how; both stay untrusted text.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lats.candidate import Candidate
-from lats.draft import clean_text
-from lats.knobs import ReflectionKnobs
+from lats.answers import clean_text
+from lats.search_knobs import ReflectionKnobs
+from lats.search_tree import Candidate
 
 __all__ = ["MAX_GUIDELINE_CHARS", "Guideline", "aged_guidelines", "reflect"]
 

@@ -1,17 +1,33 @@
-"""What a search found, and why it stopped."""
+"""Result of a search, and its record: one versioned JSON object.
+
+**Cost of a candidate**: its share of the calls that were asked for it. Of a proposer call each
+child that came of it (and of other calls to the same parent) has an equal part, of all judge
+calls a part by its `judge_passes`. A proposer call that brought no child counts for what it
+went on from. So the shares add up to the calls of the search; only failed assistant checks of
+`classic_uct` do not show which candidate they were for.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
-from lats.candidate import Candidate, Forest
-from lats.judgement import Judgement
+from lats.actions import ActionKind
+from lats.answers import NodeId, Verdict
 from lats.posterior import Belief
-from lats.proposal import Kind
 from lats.reflection import Guideline
-from lats.tree import Node, NodeId, Tree
+from lats.search_tree import Candidate, SearchTree
 
-__all__ = ["Confidence", "SearchResult", "StopReason"]
+__all__ = ["DIGITS", "RECORD_VERSION", "Confidence", "SearchResult", "StateError", "StopReason"]
+
+RECORD_VERSION = 1
+"""Changes when a reader of an earlier version could no longer read a record."""
+
+DIGITS = 4
+"""Digits after the point of the figures that are recorded of a candidate."""
+
+_JUDGE_KINDS = (ActionKind.JUDGE_LIST, ActionKind.JUDGE, ActionKind.FINAL_JUDGE)
+_FIRST_KINDS = (ActionKind.GENERATE, ActionKind.PLAN_ROOT)
 
 
 class StopReason(StrEnum):
@@ -24,10 +40,10 @@ class StopReason(StrEnum):
     """A reply passed all gates."""
 
     CAP = "cap"
-    """`max_calls` left no room for another step."""
+    """`max_calls` left no remaining for another step."""
 
     BUDGET = "budget"
-    """The driver's budget left no room, or refused a call."""
+    """The driver's budget left no remaining, or refused a call."""
 
     EXHAUSTED = "exhausted"
     """No leaf is left whose expansion could bring anything new."""
@@ -73,13 +89,14 @@ class SearchResult:
     """The state of a search, at its end or before.
 
     Args:
+        policy: name of the search.
         best: the reply to answer with; None when not even a root draft came.
         stop_reason: why it stopped; None while it has not.
         final_judgement: the second look at `best`; None when not asked or not answered.
         rollouts_done: rollouts that are over, failed ones included.
         rounds: batches that were proposed, one waiting for the other.
-        asked: proposals made, by kind. Kinds that were not asked are absent.
-        failed: proposals that were told as failed or refused, by kind.
+        asked: actions made, by kind. Kinds that were not asked are absent.
+        failed: actions that were told as failed or refused, by kind.
         tree: everything that was proposed and judged.
         confidence: how sure the search is of `best`; None where no judge was heard, and for
             `classic_uct`, which keeps no posterior.
@@ -91,14 +108,15 @@ class SearchResult:
             drops none.
     """
 
-    best: Node | Candidate | None
+    policy: str
+    best: Candidate | None
     stop_reason: StopReason | None
-    final_judgement: Judgement | None
+    final_judgement: Verdict | None
     rollouts_done: int
     rounds: int
-    asked: dict[Kind, int]
-    failed: dict[Kind, int]
-    tree: Tree | Forest
+    asked: dict[ActionKind, int]
+    failed: dict[ActionKind, int]
+    tree: SearchTree
     confidence: Confidence | None = None
     guidelines: tuple[Guideline, ...] = ()
     planned_cap: int | None = None
@@ -107,5 +125,121 @@ class SearchResult:
 
     @property
     def calls(self) -> int:
-        """Proposals made, of all kinds."""
+        """Actions asked, of all kinds."""
         return sum(self.asked.values())
+
+    def belief_of(self, node: Candidate) -> Belief | None:
+        """Return the posterior of a candidate; None where it has no score, or none is kept."""
+        return (self.beliefs or {}).get(node.node_id) if node.score_count else None
+
+    def costs(self) -> dict[NodeId, float]:
+        """Return each node's share of the calls; the head of this file says how."""
+        nodes, asked = self.tree.nodes, self.asked
+        passes = sum(node.judge_passes for node in nodes.values())
+        judged = sum(asked.get(kind, 0) for kind in _JUDGE_KINDS)
+        from_scratch = sum(asked.get(kind, 0) for kind in _FIRST_KINDS)
+        costs: dict[NodeId, float] = {}
+        for node in nodes.values():
+            is_start = node.parent_id is None and self.tree.has_start
+            cost = node.judge_passes * (judged / passes) if passes else 0.0
+            if not node.children_ids:
+                cost += from_scratch if is_start else node.expansions
+            cost += node.assistantness is not None
+            if node.parent_id is not None:
+                parent = nodes[node.parent_id]
+                is_first = parent.parent_id is None and self.tree.has_start
+                asked_there = from_scratch if is_first else parent.expansions
+                cost += asked_there / len(parent.children_ids)
+            elif not is_start:
+                cost += from_scratch
+            costs[node.node_id] = cost
+        return costs
+
+    def dropped(self) -> set[NodeId]:
+        """Return the candidates that are neither survivors nor below one."""
+        found: set[NodeId] = set()
+        for node in self.tree.candidates if self.survivors else ():
+            is_gone = node.depth == 1 and node.node_id not in self.survivors
+            if is_gone or node.parent_id in found:
+                found.add(node.node_id)
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """Return the search as plain JSON, version `RECORD_VERSION`; payloads are left out.
+
+        `candidates` are in the order of birth, so a parent comes before its children; its
+        `parent_id` is null for one from scratch, and missing figures are null. `start` is null
+        where there is none. Figures of a candidate have `DIGITS` digits after the point.
+        """
+        start = self.tree.top if self.tree.has_start else None
+        costs, dropped = self.costs(), self.dropped()
+        return {
+            "search_record": RECORD_VERSION,
+            "policy": self.policy,
+            "stop_reason": None if self.stop_reason is None else self.stop_reason.value,
+            "best_id": None if self.best is None else self.best.node_id,
+            "rounds": self.rounds,
+            "rollouts_done": self.rollouts_done,
+            "asked": {kind.value: count for kind, count in self.asked.items()},
+            "failed": {kind.value: count for kind, count in self.failed.items()},
+            "planned_cap": self.planned_cap,
+            "confidence": None if self.confidence is None else asdict(self.confidence),
+            "final_judgement": _verdict_record(self.final_judgement),
+            "guidelines": [asdict(each) for each in self.guidelines],
+            "wound_down": None,
+            "start": None
+            if start is None
+            else {
+                "reply": start.draft.reply,
+                "calls": _rounded(costs[start.node_id]),
+                "visits": start.visits,
+            },
+            "candidates": [
+                self._candidate_record(node, costs[node.node_id], node.node_id in dropped)
+                for node in self.tree.candidates
+            ],
+        }
+
+    def _candidate_record(self, node: Candidate, cost: float, is_dropped: bool) -> dict[str, Any]:
+        belief = self.belief_of(node)
+        has_mean = node.visits > 0 and not self.tree.has_start
+        is_first = self.tree.has_start and node.depth == 1
+        return {
+            "id": node.node_id,
+            "parent_id": None if is_first else node.parent_id,
+            "depth": node.depth,
+            "strategy_tag": node.draft.strategy_tag,
+            "reply": node.draft.reply,
+            "is_step": node.draft.is_step,
+            "is_dropped": is_dropped,
+            "judge_passes": node.judge_passes,
+            "scores": node.score_count,
+            "mean_score": _rounded(node.mean_score),
+            "rule_score": _rounded(node.rule_score),
+            "assistantness": _rounded(node.assistantness),
+            "visits": node.visits,
+            "mean_value": _rounded(node.mean_value) if has_mean else None,
+            "posterior_mean": _rounded(node.own_value if belief is None else belief.mean),
+            "posterior_sd": _rounded(None if belief is None else belief.sd),
+            "best_value": _rounded(node.best_value),
+            "calls": _rounded(cost),
+            "checks": dict(node.checks),
+            "judged": _verdict_record(node.verdict),
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
+
+
+def _verdict_record(verdict: Verdict | None) -> dict[str, Any] | None:
+    """Return the scores that a judge gave by name, and its words."""
+    if verdict is None:
+        return None
+    given = {"score": verdict.score, **verdict.attributes}
+    figures = {name: _rounded(value) for name, value in given.items() if value is not None}
+    return {**figures, "reason": verdict.reason}
+
+
+class StateError(ValueError):
+    """A saved state that cannot be read: of another version, another policy, or broken."""

@@ -5,52 +5,32 @@ See `SearchPolicy` for what it promises.
 """
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from dataclasses import replace
 from typing import Any
 
-from lats.auto import AUTO
-from lats.best_of_n import BEST_OF_N
-from lats.candidate import Forest
-from lats.draft import Draft
-from lats.gates import closed_gates
-from lats.halving import HALVING
-from lats.intake import cleaned_answer, take_round
-from lats.judgement import Judgement
-from lats.knobs import SearchKnobs
-from lats.listwise import LISTWISE
-from lats.moves import Generate, JudgeList, Move, Refine, passes_of
-from lats.policy import StateError
+from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_of
+from lats.answers import ActionAnswer, Draft
+from lats.policy import RemainingCalls, check_answer, closed_gates
 from lats.posterior import belief
-from lats.posterior_uct import POSTERIOR_UCT
-from lats.proposal import Drafts, Failure, ProposalId, Side, side_of
+from lats.ranking import RANKED_WHOLE, TieBreak, answers, confidence, is_heard, leading, ranked
 from lats.reflection import Guideline
-from lats.result import SearchResult, StopReason
-from lats.room import Room
+from lats.result import SearchResult, StateError, StopReason
+from lats.schedule import CallsLeft
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState, load_search, save_search
-from lats.standing import RANKED_WHOLE, TieBreak, answers, confidence, is_heard, leading, ranked
-from lats.strategy import Left, Strategy
-from lats.verdict import Verdicts
+from lats.search_tree import SearchTree
+from lats.strategies import STRATEGIES
+from lats.update import cleaned_answer, take_round
 
-__all__ = ["STRATEGIES", "PosteriorSearch"]
+__all__ = ["PosteriorSearch"]
 
-STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
-    {
-        "best_of_n": BEST_OF_N,
-        "listwise": LISTWISE,
-        "halving": HALVING,
-        "posterior_uct": POSTERIOR_UCT,
-        "auto": AUTO,
-    }
-)
-"""Strategies by the name of their policy."""
 
 MAX_EMPTY_ROUNDS = 2
 """Rounds in a row that bring nothing, after which a search asks no more of their kind."""
 
-_UNLIMITED = Room()
+_UNLIMITED = RemainingCalls()
 _START = Draft(reply="")
 _GATES = frozenset({"plan_alignment", "assistantness", "mode_fit"})
-_GATED = frozenset(Judgement.model_fields) - {"score", "reason"}
 
 
 class PosteriorSearch:
@@ -104,56 +84,44 @@ class PosteriorSearch:
         return save_search(self._state)
 
     @property
-    def tree(self) -> Forest:
+    def tree(self) -> SearchTree:
         """Everything proposed and judged so far. Read only."""
-        return self._state.forest
+        return self._state.tree
 
     @property
     def is_done(self) -> bool:
         """Whether nothing will be proposed any more."""
         return self._state.progress.stop_reason is not None
 
-    def ask(self, room: Room = _UNLIMITED) -> list[Move]:
-        """Return the moves of this round that were not told yet; none when done."""
+    def ask(self, remaining: RemainingCalls = _UNLIMITED) -> list[Action]:
+        """Return the actions of this round that were not told yet; none when done."""
         progress = self._state.progress
         if not progress.open_round and progress.stop_reason is None:
-            self._make_round(room)
+            self._make_round(remaining)
         if not progress.told:
             return list(progress.open_round)
-        return [each for each in progress.open_round if each.proposal_id not in progress.told]
+        return [each for each in progress.open_round if each.action_id not in progress.told]
 
-    def tell(
-        self, proposal_id: ProposalId, answer: Drafts | Verdicts | Failure, *, calls: int = 1
-    ) -> None:
-        """Take the answer to a move. A second answer to it is ignored.
+    def tell(self, action_id: ActionId, answer: ActionAnswer, *, calls: int = 1) -> None:
+        """Take the answer to a action. A second answer to it is ignored.
 
         Args:
-            proposal_id: of the move.
+            action_id: of the action.
             answer: what came of it.
             calls: calls that it took, repairs and retries included; at least 1. Leave it where
-                the `room` given to `ask` counts them already.
+                the `remaining` given to `ask` counts them already.
 
         Raises:
             ValueError: when nothing with this id was proposed, or `calls` is less than 1.
-            TypeError: when the answer is of the wrong sort for the move.
+            TypeError: when the answer is of the wrong sort for the action.
         """
         progress = self._state.progress
-        if proposal_id in progress.closed_ids or proposal_id in progress.told:
+        if action_id in progress.closed_ids or action_id in progress.told:
             return
-        for move in progress.open_round:
-            if move.proposal_id == proposal_id:
-                break
-        else:
-            raise ValueError(f"nothing was proposed with the id {proposal_id!r}")
+        check_answer(progress.open_round, action_id, answer)
         if calls < 1:
             raise ValueError(f"an answer takes at least 1 call, got {calls}")
-        wanted = Drafts if side_of(move.kind) is Side.PROPOSER else Verdicts
-        if not isinstance(answer, wanted | Failure):
-            raise TypeError(
-                f"{proposal_id} is answered by {wanted.__name__} or Failure, "
-                f"got {type(answer).__name__}"
-            )
-        progress.told[proposal_id] = cleaned_answer(proposal_id, answer)
+        progress.told[action_id] = cleaned_answer(action_id, answer)
         progress.spent_calls += calls - 1
         if len(progress.told) == len(progress.open_round):
             # Gates open on what a judge said: what was just proposed is to be judged first.
@@ -168,6 +136,7 @@ class PosteriorSearch:
         order = ranked(state, answers(state), tie_break=self._tie_break)
         best = order[0] if order else None
         return SearchResult(
+            policy=state.given_knobs.policy,
             best=best,
             stop_reason=progress.stop_reason,
             final_judgement=None,
@@ -175,35 +144,35 @@ class PosteriorSearch:
             rounds=progress.rounds,
             asked=dict(progress.asked),
             failed=dict(progress.failed),
-            tree=state.forest,
+            tree=state.tree,
             confidence=None if best is None else confidence(state, best),
             guidelines=progress.guidelines,
             planned_cap=progress.planned_cap,
             beliefs={
                 node.node_id: belief(node, state.noise)
-                for node in state.forest.candidates
+                for node in state.tree.candidates
                 if node.score_count
             },
             survivors=tuple(progress.survivors),
         )
 
-    def _left(self, room: Room) -> Left:
-        """Return what may still be spent, by the knobs' cap and the driver's room."""
+    def _left(self, remaining: RemainingCalls) -> CallsLeft:
+        """Return what may still be spent, by the knobs' cap and the driver's remaining."""
         state = self._state
         calls = max(state.cap - state.progress.spent_calls, 0)
-        if room.is_late:
+        if remaining.is_late:
             calls = 0
-        calls = _within(calls, room.max_calls)
-        proposer = 0 if state.progress.is_refused else _within(calls, room.max_proposer_calls)
-        return Left(calls, proposer, _within(calls, room.max_judge_calls))
+        calls = _within(calls, remaining.max_calls)
+        proposer = 0 if state.progress.is_refused else _within(calls, remaining.max_proposer_calls)
+        return CallsLeft(calls, proposer, _within(calls, remaining.max_judge_calls))
 
-    def _make_round(self, room: Room) -> None:
+    def _make_round(self, remaining: RemainingCalls) -> None:
         state, progress = self._state, self._state.progress
-        left = self._left(room)
+        left = self._left(remaining)
         if progress.planned_cap is None:
             progress.planned_cap = left.calls
         if not left.calls:
-            progress.stop_reason = self._what_binds(room, left)
+            progress.stop_reason = self._what_binds(remaining, left)
             return
         found = self._strategy.next_round(state, left)
         if not isinstance(found, StopReason) and found:
@@ -211,31 +180,31 @@ class PosteriorSearch:
         elif isinstance(found, StopReason) and found is not StopReason.CAP:
             progress.stop_reason = found
         else:
-            progress.stop_reason = self._what_binds(room, left)
+            progress.stop_reason = self._what_binds(remaining, left)
 
-    def _register(self, moves: list[Move]) -> None:
+    def _register(self, actions: list[Action]) -> None:
         state, progress = self._state, self._state.progress
-        progress.open_round = list(moves)
+        progress.open_round = list(actions)
         progress.rounds += 1
-        progress.spent_calls += len(moves)
-        for move in moves:
-            progress.asked[move.kind] = progress.asked.get(move.kind, 0) + 1
-            match move:
+        progress.spent_calls += len(actions)
+        for action in actions:
+            progress.asked[action.label] = progress.asked.get(action.label, 0) + 1
+            match action:
                 case Generate():
                     progress.generations += 1
                 case Refine():
-                    state.forest.nodes[move.node_ids[0]].expansions += 1
-                    for step in state.forest.path_to_start(move.node_ids[0]):
+                    state.tree.nodes[action.node_ids[0]].expansions += 1
+                    for step in state.tree.path_to_top(action.node_ids[0]):
                         step.pending_visits += 1
                 case JudgeList():
-                    progress.looks += 1
-                    for node_id in move.node_ids:
-                        state.forest.nodes[node_id].looks += 1
-        progress.passes += passes_of(moves)
+                    progress.judge_calls += 1
+                    for node_id in action.node_ids:
+                        state.tree.nodes[node_id].judge_passes += 1
+        progress.passes += passes_of(actions)
 
-    def _what_binds(self, room: Room, left: Left) -> StopReason:
+    def _what_binds(self, remaining: RemainingCalls, left: CallsLeft) -> StopReason:
         state = self._state
-        if room.is_late:
+        if remaining.is_late:
             return StopReason.DEADLINE
         by_knobs = state.cap - state.progress.spent_calls
         is_tight = left.calls < by_knobs or min(left.proposer, left.judge) < left.calls
@@ -244,7 +213,7 @@ class PosteriorSearch:
     def _reason_to_stop(self, *, is_judged: bool) -> StopReason | None:
         """Return why the round just taken in is the last; None while it need not be."""
         state, progress = self._state, self._state.progress
-        if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.forest):
+        if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.tree):
             return StopReason.FAILED
         if progress.deaf_rounds >= MAX_EMPTY_ROUNDS:
             return StopReason.UNJUDGED
@@ -268,13 +237,12 @@ class PosteriorSearch:
             return True
         if state.progress.cycles < knobs.early_exit.min_rollouts:
             return False
-        said = {name: at for name, at in best.verdict.attributes.items() if name in _GATED}
-        judged = Judgement(score=min(max(belief(best, state.noise).mean, 0.0), 1.0), **said)
-        return not closed_gates(judged, knobs.early_exit)
+        believed = min(max(belief(best, state.noise).mean, 0.0), 1.0)
+        return not closed_gates(replace(best.verdict, score=believed), knobs.early_exit)
 
     def _may_pass_gates(self) -> bool:
         """Return whether any candidate has all that the gates look at: cheaper than a ranking."""
-        nodes, front = self._state.forest.nodes, self._state.progress.front
+        nodes, front = self._state.tree.nodes, self._state.progress.front
         known = nodes.values() if len(nodes) <= RANKED_WHOLE + 1 else map(nodes.__getitem__, front)
         said = (node.verdict for node in known if node.verdict is not None)
         return any(verdict.attributes.keys() >= _GATES for verdict in said)
@@ -284,14 +252,14 @@ def _within(calls: int, limit: int | None) -> int:
     return calls if limit is None else min(calls, max(limit, 0))
 
 
-def _fitting(moves: list[Move], left: Left) -> list[Move]:
-    """Return the first moves that fit together: cap and room hold whatever a strategy wants."""
-    fitting: list[Move] = []
+def _fitting(actions: list[Action], left: CallsLeft) -> list[Action]:
+    """Return the first actions that fit together, whatever a strategy wants."""
+    fitting: list[Action] = []
     proposer = judge = 0
-    for move in moves:
-        is_judge = isinstance(move, JudgeList)
+    for action in actions:
+        is_judge = isinstance(action, JudgeList)
         proposer, judge = proposer + (not is_judge), judge + is_judge
         if not left.fits(proposer=proposer, judge=judge):
             break
-        fitting.append(move)
+        fitting.append(action)
     return fitting

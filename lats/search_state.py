@@ -4,23 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lats.candidate import Candidate, Forest
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, JudgeList, Move, Refine
-from lats.noise import NoiseModel
-from lats.policy import StateError
-from lats.proposal import Drafts, Failure, Kind, ProposalId, Side, side_of
+from lats.actions import Action, ActionId, ActionKind, Generate, JudgeList, Refine, Side, side_of
+from lats.answers import Draft, Drafts, NoAnswer, NodeId, Verdicts
+from lats.policy import read_state
+from lats.posterior import NoiseModel
 from lats.reflection import Guideline
-from lats.result import StopReason
-from lats.tree import NodeId
-from lats.verdict import Verdicts
+from lats.result import StateError, StopReason
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Candidate, SearchTree
+from lats.similarity import identity_key
 
-__all__ = ["DEFAULT_CAP", "STATE_VERSION", "Progress", "SearchState", "load_search", "save_search"]
+__all__ = ["DEFAULT_CAP", "SearchProgress", "SearchState", "load_search", "save_search"]
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Changes when a state of an earlier version could no longer be read."""
 
 DEFAULT_CAP = 6
@@ -28,22 +26,22 @@ DEFAULT_CAP = 6
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-SavedMove = Annotated[Generate | Refine | JudgeList, Field(discriminator="kind")]
-SavedTold = Annotated[Drafts | Verdicts | Failure, Field(discriminator="kind")]
+SavedAction = Annotated[Generate | Refine | JudgeList, Field(discriminator="kind")]
+SavedTold = Annotated[Drafts | Verdicts | NoAnswer, Field(discriminator="kind")]
 
 
 @dataclass(slots=True)
-class Progress:
-    """Where a search stands.
+class SearchProgress:
+    """How far a search is.
 
     Args:
         planned_cap: calls it plans for, fixed by its first round; None before that.
-        spent_calls: calls so far: proposals made, and what answers said they took on top.
+        spent_calls: calls so far: actions made, and what answers said they took on top.
         open_round: the round under way, in the order in which its answers are taken in.
         told: answers to the open round, until all are there.
-        closed_ids: proposals of earlier rounds. Telling one again is ignored.
-        generations: `Generate` moves made.
-        looks: `JudgeList` moves made.
+        closed_ids: actions of earlier rounds. Telling one again is ignored.
+        generations: `Generate` actions made.
+        judge_calls: `JudgeList` actions made.
         passes: times that the judge was to read candidates, however many calls each took.
         cycles: refinement rounds taken in.
         empty_rounds: latest rounds in a row whose proposers brought nothing at all.
@@ -60,18 +58,18 @@ class Progress:
             when it lost since. It is the answer then.
         guidelines: those alive, the oldest first.
         rounds: rounds made.
-        asked: moves made, by kind.
-        failed: moves told as failed or refused, by kind.
+        asked: actions made, by kind.
+        failed: actions told as failed or refused, by kind.
         stop_reason: why it stopped; None while it has not.
     """
 
     planned_cap: int | None = None
     spent_calls: int = 0
-    open_round: list[SavedMove] = field(default_factory=list)
-    told: dict[ProposalId, SavedTold] = field(default_factory=dict)
-    closed_ids: set[ProposalId] = field(default_factory=set)
+    open_round: list[SavedAction] = field(default_factory=list)
+    told: dict[ActionId, SavedTold] = field(default_factory=dict)
+    closed_ids: set[ActionId] = field(default_factory=set)
     generations: int = 0
-    looks: int = 0
+    judge_calls: int = 0
     passes: int = 0
     cycles: int = 0
     empty_rounds: int = 0
@@ -86,8 +84,8 @@ class Progress:
     champion: NodeId | None = None
     guidelines: tuple[Guideline, ...] = ()
     rounds: int = 0
-    asked: dict[Kind, int] = field(default_factory=dict)
-    failed: dict[Kind, int] = field(default_factory=dict)
+    asked: dict[ActionKind, int] = field(default_factory=dict)
+    failed: dict[ActionKind, int] = field(default_factory=dict)
     stop_reason: StopReason | None = None
 
 
@@ -108,9 +106,9 @@ class SearchState:
     ) -> None:
         self.given_knobs = knobs
         self.knobs = knobs
-        self.forest = Forest(start)
+        self.tree = SearchTree(start, identity_key)
         self.noise = NoiseModel(knobs.judge_reliability)
-        self.progress = Progress(guidelines=guidelines)
+        self.progress = SearchProgress(guidelines=guidelines)
         self.weights: Mapping[str, float] = knobs.attribute_weights
 
     @property
@@ -126,7 +124,7 @@ class SearchState:
 
     def nodes(self, ids: list[NodeId] | tuple[NodeId, ...]) -> list[Candidate]:
         """Return candidates by id."""
-        return [self.forest.nodes[node_id] for node_id in ids]
+        return [self.tree.nodes[node_id] for node_id in ids]
 
 
 class _Saved(BaseModel):
@@ -134,12 +132,12 @@ class _Saved(BaseModel):
 
     model_config = _STRICT
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     policy: str
     knobs: SearchKnobs
     nodes: list[Candidate]
     noise: NoiseModel
-    progress: Progress
+    progress: SearchProgress
 
 
 def save_search(state: SearchState) -> dict[str, Any]:
@@ -147,7 +145,7 @@ def save_search(state: SearchState) -> dict[str, Any]:
     saved = _Saved(
         policy=state.given_knobs.policy,
         knobs=state.given_knobs,
-        nodes=list(state.forest.nodes.values()),
+        nodes=list(state.tree.nodes.values()),
         noise=state.noise,
         progress=state.progress,
     ).model_dump(mode="json")
@@ -162,43 +160,32 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
     Raises:
         StateError: when it is of another version or policy, or broken.
     """
-    if not isinstance(raw, Mapping):
-        raise StateError(f"a state is a mapping, got {type(raw).__name__}")
-    if raw.get("version") != STATE_VERSION:
-        raise StateError(
-            f"expected a state of version {STATE_VERSION}, got version {raw.get('version')!r}"
-        )
+    saved = read_state(_Saved, raw, version=STATE_VERSION)
     try:
-        saved = _Saved.model_validate(raw)
-        forest = Forest.restored(saved.nodes)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "state"
-        named = f"{raw.get('policy')!r}: {where}: {first['msg']}"
-        raise StateError(f"broken state of a search by {named}") from error
+        tree = SearchTree.restored(saved.nodes, identity_key, has_start=True)
     except ValueError as error:
         raise StateError(f"broken state of a search: {error}") from error
     if saved.policy != saved.knobs.policy:
         raise StateError(f"a state of {saved.policy!r} has knobs of {saved.knobs.policy!r}")
-    state = SearchState(saved.knobs, forest.start.draft)
-    state.forest, state.noise, state.progress = forest, saved.noise, saved.progress
+    state = SearchState(saved.knobs, tree.top.draft)
+    state.tree, state.noise, state.progress = tree, saved.noise, saved.progress
     _check_ids(state)
     _check_round(state)
     _check_counts(state)
     return state
 
 
-def _ids_of(move: Move) -> tuple[NodeId, ...]:
-    return () if isinstance(move, Generate) else move.node_ids
+def _ids_of(action: Action) -> tuple[NodeId, ...]:
+    return () if isinstance(action, Generate) else action.node_ids
 
 
 def _check_ids(state: SearchState) -> None:
     progress = state.progress
     named = [*progress.survivors, *progress.front, *progress.bracket, *progress.losers]
     named += [] if progress.champion is None else [progress.champion]
-    for move in progress.open_round:
-        named += _ids_of(move)
-    unknown = sorted(set(named) - state.forest.nodes.keys())
+    for action in progress.open_round:
+        named += _ids_of(action)
+    unknown = sorted(set(named) - state.tree.nodes.keys())
     if unknown:
         raise StateError(f"broken state of a search: candidate {unknown[0]} is not there")
 
@@ -206,27 +193,29 @@ def _check_ids(state: SearchState) -> None:
 def _check_round(state: SearchState) -> None:
     """Check that the open round can be told to its end."""
     progress = state.progress
-    for move in progress.open_round:
-        if not isinstance(move, Generate) and not move.node_ids:
-            raise StateError(f"broken state of a search: a move of kind {move.kind} names nobody")
-    asked = {move.proposal_id: side_of(move.kind) for move in progress.open_round}
+    for action in progress.open_round:
+        if not isinstance(action, Generate) and not action.node_ids:
+            raise StateError(
+                f"broken state of a search: an action of kind {action.kind} names no candidate"
+            )
+    asked = {action.action_id: side_of(action.label) for action in progress.open_round}
     if len(asked) < len(progress.open_round) or asked.keys() & progress.closed_ids:
-        raise StateError("broken state of a search: a move of the open round stands there twice")
+        raise StateError("broken state of a search: an action of the open round is listed twice")
     if asked and len(progress.told) >= len(asked):
         raise StateError("broken state of a search: its open round is told to its end")
-    for proposal_id, answer in progress.told.items():
-        if proposal_id not in asked:
-            raise StateError(f"broken state of a search: {proposal_id!r} was told, not asked")
-        wanted = Drafts if asked[proposal_id] is Side.PROPOSER else Verdicts
-        if not isinstance(answer, wanted | Failure):
-            raise StateError(f"broken state of a search: {proposal_id!r} was told {answer.kind}")
+    for action_id, answer in progress.told.items():
+        if action_id not in asked:
+            raise StateError(f"broken state of a search: {action_id!r} was told, not asked")
+        wanted = Drafts if asked[action_id] is Side.PROPOSER else Verdicts
+        if not isinstance(answer, wanted | NoAnswer):
+            raise StateError(f"broken state of a search: {action_id!r} was told {answer.kind}")
 
 
-_COUNTS = ("score_count", "looks", "expansions", "visits", "pending_visits")
+_COUNTS = ("score_count", "judge_passes", "expansions", "visits", "pending_visits")
 _PROGRESS_COUNTS = (
     "spent_calls",
     "generations",
-    "looks",
+    "judge_calls",
     "passes",
     "cycles",
     "rounds",
@@ -238,7 +227,7 @@ _PROGRESS_COUNTS = (
 def _check_counts(state: SearchState) -> None:
     """Check that nothing was counted below 0: a cap would be passed by it."""
     owners: list[tuple[str, object, tuple[str, ...]]] = [
-        (f"candidate {node.node_id}", node, _COUNTS) for node in state.forest.nodes.values()
+        (f"candidate {node.node_id}", node, _COUNTS) for node in state.tree.nodes.values()
     ]
     owners.append(("progress", state.progress, _PROGRESS_COUNTS))
     weights = ("spread_sum", "spread_weight", "noise_sum", "noise_weight", "mean_count")

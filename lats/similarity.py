@@ -1,10 +1,22 @@
-"""How alike two short texts, or two strategy tags, are. Works without a segmenter."""
+"""How alike two short texts, or two strategy tags, are. Works without a segmenter.
+
+Whether an expansion offered enough different strategies.
+"""
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
-__all__ = ["identity_key", "ngram_jaccard", "tag_similarity", "text_key"]
+__all__ = [
+    "distinct_tags",
+    "identity_key",
+    "missing_strategies",
+    "ngram_jaccard",
+    "tag_similarity",
+    "text_key",
+]
+
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _CLAUSE_END = re.compile("[。，、！？；：…“”‘’「」『』]+")
@@ -75,3 +87,32 @@ def tag_similarity(left: str, right: str) -> float:
         In [0, 1]; 0 when either is blank.
     """
     return max(_jaccard(_words(left), _words(right)), ngram_jaccard(left, right, width=2))
+
+
+def distinct_tags(tags: Sequence[str], *, similarity: float) -> list[str]:
+    """Return the tags that differ from all before them. A blank tag names no strategy.
+
+    Args:
+        tags: strategy tags, in order.
+        similarity: from which on two tags count as one strategy, in [0, 1].
+    """
+    distinct: list[str] = []
+    for tag in tags:
+        if tag and all(tag_similarity(tag, earlier) < similarity for earlier in distinct):
+            distinct.append(tag)
+    return distinct
+
+
+def missing_strategies(tags: Sequence[str], *, similarity: float) -> int:
+    """Return how many strategies an expansion lacks, 0 when its candidates differ enough.
+
+    Only tags are compared: a copy of a reply under a tag of its own lacks nothing. A
+    single candidate has nothing to differ from and lacks nothing either.
+
+    Args:
+        tags: strategy tags of the candidates that were offered, at most those asked for.
+        similarity: from which on two tags count as one strategy, in [0, 1].
+    """
+    if len(tags) < 2:
+        return 0
+    return len(tags) - len(distinct_tags(tags, similarity=similarity))

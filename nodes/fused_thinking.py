@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from lats.draft import MAX_REPLY_CHARS, clean_text
+from lats.answers import MAX_REPLY_CHARS, clean_text
 from nodes.answer import Answer, Text
 from nodes.detection import DetectionAnswer
 from nodes.detection_rules import detect_by_rules
@@ -48,7 +48,7 @@ from nodes.records import (
     ResponsePlan,
     StyleVector,
 )
-from nodes.search_calls import REPLY_LEASE
+from nodes.search.action_calls import REPLY_LEASE
 from turnwise.calls import Asker, Call, Purpose, Role, Sampling
 
 __all__ = [

@@ -20,8 +20,14 @@ from nodes.inner_monologue import MonologueAnswer
 from nodes.memory_manager import MemoryAnswer, NoteAnswer
 from nodes.processor import HumanizeAnswer
 from nodes.reasoner import ReasonerAnswer
-from nodes.search_answers import AssistantCheck, CandidateSet, Judgement, RootPlan
-from nodes.search_list_answers import OverallEntry, OverallVerdicts
+from nodes.search.action_answers import (
+    AssistantCheck,
+    CandidateSet,
+    Judgement,
+    OverallEntry,
+    OverallVerdicts,
+    RootPlan,
+)
 from turnwise.calls.loose_json import (
     DECODER,
     OPENING,

@@ -11,13 +11,10 @@ without tags would make the classic search pay a top-up that real ones would not
 """
 
 from benchmarks.search.pools import OVERALL, Item, PoolPrompt
-from lats.draft import Draft
-from lats.judgement import Judgement
-from lats.moves import Generate, JudgeList, Move, Refine
-from lats.policy import Answer, SearchPolicy
-from lats.proposal import CheckAssistant, Drafts, ExpandNode, PlanRoot, Proposal, TopUp
-from lats.tree import NodeId
-from lats.verdict import Verdicts
+from lats.actions import Action, Generate, JudgeList, Refine
+from lats.answers import ActionAnswer, Draft, Drafts, NodeId, Verdict, Verdicts
+from lats.classic_uct import ASSISTANT_CHECK, SINGLE
+from lats.policy import SearchPolicy
 
 __all__ = ["Recorded"]
 
@@ -43,25 +40,18 @@ class Recorded:
         """Return the item that a draft was made of."""
         return self._by_id[draft.payload[_PAYLOAD]]
 
-    def answer(self, move: Proposal | Move) -> Answer:
-        """Return the recorded answer to one proposal."""
-        match move:
-            case PlanRoot():
+    def answer(self, action: Action) -> ActionAnswer:
+        """Return the recorded answer to one action."""
+        match action:
+            case Generate(prompt="plan"):
                 start = self._prompt.start
                 return self._drafts(self._prompt.generate(1) if start is None else [start])
             case Generate():
-                return self._drafts(self._prompt.generate(move.k))
-            case ExpandNode() | TopUp():
-                return self._drafts(self._prompt.expand(self._item(move.node_id), move.k))
+                return self._drafts(self._prompt.generate(action.k))
             case Refine():
-                return self._drafts(self._prompt.expand(self._item(move.node_ids[0]), move.k))
+                return self._drafts(self._prompt.expand(self._item(action.node_ids[0]), action.k))
             case JudgeList():
-                return self._verdicts(move)
-            case CheckAssistant():
-                self.items += 1
-                return Judgement()
-            case _:
-                return self._judgement(move.node_id)
+                return self._verdicts(action)
 
     def _item(self, node_id: NodeId) -> Item:
         return self.item_of(self._search.tree.nodes[node_id].draft)
@@ -82,18 +72,16 @@ class Recorded:
         self.completions += len(drafts)
         return Drafts(drafts=tuple(drafts))
 
-    def _verdicts(self, move: JudgeList) -> Verdicts:
-        items = [self._item(node_id) for node_id in move.node_ids]
+    def _verdicts(self, action: JudgeList) -> Verdicts:
+        items = [self._item(node_id) for node_id in action.node_ids]
         self.items += len(items)
-        said = self._prompt.judge(items, move.rubric)
+        if action.rubric == ASSISTANT_CHECK:
+            return Verdicts({})
+        is_single = action.rubric == SINGLE
+        said = self._prompt.judge(items, OVERALL if is_single else action.rubric)
         by_id = {
-            node_id: verdict
-            for node_id, verdict in zip(move.node_ids, said, strict=True)
+            node_id: Verdict(score=verdict.score) if is_single else verdict
+            for node_id, verdict in zip(action.node_ids, said, strict=True)
             if verdict is not None
         }
         return Verdicts(by_id)
-
-    def _judgement(self, node_id: NodeId) -> Judgement:
-        self.items += 1
-        (said,) = self._prompt.judge([self._item(node_id)], OVERALL)
-        return Judgement() if said is None else Judgement(score=said.score)

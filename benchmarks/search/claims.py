@@ -13,8 +13,8 @@ from benchmarks.search.intervals import MARGIN_SHARE, Interval, holm
 from benchmarks.search.overhead import StepCost
 from benchmarks.search.saving import Saving
 from benchmarks.search.settings import CHECKED, HEADLINE_MIN_GAIN
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.plan import plan_search
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
+from lats.search_plan import plan_search
 
 __all__ = [
     "MIN_SAVING",

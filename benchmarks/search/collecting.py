@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.search.pools import Half, Pool, PoolPrompt
 from benchmarks.search.running import Run, Runner, by_prompt, run_grid
 from benchmarks.search.settings import PEERS, Entry, knobs_for
-from lats.knobs import SearchKnobs
+from lats.search_knobs import SearchKnobs
 
 __all__ = ["FIELDS", "PeerRunner", "Runs", "collect"]
 

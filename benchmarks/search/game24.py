@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from benchmarks.search.game24_tree import RecordedTree, Row
 from benchmarks.search.pools import OVERALL, Item, Pool, PoolPrompt, lots, read_columns
-from lats.verdict import Verdict
+from lats.answers import Verdict
 
 __all__ = ["MAX_DEPTH", "VOTE_SCORES", "Game24", "Game24Prompt", "State", "load_game24"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks.search.pools import OVERALL, Item, PoolPrompt
 from benchmarks.search.running import Run
-from lats.verdict import Verdict
+from lats.answers import Verdict
 
 __all__ = ["Metered"]
 

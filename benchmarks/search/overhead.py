@@ -1,6 +1,6 @@
 """What a search itself costs: processor time a step, ours beside treequest's.
 
-A **step** is one proposal: asked for, and its answer told. treequest's step brings one
+A **step** is one action: asked for, and its answer told. treequest's step brings one
 node: its one answer is a state and its score. Ours are two kinds of step, one that
 proposes several candidates and one that judges several, so the time per node is given
 as well.
@@ -25,20 +25,21 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from lats.actions import Action, JudgeList
+from lats.answers import ActionAnswer, Draft, Drafts, Verdict, Verdicts
 from lats.classic_uct import ClassicUct
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
-from lats.judgement import Judgement
-from lats.knobs import EarlyExitKnobs, SearchKnobs
 from lats.policy import SearchPolicy
-from lats.proposal import Drafts, Side, side_of
+from lats.rule_score import ReplyContext
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
 __all__ = ["REFERENCE", "SIZES", "TARGETS_MICROSECONDS", "StepCost", "engines", "measure_overhead"]
 
-SIZES = (100, 1000)
+SIZES = (100, 1000, 10_000)
 """Nodes of a tree at which a step is timed."""
+
+MAX_CLASSIC_NODES = 1000
+"""Largest tree of `classic_uct`, whose knobs allow 64 rollouts of 16 candidates."""
 
 TARGETS_MICROSECONDS: Mapping[int, float] = MappingProxyType({100: 50.0, 1000: 100.0})
 """What a step of ours should take at most, by size."""
@@ -104,27 +105,23 @@ def _scores(seed: int) -> Iterator[float]:
 def _ours(search: SearchPolicy, seed: int) -> _Grown:
     scores, made = _scores(seed), iter(range(_MANY))
 
-    def answer(proposal: Any) -> Any:
-        if side_of(proposal.kind) is Side.PROPOSER:
-            count = getattr(proposal, "k", 1)
-            return Drafts(drafts=tuple(Draft(reply=f"reply {next(made)}") for _ in range(count)))
-        if hasattr(proposal, "node_ids"):
-            return Verdicts({each: Verdict(score=next(scores)) for each in proposal.node_ids})
-        return Judgement(score=next(scores))
+    def answer(action: Action) -> ActionAnswer:
+        if isinstance(action, JudgeList):
+            return Verdicts({each: Verdict(score=next(scores)) for each in action.node_ids})
+        return Drafts(tuple(Draft(reply=f"reply {next(made)}") for _ in range(action.k)))
 
     def advance() -> tuple[int, int]:
         began = time.perf_counter_ns()
-        proposals = search.ask()
+        actions = search.ask()
         spent = time.perf_counter_ns() - began
-        for proposal in proposals:
-            told = answer(proposal)
+        for action in actions:
+            told = answer(action)
             began = time.perf_counter_ns()
-            search.tell(proposal.proposal_id, told)
+            search.tell(action.action_id, told)
             spent += time.perf_counter_ns() - began
-        return (spent, len(proposals)) if proposals else (0, 0)
+        return (spent, len(actions)) if actions else (0, 0)
 
-    classic = isinstance(search, ClassicUct)
-    return _Grown(advance, lambda: len(search.tree.nodes) - (0 if classic else 1))
+    return _Grown(advance, lambda: len(search.tree))
 
 
 def _treequest(name: str, seed: int) -> _Grown:
@@ -190,8 +187,9 @@ def engines(nodes: int) -> dict[str, Callable[[int], _Grown]]:
     found: dict[str, Callable[[int], _Grown]] = {
         "posterior_uct": _posterior("posterior_uct", nodes),
         "halving": _posterior("halving", nodes),
-        "classic_uct": _classic(nodes),
     }
+    if nodes <= MAX_CLASSIC_NODES:
+        found["classic_uct"] = _classic(nodes)
     try:
         import treequest  # noqa: F401
     except ImportError:

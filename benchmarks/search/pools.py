@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lats.verdict import Verdict
+from lats.answers import Verdict
 
 __all__ = [
     "OVERALL",

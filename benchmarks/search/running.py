@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from benchmarks.search.answering import Recorded
 from benchmarks.search.pools import Half, Pool, PoolPrompt
+from lats.actions import ActionId
 from lats.classic_uct import ClassicUct
-from lats.fast_score import ReplyContext
-from lats.knobs import SearchKnobs
+from lats.policies import start_search
 from lats.policy import SearchPolicy
-from lats.proposal import ProposalId
-from lats.registry import start_search
+from lats.rule_score import ReplyContext
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 __all__ = ["ROW", "Run", "Runner", "by_prompt", "run_grid", "run_policy"]
 
@@ -77,13 +77,13 @@ def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = Fals
         knobs.model_copy(update={"seed": prompt.seed}), prompt.user_text if has_rules else None
     )
     recorded = Recorded(prompt, search)
-    told: set[ProposalId] = set()
+    told: set[ActionId] = set()
     while moves := search.ask():
         for move in moves:
-            if move.proposal_id in told:
-                raise RuntimeError(f"{knobs.policy} proposed {move.proposal_id!r} again")
-            told.add(move.proposal_id)
-            search.tell(move.proposal_id, recorded.answer(move))
+            if move.action_id in told:
+                raise RuntimeError(f"{knobs.policy} proposed {move.action_id!r} again")
+            told.add(move.action_id)
+            search.tell(move.action_id, recorded.answer(move))
     found = search.result()
     pick = None if found.best is None else recorded.item_of(found.best.draft)
     return Run(

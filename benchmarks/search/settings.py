@@ -22,7 +22,7 @@ from benchmarks.search.peers_treequest import is_installed, treequest_ab_mcts_a,
 from benchmarks.search.pools import Pool, PoolPrompt
 from benchmarks.search.running import Run
 from benchmarks.search.topical_chat import load_topical_chat
-from lats.knobs import EarlyExitKnobs, SearchKnobs
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
 __all__ = [
     "CAPS",

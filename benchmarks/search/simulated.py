@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.pools import OVERALL, Half, Item, Pool, PoolPrompt
 from benchmarks.search.simulated_setting import SimulatedSetting
-from lats.verdict import Verdict
+from lats.answers import Verdict
 from turnwise.simulator.judge import JUDGE_CALIBRATION
 
 __all__ = ["ORACLE_CANDIDATES", "SimulatedPool", "SimulatedPrompt"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.flat_prompt import FlatPrompt
 from benchmarks.search.pools import OVERALL, Item, Pool, lots, read_columns
-from lats.verdict import Verdict
+from lats.answers import Verdict
 
 __all__ = [
     "ATTRIBUTES",

@@ -17,6 +17,8 @@ from statistics import fmean
 from typing import Any
 
 from turnwise.report import load_run
+from turnwise.report.search_svg import search_svg
+from turnwise.report.search_view import read_search
 from turnwise.simulator.phrases import true_quality
 from turnwise.tune import TurnRow, panel_of
 from turnwise.tune.analysis import analyse
@@ -27,7 +29,6 @@ from turnwise.tune.figures import (
     basis_of,
     calls_by_node_of,
     calls_over_turns_of,
-    search_tree_of,
     steps_between,
     timeline_of,
     to_matplotlib,
@@ -136,8 +137,8 @@ def turn_of(folder: Path, number: int) -> tuple[dict[str, Any], list[dict[str, A
     return turn, own, f"turn {turn['turn']} of {turn['conversation_id']}"
 
 
-def figures(folder: Path) -> dict[str, FigureData]:
-    """Return every example by the name of its file."""
+def figures(folder: Path) -> dict[str, FigureData | str]:
+    """Return every example by the name of its file; a search as SVG already."""
     talk = make_conversations(folder / "talk.jsonl", CONVERSATIONS)
     long_talk = make_conversations(folder / "long_talk.jsonl", 4 * CONVERSATIONS)
     runs = {preset: run(talk, folder / preset, preset) for preset in PRESETS}
@@ -149,7 +150,9 @@ def figures(folder: Path) -> dict[str, FigureData]:
         "tradeoff": tradeoff(long_talk, folder),
         "calls_by_node": calls_by_node(rows),
         "waterfall": waterfall(talk, folder, runs),
-        "tree": search_tree_of(turn["search"], where=f"{name}, balanced", is_simulated=True),
+        "tree": search_svg(
+            read_search(turn["search"]), title=f"{name}, balanced", is_simulated=True
+        ),
         "timeline": timeline_of(
             ledger,
             reply_at=timed["rounds"]["reply"],
@@ -162,8 +165,12 @@ def figures(folder: Path) -> dict[str, FigureData]:
 def main() -> None:
     """Write the pictures, or hold them against what would be written."""
     with tempfile.TemporaryDirectory() as folder:
-        drawn = {f"{name}.svg": figure_bytes(to_matplotlib(found), "svg")
-                 for name, found in figures(Path(folder)).items()}  # fmt: skip
+        drawn = {
+            f"{name}.svg": found.encode()
+            if isinstance(found, str)
+            else figure_bytes(to_matplotlib(found), "svg")
+            for name, found in figures(Path(folder)).items()
+        }
     stale = [name for name, data in drawn.items()
              if not (HERE / name).exists() or (HERE / name).read_bytes() != data]  # fmt: skip
     if "--check" in sys.argv[1:]:

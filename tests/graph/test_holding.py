@@ -18,7 +18,7 @@ from graph.holding import (
 )
 from graph.state import TurnState
 from graph.wind_down import Fusing
-from nodes.search_calls import REPLY_LEASE
+from nodes.search.action_calls import REPLY_LEASE
 from turnwise.budget.scope import Scope
 from turnwise.memory import Identity
 

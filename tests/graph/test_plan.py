@@ -16,7 +16,7 @@ from graph.settings import (
     RepairKnobs,
     Settings,
 )
-from lats.knobs import EarlyExitKnobs, SearchKnobs
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from turnwise.budget.limits import Limits
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings
 from turnwise.calls.retry import RetryPolicy

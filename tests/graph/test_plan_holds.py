@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from graph.app import app
-from lats.knobs import PolicyName
+from lats.search_knobs import PolicyName
 from tests.graph.conftest import Change, ChangingClient
 from turnwise.calls import Call, Purpose
 from turnwise.replay.app import TurnInput, TurnResult
@@ -92,7 +92,7 @@ def test_the_default_is_exact_when_nothing_exits_early(knobs: dict[str, Any]) ->
     if search["stop_reason"] != "fused_reply":
         # The simulated model sometimes repeats itself, and what is not new is not judged.
         new_replies = search["rollouts_done"] * knobs["search.expand_k"]
-        assume(len(search["tree"]["nodes"]) == 1 + new_replies)
+        assume(len(search["candidates"]) == 1 + new_replies)
         assume("top_up" not in search["asked"])
     by_node: dict[str, int] = {}
     for row in turn.rows:

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from graph.plan_search import costliest_knobs, search_steps, staged_knobs, worst_ways
-from lats.knobs import SearchKnobs
-from lats.plan import PlannedCalls, SearchPlan, plan_search
-from lats.proposal import Kind, Side, side_of
+from lats.actions import ActionKind, Side, side_of
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import PlannedCalls, SearchPlan, plan_search
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.flat import flatten
 from turnwise.plan.steps import PlannedCall, Step
@@ -19,8 +19,8 @@ def _calls(*rounds: tuple[PlannedCalls, ...]) -> list[PlannedCall]:
     return [task.call for task in flatten(search_steps(SearchPlan(rounds), KNOBS)).tasks]
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_kind_has_a_role_on_its_side(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ActionKind)
+def test_every_kind_has_a_role_on_its_side(kind: ActionKind) -> None:
     """What the proposer answers goes to `main`, what the judge answers to `judge`."""
     (call,) = _calls((PlannedCalls(kind, 1),))
     expected = Role.MAIN if side_of(kind) is Side.PROPOSER else Role.JUDGE
@@ -30,8 +30,8 @@ def test_every_kind_has_a_role_on_its_side(kind: Kind) -> None:
 
 def test_the_first_generation_is_the_plan() -> None:
     """It is the call that the reply must have; those beside and after it are not."""
-    two = (PlannedCalls(Kind.GENERATE, 2),)
-    calls = _calls(two, (PlannedCalls(Kind.JUDGE_LIST, 1),), two)
+    two = (PlannedCalls(ActionKind.GENERATE, 2),)
+    calls = _calls(two, (PlannedCalls(ActionKind.JUDGE_LIST, 1),), two)
     purposes = [call.purpose for call in calls]
     assert purposes == [
         Purpose.PLAN,
@@ -45,10 +45,12 @@ def test_the_first_generation_is_the_plan() -> None:
 def test_answers_grow_with_their_candidates() -> None:
     """Each kind that writes candidates writes as many as its knob says."""
     sizes = {
-        kind: _calls((PlannedCalls(Kind.JUDGE, 1),), (PlannedCalls(kind, 1),))[1].output_tokens
-        for kind in (Kind.EXPAND, Kind.GENERATE, Kind.REFINE)
+        kind: _calls((PlannedCalls(ActionKind.JUDGE, 1),), (PlannedCalls(kind, 1),))[
+            1
+        ].output_tokens
+        for kind in (ActionKind.EXPAND, ActionKind.GENERATE, ActionKind.REFINE)
     }
-    assert sizes[Kind.REFINE] < sizes[Kind.EXPAND] < sizes[Kind.GENERATE]
+    assert sizes[ActionKind.REFINE] < sizes[ActionKind.EXPAND] < sizes[ActionKind.GENERATE]
 
 
 @pytest.mark.parametrize("policy", ["classic_uct", "listwise", "auto"])

@@ -19,7 +19,7 @@ from graph.wind_down import (
     room_at_start,
     steps_down,
 )
-from lats.knobs import SearchKnobs
+from lats.search_knobs import SearchKnobs
 from turnwise.budget.limits import Limits
 from turnwise.calls.errors import ConfigError
 

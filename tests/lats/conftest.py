@@ -8,15 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
-from lats.judgement import Judgement
-from lats.moves import Generate, JudgeList, Move, Refine
-from lats.policy import SearchPolicy
-from lats.proposal import Drafts, Failure, Kind, Proposal, Side, side_of
-from lats.room import Room
+from lats.actions import Action, ActionKind, Generate, JudgeList, Refine
+from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, Verdict, Verdicts
+from lats.policy import RemainingCalls, SearchPolicy
+from lats.rule_score import ReplyContext
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
 
 CONTEXT = ReplyContext(user_text="I got the job, and now I am scared of it.", language="en")
 
@@ -32,26 +28,25 @@ class ScriptedModel:
     """Whether all strategies have one tag."""
     unlike: bool = False
     """Whether tags are long enough that no two are alike by chance."""
-    failing: frozenset[Kind] = frozenset()
+    failing: frozenset[ActionKind] = frozenset()
     """Kinds that always fail."""
-    refusing: frozenset[Kind] = frozenset()
+    refusing: frozenset[ActionKind] = frozenset()
     """Kinds that are always refused."""
-    asked: list[Proposal] = field(default_factory=list)
+    asked: list[Action] = field(default_factory=list)
 
-    def answer(self, proposal: Proposal) -> Drafts | Judgement | Failure:
-        """Return the answer to one proposal."""
-        self.asked.append(proposal)
-        if proposal.kind in self.refusing:
-            return Failure(is_refused=True, detail="no room")
-        if proposal.kind in self.failing:
-            return Failure(detail="down")
-        draw = random.Random(f"{self.seed}/{proposal.proposal_id}")
-        if side_of(proposal.kind) is Side.PROPOSER:
-            return self._drafts(proposal, draw)
-        return self._judgement(proposal, draw)
+    def answer(self, action: Action) -> ActionAnswer:
+        """Return the answer to one action."""
+        self.asked.append(action)
+        if action.label in self.refusing:
+            return NoAnswer(is_refused=True, detail="refused")
+        if action.label in self.failing:
+            return NoAnswer(detail="down")
+        draw = random.Random(f"{self.seed}/{_drawn_as(action)}")
+        if isinstance(action, JudgeList):
+            return Verdicts({action.node_ids[0]: self._verdict(action, draw)})
+        return self._drafts(action.k, draw)
 
-    def _drafts(self, proposal: Proposal, draw: random.Random) -> Drafts:
-        count = getattr(proposal, "k", 1)
+    def _drafts(self, count: int, draw: random.Random) -> Drafts:
         words = ["proud", "nervous", "coffee", "monday", "laugh", "train", "honest", "quiet"]
         drafts = []
         for place in range(count):
@@ -63,19 +58,28 @@ class ScriptedModel:
             drafts.append(
                 Draft(reply=f"{chosen} {mark}", strategy_tag=tag, payload={"place": place})
             )
-        return Drafts(drafts=tuple(drafts))
+        return Drafts(tuple(drafts))
 
-    def _judgement(self, proposal: Proposal, draw: random.Random) -> Judgement:
-        is_root = sum(earlier.kind is Kind.JUDGE for earlier in self.asked) == 1
+    def _verdict(self, action: JudgeList, draw: random.Random) -> Verdict:
+        if action.label is ActionKind.CHECK_ASSISTANT:
+            return Verdict(attributes={"assistantness": 0.1}, reason="scripted")
+        is_root = sum(earlier.label is ActionKind.JUDGE for earlier in self.asked) == 1
         passes = self.gates == "always" or (self.gates == "after_root" and not is_root)
         low, high = (0.85, 0.95) if passes else (0.3, 0.7)
-        return Judgement(
+        return Verdict(
             score=round(draw.uniform(low, high), 2),
-            plan_alignment=0.9,
-            mode_fit=0.9,
-            assistantness=0.1,
+            attributes={"plan_alignment": 0.9, "mode_fit": 0.9, "assistantness": 0.1},
             reason="scripted",
         )
+
+
+def _drawn_as(action: Action) -> str:
+    """Return what an answer is drawn from: what is asked of which node, and which attempt."""
+    if isinstance(action, Generate):
+        return action.label
+    if isinstance(action, Refine):
+        return f"{action.label}:{action.node_ids[0]}:{action.attempt}"
+    return f"{action.label}:{action.node_ids[0]}"
 
 
 def drive(
@@ -85,22 +89,22 @@ def drive(
     shuffle: random.Random | None = None,
     repeat: bool = False,
     max_rounds: int | None = None,
-    room: Callable[[], Room] = Room,
-) -> list[list[Proposal]]:
+    remaining: Callable[[], RemainingCalls] = RemainingCalls,
+) -> list[list[Action]]:
     """Drive a search and return its rounds, told in order or shuffled, once or twice."""
-    rounds: list[list[Proposal]] = []
+    rounds: list[list[Action]] = []
     while max_rounds is None or len(rounds) < max_rounds:
-        proposals = search.ask(room())
+        proposals = search.ask(remaining())
         if not proposals:
             break
         rounds.append(proposals)
-        answers = [(each.proposal_id, model.answer(each)) for each in proposals]
+        answers = [(each.action_id, model.answer(each)) for each in proposals]
         if shuffle is not None:
             shuffle.shuffle(answers)
-        for proposal_id, answer in answers:
-            search.tell(proposal_id, answer)
+        for action_id, answer in answers:
+            search.tell(action_id, answer)
             if repeat:
-                search.tell(proposal_id, Failure(detail="a late second answer"))
+                search.tell(action_id, NoAnswer(detail="a late second answer"))
     return rounds
 
 
@@ -117,14 +121,14 @@ def scripted() -> type[ScriptedModel]:
 
 
 @pytest.fixture(name="drive")
-def _drive() -> Callable[..., list[list[Proposal]]]:
+def _drive() -> Callable[..., list[list[Action]]]:
     """The driver."""
     return drive
 
 
 @dataclass
 class ScriptedMoves:
-    """Answers moves from a seed and the move alone, so order and resuming cannot matter."""
+    """Answers actions from a seed and the action alone, so order and resuming cannot matter."""
 
     seed: int = 0
     proposer: str = "good"
@@ -133,10 +137,10 @@ class ScriptedMoves:
     """`good`, `perfect`, `ties`, `by_place`, `fewer`, `more`, `empty`, `ranks`, `same_words`,
     `huge`, `negative`, `nan`, `infinite`, `bools`, `words`, `odd` or `fails`."""
     failing: float = 0.0
-    """Share of moves that fail, by lot."""
+    """Share of actions that fail, by lot."""
     refusing: float = 0.0
-    """Share of moves that are refused, by lot."""
-    refused_kinds: frozenset[Kind] = frozenset()
+    """Share of actions that are refused, by lot."""
+    refused_kinds: frozenset[ActionKind] = frozenset()
     """Kinds that are always refused."""
     steps: int = 3
     """Depth at which a `steps` proposer gives answers."""
@@ -154,43 +158,42 @@ class ScriptedMoves:
         """Return a candidate's true quality, in [.2, .8]."""
         return self._draw("quality", node_id).uniform(0.2, 0.8)
 
-    def answer(self, move: Move) -> Drafts | Verdicts | Failure:
-        """Return the answer to one move."""
-        lot = self._draw("lot", move.proposal_id).random()
-        if move.kind in self.refused_kinds or lot < self.refusing:
-            return Failure(is_refused=True, detail="no room")
+    def answer(self, action: Action) -> ActionAnswer:
+        """Return the answer to one action."""
+        lot = self._draw("lot", action.action_id).random()
+        if action.label in self.refused_kinds or lot < self.refusing:
+            return NoAnswer(is_refused=True, detail="no room")
         if lot < self.refusing + self.failing:
-            return Failure(detail="down")
-        if isinstance(move, JudgeList):
-            return Failure(detail="down") if self.judge == "fails" else self._verdicts(move)
-        return Failure(detail="down") if self.proposer == "fails" else self._drafts(move)
+            return NoAnswer(detail="down")
+        if isinstance(action, JudgeList):
+            return NoAnswer(detail="down") if self.judge == "fails" else self._verdicts(action)
+        return NoAnswer(detail="down") if self.proposer == "fails" else self._drafts(action)
 
-    def _drafts(self, move: Generate | Refine) -> Drafts:
-        draw = self._draw("drafts", move.proposal_id)
-        marks = [f"{draw.randrange(16**8):08x}" for _ in range(move.k)]
+    def _drafts(self, action: Generate | Refine) -> Drafts:
+        draw = self._draw("drafts", action.action_id)
+        marks = [f"{draw.randrange(16**8):08x}" for _ in range(action.k)]
         made = {
-            "repeats": ["Always the same.", "always the SAME!"] * move.k,
+            "repeats": ["Always the same.", "always the SAME!"] * action.k,
             "none": [],
             "blank": [" ", "", "\n\t"],
             "long": [f"{mark} " + "long " * 10_000 for mark in marks],
             "surrogates": [f"{mark}\ud800\udfff" for mark in marks],
-            "odd": draw.sample(["", "\x00", "Same.", "same", *marks, *marks], move.k + 2),
+            "odd": draw.sample(["", "\x00", "Same.", "same", *marks, *marks], action.k + 2),
         }.get(self.proposer, [f"reply {mark}" for mark in marks])
-        is_step = self.proposer == "steps" and self._depth(move) < self.steps
-        return Drafts.model_construct(
-            kind="drafts",
-            drafts=tuple(
+        is_step = self.proposer == "steps" and self._depth(action) < self.steps
+        return Drafts(
+            tuple(
                 Draft.model_construct(reply=text, strategy_tag="", payload={}, is_step=is_step)
                 for text in made
             ),
         )
 
-    def _depth(self, move: Generate | Refine) -> int:
-        return 1 if isinstance(move, Generate) else 1 + self.depths.get(move.node_ids[0], 0)
+    def _depth(self, action: Generate | Refine) -> int:
+        return 1 if isinstance(action, Generate) else 1 + self.depths.get(action.node_ids[0], 0)
 
-    def _verdicts(self, move: JudgeList) -> Verdicts:
-        asked = list(move.node_ids)
-        draw = self._draw("judge", move.proposal_id)
+    def _verdicts(self, action: JudgeList) -> Verdicts:
+        asked = list(action.node_ids)
+        draw = self._draw("judge", action.action_id)
         if self.judge == "ranks":
             return Verdicts({}, tuple(sorted(asked, key=self.quality, reverse=True)))
         kept = asked[: len(asked) // 2] if self.judge == "fewer" else asked
@@ -198,15 +201,15 @@ class ScriptedMoves:
             kept = ["0" * 16, *asked, "nobody"]
         if self.judge == "empty":
             kept = []
-        return Verdicts({each: self._verdict(move, each, draw) for each in kept})
+        return Verdicts({each: self._verdict(action, each, draw) for each in kept})
 
-    def _verdict(self, move: JudgeList, node_id: str, draw: random.Random) -> Verdict:
-        good = self.quality(node_id) + (self.drift if move.look else 0.0)
-        place = move.node_ids.index(node_id) if node_id in move.node_ids else 0
+    def _verdict(self, action: JudgeList, node_id: str, draw: random.Random) -> Verdict:
+        good = self.quality(node_id) + (self.drift if action.pass_index else 0.0)
+        place = action.node_ids.index(node_id) if node_id in action.node_ids else 0
         score = {
             "perfect": good,
             "ties": 0.5,
-            "by_place": 1 - place / (len(move.node_ids) + 1),
+            "by_place": 1 - place / (len(action.node_ids) + 1),
             "huge": 7,
             "negative": -0.1,
             "nan": float("nan"),
@@ -230,12 +233,12 @@ def play(
     search: PosteriorSearch,
     model: ScriptedMoves,
     *,
-    rooms: Iterable[Room] = (),
+    rooms: Iterable[RemainingCalls] = (),
     order: random.Random | None = None,
     repeat: bool = False,
     resume: random.Random | None = None,
-    calls: Callable[[Move], int] = lambda move: 1,
-) -> tuple[PosteriorSearch, list[list[Move]]]:
+    calls: Callable[[Action], int] = lambda action: 1,
+) -> tuple[PosteriorSearch, list[list[Action]]]:
     """Drive a posterior search to its end.
 
     Args:
@@ -251,18 +254,18 @@ def play(
     Returns:
         The search, the restored one at last, and its rounds.
     """
-    rounds: list[list[Move]] = []
+    rounds: list[list[Action]] = []
     supply = iter(rooms)
-    while moves := search.ask(next(supply, Room())):
-        rounds.append(moves)
+    while actions := search.ask(next(supply, RemainingCalls())):
+        rounds.append(actions)
         assert len(rounds) <= MAX_ROUNDS, "the search does not end"
-        told = order.sample(moves, len(moves)) if order else moves
+        told = order.sample(actions, len(actions)) if order else actions
         model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
-        for move in told:
+        for action in told:
             for _ in range(2 if repeat else 1):
-                search.tell(move.proposal_id, model.answer(move), calls=calls(move))
+                search.tell(action.action_id, model.answer(action), calls=calls(action))
             if repeat:
-                search.tell(move.proposal_id, Failure(detail="late"), calls=9)
+                search.tell(action.action_id, NoAnswer(detail="late"), calls=9)
             if resume is not None and resume.random() < 0.5:
                 search = PosteriorSearch.from_state(json.loads(json.dumps(search.state_dict())))
     return search, rounds
@@ -270,11 +273,11 @@ def play(
 
 @pytest.fixture
 def moves_model() -> type[ScriptedMoves]:
-    """The scripted model of moves."""
+    """The scripted model of actions."""
     return ScriptedMoves
 
 
 @pytest.fixture(name="play")
-def _play() -> Callable[..., tuple[PosteriorSearch, list[list[Move]]]]:
+def _play() -> Callable[..., tuple[PosteriorSearch, list[list[Action]]]]:
     """The driver of posterior searches."""
     return play

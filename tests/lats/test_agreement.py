@@ -2,13 +2,11 @@
 
 import pytest
 
-from lats.agreement import agreement_scores
-from lats.candidate import Candidate
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.proposal import Drafts
+from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.ranking import agreement_scores
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Candidate
 
 
 def _nodes(*said):
@@ -55,11 +53,11 @@ def test_a_search_by_agreement_answers_with_the_largest_cluster():
     search = PosteriorSearch(knobs)
     for place, move in enumerate(search.ask()):
         drafts = tuple(Draft(reply=f"{place}{answer}{i}") for i, answer in enumerate("abcb"))
-        search.tell(move.proposal_id, Drafts(drafts=drafts))
+        search.tell(move.action_id, Drafts(drafts=drafts))
     while moves := search.ask():
         for move in moves:
             said = {i: Verdict(answer=search.tree.nodes[i].draft.reply[1]) for i in move.node_ids}
-            search.tell(move.proposal_id, Verdicts(said))
+            search.tell(move.action_id, Verdicts(said))
     result = search.result()
     assert result.best.draft.reply[1] == "b"
     assert result.confidence.chance_best == pytest.approx(0.5)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from lats.auto import AUTO_MIN_GAIN, MIN_REPEATS, tuned_knobs
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind
-from lats.room import Room
+from lats.actions import ActionKind
+from lats.answers import Draft
+from lats.policy import RemainingCalls
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
+from lats.strategies.auto import AUTO_MIN_GAIN, MIN_REPEATS, tuned_knobs
 
 
 def _state(*, planned=6, reliability=None, **knobs):
@@ -75,7 +75,7 @@ def test_large_caps_are_kept_whatever_the_judge_is_worth(play, moves_model, cap,
     result = play(search, moves_model(judge=judge))[0].result()
     assert result.calls <= cap
     assert result.best.score_count
-    assert result.asked[Kind.JUDGE_LIST] >= 1
+    assert result.asked[ActionKind.JUDGE_LIST] >= 1
 
 
 def test_steps_make_it_a_tree_search(play, moves_model):
@@ -89,7 +89,7 @@ def test_steps_make_it_a_tree_search(play, moves_model):
 
 def test_a_room_below_the_cap_is_kept_too(play, moves_model):
     """And planned for."""
-    rooms = [Room(max_calls=left) for left in (4, 2, 2, 1, 1, 0)]
+    rooms = [RemainingCalls(max_calls=left) for left in (4, 2, 2, 1, 1, 0)]
     search = PosteriorSearch(SearchKnobs(policy="auto", max_calls=12))
     result = play(search, moves_model(), rooms=rooms)[0].result()
     assert result.planned_cap == 4

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.best_of_n import judge_calls_for, planned_generations
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind
+from lats.actions import ActionKind
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies.best_of_n import judge_calls_for, planned_generations
 
 JUDGING = st.sampled_from(["listwise", "pointwise", "pairwise"])
 
@@ -50,10 +50,10 @@ def test_a_search_asks_as_planned_and_judges_everyone_once(play, moves_model, ju
     search, rounds = play(PosteriorSearch(knobs), model)
     result = search.result()
     counts = planned_generations(cap, knobs)
-    assert result.asked[Kind.GENERATE] == len(counts)
-    assert result.asked.get(Kind.JUDGE_LIST, 0) == judge_calls_for(sum(counts), knobs)
+    assert result.asked[ActionKind.GENERATE] == len(counts)
+    assert result.asked.get(ActionKind.JUDGE_LIST, 0) == judge_calls_for(sum(counts), knobs)
     assert result.stop_reason in {StopReason.PLAN_DONE, StopReason.CAP}
-    assert all(r[0].kind is each for r, each in zip(rounds, [Kind.GENERATE], strict=False))
+    assert all(r[0].label is each for r, each in zip(rounds, [ActionKind.GENERATE], strict=False))
     every = [node.node_id for node in search.tree.candidates]
     if len(every) > 1:
         assert result.best.node_id == max(every, key=model.quality)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+from lats.actions import Side, side_of
+from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.classic_uct import ClassicUct
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
-from lats.judgement import Judgement
-from lats.knobs import SearchKnobs
-from lats.plan import Scenario, plan_search
-from lats.proposal import Drafts, Side, side_of
-from lats.render import render_tree
+from lats.rule_score import ReplyContext
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import Scenario, plan_search
+from lats.search_text import render_tree
 
 PAGE = Path(__file__).parents[2] / "docs" / "classic-search.md"
 
@@ -48,13 +47,13 @@ def test_the_drawn_tree_is_the_one_that_these_answers_give():
     drafts, scores = iter(DRAFTS), iter(SCORES)
     while proposals := search.ask():
         (proposal,) = proposals
-        if side_of(proposal.kind) is Side.JUDGE:
-            answer = Judgement(score=next(scores))
+        if side_of(proposal.label) is Side.JUDGE:
+            answer = Verdicts({proposal.node_ids[0]: Verdict(score=next(scores))})
         else:
             answer = Drafts(
                 drafts=tuple(Draft(reply=reply, strategy_tag=tag) for tag, reply in next(drafts))
             )
-        search.tell(proposal.proposal_id, answer)
+        search.tell(proposal.action_id, answer)
     drawn = render_tree(search.result(), max_chars=40)
     assert f"```text\n{drawn}\n```" in PAGE.read_text(encoding="utf-8")
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.draft import MAX_REPLY_CHARS, Draft, admit_drafts, clean_text
+from lats.answers import MAX_REPLY_CHARS, Draft, admit_drafts, clean_text
 from lats.similarity import text_key
 
 

@@ -2,23 +2,22 @@
 
 import pytest
 
-from lats.drive import RepeatedProposal, drive
-from lats.knobs import SearchKnobs
-from lats.moves import Generate
-from lats.proposal import Drafts
+from lats.actions import Generate
+from lats.answers import Drafts
+from lats.policy import RemainingCalls, RepeatedAction, drive
 from lats.result import StopReason
-from lats.room import Room
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 
 class StuckSearch:
     """A search that asks the same for ever."""
 
-    def ask(self, room=None):
+    def ask(self, remaining=None):
         """Return the one move that it has."""
         return [Generate(1, 0)]
 
-    def tell(self, proposal_id, answer):
+    def tell(self, action_id, answer):
         """Forget it."""
 
 
@@ -42,9 +41,11 @@ async def test_it_answers_whole_rounds_and_returns_the_result(moves_model):
 
 async def test_it_asks_for_the_room_before_each_round(moves_model):
     """And the search winds down by it."""
-    rooms, seen = [Room(), Room(max_calls=0)], []
+    rooms, seen = [RemainingCalls(), RemainingCalls(max_calls=0)], []
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
-    result = await drive(search, _answering(moves_model(), seen), room=lambda: rooms[len(seen)])
+    result = await drive(
+        search, _answering(moves_model(), seen), remaining=lambda: rooms[len(seen)]
+    )
     assert seen == [2]
     assert result.stop_reason is StopReason.BUDGET
 
@@ -55,7 +56,7 @@ async def test_a_search_that_repeats_itself_is_stopped():
     async def answer_round(moves):
         return [Drafts(drafts=())] * len(moves)
 
-    with pytest.raises(RepeatedProposal, match="'generate:0' after it was told"):
+    with pytest.raises(RepeatedAction, match="'generate:0' after it was told"):
         await drive(StuckSearch(), answer_round)
 
 

@@ -1,6 +1,6 @@
 """Whether an expansion offers enough strategies."""
 
-from lats.expand import distinct_tags, missing_strategies
+from lats.similarity import distinct_tags, missing_strategies
 
 
 def _missing(*tags):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.fast_score import (
+from lats.rule_score import (
     ReplyContext,
     assistant_phrases,
     fast_score,

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lats.gain import chance_best, expected_max, gain_of_candidates, gain_of_pass
-from lats.noise import NoiseModel
-from lats.posterior import Belief
+from lats.posterior import Belief, NoiseModel
 
 BELIEFS = st.lists(
     st.builds(Belief, st.floats(0, 1), st.floats(0.02, 0.3).map(lambda sd: sd * sd)),

@@ -2,11 +2,18 @@
 
 import pytest
 
-from lats.gates import closed_gates
-from lats.judgement import Judgement
-from lats.knobs import EarlyExitKnobs
+from lats.answers import Verdict
+from lats.policy import closed_gates
+from lats.search_knobs import EarlyExitKnobs
 
 GOOD = {"score": 0.82, "plan_alignment": 0.80, "assistantness": 0.18, "mode_fit": 0.65}
+
+
+def _verdict(*, score, **attributes):
+    given = {name: value for name, value in attributes.items() if value is not None}
+    return Verdict(score=score, attributes=given)
+
+
 GATE_OF = {
     "score": "min_root_score",
     "plan_alignment": "min_plan_alignment",
@@ -17,13 +24,13 @@ GATE_OF = {
 
 def test_the_thresholds_themselves_pass():
     """At least and at most include the bound."""
-    assert closed_gates(Judgement(**GOOD), EarlyExitKnobs()) == ()
+    assert closed_gates(_verdict(**GOOD), EarlyExitKnobs()) == ()
 
 
 @pytest.mark.parametrize("field", list(GOOD))
 def test_a_missing_field_closes_its_gate(field):
     """However good the others are; an absent assistantness is not a low one."""
-    assert closed_gates(Judgement(**GOOD | {field: None}), EarlyExitKnobs()) == (GATE_OF[field],)
+    assert closed_gates(_verdict(**GOOD | {field: None}), EarlyExitKnobs()) == (GATE_OF[field],)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def test_a_missing_field_closes_its_gate(field):
 )
 def test_a_field_short_of_its_threshold_closes_its_gate(field, bad):
     """One gate is enough to go on searching."""
-    assert closed_gates(Judgement(**GOOD | {field: bad}), EarlyExitKnobs()) == (GATE_OF[field],)
+    assert closed_gates(_verdict(**GOOD | {field: bad}), EarlyExitKnobs()) == (GATE_OF[field],)
 
 
 def test_no_judgement_closes_all_gates():
@@ -42,4 +49,4 @@ def test_no_judgement_closes_all_gates():
 
 def test_switched_off_is_closed():
     """Whatever the judge says."""
-    assert closed_gates(Judgement(**GOOD), EarlyExitKnobs(enabled=False)) == ("enabled",)
+    assert closed_gates(_verdict(**GOOD), EarlyExitKnobs(enabled=False)) == ("enabled",)

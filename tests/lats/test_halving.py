@@ -2,10 +2,10 @@
 
 import pytest
 
-from lats.knobs import SearchKnobs
-from lats.moves import JudgeList, Refine
+from lats.actions import JudgeList, Refine
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_only_survivors_are_gone_on_from(run, cap, seed):
     search, rounds = run(cap, model={"judge": "perfect", "seed": seed})
     state = search.state_dict()
     survivors = set(state["progress"]["survivors"])
-    grown = {n.node_id for n in search.tree.children(search.tree.start) if n.children_ids}
+    grown = {n.node_id for n in search.tree.children(search.tree.top) if n.children_ids}
     assert survivors
     assert grown <= survivors
     assert any(isinstance(each, Refine) for r in rounds for each in r)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.json_numbers import MAX_DEPTH, NumberAt, numbers_at
+from lats.logprob_scores import MAX_DEPTH, NumberAt, numbers_at
 
 documents = st.recursive(
     st.none()

@@ -4,33 +4,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lats.draft import Draft
-from lats.judging import judge_round, passes_allowed, with_anchors
-from lats.knobs import SearchKnobs
-from lats.moves import JudgeList
-from lats.proposal import Failure
+from lats.actions import JudgeList
+from lats.answers import Draft, NoAnswer
+from lats.schedule import CallsLeft, judge_round, passes_allowed, with_anchors
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.strategy import Left
 
 quick = settings()
 
 
 def _state(count, **knobs):
     state = SearchState(SearchKnobs(policy="listwise", **knobs), Draft(reply=""))
-    forest = state.forest
+    tree = state.tree
     for place in range(count):
-        forest.add(forest.start, Draft(reply=f"reply {place}"), prior_mean=None)
-    return state, list(forest.candidates)
+        tree.add(tree.top, Draft(reply=f"reply {place}"), prior_mean=None)
+    return state, list(tree.candidates)
 
 
 def test_passes_take_the_rubrics_in_turn_and_reverse_their_order():
     """In turn over the whole search, not within a round."""
     state, nodes = _state(4, rubrics=("a", "b", "c"))
-    state.progress.passes, state.progress.looks = 2, 2
-    moves = judge_round(state, nodes, Left(9), passes=4)
+    state.progress.passes, state.progress.judge_calls = 2, 2
+    moves = judge_round(state, nodes, CallsLeft(9), passes=4)
     assert [move.rubric for move in moves] == ["c", "a", "b", "c"]
-    assert [move.look for move in moves] == [2, 3, 4, 5]
+    assert [move.pass_index for move in moves] == [2, 3, 4, 5]
     assert moves[1].node_ids == moves[0].node_ids[::-1]
     assert moves[3].node_ids == moves[2].node_ids[::-1]
 
@@ -39,7 +37,7 @@ def test_passes_take_the_rubrics_in_turn_and_reverse_their_order():
 def test_chunks_share_one_anchor_cover_all_and_are_of_nearly_equal_size(count, max_items):
     """However many there are."""
     state, nodes = _state(count, max_items=max_items)
-    moves = judge_round(state, nodes, Left(99), passes=1)
+    moves = judge_round(state, nodes, CallsLeft(99), passes=1)
     lists = [move.node_ids for move in moves]
     assert {i for ids in lists for i in ids} == {node.node_id for node in nodes}
     assert all(len(ids) <= max_items and len(set(ids)) == len(ids) for ids in lists)
@@ -53,7 +51,7 @@ def test_chunks_share_one_anchor_cover_all_and_are_of_nearly_equal_size(count, m
 def test_no_more_calls_are_made_than_fit(left, passes):
     """Pointwise, where a pass takes most."""
     state, nodes = _state(3, judging="pointwise")
-    moves = judge_round(state, nodes, Left(left), passes=passes)
+    moves = judge_round(state, nodes, CallsLeft(left), passes=passes)
     assert len(moves) == min(left, 3 * passes)
     assert all(len(move.node_ids) == 1 for move in moves)
 
@@ -64,24 +62,24 @@ def test_new_candidates_are_read_beside_the_leaders(play, moves_model):
     search, _ = play(search, moves_model(judge="perfect"))
     state = search._state
     best = search.result().best
-    fresh = [state.forest.add(best, Draft(reply="newer"), prior_mean=0.5)]
+    fresh = [state.tree.add(best, Draft(reply="newer"), prior_mean=0.5)]
     readers = with_anchors(state, fresh)
     assert len(readers) == 3
     assert readers[0] is best
     assert with_anchors(state, [best]).count(best) == 1
     state.knobs = state.knobs.model_copy(update={"judging": "agreement"})
-    assert with_anchors(state, fresh) == list(state.forest.candidates)
+    assert with_anchors(state, fresh) == list(state.tree.candidates)
 
 
 def test_a_judge_is_asked_of_one_candidate_only_so_often():
     """Agreement has no such limit."""
     state, nodes = _state(3, max_passes=3)
-    nodes[1].looks = 2
+    nodes[1].judge_passes = 2
     assert passes_allowed(state, nodes) == 1
-    nodes[1].looks = 5
+    nodes[1].judge_passes = 5
     assert passes_allowed(state, nodes) == 0
     state, nodes = _state(3, judging="agreement", max_calls=9)
-    nodes[0].looks = 50
+    nodes[0].judge_passes = 50
     assert passes_allowed(state, nodes) == 9
 
 
@@ -117,7 +115,7 @@ def test_a_pair_that_nobody_judged_goes_on_by_what_is_known(play, moves_model):
         for move in moves:
             place += 1
             is_lost = isinstance(move, JudgeList) and place % 3 == 0
-            search.tell(move.proposal_id, Failure() if is_lost else model.answer(move))
+            search.tell(move.action_id, NoAnswer() if is_lost else model.answer(move))
     assert search.result().best.score_count > 0
 
 

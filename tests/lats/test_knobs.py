@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from lats.knobs import SearchKnobs
+from lats.search_knobs import SearchKnobs
 
 
 @pytest.mark.parametrize(

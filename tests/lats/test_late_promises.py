@@ -1,19 +1,17 @@
 """Promises of single lines of the posterior search, each of which once had no test."""
 
-from lats.draft import Draft
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.moves import Generate, JudgeList
-from lats.proposal import Drafts, Kind
+from lats.actions import ActionKind, Generate, JudgeList
+from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.gain import BestNextCall, best_next_call
 from lats.search import PosteriorSearch
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from lats.search_state import SearchState
-from lats.stopping import NextCall, best_next_call
-from lats.tree_search import select_leaves
-from lats.verdict import Verdict, Verdicts
+from lats.strategies.posterior_uct import select_leaves
 
 GOOD = {"plan_alignment": 1.0, "assistantness": 0.0, "mode_fit": 1.0}
 
 
-def _told(search, *, texts=lambda move, place: f"{move.proposal_id} {place}", say, is_step=False):
+def _told(search, *, texts=lambda move, place: f"{move.action_id} {place}", say, is_step=False):
     """Drive a search to its end and return its rounds."""
     rounds = []
     while moves := search.ask():
@@ -24,7 +22,7 @@ def _told(search, *, texts=lambda move, place: f"{move.proposal_id} {place}", sa
             else:
                 made = (Draft(reply=texts(move, at), is_step=is_step) for at in range(move.k))
                 answer = Drafts(drafts=tuple(made))
-            search.tell(move.proposal_id, answer)
+            search.tell(move.action_id, answer)
     return rounds
 
 
@@ -45,13 +43,17 @@ def test_gates_do_not_open_on_what_was_proposed_and_not_judged():
     gates = EarlyExitKnobs(min_rollouts=1)
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6, early_exit=gates))
     _told(search, say=lambda *_: Verdict(score=1.0, attributes=GOOD))
-    assert search.result().asked == {Kind.GENERATE: 2, Kind.JUDGE_LIST: 3, Kind.REFINE: 1}
+    assert search.result().asked == {
+        ActionKind.GENERATE: 2,
+        ActionKind.JUDGE_LIST: 3,
+        ActionKind.REFINE: 1,
+    }
 
 
 def test_agreement_spends_half_on_candidates_and_reads_all_of_them_in_each_call():
     """Neither `max_candidates` nor `max_items` binds where answers are checked."""
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=11, judging="agreement"))
-    rounds = _told(search, say=lambda move, _id: Verdict(checks={f"{move.look}": True}))
+    rounds = _told(search, say=lambda move, _id: Verdict(checks={f"{move.pass_index}": True}))
     assert [type(move) for move in rounds[0]] == [Generate] * 5
     assert {len(move.node_ids) for move in rounds[1]} == {20}
 
@@ -74,15 +76,15 @@ def test_a_verifier_is_asked_once_about_new_steps():
 def _steps(max_depth):
     """Return a state with a good shallow step, and a fair one with a fair step below it."""
     state = SearchState(SearchKnobs(policy="posterior_uct", max_depth=max_depth), Draft(reply=""))
-    forest = state.forest
+    tree = state.tree
     state.progress.has_steps = True
     good, fair = (
-        forest.add(forest.start, Draft(reply=text, is_step=True), prior_mean=None)
+        tree.add(tree.top, Draft(reply=text, is_step=True), prior_mean=None)
         for text in ("good", "fair")
     )
-    deep = forest.add(fair, Draft(reply="deep", is_step=True), prior_mean=None)
+    deep = tree.add(fair, Draft(reply="deep", is_step=True), prior_mean=None)
     for node, value in ((good, 0.9), (fair, 0.5), (deep, 0.5)):
-        node.looks = node.score_count = node.visits = 1
+        node.judge_passes = node.score_count = node.visits = 1
         node.own_value = node.best_value = node.score_sum = value
     return state
 
@@ -101,11 +103,11 @@ def test_what_refining_has_gained_so_far_speaks_for_refining_again():
         state = SearchState(SearchKnobs(min_gain=0.01, policy="listwise"), Draft(reply=""))
         nodes = []
         for text in ("one", "two"):
-            node = state.forest.add(state.forest.start, Draft(reply=text), prior_mean=None)
+            node = state.tree.add(state.tree.top, Draft(reply=text), prior_mean=None)
             node.score_sum, node.score_count = 2.0, 4
             nodes.append(node)
         state.noise.mean_sum, state.noise.mean_count = 1.0, 2
         state.noise.shift_sum, state.noise.shift_count = shift, 8
-        found[shift] = best_next_call(state, nodes, {NextCall.READ, NextCall.REFINE})
-    assert found[2.0] is NextCall.REFINE
-    assert found[-2.0] is not NextCall.REFINE
+        found[shift] = best_next_call(state, nodes, {BestNextCall.READ, BestNextCall.REFINE})
+    assert found[2.0] is BestNextCall.REFINE
+    assert found[-2.0] is not BestNextCall.REFINE

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind, Side, side_of
+from lats.actions import ActionKind, Side, side_of
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 
 @pytest.fixture
@@ -35,34 +35,39 @@ def test_caps_of_two_to_five_take_two_rounds(run, cap, seed):
     """All generations together, then all passes together."""
     result, rounds = run(cap, model={"seed": seed})
     assert result.rounds == 2
-    assert {each.kind for each in rounds[0]} == {Kind.GENERATE}
-    assert {each.kind for each in rounds[1]} == {Kind.JUDGE_LIST}
+    assert {each.label for each in rounds[0]} == {ActionKind.GENERATE}
+    assert {each.label for each in rounds[1]} == {ActionKind.JUDGE_LIST}
 
 
 def test_a_cap_of_six_takes_four_rounds_with_refinement_and_two_without(run):
     """Generate, judge, refine, judge."""
     result, rounds = run(6)
-    kinds = [{each.kind for each in together} for together in rounds]
-    assert kinds == [{Kind.GENERATE}, {Kind.JUDGE_LIST}, {Kind.REFINE}, {Kind.JUDGE_LIST}]
+    kinds = [{each.label for each in together} for together in rounds]
+    assert kinds == [
+        {ActionKind.GENERATE},
+        {ActionKind.JUDGE_LIST},
+        {ActionKind.REFINE},
+        {ActionKind.JUDGE_LIST},
+    ]
     assert result.calls == 6
     result, rounds = run(6, refine=False)
     assert result.rounds <= 2
-    assert result.asked[Kind.JUDGE_LIST] >= 2
+    assert result.asked[ActionKind.JUDGE_LIST] >= 2
 
 
 @pytest.mark.parametrize("cap", range(3, 11))
 def test_many_candidates_are_not_left_to_one_pass_alone(run, cap):
     """From four calls on, those from scratch are read at least twice."""
     result, _ = run(cap)
-    scratch = result.tree.children(result.tree.start)
-    assert all(node.looks >= (2 if cap >= 4 else 1) for node in scratch)
+    scratch = result.tree.children(result.tree.top)
+    assert all(node.judge_passes >= (2 if cap >= 4 else 1) for node in scratch)
 
 
 @pytest.mark.parametrize("cap", range(6, 11))
 def test_refinements_are_read_beside_the_leaders(run, cap):
     """Who anchor the call."""
     _, rounds = run(cap)
-    place = next(i for i, r in enumerate(rounds) if r[0].kind is Kind.REFINE)
+    place = next(i for i, r in enumerate(rounds) if r[0].label is ActionKind.REFINE)
     leaders = set(rounds[place][0].node_ids)
     assert leaders & set(rounds[place + 1][0].node_ids)
 
@@ -83,14 +88,14 @@ def test_a_large_cap_is_kept_and_ends_with_a_reason(run, cap):
     """A root that is halved, a tree below."""
     result, _ = run(cap)
     assert result.calls <= cap
-    assert result.asked[Kind.JUDGE_LIST] >= 2
+    assert result.asked[ActionKind.JUDGE_LIST] >= 2
     assert result.stop_reason is not None
 
 
 def test_a_proposer_with_nothing_new_is_not_asked_to_refine(run):
     """What is left goes to passes, and then it says that it is exhausted."""
     result, _ = run(8, model={"proposer": "repeats"})
-    assert Kind.REFINE not in result.asked
+    assert ActionKind.REFINE not in result.asked
     assert result.stop_reason in {StopReason.EXHAUSTED, StopReason.CAP}
 
 
@@ -98,6 +103,6 @@ def test_no_more_candidates_from_scratch_than_wanted(run):
     """However many calls there are."""
     for cap in (3, 5, 9):
         result, rounds = run(cap, max_candidates=5, refine=False)
-        asked = sum(m.k for r in rounds for m in r if side_of(m.kind) is Side.PROPOSER)
+        asked = sum(m.k for r in rounds for m in r if side_of(m.label) is Side.PROPOSER)
         assert asked <= 5
         assert len(result.tree) <= 5

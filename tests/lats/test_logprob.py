@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.logprob import expected_scores
+from lats.logprob_scores import expected_scores
 
 LOGPROB = st.floats(max_value=0.5) | st.sampled_from([math.nan, -math.inf, math.inf])
 WRITTEN = st.floats(0, 10).map(lambda value: json.dumps(round(value, 2)))

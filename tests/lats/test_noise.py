@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.noise import MAX_RELIABILITY, MIN_RELIABILITY, PRIOR_SPREAD, NoiseModel
+from lats.posterior import MAX_RELIABILITY, MIN_RELIABILITY, PRIOR_SPREAD, NoiseModel
 
 
 def _watched(own_noise, *, calls=200, items=6, spread=0.15, seed=0):

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lats.actions import ActionKind, Side, side_of
+from lats.answers import Drafts, NoAnswer, Verdicts
 from lats.classic_uct import ClassicUct
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.plan import Scenario, plan_search
-from lats.proposal import Kind, Side
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
+from lats.search_plan import Scenario, plan_search
 
 quick = settings(
     max_examples=150,
@@ -66,7 +67,7 @@ def test_the_default_knobs_ask_the_proposer_five_times_and_the_judge_six():
 def test_without_rollouts_there_is_nothing_to_judge_again():
     """The root and its judgement, and no final judge."""
     plan = plan_search(SearchKnobs(rollouts=0))
-    assert plan.calls_by_kind() == {Kind.PLAN_ROOT: 1, Kind.JUDGE: 1}
+    assert plan.calls_by_kind() == {ActionKind.PLAN_ROOT: 1, ActionKind.JUDGE: 1}
 
 
 def test_without_soft_judges_only_the_root_and_the_pick_are_judged():
@@ -94,7 +95,7 @@ def test_a_driven_search_asks_exactly_its_plan(*, scripted, drive, context, scen
         for together in plan_search(knobs, scenario).rounds
     ]
     driven = [
-        {kind: sum(each.kind is kind for each in together) for kind in {e.kind for e in together}}
+        {kind: sum(each.label is kind for each in together) for kind in {e.label for e in together}}
         for together in rounds
     ]
     assert driven == planned
@@ -151,16 +152,13 @@ class _Unreliable:
     def __init__(self, model, fail_rate, seed):
         self._model, self._fail_rate, self._random = model, fail_rate, random.Random(seed)
 
-    def answer(self, proposal):
-        from lats.judgement import Judgement
-        from lats.proposal import Drafts, Failure, side_of
-
-        answer = self._model.answer(proposal)
+    def answer(self, action):
+        answer = self._model.answer(action)
         if self._random.random() >= self._fail_rate:
             return answer
         fault = self._random.choice(["failure", "empty", "copies"])
-        if fault == "failure" or proposal.kind is Kind.PLAN_ROOT:
-            return Failure(detail="down")
-        if side_of(proposal.kind) is Side.JUDGE:
-            return Judgement()
+        if fault == "failure" or action.label is ActionKind.PLAN_ROOT:
+            return NoAnswer(detail="down")
+        if side_of(action.label) is Side.JUDGE:
+            return Verdicts({})
         return Drafts(drafts=() if fault == "empty" else answer.drafts[:1] * 3)

@@ -6,14 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.candidate import Candidate
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.noise import NoiseModel
-from lats.posterior import belief, drift_of, means_by
-from lats.proposal import Drafts
+from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.posterior import NoiseModel, belief, drift_of, means_by
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_tree import Candidate
 
 UNIT = st.floats(0, 1)
 
@@ -94,12 +91,12 @@ def _judged_twice(qualities, second, drift):
     search = PosteriorSearch(knobs)
     for move in search.ask():
         drafts = tuple(Draft(reply=f"reply {place}") for place in range(len(qualities)))
-        search.tell(move.proposal_id, Drafts(drafts=drafts))
+        search.tell(move.action_id, Drafts(drafts=drafts))
     true = {n.node_id: q for n, q in zip(search.tree.candidates, qualities, strict=True)}
     for place, move in enumerate(search.ask()):
         read = [i for i in move.node_ids if not place or true[i] in second]
         scores = {i: Verdict(score=true[i] + (drift if place else 0.0)) for i in read}
-        search.tell(move.proposal_id, Verdicts(scores))
+        search.tell(move.action_id, Verdicts(scores))
     return search, true
 
 

@@ -4,13 +4,13 @@ from itertools import pairwise
 
 import pytest
 
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.moves import JudgeList, Refine
+from lats.actions import JudgeList, Refine
+from lats.answers import Draft
 from lats.result import StopReason
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.tree_search import select_leaves
+from lats.strategies.posterior_uct import select_leaves
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def _leaves(state, count):
 def _grown(*values, **knobs):
     """Return a state with judged candidates from scratch, worth these values."""
     state = SearchState(SearchKnobs(policy="posterior_uct", **knobs), Draft(reply=""))
-    forest = state.forest
+    tree = state.tree
     for place, value in enumerate(values):
-        node = forest.add(forest.start, Draft(reply=f"reply {place}"), prior_mean=None)
-        node.looks = node.score_count = 1
+        node = tree.add(tree.top, Draft(reply=f"reply {place}"), prior_mean=None)
+        node.judge_passes = node.score_count = 1
         node.own_value = node.best_value = node.score_sum = value
-        for step in forest.path_to_start(node.node_id):
+        for step in tree.path_to_top(node.node_id):
             step.visits += 1
-    return state, list(forest.candidates)
+    return state, list(tree.candidates)
 
 
 def test_without_exploration_the_best_leaf_is_chosen():
@@ -55,7 +55,7 @@ def test_leaves_of_one_round_are_all_different_and_none_is_left_pending():
     chosen = _leaves(state, 5)
     assert len(chosen) == 3
     assert set(map(id, chosen)) == set(map(id, nodes))
-    assert all(node.pending_visits == 0 for node in state.forest.nodes.values())
+    assert all(node.pending_visits == 0 for node in state.tree.nodes.values())
 
 
 def test_visits_under_way_make_a_leaf_less_attractive():
@@ -69,13 +69,13 @@ def test_visits_under_way_make_a_leaf_less_attractive():
 def test_closed_leaves_and_those_of_dropped_candidates_are_left_out():
     """None is returned when all are closed."""
     state, nodes = _grown(0.4, 0.7, 0.6)
-    state.forest.close(nodes[1])
+    state.tree.close(nodes[1])
     assert _leaves(state, 1) == [nodes[2]]
     state.progress.survivors = [nodes[0].node_id]
     assert _leaves(state, 3) == [nodes[0]]
     for node in nodes:
-        state.forest.close(node)
-    assert state.forest.start.is_closed
+        state.tree.close(node)
+    assert state.tree.top.is_closed
     assert _leaves(state, 1) == []
 
 
@@ -94,7 +94,7 @@ def test_every_new_candidate_is_judged_while_calls_are_left(run):
     for earlier, later in pairwise(rounds):
         if isinstance(earlier[0], Refine):
             assert isinstance(later[0], JudgeList)
-    assert all(node.looks for node in search.tree.candidates)
+    assert all(node.judge_passes for node in search.tree.candidates)
 
 
 def test_a_step_is_worth_its_best_leaf(run):
@@ -117,7 +117,7 @@ def test_an_expansion_that_brings_nothing_closes_its_leaf(play, moves_model):
     while moves := search.ask():
         rounds += 1
         for move in moves:
-            search.tell(move.proposal_id, (model if rounds == 1 else empty).answer(move))
+            search.tell(move.action_id, (model if rounds == 1 else empty).answer(move))
     assert search.result().stop_reason is StopReason.EXHAUSTED
     assert all(node.is_closed for node in search.tree.candidates)
 

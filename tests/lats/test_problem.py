@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from lats.knobs import SearchKnobs
-from lats.policy import StateError
+from lats.answers import Verdict
+from lats.policy import RemainingCalls
 from lats.problem import Problem, resume, solve
-from lats.problem_states import StateDrafts
-from lats.result import StopReason
-from lats.room import Room
-from lats.verdict import Verdict
+from lats.problem_rounds import StateDrafts
+from lats.result import StateError, StopReason
+from lats.search_knobs import SearchKnobs
 
 TARGET = 37
 KNOBS = SearchKnobs(policy="posterior_uct", max_calls=40, stop_score=1.0, tree_exploration=0)
@@ -387,7 +386,7 @@ async def test_the_classic_search_is_for_replies():
 
 async def test_the_room_outside_binds():
     """The cap of a budget is asked before every round."""
-    found = await solve(numbers(), KNOBS, room=lambda: Room(max_calls=0))
+    found = await solve(numbers(), KNOBS, remaining=lambda: RemainingCalls(max_calls=0))
     assert (found.calls, found.stop_reason) == (0, StopReason.BUDGET)
 
 

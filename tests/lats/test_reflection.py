@@ -1,13 +1,11 @@
 """Guidelines: made of repeated failures, carried, and dead after a while."""
 
-from lats.candidate import Candidate
-from lats.draft import Draft
-from lats.knobs import ReflectionKnobs, SearchKnobs
-from lats.moves import Refine
-from lats.proposal import Drafts
+from lats.actions import Refine
+from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.reflection import MAX_GUIDELINE_CHARS, Guideline, aged_guidelines, reflect
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import ReflectionKnobs, SearchKnobs
+from lats.search_tree import Candidate
 
 ON = ReflectionKnobs(enabled=True, bar=0.4, min_failures=2, ttl_turns=3, max_guidelines=2)
 
@@ -80,11 +78,11 @@ def test_a_search_carries_them_to_refinement_and_to_the_next_turn():
         for move in moves:
             if hasattr(move, "guidelines"):
                 seen.append((type(move), move.guidelines))
-                texts = tuple(Draft(reply=f"{move.proposal_id} {i}") for i in range(move.k))
-                search.tell(move.proposal_id, Drafts(drafts=texts))
+                texts = tuple(Draft(reply=f"{move.action_id} {i}") for i in range(move.k))
+                search.tell(move.action_id, Drafts(drafts=texts))
             else:
                 said = Verdict(score=0.5, attributes={"wit": 0.1}, reason="Dull.")
-                search.tell(move.proposal_id, Verdicts(dict.fromkeys(move.node_ids, said)))
+                search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, said)))
     assert seen[0][1] == ()
     assert all("Dull." in texts[0] for kind, texts in seen if kind is Refine)
     carried = aged_guidelines(search.result().guidelines)

@@ -4,14 +4,15 @@ from typing import get_args
 
 import pytest
 
+from lats.answers import Drafts
 from lats.classic_uct import ClassicUct
-from lats.fast_score import fast_score
-from lats.knobs import PolicyName, SearchKnobs
-from lats.policy import StateError
-from lats.proposal import Drafts
+from lats.policies import resume_search, start_search
 from lats.reflection import Guideline
-from lats.registry import resume_search, start_search
-from lats.search import STRATEGIES, PosteriorSearch
+from lats.result import StateError
+from lats.rule_score import fast_score
+from lats.search import PosteriorSearch
+from lats.search_knobs import PolicyName, SearchKnobs
+from lats.strategies import STRATEGIES
 
 
 def test_every_name_has_a_policy_and_every_policy_a_name():
@@ -25,10 +26,10 @@ def test_a_search_is_started_and_resumed_by_its_name(context, policy):
     search = start_search(SearchKnobs(policy=policy), context)
     wanted = ClassicUct if policy == "classic_uct" else PosteriorSearch
     assert isinstance(search, wanted)
-    first = [each.proposal_id for each in search.ask()]
+    first = [each.action_id for each in search.ask()]
     again = resume_search(search.state_dict(), context)
     assert isinstance(again, wanted)
-    assert [each.proposal_id for each in again.ask()] == first
+    assert [each.action_id for each in again.ask()] == first
     assert isinstance(resume_search(search.state_dict()), wanted)
 
 
@@ -49,7 +50,7 @@ def test_the_rule_score_breaks_ties_before_and_after_a_resume(context, moves_mod
     replies = ["", "word " * 400, "That is big. What scares you most about it?"]
     drafts = model.answer(move).drafts
     made = [each.model_copy(update={"reply": r}) for each, r in zip(drafts, replies, strict=False)]
-    search.tell(move.proposal_id, Drafts(drafts=tuple(made)))
+    search.tell(move.action_id, Drafts(drafts=tuple(made)))
     search, _ = play(search, model)
     best = search.result().best
     scores = {n.node_id: fast_score(n.draft.reply, (), context) for n in search.tree.candidates}

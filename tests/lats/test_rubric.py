@@ -2,8 +2,8 @@
 
 import pytest
 
-from lats.rubric import composite_score
-from lats.verdict import Verdict
+from lats.answers import Verdict
+from lats.update import composite_score
 
 FULL = Verdict(score=0.6, attributes={"warm": 0.8, "assistantness": 0.1})
 

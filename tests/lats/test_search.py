@@ -2,14 +2,13 @@
 
 import pytest
 
-from lats.draft import Draft
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.moves import Generate, JudgeList, Refine
-from lats.proposal import Drafts, Failure, Kind
+from lats.actions import ActionKind, Generate, JudgeList, Refine
+from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
+from lats.policy import RemainingCalls
 from lats.result import StopReason
-from lats.room import Room
-from lats.search import STRATEGIES, PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search import PosteriorSearch
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
+from lats.strategies import STRATEGIES
 
 
 @pytest.fixture
@@ -28,13 +27,13 @@ def _judge_all(search, scores):
     nodes = search.tree.nodes
     for move in search.ask():
         verdicts = {i: Verdict(score=scores[nodes[i].draft.reply]) for i in move.node_ids}
-        search.tell(move.proposal_id, Verdicts(verdicts))
+        search.tell(move.action_id, Verdicts(verdicts))
 
 
 def _propose(search, *replies):
     (move,) = search.ask()
     drafts = tuple(Draft(reply=reply) for reply in replies)
-    search.tell(move.proposal_id, Drafts(drafts=drafts))
+    search.tell(move.action_id, Drafts(drafts=drafts))
 
 
 def test_it_generates_judges_and_answers_with_the_best(run):
@@ -91,7 +90,7 @@ def test_candidates_that_no_judge_was_heard_on_come_last():
     _propose(search, "unread", "read")
     (move,) = search.ask()
     read = next(n.node_id for n in search.tree.candidates if n.draft.reply == "read")
-    search.tell(move.proposal_id, Verdicts({read: Verdict(score=0.01)}))
+    search.tell(move.action_id, Verdicts({read: Verdict(score=0.01)}))
     assert search.result().best.draft.reply == "read"
 
 
@@ -104,25 +103,25 @@ def test_the_tie_break_decides_between_equals_and_then_birth():
         assert search.result().best.draft.reply == wanted
 
 
-@pytest.mark.parametrize("kind", [Kind.GENERATE, Kind.REFINE, Kind.JUDGE_LIST])
+@pytest.mark.parametrize("kind", [ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST])
 def test_a_refusal_ends_the_search_after_its_round(run, kind):
     """What the budget refused it would refuse again; the best so far stands."""
     search, rounds = run({"policy": "listwise", "max_calls": 10}, refused_kinds=frozenset({kind}))
-    assert {each.kind for each in rounds[-1]} == {kind}
+    assert {each.label for each in rounds[-1]} == {kind}
     assert search.result().stop_reason is StopReason.BUDGET
-    assert (search.result().best is None) is (kind is Kind.GENERATE)
+    assert (search.result().best is None) is (kind is ActionKind.GENERATE)
 
 
 def test_rounds_tell_what_binds(run):
     """The cap, the driver's budget, or its clock."""
     knobs = {"policy": "listwise", "max_calls": 6}
     for room, reason in (
-        (Room(max_calls=0), StopReason.BUDGET),
-        (Room(max_calls=-3), StopReason.BUDGET),
-        (Room(max_judge_calls=0), StopReason.BUDGET),
-        (Room(is_late=True), StopReason.DEADLINE),
+        (RemainingCalls(max_calls=0), StopReason.BUDGET),
+        (RemainingCalls(max_calls=-3), StopReason.BUDGET),
+        (RemainingCalls(max_judge_calls=0), StopReason.BUDGET),
+        (RemainingCalls(is_late=True), StopReason.DEADLINE),
     ):
-        search, rounds = run(knobs, rooms=[Room(), room])
+        search, rounds = run(knobs, rooms=[RemainingCalls(), room])
         assert len(rounds) == 1
         assert search.result().stop_reason is reason
         assert search.result().best is not None
@@ -130,7 +129,7 @@ def test_rounds_tell_what_binds(run):
 
 def test_a_small_room_at_the_start_is_what_it_plans_for(run):
     """A room of two calls makes the shape of a cap of two."""
-    rooms = [Room(max_calls=2), Room(max_calls=1), Room(max_calls=0)]
+    rooms = [RemainingCalls(max_calls=2), RemainingCalls(max_calls=1), RemainingCalls(max_calls=0)]
     search, rounds = run({"policy": "listwise", "max_calls": 6}, rooms=rooms)
     assert list(map(len, rounds)) == [1, 1]
     assert search.result().planned_cap == 2
@@ -154,10 +153,10 @@ def test_gates_need_every_sub_score():
         search = PosteriorSearch(knobs)
         for place, move in enumerate(search.ask()):
             drafts = (Draft(reply=f"a{place}"), Draft(reply=f"b{place}"))
-            search.tell(move.proposal_id, Drafts(drafts=drafts))
+            search.tell(move.action_id, Drafts(drafts=drafts))
         for move in search.ask():
             verdict = Verdict(score=0.95, attributes=attributes)
-            search.tell(move.proposal_id, Verdicts(dict.fromkeys(move.node_ids, verdict)))
+            search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, verdict)))
         assert (search.result().stop_reason is StopReason.EARLY_EXIT) is is_over
 
 
@@ -165,7 +164,7 @@ def test_answers_that_took_more_calls_are_charged():
     """A repaired answer leaves less; the cap was passed by the repair alone."""
     search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
     (move,) = search.ask()
-    search.tell(move.proposal_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))), calls=2)
+    search.tell(move.action_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))), calls=2)
     assert search.ask() == []
     assert search.result().stop_reason is StopReason.CAP
     assert search.result().calls == 1
@@ -174,10 +173,10 @@ def test_answers_that_took_more_calls_are_charged():
 def test_failures_are_counted_by_kind():
     """And cost what they cost."""
     search = PosteriorSearch(SearchKnobs(policy="posterior_uct", max_calls=4))
-    search.tell(search.ask()[0].proposal_id, Failure(detail="down"))
+    search.tell(search.ask()[0].action_id, NoAnswer(detail="down"))
     _propose(search, "a", "b")
-    assert search.result().failed == {Kind.GENERATE: 1}
-    assert search.result().asked == {Kind.GENERATE: 2}
+    assert search.result().failed == {ActionKind.GENERATE: 1}
+    assert search.result().asked == {ActionKind.GENERATE: 2}
     assert search.result().rounds == 2
 
 

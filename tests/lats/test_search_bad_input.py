@@ -6,14 +6,13 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from lats.draft import MAX_REPLY_CHARS, Draft
-from lats.knobs import SearchKnobs
-from lats.policy import StateError
-from lats.proposal import Drafts, Failure, Kind
-from lats.registry import resume_search
-from lats.result import StopReason
-from lats.search import STRATEGIES, PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.actions import ActionKind
+from lats.answers import MAX_REPLY_CHARS, Draft, Drafts, NoAnswer, Verdict, Verdicts
+from lats.policies import resume_search
+from lats.result import StateError, StopReason
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 
 POLICIES = sorted(STRATEGIES)
 
@@ -90,9 +89,9 @@ def test_a_ranking_is_read_where_there_are_no_scores(run, moves_model):
         (lambda ids: ("nobody", "nowhere"), 0),
     ):
         other = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
-        other.tell(other.ask()[0].proposal_id, model.answer(other.ask()[0]))
+        other.tell(other.ask()[0].action_id, model.answer(other.ask()[0]))
         (move,) = other.ask()
-        other.tell(move.proposal_id, Verdicts({}, ranking(move.node_ids)))
+        other.tell(move.action_id, Verdicts({}, ranking(move.node_ids)))
         assert sum(node.score_count for node in other.tree.candidates) == scored
         if scored:
             assert other.result().best.node_id == move.node_ids[1]
@@ -103,7 +102,7 @@ def test_a_proposer_that_repeats_itself_is_not_asked_again_and_again(run, policy
     """One candidate is kept of all its copies."""
     search, rounds = run(policy, proposer="repeats", max_calls=16)
     assert len(search.tree) == 1
-    proposed = [m for r in rounds for m in r if m.kind is not Kind.JUDGE_LIST]
+    proposed = [m for r in rounds for m in r if m.label is not ActionKind.JUDGE_LIST]
     assert len(proposed) <= 6
     assert search.result().best is not None
 
@@ -130,13 +129,13 @@ def test_unwritable_characters_enter_no_state(run, moves_model):
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=4))
     model = moves_model(proposer="surrogates")
     first, second = search.ask()
-    search.tell(first.proposal_id, model.answer(first))
+    search.tell(first.action_id, model.answer(first))
     json.dumps(search.state_dict(), ensure_ascii=False).encode("utf-8")
-    search.tell(second.proposal_id, Failure(detail="\ud800 down"))
+    search.tell(second.action_id, NoAnswer(detail="\ud800 down"))
     move, other = search.ask()
     said = Verdict(score=0.5, answer="4\udfff2", reason="so \ud800so")
-    search.tell(move.proposal_id, Verdicts(dict.fromkeys(move.node_ids, said)))
-    search.tell(other.proposal_id, Failure(detail="\udfff"))
+    search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, said)))
+    search.tell(other.action_id, NoAnswer(detail="\udfff"))
     json.dumps(search.state_dict(), ensure_ascii=False).encode("utf-8")
     assert next(search.tree.candidates).verdict == Verdict(0.5, answer="42", reason="so so")
 
@@ -153,17 +152,17 @@ def test_a_driver_that_errs_is_told_how():
     search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
     (move,) = search.ask()
     with pytest.raises(ValueError, match="'generate:7'"):
-        search.tell("generate:7", Failure())
-    with pytest.raises(TypeError, match="generate:0 is answered by Drafts or Failure, got Verd"):
-        search.tell(move.proposal_id, Verdicts({}))
+        search.tell("generate:7", NoAnswer())
+    with pytest.raises(TypeError, match="generate:0 is answered by Drafts or NoAnswer, got Verd"):
+        search.tell(move.action_id, Verdicts({}))
     with pytest.raises(ValueError, match="at least 1 call, got 0"):
-        search.tell(move.proposal_id, Failure(), calls=0)
-    search.tell(move.proposal_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))))
+        search.tell(move.action_id, NoAnswer(), calls=0)
+    search.tell(move.action_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))))
     (move,) = search.ask()
-    with pytest.raises(TypeError, match=r"answered by Verdicts or Failure, got Drafts"):
-        search.tell(move.proposal_id, Drafts(drafts=()))
+    with pytest.raises(TypeError, match=r"answered by Verdicts or NoAnswer, got Drafts"):
+        search.tell(move.action_id, Drafts(drafts=()))
     with pytest.raises(TypeError, match="a float, expected a Verdict"):
-        search.tell(move.proposal_id, Verdicts(dict.fromkeys(move.node_ids, 0.5)))
+        search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, 0.5)))
     assert search.ask() == [move]
 
 
@@ -193,15 +192,15 @@ def state(moves_model):
     model = moves_model(attributes=("mode_fit",))
     while len(search.tree) < 9:
         for move in search.ask():
-            search.tell(move.proposal_id, model.answer(move))
+            search.tell(move.action_id, model.answer(move))
     moves = search.ask()
     if len(moves) > 1:
-        search.tell(moves[0].proposal_id, model.answer(moves[0]))
+        search.tell(moves[0].action_id, model.answer(moves[0]))
     return json.loads(json.dumps(search.state_dict()))
 
 
 def _told_stranger(state):
-    state["progress"]["told"]["judge_list:99"] = {"kind": "failure"}
+    state["progress"]["told"]["judge_list:99"] = {"kind": "no_answer"}
 
 
 def _open_move(state):
@@ -219,7 +218,7 @@ BROKEN = {
         lambda s: s["nodes"][2]["children_ids"].append("f" * 16),
         "a child is listed that is not there",
     ),
-    "another reply": (lambda s: s["nodes"][2]["draft"].update(reply="x"), "its id says"),
+    "another reply": (lambda s: s["nodes"][2]["draft"].update(reply="x"), "does not match its id"),
     "another depth": (lambda s: s["nodes"][2].update(depth=7), "has depth 7"),
     "NaN": (lambda s: s["nodes"][1].update(score_sum=float("nan")), "score_sum.*finite"),
     "infinity": (lambda s: s["noise"].update(spread_sum=float("inf")), "spread_sum.*finite"),
@@ -230,27 +229,27 @@ BROKEN = {
         lambda s: _open_move(s)["node_ids"].append("f" * 16),
         "candidate f+ is not there",
     ),
-    "nobody in the open round": (lambda s: _open_move(s)["node_ids"].clear(), "names nobody"),
+    "nobody in the open round": (lambda s: _open_move(s)["node_ids"].clear(), "names no candidate"),
     "a stranger in the front": (lambda s: s["progress"]["front"].append("f"), "candidate f "),
     "a move twice": (
         lambda s: s["progress"]["open_round"].append(dict(_open_move(s))),
-        "stands there twice",
+        "is listed twice",
     ),
     "a move that is closed": (
-        lambda s: s["progress"]["closed_ids"].append(f"judge_list:{_open_move(s)['look']}"),
-        "stands there twice",
+        lambda s: s["progress"]["closed_ids"].append(f"judge_list:{_open_move(s)['pass_index']}"),
+        "is listed twice",
     ),
     "an answer that nobody asked": (_told_stranger, "told"),
     "an answer of another kind": (
         lambda s: s["progress"].update(
-            told={f"judge_list:{_open_move(s)['look']}": {"kind": "drafts", "drafts": []}}
+            told={f"judge_list:{_open_move(s)['pass_index']}": {"kind": "drafts", "drafts": []}}
         ),
         "told",
     ),
     "an extra field": (lambda s: s["nodes"][0].update(colour="red"), "colour"),
     "an extra field on top": (lambda s: s.update(surprise=1), "surprise"),
     "a field that is gone": (lambda s: s.pop("noise"), "noise"),
-    "a word for a number": (lambda s: s["nodes"][1].update(looks="many"), "looks"),
+    "a word for a number": (lambda s: s["nodes"][1].update(judge_passes="many"), "judge_passes"),
     "an unknown knob": (lambda s: s["knobs"].update(luck=1), "luck"),
     "an unknown reason": (lambda s: s["progress"].update(stop_reason="lunch"), "stop_reason"),
     "an unknown kind": (lambda s: _open_move(s).update(kind="guess"), "open_round"),
@@ -270,7 +269,7 @@ def test_a_broken_state_is_refused_with_what_is_broken(state, name):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"version": 2}, "version 1, got version 2"),
+        ({"version": 1}, "version 2, got version 1"),
         ({"version": None}, "got version None"),
         ({"policy": "halving"}, "'halving' has knobs of 'listwise'"),
     ],

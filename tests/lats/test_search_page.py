@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from lats.draft import Draft
-from lats.knobs import SearchKnobs
-from lats.moves import Generate, JudgeList, Refine
-from lats.plan import plan_search
-from lats.proposal import Drafts
-from lats.render import render_tree
+from lats.actions import Generate, JudgeList, Refine
+from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.result import StopReason
 from lats.search import PosteriorSearch
-from lats.verdict import Verdict, Verdicts
+from lats.search_knobs import SearchKnobs
+from lats.search_plan import plan_search
+from lats.search_text import render_tree
 
 PAGE = Path(__file__).parents[2] / "docs" / "search.md"
 
@@ -61,7 +59,7 @@ def _answer(move, tree):
             pairs = [FIRST, SECOND][attempt]
         case Refine():
             pairs = BETTER
-        case JudgeList(look=look):
+        case JudgeList(pass_index=look):
             tags = {node_id: tree.nodes[node_id].draft.strategy_tag for node_id in move.node_ids}
             return Verdicts(
                 {
@@ -79,7 +77,7 @@ def test_the_drawn_tree_is_the_one_that_these_answers_give():
     while moves := search.ask():
         rounds.append([type(move).__name__ for move in moves])
         for move in moves:
-            search.tell(move.proposal_id, _answer(move, search.tree))
+            search.tell(move.action_id, _answer(move, search.tree))
     assert rounds == [["Generate"] * 2, ["JudgeList"] * 2, ["Refine"], ["JudgeList"]]
     drawn = render_tree(search.result(), max_chars=40)
     assert f"```text\n{drawn}\n```" in PAGE.read_text(encoding="utf-8"), drawn

@@ -6,12 +6,13 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lats.knobs import SearchKnobs
-from lats.proposal import Side, side_of
+from lats.actions import Side, side_of
+from lats.answers import path_id
+from lats.policy import RemainingCalls
 from lats.result import StopReason
-from lats.room import Room
-from lats.search import STRATEGIES, PosteriorSearch
-from lats.tree import path_id
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 
 thorough = settings(
     max_examples=60,
@@ -60,7 +61,7 @@ MODELS = st.fixed_dictionaries(
 )
 LIMIT = st.none() | st.integers(0, 8)
 ROOMS = st.lists(
-    st.builds(Room, LIMIT, LIMIT, LIMIT, is_late=st.sampled_from([False] * 9 + [True])),
+    st.builds(RemainingCalls, LIMIT, LIMIT, LIMIT, is_late=st.sampled_from([False] * 9 + [True])),
     max_size=6,
 )
 
@@ -90,7 +91,7 @@ def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
     search, rounds = play(_search(knobs), moves_model(**model), rooms=rooms)
     assert sum(map(len, rounds)) <= knobs["max_calls"]
     for together, room in zip(rounds, rooms, strict=False):
-        judges = sum(side_of(move.kind) is Side.JUDGE for move in together)
+        judges = sum(side_of(move.label) is Side.JUDGE for move in together)
         assert room.fits(proposer=len(together) - judges, judge=judges)
     result = search.result()
     assert search.is_done
@@ -152,8 +153,8 @@ def test_dear_answers_pass_the_cap_by_what_they_took_alone(play, moves_model, kn
         assert spent <= knobs["max_calls"]
         model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
         for move in moves:
-            cost = costs[(len(move.proposal_id) + spent) % len(costs)]
-            search.tell(move.proposal_id, model.answer(move), calls=cost)
+            cost = costs[(len(move.action_id) + spent) % len(costs)]
+            search.tell(move.action_id, model.answer(move), calls=cost)
             spent += cost - 1
     assert search.state_dict()["progress"]["spent_calls"] == spent
 
@@ -168,14 +169,18 @@ def test_a_round_that_was_cancelled_can_be_taken_up_again(
     for _ in range(cut):
         model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
         for move in search.ask():
-            search.tell(move.proposal_id, model.answer(move))
+            search.tell(move.action_id, model.answer(move))
     model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
     moves = search.ask()
     for move in moves[:told]:
-        search.tell(move.proposal_id, model.answer(move))
+        search.tell(move.action_id, model.answer(move))
     if told < len(moves):
         left = PosteriorSearch.from_state(json.loads(_json(search)))
-        assert left.ask(Room(max_calls=0)) == search.ask(Room(is_late=True)) == moves[told:]
+        assert (
+            left.ask(RemainingCalls(max_calls=0))
+            == search.ask(RemainingCalls(is_late=True))
+            == moves[told:]
+        )
         assert left.result().stop_reason is None
     search, _ = play(search, model)
     assert search.result().calls <= knobs["max_calls"]
@@ -212,7 +217,7 @@ def test_who_always_fails_ends_the_search_within_the_cap_and_clearly(
         wanted = {StopReason.FAILED} if len(rounds) == 2 else {StopReason.FAILED, StopReason.CAP}
         assert result.stop_reason in wanted
     else:
-        judged = [r for r in rounds if any(side_of(m.kind) is Side.JUDGE for m in r)]
+        judged = [r for r in rounds if any(side_of(m.label) is Side.JUDGE for m in r)]
         assert len(judged) <= 2
         assert (result.best is None) is (not rounds)
         assert result.confidence is None

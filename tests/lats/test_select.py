@@ -1,22 +1,21 @@
 """Selection and ranking."""
 
-from lats.backup import backup
-from lats.draft import Draft
-from lats.judgement import Judgement
-from lats.ranking import ranked_nodes
-from lats.select import select_leaf
-from lats.tree import Tree
+from lats.answers import Draft, Verdict
+from lats.classic_state import backup, ranked_nodes, select_leaf
+from lats.search_tree import SearchTree
+from lats.similarity import text_key
 
 
 def _family(*children):
     """A root with children of (value or None, rule score)."""
-    tree = Tree()
-    root = tree.add(None, Draft(reply="root"), fast_score=0.5)
+    tree = SearchTree(None, text_key)
+    root = tree.add(None, Draft(reply="root"), rule_score=0.5)
     nodes = [root]
     for place, (value, fast_score) in enumerate(children):
-        node = tree.add(root, Draft(reply=f"reply {place}"), fast_score=fast_score)
+        node = tree.add(root, Draft(reply=f"reply {place}"), rule_score=fast_score)
         if value is not None:
-            node.judgement = Judgement(score=value)
+            node.verdict = Verdict(score=value)
+            node.score_sum, node.score_count = value, 1
             backup(tree, node.node_id, value)
         nodes.append(node)
     return tree, nodes

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lats.shape import (
+from lats.schedule import (
     REFINE_CALLS,
     first_generations,
     first_passes,

@@ -4,9 +4,15 @@ from typing import get_args
 
 import pytest
 
-from lats.knobs import EarlyExitKnobs, SearchKnobs
-from lats.plan import plan_search
-from lats.stage import KnappStage, explicit_names, stage_preset, with_stage
+from lats.search_knobs import (
+    EarlyExitKnobs,
+    KnappStage,
+    SearchKnobs,
+    explicit_names,
+    stage_preset,
+    with_stage,
+)
+from lats.search_plan import plan_search
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.uct import uct_score
+from lats.classic_state import uct_score
 
 
 def test_it_is_the_papers_formula():

@@ -26,8 +26,8 @@ from nodes.memory_manager import MemoryAnswer
 from nodes.processor import HumanizeAnswer
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import Signal
-from nodes.search_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
-from nodes.search_rubrics import RUBRICS
+from nodes.search.action_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
+from nodes.search.judge_rubrics import RUBRICS
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.key import response_schema
 from turnwise.calls.schema import MAX_LEVELS, schema_format, schema_in_words

@@ -32,7 +32,7 @@ from nodes.records import (
     Signal,
     StyleVector,
 )
-from nodes.search_calls import REPLY_LEASE
+from nodes.search.action_calls import REPLY_LEASE
 from turnwise.calls import Purpose, Role
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.wire import chat_body

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lats.knobs import EarlyExitKnobs, SearchKnobs
 from lats.result import StopReason
+from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from nodes.lats_search import search_reply
 from nodes.records import Line, MemoryLine, Monologue, Persona, ResponsePlan, Stage
-from nodes.search_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
-from nodes.search_calls import REPLY_LEASE
+from nodes.search.action_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
+from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from turnwise.calls.asker import Advisory, Asker
 from turnwise.calls.errors import (
@@ -316,7 +316,7 @@ async def test_the_summary_is_plain_json_with_the_whole_tree():
     outcome = await _search(ScriptedAsker())
     summary = json.loads(json.dumps(outcome.summary()))
     assert summary == outcome.summary()
-    assert (summary["rounds"], len(summary["tree"]["nodes"])) == (11, 9)
+    assert (summary["rounds"], len(summary["candidates"])) == (11, 9)
     assert sum(summary["asked"].values()) == 11
 
 

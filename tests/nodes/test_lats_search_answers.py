@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from nodes.search_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
+from nodes.search.action_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.structured import parse_answer
 

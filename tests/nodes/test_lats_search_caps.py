@@ -5,11 +5,10 @@ from itertools import count
 
 import pytest
 
-from lats.knobs import SearchKnobs
 from lats.result import StopReason
-from nodes.lats_search import search_reply
-from nodes.search_bounds import search_bounds
-from nodes.search_calls import REPLY_LEASE
+from lats.search_knobs import SearchKnobs
+from nodes.lats_search import search_bounds, search_reply
+from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.clock import VirtualClock
@@ -56,7 +55,7 @@ def _refused(counts):
 
 
 def _proposed(outcome):
-    return {record["reply"] for record in outcome.summary()["tree"]}
+    return {record["reply"] for record in outcome.summary()["candidates"]}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -181,7 +180,7 @@ async def test_logprobs_make_finer_scores():
     fine, _ = await _search(_simulated(), **knobs, judge_logprobs=10)
 
     def scores(outcome):
-        judged = (record["judged"] for record in outcome.summary()["tree"])
+        judged = (record["judged"] for record in outcome.summary()["candidates"])
         return [each["score"] for each in judged if each and "score" in each]
 
     assert len(set(scores(coarse))) < len(set(scores(fine))) == len(scores(fine))
@@ -191,4 +190,4 @@ async def test_the_classic_search_is_bound_by_its_limits_as_they_are():
     """Its eleven calls, and no limit of ours."""
     outcome, counts = await _search(_simulated(), early_exit={"enabled": False}, max_top_ups=0)
     assert counts.asked - counts.repairs == 11
-    assert "policy" not in outcome.summary()
+    assert outcome.summary()["policy"] == "classic_uct"

@@ -4,13 +4,12 @@ import json
 
 import pytest
 
-from lats.draft import MAX_REPLY_CHARS
-from lats.knobs import ReflectionKnobs, SearchKnobs
+from lats.answers import MAX_REPLY_CHARS
 from lats.reflection import Guideline
 from lats.result import StopReason
-from nodes.lats_search import search_reply
-from nodes.search_bounds import SearchBounds
-from nodes.search_calls import REPLY_LEASE
+from lats.search_knobs import ReflectionKnobs, SearchKnobs
+from nodes.lats_search import SearchBounds, search_reply
+from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from turnwise.calls.asker import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
@@ -122,7 +121,7 @@ async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_propo
     outcome = await _search(asker, policy=policy)
     assert len(asker.calls) <= CAP
     assert outcome.stop_reason is not None
-    records = outcome.summary()["tree"]
+    records = outcome.summary()["candidates"]
     assert outcome.reply in {record["reply"] for record in records}
     assert outcome.goal == "make peace"
     assert all(record["mean_score"] is None or 0 <= record["mean_score"] <= 1 for record in records)
@@ -151,7 +150,7 @@ async def test_entries_beyond_those_shown_and_doubles_change_nothing():
 async def test_a_judge_that_goes_by_place_alone_is_averaged_out():
     """Each is read in another order, so nobody leads by far."""
     outcome = await _search(_asker(judge=_by_place), policy="listwise", max_calls=4)
-    scores = [record["mean_score"] for record in outcome.summary()["tree"]]
+    scores = [record["mean_score"] for record in outcome.summary()["candidates"]]
     assert max(scores) - min(scores) < 0.8
     assert outcome.result.confidence.chance_best < 0.9
 
@@ -194,7 +193,7 @@ async def test_whatever_a_proposer_brings_the_search_ends(policy, write, reply):
         assert outcome.degradation.reason in {"invalid", "failed"}
         assert not asker.calls_for(Purpose.JUDGE)
     else:
-        assert len(outcome.summary()["tree"]) == 1
+        assert len(outcome.summary()["candidates"]) == 1
 
 
 @pytest.mark.parametrize("policy", POLICIES)

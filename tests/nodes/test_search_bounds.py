@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.knobs import SearchKnobs
-from lats.proposal import Kind
-from lats.room import Room
-from nodes.search_bounds import SearchBounds, repairs_within, room_of, search_bounds
+from lats.actions import ActionKind
+from lats.policy import RemainingCalls
+from lats.search_knobs import SearchKnobs
+from nodes.lats_search import SearchBounds, remaining_calls, repairs_within, search_bounds
 from turnwise.calls.asker import Advisory
 from turnwise.calls.vocabulary import Role
 
@@ -39,47 +39,51 @@ def test_the_classic_search_keeps_the_limits_as_they_are():
 
 def test_nothing_limits_nothing():
     """Whatever is held back."""
-    assert room_of(Advisory()) == Room()
-    assert room_of(Advisory(), SearchBounds(None, 1), is_first=True) == Room()
+    assert remaining_calls(Advisory()) == RemainingCalls()
+    assert remaining_calls(Advisory(), SearchBounds(None, 1), is_first=True) == RemainingCalls()
 
 
 @pytest.mark.parametrize(
     ("advisory", "room"),
     [
-        (Advisory(calls_left=5, requests_left=3), Room(3)),
-        (Advisory(calls_left=5, tokens_left=0), Room(0)),
-        (Advisory(calls_left=5, usd_left=0.0), Room(0)),
-        (Advisory(tokens_left=100, usd_left=0.5), Room()),
-        (Advisory(seconds_left=0.0), Room(0, is_late=True)),
-        (Advisory(calls_left=5, seconds_left=-1.0), Room(0, is_late=True)),
-        (Advisory(seconds_left=0.1), Room()),
+        (Advisory(calls_left=5, requests_left=3), RemainingCalls(3)),
+        (Advisory(calls_left=5, tokens_left=0), RemainingCalls(0)),
+        (Advisory(calls_left=5, usd_left=0.0), RemainingCalls(0)),
+        (Advisory(tokens_left=100, usd_left=0.5), RemainingCalls()),
+        (Advisory(seconds_left=0.0), RemainingCalls(0, is_late=True)),
+        (Advisory(calls_left=5, seconds_left=-1.0), RemainingCalls(0, is_late=True)),
+        (Advisory(seconds_left=0.1), RemainingCalls()),
         (
             Advisory(calls_left=9, calls_left_by_role=((Role.JUDGE, 2), (Role.MAIN, 0))),
-            Room(9, 0, 2),
+            RemainingCalls(9, 0, 2),
         ),
     ],
 )
 def test_an_advisory_is_read_in_calls(advisory, room):
     """The tightest counts; what is used up leaves none; late is late."""
-    assert room_of(advisory) == room
+    assert remaining_calls(advisory) == room
 
 
 @pytest.mark.parametrize(
     ("advisory", "bounds", "room"),
     [
-        (Advisory(calls_left=5), SearchBounds(6, 1), Room(6)),
-        (Advisory(calls_left=5), SearchBounds(6, 0), Room(5)),
-        (Advisory(calls_left=3), SearchBounds(3, 1), Room(3)),
-        (Advisory(calls_left=0), SearchBounds(6, 0), Room(1)),
-        (Advisory(seconds_left=0.0), SearchBounds(6, 1), Room(1)),
-        (Advisory(tokens_left=0), SearchBounds(6, 1), Room(1)),
-        (Advisory(calls_left_by_role=((Role.MAIN, 0),)), SearchBounds(6, 1), Room(None, 1)),
-        (Advisory(calls_left=0), SearchBounds(0, 1), Room(0)),
+        (Advisory(calls_left=5), SearchBounds(6, 1), RemainingCalls(6)),
+        (Advisory(calls_left=5), SearchBounds(6, 0), RemainingCalls(5)),
+        (Advisory(calls_left=3), SearchBounds(3, 1), RemainingCalls(3)),
+        (Advisory(calls_left=0), SearchBounds(6, 0), RemainingCalls(1)),
+        (Advisory(seconds_left=0.0), SearchBounds(6, 1), RemainingCalls(1)),
+        (Advisory(tokens_left=0), SearchBounds(6, 1), RemainingCalls(1)),
+        (
+            Advisory(calls_left_by_role=((Role.MAIN, 0),)),
+            SearchBounds(6, 1),
+            RemainingCalls(None, 1),
+        ),
+        (Advisory(calls_left=0), SearchBounds(0, 1), RemainingCalls(0)),
     ],
 )
 def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, bounds, room):
     """On top of what is left, and never more than the scope takes. One call at least."""
-    assert room_of(advisory, bounds, is_first=True) == room
+    assert remaining_calls(advisory, bounds, is_first=True) == room
 
 
 @given(
@@ -92,7 +96,7 @@ def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, bound
 def test_room_is_never_more_than_is_left(calls, requests, cap, held, is_first):
     """But for the reply's own call."""
     advisory = Advisory(calls_left=calls, requests_left=requests)
-    room = room_of(advisory, SearchBounds(cap, held), is_first=is_first)
+    room = remaining_calls(advisory, SearchBounds(cap, held), is_first=is_first)
     left = [limit for limit in (calls, requests) if limit is not None]
     assert (room.max_calls is None) == (not left)
     if left and room.max_calls is not None:
@@ -103,16 +107,16 @@ def test_room_is_never_more_than_is_left(calls, requests, cap, held, is_first):
 @pytest.mark.parametrize(
     ("room", "max_repairs", "repairs"),
     [
-        (Room(), 2, [2, 2, 2]),
-        (Room(), 0, [0, 0, 0]),
-        (Room(3), 2, [0, 0, 0]),
-        (Room(4), 2, [1, 0, 0]),
-        (Room(7), 2, [2, 1, 1]),
-        (Room(9, max_judge_calls=1), 2, [2, 0, 2]),
-        (Room(9, max_proposer_calls=3), 1, [1, 1, 0]),
+        (RemainingCalls(), 2, [2, 2, 2]),
+        (RemainingCalls(), 0, [0, 0, 0]),
+        (RemainingCalls(3), 2, [0, 0, 0]),
+        (RemainingCalls(4), 2, [1, 0, 0]),
+        (RemainingCalls(7), 2, [2, 1, 1]),
+        (RemainingCalls(9, max_judge_calls=1), 2, [2, 0, 2]),
+        (RemainingCalls(9, max_proposer_calls=3), 1, [1, 1, 0]),
     ],
 )
 def test_repairs_come_out_of_what_a_round_leaves(room, max_repairs, repairs):
     """In all and by side, the first of every call before the second of any."""
-    kinds = [Kind.GENERATE, Kind.JUDGE_LIST, Kind.GENERATE]
+    kinds = [ActionKind.GENERATE, ActionKind.JUDGE_LIST, ActionKind.GENERATE]
     assert repairs_within(room, kinds, max_repairs=max_repairs) == repairs

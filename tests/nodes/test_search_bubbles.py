@@ -2,9 +2,9 @@
 
 import pytest
 
-from lats.draft import Draft
+from lats.answers import Draft
+from nodes.lats_search import MAX_PLANNED_BUBBLES, planned_bubbles
 from nodes.records import StyleVector
-from nodes.search_bubbles import MAX_PLANNED_BUBBLES, planned_bubbles
 
 
 def _bubbles(reply="Hello there. Tea?", **payload):

@@ -2,7 +2,7 @@
 
 from nodes.prompt import material
 from nodes.records import Monologue, ResponsePlan
-from nodes.search_fields import judging_fields, writing_fields
+from nodes.search.action_calls import judging_fields, writing_fields
 from nodes.search_material import SearchMaterial
 
 MATERIAL = SearchMaterial(

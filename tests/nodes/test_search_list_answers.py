@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.search_list_answers import (
+from nodes.search.action_answers import (
     MAX_REASON_CHARS,
     CharacterVerdicts,
     FitVerdicts,

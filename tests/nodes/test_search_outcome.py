@@ -4,31 +4,17 @@ import json
 
 import pytest
 
-from lats.draft import Draft
-from lats.fast_score import ReplyContext
-from lats.judgement import Judgement
-from lats.knobs import ReflectionKnobs, SearchKnobs
-from lats.moves import Generate, Refine
-from lats.proposal import Drafts, Kind, PlanRoot
+from lats.actions import ActionKind, Generate, JudgeList, Refine
+from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.policies import start_search
+from lats.policy import RemainingCalls
 from lats.reflection import Guideline
-from lats.registry import start_search
-from lats.room import Room
-from lats.shown import candidate_records, shown_from_json
-from lats.verdict import Verdict, Verdicts
+from lats.rule_score import ReplyContext
+from lats.search_knobs import ReflectionKnobs, SearchKnobs
+from nodes.lats_search import outcome_of
 from nodes.records import StyleVector
-from nodes.search_outcome import outcome_of
 from turnwise.calls.errors import CallTimeout
 
-CLASSIC_KEYS = [
-    "stop_reason",
-    "best_id",
-    "rollouts_done",
-    "rounds",
-    "asked",
-    "failed",
-    "final_judgement",
-    "tree",
-]
 """What a classic search has always said of itself, in its order."""
 
 
@@ -36,7 +22,7 @@ def _drafts(move):
     payload = {"goal": "make peace", "bubbles": ["x"] * 9} if isinstance(move, Generate) else {}
     return Drafts(
         drafts=tuple(
-            Draft(reply=f"{move.proposal_id} {i}", strategy_tag=f"tag {i}", payload=payload)
+            Draft(reply=f"{move.action_id} {i}", strategy_tag=f"tag {i}", payload=payload)
             for i in range(move.k)
         )
     )
@@ -50,25 +36,24 @@ def _verdicts(move, forest):
     )
 
 
-def _outcome(*, room=None, errors=(), guidelines=(), **fields):
+def _outcome(*, remaining=None, errors=(), guidelines=(), **fields):
     knobs = SearchKnobs(**{"policy": "listwise", **fields})
     context = ReplyContext(user_text="hi", language="en")
     search = start_search(knobs, context, guidelines=guidelines)
-    while moves := search.ask(room or Room()):
+    while moves := search.ask(remaining or RemainingCalls()):
         for move in moves:
             is_set = isinstance(move, Generate | Refine)
             answer = _drafts(move) if is_set else _verdicts(move, search.tree)
-            search.tell(move.proposal_id, answer)
+            search.tell(move.action_id, answer)
     return outcome_of(search.result(), errors, knobs=knobs, style=StyleVector())
 
 
-def test_a_summary_is_plain_json_and_says_what_the_search_planned():
-    """The classic keys come first, so that one reader reads both."""
+def test_a_summary_is_the_searchs_record():
+    """Plain JSON, with what the search planned and the guidelines of the next turn."""
     outcome = _outcome(max_calls=6)
     summary = outcome.summary()
     assert json.loads(json.dumps(summary)) == summary
-    extra = ["policy", "planned_cap", "confidence", "guidelines", "wound_down"]
-    assert list(summary) == CLASSIC_KEYS + extra
+    assert summary == {**outcome.result.record(), "guidelines": summary["guidelines"]}
     assert (summary["policy"], summary["planned_cap"]) == ("listwise", 6)
     assert summary["wound_down"] is None
     assert summary["asked"] == {"generate": 2, "judge_list": 3, "refine": 1}
@@ -76,24 +61,28 @@ def test_a_summary_is_plain_json_and_says_what_the_search_planned():
     assert 0 < summary["confidence"]["chance_best"] <= 1
 
 
-def test_a_classic_summary_is_as_it_was():
-    """Key by key: runs on disk are read by their keys."""
+def test_a_classic_summary_is_a_record_too():
+    """Without a start, a plan or a confidence."""
     search = start_search(SearchKnobs(rollouts=0), ReplyContext(user_text="hi", language="en"))
-    while proposals := search.ask():
-        for each in proposals:
-            is_root = isinstance(each, PlanRoot)
-            drafts = Drafts(drafts=(Draft(reply="Tea?"),))
-            search.tell(each.proposal_id, drafts if is_root else Judgement(score=0.5))
+    while actions := search.ask():
+        for each in actions:
+            if isinstance(each, JudgeList):
+                told = Verdicts({each.node_ids[0]: Verdict(score=0.5)})
+            else:
+                told = Drafts((Draft(reply="Tea?"),))
+            search.tell(each.action_id, told)
     outcome = outcome_of(search.result(), [], knobs=SearchKnobs(), style=StyleVector())
-    assert list(outcome.summary()) == CLASSIC_KEYS
-    assert outcome.summary()["tree"] == search.tree.model_dump(mode="json")
+    summary = outcome.summary()
+    assert list(summary) == list(_outcome(max_calls=6).summary())
+    assert [summary[name] for name in ("start", "planned_cap", "confidence")] == [None] * 3
+    assert [each["reply"] for each in summary["candidates"]] == ["Tea?"]
     assert (outcome.max_calls, outcome.wound_down, outcome.guidelines) == (None, None, ())
 
 
 def test_the_tree_can_be_drawn_from_its_records():
     """Parents stand before their children, figures are short, payloads are left out."""
     outcome = _outcome(max_calls=6)
-    records = outcome.summary()["tree"]
+    records = outcome.summary()["candidates"]
     seen = {None}
     for record in records:
         assert record["parent_id"] in seen
@@ -103,24 +92,24 @@ def test_the_tree_can_be_drawn_from_its_records():
     assert best["reply"] == outcome.reply
     assert best["judged"].items() >= {"persona": 0.125, "reason": "Dry."}.items()
     assert best["posterior_sd"] > 0
-    assert all(record["looks"] >= 1 and record["mean_score"] is not None for record in records)
+    assert all(
+        record["judge_passes"] >= 1 and record["mean_score"] is not None for record in records
+    )
     assert "bubbles" not in json.dumps(records)
-    assert candidate_records(outcome.result) == records
-    assert shown_from_json(outcome.summary()).kind == "posterior"
 
 
 def test_a_candidate_that_nobody_judged_has_null_figures():
     """Missing is missing."""
-    (record,) = _outcome(max_calls=1).summary()["tree"]
+    (record,) = _outcome(max_calls=1).summary()["candidates"]
     missing = ("mean_score", "posterior_mean", "posterior_sd", "best_value", "judged")
     assert [record[name] for name in missing] == [None] * 5
-    assert (record["looks"], record["scores"], record["visits"]) == (0, 0, 0)
+    assert (record["judge_passes"], record["scores"], record["visits"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("max_calls", "of"), [(6, 6), (None, 6), (4, 4), (2, None)])
 def test_a_search_that_planned_for_less_says_so(max_calls, of):
     """By how much; a cap that fits is no winding down."""
-    outcome = _outcome(max_calls=max_calls, room=Room(max_calls=2))
+    outcome = _outcome(max_calls=max_calls, remaining=RemainingCalls(max_calls=2))
     assert outcome.summary()["wound_down"] == (of and {"planned": 2, "knobs": of})
 
 
@@ -143,12 +132,16 @@ def test_guidelines_are_handed_on_a_turn_older():
 
 
 @pytest.mark.parametrize(
-    ("fields", "room", "detail"),
-    [({"max_calls": 0}, None, "search.max_calls"), ({}, Room(0), "budget"), ({}, Room(0), "reply")],
+    ("fields", "remaining", "detail"),
+    [
+        ({"max_calls": 0}, None, "search.max_calls"),
+        ({}, RemainingCalls(0), "budget"),
+        ({}, RemainingCalls(0), "reply"),
+    ],
 )
-def test_no_reply_says_why(fields, room, detail):
+def test_no_reply_says_why(fields, remaining, detail):
     """A cap of nothing, or a budget that has run out."""
-    outcome = _outcome(room=room, **fields)
+    outcome = _outcome(remaining=remaining, **fields)
     assert (outcome.reply, outcome.goal, outcome.processor_plan) == (None, "", None)
     assert outcome.degradation.reason == "refused"
     assert detail in outcome.degradation.detail
@@ -156,8 +149,11 @@ def test_no_reply_says_why(fields, room, detail):
 
 def test_the_first_error_is_the_reason_where_there_was_one():
     """And is kept only where there is no reply."""
-    errors = [(Kind.GENERATE, CallTimeout("slow")), (Kind.REFINE, CallTimeout("slower"))]
-    outcome = _outcome(room=Room(0), errors=errors)
+    errors = [
+        (ActionKind.GENERATE, CallTimeout("slow")),
+        (ActionKind.REFINE, CallTimeout("slower")),
+    ]
+    outcome = _outcome(remaining=RemainingCalls(0), errors=errors)
     assert (outcome.error, outcome.degradation.reason) == (errors[0][1], "failed")
     outcome = _outcome(errors=errors)
     assert (outcome.error, outcome.degradation) == (None, None)

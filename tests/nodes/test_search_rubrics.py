@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from lats.judgement import Judgement
-from lats.knobs import SearchKnobs
-from nodes.search_rubrics import RUBRICS, check_judging, rubric_called
+from lats.search_knobs import SearchKnobs
+from nodes.search.action_answers import Judgement
+from nodes.search.judge_rubrics import RUBRICS, check_judging, rubric_called
 from turnwise.calls.errors import ConfigError
 
 

@@ -5,10 +5,8 @@ import math
 import orjson
 import pytest
 
-from lats.tree import NodeId
-from lats.verdict import Verdict
-from nodes.search_list_answers import FitVerdicts, OverallVerdicts
-from nodes.search_verdicts import candidate_labels, verdicts_of
+from lats.answers import NodeId, Verdict
+from nodes.search.action_answers import FitVerdicts, OverallVerdicts, candidate_labels, verdicts_of
 from turnwise.calls.reply import Reply, TokenLogprobs
 from turnwise.calls.structured import parse_answer
 

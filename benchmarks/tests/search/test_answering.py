@@ -3,9 +3,11 @@
 from benchmarks.search.answering import Recorded
 from benchmarks.search.running import run_policy
 from benchmarks.tests.search.conftest import make_topical
-from lats.knobs import SearchKnobs
-from lats.proposal import CheckAssistant, PlanRoot
+from lats.actions import Generate, JudgeList
+from lats.answers import Verdicts
+from lats.classic_uct import ASSISTANT_CHECK
 from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
 
 
 def test_the_classic_shape_costs_eleven_requests_where_the_pool_is_deep_enough():
@@ -37,7 +39,7 @@ def test_a_draft_leads_back_to_its_item(topical):
     """What the search keeps of a candidate says which recorded one it was."""
     prompt = topical.prompt("tc00", 0)
     recorded = Recorded(prompt, PosteriorSearch(SearchKnobs(policy="listwise")))
-    (draft,) = recorded.answer(PlanRoot()).drafts
+    (draft,) = recorded.answer(Generate(1, 0, prompt="plan")).drafts
     assert recorded.item_of(draft).text == draft.reply
     assert recorded.completions == 1
 
@@ -45,6 +47,10 @@ def test_a_draft_leads_back_to_its_item(topical):
 def test_no_record_says_what_sounds_like_an_assistant(topical):
     """The check is counted, and its answer is missing."""
     prompt = topical.prompt("tc00", 0)
-    recorded = Recorded(prompt, PosteriorSearch(SearchKnobs(policy="listwise")))
-    said = recorded.answer(CheckAssistant(node_id="0" * 16))
-    assert (said.score, said.assistantness, recorded.items) == (None, None, 1)
+    search = PosteriorSearch(SearchKnobs(policy="listwise"))
+    recorded = Recorded(prompt, search)
+    search.tell(search.ask()[0].action_id, recorded.answer(Generate(1, 0)))
+    search.tell(search.ask()[0].action_id, recorded.answer(Generate(1, 0)))
+    node = next(search.tree.candidates)
+    said = recorded.answer(JudgeList((node.node_id,), 0, ASSISTANT_CHECK))
+    assert (said, recorded.items) == (Verdicts({}), 1)

@@ -16,7 +16,7 @@ from benchmarks.search.peers_best_of_n import (
 from benchmarks.search.peers_treequest import treequest_ab_mcts_a, treequest_mcts
 from benchmarks.search.pools import OVERALL, Item, PoolPrompt
 from benchmarks.search.settings import PEERS
-from lats.verdict import Verdict
+from lats.answers import Verdict
 
 
 class NumberedPrompt(PoolPrompt):

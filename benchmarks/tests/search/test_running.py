@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.search.running import ROW, Run, by_prompt, run_grid, run_policy
 from benchmarks.tests.search.conftest import make_game24, make_humaneval, make_topical
-from lats.knobs import SearchKnobs
+from lats.search_knobs import SearchKnobs
 
 POLICIES = ("classic_uct", "best_of_n", "listwise", "halving", "posterior_uct", "auto")
 

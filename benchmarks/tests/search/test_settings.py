@@ -18,7 +18,7 @@ from benchmarks.search.settings import (
 from benchmarks.search.simulated import SimulatedPool
 from benchmarks.search.simulated_setting import SimulatedSetting
 from benchmarks.tests.search.conftest import make_game24, make_humaneval, make_topical
-from lats.plan import plan_search
+from lats.search_plan import plan_search
 
 SIMULATED = SimulatedPool([SimulatedSetting()], 2)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from lats.logprob import expected_scores
+from lats.logprob_scores import expected_scores
 from turnwise.calls import Sampling
 from turnwise.simulator import SimulatedModel, SimulatedSettings
 from turnwise.simulator.faults import Draws

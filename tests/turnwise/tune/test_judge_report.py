@@ -10,10 +10,18 @@ TURNS = [
         "conversation_id": f"c{at}",
         "turn": 0,
         "search": {
-            "tree": [
-                {"reply": text, "mean_score": true_quality(text) / 10 + 0.5, "scores": 1}
+            "search_record": 1,
+            "start": {},
+            "candidates": [
+                {
+                    "id": text,
+                    "parent_id": None,
+                    "reply": text,
+                    "mean_score": true_quality(text) / 10 + 0.5,
+                    "scores": 1,
+                }
                 for text in TEXTS
-            ]
+            ],
         },
     }
     for at in range(6)

@@ -9,7 +9,6 @@ from turnwise.tune.figures.file import write_figure
 from turnwise.tune.figures.timeline import Scale, Timeline, timeline_of
 from turnwise.tune.figures.tradeoff import Tradeoff
 from turnwise.tune.figures.tradeoff_rows import tradeoff_of, tradeoff_of_front
-from turnwise.tune.figures.tree import SearchTree, search_tree_of
 from turnwise.tune.figures.waterfall import ChainStep, Waterfall, steps_between, waterfall_of
 
 __all__ = [
@@ -20,14 +19,12 @@ __all__ = [
     "Cost",
     "FigureData",
     "Scale",
-    "SearchTree",
     "Timeline",
     "Tradeoff",
     "Waterfall",
     "basis_of",
     "calls_by_node_of",
     "calls_over_turns_of",
-    "search_tree_of",
     "steps_between",
     "timeline_of",
     "to_matplotlib",

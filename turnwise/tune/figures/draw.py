@@ -7,16 +7,13 @@ from turnwise.tune.figures.calls_over_turns import CallsOverTurns
 from turnwise.tune.figures.draw_matplotlib import stacks as paper_stacks
 from turnwise.tune.figures.draw_matplotlib import timeline as paper_timeline
 from turnwise.tune.figures.draw_matplotlib import tradeoff as paper_tradeoff
-from turnwise.tune.figures.draw_matplotlib import tree as paper_tree
 from turnwise.tune.figures.draw_matplotlib import waterfall as paper_waterfall
 from turnwise.tune.figures.draw_plotly import stacks as screen_stacks
 from turnwise.tune.figures.draw_plotly import timeline as screen_timeline
 from turnwise.tune.figures.draw_plotly import tradeoff as screen_tradeoff
-from turnwise.tune.figures.draw_plotly import tree as screen_tree
 from turnwise.tune.figures.draw_plotly import waterfall as screen_waterfall
 from turnwise.tune.figures.timeline import Timeline
 from turnwise.tune.figures.tradeoff import Tradeoff
-from turnwise.tune.figures.tree import SearchTree
 from turnwise.tune.figures.waterfall import Waterfall
 
 if TYPE_CHECKING:
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FigureData", "to_matplotlib", "to_plotly"]
 
-FigureData: TypeAlias = Tradeoff | CallsByNode | CallsOverTurns | Waterfall | SearchTree | Timeline
+FigureData: TypeAlias = Tradeoff | CallsByNode | CallsOverTurns | Waterfall | Timeline
 """The records that can be drawn."""
 
 
@@ -44,8 +41,6 @@ def to_plotly(found: FigureData) -> "go.Figure":
             return screen_stacks.draw_calls_over_turns(found)
         case Waterfall():
             return screen_waterfall.draw_waterfall(found)
-        case SearchTree():
-            return screen_tree.draw_tree(found)
         case Timeline():
             return screen_timeline.draw_timeline(found)
 
@@ -65,7 +60,5 @@ def to_matplotlib(found: FigureData) -> "Figure":
             return paper_stacks.draw_calls_over_turns(found)
         case Waterfall():
             return paper_waterfall.draw_waterfall(found)
-        case SearchTree():
-            return paper_tree.draw_tree(found)
         case Timeline():
             return paper_timeline.draw_timeline(found)

@@ -7,6 +7,7 @@ far it may be trusted is worth knowing all the same, since the whole trade-off h
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from turnwise.report.search_view import read_search
 from turnwise.tune.quality.items import ReplyItem
 from turnwise.tune.quality.scores import ReplyKey, Score, reply_id
 
@@ -17,34 +18,17 @@ SEARCH_JUDGE = "search judge"
 _SCALE = (0.0, 1.0)
 
 
-def _nodes(search: Any) -> Iterable[Mapping[str, Any]]:
-    """Give a search's candidates: a list, or by id below `nodes`, or nothing that is known."""
-    tree = search.get("tree") if isinstance(search, Mapping) else None
-    if isinstance(tree, Mapping):
-        nodes = tree.get("nodes")
-        tree = list(nodes.values()) if isinstance(nodes, Mapping) else None
-    return [node for node in tree if isinstance(node, Mapping)] if isinstance(tree, list) else ()
-
-
-def _judged(node: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return a candidate's text and what its judge gave it; None where it was not judged."""
-    draft, judgement = node.get("draft"), node.get("judgement")
-    source = draft if isinstance(draft, Mapping) else node
-    reply, score = source.get("reply"), node.get("mean_score")
-    if score is None and isinstance(judgement, Mapping):
-        score = judgement.get("score")
-    if not isinstance(reply, str) or not reply or not isinstance(score, int | float):
-        return None
-    return (reply, float(score)) if node.get("scores", 1) else None
-
-
 def _candidates(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, str, float]]:
-    """Give conversation, turn, reply and mean score of every candidate that was judged."""
+    """Yield conversation, turn, reply and mean score of every candidate that was judged."""
     for turn in turns:
-        for node in _nodes(turn.get("search")):
-            judged = _judged(node)
-            if judged is not None:
-                yield str(turn["conversation_id"]), int(turn["turn"]), *judged
+        record = turn.get("search")
+        try:
+            nodes = read_search(record).candidates if isinstance(record, Mapping) else ()
+        except ValueError:  # the record of another app's search
+            nodes = ()
+        for node in nodes:
+            if node.reply and node.mean_score is not None and node.scores:
+                yield str(turn["conversation_id"]), int(turn["turn"]), node.reply, node.mean_score
 
 
 def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:

@@ -1,9 +1,8 @@
-"""Search trees of any shape, as a flat list to draw from."""
+"""A turn's search as the page shows it."""
 
 import json
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,15 +28,17 @@ JSON = st.recursive(
 def _drawn(raw: dict[str, Any]) -> list[dict[str, Any]]:
     search = search_of(raw)
     assert search is not None
-    return [node.as_json() for node in search.nodes]
+    return search.nodes
 
 
-def test_a_posterior_tree_is_read() -> None:
-    """Beliefs, verdicts, words and marks of candidate records are kept, a score of 0 too."""
-    first, second = _drawn(
+def test_a_record_is_shown_depth_first() -> None:
+    """Beliefs, verdicts, words and marks are kept, a score of 0 too; the unknown is left out."""
+    start, first, second = _drawn(
         {
+            "search_record": 1,
             "best_id": "b",
-            "tree": [
+            "start": {},
+            "candidates": [
                 {
                     "id": "a",
                     "parent_id": None,
@@ -45,7 +46,7 @@ def test_a_posterior_tree_is_read() -> None:
                     "strategy_tag": "plain",
                     "posterior_mean": 0.0,
                     "posterior_sd": 0.1,
-                    "looks": 2,
+                    "judge_passes": 2,
                     "is_dropped": True,
                     "judged": {"score": 0.5, "warmth": 0.75, "reason": "flat"},
                 },
@@ -53,76 +54,41 @@ def test_a_posterior_tree_is_read() -> None:
             ],
         }
     )
+    assert start == {"depth": 0, "start": True}
     assert first == {
-        "depth": 0,
+        "depth": 1,
         "reply": "One.",
         "tag": "plain",
         "score": 0.0,
         "sd": 0.1,
         "judged": [("score", 0.5), ("warmth", 0.75)],
         "words": "flat",
-        "figures": [("looks", 2)],
+        "figures": [("visits", 0), ("judge_passes", 2), ("scores", 0)],
         "dropped": True,
     }
-    assert second == {"depth": 1, "reply": "Two.", "best": True}
+    assert (second["depth"], second["reply"], second["best"]) == (2, "Two.", True)
 
 
-def test_a_classic_tree_is_read() -> None:
-    """The score of a node is the mean of its visits; a node without visits has none."""
+def test_the_last_judgement_and_the_plain_figures_are_shown() -> None:
+    """Inner objects by dotted names; the tree and what stands elsewhere left out."""
     search = search_of(
         {
-            "best_id": "k",
+            "search_record": 1,
+            "stop_reason": "cap",
+            "rounds": 4,
+            "asked": {"judge": 2},
             "final_judgement": {"score": 0.5, "reason": "fits"},
-            "tree": {
-                "nodes": {
-                    "r": {
-                        "node_id": "r",
-                        "parent_id": None,
-                        "draft": {"reply": "Root.", "strategy_tag": "open"},
-                        "visits": 4,
-                        "value_sum": 3.0,
-                        "judgement": {"score": 0.7, "reason": "warm"},
-                    },
-                    "k": {"node_id": "k", "parent_id": "r", "visits": 0, "value_sum": 0.0},
-                }
-            },
+            "candidates": [],
         }
     )
     assert search is not None
-    root, child = search.nodes
-    assert (root.reply, root.tag, root.score, root.words) == ("Root.", "open", 0.75, "warm")
-    assert (child.depth, child.score, child.is_best) == (1, None, True)
     assert (search.final, search.final_words) == ([("score", 0.5)], "fits")
+    assert (search.stop_reason, search.facts) == ("cap", [("rounds", 4), ("asked.judge", 2)])
+    assert search.has_words
 
 
-def test_records_inside_records_are_read() -> None:
-    """A tree whose nodes hold their children is read as well."""
-    tree = {"text": "top", "children": [{"text": "a", "children": [{"text": "b"}]}, {"text": "c"}]}
-    assert [(node["depth"], node["reply"]) for node in _drawn({"tree": tree})] == [
-        (0, "top"),
-        (1, "a"),
-        (2, "b"),
-        (1, "c"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        [{"id": "a", "parent_id": "b"}, {"id": "b", "parent_id": "a"}],
-        [{"id": "a", "parent_id": "a"}, {"id": "b", "parent_id": "nowhere"}],
-        [{"id": "a"}, {"id": "a"}],
-        [{}, {}],
-    ],
-    ids=["a ring", "hangs on nothing", "twins", "nameless"],
-)
-def test_broken_trees_lose_no_node(records: list[dict[str, Any]]) -> None:
-    """Every record is drawn once, whatever its parent is said to be."""
-    assert len(_drawn({"tree": records})) == len(records)
-
-
-def test_what_cannot_be_drawn_is_shown_as_recorded() -> None:
-    """An unknown shape is kept as text, cut where it is long."""
+def test_what_cannot_be_read_is_shown_as_recorded() -> None:
+    """Another app's record is kept as text, cut where it is long."""
     search = search_of({"tree": ["x" * MAX_RAW_CHARS * 2]})
     assert search is not None
     assert search.nodes == []
@@ -131,7 +97,12 @@ def test_what_cannot_be_drawn_is_shown_as_recorded() -> None:
     assert search_of({}) is None
 
 
-@given(st.dictionaries(st.sampled_from(["tree", "best_id", "final_judgement", "x"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["tree", "candidates", "search_record", "best_id", "final_judgement", "x"]),
+        JSON,
+    )
+)
 def test_any_json_gives_a_search(raw: dict[str, Any]) -> None:
     """Nothing that JSON can hold is an error, and what comes out is JSON again."""
     search = search_of(raw)

@@ -13,7 +13,6 @@ from turnwise.tune.figures import (
     Scale,
     calls_by_node_of,
     calls_over_turns_of,
-    search_tree_of,
     steps_between,
     timeline_of,
     tradeoff_of,
@@ -91,7 +90,6 @@ def all_figures(name: str) -> dict[str, FigureData]:
     ]  # fmt: skip
     chain = [ChainStep(change, 2.0, saved=(1.0, 0.5, 1.5))
              for change in steps_between({name: name}, {name: 1})]  # fmt: skip
-    tree = [{"id": name, "parent_id": None, "reply": name, "strategy_tag": name}]
     ledger = [ledger_row(1, node=name, purpose=name, role=name),
               ledger_row(2, node=name, outcome="refused", end_round=1),
               ledger_row(3, node=name, repair=1, is_speculative=True)]  # fmt: skip
@@ -104,7 +102,6 @@ def all_figures(name: str) -> dict[str, FigureData]:
         "calls_over_turns": calls_over_turns_of(calls, [TurnLine(conversation_id=name, turn=0)],
                                                 name),
         "waterfall": waterfall_of((name, 3.0), chain, (name, 1.5), basis),
-        "tree": search_tree_of({"tree": tree, "best_id": name, "stop_reason": name}, where=name),
         "timeline": timeline_of(ledger, scale=Scale.SECONDS, where=name, reply_at=1.0),
     }  # fmt: skip
 

@@ -12,7 +12,6 @@ from turnwise.tune.figures import (
     Cost,
     calls_by_node_of,
     calls_over_turns_of,
-    search_tree_of,
     steps_between,
     timeline_of,
     to_matplotlib,
@@ -113,18 +112,6 @@ def test_a_waterfall_steps_down_and_up() -> None:
     assert [text.get_text() for text in axes.texts] == ["8.00", "6.00", "−3.00", "+1.00"]
 
 
-def test_a_trees_pick_is_ringed() -> None:
-    """Boxes stand where the record says, with score and visits."""
-    tree = [{"id": "a", "parent_id": None, "reply": "hello", "posterior_mean": 0.5, "visits": 3},
-            {"id": "b", "parent_id": None, "reply": "hi", "is_dropped": True}]  # fmt: skip
-    axes = to_matplotlib(search_tree_of({"tree": tree, "best_id": "a"})).axes[0]
-    boxes = [container[0] for container in axes.containers]
-    assert [to_hex(box.get_edgecolor()) == PICK.lower() for box in boxes] == [False, True, False]
-    assert boxes[2].get_linestyle() == "--"
-    words = {text.get_text() for text in axes.texts}
-    assert {"pick: reply", "0.50  ·  3 visits", "not judged  ·  0 visits", "hello"} <= words
-
-
 def test_a_timelines_bars_are_marked(call) -> None:
     """Hatched where speculative, framed where repaired, a cross where refused."""
     rows = [call(1, is_speculative=True), call(2, repair=1), call(3, outcome="refused")]
@@ -138,9 +125,8 @@ def test_a_timelines_bars_are_marked(call) -> None:
 
 def test_a_letter_without_a_font_is_no_warning() -> None:
     """Where no font has it a box is drawn; the file's reader may have it."""
-    tree = [{"id": "a", "parent_id": None, "reply": "你好，今天怎么样"}]
-    figure = to_matplotlib(search_tree_of({"tree": tree}, where="谈话"))
-    assert "你好，今天怎么样" in _texts(figure)
+    figure = to_matplotlib(timeline_of([], where="你好，今天怎么样"))
+    assert any("你好，今天怎么样" in words for words in _texts(figure))
 
 
 def test_empty_figures_say_so() -> None:

@@ -8,7 +8,6 @@ import pytest
 from turnwise.tune.figures import (
     Cost,
     calls_by_node_of,
-    search_tree_of,
     timeline_of,
     to_plotly,
     tradeoff_of,
@@ -80,16 +79,6 @@ def test_stacks_begin_where_the_one_before_ended(row) -> None:
     assert by_name["not recorded"].marker.pattern.shape == "/"
     assert by_name["interval"].error_x.array[0] == 1
     assert "n = 1 turns" in by_name["x"].hovertext[0]
-
-
-def test_a_trees_pick_is_ringed_and_its_words_are_on_hover() -> None:
-    """Marks stand where the record says."""
-    tree = [{"id": "a", "parent_id": None, "reply": "hello", "posterior_mean": 0.5, "visits": 3}]
-    figure = to_plotly(search_tree_of({"tree": tree, "best_id": "a"}))
-    replies = next(trace for trace in figure.data if trace.name == "replies")
-    assert (list(replies.x), list(replies.y)) == ([0, 1], [0, 0])
-    assert list(replies.marker.line.width) == [1, 3]
-    assert all(words in replies.hovertext[1] for words in ("hello", "score 0.500", "3 visits"))
 
 
 def test_a_timelines_bars_are_marked(call) -> None:

@@ -1,0 +1,169 @@
+"""Actions of a search: generate candidates, refine some, judge a list of them.
+
+A search never calls a model. It asks for actions; its driver has each answered by a call and
+tells the search what came. An action carries what its call needs. Its id follows from its
+place in the search, so a restored search recognises its actions.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from typing import Literal, NewType
+
+from lats.answers import NodeId
+
+__all__ = [
+    "Action",
+    "ActionId",
+    "ActionKind",
+    "Generate",
+    "JudgeList",
+    "Refine",
+    "Side",
+    "passes_of",
+    "side_of",
+]
+
+ActionId = NewType("ActionId", str)
+
+
+class ActionKind(StrEnum):
+    """What an action is counted as; the first six are those of `classic_uct`."""
+
+    PLAN_ROOT = "plan_root"
+    JUDGE = "judge"
+    EXPAND = "expand"
+    TOP_UP = "top_up"
+    CHECK_ASSISTANT = "check_assistant"
+    FINAL_JUDGE = "final_judge"
+    GENERATE = "generate"
+    REFINE = "refine"
+    JUDGE_LIST = "judge_list"
+
+
+class Side(StrEnum):
+    """Which of the two models that a search needs answers."""
+
+    PROPOSER = "proposer"
+    JUDGE = "judge"
+
+
+_PROPOSED = frozenset(
+    {
+        ActionKind.PLAN_ROOT,
+        ActionKind.EXPAND,
+        ActionKind.TOP_UP,
+        ActionKind.GENERATE,
+        ActionKind.REFINE,
+    }
+)
+
+
+def side_of(kind: ActionKind) -> Side:
+    """Return which model answers actions of a kind."""
+    return Side.PROPOSER if kind in _PROPOSED else Side.JUDGE
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Propose `k` candidates from the start, in one call. Answered by `Drafts`.
+
+    Args:
+        k: candidates wanted, at least 1. More are dropped, fewer are fine.
+        attempt: generations asked for before in this search. Starts at 0. Another attempt
+            must be another answer, not the first one out of a cache.
+        guidelines: what earlier candidates kept getting wrong. Untrusted.
+        prompt: which instructions to ask by.
+        label: what the action is counted as.
+    """
+
+    k: int
+    attempt: int
+    guidelines: tuple[str, ...] = ()
+    prompt: Literal["generate", "plan"] = "generate"
+    label: ActionKind = ActionKind.GENERATE
+    kind: Literal["generate"] = "generate"
+
+    @property
+    def action_id(self) -> ActionId:
+        """Unique in the search."""
+        return ActionId(f"generate:{self.attempt}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refine:
+    """Propose `k` candidates from given ones, in one call. Answered by `Drafts`.
+
+    Of whole answers: better ones, with what the judge said of these. Of steps: next steps.
+
+    Args:
+        node_ids: what to go on from, the best first; at least one. New candidates become
+            children of the first.
+        k: candidates wanted, at least 1. More are dropped, fewer are fine.
+        attempt: times that the first of these was refined before. Starts at 0.
+        guidelines: what earlier candidates kept getting wrong. Untrusted.
+        prompt: which instructions to ask by. `expand` shows one parent without its scores.
+        strategies_used: strategy tags that `expand` should not repeat; `refine` names those
+            of the tree.
+        is_speculative: asked before it was known to be needed.
+        label: what the action is counted as.
+    """
+
+    node_ids: tuple[NodeId, ...]
+    k: int
+    attempt: int
+    guidelines: tuple[str, ...] = ()
+    prompt: Literal["refine", "expand"] = "refine"
+    strategies_used: tuple[str, ...] = ()
+    is_speculative: bool = False
+    label: ActionKind = ActionKind.REFINE
+    kind: Literal["refine"] = "refine"
+
+    @property
+    def action_id(self) -> ActionId:
+        """Unique in the search."""
+        return ActionId(f"refine:{self.node_ids[0]}:{self.attempt}")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeList:
+    """Judge candidates in one call. Answered by `Verdicts`.
+
+    Args:
+        node_ids: the candidates in the order in which the judge reads them; at least one.
+        pass_index: judge calls asked for before in this search. Starts at 0.
+        rubric: name of the rubric to judge by.
+        sample: index of the answer among those to equal prompts; another sample must not come
+            out of a cache. None takes `pass_index`.
+        label: what the action is counted as.
+    """
+
+    node_ids: tuple[NodeId, ...]
+    pass_index: int
+    rubric: str = "overall"
+    sample: int | None = None
+    label: ActionKind = ActionKind.JUDGE_LIST
+    kind: Literal["judge_list"] = "judge_list"
+
+    @property
+    def action_id(self) -> ActionId:
+        """Unique in the search."""
+        return ActionId(f"judge_list:{self.pass_index}")
+
+    @property
+    def sample_index(self) -> int:
+        """Index of the answer among those to equal prompts; see `sample`."""
+        return self.pass_index if self.sample is None else self.sample
+
+
+Action = Generate | Refine | JudgeList
+
+
+def passes_of(actions: Sequence[Action]) -> int:
+    """Return how many times the candidates of a round's judge calls are read over."""
+    lists = [action.node_ids for action in actions if isinstance(action, JudgeList)]
+    if len(lists) < 2:
+        return len(lists)
+    return min(Counter(chain.from_iterable(lists)).values(), default=0)

@@ -1,0 +1,214 @@
+"""Answers to a search's actions: drafts, verdicts, or none. What is left out stays missing.
+
+A missing score is neither 0 nor average. All texts are untrusted.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NewType
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lats.similarity import text_key
+
+__all__ = [
+    "MAX_REASON_CHARS",
+    "MAX_REPLY_CHARS",
+    "MAX_TAG_CHARS",
+    "ActionAnswer",
+    "Draft",
+    "Drafts",
+    "NoAnswer",
+    "NodeId",
+    "Verdict",
+    "Verdicts",
+    "admit_drafts",
+    "clean_draft",
+    "clean_text",
+    "path_id",
+]
+
+
+NodeId = NewType("NodeId", str)
+"""16 hexadecimal digits: a digest of the replies from the root down to the node."""
+
+
+def path_id(parent_id: NodeId | None, reply: str) -> NodeId:
+    """Return the id of the node that a reply makes under a parent, or as the root."""
+    path = f"{parent_id or ''}/{reply}"
+    return NodeId(hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:16])
+
+
+MAX_REPLY_CHARS = 4000
+"""Longest reply that enters a tree, in characters. Longer ones are cut."""
+
+MAX_TAG_CHARS = 80
+"""Longest strategy tag, in characters. Longer ones are cut."""
+
+# Lone surrogates cannot be written as UTF-8, control characters break terminals and prompts.
+_UNWRITABLE = re.compile("[\ud800-\udfff\x00-\x08\x0b-\x1f\x7f]")
+
+
+class Draft(BaseModel):
+    """A proposed reply. Its text is untrusted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reply: str
+    """The text that a user would read."""
+
+    strategy_tag: str = ""
+    """The proposer's own word for what the reply tries; blank when it gave none."""
+
+    payload: dict[str, Any] = Field(default_factory=dict)
+    """Whatever else the caller wants back with the reply. Plain JSON; never read here."""
+
+    is_step: bool = Field(default=False, exclude_if=lambda is_step: not is_step)
+    """Whether it is only a step towards an answer, and can be no answer itself."""
+
+
+def clean_text(text: str, max_chars: int) -> str:
+    """Return a text without unwritable characters and outer space, cut to a length."""
+    if len(text) <= max_chars and not _UNWRITABLE.search(text):
+        return text.strip()  # as nearly every text is
+    return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
+
+
+def clean_draft(draft: Draft) -> Draft | None:
+    """Return a draft fit for a tree, or None when nothing of its reply is left."""
+    reply = clean_text(draft.reply, MAX_REPLY_CHARS)
+    if not reply:
+        return None
+    tag = clean_text(draft.strategy_tag, MAX_TAG_CHARS)
+    if reply == draft.reply and tag == draft.strategy_tag:
+        return draft
+    return draft.model_copy(update={"reply": reply, "strategy_tag": tag})
+
+
+def admit_drafts(
+    offered: Iterable[Draft], *, k: int, is_known: Callable[[str], bool]
+) -> list[Draft]:
+    """Return the drafts that may enter a tree: clean, new, at most `k`, in their order.
+
+    Args:
+        offered: what a proposer returned, more or fewer than asked.
+        k: how many were asked for.
+        is_known: whether a reply with this `text_key` stands in the tree already.
+    """
+    admitted: list[Draft] = []
+    seen: set[str] = set()
+    for draft in offered:
+        cleaned = clean_draft(draft)
+        if cleaned is None:
+            continue
+        key = text_key(cleaned.reply)
+        if key in seen or is_known(key):
+            continue
+        seen.add(key)
+        admitted.append(cleaned)
+        if len(admitted) == k:
+            break
+    return admitted
+
+
+MAX_REASON_CHARS = 4000
+"""Longest reason that is kept, in characters. Longer ones are cut."""
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was said of one candidate.
+
+    A score out of range, not finite or not a number is missing: to clip it would invent
+    an opinion. A check that is neither passed nor failed is missing as well.
+
+    Args:
+        score: overall, in [0, 1], the higher the better; None when missing.
+        attributes: sub-scores in [0, 1] by name; absent when missing.
+        checks: whether the candidate passed, by the name of a check. Names are unique to a
+            call: the same name in two calls is the same check.
+        answer: the candidate's answer in a form that equal answers share; blank when it has
+            none.
+        reason: the judge's words. Untrusted.
+    """
+
+    score: float | None = None
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    checks: Mapping[str, bool] = field(default_factory=dict)
+    answer: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Drop what is no score or check, and characters that cannot be written."""
+
+        def put(name: str, cleaned: Any) -> None:
+            object.__setattr__(self, name, cleaned)
+
+        if self.score is not None:
+            # As a float, so that a restored search writes it as the first one did.
+            put("score", float(self.score) if _is_score(self.score) else None)
+        if self.attributes:
+            kept = {name: float(at) for name, at in self.attributes.items() if _is_score(at)}
+            put("attributes", kept)
+        if self.checks:
+            put("checks", {name: at for name, at in self.checks.items() if _is_check(at)})
+        if self.answer:
+            put("answer", clean_text(self.answer, len(self.answer)))
+        if self.reason:
+            put("reason", clean_text(self.reason, MAX_REASON_CHARS))
+
+
+def _is_check(raw: Any) -> bool:
+    return isinstance(raw, bool)
+
+
+def _is_score(raw: Any) -> bool:
+    is_number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    return is_number and 0 <= raw <= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """The answer to one `JudgeList`.
+
+    Args:
+        by_id: verdicts by the candidate's id. Missing ones are missing; ids that were not
+            asked about are ignored.
+        ranking: ids from best to worst, where the judge ranked rather than scored. Read only
+            when fewer than two candidates have a score.
+    """
+
+    by_id: Mapping[NodeId, Verdict]
+    ranking: tuple[NodeId, ...] = ()
+    kind: Literal["verdicts"] = "verdicts"
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """What a proposer returned, as it came: too many, too few, blank or twice is allowed."""
+
+    drafts: tuple[Draft, ...]
+    kind: Literal["drafts"] = "drafts"
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """No answer came.
+
+    Args:
+        is_refused: whether the budget refused the call. Then the search asks no more like it.
+        detail: why, in a few words.
+    """
+
+    is_refused: bool = False
+    detail: str = ""
+    kind: Literal["no_answer"] = "no_answer"
+
+
+ActionAnswer = Drafts | Verdicts | NoAnswer
+"""What a search is told of an action; which of them, the action's own docstring says."""

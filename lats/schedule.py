@@ -1,0 +1,326 @@
+"""What a policy decides: the next round, from the state and from what is left to spend.
+
+The shape of a search by its cap: how many generations, passes and refinements.
+
+    1: one candidate                       4: 2 generations, 2 passes
+    2: 1 generation (wide), 1 pass         5: 3 generations, 2 passes
+    3: 2 generations, 1 pass               6: 2 generations, 2 passes, refine, pass
+    7: 3 generations, then as 6            8: as 6, and refine, pass once more; and so on
+
+Generations travel together, and so do passes: 2 rounds up to 5 calls, and 2 more for each
+refinement. Without refinement all that is left goes to passes.
+
+In which order a judge reads candidates: seeded, and each order followed by its reverse.
+
+Judges favour places (arXiv 2406.07791). Over a pair of passes, one in an order and one in
+its reverse, every candidate stands at the same mean place; over several pairs the orders
+are drawn anew.
+
+Judge rounds: who is read beside whom, in which order, by which rubric, how often.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lats.actions import Action, JudgeList
+from lats.answers import NodeId
+from lats.posterior import belief
+from lats.ranking import is_heard, leading
+from lats.result import StopReason
+from lats.search_state import SearchState
+from lats.search_tree import Candidate
+
+__all__ = [
+    "REFINE_CALLS",
+    "CallsLeft",
+    "Strategy",
+    "agreement_generations",
+    "close_bracket_round",
+    "first_generations",
+    "first_passes",
+    "judge_round",
+    "later_passes",
+    "next_of_bracket",
+    "open_bracket",
+    "passes_allowed",
+    "reading_order",
+    "root_generations",
+    "unread",
+    "with_anchors",
+]
+
+
+MANY = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class CallsLeft:
+    """Calls that the next rounds may still spend.
+
+    Args:
+        calls: in all; the knobs' cap and the driver's remaining, whichever is less.
+        proposer: of the proposing model.
+        judge: of the judging model.
+    """
+
+    calls: int
+    proposer: int = MANY
+    judge: int = MANY
+
+    @property
+    def judge_calls(self) -> int:
+        """Judge calls that fit if nothing else is asked."""
+        return min(self.calls, self.judge)
+
+    @property
+    def proposer_calls(self) -> int:
+        """Proposer calls that fit if nothing else is asked."""
+        return min(self.calls, self.proposer)
+
+    def fits(self, *, proposer: int = 0, judge: int = 0) -> bool:
+        """Return whether that many calls fit together."""
+        return proposer + judge <= self.calls and proposer <= self.proposer and judge <= self.judge
+
+    def after(self, *, proposer: int = 0, judge: int = 0) -> "CallsLeft":
+        """Return what is left once that many calls were asked."""
+        return CallsLeft(
+            self.calls - proposer - judge, self.proposer - proposer, self.judge - judge
+        )
+
+
+class Strategy(Protocol):
+    """One policy: a function of the state. It keeps nothing itself."""
+
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, all of which travel together, or why to stop.
+
+        The actions fit into `left`. `StopReason.CAP` says that nothing useful fits any more,
+        whatever it is that binds.
+        """
+        ...
+
+
+REFINE_CALLS = 2
+"""Calls that a refinement takes at least: one to propose, one to judge."""
+
+
+def first_generations(cap: int, *, can_refine: bool) -> int:
+    """Return how many calls from scratch a search begins with.
+
+    Args:
+        cap: calls that it plans for, at least 1.
+        can_refine: whether leaders may be improved on later.
+    """
+    if cap <= 2:
+        return 1
+    if cap <= 4:
+        return 2
+    if not can_refine:
+        return 3 if cap == 5 or cap >= 7 else 2
+    return 2 + cap % 2
+
+
+def agreement_generations(cap: int) -> int:
+    """Return how many calls from scratch a search begins with whose answers can be checked.
+
+    Half of all: a cluster shows among many candidates, and among many checks.
+    """
+    return max(cap // 2, 1)
+
+
+def first_passes(calls: int, *, can_refine: bool) -> int:
+    """Return how often the judge reads the candidates from scratch.
+
+    Args:
+        calls: what is left after the generations, at least 1.
+        can_refine: whether leaders may be improved on later.
+    """
+    if can_refine and calls >= 2 + REFINE_CALLS:
+        return 2 + calls % REFINE_CALLS
+    return calls
+
+
+def later_passes(calls: int) -> int:
+    """Return how often the judge reads refined candidates, of the calls left, at least 1.
+
+    One pass each, so that more can be refined; the call that no refinement fits into any
+    more becomes a second pass.
+    """
+    return 2 if calls == 2 else 1
+
+
+def root_generations(cap: int) -> int:
+    """Return how many calls from scratch a search by halving begins with."""
+    if cap <= 3:
+        return 1 if cap <= 2 else 2
+    return min(2 + cap // 8, 4)
+
+
+def reading_order(node_ids: Sequence[NodeId], *, seed: int, pass_index: int) -> tuple[NodeId, ...]:
+    """Return candidates in the order in which a judge call reads them.
+
+    Args:
+        node_ids: the candidates.
+        seed: of the search.
+        pass_index: which judge call of the search it is, from 0. An odd one reverses the order of
+            the even one before it, for candidates that both read.
+    """
+    pair_seed = f"{seed}/{pass_index // 2}/"
+
+    def lot(node_id: NodeId) -> bytes:
+        return hashlib.blake2b((pair_seed + node_id).encode(), digest_size=8).digest()
+
+    return tuple(sorted(node_ids, key=lot, reverse=pass_index % 2 == 1))
+
+
+def unread(state: SearchState) -> list[Candidate]:
+    """Return the candidates that wait for a judge, in the order of their birth.
+
+    Those are the youngest. After a round in which no judge was heard, candidates that it
+    was to read wait once more.
+    """
+    waiting: list[Candidate] = []
+    is_deaf = state.progress.deaf_rounds > 0
+    for node in reversed(state.tree.nodes.values()):
+        was_asked = node.judge_passes > 0 and not is_deaf
+        if was_asked or node.parent_id is None or is_heard(node):
+            break
+        waiting.append(node)
+    return waiting[::-1]
+
+
+def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates that no judge has read, beside the leaders of those that were.
+
+    The leaders tie the new call to the earlier ones, and are compared with the new ones
+    in the same breath. Under agreement every candidate is read: all checks are for all.
+    """
+    if state.knobs.judging == "agreement":
+        return list(state.tree.candidates)
+    new = {node.node_id for node in fresh}
+    anchors = [node for node in leading(state, state.knobs.leaders) if node.node_id not in new]
+    return [*anchors, *fresh]
+
+
+def passes_allowed(state: SearchState, nodes: Sequence[Candidate]) -> int:
+    """Return how often the judge may still read all of these."""
+    if state.knobs.judging == "agreement":
+        return state.cap
+    return max(state.knobs.max_passes - max((node.judge_passes for node in nodes), default=0), 0)
+
+
+def _chunks(ordered: Sequence[NodeId], max_items: int) -> list[tuple[NodeId, ...]]:
+    """Return calls that together read all, of nearly equal size.
+
+    Where it takes several, the first candidate is read in each of them, as their anchor.
+    """
+    if len(ordered) <= max_items:
+        return [tuple(ordered)]
+    anchor, rest = ordered[0], ordered[1:]
+    count = -(-len(rest) // (max_items - 1))
+    return [(anchor, *rest[place::count]) for place in range(count)]
+
+
+def judge_round(
+    state: SearchState, nodes: Sequence[Candidate], left: CallsLeft, *, passes: int
+) -> list[JudgeList]:
+    """Return the judge calls of some passes over candidates, all of one round.
+
+    Args:
+        state: of the search.
+        nodes: whom to read; at least one.
+        left: what may be spent. Passes, and then candidates at the end, are left out where
+            it is too little; the best known go first.
+        passes: times that each is read, at least 1.
+    """
+    progress, knobs = state.progress, state.knobs
+    calls: list[JudgeList] = []
+    for number in range(progress.passes, progress.passes + passes):
+        rubric = knobs.rubrics[number % len(knobs.rubrics)]
+        if knobs.judging == "pointwise":
+            lists: list[tuple[NodeId, ...]] = [(node.node_id,) for node in nodes]
+        else:
+            ids = [node.node_id for node in nodes]
+            ordered = reading_order(ids, seed=knobs.seed, pass_index=number)
+            # Checks are for all, so agreement has no use for calls that read a part.
+            is_whole = knobs.judging == "agreement"
+            lists = [ordered] if is_whole else _chunks(ordered, knobs.max_items)
+        for node_ids in lists:
+            if len(calls) == left.judge_calls:
+                return calls
+            calls.append(JudgeList(node_ids, progress.judge_calls + len(calls), rubric))
+    return calls
+
+
+def open_bracket(state: SearchState, nodes: Sequence[Candidate]) -> None:
+    """Begin a knock-out among candidates, seeded by what is known of them."""
+    state.progress.bracket = [node.node_id for node in nodes]
+
+
+def close_bracket_round(state: SearchState) -> None:
+    """Let the better of each pair that was judged go on, and who had no pair; name the last.
+
+    A pair is decided by what its own call said: the two were read in the same breath, while
+    their earlier scores come from calls beside other rivals.
+    """
+    progress = state.progress
+    if not progress.bracket:
+        return
+    progress.bracket = _winners(state)
+    if progress.champion in progress.losers:
+        progress.champion = None
+    if len(progress.bracket) == 1:
+        progress.champion = progress.bracket[0]
+    progress.losers = []
+
+
+def _winners(state: SearchState) -> list[NodeId]:
+    nodes, losers = state.nodes(state.progress.bracket), set(state.progress.losers)
+    halves = (len(nodes) + 1) // 2
+    winners = []
+    for place in range(halves):
+        rival = len(nodes) - 1 - place
+        pair = [nodes[place]] if rival <= place else [nodes[place], nodes[rival]]
+        best = max(
+            pair,
+            key=lambda node: (
+                node.node_id not in losers,
+                belief(node, state.noise).mean,
+                -node.birth,
+            ),
+        )
+        winners.append(best.node_id)
+    return winners
+
+
+def next_of_bracket(state: SearchState, left: CallsLeft) -> list[JudgeList]:
+    """Return the next round of a knock-out: the first of the bracket against the last, and so on.
+
+    A single-elimination tournament; who of a pair is read first is drawn by seed. It ends
+    when one is left, or when a whole round does not fit.
+
+    Args:
+        state: of the search; its bracket says who is still in.
+        left: what may be spent.
+    """
+    progress = state.progress
+    nodes = progress.bracket
+    pairs = len(nodes) // 2
+    if not pairs or left.judge_calls < pairs:
+        progress.bracket = []
+        return []
+    rubric = state.knobs.rubrics[progress.passes % len(state.knobs.rubrics)]
+    return [
+        JudgeList(
+            reading_order(
+                [nodes[place], nodes[len(nodes) - 1 - place]],
+                seed=state.knobs.seed,
+                pass_index=progress.judge_calls + place,
+            ),
+            progress.judge_calls + place,
+            rubric,
+        )
+        for place in range(pairs)
+    ]

@@ -1,0 +1,120 @@
+"""A search drawn as text, a line a candidate."""
+
+import unicodedata
+
+from lats.result import SearchResult
+from lats.search_tree import Candidate
+
+__all__ = ["render_tree"]
+
+MAX_TAG_CHARS = 24
+"""Most characters of a strategy tag that are drawn."""
+
+_JOINERS = frozenset("\u200c\u200d")
+"""Invisible, and needed: they make one sign of several."""
+
+
+def _line(text: str, max_chars: int) -> str:
+    """Return a text as one line, cut with an ellipsis where it is too long.
+
+    Spaces and line ends become one space. Control characters and marks that turn the
+    direction of text are left out; what cannot be written becomes the replacement character.
+    """
+    if not text.isascii() or not text.isprintable():
+        text = "".join(map(_shown_char, text))
+    line = " ".join(text.split())
+    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
+
+
+def _shown_char(char: str) -> str:
+    category = unicodedata.category(char)
+    if category in {"Cs", "Cn"}:
+        return "\N{REPLACEMENT CHARACTER}"
+    if category == "Cc":
+        return " " if char.isspace() else ""
+    return "" if category == "Cf" and char not in _JOINERS else char
+
+
+def _figure(number: float | None) -> str:
+    return "--" if number is None else f"{number:.2f}"
+
+
+def _classic_label(node: Candidate, max_chars: int) -> str:
+    figures = (
+        f"visits {node.visits}  mean {_figure(node.mean_value if node.visits else None)}  "
+        f"judge {_figure(node.mean_score)}  rule {_figure(node.rule_score)}"
+    )
+    if node.assistantness is not None:
+        figures += f"  assistant {_figure(node.assistantness)}"
+    tag = _line(node.draft.strategy_tag, MAX_TAG_CHARS) or "no strategy"
+    return f"{tag}  {figures}  {_line(node.draft.reply, max_chars)}"
+
+
+def _posterior_label(node: Candidate, result: SearchResult, cost: float, max_chars: int) -> str:
+    belief = result.belief_of(node)
+    figures = _figure(node.own_value if belief is None else belief.mean)
+    if belief is not None:
+        figures += f" ±{_figure(belief.sd)}"
+    figures += f"  judged {node.judge_passes}  cost {_figure(cost)}"
+    if node.checks:
+        figures += f"  checks {sum(node.checks.values())}/{len(node.checks)}"
+    reason = "" if node.verdict is None else _line(node.verdict.reason, max_chars)
+    parts = [figures, _line(node.draft.strategy_tag, MAX_TAG_CHARS)]
+    parts += [_line(node.draft.reply, max_chars), f"[judge: {reason}]" if reason else ""]
+    return "  ".join(filter(None, parts))
+
+
+def _node_lines(result: SearchResult, max_chars: int) -> list[str]:
+    """Return a line a node, the top first. Its depth may be any, so it does not recurse."""
+    tree, costs, dropped = result.tree, result.costs(), result.dropped()
+    lines: list[str] = []
+    waiting = [(tree.top, "", "")]
+    while waiting:
+        node, stem, branch = waiting.pop()
+        mark = "* " if node is result.best else ""
+        mark += "(dropped) " if node.node_id in dropped else ""
+        if not tree.has_start:
+            label = _classic_label(node, max_chars)
+        elif node is tree.top:
+            label = f"start  {_line(node.draft.reply, max_chars)}".rstrip()
+        else:
+            label = _posterior_label(node, result, costs[node.node_id], max_chars)
+        lines.append(f"{stem}{branch}{mark}{label}")
+        below = stem + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
+        for place, child in enumerate(reversed(tree.children(node))):
+            waiting.append((child, below, "├─ " if place else "└─ "))
+    return lines
+
+
+def render_tree(result: SearchResult, *, max_chars: int = 48) -> str:
+    """Return the tree as lines of text, a line a candidate.
+
+    Of `classic_uct`: strategy, figures, and the start of each reply. Of any other search: the
+    posterior mean of its score and its standard deviation, how many judge calls were to
+    read it, its share of the calls, its strategy, the start of the reply, and of what the
+    judge said last. `*` marks the answer; `--` is a figure that is missing.
+
+    Args:
+        result: of a search, at its end or before.
+        max_chars: most characters of a reply and of the judge's words, at least 1.
+
+    Raises:
+        ValueError: when `max_chars` is less than 1.
+    """
+    if max_chars < 1:
+        raise ValueError(f"max_chars is at least 1, got {max_chars}")
+    noun = "candidates" if result.tree.has_start else "replies"
+    head = (
+        f"{result.stop_reason or 'under way'}: {result.calls} calls, {result.rounds} rounds, "
+        f"{len(result.tree)} {noun}"
+    )
+    if not len(result.tree):
+        return head
+    lines = [head, *_node_lines(result, max_chars)]
+    if result.final_judgement is not None:
+        lines.append(f"the pick, judged again: {_figure(result.final_judgement.score)}")
+    if result.confidence is not None:
+        lines.append(
+            f"chance that * is the best of these: {_figure(result.confidence.chance_best)}"
+        )
+    return "\n".join(lines)

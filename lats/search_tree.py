@@ -1,0 +1,205 @@
+"""The candidates of a search: one tree, with or without a start that is no candidate itself.
+
+A node keeps its own scores apart from what was backed up through it. `score_sum / score_count`
+is the candidate's own mean score, drift removed. What is backed up is, in `classic_uct`, the
+mean of all values at and below it (`value_sum / visits`), elsewhere the best posterior mean at
+or below it (`best_value`).
+
+Invariant of `classic_uct`, where `own` is 1 for a node whose own value was backed up and 0
+otherwise: `visits = own + the children's visits`, and `value_sum` likewise.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from lats.answers import Draft, NodeId, Verdict, path_id
+
+__all__ = ["Candidate", "SearchTree"]
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One candidate, and what is known of it.
+
+    Args:
+        node_id: a digest of the drafts from the top down to this one.
+        parent_id: None for the top only.
+        depth: edges to the top. 0 for the top.
+        draft: what was proposed.
+        birth: candidates born before it, a start included. Starts at 0.
+        prior_mean: the score expected of it before any judge read it: its parent's posterior
+            mean when it was born, what refining usually adds left out; None for one from
+            scratch, where it is the mean of all.
+        rule_score: the rule score of the reply by itself, in [0, 1], its siblings left aside,
+            so that any two can be compared. `classic_uct` only; None elsewhere.
+        score_sum: sum of its scores, each with its call's drift removed.
+        score_count: how many those are. Starts at 0.
+        judge_passes: judge calls that were to read it, failures and missing scores included.
+        expansions: calls that went on from it, failures included.
+        visits: candidates with a score at or below it.
+        value_sum: sum of the values backed up, each in [0, 1]. `classic_uct` only.
+        pending_visits: expansions under way at or below it.
+        own_value: its posterior mean when a judge last read it; None when it was never scored.
+        best_value: of an answer the best own value at or below it; of a step with scored
+            children the best below it. None when there is none.
+        is_closed: whether nothing at or below it can be expanded any more.
+        verdict: the judge's last one; of `classic_uct` the first. None when nothing usable was
+            said.
+        assistantness: result of the assistant check, in [0, 1]; None when unchecked or missing.
+        checks: whether it passed, by check, over all calls.
+        children_ids: in the order of their birth.
+    """
+
+    node_id: NodeId
+    parent_id: NodeId | None
+    depth: int
+    draft: Draft
+    birth: int
+    prior_mean: float | None = None
+    rule_score: float | None = None
+    score_sum: float = 0.0
+    score_count: int = 0
+    judge_passes: int = 0
+    expansions: int = 0
+    visits: int = 0
+    value_sum: float = 0.0
+    pending_visits: int = 0
+    own_value: float | None = None
+    best_value: float | None = None
+    is_closed: bool = False
+    verdict: Verdict | None = None
+    assistantness: float | None = None
+    checks: dict[str, bool] = field(default_factory=dict)
+    children_ids: list[NodeId] = field(default_factory=list)
+
+    @property
+    def mean_score(self) -> float | None:
+        """Mean of its scores, drift removed; None when it has none."""
+        return self.score_sum / self.score_count if self.score_count else None
+
+    @property
+    def mean_value(self) -> float:
+        """Mean of the values backed up, in [0, 1]; 0 when there are none."""
+        return self.value_sum / self.visits if self.visits else 0.0
+
+
+class SearchTree:
+    """All candidates by id, in the order of their birth. The first is the top.
+
+    Args:
+        start: what candidates from scratch start from, and the top; None where the first
+            candidate is the top and all others descend from it.
+        identity: a reply's text -> a key; replies of equal keys are the same reply.
+    """
+
+    def __init__(self, start: Draft | None, identity: Callable[[str], str]) -> None:
+        self.nodes: dict[NodeId, Candidate] = {}
+        self.has_start = start is not None
+        self._identity = identity
+        self._keys: set[str] = set()
+        if start is not None:
+            node_id = path_id(None, start.reply)
+            self.nodes[node_id] = Candidate(node_id, None, 0, start, 0)
+
+    @classmethod
+    def restored(
+        cls, nodes: list[Candidate], identity: Callable[[str], str], *, has_start: bool
+    ) -> "SearchTree":
+        """Return a tree of the candidates of a saved one.
+
+        Raises:
+            ValueError: when they do not form one tree.
+        """
+        if (has_start and not nodes) or (nodes and nodes[0].parent_id is not None):
+            raise ValueError("the first candidate is the start, and has no parent")
+        tree = cls(None, identity)
+        tree.has_start = has_start
+        for place, node in enumerate(nodes):
+            if node.birth != place or node.node_id in tree.nodes:
+                raise ValueError(f"candidate {node.node_id} is out of place")
+            if place:
+                parent = None if node.parent_id is None else tree.nodes.get(node.parent_id)
+                if parent is None or node.node_id not in parent.children_ids:
+                    raise ValueError(f"candidate {node.node_id} is no child of an earlier one")
+                if node.depth != parent.depth + 1:
+                    raise ValueError(f"candidate {node.node_id} has depth {node.depth}")
+            elif node.depth:
+                raise ValueError(f"the start has depth {node.depth}")
+            if node.node_id != path_id(node.parent_id, node.draft.reply):
+                raise ValueError(f"candidate {node.node_id} does not match its id")
+            tree.nodes[node.node_id] = node
+        if nodes and sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
+            raise ValueError("a child is listed that is not there")
+        tree._keys = {identity(node.draft.reply) for node in tree.candidates}
+        return tree
+
+    def __len__(self) -> int:
+        """Return how many candidates there are, a start left out."""
+        return len(self.nodes) - self.has_start
+
+    @property
+    def top(self) -> Candidate:
+        """The start, or where there is none the first candidate.
+
+        Raises:
+            LookupError: when the tree is empty.
+        """
+        for node in self.nodes.values():
+            return node
+        raise LookupError("the tree is empty")
+
+    @property
+    def candidates(self) -> Iterator[Candidate]:
+        """All candidates, a start left out, in the order of their birth."""
+        return islice(self.nodes.values(), int(self.has_start), None)
+
+    def children(self, node: Candidate) -> list[Candidate]:
+        """Return a node's children in the order of their birth."""
+        return [self.nodes[child_id] for child_id in node.children_ids]
+
+    def has_key(self, key: str) -> bool:
+        """Return whether there is a candidate whose reply has this key; see `identity`."""
+        return key in self._keys
+
+    def path_to_top(self, node_id: NodeId) -> Iterator[Candidate]:
+        """Yield a node, its parent, and so on up to the top."""
+        step: NodeId | None = node_id
+        while step is not None:
+            node = self.nodes[step]
+            yield node
+            step = node.parent_id
+
+    def add(
+        self,
+        parent: Candidate | None,
+        draft: Draft,
+        *,
+        prior_mean: float | None = None,
+        rule_score: float | None = None,
+    ) -> Candidate | None:
+        """Return a new child of a node, or the top; None where the parent has this very child.
+
+        Raises:
+            ValueError: when there is a top already.
+        """
+        if parent is None and self.nodes:
+            raise ValueError("the tree has a top")
+        parent_id = None if parent is None else parent.node_id
+        node_id = path_id(parent_id, draft.reply)
+        if node_id in self.nodes:
+            return None
+        depth = 0 if parent is None else parent.depth + 1
+        node = Candidate(node_id, parent_id, depth, draft, len(self.nodes), prior_mean, rule_score)
+        self.nodes[node_id] = node
+        self._keys.add(self._identity(draft.reply))
+        if parent is not None:
+            parent.children_ids.append(node_id)
+        return node
+
+    def close(self, node: Candidate) -> None:
+        """Mark a node as not worth expanding, and what that closes above it."""
+        for step in self.path_to_top(node.node_id):
+            if not all(child.is_closed for child in self.children(step)):
+                return
+            step.is_closed = True

@@ -1,0 +1,73 @@
+"""`best_of_n`: as many candidates as can be judged once, and the best of them."""
+
+from lats.actions import Action, Generate
+from lats.result import StopReason
+from lats.schedule import CallsLeft, judge_round, next_of_bracket, open_bracket, unread
+from lats.search_knobs import SearchKnobs
+from lats.search_state import SearchState
+
+__all__ = ["BEST_OF_N", "BestOfN", "judge_calls_for", "planned_generations"]
+
+
+def judge_calls_for(candidates: int, knobs: SearchKnobs) -> int:
+    """Return how many calls it takes to judge that many candidates once."""
+    if candidates < 2:
+        return 0
+    match knobs.judging:
+        case "pointwise":
+            return candidates
+        case "pairwise":
+            return candidates - 1
+        case _:
+            if candidates <= knobs.max_items:
+                return 1
+            return -(-(candidates - 1) // (knobs.max_items - 1))
+
+
+def planned_generations(cap: int, knobs: SearchKnobs) -> list[int]:
+    """Return the candidates that each generation asks for, the most that can be judged.
+
+    Args:
+        cap: calls to spend, generations and judging together; at least 1.
+        knobs: of the search.
+    """
+    counts: list[int] = []
+    while len(counts) < cap:
+        remaining = knobs.max_candidates - sum(counts)
+        k = min(knobs.generate_k, remaining)
+        while k > 0 and len(counts) + 1 + judge_calls_for(sum(counts) + k, knobs) > cap:
+            k -= 1
+        if k <= 0:
+            break
+        counts.append(k)
+    return counts
+
+
+class BestOfN:
+    """See the head of this file."""
+
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, or why to stop."""
+        progress = state.progress
+        if not len(state.tree):
+            counts = planned_generations(left.calls, state.knobs)[: left.proposer_calls]
+            texts = tuple(each.text for each in progress.guidelines)
+            actions: list[Action] = [
+                Generate(k, progress.generations + place, texts) for place, k in enumerate(counts)
+            ]
+            return actions or StopReason.CAP
+        if progress.bracket:
+            pairs = next_of_bracket(state, left)
+            return list(pairs) or StopReason.PLAN_DONE
+        fresh = unread(state)
+        if not fresh or len(state.tree) < 2:
+            return StopReason.PLAN_DONE
+        if not left.judge_calls:
+            return StopReason.CAP
+        if state.knobs.judging == "pairwise":
+            open_bracket(state, fresh)
+            return list(next_of_bracket(state, left)) or StopReason.CAP
+        return list(judge_round(state, fresh, left, passes=1))
+
+
+BEST_OF_N = BestOfN()

@@ -1,0 +1,197 @@
+"""The tree below: select leaves by their posterior, expand, judge, back up.
+
+    child's worth + tree_exploration * sqrt(spread) * sqrt(2 ln(N) / n)
+
+n counts visits, those under way included; N likewise of the parent. The worth knows of
+finished visits only, and the bonus is in units of the scores' own standard deviation.
+Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is worth the best
+posterior mean below it (for answers its own included) rather than a mean of rewards: whoever
+walks the tree chooses. And an answer that has children may be refined again, an arm beside
+its children; expansions of steps are taken to be complete.
+
+`posterior_uct`: a tree search whose nodes hold posteriors, for answers and for steps.
+"""
+
+import math
+
+from lats.actions import Action, Generate, Refine
+from lats.gain import BestNextCall, best_next_call
+from lats.ranking import FRONT, leading
+from lats.result import StopReason
+from lats.schedule import CallsLeft, judge_round, passes_allowed, unread, with_anchors
+from lats.search_state import SearchState
+from lats.search_tree import Candidate
+
+__all__ = ["POSTERIOR_UCT", "PosteriorUct", "select_leaves", "tree_round"]
+
+
+ROOT_PASSES, DEEPER_PASSES = 3, 2
+"""Most passes over new steps: the first ones, and those below them."""
+
+CALLS_A_STEP = 2
+"""Calls that one step takes: one to propose, one to judge."""
+
+
+def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | None:
+    """Return where the walk from the start ends; None where everything is closed or taken.
+
+    Args:
+        state: of the search.
+        taken: ids that the walk may not end at, nor pass.
+        weight: of the bonus, in score.
+    """
+    nodes, has_steps = state.tree.nodes, state.progress.has_steps
+    start = node = state.tree.top
+    while node.children_ids:
+        bonus = weight * math.sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
+        best, best_worth = None, -math.inf
+        if node is not start and not has_steps and node.node_id not in taken:
+            # An answer can be refined again; what it is worth is its own.
+            best, best_worth = node, (node.own_value or 0.0)
+            best_worth += bonus / math.sqrt(1 + node.expansions)
+        for child_id in node.children_ids:
+            child = nodes[child_id]
+            if child.is_closed or child_id in taken:
+                continue
+            visits = child.visits + child.pending_visits
+            if visits:
+                worth = (child.best_value or 0.0) + bonus / math.sqrt(visits)
+            else:  # unread ones come first; those that a judge said nothing of, last
+                worth = -math.inf if child.judge_passes else math.inf
+            if best is None or worth > best_worth:
+                best, best_worth = child, worth
+        if best is None or best is node:
+            return best
+        node = best
+    return None if node is start else node
+
+
+def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None:
+    """Return where the next expansion goes; None where everything is closed or taken.
+
+    Where it is known how deep answers lie, a leaf from which none can be reached with the
+    calls left is passed over, and where they reach for one way only, that is the best one.
+    """
+    weight = state.knobs.tree_exploration * math.sqrt(state.noise.spread)
+    max_depth = state.knobs.max_depth
+    if max_depth is None or not state.progress.has_steps:
+        return _walk(state, taken, weight)
+    best = _walk(state, taken, 0.0)
+    if best is not None and calls >= CALLS_A_STEP * (max_depth - best.depth + 1):
+        best = _walk(state, taken, weight)
+    while best is not None and CALLS_A_STEP * (max_depth - best.depth) > calls:
+        taken = {*taken, best.node_id}
+        best = _walk(state, taken, 0.0)
+    return best
+
+
+def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candidate]:
+    """Return the leaves that deserve the next expansions, at most `count`, all different.
+
+    Where candidates were dropped at the root (`survivors`), only what is below the others
+    is looked at.
+
+    Args:
+        state: of the search.
+        count: leaves wanted, at least 1.
+        calls: that are left, those for these leaves included.
+    """
+    start = state.tree.top
+    taken: set[str] = set()
+    if state.progress.survivors:
+        alive = set(state.progress.survivors)
+        taken = {child_id for child_id in start.children_ids if child_id not in alive}
+    chosen: list[Candidate] = []
+    while len(chosen) < count:
+        leaf = _select(state, taken, calls - CALLS_A_STEP * len(chosen))
+        if leaf is None:
+            break
+        chosen.append(leaf)
+        if count == 1:
+            return chosen
+        taken.add(leaf.node_id)
+        for step in state.tree.path_to_top(leaf.node_id):
+            step.pending_visits += 1
+    for leaf in chosen:  # proposing them counts them as pending; here it was for choosing
+        for step in state.tree.path_to_top(leaf.node_id):
+            step.pending_visits -= 1
+    return chosen
+
+
+def _passes(state: SearchState, left: CallsLeft, fresh: list[Candidate]) -> int:
+    """Return how often new candidates are read: more where a choice decides all below it.
+
+    Where it is known how deep answers lie, a pass more is made only of calls that the way
+    there does not need.
+    """
+    knobs, depth = state.knobs, fresh[0].depth
+    if state.min_gain > 0 or knobs.stop_score == 1:  # one look of a verifier is enough
+        return 1
+    if knobs.max_depth is None:
+        return 2 if depth == 1 and left.calls >= 4 else 1
+    if depth >= knobs.max_depth:
+        return 1
+    spare = left.calls - 1 - CALLS_A_STEP * (knobs.max_depth - depth)
+    return min(1 + max(spare, 0), ROOT_PASSES if depth == 1 else DEEPER_PASSES)
+
+
+def tree_round(
+    state: SearchState, left: CallsLeft, guidelines: tuple[str, ...]
+) -> list[Action] | StopReason:
+    """Return the next round of a tree that has candidates already, or why to stop."""
+    progress, knobs = state.progress, state.knobs
+    fresh = unread(state)
+    if fresh:
+        if not left.judge_calls:
+            return StopReason.CAP
+        passes = min(_passes(state, left, fresh), max(passes_allowed(state, fresh), 1))
+        return list(judge_round(state, with_anchors(state, fresh), left, passes=passes))
+    if not left.calls:
+        return StopReason.CAP
+    can_expand = left.fits(proposer=1, judge=1) and (knobs.refine or progress.has_steps)
+    readers = [] if can_expand and not state.min_gain else _rereadable(state)
+    if state.min_gain > 0:
+        possible = {BestNextCall.REFINE} if can_expand else set()
+        possible |= {BestNextCall.READ} if left.judge_calls and len(readers) > 1 else set()
+        found = best_next_call(state, leading(state, FRONT), possible)
+        if isinstance(found, StopReason):
+            return found
+        can_expand = found is BestNextCall.REFINE
+    if can_expand:
+        remaining = min(knobs.parallel_leaves, left.proposer, left.calls - 1)
+        leaves = select_leaves(state, remaining, calls=left.calls)
+        if leaves:
+            return [
+                Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, guidelines)
+                for leaf in leaves
+            ]
+        if not any(not node.is_closed for node in state.tree.children(state.tree.top)):
+            return StopReason.EXHAUSTED
+        readers = _rereadable(state)
+    if left.judge_calls and len(readers) > 1:
+        return list(judge_round(state, readers, left, passes=1))
+    # Where an expansion would fit, it is the knobs that want no more.
+    return StopReason.PLAN_DONE if left.fits(proposer=1, judge=1) else StopReason.CAP
+
+
+def _rereadable(state: SearchState) -> list[Candidate]:
+    """Return the leaders among those that the judge may read once more."""
+    known = [node for node in leading(state, FRONT) if passes_allowed(state, [node])]
+    return known[: max(state.knobs.leaders, 2)]
+
+
+class PosteriorUct:
+    """Generate once, judge, then select, expand and judge, round by round."""
+
+    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+        """Return the actions of the next round, or why to stop."""
+        texts = tuple(each.text for each in state.progress.guidelines)
+        if len(state.tree):
+            return tree_round(state, left, texts)
+        if not left.proposer_calls:
+            return StopReason.CAP
+        k = 1 if left.calls == 1 else state.knobs.generate_k
+        return [Generate(k, state.progress.generations, texts)]
+
+
+POSTERIOR_UCT = PosteriorUct()
