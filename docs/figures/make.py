@@ -27,14 +27,13 @@ from turnwise.tune.figures import (
     basis_of,
     calls_by_node_of,
     calls_over_turns_of,
+    figure_bytes,
     search_tree_of,
     steps_between,
     timeline_of,
-    to_matplotlib,
     tradeoff_of_front,
     waterfall_of,
 )
-from turnwise.tune.figures.file import figure_bytes
 from turnwise.tune.statistics.bootstrap import mean_intervals, paired_difference
 from turnwise.tune.sweeps.setting import Setting, override_of
 
@@ -162,7 +161,7 @@ def figures(folder: Path) -> dict[str, FigureData]:
 def main() -> None:
     """Write the pictures, or hold them against what would be written."""
     with tempfile.TemporaryDirectory() as folder:
-        drawn = {f"{name}.svg": figure_bytes(to_matplotlib(found), "svg")
+        drawn = {f"{name}.svg": figure_bytes(found, "svg")
                  for name, found in figures(Path(folder)).items()}  # fmt: skip
     stale = [name for name, data in drawn.items()
              if not (HERE / name).exists() or (HERE / name).read_bytes() != data]  # fmt: skip

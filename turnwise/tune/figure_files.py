@@ -8,7 +8,6 @@ from turnwise.tune.figures import (
     Cost,
     FigureData,
     calls_by_node_of,
-    to_matplotlib,
     tradeoff_of_front,
     write_figure,
 )
@@ -53,12 +52,12 @@ def write_figures(figures: Mapping[str, FigureData], folder: Path) -> list[Path]
     """Write figures as SVG, and return their paths.
 
     Raises:
-        ConfigError: when matplotlib is not installed; names the extra.
+        ConfigError: when vl-convert is not installed; names the extra.
     """
     folder.mkdir(exist_ok=True)
     paths = []
     for name, record in figures.items():
         path = folder / f"{name}.svg"
-        write_figure(to_matplotlib(record), path)
+        write_figure(record, path)
         paths.append(path)
     return paths

@@ -18,8 +18,8 @@ class SettingCalls:
 
     Args:
         setting: its name.
-        mean_by_node: mean calls a turn, a number a node of the figure.
-        total: mean calls a turn in all.
+        mean_by_node: mean calls per turn, a number a node of the figure.
+        total: mean calls per turn in all.
         missing: those of them that the recording does not hold; of any node.
         turns: turns that it is a mean over.
     """
@@ -33,7 +33,7 @@ class SettingCalls:
 
 @dataclass(frozen=True, slots=True)
 class CallsByNode:
-    """Mean calls a turn by node, a bar a setting.
+    """Mean calls per turn by node, a bar a setting.
 
     Args:
         nodes: in the order in which they are stacked, the first at the bottom.
@@ -55,7 +55,7 @@ class CallsByNode:
     @property
     def title(self) -> str:
         """What it is called."""
-        return "Calls a turn by node"
+        return "Calls per turn by node"
 
     @property
     def caption(self) -> str:
@@ -63,7 +63,7 @@ class CallsByNode:
         words = [f"Means over {self.basis.words}."]
         words += [self.interval_words] if self.interval_words else []
         if self.has_missing:
-            words.append("Hatched: calls that are not in the recording, of whichever node.")
+            words.append("Dashed: calls that are not in the recording, of whichever node.")
         return " ".join(words)
 
 
@@ -90,7 +90,7 @@ def calls_by_node_of(
     Args:
         rows: of one sweep.
         nodes: the app's nodes in their order; nodes that it lacks follow by name.
-        totals: `(mean, low, high)` of the calls a turn by setting, as statistics give them.
+        totals: `(mean, low, high)` of the calls per turn by setting, as statistics give them.
 
     Raises:
         ValueError: when a row has more calls by node than in all, or an interval is of a

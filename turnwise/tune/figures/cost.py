@@ -23,7 +23,7 @@ class Cost(StrEnum):
     @property
     def label(self) -> str:
         """Its axis, with the unit."""
-        return "rounds to the reply" if self is Cost.ROUNDS else f"{self.noun} a turn"
+        return "rounds to the reply" if self is Cost.ROUNDS else f"{self.noun} per turn"
 
     @property
     def digits(self) -> int:

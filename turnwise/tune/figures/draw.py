@@ -1,71 +1,41 @@
-"""Any figure's record, drawn: by plotly for a notebook, by matplotlib for a file."""
+"""Any figure's record as a Vega-Lite specification."""
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from turnwise.tune.figures.bar_charts import (
+    calls_by_node_chart,
+    calls_over_turns_chart,
+    timeline_chart,
+    waterfall_chart,
+)
 from turnwise.tune.figures.calls_by_node import CallsByNode
 from turnwise.tune.figures.calls_over_turns import CallsOverTurns
-from turnwise.tune.figures.draw_matplotlib import stacks as paper_stacks
-from turnwise.tune.figures.draw_matplotlib import timeline as paper_timeline
-from turnwise.tune.figures.draw_matplotlib import tradeoff as paper_tradeoff
-from turnwise.tune.figures.draw_matplotlib import tree as paper_tree
-from turnwise.tune.figures.draw_matplotlib import waterfall as paper_waterfall
-from turnwise.tune.figures.draw_plotly import stacks as screen_stacks
-from turnwise.tune.figures.draw_plotly import timeline as screen_timeline
-from turnwise.tune.figures.draw_plotly import tradeoff as screen_tradeoff
-from turnwise.tune.figures.draw_plotly import tree as screen_tree
-from turnwise.tune.figures.draw_plotly import waterfall as screen_waterfall
+from turnwise.tune.figures.chart import Chart
 from turnwise.tune.figures.timeline import Timeline
 from turnwise.tune.figures.tradeoff import Tradeoff
+from turnwise.tune.figures.tradeoff_chart import tradeoff_chart
 from turnwise.tune.figures.tree import SearchTree
+from turnwise.tune.figures.tree_chart import tree_chart
 from turnwise.tune.figures.waterfall import Waterfall
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-    from matplotlib.figure import Figure
-
-__all__ = ["FigureData", "to_matplotlib", "to_plotly"]
+__all__ = ["FigureData", "to_vega"]
 
 FigureData: TypeAlias = Tradeoff | CallsByNode | CallsOverTurns | Waterfall | SearchTree | Timeline
 """The records that can be drawn."""
 
 
-def to_plotly(found: FigureData) -> "go.Figure":
-    """Return a record as a plotly figure, for notebooks and pages.
-
-    Raises:
-        ConfigError: when plotly is not installed.
-    """
+def to_vega(found: FigureData) -> Chart:
+    """Return a record as a Vega-Lite specification: plain JSON, which Vega and altair read."""
     match found:
         case Tradeoff():
-            return screen_tradeoff.draw_tradeoff(found)
+            return tradeoff_chart(found)
         case CallsByNode():
-            return screen_stacks.draw_calls_by_node(found)
+            return calls_by_node_chart(found)
         case CallsOverTurns():
-            return screen_stacks.draw_calls_over_turns(found)
+            return calls_over_turns_chart(found)
         case Waterfall():
-            return screen_waterfall.draw_waterfall(found)
+            return waterfall_chart(found)
         case SearchTree():
-            return screen_tree.draw_tree(found)
+            return tree_chart(found)
         case Timeline():
-            return screen_timeline.draw_timeline(found)
-
-
-def to_matplotlib(found: FigureData) -> "Figure":
-    """Return a record as a matplotlib figure, for files; `write_figure` writes it.
-
-    Raises:
-        ConfigError: when matplotlib is not installed.
-    """
-    match found:
-        case Tradeoff():
-            return paper_tradeoff.draw_tradeoff(found)
-        case CallsByNode():
-            return paper_stacks.draw_calls_by_node(found)
-        case CallsOverTurns():
-            return paper_stacks.draw_calls_over_turns(found)
-        case Waterfall():
-            return paper_waterfall.draw_waterfall(found)
-        case SearchTree():
-            return paper_tree.draw_tree(found)
-        case Timeline():
-            return paper_timeline.draw_timeline(found)
+            return timeline_chart(found)

@@ -20,7 +20,7 @@ __all__ = [
     "SOFT",
     "group_colours",
     "node_colours",
-    "opacity_of",
+    "strength_of",
     "tint",
 ]
 
@@ -110,7 +110,7 @@ def _on_ladder(share: float) -> str:
     return _mixed(_LADDER[low], _LADDER[low + 1], place - low)
 
 
-def opacity_of(chance: float | None) -> float:
+def strength_of(chance: float | None) -> float:
     """Return how strongly a point is drawn, in [0.25, 1].
 
     Args:

@@ -1,20 +1,18 @@
-"""Untrusted text, made fit to stand in a figure: shown as it is, obeyed by nobody.
+"""Untrusted text as one line that a figure can contain.
 
-Ids, node names, knob values and replies come from files and models. Matplotlib reads
-`$...$` as a formula; plotly reads `<b>` as bold, `<a href>` as a link and, where a page
-has MathJax, `$...$` as LaTeX. SVG cannot hold control characters at all. Every text of
-outside goes through one of these functions, exactly once, where it is drawn.
+Ids, node names, knob values and replies come from files and models. Vega draws a text letter
+by letter, but SVG cannot contain control characters, and a mark that turns the direction of text
+would reorder what is around it. Each such text passes `plain_line` once, where a chart takes it.
 """
 
 import unicodedata
 
-__all__ = ["MAX_NAME_CHARS", "for_matplotlib", "for_plotly", "plain_line"]
+__all__ = ["plain_line", "text_columns"]
 
 MAX_NAME_CHARS = 40
 """How much of a name is drawn."""
 
 _JOINERS = "\u200c\u200d"
-_WRITTEN_ANEW = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"})
 
 
 def plain_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
@@ -30,15 +28,16 @@ def plain_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
     # What is cut off is not read: a text may be a megabyte long.
     read = text[: 8 * max_chars]
     line = " ".join("".join(map(_shown, read)).split())
-    if len(read) == len(text) and _width(line) <= max_chars:
+    if len(read) == len(text) and text_columns(line) <= max_chars:
         return line
     kept = line[: max_chars - 1]
-    while _width(kept) > max_chars - 1:
+    while text_columns(kept) > max_chars - 1:
         kept = kept[:-1]
     return kept + "…"
 
 
-def _width(line: str) -> int:
+def text_columns(line: str) -> int:
+    """Return how many columns a line takes; a wide character, such as a Chinese one, takes two."""
     if line.isascii():
         return len(line)
     return sum(1 + (unicodedata.east_asian_width(char) in {"W", "F"}) for char in line)
@@ -51,13 +50,3 @@ def _shown(char: str) -> str:
     if category == "Cf":
         return char if char in _JOINERS else ""
     return "\ufffd" if category in {"Cs", "Co", "Cn"} else " "
-
-
-def for_matplotlib(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
-    """Return a text that matplotlib draws letter by letter, also where it holds `$`."""
-    return plain_line(text, max_chars).replace("$", r"\$")
-
-
-def for_plotly(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
-    """Return a text that plotly draws letter by letter, also where it holds `<` or `$`."""
-    return plain_line(text, max_chars).translate(_WRITTEN_ANEW)

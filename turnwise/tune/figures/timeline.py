@@ -145,7 +145,7 @@ class Timeline:
         if self.scale is Scale.SECONDS:
             words.append("A round is drawn from the end of the longest call before it.")
         if any(bar.is_speculative for bar in bars):
-            words.append("Hatched: asked before it was known to be needed.")
+            words.append("Dashed: asked before it was known to be needed.")
         if any(bar.repair for bar in bars):
             words.append("Framed: asked again, the answer did not fit.")
         if any(bar.is_refused for bar in bars):

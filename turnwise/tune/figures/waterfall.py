@@ -39,7 +39,7 @@ class ChainStep:
 
     Args:
         change: the knob that this step changed.
-        calls: mean calls a turn with it and all changes before it.
+        calls: mean calls per turn with it and all changes before it.
         saved: `(mean, low, high)` of what it saved, as statistics of the paired difference
             to the step before give it; None where there are none. Its mean is not drawn.
     """
@@ -56,8 +56,8 @@ class WaterfallBar:
     Args:
         label: the knob, or what else the bar is.
         detail: `old -> new`; empty where it is no knob.
-        before: mean calls a turn before it.
-        after: mean calls a turn after it.
+        before: mean calls per turn before it.
+        after: mean calls per turn after it.
         saved_low: lower end of the interval of what it saved; None where none is known.
         saved_high: upper end; None where none is known.
     """
@@ -71,15 +71,20 @@ class WaterfallBar:
 
     @property
     def saved(self) -> float:
-        """Calls a turn that it saved; below 0 where it added some."""
+        """Calls per turn that it saved; below 0 where it added some."""
         return self.before - self.after
+
+    @property
+    def saved_whisker(self) -> Whisker:
+        """Calls per turn that it saved, with their interval where one is known."""
+        return Whisker(self.saved, self.saved_low, self.saved_high)
 
     @property
     def ends_at(self) -> Whisker:
         """Where it ends: what is saved beyond the mean ends lower, and the other way round."""
-        if self.saved_low is None or self.saved_high is None:
+        saved = self.saved_whisker
+        if not saved.has_interval:
             return Whisker(self.after)
-        saved = Whisker(self.saved, self.saved_low, self.saved_high)
         return Whisker(self.after, self.after - saved.above, self.after + saved.below)
 
 
@@ -88,7 +93,7 @@ class Waterfall:
     """From one setting to another.
 
     Args:
-        start: name and mean calls a turn of the first setting.
+        start: name and mean calls per turn of the first setting.
         end: the same of the last.
         bars: the steps that changed something, in the chain's order; the last is a
             remainder where the chain does not end at `end`.
@@ -158,14 +163,14 @@ def waterfall_of(
     end: tuple[str, float],
     basis: Basis,
     *,
-    unit: str = "calls a turn",
+    unit: str = "calls per turn",
 ) -> Waterfall:
     """Return an evaluated chain as a waterfall.
 
     Args:
-        start: name and mean calls a turn of the setting that the chain starts from.
+        start: name and mean calls per turn of the setting that the chain starts from.
         chain: its steps, each changing one knob more.
-        end: name and mean calls a turn of the setting that it leads to. Where the last step
+        end: name and mean calls per turn of the setting that it leads to. Where the last step
             comes to something else, a bar says so instead of hiding it.
         basis: what the means are over.
         unit: of every figure.

@@ -1,6 +1,7 @@
 """Rows and records to draw, with names that would do harm where they are obeyed."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ from turnwise.tune.figures import (
 )
 from turnwise.tune.row import Standing, TurnRow
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "<b>$\\frac{1}{2}$</b>%{x}"
-"""Bold and a formula, for whoever obeys it."""
+"""Bold and a formula, where a drawer obeys it."""
 
 
 def tune_row(setting: str = "a", turn: int = 0, **fields: Any) -> TurnRow:
@@ -116,3 +118,16 @@ KINDS = tuple(all_figures("x"))
 def hostile(request: pytest.FixtureRequest) -> FigureData:
     """Return a record of each kind in turn, full of names that would do harm."""
     return all_figures(HOSTILE)[request.param]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return a headless browser; skips where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -31,9 +31,9 @@ def test_what_is_not_recorded_is_a_share_of_the_whole(row) -> None:
     found = calls_by_node_of(rows, totals={"a": (3.0, 2.5, 3.5)})
     assert [bar.missing for bar in found.bars] == [2.5, 0.0]
     assert found.has_missing
-    assert "Hatched" in found.caption
+    assert "Dashed" in found.caption
     assert found.bars[0].total == Whisker(3.0, 2.5, 3.5)
-    assert "Hatched" not in calls_by_node_of(rows[2:]).caption
+    assert "Dashed" not in calls_by_node_of(rows[2:]).caption
 
 
 def test_a_row_that_does_not_add_up_is_named(row) -> None:

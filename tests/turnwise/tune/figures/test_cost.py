@@ -8,9 +8,9 @@ from turnwise.tune.figures import Cost
 @pytest.mark.parametrize(
     ("cost", "value", "label"),
     [
-        (Cost.CALLS, 3, "calls a turn"),
-        (Cost.TOKENS, 100, "tokens a turn"),
-        (Cost.USD, None, "USD a turn"),
+        (Cost.CALLS, 3, "calls per turn"),
+        (Cost.TOKENS, 100, "tokens per turn"),
+        (Cost.USD, None, "USD per turn"),
         (Cost.ROUNDS, 2, "rounds to the reply"),
     ],
 )

@@ -3,9 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.text import Text
 
-from turnwise.tune.figures.shown_text import for_matplotlib, for_plotly, plain_line
+from turnwise.tune.figures.shown_text import plain_line
 
 
 @pytest.mark.parametrize(
@@ -39,19 +38,3 @@ def test_a_line_is_never_wider_than_it_may_be(text: str, width: int) -> None:
     assert len(line) <= width
     assert len(line.splitlines()) <= 1
     line.encode("utf-8")
-
-
-@settings(deadline=None)
-@given(st.text(alphabet="$\\ab^_{}"))
-def test_matplotlib_draws_dollars_as_letters(text: str) -> None:
-    """What it makes of the escaped text is the text, and no formula."""
-    shown, is_formula = Text(0, 0, for_matplotlib(text, 99))._preprocess_math(
-        for_matplotlib(text, 99)
-    )
-    assert is_formula is False
-    assert shown == plain_line(text, 99)
-
-
-def test_plotly_gets_no_tag_no_entity_and_no_formula() -> None:
-    """Each mark that plotly would obey is an entity that it knows."""
-    assert for_plotly("<b>$x$</b> &lt;") == "&lt;b&gt;&#36;x&#36;&lt;/b&gt; &amp;lt;"

@@ -1,11 +1,11 @@
-"""Where labels stand."""
+"""The places of labels."""
 
 from itertools import combinations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnwise.tune.figures.labelling import Box, free_places
+from turnwise.tune.figures.tradeoff_chart import Box, free_places
 
 FRAME = Box(0, 0, 100, 100)
 SPOTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=12)
