@@ -13,9 +13,8 @@ import numpy as np
 from benchmarks.figures import Figure, Measured
 from benchmarks.known_truth import WORLDS, World, first_conversations, with_figures
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.best import compare_with_best
 from turnwise.tune.statistics.bootstrap import mean_intervals, paired_difference
-from turnwise.tune.statistics.comparison import compare_with
+from turnwise.tune.statistics.comparison import compare_with, compare_with_best
 from turnwise.tune.statistics.front import pareto_front
 from turnwise.tune.statistics.imputation import impute
 from turnwise.tune.statistics.racing import Race

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from turnwise.tune.figures.calls_by_node import CallsByNode, SettingCalls
-from turnwise.tune.figures.calls_over_turns import CallsOverTurns
+from turnwise.tune.figures.calls_by_node import CallsByNode, CallsOverTurns, SettingCalls
 from turnwise.tune.figures.chart import (
     CHART_WIDTH,
     Chart,
@@ -16,6 +15,7 @@ from turnwise.tune.figures.chart import (
     lines,
     message_chart,
     number_axis,
+    plain_line,
     row_axis,
     texts,
     whisker_layer,
@@ -32,7 +32,6 @@ from turnwise.tune.figures.palette import (
     node_colours,
     tint,
 )
-from turnwise.tune.figures.shown_text import plain_line
 from turnwise.tune.figures.timeline import CallBar, Lane, Scale, Timeline
 from turnwise.tune.figures.waterfall import Waterfall, WaterfallBar
 

@@ -1,15 +1,29 @@
-"""Calls by node as data: what each setting asks a turn, a bar a setting, a part a node."""
+"""Calls by node as data: a bar for each setting, or for each turn of one conversation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.tune.figures.basis import Basis, basis_of
+from turnwise.report.lines import CallLine, TurnLine
 from turnwise.tune.figures.palette import NO_NODE
-from turnwise.tune.figures.whisker import Whisker, interval_words, whiskers_of
+from turnwise.tune.figures.whisker import (
+    Basis,
+    Whisker,
+    basis_of,
+    counted,
+    interval_words,
+    whiskers_of,
+)
 from turnwise.tune.row import TurnRow
 
-__all__ = ["CallsByNode", "SettingCalls", "calls_by_node_of", "nodes_in_order"]
+__all__ = [
+    "CallsByNode",
+    "CallsOverTurns",
+    "SettingCalls",
+    "calls_by_node_of",
+    "calls_over_turns_of",
+    "nodes_in_order",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +150,70 @@ def _sum_by_node(rows: Sequence[TurnRow]) -> dict[str, int]:
                 node = name or NO_NODE
                 sums[node] = sums.get(node, 0) + calls
     return sums
+
+
+@dataclass(frozen=True, slots=True)
+class CallsOverTurns:
+    """Calls by turn and node.
+
+    Args:
+        conversation: its id.
+        turns: turn numbers, growing.
+        nodes: in the order in which they are stacked, the first at the bottom.
+        asked: (turns, nodes) calls asked.
+        basis: what it rests on.
+    """
+
+    conversation: str
+    turns: tuple[int, ...]
+    nodes: tuple[str, ...]
+    asked: tuple[tuple[int, ...], ...]
+    basis: Basis
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return f"Calls over the turns of {self.conversation}"
+
+    @property
+    def caption(self) -> str:
+        """What a reader has to know, in one paragraph."""
+        whole = sum(map(sum, self.asked))
+        return f"{counted(whole, 'call')} asked in {self.basis.words}."
+
+
+def calls_over_turns_of(
+    calls: Iterable[CallLine],
+    turns: Iterable[TurnLine],
+    conversation: str,
+    *,
+    nodes: Sequence[str] = (),
+) -> CallsOverTurns:
+    """Return one conversation's calls, as `load_run` gives them.
+
+    Args:
+        calls: of the run; those of other conversations are passed over.
+        turns: of the run. A turn without calls has a place, too.
+        conversation: its id.
+        nodes: the app's nodes in their order; nodes that it lacks follow by name.
+
+    Raises:
+        ValueError: when the run has no turn of this conversation.
+    """
+    own = {line.turn: line for line in turns if line.conversation_id == conversation}
+    if not own:
+        raise ValueError(f"the run has no turn of {conversation!r}")
+    counts: dict[int, dict[str, int]] = {turn: {} for turn in sorted(own)}
+    for call in calls:
+        if call.conversation == conversation and call.turn in counts:
+            name = call.node or NO_NODE
+            counts[call.turn][name] = counts[call.turn].get(name, 0) + 1
+    found = {node: None for of_turn in counts.values() for node in of_turn}
+    order = nodes_in_order(tuple(found), nodes)
+    return CallsOverTurns(
+        conversation=conversation,
+        turns=tuple(counts),
+        nodes=order,
+        asked=tuple(tuple(of_turn.get(node, 0) for node in order) for of_turn in counts.values()),
+        basis=Basis(len(own), 1, any(line.simulated for line in own.values())),
+    )

@@ -1,18 +1,20 @@
 """The common parts of every chart: a Vega-Lite specification as plain JSON.
 
-A specification is data alone. Texts of other people's files stand in it as values of a data
-set, a title or a parameter, and Vega draws those letter by letter; no field name and no
-expression is made from one. All positions are numbers, so a chart contains what its record
-contains, and nothing is laid out by a guess of a drawer.
+Invariant: texts of files and models (ids, node names, knob values, replies) are values of a data
+set, a title or a parameter, which Vega draws letter by letter. No field name and no expression is
+made from one, and each passes `plain_line` once, because SVG cannot contain control characters
+and a mark that changes the direction of text would reorder what is around it.
+
+All positions are numbers that the record gives; no drawer guesses a layout.
 """
 
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from turnwise.tune.figures.palette import GRID, INK, PAPER, SOFT
-from turnwise.tune.figures.shown_text import plain_line, text_columns
 from turnwise.tune.figures.whisker import Whisker
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "lines",
     "message_chart",
     "number_axis",
+    "plain_line",
     "row_axis",
+    "text_columns",
     "texts",
     "whisker_layer",
 ]
@@ -335,3 +339,46 @@ def ends_of(whisker: Whisker) -> dict[str, float]:
 def tooltip_of(fields: Sequence[str]) -> list[Chart] | None:
     """Return the encoding of what a pointer shows: fields whose names are ours."""
     return [{"field": field, "type": "nominal"} for field in fields] or None
+
+
+MAX_NAME_CHARS = 40
+"""How much of a name is drawn."""
+
+_JOINERS = "\u200c\u200d"
+
+
+def plain_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
+    """Return a text as one line, cut with an ellipsis where it is too wide.
+
+    Control characters count as spaces, marks that turn the direction of text are left
+    out, and what no file can hold becomes the replacement character.
+
+    Args:
+        text: anything.
+        max_chars: at least 1. A wide character, such as a Chinese one, counts as two.
+    """
+    # What is cut off is not read: a text may be a megabyte long.
+    read = text[: 8 * max_chars]
+    line = " ".join("".join(map(_shown, read)).split())
+    if len(read) == len(text) and text_columns(line) <= max_chars:
+        return line
+    kept = line[: max_chars - 1]
+    while text_columns(kept) > max_chars - 1:
+        kept = kept[:-1]
+    return kept + "…"
+
+
+def text_columns(line: str) -> int:
+    """Return how many columns a line takes; a wide character, such as a Chinese one, takes two."""
+    if line.isascii():
+        return len(line)
+    return sum(1 + (unicodedata.east_asian_width(char) in {"W", "F"}) for char in line)
+
+
+def _shown(char: str) -> str:
+    if char.isprintable():
+        return char
+    category = unicodedata.category(char)
+    if category == "Cf":
+        return char if char in _JOINERS else ""
+    return "\ufffd" if category in {"Cs", "Co", "Cn"} else " "

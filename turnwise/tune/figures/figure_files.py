@@ -1,17 +1,66 @@
-"""Figures as files: SVG, PNG, PDF or a page of HTML; equal figures give equal bytes."""
+"""Figures as Vega-Lite specifications and as files: SVG, PNG, PDF, or a page of HTML.
+
+Equal records give equal bytes.
+"""
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from turnwise.calls.errors import ConfigError
-from turnwise.tune.figures.draw import FigureData, to_vega
-from turnwise.tune.figures.shown_text import plain_line
+from turnwise.tune.analysis import analyse
+from turnwise.tune.figures.bar_charts import (
+    calls_by_node_chart,
+    calls_over_turns_chart,
+    timeline_chart,
+    waterfall_chart,
+)
+from turnwise.tune.figures.calls_by_node import CallsByNode, CallsOverTurns, calls_by_node_of
+from turnwise.tune.figures.chart import Chart, plain_line
+from turnwise.tune.figures.timeline import Timeline
+from turnwise.tune.figures.tradeoff import Tradeoff, tradeoff_of_front
+from turnwise.tune.figures.tradeoff_chart import tradeoff_chart
+from turnwise.tune.figures.tree import SearchTree
+from turnwise.tune.figures.tree_chart import tree_chart
+from turnwise.tune.figures.waterfall import Waterfall
+from turnwise.tune.figures.whisker import Cost
+from turnwise.tune.row import TurnRow
 
-__all__ = ["FIGURE_FORMS", "figure_bytes", "loaded", "write_figure"]
+__all__ = [
+    "FIGURE_FORMS",
+    "FigureData",
+    "figure_bytes",
+    "loaded",
+    "sweep_figures",
+    "to_vega",
+    "write_figure",
+    "write_figures",
+]
+
+FigureData: TypeAlias = Tradeoff | CallsByNode | CallsOverTurns | Waterfall | SearchTree | Timeline
+"""The records that can be drawn."""
+
+
+def to_vega(found: FigureData) -> Chart:
+    """Return a record as a Vega-Lite specification: plain JSON, which Vega and altair read."""
+    match found:
+        case Tradeoff():
+            return tradeoff_chart(found)
+        case CallsByNode():
+            return calls_by_node_chart(found)
+        case CallsOverTurns():
+            return calls_over_turns_chart(found)
+        case Waterfall():
+            return waterfall_chart(found)
+        case SearchTree():
+            return tree_chart(found)
+        case Timeline():
+            return timeline_chart(found)
+
 
 FIGURE_FORMS = ("svg", "png", "pdf", "html")
 VEGA_LITE_VERSION = "6.4"
@@ -110,3 +159,51 @@ def _page(chart: dict[str, Any], title: str) -> str:
 def _library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script."""
     return str(loaded("vl_convert").javascript_bundle(vl_version=VEGA_LITE_VERSION))
+
+
+_FIELDS: Mapping[Cost, str] = {
+    Cost.CALLS: "asked",
+    Cost.TOKENS: "tokens",
+    Cost.USD: "usd",
+    Cost.ROUNDS: "rounds_reply",
+}
+
+
+def sweep_figures(
+    rows: Sequence[TurnRow], *, scale_width: float | None, margin_share: float
+) -> dict[str, FigureData]:
+    """Return a sweep's figures by file name, without suffix.
+
+    Those of quality are left out where nobody judged, and that of USD where no setting's
+    price is known.
+
+    Args:
+        rows: with their quality.
+        scale_width: of the quality scale; see `analyse`.
+        margin_share: loss that still counts as not worse; see `analyse`.
+    """
+    figures: dict[str, FigureData] = {"calls_by_node": calls_by_node_of(rows)}
+    for cost, field in _FIELDS.items():
+        if all(cost.of(row) is None for row in rows):
+            continue
+        found = analyse(rows, scale_width=scale_width, margin_share=margin_share, cost=field)
+        if found.front.points:
+            figures[f"quality_by_{cost.value}"] = tradeoff_of_front(
+                rows, found.front, cost=cost, recommendation=found.recommendation
+            )
+    return figures
+
+
+def write_figures(figures: Mapping[str, FigureData], folder: Path) -> list[Path]:
+    """Write figures as SVG, and return their paths.
+
+    Raises:
+        ConfigError: when vl-convert is not installed; names the extra.
+    """
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, record in figures.items():
+        path = folder / f"{name}.svg"
+        write_figure(record, path)
+        paths.append(path)
+    return paths

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from turnwise.tune.figures.basis import counted
 from turnwise.tune.figures.palette import NO_NODE
+from turnwise.tune.figures.whisker import counted
 
 __all__ = ["CallBar", "Lane", "Scale", "Timeline", "timeline_of"]
 

@@ -14,6 +14,8 @@ from turnwise.tune.figures.chart import (
     ends_of,
     message_chart,
     number_axis,
+    plain_line,
+    text_columns,
     texts,
     tooltip_of,
     whisker_layer,
@@ -28,7 +30,6 @@ from turnwise.tune.figures.palette import (
     strength_of,
     tint,
 )
-from turnwise.tune.figures.shown_text import plain_line, text_columns
 from turnwise.tune.figures.tradeoff import Tradeoff, TradeoffPoint
 from turnwise.tune.figures.whisker import Whisker
 

@@ -1,8 +1,7 @@
 """A search tree as a chart, from left to right, a box a reply."""
 
-from turnwise.tune.figures.chart import Chart, bars, chart_of, lines, number_axis, texts
+from turnwise.tune.figures.chart import Chart, bars, chart_of, lines, number_axis, plain_line, texts
 from turnwise.tune.figures.palette import FAINT, PAPER, PICK, SOFT, tint
-from turnwise.tune.figures.shown_text import plain_line
 from turnwise.tune.figures.tree import SearchTree, TreeNode
 
 __all__ = ["figures_of", "tree_chart"]

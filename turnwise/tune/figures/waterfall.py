@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.tune.figures.basis import Basis
-from turnwise.tune.figures.whisker import Whisker, interval_words, whisker_of
+from turnwise.tune.figures.whisker import Basis, Whisker, interval_words, whisker_of
 
 __all__ = ["ChainStep", "KnobChange", "Waterfall", "WaterfallBar", "steps_between", "waterfall_of"]
 

@@ -1,11 +1,23 @@
-"""A mean with its interval, as figures draw it."""
+"""A mean with its interval, the costs that it can be of, and the turns that it is over."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-__all__ = ["Whisker", "interval_words", "whisker_of", "whiskers_of"]
+from turnwise.tune.row import TurnRow
+
+__all__ = [
+    "Basis",
+    "Cost",
+    "Whisker",
+    "basis_of",
+    "counted",
+    "interval_words",
+    "whisker_of",
+    "whiskers_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +130,71 @@ def interval_words(*given: Mapping[str, Any] | None) -> str:
 
 def _has_ends(value: Any) -> bool:
     return getattr(value, "mean", value) is not None and whisker_of(value).has_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a figure rests on.
+
+    Args:
+        turns: different turns in it.
+        conversations: different conversations that they are of.
+        is_simulated: whether a simulated model gave any answer.
+    """
+
+    turns: int
+    conversations: int
+    is_simulated: bool
+
+    @property
+    def words(self) -> str:
+        """How it is said under a figure."""
+        words = f"{counted(self.turns, 'turn')} of {counted(self.conversations, 'conversation')}"
+        return f"{words}. Simulated: no real model answered" if self.is_simulated else words
+
+
+def basis_of(rows: Iterable[TurnRow]) -> Basis:
+    """Return what the rows of a sweep rest on."""
+    turns: set[tuple[str, int]] = set()
+    is_simulated = False
+    for row in rows:
+        turns.add((row.conversation, row.turn))
+        is_simulated = is_simulated or row.is_simulated
+    return Basis(len(turns), len({conversation for conversation, _ in turns}), is_simulated)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: `1 turn`, `2 turns`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class Cost(StrEnum):
+    """One cost of a turn."""
+
+    CALLS = "calls"
+    TOKENS = "tokens"
+    USD = "usd"
+    ROUNDS = "rounds"
+
+    @property
+    def noun(self) -> str:
+        """Its unit, as it is written."""
+        return "USD" if self is Cost.USD else self.value
+
+    @property
+    def label(self) -> str:
+        """Its axis, with the unit."""
+        return "rounds to the reply" if self is Cost.ROUNDS else f"{self.noun} per turn"
+
+    @property
+    def digits(self) -> int:
+        """How many digits after the point are worth reading."""
+        return {Cost.TOKENS: 0, Cost.USD: 5}.get(self, 2)
+
+    def of(self, row: TurnRow) -> float | None:
+        """Return what a turn cost; None where it is not known, which is not 0."""
+        if self is Cost.CALLS:
+            return row.asked
+        if self is Cost.TOKENS:
+            return row.input_tokens + row.output_tokens
+        return row.usd if self is Cost.USD else row.rounds_reply

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.cluster_sums import ClusterSums, TurnGroups
+from turnwise.tune.statistics.cluster_draws import (
+    ClusterSums,
+    ConversationDraws,
+    Studentised,
+    TurnGroups,
+)
 from turnwise.tune.statistics.critical import Reach, reach_of, require_level
-from turnwise.tune.statistics.draws import ConversationDraws, Studentised
 from turnwise.tune.statistics.imputation import shared_error
 
 __all__ = [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.bootstrap import DRAWS, Bootstrap, Interval
-from turnwise.tune.statistics.cluster_sums import require_same_turns
+from turnwise.tune.statistics.cluster_draws import require_same_turns
 from turnwise.tune.statistics.critical import reach_of, require_level
 
 __all__ = ["Front", "FrontPoint", "is_on_front", "knee_of", "pareto_front"]

@@ -1,16 +1,18 @@
-"""How many more conversations a verdict would take, if what is seen so far goes on.
+"""The conversations that a verdict still takes, and figures as text.
 
-The standard error of a mean falls with the square root of the conversations. A verdict is
-reached when its bound clears the margin; for that to happen with a stated chance, the distance
+The standard error of a mean falls with the square root of the number of conversations. A verdict
+is reached when its bound clears the margin. For that to happen with a stated chance, the distance
 from the difference to the margin must be the bound's reach and that chance's quantile together,
-in standard errors.
+in standard errors. This supposes that the difference stays as it is.
 """
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-__all__ = ["CHANCE", "Needed", "needed_for"]
+from turnwise.tune.statistics.bootstrap import Interval
+
+__all__ = ["CHANCE", "Needed", "counted", "interval_in_words", "needed_for", "needed_in_words"]
 
 CHANCE = 0.8
 """Chance that the verdict is reached with as many conversations as are named."""
@@ -83,3 +85,38 @@ def needed_for(
         return Needed("", None, None, chance, why)
     more = max(math.ceil(needed) - conversations, 0)
     return Needed(verdict, more, math.ceil(more * turns / conversations), chance)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, `1 turn` or `3 turns`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def interval_in_words(found: Interval, unit: str = "") -> str:
+    """Return a mean with its interval, `8 calls a turn (7.5 to 8.5)`, or with why there is none.
+
+    Args:
+        found: the interval.
+        unit: of the figure; may be empty.
+    """
+    if found.mean is None:
+        return "not known"
+    what = f"{found.mean:.3g} {unit}".rstrip()
+    if found.low is None or found.high is None:
+        return f"{what} (no interval: {found.why_none})"
+    if found.low == found.high:
+        return f"{what} in every conversation"
+    return f"{what} ({found.low:.3g} to {found.high:.3g})"
+
+
+def needed_in_words(setting: str, needed: Needed) -> str:
+    """Return what a verdict on a setting would take."""
+    if needed.more_conversations is None or needed.more_turns is None:
+        return f"no verdict on {setting} is in sight: {needed.why_none}"
+    if needed.more_conversations == 0:
+        return f"the conversations there are should nearly do for a verdict on {setting}"
+    more = counted(needed.more_conversations, "more conversation")
+    return (
+        f"if what is seen goes on, {more} ({counted(needed.more_turns, 'turn')}) would show "
+        f"{setting} to be {needed.verdict} with a chance of {needed.chance:.0%}"
+    )

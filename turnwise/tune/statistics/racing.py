@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.best import BestComparison, compare_with_best
 from turnwise.tune.statistics.bootstrap import DRAWS, MIN_CONVERSATIONS, Bootstrap
-from turnwise.tune.statistics.cluster_sums import require_same_turns
+from turnwise.tune.statistics.cluster_draws import require_same_turns
+from turnwise.tune.statistics.comparison import BestComparison, compare_with_best
 from turnwise.tune.statistics.critical import common_factor, reach_of, width_of
 
 __all__ = ["ALPHA", "MIN_LOOK_CONVERSATIONS", "Dropped", "Race", "spent_alpha"]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from turnwise.calls.errors import ConfigError
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.best import BestComparison, compare_with_best
 from turnwise.tune.statistics.bootstrap import (
     DRAWS,
     MIN_CONVERSATIONS,
@@ -18,9 +17,9 @@ from turnwise.tune.statistics.bootstrap import (
     mean_intervals,
     paired_difference,
 )
-from turnwise.tune.statistics.cluster_sums import require_same_turns
-from turnwise.tune.statistics.power import Needed
-from turnwise.tune.statistics.wording import counted, interval_in_words, needed_in_words
+from turnwise.tune.statistics.cluster_draws import require_same_turns
+from turnwise.tune.statistics.comparison import BestComparison, compare_with_best
+from turnwise.tune.statistics.power import Needed, counted, interval_in_words, needed_in_words
 
 __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 

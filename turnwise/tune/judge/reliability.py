@@ -1,0 +1,357 @@
+"""Reliability of a judge: its scores compared with a truth, a second judge, and itself.
+
+Everything is measured within a prompt, which is one turn of one conversation, since replies to
+different turns never compete. A judge that tells only hard turns from easy ones has a high
+correlation over all replies, and none within prompts.
+
+Each figure is a mean over prompts with its interval over conversations (`bootstrap.py`); the
+`turns` of an interval are the prompts that it is a mean over.
+
+The search's own judge is measured too. Its scores never count as quality, because it chose the
+replies and so its scores of them are too high.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from turnwise.tune.judge.items import ReplyItem
+from turnwise.tune.judge.labels import simulated_truth
+from turnwise.tune.judge.scores import ReplyKey, Score, mean_values, reply_id
+from turnwise.tune.panel import Panel
+from turnwise.tune.statistics.bootstrap import DRAWS, Interval, mean_intervals
+
+__all__ = [
+    "MIN_REPLIES",
+    "SEARCH_JUDGE",
+    "JudgeReliability",
+    "judge_reliabilities",
+    "reliability_in_words",
+    "reliability_of",
+    "search_judge_items",
+    "search_judge_scores",
+]
+
+MIN_REPLIES = 3
+"""Replies to a prompt that a correlation takes: of two it is 1 or -1, whatever they are."""
+
+Prompt = tuple[str, int]
+Look = Mapping[str, float]
+"""One look at a prompt: the score of each reply, by reply id."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReliability:
+    """What is known of one judge. Figures that cannot be computed are None.
+
+    Args:
+        by: the judge.
+        against: whose scores stand for the truth; empty without any.
+        prompts: prompts that the judge scored at least one reply of.
+        within_prompt_correlation: of one look with the truth, in [-1, 1]. 0 where the judge
+            tells no reply from another; prompts are left out where the truth tells none.
+        repeat_correlation: of two looks of the judge at the same replies, in [-1, 1]: what
+            repeats, be it true or bias.
+        tie_rate: share of pairs of replies to one prompt that one look scores equal, or
+            compares and finds equal, in [0, 1].
+        order_consistency: of pairs compared in both orders, the share with the same verdict, in
+            [0, 1]. A judge that always takes the first has 0.
+        top1_recovery: share of looks whose best reply is the truth's best, in [0, 1]; where
+            several share a place, the chance that a pick by lot among them is.
+        top1_by_lot: what a pick by lot among all replies would have, on the same prompts.
+    """
+
+    by: str
+    against: str
+    prompts: int
+    within_prompt_correlation: Interval | None
+    repeat_correlation: Interval | None
+    tie_rate: Interval | None
+    order_consistency: Interval | None
+    top1_recovery: Interval | None
+    top1_by_lot: Interval | None
+
+
+def reliability_of(
+    scores: Sequence[Score],
+    truth: Sequence[Score] = (),
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> JudgeReliability:
+    """Return how far a judge may be trusted.
+
+    Args:
+        scores: of one judge; at least one.
+        truth: what its scores are held against: known truth, people's labels, or a second
+            judge. Several looks at one reply are averaged. May be empty.
+        level: of the intervals, in (0, 1).
+        seed: of the draws.
+        draws: how many.
+
+    Raises:
+        ValueError: when the scores are of no judge or of several.
+    """
+    judges = sorted({score.by for score in scores})
+    if len(judges) != 1:
+        raise ValueError(f"expected the scores of one judge, got those of {judges or 'none'}")
+    looks = _looks(scores)
+    known: dict[Prompt, dict[str, float]] = defaultdict(dict)
+    for (conversation, turn, reply), value in mean_values(truth).items():
+        known[conversation, turn][reply] = value
+
+    def over(figure: Callable[[Prompt], float | None]) -> Interval | None:
+        values = {prompt: figure(prompt) for prompt in looks}
+        return _over_prompts(values, level=level, seed=seed, draws=draws)
+
+    verdicts = _verdicts(scores)
+    return JudgeReliability(
+        by=judges[0],
+        against=", ".join(sorted({score.by for score in truth})),
+        prompts=len(looks),
+        within_prompt_correlation=over(
+            lambda at: _mean(_correlation(look, known[at]) for look in looks[at])
+        ),
+        repeat_correlation=over(
+            lambda at: _mean(_correlation(*pair) for pair in combinations(looks[at], 2))
+        ),
+        tie_rate=over(lambda at: _tie_rate(looks[at], verdicts.get(at, {}))),
+        order_consistency=over(lambda at: _order_consistency(verdicts.get(at, {}))),
+        top1_recovery=over(lambda at: _mean(_top1(look, known[at]) for look in looks[at])),
+        top1_by_lot=over(
+            lambda at: _mean(_top1(dict.fromkeys(look, 0.0), known[at]) for look in looks[at])
+        ),
+    )
+
+
+def _looks(scores: Iterable[Score]) -> dict[Prompt, list[Look]]:
+    """Return the looks at each prompt; several scores of a reply in one look are averaged."""
+    found: dict[Prompt, dict[int, dict[str, list[float]]]] = {}
+    for score in scores:
+        prompt = found.setdefault((score.conversation, score.turn), {})
+        prompt.setdefault(score.repeat, {}).setdefault(score.reply_id, []).append(score.value)
+    return {
+        prompt: [
+            {reply: fmean(values) for reply, values in repeats[repeat].items()}
+            for repeat in sorted(repeats)
+        ]
+        for prompt, repeats in found.items()
+    }
+
+
+Verdicts = dict[tuple[str, str, int], dict[str, int]]
+"""By reply, rival and repeat, then by order: 1 for the reply, 0 for a tie, -1 for the rival."""
+
+
+def _verdicts(scores: Iterable[Score]) -> dict[Prompt, Verdicts]:
+    """Return what comparisons came to."""
+    found: dict[Prompt, Verdicts] = {}
+    for score in scores:
+        # One without an order was settled unasked: the reply is the reference itself.
+        if score.kind == "pairwise" and score.against and score.order:
+            middle = (score.scale_low + score.scale_high) / 2
+            verdict = int(np.sign(score.value - middle))
+            at = score.reply_id, score.against, score.repeat
+            prompt = found.setdefault((score.conversation, score.turn), {})
+            prompt.setdefault(at, {})[score.order] = verdict
+    return found
+
+
+def _correlation(look: Look, truth: Look) -> float | None:
+    """Return Pearson's r over the replies that both know; None where the truth tells none apart."""
+    shared = sorted(set(look) & set(truth))
+    if len(shared) < MIN_REPLIES:
+        return None
+    ours = np.array([look[reply] for reply in shared])
+    theirs = np.array([truth[reply] for reply in shared])
+    if np.ptp(theirs) == 0:
+        return None
+    if np.ptp(ours) == 0:
+        return 0.0
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def _tie_rate(looks: Sequence[Look], verdicts: Verdicts) -> float | None:
+    """Return the share of ties, of comparisons where there are any, else of equal scores."""
+    if verdicts:
+        return fmean(found == 0 for own in verdicts.values() for found in own.values())
+    return _mean(
+        fmean(a == b for a, b in combinations(look.values(), 2)) if len(look) > 1 else None
+        for look in looks
+    )
+
+
+def _order_consistency(verdicts: Verdicts) -> float | None:
+    """Return the share of comparisons in both orders that came to the same."""
+    both = [own for own in verdicts.values() if {"first", "second"} <= set(own)]
+    return fmean(own["first"] == own["second"] for own in both) if both else None
+
+
+def _top1(look: Look, truth: Look) -> float | None:
+    """Return the chance that a best reply of a look is a best one of the truth."""
+    shared = sorted(set(look) & set(truth))
+    best_truth = max((truth[reply] for reply in shared), default=0.0)
+    if len(shared) < 2 or all(truth[reply] == best_truth for reply in shared):
+        return None
+    highest = max(look[reply] for reply in shared)
+    return fmean(truth[reply] == best_truth for reply in shared if look[reply] == highest)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _over_prompts(
+    values: Mapping[Prompt, float | None], *, level: float, seed: int, draws: int
+) -> Interval | None:
+    """Return the mean over prompts with its interval; None where no prompt has a figure."""
+    known = {prompt: value for prompt, value in values.items() if value is not None}
+    if not known:
+        return None
+    conversations = tuple(dict.fromkeys(conversation for conversation, _ in known))
+    place_of = {name: at for at, name in enumerate(conversations)}
+    panel = Panel(
+        settings=("judge",),
+        conversations=conversations,
+        conversation_of=np.array([place_of[name] for name, _ in known], dtype=np.intp),
+        values=np.array([list(known.values())], dtype=np.float64),
+        spread=np.zeros((1, len(known))),
+    )
+    return mean_intervals(panel, level=level, seed=seed, draws=draws)["judge"]
+
+
+SEARCH_JUDGE = "search judge"
+
+_SCALE = (0.0, 1.0)
+
+
+def _nodes(search: Any) -> Iterable[Mapping[str, Any]]:
+    """Give a search's candidates: a list, or by id below `nodes`, or nothing that is known."""
+    tree = search.get("tree") if isinstance(search, Mapping) else None
+    if isinstance(tree, Mapping):
+        nodes = tree.get("nodes")
+        tree = list(nodes.values()) if isinstance(nodes, Mapping) else None
+    return [node for node in tree if isinstance(node, Mapping)] if isinstance(tree, list) else ()
+
+
+def _judged(node: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return a candidate's text and what its judge gave it; None where it was not judged."""
+    draft, judgement = node.get("draft"), node.get("judgement")
+    source = draft if isinstance(draft, Mapping) else node
+    reply, score = source.get("reply"), node.get("mean_score")
+    if score is None and isinstance(judgement, Mapping):
+        score = judgement.get("score")
+    if not isinstance(reply, str) or not reply or not isinstance(score, int | float):
+        return None
+    return (reply, float(score)) if node.get("scores", 1) else None
+
+
+def _candidates(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, str, float]]:
+    """Give conversation, turn, reply and mean score of every candidate that was judged."""
+    for turn in turns:
+        for node in _nodes(turn.get("search")):
+            judged = _judged(node)
+            if judged is not None:
+                yield str(turn["conversation_id"]), int(turn["turn"]), *judged
+
+
+def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:
+    """Return the mean score that the search's judge gave each candidate of recorded turns.
+
+    Args:
+        turns: lines of `turns.jsonl`; those without a search's tree are passed over.
+    """
+    found: dict[ReplyKey, Score] = {}
+    for conversation, turn, reply, score in _candidates(turns):
+        key = conversation, turn, reply_id(reply)
+        found.setdefault(key, Score(SEARCH_JUDGE, *key, score, *_SCALE))
+    return [found[key] for key in sorted(found)]
+
+
+def search_judge_items(turns: Iterable[Mapping[str, Any]]) -> list[ReplyItem]:
+    """Return the same candidates as replies, so that a truth can be read of them."""
+    found: dict[ReplyKey, ReplyItem] = {}
+    for conversation, turn, reply, _ in _candidates(turns):
+        item = ReplyItem(conversation, turn, "", reply)
+        found.setdefault(item.key, item)
+    return [found[key] for key in sorted(found)]
+
+
+KINDS = ("truth", "human", "referee")
+"""Who knows better, the first first."""
+
+
+def _kind(by: str) -> str:
+    return by.partition(":")[0]
+
+
+def _known_better(by: str, scores: Sequence[Score]) -> list[Score]:
+    """Return the scores of the source that a judge is held against; empty where there is none."""
+    rank = KINDS.index(_kind(by)) if _kind(by) in KINDS else len(KINDS)
+    for kind in KINDS[:rank]:
+        sources = sorted({score.by for score in scores if _kind(score.by) == kind})
+        if sources:
+            return [score for score in scores if score.by == sources[0]]
+    return []
+
+
+def judge_reliabilities(
+    turns: Sequence[Mapping[str, Any]],
+    items: Sequence[ReplyItem],
+    scores: Sequence[Score],
+    *,
+    is_simulated: bool,
+    seed: int = 0,
+) -> tuple[JudgeReliability, ...]:
+    """Return how far the referee and the search's judge may be trusted.
+
+    Args:
+        turns: lines of the recording's `turns.jsonl`.
+        items: the replies that were judged.
+        scores: of all sources.
+        is_simulated: whether the replies hide a true quality.
+        seed: of the simulated model that gave them.
+    """
+    search = search_judge_scores(turns)
+    known = list(scores)
+    if is_simulated:
+        known += simulated_truth([*items, *search_judge_items(turns)], seed=seed)
+    found = []
+    for by in sorted({score.by for score in scores if _kind(score.by) == "referee"}):
+        own = [score for score in scores if score.by == by]
+        found.append(reliability_of(own, _known_better(by, known)))
+    if search:
+        found.append(reliability_of(search, _known_better("search judge", known)))
+    return tuple(found)
+
+
+def _figure(name: str, interval: Interval | None) -> str | None:
+    if interval is None or interval.mean is None:
+        return None
+    reach = ""
+    if interval.low is not None and interval.high is not None:
+        reach = f" ({interval.low:.2f} to {interval.high:.2f})"
+    return f"{name} {interval.mean:.2f}{reach}, {interval.turns} turns"
+
+
+def reliability_in_words(judge: JudgeReliability) -> str:
+    """Return one judge's figures in a line; what cannot be computed is left out."""
+    figures = (
+        _figure("within-prompt correlation", judge.within_prompt_correlation),
+        _figure("of two looks", judge.repeat_correlation),
+        _figure("ties", judge.tie_rate),
+        _figure("same verdict in both orders", judge.order_consistency),
+        _figure("finds the best reply", judge.top1_recovery),
+        _figure("by lot", judge.top1_by_lot),
+    )
+    known = "; ".join(figure for figure in figures if figure) or "nothing to hold it against"
+    beside = f" beside {judge.against}" if judge.against else ""
+    return f"{judge.by}{beside}: {known}"
