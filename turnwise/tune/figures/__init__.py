@@ -11,14 +11,14 @@ from turnwise.tune.figures.timeline import Scale, Timeline, timeline_of
 from turnwise.tune.figures.tradeoff import Tradeoff, tradeoff_of, tradeoff_of_front
 from turnwise.tune.figures.tree import SearchTree, search_tree_of
 from turnwise.tune.figures.waterfall import ChainStep, Waterfall, steps_between, waterfall_of
-from turnwise.tune.figures.whisker import Basis, Cost, basis_of
+from turnwise.tune.figures.whisker import Cost, FigureBasis, basis_of
 
 __all__ = [
-    "Basis",
     "CallsByNode",
     "CallsOverTurns",
     "ChainStep",
     "Cost",
+    "FigureBasis",
     "FigureData",
     "Scale",
     "SearchTree",

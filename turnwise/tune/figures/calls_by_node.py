@@ -7,7 +7,7 @@ from typing import Any
 from turnwise.report.lines import CallLine, TurnLine
 from turnwise.tune.figures.palette import NO_NODE
 from turnwise.tune.figures.whisker import (
-    Basis,
+    FigureBasis,
     Whisker,
     basis_of,
     counted,
@@ -59,7 +59,7 @@ class CallsByNode:
     nodes: tuple[str, ...]
     bars: tuple[SettingCalls, ...]
     interval_words: str
-    basis: Basis
+    basis: FigureBasis
 
     @property
     def has_missing(self) -> bool:
@@ -168,7 +168,7 @@ class CallsOverTurns:
     turns: tuple[int, ...]
     nodes: tuple[str, ...]
     asked: tuple[tuple[int, ...], ...]
-    basis: Basis
+    basis: FigureBasis
 
     @property
     def title(self) -> str:
@@ -215,5 +215,5 @@ def calls_over_turns_of(
         turns=tuple(counts),
         nodes=order,
         asked=tuple(tuple(of_turn.get(node, 0) for node in order) for of_turn in counts.values()),
-        basis=Basis(len(own), 1, any(line.simulated for line in own.values())),
+        basis=FigureBasis(len(own), 1, any(line.simulated for line in own.values())),
     )

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from turnwise.tune.figures.whisker import (
-    Basis,
     Cost,
+    FigureBasis,
     Whisker,
     basis_of,
     counted,
@@ -87,7 +87,7 @@ class Tradeoff:
     recommended_as: str
     quality_by: tuple[str, ...]
     interval_words: str
-    basis: Basis
+    basis: FigureBasis
 
     @property
     def front(self) -> tuple[TradeoffPoint, ...]:

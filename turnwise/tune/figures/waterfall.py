@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.tune.figures.whisker import Basis, Whisker, interval_words, whisker_of
+from turnwise.tune.figures.whisker import FigureBasis, Whisker, interval_words, whisker_of
 
-__all__ = ["ChainStep", "KnobChange", "Waterfall", "WaterfallBar", "steps_between", "waterfall_of"]
+__all__ = ["ChainStep", "KnobStep", "Waterfall", "WaterfallBar", "steps_between", "waterfall_of"]
 
 _TOLERANCE = 1e-9
 NOT_SET = "not set"
@@ -18,7 +18,7 @@ NOT_SET = "not set"
 
 
 @dataclass(frozen=True, slots=True)
-class KnobChange:
+class KnobStep:
     """One knob that differs.
 
     Args:
@@ -43,7 +43,7 @@ class ChainStep:
             to the step before give it; None where there are none. Its mean is not drawn.
     """
 
-    change: KnobChange
+    change: KnobStep
     calls: float
     saved: Any = None
 
@@ -108,7 +108,7 @@ class Waterfall:
     idle: tuple[str, ...]
     unit: str
     interval_words: str
-    basis: Basis
+    basis: FigureBasis
 
     @property
     def title(self) -> str:
@@ -128,7 +128,7 @@ class Waterfall:
 
 def steps_between(
     knobs_a: Mapping[str, Any], knobs_b: Mapping[str, Any], *, whole: Collection[str] = ()
-) -> tuple[KnobChange, ...]:
+) -> tuple[KnobStep, ...]:
     """Return the knobs that differ, by name.
 
     Evaluating the chain that changes them one after another leads from `a` to `b`.
@@ -144,7 +144,7 @@ def steps_between(
 
 def _differences(
     a: Mapping[str, Any], b: Mapping[str, Any], above: str, whole: frozenset[str]
-) -> Iterator[KnobChange]:
+) -> Iterator[KnobStep]:
     for name in sorted({*a, *b}):
         knob = f"{above}{name}"
         old, new = a.get(name, NOT_SET), b.get(name, NOT_SET)
@@ -153,14 +153,14 @@ def _differences(
             yield from _differences(old, new, f"{knob}.", whole)
         # 1 == True, and 1 == 1.0; only the second is no change.
         elif old != new or isinstance(old, bool) != isinstance(new, bool):
-            yield KnobChange(knob, old, new)
+            yield KnobStep(knob, old, new)
 
 
 def waterfall_of(
     start: tuple[str, float],
     chain: Sequence[ChainStep],
     end: tuple[str, float],
-    basis: Basis,
+    basis: FigureBasis,
     *,
     unit: str = "calls per turn",
 ) -> Waterfall:

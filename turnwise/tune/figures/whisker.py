@@ -9,8 +9,8 @@ from typing import Any
 from turnwise.tune.row import TurnRow
 
 __all__ = [
-    "Basis",
     "Cost",
+    "FigureBasis",
     "Whisker",
     "basis_of",
     "counted",
@@ -133,7 +133,7 @@ def _has_ends(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class FigureBasis:
     """What a figure rests on.
 
     Args:
@@ -153,14 +153,14 @@ class Basis:
         return f"{words}. Simulated: no real model answered" if self.is_simulated else words
 
 
-def basis_of(rows: Iterable[TurnRow]) -> Basis:
+def basis_of(rows: Iterable[TurnRow]) -> FigureBasis:
     """Return what the rows of a sweep rest on."""
     turns: set[tuple[str, int]] = set()
     is_simulated = False
     for row in rows:
         turns.add((row.conversation, row.turn))
         is_simulated = is_simulated or row.is_simulated
-    return Basis(len(turns), len({conversation for conversation, _ in turns}), is_simulated)
+    return FigureBasis(len(turns), len({conversation for conversation, _ in turns}), is_simulated)
 
 
 def counted(number: int, noun: str) -> str:

@@ -45,7 +45,7 @@ class CsvRow:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A table as it stands in a file.
+    """The table in a CSV file.
 
     Args:
         path: the file.
@@ -113,7 +113,7 @@ def number_of(cell: str) -> float | None:
 
 
 def whole_part(text: str) -> str:
-    """Return a CSV text up to the end of its last whole row; rows may hold line ends."""
+    """Return a CSV text up to the end of its last whole row; rows may contain line ends."""
     end = place = 0
     is_quoted = False
     for line in text.split("\n")[:-1]:
@@ -194,7 +194,7 @@ def _columns(
         )
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
-        raise FormatError(path, line, f"the column {twice[:40]!r} stands twice")
+        raise FormatError(path, line, f"the column {twice[:40]!r} occurs twice")
     return columns
 
 

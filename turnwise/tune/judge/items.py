@@ -1,4 +1,4 @@
-"""What is judged: replies, each with what it answers, and never with the setting behind it."""
+"""Replies to judge, each with the message that it answers, without the setting that gave it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,16 +11,11 @@ from turnwise.tune.row import Standing, TurnRow
 __all__ = ["HistoryLine", "ReplyItem", "distinct", "items_of", "references_of"]
 
 MAX_HISTORY_LINES = 12
-"""How many of the lines before are shown unless said otherwise."""
+"""The default number of lines before a turn that are shown."""
 
 
 class HistoryLine(NamedTuple):
-    """One line of the conversation before the turn.
-
-    Args:
-        role: who wrote it.
-        text: what was written. Untrusted.
-    """
+    """One line of the conversation before the turn. Its text is untrusted."""
 
     role: Literal["user", "agent"]
     text: str
@@ -28,17 +23,17 @@ class HistoryLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReplyItem:
-    """One reply on one turn. Nothing in it says which setting gave it.
+    """One reply on one turn. Nothing in it identifies the setting that gave it.
 
     Args:
         conversation: the conversation's id. Never shown to a referee.
-        turn: its number there. Starts at 0. Never shown either.
-        user_text: what the reply answers. Untrusted.
+        turn: starts at 0. Never shown to a referee.
+        user_text: the message that the reply answers. Untrusted.
         reply: its text. Untrusted; may be empty.
         history: the lines before, oldest first.
-        persona: who the agent is, in free text by field; empty where nothing is known.
-        language: `en` or `zh`; None tells it from the script.
-        known_id: the id that the sweep's rows have for it; empty takes `reply_id` of its text.
+        persona: of the agent, free text by field; empty where unknown.
+        language: `en` or `zh`; None derives it from the script.
+        known_id: the id of the reply in the sweep's rows; empty takes `reply_id` of its text.
     """
 
     conversation: str
@@ -52,12 +47,12 @@ class ReplyItem:
 
     @property
     def key(self) -> ReplyKey:
-        """What it is judged under, once."""
+        """The key under which it is judged once."""
         return self.conversation, self.turn, self.known_id or reply_id(self.reply)
 
 
 def distinct(items: Iterable[ReplyItem]) -> list[ReplyItem]:
-    """Return the items sorted, one a reply: the same text on the same turn is one."""
+    """Return the items sorted, without duplicates: the same text on the same turn is one."""
     first: dict[ReplyKey, ReplyItem] = {}
     for item in items:
         first.setdefault(item.key, item)
@@ -71,14 +66,14 @@ def items_of(
     *,
     max_history_lines: int = MAX_HISTORY_LINES,
 ) -> tuple[list[ReplyItem], tuple[str, ...]]:
-    """Return each different reply of a sweep's rows once, sorted, and what to say of it.
+    """Return each different reply of a sweep's rows once, sorted, and the notices.
 
-    Every reply to a turn is shown with the recorded lines before it, whatever its setting
-    had said there: then the replies of a turn are compared on equal terms.
+    Every reply to a turn is shown with the recorded lines before it, not with those of its own
+    setting, so that the replies of a turn are compared on equal terms.
 
     Args:
-        rows: of one sweep. Those without a known reply are passed over.
-        text_of: a reply's text by its id, None where it was not kept.
+        rows: of one sweep. Those without a known reply are ignored.
+        text_of: returns a reply's text by its id, None where it was not kept.
         turns: the recording's, as in `turns.jsonl`: `conversation_id`, `turn`, `user_text` and,
             where they are known, `reply`, `language` and `persona`; in any order.
         max_history_lines: most lines before the turn that are shown; 0 shows none.
@@ -119,7 +114,7 @@ def _has_reply(row: TurnRow) -> bool:
 
 
 def references_of(turns: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], str]:
-    """Return the recorded reply of each turn that has one: what others are compared with."""
+    """Return the recorded reply of each turn that has one, as the reference of comparisons."""
     return {
         (str(turn["conversation_id"]), int(turn["turn"])): str(turn["reply"])
         for turn in turns
@@ -153,5 +148,5 @@ def _contexts(
 
 
 def _lines(turn: Mapping[str, Any]) -> Sequence[HistoryLine]:
-    said = [HistoryLine("user", str(turn["user_text"]))] if turn.get("user_text") else []
-    return [*said, HistoryLine("agent", str(turn["reply"]))] if turn.get("reply") else said
+    lines = [HistoryLine("user", str(turn["user_text"]))] if turn.get("user_text") else []
+    return [*lines, HistoryLine("agent", str(turn["reply"]))] if turn.get("reply") else lines

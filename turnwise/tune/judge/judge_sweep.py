@@ -1,8 +1,8 @@
-"""Who says how good a sweep's replies are, and the rows with what they say.
+"""The judging of a sweep: the source of quality, and the rows with their quality.
 
-One source counts for all settings: people's labels, a referee's scores, a truth where there
-is one. None is mixed with another, and the search's own judge is none of them: it chose the
-replies, so what it says of them is too good.
+Invariant: one source counts for all settings (labels of people, the scores of a referee, or a
+known truth), and sources are never mixed. The search's own judge is not a source: it chose the
+replies, so its scores of them are too high.
 """
 
 import os
@@ -38,7 +38,7 @@ from turnwise.tune.judge import (
     with_quality,
 )
 from turnwise.tune.judge.judging_plan import PricePreview
-from turnwise.tune.judge.referee import Judged
+from turnwise.tune.judge.referee import JudgedReplies
 from turnwise.tune.judge.referee_endpoint import PRICES, referee_secrets, same_model_notice
 from turnwise.tune.judge.reliability import JudgeReliability, judge_reliabilities
 from turnwise.tune.judge.scores import choose_source
@@ -61,18 +61,18 @@ QualitySource = Literal["auto", "truth", "referee", "pairwise", "none"]
 
 @dataclass(frozen=True, slots=True)
 class QualityRequest:
-    """Whose word on quality counts.
+    """The source of quality, and its limits.
 
     Args:
-        source: `truth` reads the hidden quality of simulated replies; `referee` has a model
-            give marks, `pairwise` has it compare with the recorded reply; `auto` takes labels
-            where they are given, the truth of a simulated recording, and otherwise nobody;
+        source: `truth` reads the hidden quality of simulated replies; `referee` asks a model
+            for marks, `pairwise` for a comparison with the recorded reply; `auto` takes labels
+            where they are given, else the truth of a simulated recording, else nothing;
             `none` leaves quality open.
-        labels: people's labels, a CSV file; they count before any other source.
-        repeats: looks of a referee at each reply; at least 1.
-        max_calls: most calls a referee may buy; None for all.
-        purse: what a referee may spend together with all other purchases of the sweep; its
-            calls are taken off it. None sets no further limit.
+        labels: a CSV file of people's labels, which count before any other source.
+        repeats: passes of a referee over each reply; at least 1.
+        max_calls: most calls that a referee buys; None for all.
+        purse: the spending cap of all purchases of the sweep, which the referee's calls count
+            against. None sets no further limit.
     """
 
     source: QualitySource = "auto"
@@ -84,12 +84,12 @@ class QualityRequest:
     @property
     def calls_left(self) -> int | None:
         """Calls that a referee may buy now; None for any number."""
-        of_purse = None if self.purse is None else self.purse.calls_left
-        known = [each for each in (self.max_calls, of_purse) if each is not None]
+        of_cap = None if self.purse is None else self.purse.calls_left
+        known = [each for each in (self.max_calls, of_cap) if each is not None]
         return min(known, default=None)
 
     def limits(self, referee: Endpoint) -> Limits | None:
-        """Return the limit in USD that the purse sets; a simulated referee costs nothing.
+        """Return the limit in USD that the spending cap sets; a simulated referee costs nothing.
 
         Raises:
             ConfigError: when there is one and the referee has no prices.
@@ -100,7 +100,7 @@ class QualityRequest:
         if referee.prices is None:
             raise ConfigError(
                 f"the limit in USD cannot bind the referee {referee.model}, because its prices "
-                f"are unknown: set {PRICES} to its input and output price, or limit the calls "
+                f"are unknown. Set {PRICES} to its input and output price, or limit the calls "
                 "(--max-buy-calls)"
             )
         return Limits(max_usd=usd_left)
@@ -111,19 +111,19 @@ class JudgedRows:
     """Rows with their quality.
 
     Args:
-        rows: as they came, each with its quality.
-        by: who judged; empty where nobody did.
-        scale_width: of that one's scale; None where nobody judged.
-        scores: everything that was said, the sources that do not count included.
-        judged: what a referee did and spent; None without one.
-        notices: what a person should know, in words.
+        rows: in the order given, each with its quality.
+        by: the source; empty where there is none.
+        scale_width: of the source; None where there is none.
+        scores: of all sources, those that do not count included.
+        judged: the result of the referee; None without one.
+        notices: sentences for the user.
     """
 
     rows: tuple[TurnRow, ...]
     by: str
     scale_width: float | None
     scores: tuple[Score, ...] = field(default=(), repr=False)
-    judged: Judged | None = None
+    judged: JudgedReplies | None = None
     reliability: tuple[JudgeReliability, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -139,7 +139,7 @@ def _items(
     rows: Sequence[TurnRow],
     texts: Mapping[str, str] | None = None,
 ) -> tuple[list[ReplyItem], tuple[str, ...]]:
-    """Return the replies that a real run gives; what stands in for others is not judged."""
+    """Return the replies that a real run gives; stand-ins for others are not judged."""
     if texts is None:
         texts = {line["reply_id"]: line["text"] for line in _lines(folder / "replies.jsonl")}
     exact = [row for row in rows if row.is_reply_exact]
@@ -167,7 +167,7 @@ def preview_judging(
     *,
     environ: Mapping[str, str],
 ) -> PricePreview | None:
-    """Return what a referee would cost; None where none would be asked. Sends nothing.
+    """Return the price of a referee; None where none would be asked. Sends nothing.
 
     Raises:
         ConfigError: when no referee can be reached with these variables.
@@ -189,7 +189,7 @@ def preview_judging(
 def check_judging(
     recording: Recording, request: QualityRequest, *, environ: Mapping[str, str]
 ) -> None:
-    """Do nothing when the limits of the purse can bind a referee, where one is asked.
+    """Check that the spending cap can bind the referee, where one is asked.
 
     Raises:
         ConfigError: when they cannot, or no referee can be reached with these variables.
@@ -212,15 +212,15 @@ def judge_rows(
 
     Args:
         recording: the recorded run.
-        folder: the sweep's.
-        rows: the sweep's.
-        request: whose word counts.
+        folder: of the sweep.
+        rows: of the sweep.
+        request: the source of quality.
         texts: replies by id; None takes the folder's `replies.jsonl`.
         environ: environment variables for a referee; None takes the process's own.
-        on_scores: told how many scores have come, as a referee goes on.
+        on_scores: called with the number of scores so far.
 
     Raises:
-        ConfigError: when the source cannot be had.
+        ConfigError: when the source is not available.
         FormatError: when labels cannot be read; names the line.
     """
     items, notices = _items(recording, folder, rows, texts)
@@ -237,7 +237,7 @@ def judge_rows(
         variables = os.environ if environ is None else environ
         method = _method(recording, request)
         endpoint = referee_endpoint(variables, simulated_seed=_seed(recording))
-        judging = _Judging(folder, endpoint, referee_secrets(variables), on_scores)
+        judging = _SweepJudging(folder, endpoint, referee_secrets(variables), on_scores)
         judged = run_apart(judging.judge(items, method, request))
         scores += judged.scores
         same = same_model_notice(endpoint, _judge_model(recording))
@@ -283,14 +283,7 @@ def _judge_model(recording: Recording) -> str | None:
 def quality_values(
     recording: Recording, folder: Path, request: QualityRequest, spec: SweepSpec
 ) -> Callable[[Sequence[TurnRow]], Values]:
-    """Return what an adaptive sampler is told of a setting: its rows are judged first.
-
-    Args:
-        recording: the recorded run.
-        folder: the sweep's.
-        request: whose word counts. A referee is asked as the sweep goes on.
-        spec: the sweep; its objectives are told.
-    """
+    """Return a function from a setting's rows to its objectives; it judges the rows first."""
     means = mean_figures(spec.objectives, spec.min_known_share)
 
     def values(rows: Sequence[TurnRow]) -> Values:
@@ -302,26 +295,19 @@ def quality_values(
 def _require_simulated(recording: Recording) -> None:
     if not recording.is_simulated:
         raise ConfigError(
-            f"{recording.folder} was not simulated, so there is no truth to read: give "
-            "--labels, or let a referee judge with --quality referee"
+            f"{recording.folder} was not simulated, so there is no truth to read. Pass --labels, "
+            "or let a referee judge with --quality referee"
         )
 
 
-def _by(scores: Sequence[Score], judged: Judged | None, *, is_labelled: bool) -> str:
+def _by(scores: Sequence[Score], judged: JudgedReplies | None, *, is_labelled: bool) -> str:
     wanted = "human" if is_labelled else "referee" if judged is not None else None
     return choose_source(scores, wanted) or ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Judging:
-    """A referee's work on a sweep.
-
-    Args:
-        folder: the sweep's; scores and answers are kept there as they come.
-        endpoint: who judges.
-        secrets: keys, kept out of every error.
-        on_scores: told how many scores there are.
-    """
+class _SweepJudging:
+    """A referee for a sweep; scores and answers are kept in its folder as they come."""
 
     folder: Path
     endpoint: Endpoint
@@ -330,8 +316,8 @@ class _Judging:
 
     async def judge(
         self, items: Sequence[ReplyItem], method: Pointwise | Pairwise, request: QualityRequest
-    ) -> Judged:
-        """Return what came of it, and take what it cost off the purse.
+    ) -> JudgedReplies:
+        """Return the scores, and count the calls against the spending cap.
 
         Raises:
             CallError: a fatal one; the scores until then are kept.
@@ -350,12 +336,12 @@ class _Judging:
                     )
                 finally:
                     if request.purse is not None:
-                        _take_off(request.purse, referee.budgeter.ledger.counts())
+                        _spend(request.purse, referee.budgeter.ledger.counts())
         judged.raise_if_stopped()
         return judged
 
 
-def _take_off(purse: Purse, counts: Counts) -> None:
+def _spend(purse: Purse, counts: Counts) -> None:
     outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
     calls = sum(counts.outcomes[outcome] for outcome in outcomes)
     purse.spend(calls, counts.usd, counts.unknown_usd)
@@ -365,7 +351,7 @@ def _take_off(purse: Purse, counts: Counts) -> None:
 def _counting(
     path: Path, on_scores: Callable[[int], None] | None
 ) -> Iterator[Callable[[Sequence[Score]], None]]:
-    """Give a function that keeps scores as they come, and tells how many there are."""
+    """Give a function that keeps scores, and reports how many there are."""
     count = 0
     with ScoreFile(path) as file:
 

@@ -1,47 +1,42 @@
-"""Which looks a referee will take, and what they will cost: decided before anything is asked.
+"""The passes that a referee takes, and their price, before anything is asked.
 
-The budget is dealt out here, look by look in a fixed order, and not by whoever happens to
-ask first: so the same replies are judged at any concurrency. Calls that were answered
-before, in this run or in the recording, are free. Calls with one identity are one call.
+Invariant: the budget is given to passes in a fixed order, not to the call that asks first, so the
+same replies are judged at any concurrency. Calls that were answered before, in this run or in the
+recording, are free. Calls with one key are one call.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.key import CallKey
-from turnwise.tune.judge.methods import ANSWER_TOKENS, Look
+from turnwise.tune.judge.methods import ANSWER_TOKENS, JudgePass
 
-__all__ = ["JudgingPlan", "PlannedLook", "PricePreview", "plan_looks", "preview_of"]
+__all__ = ["JudgingPlan", "PlannedPass", "PricePreview", "plan_passes", "preview_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedLook:
-    """A look and the identities of its calls.
+class PlannedPass:
+    """A pass and the keys of its questions, in order."""
 
-    Args:
-        look: the look.
-        keys: one a question, in order.
-    """
-
-    look: Look
+    judge_pass: JudgePass
     keys: tuple[CallKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgingPlan:
-    """What will be asked.
+    """The passes of a referee, and the calls that they need.
 
     Args:
-        taken: looks that fit, in order; settled ones too.
-        left_out: looks that the budget has no room for.
+        taken: passes that fit the budget, in order; settled ones too.
+        left_out: passes that exceed the budget.
         recorded_calls: different calls of `taken` that are answered already.
         to_buy: different calls of `taken` that have to be sent, in order.
     """
 
-    taken: tuple[PlannedLook, ...]
-    left_out: tuple[PlannedLook, ...]
+    taken: tuple[PlannedPass, ...]
+    left_out: tuple[PlannedPass, ...]
     recorded_calls: int
     to_buy: tuple[Call, ...]
 
@@ -53,7 +48,7 @@ class JudgingPlan:
 
 @dataclass(frozen=True, slots=True)
 class PricePreview:
-    """What judging would cost, before it does.
+    """The price of judging, before anything is asked.
 
     Args:
         replies: different replies.
@@ -64,8 +59,8 @@ class PricePreview:
         input_tokens: of the calls to send, estimated.
         output_tokens: the same for their answers; see `ANSWER_TOKENS`.
         usd: at the endpoint's prices; None when it has none. Unknown is not free.
-        model: who would judge.
-        is_simulated: whether that is a simulated model.
+        model: of the referee.
+        is_simulated: whether it is a simulated model.
     """
 
     replies: int
@@ -81,39 +76,39 @@ class PricePreview:
     def sentence(self) -> str:
         """Return the price in one line."""
         usd = "USD unknown (no price list)" if self.usd is None else f"{self.usd:.4f} USD"
-        who = f"{self.model}{' (simulated)' if self.is_simulated else ''}"
+        model = f"{self.model}{' (simulated)' if self.is_simulated else ''}"
         return (
-            f"{who} would judge {self.replies} replies with {self.bought_calls} calls to buy and "
+            f"{model} would judge {self.replies} replies with {self.bought_calls} calls to buy and "
             f"{self.recorded_calls} recorded: about {self.input_tokens} tokens in, "
             f"{self.output_tokens} out, {usd}"
         )
 
 
-def plan_looks(
-    looks: Iterable[Look],
+def plan_passes(
+    passes: Iterable[JudgePass],
     *,
     key_of: Callable[[Call], CallKey],
     is_answered: Callable[[CallKey], bool],
     max_calls: int | None = None,
 ) -> JudgingPlan:
-    """Return which looks are taken.
+    """Return the passes that fit a budget.
 
     Args:
-        looks: all that are wanted, the most wanted first.
-        key_of: a call's identity.
+        passes: the most important first.
+        key_of: a call's key.
         is_answered: whether a call is answered already, and so is free.
-        max_calls: most calls to buy; None for all. From the first look that does not fit,
-            only looks that cost nothing are still taken.
+        max_calls: most calls to buy; None for all. After the first pass that does not fit, only
+            passes that cost nothing are taken.
     """
-    taken: list[PlannedLook] = []
-    left_out: list[PlannedLook] = []
+    taken: list[PlannedPass] = []
+    left_out: list[PlannedPass] = []
     recorded: set[CallKey] = set()
     bought: dict[CallKey, Call] = {}
     is_spent = False
-    for look in looks:
-        keys = tuple(key_of(question.call) for question in look.questions)
-        calls = dict(zip(keys, (question.call for question in look.questions), strict=True))
-        planned = PlannedLook(look, keys)
+    for each in passes:
+        keys = tuple(key_of(question.call) for question in each.questions)
+        calls = dict(zip(keys, (question.call for question in each.questions), strict=True))
+        planned = PlannedPass(each, keys)
         price = {
             key: call for key, call in calls.items() if key not in bought and not is_answered(key)
         }
@@ -130,18 +125,12 @@ def plan_looks(
 def preview_of(
     plan: JudgingPlan, endpoint: Endpoint, input_tokens_of: Callable[[Call], int]
 ) -> PricePreview:
-    """Return the price of a plan at an endpoint.
-
-    Args:
-        plan: what would be asked.
-        endpoint: who would answer.
-        input_tokens_of: estimates a call's prompt.
-    """
+    """Return the price of a plan at an endpoint; `input_tokens_of` estimates a call's prompt."""
     input_tokens = sum(map(input_tokens_of, plan.to_buy))
     output_tokens = ANSWER_TOKENS * plan.bought_calls
     prices = endpoint.prices
     return PricePreview(
-        replies=_reply_count([planned.look for planned in (*plan.taken, *plan.left_out)]),
+        replies=len({each.judge_pass.item.key for each in (*plan.taken, *plan.left_out)}),
         calls=plan.recorded_calls + plan.bought_calls,
         recorded_calls=plan.recorded_calls,
         bought_calls=plan.bought_calls,
@@ -151,7 +140,3 @@ def preview_of(
         model=endpoint.model,
         is_simulated=endpoint.client.is_simulated,
     )
-
-
-def _reply_count(looks: Sequence[Look]) -> int:
-    return len({look.item.key for look in looks})

@@ -40,9 +40,9 @@ from turnwise.tune.row import TurnRow
 __all__ = [
     "SIMULATED_TRUTH",
     "TRUTH_SCALE",
-    "Agreement",
     "LabelTable",
     "Labels",
+    "RaterAgreement",
     "agreement_of",
     "read_labels",
     "read_truth",
@@ -51,7 +51,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class RaterAgreement:
     """Agreement of raters, over the replies that at least two of them rated.
 
     Args:
@@ -82,8 +82,8 @@ class Agreement:
         )
 
 
-def agreement_of(ratings: Mapping[ReplyKey, Mapping[str, float]]) -> Agreement | None:
-    """Return how far raters agree; None where no two of them rated the same reply.
+def agreement_of(ratings: Mapping[ReplyKey, Mapping[str, float]]) -> RaterAgreement | None:
+    """Return the agreement of raters; None where no two of them rated the same reply.
 
     Source: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), the canonical
     form with missing data: alpha = 1 - D_observed / D_expected with squared distances, each
@@ -99,7 +99,7 @@ def agreement_of(ratings: Mapping[ReplyKey, Mapping[str, float]]) -> Agreement |
     pooled = np.array([value for values in shared for value in values])
     observed = math.fsum(_squared(np.array(values)) / (len(values) - 1) for values in shared)
     expected = _squared(pooled) / (len(pooled) - 1)
-    return Agreement(
+    return RaterAgreement(
         raters=len({rater for own in ratings.values() for rater in own}),
         shared_replies=len(shared),
         pairs=len(distances),
@@ -126,20 +126,20 @@ TRUTH_SCALE = (-2.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What a file of labels says of a sweep's replies.
+    """The labels of a sweep's replies in a file.
 
     Args:
         by: `human:<file>`, or `truth:<file>`.
-        scores: one a reply and rater, sorted; `repeat` is the rater's number, by name.
-        agreement: how far raters agree; None where no two rated the same reply.
+        scores: one for each reply and rater, sorted; `repeat` is the number of the rater.
+        agreement: of raters; None where no two rated the same reply.
         unknown_turns: rows of turns that the sweep does not have.
         unknown_replies: rows of replies, or settings, that their turn does not have.
-        notices: what a person should know, in words.
+        notices: sentences for the user.
     """
 
     by: str
     scores: tuple[Score, ...]
-    agreement: Agreement | None
+    agreement: RaterAgreement | None
     unknown_turns: int
     unknown_replies: int
     notices: tuple[str, ...]
@@ -156,7 +156,7 @@ def read_labels(
 
     Args:
         path: the file.
-        rows: the sweep's; they say which turns and replies there are.
+        rows: of the sweep: its turns and replies.
         scale: worst and best label; None takes the file's `scale`, else the labels' own range.
 
     Raises:
@@ -169,9 +169,8 @@ def simulated_truth(items: Iterable[ReplyItem], *, seed: int = 0) -> list[Score]
     """Return the true quality of simulated replies, sorted.
 
     Args:
-        items: replies that a simulated model gave. A person's reply has a quality here too,
-            and it means nothing.
-        seed: the seed of the simulated model that gave them; another likes other phrases.
+        items: replies of a simulated model. Of other replies the result is meaningless.
+        seed: of the simulated model that gave them; another prefers other phrases.
     """
     low, high = TRUTH_SCALE
     return [
@@ -199,11 +198,7 @@ def read_truth(
 
 
 class LabelTable:
-    """A file of labels, held against a sweep's rows.
-
-    Args:
-        path: the file.
-        rows: the sweep's.
+    """A file of labels, matched with a sweep's rows.
 
     Raises:
         FormatError: when the file cannot be read, or has no column that names a reply.
@@ -224,12 +219,7 @@ class LabelTable:
             self._reply_of[row.conversation, row.turn, row.setting] = row.reply_id
 
     def labels(self, by: str, kind: ScoreKind, scale: tuple[float, float] | None) -> Labels:
-        """Return the labels under a name.
-
-        Args:
-            by: the name.
-            kind: what the scores are.
-            scale: as for `read_labels`.
+        """Return the labels as scores of the source `by`.
 
         Raises:
             FormatError: for a cell that is no number, or a label off its scale.
@@ -309,7 +299,7 @@ class LabelTable:
                     f"scale: {cell[:40]} differs from {found[0]:g}-{found[1]:g}; one file has one "
                     "scale, so put labels of another into another file",
                 )
-            found, how = own, "as the file says"
+            found, how = own, "of the file"
         if found is not None:
             return (*found, how)
         values = [table.number(row, "value") for row in table.rows]
@@ -322,27 +312,29 @@ class LabelTable:
         unknown_turns: int,
         unknown_replies: int,
         how: str,
-        agreement: Agreement | None,
+        agreement: RaterAgreement | None,
     ) -> tuple[str, ...]:
         name = self._table.path.name
-        said = []
+        notices = []
         if how == "the range of its labels":
-            said.append(f"{name}: states no scale; {how} is taken for it")
+            notices.append(f"{name}: states no scale; {how} is taken for it")
         if unknown_turns:
-            said.append(f"{name}: {unknown_turns} rows are of turns that the sweep does not have")
+            notices.append(
+                f"{name}: {unknown_turns} rows are of turns that the sweep does not have"
+            )
         if unknown_replies:
-            said.append(
+            notices.append(
                 f"{name}: {unknown_replies} rows are of replies that no setting gave on their turn"
             )
         if not reply_count:
-            said.append(f"{name}: no row is of a reply of this sweep")
+            notices.append(f"{name}: no row is of a reply of this sweep")
         if agreement is not None:
-            said.append(f"{name}: {agreement.sentence()}")
-        return tuple(said)
+            notices.append(f"{name}: {agreement.sentence()}")
+        return tuple(notices)
 
 
 def _rater(row: CsvRow, own: "defaultdict[str, list[float]]") -> str:
-    """Return who gave a label; whoever is not named is somebody else each time."""
+    """Return the rater of a label; rows without one have different raters."""
     name = row.cells.get("rater", "").strip()
     return name or f"\0{len(own):09d}"
 

@@ -27,7 +27,7 @@ from turnwise.tune.judge.referee_rubric import (
     MARK_HIGH,
     MARK_LOW,
     MAX_REPLY_CHARS,
-    Rubric,
+    RefereeRubric,
     clipped,
     messages_of,
     shipped_rubric,
@@ -38,13 +38,13 @@ __all__ = [
     "ANSWER_TOKENS",
     "REFEREE_PURPOSE",
     "REFEREE_SAMPLING",
-    "Look",
-    "Method",
+    "JudgeMethod",
+    "JudgePass",
+    "JudgeQuestion",
     "Pairwise",
     "Pointwise",
-    "Question",
     "RefereeComparison",
-    "Settled",
+    "SettledPass",
     "marks_model",
     "order_consistency",
 ]
@@ -54,25 +54,20 @@ ANSWER_TOKENS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One call of a look.
-
-    Args:
-        call: what is asked.
-        order: where the judged reply stands in it.
-    """
+class JudgeQuestion:
+    """One call of a pass, and the position of the judged reply in it."""
 
     call: Call
     order: Order = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """A look that needs no call, such as at an empty reply, or why there can be none.
+class SettledPass:
+    """The result of a pass that needs no call, such as one of an empty reply.
 
     Args:
-        value: what it comes to; None when the reply cannot be judged this way.
-        why: in words, for the notices.
+        value: on the scale of the method; None when the reply cannot be judged by it.
+        why: the reason, for the notices.
     """
 
     value: float | None
@@ -80,30 +75,30 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at one reply.
+class JudgePass:
+    """One pass of a referee over one reply.
 
     Args:
         item: the reply.
-        repeat: which look at it. Starts at 0.
+        repeat: the number of the pass over this reply. Starts at 0.
         against: id of the reply that it is compared with, or empty.
         questions: its calls; none when it is settled.
-        settled: what it comes to without a call.
+        settled: its result where it needs no call.
     """
 
     item: ReplyItem
     repeat: int
     against: str = ""
-    questions: tuple[Question, ...] = ()
-    settled: Settled | None = None
+    questions: tuple[JudgeQuestion, ...] = ()
+    settled: SettledPass | None = None
 
 
-class Method(Protocol):
-    """A way to judge: one reply by itself, or two side by side."""
+class JudgeMethod(Protocol):
+    """A way to judge: marks for one reply, or a comparison of two."""
 
     @property
     def kind(self) -> ScoreKind:
-        """What its scores are."""
+        """The kind of its scores."""
         ...
 
     @property
@@ -112,27 +107,27 @@ class Method(Protocol):
         ...
 
     @property
-    def rubric(self) -> Rubric:
-        """What the referee is told."""
+    def rubric(self) -> RefereeRubric:
+        """The instructions of the referee."""
         ...
 
-    def looks(self, items: Sequence[ReplyItem]) -> list[Look]:
-        """Return every look wanted: the first at each item, then the second at each, and on.
+    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
+        """Return every pass: the first over each item, then the second over each, and so on.
 
         A budget that ends early then leaves out repeats before it leaves out replies.
         """
         ...
 
     def value(self, answer: BaseModel, order: Order) -> float:
-        """Return what one answer says of the judged reply, on the scale."""
+        """Return the value that one answer gives the judged reply, on the scale."""
         ...
 
 
 REFEREE_PURPOSE = Purpose.REFEREE
-"""What a referee's calls are for. They stand in a ledger of their own."""
+"""The purpose of a referee's calls, which have a separate ledger."""
 
 REFEREE_SAMPLING = Sampling(max_tokens=500)
-"""Room for a reason that is longer than was asked for. Temperature is the endpoint's own."""
+"""Enough for a reason that is longer than was asked for. The temperature is the endpoint's."""
 
 
 Mark = Annotated[
@@ -140,13 +135,13 @@ Mark = Annotated[
     Field(ge=MARK_LOW, le=MARK_HIGH),
     WithJsonSchema({"type": "integer", "minimum": MARK_LOW, "maximum": MARK_HIGH}),
 ]
-"""Asked for as a whole number; a referee that answers 7.5 means 7.5."""
+"""Requested as a whole number; an answer of 7.5 is taken as 7.5."""
 
 
 @lru_cache(maxsize=64)
 def marks_model(criteria: tuple[str, ...]) -> type[BaseModel]:
     """Return the form of an answer with these criteria, each of them required."""
-    # Asked for so that the marks follow from it. Untrusted; not kept.
+    # Requested first, so that the marks follow from it. Untrusted; not kept.
     fields: dict[str, Any] = {"reason": (str, "")}
     fields.update(dict.fromkeys(criteria, (Mark, ...)))
     return create_model(
@@ -159,12 +154,12 @@ class Pointwise:
     """Marks for one reply at a time.
 
     Args:
-        repeats: looks at each reply; at least 1.
-        rubric: what the referee is told.
+        repeats: passes over each reply; at least 1.
+        rubric: the instructions, with at least one criterion.
     """
 
     repeats: int = 1
-    rubric: Rubric = field(default_factory=lambda: shipped_rubric("pointwise"))
+    rubric: RefereeRubric = field(default_factory=lambda: shipped_rubric("pointwise"))
 
     def __post_init__(self) -> None:
         """Refuse a method that asks nothing.
@@ -179,7 +174,7 @@ class Pointwise:
 
     @property
     def kind(self) -> ScoreKind:
-        """What its scores are."""
+        """The kind of its scores."""
         return "pointwise"
 
     @property
@@ -187,13 +182,13 @@ class Pointwise:
         """The scale of the marks, which their mean keeps."""
         return float(MARK_LOW), float(MARK_HIGH)
 
-    def looks(self, items: Sequence[ReplyItem]) -> list[Look]:
-        """Return every look; an empty reply has the worst value, and nobody is asked."""
-        blank = Settled(self.scale[0], "empty replies have the worst value, unasked")
+    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
+        """Return every pass; an empty reply has the worst value without a call."""
+        blank = SettledPass(self.scale[0], "empty replies have the worst value, unasked")
         return [
-            Look(item, repeat, questions=(self._question(item, repeat),))
+            JudgePass(item, repeat, questions=(self._question(item, repeat),))
             if item.reply.strip()
-            else Look(item, repeat, settled=blank)
+            else JudgePass(item, repeat, settled=blank)
             for repeat in range(self.repeats)
             for item in items
         ]
@@ -202,7 +197,7 @@ class Pointwise:
         """Return the mean of the marks."""
         return fmean(getattr(answer, name) for name in self.rubric.criteria)
 
-    def _question(self, item: ReplyItem, repeat: int) -> Question:
+    def _question(self, item: ReplyItem, repeat: int) -> JudgeQuestion:
         call = Call(
             role=Role.JUDGE,
             purpose=REFEREE_PURPOSE,
@@ -213,7 +208,7 @@ class Pointwise:
             share=True,
             max_repairs=0,  # the referee repairs itself, within its own budget
         )
-        return Question(call)
+        return JudgeQuestion(call)
 
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
@@ -238,12 +233,12 @@ class Pairwise:
     Args:
         references: the reference's text by conversation and turn.
         repeats: comparisons of each reply, of two calls each; at least 1.
-        rubric: what the referee is told.
+        rubric: the instructions.
     """
 
     references: Mapping[tuple[str, int], str]
     repeats: int = 1
-    rubric: Rubric = field(default_factory=lambda: shipped_rubric("pairwise"))
+    rubric: RefereeRubric = field(default_factory=lambda: shipped_rubric("pairwise"))
 
     def __post_init__(self) -> None:
         """Refuse a method that asks nothing.
@@ -256,7 +251,7 @@ class Pairwise:
 
     @property
     def kind(self) -> ScoreKind:
-        """What its scores are."""
+        """The kind of its scores."""
         return "pairwise"
 
     @property
@@ -264,9 +259,9 @@ class Pairwise:
         """A loss and a win; a tie is in the middle."""
         return LOSS, WIN
 
-    def looks(self, items: Sequence[ReplyItem]) -> list[Look]:
-        """Return every look; what is equal to the reference, or empty, is settled unasked."""
-        return [self._look(item, repeat) for repeat in range(self.repeats) for item in items]
+    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
+        """Return every pass; a reply that is empty, or equal to the reference, needs no call."""
+        return [self._pass(item, repeat) for repeat in range(self.repeats) for item in items]
 
     def value(self, answer: BaseModel, order: Order) -> float:
         """Return 1 for a win of the judged reply, 0.5 for a tie, 0 for a loss."""
@@ -276,23 +271,25 @@ class Pairwise:
         own = "a" if order == "first" else "b"
         return WIN if winner == own else LOSS
 
-    def _look(self, item: ReplyItem, repeat: int) -> Look:
+    def _pass(self, item: ReplyItem, repeat: int) -> JudgePass:
         reference = self.references.get((item.conversation, item.turn))
         if reference is None:
-            return Look(item, repeat, settled=Settled(None, "no reference reply on their turn"))
+            return JudgePass(
+                item, repeat, settled=SettledPass(None, "no reference reply on their turn")
+            )
         against = reply_id(reference)
         settled = _settled(item.reply, reference)
         if settled is not None:
-            return Look(item, repeat, against, settled=settled)
+            return JudgePass(item, repeat, against, settled=settled)
         questions = (
             self._question(item, (item.reply, reference), repeat, "first"),
             self._question(item, (reference, item.reply), repeat, "second"),
         )
-        return Look(item, repeat, against, questions)
+        return JudgePass(item, repeat, against, questions)
 
     def _question(
         self, item: ReplyItem, shown: tuple[str, str], repeat: int, order: Order
-    ) -> Question:
+    ) -> JudgeQuestion:
         candidates: list[dict[str, Any]] = [
             {"id": label, "reply": clipped(text, MAX_REPLY_CHARS)}
             for label, text in zip(("a", "b"), shown, strict=True)
@@ -307,25 +304,25 @@ class Pairwise:
             share=True,
             max_repairs=0,  # the referee repairs itself, within its own budget
         )
-        return Question(call, order)
+        return JudgeQuestion(call, order)
 
 
-def _settled(reply: str, reference: str) -> Settled | None:
-    """Return what two replies come to when nobody needs to read them."""
+def _settled(reply: str, reference: str) -> SettledPass | None:
+    """Return the result of two replies that need no reading; None where they need it."""
     if reply == reference:
-        return Settled(TIE, "replies equal to the reference tie with it, unasked")
+        return SettledPass(TIE, "replies equal to the reference tie with it, unasked")
     has_reply, has_reference = bool(reply.strip()), bool(reference.strip())
     if has_reply and has_reference:
         return None
     value = TIE if has_reply == has_reference else WIN if has_reply else LOSS
-    return Settled(value, "an empty reply loses against any other, unasked")
+    return SettledPass(value, "an empty reply loses against any other, unasked")
 
 
 def order_consistency(scores: Iterable[Score]) -> float | None:
     """Return the share of comparisons whose two orders agree; None when there are none.
 
     Args:
-        scores: of any kind; those without an order are passed over.
+        scores: of any kind; those without an order are ignored.
 
     Returns:
         In [0, 1]. Two ties agree; a tie and a win do not.

@@ -35,21 +35,20 @@ from turnwise.report.cells import printable
 from turnwise.tune.judge.items import ReplyItem, distinct
 from turnwise.tune.judge.judging_plan import (
     JudgingPlan,
-    PlannedLook,
+    PlannedPass,
     PricePreview,
-    plan_looks,
+    plan_passes,
     preview_of,
 )
-from turnwise.tune.judge.methods import Look, Method
-from turnwise.tune.judge.referee_answers import Answer, AnswerBook, AnswersOnly
+from turnwise.tune.judge.methods import JudgeMethod, JudgePass, SettledPass
+from turnwise.tune.judge.referee_answers import AnswersOnlyRecorder, RefereeAnswer, RefereeAnswers
 from turnwise.tune.judge.scores import Order, ReplyKey, Score
 
 __all__ = [
     "DEFAULT_MAX_CONCURRENCY",
-    "Judged",
-    "Judging",
-    "Loss",
-    "Losses",
+    "JudgedReplies",
+    "LostScore",
+    "LostScores",
     "Referee",
     "open_referee",
     "referee_name",
@@ -57,41 +56,40 @@ __all__ = [
 
 DEFAULT_MAX_CONCURRENCY = 8
 
-LOOKS_A_STEP = 128
-"""How many looks are asked before their scores are handed on."""
-
+PASSES_PER_STEP = 128
+"""Passes that are asked before their scores are handed on."""
 
 MAX_ERROR_CHARS = 200
 
 
-class Loss(StrEnum):
-    """Why a look gave no score."""
+class LostScore(StrEnum):
+    """The reason for which a pass gave no score."""
 
     PAST_BUDGET = "past the budget"
-    """Not asked, or refused: there was no room for it. The next run goes on with it."""
+    """Not asked, or refused. The next run asks it."""
     FAILED = "failed"
     """The endpoint failed or declined. The next run asks again."""
     UNREADABLE = "unreadable"
-    """An answer came, and its repair, and neither fits. They stand in the recording."""
+    """Neither the answer nor its repair has the form. Both are in the recording."""
     STOPPED = "not asked"
-    """A fatal error had come before it."""
+    """A fatal error came before it."""
     NOT_JUDGEABLE = "not judgeable"
-    """There is nothing to hold the reply against."""
+    """There is nothing to compare the reply with."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What came of judging some replies.
+class JudgedReplies:
+    """The scores of some replies, the passes without a score, and the cost.
 
     Args:
-        by: the name that the scores bear.
-        scores: one a question answered, in the order of the looks.
+        by: the source name of the scores.
+        scores: one for each answered question, in the order of the passes.
         replies: different replies that were to be judged.
         unscored: those of them without any score.
-        losses: looks without a score, by why.
-        counts: what the ledger says of this judging.
-        notices: what a person should know, in words.
-        lost: that of them which counts the looks without a score; empty where all have one.
+        losses: passes without a score, by reason.
+        counts: of the ledger, for this judging.
+        notices: sentences for the user.
+        lost: the notice that counts the passes without a score; empty where all have one.
         is_simulated: whether a simulated model gave any answer.
         stopped_by: the fatal error that ended it early, or None.
     """
@@ -100,7 +98,7 @@ class Judged:
     scores: tuple[Score, ...]
     replies: int
     unscored: tuple[ReplyKey, ...]
-    losses: Mapping[Loss, int]
+    losses: Mapping[LostScore, int]
     counts: Counts
     notices: tuple[str, ...]
     is_simulated: bool
@@ -108,48 +106,46 @@ class Judged:
     lost: str = ""
 
     def raise_if_stopped(self) -> None:
-        """Raise the fatal error, for those who have kept the scores.
-
-        Raises:
-            CallError: the one that ended the judging.
-        """
+        """Raise the fatal error that ended the judging, if any, once the scores are kept."""
         if self.stopped_by is not None:
             raise self.stopped_by
 
 
-class Losses:
-    """Counts looks without a score, and remembers the first error of each kind."""
+class LostScores:
+    """Counts of passes without a score or without a call, and the first error of each kind."""
 
     def __init__(self) -> None:
-        self.counts: Counter[Loss] = Counter()
-        self._first_error: dict[Loss, CallError] = {}
+        self.counts: Counter[LostScore] = Counter()
+        self._first_error: dict[LostScore, CallError] = {}
         self._settled: Counter[str] = Counter()
 
-    def add(self, loss: Loss, error: CallError | None = None) -> None:
-        """Count one look."""
+    def add(self, loss: LostScore, error: CallError | None = None) -> None:
+        """Count a pass without a score."""
         self.counts[loss] += 1
         if error is not None:
             self._first_error.setdefault(loss, error)
 
     def settle(self, why: str) -> None:
-        """Count one look that needed no call."""
+        """Count a pass that needed no call."""
         self._settled[why] += 1
 
     def settled_sentences(self) -> list[str]:
-        """Return what to say of the looks that needed no call."""
-        return [f"{count} looks unasked: {why}" for why, count in sorted(self._settled.items())]
+        """Return a sentence for each reason for which passes needed no call."""
+        return [
+            f"{count} passes without a call: {why}" for why, count in sorted(self._settled.items())
+        ]
 
-    def lost_sentence(self, look_count: int, reply_count: int, unscored_count: int) -> str:
-        """Return what to say of the looks without a score; nothing when every look has one."""
+    def lost_sentence(self, pass_count: int, reply_count: int, unscored_count: int) -> str:
+        """Return the sentence that counts passes without a score; empty when every pass has one."""
         if not self.counts:
             return ""
-        parts = [self._part(loss) for loss in Loss if self.counts[loss]]
+        parts = [self._part(loss) for loss in LostScore if self.counts[loss]]
         return (
-            f"{self.counts.total()} of {look_count} looks gave no score: {'; '.join(parts)}. "
+            f"{self.counts.total()} of {pass_count} passes gave no score: {'; '.join(parts)}. "
             f"{unscored_count} of {reply_count} replies have none at all"
         )
 
-    def _part(self, loss: Loss) -> str:
+    def _part(self, loss: LostScore) -> str:
         part = f"{self.counts[loss]} {loss}"
         error = self._first_error.get(loss)
         if error is None:
@@ -158,75 +154,71 @@ class Losses:
         return f"{part} (the first with {type(error).__name__}: {text})"
 
 
-def referee_name(method: Method, model: str, *, is_simulated: bool = False) -> str:
-    """Return the name that a referee's scores bear.
+def referee_name(method: JudgeMethod, model: str, *, is_simulated: bool = False) -> str:
+    """Return the source name of a referee's scores.
 
     `referee:<model>` for the shipped marks, and `referee:<model>:<rubric>` for every other
-    way to judge, so that two ways are never averaged. A simulated model says that it is one.
+    method, so that two methods are never averaged. That of a simulated model contains the word.
     """
-    who = f"simulated-{model}" if is_simulated and not model.startswith("simulated") else model
+    name = f"simulated-{model}" if is_simulated and not model.startswith("simulated") else model
     is_usual = method.kind == "pointwise" and method.rubric.name == "pointwise"
-    return f"referee:{who}" if is_usual else f"referee:{who}:{method.rubric.name}"
+    return f"referee:{name}" if is_usual else f"referee:{name}:{method.rubric.name}"
 
 
-class Judging:
-    """One judging under way.
-
-    Args:
-        max_repairs: most repairs to buy; None for all.
-    """
+class _JudgeRun:
+    """One run of a plan; `max_repairs` is the most repairs to buy, None for all."""
 
     def __init__(
         self,
-        book: AnswerBook,
-        method: Method,
+        answers: RefereeAnswers,
+        method: JudgeMethod,
         plan: JudgingPlan,
         *,
         endpoint: Endpoint,
         max_repairs: int | None,
     ) -> None:
-        self._book = book
+        self._answers = answers
         self._method = method
         self._plan = plan
         self._model = endpoint.model
         self._repairs_left = max_repairs
         self._scores: list[Score] = []
-        self._losses = Losses()
+        self._losses = LostScores()
         self._is_simulated = endpoint.client.is_simulated
         for _ in plan.left_out:
-            self._losses.add(Loss.PAST_BUDGET)
+            self._losses.add(LostScore.PAST_BUDGET)
 
-    async def step(self, planned: Sequence[PlannedLook]) -> list[Score]:
-        """Ask some looks, and return their scores in order."""
+    async def step(self, planned: Sequence[PlannedPass]) -> list[Score]:
+        """Ask some passes, and return their scores in order."""
         calls: dict[CallKey, Call] = {}
         for each in planned:
-            questions = zip(each.keys, each.look.questions, strict=True)
+            questions = zip(each.keys, each.judge_pass.questions, strict=True)
             calls.update({key: question.call for key, question in questions})
-        errors = await self._book.ask(calls)
-        bought, repair_errors = await self._book.repair(calls, max_bought=self._repairs_left)
+        errors = await self._answers.ask(calls)
+        bought, repair_errors = await self._answers.repair(calls, max_bought=self._repairs_left)
         if self._repairs_left is not None:
             self._repairs_left -= bought
         errors.update(repair_errors)
-        answers = (self._book.get(key) for key in calls)
+        answers = (self._answers.get(key) for key in calls)
         self._is_simulated |= any(answer is not None and answer.is_simulated for answer in answers)
         scores = [score for each in planned for score in self._read(each, errors)]
         self._scores += scores
         return scores
 
-    def judged(self, counts: Counts) -> Judged:
-        """Return what came of it."""
-        looks = [each.look for each in (*self._plan.taken, *self._plan.left_out)]
-        wanted = dict.fromkeys(look.item.key for look in looks)
+    def judged(self, counts: Counts) -> JudgedReplies:
+        """Return the scores of all steps."""
+        passes = [each.judge_pass for each in (*self._plan.taken, *self._plan.left_out)]
+        wanted = dict.fromkeys(each.item.key for each in passes)
         scored = {score.reply_key for score in self._scores}
         unscored = tuple(sorted(key for key in wanted if key not in scored))
-        lost = self._losses.lost_sentence(len(looks), len(wanted), len(unscored))
+        lost = self._losses.lost_sentence(len(passes), len(wanted), len(unscored))
         notices = [*self._losses.settled_sentences(), *([lost] if lost else [])]
         if self._is_simulated:
             notices.append("the referee is simulated: its scores prove arithmetic, not quality")
-        stopped_by = self._book.stopped_by
+        stopped_by = self._answers.stopped_by
         if stopped_by is not None:
             notices.append("a fatal error ended the judging; what was judged before it is kept")
-        return Judged(
+        return JudgedReplies(
             by=referee_name(self._method, self._model, is_simulated=self._is_simulated),
             scores=tuple(self._scores),
             replies=len(wanted),
@@ -239,12 +231,12 @@ class Judging:
             lost=lost,
         )
 
-    def _read(self, planned: PlannedLook, errors: dict[CallKey, CallError]) -> list[Score]:
-        """Return the scores of one look; none when one of its questions has no answer."""
-        look = planned.look
-        if look.settled is not None:
-            return self._settled(look)
-        answers = [self._book.get(key) for key in planned.keys]
+    def _read(self, planned: PlannedPass, errors: dict[CallKey, CallError]) -> list[Score]:
+        """Return the scores of one pass; none when one of its questions has no answer."""
+        judge_pass = planned.judge_pass
+        if judge_pass.settled is not None:
+            return self._settled(judge_pass, judge_pass.settled)
+        answers = [self._answers.get(key) for key in planned.keys]
         loss = next(
             (
                 lost
@@ -257,39 +249,39 @@ class Judging:
             self._losses.add(*loss)
             return []
         scores = []
-        for answer, question in zip(answers, look.questions, strict=True):
-            if answer is None or answer.parsed is None:  # `_loss_of` has seen to it
+        for answer, question in zip(answers, judge_pass.questions, strict=True):
+            if answer is None or answer.parsed is None:  # excluded by `_loss_of`
                 continue
             value = self._method.value(answer.parsed, question.order)
-            scores.append(self._score(look, value, question.order))
+            scores.append(self._score(judge_pass, value, question.order))
         return scores
 
     def _loss_of(
-        self, answer: Answer | None, error: CallError | None
-    ) -> tuple[Loss, CallError | None] | None:
+        self, answer: RefereeAnswer | None, error: CallError | None
+    ) -> tuple[LostScore, CallError | None] | None:
         """Return why a question has no readable answer, or None when it has one."""
         if answer is not None and answer.parsed is not None:
             return None
         if isinstance(error, CallRefused):
-            return Loss.PAST_BUDGET, error
+            return LostScore.PAST_BUDGET, error
         if error is not None:
-            return Loss.FAILED, error
+            return LostScore.FAILED, error
         if answer is None:
-            return Loss.STOPPED, self._book.stopped_by
-        return (Loss.UNREADABLE if answer.is_repaired else Loss.PAST_BUDGET), answer.unreadable
+            return LostScore.STOPPED, self._answers.stopped_by
+        return (
+            LostScore.UNREADABLE if answer.is_repaired else LostScore.PAST_BUDGET
+        ), answer.unreadable
 
-    def _settled(self, look: Look) -> list[Score]:
-        settled = look.settled
-        if settled is None or settled.value is None:
-            self._losses.add(Loss.NOT_JUDGEABLE)
+    def _settled(self, judge_pass: JudgePass, settled: SettledPass) -> list[Score]:
+        if settled.value is None:
+            self._losses.add(LostScore.NOT_JUDGEABLE)
             return []
         self._losses.settle(settled.why)
-        return [self._score(look, settled.value, "")]
+        return [self._score(judge_pass, settled.value, "")]
 
-    def _score(self, look: Look, value: float, order: Order) -> Score:
+    def _score(self, judge_pass: JudgePass, value: float, order: Order) -> Score:
         low, high = self._method.scale
-        item = look.item
-        conversation, turn, reply = item.key
+        conversation, turn, reply = judge_pass.item.key
         return Score(
             by=referee_name(self._method, self._model, is_simulated=self._is_simulated),
             conversation=conversation,
@@ -298,10 +290,10 @@ class Judging:
             value=value,
             scale_low=low,
             scale_high=high,
-            repeat=look.repeat,
+            repeat=judge_pass.repeat,
             order=order,
             kind=self._method.kind,
-            against=look.against,
+            against=judge_pass.against,
         )
 
 
@@ -310,23 +302,17 @@ class Referee:
 
     Args:
         budgeter: its role `judge` is served by `endpoint`, and its recorder is `recording`.
-        endpoint: who judges.
-        recording: what was answered before.
         max_concurrency: most calls in flight; at least 1.
 
     Raises:
         ConfigError: for a `max_concurrency` below 1.
-
-    Attributes:
-        budgeter: its ledger has a row for every call.
-        endpoint: who judges.
     """
 
     def __init__(
         self,
         budgeter: Budgeter,
         endpoint: Endpoint,
-        recording: AnswersOnly,
+        recording: AnswersOnlyRecorder,
         *,
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
     ) -> None:
@@ -334,10 +320,12 @@ class Referee:
             raise ConfigError(f"a referee's max_concurrency is at least 1, got {max_concurrency}")
         self.budgeter = budgeter
         self.endpoint = endpoint
-        self._book = AnswerBook(budgeter, endpoint, recording, max_concurrency=max_concurrency)
+        self._answers = RefereeAnswers(
+            budgeter, endpoint, recording, max_concurrency=max_concurrency
+        )
 
     def preview(
-        self, items: Iterable[ReplyItem], method: Method, *, max_calls: int | None = None
+        self, items: Iterable[ReplyItem], method: JudgeMethod, *, max_calls: int | None = None
     ) -> PricePreview:
         """Return what `judge` with the same arguments would cost. Asks nothing."""
         plan = self._plan(items, method, max_calls)
@@ -346,23 +334,23 @@ class Referee:
     async def judge(
         self,
         items: Iterable[ReplyItem],
-        method: Method,
+        method: JudgeMethod,
         *,
         max_calls: int | None = None,
         on_scores: Callable[[Sequence[Score]], None] | None = None,
-    ) -> Judged:
+    ) -> JudgedReplies:
         """Return the scores of some replies, and what has none.
 
-        A look whose calls fail, are refused or cannot be read gives no score; everything
+        A pass whose calls fail, are refused or cannot be read gives no score; everything
         else goes on. A fatal error (a wrong key, a request that no endpoint takes) ends it:
-        what was judged until then is returned, with the error as `stopped_by`.
+        the scores until then are returned, with the error as `stopped_by`.
 
         Args:
             items: replies in any order; equal ones on one turn are judged once.
-            method: how.
+            method: marks or comparisons.
             max_calls: most calls to buy, repairs included; None for all. Calls answered
                 before do not count.
-            on_scores: told new scores step by step, in order, so that they can be kept.
+            on_scores: called with new scores step by step, in order, so that they can be kept.
 
         Raises:
             ConfigError: for a `max_calls` below 0.
@@ -370,28 +358,28 @@ class Referee:
         if max_calls is not None and max_calls < 0:
             raise ConfigError(f"a referee's max_calls is at least 0, got {max_calls}")
         plan = self._plan(items, method, max_calls)
-        judging = Judging(
-            self._book,
+        judging = _JudgeRun(
+            self._answers,
             method,
             plan,
             endpoint=self.endpoint,
             max_repairs=None if max_calls is None else max_calls - plan.bought_calls,
         )
         with self.budgeter.scope(ScopeKind.NODE, "referee") as scope:
-            for start in range(0, len(plan.taken), LOOKS_A_STEP):
-                scores = await judging.step(plan.taken[start : start + LOOKS_A_STEP])
+            for start in range(0, len(plan.taken), PASSES_PER_STEP):
+                scores = await judging.step(plan.taken[start : start + PASSES_PER_STEP])
                 if on_scores is not None and scores:
                     on_scores(scores)
             counts = scope.counts()
         return judging.judged(counts)
 
     def _plan(
-        self, items: Iterable[ReplyItem], method: Method, max_calls: int | None
+        self, items: Iterable[ReplyItem], method: JudgeMethod, max_calls: int | None
     ) -> JudgingPlan:
-        return plan_looks(
-            method.looks(distinct(items)),
-            key_of=self._book.key_of,
-            is_answered=self._book.is_answered,
+        return plan_passes(
+            method.passes(distinct(items)),
+            key_of=self._answers.key_of,
+            is_answered=self._answers.is_answered,
             max_calls=max_calls,
         )
 
@@ -409,29 +397,28 @@ async def open_referee(
     sinks: Iterable[RowSink] = (),
     clock: Clock | None = None,
 ) -> AsyncIterator[Referee]:
-    """Open a referee with a recording and a ledger of its own.
+    """Open a referee with its recording and its ledger.
 
     Args:
-        endpoint: who judges. Its client is closed at the end.
-        cassette_path: what it is told is recorded here, and played from here; made when it
-            is not there.
+        endpoint: its client is closed at the end.
+        cassette_path: of the recording of answers; made when it does not exist.
         limits: further limits, in tokens or USD.
         max_concurrency: most calls in flight; at least 1.
         retry: when a failed attempt is tried again.
         seed: of the retries' jitter.
         secrets: keys, kept out of every error.
-        sinks: told each ledger row.
+        sinks: receive each ledger row.
         clock: None takes a virtual one for a simulated model, else the system's.
 
     Raises:
-        ConfigError: when a setting cannot work, or another process records there.
-        FormatError: when the cassette is something else, or damaged.
-        RecordingStopped: at the end, when the disk had no room for an answer.
+        ConfigError: when a setting cannot work, or another process writes the cassette.
+        FormatError: when the file is not a cassette, or is damaged.
+        RecordingStopped: at the end, when the disk was too full for an answer.
     """
     if clock is None:
         clock = VirtualClock() if endpoint.client.is_simulated else SystemClock()
     with open_cassette(cassette_path, CassetteMode.NEW_EPISODES) as cassette:
-        recording = AnswersOnly(cassette)
+        recording = AnswersOnlyRecorder(cassette)
         budgeter = Budgeter(
             {Role.JUDGE: endpoint},
             clock=clock,

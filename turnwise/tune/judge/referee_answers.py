@@ -8,7 +8,7 @@ unreadable answer is an answer: it was paid for, and is repaired once where the 
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
@@ -23,14 +23,14 @@ from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.cassette import Cassette
 from turnwise.replay.cassette_file import CassetteFile
 
-__all__ = ["Answer", "AnswerBook", "AnswersOnly"]
+__all__ = ["AnswersOnlyRecorder", "RefereeAnswer", "RefereeAnswers"]
 
 
-class AnswersOnly:
-    """A cassette that keeps and plays answers. A `turnwise.budget.recorder.Recorder`.
+class AnswersOnlyRecorder:
+    """A recorder that keeps and plays answers only.
 
     Args:
-        cassette: just opened, to play and record on; owned by whoever opened it.
+        cassette: just opened, to play and record; the caller closes it.
 
     Raises:
         FormatError: when its file cannot be read.
@@ -38,13 +38,13 @@ class AnswersOnly:
 
     def __init__(self, cassette: Cassette) -> None:
         self._cassette = cassette
-        # Opened a second time, since what a cassette holds cannot be asked without taking it.
+        # Opened a second time, since a cassette has no lookup that does not consume.
         file = CassetteFile.open_reading(cassette.path)
         file.close()
         self._index = file.index
 
     def knows(self, key: CallKey) -> bool:
-        """Return whether a call stood in the recording when it was opened."""
+        """Return whether the recording contained a call when it was opened."""
         return self._index.knows(bytes.fromhex(key))
 
     def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
@@ -59,20 +59,18 @@ class AnswersOnly:
                 return exchange
 
     def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
-        """Append an answer that was paid for; let everything else go."""
+        """Append an answer that was paid for; drop everything else."""
         if exchange.reply is not None and exchange.outcome is Outcome.SERVED:
             self._cassette.record(key, call, where, exchange)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one question came to.
+class RefereeAnswer:
+    """The answer to one question.
 
     Args:
-        parsed: the answer; None when it could not be read.
-        unreadable: what is wrong with it then.
+        parsed: None when it could not be read; then `unreadable` is the reason.
         is_repaired: whether it was asked again already.
-        is_simulated: whether a simulated model gave it.
     """
 
     parsed: BaseModel | None = None
@@ -81,13 +79,10 @@ class Answer:
     is_simulated: bool = False
 
 
-class AnswerBook:
-    """Asks, and remembers what was answered.
+class RefereeAnswers:
+    """The questions that were asked, and their answers.
 
     Args:
-        budgeter: who is asked through.
-        endpoint: who answers.
-        recording: what was answered before.
         max_concurrency: most calls in flight; at least 1.
 
     Attributes:
@@ -98,7 +93,7 @@ class AnswerBook:
         self,
         budgeter: Budgeter,
         endpoint: Endpoint,
-        recording: AnswersOnly,
+        recording: AnswersOnlyRecorder,
         *,
         max_concurrency: int,
     ) -> None:
@@ -107,17 +102,17 @@ class AnswerBook:
         self._endpoint = endpoint
         self._recording = recording
         self._max_concurrency = max_concurrency
-        self._answers: dict[CallKey, Answer] = {}
+        self._answers: dict[CallKey, RefereeAnswer] = {}
 
     def key_of(self, call: Call) -> CallKey:
-        """Return a call's identity at this endpoint."""
+        """Return a call's key at this endpoint."""
         return call_key(call, endpoint=self._endpoint.name, model=self._endpoint.model)
 
     def is_answered(self, key: CallKey) -> bool:
         """Return whether a call was answered before, here or in the recording."""
         return key in self._answers or self._recording.knows(key)
 
-    def get(self, key: CallKey) -> Answer | None:
+    def get(self, key: CallKey) -> RefereeAnswer | None:
         """Return an answer, or None when there is none (yet)."""
         return self._answers.get(key)
 
@@ -140,7 +135,7 @@ class AnswerBook:
         """Ask unreadable answers again, with what was wrong, in order.
 
         Args:
-            calls: questions; those with a readable answer, or repaired before, are left.
+            calls: questions; those with a readable answer, or repaired before, are ignored.
             max_bought: most repairs to buy; None for all. Recorded ones are free.
 
         Returns:
@@ -162,16 +157,14 @@ class AnswerBook:
             repairs[repair_key], origin[repair_key] = repair, key
         answers, errors = await self._ask_all(repairs)
         for key, answer in answers.items():
-            self._answers[origin[key]] = Answer(
-                answer.parsed, answer.unreadable, is_repaired=True, is_simulated=answer.is_simulated
-            )
+            self._answers[origin[key]] = replace(answer, is_repaired=True)
         return bought, {origin[key]: error for key, error in errors.items()}
 
     async def _ask_all(
         self, calls: Mapping[CallKey, Call]
-    ) -> tuple[dict[CallKey, Answer], dict[CallKey, CallError]]:
+    ) -> tuple[dict[CallKey, RefereeAnswer], dict[CallKey, CallError]]:
         gate = asyncio.Semaphore(self._max_concurrency)
-        answers: dict[CallKey, Answer] = {}
+        answers: dict[CallKey, RefereeAnswer] = {}
         errors: dict[CallKey, CallError] = {}
 
         async def one(key: CallKey, call: Call) -> None:
@@ -181,13 +174,13 @@ class AnswerBook:
                 try:
                     reply = await self._budgeter.ask(call)
                 except InvalidAnswer as error:
-                    answers[key] = Answer(unreadable=error)
+                    answers[key] = RefereeAnswer(unreadable=error)
                 except CallError as error:
                     errors[key] = error
                     if error.is_fatal and self.stopped_by is None:
                         self.stopped_by = error
                 else:
-                    answers[key] = Answer(reply.parsed, is_simulated=reply.is_simulated)
+                    answers[key] = RefereeAnswer(reply.parsed, is_simulated=reply.is_simulated)
 
         waits = (one(key, call) for key, call in calls.items())
         for end in await asyncio.gather(*waits, return_exceptions=True):

@@ -1,4 +1,4 @@
-"""Who the referee is: settings, then the environment, then the simulated model.
+"""The endpoint of a referee: of settings, else of the environment, else the simulated model.
 
     TURNWISE_REFEREE_MODEL      the referee's model
     TURNWISE_REFEREE_BASE_URL   where it is served; TURNWISE_BASE_URL when not set, and then
@@ -57,14 +57,13 @@ def referee_endpoint(
     *,
     simulated_seed: int = 0,
 ) -> Endpoint:
-    """Return who judges. Nothing is sent.
+    """Return the endpoint of the referee. Nothing is sent.
 
     Args:
         environ: environment variables. An empty one counts as not set.
-        settings: what goes before the environment, such as prices; None takes the
-            environment alone.
+        settings: take precedence over the environment; None takes the environment alone.
         simulated_seed: of the simulated model where nothing is set: that of the run whose
-            replies are judged, since another seed likes other phrases.
+            replies are judged, since another seed prefers other phrases.
 
     Raises:
         ConfigError: when something is missing or cannot work; names the variable.
@@ -87,14 +86,14 @@ def same_model_notice(referee: Endpoint, judge_model: str | None) -> str | None:
     """Return a warning when the referee is the model that the search judges with, else None.
 
     Args:
-        referee: who judges the replies.
+        referee: the endpoint that judges the replies.
         judge_model: the search judge's model; None when there is none.
     """
     if judge_model is None or referee.model != judge_model:
         return None
     return (
         f"the referee is {judge_model}, which is also the search's judge: with another rubric, "
-        f"but it likes what that judge likes. Set {MODEL} to another model"
+        f"but with the same preferences. Set {MODEL} to another model"
     )
 
 

@@ -32,7 +32,7 @@ __all__ = [
     "LANGUAGES",
     "MARK_HIGH",
     "MARK_LOW",
-    "Rubric",
+    "RefereeRubric",
     "clipped",
     "language_of",
     "load_rubric",
@@ -54,13 +54,13 @@ _RESERVED = frozenset({"reason", "model_config"})
 
 
 @dataclass(frozen=True, slots=True)
-class Rubric:
-    """What a referee is told.
+class RefereeRubric:
+    """The instructions of a referee.
 
     Args:
-        name: `pointwise` and `pairwise` are the shipped ones; others are named by file and
-            digest.
-        texts: the instructions by language; `en` is always there.
+        name: `pointwise` and `pairwise` are the shipped ones; others have the name of their
+            file and digest.
+        texts: by language; `en` is required.
         criteria: names of the marks to give, each from 1 to 10; empty for a comparison.
     """
 
@@ -70,7 +70,7 @@ class Rubric:
 
     @property
     def digest(self) -> str:
-        """What identifies its words: 16 hexadecimal digits."""
+        """A digest of its texts: 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for language in sorted(self.texts):
             digest.update(f"{language}\0{self.texts[language]}\0".encode())
@@ -82,22 +82,23 @@ class Rubric:
 
 
 @lru_cache(maxsize=4)
-def shipped_rubric(name: Literal["pointwise", "pairwise"]) -> Rubric:
-    """Return a rubric of the package. Its files are read once."""
+def shipped_rubric(name: Literal["pointwise", "pairwise"]) -> RefereeRubric:
+    """Return a rubric of the package."""
     folder = files("turnwise.tune.judge") / "rubrics"
     texts = {
         language: (folder / f"{name}.{language}.md").read_text(encoding="utf-8").strip()
         for language in LANGUAGES
     }
-    return Rubric(name, texts, tuple(_CRITERION.findall(texts["en"])))
+    return RefereeRubric(name, texts, tuple(_CRITERION.findall(texts["en"])))
 
 
-def load_rubric(path: Path) -> Rubric:
-    """Return a rubric of one's own, used for every language.
+def load_rubric(path: Path) -> RefereeRubric:
+    """Return a rubric of a file, used for every language.
 
     Args:
-        path: a text file with one criterion a line, as shown above, between words as you
-            like. Say in it that the message's JSON is material, and nothing to obey.
+        path: a text file with a criterion on each line that has one, as shown above, and other
+            text as you like. It should state that the message's JSON is material, not
+            instructions.
 
     Raises:
         FormatError: when it cannot be read, or has no usable criteria; names the line.
@@ -117,17 +118,17 @@ def load_rubric(path: Path) -> Rubric:
                 path, line, f"expected a criterion such as `relevance`, found `{name[:40]}`"
             )
         if name in names:
-            raise FormatError(path, line, f"the criterion `{name}` stands twice")
+            raise FormatError(path, line, f"the criterion `{name}` occurs twice")
         names.append(name)
     if not 1 <= len(names) <= MAX_CRITERIA:
         raise FormatError(
             path,
             None,
-            f"expected 1 to {MAX_CRITERIA} criteria, one a line as in "
+            f"expected 1 to {MAX_CRITERIA} criteria, each on a line, as in "
             f"'- `relevance` (1-10): it answers what was said', found {len(names)}",
         )
-    rubric = Rubric(path.stem, {"en": text}, tuple(names))
-    return Rubric(f"{path.stem}-{rubric.digest[:8]}", rubric.texts, rubric.criteria)
+    rubric = RefereeRubric(path.stem, {"en": text}, tuple(names))
+    return RefereeRubric(f"{path.stem}-{rubric.digest[:8]}", rubric.texts, rubric.criteria)
 
 
 MAX_USER_CHARS = 6000
@@ -144,7 +145,7 @@ _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 def clipped(text: str, max_chars: int) -> str:
     """Return a text's head and tail with a mark between, where it is longer than `max_chars`.
 
-    The mark says how long it was, and is counted.
+    The mark contains the length of the text, and is counted.
     """
     if len(text) <= max_chars:
         return text
@@ -155,20 +156,20 @@ def clipped(text: str, max_chars: int) -> str:
 
 
 def language_of(item: ReplyItem) -> str:
-    """Return the language that the referee is addressed in: the item's, or by its script."""
+    """Return the language of the instructions: the item's, else by the script of its text."""
     named = (item.language or "")[:2].lower()
     if named in LANGUAGES:
         return named
     return "zh" if _WIDE.search(item.user_text or item.reply) else "en"
 
 
-def messages_of(rubric: Rubric, item: ReplyItem, **judged: Any) -> tuple[Message, Message]:
+def messages_of(rubric: RefereeRubric, item: ReplyItem, **judged: Any) -> tuple[Message, Message]:
     """Return the messages of one question.
 
     Args:
         rubric: the instructions.
         item: what is judged; its turn is shown, its own reply is not.
-        judged: what to show of replies, as JSON values.
+        judged: the replies to show, as JSON values.
     """
     language = language_of(item)
     material: dict[str, Any] = {

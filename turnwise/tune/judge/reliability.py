@@ -38,32 +38,32 @@ __all__ = [
 ]
 
 MIN_REPLIES = 3
-"""Replies to a prompt that a correlation takes: of two it is 1 or -1, whatever they are."""
+"""Least replies to a prompt for a correlation: of two it is always 1 or -1."""
 
 Prompt = tuple[str, int]
-Look = Mapping[str, float]
-"""One look at a prompt: the score of each reply, by reply id."""
+ReplyScores = Mapping[str, float]
+"""The scores of one pass over a prompt, by reply id."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeReliability:
-    """What is known of one judge. Figures that cannot be computed are None.
+    """The reliability of one judge. Figures that cannot be computed are None.
 
     Args:
         by: the judge.
-        against: whose scores stand for the truth; empty without any.
+        against: the sources that are taken as the truth; empty without any.
         prompts: prompts that the judge scored at least one reply of.
-        within_prompt_correlation: of one look with the truth, in [-1, 1]. 0 where the judge
-            tells no reply from another; prompts are left out where the truth tells none.
-        repeat_correlation: of two looks of the judge at the same replies, in [-1, 1]: what
-            repeats, be it true or bias.
-        tie_rate: share of pairs of replies to one prompt that one look scores equal, or
+        within_prompt_correlation: of one pass with the truth, in [-1, 1]. 0 where the judge
+            scores all replies equal; prompts are left out where the truth does.
+        repeat_correlation: of two passes of the judge over the same replies, in [-1, 1]: what
+            repeats, true or biased.
+        tie_rate: share of pairs of replies to one prompt that one pass scores equal, or
             compares and finds equal, in [0, 1].
         order_consistency: of pairs compared in both orders, the share with the same verdict, in
             [0, 1]. A judge that always takes the first has 0.
-        top1_recovery: share of looks whose best reply is the truth's best, in [0, 1]; where
-            several share a place, the chance that a pick by lot among them is.
-        top1_by_lot: what a pick by lot among all replies would have, on the same prompts.
+        top1_recovery: share of passes whose best reply is the truth's best, in [0, 1]; among
+            equals, the chance of a random pick.
+        top1_by_lot: the same for a random pick among all replies of the same prompts.
     """
 
     by: str
@@ -85,12 +85,12 @@ def reliability_of(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> JudgeReliability:
-    """Return how far a judge may be trusted.
+    """Return the reliability of a judge.
 
     Args:
         scores: of one judge; at least one.
-        truth: what its scores are held against: known truth, people's labels, or a second
-            judge. Several looks at one reply are averaged. May be empty.
+        truth: a known truth, people's labels, or the scores of a second judge. Several passes
+            over one reply are averaged. May be empty.
         level: of the intervals, in (0, 1).
         seed: of the draws.
         draws: how many.
@@ -101,37 +101,37 @@ def reliability_of(
     judges = sorted({score.by for score in scores})
     if len(judges) != 1:
         raise ValueError(f"expected the scores of one judge, got those of {judges or 'none'}")
-    looks = _looks(scores)
+    passes = _passes(scores)
     known: dict[Prompt, dict[str, float]] = defaultdict(dict)
     for (conversation, turn, reply), value in mean_values(truth).items():
         known[conversation, turn][reply] = value
 
     def over(figure: Callable[[Prompt], float | None]) -> Interval | None:
-        values = {prompt: figure(prompt) for prompt in looks}
+        values = {prompt: figure(prompt) for prompt in passes}
         return _over_prompts(values, level=level, seed=seed, draws=draws)
 
     verdicts = _verdicts(scores)
     return JudgeReliability(
         by=judges[0],
         against=", ".join(sorted({score.by for score in truth})),
-        prompts=len(looks),
+        prompts=len(passes),
         within_prompt_correlation=over(
-            lambda at: _mean(_correlation(look, known[at]) for look in looks[at])
+            lambda at: _mean(_correlation(one, known[at]) for one in passes[at])
         ),
         repeat_correlation=over(
-            lambda at: _mean(_correlation(*pair) for pair in combinations(looks[at], 2))
+            lambda at: _mean(_correlation(*pair) for pair in combinations(passes[at], 2))
         ),
-        tie_rate=over(lambda at: _tie_rate(looks[at], verdicts.get(at, {}))),
+        tie_rate=over(lambda at: _tie_rate(passes[at], verdicts.get(at, {}))),
         order_consistency=over(lambda at: _order_consistency(verdicts.get(at, {}))),
-        top1_recovery=over(lambda at: _mean(_top1(look, known[at]) for look in looks[at])),
+        top1_recovery=over(lambda at: _mean(_top1(one, known[at]) for one in passes[at])),
         top1_by_lot=over(
-            lambda at: _mean(_top1(dict.fromkeys(look, 0.0), known[at]) for look in looks[at])
+            lambda at: _mean(_top1(dict.fromkeys(one, 0.0), known[at]) for one in passes[at])
         ),
     )
 
 
-def _looks(scores: Iterable[Score]) -> dict[Prompt, list[Look]]:
-    """Return the looks at each prompt; several scores of a reply in one look are averaged."""
+def _passes(scores: Iterable[Score]) -> dict[Prompt, list[ReplyScores]]:
+    """Return the passes over each prompt; several scores of a reply in one pass are averaged."""
     found: dict[Prompt, dict[int, dict[str, list[float]]]] = {}
     for score in scores:
         prompt = found.setdefault((score.conversation, score.turn), {})
@@ -150,10 +150,10 @@ Verdicts = dict[tuple[str, str, int], dict[str, int]]
 
 
 def _verdicts(scores: Iterable[Score]) -> dict[Prompt, Verdicts]:
-    """Return what comparisons came to."""
+    """Return the verdicts of comparisons."""
     found: dict[Prompt, Verdicts] = {}
     for score in scores:
-        # One without an order was settled unasked: the reply is the reference itself.
+        # One without an order needed no call: the reply is the reference itself.
         if score.kind == "pairwise" and score.against and score.order:
             middle = (score.scale_low + score.scale_high) / 2
             verdict = int(np.sign(score.value - middle))
@@ -163,12 +163,12 @@ def _verdicts(scores: Iterable[Score]) -> dict[Prompt, Verdicts]:
     return found
 
 
-def _correlation(look: Look, truth: Look) -> float | None:
-    """Return Pearson's r over the replies that both know; None where the truth tells none apart."""
-    shared = sorted(set(look) & set(truth))
+def _correlation(one: ReplyScores, truth: ReplyScores) -> float | None:
+    """Return Pearson's r over the shared replies; None where the truth scores all equal."""
+    shared = sorted(set(one) & set(truth))
     if len(shared) < MIN_REPLIES:
         return None
-    ours = np.array([look[reply] for reply in shared])
+    ours = np.array([one[reply] for reply in shared])
     theirs = np.array([truth[reply] for reply in shared])
     if np.ptp(theirs) == 0:
         return None
@@ -177,30 +177,30 @@ def _correlation(look: Look, truth: Look) -> float | None:
     return float(np.corrcoef(ours, theirs)[0, 1])
 
 
-def _tie_rate(looks: Sequence[Look], verdicts: Verdicts) -> float | None:
+def _tie_rate(passes: Sequence[ReplyScores], verdicts: Verdicts) -> float | None:
     """Return the share of ties, of comparisons where there are any, else of equal scores."""
     if verdicts:
         return fmean(found == 0 for own in verdicts.values() for found in own.values())
     return _mean(
-        fmean(a == b for a, b in combinations(look.values(), 2)) if len(look) > 1 else None
-        for look in looks
+        fmean(a == b for a, b in combinations(one.values(), 2)) if len(one) > 1 else None
+        for one in passes
     )
 
 
 def _order_consistency(verdicts: Verdicts) -> float | None:
-    """Return the share of comparisons in both orders that came to the same."""
+    """Return the share of comparisons with the same verdict in both orders."""
     both = [own for own in verdicts.values() if {"first", "second"} <= set(own)]
     return fmean(own["first"] == own["second"] for own in both) if both else None
 
 
-def _top1(look: Look, truth: Look) -> float | None:
-    """Return the chance that a best reply of a look is a best one of the truth."""
-    shared = sorted(set(look) & set(truth))
+def _top1(one: ReplyScores, truth: ReplyScores) -> float | None:
+    """Return the chance that a best reply of a pass is a best one of the truth."""
+    shared = sorted(set(one) & set(truth))
     best_truth = max((truth[reply] for reply in shared), default=0.0)
     if len(shared) < 2 or all(truth[reply] == best_truth for reply in shared):
         return None
-    highest = max(look[reply] for reply in shared)
-    return fmean(truth[reply] == best_truth for reply in shared if look[reply] == highest)
+    highest = max(one[reply] for reply in shared)
+    return fmean(truth[reply] == best_truth for reply in shared if one[reply] == highest)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -234,7 +234,7 @@ _SCALE = (0.0, 1.0)
 
 
 def _nodes(search: Any) -> Iterable[Mapping[str, Any]]:
-    """Give a search's candidates: a list, or by id below `nodes`, or nothing that is known."""
+    """Give a search's candidates: a list, or by id below `nodes`."""
     tree = search.get("tree") if isinstance(search, Mapping) else None
     if isinstance(tree, Mapping):
         nodes = tree.get("nodes")
@@ -243,7 +243,7 @@ def _nodes(search: Any) -> Iterable[Mapping[str, Any]]:
 
 
 def _judged(node: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return a candidate's text and what its judge gave it; None where it was not judged."""
+    """Return a candidate's text and score; None where it was not judged."""
     draft, judgement = node.get("draft"), node.get("judgement")
     source = draft if isinstance(draft, Mapping) else node
     reply, score = source.get("reply"), node.get("mean_score")
@@ -267,7 +267,7 @@ def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:
     """Return the mean score that the search's judge gave each candidate of recorded turns.
 
     Args:
-        turns: lines of `turns.jsonl`; those without a search's tree are passed over.
+        turns: lines of `turns.jsonl`; those without a search tree are ignored.
     """
     found: dict[ReplyKey, Score] = {}
     for conversation, turn, reply, score in _candidates(turns):
@@ -286,7 +286,7 @@ def search_judge_items(turns: Iterable[Mapping[str, Any]]) -> list[ReplyItem]:
 
 
 KINDS = ("truth", "human", "referee")
-"""Who knows better, the first first."""
+"""Kinds of sources, the most trusted first."""
 
 
 def _kind(by: str) -> str:
@@ -294,7 +294,7 @@ def _kind(by: str) -> str:
 
 
 def _known_better(by: str, scores: Sequence[Score]) -> list[Score]:
-    """Return the scores of the source that a judge is held against; empty where there is none."""
+    """Return the scores that a judge is compared with; empty where there are none."""
     rank = KINDS.index(_kind(by)) if _kind(by) in KINDS else len(KINDS)
     for kind in KINDS[:rank]:
         sources = sorted({score.by for score in scores if _kind(score.by) == kind})
@@ -311,13 +311,13 @@ def judge_reliabilities(
     is_simulated: bool,
     seed: int = 0,
 ) -> tuple[JudgeReliability, ...]:
-    """Return how far the referee and the search's judge may be trusted.
+    """Return the reliability of the referee and of the search's judge.
 
     Args:
         turns: lines of the recording's `turns.jsonl`.
         items: the replies that were judged.
         scores: of all sources.
-        is_simulated: whether the replies hide a true quality.
+        is_simulated: whether the replies have a hidden true quality.
         seed: of the simulated model that gave them.
     """
     search = search_judge_scores(turns)
@@ -343,15 +343,15 @@ def _figure(name: str, interval: Interval | None) -> str | None:
 
 
 def reliability_in_words(judge: JudgeReliability) -> str:
-    """Return one judge's figures in a line; what cannot be computed is left out."""
+    """Return one judge's figures as a line; those that cannot be computed are left out."""
     figures = (
         _figure("within-prompt correlation", judge.within_prompt_correlation),
-        _figure("of two looks", judge.repeat_correlation),
+        _figure("of two passes", judge.repeat_correlation),
         _figure("ties", judge.tie_rate),
         _figure("same verdict in both orders", judge.order_consistency),
         _figure("finds the best reply", judge.top1_recovery),
-        _figure("by lot", judge.top1_by_lot),
+        _figure("a random pick finds it", judge.top1_by_lot),
     )
-    known = "; ".join(figure for figure in figures if figure) or "nothing to hold it against"
-    beside = f" beside {judge.against}" if judge.against else ""
-    return f"{judge.by}{beside}: {known}"
+    known = "; ".join(figure for figure in figures if figure) or "nothing to compare it with"
+    against = f" compared with {judge.against}" if judge.against else ""
+    return f"{judge.by}{against}: {known}"

@@ -1,9 +1,8 @@
 """The table of scores on disk: `scores.csv`, appended to as judging goes on.
 
 One process writes it at a time. Rows are appended whole; when the process is killed in the
-middle of one, the next opening drops that row and says so. At the end the table is written
-anew beside the old one and takes its place: sorted, so equal scores give equal bytes
-however they came in.
+middle of one, the next opening drops that row with a notice. At the end the sorted table
+replaces the file, so equal scores give equal bytes in whatever order they came.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,11 +37,11 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class ReadScores:
-    """Scores as they stand in a file.
+    """The scores in a file.
 
     Args:
         scores: sorted, one a key; of two with one key the later.
-        notices: what a person should know about the reading, in words.
+        notices: sentences for the user.
     """
 
     scores: tuple[Score, ...]
@@ -57,7 +56,7 @@ def scores_csv(scores: Iterable[Score]) -> str:
 
 
 def read_scores(path: Path) -> ReadScores:
-    """Return the scores of a file. A last row that was cut off is left out, and that is said.
+    """Return the scores of a file. A last row that was cut off is left out, with a notice.
 
     Raises:
         FormatError: when the file is missing, or a whole row of it is no score; names the
@@ -68,7 +67,7 @@ def read_scores(path: Path) -> ReadScores:
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
-    """Write the table anew: sorted, one row a key. The old one stands until the new is whole."""
+    """Write the sorted table, one row for each key; it replaces the old one when it is complete."""
     data = f"{_HEADER}{scores_csv(in_order(scores))}".encode("utf-8", "surrogatepass")
     partial = path.with_name(f"{path.name}.part")
     partial.unlink(missing_ok=True)  # a link would be followed
@@ -127,10 +126,10 @@ class ScoreFile:
 
     Raises:
         ConfigError: when another process writes it.
-        FormatError: when it stands there and is no table of scores.
+        FormatError: when it exists and is no table of scores.
 
     Attributes:
-        notices: what a person should know about what stood there.
+        notices: sentences for the user about the file that existed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -146,21 +145,21 @@ class ScoreFile:
 
     @property
     def scores(self) -> tuple[Score, ...]:
-        """Every score that stands in it now, sorted."""
+        """Every score that it contains now, sorted."""
         return tuple(in_order(self._scores.values()))
 
     def add(self, scores: Sequence[Score]) -> None:
-        """Append scores; those that stand there with the same value already are passed over.
+        """Append scores; those that it contains with the same value are ignored.
 
         Raises:
-            DiskFull: when there is no room; none of them stands then.
+            DiskFull: when the disk is full; then none of them is written.
         """
         fresh = [score for score in scores if self._scores.get(score.key) != score]
         self._file.append(scores_csv(fresh).encode("utf-8", "surrogatepass"))
         self._scores.update({score.key: score for score in fresh})
 
     def close(self) -> None:
-        """Let go of the file as it stands. Safe to call twice."""
+        """Close the file as it is. Safe to call twice."""
         self._file.close()
         self._lock.close()
 
@@ -173,7 +172,7 @@ class ScoreFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Put the table in order, unless the block failed: then it stays as it was appended."""
+        """Put the table in order, unless the block failed: then it stays as it is."""
         if kind is None:
             write_scores(self.path, self._scores.values())
         self.close()

@@ -38,16 +38,16 @@ __all__ = [
 ]
 
 ScoreKind = Literal["pointwise", "pairwise", "label", "truth"]
-"""How a score came about: a mark for one reply, a comparison, a person's, or known."""
+"""A mark for one reply, a comparison, a person's label, or a known truth."""
 
 Order = Literal["", "first", "second"]
-"""Where the reply stood when two were compared; empty where nothing was shown beside it."""
+"""The position of the reply when two were compared; empty where it was alone."""
 
 ReplyKey = tuple[str, int, str]
-"""Conversation, turn and reply id: what is judged once."""
+"""Conversation, turn and reply id: a reply is judged once."""
 
 ScoreKey = tuple[str, str, int, str, str, str, int, str]
-"""What tells two scores apart; see `Score.key`."""
+"""The identity of a score; see `Score.key`."""
 
 
 def reply_id(text: str) -> str:
@@ -62,19 +62,20 @@ def reply_id(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One look at one reply.
+    """The score of one pass over one reply.
 
     Args:
-        by: who scored: `referee:<model>`, `human:<file>`, `truth:simulated`, `truth:<file>`.
+        by: the source: `referee:<model>`, `human:<file>`, `truth:simulated`, `truth:<file>`.
         conversation: the conversation's id. Untrusted.
-        turn: its number there. Starts at 0.
+        turn: starts at 0.
         reply_id: see `reply_id`.
         value: in the unit of the scale; higher is better. Finite.
-        scale_low: the worst value that the source usually gives.
-        scale_high: the best one; above `scale_low`.
-        repeat: which look of this source at this reply. Starts at 0. For labels, which rater.
-        order: where the reply stood; set for pairwise scores that were asked for.
-        kind: how it came about.
+        scale_low: the worst value of the scale.
+        scale_high: the best value; above `scale_low`.
+        repeat: the number of the pass of this source over this reply; for labels, of the rater.
+            Starts at 0.
+        order: the position of the reply; set for pairwise scores with a call.
+        kind: of the score.
         against: for pairwise scores the id of the reply that it was compared with.
 
     Raises:
@@ -94,7 +95,7 @@ class Score:
     against: str = ""
 
     def __post_init__(self) -> None:
-        """Hold what every reader of scores relies on."""
+        """Check what every reader of scores relies on."""
         if not math.isfinite(self.value):
             raise ValueError(f"a score is a finite number, got {self.value}")
         width = self.scale_high - self.scale_low
@@ -108,12 +109,12 @@ class Score:
 
     @property
     def reply_key(self) -> ReplyKey:
-        """Which reply it is about."""
+        """The reply that it is of."""
         return self.conversation, self.turn, self.reply_id
 
     @property
     def key(self) -> ScoreKey:
-        """What tells it apart from every other score; its place in a sorted table."""
+        """Its identity, and its place in a sorted table."""
         return (
             self.by,
             self.conversation,
@@ -133,14 +134,14 @@ def in_order(scores: Iterable[Score]) -> list[Score]:
 
 
 SOURCE_ORDER = ("human", "referee", "truth")
-"""Whom to believe first, where nobody is named."""
+"""Kinds of sources where none is named, the preferred first."""
 
 _SCALE_WIDTHS_PER_SD = 4
-"""A scale is about so many SD of a turn's replies wide, where too few are scored to tell."""
+"""The width of a scale in SD of a turn's replies, where too few are scored to estimate it."""
 
 
 def sources_of(scores: Iterable[Score]) -> dict[str, int]:
-    """Return how many replies each source scored, by its name, in order of names."""
+    """Return the number of replies that each source scored, in order of the sources' names."""
     found: defaultdict[str, set[ReplyKey]] = defaultdict(set)
     for score in scores:
         found[score.by].add(score.reply_key)
@@ -169,16 +170,12 @@ def choose_source(scores: Iterable[Score], by: str | None = None) -> str | None:
             return max(own, key=lambda name: counts[name])
     if by is None:
         return max(counts, key=lambda name: counts[name], default=None)
-    known = ", ".join(counts) or "nobody"
-    raise ConfigError(f"no quality was judged by {by!r}; judged by: {known}")
+    known = ", ".join(counts) or "none"
+    raise ConfigError(f"no quality was judged by {by!r}; sources with scores: {known}")
 
 
 def mean_values(scores: Iterable[Score]) -> dict[ReplyKey, float]:
-    """Return the mean score of each reply, over looks, raters and orders.
-
-    Args:
-        scores: of one source.
-    """
+    """Return the mean score of each reply over passes, raters and orders, for one source."""
     values: defaultdict[ReplyKey, list[float]] = defaultdict(list)
     for score in scores:
         values[score.reply_key].append(score.value)
@@ -186,7 +183,7 @@ def mean_values(scores: Iterable[Score]) -> dict[ReplyKey, float]:
 
 
 def scale_width_of(scores: Iterable[Score]) -> float:
-    """Return how wide the scale of one source is, in its unit.
+    """Return the width of the scale of one source, in its unit.
 
     Args:
         scores: of one source; at least one.
@@ -209,7 +206,7 @@ def scale_width_of(scores: Iterable[Score]) -> float:
 
 
 def estimate_spread_of(values: Mapping[ReplyKey, float], scale_width: float) -> float:
-    """Return how far a stand-in reply's quality may be from the real one's, as an SD.
+    """Return the SD of the difference between a stand-in reply's quality and the real one's.
 
     Where a setting's own reply is not recorded, another reply to the same turn stands in. If
     both are drawn alike, their qualities differ by the square root of two times the SD of a
@@ -238,16 +235,15 @@ def with_quality(
     *,
     estimate_spread: float | None = None,
 ) -> list[TurnRow]:
-    """Return the rows with the quality of their replies, as one source judged it.
+    """Return the rows with the quality of their replies from one source.
 
-    Rows whose reply it did not judge, and rows without a known reply, have none. Where a
-    reply only stands in for the real one (`is_reply_exact` is false) its quality is an
-    estimate and has a spread.
+    Rows whose reply it did not judge, and rows without a known reply, have none. The quality of a
+    stand-in for the real reply (`is_reply_exact` is false) is an estimate and has a spread.
 
     Args:
         rows: of one sweep, in any order; returned in the same.
         scores: of any sources.
-        by: who counts; see `choose_source`.
+        by: the source; see `choose_source`.
         estimate_spread: SD of an estimate, in the unit of the scores; None takes
             `estimate_spread_of`.
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.cluster_draws import (
-    ClusterSums,
     ConversationDraws,
+    ConversationSums,
     Studentised,
     TurnGroups,
 )
-from turnwise.tune.statistics.critical import Reach, reach_of, require_level
+from turnwise.tune.statistics.critical import CriticalValue, reach_of, require_level
 from turnwise.tune.statistics.imputation import shared_error
 
 __all__ = [
@@ -100,7 +100,7 @@ class Bootstrap:
             draws=draws,
             shared_error=shared,
         )
-        self.sums: ClusterSums = self.groups.of_settings()
+        self.sums: ConversationSums = self.groups.of_settings()
 
     def of_means(self) -> Studentised:
         """Return every setting's mean, and the distances of its draws."""
@@ -112,7 +112,7 @@ class Bootstrap:
         return self.draws.studentise(sums, np.asarray(settings, dtype=np.intp), control)
 
     def interval(
-        self, found: Studentised, at: int, reach: Reach, level: float, factor: float = 1.0
+        self, found: Studentised, at: int, reach: CriticalValue, level: float, factor: float = 1.0
     ) -> Interval:
         """Return one figure as an interval.
 

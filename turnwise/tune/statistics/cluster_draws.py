@@ -27,8 +27,8 @@ from turnwise.tune.panel import Panel
 
 __all__ = [
     "MIN_SE_SHARE",
-    "ClusterSums",
     "ConversationDraws",
+    "ConversationSums",
     "Studentised",
     "TurnGroups",
     "require_same_turns",
@@ -48,7 +48,7 @@ NEGLIGIBLE = 1e-11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClusterSums:
+class ConversationSums:
     """Figures summed over the known turns of each conversation.
 
     Args:
@@ -109,11 +109,11 @@ class TurnGroups:
         self.is_estimated = bool(self._spread.any())
         self.conversation_count = len(starts)
 
-    def of_settings(self) -> ClusterSums:
+    def of_settings(self) -> ConversationSums:
         """Return the sums of every setting, F = S."""
         return self._summed(self._values, self._is_known, (self._spread,))
 
-    def of_differences(self, rows: Sequence[int], control: int) -> ClusterSums:
+    def of_differences(self, rows: Sequence[int], control: int) -> ConversationSums:
         """Return the sums of settings less a control, over the turns that both know.
 
         Args:
@@ -131,14 +131,14 @@ class TurnGroups:
 
     def _summed(
         self, values: Floats, is_known: NDArray[np.bool_], spreads: tuple[Floats, ...]
-    ) -> ClusterSums:
+    ) -> ConversationSums:
         if (is_known == is_known[:1]).all():
             is_known = is_known[:1]
         used = spreads if self.is_estimated else ()
         is_estimated = np.zeros(values.shape, dtype=bool)
         for each in used:
             is_estimated |= each > 0
-        return ClusterSums(
+        return ConversationSums(
             value_sums=self._by_conversation(values),
             turn_counts=self._by_conversation(is_known.astype(np.float64)),
             variance_sums=tuple(self._by_conversation(each**2) for each in used),
@@ -228,7 +228,7 @@ class ConversationDraws:
         if groups.is_estimated:
             self._normals = erring.standard_normal((2, settings, draws))
 
-    def means(self, sums: ClusterSums) -> Floats:
+    def means(self, sums: ConversationSums) -> Floats:
         """Return (S, B) means of every setting in each draw; NaN where nothing known is drawn."""
         drawn_turns = sums.turn_counts @ self._weights
         found = sums.value_sums @ self._weights
@@ -239,7 +239,7 @@ class ConversationDraws:
         return found
 
     def studentise(
-        self, sums: ClusterSums, rows: NDArray[np.intp], control: int | None = None
+        self, sums: ConversationSums, rows: NDArray[np.intp], control: int | None = None
     ) -> Studentised:
         """Return figures and the distances of draws from them.
 
@@ -260,7 +260,7 @@ class ConversationDraws:
             estimated_turns=sums.estimated_turns,
         )
 
-    def _of_conversations(self, sums: ClusterSums) -> tuple[Floats, Floats]:
+    def _of_conversations(self, sums: ConversationSums) -> tuple[Floats, Floats]:
         """Return (F,) standard errors and (F, B) distances, from drawing conversations alone."""
         counts = sums.turn_counts
         residuals = sums.value_sums - np.nan_to_num(sums.means)[:, None] * counts
@@ -280,7 +280,7 @@ class ConversationDraws:
 
     def _with_estimates(
         self,
-        sums: ClusterSums,
+        sums: ConversationSums,
         errors: Floats,
         distances: Floats,
         rows: NDArray[np.intp],
@@ -306,7 +306,9 @@ class ConversationDraws:
         np.divide(redrawn, widened[:, None], out=redrawn, where=is_varying)
         return widened, redrawn
 
-    def _redrawn(self, sums: ClusterSums, rows: NDArray[np.intp], control: int | None) -> Floats:
+    def _redrawn(
+        self, sums: ConversationSums, rows: NDArray[np.intp], control: int | None
+    ) -> Floats:
         """Return (F, B) what redrawn estimates add to each draw's sum."""
         found = np.zeros((len(sums.value_sums), self._weights.shape[1]))
         sides = ((rows, 1.0), (control, -1.0))

@@ -29,15 +29,15 @@ from turnwise.tune.statistics.critical import (
     require_level,
     width_of,
 )
-from turnwise.tune.statistics.power import CHANCE, Needed, needed_for
+from turnwise.tune.statistics.power import CHANCE, NeededConversations, needed_for
 
-__all__ = ["BestComparison", "Difference", "Gap", "compare_with", "compare_with_best"]
+__all__ = ["BestComparison", "GapToBest", "PairedDifference", "compare_with", "compare_with_best"]
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class GapToBest:
     """How far one setting may lie from the best of all others.
 
     Args:
@@ -98,7 +98,7 @@ class BestComparison:
 
     def needed(
         self, setting: str, margin: float, *, conversations: int, turns: int, chance: float = CHANCE
-    ) -> Needed:
+    ) -> NeededConversations:
         """Return what it takes to tell whether a setting loses more than the margin to the best.
 
         Args:
@@ -110,7 +110,7 @@ class BestComparison:
         """
         at = self.settings.index(setting)
 
-        def of(row: int, column: int, sign: float) -> Needed:
+        def of(row: int, column: int, sign: float) -> NeededConversations:
             error = float(self.standard_errors[row, column])
             width = float(self.differences[row, column] - self.bounds[row, column])
             return needed_for(
@@ -127,11 +127,11 @@ class BestComparison:
         beaten = [j for j in rivals if self.differences[at, j] < -margin]
         found = [of(j, at, -1.0) for j in beaten] or [of(at, j, 1.0) for j in rivals]
         if not found:
-            return Needed("not worse", 0, 0, chance)
+            return NeededConversations("not worse", 0, 0, chance)
         worst = min if beaten else max
         return worst(found, key=_conversations)
 
-    def gap_of(self, setting: str) -> Gap:
+    def gap_of(self, setting: str) -> GapToBest:
         """Return one setting's gap to the best of the others."""
         at = self.settings.index(setting)
         others = np.arange(len(self.settings)) != at
@@ -139,7 +139,7 @@ class BestComparison:
         high = -float(np.max(self.bounds[others, at], initial=-np.inf))
         seen = self.differences[at, others]
         seen = seen[~np.isnan(seen)]
-        return Gap(
+        return GapToBest(
             setting=setting,
             observed=float(seen.min()) if len(seen) else None,
             low=low if np.isfinite(low) else None,
@@ -147,12 +147,12 @@ class BestComparison:
             can_be_best=bool(self.can_be_best[at]),
         )
 
-    def gaps(self) -> dict[str, Gap]:
+    def gaps(self) -> dict[str, GapToBest]:
         """Return each setting's gap to the best of the others."""
         return {name: self.gap_of(name) for name in self.settings}
 
 
-def _conversations(needed: Needed) -> float:
+def _conversations(needed: NeededConversations) -> float:
     """Return a number to compare by; infinity where no number would do."""
     more = needed.more_conversations
     return math.inf if more is None else float(more)
@@ -208,7 +208,7 @@ def compare_with_best(
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PairedDifference:
     """One setting less a reference, over the turns that both know.
 
     Args:
@@ -247,7 +247,7 @@ def compare_with(
     seed: int = 0,
     draws: int = DRAWS,
     shared: float | None = None,
-) -> dict[str, Difference]:
+) -> dict[str, PairedDifference]:
     """Return every other setting less a reference that was named before the data were seen.
 
     Source: max-t over the bootstrap, Westfall and Young (1993); Holm (1979).
@@ -277,7 +277,7 @@ def compare_with(
     differences = {}
     for at, place in enumerate(places):
         alone, corrected = adjusted.get(at, (None, None))
-        differences[panel.settings[place]] = Difference(
+        differences[panel.settings[place]] = PairedDifference(
             setting=panel.settings[place],
             reference=reference,
             alone=bootstrap.interval(found, at, reach, level),

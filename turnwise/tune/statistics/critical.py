@@ -18,13 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reach", "common_factor", "holm", "p_values", "reach_of", "require_level", "width_of"]
+__all__ = [
+    "CriticalValue",
+    "common_factor",
+    "holm",
+    "p_values",
+    "reach_of",
+    "require_level",
+    "width_of",
+]
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reach:
+class CriticalValue:
     """Standard errors from a figure down to its lower end, and up to its upper end.
 
     Args:
@@ -35,9 +43,9 @@ class Reach:
     down: Floats
     up: Floats
 
-    def of(self, places: NDArray[np.intp]) -> "Reach":
+    def of(self, places: NDArray[np.intp]) -> "CriticalValue":
         """Return the reach of some of the figures."""
-        return Reach(self.down[places], self.up[places])
+        return CriticalValue(self.down[places], self.up[places])
 
 
 def require_level(level: float, draws: int) -> None:
@@ -63,7 +71,7 @@ def _upper(values: Floats, tail: float) -> Floats:
     return found
 
 
-def reach_of(distances: Floats, tail: float) -> Reach:
+def reach_of(distances: Floats, tail: float) -> CriticalValue:
     """Return each figure's reach, `tail` left out beyond each end.
 
     Args:
@@ -71,7 +79,7 @@ def reach_of(distances: Floats, tail: float) -> Reach:
         tail: share left out at one end, in (0, .5).
     """
     both = _upper(np.abs(distances), 2 * tail)
-    return Reach(
+    return CriticalValue(
         down=np.maximum(both, _upper(distances, tail)),
         up=np.maximum(both, _upper(-distances, tail)),
     )
@@ -83,7 +91,7 @@ def width_of(reach: Floats, standard_errors: Floats, factor: Floats | float = 1.
     What does not vary needs no room, even where the draws are too few for a bound.
 
     Args:
-        reach: (F,) in standard errors, one side of a `Reach`.
+        reach: (F,) in standard errors, one side of a `CriticalValue`.
         standard_errors: (F,) at least 0.
         factor: what ends are moved out by, one for all or (F,).
     """
@@ -94,7 +102,9 @@ def width_of(reach: Floats, standard_errors: Floats, factor: Floats | float = 1.
     return found
 
 
-def common_factor(distances: Floats, reach: Reach, level: float, *, is_lower_only: bool) -> float:
+def common_factor(
+    distances: Floats, reach: CriticalValue, level: float, *, is_lower_only: bool
+) -> float:
     """Return what all ends are moved out by, so that all figures hold at once; at least 1.
 
     Args:

@@ -12,7 +12,14 @@ from statistics import NormalDist
 
 from turnwise.tune.statistics.bootstrap import Interval
 
-__all__ = ["CHANCE", "Needed", "counted", "interval_in_words", "needed_for", "needed_in_words"]
+__all__ = [
+    "CHANCE",
+    "NeededConversations",
+    "counted",
+    "interval_in_words",
+    "needed_for",
+    "needed_in_words",
+]
 
 CHANCE = 0.8
 """Chance that the verdict is reached with as many conversations as are named."""
@@ -21,7 +28,7 @@ _MAX_CONVERSATIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class NeededConversations:
     """What a verdict would take.
 
     Args:
@@ -48,7 +55,7 @@ def needed_for(
     conversations: int,
     turns: int,
     chance: float = CHANCE,
-) -> Needed:
+) -> NeededConversations:
     """Return what it takes to tell whether a difference is worse than a margin.
 
     With `C` conversations now, `d` the difference, `m` the margin and `se` the error, the
@@ -74,17 +81,17 @@ def needed_for(
     room = difference + margin
     verdict = "not worse" if room >= 0 else "worse"
     if standard_error == 0:
-        return Needed(verdict, 0, 0, chance)
+        return NeededConversations(verdict, 0, 0, chance)
     if room == 0:
         why = "the difference lies on the margin itself, where no number of conversations decides"
-        return Needed("", None, None, chance, why)
+        return NeededConversations("", None, None, chance, why)
     distance = max(reach + NormalDist().inv_cdf(chance), 0.0) * standard_error / abs(room)
     needed = conversations * distance**2
     if not needed <= _MAX_CONVERSATIONS:
         why = f"it would take more than {_MAX_CONVERSATIONS:,} conversations"
-        return Needed("", None, None, chance, why)
+        return NeededConversations("", None, None, chance, why)
     more = max(math.ceil(needed) - conversations, 0)
-    return Needed(verdict, more, math.ceil(more * turns / conversations), chance)
+    return NeededConversations(verdict, more, math.ceil(more * turns / conversations), chance)
 
 
 def counted(count: int, noun: str) -> str:
@@ -109,7 +116,7 @@ def interval_in_words(found: Interval, unit: str = "") -> str:
     return f"{what} ({found.low:.3g} to {found.high:.3g})"
 
 
-def needed_in_words(setting: str, needed: Needed) -> str:
+def needed_in_words(setting: str, needed: NeededConversations) -> str:
     """Return what a verdict on a setting would take."""
     if needed.more_conversations is None or needed.more_turns is None:
         return f"no verdict on {setting} is in sight: {needed.why_none}"

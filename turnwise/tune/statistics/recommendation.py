@@ -19,7 +19,12 @@ from turnwise.tune.statistics.bootstrap import (
 )
 from turnwise.tune.statistics.cluster_draws import require_same_turns
 from turnwise.tune.statistics.comparison import BestComparison, compare_with_best
-from turnwise.tune.statistics.power import Needed, counted, interval_in_words, needed_in_words
+from turnwise.tune.statistics.power import (
+    NeededConversations,
+    counted,
+    interval_in_words,
+    needed_in_words,
+)
 
 __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 
@@ -75,7 +80,7 @@ class Recommendation:
     low: float | None
     exact_share: float
     open_settings: tuple[str, ...]
-    needed: Needed | None
+    needed: NeededConversations | None
     left_out: tuple[str, ...]
     is_simulated: bool
     why_none: str = ""

@@ -8,8 +8,8 @@ import pytest
 
 from turnwise.report.lines import CallLine, TurnLine
 from turnwise.tune.figures import (
-    Basis,
     ChainStep,
+    FigureBasis,
     FigureData,
     Scale,
     calls_by_node_of,
@@ -84,7 +84,7 @@ def call() -> Callable[..., dict[str, Any]]:
 
 def all_figures(name: str) -> dict[str, FigureData]:
     """Return a record of every kind, with one name wherever a name can stand."""
-    basis = Basis(4, 2, is_simulated=True)
+    basis = FigureBasis(4, 2, is_simulated=True)
     rows = [
         tune_row(setting, turn, asked=asked, quality=quality, quality_by=name,
                  asked_by_node={name: asked - 1}, missing_calls=asked - 3)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from turnwise.report.lines import CallLine, TurnLine
 from turnwise.tune.figures import (
-    Basis,
     ChainStep,
     Cost,
+    FigureBasis,
     calls_by_node_of,
     calls_over_turns_of,
     search_tree_of,
@@ -182,7 +182,7 @@ def test_a_waterfall_steps_down_and_up() -> None:
     """Bars hang from level to level; a saving has a minus."""
     chain = [ChainStep(change, calls) for change, calls in zip(
         steps_between({"a": 1, "b": 1}, {"a": 2, "b": 2}), (5.0, 6.0), strict=True)]  # fmt: skip
-    found = waterfall_of(("from", 8.0), chain, ("to", 6.0), Basis(2, 1, is_simulated=False))
+    found = waterfall_of(("from", 8.0), chain, ("to", 6.0), FigureBasis(2, 1, is_simulated=False))
     chart = to_vega(found)
     spans = [(value["x"], value["x2"]) for value in _values(chart, "bar")]
     assert spans == [(0, 8), (0, 6), (8, 5), (5, 6)]

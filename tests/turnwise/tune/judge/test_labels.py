@@ -131,7 +131,7 @@ HEAD = "conversation,turn,reply_id,value,scale\n"
         ("", None, "is empty"),
         ("conversation,turn,value\ntalk,0,3\n", 1, "reply_id, reply"),
         ("conversation,reply_id,value\n", 1, "'turn' is missing"),
-        ("conversation,turn,turn,reply_id,value\n", 1, "stands twice"),
+        ("conversation,turn,turn,reply_id,value\n", 1, "occurs twice"),
         (f"{HEAD}talk,0,{'a' * 16},=1+1,\n", 2, "expected a number"),
         (f"{HEAD}\ntalk,0,{'a' * 16},,\n", 3, "expected a number"),
         (f"{HEAD}talk,0,{'a' * 16},inf,\n", 2, "expected a number"),
@@ -270,7 +270,7 @@ def _simulated_replies(count: int) -> list[ReplyItem]:
 
 
 async def test_a_simulated_referee_sees_quality_dimly(opened: Any) -> None:
-    """Its marks are valid, vary, and go with the hidden quality; more looks see more."""
+    """Its marks are valid, vary, and go with the hidden quality; more passes see more."""
     items = _simulated_replies(400)
     truth = mean_values(simulated_truth(items))
     async with opened(SimulatedClient.from_settings()) as referee:

@@ -10,7 +10,7 @@ from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.structured import parse_answer
 from turnwise.testing.clients import ScriptedClient
 from turnwise.tune.judge.methods import Pairwise, Pointwise, marks_model, order_consistency
-from turnwise.tune.judge.referee import Loss
+from turnwise.tune.judge.referee import LostScore
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_the_form_asks_for_whole_numbers_in_range() -> None:
 
 def test_first_looks_come_before_repeats(item_of: Any) -> None:
     """A budget that ends early leaves out repeats before it leaves out replies."""
-    looks = Pointwise(repeats=2).looks([item_of("a"), item_of("b")])
-    assert [(look.repeat, look.item.reply) for look in looks] == [
+    passes = Pointwise(repeats=2).passes([item_of("a"), item_of("b")])
+    assert [(judge_pass.repeat, judge_pass.item.reply) for judge_pass in passes] == [
         (0, "a"),
         (0, "b"),
         (1, "a"),
@@ -75,8 +75,8 @@ def test_a_referee_is_addressed_in_the_users_language(
 ) -> None:
     """As the turn says, or by its script."""
     method = Pointwise()
-    (look,) = method.looks([item_of("Hm.", user_text=user_text, language=language)])
-    assert look.questions[0].call.messages[0].content == method.rubric.text(expected)
+    (judge_pass,) = method.passes([item_of("Hm.", user_text=user_text, language=language)])
+    assert judge_pass.questions[0].call.messages[0].content == method.rubric.text(expected)
 
 
 REFERENCES = {("talk", turn): "Oh." for turn in range(9)}
@@ -149,7 +149,7 @@ async def test_a_turn_without_a_reference_is_said(opened: Any, item_of: Any) -> 
     client = ScriptedClient(_winner_is("Hm."))
     async with opened(client) as referee:
         judged = await referee.judge([item_of("Hm.", 0), item_of("Hm.", 99)], Pairwise(REFERENCES))
-    assert judged.losses == {Loss.NOT_JUDGEABLE: 1}
+    assert judged.losses == {LostScore.NOT_JUDGEABLE: 1}
     assert [key[1] for key in judged.unscored] == [99]
 
 
@@ -161,4 +161,4 @@ async def test_one_order_that_cannot_be_read_takes_the_other_with_it(
     async with opened(client, max_concurrency=1) as referee:
         judged = await referee.judge([item_of("Hm.")], Pairwise(REFERENCES))
     assert judged.scores == ()
-    assert judged.losses == {Loss.UNREADABLE: 1}
+    assert judged.losses == {LostScore.UNREADABLE: 1}

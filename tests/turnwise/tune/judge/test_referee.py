@@ -23,7 +23,7 @@ from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
 from turnwise.testing.clients import Answer, FailingClient, ScriptedClient
 from turnwise.tune.judge.items import ReplyItem, items_of
 from turnwise.tune.judge.methods import Pairwise, Pointwise
-from turnwise.tune.judge.referee import Loss, open_referee
+from turnwise.tune.judge.referee import LostScore, open_referee
 from turnwise.tune.judge.score_file import ScoreFile
 
 MARKS = {"relevance": 8, "naturalness": 6, "empathy": 7, "coherence": 7, "engagingness": 7}
@@ -185,11 +185,11 @@ async def test_junk_is_asked_again_once_and_then_left(opened: Any, item_of: Any)
     async with opened(client) as referee:
         judged = await referee.judge(items, Pointwise())
     assert [score.turn for score in judged.scores] == [1, 2]
-    assert judged.losses == {Loss.UNREADABLE: 1}
+    assert judged.losses == {LostScore.UNREADABLE: 1}
     assert [key[1] for key in judged.unscored] == [0]
     assert judged.counts.asked == client.sent_requests == 5
     assert judged.counts.repairs == 2
-    assert "1 of 3 looks gave no score: 1 unreadable" in judged.notices[0]
+    assert "1 of 3 passes gave no score: 1 unreadable" in judged.notices[0]
     assert judged.lost == judged.notices[0]
     async with opened(client) as referee:
         again = await referee.judge(items, Pointwise())
@@ -218,7 +218,7 @@ async def test_a_failure_costs_its_own_reply_only(
     async with opened(failing) as referee:
         judged = await referee.judge(items, Pointwise())
     assert [score.turn for score in judged.scores] == [0, 2]
-    assert judged.losses == {Loss.FAILED: 1}
+    assert judged.losses == {LostScore.FAILED: 1}
     assert type(error()).__name__ in judged.notices[0]
     well = ScriptedClient(lambda _: _marks())
     async with opened(well) as referee:
@@ -244,7 +244,7 @@ async def test_a_fatal_error_stops_and_keeps_what_was_judged(
             judged = await referee.judge(items, Pointwise(), on_scores=table.add)
     assert len(judged.scores) == 200 == len(table.scores)
     assert isinstance(judged.stopped_by, error)
-    assert judged.losses[Loss.FAILED] <= concurrency
+    assert judged.losses[LostScore.FAILED] <= concurrency
     assert sum(judged.losses.values()) == len(judged.unscored) == 200
     assert fatal.sent_requests <= 200 + concurrency
     with pytest.raises(error):
@@ -268,7 +268,7 @@ async def test_a_key_stays_out_of_notices(opened: Any, item_of: Any) -> None:
 async def test_a_budget_ends_the_same_way_at_any_concurrency(
     opened: Any, item_of: Any, concurrency: int
 ) -> None:
-    """It is dealt out before anything is asked: first looks before repeats, in order."""
+    """It is dealt out before anything is asked: first passes before repeats, in order."""
     items = [item_of(f"reply {turn}", turn) for turn in range(6)]
     client = ScriptedClient(lambda _: _marks())
     async with opened(client, max_concurrency=concurrency) as referee:
@@ -279,7 +279,7 @@ async def test_a_budget_ends_the_same_way_at_any_concurrency(
         (1, 1),
     ]
     assert client.sent_requests == 8
-    assert judged.losses == {Loss.PAST_BUDGET: 4}
+    assert judged.losses == {LostScore.PAST_BUDGET: 4}
     assert judged.unscored == ()
     async with opened(client, max_concurrency=concurrency) as referee:
         again = await referee.judge(items, Pointwise(repeats=2), max_calls=3)
@@ -306,7 +306,7 @@ async def test_repairs_count_against_the_budget(opened: Any, item_of: Any) -> No
     async with opened(client) as referee:
         judged = await referee.judge(items, Pointwise(), max_calls=4)
     assert (client.sent_requests, len(judged.scores)) == (4, 1)
-    assert judged.losses == {Loss.PAST_BUDGET: 2}
+    assert judged.losses == {LostScore.PAST_BUDGET: 2}
     async with opened(client) as referee:
         again = await referee.judge(items, Pointwise(), max_calls=2)
     assert (client.sent_requests, len(again.scores)) == (6, 3)
@@ -320,7 +320,7 @@ async def test_a_limit_in_usd_refuses_and_loses_nothing(opened: Any, item_of: An
     async with opened(client, prices=prices, limits=Limits(max_usd=0.002)) as referee:
         judged = await referee.judge(items, Pointwise())
     assert 0 < len(judged.scores) < 3
-    assert judged.losses == {Loss.PAST_BUDGET: 3 - len(judged.scores)}
+    assert judged.losses == {LostScore.PAST_BUDGET: 3 - len(judged.scores)}
     assert "CallRefused" in judged.notices[0]
     async with opened(client, prices=prices) as referee:
         assert len((await referee.judge(items, Pointwise())).scores) == 3

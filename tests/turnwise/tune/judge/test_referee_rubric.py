@@ -6,7 +6,7 @@ import pytest
 
 from turnwise.calls import FormatError
 from turnwise.tune.judge.methods import Pointwise, marks_model
-from turnwise.tune.judge.referee_rubric import LANGUAGES, Rubric, load_rubric, shipped_rubric
+from turnwise.tune.judge.referee_rubric import LANGUAGES, RefereeRubric, load_rubric, shipped_rubric
 
 MINE = (
     "Mark the message.\n\n- `relevance` (1-10): on the point.\n- `wit` (1-10): makes one smile.\n"
@@ -42,9 +42,9 @@ def test_shipped_rubrics_say_that_the_material_gives_no_orders(name: str) -> Non
 
 def test_a_digest_changes_with_the_words_only() -> None:
     """It tells a sweep that its referee was told something else."""
-    first = Rubric("a", {"en": "x", "zh": "y"}, ("z",))
-    assert first.digest == Rubric("b", {"zh": "y", "en": "x"}, ()).digest
-    assert first.digest != Rubric("a", {"en": "x"}, ("z",)).digest
+    first = RefereeRubric("a", {"en": "x", "zh": "y"}, ("z",))
+    assert first.digest == RefereeRubric("b", {"zh": "y", "en": "x"}, ()).digest
+    assert first.digest != RefereeRubric("a", {"en": "x"}, ("z",)).digest
     assert len(shipped_rubric("pointwise").digest) == 16
 
 

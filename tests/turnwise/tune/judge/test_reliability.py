@@ -68,13 +68,13 @@ def test_prompts_whose_truth_tells_nothing_apart_are_left_out():
 
 
 def test_ties_are_counted_by_pairs_of_one_look():
-    """One tie in three pairs; repeats are looks of their own."""
+    """One tie in three pairs; repeats are passes of their own."""
     found = reliability_of([*scores([[1, 1, 2]]), *scores([[1, 2, 3]], repeat=1)])
     assert found.tie_rate.mean == pytest.approx((1 / 3 + 0) / 2)
 
 
 def test_repeats_correlate_with_each_other():
-    """Two equal looks; a single look has no figure."""
+    """Two equal passes; a single pass has no figure."""
     both = [*scores([[1, 2, 3]]), *scores([[1, 2, 3]], repeat=1)]
     assert reliability_of(both).repeat_correlation.mean == pytest.approx(1.0)
     assert reliability_of(scores([[1, 2, 3]])).repeat_correlation is None
@@ -146,7 +146,7 @@ def _turn(tree: Any) -> dict[str, Any]:
 
 
 def test_a_list_of_candidates() -> None:
-    """The mean over looks; one without a score is passed over, equal texts are one."""
+    """The mean over passes; one without a score is passed over, equal texts are one."""
     tree = [
         {"reply": "Yes.", "mean_score": 0.6, "scores": 2},
         {"reply": "Yes.", "mean_score": 0.9, "scores": 2},
@@ -206,7 +206,9 @@ def test_a_perfect_search_judge_beside_the_truth() -> None:
     """Correlation 1, and it always finds the best."""
     (judge,) = judge_reliabilities(TURNS, ITEMS, [], is_simulated=True)
     words = reliability_in_words(judge)
-    assert words.startswith("search judge beside truth:simulated: within-prompt correlation 1.00")
+    assert words.startswith(
+        "search judge compared with truth:simulated: within-prompt correlation 1.00"
+    )
     assert "finds the best reply 1.00" in words
 
 

@@ -63,7 +63,7 @@ def test_of_two_scores_with_one_key_the_later_stands() -> None:
 
 
 def test_rows_with_one_reply_share_its_quality(row_of: Any, score_of: Any) -> None:
-    """The mean over looks, for every setting that gives that reply on that turn."""
+    """The mean over passes, for every setting that gives that reply on that turn."""
     rows = [row_of("x", "a"), row_of("y", "a"), row_of("z", "b"), row_of("x", "a", 1)]
     scores = [score_of("referee:m", "a", 6, repeat=0), score_of("referee:m", "a", 8, repeat=1)]
     joined = with_quality(rows, scores)
@@ -102,7 +102,7 @@ def test_of_one_kind_the_one_that_saw_most_counts(score_of: Any) -> None:
     assert choose_source([*scores, score_of("referee:b", "b", 1)]) == "referee:b"
     assert choose_source([score_of("panel:x", "a", 1)]) == "panel:x"
     assert choose_source([]) is None
-    with pytest.raises(ConfigError, match="nobody"):
+    with pytest.raises(ConfigError, match="sources with scores: none"):
         choose_source([], "human")
 
 

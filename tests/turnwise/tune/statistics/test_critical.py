@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from turnwise.tune.statistics.critical import (
-    Reach,
+    CriticalValue,
     common_factor,
     p_values,
     reach_of,
@@ -43,7 +43,7 @@ def test_the_common_factor_is_the_farthest_figure_in_its_own_reach():
     assert 1.2 < together < 1.5
     assert 1.0 < lower < together
     still = np.vstack([distances, np.zeros(999)])
-    reach = Reach(np.append(reach.down, 0), np.append(reach.up, 0))
+    reach = CriticalValue(np.append(reach.down, 0), np.append(reach.up, 0))
     assert common_factor(still, reach, 0.95, is_lower_only=False) == together
     assert common_factor(distances[:0], reach, 0.95, is_lower_only=True) == 1.0
 
