@@ -42,7 +42,7 @@ MAX_HEIGHT = 6_000
 
 _HALF_BAR, _HALF_CALL = 0.29, 0.36
 _CHARS_PER_CHART = CHART_WIDTH / 6.0
-"""Letters that fit beside each other between the axes."""
+"""Letters that fit on a line of the plot."""
 
 
 def _box(x: float, x2: float, y: float, half: float, fill: str, **looks: Any) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
         return message_chart(
             found.title, found.caption, "There are no rows to draw.", is_simulated=is_simulated
         )
-    reach = max(bar.total.mean + bar.total.above for bar in found.bars)
-    x = number_axis("x", (0, 1.08 * reach or 1), title="calls per turn")
+    highest = max(bar.total.mean + bar.total.above for bar in found.bars)
+    x = number_axis("x", (0, 1.08 * highest or 1), title="calls per turn")
     names = [plain_line(bar.setting, 32) for bar in found.bars]
     y, params = row_axis("y", range(len(names)), names, len(names))
     colours = node_colours(found.nodes)
@@ -168,8 +168,8 @@ def waterfall_chart(found: Waterfall) -> Chart:
     """Return a waterfall as a Vega-Lite specification, the first setting on top."""
     last = len(found.bars) + 1
     levels = [found.start[1], found.end[1]]
-    reach = max([*levels, *(_reach(bar) for bar in found.bars)])
-    x = number_axis("x", (0, 1.1 * reach or 1), title=found.unit)
+    highest = max([*levels, *(_right_end(bar) for bar in found.bars)])
+    x = number_axis("x", (0, 1.1 * highest or 1), title=found.unit)
     steps = [
         [plain_line(bar.label), *([plain_line(bar.detail, 44)] if bar.detail else [])]
         for bar in found.bars
@@ -201,8 +201,8 @@ def waterfall_chart(found: Waterfall) -> Chart:
     )
 
 
-def _reach(bar: WaterfallBar) -> float:
-    """Return how far to the right a step and its interval reach."""
+def _right_end(bar: WaterfallBar) -> float:
+    """Return the right end of a step and its interval."""
     return max(bar.before, bar.ends_at.mean + bar.ends_at.above)
 
 
@@ -234,7 +234,7 @@ def _numbers(found: Waterfall) -> Iterator[dict[str, Any]]:
     """Give the figure at the right of each bar and its interval."""
     yield {"x": found.start[1], "y": 0, "text": f"{found.start[1]:.2f}"}
     for row, bar in enumerate(found.bars, start=1):
-        yield {"x": _reach(bar), "y": row, "text": f"{-bar.saved:+.2f}".replace("-", "−")}
+        yield {"x": _right_end(bar), "y": row, "text": f"{-bar.saved:+.2f}".replace("-", "−")}
     yield {"x": found.end[1], "y": len(found.bars) + 1, "text": f"{found.end[1]:.2f}"}
 
 

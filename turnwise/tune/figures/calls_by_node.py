@@ -10,11 +10,11 @@ from turnwise.tune.figures.whisker import (
     FigureBasis,
     Whisker,
     basis_of,
-    counted,
     interval_words,
     whiskers_of,
 )
 from turnwise.tune.row import TurnRow
+from turnwise.tune.statistics.power import counted
 
 __all__ = [
     "CallsByNode",
@@ -28,14 +28,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SettingCalls:
-    """One bar.
+    """The bar of one setting.
 
     Args:
         setting: its name.
-        mean_by_node: mean calls per turn, a number a node of the figure.
+        mean_by_node: mean calls per turn, one number for each node of the figure.
         total: mean calls per turn in all.
-        missing: those of them that the recording does not hold; of any node.
-        turns: turns that it is a mean over.
+        missing: mean calls per turn that are not recorded, of any node.
+        turns: number of turns of the mean.
     """
 
     setting: str
@@ -47,13 +47,13 @@ class SettingCalls:
 
 @dataclass(frozen=True, slots=True)
 class CallsByNode:
-    """Mean calls per turn by node, a bar a setting.
+    """Mean calls per turn by node, a bar for each setting.
 
     Args:
-        nodes: in the order in which they are stacked, the first at the bottom.
+        nodes: in stacking order, the first at the axis.
         bars: in the order of the rows.
-        interval_words: what the intervals of the whole are, or why there are none.
-        basis: what it rests on.
+        interval_words: a sentence on the intervals of the totals.
+        basis: the turns of the figure.
     """
 
     nodes: tuple[str, ...]
@@ -63,21 +63,21 @@ class CallsByNode:
 
     @property
     def has_missing(self) -> bool:
-        """Whether any setting has calls that the recording does not hold."""
+        """Whether any setting has calls that are not recorded."""
         return any(bar.missing > 0 for bar in self.bars)
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The title of the figure."""
         return "Calls per turn by node"
 
     @property
     def caption(self) -> str:
-        """What a reader has to know, in one paragraph."""
+        """The caption of the figure."""
         words = [f"Means over {self.basis.words}."]
         words += [self.interval_words] if self.interval_words else []
         if self.has_missing:
-            words.append("Dashed: calls that are not in the recording, of whichever node.")
+            words.append("Dashed: calls that are not in the recording, of any node.")
         return " ".join(words)
 
 
@@ -104,7 +104,7 @@ def calls_by_node_of(
     Args:
         rows: of one sweep.
         nodes: the app's nodes in their order; nodes that it lacks follow by name.
-        totals: `(mean, low, high)` of the calls per turn by setting, as statistics give them.
+        totals: `(mean, low, high)` of the calls per turn by setting, a result of statistics.
 
     Raises:
         ValueError: when a row has more calls by node than in all, or an interval is of a
@@ -159,9 +159,9 @@ class CallsOverTurns:
     Args:
         conversation: its id.
         turns: turn numbers, growing.
-        nodes: in the order in which they are stacked, the first at the bottom.
+        nodes: in stacking order, the first at the axis.
         asked: (turns, nodes) calls asked.
-        basis: what it rests on.
+        basis: the turns of the figure.
     """
 
     conversation: str
@@ -172,12 +172,12 @@ class CallsOverTurns:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The title of the figure."""
         return f"Calls over the turns of {self.conversation}"
 
     @property
     def caption(self) -> str:
-        """What a reader has to know, in one paragraph."""
+        """The caption of the figure."""
         whole = sum(map(sum, self.asked))
         return f"{counted(whole, 'call')} asked in {self.basis.words}."
 
@@ -192,8 +192,8 @@ def calls_over_turns_of(
     """Return one conversation's calls, as `load_run` gives them.
 
     Args:
-        calls: of the run; those of other conversations are passed over.
-        turns: of the run. A turn without calls has a place, too.
+        calls: of the run; those of other conversations are ignored.
+        turns: of the run. A turn without calls is included.
         conversation: its id.
         nodes: the app's nodes in their order; nodes that it lacks follow by name.
 

@@ -102,13 +102,13 @@ def chart_of(
     legend_title: str = "",
     params: Sequence[Chart] = (),
 ) -> Chart:
-    """Return a whole chart: title, caption, layers from back to front, and a legend beside them."""
+    """Return a whole chart: title, caption, layers from back to front, and a legend."""
     plot = {"width": width, "height": height, "layer": list(layers)}
     views = [plot, _legend(legend, legend_title)] if legend else [plot]
-    # The longest line of the caption is as wide as what is below it.
+    # The caption is about as wide as the plot with its axis.
     columns = int((max(width, CHART_WIDTH) + 90) / 5.6)
     return {
-        # Version 5 is what JupyterLab 4 draws by itself.
+        # JupyterLab 4 draws version 5 without an extension.
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "background": PAPER,
         "padding": 10,
@@ -141,7 +141,7 @@ def message_chart(title: str, caption: str, message: str, *, is_simulated: bool)
 
 
 def _legend(entries: Sequence[LegendEntry], title: str) -> Chart:
-    """Return the legend as a view of its own, since Vega's draws one kind of mark at a time."""
+    """Return the legend as a separate view: a legend of Vega has one kind of mark."""
     rows: list[dict[str, Any]] = [{"label": plain_line(title), "y": 0}] if title else []
     rows += [
         {
@@ -183,7 +183,7 @@ def _legend(entries: Sequence[LegendEntry], title: str) -> Chart:
 
 
 def as_given(*channels: str) -> Chart:
-    """Return encodings of looks that each value of the data has itself, in fields of that name.
+    """Return encodings that take a channel's value from the field of that name, without a scale.
 
     `dash` is the pattern and `width` the width of the stroke, in pixels.
     """
@@ -206,7 +206,7 @@ def number_axis(
 
     Args:
         field: the data's field.
-        domain: what the axis begins and ends with.
+        domain: both ends of the axis.
         title: of the axis; may be another person's text.
         are_whole: whether only whole numbers have a tick.
     """
@@ -256,7 +256,7 @@ def bars(
     """Return rectangles of `x` to `x2`, `y` to `y2`, in their own `fill`, `stroke` and `dash`.
 
     Args:
-        values: a mapping a bar. `width` is of its stroke, in pixels.
+        values: one mapping for each bar. `width` is of its stroke, in pixels.
         x: encoding of the field `x`.
         y: encoding of the field `y`.
         tooltip: fields that a pointer over the bar shows.
@@ -337,12 +337,12 @@ def ends_of(whisker: Whisker) -> dict[str, float]:
 
 
 def tooltip_of(fields: Sequence[str]) -> list[Chart] | None:
-    """Return the encoding of what a pointer shows: fields whose names are ours."""
+    """Return the encoding of a tooltip with these fields."""
     return [{"field": field, "type": "nominal"} for field in fields] or None
 
 
 MAX_NAME_CHARS = 40
-"""How much of a name is drawn."""
+"""The longest name that is drawn whole."""
 
 _JOINERS = "\u200c\u200d"
 
@@ -350,14 +350,14 @@ _JOINERS = "\u200c\u200d"
 def plain_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
     """Return a text as one line, cut with an ellipsis where it is too wide.
 
-    Control characters count as spaces, marks that turn the direction of text are left
-    out, and what no file can hold becomes the replacement character.
+    Control characters count as spaces, marks that change the direction of text are removed, and
+    characters that a file cannot contain become the replacement character.
 
     Args:
         text: anything.
         max_chars: at least 1. A wide character, such as a Chinese one, counts as two.
     """
-    # What is cut off is not read: a text may be a megabyte long.
+    # A text may be a megabyte long.
     read = text[: 8 * max_chars]
     line = " ".join("".join(map(_shown, read)).split())
     if len(read) == len(text) and text_columns(line) <= max_chars:

@@ -64,7 +64,7 @@ def to_vega(found: FigureData) -> Chart:
 
 FIGURE_FORMS = ("svg", "png", "pdf", "html")
 VEGA_LITE_VERSION = "6.4"
-"""The drawing of a version does not change when vl-convert learns a newer one."""
+"""Fixed, so that a newer vl-convert gives the same bytes."""
 
 PNG_SCALE = 2.0
 """Dots per pixel of the specification."""
@@ -85,8 +85,8 @@ _PAGE = """<!DOCTYPE html>
 def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) -> bytes:
     """Return a figure as a file's bytes, without date, version or random ids.
 
-    A PDF has equal bytes as long as one font has all letters: two fonts are written in an
-    order of chance.
+    Two fonts of one PDF, for example for Latin and Chinese letters, are in random order; SVG, PNG
+    and HTML always have equal bytes for equal records.
 
     Args:
         found: the figure's record.
@@ -100,7 +100,7 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
     if form not in FIGURE_FORMS:
         raise ConfigError(f"figures are written as {', '.join(FIGURE_FORMS)}; got {form!r}")
     convert = loaded("vl_convert")
-    # Versions 5 and 6 read the same charts, and each warns of the other's address.
+    # Versions 5 and 6 of Vega-Lite read the same charts; each warns of the other's schema.
     chart = {**to_vega(found), "$schema": "https://vega.github.io/schema/vega-lite/v6.json"}
     if form == "html":
         return _page(chart, plain_line(found.title, 80)).encode()
@@ -145,7 +145,8 @@ def loaded(module: str) -> Any:
         if (error.name or "").partition(".")[0] != library:
             raise
         raise ConfigError(
-            f"figures need {library}, which is not installed: pip install 'turnwise[tune]'"
+            f"figures need {library}, which is not installed. Install it with: "
+            "pip install 'turnwise[tune]'"
         ) from error
 
 
@@ -174,8 +175,7 @@ def sweep_figures(
 ) -> dict[str, FigureData]:
     """Return a sweep's figures by file name, without suffix.
 
-    Those of quality are left out where nobody judged, and that of USD where no setting's
-    price is known.
+    Those of quality are left out without judged replies, and that of USD without known prices.
 
     Args:
         rows: with their quality.

@@ -16,12 +16,12 @@ from turnwise.tune.figures.whisker import (
     FigureBasis,
     Whisker,
     basis_of,
-    counted,
     interval_words,
     whiskers_of,
 )
 from turnwise.tune.row import Standing, TurnRow
 from turnwise.tune.statistics.front import Front, is_on_front
+from turnwise.tune.statistics.power import counted
 from turnwise.tune.statistics.recommendation import Recommendation
 
 __all__ = ["Tradeoff", "TradeoffPoint", "tradeoff_of", "tradeoff_of_front"]
@@ -33,12 +33,12 @@ class TradeoffPoint:
 
     Args:
         setting: its name.
-        cost: mean of the cost a turn.
+        cost: mean cost per turn.
         quality: mean quality of the replies.
         group: value of the swept knob; empty where none is given.
-        turns: turns that it was run on.
-        judged_turns: those of them whose quality is known.
-        exact_turns: those of them whose reply and calls all stand in the recording.
+        turns: turns of the setting.
+        judged_turns: those with a known quality.
+        exact_turns: those whose reply and calls are all recorded.
         is_on_front: whether no other setting dominates it, by means.
         chance_on_front: how likely it is on the front, in [0, 1]; None when not known.
     """
@@ -65,16 +65,16 @@ class Tradeoff:
 
     Args:
         cost: which cost.
-        points: a setting each, in the order of the rows.
-        left_out: settings that have no point, and why.
-        knob: the knob that colours stand for; empty for none.
+        points: one for each setting, in the order of the rows.
+        left_out: settings without a point, each with the reason.
+        knob: the knob that the colours show; empty for none.
         groups: its values, in the order of their colours.
         knee: the setting at the knee of the front; None when not given.
         recommended: the setting that is recommended; None when not given.
-        recommended_as: what is said of it.
-        quality_by: who judged, in order of name.
-        interval_words: what the intervals are, or why there are none; empty for none.
-        basis: what it rests on.
+        recommended_as: its label in the legend.
+        quality_by: sources of quality, in order of name.
+        interval_words: a sentence on the intervals; may be empty.
+        basis: the turns of the figure.
     """
 
     cost: Cost
@@ -91,15 +91,15 @@ class Tradeoff:
 
     @property
     def front(self) -> tuple[TradeoffPoint, ...]:
-        """The points of the front, from cheap to dear."""
+        """The points of the front, cheapest first."""
         members = (point for point in self.points if point.is_on_front)
         return tuple(sorted(members, key=lambda point: (point.cost.mean, point.setting)))
 
     @property
     def steps(self) -> tuple[tuple[float, float], ...]:
-        """The corners of the front's line: the best quality that a cost can buy, as (x, y).
+        """The corners of the front's line: the best quality at a cost, as (x, y).
 
-        It ends at the dearest point, on the front or not.
+        It ends at the most expensive point, on the front or not.
         """
         corners: list[tuple[float, float]] = []
         for point in self.front:
@@ -113,7 +113,7 @@ class Tradeoff:
 
     @property
     def problem(self) -> str:
-        """Why nothing can be drawn, in words; empty where something can."""
+        """The reason for which nothing can be drawn; empty where something can."""
         if self.points:
             return ""
         if not self.left_out:
@@ -127,17 +127,17 @@ class Tradeoff:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The title of the figure."""
         return f"Quality against {self.cost.label}"
 
     @property
     def quality_label(self) -> str:
-        """The axis of quality, with who judged."""
+        """The title of the axis of quality, with its sources."""
         return f"quality of the reply ({', '.join(self.quality_by) or 'judge not named'})"
 
     @property
     def caption(self) -> str:
-        """What a reader has to know, in one paragraph."""
+        """The caption of the figure."""
         words = [f"{counted(len(self.points), 'setting')} on {self.basis.words}."]
         words += [self.interval_words] if self.interval_words else []
         if any(point.chance_on_front is not None for point in self.points):
@@ -150,7 +150,7 @@ class Tradeoff:
         return " ".join(words)
 
 
-_UNRECORDED = "most of its replies are not recorded, or nobody judged them"
+_UNRECORDED = "most of its replies are not recorded, or not judged"
 _PRICELESS = "its cost is not known on every turn"
 
 
@@ -171,19 +171,19 @@ def tradeoff_of(
 
     Args:
         rows: of one sweep.
-        cost: what quality is held against.
-        quality: `(mean, low, high)` of the quality by setting, as statistics give them;
+        cost: the cost of the x-axis.
+        quality: `(mean, low, high)` of the quality by setting, a result of statistics;
             where a setting has none, the plain mean over its rows is drawn, without bars.
         costs: the same of the cost.
         chance_on_front: by setting, in [0, 1].
-        knee: a setting.
-        recommended: a setting.
-        recommended_as: what the legend says of it.
-        knob: the knob that colours stand for.
+        knee: the setting at the knee of the front.
+        recommended: the recommended setting.
+        recommended_as: its label in the legend.
+        knob: the knob that the colours show.
         knob_values: its value by setting.
 
     Raises:
-        ValueError: when something is said of a setting that has no rows, or cannot be drawn.
+        ValueError: when an argument names a setting without rows, or cannot be drawn.
     """
     by_setting: dict[str, list[TurnRow]] = {}
     for row in rows:
@@ -223,16 +223,15 @@ def tradeoff_of_front(
 ) -> Tradeoff:
     """Return a front that statistics found as a trade-off, with its intervals and its knee.
 
-    Settings that it was not made of are left out and named: what a stand-in said is no
-    quality of theirs.
+    Settings that are not in it are left out and named: a quality of stand-ins is not theirs.
 
     Args:
         rows: of the sweep that the front is of.
         front: as `pareto_front` gives it.
         cost: the cost that the front is of.
-        recommendation: as `recommend` gives it. What is merely not shown to be worse is not
-            called recommended.
-        knob: the knob that colours stand for.
+        recommendation: as `recommend` gives it. A setting that is merely not shown to be
+            worse is not called recommended.
+        knob: the knob that the colours show.
         knob_values: its value by setting.
 
     Raises:

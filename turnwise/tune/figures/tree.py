@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from turnwise.tune.figures.whisker import counted
+from turnwise.tune.statistics.power import counted
 
 __all__ = ["SearchTree", "TreeNode", "search_tree_of"]
 

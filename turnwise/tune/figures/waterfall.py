@@ -1,7 +1,7 @@
-"""A waterfall as data: from one setting to another, a knob a step, and what each saved.
+"""A waterfall as data: from one setting to another, one knob in each step, with its saving.
 
-Knobs work together, so what a step saves depends on what was changed before it. The
-chain's order is therefore part of the figure, and its caption says so.
+Knobs interact, so the saving of a step depends on the steps before it. The order of the chain is
+therefore part of the figure and of its caption.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["ChainStep", "KnobStep", "Waterfall", "WaterfallBar", "steps_between"
 
 _TOLERANCE = 1e-9
 NOT_SET = "not set"
-"""Stands for the value of a knob that one of the two lacks."""
+"""The value of a knob that one of the two lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class KnobStep:
 
 @dataclass(frozen=True, slots=True)
 class ChainStep:
-    """What one evaluated step of a chain came to.
+    """The result of one evaluated step of a chain.
 
     Args:
         change: the knob that this step changed.
         calls: mean calls per turn with it and all changes before it.
-        saved: `(mean, low, high)` of what it saved, as statistics of the paired difference
-            to the step before give it; None where there are none. Its mean is not drawn.
+        saved: `(mean, low, high)` of its saving, the paired difference to the step before; None
+            where there is none. Its mean is not drawn.
     """
 
     change: KnobStep
@@ -53,11 +53,11 @@ class WaterfallBar:
     """One step as it is drawn.
 
     Args:
-        label: the knob, or what else the bar is.
-        detail: `old -> new`; empty where it is no knob.
+        label: the knob, or the name of the remainder.
+        detail: `old -> new`; empty for the remainder.
         before: mean calls per turn before it.
         after: mean calls per turn after it.
-        saved_low: lower end of the interval of what it saved; None where none is known.
+        saved_low: lower end of the interval of its saving; None where none is known.
         saved_high: upper end; None where none is known.
     """
 
@@ -70,7 +70,7 @@ class WaterfallBar:
 
     @property
     def saved(self) -> float:
-        """Calls per turn that it saved; below 0 where it added some."""
+        """Calls per turn that it saved; negative where it added some."""
         return self.before - self.after
 
     @property
@@ -80,7 +80,7 @@ class WaterfallBar:
 
     @property
     def ends_at(self) -> Whisker:
-        """Where it ends: what is saved beyond the mean ends lower, and the other way round."""
+        """Its end, with the interval of the saving: a larger saving is a lower end."""
         saved = self.saved_whisker
         if not saved.has_interval:
             return Whisker(self.after)
@@ -97,9 +97,9 @@ class Waterfall:
         bars: the steps that changed something, in the chain's order; the last is a
             remainder where the chain does not end at `end`.
         idle: knobs that changed nothing, in the chain's order.
-        unit: of every figure.
-        interval_words: what the intervals of what was saved are, or why there are none.
-        basis: what it rests on.
+        unit: of all numbers.
+        interval_words: a sentence on the intervals of the savings.
+        basis: the turns of the figure.
     """
 
     start: tuple[str, float]
@@ -112,12 +112,12 @@ class Waterfall:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The title of the figure."""
         return f"From {self.start[0]} to {self.end[0]}: what each knob saved"
 
     @property
     def caption(self) -> str:
-        """What a reader has to know, in one paragraph."""
+        """The caption of the figure."""
         words = [f"Means over {self.basis.words}."]
         words.append("Knobs are changed from top to bottom; in another order each saves otherwise.")
         words += [self.interval_words] if self.interval_words else []
@@ -136,8 +136,8 @@ def steps_between(
     Args:
         knobs_a: nested or flat; a run's manifest has them as `knobs`.
         knobs_b: the same.
-        whole: knobs whose value is itself a mapping, and is changed as one. A mapping that
-            is empty on one side is taken so, too.
+        whole: knobs whose value is a mapping that is changed as a whole. A mapping that is
+            empty on one side is treated so, too.
     """
     return tuple(_differences(knobs_a, knobs_b, "", frozenset(whole)))
 
@@ -170,12 +170,12 @@ def waterfall_of(
         start: name and mean calls per turn of the setting that the chain starts from.
         chain: its steps, each changing one knob more.
         end: name and mean calls per turn of the setting that it leads to. Where the last step
-            comes to something else, a bar says so instead of hiding it.
-        basis: what the means are over.
-        unit: of every figure.
+            gives another number, a bar shows the remainder.
+        basis: the turns of the means.
+        unit: of all numbers.
 
     Raises:
-        ValueError: when what a step saved is no interval.
+        ValueError: when the saving of a step is no interval.
     """
     bars: list[WaterfallBar] = []
     idle: list[str] = []

@@ -91,7 +91,7 @@ class ConversationSums:
 class TurnGroups:
     """A panel's turns in the order of their conversations, ready to be summed.
 
-    Conversations without a turn in the panel are no data and are left out.
+    Conversations without a turn in the panel are left out.
 
     Args:
         panel: the panel. It is read, never changed.
@@ -190,7 +190,7 @@ class Studentised:
 
     @property
     def widening(self) -> Floats:
-        """(F,) what a one-sided bound of few conversations is moved out by, at least 1.
+        """(F,) the factor that moves a one-sided bound of few conversations outwards, at least 1.
 
         An interval that misses on one side often holds by missing less on the other. A bound
         has no other side, so it takes the larger, jackknife-like standard error.
@@ -216,7 +216,7 @@ class ConversationDraws:
         self, groups: TurnGroups, *, settings: int, seed: int, draws: int, shared_error: float
     ) -> None:
         count = groups.conversation_count
-        # Streams of their own: whether cells are estimated must not change what is drawn.
+        # A separate stream: estimated cells must not change the draws of conversations.
         drawing, erring = (np.random.default_rng([seed, stream]) for stream in (0, 1))
         self._weights: Floats = np.zeros((count, draws))
         if count:
@@ -288,7 +288,7 @@ class ConversationDraws:
     ) -> tuple[Floats, Floats]:
         """Return standard errors and distances with estimates redrawn in each draw.
 
-        They are added to what the draws of conversations come to, instead of being studentised
+        They are added to the means of the draws of conversations, instead of being studentised
         with it, so that errors of estimates can only widen an interval.
         """
         turns = np.maximum(sums.turn_counts.sum(axis=1), 1)
@@ -309,7 +309,7 @@ class ConversationDraws:
     def _redrawn(
         self, sums: ConversationSums, rows: NDArray[np.intp], control: int | None
     ) -> Floats:
-        """Return (F, B) what redrawn estimates add to each draw's sum."""
+        """Return (F, B) the sums that redrawn estimates add to each draw."""
         found = np.zeros((len(sums.value_sums), self._weights.shape[1]))
         sides = ((rows, 1.0), (control, -1.0))
         pairs = zip(sums.variance_sums, sums.spread_sums, strict=True)

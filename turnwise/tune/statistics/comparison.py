@@ -23,9 +23,9 @@ from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.bootstrap import DRAWS, MIN_CONVERSATIONS, Bootstrap, Interval
 from turnwise.tune.statistics.critical import (
     common_factor,
+    critical_values_of,
     holm,
     p_values,
-    reach_of,
     require_level,
     width_of,
 )
@@ -38,17 +38,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class GapToBest:
-    """How far one setting may lie from the best of all others.
+    """The distance of one setting from the best of all others.
 
     Args:
         setting: its name.
         observed: its mean less that of the best other, over the turns that both know; above 0
-            where it is the best seen. None where no two settings share a turn.
-        low: it lies at least here. At most 0, and 0 where it is shown to be the best; None
-            where nothing bounds it.
-        high: it lies at most here. At least 0, and 0 where it is shown not to be the best; None
-            where nothing bounds it.
-        can_be_best: whether it is among those that hold the best.
+            where it has the highest mean. None where no two settings share a turn.
+        low: lower bound. At most 0, and 0 where it is shown to be the best; None where there is
+            none.
+        high: upper bound. At least 0, and 0 where it is shown not to be the best; None where
+            there is none.
+        can_be_best: whether it is among those that contain the best.
     """
 
     setting: str
@@ -60,12 +60,12 @@ class GapToBest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestComparison:
-    """All settings against all, and what follows about the best.
+    """All settings compared with all, and the bounds against the best that follow.
 
     Args:
         settings: those with enough conversations, N of them.
         left_out: those without.
-        level: at which everything said of the best holds at once.
+        level: at which all bounds against the best hold at once.
         differences: (N, N) mean of row less column, over the turns that both know; NaN where
             there is none.
         standard_errors: (N, N) of these.
@@ -99,7 +99,7 @@ class BestComparison:
     def needed(
         self, setting: str, margin: float, *, conversations: int, turns: int, chance: float = CHANCE
     ) -> NeededConversations:
-        """Return what it takes to tell whether a setting loses more than the margin to the best.
+        """Return the conversations that show whether a setting loses more than the margin.
 
         Args:
             setting: its name.
@@ -117,7 +117,7 @@ class BestComparison:
                 sign * float(self.differences[row, column]),
                 error,
                 margin=margin,
-                reach=width / error if error else 0.0,
+                critical=width / error if error else 0.0,
                 conversations=conversations,
                 turns=turns,
                 chance=chance,
@@ -166,11 +166,11 @@ def compare_with_best(
     draws: int = DRAWS,
     shared: float | None = None,
 ) -> BestComparison:
-    """Return every setting beside the best one, whichever that is. Higher is better.
+    """Return every setting compared with the true best. Higher is better.
 
     Args:
         panel: figures.
-        level: at which everything holds at once, in (0, 1). One-sided.
+        level: at which all bounds hold at once, in (0, 1). One-sided.
         seed: of the draws.
         draws: how many.
         shared: see `Bootstrap`.
@@ -189,13 +189,13 @@ def compare_with_best(
     for column, control in enumerate(places):
         found = bootstrap.of_differences(places, control)
         enough = np.flatnonzero(found.conversations >= MIN_CONVERSATIONS)
-        reach = reach_of(found.distances[enough], 1 - level)
-        factor = common_factor(found.distances[enough], reach, level, is_lower_only=True)
+        critical = critical_values_of(found.distances[enough], 1 - level)
+        factor = common_factor(found.distances[enough], critical, level, is_lower_only=True)
         differences[:, column] = found.means
         errors[:, column] = found.standard_errors
         bounds[:, column] = -np.inf
         factors = factor * found.widening[enough]
-        widths = width_of(reach.down, found.standard_errors[enough], factors)
+        widths = width_of(critical.down, found.standard_errors[enough], factors)
         bounds[enough, column] = found.means[enough] - widths
     return BestComparison(
         settings=tuple(panel.settings[at] for at in places),
@@ -269,9 +269,9 @@ def compare_with(
     control = bootstrap.place_of[reference]
     places = [at for at in range(len(panel.settings)) if at != control]
     found = bootstrap.of_differences(places, control)
-    reach = reach_of(found.distances, (1 - level) / 2)
+    critical = critical_values_of(found.distances, (1 - level) / 2)
     enough = np.flatnonzero(found.conversations >= MIN_CONVERSATIONS)
-    factor = common_factor(found.distances[enough], reach.of(enough), level, is_lower_only=False)
+    factor = common_factor(found.distances[enough], critical.of(enough), level, is_lower_only=False)
     raw = p_values(found.distances[enough], _observed(found.means, found.standard_errors)[enough])
     adjusted = dict(zip(enough.tolist(), zip(raw, holm(raw), strict=True), strict=True))
     differences = {}
@@ -280,8 +280,8 @@ def compare_with(
         differences[panel.settings[place]] = PairedDifference(
             setting=panel.settings[place],
             reference=reference,
-            alone=bootstrap.interval(found, at, reach, level),
-            together=bootstrap.interval(found, at, reach, level, factor),
+            alone=bootstrap.interval(found, at, critical, level),
+            together=bootstrap.interval(found, at, critical, level, factor),
             p_value=None if alone is None else float(alone),
             p_adjusted=None if corrected is None else float(corrected),
         )

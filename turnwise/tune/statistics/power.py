@@ -2,7 +2,7 @@
 
 The standard error of a mean falls with the square root of the number of conversations. A verdict
 is reached when its bound clears the margin. For that to happen with a stated chance, the distance
-from the difference to the margin must be the bound's reach and that chance's quantile together,
+from the difference to the margin must be the critical value and that chance's quantile together,
 in standard errors. This supposes that the difference stays as it is.
 """
 
@@ -29,14 +29,14 @@ _MAX_CONVERSATIONS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class NeededConversations:
-    """What a verdict would take.
+    """The conversations that a verdict still takes.
 
     Args:
         verdict: the one that would be reached, `not worse` or `worse`; empty when none would.
-        more_conversations: on top of those there are; None when no number would do.
-        more_turns: the same in turns, at as many turns a conversation; None likewise.
+        more_conversations: besides those of now; None when no number is enough.
+        more_turns: the same in turns, at as many turns per conversation; None likewise.
         chance: that it is reached then, in (0, 1).
-        why_none: why no number would do; empty otherwise.
+        why_none: why no number is enough; empty otherwise.
     """
 
     verdict: str
@@ -51,22 +51,22 @@ def needed_for(
     standard_error: float,
     *,
     margin: float,
-    reach: float,
+    critical: float,
     conversations: int,
     turns: int,
     chance: float = CHANCE,
 ) -> NeededConversations:
-    """Return what it takes to tell whether a difference is worse than a margin.
+    """Return the conversations that show whether a difference is worse than a margin.
 
     With `C` conversations now, `d` the difference, `m` the margin and `se` the error, the
-    verdict takes `C ((reach + z) se / |d + m|)^2` conversations, where `z` is the normal
+    verdict takes `C ((critical + z) se / |d + m|)^2` conversations, where `z` is the normal
     quantile of the chance. It is "not worse" where `d + m` is above 0, and "worse" below.
 
     Args:
         difference: of a setting less the best; below 0 where it is worse.
         standard_error: of it; at least 0.
         margin: loss that still counts as not worse; at least 0.
-        reach: standard errors from the difference to its bound, corrections included.
+        critical: standard errors from the difference to its bound, corrections included.
         conversations: now; at least 1.
         turns: now; at least 1.
         chance: that the verdict is reached then, in (0, 1).
@@ -78,15 +78,15 @@ def needed_for(
         raise ValueError(f"a margin is at least 0, got {margin}")
     if not 0 < chance < 1:
         raise ValueError(f"a chance lies between 0 and 1, got {chance}")
-    room = difference + margin
-    verdict = "not worse" if room >= 0 else "worse"
+    distance_to_margin = difference + margin
+    verdict = "not worse" if distance_to_margin >= 0 else "worse"
     if standard_error == 0:
         return NeededConversations(verdict, 0, 0, chance)
-    if room == 0:
+    if distance_to_margin == 0:
         why = "the difference lies on the margin itself, where no number of conversations decides"
         return NeededConversations("", None, None, chance, why)
-    distance = max(reach + NormalDist().inv_cdf(chance), 0.0) * standard_error / abs(room)
-    needed = conversations * distance**2
+    errors = max(critical + NormalDist().inv_cdf(chance), 0.0)
+    needed = conversations * (errors * standard_error / abs(distance_to_margin)) ** 2
     if not needed <= _MAX_CONVERSATIONS:
         why = f"it would take more than {_MAX_CONVERSATIONS:,} conversations"
         return NeededConversations("", None, None, chance, why)
@@ -100,7 +100,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def interval_in_words(found: Interval, unit: str = "") -> str:
-    """Return a mean with its interval, `8 calls a turn (7.5 to 8.5)`, or with why there is none.
+    """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none.
 
     Args:
         found: the interval.
@@ -108,16 +108,16 @@ def interval_in_words(found: Interval, unit: str = "") -> str:
     """
     if found.mean is None:
         return "not known"
-    what = f"{found.mean:.3g} {unit}".rstrip()
+    mean = f"{found.mean:.3g} {unit}".rstrip()
     if found.low is None or found.high is None:
-        return f"{what} (no interval: {found.why_none})"
+        return f"{mean} (no interval: {found.why_none})"
     if found.low == found.high:
-        return f"{what} in every conversation"
-    return f"{what} ({found.low:.3g} to {found.high:.3g})"
+        return f"{mean} in every conversation"
+    return f"{mean} ({found.low:.3g} to {found.high:.3g})"
 
 
 def needed_in_words(setting: str, needed: NeededConversations) -> str:
-    """Return what a verdict on a setting would take."""
+    """Return the conversations that a verdict on a setting takes, as a sentence."""
     if needed.more_conversations is None or needed.more_turns is None:
         return f"no verdict on {setting} is in sight: {needed.why_none}"
     if needed.more_conversations == 0:
