@@ -30,7 +30,7 @@ MAX_BYTES = 1_000_000
 MAX_SECONDS = 120.0
 """For all notebooks together."""
 CELL_SECONDS = 90
-PLOTLY = "application/vnd.plotly.v1+json"
+VEGA_LITE = "application/vnd.vegalite.v5+json"
 DIGITS = 9
 """Of the numbers in a figure: machines add up in other orders, and differ in the last ones."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -72,8 +72,8 @@ def tidy(notebook: Notebook) -> Notebook:
             if "metadata" in output:
                 output["metadata"] = {}
             data = output.get("data", {})
-            if PLOTLY in data:
-                data[PLOTLY] = rounded(data[PLOTLY])
+            if VEGA_LITE in data:
+                data[VEGA_LITE] = rounded(data[VEGA_LITE])
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}}
     return notebook
@@ -155,7 +155,7 @@ def machine_traces(text: str) -> Iterator[str]:
         str(Path.home()),
         tempfile.gettempdir(),
         "site-packages",
-        "Plotly.newPlot",
+        "vegaEmbed",
     ):
         if len(trace) > 1 and f"{trace}/" in text:
             yield f"holds {trace!r}"

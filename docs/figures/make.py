@@ -29,13 +29,12 @@ from turnwise.tune.figures import (
     basis_of,
     calls_by_node_of,
     calls_over_turns_of,
+    figure_bytes,
     steps_between,
     timeline_of,
-    to_matplotlib,
     tradeoff_of_front,
     waterfall_of,
 )
-from turnwise.tune.figures.file import figure_bytes
 from turnwise.tune.statistics.bootstrap import mean_intervals, paired_difference
 from turnwise.tune.sweeps.setting import Setting, override_of
 
@@ -166,9 +165,7 @@ def main() -> None:
     """Write the pictures, or hold them against what would be written."""
     with tempfile.TemporaryDirectory() as folder:
         drawn = {
-            f"{name}.svg": found.encode()
-            if isinstance(found, str)
-            else figure_bytes(to_matplotlib(found), "svg")
+            f"{name}.svg": found.encode() if isinstance(found, str) else figure_bytes(found, "svg")
             for name, found in figures(Path(folder)).items()
         }
     stale = [name for name, data in drawn.items()

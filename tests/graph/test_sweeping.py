@@ -17,7 +17,7 @@ from turnwise.replay.run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
 from turnwise.tune.buying import BuyingEvaluator, buy
 from turnwise.tune.counterfactual import CounterfactualEvaluator
-from turnwise.tune.judgement import QualityRequest, judge_rows, quality_values
+from turnwise.tune.judge.judge_sweep import QualityRequest, judge_rows, quality_values
 from turnwise.tune.row import Standing
 from turnwise.tune.sweeping import SweepRequest, sweep
 from turnwise.tune.sweeps.setting import make_setting

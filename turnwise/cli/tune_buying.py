@@ -16,7 +16,7 @@ from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.analysis import ToBuy, to_buy
 from turnwise.tune.buying import Bought, BuyingEvaluator, PurchaseProgress, buy
 from turnwise.tune.counterfactual import settings_of
-from turnwise.tune.judgement import judge_rows
+from turnwise.tune.judge.judge_sweep import judge_rows
 from turnwise.tune.race_buying import RaceRequest, buy_racing
 from turnwise.tune.row import TurnRow
 from turnwise.tune.summary import buy_sentence

@@ -9,7 +9,7 @@ from pathlib import Path
 from turnwise.calls.trust import NOTHING, Trust
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.counterfactual.purchase import Purse
-from turnwise.tune.judgement import QualityRequest, QualitySource
+from turnwise.tune.judge.judge_sweep import QualityRequest, QualitySource
 
 __all__ = ["TuneOptions", "progress_bar"]
 

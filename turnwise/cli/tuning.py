@@ -28,8 +28,7 @@ from turnwise.report.totals import total
 from turnwise.shipped import configs_folder
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.analysis_json import analysis_json
-from turnwise.tune.judge_report import reliability_in_words
-from turnwise.tune.judgement import (
+from turnwise.tune.judge.judge_sweep import (
     JudgedRows,
     QualityRequest,
     check_judging,
@@ -37,6 +36,7 @@ from turnwise.tune.judgement import (
     preview_judging,
     quality_values,
 )
+from turnwise.tune.judge.reliability import reliability_in_words
 from turnwise.tune.summary import buy_sentence, summary_text
 from turnwise.tune.sweeping import FinishedSweep, SweepRequest, plan_sweep, sweep, sweep_name
 from turnwise.tune.sweeps.evaluating import Evaluator
@@ -160,7 +160,7 @@ def _write(folder: Path, analysis: Analysis, judged: JudgedRows) -> dict[str, An
 
 def _draw(options: TuneOptions, folder: Path, judged: JudgedRows) -> str:
     """Draw the sweep's figures, and return what to say of them."""
-    from turnwise.tune.figure_files import sweep_figures, write_figures
+    from turnwise.tune.figures.figure_files import sweep_figures, write_figures
 
     figures = sweep_figures(
         judged.rows, scale_width=judged.scale_width, margin_share=options.margin_share

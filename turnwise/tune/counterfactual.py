@@ -25,7 +25,7 @@ from turnwise.replay.counterfactual.evaluation import (
 )
 from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.tune.quality.scores import reply_id
+from turnwise.tune.judge.scores import reply_id
 from turnwise.tune.sweeps.evaluating import SettingResult
 from turnwise.tune.sweeps.setting import Setting
 from turnwise.tune.turn_rows import row_of

@@ -80,7 +80,7 @@ def test_text_says_what_is_exact_and_what_it_would_cost(cli: Any, run: Path) -> 
     assert result.exit_code == 0, result.output
     assert "Settings on 12 turns of 6 conversations, quality by truth:simulated" in result.stdout
     assert "Front, cheapest first:" in result.stdout
-    assert "Judge: search judge beside truth:simulated: within-prompt" in result.stdout
+    assert "Judge: search judge compared with truth:simulated: within-prompt" in result.stdout
     assert "are not recorded: about" in result.stdout
     assert "Simulated: this proves counting" in result.stderr
 
@@ -143,7 +143,7 @@ def test_a_referee_judges_and_is_judged(cli: Any, one_object: Any, run: Path) ->
     first = cli(*command)
     assert first.exit_code == 0, first.output
     assert "would judge" in first.stderr
-    assert "Judge: referee:simulated beside truth:simulated" in first.stdout
+    assert "Judge: referee:simulated compared with truth:simulated" in first.stdout
     again = cli(*command)
     assert "would judge" not in again.stderr
     assert again.stdout == first.stdout

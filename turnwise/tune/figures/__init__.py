@@ -1,22 +1,23 @@
-"""Figures: what they show as plain records, and two ways to draw a record. Light to import."""
+"""Figures as plain records, and the drawing of each as Vega-Lite. Light to import."""
 
-from turnwise.tune.figures.basis import Basis, basis_of
-from turnwise.tune.figures.calls_by_node import CallsByNode, calls_by_node_of
-from turnwise.tune.figures.calls_over_turns import CallsOverTurns, calls_over_turns_of
-from turnwise.tune.figures.cost import Cost
-from turnwise.tune.figures.draw import FigureData, to_matplotlib, to_plotly
-from turnwise.tune.figures.file import write_figure
+from turnwise.tune.figures.calls_by_node import (
+    CallsByNode,
+    CallsOverTurns,
+    calls_by_node_of,
+    calls_over_turns_of,
+)
+from turnwise.tune.figures.figure_files import FigureData, figure_bytes, to_vega, write_figure
 from turnwise.tune.figures.timeline import Scale, Timeline, timeline_of
-from turnwise.tune.figures.tradeoff import Tradeoff
-from turnwise.tune.figures.tradeoff_rows import tradeoff_of, tradeoff_of_front
+from turnwise.tune.figures.tradeoff import Tradeoff, tradeoff_of, tradeoff_of_front
 from turnwise.tune.figures.waterfall import ChainStep, Waterfall, steps_between, waterfall_of
+from turnwise.tune.figures.whisker import Cost, FigureBasis, basis_of
 
 __all__ = [
-    "Basis",
     "CallsByNode",
     "CallsOverTurns",
     "ChainStep",
     "Cost",
+    "FigureBasis",
     "FigureData",
     "Scale",
     "Timeline",
@@ -25,10 +26,10 @@ __all__ = [
     "basis_of",
     "calls_by_node_of",
     "calls_over_turns_of",
+    "figure_bytes",
     "steps_between",
     "timeline_of",
-    "to_matplotlib",
-    "to_plotly",
+    "to_vega",
     "tradeoff_of",
     "tradeoff_of_front",
     "waterfall_of",

@@ -1,27 +1,41 @@
-"""Calls by node as data: what each setting asks a turn, a bar a setting, a part a node."""
+"""Calls by node as data: a bar for each setting, or for each turn of one conversation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.tune.figures.basis import Basis, basis_of
+from turnwise.report.lines import CallLine, TurnLine
 from turnwise.tune.figures.palette import NO_NODE
-from turnwise.tune.figures.whisker import Whisker, interval_words, whiskers_of
+from turnwise.tune.figures.whisker import (
+    FigureBasis,
+    Whisker,
+    basis_of,
+    interval_words,
+    whiskers_of,
+)
 from turnwise.tune.row import TurnRow
+from turnwise.tune.statistics.power import counted
 
-__all__ = ["CallsByNode", "SettingCalls", "calls_by_node_of", "nodes_in_order"]
+__all__ = [
+    "CallsByNode",
+    "CallsOverTurns",
+    "SettingCalls",
+    "calls_by_node_of",
+    "calls_over_turns_of",
+    "nodes_in_order",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class SettingCalls:
-    """One bar.
+    """The bar of one setting.
 
     Args:
         setting: its name.
-        mean_by_node: mean calls a turn, a number a node of the figure.
-        total: mean calls a turn in all.
-        missing: those of them that the recording does not hold; of any node.
-        turns: turns that it is a mean over.
+        mean_by_node: mean calls per turn, one number for each node of the figure.
+        total: mean calls per turn in all.
+        missing: mean calls per turn that are not recorded, of any node.
+        turns: number of turns of the mean.
     """
 
     setting: str
@@ -33,37 +47,37 @@ class SettingCalls:
 
 @dataclass(frozen=True, slots=True)
 class CallsByNode:
-    """Mean calls a turn by node, a bar a setting.
+    """Mean calls per turn by node, a bar for each setting.
 
     Args:
-        nodes: in the order in which they are stacked, the first at the bottom.
+        nodes: in stacking order, the first at the axis.
         bars: in the order of the rows.
-        interval_words: what the intervals of the whole are, or why there are none.
-        basis: what it rests on.
+        interval_words: a sentence on the intervals of the totals.
+        basis: the turns of the figure.
     """
 
     nodes: tuple[str, ...]
     bars: tuple[SettingCalls, ...]
     interval_words: str
-    basis: Basis
+    basis: FigureBasis
 
     @property
     def has_missing(self) -> bool:
-        """Whether any setting has calls that the recording does not hold."""
+        """Whether any setting has calls that are not recorded."""
         return any(bar.missing > 0 for bar in self.bars)
 
     @property
     def title(self) -> str:
-        """What it is called."""
-        return "Calls a turn by node"
+        """The title of the figure."""
+        return "Calls per turn by node"
 
     @property
     def caption(self) -> str:
-        """What a reader has to know, in one paragraph."""
+        """The caption of the figure."""
         words = [f"Means over {self.basis.words}."]
         words += [self.interval_words] if self.interval_words else []
         if self.has_missing:
-            words.append("Hatched: calls that are not in the recording, of whichever node.")
+            words.append("Dashed: calls that are not in the recording, of any node.")
         return " ".join(words)
 
 
@@ -90,7 +104,7 @@ def calls_by_node_of(
     Args:
         rows: of one sweep.
         nodes: the app's nodes in their order; nodes that it lacks follow by name.
-        totals: `(mean, low, high)` of the calls a turn by setting, as statistics give them.
+        totals: `(mean, low, high)` of the calls per turn by setting, a result of statistics.
 
     Raises:
         ValueError: when a row has more calls by node than in all, or an interval is of a
@@ -136,3 +150,70 @@ def _sum_by_node(rows: Sequence[TurnRow]) -> dict[str, int]:
                 node = name or NO_NODE
                 sums[node] = sums.get(node, 0) + calls
     return sums
+
+
+@dataclass(frozen=True, slots=True)
+class CallsOverTurns:
+    """Calls by turn and node.
+
+    Args:
+        conversation: its id.
+        turns: turn numbers, growing.
+        nodes: in stacking order, the first at the axis.
+        asked: (turns, nodes) calls asked.
+        basis: the turns of the figure.
+    """
+
+    conversation: str
+    turns: tuple[int, ...]
+    nodes: tuple[str, ...]
+    asked: tuple[tuple[int, ...], ...]
+    basis: FigureBasis
+
+    @property
+    def title(self) -> str:
+        """The title of the figure."""
+        return f"Calls over the turns of {self.conversation}"
+
+    @property
+    def caption(self) -> str:
+        """The caption of the figure."""
+        whole = sum(map(sum, self.asked))
+        return f"{counted(whole, 'call')} asked in {self.basis.words}."
+
+
+def calls_over_turns_of(
+    calls: Iterable[CallLine],
+    turns: Iterable[TurnLine],
+    conversation: str,
+    *,
+    nodes: Sequence[str] = (),
+) -> CallsOverTurns:
+    """Return one conversation's calls, as `load_run` gives them.
+
+    Args:
+        calls: of the run; those of other conversations are ignored.
+        turns: of the run. A turn without calls is included.
+        conversation: its id.
+        nodes: the app's nodes in their order; nodes that it lacks follow by name.
+
+    Raises:
+        ValueError: when the run has no turn of this conversation.
+    """
+    own = {line.turn: line for line in turns if line.conversation_id == conversation}
+    if not own:
+        raise ValueError(f"the run has no turn of {conversation!r}")
+    counts: dict[int, dict[str, int]] = {turn: {} for turn in sorted(own)}
+    for call in calls:
+        if call.conversation == conversation and call.turn in counts:
+            name = call.node or NO_NODE
+            counts[call.turn][name] = counts[call.turn].get(name, 0) + 1
+    found = {node: None for of_turn in counts.values() for node in of_turn}
+    order = nodes_in_order(tuple(found), nodes)
+    return CallsOverTurns(
+        conversation=conversation,
+        turns=tuple(counts),
+        nodes=order,
+        asked=tuple(tuple(of_turn.get(node, 0) for node in order) for of_turn in counts.values()),
+        basis=FigureBasis(len(own), 1, any(line.simulated for line in own.values())),
+    )

@@ -1,7 +1,7 @@
-"""Colours of every figure: told apart by the colour-blind, and a node's own everywhere.
+"""Colours of all figures: distinct for the colour-blind, and the same for a node everywhere.
 
-The eight hues are Okabe and Ito's, their black replaced by slate, so that ink stays ink.
-Figures have an opaque light ground: they read the same on a dark page.
+The eight hues are those of Okabe and Ito, with slate instead of black, which is for text. Figures
+have an opaque light background, so they look the same on a dark page.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ __all__ = [
     "SOFT",
     "group_colours",
     "node_colours",
-    "opacity_of",
+    "strength_of",
     "tint",
 ]
 
 PAPER, INK, SOFT, GRID, FAINT = "#ffffff", "#1f2328", "#59636e", "#e3e7eb", "#aab2bb"
-"""The ground, what is written, what is written beside it, lines to read along, and the rest."""
+"""Background, text, secondary text, grid lines, and inactive parts."""
 
 FALL, RISE = "#009E73", "#D55E00"
-"""What saves calls, and what costs more."""
+"""A saving of calls, and an increase."""
 
 PICK, KNEE = "#D55E00", "#CC79A7"
-"""What was picked or is recommended, and the knee of a front."""
+"""The recommended setting or picked reply, and the knee of a front."""
 
 NO_NODE = "(no node)"
-"""Stands for calls that no node asked."""
+"""The name of calls without a node."""
 
 _SLATE = "#5b6570"
 _NODES = (
@@ -58,9 +58,9 @@ def _slot(node: str) -> int:
 def node_colours(nodes: Iterable[str]) -> dict[str, str]:
     """Return a colour for each node, that of its name wherever it is free.
 
-    A node keeps its colour from figure to figure, whichever others are beside it, unless
-    two names fall on one colour: then the later in the alphabet moves on. The ninth node
-    and those after it get a lighter shade.
+    A node keeps its colour from figure to figure, whatever other nodes there are, unless two
+    names hash to one colour: then the later in the alphabet takes a free one. The ninth node and
+    those after it get a lighter shade.
     """
     found: dict[str, str] = {NO_NODE: FAINT}
     left, shade = sorted(set(nodes) - {NO_NODE}), 0.0
@@ -78,8 +78,8 @@ def _settled(names: Sequence[str]) -> dict[str, int]:
         if _slot(name) not in slots.values():
             slots[name] = _slot(name)
     free = [slot for slot in range(len(_NODES)) if slot not in slots.values()]
-    homeless = (name for name in names if name not in slots)
-    return slots | dict(zip(homeless, free, strict=False))
+    displaced = (name for name in names if name not in slots)
+    return slots | dict(zip(displaced, free, strict=False))
 
 
 def group_colours(groups: Sequence[str]) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def _on_ladder(share: float) -> str:
     return _mixed(_LADDER[low], _LADDER[low + 1], place - low)
 
 
-def opacity_of(chance: float | None) -> float:
+def strength_of(chance: float | None) -> float:
     """Return how strongly a point is drawn, in [0.25, 1].
 
     Args:

@@ -1,8 +1,8 @@
-"""A turn's timeline as data: its calls as bars, a lane a node, over rounds or seconds.
+"""A turn's timeline as data: its calls as bars, a lane for each node, over rounds or seconds.
 
-Rounds are structure: a call that ends in round 5 had to wait for four others. Seconds
-are drawn round by round: a round begins when the longest call of the round before it has
-ended. Where nodes overlap that is the longest that the turn may take, not what it took.
+Rounds are structure: a call that ends in round 5 waited for four others. Seconds are drawn round
+by round: a round begins when the longest call of the round before it has ended. Where nodes
+overlap that is the longest time that the turn may take, not its duration.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,33 +13,33 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from turnwise.tune.figures.basis import counted
 from turnwise.tune.figures.palette import NO_NODE
+from turnwise.tune.statistics.power import counted
 
 __all__ = ["CallBar", "Lane", "Scale", "Timeline", "timeline_of"]
 
 MAX_ROUNDS = 10_000
-"""More are no turn, but a broken file."""
+"""A file with more is damaged."""
 
 _Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class Scale(StrEnum):
-    """What a timeline is drawn over."""
+    """The axis of a timeline."""
 
     ROUNDS = "rounds"
     SECONDS = "seconds"
 
     @property
     def label(self) -> str:
-        """Its axis, with the unit."""
+        """The title of the axis."""
         if self is Scale.ROUNDS:
             return "rounds since the turn began"
         return "seconds since the turn began"
 
 
 class _Row(BaseModel):
-    """What is read of one line of `ledger.jsonl`."""
+    """The fields of a line of `ledger.jsonl` that are drawn."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -56,7 +56,7 @@ class _Row(BaseModel):
 
     @property
     def took_a_round(self) -> bool:
-        """A call that the budget refused waits for nothing and nothing waits for it."""
+        """False for a call that the budget refused: nothing waited for it."""
         return self.outcome != "refused"
 
 
@@ -66,15 +66,15 @@ class CallBar:
 
     Args:
         sequence: in which order the calls were asked. Starts at 1.
-        purpose: what for.
-        role: which model.
-        outcome: how it ended.
-        start: where it starts on the scale.
-        end: where it ends; equal to `start` for a call that the budget refused.
-        seconds: how long it took on its path.
-        row: its place in its lane, from 0; calls side by side have different ones.
+        purpose: of the call.
+        role: of the call.
+        outcome: of the call.
+        start: on the scale.
+        end: on the scale; equal to `start` for a call that the budget refused.
+        seconds: its duration on the critical path.
+        row: its row in the lane, from 0; overlapping calls have different rows.
         is_speculative: whether it was asked before it was known to be needed.
-        repair: how often the question had been asked before. Starts at 0.
+        repair: number of the repair; 0 for the first call.
     """
 
     sequence: int
@@ -90,7 +90,7 @@ class CallBar:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the budget had no room for it; then nothing waited for it."""
+        """Whether the budget refused it; then nothing waited for it."""
         return self.outcome == "refused"
 
 
@@ -101,7 +101,7 @@ class Lane:
     Args:
         node: its name.
         bars: in the order asked.
-        rows: how many stand on top of each other at most; at least 1.
+        rows: number of rows; at least 1.
     """
 
     node: str
@@ -115,9 +115,9 @@ class Timeline:
 
     Args:
         lanes: in the order in which the nodes first asked.
-        scale: what they are drawn over.
-        reply_at: where the reply is out, on the scale; None when not given.
-        where: which turn it is, in words; may be empty.
+        scale: of the axis.
+        reply_at: the moment of the reply, on the scale; None when not given.
+        where: a text that identifies the turn; may be empty.
         is_simulated: whether a simulated model answered.
     """
 
@@ -129,23 +129,23 @@ class Timeline:
 
     @property
     def end(self) -> float:
-        """Where the last call ends."""
+        """The end of the last call."""
         return max((bar.end for lane in self.lanes for bar in lane.bars), default=0.0)
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The title of the figure."""
         return f"Calls of {self.where}" if self.where else "Calls of one turn"
 
     @property
     def caption(self) -> str:
-        """What a reader has to know, in one paragraph."""
+        """The caption of the figure."""
         bars = [bar for lane in self.lanes for bar in lane.bars]
         words = [f"One turn, {counted(len(bars), 'call')}."]
         if self.scale is Scale.SECONDS:
             words.append("A round is drawn from the end of the longest call before it.")
         if any(bar.is_speculative for bar in bars):
-            words.append("Hatched: asked before it was known to be needed.")
+            words.append("Dashed: asked before it was known to be needed.")
         if any(bar.repair for bar in bars):
             words.append("Framed: asked again, the answer did not fit.")
         if any(bar.is_refused for bar in bars):
@@ -166,16 +166,16 @@ def timeline_of(
 
     Args:
         rows: lines of `ledger.jsonl`, of one turn.
-        scale: what to draw over.
-        reply_at: the round or the second at which the reply is out.
-        where: which turn it is, in words.
+        scale: of the axis.
+        reply_at: the round or the second of the reply.
+        where: a text that identifies the turn.
 
     Raises:
-        ValueError: when a row is none, or two rows have one sequence.
+        ValueError: when a row is not a ledger row, or two rows have one sequence.
     """
     read = sorted((_read(row, place) for place, row in enumerate(rows)), key=_order)
     if len({row.sequence for row in read}) < len(read):
-        raise ValueError("no ledger of a turn: two rows have the same `sequence`")
+        raise ValueError("not the ledger of one turn: two rows have the same `sequence`")
     starts = _round_starts(read)
     by_node: dict[str, list[_Row]] = {}
     for row in read:
@@ -199,14 +199,13 @@ def _read(row: Mapping[str, Any], place: int) -> _Row:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise ValueError(f"no ledger of a turn: row {place}: {where}: {first['msg']}") from error
+        raise ValueError(
+            f"not the ledger of one turn: row {place}: {where}: {first['msg']}"
+        ) from error
 
 
 def _round_starts(rows: Sequence[_Row]) -> tuple[float, ...]:
-    """Return when each round begins in seconds, where the one before it has wholly ended.
-
-    By number, from 0; the last is where the last round ends.
-    """
+    """Return the second in which each round begins, from round 0, and in which the last ends."""
     longest = [0.0] * (1 + max((row.end_round for row in rows), default=0))
     for row in rows:
         if row.took_a_round:
@@ -215,7 +214,7 @@ def _round_starts(rows: Sequence[_Row]) -> tuple[float, ...]:
 
 
 def _lane(node: str, rows: Sequence[_Row], scale: Scale, starts: Sequence[float]) -> Lane:
-    """Return a node's lane, its calls in the first row of the lane that is free."""
+    """Return a node's lane, each call in the first free row."""
     bars: list[CallBar] = []
     free_from: list[float] = []
     for row in rows:

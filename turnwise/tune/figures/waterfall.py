@@ -1,25 +1,24 @@
-"""A waterfall as data: from one setting to another, a knob a step, and what each saved.
+"""A waterfall as data: from one setting to another, one knob in each step, with its saving.
 
-Knobs work together, so what a step saves depends on what was changed before it. The
-chain's order is therefore part of the figure, and its caption says so.
+Knobs interact, so the saving of a step depends on the steps before it. The order of the chain is
+therefore part of the figure and of its caption.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.tune.figures.basis import Basis
-from turnwise.tune.figures.whisker import Whisker, interval_words, whisker_of
+from turnwise.tune.figures.whisker import FigureBasis, Whisker, interval_words, whisker_of
 
-__all__ = ["ChainStep", "KnobChange", "Waterfall", "WaterfallBar", "steps_between", "waterfall_of"]
+__all__ = ["ChainStep", "KnobStep", "Waterfall", "WaterfallBar", "steps_between", "waterfall_of"]
 
 _TOLERANCE = 1e-9
 NOT_SET = "not set"
-"""Stands for the value of a knob that one of the two lacks."""
+"""The value of a knob that one of the two lacks."""
 
 
 @dataclass(frozen=True, slots=True)
-class KnobChange:
+class KnobStep:
     """One knob that differs.
 
     Args:
@@ -35,16 +34,16 @@ class KnobChange:
 
 @dataclass(frozen=True, slots=True)
 class ChainStep:
-    """What one evaluated step of a chain came to.
+    """The result of one evaluated step of a chain.
 
     Args:
         change: the knob that this step changed.
-        calls: mean calls a turn with it and all changes before it.
-        saved: `(mean, low, high)` of what it saved, as statistics of the paired difference
-            to the step before give it; None where there are none. Its mean is not drawn.
+        calls: mean calls per turn with it and all changes before it.
+        saved: `(mean, low, high)` of its saving, the paired difference to the step before; None
+            where there is none. Its mean is not drawn.
     """
 
-    change: KnobChange
+    change: KnobStep
     calls: float
     saved: Any = None
 
@@ -54,11 +53,11 @@ class WaterfallBar:
     """One step as it is drawn.
 
     Args:
-        label: the knob, or what else the bar is.
-        detail: `old -> new`; empty where it is no knob.
-        before: mean calls a turn before it.
-        after: mean calls a turn after it.
-        saved_low: lower end of the interval of what it saved; None where none is known.
+        label: the knob, or the name of the remainder.
+        detail: `old -> new`; empty for the remainder.
+        before: mean calls per turn before it.
+        after: mean calls per turn after it.
+        saved_low: lower end of the interval of its saving; None where none is known.
         saved_high: upper end; None where none is known.
     """
 
@@ -71,15 +70,20 @@ class WaterfallBar:
 
     @property
     def saved(self) -> float:
-        """Calls a turn that it saved; below 0 where it added some."""
+        """Calls per turn that it saved; negative where it added some."""
         return self.before - self.after
 
     @property
+    def saved_whisker(self) -> Whisker:
+        """Calls per turn that it saved, with their interval where one is known."""
+        return Whisker(self.saved, self.saved_low, self.saved_high)
+
+    @property
     def ends_at(self) -> Whisker:
-        """Where it ends: what is saved beyond the mean ends lower, and the other way round."""
-        if self.saved_low is None or self.saved_high is None:
+        """Its end, with the interval of the saving: a larger saving is a lower end."""
+        saved = self.saved_whisker
+        if not saved.has_interval:
             return Whisker(self.after)
-        saved = Whisker(self.saved, self.saved_low, self.saved_high)
         return Whisker(self.after, self.after - saved.above, self.after + saved.below)
 
 
@@ -88,14 +92,14 @@ class Waterfall:
     """From one setting to another.
 
     Args:
-        start: name and mean calls a turn of the first setting.
+        start: name and mean calls per turn of the first setting.
         end: the same of the last.
         bars: the steps that changed something, in the chain's order; the last is a
             remainder where the chain does not end at `end`.
         idle: knobs that changed nothing, in the chain's order.
-        unit: of every figure.
-        interval_words: what the intervals of what was saved are, or why there are none.
-        basis: what it rests on.
+        unit: of all numbers.
+        interval_words: a sentence on the intervals of the savings.
+        basis: the turns of the figure.
     """
 
     start: tuple[str, float]
@@ -104,16 +108,16 @@ class Waterfall:
     idle: tuple[str, ...]
     unit: str
     interval_words: str
-    basis: Basis
+    basis: FigureBasis
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The title of the figure."""
         return f"From {self.start[0]} to {self.end[0]}: what each knob saved"
 
     @property
     def caption(self) -> str:
-        """What a reader has to know, in one paragraph."""
+        """The caption of the figure."""
         words = [f"Means over {self.basis.words}."]
         words.append("Knobs are changed from top to bottom; in another order each saves otherwise.")
         words += [self.interval_words] if self.interval_words else []
@@ -124,7 +128,7 @@ class Waterfall:
 
 def steps_between(
     knobs_a: Mapping[str, Any], knobs_b: Mapping[str, Any], *, whole: Collection[str] = ()
-) -> tuple[KnobChange, ...]:
+) -> tuple[KnobStep, ...]:
     """Return the knobs that differ, by name.
 
     Evaluating the chain that changes them one after another leads from `a` to `b`.
@@ -132,15 +136,15 @@ def steps_between(
     Args:
         knobs_a: nested or flat; a run's manifest has them as `knobs`.
         knobs_b: the same.
-        whole: knobs whose value is itself a mapping, and is changed as one. A mapping that
-            is empty on one side is taken so, too.
+        whole: knobs whose value is a mapping that is changed as a whole. A mapping that is
+            empty on one side is treated so, too.
     """
     return tuple(_differences(knobs_a, knobs_b, "", frozenset(whole)))
 
 
 def _differences(
     a: Mapping[str, Any], b: Mapping[str, Any], above: str, whole: frozenset[str]
-) -> Iterator[KnobChange]:
+) -> Iterator[KnobStep]:
     for name in sorted({*a, *b}):
         knob = f"{above}{name}"
         old, new = a.get(name, NOT_SET), b.get(name, NOT_SET)
@@ -149,29 +153,29 @@ def _differences(
             yield from _differences(old, new, f"{knob}.", whole)
         # 1 == True, and 1 == 1.0; only the second is no change.
         elif old != new or isinstance(old, bool) != isinstance(new, bool):
-            yield KnobChange(knob, old, new)
+            yield KnobStep(knob, old, new)
 
 
 def waterfall_of(
     start: tuple[str, float],
     chain: Sequence[ChainStep],
     end: tuple[str, float],
-    basis: Basis,
+    basis: FigureBasis,
     *,
-    unit: str = "calls a turn",
+    unit: str = "calls per turn",
 ) -> Waterfall:
     """Return an evaluated chain as a waterfall.
 
     Args:
-        start: name and mean calls a turn of the setting that the chain starts from.
+        start: name and mean calls per turn of the setting that the chain starts from.
         chain: its steps, each changing one knob more.
-        end: name and mean calls a turn of the setting that it leads to. Where the last step
-            comes to something else, a bar says so instead of hiding it.
-        basis: what the means are over.
-        unit: of every figure.
+        end: name and mean calls per turn of the setting that it leads to. Where the last step
+            gives another number, a bar shows the remainder.
+        basis: the turns of the means.
+        unit: of all numbers.
 
     Raises:
-        ValueError: when what a step saved is no interval.
+        ValueError: when the saving of a step is no interval.
     """
     bars: list[WaterfallBar] = []
     idle: list[str] = []

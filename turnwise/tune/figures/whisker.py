@@ -1,11 +1,23 @@
-"""A mean with its interval, as figures draw it."""
+"""A mean with its interval, the costs that it can be of, and the turns that it is over."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-__all__ = ["Whisker", "interval_words", "whisker_of", "whiskers_of"]
+from turnwise.tune.row import TurnRow
+from turnwise.tune.statistics.power import counted
+
+__all__ = [
+    "Cost",
+    "FigureBasis",
+    "Whisker",
+    "basis_of",
+    "interval_words",
+    "whisker_of",
+    "whiskers_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,9 +25,9 @@ class Whisker:
     """A mean, and its interval where there is one.
 
     Args:
-        mean: in the unit of what is drawn.
         low: lower end, at most `mean`; None where no interval is known.
         high: upper end, at least `mean`; None where no interval is known.
+        mean: in the unit of the axis.
     """
 
     mean: float
@@ -24,12 +36,12 @@ class Whisker:
 
     @property
     def below(self) -> float:
-        """How far the interval reaches below the mean; 0 without one."""
+        """Distance from the mean down to the lower end; 0 without an interval."""
         return 0.0 if self.low is None else max(self.mean - self.low, 0.0)
 
     @property
     def above(self) -> float:
-        """How far the interval reaches above the mean; 0 without one."""
+        """Distance from the mean up to the upper end; 0 without an interval."""
         return 0.0 if self.high is None else max(self.high - self.mean, 0.0)
 
     @property
@@ -46,14 +58,14 @@ class Whisker:
 
 
 def whisker_of(value: Any) -> Whisker:
-    """Return a mean and its interval from what statistics give.
+    """Return a mean and its interval from a result of statistics.
 
     Args:
         value: `(mean, low, high)`, or a record with these three; `low` and `high` are
             None, or not finite, where there is no interval.
 
     Raises:
-        ValueError: when the mean is not a finite number, or the ends stand the wrong way round.
+        ValueError: when the mean is not a finite number, or the lower end is above the upper.
     """
     if isinstance(value, Whisker):
         return value
@@ -84,11 +96,11 @@ def whiskers_of(
 
     Args:
         intervals: `(mean, low, high)` by setting, or records with these three; None for none.
-        known: the settings that there are.
-        what: what they are of, for the error.
+        known: all settings.
+        what: the figure, for the error.
 
     Raises:
-        ValueError: when one is of a setting that is not there, or cannot be drawn.
+        ValueError: when one is of an unknown setting, or cannot be drawn.
     """
     given = intervals or {}
     strangers = [name for name in given if name not in known]
@@ -102,9 +114,9 @@ def whiskers_of(
 
 
 def interval_words(*given: Mapping[str, Any] | None) -> str:
-    """Return what intervals are, in words, or why there are none; empty where none are given.
+    """Return a sentence on the intervals, or why there are none; empty where none are given.
 
-    A record's `level` and `why_none` are taken up; 95 % where nothing says so.
+    It names a record's `level` or `why_none`; the level is 95 % where a record has none.
     """
     values = [value for each in given for value in (each or {}).values()]
     drawn = [value for value in values if _has_ends(value)]
@@ -118,3 +130,60 @@ def interval_words(*given: Mapping[str, Any] | None) -> str:
 
 def _has_ends(value: Any) -> bool:
     return getattr(value, "mean", value) is not None and whisker_of(value).has_interval
+
+
+@dataclass(frozen=True, slots=True)
+class FigureBasis:
+    """The turns of a figure: their number, their conversations, whether any is simulated."""
+
+    turns: int
+    conversations: int
+    is_simulated: bool
+
+    @property
+    def words(self) -> str:
+        """The basis as a sentence of a caption."""
+        words = f"{counted(self.turns, 'turn')} of {counted(self.conversations, 'conversation')}"
+        return f"{words}. Simulated: no real model answered" if self.is_simulated else words
+
+
+def basis_of(rows: Iterable[TurnRow]) -> FigureBasis:
+    """Return the basis of a sweep's rows."""
+    turns: set[tuple[str, int]] = set()
+    is_simulated = False
+    for row in rows:
+        turns.add((row.conversation, row.turn))
+        is_simulated = is_simulated or row.is_simulated
+    return FigureBasis(len(turns), len({conversation for conversation, _ in turns}), is_simulated)
+
+
+class Cost(StrEnum):
+    """A cost of a turn."""
+
+    CALLS = "calls"
+    TOKENS = "tokens"
+    USD = "usd"
+    ROUNDS = "rounds"
+
+    @property
+    def noun(self) -> str:
+        """Its unit."""
+        return "USD" if self is Cost.USD else self.value
+
+    @property
+    def label(self) -> str:
+        """The title of its axis."""
+        return "rounds to the reply" if self is Cost.ROUNDS else f"{self.noun} per turn"
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point that are shown."""
+        return {Cost.TOKENS: 0, Cost.USD: 5}.get(self, 2)
+
+    def of(self, row: TurnRow) -> float | None:
+        """Return the cost of a turn; None where it is unknown, which is not 0."""
+        if self is Cost.CALLS:
+            return row.asked
+        if self is Cost.TOKENS:
+            return row.input_tokens + row.output_tokens
+        return row.usd if self is Cost.USD else row.rounds_reply

@@ -1,29 +1,24 @@
-"""A figure in a notebook, in every form that a viewer may want.
+"""A figure as a notebook's output: an interactive drawing, a picture, and text.
 
-A picture that matplotlib makes stands in all of them. JupyterLab puts plotly's drawing of the
-same record in its place as soon as the mouse enters; a code host's page, a printout or a
-notebook that nobody trusted yet keeps the picture.
+JupyterLab draws the Vega-Lite specification by itself. A code host's page, a printout and other
+viewers show the picture.
 """
 
 import base64
-import json
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from turnwise.tune.figures import FigureData, to_matplotlib, to_plotly
-from turnwise.tune.figures.file import PNG_DOTS_PER_INCH, figure_bytes
-from turnwise.tune.figures.heavy import loaded
+from turnwise.tune.figures import FigureData, figure_bytes, to_vega
+from turnwise.tune.figures.figure_files import loaded
 
-__all__ = ["PLOTLY_MIME", "Shown", "show"]
+__all__ = ["VEGA_LITE_MIME", "Shown", "show"]
 
-PLOTLY_MIME = "application/vnd.plotly.v1+json"
-"""What JupyterLab draws with plotly."""
+VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
+"""The type of output that JupyterLab draws as Vega-Lite."""
 
-SHOWN_DOTS_PER_INCH = 100
-"""Of the picture. Viewers show it dot by dot, and columns of text are not wide."""
-
-_CONFIG = {"displaylogo": False, "responsive": True}
+_PNG_SCALE, _PNG_COLOURS = 1.0, 64
+"""Notebooks are kept in version control, so their pictures are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +37,19 @@ class Shown:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Return every form of the figure, for Jupyter to choose from."""
-        drawn = json.loads(to_plotly(self.record).to_json())
         return {
-            PLOTLY_MIME: {**drawn, "config": _CONFIG},
+            VEGA_LITE_MIME: to_vega(self.record),
             "image/png": base64.b64encode(_picture(self.record)).decode("ascii"),
             "text/plain": repr(self),
         }
 
 
 def _picture(record: FigureData) -> bytes:
-    """Return the figure as a PNG of 256 colours, in the size in which it is shown.
-
-    Smaller than a file's, in dots and colours: notebooks are kept in version control.
-    """
-    image = loaded("PIL.Image")
-    drawn = image.open(BytesIO(figure_bytes(to_matplotlib(record), "png"))).convert("RGB")
-    scale = SHOWN_DOTS_PER_INCH / PNG_DOTS_PER_INCH
-    size = round(drawn.width * scale), round(drawn.height * scale)
+    """Return the figure as a PNG of few colours."""
+    drawn = BytesIO(figure_bytes(record, "png", png_scale=_PNG_SCALE))
+    picture = loaded("PIL.Image").open(drawn).convert("RGB").quantize(_PNG_COLOURS)
     out = BytesIO()
-    shown = drawn.resize(size, image.Resampling.LANCZOS).quantize(256)
-    shown.save(out, format="png", optimize=True)
+    picture.save(out, format="png", optimize=True)
     return out.getvalue()
 
 

@@ -13,9 +13,9 @@ from turnwise.replay.recording import open_recording
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.buying import buy
 from turnwise.tune.figures import Cost, Tradeoff, tradeoff_of_front
-from turnwise.tune.figures.heavy import loaded
-from turnwise.tune.judge_report import reliability_in_words
-from turnwise.tune.judgement import JudgedRows, QualityRequest, judge_rows
+from turnwise.tune.figures.figure_files import loaded
+from turnwise.tune.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
+from turnwise.tune.judge.reliability import reliability_in_words
 from turnwise.tune.row import TurnRow
 from turnwise.tune.statistics.recommendation import MARGIN_SHARE
 from turnwise.tune.summary import buy_sentence, settings_table

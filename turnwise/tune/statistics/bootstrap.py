@@ -1,7 +1,7 @@
 """Intervals of means and of paired differences: the bootstrap over conversations.
 
-A turn is no sample of its own: turns of one conversation resemble each other, and more of them
-make no second user. So conversations are drawn, whole.
+Turns of one conversation resemble each other, and more of them are not more users, so a turn is
+not an independent sample. Whole conversations are drawn.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.cluster_sums import ClusterSums, TurnGroups
-from turnwise.tune.statistics.critical import Reach, reach_of, require_level
-from turnwise.tune.statistics.draws import ConversationDraws, Studentised
+from turnwise.tune.statistics.cluster_draws import (
+    ConversationDraws,
+    ConversationSums,
+    Studentised,
+    TurnGroups,
+)
+from turnwise.tune.statistics.critical import CriticalValue, critical_values_of, require_level
 from turnwise.tune.statistics.imputation import shared_error
 
 __all__ = [
@@ -46,7 +50,7 @@ class Interval:
         level: of the interval, in (0, 1).
         conversations: with at least one known turn.
         turns: known ones, estimates included.
-        known_share: of the panel's turns, in [0, 1]. The mean says nothing of the others.
+        known_share: of the panel's turns, in [0, 1]. The mean is over these alone.
         estimated_share: of the known turns, those whose figure is an estimate.
         why_none: why there is no interval, as a sentence; empty where there is one.
     """
@@ -63,14 +67,14 @@ class Interval:
 
 
 class Bootstrap:
-    """A panel and its draws, made once for everything that is asked of them.
+    """A panel and its draws, made once for all figures that are computed from them.
 
     Args:
         panel: figures; settings must have different names.
         seed: of the draws; at least 0. Panels of the same turns get the same draws.
         draws: how many.
         shared: share of an estimate's variance that all cells of one setting have in common,
-            in [0, 1]; None takes what `shared_error` finds in the panel.
+            in [0, 1]; None takes `shared_error` of the panel.
 
     Raises:
         ValueError: when two settings have one name, or the share is not in [0, 1].
@@ -96,7 +100,7 @@ class Bootstrap:
             draws=draws,
             shared_error=shared,
         )
-        self.sums: ClusterSums = self.groups.of_settings()
+        self.sums: ConversationSums = self.groups.of_settings()
 
     def of_means(self) -> Studentised:
         """Return every setting's mean, and the distances of its draws."""
@@ -108,25 +112,22 @@ class Bootstrap:
         return self.draws.studentise(sums, np.asarray(settings, dtype=np.intp), control)
 
     def interval(
-        self, found: Studentised, at: int, reach: Reach, level: float, factor: float = 1.0
+        self,
+        found: Studentised,
+        at: int,
+        critical: CriticalValue,
+        level: float,
+        factor: float = 1.0,
     ) -> Interval:
-        """Return one figure as an interval.
-
-        Args:
-            found: figures.
-            at: which of them.
-            reach: of each figure.
-            level: of the interval.
-            factor: what the ends are moved out by.
-        """
+        """Return figure number `at` as an interval; `factor` moves its ends outwards."""
         conversations, turns = int(found.conversations[at]), int(found.turns[at])
         mean, low, high, why = None, None, None, _why_none(conversations)
         if turns:
             mean = float(found.means[at])
         if mean is not None and conversations >= MIN_CONVERSATIONS:
             error = float(found.standard_errors[at]) * factor
-            low = mean - float(reach.down[at]) * error
-            high = mean + float(reach.up[at]) * error
+            low = mean - float(critical.down[at]) * error
+            high = mean + float(critical.up[at]) * error
             why = ""
         return Interval(
             mean=mean,
@@ -142,9 +143,9 @@ class Bootstrap:
 
 
 def _why_none(conversations: int) -> str:
-    """Return why an interval is missing, and the way out."""
+    """Return why there is no interval, and what to do; empty where there is one."""
     if conversations == 0:
-        return "no turn has a known figure here, so there is nothing to say"
+        return "no turn has a known figure here"
     have = "1 conversation has" if conversations == 1 else f"{conversations} conversations have"
     return (
         f"{have} a known figure here, and an interval needs {MIN_CONVERSATIONS}: "
@@ -178,9 +179,10 @@ def mean_intervals(
     require_level(level, draws)
     bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
     found = bootstrap.of_means()
-    reach = reach_of(found.distances, (1 - level) / 2)
+    critical = critical_values_of(found.distances, (1 - level) / 2)
     return {
-        name: bootstrap.interval(found, at, reach, level) for name, at in bootstrap.place_of.items()
+        name: bootstrap.interval(found, at, critical, level)
+        for name, at in bootstrap.place_of.items()
     }
 
 
@@ -212,4 +214,4 @@ def paired_difference(
     require_level(level, draws)
     bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
     found = bootstrap.of_differences([bootstrap.place_of[ours]], bootstrap.place_of[theirs])
-    return bootstrap.interval(found, 0, reach_of(found.distances, (1 - level) / 2), level)
+    return bootstrap.interval(found, 0, critical_values_of(found.distances, (1 - level) / 2), level)

@@ -1,12 +1,12 @@
-"""How many standard errors a bound lies from its figure: for one figure, and for many at once.
+"""Critical values: standard errors from a figure to its bound, for one figure or many at once.
 
-A studentised interval has two forms. The symmetric one takes a quantile of how far draws lie
-off either way; the equal-tailed one takes each side's own. In simulation either is a little
+A studentised interval has two forms. The symmetric one takes a quantile of the draws' distances
+in either direction; the equal-tailed one takes one for each side. In simulation each is a little
 short where the other is not (`docs/statistics.md`), so each end is the farther of both.
 
-For many figures at once each keeps its own ends, all moved out by one common factor: the
-quantile, over draws, of the farthest that any figure lies, in units of its own ends. A figure
-with a wild distribution therefore does not widen the others.
+For many figures at once each keeps its own ends, all moved outwards by one common factor: the
+quantile, over draws, of the largest distance of any figure, in units of its own ends. A figure
+with a heavy-tailed distribution therefore does not widen the others.
 
 Source: Hall (1992), The Bootstrap and Edgeworth Expansion, 3.5 and 3.6; for many at once the
 max-t of Westfall and Young (1993), balanced in the sense of Beran (1988).
@@ -18,13 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reach", "common_factor", "holm", "p_values", "reach_of", "require_level", "width_of"]
+__all__ = [
+    "CriticalValue",
+    "common_factor",
+    "critical_values_of",
+    "holm",
+    "p_values",
+    "require_level",
+    "width_of",
+]
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reach:
+class CriticalValue:
     """Standard errors from a figure down to its lower end, and up to its upper end.
 
     Args:
@@ -35,16 +43,16 @@ class Reach:
     down: Floats
     up: Floats
 
-    def of(self, places: NDArray[np.intp]) -> "Reach":
-        """Return the reach of some of the figures."""
-        return Reach(self.down[places], self.up[places])
+    def of(self, places: NDArray[np.intp]) -> "CriticalValue":
+        """Return the critical values of some of the figures."""
+        return CriticalValue(self.down[places], self.up[places])
 
 
 def require_level(level: float, draws: int) -> None:
-    """Hold that draws are enough for a two-sided interval of a level.
+    """Check that draws are enough for a two-sided interval of a level.
 
     Raises:
-        ValueError: when the level is not in (0, 1), or its tail holds no draw.
+        ValueError: when the level is not in (0, 1), or its tail contains no draw.
     """
     if not 0 < level < 1:
         raise ValueError(f"a level lies between 0 and 1, got {level}")
@@ -63,43 +71,45 @@ def _upper(values: Floats, tail: float) -> Floats:
     return found
 
 
-def reach_of(distances: Floats, tail: float) -> Reach:
-    """Return each figure's reach, `tail` left out beyond each end.
+def critical_values_of(distances: Floats, tail: float) -> CriticalValue:
+    """Return the critical values of each figure, `tail` left out beyond each end.
 
     Args:
         distances: (F, B) in standard errors.
         tail: share left out at one end, in (0, .5).
     """
     both = _upper(np.abs(distances), 2 * tail)
-    return Reach(
+    return CriticalValue(
         down=np.maximum(both, _upper(distances, tail)),
         up=np.maximum(both, _upper(-distances, tail)),
     )
 
 
-def width_of(reach: Floats, standard_errors: Floats, factor: Floats | float = 1.0) -> Floats:
-    """Return (F,) how far a bound lies from its figure.
+def width_of(critical: Floats, standard_errors: Floats, factor: Floats | float = 1.0) -> Floats:
+    """Return (F,) the distance of a bound from its figure.
 
-    What does not vary needs no room, even where the draws are too few for a bound.
+    It is 0 for a figure that does not vary, even where the draws are too few for a bound.
 
     Args:
-        reach: (F,) in standard errors, one side of a `Reach`.
+        critical: (F,) in standard errors, one side of a `CriticalValue`.
         standard_errors: (F,) at least 0.
-        factor: what ends are moved out by, one for all or (F,).
+        factor: moves ends outwards, one for all or (F,).
     """
     varies = standard_errors > 0
     found: Floats = np.zeros(len(standard_errors))
     factors = np.broadcast_to(factor, found.shape)
-    found[varies] = reach[varies] * standard_errors[varies] * factors[varies]
+    found[varies] = critical[varies] * standard_errors[varies] * factors[varies]
     return found
 
 
-def common_factor(distances: Floats, reach: Reach, level: float, *, is_lower_only: bool) -> float:
-    """Return what all ends are moved out by, so that all figures hold at once; at least 1.
+def common_factor(
+    distances: Floats, critical: CriticalValue, level: float, *, is_lower_only: bool
+) -> float:
+    """Return the factor that moves all ends outwards so that all hold at once; at least 1.
 
     Args:
         distances: (F, B) in standard errors.
-        reach: of each figure alone.
+        critical: of each figure alone.
         level: at which all hold.
         is_lower_only: whether only lower ends must hold.
     """
@@ -107,8 +117,8 @@ def common_factor(distances: Floats, reach: Reach, level: float, *, is_lower_onl
         return 1.0
     farthest = np.zeros(distances.shape[1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        for distance, down, up in zip(distances, reach.down, reach.up, strict=True):
-            # A figure that never moves has no reach, and nothing to be held.
+        for distance, down, up in zip(distances, critical.down, critical.up, strict=True):
+            # A figure that never varies has no critical value.
             if down > 0:
                 np.maximum(farthest, distance / down, out=farthest)
             if up > 0 and not is_lower_only:

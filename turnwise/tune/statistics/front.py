@@ -1,9 +1,8 @@
-"""The Pareto front of settings: what quality costs, and how sure it is who stands on the front.
+"""The Pareto front of settings in cost and quality, and how often each setting is on it.
 
-A setting is on the front when no other has at least its quality for at most its cost, and more
-of one of the two. The front that is seen is one of many that other conversations would have
-shown; the share of draws in which a setting is on it says how much of that is luck. It is a
-description: a share of .95 is no test.
+A setting is on the front when no other has at least its quality for at most its cost, and is
+better in one of the two. Other conversations would give other fronts: the share of draws in which
+a setting is on the front measures that. It is a description: a share of .95 is no test.
 """
 
 from collections.abc import Sequence
@@ -14,15 +13,15 @@ from numpy.typing import NDArray
 
 from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.bootstrap import DRAWS, Bootstrap, Interval
-from turnwise.tune.statistics.cluster_sums import require_same_turns
-from turnwise.tune.statistics.critical import reach_of, require_level
+from turnwise.tune.statistics.cluster_draws import require_same_turns
+from turnwise.tune.statistics.critical import critical_values_of, require_level
 
 __all__ = ["Front", "FrontPoint", "is_on_front", "knee_of", "pareto_front"]
 
 Floats = NDArray[np.float64]
 
 DIGITS = 11
-"""Significant digits that two settings must differ in to be told apart."""
+"""Significant digits in which two settings must differ to count as different."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +186,12 @@ def pareto_front(
 
 def _intervals(bootstrap: Bootstrap, level: float) -> list[Interval]:
     found = bootstrap.of_means()
-    reach = reach_of(found.distances, (1 - level) / 2)
-    return [bootstrap.interval(found, at, reach, level) for at in range(len(found.means))]
+    critical = critical_values_of(found.distances, (1 - level) / 2)
+    return [bootstrap.interval(found, at, critical, level) for at in range(len(found.means))]
 
 
 def _why_empty(costs: Floats, qualities: Floats) -> str:
-    """Return what is missing, and the way out."""
+    """Return why there is no front, and what to do."""
     if not len(costs):
         return "the sweep has no rows, so there is no front: run at least one setting"
     if np.isnan(qualities).all():

@@ -1,8 +1,8 @@
-"""Estimates of qualities that nobody could judge, and how far off they may be.
+"""Estimates of qualities that were not judged, and their spread.
 
-Where a setting asks for a call that is not recorded, its reply is not known. What other settings
-replied to the same turn is: the estimate is their mean, and its spread is that of a reply among
-replies to one turn. An estimate is a cell of the panel like any other, with a spread above 0.
+Where a setting asks for a call that is not recorded, its reply is not known. The replies of other
+settings to the same turn are: the estimate is their mean, and its spread is that of one reply
+among the replies to a turn. An estimate is a cell of the panel with a spread above 0.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def impute(panel: Panel, is_known: NDArray[np.bool_]) -> Panel:
 
     Args:
         panel: figures of replies; its spreads of known cells are kept.
-        is_known: (S, T) whether the figure is what a real run gives. A NaN is never known.
+        is_known: (S, T) whether the figure is that of a real run. A NaN is never known.
 
     Raises:
         ValueError: when the mask has another shape than the panel.
@@ -49,8 +49,8 @@ def impute(panel: Panel, is_known: NDArray[np.bool_]) -> Panel:
     has_own = own_counts > 0
     fallback = np.where(has_own, own_means, _mean(known.reshape(1, -1), axis=1)[:, None])
     fallback_spread = total * np.sqrt(1 + 1 / np.where(has_own, own_counts, all_count))
-    # With one known cell on every turn nothing shows how replies to one turn differ; the
-    # spread of all cells holds that of turns as well, and is on the wide side.
+    # With one known cell on every turn the difference of replies to one turn is not known;
+    # the spread of all cells contains that of turns as well, and is too wide rather than too small.
     per_reply = total if np.isnan(within) else within
     has_turn = (counts > 0)[None, :]
     values = np.where(has_turn, turn_means, fallback)
@@ -70,7 +70,7 @@ def impute(panel: Panel, is_known: NDArray[np.bool_]) -> Panel:
 def shared_error(panel: Panel) -> float:
     """Return the share of an estimate's variance that all cells of one setting have in common.
 
-    A setting that is better than others is better on the turns on which nobody saw it, too. The
+    A setting that is better than others is better on the turns without its reply, too. The
     share is the variance of settings' means within turns over the variance of single cells
     within turns, both of measured cells. It is not corrected for the noise of the means, so it
     is rather too large than too small.
@@ -79,17 +79,17 @@ def shared_error(panel: Panel) -> float:
         panel: figures; cells with a spread are estimates.
 
     Returns:
-        In [0, 1]; 1 where fewer than two settings were measured beside others, since nothing
-        then says how settings differ.
+        In [0, 1]; 1 where fewer than two settings share a turn with another, since then
+        their difference is not known.
     """
     known = np.where(panel.spread > 0, np.nan, panel.values)
     counts = (~np.isnan(known)).sum(axis=0)
-    beside = known[:, counts > 1]
-    residuals = beside - _mean(beside, axis=0)[None, :]
+    shared = known[:, counts > 1]
+    residuals = shared - _mean(shared, axis=0)[None, :]
     has_any = ~np.isnan(residuals).all(axis=1)
     if has_any.sum() < 2:
         return 1.0
-    within = _within_turn_sd(beside) ** 2
+    within = _within_turn_sd(shared) ** 2
     if not within > 0:
         return 0.0
     means = _mean(residuals[has_any], axis=1)

@@ -1,16 +1,25 @@
-"""How many more conversations a verdict would take, if what is seen so far goes on.
+"""The conversations that a verdict still takes, and figures as text.
 
-The standard error of a mean falls with the square root of the conversations. A verdict is
-reached when its bound clears the margin; for that to happen with a stated chance, the distance
-from the difference to the margin must be the bound's reach and that chance's quantile together,
-in standard errors.
+The standard error of a mean falls with the square root of the number of conversations. A verdict
+is reached when its bound clears the margin. For that to happen with a stated chance, the distance
+from the difference to the margin must be the critical value and that chance's quantile together,
+in standard errors. This supposes that the difference stays as it is.
 """
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-__all__ = ["CHANCE", "Needed", "needed_for"]
+from turnwise.tune.statistics.bootstrap import Interval
+
+__all__ = [
+    "CHANCE",
+    "NeededConversations",
+    "counted",
+    "interval_in_words",
+    "needed_for",
+    "needed_in_words",
+]
 
 CHANCE = 0.8
 """Chance that the verdict is reached with as many conversations as are named."""
@@ -19,15 +28,15 @@ _MAX_CONVERSATIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
-    """What a verdict would take.
+class NeededConversations:
+    """The conversations that a verdict still takes.
 
     Args:
         verdict: the one that would be reached, `not worse` or `worse`; empty when none would.
-        more_conversations: on top of those there are; None when no number would do.
-        more_turns: the same in turns, at as many turns a conversation; None likewise.
+        more_conversations: besides those of now; None when no number is enough.
+        more_turns: the same in turns, at as many turns per conversation; None likewise.
         chance: that it is reached then, in (0, 1).
-        why_none: why no number would do; empty otherwise.
+        why_none: why no number is enough; empty otherwise.
     """
 
     verdict: str
@@ -42,22 +51,22 @@ def needed_for(
     standard_error: float,
     *,
     margin: float,
-    reach: float,
+    critical: float,
     conversations: int,
     turns: int,
     chance: float = CHANCE,
-) -> Needed:
-    """Return what it takes to tell whether a difference is worse than a margin.
+) -> NeededConversations:
+    """Return the conversations that show whether a difference is worse than a margin.
 
     With `C` conversations now, `d` the difference, `m` the margin and `se` the error, the
-    verdict takes `C ((reach + z) se / |d + m|)^2` conversations, where `z` is the normal
+    verdict takes `C ((critical + z) se / |d + m|)^2` conversations, where `z` is the normal
     quantile of the chance. It is "not worse" where `d + m` is above 0, and "worse" below.
 
     Args:
         difference: of a setting less the best; below 0 where it is worse.
         standard_error: of it; at least 0.
         margin: loss that still counts as not worse; at least 0.
-        reach: standard errors from the difference to its bound, corrections included.
+        critical: standard errors from the difference to its bound, corrections included.
         conversations: now; at least 1.
         turns: now; at least 1.
         chance: that the verdict is reached then, in (0, 1).
@@ -69,17 +78,52 @@ def needed_for(
         raise ValueError(f"a margin is at least 0, got {margin}")
     if not 0 < chance < 1:
         raise ValueError(f"a chance lies between 0 and 1, got {chance}")
-    room = difference + margin
-    verdict = "not worse" if room >= 0 else "worse"
+    distance_to_margin = difference + margin
+    verdict = "not worse" if distance_to_margin >= 0 else "worse"
     if standard_error == 0:
-        return Needed(verdict, 0, 0, chance)
-    if room == 0:
+        return NeededConversations(verdict, 0, 0, chance)
+    if distance_to_margin == 0:
         why = "the difference lies on the margin itself, where no number of conversations decides"
-        return Needed("", None, None, chance, why)
-    distance = max(reach + NormalDist().inv_cdf(chance), 0.0) * standard_error / abs(room)
-    needed = conversations * distance**2
+        return NeededConversations("", None, None, chance, why)
+    errors = max(critical + NormalDist().inv_cdf(chance), 0.0)
+    needed = conversations * (errors * standard_error / abs(distance_to_margin)) ** 2
     if not needed <= _MAX_CONVERSATIONS:
         why = f"it would take more than {_MAX_CONVERSATIONS:,} conversations"
-        return Needed("", None, None, chance, why)
+        return NeededConversations("", None, None, chance, why)
     more = max(math.ceil(needed) - conversations, 0)
-    return Needed(verdict, more, math.ceil(more * turns / conversations), chance)
+    return NeededConversations(verdict, more, math.ceil(more * turns / conversations), chance)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, `1 turn` or `3 turns`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def interval_in_words(found: Interval, unit: str = "") -> str:
+    """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none.
+
+    Args:
+        found: the interval.
+        unit: of the figure; may be empty.
+    """
+    if found.mean is None:
+        return "not known"
+    mean = f"{found.mean:.3g} {unit}".rstrip()
+    if found.low is None or found.high is None:
+        return f"{mean} (no interval: {found.why_none})"
+    if found.low == found.high:
+        return f"{mean} in every conversation"
+    return f"{mean} ({found.low:.3g} to {found.high:.3g})"
+
+
+def needed_in_words(setting: str, needed: NeededConversations) -> str:
+    """Return the conversations that a verdict on a setting takes, as a sentence."""
+    if needed.more_conversations is None or needed.more_turns is None:
+        return f"no verdict on {setting} is in sight: {needed.why_none}"
+    if needed.more_conversations == 0:
+        return f"the conversations there are should nearly do for a verdict on {setting}"
+    more = counted(needed.more_conversations, "more conversation")
+    return (
+        f"if what is seen goes on, {more} ({counted(needed.more_turns, 'turn')}) would show "
+        f"{setting} to be {needed.verdict} with a chance of {needed.chance:.0%}"
+    )

@@ -1,10 +1,10 @@
-"""Which settings may be dropped while conversations still come in.
+"""A race of settings: those that are shown to be worse are dropped while data still come in.
 
-A setting is dropped when another one that costs no more is shown to be better. Who looks again
-and again at growing data is wrong more often than he thinks, so the chance of dropping the best
-setting by mistake is a budget: each look spends a part of it, by how much of the planned data
-is in, and tests at the level of that part alone. The parts sum to the budget, so the best
-setting is dropped with at most that chance over all looks, however they depend on each other.
+A setting is dropped when another one that costs no more is shown to be better. Repeated tests of
+growing data are wrong more often than their level, so the chance of dropping the best setting is
+a budget: each interim analysis (a look) spends a part of it, by the share of the planned data
+that is in, and tests at the level of that part. The parts sum to the budget, so the best setting
+is dropped with at most that chance over all looks, however they depend on each other.
 
 Source: spending functions, Lan and DeMets (1983), Biometrika 70, 659-663, their second one.
 We depart from it on the safe side: parts are added up (Bonferroni over looks) instead of
@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.best import BestComparison, compare_with_best
 from turnwise.tune.statistics.bootstrap import DRAWS, MIN_CONVERSATIONS, Bootstrap
-from turnwise.tune.statistics.cluster_sums import require_same_turns
-from turnwise.tune.statistics.critical import common_factor, reach_of, width_of
+from turnwise.tune.statistics.cluster_draws import require_same_turns
+from turnwise.tune.statistics.comparison import BestComparison, compare_with_best
+from turnwise.tune.statistics.critical import common_factor, critical_values_of, width_of
 
 __all__ = ["ALPHA", "MIN_LOOK_CONVERSATIONS", "Dropped", "Race", "spent_alpha"]
 
@@ -29,8 +29,8 @@ ALPHA = 0.05
 """Chance, over all looks, that the best setting is dropped."""
 
 MIN_LOOK_CONVERSATIONS = 10
-"""Conversations before the first look. Tails as thin as a look's own part are not to be had
-from fewer."""
+"""Conversations before the first look. Fewer do not resolve tails as thin as the part of one
+look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Settings, and which of them are still worth running. Ask and tell; never changed in place.
+    """Settings, and those that are still worth running; immutable, with ask and tell.
 
     Args:
         settings: names, all of them.
@@ -90,7 +90,7 @@ class Race:
         return tuple(name for name in self.settings if name not in gone)
 
     def tell(self, cost: Panel, quality: Panel, *, seed: int = 0, draws: int = DRAWS) -> "Race":
-        """Return the race after a look at everything that is in so far.
+        """Return the race after a look at all conversations so far.
 
         Args:
             cost: a figure to spend less of; of all conversations so far.
@@ -148,9 +148,9 @@ def _only(panel: Panel, settings: tuple[str, ...]) -> Panel:
 def _beaten(
     cost: Panel, compared: BestComparison, part: float, *, seed: int, draws: int
 ) -> dict[str, str]:
-    """Return who is shown to be worse than one that is shown to cost no more, and than whom.
+    """Return the settings shown to be worse than one that is shown to cost no more, with that one.
 
-    One that beats another may leave at the same look: whoever beats it beats both.
+    A setting may beat another and be dropped at the same look: the one that beats it beats both.
     """
     bootstrap = Bootstrap(cost, seed=seed, draws=draws)
     places = [bootstrap.place_of[name] for name in compared.settings]
@@ -162,9 +162,11 @@ def _beaten(
             continue
         found = bootstrap.of_differences(places, places[column])
         # Lower bounds of what this one costs more, against all others at once.
-        reach = reach_of(-found.distances, part)
-        factor = common_factor(-found.distances, reach, 1 - part, is_lower_only=True)
-        more = -found.means - width_of(reach.down, found.standard_errors, factor * found.widening)
+        critical = critical_values_of(-found.distances, part)
+        factor = common_factor(-found.distances, critical, 1 - part, is_lower_only=True)
+        more = -found.means - width_of(
+            critical.down, found.standard_errors, factor * found.widening
+        )
         is_enough = found.conversations >= MIN_CONVERSATIONS
         rivals = np.flatnonzero(is_better & is_enough & (more >= 0))
         if len(rivals):
@@ -174,10 +176,10 @@ def _beaten(
 
 
 def _has_survivor(name: str, beaten: Mapping[str, str]) -> bool:
-    """Return whether those who beat a setting, and those who beat them, end in one that stays.
+    """Return whether the chain of settings that beat each other ends in one that stays.
 
-    They always do where all settings know the same turns; over different turns there can be
-    rings, and nobody leaves on account of one.
+    It always does where all settings know the same turns. Over different turns there can be
+    rings, and none is dropped because of a ring.
     """
     met: set[str] = set()
     while name in beaten and name not in met:

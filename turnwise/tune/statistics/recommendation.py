@@ -1,7 +1,7 @@
 """The cheapest setting that is not worse than the best by more than a margin.
 
-The best is not known: it is whichever setting truly is, and the bound on each setting's loss
-holds against that one (`best.py`). Of all settings whose bound clears the margin, the cheapest
+The best setting is not known; the bound of each setting's loss holds against the true best
+(`comparison.py`). Of all settings whose bound clears the margin, the cheapest
 is chosen; since all bounds hold at once, choosing among them costs nothing.
 """
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from turnwise.calls.errors import ConfigError
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.best import BestComparison, compare_with_best
 from turnwise.tune.statistics.bootstrap import (
     DRAWS,
     MIN_CONVERSATIONS,
@@ -18,9 +17,14 @@ from turnwise.tune.statistics.bootstrap import (
     mean_intervals,
     paired_difference,
 )
-from turnwise.tune.statistics.cluster_sums import require_same_turns
-from turnwise.tune.statistics.power import Needed
-from turnwise.tune.statistics.wording import counted, interval_in_words, needed_in_words
+from turnwise.tune.statistics.cluster_draws import require_same_turns
+from turnwise.tune.statistics.comparison import BestComparison, compare_with_best
+from turnwise.tune.statistics.power import (
+    NeededConversations,
+    counted,
+    interval_in_words,
+    needed_in_words,
+)
 
 __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 
@@ -33,29 +37,29 @@ SLACK = 1e-11
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A setting, and what it rests on.
+    """A setting, and the figures behind the choice.
 
     Args:
-        chosen: its name; None where the data carry no verdict.
+        chosen: its name; None where the data allow no verdict.
         is_shown: whether it is shown to be not worse than the best by more than the margin. If
             not, it is merely the cheapest that is not shown to be worse.
         best: the setting of the highest mean quality, as observed.
         margin: loss that still counts as not worse, in quality.
         margin_share: the same as a share of `scale_width`.
-        scale_width: what the margin is a share of.
+        scale_width: of quality; the margin is a share of it.
         is_scale_given: whether the caller stated it; if not, it is the gap between the
             observed best and worst mean of the sweep, and changes with what is swept.
         level: at which the choice holds.
         saving: cost of the best less that of the chosen; its interval holds alone.
-        cost_unit: what the saving is counted in.
+        cost_unit: of the saving.
         difference: quality of the chosen less that of the best; its interval holds alone.
         low: lower bound of the chosen's quality less that of the true best, at most 0; None
-            where there is none. This one decides.
+            where there is none. The choice rests on this bound.
         exact_share: share of the turns behind `difference` on which both qualities were
             measured, in [0, 1].
         open_settings: settings for which no verdict is reached, cheapest first, as far as they
             are cheaper than the chosen or are it.
-        needed: what a verdict on the first of them would take; None where none is open.
+        needed: conversations for a verdict on the first of them; None where none is open.
         left_out: settings with fewer known conversations than an interval takes, or without a
             known cost.
         is_simulated: whether a simulated model gave the replies.
@@ -76,7 +80,7 @@ class Recommendation:
     low: float | None
     exact_share: float
     open_settings: tuple[str, ...]
-    needed: Needed | None
+    needed: NeededConversations | None
     left_out: tuple[str, ...]
     is_simulated: bool
     why_none: str = ""
@@ -148,7 +152,7 @@ def recommend(
         draws: how many.
         shared: see `Bootstrap`.
         is_simulated: whether a simulated model gave the replies.
-        cost_unit: what cost is counted in, for people.
+        cost_unit: as text.
 
     Raises:
         ConfigError: when no setting has a known quality, or the margin makes no sense.
@@ -237,7 +241,7 @@ def _width(qualities: dict[str, Interval], scale_width: float | None, margin_sha
     """Return the scale's width, in quality.
 
     Raises:
-        ConfigError: when it cannot be told, or the margin makes no sense.
+        ConfigError: when it is not known, or the margin is not usable.
     """
     if not 0 <= margin_share < 1:
         raise ConfigError(

@@ -1,14 +1,15 @@
 """Rows and records to draw, with names that would do harm where they are obeyed."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from turnwise.report.lines import CallLine, TurnLine
 from turnwise.tune.figures import (
-    Basis,
     ChainStep,
+    FigureBasis,
     FigureData,
     Scale,
     calls_by_node_of,
@@ -20,8 +21,9 @@ from turnwise.tune.figures import (
 )
 from turnwise.tune.row import Standing, TurnRow
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "<b>$\\frac{1}{2}$</b>%{x}"
-"""Bold and a formula, for whoever obeys it."""
+"""Bold and a formula, where a drawer obeys it."""
 
 
 def tune_row(setting: str = "a", turn: int = 0, **fields: Any) -> TurnRow:
@@ -81,7 +83,7 @@ def call() -> Callable[..., dict[str, Any]]:
 
 def all_figures(name: str) -> dict[str, FigureData]:
     """Return a record of every kind, with one name wherever a name can stand."""
-    basis = Basis(4, 2, is_simulated=True)
+    basis = FigureBasis(4, 2, is_simulated=True)
     rows = [
         tune_row(setting, turn, asked=asked, quality=quality, quality_by=name,
                  asked_by_node={name: asked - 1}, missing_calls=asked - 3)
@@ -113,3 +115,16 @@ KINDS = tuple(all_figures("x"))
 def hostile(request: pytest.FixtureRequest) -> FigureData:
     """Return a record of each kind in turn, full of names that would do harm."""
     return all_figures(HOSTILE)[request.param]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return a headless browser; skips where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()

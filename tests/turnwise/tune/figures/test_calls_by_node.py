@@ -2,7 +2,8 @@
 
 import pytest
 
-from turnwise.tune.figures import calls_by_node_of
+from turnwise.report.lines import CallLine, TurnLine
+from turnwise.tune.figures import calls_by_node_of, calls_over_turns_of
 from turnwise.tune.figures.palette import NO_NODE
 from turnwise.tune.figures.whisker import Whisker
 
@@ -31,9 +32,9 @@ def test_what_is_not_recorded_is_a_share_of_the_whole(row) -> None:
     found = calls_by_node_of(rows, totals={"a": (3.0, 2.5, 3.5)})
     assert [bar.missing for bar in found.bars] == [2.5, 0.0]
     assert found.has_missing
-    assert "Hatched" in found.caption
+    assert "Dashed" in found.caption
     assert found.bars[0].total == Whisker(3.0, 2.5, 3.5)
-    assert "Hatched" not in calls_by_node_of(rows[2:]).caption
+    assert "Dashed" not in calls_by_node_of(rows[2:]).caption
 
 
 def test_a_row_that_does_not_add_up_is_named(row) -> None:
@@ -45,3 +46,24 @@ def test_a_row_that_does_not_add_up_is_named(row) -> None:
 def test_no_rows_have_no_bars() -> None:
     """An empty sweep is no error."""
     assert calls_by_node_of([]).bars == ()
+
+
+def _call(turn: int | None, node: str | None, conversation: str = "one") -> CallLine:
+    return CallLine(conversation=conversation, turn=turn, node=node, role="main",
+                    purpose="expand", outcome="served")  # fmt: skip
+
+
+def test_calls_are_counted_by_turn_and_node() -> None:
+    """Other conversations and calls outside of turns are passed over; empty turns stay."""
+    calls = [_call(1, "x"), _call(1, "x"), _call(3, None), _call(1, "x", "two"), _call(None, "x")]
+    turns = [TurnLine(conversation_id="one", turn=turn, simulated=True) for turn in (3, 2, 1)]
+    found = calls_over_turns_of(calls, turns, "one")
+    assert (found.turns, found.nodes) == ((1, 2, 3), ("x", NO_NODE))
+    assert found.asked == ((2, 0), (0, 0), (0, 1))
+    assert found.caption.startswith("3 calls asked in 3 turns of 1 conversation. Simulated")
+
+
+def test_a_conversation_that_is_not_there_is_named() -> None:
+    """A slip in an id is no empty figure."""
+    with pytest.raises(ValueError, match=r"no turn of 'two'"):
+        calls_over_turns_of([], [TurnLine(conversation_id="one", turn=0)], "two")

@@ -7,7 +7,7 @@ from turnwise.tune.figures.palette import (
     NO_NODE,
     group_colours,
     node_colours,
-    opacity_of,
+    strength_of,
     tint,
 )
 
@@ -59,5 +59,5 @@ def test_numbers_climb_a_ladder_and_names_get_hues() -> None:
 
 def test_shades() -> None:
     """The less likely on the front, the paler, and never gone."""
-    assert [opacity_of(chance) for chance in (None, 0.0, 1.0)] == [1.0, 0.25, 1.0]
+    assert [strength_of(chance) for chance in (None, 0.0, 1.0)] == [1.0, 0.25, 1.0]
     assert (tint("#000000", 0.0), tint("#000000", 1.0)) == ("#000000", "#ffffff")

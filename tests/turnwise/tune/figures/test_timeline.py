@@ -50,7 +50,7 @@ def test_the_caption_explains_the_marks_that_are_there(call) -> None:
     assert plain == "One turn, 1 call."
     marked = timeline_of([call(1, is_speculative=True, is_simulated=True), call(2, repair=1),
                           call(3, outcome="refused")]).caption  # fmt: skip
-    assert all(word in marked for word in ("Hatched", "Framed", "Cross", "Simulated"))
+    assert all(word in marked for word in ("Dashed", "Framed", "Cross", "Simulated"))
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnwise.tune.figures import Basis, ChainStep, steps_between, waterfall_of
-from turnwise.tune.figures.waterfall import KnobChange
+from turnwise.tune.figures import ChainStep, FigureBasis, steps_between, waterfall_of
+from turnwise.tune.figures.waterfall import KnobStep
 
-BASIS = Basis(4, 2, is_simulated=False)
+BASIS = FigureBasis(4, 2, is_simulated=False)
 KNOBS = st.recursive(
     st.integers(0, 2) | st.booleans() | st.none() | st.sampled_from(["x", "y"]),
     lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
@@ -19,7 +19,7 @@ TREES = st.dictionaries(st.sampled_from("abc"), KNOBS, max_size=3)
 
 
 def _chain(*calls: float) -> list[ChainStep]:
-    return [ChainStep(KnobChange(f"k{n}", 1, 2), value) for n, value in enumerate(calls)]
+    return [ChainStep(KnobStep(f"k{n}", 1, 2), value) for n, value in enumerate(calls)]
 
 
 def test_differing_knobs_are_listed_by_name() -> None:
@@ -27,24 +27,24 @@ def test_differing_knobs_are_listed_by_name() -> None:
     a = {"z": 1, "s": {"cap": 6, "deep": {"x": True}}, "same": [1]}
     b = {"same": [1], "s": {"deep": {"x": False}, "cap": None}, "new": 3}
     assert steps_between(a, b) == (
-        KnobChange("new", "not set", 3),
-        KnobChange("s.cap", 6, None),
-        KnobChange("s.deep.x", True, False),
-        KnobChange("z", 1, "not set"),
+        KnobStep("new", "not set", 3),
+        KnobStep("s.cap", 6, None),
+        KnobStep("s.deep.x", True, False),
+        KnobStep("z", 1, "not set"),
     )
 
 
 def test_a_mapping_that_is_a_value_is_changed_as_one() -> None:
     """Where one side is empty, or where the caller says so."""
-    assert steps_between({"w": {}}, {"w": {"x": 1}}) == (KnobChange("w", {}, {"x": 1}),)
+    assert steps_between({"w": {}}, {"w": {"x": 1}}) == (KnobStep("w", {}, {"x": 1}),)
     a, b = {"w": {"x": 1}}, {"w": {"x": 2}}
-    assert steps_between(a, b) == (KnobChange("w.x", 1, 2),)
-    assert steps_between(a, b, whole={"w"}) == (KnobChange("w", {"x": 1}, {"x": 2}),)
+    assert steps_between(a, b) == (KnobStep("w.x", 1, 2),)
+    assert steps_between(a, b, whole={"w"}) == (KnobStep("w", {"x": 1}, {"x": 2}),)
 
 
 def test_true_is_not_one() -> None:
     """A switch that became a number is a change, 1 that became 1.0 is none."""
-    assert steps_between({"a": 1, "b": 1}, {"a": True, "b": 1.0}) == (KnobChange("a", 1, True),)
+    assert steps_between({"a": 1, "b": 1}, {"a": True, "b": 1.0}) == (KnobStep("a", 1, True),)
 
 
 @settings(deadline=None)
@@ -82,7 +82,7 @@ def test_a_chain_that_ends_at_the_setting_has_no_remainder() -> None:
 
 def test_an_interval_lies_where_the_bar_ends() -> None:
     """Saved 1 to 3 of 8 ends between 5 and 7."""
-    chain = [ChainStep(KnobChange("k", False, None), 6.0, saved=(2.0, 1.0, 3.0))]
+    chain = [ChainStep(KnobStep("k", False, None), 6.0, saved=(2.0, 1.0, 3.0))]
     found = waterfall_of(("a", 8.0), chain, ("b", 6.0), BASIS)
     end = found.bars[0].ends_at
     assert (end.mean, end.low, end.high) == (6.0, 5.0, 7.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from turnwise.tune.figures import Cost
 from turnwise.tune.figures.whisker import Whisker, interval_words, whisker_of, whiskers_of
 from turnwise.tune.statistics.bootstrap import Interval
 
@@ -55,3 +56,17 @@ def test_the_words_say_level_or_why_there_is_none() -> None:
     assert interval_words({"a": (1, 0, 2)}, None) == "Bars: 95 % intervals over conversations."
     assert interval_words({"a": none}) == "No intervals: too few."
     assert interval_words(None, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("cost", "value", "label"),
+    [
+        (Cost.CALLS, 3, "calls per turn"),
+        (Cost.TOKENS, 100, "tokens per turn"),
+        (Cost.USD, None, "USD per turn"),
+        (Cost.ROUNDS, 2, "rounds to the reply"),
+    ],
+)
+def test_each_cost_has_a_unit_and_reads_its_field(row, cost, value, label) -> None:
+    """Tokens are input and output together; unknown USD stays unknown."""
+    assert (cost.of(row()), cost.label) == (value, label)

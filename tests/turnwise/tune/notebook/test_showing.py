@@ -5,7 +5,7 @@ import json
 
 from turnwise.tune.figures import calls_by_node_of, tradeoff_of
 from turnwise.tune.notebook import row_of_trial, show
-from turnwise.tune.notebook.showing import PLOTLY_MIME
+from turnwise.tune.notebook.showing import VEGA_LITE_MIME
 
 ROWS = [
     row_of_trial(
@@ -22,19 +22,21 @@ ROWS = [
 
 
 def test_every_form_is_there_and_small() -> None:
-    """Plotly's record without its library, a picture, and words; the same bytes each time."""
+    """The specification without its library, a picture, and words; the same bytes each time."""
     first, again = (show(tradeoff_of(ROWS))._repr_mimebundle_() for _ in range(2))
     assert first == again
-    assert set(first) == {PLOTLY_MIME, "image/png", "text/plain"}
+    assert set(first) == {VEGA_LITE_MIME, "image/png", "text/plain"}
     assert base64.b64decode(first["image/png"]).startswith(b"\x89PNG")
     assert len(json.dumps(first)) < 100_000
-    assert "data" in first[PLOTLY_MIME]
+    assert "hconcat" in first[VEGA_LITE_MIME]
     assert "imulated" in first["text/plain"]
 
 
 def test_its_words_are_title_and_caption() -> None:
     """Where nothing can be drawn, the figure still says what it is."""
-    assert repr(show(calls_by_node_of(ROWS))).startswith("Calls a turn by node. Means over 3 turns")
+    assert repr(show(calls_by_node_of(ROWS))).startswith(
+        "Calls per turn by node. Means over 3 turns"
+    )
 
 
 def test_a_trial_is_a_row() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError
-from turnwise.tune.judgement import QualityRequest
+from turnwise.tune.judge.judge_sweep import QualityRequest
 from turnwise.tune.notebook import Tuned, replay, tune
 
 SETTINGS = {

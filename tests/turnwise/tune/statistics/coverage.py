@@ -14,9 +14,8 @@ from tests.turnwise.tune.statistics.known_truth import (
     with_figures,
 )
 from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.best import compare_with_best
 from turnwise.tune.statistics.bootstrap import mean_intervals, paired_difference
-from turnwise.tune.statistics.comparison import compare_with
+from turnwise.tune.statistics.comparison import compare_with, compare_with_best
 from turnwise.tune.statistics.imputation import impute
 from turnwise.tune.statistics.racing import Race
 

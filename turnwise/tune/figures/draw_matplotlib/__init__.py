@@ -1,3 +1,0 @@
-"""Figures on paper, by matplotlib: a file for each kind of figure."""
-
-__all__: list[str] = []

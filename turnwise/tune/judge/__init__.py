@@ -1,0 +1,31 @@
+"""The quality of replies: a referee, people's labels, or a known truth, as one table."""
+
+from turnwise.tune.judge.items import ReplyItem, items_of, references_of
+from turnwise.tune.judge.labels import Labels, read_labels, read_truth, simulated_truth
+from turnwise.tune.judge.methods import Pairwise, Pointwise, order_consistency
+from turnwise.tune.judge.referee import Referee, open_referee
+from turnwise.tune.judge.referee_endpoint import referee_endpoint
+from turnwise.tune.judge.score_file import ScoreFile, read_scores
+from turnwise.tune.judge.scores import Score, reply_id, scale_width_of, with_quality
+
+__all__ = [
+    "Labels",
+    "Pairwise",
+    "Pointwise",
+    "Referee",
+    "ReplyItem",
+    "Score",
+    "ScoreFile",
+    "items_of",
+    "open_referee",
+    "order_consistency",
+    "read_labels",
+    "read_scores",
+    "read_truth",
+    "referee_endpoint",
+    "references_of",
+    "reply_id",
+    "scale_width_of",
+    "simulated_truth",
+    "with_quality",
+]
