@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
     Raises:
         ConfigError: as `turnwise.tune.sweeps.grid.plan_settings` does.
     """
-    return plan_settings(spec, preset=RECORDED, validate=_validator(recording)).settings
+    return plan_settings(spec, preset=RECORDED, validate=partial(settings_of, recording)).settings
 
 
 def sweep_name(request: SweepRequest) -> str:
@@ -97,13 +98,6 @@ def sweep_name(request: SweepRequest) -> str:
     found = _identity(request, recording, plan_sweep(recording, request.spec))
     identity = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
     return f"{request.recording.name}-sweep-{hashlib.sha256(identity).hexdigest()[:8]}"
-
-
-def _validator(recording: Recording) -> Callable[[str, Sequence[str]], object]:
-    def validate(preset: str, overrides: Sequence[str]) -> object:
-        return recording.settings(None if preset == RECORDED else preset, overrides)
-
-    return validate
 
 
 def _identity(
@@ -152,7 +146,7 @@ def sweep(
         DiskFull: when there is no room for the rows.
     """
     recording = open_recording(request.recording, trust=request.trust)
-    validate = _validator(recording)
+    validate = partial(settings_of, recording)
     plan = plan_settings(request.spec, preset=RECORDED, validate=validate)
     chosen = request.evaluator if evaluator is None else evaluator
     cassette_bytes = recording.cassette.stat().st_size

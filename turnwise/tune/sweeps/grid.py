@@ -6,7 +6,7 @@ unknown knob.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec, flat_knobs
 
 __all__ = ["LeftOut", "SweepPlan", "Validate", "plan_settings", "rounded", "setting_of"]
 
-Validate = Callable[[str, Sequence[str]], object]
-"""Told a preset and overrides; raises `ConfigError` where they cannot work together."""
+Validate = Callable[[Setting], object]
+"""Called with a setting; raises `ConfigError` where its knobs cannot work together."""
 
 SIGNIFICANT_DIGITS = 4
 """Of numbers that are drawn. More would say nothing and make names unreadable."""
@@ -171,7 +171,7 @@ def _check_size(spec: SweepSpec, count: int) -> None:
 def _problem(setting: Setting, validate: Validate) -> str:
     """Return why a setting cannot run; empty where it can."""
     try:
-        validate(setting.preset, setting.overrides)
+        validate(setting)
     except ConfigError as error:
         return str(error)
     return ""

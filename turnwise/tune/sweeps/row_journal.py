@@ -102,7 +102,6 @@ def commit_line(setting: Setting, result: SettingResult, *, reply_count: int) ->
             "replies": reply_count,
             "error": result.error,
             "preset": setting.preset,
-            "overrides": list(setting.overrides),
             "knobs": dict(setting.knobs),
         }
     )
@@ -171,7 +170,6 @@ def _committed(plain: dict[str, Any], row_count: int) -> CommittedSetting:
         setting = Setting(
             name=str(plain["committed"]),
             preset=str(plain["preset"]),
-            overrides=tuple(map(str, plain["overrides"])),
             knobs=dict(plain["knobs"]),
         )
         said, reply_count, error = plain["rows"], int(plain["replies"]), plain["error"]

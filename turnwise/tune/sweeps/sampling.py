@@ -214,7 +214,7 @@ def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Valida
     setting = setting_of(spec, preset, _values_asked(trial.params, spec))
     problem = ""
     try:
-        validate(setting.preset, setting.overrides)
+        validate(setting)
     except ConfigError as error:
         if not spec.skip_impossible:
             raise ConfigError(

@@ -4,6 +4,7 @@ An override is `knob=value` with the value in YAML, as on the command line. What
 file holds must come back as it was when that text is read, so the text is read once here.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,23 +27,25 @@ class Setting:
     Args:
         name: unique in its sweep.
         preset: name of the preset, or path of its file.
-        overrides: `knob=value` strings; later ones win.
-        knobs: the swept knobs only, by dotted path, for plots and tables.
+        knobs: values by dotted path, laid over the preset in this order.
     """
 
     name: str
     preset: str
-    overrides: tuple[str, ...]
     knobs: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
-    def identity(self) -> tuple[str, tuple[str, ...]]:
-        """What makes it do what it does; settings with equal identities are one.
+    def identity(self) -> tuple[str, str]:
+        """Preset and knobs; settings with equal identities do the same.
 
-        The last override of a knob counts, and the order of different knobs does not.
+        The order of knobs does not count; the type of a value does.
         """
-        last = {override.partition("=")[0]: override for override in self.overrides}
-        return self.preset, tuple(last[knob] for knob in sorted(last))
+        return self.preset, json.dumps(self.knobs, sort_keys=True)
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The knobs as `knob=value` texts, as a command line takes them."""
+        return tuple(override_of(knob, value) for knob, value in self.knobs.items())
 
 
 def make_setting(
@@ -67,12 +70,9 @@ def make_setting(
     chosen = swept.get(PRESET_KNOB, preset)
     if not isinstance(chosen, str):
         raise ConfigError(f"{PRESET_KNOB} names a preset, got {chosen!r}")
-    return Setting(
-        name=setting_name(chosen, swept) if name is None else name,
-        preset=chosen,
-        overrides=tuple(override_of(knob, value) for knob, value in values.items()),
-        knobs=dict(swept),
-    )
+    for knob, value in values.items():
+        override_of(knob, value)  # refuses what cannot be a knob's name or value
+    return Setting(setting_name(chosen, swept) if name is None else name, chosen, values)
 
 
 def setting_name(preset: str, swept: Mapping[str, JsonValue]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.tune.sweeps.evaluating import Setting
 from turnwise.tune.sweeps.running import SweepProgress
 from turnwise.tune.sweeps.sampling import StudyOutcome, run_study
 from turnwise.tune.sweeps.study_file import BATCH_MARK, cut_back
@@ -32,7 +33,7 @@ def _spec(sampler: str = "nsga2", **fields: object) -> SweepSpec:
     )
 
 
-def _allow(_preset: str, _overrides: Sequence[str]) -> None:
+def _allow(_setting: Setting) -> None:
     """Every combination can run."""
 
 
@@ -129,8 +130,8 @@ def test_settings_that_cannot_run_are_told_as_failed(tmp_path: Path) -> None:
     ]
 
 
-def _refuse_auto(_preset: str, overrides: Sequence[str]) -> None:
-    if "search.policy=auto" in overrides:
+def _refuse_auto(setting: Setting) -> None:
+    if setting.knobs["search.policy"] == "auto":
         raise ConfigError("auto is out")
 
 
