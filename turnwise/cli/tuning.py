@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ from turnwise.tune.judgement import (
     quality_values,
 )
 from turnwise.tune.summary import buy_sentence, summary_text
+from turnwise.tune.sweep_record import load_sweep
+from turnwise.tune.sweep_store import SweepStore
 from turnwise.tune.sweeping import FinishedSweep, SweepRequest, plan_sweep, sweep, sweep_name
 from turnwise.tune.sweeps.evaluating import Evaluator
 from turnwise.tune.sweeps.row_files import write_csv
 from turnwise.tune.sweeps.running import SweepProgress
 from turnwise.tune.sweeps.sweep_file import find_sweep, read_sweep, with_knobs
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
 from turnwise.tune.sweeps.sweep_spec import SweepSpec
 
 __all__ = ["TuneOptions", "tune_and_show"]
@@ -152,6 +153,8 @@ def _analysed(options: TuneOptions, judged: JudgedRows) -> Analysis:
 
 def _write(folder: Path, analysis: Analysis, judged: JudgedRows) -> dict[str, Any]:
     write_csv(folder / "rows.csv", with_estimates(judged.rows, analysis.quality))
+    replies = (orjson.dumps(asdict(each)) for each in load_sweep(folder).replies())
+    (folder / "replies.jsonl").write_bytes(b"".join(each + b"\n" for each in replies))
     document = analysis_json(analysis)
     data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     (folder / "summary.json").write_bytes(data)
@@ -181,11 +184,9 @@ def tune_and_show(options: TuneOptions) -> None:
     plan_sweep(recording, request.spec)
     check_judging(recording, options.quality_request, environ=os.environ)
     if options.is_fresh:  # only once it is known that the new sweep can begin
-        SweepFolder.clear(request.folder)
+        SweepStore.clear(request.folder)
     with _connected(options, request) as placed:
         finished = _swept(options, placed, recording)
-    for notice in finished.notices:
-        say(notice)
     for left in finished.left_out:
         say(f"left out: {left.setting}: {left.reason}")
     if not finished.rows:

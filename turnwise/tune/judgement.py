@@ -28,7 +28,6 @@ from turnwise.tune.quality import (
     Pointwise,
     ReplyItem,
     Score,
-    ScoreFile,
     items_of,
     open_referee,
     read_labels,
@@ -44,6 +43,8 @@ from turnwise.tune.quality.planning import PricePreview
 from turnwise.tune.quality.referee_endpoint import PRICES, referee_secrets, same_model_notice
 from turnwise.tune.row import TurnRow
 from turnwise.tune.statistics.reliability import JudgeReliability
+from turnwise.tune.sweep_record import load_sweep
+from turnwise.tune.sweep_store import SweepScores
 from turnwise.tune.sweeps.objectives import Values, mean_figures
 from turnwise.tune.sweeps.sweep_spec import SweepSpec
 
@@ -142,7 +143,7 @@ def _items(
 ) -> tuple[list[ReplyItem], tuple[str, ...]]:
     """Return the replies that a real run gives; what stands in for others is not judged."""
     if texts is None:
-        texts = {line["reply_id"]: line["text"] for line in _lines(folder / "replies.jsonl")}
+        texts = load_sweep(folder).texts()
     exact = [row for row in rows if row.is_reply_exact]
     return items_of(exact, texts.get, _lines(recording.folder / "turns.jsonl"))
 
@@ -216,7 +217,7 @@ def judge_rows(
         folder: the sweep's.
         rows: the sweep's.
         request: whose word counts.
-        texts: replies by id; None takes the folder's `replies.jsonl`.
+        texts: replies by id; None takes those that the sweep stored.
         environ: environment variables for a referee; None takes the process's own.
         on_scores: told how many scores have come, as a referee goes on.
 
@@ -243,7 +244,7 @@ def judge_rows(
         scores += judged.scores
         same = same_model_notice(endpoint, _judge_model(recording))
         notices = (*notices, *judged.notices, *((same,) if same else ()))
-    with ScoreFile(folder / "scores.csv") as kept:
+    with SweepScores(folder) as kept:
         kept.add(scores)
     reliability = judge_reliabilities(
         _lines(recording.folder / "turns.jsonl"),
@@ -337,7 +338,7 @@ class _Judging:
         Raises:
             CallError: a fatal one; the scores until then are kept.
         """
-        with _counting(self.folder / "scores.csv", self.on_scores) as keep:
+        with _counting(self.folder, self.on_scores) as keep:
             opened = open_referee(
                 self.endpoint,
                 self.folder / "referee.jsonl",
@@ -364,16 +365,16 @@ def _take_off(purse: Purse, counts: Counts) -> None:
 
 @contextmanager
 def _counting(
-    path: Path, on_scores: Callable[[int], None] | None
+    folder: Path, on_scores: Callable[[int], None] | None
 ) -> Iterator[Callable[[Sequence[Score]], None]]:
     """Give a function that keeps scores as they come, and tells how many there are."""
     count = 0
-    with ScoreFile(path) as file:
+    with SweepScores(folder) as stored:
 
         def keep(scores: Sequence[Score]) -> None:
             nonlocal count
             count += len(scores)
-            file.add(scores)
+            stored.add(scores)
             if on_scores is not None:
                 on_scores(count)
 

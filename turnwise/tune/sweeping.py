@@ -15,13 +15,12 @@ from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.counterfactual import RECORDED, CounterfactualEvaluator, settings_of
 from turnwise.tune.row import TurnRow
+from turnwise.tune.sweep_store import SweepStore
 from turnwise.tune.sweeps.evaluating import Evaluator, Setting
 from turnwise.tune.sweeps.grid import LeftOut, plan_settings
 from turnwise.tune.sweeps.objectives import Values
 from turnwise.tune.sweeps.running import OnResult, run_sweep
 from turnwise.tune.sweeps.sampling import run_study
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
-from turnwise.tune.sweeps.sweep_record import MANIFEST, read_manifest
 from turnwise.tune.sweeps.sweep_spec import SweepSpec, sweep_digest
 
 __all__ = ["FinishedSweep", "SweepRequest", "plan_sweep", "sweep", "sweep_name"]
@@ -73,14 +72,12 @@ class FinishedSweep:
         settings: those that ran, in the order of the sweep.
         rows: theirs, in that order, then in the order of the recording.
         left_out: settings that were not tried or cannot run, and why.
-        notices: what a person should know, in words.
     """
 
     folder: Path
     settings: tuple[Setting, ...]
     rows: tuple[TurnRow, ...] = field(repr=False)
     left_out: tuple[LeftOut, ...] = ()
-    notices: tuple[str, ...] = ()
 
 
 def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
@@ -152,7 +149,7 @@ def sweep(
     cassette_bytes = recording.cassette.stat().st_size
     details = _details(request, recording)
     identity = _identity(request, recording, plan.settings)
-    with SweepFolder(request.folder, identity=identity, details=details) as folder:
+    with SweepStore(request.folder, identity=identity, details=details) as folder:
         stale = _stale(folder, cassette_bytes)
         options: dict[str, Any] = {
             "jobs": request.jobs,
@@ -180,27 +177,26 @@ def sweep(
         return _finished(folder, left_out)
 
 
-def _stale(folder: SweepFolder, cassette_bytes: int) -> list[Setting]:
+def _stale(folder: SweepStore, cassette_bytes: int) -> list[Setting]:
     """Return settings that knew less: calls were bought since their rows were made."""
-    known = read_manifest(folder.path / MANIFEST).get("cassette_bytes")
+    known = folder.manifest.get("cassette_bytes")
     if known == cassette_bytes or not folder.was_resumed:
         return []
     inexact = {row.setting for row in folder.rows() if row.missing_calls or row.diverged_at}
     return [setting for setting in folder.settings if setting.name in inexact]
 
 
-def _refresh(folder: SweepFolder, evaluator: Evaluator, settings: Sequence[Setting]) -> None:
+def _refresh(folder: SweepStore, evaluator: Evaluator, settings: Sequence[Setting]) -> None:
     for setting in settings:
         (result,) = evaluator.evaluate([setting])
         folder.add(setting, result)
 
 
-def _finished(folder: SweepFolder, left_out: Sequence[LeftOut]) -> FinishedSweep:
+def _finished(folder: SweepStore, left_out: Sequence[LeftOut]) -> FinishedSweep:
     errors = [LeftOut(name, error) for name, error in folder.errors.items()]
     return FinishedSweep(
         folder=folder.path,
-        settings=tuple(each for each in folder.settings if each.name in folder.finished),
+        settings=folder.settings,
         rows=tuple(folder.rows()),
         left_out=tuple({each.setting: each for each in (*left_out, *errors)}.values()),
-        notices=tuple(folder.notes),
     )

@@ -87,7 +87,7 @@ class Tuned:
         left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
         trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
         price = buy_sentence(to_buy(self.rows))
-        found = (*self.finished.notices, *self.analysis.notices, *self.judged.notices)
+        found = (*self.analysis.notices, *self.judged.notices)
         return (*left_out, *found, *trust, price)
 
     @property

@@ -1,4 +1,4 @@
-"""A row as one JSON object, and back.
+"""A row as plain JSON, and back.
 
 Fields and their types are read from `TurnRow`, so a field that is added there is kept here
 without another word. Floats keep every digit and maps are sorted by name: equal rows give
@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 from turnwise.tune.row import Standing, TurnRow
 
-__all__ = ["FIELDS", "RowField", "row_as_json", "row_from_json"]
+__all__ = ["FIELDS", "RowField", "row_figures", "row_from_figures", "row_from_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +49,41 @@ FIELDS: Mapping[str, RowField] = {
 """By name, in the order of declaration."""
 
 
-def row_as_json(row: TurnRow) -> dict[str, Any]:
-    """Return a row as plain JSON.
+def row_figures(row: TurnRow) -> list[Any]:
+    """Return the values of a row's fields, in the order of declaration.
 
     Raises:
         ValueError: for a figure that is not finite, which no file here can hold.
     """
-    plain: dict[str, Any] = {}
+    figures: list[Any] = []
     for name, field in FIELDS.items():
         value = getattr(row, name)
         if field.kind is dict:
             value = {part: value[part] for part in sorted(value)}
-        elif field.kind is Standing:
-            value = str(value)
         elif field.kind is float and value is not None and not math.isfinite(value):
             raise ValueError(f"{name} of setting {row.setting!r} is {value}")
-        plain[name] = value
-    return plain
+        figures.append(value)
+    return figures
+
+
+def row_from_figures(figures: Any) -> TurnRow:
+    """Return a row that `row_figures` took apart.
+
+    Raises:
+        ValueError: when a field is missing or of another type; names it.
+    """
+    if not isinstance(figures, list) or len(figures) != len(FIELDS):
+        raise ValueError(f"expected {len(FIELDS)} figures")
+    read = []
+    for (name, field), value in zip(FIELDS.items(), figures, strict=True):
+        # What nearly every field is, before what may need a closer look.
+        is_plain = type(value) is field.kind and field.kind is not dict
+        read.append(value if is_plain else _value(name, field, value))
+    return TurnRow(*read)
 
 
 def row_from_json(plain: Mapping[str, Any]) -> TurnRow:
-    """Return a row that `row_as_json` wrote.
+    """Return a row from its fields by name.
 
     Raises:
         ValueError: when a field is missing, unknown, or of another type; names it.

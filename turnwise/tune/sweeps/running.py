@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnwise.calls.errors import ConfigError, TurnwiseError
+from turnwise.tune.sweep_store import SweepStore
 from turnwise.tune.sweeps.chunk import ChunkResult, evaluate_chunk, results_of
 from turnwise.tune.sweeps.cluster import cluster_backend
 from turnwise.tune.sweeps.evaluating import Evaluator, Setting, SettingResult
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
 
 __all__ = ["OnResult", "SweepProgress", "WorkerDied", "run_sweep"]
 
@@ -51,7 +51,7 @@ OnResult = Callable[[SweepProgress], None]
 def run_sweep(
     settings: Sequence[Setting],
     evaluator: Evaluator,
-    folder: SweepFolder,
+    folder: SweepStore,
     *,
     jobs: int = -1,
     chunk: int = 1,
@@ -60,7 +60,7 @@ def run_sweep(
 ) -> None:
     """Evaluate the settings that do not stand in a folder yet, and write each as it finishes.
 
-    The folder is left open and unordered: `SweepFolder.finish` ends a sweep.
+    The folder is left open and unordered: `SweepStore.finish` ends a sweep.
 
     Args:
         settings: distinct, by name.
@@ -97,15 +97,15 @@ def run_sweep(
                     on_result(SweepProgress(result, done, len(by_name)))
 
 
-def _hold_names(settings: Sequence[Setting], folder: SweepFolder) -> None:
-    standing = {setting.name: setting.identity for setting in folder.settings}
+def _hold_names(settings: Sequence[Setting], folder: SweepStore) -> None:
+    stored = {setting.name: setting.identity for setting in folder.settings}
     for setting in settings:
-        if standing.setdefault(setting.name, setting.identity) != setting.identity:
+        if stored.setdefault(setting.name, setting.identity) != setting.identity:
             raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
 
 
 def _next(
-    arriving: Iterator[ChunkResult], folder: SweepFolder, names: Collection[str]
+    arriving: Iterator[ChunkResult], folder: SweepStore, names: Collection[str]
 ) -> ChunkResult | None:
     """Return the next chunk that is finished, or None after the last.
 

@@ -18,12 +18,11 @@ from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError
 from turnwise.tune.row import TurnRow
+from turnwise.tune.sweep_store import SweepStore, Told
 from turnwise.tune.sweeps.evaluating import Evaluator, Setting
 from turnwise.tune.sweeps.grid import LeftOut, Validate, rounded, setting_of
 from turnwise.tune.sweeps.objectives import Values, mean_figures
 from turnwise.tune.sweeps.running import OnResult, run_sweep
-from turnwise.tune.sweeps.study_file import BATCH_MARK, cut_back
-from turnwise.tune.sweeps.sweep_folder import STUDY_FILE, SweepFolder
 from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class _Asked:
 def run_study(
     spec: SweepSpec,
     evaluator: Evaluator,
-    folder: SweepFolder,
+    folder: SweepStore,
     *,
     preset: str,
     validate: Validate,
@@ -91,27 +90,44 @@ def run_study(
     """
     values_of = values_of or mean_figures(spec.objectives, spec.min_known_share)
     space = {knob: _distribution(values) for knob, values in spec.space.items()}
-    path = folder.path / STUDY_FILE
-    first = cut_back(path)
-    batches = -(-spec.trials // spec.batch)
-    study = _study(spec, path)
-    for batch in range(first, batches):
-        size = min(spec.batch, spec.trials - batch * spec.batch)
+    stored = folder.trials
+    settings: dict[str, Setting] = {}
+    failed: dict[str, LeftOut] = {}
+    study = _study(spec)
+    for batch, start in enumerate(range(0, spec.trials, spec.batch)):
+        size = min(spec.batch, spec.trials - start)
         study.sampler = _sampler(spec, batch)
         with _quiet():
             trials = [study.ask(fixed_distributions=space) for _ in range(size)]
         asked = [_asked(trial, spec, preset, validate) for trial in trials]
-        _run(asked, evaluator, folder, jobs=jobs, chunk=chunk, on_result=on_result, client=client)
-        with _quiet():
-            for each in asked:
-                _tell(study, each, folder, values_of)
-            study.set_user_attr(BATCH_MARK, batch + 1)
-    return _outcome(study, spec, preset)
+        told = stored[start : start + size]
+        if not told:
+            _run(
+                asked, evaluator, folder, jobs=jobs, chunk=chunk, on_result=on_result, client=client
+            )
+            told = [(each.setting.name, _told(each, folder, values_of)) for each in asked]
+            folder.add_trials(told)
+        _check_trials(folder, asked, told)
+        for each, (name, values) in zip(asked, told, strict=True):
+            settings.setdefault(name, each.setting)
+            if isinstance(values, str):
+                failed[name] = LeftOut(name, values)
+            _tell(study, each.trial, values)
+    return StudyOutcome(tuple(settings.values()), tuple(failed.values()))
 
 
-def _run(
-    asked: Sequence[_Asked], evaluator: Evaluator, folder: SweepFolder, **options: Any
+def _check_trials(
+    folder: SweepStore, asked: Sequence[_Asked], told: Sequence[tuple[str, Told]]
 ) -> None:
+    """Raise when the stored trials are not those that the sampler asks for."""
+    if [each.setting.name for each in asked] != [name for name, _ in told]:
+        raise ConfigError(
+            f"the trials stored in {folder.path} are not those that the sampler asks for now, "
+            "perhaps because another version of optuna chose them: start over with --fresh"
+        )
+
+
+def _run(asked: Sequence[_Asked], evaluator: Evaluator, folder: SweepStore, **options: Any) -> None:
     possible = {each.setting.name: each.setting for each in asked if not each.problem}
     run_sweep(list(possible.values()), evaluator, folder, **options)
 
@@ -140,31 +156,12 @@ def _quiet() -> Iterator[None]:
         log.set_verbosity(verbosity)
 
 
-def _study(spec: SweepSpec, path: Any) -> "optuna.Study":
-    library = _optuna()
-    from optuna.storages import journal  # noqa: PLC0415 - heavy, and an extra
-
-    class _FolderLock(journal.JournalFileOpenLock):
-        """No lock of its own: the sweep's folder is held already.
-
-        optuna's would outlive a killed process, and keep the next one waiting.
-        """
-
-        def acquire(self) -> bool:
-            return True
-
-        def release(self) -> None:
-            return None
-
+def _study(spec: SweepSpec) -> "optuna.Study":
+    """Return a study in memory; what it was told before is told again from the store."""
     goals = {"min": "minimize", "max": "maximize"}
-    study: optuna.Study
     with _quiet():
-        backend = journal.JournalFileBackend(str(path), lock_obj=_FolderLock(str(path)))
-        study = library.create_study(
-            storage=library.storages.JournalStorage(backend),
-            study_name="sweep",
-            directions=[goals[objective.goal] for objective in spec.objectives],
-            load_if_exists=True,
+        study: optuna.Study = _optuna().create_study(
+            directions=[goals[objective.goal] for objective in spec.objectives]
         )
     return study
 
@@ -225,29 +222,18 @@ def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Valida
     return _Asked(trial, setting, problem)
 
 
-def _tell(
-    study: "optuna.Study",
-    asked: _Asked,
-    folder: SweepFolder,
-    values_of: Callable[[Sequence[TurnRow]], Values],
-) -> None:
+def _told(
+    asked: _Asked, folder: SweepStore, values_of: Callable[[Sequence[TurnRow]], Values]
+) -> Values:
+    """Return the objectives of a setting, or why they are not known."""
     name = asked.setting.name
     problem = asked.problem or folder.errors.get(name, "")
-    values: Values = problem or values_of(tuple(folder.rows([name])))
-    asked.trial.set_user_attr("setting", name)
-    if isinstance(values, str):
-        asked.trial.set_user_attr("reason", values)
-        study.tell(asked.trial, state=_optuna().trial.TrialState.FAIL)
-    else:
-        study.tell(asked.trial, list(values))
+    return problem or values_of(tuple(folder.rows([name])))
 
 
-def _outcome(study: "optuna.Study", spec: SweepSpec, preset: str) -> StudyOutcome:
-    settings: dict[str, Setting] = {}
-    failed: dict[str, LeftOut] = {}
-    for trial in study.get_trials(deepcopy=False):
-        setting = setting_of(spec, preset, _values_asked(trial.params, spec))
-        settings.setdefault(setting.name, setting)
-        if "reason" in trial.user_attrs:
-            failed[setting.name] = LeftOut(setting.name, str(trial.user_attrs["reason"]))
-    return StudyOutcome(tuple(settings.values()), tuple(failed.values()))
+def _tell(study: "optuna.Study", trial: "optuna.Trial", told: Told) -> None:
+    with _quiet():
+        if isinstance(told, str):
+            study.tell(trial, state=_optuna().trial.TrialState.FAIL)
+        else:
+            study.tell(trial, list(told))

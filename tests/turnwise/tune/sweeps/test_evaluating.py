@@ -10,7 +10,7 @@ from joblib import hash as content_hash
 from turnwise.testing.evaluators import ScriptedEvaluator
 from turnwise.tune.sweeps.chunk import evaluate_chunk
 from turnwise.tune.sweeps.evaluating import Evaluator, SettingResult
-from turnwise.tune.sweeps.row_json import row_as_json
+from turnwise.tune.sweeps.row_json import row_figures
 from turnwise.tune.sweeps.setting import make_setting
 
 SETTINGS = [make_setting("balanced", {}, {"search.max_calls": calls}) for calls in (3, 6)]
@@ -27,7 +27,7 @@ def test_results_are_one_a_setting_and_do_not_depend_on_company() -> None:
 def test_a_result_is_plain_data() -> None:
     """Rows are JSON, and so are replies; an error is a text."""
     (result,) = ScriptedEvaluator().evaluate(SETTINGS[:1])
-    assert orjson.dumps([row_as_json(row) for row in result.rows])
+    assert orjson.dumps([row_figures(row) for row in result.rows])
     assert orjson.dumps(result.replies)
     assert {row.reply_id for row in result.rows} == result.replies.keys()
     assert get_type_hints(SettingResult)["error"] == str | None

@@ -23,7 +23,7 @@ from turnwise.tune.sweeps.row_files import (
     write_csv,
     write_parquet,
 )
-from turnwise.tune.sweeps.row_json import FIELDS, row_as_json, row_from_json
+from turnwise.tune.sweeps.row_json import FIELDS, row_figures, row_from_figures, row_from_json
 from turnwise.tune.sweeps.setting import make_setting
 
 Write = Callable[[Path, Iterable[TurnRow]], None]
@@ -71,7 +71,11 @@ def test_any_rows_come_back_exactly(
 
 
 def _sorted_maps(rows: Iterable[TurnRow]) -> list[TurnRow]:
-    return [row_from_json(row_as_json(row)) for row in rows]
+    return [row_from_figures(row_figures(row)) for row in rows]
+
+
+def _by_name(row: TurnRow) -> dict[str, object]:
+    return dict(zip(FIELDS, row_figures(row), strict=True))
 
 
 def test_columns_are_named_and_filled_as_a_row_says() -> None:
@@ -189,12 +193,12 @@ def test_a_data_frame_keeps_types_and_what_is_not_known(rows: tuple[TurnRow, ...
 def test_json_that_is_no_row_is_refused_by_its_field(name: str, value: object, said: str) -> None:
     """The field is named with its value."""
     with pytest.raises(ValueError, match=said):
-        row_from_json({**row_as_json(ROWS[0]), name: value})
+        row_from_json({**_by_name(ROWS[0]), name: value})
 
 
 def test_a_whole_number_is_a_float_where_one_is_expected() -> None:
     """JSON does not tell 1 from 1.0."""
-    row = row_from_json({**row_as_json(ROWS[0]), "quality": 1})
+    row = row_from_json({**_by_name(ROWS[0]), "quality": 1})
     assert row.quality == 1.0
     assert type(row.quality) is float
 

@@ -9,10 +9,11 @@ import pytest
 
 from turnwise.calls.errors import ConfigError, TurnwiseError
 from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.tune.sweep_record import load_sweep
+from turnwise.tune.sweep_store import SweepStore
 from turnwise.tune.sweeps.evaluating import Setting
 from turnwise.tune.sweeps.running import SweepProgress, WorkerDied, run_sweep
 from turnwise.tune.sweeps.setting import make_setting
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
 
 SETTINGS = tuple(make_setting("balanced", {}, {"search.max_calls": calls}) for calls in range(3, 9))
 NAMES = tuple(setting.name for setting in SETTINGS)
@@ -27,19 +28,17 @@ def _no_workers_left() -> Iterator[None]:
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-def _folder(path: Path) -> SweepFolder:
-    return SweepFolder(path, identity={"sweep": "one"})
+def _folder(path: Path) -> SweepStore:
+    return SweepStore(path, identity={"sweep": "one"})
 
 
-def _bytes(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in ("rows.jsonl", "replies.jsonl")}
-
-
-def _run(path: Path, evaluator: ScriptedEvaluator, **options: object) -> dict[str, bytes]:
+def _run(path: Path, evaluator: ScriptedEvaluator, **options: object) -> tuple[object, ...]:
+    """Run a sweep to its end, and return what it reads back as."""
     with _folder(path) as folder:
         run_sweep(SETTINGS, evaluator, folder, **options)
         folder.finish(NAMES)
-    return _bytes(path)
+    record = load_sweep(path)
+    return record.settings, tuple(record.rows), tuple(record.replies())
 
 
 @pytest.mark.usefixtures("_no_workers_left")
