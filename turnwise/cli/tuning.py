@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ from turnwise.tune.judgement import (
     quality_values,
 )
 from turnwise.tune.summary import buy_sentence, summary_text
-from turnwise.tune.sweep_record import load_sweep
 from turnwise.tune.sweep_store import SweepStore
 from turnwise.tune.sweeping import FinishedSweep, SweepRequest, plan_sweep, sweep, sweep_name
 from turnwise.tune.sweeps.evaluating import Evaluator
@@ -153,8 +152,6 @@ def _analysed(options: TuneOptions, judged: JudgedRows) -> Analysis:
 
 def _write(folder: Path, analysis: Analysis, judged: JudgedRows) -> dict[str, Any]:
     write_csv(folder / "rows.csv", with_estimates(judged.rows, analysis.quality))
-    replies = (orjson.dumps(asdict(each)) for each in load_sweep(folder).replies())
-    (folder / "replies.jsonl").write_bytes(b"".join(each + b"\n" for each in replies))
     document = analysis_json(analysis)
     data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     (folder / "summary.json").write_bytes(data)

@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,7 @@ from turnwise.tune.sweep_record import (
     SweepRows,
     clear_errors,
     connected,
+    load_sweep,
     manifest_of,
     refuse_first_format,
     stored_settings,
@@ -48,7 +49,9 @@ SCORES = "scores.csv"
 FIGURES = "figures"
 
 _FIRST_FILES = (FIRST_MANIFEST, "rows.jsonl", "study.jsonl")
-_EXPORTS = ("replies.jsonl", "rows.csv", "rows.parquet", "summary.json")
+REPLIES = "replies.jsonl"
+
+_EXPORTS = (REPLIES, "rows.csv", "rows.parquet", "summary.json")
 _PAID_FOR = frozenset({SCORES, ".scores.csv.lock", "referee.jsonl"})
 """What a referee or people have judged is kept when its sweep is deleted."""
 
@@ -254,7 +257,7 @@ class SweepStore:
             )
 
     def finish(self, order: Sequence[str]) -> None:
-        """Put settings in an order, and delete replies that no row has.
+        """Put settings in an order, delete replies that no row has, and export the others.
 
         Args:
             order: names of settings. Others follow, by name.
@@ -273,6 +276,11 @@ class SweepStore:
                 "(SELECT json_extract(figures, ?) FROM row)",
                 (f"$[{column}]",),
             )
+        partial = self.path / f"{REPLIES}.part"
+        with partial.open("wb") as file:
+            for reply in load_sweep(self.path).replies():
+                file.write(orjson.dumps(asdict(reply), option=orjson.OPT_APPEND_NEWLINE))
+        partial.replace(self.path / REPLIES)
 
     def close(self) -> None:
         """Release the folder. Safe to call twice."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -407,7 +407,9 @@ def test_equal_replies_are_stored_once_and_named_after_the_first_row(tmp_path: P
             texts = {"a" * 16: "Hm. \ud800", "b" * 16: "nobody's"}
             store.add(SETTINGS[place], SettingResult(NAMES[place], (rows[place],), replies=texts))
         store.finish(NAMES)
-    assert list(load_sweep(path).replies()) == [ReplyText("a" * 16, "first", 7, "Hm. \ufffd")]
+    (reply,) = load_sweep(path).replies()
+    assert reply == ReplyText("a" * 16, "first", 7, "Hm. \ufffd")
+    assert json.loads((path / "replies.jsonl").read_bytes()) == asdict(reply)
 
 
 def test_replies_that_no_row_has_any_more_are_deleted(tmp_path: Path) -> None:
