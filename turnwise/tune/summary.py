@@ -6,8 +6,10 @@ from turnwise.report.cells import Cell, Table
 from turnwise.report.text import tables_text
 from turnwise.tune.analysis import Analysis, SettingSummary, ToBuy
 from turnwise.tune.statistics.bootstrap import Interval
+from turnwise.tune.statistics.recommendation import Recommendation
+from turnwise.tune.statistics.wording import interval_in_words
 
-__all__ = ["buy_sentence", "settings_table", "summary_text"]
+__all__ = ["buy_sentence", "settings_table", "summary_text", "verdict_table"]
 
 
 def _ranged(interval: Interval) -> str:
@@ -73,6 +75,34 @@ def settings_table(analysis: Analysis) -> Table:
     )
 
 
+def verdict_table(found: Recommendation) -> Table | None:
+    """Return a recommendation as four rows; None where nothing is recommended."""
+    if found.chosen is None or found.saving is None or found.difference is None:
+        return None
+    if found.chosen == found.best:
+        saves = quality = "nothing: it is also the best seen"
+    else:
+        compared = f", compared with {found.best}, the best seen"
+        saves = interval_in_words(found.saving, found.cost_unit) + compared
+        quality = interval_in_words(found.difference) + compared
+    loss = "" if found.low is None else f"at most {abs(found.low):.3g} below the best, "
+    return Table(
+        "recommendation",
+        f"Recommendation{' (simulated)' if found.is_simulated else ''}",
+        ("measure", "value"),
+        (
+            ("recommended", found.chosen),
+            ("saves", saves),
+            ("quality_difference", quality),
+            (
+                "verdict",
+                f"{'shown' if found.is_shown else 'not shown'}: {loss}margin {found.margin:.3g} "
+                f"({found.scale})",
+            ),
+        ),
+    )
+
+
 def buy_sentence(lacking: ToBuy) -> str:
     """Return what it would cost to know everything exactly."""
     if not lacking.calls:
@@ -103,6 +133,8 @@ def summary_text(
     else:
         lines.append(f"No front: {analysis.front.why_empty}")
     if analysis.recommendation is not None:
-        lines.append(f"\n{analysis.recommendation.in_words()}")
+        verdict = verdict_table(analysis.recommendation)
+        lines += ["", *([tables_text([verdict])] if verdict is not None else [])]
+        lines.append(analysis.recommendation.in_words())
     lines += ["", *analysis.notices, *notices]
     return "\n".join(lines).rstrip() + "\n"

@@ -18,7 +18,7 @@ from turnwise.tune.judge_report import reliability_in_words
 from turnwise.tune.judgement import JudgedRows, QualityRequest, judge_rows
 from turnwise.tune.row import TurnRow
 from turnwise.tune.statistics.recommendation import MARGIN_SHARE
-from turnwise.tune.summary import buy_sentence, settings_table
+from turnwise.tune.summary import buy_sentence, settings_table, verdict_table
 from turnwise.tune.sweeping import FinishedSweep, SweepRequest, sweep
 from turnwise.tune.sweeps.row_files import frame
 from turnwise.tune.sweeps.sweep_spec import NamedSetting, SweepSpec, check_sweep
@@ -91,8 +91,21 @@ class Tuned:
         return (*left_out, *found, *trust, price)
 
     @property
+    def verdict(self) -> "pd.DataFrame":
+        """The recommendation as four rows; none where nothing is recommended.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        found = self.analysis.recommendation
+        table = None if found is None else verdict_table(found)
+        rows = () if table is None else table.rows
+        shown = loaded("pandas").DataFrame(rows, columns=("measure", "value"))
+        return shown.set_index("measure")
+
+    @property
     def recommendation(self) -> str:
-        """The recommendation as one sentence, with its interval."""
+        """The recommendation as one sentence."""
         found = self.analysis.recommendation
         return "Nobody judged the replies." if found is None else found.in_words()
 
