@@ -80,11 +80,12 @@ def verdict_table(found: Recommendation) -> Table | None:
     if found.chosen is None or found.saving is None or found.difference is None:
         return None
     if found.chosen == found.best:
-        saves = quality = "nothing: it is also the best seen"
+        saves, quality = "nothing: it is also the best seen", "none"
     else:
         compared = f", compared with {found.best}, the best seen"
         saves = interval_in_words(found.saving, found.cost_unit) + compared
         quality = interval_in_words(found.difference) + compared
+    shown = "shown" if found.is_shown else "not shown"
     loss = "" if found.low is None else f"at most {abs(found.low):.3g} below the best, "
     return Table(
         "recommendation",
@@ -93,12 +94,8 @@ def verdict_table(found: Recommendation) -> Table | None:
         (
             ("recommended", found.chosen),
             ("saves", saves),
-            ("quality_difference", quality),
-            (
-                "verdict",
-                f"{'shown' if found.is_shown else 'not shown'}: {loss}margin {found.margin:.3g} "
-                f"({found.scale})",
-            ),
+            ("quality difference", quality),
+            ("verdict", f"{shown}: {loss}margin {found.margin:.3g} ({found.scale})"),
         ),
     )
 

@@ -84,7 +84,7 @@ def test_a_verdict_is_four_rows_and_a_sentence() -> None:
     assert table.rows == (
         ("recommended", "cheap"),
         ("saves", f"5 calls a turn {compared}"),
-        ("quality_difference", f"-0.001 {compared}"),
+        ("quality difference", f"-0.001 {compared}"),
         (
             "verdict",
             "shown: at most 0.001 below the best, margin 0.04 (0.01 of 4, the stated scale)",
@@ -109,7 +109,7 @@ def test_the_best_setting_saves_nothing() -> None:
     assert [value for _, value in table.rows[:3]] == [
         "dear",
         "nothing: it is also the best seen",
-        "nothing: it is also the best seen",
+        "none",
     ]
     few = analyse([row for row in rows if row.conversation == "c0"], scale_width=4.0)
     assert few.recommendation is not None
