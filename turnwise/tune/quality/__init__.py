@@ -7,7 +7,7 @@ from turnwise.tune.quality.pairwise import Pairwise, order_consistency
 from turnwise.tune.quality.pointwise import Pointwise
 from turnwise.tune.quality.referee import Referee, open_referee
 from turnwise.tune.quality.referee_endpoint import referee_endpoint
-from turnwise.tune.quality.score_file import ScoreFile, read_scores
+from turnwise.tune.quality.score_file import read_scores, write_scores
 from turnwise.tune.quality.scores import Score, reply_id
 from turnwise.tune.quality.truth import read_truth, simulated_truth
 
@@ -18,7 +18,6 @@ __all__ = [
     "Referee",
     "ReplyItem",
     "Score",
-    "ScoreFile",
     "items_of",
     "open_referee",
     "order_consistency",
@@ -31,4 +30,5 @@ __all__ = [
     "scale_width_of",
     "simulated_truth",
     "with_quality",
+    "write_scores",
 ]
