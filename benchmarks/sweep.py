@@ -66,8 +66,8 @@ def _sweep_here(recording: Path, folder: Path, count: int, jobs: int) -> dict[st
     """Run one sweep in this process, and return what it took."""
     from joblib.externals.loky import get_reusable_executor
 
-    from turnwise.tune.sweeping import SweepRequest, sweep
-    from turnwise.tune.sweeps.sweep_spec import SweepSpec
+    from turnwise.tune.sweep import SweepRequest, sweep
+    from turnwise.tune.sweep_spec import SweepSpec
 
     connections = 0
 

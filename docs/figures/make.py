@@ -20,7 +20,6 @@ from turnwise.calls.simulated.quality import true_quality
 from turnwise.report import load_run
 from turnwise.tune import TurnRow, panel_of
 from turnwise.tune.analysis import analyse
-from turnwise.tune.counterfactual import CounterfactualEvaluator
 from turnwise.tune.figures import (
     ChainStep,
     FigureData,
@@ -35,8 +34,9 @@ from turnwise.tune.figures import (
     waterfall_of,
 )
 from turnwise.tune.figures.file import figure_bytes
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator
+from turnwise.tune.setting import Setting, override_of
 from turnwise.tune.statistics.bootstrap import mean_intervals, paired_difference
-from turnwise.tune.sweeps.setting import Setting, override_of
 
 HERE = Path(__file__).resolve().parent
 TALK = HERE.parents[1] / "configs" / "conversations" / "en_moving_city.jsonl"

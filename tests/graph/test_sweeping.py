@@ -16,13 +16,13 @@ from turnwise.replay.recording import open_recording
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
 from turnwise.tune.buying import BuyingEvaluator, buy
-from turnwise.tune.counterfactual import CounterfactualEvaluator
 from turnwise.tune.judgement import QualityRequest, judge_rows, quality_values
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator
 from turnwise.tune.row import Standing
+from turnwise.tune.setting import make_setting
+from turnwise.tune.sweep import SweepRequest, sweep
 from turnwise.tune.sweep_record import load_sweep
-from turnwise.tune.sweeping import SweepRequest, sweep
-from turnwise.tune.sweeps.setting import make_setting
-from turnwise.tune.sweeps.sweep_spec import SweepSpec
+from turnwise.tune.sweep_spec import SweepSpec
 
 
 def _spec(**fields: object) -> SweepSpec:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.sweeps.evaluating import Setting, SettingResult
+from turnwise.tune.setting import Setting, SettingResult
 
 __all__ = ["ScriptedEvaluator"]
 

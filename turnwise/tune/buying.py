@@ -1,6 +1,6 @@
 """Buying what the settings of a sweep lack, into the recording that it is made from."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,23 @@ from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
 from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording
 from turnwise.replay.run_recorder import RunRecorder
-from turnwise.tune.counterfactual import CounterfactualEvaluator, opened, run_apart, settings_of
-from turnwise.tune.sweeps.evaluating import Setting, SettingResult
+from turnwise.tune.analysis import exact_mask
+from turnwise.tune.panel import panel_of
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator, opened, run_apart, settings_of
+from turnwise.tune.row import TurnRow
+from turnwise.tune.setting import Setting, SettingResult
+from turnwise.tune.statistics.imputation import impute
+from turnwise.tune.statistics.racing import MIN_LOOK_CONVERSATIONS, Dropped, Race
 
-__all__ = ["Bought", "BuyingEvaluator", "PurchaseProgress", "buy"]
+__all__ = [
+    "Bought",
+    "BuyingEvaluator",
+    "FinishedRace",
+    "PurchaseProgress",
+    "RaceRequest",
+    "buy",
+    "buy_racing",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,3 +221,128 @@ class BuyingEvaluator:
             return SettingResult(setting.name, (), error=f"not bought: {bought.stopped}")
         (result,) = self.inner.evaluate([setting])
         return result
+
+
+CONVERSATIONS_A_LOOK = 5
+"""Conversations that are bought between two looks, after the first."""
+
+Judge = Callable[[Sequence[TurnRow], Mapping[str, str]], Sequence[TurnRow]]
+"""Rows, and reply texts by id, to the same rows with their quality."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaceRequest:
+    """What to race, on which recording, with whose money.
+
+    Args:
+        folder: of the recorded run.
+        settings: who races.
+        purse: what may be spent in all.
+        cost: a numeric field of `TurnRow` to spend less of.
+        past: where each turn starts from.
+        max_turns: how many of the recording's turns; None is all of them.
+        max_concurrency: conversations side by side; at least 1.
+        trust: what the user named of the recording's app and endpoints.
+    """
+
+    folder: Path
+    settings: tuple[Setting, ...]
+    purse: Purse
+    cost: str = "asked"
+    past: Past = "recorded"
+    max_turns: int | None = None
+    max_concurrency: int = 1
+    trust: Trust = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRace:
+    """What a race came to.
+
+    Args:
+        bought: what was bought.
+        dropped: settings that left, in the order in which they did.
+        conversations: that were bought for those who stayed.
+    """
+
+    bought: Bought
+    dropped: tuple[Dropped, ...]
+    conversations: int
+
+
+def _blocks(conversations: Sequence[str]) -> list[list[str]]:
+    """Return the conversations in blocks, each ended by a look."""
+    first = [list(conversations[:MIN_LOOK_CONVERSATIONS])]
+    rest = range(MIN_LOOK_CONVERSATIONS, len(conversations), CONVERSATIONS_A_LOOK)
+    return first + [list(conversations[at : at + CONVERSATIONS_A_LOOK]) for at in rest]
+
+
+def buy_racing(
+    request: RaceRequest,
+    judge: Judge,
+    *,
+    on_turn: Callable[[PurchaseProgress], None] | None = None,
+) -> FinishedRace:
+    """Buy what settings lack, block by block, and drop those that are beaten.
+
+    Args:
+        request: what to race.
+        judge: gives rows their quality. It may raise `PurseEmpty`, which ends the race as
+            it stands.
+        on_turn: told each turn bought whole, its numbers counted from the block's start.
+
+    Raises:
+        ConfigError: when the recording cannot be added to, or nobody judges.
+        CallError: a fatal one. What was bought until then is recorded.
+    """
+    inputs = opened(request.folder, request.trust).recording.inputs[: request.max_turns]
+    conversations = list(dict.fromkeys(turn.conversation_id for turn in inputs))
+    by_name = {setting.name: setting for setting in request.settings}
+    race = Race(tuple(by_name), max_conversations=len(conversations))
+    seen: list[str] = []
+    turns, stopped = 0, ""
+    for block in _blocks(conversations):
+        running = [by_name[name] for name in race.ask()]
+        bought = buy(
+            request.folder,
+            running,
+            request.purse,
+            past=request.past,
+            max_turns=request.max_turns,
+            conversations=set(block),
+            max_concurrency=request.max_concurrency,
+            on_turn=on_turn,
+            trust=request.trust,
+        )
+        turns, stopped = turns + bought.turns, bought.stopped
+        if stopped:
+            break
+        seen += block
+        try:
+            race = _looked(race, request, running, seen, judge)
+        except PurseEmpty as empty:
+            stopped = str(empty)
+            break
+    purse = request.purse
+    total = Bought(turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
+    return FinishedRace(total, race.dropped, len(seen))
+
+
+def _looked(
+    race: Race,
+    request: RaceRequest,
+    running: Sequence[Setting],
+    conversations: Sequence[str],
+    judge: Judge,
+) -> Race:
+    """Return the race after a look at all conversations so far."""
+    evaluator = CounterfactualEvaluator(
+        request.folder, past=request.past, max_turns=request.max_turns, trust=request.trust
+    )
+    results = evaluator.evaluate(running)
+    known = set(conversations)
+    texts = {name: text for result in results for name, text in result.replies.items()}
+    found = [row for result in results for row in result.rows if row.conversation in known]
+    rows = judge(found, texts)
+    quality = panel_of(rows, "quality")
+    return race.tell(panel_of(rows, request.cost), impute(quality, exact_mask(rows, quality)))

@@ -21,7 +21,6 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.recording import Recording
-from turnwise.tune.counterfactual import run_apart
 from turnwise.tune.judge_report import judge_reliabilities
 from turnwise.tune.quality import (
     Pairwise,
@@ -41,12 +40,12 @@ from turnwise.tune.quality.joining import choose_source
 from turnwise.tune.quality.judged import Judged
 from turnwise.tune.quality.planning import PricePreview
 from turnwise.tune.quality.referee_endpoint import PRICES, referee_secrets, same_model_notice
+from turnwise.tune.replay_evaluator import run_apart
 from turnwise.tune.row import TurnRow
 from turnwise.tune.statistics.reliability import JudgeReliability
 from turnwise.tune.sweep_record import load_sweep
+from turnwise.tune.sweep_spec import ObjectiveValues, SweepSpec, mean_figures
 from turnwise.tune.sweep_store import SweepScores
-from turnwise.tune.sweeps.objectives import Values, mean_figures
-from turnwise.tune.sweeps.sweep_spec import SweepSpec
 
 __all__ = [
     "JudgedRows",
@@ -284,7 +283,7 @@ def _judge_model(recording: Recording) -> str | None:
 
 def quality_values(
     recording: Recording, folder: Path, request: QualityRequest, spec: SweepSpec
-) -> Callable[[Sequence[TurnRow]], Values]:
+) -> Callable[[Sequence[TurnRow]], ObjectiveValues]:
     """Return what an adaptive sampler is told of a setting: its rows are judged first.
 
     Args:
@@ -295,7 +294,7 @@ def quality_values(
     """
     means = mean_figures(spec.objectives, spec.min_known_share)
 
-    def values(rows: Sequence[TurnRow]) -> Values:
+    def values(rows: Sequence[TurnRow]) -> ObjectiveValues:
         return means(judge_rows(recording, folder, rows, request).rows)
 
     return values

@@ -13,9 +13,8 @@ import orjson
 
 from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
 from turnwise.replay.run_folder import DiskFull
-from turnwise.tune.row import TurnRow
-from turnwise.tune.sweeps.row_json import FIELDS, row_from_figures
-from turnwise.tune.sweeps.setting import Setting
+from turnwise.tune.row import FIELDS, TurnRow, row_from_figures
+from turnwise.tune.setting import Setting
 
 __all__ = [
     "FIRST_MANIFEST",

@@ -26,7 +26,8 @@ from turnwise.calls.payload import well_formed
 from turnwise.replay.held_files import LOCK, hold_folder, open_private, refuse_links
 from turnwise.tune.quality.score_file import read_scores, write_scores
 from turnwise.tune.quality.scores import Score
-from turnwise.tune.row import TurnRow
+from turnwise.tune.row import FIELDS, TurnRow, row_figures
+from turnwise.tune.setting import Setting, SettingResult
 from turnwise.tune.sweep_record import (
     FIRST_MANIFEST,
     STORE,
@@ -39,11 +40,9 @@ from turnwise.tune.sweep_record import (
     refuse_first_format,
     stored_settings,
 )
-from turnwise.tune.sweeps.evaluating import SettingResult
-from turnwise.tune.sweeps.row_json import FIELDS, row_figures
-from turnwise.tune.sweeps.setting import Setting
+from turnwise.tune.sweep_spec import ObjectiveValues
 
-__all__ = ["SweepScores", "SweepStore", "Told"]
+__all__ = ["SweepScores", "SweepStore"]
 
 SCORES = "scores.csv"
 FIGURES = "figures"
@@ -69,9 +68,6 @@ CREATE TABLE reply (reply_id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID
 CREATE TABLE score (key TEXT PRIMARY KEY, figures TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE trial (number INTEGER PRIMARY KEY, setting TEXT NOT NULL, told TEXT NOT NULL);
 """
-
-Told = Sequence[float] | str
-"""What a sampler was told of a setting: its objectives, or why they are not known."""
 
 
 def ordered_rows(rows: Sequence[TurnRow]) -> list[TurnRow]:
@@ -242,13 +238,13 @@ class SweepStore:
         return SweepRows(self._file, tuple(names))
 
     @property
-    def trials(self) -> list[tuple[str, Told]]:
+    def trials(self) -> list[tuple[str, ObjectiveValues]]:
         """What an adaptive sampler asked for and was told, in order."""
         with clear_errors(self._file):
             found = self._connection.execute("SELECT setting, told FROM trial ORDER BY number")
             return [(name, json.loads(told)) for name, told in found]
 
-    def add_trials(self, trials: Sequence[tuple[str, Told]]) -> None:
+    def add_trials(self, trials: Sequence[tuple[str, ObjectiveValues]]) -> None:
         """Store what a sampler was told of a whole batch, in one transaction."""
         with clear_errors(self._file), self._connection as connection:
             connection.executemany(

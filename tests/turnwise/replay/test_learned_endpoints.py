@@ -26,8 +26,8 @@ from turnwise.replay.run import FinishedRun, RunRequest, run_replay
 from turnwise.testing.sim_responses import json_response
 from turnwise.testing.sim_server import SimServer
 from turnwise.tune.buying import buy
-from turnwise.tune.counterfactual import RECORDED
-from turnwise.tune.sweeps.evaluating import Setting
+from turnwise.tune.replay_evaluator import RECORDED
+from turnwise.tune.setting import Setting
 
 KEY = "sk-a-key-that-nobody-may-see"
 FAST_RETRIES = ("retry.first_wait_seconds=0", "retry.max_wait_seconds=0")

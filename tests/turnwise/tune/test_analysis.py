@@ -6,9 +6,14 @@ from dataclasses import replace
 import pytest
 
 from turnwise.tune.analysis import analyse, to_buy
-from turnwise.tune.analysis_json import analysis_json
 from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.summary import buy_sentence, settings_table, summary_text, verdict_table
+from turnwise.tune.summary import (
+    analysis_json,
+    buy_sentence,
+    settings_table,
+    summary_text,
+    verdict_table,
+)
 
 CONVERSATIONS, TURNS = 8, 3
 

@@ -21,11 +21,10 @@ from turnwise.testing.evaluators import ScriptedEvaluator
 from turnwise.tune.quality.score_file import read_scores, write_scores
 from turnwise.tune.quality.scores import Score
 from turnwise.tune.row import TurnRow
+from turnwise.tune.setting import Setting, SettingResult, make_setting
 from turnwise.tune.sweep_record import STORE, ReplyText, load_sweep
 from turnwise.tune.sweep_store import SweepScores, SweepStore
-from turnwise.tune.sweeps.evaluating import Setting, SettingResult
-from turnwise.tune.sweeps.running import run_sweep
-from turnwise.tune.sweeps.setting import make_setting
+from turnwise.tune.sweep_workers import run_sweep
 
 SETTINGS = tuple(make_setting("balanced", {}, {"search.max_calls": calls}) for calls in (3, 6))
 NAMES = tuple(setting.name for setting in SETTINGS)
@@ -70,7 +69,7 @@ import os, signal, sys
 from pathlib import Path
 from turnwise.testing.evaluators import ScriptedEvaluator
 from turnwise.tune.sweep_store import SweepStore
-from turnwise.tune.sweeps.setting import make_setting
+from turnwise.tune.setting import make_setting
 
 first, second = (make_setting("balanced", {}, {"search.max_calls": calls}) for calls in (3, 6))
 evaluator = ScriptedEvaluator(conversations=1, turns=1)

@@ -8,8 +8,9 @@ from turnwise.tune.quality.pointwise import Pointwise
 from turnwise.tune.quality.referee import Referee, open_referee
 from turnwise.tune.quality.referee_endpoint import referee_endpoint
 from turnwise.tune.quality.score_file import read_scores, write_scores
-from turnwise.tune.quality.scores import Score, reply_id
+from turnwise.tune.quality.scores import Score
 from turnwise.tune.quality.truth import read_truth, simulated_truth
+from turnwise.tune.row import reply_id
 
 __all__ = [
     "Labels",

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from turnwise.tune.quality.scores import ReplyKey
+from turnwise.tune.row import ReplyKey
 
 __all__ = ["Agreement", "agreement_of"]
 

@@ -13,8 +13,8 @@ from statistics import fmean
 import numpy as np
 
 from turnwise.calls.errors import ConfigError
-from turnwise.tune.quality.scores import ReplyKey, Score
-from turnwise.tune.row import Standing, TurnRow
+from turnwise.tune.quality.scores import Score
+from turnwise.tune.row import ReplyKey, Standing, TurnRow
 
 __all__ = [
     "SOURCE_ORDER",

@@ -8,7 +8,8 @@ from enum import StrEnum
 from turnwise.budget.tally import Counts
 from turnwise.calls.errors import CallError
 from turnwise.report.cells import printable
-from turnwise.tune.quality.scores import ReplyKey, Score
+from turnwise.tune.quality.scores import Score
+from turnwise.tune.row import ReplyKey
 
 __all__ = ["Judged", "Loss", "Losses"]
 

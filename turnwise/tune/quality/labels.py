@@ -24,8 +24,8 @@ from turnwise.calls.errors import FormatError
 from turnwise.report.cells import unguarded
 from turnwise.tune.quality.agreement import Agreement, agreement_of
 from turnwise.tune.quality.csv_table import CsvRow, number_of, read_csv
-from turnwise.tune.quality.scores import ReplyKey, Score, ScoreKind, reply_id
-from turnwise.tune.row import TurnRow
+from turnwise.tune.quality.scores import Score, ScoreKind
+from turnwise.tune.row import ReplyKey, TurnRow, reply_id
 
 __all__ = ["LabelTable", "Labels", "read_labels"]
 

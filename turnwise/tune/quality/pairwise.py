@@ -23,7 +23,8 @@ from turnwise.tune.quality.pointwise import (
 )
 from turnwise.tune.quality.prompting import MAX_REPLY_CHARS, clipped, messages_of
 from turnwise.tune.quality.rubric import Rubric, shipped_rubric
-from turnwise.tune.quality.scores import Order, Score, ScoreKind, reply_id
+from turnwise.tune.quality.scores import Order, Score, ScoreKind
+from turnwise.tune.row import reply_id
 
 __all__ = ["Pairwise", "RefereeComparison", "order_consistency"]
 

@@ -5,13 +5,14 @@ they can stand in one table and be held against each other. The same text on the
 is one reply: it is judged once, and every setting that gives it shares the score.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Order", "ReplyKey", "Score", "ScoreKey", "ScoreKind", "in_order", "reply_id"]
+from turnwise.tune.row import ReplyKey
+
+__all__ = ["Order", "Score", "ScoreKey", "ScoreKind", "in_order"]
 
 ScoreKind = Literal["pointwise", "pairwise", "label", "truth"]
 """How a score came about: a mark for one reply, a comparison, a person's, or known."""
@@ -19,21 +20,8 @@ ScoreKind = Literal["pointwise", "pairwise", "label", "truth"]
 Order = Literal["", "first", "second"]
 """Where the reply stood when two were compared; empty where nothing was shown beside it."""
 
-ReplyKey = tuple[str, int, str]
-"""Conversation, turn and reply id: what is judged once."""
-
 ScoreKey = tuple[str, str, int, str, str, str, int, str]
 """What tells two scores apart; see `Score.key`."""
-
-
-def reply_id(text: str) -> str:
-    """Return the digest of a reply's text: 16 hexadecimal digits, or empty for no reply.
-
-    Equal texts have equal ids, to the byte; nothing is trimmed.
-    """
-    if not text:
-        return ""
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

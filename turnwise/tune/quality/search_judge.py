@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from turnwise.tune.quality.items import ReplyItem
-from turnwise.tune.quality.scores import ReplyKey, Score, reply_id
+from turnwise.tune.quality.scores import Score
+from turnwise.tune.row import ReplyKey, reply_id
 
 __all__ = ["SEARCH_JUDGE", "search_judge_items", "search_judge_scores"]
 

@@ -7,8 +7,7 @@ import pytest
 
 from turnwise.calls import FormatError
 from turnwise.tune.quality.labels import read_labels
-from turnwise.tune.quality.scores import reply_id
-from turnwise.tune.row import TurnRow
+from turnwise.tune.row import TurnRow, reply_id
 
 TEXT = 'Hm, "really"?\nTell me.'
 

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from turnwise.tune.quality.scores import Score, in_order, reply_id
+from turnwise.tune.quality.scores import Score, in_order
+from turnwise.tune.row import reply_id
 
 
 @pytest.mark.parametrize("text", ["Hm.", " Hm.", "在", "half \ud83d emoji"])

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from turnwise.tune.quality.scores import reply_id
 from turnwise.tune.quality.search_judge import search_judge_items, search_judge_scores
+from turnwise.tune.row import reply_id
 
 
 def _turn(tree: Any) -> dict[str, Any]:

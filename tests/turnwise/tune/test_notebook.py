@@ -1,18 +1,43 @@
 """Tuning in one call: what it says, and what it buys only where it may."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from turnwise.calls.errors import ConfigError
+from turnwise.calls.errors import CassetteMiss, ConfigError
 from turnwise.tune.judgement import QualityRequest
-from turnwise.tune.notebook import Tuned, replay, tune
+from turnwise.tune.notebook import Tuned, panel_of_run, replay, tune
+from turnwise.tune.statistics.bootstrap import mean_intervals
 
 SETTINGS = {
     "recorded": {},
     "search 3": {"search.max_calls": 3},
     "search 6": {"search.max_calls": 6},
 }
+
+
+@pytest.fixture
+def talks(tmp_path: Path) -> Path:
+    """Return a file of six conversations of one turn each."""
+    path = tmp_path / "talks.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "conversation_id": f"talk-{number}",
+                    "user_id": f"user-{number}",
+                    "turn": 0,
+                    "user_text": f"I got job number {number}, and now I am scared of it.",
+                }
+            )
+            + "\n"
+            for number in range(6)
+        ),
+        encoding="utf-8",
+    )
+    return path
 
 
 @pytest.fixture
@@ -70,3 +95,45 @@ async def test_a_referee_draws_from_the_same_calls(tmp_path: Path, recording: Pa
             max_buy_calls=allowed,
         )
         assert sum("referee" in score.by for score in tuned.judged.scores) == expected
+
+
+async def test_a_recording_replays_without_a_request(tmp_path: Path, talks: Path) -> None:
+    """The second run plays what the first recorded, call by call."""
+    first = await replay(talks, tmp_path / "first", preset="frugal")
+    again = await replay(
+        talks, tmp_path / "again", preset="frugal", cassette=tmp_path / "first" / "cassette.jsonl"
+    )
+    assert {row.outcome.value for row in first.rows} == {"served"}
+    assert {row.outcome.value for row in again.rows} == {"replayed"}
+    assert [turn.reply for turn in first.turns] == [turn.reply for turn in again.turns]
+    assert first.is_simulated
+
+
+async def test_knobs_are_laid_over_the_preset(tmp_path: Path, talks: Path) -> None:
+    """A knob given by its dotted name decides; one that does not exist names the nearest."""
+    run = await replay(talks, tmp_path / "run", preset="frugal", knobs={"search.max_calls": 2})
+    assert {turn.asked for turn in run.turns} == {4}
+    with pytest.raises(ConfigError, match="max_calls"):
+        await replay(talks, tmp_path / "wrong", knobs={"search.max_call": 2})
+
+
+async def test_a_call_that_is_not_recorded_is_an_error(tmp_path: Path, talks: Path) -> None:
+    """With a cassette nothing is sent, whatever is missing."""
+    await replay(talks, tmp_path / "run", preset="instant")
+    with pytest.raises(CassetteMiss):
+        await replay(
+            talks, tmp_path / "other", preset="frugal", cassette=tmp_path / "run/cassette.jsonl"
+        )
+
+
+async def test_a_run_as_a_panel(tmp_path: Path, talks: Path) -> None:
+    """Each figure of each turn, its conversations as clusters or each turn as its own."""
+    run = await replay(talks, tmp_path / "run", preset="instant")
+    panel = panel_of_run(run)
+    assert panel.conversations == tuple(f"talk-{number}" for number in range(6))
+    assert panel.values[0].tolist() == [2.0] * 6
+    assert not panel.spread.any()
+    assert mean_intervals(panel)["calls a turn"].mean == 2.0
+    by_turn = panel_of_run(run, is_by_turn=True)
+    assert by_turn.conversations == ("0", "1", "2", "3", "4", "5")
+    assert np.array_equal(by_turn.values, panel.values)

@@ -6,15 +6,26 @@ file holds must come back as it was when that text is read, so the text is read 
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.tune.row import TurnRow
 
-__all__ = ["PRESET_KNOB", "Setting", "make_setting", "override_of", "setting_name", "value_text"]
+__all__ = [
+    "PRESET_KNOB",
+    "Evaluator",
+    "Setting",
+    "SettingResult",
+    "make_setting",
+    "override_of",
+    "setting_name",
+    "value_text",
+]
 
 PRESET_KNOB = "preset"
 """A swept knob of this name is no override: it chooses the preset that a setting stands on."""
@@ -149,3 +160,34 @@ def _flow(value: JsonValue) -> str:
 
 def _joined(brackets: str, parts: Iterable[str]) -> str:
     return f"{brackets[0]}{', '.join(parts)}{brackets[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingResult:
+    """What one setting did on every turn.
+
+    Args:
+        setting: its name.
+        rows: one a turn, conversation by conversation; empty where the setting cannot run.
+        replies: texts by `reply_id`, of the rows' replies. Untrusted. May leave out texts that
+            nobody will read.
+        error: why this setting cannot run; None where it can. Other settings go on.
+    """
+
+    setting: str
+    rows: tuple[TurnRow, ...]
+    replies: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Evaluator(Protocol):
+    """Turns settings into rows. A frozen dataclass of paths and strings, so that it travels."""
+
+    def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
+        """Return one result a setting, in the same order.
+
+        The same setting gives the same result, whatever is evaluated beside it: that is why
+        the number of workers cannot matter. What it raises stops the whole sweep; what is
+        wrong with one setting only belongs into that setting's `error`.
+        """
+        ...

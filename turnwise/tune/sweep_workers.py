@@ -8,20 +8,31 @@ nothing but the time.
 """
 
 import os
+import signal
+import threading
+import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from turnwise.calls.errors import ConfigError, TurnwiseError
+from turnwise.tune.setting import Evaluator, Setting, SettingResult
 from turnwise.tune.sweep_store import SweepStore
-from turnwise.tune.sweeps.chunk import ChunkResult, evaluate_chunk, results_of
-from turnwise.tune.sweeps.cluster import cluster_backend
-from turnwise.tune.sweeps.evaluating import Evaluator, Setting, SettingResult
 
-__all__ = ["OnResult", "SweepProgress", "WorkerDied", "run_sweep"]
-
+__all__ = [
+    "ChunkResult",
+    "OnResult",
+    "SweepProgress",
+    "WorkerDied",
+    "cluster_backend",
+    "connect",
+    "evaluate_chunk",
+    "results_of",
+    "run_sweep",
+]
 
 _MAX_NAMES_SHOWN = 8
 
@@ -46,6 +57,120 @@ class SweepProgress:
 
 
 OnResult = Callable[[SweepProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """What became of a chunk.
+
+    Args:
+        names: of its settings, in order.
+        results: one a setting; empty where the evaluator raised.
+        problem: what it raised, in words; empty where it did not.
+        is_config_error: whether that was a `ConfigError`.
+        trace: where it came from; empty for errors that Turnwise raises on purpose.
+    """
+
+    names: tuple[str, ...]
+    results: tuple[SettingResult, ...] = ()
+    problem: str = ""
+    is_config_error: bool = False
+    trace: str = ""
+
+
+def evaluate_chunk(
+    evaluator: Evaluator, settings: Sequence[Setting], parent_pid: int
+) -> ChunkResult:
+    """Return what settings gave.
+
+    Args:
+        evaluator: asked once, for all of them.
+        settings: at least one.
+        parent_pid: the process that collects. In any other, Ctrl-C is left to that one.
+    """
+    if os.getpid() != parent_pid and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    names = tuple(setting.name for setting in settings)
+    try:
+        return ChunkResult(names, results=tuple(evaluator.evaluate(settings)))
+    except TurnwiseError as error:
+        return ChunkResult(
+            names, problem=str(error), is_config_error=isinstance(error, ConfigError)
+        )
+    except Exception as error:  # noqa: BLE001 - told as text; see above
+        problem = f"{type(error).__name__}: {error}"
+        return ChunkResult(names, problem=problem, trace=traceback.format_exc())
+
+
+def results_of(chunk: ChunkResult) -> tuple[SettingResult, ...]:
+    """Return a chunk's results, one a setting.
+
+    Raises:
+        ConfigError: when the evaluator raised one.
+        TurnwiseError: when it raised anything else, or gave results of other settings.
+    """
+    shown = ", ".join(map(repr, chunk.names))
+    if chunk.problem:
+        kind = ConfigError if chunk.is_config_error else TurnwiseError
+        error = kind(f"evaluating {shown} failed: {chunk.problem}")
+        if chunk.trace:
+            error.add_note(chunk.trace)
+        raise error
+    given = tuple(result.setting for result in chunk.results)
+    if given != chunk.names:
+        raise TurnwiseError(f"expected results of {shown}, the evaluator gave {given!r}")
+    return chunk.results
+
+
+@dataclass(frozen=True, slots=True)
+class _LostTask:
+    error: BaseException
+
+
+def connect(address: str, *, timeout_seconds: float = 30.0) -> Any:
+    """Return a client of a running scheduler, such as `tcp://10.0.0.5:8786`.
+
+    The caller closes it.
+
+    Raises:
+        ConfigError: when the extra is not installed, or nobody answers there.
+    """
+    try:
+        import distributed  # noqa: PLC0415 - heavy, and an extra
+    except ImportError as error:
+        raise ConfigError("many machines need an extra: pip install 'turnwise[cluster]'") from error
+    client: Any = distributed.Client
+    try:
+        return client(address, timeout=timeout_seconds, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConfigError(
+            f"no dask scheduler answers at {address} ({error}); start one with `dask scheduler`, "
+            "and workers with `dask worker ADDRESS`"
+        ) from error
+
+
+def cluster_backend(client: Any) -> Any:
+    """Return a joblib backend that works on a dask client's workers."""
+    from joblib._dask import DaskDistributedBackend  # noqa: PLC0415 - heavy, and an extra
+
+    class _Told(DaskDistributedBackend):  # type: ignore[misc] # joblib has no types
+        def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
+            future: Future[Any] = super().submit(func, callback)
+
+            def tell(done: Future[Any]) -> None:
+                error = done.exception()
+                if error is not None and callback is not None:
+                    callback(_LostTask(error))
+
+            future.add_done_callback(tell)
+            return future
+
+        def retrieve_result_callback(self, out: Any) -> Any:
+            if isinstance(out, _LostTask):
+                raise out.error
+            return super().retrieve_result_callback(out)
+
+    return _Told(client=client)
 
 
 def run_sweep(

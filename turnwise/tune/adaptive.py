@@ -17,13 +17,12 @@ import orjson
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError
+from turnwise.tune.grid import LeftOut, Validate, rounded, setting_of
 from turnwise.tune.row import TurnRow
-from turnwise.tune.sweep_store import SweepStore, Told
-from turnwise.tune.sweeps.evaluating import Evaluator, Setting
-from turnwise.tune.sweeps.grid import LeftOut, Validate, rounded, setting_of
-from turnwise.tune.sweeps.objectives import Values, mean_figures
-from turnwise.tune.sweeps.running import OnResult, run_sweep
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec
+from turnwise.tune.setting import Evaluator, Setting
+from turnwise.tune.sweep_spec import KnobRange, ObjectiveValues, SweepSpec, mean_figures
+from turnwise.tune.sweep_store import SweepStore
+from turnwise.tune.sweep_workers import OnResult, run_sweep
 
 if TYPE_CHECKING:
     import optuna
@@ -65,7 +64,7 @@ def run_study(
     chunk: int = 1,
     on_result: OnResult | None = None,
     client: Any = None,
-    values_of: Callable[[Sequence[TurnRow]], Values] | None = None,
+    values_of: Callable[[Sequence[TurnRow]], ObjectiveValues] | None = None,
 ) -> StudyOutcome:
     """Ask, evaluate and tell until the sweep's trials are through. Goes on where it stopped.
 
@@ -117,7 +116,7 @@ def run_study(
 
 
 def _check_trials(
-    folder: SweepStore, asked: Sequence[_Asked], told: Sequence[tuple[str, Told]]
+    folder: SweepStore, asked: Sequence[_Asked], told: Sequence[tuple[str, ObjectiveValues]]
 ) -> None:
     """Raise when the stored trials are not those that the sampler asks for."""
     if [each.setting.name for each in asked] != [name for name, _ in told]:
@@ -223,15 +222,15 @@ def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Valida
 
 
 def _told(
-    asked: _Asked, folder: SweepStore, values_of: Callable[[Sequence[TurnRow]], Values]
-) -> Values:
+    asked: _Asked, folder: SweepStore, values_of: Callable[[Sequence[TurnRow]], ObjectiveValues]
+) -> ObjectiveValues:
     """Return the objectives of a setting, or why they are not known."""
     name = asked.setting.name
     problem = asked.problem or folder.errors.get(name, "")
     return problem or values_of(tuple(folder.rows([name])))
 
 
-def _tell(study: "optuna.Study", trial: "optuna.Trial", told: Told) -> None:
+def _tell(study: "optuna.Study", trial: "optuna.Trial", told: ObjectiveValues) -> None:
     with _quiet():
         if isinstance(told, str):
             study.tell(trial, state=_optuna().trial.TrialState.FAIL)

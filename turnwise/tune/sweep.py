@@ -13,19 +13,18 @@ from turnwise.calls.trust import NOTHING, Trust
 from turnwise.knobs import settings_digest
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.tune.counterfactual import RECORDED, CounterfactualEvaluator, settings_of
+from turnwise.tune.adaptive import run_study
+from turnwise.tune.grid import LeftOut, plan_settings
+from turnwise.tune.replay_evaluator import RECORDED, CounterfactualEvaluator, settings_of
 from turnwise.tune.row import TurnRow
+from turnwise.tune.setting import Evaluator, Setting
+from turnwise.tune.sweep_spec import ObjectiveValues, SweepSpec, sweep_digest
 from turnwise.tune.sweep_store import SweepStore
-from turnwise.tune.sweeps.evaluating import Evaluator, Setting
-from turnwise.tune.sweeps.grid import LeftOut, plan_settings
-from turnwise.tune.sweeps.objectives import Values
-from turnwise.tune.sweeps.running import OnResult, run_sweep
-from turnwise.tune.sweeps.sampling import run_study
-from turnwise.tune.sweeps.sweep_spec import SweepSpec, sweep_digest
+from turnwise.tune.sweep_workers import OnResult, run_sweep
 
 __all__ = ["FinishedSweep", "SweepRequest", "plan_sweep", "sweep", "sweep_name"]
 
-ValuesOf = Callable[[Sequence[TurnRow]], Values]
+ValuesOf = Callable[[Sequence[TurnRow]], ObjectiveValues]
 """A setting's rows to the objectives of an adaptive sampler, or to why they are not known."""
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError
-from turnwise.tune.sweeps.setting import Setting, make_setting
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec, flat_knobs
+from turnwise.tune.setting import Setting, make_setting
+from turnwise.tune.sweep_spec import KnobRange, SweepSpec, flat_knobs
 
 __all__ = ["LeftOut", "SweepPlan", "Validate", "plan_settings", "rounded", "setting_of"]
 

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from graph.app import app
 from turnwise.calls.errors import ConfigError
 from turnwise.shipped import configs_folder
-from turnwise.tune.sweeps.grid import SweepPlan, plan_settings
-from turnwise.tune.sweeps.setting import Setting
-from turnwise.tune.sweeps.sweep_file import read_sweep
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec
+from turnwise.tune.grid import SweepPlan, plan_settings
+from turnwise.tune.setting import Setting
+from turnwise.tune.sweep_spec import KnobRange, SweepSpec, read_sweep
 
 SHIPPED = sorted((configs_folder() / "sweeps").glob("*.yaml"))
 

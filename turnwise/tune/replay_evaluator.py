@@ -25,10 +25,8 @@ from turnwise.replay.counterfactual.evaluation import (
 )
 from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.tune.quality.scores import reply_id
-from turnwise.tune.sweeps.evaluating import SettingResult
-from turnwise.tune.sweeps.setting import Setting
-from turnwise.tune.turn_rows import row_of
+from turnwise.tune.row import reply_id, row_of
+from turnwise.tune.setting import Setting, SettingResult
 
 __all__ = [
     "RECORDED",

@@ -9,11 +9,10 @@ import pytest
 
 from turnwise.calls.errors import ConfigError, TurnwiseError
 from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.tune.setting import Setting, make_setting
 from turnwise.tune.sweep_record import load_sweep
 from turnwise.tune.sweep_store import SweepStore
-from turnwise.tune.sweeps.evaluating import Setting
-from turnwise.tune.sweeps.running import SweepProgress, WorkerDied, run_sweep
-from turnwise.tune.sweeps.setting import make_setting
+from turnwise.tune.sweep_workers import SweepProgress, WorkerDied, run_sweep
 
 SETTINGS = tuple(make_setting("balanced", {}, {"search.max_calls": calls}) for calls in range(3, 9))
 NAMES = tuple(setting.name for setting in SETTINGS)
@@ -161,7 +160,7 @@ def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: P
     """A real scheduler and two worker processes; one of them is killed, again and again."""
     from distributed import LocalCluster
 
-    from turnwise.tune.sweeps.cluster import connect
+    from turnwise.tune.sweep_workers import connect
 
     alone = _run(tmp_path / "alone", ScriptedEvaluator(), jobs=1)
     deadly = ScriptedEvaluator(killed_by=NAMES[4])
@@ -187,7 +186,7 @@ def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: P
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error() -> None:
     """The error says how to start one."""
-    from turnwise.tune.sweeps.cluster import connect
+    from turnwise.tune.sweep_workers import connect
 
     with pytest.raises(ConfigError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):
         connect("tcp://127.0.0.1:9", timeout_seconds=0.2)
@@ -195,7 +194,7 @@ def test_a_scheduler_that_is_not_there_is_a_clear_error() -> None:
 
 def test_a_cluster_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is the command to type."""
-    from turnwise.tune.sweeps.cluster import connect
+    from turnwise.tune.sweep_workers import connect
 
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"pip install 'turnwise\[cluster\]'"):

@@ -7,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.tune.sweeps.sweep_file import find_sweep, read_sweep, with_knobs
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec, flat_knobs, sweep_digest
+from turnwise.tune.sweep_spec import (
+    KnobRange,
+    SweepSpec,
+    find_sweep,
+    flat_knobs,
+    read_sweep,
+    sweep_digest,
+    with_knobs,
+)
 
 WHOLE = """\
 preset: balanced

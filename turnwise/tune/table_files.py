@@ -19,8 +19,7 @@ from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.report.cells import guarded, unguarded
-from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.sweeps.row_json import FIELDS, row_from_json
+from turnwise.tune.row import FIELDS, Standing, TurnRow, row_from_json
 
 __all__ = [
     "column_kinds",

@@ -2,10 +2,12 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
+import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -16,23 +18,33 @@ from pydantic import (
     StrictInt,
     StringConstraints,
     Tag,
+    ValidationError,
 )
+from pydantic_core import ErrorDetails
 
-from turnwise.calls.errors import ConfigError
+from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.knobs.nearest import nearest_names
+from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.tune.row import TurnRow
 
 __all__ = [
     "KnobRange",
     "NamedSetting",
     "Objective",
+    "ObjectiveValues",
     "SweepSpec",
     "check_sweep",
+    "find_sweep",
     "flat_knobs",
+    "mean_figures",
+    "read_sweep",
     "sweep_digest",
+    "with_knobs",
 ]
 
 Number = StrictInt | StrictFloat
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
-Values = Annotated[list[JsonValue], Field(min_length=1)]
+KnobValues = Annotated[list[JsonValue], Field(min_length=1)]
 
 
 class _Entry(BaseModel):
@@ -88,7 +100,7 @@ def _form_of_values(value: Any) -> str:
 
 
 RangeOrList = Annotated[
-    Annotated[KnobRange, Tag("range")] | Annotated[Values, Tag("list")],
+    Annotated[KnobRange, Tag("range")] | Annotated[KnobValues, Tag("list")],
     Discriminator(_form_of_values),
 ]
 
@@ -102,7 +114,7 @@ class SweepSpec(_Entry):
     """Knobs that are the same in all settings. Groups are merged, as in a preset."""
     sampler: Literal["grid", "random", "nsga2", "tpe"] = "grid"
     """Every combination; some by lot; or those that promise most after what was seen."""
-    knobs: dict[str, Values] = Field(default_factory=dict)
+    knobs: dict[str, KnobValues] = Field(default_factory=dict)
     """Values by dotted knob. `preset` sweeps the preset itself."""
     ranges: dict[str, RangeOrList] = Field(default_factory=dict)
     """Ranges and lists by dotted knob, for every sampler but `grid`."""
@@ -204,3 +216,161 @@ def flat_knobs(knobs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         else:
             flat[name] = value
     return flat
+
+
+ObjectiveValues = Sequence[float] | str
+"""One value an objective, or the reason why they are not known."""
+
+
+def mean_figures(
+    objectives: Sequence[Objective], min_known_share: float
+) -> Callable[[Sequence[TurnRow]], ObjectiveValues]:
+    """Return a function from a setting's rows to its objectives.
+
+    Args:
+        objectives: figures; each becomes its mean over the turns on which it is known.
+        min_known_share: share of turns on which it must be, in (0, 1]. Below it the mean
+            would be over other turns than those of other settings, and say nothing.
+    """
+
+    def values_of(rows: Sequence[TurnRow]) -> ObjectiveValues:
+        if not rows:
+            return "it has no turns"
+        means: list[float] = []
+        for objective in objectives:
+            known = [
+                float(figure)
+                for figure in (getattr(row, objective.figure) for row in rows)
+                if figure is not None
+            ]
+            if not known or len(known) < min_known_share * len(rows):
+                return f"{objective.figure} is known on {len(known)} of {len(rows)} turns"
+            means.append(math.fsum(known) / len(known))
+        return tuple(means)
+
+    return values_of
+
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def find_sweep(name_or_path: str, folder: Path) -> Path:
+    """Return the file of a shipped sweep, or of any other by its path.
+
+    Args:
+        name_or_path: a name such as `search_size`, or a path (with a `/`, or ending in
+            `.yaml` or `.yml`).
+        folder: where the named ones are.
+
+    Raises:
+        ConfigError: when there is none; names the nearest.
+    """
+    if name_or_path.endswith(_SUFFIXES) or "/" in name_or_path:
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"there is no sweep file {path}")
+        return path
+    known = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix in _SUFFIXES}
+    if name_or_path in known:
+        return known[name_or_path]
+    nearest = nearest_names(name_or_path, known)
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+    listed = ", ".join(known) or f"none in {folder}"
+    raise ConfigError(f"unknown sweep {name_or_path!r}{hint} (sweeps: {listed})")
+
+
+def read_sweep(path: Path) -> SweepSpec:
+    """Return what a sweep file says. Whether its knobs exist is seen when it is planned.
+
+    Raises:
+        ConfigError: when the file cannot be opened, or what it says cannot be meant.
+        FormatError: when it is not a sweep file; with the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(path, None, f"expected UTF-8 text: {error.reason}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the sweep {path}: {error.strerror}") from error
+    document = parse_yaml(text, path)
+    if not isinstance(document, dict):
+        raise FormatError(path, 1, "expected a sweep, such as `knobs: {search.max_calls: [3, 6]}`")
+    try:
+        spec = SweepSpec.model_validate(document)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        line, where = _place_of(problem["loc"], text)
+        raise FormatError(path, line, _in_words(problem, where)) from error
+    return check_sweep(spec, where=f"{path}: ")
+
+
+def with_knobs(spec: SweepSpec, knobs: Sequence[str]) -> SweepSpec:
+    """Return a sweep with lists from a command line, such as `search.max_calls=3,4,6`.
+
+    A knob that the sweep has already is replaced. Values are YAML.
+
+    Raises:
+        ConfigError: when one has no `=` or no value, is not YAML, or cannot be meant.
+    """
+    lists: dict[str, Any] = {}
+    for text in knobs:
+        name, equals, values = text.partition("=")
+        if not equals or not name.strip() or not values.strip():
+            raise ConfigError(f"expected knob=value,value, got {text!r}")
+        try:
+            lists[name.strip()] = parse_yaml(f"[{values}]", name)
+        except FormatError as error:
+            raise ConfigError(f"the values of {name} are not YAML: {error.problem}") from error
+    return check_sweep(
+        spec.model_copy(
+            update={
+                "knobs": {**spec.knobs, **lists},
+                "ranges": {k: v for k, v in spec.ranges.items() if k not in lists},
+                "fixed": {k: v for k, v in spec.fixed.items() if k not in lists},
+            }
+        )
+    )
+
+
+def _place_of(location: tuple[str | int, ...], text: str) -> tuple[int | None, str]:
+    """Return the line of an entry, and its path without what only the model knows."""
+    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    line: int | None = None
+    parts: list[str] = []
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, inner) for key, inner in node.value if key.value == part]
+            if found:
+                line, node = found[0][0].start_mark.line + 1, found[0][1]
+                parts.append(str(part))
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+            parts.append(str(part))
+    return line, ".".join(parts)
+
+
+def _in_words(problem: ErrorDetails, where: str) -> str:
+    if problem["type"] == "extra_forbidden":
+        leaf = str(problem["loc"][-1])
+        nearest = nearest_names(leaf, _entry_names(where))
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        return f"unknown entry {where!r}{hint}"
+    if problem["type"] == "missing":
+        return f"{where} needs {problem['loc'][-1]!r}"
+    words = problem["msg"]
+    return f"{where}: {words[0].lower()}{words[1:]}"
+
+
+_ENTRIES: Mapping[str, type[BaseModel]] = {
+    "ranges": KnobRange,
+    "settings": NamedSetting,
+    "objectives": Objective,
+}
+
+
+def _entry_names(where: str) -> list[str]:
+    """Return the entries that a mapping at a path may have."""
+    group, dot, _ = where.partition(".")
+    model = _ENTRIES.get(group, SweepSpec) if dot else SweepSpec
+    return [field.alias or name for name, field in model.model_fields.items()]

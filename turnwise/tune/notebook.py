@@ -5,28 +5,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import JsonValue
 
-from turnwise.calls.trust import NOTHING
+from turnwise.calls.trust import NOTHING, confirmed
+from turnwise.replay.app import load_app
+from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.counterfactual.purchase import Purse
+from turnwise.replay.reading import read_conversations
 from turnwise.replay.recording import open_recording
+from turnwise.replay.run import RunRequest, run_replay
+from turnwise.report import RunRecord, load_run
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.buying import buy
 from turnwise.tune.figures import Cost, Tradeoff, tradeoff_of_front
 from turnwise.tune.figures.heavy import loaded
 from turnwise.tune.judge_report import reliability_in_words
 from turnwise.tune.judgement import JudgedRows, QualityRequest, judge_rows
-from turnwise.tune.row import TurnRow
+from turnwise.tune.notebook_figure import Shown, show
+from turnwise.tune.panel import Panel
+from turnwise.tune.row import Standing, TurnRow
+from turnwise.tune.setting import override_of
 from turnwise.tune.statistics.recommendation import MARGIN_SHARE
 from turnwise.tune.summary import buy_sentence, settings_table, verdict_table
-from turnwise.tune.sweeping import FinishedSweep, SweepRequest, sweep
-from turnwise.tune.sweeps.row_files import frame
-from turnwise.tune.sweeps.sweep_spec import NamedSetting, SweepSpec, check_sweep
+from turnwise.tune.sweep import FinishedSweep, SweepRequest, sweep
+from turnwise.tune.sweep_spec import NamedSetting, SweepSpec, check_sweep
+from turnwise.tune.table_files import frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Tuned", "tune"]
+__all__ = ["Shown", "Tuned", "panel_of_run", "replay", "row_of_trial", "show", "tune"]
 
 _COSTS = {"asked": Cost.CALLS, "usd": Cost.USD, "rounds_reply": Cost.ROUNDS}
 """What can be drawn, by the field of `TurnRow`."""
@@ -181,3 +190,123 @@ def _named(name: str, given: Mapping[str, JsonValue]) -> NamedSetting:
     preset = given.get("preset")
     knobs = {knob: value for knob, value in given.items() if knob != "preset"}
     return NamedSetting(name=name, preset=preset, fixed=knobs)
+
+
+async def replay(
+    conversations: str | Path,
+    out: str | Path,
+    *,
+    preset: str = "balanced",
+    knobs: Mapping[str, JsonValue] | None = None,
+    cassette: str | Path | None = None,
+    app: str = "graph.app:app",
+    trust_endpoints: Sequence[str] = (),
+    trust_code: Sequence[str] = (),
+) -> RunRecord:
+    """Replay conversations and return the run, read back from its folder.
+
+    With a cassette every call is played from it, nothing is sent, and a call that it lacks
+    is an error. Without one the app's endpoints answer, and the folder keeps a recording.
+
+    Args:
+        conversations: a file or folder, in any format that `turnwise replay` reads.
+        out: the run's folder; a run that stopped there goes on.
+        preset: name of a preset, or path of a file of knobs.
+        knobs: values by dotted knob, laid over the preset.
+        cassette: the recording to play.
+        app: the app's import string.
+        trust_endpoints: endpoints that a preset file may name and be sent calls, as `HOST` or
+            `VARIABLE@HOST`.
+        trust_code: models that it may name, as `module:name`.
+
+    Raises:
+        ConfigError: when a setting cannot work, or the folder holds something else.
+        FormatError: when a file cannot be read.
+        CallError: what stopped the run, such as a call that the cassette lacks.
+    """
+    loaded = load_app(app)
+    overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
+    request = RunRequest(
+        app=loaded,
+        app_target=app,
+        settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
+        conversations=read_conversations([Path(conversations)]).conversations,
+        folder=Path(out),
+        cassette=None if cassette is None else Path(cassette),
+        mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,
+    )
+    await run_replay(request)
+    return load_run(request.folder)
+
+
+def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
+    """Return what each turn of a run took, as a panel whose means can be given intervals.
+
+    Its settings are `calls a turn`, `rounds to the reply` and `seconds to the reply` (path
+    seconds); NaN where a turn does not say.
+
+    Args:
+        run: of `replay` or `load_run`.
+        is_by_turn: whether each turn counts as a conversation of its own. Turns of one
+            conversation are alike, so intervals of such a panel are too narrow as a rule;
+            it is there to be compared.
+    """
+    names = [turn.conversation_id for turn in run.turns]
+    units = [str(place) for place in range(len(names))] if is_by_turn else names
+    places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
+    figures = [
+        [turn.asked for turn in run.turns],
+        [turn.spans[0] for turn in run.turns],
+        [turn.spans[2] for turn in run.turns],
+    ]
+    values = np.array(figures, dtype=np.float64)
+    return Panel(
+        settings=("calls a turn", "rounds to the reply", "seconds to the reply"),
+        conversations=tuple(places),
+        conversation_of=np.array([places[unit] for unit in units], dtype=np.intp),
+        values=values,
+        spread=np.zeros_like(values),
+    )
+
+
+def row_of_trial(
+    setting: str, prompt: str, *, calls: int, rounds: int, quality: float, quality_by: str
+) -> TurnRow:
+    """Return one search on one prompt of a simulated pool as a row, a prompt being a turn.
+
+    So the statistics and figures of sweeps serve searches that no pipeline stands around.
+    Such a search writes no text: it has no tokens, no price and no reply.
+
+    Args:
+        setting: name of the policy and its knobs.
+        prompt: its id; each is a conversation of its own.
+        calls: asked.
+        rounds: of calls that waited for each other.
+        quality: true quality of the pick, in the pool's unit.
+        quality_by: who says so.
+    """
+    return TurnRow(
+        setting=setting,
+        conversation=prompt,
+        turn=0,
+        seed=0,
+        standing=Standing.EXACT,
+        diverged_at=None,
+        missing_calls=0,
+        missing_tokens=0,
+        missing_usd=0.0,
+        asked=calls,
+        requests=calls,
+        input_tokens=0,
+        output_tokens=0,
+        usd=None,
+        rounds_reply=rounds,
+        rounds_turn=rounds,
+        seconds_reply=None,
+        seconds_turn=None,
+        is_reply_exact=True,
+        reply_id="",
+        is_simulated=True,
+        quality=quality,
+        quality_by=quality_by,
+    )

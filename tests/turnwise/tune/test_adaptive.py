@@ -12,12 +12,12 @@ import pytest
 
 from turnwise.calls.errors import ConfigError
 from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.tune.adaptive import StudyOutcome, run_study
+from turnwise.tune.setting import Setting
 from turnwise.tune.sweep_record import STORE, load_sweep
+from turnwise.tune.sweep_spec import SweepSpec
 from turnwise.tune.sweep_store import SweepStore
-from turnwise.tune.sweeps.evaluating import Setting
-from turnwise.tune.sweeps.running import SweepProgress
-from turnwise.tune.sweeps.sampling import StudyOutcome, run_study
-from turnwise.tune.sweeps.sweep_spec import SweepSpec
+from turnwise.tune.sweep_workers import SweepProgress
 
 SPACE = {
     "knobs": {"search.policy": ["listwise", "auto"]},
