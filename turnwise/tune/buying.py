@@ -1,4 +1,10 @@
-"""Buying what the settings of a sweep lack, into the recording that it is made from."""
+"""Calls that settings lack, bought into the recording that the sweep is made from.
+
+`buy` takes setting by setting. `buy_racing` takes a block of conversations at a time, has the rows
+judged after each, and buys nothing more for a setting that another one beats in quality at no
+higher cost. The chance that the best one is dropped is bounded over all comparisons together; see
+`racing`.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,14 +42,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """What was bought.
+    """A purchase that ended.
 
     Args:
         turns: turns bought whole.
-        calls: calls sent, in the purse's count.
-        usd: what they cost, as far as known.
+        calls: calls sent, as the spending cap counts them.
+        usd: their known cost.
         unknown_usd: calls whose cost is not known.
-        stopped: why buying stopped early, in words; empty when it did not.
+        stopped: why buying stopped early; empty when it did not.
     """
 
     turns: int
@@ -55,10 +61,10 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class PurchaseProgress:
-    """How far a purchase is.
+    """Progress of a purchase.
 
     Args:
-        setting: which one is being bought.
+        setting: the one that is being bought.
         turns: turns bought whole so far.
         calls: calls sent so far.
     """
@@ -150,12 +156,12 @@ def buy(
     Args:
         folder: of the recorded run.
         settings: in order; what an earlier one bought a later one finds.
-        purse: what may be spent in all.
+        purse: the cap on all spending together.
         past: where each turn starts from.
         max_turns: how many of the recording's turns; None is all of them.
         conversations: which of their conversations; None is all of them.
         max_concurrency: conversations side by side; at least 1.
-        on_turn: told each turn bought whole.
+        on_turn: called with each turn bought whole.
         trust: what the user named of the recording's app and endpoints; others are refused.
 
     Raises:
@@ -184,13 +190,13 @@ def buy(
 class BuyingEvaluator:
     """Evaluates a setting after buying what it lacks, for samplers that choose as they go.
 
-    It spends from one purse and appends to one file, so it works in this process only.
+    It has one spending cap and appends to one file, so it works in this process only.
 
     Args:
         inner: evaluates what is recorded by then.
-        purse: what may be spent by all settings together.
+        purse: the cap on the spending of all settings together.
         max_concurrency: conversations side by side; at least 1.
-        on_turn: told each turn bought whole.
+        on_turn: called with each turn bought whole.
     """
 
     inner: CounterfactualEvaluator
@@ -199,7 +205,7 @@ class BuyingEvaluator:
     on_turn: Callable[[PurchaseProgress], None] | None = None
 
     def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
-        """Return one result a setting; one that the purse has no room for has none.
+        """Return one result per setting; one beyond the spending cap has an error and no rows.
 
         Raises:
             CallError: a fatal one. What was bought until then is recorded.
@@ -223,8 +229,8 @@ class BuyingEvaluator:
         return result
 
 
-CONVERSATIONS_A_LOOK = 5
-"""Conversations that are bought between two looks, after the first."""
+CONVERSATIONS_PER_COMPARISON = 5
+"""Conversations that are bought between two comparisons, after the first."""
 
 Judge = Callable[[Sequence[TurnRow], Mapping[str, str]], Sequence[TurnRow]]
 """Rows, and reply texts by id, to the same rows with their quality."""
@@ -232,12 +238,12 @@ Judge = Callable[[Sequence[TurnRow], Mapping[str, str]], Sequence[TurnRow]]
 
 @dataclass(frozen=True, slots=True)
 class RaceRequest:
-    """What to race, on which recording, with whose money.
+    """A race of settings on a recording.
 
     Args:
         folder: of the recorded run.
-        settings: who races.
-        purse: what may be spent in all.
+        settings: at least one, distinct by name.
+        purse: the cap on all spending together.
         cost: a numeric field of `TurnRow` to spend less of.
         past: where each turn starts from.
         max_turns: how many of the recording's turns; None is all of them.
@@ -257,12 +263,12 @@ class RaceRequest:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRace:
-    """What a race came to.
+    """A race that ended.
 
     Args:
-        bought: what was bought.
-        dropped: settings that left, in the order in which they did.
-        conversations: that were bought for those who stayed.
+        bought: the purchase.
+        dropped: settings that were dropped, in this order.
+        conversations: number bought for the settings that were not dropped.
     """
 
     bought: Bought
@@ -271,10 +277,10 @@ class FinishedRace:
 
 
 def _blocks(conversations: Sequence[str]) -> list[list[str]]:
-    """Return the conversations in blocks, each ended by a look."""
+    """Return the conversations in blocks; settings are compared after each."""
     first = [list(conversations[:MIN_LOOK_CONVERSATIONS])]
-    rest = range(MIN_LOOK_CONVERSATIONS, len(conversations), CONVERSATIONS_A_LOOK)
-    return first + [list(conversations[at : at + CONVERSATIONS_A_LOOK]) for at in rest]
+    rest = range(MIN_LOOK_CONVERSATIONS, len(conversations), CONVERSATIONS_PER_COMPARISON)
+    return first + [list(conversations[at : at + CONVERSATIONS_PER_COMPARISON]) for at in rest]
 
 
 def buy_racing(
@@ -287,12 +293,12 @@ def buy_racing(
 
     Args:
         request: what to race.
-        judge: gives rows their quality. It may raise `PurseEmpty`, which ends the race as
-            it stands.
-        on_turn: told each turn bought whole, its numbers counted from the block's start.
+        judge: returns rows with their quality. It may raise `PurseEmpty`, which ends the race
+            without dropping more settings.
+        on_turn: called with each turn bought whole; its numbers start with the block.
 
     Raises:
-        ConfigError: when the recording cannot be added to, or nobody judges.
+        ConfigError: when the recording cannot be added to, or the rows cannot be judged.
         CallError: a fatal one. What was bought until then is recorded.
     """
     inputs = opened(request.folder, request.trust).recording.inputs[: request.max_turns]
@@ -319,7 +325,7 @@ def buy_racing(
             break
         seen += block
         try:
-            race = _looked(race, request, running, seen, judge)
+            race = _compared(race, request, running, seen, judge)
         except PurseEmpty as empty:
             stopped = str(empty)
             break
@@ -328,14 +334,14 @@ def buy_racing(
     return FinishedRace(total, race.dropped, len(seen))
 
 
-def _looked(
+def _compared(
     race: Race,
     request: RaceRequest,
     running: Sequence[Setting],
     conversations: Sequence[str],
     judge: Judge,
 ) -> Race:
-    """Return the race after a look at all conversations so far."""
+    """Return the race after a comparison on all conversations so far."""
     evaluator = CounterfactualEvaluator(
         request.folder, past=request.past, max_turns=request.max_turns, trust=request.trust
     )

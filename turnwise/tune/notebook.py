@@ -1,4 +1,7 @@
-"""Other settings on a recorded run, in one call: swept, judged, analysed."""
+"""The functions for notebooks: `replay`, `tune`, `show`.
+
+Each is one call for what takes several elsewhere; nothing here is for notebooks alone.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,20 +38,20 @@ from turnwise.tune.table_files import frame
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Shown", "Tuned", "panel_of_run", "replay", "row_of_trial", "show", "tune"]
+__all__ = ["Shown", "TuneResult", "panel_of_run", "replay", "row_of_trial", "show", "tune"]
 
 _COSTS = {"asked": Cost.CALLS, "usd": Cost.USD, "rounds_reply": Cost.ROUNDS}
 """What can be drawn, by the field of `TurnRow`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TuneResult:
     """A sweep, judged and analysed.
 
     Args:
         finished: the sweep, as it ran.
         judged: its rows with their quality, and how far the judge can be trusted.
-        analysis: what they say.
+        analysis: of the judged rows.
     """
 
     finished: FinishedSweep = field(repr=False)
@@ -57,7 +60,7 @@ class Tuned:
 
     @property
     def rows(self) -> tuple[TurnRow, ...]:
-        """One row a setting and turn, with its quality or the estimate of it."""
+        """One row per setting and turn, with its quality or the estimate of it."""
         return tuple(with_estimates(self.judged.rows, self.analysis.quality))
 
     @property
@@ -71,7 +74,7 @@ class Tuned:
 
     @property
     def settings(self) -> "pd.DataFrame":
-        """One line a setting, cheapest first, with intervals.
+        """One line per setting, cheapest first, with intervals.
 
         Raises:
             ConfigError: when pandas is not installed.
@@ -92,7 +95,7 @@ class Tuned:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What to know besides: what was left out, how the judge does, what there is to buy."""
+        """What was left out, how far the judge can be trusted, what is not recorded."""
         left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
         trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
         price = buy_sentence(to_buy(self.rows))
@@ -116,7 +119,11 @@ class Tuned:
     def recommendation(self) -> str:
         """The recommendation as one sentence."""
         found = self.analysis.recommendation
-        return "Nobody judged the replies." if found is None else found.in_words()
+        return (
+            "The replies were not judged, so no setting can be recommended."
+            if found is None
+            else found.in_words()
+        )
 
 
 def tune(
@@ -134,24 +141,24 @@ def tune(
     app: str | None = None,
     trust_endpoints: Sequence[str] = (),
     trust_code: Sequence[str] = (),
-) -> Tuned:
-    """Evaluate other settings on a recorded run, and say what they show.
+) -> TuneResult:
+    """Evaluate other settings on a recorded run, judge their replies, and analyse the rows.
 
     Nothing is sent unless `max_buy_calls` allows it: then what the settings lack is asked of
     the endpoints, paid for, and added to the recording.
 
     Args:
         recording: the run's folder.
-        out: the sweep's folder; a sweep that stopped there goes on.
+        out: the sweep's folder; a sweep that was stopped there continues.
         knobs: values by dotted knob; every combination is a setting.
         settings: knobs by the name of a setting; `preset` chooses its preset. They come first.
-        quality: whose word on quality counts; None takes the truth that simulated replies
-            hide, and otherwise nobody.
-        cost: what is to be spent less of: `asked`, `usd` or `rounds_reply`.
+        quality: how replies are judged; None takes the hidden quality of simulated replies,
+            and judges no others.
+        cost: the cost to compare: `asked`, `usd` or `rounds_reply`.
         margin_share: loss that still counts as not worse, as a share of the scale.
         max_turns: the recording's first turns only; None is all of them.
         max_buy_calls: most calls to buy, a referee's among them; 0 buys nothing.
-        jobs: worker processes; -1 is one a core, 1 stays in this process.
+        jobs: worker processes; -1 is one per core, 1 stays in this process.
         app: the run's app by its import string, where it is not the shipped one.
         trust_endpoints: endpoints that the recording may name and be sent calls, as `HOST` or
             `VARIABLE@HOST`.
@@ -183,7 +190,7 @@ def tune(
     analysis = analyse(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
     )
-    return Tuned(finished, judged, analysis)
+    return TuneResult(finished, judged, analysis)
 
 
 def _named(name: str, given: Mapping[str, JsonValue]) -> NamedSetting:
@@ -210,7 +217,7 @@ async def replay(
 
     Args:
         conversations: a file or folder, in any format that `turnwise replay` reads.
-        out: the run's folder; a run that stopped there goes on.
+        out: the run's folder; a run that was stopped there continues.
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
         cassette: the recording to play.
@@ -220,7 +227,7 @@ async def replay(
         trust_code: models that it may name, as `module:name`.
 
     Raises:
-        ConfigError: when a setting cannot work, or the folder holds something else.
+        ConfigError: when a setting cannot work, or the folder has something else in it.
         FormatError: when a file cannot be read.
         CallError: what stopped the run, such as a call that the cassette lacks.
     """
@@ -240,16 +247,15 @@ async def replay(
 
 
 def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
-    """Return what each turn of a run took, as a panel whose means can be given intervals.
+    """Return calls, rounds and seconds of each turn of a run, as a panel for `mean_intervals`.
 
-    Its settings are `calls a turn`, `rounds to the reply` and `seconds to the reply` (path
-    seconds); NaN where a turn does not say.
+    Its settings are `calls per turn`, `rounds to the reply` and `seconds to the reply` (path
+    seconds); NaN where a turn has no such figure.
 
     Args:
         run: of `replay` or `load_run`.
-        is_by_turn: whether each turn counts as a conversation of its own. Turns of one
-            conversation are alike, so intervals of such a panel are too narrow as a rule;
-            it is there to be compared.
+        is_by_turn: whether each turn counts as one conversation. Turns of a conversation are
+            alike, so such intervals are too narrow as a rule; they are for comparison.
     """
     names = [turn.conversation_id for turn in run.turns]
     units = [str(place) for place in range(len(names))] if is_by_turn else names
@@ -261,7 +267,7 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     ]
     values = np.array(figures, dtype=np.float64)
     return Panel(
-        settings=("calls a turn", "rounds to the reply", "seconds to the reply"),
+        settings=("calls per turn", "rounds to the reply", "seconds to the reply"),
         conversations=tuple(places),
         conversation_of=np.array([places[unit] for unit in units], dtype=np.intp),
         values=values,
@@ -272,18 +278,18 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
 def row_of_trial(
     setting: str, prompt: str, *, calls: int, rounds: int, quality: float, quality_by: str
 ) -> TurnRow:
-    """Return one search on one prompt of a simulated pool as a row, a prompt being a turn.
+    """Return one search on one prompt of a simulated pool as a row, each prompt being a turn.
 
-    So the statistics and figures of sweeps serve searches that no pipeline stands around.
-    Such a search writes no text: it has no tokens, no price and no reply.
+    The statistics and figures of sweeps take such rows. A search without a pipeline writes no
+    text: it has no tokens, no price and no reply.
 
     Args:
         setting: name of the policy and its knobs.
-        prompt: its id; each is a conversation of its own.
+        prompt: its id; each prompt is one conversation.
         calls: asked.
         rounds: of calls that waited for each other.
         quality: true quality of the pick, in the pool's unit.
-        quality_by: who says so.
+        quality_by: source of the quality.
     """
     return TurnRow(
         setting=setting,

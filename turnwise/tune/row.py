@@ -1,7 +1,8 @@
-"""One row of a sweep: one setting on one turn, and how much of it is known.
+"""Rows of a sweep: one setting on one turn, and how much of it is recorded.
 
-A row is tidy: one observation a row, one variable a column. `columns_of` flattens it for
-CSV and Parquet; the maps by role, purpose and node become one column a name.
+The fields of `TurnRow` are declared once: the JSON of a row, its columns in CSV and Parquet and
+the sweep's store are derived from them. Floats keep every digit and maps are sorted by name, so
+equal rows give equal bytes.
 """
 
 import hashlib
@@ -46,14 +47,14 @@ def reply_id(text: str) -> str:
 
 
 class Standing(StrEnum):
-    """How much of a turn under a setting stands in the recording."""
+    """How much of a turn under a setting is in the recording."""
 
     EXACT = "exact"
     """Every call that it makes: the row is what a real run gives."""
     BOUNDED = "bounded"
     """Calls up to `diverged_at` less one; what follows was played with answers of other calls."""
     MISSING = "missing"
-    """The same, but nothing in the recording could stand in: what follows is the plan's."""
+    """The same, but the recording has no calls of that kind: what follows is the plan's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ class TurnRow:
         quality: quality of the reply; None when not known. An estimate where
             `is_reply_exact` is false: means over rows need `quality_spread` as well.
         quality_spread: standard deviation of that estimate; 0 where it was measured.
-        quality_by: who judged: `truth:simulated`, `referee:<model>`, `human:<file>`; empty
-            where nobody did.
+        quality_by: source of the quality: `truth:simulated`, `referee:<model>`,
+            `human:<file>`; empty where it was not judged.
     """
 
     setting: str
@@ -135,7 +136,7 @@ class TurnRow:
 
     @property
     def mark(self) -> str:
-        """How it stands, as it is shown: `exact`, `bounded@4`, `missing 3`."""
+        """Coverage as it is shown: `exact`, `bounded@4`, `missing 3`."""
         if self.standing is Standing.BOUNDED:
             return f"bounded@{self.diverged_at}"
         if self.standing is Standing.MISSING:
@@ -149,7 +150,7 @@ class RowField:
 
     Args:
         kind: its type; `dict` for a map of counts.
-        may_be_none: whether None stands for what is not known.
+        may_be_none: whether None means unknown.
         is_needed: whether it has no default.
     """
 
@@ -181,7 +182,7 @@ def row_figures(row: TurnRow) -> list[Any]:
     """Return the values of a row's fields, in the order of declaration.
 
     Raises:
-        ValueError: for a figure that is not finite, which no file here can hold.
+        ValueError: for a figure that is not finite.
     """
     figures: list[Any] = []
     for name, known in FIELDS.items():
@@ -195,19 +196,14 @@ def row_figures(row: TurnRow) -> list[Any]:
 
 
 def row_from_figures(figures: Any) -> TurnRow:
-    """Return a row that `row_figures` took apart.
+    """Return the row whose field values `row_figures` returned.
 
     Raises:
         ValueError: when a field is missing or of another type; names it.
     """
     if not isinstance(figures, list) or len(figures) != len(FIELDS):
         raise ValueError(f"expected {len(FIELDS)} figures")
-    read = []
-    for (name, known), value in zip(FIELDS.items(), figures, strict=True):
-        # What nearly every field is, before what may need a closer look.
-        is_plain = type(value) is known.kind and known.kind is not dict
-        read.append(value if is_plain else _value(name, known, value))
-    return TurnRow(*read)
+    return TurnRow(*map(_checked, FIELDS, FIELDS.values(), figures))
 
 
 def row_from_json(plain: Mapping[str, Any]) -> TurnRow:
@@ -225,17 +221,16 @@ def row_from_json(plain: Mapping[str, Any]) -> TurnRow:
             if known.is_needed:
                 raise ValueError(f"the field {name!r} is missing")
             continue
-        value = plain[name]
-        # What nearly every field is, before what may need a closer look.
-        is_plain = type(value) is known.kind and known.kind is not dict
-        read[name] = value if is_plain else _value(name, known, value)
+        read[name] = _checked(name, known, plain[name])
     return TurnRow(**read)
 
 
-def _value(name: str, known: RowField, value: Any) -> Any:
+def _checked(name: str, known: RowField, value: Any) -> Any:
+    kind = known.kind
+    if type(value) is kind and kind is not dict:
+        return value
     if value is None and known.may_be_none:
         return None
-    kind = known.kind
     if kind is float and type(value) is int:
         return float(value)
     if kind is Standing and isinstance(value, str) and value in _STANDINGS:
@@ -253,7 +248,7 @@ def row_of(
     scenario: Mapping[str, Any],
     is_simulated: bool,
 ) -> TurnRow:
-    """Return a turn as a row, its quality left open.
+    """Return an evaluated turn as a row without quality.
 
     Args:
         evaluated: the turn.
@@ -330,10 +325,10 @@ def _planned(
     *,
     is_simulated: bool,
 ) -> TurnRow:
-    """Return the row of a turn that could not be played: recorded to a call, planned beyond."""
+    """Return the row of a turn that could not be played: recorded up to a call, then planned."""
     before = (evaluated.diverged_at or 1) - 1
     asked = max(int(scenario["asked"]), before + 1)
-    # What was played with stand-ins before nothing could stand in is to be bought as well.
+    # Calls played with answers of other calls have to be bought as well.
     missing = asked - before
     share, tokens = missing / asked, scenario["tokens"]
     return TurnRow(

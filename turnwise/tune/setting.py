@@ -1,7 +1,8 @@
-"""One setting of a sweep, and a knob's value as the text of an override.
+"""A setting of a sweep, and the protocol of evaluators, which turn settings into rows.
 
-An override is `knob=value` with the value in YAML, as on the command line. Whatever a sweep
-file holds must come back as it was when that text is read, so the text is read once here.
+Settings and results are plain data, so the same evaluator works in this process, in others and
+on other machines. Knobs are a mapping; the text `knob=value`, with the value in YAML, is for names
+and command lines, and reads back as the same value.
 """
 
 import json
@@ -28,12 +29,12 @@ __all__ = [
 ]
 
 PRESET_KNOB = "preset"
-"""A swept knob of this name is no override: it chooses the preset that a setting stands on."""
+"""A swept knob of this name chooses the preset instead of a value laid over it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to run: a preset with overrides.
+    """One way to run: a preset with knobs laid over it.
 
     Args:
         name: unique in its sweep.
@@ -66,7 +67,7 @@ def make_setting(
     *,
     name: str | None = None,
 ) -> Setting:
-    """Return a setting of a preset, fixed overrides and swept knobs; swept ones win.
+    """Return a setting of a preset, fixed knobs and swept knobs; swept ones win.
 
     Args:
         preset: of settings that do not sweep it.
@@ -75,7 +76,7 @@ def make_setting(
         name: of the setting; None names it by its swept knobs.
 
     Raises:
-        ConfigError: for a value that no override can carry.
+        ConfigError: for a knob without a name, or a value that is not finite.
     """
     values = {**fixed, **{knob: value for knob, value in swept.items() if knob != PRESET_KNOB}}
     chosen = swept.get(PRESET_KNOB, preset)
@@ -168,10 +169,10 @@ class SettingResult:
 
     Args:
         setting: its name.
-        rows: one a turn, conversation by conversation; empty where the setting cannot run.
-        replies: texts by `reply_id`, of the rows' replies. Untrusted. May leave out texts that
-            nobody will read.
-        error: why this setting cannot run; None where it can. Other settings go on.
+        rows: one per turn, conversation by conversation; empty where the setting cannot run.
+        replies: texts of the rows' replies by `reply_id`. Untrusted. Texts that are not needed
+            may be left out.
+        error: why this setting cannot run; None where it can. The sweep continues without it.
     """
 
     setting: str
@@ -181,13 +182,13 @@ class SettingResult:
 
 
 class Evaluator(Protocol):
-    """Turns settings into rows. A frozen dataclass of paths and strings, so that it travels."""
+    """Turns settings into rows; a frozen dataclass of paths and strings, so it can be pickled."""
 
     def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
-        """Return one result a setting, in the same order.
+        """Return one result per setting, in the same order.
 
-        The same setting gives the same result, whatever is evaluated beside it: that is why
-        the number of workers cannot matter. What it raises stops the whole sweep; what is
-        wrong with one setting only belongs into that setting's `error`.
+        The result of a setting does not depend on the other settings, so the number of workers
+        cannot matter. An exception stops the whole sweep; a problem of one setting belongs into
+        its `error`.
         """
         ...

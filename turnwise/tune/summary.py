@@ -1,4 +1,4 @@
-"""What a sweep says, as tables and sentences for a terminal."""
+"""An analysis as tables and sentences for a terminal, and as JSON for scripts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["analysis_json", "buy_sentence", "settings_table", "summary_text", "v
 
 
 def _ranged(interval: Interval) -> str:
-    """Return a mean with its interval; a mean alone says that it has none."""
+    """Return a mean with its interval, where it has one."""
     if interval.mean is None:
         return "unknown"
     if interval.low is None or interval.high is None:
@@ -49,7 +49,7 @@ def _row(summary: SettingSummary) -> tuple[Cell, ...]:
 
 
 def settings_table(analysis: Analysis) -> Table:
-    """Return one row a setting, cheapest first."""
+    """Return one row per setting, cheapest first."""
     ordered = sorted(
         analysis.settings.values(), key=lambda each: (each.asked.mean or 0.0, each.setting)
     )
@@ -62,10 +62,10 @@ def settings_table(analysis: Analysis) -> Table:
         f"{by}{label}; 95 % intervals over conversations",
         (
             "setting",
-            "calls_a_turn",
+            "calls_per_turn",
             "rounds_to_reply",
-            "tokens_a_turn",
-            "usd_a_turn",
+            "tokens_per_turn",
+            "usd_per_turn",
             "quality",
             "estimated",
             "exact",
@@ -102,7 +102,7 @@ def verdict_table(found: Recommendation) -> Table | None:
 
 
 def buy_sentence(lacking: ToBuy) -> str:
-    """Return what it would cost to know everything exactly."""
+    """Return the price of all calls that are not recorded, as a sentence."""
     if not lacking.calls:
         return "Every call of every setting is recorded: nothing has to be bought."
     tokens = "an unknown number of" if lacking.tokens is None else f"about {lacking.tokens:,}"
@@ -120,8 +120,8 @@ def summary_text(
 
     Args:
         analysis: of its rows.
-        losses: what could not be judged or read; said above, since means leave it out.
-        notices: said below.
+        losses: sentences above the table: what could not be judged or read, and is in no mean.
+        notices: sentences below it.
     """
     lines = [*losses, *([""] if losses else []), tables_text([settings_table(analysis)])]
     if analysis.front.front:

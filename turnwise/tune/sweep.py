@@ -1,4 +1,4 @@
-"""A sweep from beginning to end: settings, rows, and what is bought of those not recorded."""
+"""A sweep of settings over a recorded run, from its settings to its stored rows."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from turnwise.tune.sweep_workers import OnResult, run_sweep
 __all__ = ["FinishedSweep", "SweepRequest", "plan_sweep", "sweep", "sweep_name"]
 
 ValuesOf = Callable[[Sequence[TurnRow]], ObjectiveValues]
-"""A setting's rows to the objectives of an adaptive sampler, or to why they are not known."""
+"""Returns the objectives of a setting's rows, or why they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class SweepRequest:
         folder: the sweep's folder.
         past: where each turn starts from; see `turnwise.replay.counterfactual.evaluation`.
         max_turns: how many of the recording's turns; None is all of them.
-        jobs: worker processes; -1 is one a core, 1 stays in this process.
+        jobs: worker processes; -1 is one per core, 1 stays in this process.
         client: of a dask cluster, or None for this machine.
         trust: what the user named of the recording's app and endpoints.
     """
@@ -54,7 +54,7 @@ class SweepRequest:
 
     @property
     def evaluator(self) -> CounterfactualEvaluator:
-        """Who evaluates its settings."""
+        """The evaluator of its settings."""
         # Workers have working directories of their own, and outlive a change of this one.
         folder = self.recording.resolve()
         return CounterfactualEvaluator(
@@ -67,7 +67,7 @@ class FinishedSweep:
     """A sweep whose every setting has been evaluated.
 
     Args:
-        folder: where it stands.
+        folder: the sweep's.
         settings: those that ran, in the order of the sweep.
         rows: theirs, in that order, then in the order of the recording.
         left_out: settings that were not tried or cannot run, and why.
@@ -83,7 +83,7 @@ def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
     """Return the settings that a sweep begins with, each validated against the app.
 
     Raises:
-        ConfigError: as `turnwise.tune.sweeps.grid.plan_settings` does.
+        ConfigError: as `plan_settings` does.
     """
     return plan_settings(spec, preset=RECORDED, validate=partial(settings_of, recording)).settings
 
@@ -126,20 +126,20 @@ def sweep(
     on_result: OnResult | None = None,
     evaluator: Evaluator | None = None,
 ) -> FinishedSweep:
-    """Evaluate every setting of a sweep, going on where its folder stands.
+    """Evaluate every setting of a sweep that its folder does not have yet.
 
     Args:
         request: what to sweep.
-        values_of: what an adaptive sampler is told of a setting; None takes the rows as they
-            are, which know no quality.
-        on_result: told of each setting after it was written.
-        evaluator: who evaluates; None only plays what is recorded.
+        values_of: objectives of a setting for an adaptive sampler; None takes the means of the
+            rows, which have no quality.
+        on_result: called with each setting after it was stored.
+        evaluator: None plays what is recorded and buys nothing.
 
     Raises:
         ConfigError: for a sweep or a recording that cannot work.
         FormatError: when a file cannot be read.
-        WorkerDied: when a worker was killed; what was finished stands.
-        DiskFull: when there is no room for the rows.
+        WorkerDied: when a worker was killed; finished settings are stored.
+        DiskFull: when the disk is full.
     """
     recording = open_recording(request.recording, trust=request.trust)
     validate = partial(settings_of, recording)
@@ -177,7 +177,7 @@ def sweep(
 
 
 def _stale(folder: SweepStore, cassette_bytes: int) -> list[Setting]:
-    """Return settings that knew less: calls were bought since their rows were made."""
+    """Return inexact settings whose rows were made before the recording grew."""
     known = folder.manifest.get("cassette_bytes")
     if known == cassette_bytes or not folder.was_resumed:
         return []

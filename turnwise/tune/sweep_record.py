@@ -27,6 +27,7 @@ __all__ = [
     "connected",
     "load_sweep",
     "manifest_of",
+    "path_of",
     "refuse_first_format",
     "stored_settings",
 ]
@@ -72,8 +73,8 @@ def _clear_error(path: Path, error: sqlite3.Error) -> TurnwiseError:
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_FULL:
         return DiskFull(
-            f"no room left to write {path}; finished settings are stored. "
-            "Make room and run the same command again to go on"
+            f"the disk is full, so {path} cannot be written; finished settings are stored. "
+            "Free some space and run the same command again to continue"
         )
     if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return ConfigError(f"{path} is being written by another process; wait for it to end")
@@ -148,7 +149,7 @@ def stored_settings(
 
 @dataclass(frozen=True, slots=True)
 class SweepRows:
-    """The rows of a sweep, read from disk each time they are gone through.
+    """The rows of a sweep, read from disk each time they are iterated.
 
     Args:
         path: the file.
@@ -171,7 +172,7 @@ class SweepRows:
                     "WHERE name = ? ORDER BY row.place",
                     (name,),
                 )
-                # All of a setting at once: no lock is kept while the caller works.
+                # All rows of a setting at once, so that no lock is kept between two rows.
                 for place, figures in found.fetchall():
                     try:
                         yield row_from_figures(orjson.loads(figures))
@@ -188,6 +189,14 @@ class SweepRows:
             )
             counts = dict(found.fetchall())
         return sum(counts.get(name, 0) for name in self.settings)
+
+
+_PLACE = ("reply_id", "conversation", "turn")
+
+
+def path_of(field: str) -> str:
+    """Return where a field of `TurnRow` is in a stored row, as SQLite's JSON path."""
+    return f"$[{list(FIELDS).index(field)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +228,16 @@ class SweepRecord:
     def replies(self) -> Iterator[ReplyText]:
         """Yield the distinct replies, in the order of the rows."""
         texts = self.texts()
-        for row in self.rows:
-            text = texts.pop(row.reply_id, None)
+        figures = ", ".join(f"json_extract(figures, '{path_of(name)}')" for name in _PLACE)
+        with _reading(self.folder / STORE) as connection:
+            places = connection.execute(
+                f"SELECT {figures} FROM row JOIN setting ON setting.id = row.setting "  # noqa: S608
+                "ORDER BY setting.place, row.place"
+            ).fetchall()
+        for reply_id, conversation, turn in places:
+            text = texts.pop(reply_id, None)
             if text is not None:
-                yield ReplyText(row.reply_id, row.conversation, row.turn, text)
+                yield ReplyText(reply_id, conversation, turn, text)
 
 
 def load_sweep(folder: Path) -> SweepRecord:

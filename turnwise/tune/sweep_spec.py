@@ -1,4 +1,16 @@
-"""What a sweep says: which knobs it tries, how it chooses, and what may not be meant."""
+"""The specification of a sweep, as its YAML file has it.
+
+    preset: balanced                      # the preset of all settings
+    set: {memory.history_turns: 4}        # the same in all of them
+    knobs:                                # a grid: every combination
+      search.max_calls: [3, 4, 6]
+      search.policy: [listwise, auto]
+    settings:                             # and these, by name
+      - {name: as specified, preset: classic}
+
+`docs/sweeps.md` has every entry. A file does not name cores or machines: it gives the same rows
+on any of them.
+"""
 
 import hashlib
 import math
@@ -63,7 +75,7 @@ class KnobRange(_Entry):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it holds whole numbers only."""
+        """Whether all its numbers are whole."""
         return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
 
 
@@ -109,11 +121,11 @@ class SweepSpec(_Entry):
     """A sweep file."""
 
     preset: str | None = None
-    """What all settings stand on; None is what the recording was made with."""
+    """The preset of all settings; None is the recorded run's own settings."""
     fixed: dict[str, JsonValue] = Field(default_factory=dict, alias="set")
     """Knobs that are the same in all settings. Groups are merged, as in a preset."""
     sampler: Literal["grid", "random", "nsga2", "tpe"] = "grid"
-    """Every combination; some by lot; or those that promise most after what was seen."""
+    """Every combination; a random sample; or settings chosen by earlier results."""
     knobs: dict[str, KnobValues] = Field(default_factory=dict)
     """Values by dotted knob. `preset` sweeps the preset itself."""
     ranges: dict[str, RangeOrList] = Field(default_factory=dict)
@@ -133,7 +145,7 @@ class SweepSpec(_Entry):
         ],
         min_length=1,
     )
-    """What `nsga2` and `tpe` look at."""
+    """The objectives of `nsga2` and `tpe`."""
     min_known_share: float = Field(default=0.9, gt=0, le=1)
     """Share of turns on which an objective must be known; a trial below it counts as failed."""
     max_settings: int = Field(default=1000, ge=1)
@@ -148,7 +160,7 @@ class SweepSpec(_Entry):
 
 
 def sweep_digest(spec: SweepSpec) -> str:
-    """Return the SHA-256 of everything that a sweep says, in hexadecimal.
+    """Return the SHA-256 of all entries of a sweep, in hexadecimal.
 
     The order of knobs is part of it, since settings are tried and named in it.
     """
@@ -163,7 +175,7 @@ def check_sweep(spec: SweepSpec, *, where: str = "") -> SweepSpec:
         where: begins the error, such as a path and a colon.
 
     Raises:
-        ConfigError: when they do not; says what to write instead.
+        ConfigError: when they do not; with what to write instead.
     """
     for problem in _contradictions(spec):
         raise ConfigError(where + problem)
@@ -191,9 +203,9 @@ def _knobs_given_twice(spec: SweepSpec) -> Iterator[str]:
     fixed = flat_knobs(spec.fixed)
     for knob in spec.space:
         if knob in spec.knobs and knob in spec.ranges:
-            yield f"{knob} stands under `knobs` and under `ranges`"
+            yield f"{knob} is under `knobs` and under `ranges`: keep one of them"
         if knob in fixed:
-            yield f"{knob} is swept, and `set` holds it at {fixed[knob]!r}"
+            yield f"{knob} is swept, and `set` fixes it at {fixed[knob]!r}: remove one of them"
 
 
 def _range_problems(values: KnobRange) -> Iterator[str]:
@@ -219,7 +231,7 @@ def flat_knobs(knobs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 ObjectiveValues = Sequence[float] | str
-"""One value an objective, or the reason why they are not known."""
+"""One value per objective, or the reason why they are not known."""
 
 
 def mean_figures(
@@ -229,8 +241,8 @@ def mean_figures(
 
     Args:
         objectives: figures; each becomes its mean over the turns on which it is known.
-        min_known_share: share of turns on which it must be, in (0, 1]. Below it the mean
-            would be over other turns than those of other settings, and say nothing.
+        min_known_share: least share of turns on which it is known, in (0, 1]. Below it the
+            mean is of other turns than those of other settings and cannot be compared.
     """
 
     def values_of(rows: Sequence[TurnRow]) -> ObjectiveValues:
@@ -280,10 +292,10 @@ def find_sweep(name_or_path: str, folder: Path) -> Path:
 
 
 def read_sweep(path: Path) -> SweepSpec:
-    """Return what a sweep file says. Whether its knobs exist is seen when it is planned.
+    """Return the specification in a sweep file; `plan_settings` checks that its knobs exist.
 
     Raises:
-        ConfigError: when the file cannot be opened, or what it says cannot be meant.
+        ConfigError: when the file cannot be opened, or its entries contradict each other.
         FormatError: when it is not a sweep file; with the line.
     """
     try:
@@ -300,7 +312,7 @@ def read_sweep(path: Path) -> SweepSpec:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         line, where = _place_of(problem["loc"], text)
-        raise FormatError(path, line, _in_words(problem, where)) from error
+        raise FormatError(path, line, _message(problem, where)) from error
     return check_sweep(spec, where=f"{path}: ")
 
 
@@ -310,7 +322,7 @@ def with_knobs(spec: SweepSpec, knobs: Sequence[str]) -> SweepSpec:
     A knob that the sweep has already is replaced. Values are YAML.
 
     Raises:
-        ConfigError: when one has no `=` or no value, is not YAML, or cannot be meant.
+        ConfigError: when one has no `=` or no value, is not YAML, or contradicts the sweep.
     """
     lists: dict[str, Any] = {}
     for text in knobs:
@@ -333,7 +345,7 @@ def with_knobs(spec: SweepSpec, knobs: Sequence[str]) -> SweepSpec:
 
 
 def _place_of(location: tuple[str | int, ...], text: str) -> tuple[int | None, str]:
-    """Return the line of an entry, and its path without what only the model knows."""
+    """Return the line of an entry, and its path without pydantic's own parts."""
     node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     line: int | None = None
     parts: list[str] = []
@@ -350,7 +362,7 @@ def _place_of(location: tuple[str | int, ...], text: str) -> tuple[int | None, s
     return line, ".".join(parts)
 
 
-def _in_words(problem: ErrorDetails, where: str) -> str:
+def _message(problem: ErrorDetails, where: str) -> str:
     if problem["type"] == "extra_forbidden":
         leaf = str(problem["loc"][-1])
         nearest = nearest_names(leaf, _entry_names(where))

@@ -1,4 +1,4 @@
-"""A sweep as one SQLite file in its folder: what was asked for, and all that came of it.
+"""The SQLite file of a sweep: its manifest, settings, rows, replies, scores and trials.
 
     sweep.sqlite     tables manifest, setting, row, reply, score, trial
     scores.csv       an export of the table score; replies.jsonl, rows.csv and rows.parquet others
@@ -37,6 +37,7 @@ from turnwise.tune.sweep_record import (
     connected,
     load_sweep,
     manifest_of,
+    path_of,
     refuse_first_format,
     stored_settings,
 )
@@ -92,7 +93,7 @@ class SweepStore:
 
     Args:
         path: the folder; made when absent.
-        identity: what must be equal for a sweep to go on: digests of the recording and of
+        identity: what must be equal for a sweep to continue: digests of the recording and of
             the sweep, the mode past a missing call.
         details: further facts for the manifest, which may differ.
 
@@ -169,7 +170,7 @@ class SweepStore:
         self.manifest = dict(facts)
 
     def describe(self, details: Mapping[str, Any]) -> None:
-        """Write further facts into the manifest. None of them decides whether it goes on."""
+        """Write further facts into the manifest; they are not part of the identity."""
         kept = ("turnwise_sweep", "row_fields", "identity")
         known = {name: self.manifest[name] for name in kept}
         self._write_manifest({**self.manifest, **details, **known})
@@ -186,7 +187,7 @@ class SweepStore:
 
     @property
     def errors(self) -> dict[str, str]:
-        """Why settings could not run, by name. They are tried again when the sweep goes on."""
+        """Why settings could not run, by name. They are tried again when the sweep continues."""
         return self._stored()[1]
 
     def _stored(self) -> tuple[dict[str, Setting], dict[str, str]]:
@@ -197,7 +198,7 @@ class SweepStore:
         """Store a finished setting, its rows and the replies of its rows, in one transaction.
 
         Raises:
-            DiskFull: when there is no room; the setting is then not finished.
+            DiskFull: when the disk is full; the setting is then not stored.
             ValueError: when rows do not fit the setting; nothing is written.
         """
         rows = _checked_rows(setting, result)
@@ -228,7 +229,7 @@ class SweepStore:
             self._connection.execute(query, (name,))
 
     def rows(self, settings: Iterable[str] | None = None) -> SweepRows:
-        """Return rows that are read from disk as they are gone through.
+        """Return rows that are read from disk when iterated.
 
         Args:
             settings: names, in the order wanted; those that are not stored are left out.
@@ -239,13 +240,13 @@ class SweepStore:
 
     @property
     def trials(self) -> list[tuple[str, ObjectiveValues]]:
-        """What an adaptive sampler asked for and was told, in order."""
+        """The settings that an adaptive sampler asked for and the objectives it was told."""
         with clear_errors(self._file):
             found = self._connection.execute("SELECT setting, told FROM trial ORDER BY number")
             return [(name, json.loads(told)) for name, told in found]
 
     def add_trials(self, trials: Sequence[tuple[str, ObjectiveValues]]) -> None:
-        """Store what a sampler was told of a whole batch, in one transaction."""
+        """Store the trials of a whole batch, in one transaction."""
         with clear_errors(self._file), self._connection as connection:
             connection.executemany(
                 "INSERT INTO trial (setting, told) VALUES (?, ?)",
@@ -261,7 +262,6 @@ class SweepStore:
         settings, errors = self._stored()
         others = sorted((settings.keys() | errors.keys()) - set(order))
         places = {name: place for place, name in enumerate(dict.fromkeys([*order, *others]))}
-        column = list(FIELDS).index("reply_id")
         with clear_errors(self._file), self._connection as connection:
             connection.executemany(
                 "UPDATE setting SET place = ? WHERE name = ?",
@@ -270,7 +270,7 @@ class SweepStore:
             connection.execute(
                 "DELETE FROM reply WHERE reply_id NOT IN "
                 "(SELECT json_extract(figures, ?) FROM row)",
-                (f"$[{column}]",),
+                (path_of("reply_id"),),
             )
         partial = self.path / f"{REPLIES}.part"
         with partial.open("wb") as file:
@@ -300,8 +300,7 @@ class SweepStore:
     def clear(cls, path: Path) -> None:
         """Delete a sweep's own files, of either format, and the folder when that empties it.
 
-        What was judged is exported to `scores.csv` first and kept: it was paid for, and it
-        knows its replies.
+        Scores are exported to `scores.csv` first, which is kept: they were paid for.
 
         Raises:
             ConfigError: when the folder is not a sweep, or has links in it.
@@ -345,7 +344,7 @@ class SweepScores:
     taken over first.
 
     Args:
-        folder: the sweep's. Another part of this process may hold it.
+        folder: the sweep's. This process may have it open as a `SweepStore`.
 
     Raises:
         FormatError: when its `scores.csv` is no table of scores.
@@ -364,7 +363,7 @@ class SweepScores:
         """Store scores; a later one with the same key replaces the earlier.
 
         Raises:
-            DiskFull: when there is no room; none of them is stored then.
+            DiskFull: when the disk is full; none of them is stored then.
         """
         with clear_errors(self._file), self._connection as connection:
             connection.executemany(

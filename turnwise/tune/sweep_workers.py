@@ -1,10 +1,9 @@
-"""A sweep's settings on all cores, or on many machines, written as they finish.
+"""Settings of a sweep evaluated on all cores or on a dask cluster, stored as they finish.
 
-Chunks of settings go out and results come back in any order; each is written at once, by
-this process alone. So whatever ends a sweep (Ctrl-C, a worker that is killed, the machine)
-costs what was in flight, and the same command goes on from there. The order in which results
-came is undone when the folder is finished, which is why the number of workers changes
-nothing but the time.
+Workers evaluate chunks of settings; results come back in any order and are stored at once, by
+this process alone. Whatever ends a sweep (Ctrl-C, a killed worker, the machine) loses only the
+chunks in flight. `SweepStore.finish` restores the order of the settings, so the number of workers
+changes the time and nothing else.
 """
 
 import os
@@ -38,16 +37,16 @@ _MAX_NAMES_SHOWN = 8
 
 
 class WorkerDied(TurnwiseError):
-    """A worker process ended in the middle of its work. What was finished before stands."""
+    """A worker process was killed. Settings that were finished before it are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepProgress:
-    """How far a sweep is.
+    """Progress of a sweep.
 
     Args:
-        result: the setting that has just been written.
-        done: settings that stand, this one and those of earlier runs included.
+        result: the setting that was just stored.
+        done: settings that are stored, including this one and those of earlier runs.
         total: settings of the sweep.
     """
 
@@ -61,14 +60,16 @@ OnResult = Callable[[SweepProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """What became of a chunk.
+    """The results of a chunk, or the error that the evaluator raised, as text.
+
+    Many exceptions do not survive pickling between processes, so errors travel as text.
 
     Args:
         names: of its settings, in order.
-        results: one a setting; empty where the evaluator raised.
-        problem: what it raised, in words; empty where it did not.
-        is_config_error: whether that was a `ConfigError`.
-        trace: where it came from; empty for errors that Turnwise raises on purpose.
+        results: one per setting; empty where the evaluator raised.
+        problem: the error's message; empty where none was raised.
+        is_config_error: whether the error was a `ConfigError`.
+        trace: the traceback; empty for errors that Turnwise raises on purpose.
     """
 
     names: tuple[str, ...]
@@ -81,12 +82,12 @@ class ChunkResult:
 def evaluate_chunk(
     evaluator: Evaluator, settings: Sequence[Setting], parent_pid: int
 ) -> ChunkResult:
-    """Return what settings gave.
+    """Evaluate settings in one call of the evaluator; an exception becomes text.
 
     Args:
-        evaluator: asked once, for all of them.
+        evaluator: called once, with all of them.
         settings: at least one.
-        parent_pid: the process that collects. In any other, Ctrl-C is left to that one.
+        parent_pid: the process that collects. In any other, Ctrl-C is ignored.
     """
     if os.getpid() != parent_pid and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -97,13 +98,13 @@ def evaluate_chunk(
         return ChunkResult(
             names, problem=str(error), is_config_error=isinstance(error, ConfigError)
         )
-    except Exception as error:  # noqa: BLE001 - told as text; see above
+    except Exception as error:  # noqa: BLE001 - becomes text; see ChunkResult
         problem = f"{type(error).__name__}: {error}"
         return ChunkResult(names, problem=problem, trace=traceback.format_exc())
 
 
 def results_of(chunk: ChunkResult) -> tuple[SettingResult, ...]:
-    """Return a chunk's results, one a setting.
+    """Return a chunk's results, one per setting.
 
     Raises:
         ConfigError: when the evaluator raised one.
@@ -133,7 +134,7 @@ def connect(address: str, *, timeout_seconds: float = 30.0) -> Any:
     The caller closes it.
 
     Raises:
-        ConfigError: when the extra is not installed, or nobody answers there.
+        ConfigError: when the extra is not installed, or no scheduler answers there.
     """
     try:
         import distributed  # noqa: PLC0415 - heavy, and an extra
@@ -150,19 +151,23 @@ def connect(address: str, *, timeout_seconds: float = 30.0) -> Any:
 
 
 def cluster_backend(client: Any) -> Any:
-    """Return a joblib backend that works on a dask client's workers."""
+    """Return a joblib backend that works on a dask client's workers.
+
+    joblib's own backend for dask does not report a lost task to its caller, so the sweep would
+    wait without end. This one reports it, by the two methods that every joblib backend has.
+    """
     from joblib._dask import DaskDistributedBackend  # noqa: PLC0415 - heavy, and an extra
 
-    class _Told(DaskDistributedBackend):  # type: ignore[misc] # joblib has no types
+    class _ReportingBackend(DaskDistributedBackend):  # type: ignore[misc] # joblib has no types
         def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
             future: Future[Any] = super().submit(func, callback)
 
-            def tell(done: Future[Any]) -> None:
+            def report(done: Future[Any]) -> None:
                 error = done.exception()
                 if error is not None and callback is not None:
                     callback(_LostTask(error))
 
-            future.add_done_callback(tell)
+            future.add_done_callback(report)
             return future
 
         def retrieve_result_callback(self, out: Any) -> Any:
@@ -170,67 +175,67 @@ def cluster_backend(client: Any) -> Any:
                 raise out.error
             return super().retrieve_result_callback(out)
 
-    return _Told(client=client)
+    return _ReportingBackend(client=client)
 
 
 def run_sweep(
     settings: Sequence[Setting],
     evaluator: Evaluator,
-    folder: SweepStore,
+    store: SweepStore,
     *,
     jobs: int = -1,
     chunk: int = 1,
     on_result: OnResult | None = None,
     client: Any = None,
 ) -> None:
-    """Evaluate the settings that do not stand in a folder yet, and write each as it finishes.
+    """Evaluate the settings that are not stored yet, and store each as it finishes.
 
-    The folder is left open and unordered: `SweepStore.finish` ends a sweep.
+    The store is left open and unordered: `SweepStore.finish` ends a sweep.
 
     Args:
         settings: distinct, by name.
         evaluator: sent to every worker; see `Evaluator`.
-        folder: of the sweep.
-        jobs: worker processes; -1 is one a core, and 1 works in this process. On a cluster
+        store: of the sweep.
+        jobs: worker processes; -1 is one per core, and 1 works in this process. On a cluster
             its workers decide.
-        chunk: settings that a worker takes at a time; at least 1. More of them share what an
-            evaluator loads, and more are lost when a worker dies.
-        on_result: told of each setting after it was written, in any order.
+        chunk: settings that a worker takes at a time; at least 1. A larger chunk loads the
+            recording less often and loses more when a worker dies.
+        on_result: called with each setting after it was stored, in any order.
         client: of a dask cluster (`connect`). None works on this machine.
 
     Raises:
         WorkerDied: when a worker was killed, or its machine went away.
-        ConfigError: when the evaluator raised one, `jobs` cannot be, or another setting of
-            the same name stands in the folder.
+        ConfigError: when the evaluator raised one, `jobs` or `chunk` is out of range, or
+            another setting of the same name is stored.
         TurnwiseError: when the evaluator raised anything else.
-        DiskFull: when there is no room for the rows.
+        DiskFull: when the disk is full.
     """
     if jobs == 0 or chunk < 1:
         raise ConfigError(f"expected jobs other than 0 and chunk of at least 1: {jobs}, {chunk}")
     by_name = {setting.name: setting for setting in settings}
-    _hold_names(settings, folder)
-    finished = folder.finished
+    _check_names(settings, store)
+    finished = store.finished
     waiting = [setting for setting in by_name.values() if setting.name not in finished]
     chunks = [waiting[start : start + chunk] for start in range(0, len(waiting), chunk)]
     done = len(by_name) - len(waiting)
     with _results(chunks, evaluator, jobs=jobs, client=client) as arriving:
-        while (arrived := _next(arriving, folder, by_name)) is not None:
+        while (arrived := _next(arriving, store, by_name)) is not None:
             for result in results_of(arrived):
-                folder.add(by_name[result.setting], result)
+                store.add(by_name[result.setting], result)
                 done += 1
                 if on_result is not None:
                     on_result(SweepProgress(result, done, len(by_name)))
 
 
-def _hold_names(settings: Sequence[Setting], folder: SweepStore) -> None:
-    stored = {setting.name: setting.identity for setting in folder.settings}
+def _check_names(settings: Sequence[Setting], store: SweepStore) -> None:
+    stored = {setting.name: setting.identity for setting in store.settings}
     for setting in settings:
         if stored.setdefault(setting.name, setting.identity) != setting.identity:
             raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
 
 
 def _next(
-    arriving: Iterator[ChunkResult], folder: SweepStore, names: Collection[str]
+    arriving: Iterator[ChunkResult], store: SweepStore, names: Collection[str]
 ) -> ChunkResult | None:
     """Return the next chunk that is finished, or None after the last.
 
@@ -242,14 +247,14 @@ def _next(
     except Exception as error:
         if not _is_lost_worker(error):
             raise
-        open_names = [name for name in names if name not in folder.finished]
+        open_names = [name for name in names if name not in store.finished]
         shown = ", ".join(map(repr, open_names[:_MAX_NAMES_SHOWN]))
         more = len(open_names) - _MAX_NAMES_SHOWN
         raise WorkerDied(
-            f"a worker was killed, perhaps for want of memory ({type(error).__name__}). "
-            f"{len(names) - len(open_names)} of {len(names)} settings stand in {folder.path}; "
+            f"a worker was killed, perhaps by a lack of memory ({type(error).__name__}). "
+            f"{len(names) - len(open_names)} of {len(names)} settings are stored in {store.path}; "
             f"not finished: {shown}{f' and {more} more' if more > 0 else ''}. "
-            "Run the same command again to go on, with fewer --jobs if memory is short"
+            "Run the same command again to continue, with fewer --jobs if memory is short"
         ) from error
 
 
@@ -262,7 +267,7 @@ def _is_lost_worker(error: Exception) -> bool:
 def _results(
     chunks: Sequence[Sequence[Setting]], evaluator: Evaluator, *, jobs: int, client: Any
 ) -> Iterator[Iterator[ChunkResult]]:
-    """Give results as they finish; ends the workers' work when the block is left early."""
+    """Yield results as they finish; stop the workers when the block is left early."""
     here = os.getpid()
     if not chunks or (jobs == 1 and client is None):
         yield (evaluate_chunk(evaluator, settings, here) for settings in chunks)
@@ -274,8 +279,8 @@ def _results(
             stack.enter_context(joblib.parallel_config(backend="loky", max_nbytes=None))
         else:
             stack.enter_context(joblib.parallel_config(backend=cluster_backend(client)))
-        # joblib warns of results that nobody took, and loky of workers that it had to stop:
-        # both are what an interrupted sweep wants.
+        # joblib warns of results that were not taken, loky of workers that it had to stop: an
+        # interrupted sweep wants both.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)

@@ -1,8 +1,8 @@
 """Rows as tables: CSV for anything, Parquet for a lot, a data frame for a notebook.
 
-A row a line, a column a variable (`columns_of`). The columns are those of all rows together:
-a count that a row does not have is 0. Reading gives the same rows back, to the last digit;
-only a count of 0 in a map is not told from one that is absent.
+One line per row, one column per field of `TurnRow`, and one per name in its maps. The columns are
+those of all rows together: a count that a row does not have is 0. Reading gives the same rows
+back, to the last digit; only a count of 0 in a map and one that is absent become the same.
 
 Ids are untrusted and kept as they are. One that begins with `=`, `+`, `-` or `@` is text
 here, and a spreadsheet may take it for a formula: import columns as text there.
@@ -35,13 +35,13 @@ _QUOTED = re.compile(r'[,"\r\n]')
 
 
 def column_kinds(rows: Iterable[TurnRow]) -> dict[str, type]:
-    """Return the columns of all rows together and what they hold, in the order of the fields."""
+    """Return the columns of all rows and their types, in the order of the fields."""
     return {column.name: column.kind for column in _columns(rows)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column, and where a row has it: `part` is a key of a map, None for other fields."""
+    """One column and its field; `part` is a key of a map, None for other fields."""
 
     name: str
     field: str
@@ -74,7 +74,7 @@ def write_csv(path: Path, rows: Iterable[TurnRow]) -> None:
 
     Args:
         path: replaced in one step.
-        rows: gone through twice, so no generator; `SweepFolder.rows()` will do.
+        rows: iterated twice, so not a generator, such as `SweepStore.rows()`.
 
     Raises:
         ValueError: for a figure that is not finite.
@@ -177,7 +177,7 @@ def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
 
     Args:
         path: replaced in one step.
-        rows: gone through twice, so no generator.
+        rows: iterated twice, so not a generator.
 
     Raises:
         ConfigError: when pyarrow is not installed.

@@ -88,7 +88,7 @@ def test_a_verdict_is_four_rows_and_a_sentence() -> None:
     compared = "in every conversation, compared with dear, the best seen"
     assert table.rows == (
         ("recommended", "cheap"),
-        ("saves", f"5 calls a turn {compared}"),
+        ("saves", f"5 calls per turn {compared}"),
         ("quality difference", f"-0.001 {compared}"),
         (
             "verdict",

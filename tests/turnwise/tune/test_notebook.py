@@ -8,7 +8,7 @@ import pytest
 
 from turnwise.calls.errors import CassetteMiss, ConfigError
 from turnwise.tune.judgement import QualityRequest
-from turnwise.tune.notebook import Tuned, panel_of_run, replay, tune
+from turnwise.tune.notebook import TuneResult, panel_of_run, replay, tune
 from turnwise.tune.statistics.bootstrap import mean_intervals
 
 SETTINGS = {
@@ -51,7 +51,7 @@ async def test_other_settings_from_one_recording(tmp_path: Path, recording: Path
     """Inside a running loop, without a call: rows, a table, a figure and a sentence."""
     before = (recording / "cassette.jsonl").read_bytes()
     tuned = tune(recording, tmp_path / "sweep", settings=SETTINGS)
-    assert isinstance(tuned, Tuned)
+    assert isinstance(tuned, TuneResult)
     assert len(tuned.rows) == 18
     assert list(tuned.frame["setting"].unique()) == list(SETTINGS)
     assert set(tuned.settings.index) == set(SETTINGS)
@@ -133,7 +133,7 @@ async def test_a_run_as_a_panel(tmp_path: Path, talks: Path) -> None:
     assert panel.conversations == tuple(f"talk-{number}" for number in range(6))
     assert panel.values[0].tolist() == [2.0] * 6
     assert not panel.spread.any()
-    assert mean_intervals(panel)["calls a turn"].mean == 2.0
+    assert mean_intervals(panel)["calls per turn"].mean == 2.0
     by_turn = panel_of_run(run, is_by_turn=True)
     assert by_turn.conversations == ("0", "1", "2", "3", "4", "5")
     assert np.array_equal(by_turn.values, panel.values)

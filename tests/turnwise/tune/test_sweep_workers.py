@@ -104,9 +104,11 @@ def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Pa
     """What is finished stands; the error says how many and what to do."""
     deadly = ScriptedEvaluator(killed_by=NAMES[4], killed_once=tmp_path / "killed")
     with _folder(tmp_path / "sweep") as folder:
-        with pytest.raises(WorkerDied, match=r"settings stand in .*Run the same command") as error:
+        with pytest.raises(
+            WorkerDied, match=r"settings are stored in .*Run the same command"
+        ) as error:
             run_sweep(SETTINGS, deadly, folder, jobs=2)
-        assert f"{len(folder.finished)} of 6 settings stand" in str(error.value)
+        assert f"{len(folder.finished)} of 6 settings are stored" in str(error.value)
         assert repr(NAMES[4]) in str(error.value)
     whole = _run(tmp_path / "whole", ScriptedEvaluator(), jobs=1)
     assert _run(tmp_path / "sweep", deadly, jobs=2) == whole
