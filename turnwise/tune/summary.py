@@ -1,6 +1,7 @@
 """An analysis as tables and sentences for a terminal, and as JSON for scripts."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from turnwise.report.cells import Cell, Table
@@ -182,12 +183,7 @@ def _setting_json(summary: SettingSummary) -> dict[str, Any]:
         "usd": summary.mean_usd,
         "rounds_reply": summary.mean_rounds,
         "asked_by_node": dict(summary.mean_by_node),
-        "missing": {
-            "calls": summary.buy.calls,
-            "tokens": summary.buy.tokens,
-            "usd": summary.buy.usd,
-            "turns": summary.buy.turns,
-        },
+        "missing": asdict(summary.buy),
         "is_on_front": summary.is_on_front,
         "front_share": summary.front_share,
     }

@@ -22,7 +22,6 @@ from turnwise.report.cells import guarded, unguarded
 from turnwise.tune.row import FIELDS, Standing, TurnRow, row_from_json
 
 __all__ = [
-    "column_kinds",
     "frame",
     "read_csv",
     "read_parquet",
@@ -30,13 +29,8 @@ __all__ = [
     "write_parquet",
 ]
 
-_ROWS_A_GROUP = 10_000
+_ROWS_PER_GROUP = 10_000
 _QUOTED = re.compile(r'[,"\r\n]')
-
-
-def column_kinds(rows: Iterable[TurnRow]) -> dict[str, type]:
-    """Return the columns of all rows and their types, in the order of the fields."""
-    return {column.name: column.kind for column in _columns(rows)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +187,7 @@ def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
     partial = path.with_name(f"{path.name}.part")
     arriving = iter(rows)
     with parquet.ParquetWriter(partial, schema) as writer:
-        while group := list(islice(arriving, _ROWS_A_GROUP)):
+        while group := list(islice(arriving, _ROWS_PER_GROUP)):
             arrays = [
                 pa.array([column.of(row) for row in group], type=types[column.kind])
                 for column in columns
@@ -216,7 +210,7 @@ def read_parquet(path: Path) -> Iterator[TurnRow]:
         raise _needs_extra(error) from error
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS_A_GROUP):
+            for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
                 for flat in batch.to_pylist():
                     yield _row_of(flat)
     except OSError as error:

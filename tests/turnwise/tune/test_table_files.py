@@ -24,7 +24,6 @@ from turnwise.tune.row import (
 from turnwise.tune.setting import make_setting
 from turnwise.tune.table_files import (
     _columns,
-    column_kinds,
     frame,
     read_csv,
     read_parquet,
@@ -116,7 +115,7 @@ def test_columns_are_those_of_all_rows_and_absent_counts_are_0(tmp_path: Path) -
         table = list(csv.DictReader(file))
     names = ["asked_by_role.fast", "asked_by_role.judge", "asked_by_role.main"]
     assert [[line[name] for name in names] for line in table] == [["0", "3", "0"], ["2", "0", "4"]]
-    assert list(table[0]) == list(column_kinds(rows))
+    assert list(table[0]) == [column.name for column in _columns(rows)]
     assert table[0]["usd"] == ""
     assert table[0]["is_simulated"] == "true"
     assert list(read_csv(tmp_path / "rows.csv")) == rows
@@ -180,7 +179,7 @@ def test_figures_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_a_data_frame_keeps_types_and_what_is_not_known(rows: tuple[TurnRow, ...]) -> None:
     """Also without any row."""
     table = frame(rows)
-    assert list(table.columns) == list(column_kinds(rows))
+    assert list(table.columns) == [column.name for column in _columns(rows)]
     assert len(table) == len(rows)
     assert str(table.dtypes["asked"]) == "int64"
     assert str(table.dtypes["missing_tokens"]) == "Int64"
