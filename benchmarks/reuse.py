@@ -17,9 +17,9 @@ from benchmarks.figures import ROOT, Figure, Measured
 from turnwise.replay import read_conversations
 from turnwise.replay.app import load_app
 from turnwise.replay.run import RunRequest, run_replay
-from turnwise.tune.counterfactual import CounterfactualEvaluator
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator
 from turnwise.tune.row import Standing
-from turnwise.tune.sweeps.setting import make_setting
+from turnwise.tune.setting import make_setting
 
 __all__ = ["measure"]
 

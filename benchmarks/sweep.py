@@ -27,6 +27,7 @@ from turnwise.replay import read_conversations
 from turnwise.replay.app import load_app
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import RunRequest, run_replay
+from turnwise.tune.sweep_record import load_sweep
 
 __all__ = ["measure"]
 
@@ -65,8 +66,8 @@ def _sweep_here(recording: Path, folder: Path, count: int, jobs: int) -> dict[st
     """Run one sweep in this process, and return what it took."""
     from joblib.externals.loky import get_reusable_executor
 
-    from turnwise.tune.sweeping import SweepRequest, sweep
-    from turnwise.tune.sweeps.sweep_spec import SweepSpec
+    from turnwise.tune.sweep import SweepRequest, sweep
+    from turnwise.tune.sweep_spec import SweepSpec
 
     connections = 0
 
@@ -116,7 +117,7 @@ def _figures(folder: Path) -> Sequence[Figure]:
     hundred = _sweep(recording, folder / "100", 100, -1)
     double = _sweep(recording, folder / "200", 200, -1)
     alone = _sweep(recording, folder / "alone", 100, 1)
-    is_same = (folder / "100/rows.jsonl").read_bytes() == (folder / "alone/rows.jsonl").read_bytes()
+    is_same = list(load_sweep(folder / "100").rows) == list(load_sweep(folder / "alone").rows)
     growth = double["seconds"] / hundred["seconds"]
     named = f"{hundred['settings']} settings x {turns} turns"
     marks = ", ".join(f"{name} {count}" for name, count in sorted(hundred["marks"].items()))
@@ -137,8 +138,8 @@ def _figures(folder: Path) -> Sequence[Figure]:
         ),
         Figure(
             "rows of one process and of all cores",
-            "the same bytes" if is_same else "different",
-            "the same bytes",
+            "the same" if is_same else "different",
+            "the same",
             is_same,
         ),
         Figure(

@@ -22,7 +22,6 @@ from turnwise.report.search_view import read_search
 from turnwise.simulator.phrases import true_quality
 from turnwise.tune import TurnRow, panel_of
 from turnwise.tune.analysis import analyse
-from turnwise.tune.counterfactual import CounterfactualEvaluator
 from turnwise.tune.figures import (
     ChainStep,
     FigureData,
@@ -35,8 +34,9 @@ from turnwise.tune.figures import (
     tradeoff_of_front,
     waterfall_of,
 )
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator
+from turnwise.tune.setting import Setting
 from turnwise.tune.statistics.bootstrap import mean_intervals, paired_difference
-from turnwise.tune.sweeps.setting import Setting, override_of
 
 HERE = Path(__file__).resolve().parent
 TALK = HERE.parents[1] / "configs" / "conversations" / "en_moving_city.jsonl"
@@ -87,7 +87,7 @@ def tradeoff(talk: Path, folder: Path) -> FigureData:
     """Return quality against calls: caps of the search, all from one recording of 10."""
     recording = run(talk, folder / "recording", "balanced", f"search.max_calls={max(CAPS)}")
     caps = {f"search cap {cap}": str(cap) for cap in CAPS}
-    settings = [Setting(name, "balanced", (f"search.max_calls={cap}",))
+    settings = [Setting(name, "balanced", {"search.max_calls": int(cap)})
                 for name, cap in caps.items()]  # fmt: skip
     rows = rows_of(recording, *settings)
     found = analyse(rows)
@@ -110,19 +110,20 @@ def waterfall(talk: Path, folder: Path, runs: Mapping[str, Path]) -> FigureData:
     knobs = [json.loads((runs[name] / "manifest.json").read_bytes())["knobs"]
              for name in ("classic", "balanced")]  # fmt: skip
     changes = [change for change in steps_between(*knobs) if change.knob != "preset"]
-    rows = rows_of(runs["classic"], Setting("0", "classic", ()))
-    overrides: list[str] = []
+    rows = rows_of(runs["classic"], Setting("0", "classic"))
+    laid: dict[str, Any] = {}
     for number, change in enumerate(changes, start=1):
-        overrides.append(override_of(change.knob, change.new))
-        out = run(talk, folder / f"step-{number}", "classic", *overrides)
-        rows += rows_of(out, Setting(str(number), "classic", tuple(overrides)))
+        laid[change.knob] = change.new
+        setting = Setting(str(number), "classic", dict(laid))
+        out = run(talk, folder / f"step-{number}", "classic", *setting.overrides)
+        rows += rows_of(out, setting)
     asked = panel_of(rows, "asked")
     means = {name: fmean(row.asked for row in rows if row.setting == name)
              for name in asked.settings}  # fmt: skip
     chain = [ChainStep(change, means[str(number)],
                        saved=paired_difference(asked, str(number - 1), str(number)))
              for number, change in enumerate(changes, start=1)]  # fmt: skip
-    end = fmean(row.asked for row in rows_of(runs["balanced"], Setting("end", "balanced", ())))
+    end = fmean(row.asked for row in rows_of(runs["balanced"], Setting("end", "balanced")))
     return waterfall_of(("classic", means["0"]), chain, ("balanced", end), basis_of(rows))
 
 
@@ -141,7 +142,7 @@ def figures(folder: Path) -> dict[str, FigureData | str]:
     talk = make_conversations(folder / "talk.jsonl", CONVERSATIONS)
     long_talk = make_conversations(folder / "long_talk.jsonl", 4 * CONVERSATIONS)
     runs = {preset: run(talk, folder / preset, preset) for preset in PRESETS}
-    rows = [row for preset in PRESETS for row in rows_of(runs[preset], Setting(preset, preset, ()))]
+    rows = [row for preset in PRESETS for row in rows_of(runs[preset], Setting(preset, preset))]
     turn, _, name = turn_of(runs["balanced"], 5)
     timed, ledger, timed_name = turn_of(runs["classic_parallel"], 5)
     city = load_run(run(TALK, folder / "city", "classic"))

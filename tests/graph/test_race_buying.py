@@ -12,10 +12,10 @@ from graph.app import app
 from turnwise.replay import read_conversations
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.replay.run import RunRequest, run_replay
-from turnwise.tune.counterfactual import CounterfactualEvaluator
-from turnwise.tune.race_buying import FinishedRace, RaceRequest, buy_racing
+from turnwise.tune.buying import FinishedRace, RaceRequest, buy_racing
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator
 from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.sweeps.setting import Setting, make_setting
+from turnwise.tune.setting import Setting, make_setting
 
 CONVERSATIONS = 16
 

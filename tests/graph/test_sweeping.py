@@ -16,12 +16,13 @@ from turnwise.replay.recording import open_recording
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
 from turnwise.tune.buying import BuyingEvaluator, buy
-from turnwise.tune.counterfactual import CounterfactualEvaluator
 from turnwise.tune.judge.judge_sweep import QualityRequest, judge_rows, quality_values
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator
 from turnwise.tune.row import Standing
-from turnwise.tune.sweeping import SweepRequest, sweep
-from turnwise.tune.sweeps.setting import make_setting
-from turnwise.tune.sweeps.sweep_spec import SweepSpec
+from turnwise.tune.setting import make_setting
+from turnwise.tune.sweep import SweepRequest, sweep
+from turnwise.tune.sweep_record import load_sweep
+from turnwise.tune.sweep_spec import SweepSpec
 
 
 def _spec(**fields: object) -> SweepSpec:
@@ -53,12 +54,13 @@ def run(recorded: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_workers_change_nothing(run: Path, tmp_path: Path) -> None:
-    """The same bytes from this process and from two others."""
+    """The same rows and replies from this process and from two others."""
     written = []
     for jobs in (1, 2):
         folder = tmp_path / str(jobs)
         sweep(SweepRequest(run, _spec(), folder, jobs=jobs))
-        written.append([(folder / name).read_bytes() for name in ("rows.jsonl", "replies.jsonl")])
+        record = load_sweep(folder)
+        written.append((record.settings, tuple(record.rows), tuple(record.replies())))
     assert written[0] == written[1]
 
 
@@ -101,7 +103,8 @@ def test_a_cluster_changes_nothing(
     here = CliRunner().invoke(turnwise, [*command, "here", "--jobs", "1"])
     assert there.exit_code == here.exit_code == 0, there.output
     assert there.stdout == here.stdout
-    assert Path("there/rows.jsonl").read_bytes() == Path("here/rows.jsonl").read_bytes()
+    assert Path("there/rows.csv").read_bytes() == Path("here/rows.csv").read_bytes()
+    assert tuple(load_sweep(Path("there")).rows) == tuple(load_sweep(Path("here")).rows)
 
 
 def test_rows_say_what_was_asked(run: Path, tmp_path: Path) -> None:

@@ -14,13 +14,19 @@ from turnwise.cli.tune_options import TuneOptions, progress_bar
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.analysis import ToBuy, to_buy
-from turnwise.tune.buying import Bought, BuyingEvaluator, PurchaseProgress, buy
-from turnwise.tune.counterfactual import settings_of
+from turnwise.tune.buying import (
+    Bought,
+    BuyingEvaluator,
+    PurchaseProgress,
+    RaceRequest,
+    buy,
+    buy_racing,
+)
 from turnwise.tune.judge.judge_sweep import judge_rows
-from turnwise.tune.race_buying import RaceRequest, buy_racing
+from turnwise.tune.replay_evaluator import settings_of
 from turnwise.tune.row import TurnRow
 from turnwise.tune.summary import buy_sentence
-from turnwise.tune.sweeping import FinishedSweep, SweepRequest
+from turnwise.tune.sweep import FinishedSweep, SweepRequest
 
 __all__ = ["agreed", "buy_missing", "buyer_as_it_goes", "buys_as_it_goes", "spent"]
 

@@ -27,7 +27,6 @@ from turnwise.report.headline import trouble_lines
 from turnwise.report.totals import total
 from turnwise.shipped import configs_folder
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
-from turnwise.tune.analysis_json import analysis_json
 from turnwise.tune.judge.judge_sweep import (
     JudgedRows,
     QualityRequest,
@@ -37,14 +36,13 @@ from turnwise.tune.judge.judge_sweep import (
     quality_values,
 )
 from turnwise.tune.judge.reliability import reliability_in_words
-from turnwise.tune.summary import buy_sentence, summary_text
-from turnwise.tune.sweeping import FinishedSweep, SweepRequest, plan_sweep, sweep, sweep_name
-from turnwise.tune.sweeps.evaluating import Evaluator
-from turnwise.tune.sweeps.row_files import write_csv
-from turnwise.tune.sweeps.running import SweepProgress
-from turnwise.tune.sweeps.sweep_file import find_sweep, read_sweep, with_knobs
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
-from turnwise.tune.sweeps.sweep_spec import SweepSpec
+from turnwise.tune.setting import Evaluator
+from turnwise.tune.summary import analysis_json, buy_sentence, summary_text
+from turnwise.tune.sweep import FinishedSweep, SweepRequest, plan_sweep, sweep, sweep_name
+from turnwise.tune.sweep_spec import SweepSpec, find_sweep, read_sweep, with_knobs
+from turnwise.tune.sweep_store import SweepStore
+from turnwise.tune.sweep_workers import SweepProgress
+from turnwise.tune.table_files import write_csv
 
 __all__ = ["TuneOptions", "tune_and_show"]
 
@@ -99,7 +97,7 @@ def _connected(options: TuneOptions, request: SweepRequest) -> Iterator[SweepReq
     if options.cluster is None:
         yield request
         return
-    from turnwise.tune.sweeps.cluster import connect
+    from turnwise.tune.sweep_workers import connect
 
     client = connect(options.cluster)
     try:
@@ -181,11 +179,9 @@ def tune_and_show(options: TuneOptions) -> None:
     plan_sweep(recording, request.spec)
     check_judging(recording, options.quality_request, environ=os.environ)
     if options.is_fresh:  # only once it is known that the new sweep can begin
-        SweepFolder.clear(request.folder)
+        SweepStore.clear(request.folder)
     with _connected(options, request) as placed:
         finished = _swept(options, placed, recording)
-    for notice in finished.notices:
-        say(notice)
     for left in finished.left_out:
         say(f"left out: {left.setting}: {left.reason}")
     if not finished.rows:

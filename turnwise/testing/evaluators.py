@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.sweeps.evaluating import Setting, SettingResult
+from turnwise.tune.setting import Setting, SettingResult
 
 __all__ = ["ScriptedEvaluator"]
 
@@ -77,7 +77,7 @@ class ScriptedEvaluator:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _row(self, setting: Setting, conversation: int, turn: int) -> TurnRow:
-        text = "\n".join((setting.preset, *setting.identity[1], f"{conversation}/{turn}"))
+        text = "\n".join((setting.preset, *sorted(setting.overrides), f"{conversation}/{turn}"))
         digest = hashlib.sha256(text.encode()).hexdigest()
         lot = int(digest[:8], 16) / 2**32
         calls = _max_calls(setting)
@@ -116,5 +116,5 @@ class ScriptedEvaluator:
 
 
 def _max_calls(setting: Setting) -> int:
-    values = [o.partition("=")[2] for o in setting.overrides if o.startswith("search.max_calls=")]
-    return max(int(values[-1]), 1) if values else 4
+    value = setting.knobs.get("search.max_calls", 4)
+    return max(value, 1) if isinstance(value, int) else 4

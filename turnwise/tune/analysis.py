@@ -1,8 +1,8 @@
-"""What a sweep says: each setting's figures with intervals, the front, the recommendation.
+"""Analysis of a sweep: each setting's figures with intervals, the front, the recommendation.
 
-Where a reply is not recorded its quality is an estimate (`imputation`), whatever a stand-in
-said: its spread goes into every interval that it touches, and the share of such turns is
-shown beside each.
+The quality of a reply that is not recorded is an estimate (`imputation`), never that of the reply
+played in its place. Its spread goes into every interval that contains it, and each interval has
+the share of such turns.
 """
 
 import math
@@ -31,28 +31,28 @@ __all__ = [
 ]
 
 COSTS: Mapping[str, str] = {
-    "asked": "calls a turn",
-    "requests": "requests a turn",
-    "usd": "USD a turn",
+    "asked": "calls per turn",
+    "requests": "requests per turn",
+    "usd": "USD per turn",
     "rounds_reply": "rounds to the reply",
-    "tokens": "tokens a turn",
+    "tokens": "tokens per turn",
 }
-"""What may be spent less of, and what it is counted in."""
+"""The costs by field of `TurnRow`, and their units."""
 
 
 MIN_EXACT_SHARE = 0.5
-"""Share of a setting's replies that a recording must hold before the setting is compared: of
-one that is mostly estimated nothing can be shown, and what is least known must not win."""
+"""Least share of a setting's replies in the recording for the setting to be compared: nothing can
+be shown of one that is mostly estimated, and the least known must not win."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToBuy:
-    """What a real run of some rows would have to buy.
+    """Calls that a real run of some rows would have to buy.
 
     Args:
-        calls: not recorded.
-        tokens: theirs, input and output, estimated; None when not known.
-        usd: the same; None when not known, which is not 0.
+        calls: number that are not recorded.
+        tokens: their input and output tokens, estimated; None when not known.
+        usd: their price, estimated; None when not known, which is not 0.
         turns: that need any.
     """
 
@@ -63,7 +63,7 @@ class ToBuy:
 
 
 def to_buy(rows: Sequence[TurnRow]) -> ToBuy:
-    """Return what rows lack. Settings that lack the same call count it once each."""
+    """Return the calls that rows lack; a call that several settings lack counts for each."""
     lacking = [row for row in rows if row.missing_calls]
     tokens = [row.missing_tokens for row in lacking]
     usd = [row.missing_usd for row in lacking]
@@ -86,14 +86,14 @@ class SettingSummary:
         turns: its turns.
         exact_turns: those whose every call is recorded.
         exact_replies: those whose every call up to the reply is.
-        asked: mean calls a turn.
-        quality: mean quality of a reply; without a mean where nobody judged.
-        mean_requests: HTTP requests a turn.
-        mean_tokens: tokens a turn, input and output.
-        mean_usd: cost of a turn; None when that of one is not known.
+        asked: mean calls per turn.
+        quality: mean quality of a reply; without a mean where none was judged.
+        mean_requests: HTTP requests per turn.
+        mean_tokens: input and output tokens per turn.
+        mean_usd: cost per turn; None when that of any turn is not known.
         mean_rounds: rounds to the reply.
-        mean_by_node: calls a turn by node.
-        buy: what it lacks.
+        mean_by_node: calls per turn by node.
+        buy: the calls that it lacks.
         is_on_front: whether no other setting is both cheaper and better, as observed.
         front_share: share of draws in which none is.
     """
@@ -116,20 +116,20 @@ class SettingSummary:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What a sweep says.
+    """The results of a sweep.
 
     Args:
         settings: by name, in the order of the sweep.
         front: of cost and quality.
         recommendation: None where no quality is known.
-        cost: which figure is spent less of.
+        cost: the field of `TurnRow` that is compared as cost.
         quality: the panel behind it all, estimates included.
         costs: the panel of the cost.
-        by: who judged; empty where nobody did.
+        by: source of the quality; empty where none was judged.
         turns: how many each setting was evaluated on.
         conversations: of how many conversations.
         is_simulated: whether a simulated model gave any answer.
-        notices: what a person should know, in words.
+        notices: what to know when reading them, as sentences.
     """
 
     settings: Mapping[str, SettingSummary]
@@ -194,10 +194,10 @@ def analyse(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Analysis:
-    """Return what the rows of a sweep say.
+    """Analyse the rows of a sweep.
 
     Args:
-        rows: with their quality, where anybody judged.
+        rows: with their quality, where it was judged.
         scale_width: of the quality scale; None takes the gap between the sweep's best and worst.
         margin_share: loss that still counts as not worse, as a share of the scale.
         cost: a numeric field of `TurnRow` to spend less of; see `COSTS`.
@@ -208,7 +208,7 @@ def analyse(
         ValueError: without a row, or with two rows of one turn under one setting.
     """
     if not rows:
-        raise ValueError("a sweep without rows says nothing: no setting could run")
+        raise ValueError("a sweep without rows cannot be analysed: no setting could run")
     measured = panel_of(rows, "quality")
     mask = exact_mask(rows, measured)
     quality = impute(measured, mask)

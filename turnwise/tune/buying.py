@@ -1,6 +1,12 @@
-"""Buying what the settings of a sweep lack, into the recording that it is made from."""
+"""Calls that settings lack, bought into the recording that the sweep is made from.
 
-from collections.abc import Callable, Collection, Sequence
+`buy` takes setting by setting. `buy_racing` takes a block of conversations at a time, has the rows
+judged after each, and buys nothing more for a setting that another one beats in quality at no
+higher cost. The chance that the best one is dropped is bounded over all comparisons together; see
+`racing`.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +21,35 @@ from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
 from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording
 from turnwise.replay.run_recorder import RunRecorder
-from turnwise.tune.counterfactual import CounterfactualEvaluator, opened, run_apart, settings_of
-from turnwise.tune.sweeps.evaluating import Setting, SettingResult
+from turnwise.tune.analysis import exact_mask
+from turnwise.tune.panel import panel_of
+from turnwise.tune.replay_evaluator import CounterfactualEvaluator, opened, run_apart, settings_of
+from turnwise.tune.row import TurnRow
+from turnwise.tune.setting import Setting, SettingResult
+from turnwise.tune.statistics.imputation import impute
+from turnwise.tune.statistics.racing import MIN_LOOK_CONVERSATIONS, Dropped, Race
 
-__all__ = ["Bought", "BuyingEvaluator", "PurchaseProgress", "buy"]
+__all__ = [
+    "Bought",
+    "BuyingEvaluator",
+    "FinishedRace",
+    "PurchaseProgress",
+    "RaceRequest",
+    "buy",
+    "buy_racing",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """What was bought.
+    """A purchase that ended.
 
     Args:
         turns: turns bought whole.
-        calls: calls sent, in the purse's count.
-        usd: what they cost, as far as known.
+        calls: calls sent, as the spending cap counts them.
+        usd: their known cost.
         unknown_usd: calls whose cost is not known.
-        stopped: why buying stopped early, in words; empty when it did not.
+        stopped: why buying stopped early; empty when it did not.
     """
 
     turns: int
@@ -42,10 +61,10 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class PurchaseProgress:
-    """How far a purchase is.
+    """Progress of a purchase.
 
     Args:
-        setting: which one is being bought.
+        setting: the one that is being bought.
         turns: turns bought whole so far.
         calls: calls sent so far.
     """
@@ -137,12 +156,12 @@ def buy(
     Args:
         folder: of the recorded run.
         settings: in order; what an earlier one bought a later one finds.
-        purse: what may be spent in all.
+        purse: the cap on all spending together.
         past: where each turn starts from.
         max_turns: how many of the recording's turns; None is all of them.
         conversations: which of their conversations; None is all of them.
         max_concurrency: conversations side by side; at least 1.
-        on_turn: told each turn bought whole.
+        on_turn: called with each turn bought whole.
         trust: what the user named of the recording's app and endpoints; others are refused.
 
     Raises:
@@ -171,13 +190,13 @@ def buy(
 class BuyingEvaluator:
     """Evaluates a setting after buying what it lacks, for samplers that choose as they go.
 
-    It spends from one purse and appends to one file, so it works in this process only.
+    It has one spending cap and appends to one file, so it works in this process only.
 
     Args:
         inner: evaluates what is recorded by then.
-        purse: what may be spent by all settings together.
+        purse: the cap on the spending of all settings together.
         max_concurrency: conversations side by side; at least 1.
-        on_turn: told each turn bought whole.
+        on_turn: called with each turn bought whole.
     """
 
     inner: CounterfactualEvaluator
@@ -186,7 +205,7 @@ class BuyingEvaluator:
     on_turn: Callable[[PurchaseProgress], None] | None = None
 
     def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
-        """Return one result a setting; one that the purse has no room for has none.
+        """Return one result per setting; one beyond the spending cap has an error and no rows.
 
         Raises:
             CallError: a fatal one. What was bought until then is recorded.
@@ -208,3 +227,128 @@ class BuyingEvaluator:
             return SettingResult(setting.name, (), error=f"not bought: {bought.stopped}")
         (result,) = self.inner.evaluate([setting])
         return result
+
+
+CONVERSATIONS_PER_COMPARISON = 5
+"""Conversations that are bought between two comparisons, after the first."""
+
+Judge = Callable[[Sequence[TurnRow], Mapping[str, str]], Sequence[TurnRow]]
+"""Rows, and reply texts by id, to the same rows with their quality."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaceRequest:
+    """A race of settings on a recording.
+
+    Args:
+        folder: of the recorded run.
+        settings: at least one, distinct by name.
+        purse: the cap on all spending together.
+        cost: a numeric field of `TurnRow` to spend less of.
+        past: where each turn starts from.
+        max_turns: how many of the recording's turns; None is all of them.
+        max_concurrency: conversations side by side; at least 1.
+        trust: what the user named of the recording's app and endpoints.
+    """
+
+    folder: Path
+    settings: tuple[Setting, ...]
+    purse: Purse
+    cost: str = "asked"
+    past: Past = "recorded"
+    max_turns: int | None = None
+    max_concurrency: int = 1
+    trust: Trust = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRace:
+    """A race that ended.
+
+    Args:
+        bought: the purchase.
+        dropped: settings that were dropped, in this order.
+        conversations: number bought for the settings that were not dropped.
+    """
+
+    bought: Bought
+    dropped: tuple[Dropped, ...]
+    conversations: int
+
+
+def _blocks(conversations: Sequence[str]) -> list[list[str]]:
+    """Return the conversations in blocks; settings are compared after each."""
+    first = [list(conversations[:MIN_LOOK_CONVERSATIONS])]
+    rest = range(MIN_LOOK_CONVERSATIONS, len(conversations), CONVERSATIONS_PER_COMPARISON)
+    return first + [list(conversations[at : at + CONVERSATIONS_PER_COMPARISON]) for at in rest]
+
+
+def buy_racing(
+    request: RaceRequest,
+    judge: Judge,
+    *,
+    on_turn: Callable[[PurchaseProgress], None] | None = None,
+) -> FinishedRace:
+    """Buy what settings lack, block by block, and drop those that are beaten.
+
+    Args:
+        request: what to race.
+        judge: returns rows with their quality. It may raise `PurseEmpty`, which ends the race
+            without dropping more settings.
+        on_turn: called with each turn bought whole; its numbers start with the block.
+
+    Raises:
+        ConfigError: when the recording cannot be added to, or the rows cannot be judged.
+        CallError: a fatal one. What was bought until then is recorded.
+    """
+    inputs = opened(request.folder, request.trust).recording.inputs[: request.max_turns]
+    conversations = list(dict.fromkeys(turn.conversation_id for turn in inputs))
+    by_name = {setting.name: setting for setting in request.settings}
+    race = Race(tuple(by_name), max_conversations=len(conversations))
+    seen: list[str] = []
+    turns, stopped = 0, ""
+    for block in _blocks(conversations):
+        running = [by_name[name] for name in race.ask()]
+        bought = buy(
+            request.folder,
+            running,
+            request.purse,
+            past=request.past,
+            max_turns=request.max_turns,
+            conversations=set(block),
+            max_concurrency=request.max_concurrency,
+            on_turn=on_turn,
+            trust=request.trust,
+        )
+        turns, stopped = turns + bought.turns, bought.stopped
+        if stopped:
+            break
+        seen += block
+        try:
+            race = _compared(race, request, running, seen, judge)
+        except PurseEmpty as empty:
+            stopped = str(empty)
+            break
+    purse = request.purse
+    total = Bought(turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
+    return FinishedRace(total, race.dropped, len(seen))
+
+
+def _compared(
+    race: Race,
+    request: RaceRequest,
+    running: Sequence[Setting],
+    conversations: Sequence[str],
+    judge: Judge,
+) -> Race:
+    """Return the race after a comparison on all conversations so far."""
+    evaluator = CounterfactualEvaluator(
+        request.folder, past=request.past, max_turns=request.max_turns, trust=request.trust
+    )
+    results = evaluator.evaluate(running)
+    known = set(conversations)
+    texts = {name: text for result in results for name, text in result.replies.items()}
+    found = [row for result in results for row in result.rows if row.conversation in known]
+    rows = judge(found, texts)
+    quality = panel_of(rows, "quality")
+    return race.tell(panel_of(rows, request.cost), impute(quality, exact_mask(rows, quality)))

@@ -34,7 +34,7 @@ class Panel:
     spread: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        """Hold the shapes.
+        """Check the shapes.
 
         Raises:
             ValueError: when they do not fit each other.
@@ -51,7 +51,7 @@ def panel_of(rows: Sequence[TurnRow], figure: str) -> Panel:
     """Return one numeric field of the rows as a panel, in order of first appearance.
 
     Args:
-        rows: of one sweep; at most one a setting and turn.
+        rows: of one sweep; at most one per setting and turn.
         figure: a numeric field of `TurnRow`, such as `quality` or `asked`. `spread` is
             `quality_spread` for quality, and 0 for everything else.
 

@@ -54,7 +54,9 @@ def test_a_link_to_nothing_makes_no_file(cli: Any, own: Path) -> None:
     assert not own.exists()
 
 
-@pytest.mark.parametrize("name", ["sweep.json.part", "rows.csv.part", "summary.json", "figures"])
+@pytest.mark.parametrize(
+    "name", ["sweep.sqlite", "sweep.sqlite-journal", "rows.csv.part", "summary.json", "figures"]
+)
 def test_a_sweep_writes_through_no_link(cli: Any, own: Path, name: str) -> None:
     """Nor does one that starts over delete by one."""
     assert replayed(cli).exit_code == 0

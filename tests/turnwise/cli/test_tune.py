@@ -13,6 +13,7 @@ from turnwise.replay import read_conversations
 from turnwise.replay.app import load_app
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.run import RunRequest, run_replay
+from turnwise.tune.sweep_record import load_sweep
 
 KNOB = "search.max_calls=3,4,11"
 
@@ -89,9 +90,10 @@ def test_again_goes_on_where_it_stands(cli: Any, one_object: Any, run: Path) -> 
     """The same command gives the same document, from the rows that stand."""
     command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep", "--json")
     first = one_object(cli(*command))
-    before = Path("sweep/rows.jsonl").read_bytes()
+    before = Path("sweep/replies.jsonl").read_bytes(), tuple(load_sweep(Path("sweep")).rows)
     assert one_object(cli(*command)) == first
-    assert Path("sweep/rows.jsonl").read_bytes() == before
+    after = Path("sweep/replies.jsonl").read_bytes(), tuple(load_sweep(Path("sweep")).rows)
+    assert after == before
 
 
 def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Path) -> None:
@@ -236,10 +238,10 @@ def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
 def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
     """--fresh starts over only once it is known that there is something to start."""
     assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
-    before = Path("s/rows.jsonl").read_bytes()
+    before = Path("s/sweep.sqlite").read_bytes()
     wrong = cli("tune", run, "--knob", "search.max_cals=3", "--out", "s", "--fresh")
     assert wrong.exit_code == 2
-    assert Path("s/rows.jsonl").read_bytes() == before
+    assert Path("s/sweep.sqlite").read_bytes() == before
 
 
 def test_a_shipped_sweep_by_name(cli: Any, one_object: Any, run: Path) -> None:

@@ -26,7 +26,8 @@ from turnwise.simulator import SimulatedSettings
 from turnwise.simulator.server import SimServer
 from turnwise.simulator.server_responses import json_response
 from turnwise.tune.buying import buy
-from turnwise.tune.sweeps.evaluating import Setting
+from turnwise.tune.replay_evaluator import RECORDED
+from turnwise.tune.setting import Setting
 
 KEY = "sk-a-key-that-nobody-may-see"
 FAST_RETRIES = ("retry.first_wait_seconds=0", "retry.max_wait_seconds=0")
@@ -207,7 +208,7 @@ async def test_what_is_bought_starts_from_what_the_run_learned(
         point_to(server)
         run = await run_replay(_request(talk, tmp_path / "run"))
         refused = server.refused
-        setting = Setting("longer", None, ("search.max_calls=9",))
+        setting = Setting("longer", RECORDED, {"search.max_calls": 9})
         bought = await asyncio.to_thread(buy, run.folder, [setting], Purse(max_calls=200))
         assert bought.calls > 0
         assert server.refused == refused

@@ -6,9 +6,14 @@ from dataclasses import replace
 import pytest
 
 from turnwise.tune.analysis import analyse, to_buy
-from turnwise.tune.analysis_json import analysis_json
 from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.summary import buy_sentence, settings_table, summary_text
+from turnwise.tune.summary import (
+    analysis_json,
+    buy_sentence,
+    settings_table,
+    summary_text,
+    verdict_table,
+)
 
 CONVERSATIONS, TURNS = 8, 3
 
@@ -70,6 +75,51 @@ def test_the_cheapest_of_equals_is_recommended() -> None:
     assert (cheap.asked.mean, cheap.mean_tokens) == (4.0, 110.0)
     assert cheap.mean_usd == pytest.approx(0.001)
     assert cheap.mean_by_node == {"detection": 1.0, "lats_search": 3.0}
+
+
+def test_a_verdict_is_four_rows_and_a_sentence() -> None:
+    """What is recommended, what it saves, what it loses, and whether that is shown."""
+    rows = _better(_rows("dear", asked=9), 0.001) + _rows("cheap", asked=4)
+    found = analyse(rows, scale_width=4.0)
+    assert found.recommendation is not None
+    table = verdict_table(found.recommendation)
+    assert table is not None
+    assert table.title == "Recommendation"
+    compared = "in every conversation, compared with dear, the best seen"
+    assert table.rows == (
+        ("recommended", "cheap"),
+        ("saves", f"5 calls per turn {compared}"),
+        ("quality difference", f"-0.001 {compared}"),
+        (
+            "verdict",
+            "shown: at most 0.001 below the best, margin 0.04 (0.01 of 4, the stated scale)",
+        ),
+    )
+    assert summary_text(found).endswith(
+        "cheap is the cheapest setting shown to be at most 0.04 below the best in "
+        "quality, from 8 conversations and 24 turns, at 95% confidence.\n"
+    )
+    simulated = verdict_table(replace(found.recommendation, is_simulated=True))
+    assert simulated is not None
+    assert simulated.title == "Recommendation (simulated)"
+
+
+def test_the_best_setting_saves_nothing() -> None:
+    """Nothing is compared with itself, and too few conversations have no table."""
+    rows = _better(_rows("dear", asked=9), 0.5) + _rows("cheap", asked=4)
+    found = analyse(rows, scale_width=4.0).recommendation
+    assert found is not None
+    table = verdict_table(found)
+    assert table is not None
+    assert [value for _, value in table.rows[:3]] == [
+        "dear",
+        "nothing: it is also the best seen",
+        "none",
+    ]
+    few = analyse([row for row in rows if row.conversation == "c0"], scale_width=4.0)
+    assert few.recommendation is not None
+    assert verdict_table(few.recommendation) is None
+    assert "no setting can be recommended" in summary_text(few)
 
 
 def test_a_better_setting_is_worth_its_calls() -> None:
@@ -157,7 +207,12 @@ def test_the_cost_may_be_another_figure() -> None:
     found = analyse(rows, scale_width=4.0, cost="rounds_reply")
     assert found.recommendation is not None
     assert found.recommendation.chosen == "wide"
-    assert "rounds to the reply" in found.recommendation.in_words()
+    table = verdict_table(found.recommendation)
+    assert table is not None
+    assert table.rows[1] == (
+        "saves",
+        "5 rounds to the reply in every conversation, compared with deep, the best seen",
+    )
 
 
 def test_the_document_has_plain_numbers_only() -> None:

@@ -31,7 +31,7 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
     """
     # Scores stand on the floor of sweeps, which a gate without them need not load.
     from turnwise.tune.judge.score_file import read_scores  # noqa: PLC0415
-    from turnwise.tune.judge.scores import reply_id  # noqa: PLC0415
+    from turnwise.tune.row import reply_id  # noqa: PLC0415
 
     values: dict[tuple[str, int, str], list[float]] = defaultdict(list)
     judges: set[str] = set()

@@ -5,8 +5,9 @@ from turnwise.tune.judge.labels import Labels, read_labels, read_truth, simulate
 from turnwise.tune.judge.methods import Pairwise, Pointwise, order_consistency
 from turnwise.tune.judge.referee import Referee, open_referee
 from turnwise.tune.judge.referee_endpoint import referee_endpoint
-from turnwise.tune.judge.score_file import ScoreFile, read_scores
-from turnwise.tune.judge.scores import Score, reply_id, scale_width_of, with_quality
+from turnwise.tune.judge.score_file import read_scores, write_scores
+from turnwise.tune.judge.scores import Score, scale_width_of, with_quality
+from turnwise.tune.row import reply_id
 
 __all__ = [
     "Labels",
@@ -15,7 +16,6 @@ __all__ = [
     "Referee",
     "ReplyItem",
     "Score",
-    "ScoreFile",
     "items_of",
     "open_referee",
     "order_consistency",
@@ -28,4 +28,5 @@ __all__ = [
     "scale_width_of",
     "simulated_truth",
     "with_quality",
+    "write_scores",
 ]

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from turnwise.tune.judge.scores import ReplyKey, reply_id
-from turnwise.tune.row import Standing, TurnRow
+from turnwise.tune.row import ReplyKey, Standing, TurnRow, reply_id
 
 __all__ = ["HistoryLine", "ReplyItem", "distinct", "items_of", "references_of"]
 

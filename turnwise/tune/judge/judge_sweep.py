@@ -21,13 +21,11 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.recording import Recording
-from turnwise.tune.counterfactual import run_apart
 from turnwise.tune.judge import (
     Pairwise,
     Pointwise,
     ReplyItem,
     Score,
-    ScoreFile,
     items_of,
     open_referee,
     read_labels,
@@ -42,9 +40,11 @@ from turnwise.tune.judge.referee import JudgedReplies
 from turnwise.tune.judge.referee_endpoint import PRICES, referee_secrets, same_model_notice
 from turnwise.tune.judge.reliability import JudgeReliability, judge_reliabilities
 from turnwise.tune.judge.scores import choose_source
+from turnwise.tune.replay_evaluator import run_apart
 from turnwise.tune.row import TurnRow
-from turnwise.tune.sweeps.objectives import Values, mean_figures
-from turnwise.tune.sweeps.sweep_spec import SweepSpec
+from turnwise.tune.sweep_record import load_sweep
+from turnwise.tune.sweep_spec import ObjectiveValues, SweepSpec, mean_figures
+from turnwise.tune.sweep_store import SweepScores
 
 __all__ = [
     "JudgedRows",
@@ -141,7 +141,7 @@ def _items(
 ) -> tuple[list[ReplyItem], tuple[str, ...]]:
     """Return the replies that a real run gives; stand-ins for others are not judged."""
     if texts is None:
-        texts = {line["reply_id"]: line["text"] for line in _lines(folder / "replies.jsonl")}
+        texts = load_sweep(folder).texts()
     exact = [row for row in rows if row.is_reply_exact]
     return items_of(exact, texts.get, _lines(recording.folder / "turns.jsonl"))
 
@@ -215,7 +215,7 @@ def judge_rows(
         folder: of the sweep.
         rows: of the sweep.
         request: the source of quality.
-        texts: replies by id; None takes the folder's `replies.jsonl`.
+        texts: replies by id; None takes those that the sweep stored.
         environ: environment variables for a referee; None takes the process's own.
         on_scores: called with the number of scores so far.
 
@@ -242,7 +242,7 @@ def judge_rows(
         scores += judged.scores
         same = same_model_notice(endpoint, _judge_model(recording))
         notices = (*notices, *judged.notices, *((same,) if same else ()))
-    with ScoreFile(folder / "scores.csv") as kept:
+    with SweepScores(folder) as kept:
         kept.add(scores)
     reliability = judge_reliabilities(
         _lines(recording.folder / "turns.jsonl"),
@@ -282,11 +282,11 @@ def _judge_model(recording: Recording) -> str | None:
 
 def quality_values(
     recording: Recording, folder: Path, request: QualityRequest, spec: SweepSpec
-) -> Callable[[Sequence[TurnRow]], Values]:
+) -> Callable[[Sequence[TurnRow]], ObjectiveValues]:
     """Return a function from a setting's rows to its objectives; it judges the rows first."""
     means = mean_figures(spec.objectives, spec.min_known_share)
 
-    def values(rows: Sequence[TurnRow]) -> Values:
+    def values(rows: Sequence[TurnRow]) -> ObjectiveValues:
         return means(judge_rows(recording, folder, rows, request).rows)
 
     return values
@@ -322,7 +322,7 @@ class _SweepJudging:
         Raises:
             CallError: a fatal one; the scores until then are kept.
         """
-        with _counting(self.folder / "scores.csv", self.on_scores) as keep:
+        with _counting(self.folder, self.on_scores) as keep:
             opened = open_referee(
                 self.endpoint,
                 self.folder / "referee.jsonl",
@@ -349,16 +349,16 @@ def _spend(purse: Purse, counts: Counts) -> None:
 
 @contextmanager
 def _counting(
-    path: Path, on_scores: Callable[[int], None] | None
+    folder: Path, on_scores: Callable[[int], None] | None
 ) -> Iterator[Callable[[Sequence[Score]], None]]:
     """Give a function that keeps scores, and reports how many there are."""
     count = 0
-    with ScoreFile(path) as file:
+    with SweepScores(folder) as stored:
 
         def keep(scores: Sequence[Score]) -> None:
             nonlocal count
             count += len(scores)
-            file.add(scores)
+            stored.add(scores)
             if on_scores is not None:
                 on_scores(count)
 

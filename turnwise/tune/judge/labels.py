@@ -34,8 +34,8 @@ from turnwise.report.cells import unguarded
 from turnwise.simulator.phrases import true_quality
 from turnwise.tune.judge.csv_table import CsvRow, number_of, read_csv
 from turnwise.tune.judge.items import ReplyItem, distinct
-from turnwise.tune.judge.scores import ReplyKey, Score, ScoreKind, reply_id
-from turnwise.tune.row import TurnRow
+from turnwise.tune.judge.scores import Score, ScoreKind
+from turnwise.tune.row import ReplyKey, TurnRow, reply_id
 
 __all__ = [
     "SIMULATED_TRUTH",

@@ -32,7 +32,8 @@ from turnwise.tune.judge.referee_rubric import (
     messages_of,
     shipped_rubric,
 )
-from turnwise.tune.judge.scores import Order, Score, ScoreKind, reply_id
+from turnwise.tune.judge.scores import Order, Score, ScoreKind
+from turnwise.tune.row import reply_id
 
 __all__ = [
     "ANSWER_TOKENS",

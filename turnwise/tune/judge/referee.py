@@ -42,7 +42,8 @@ from turnwise.tune.judge.judging_plan import (
 )
 from turnwise.tune.judge.methods import JudgeMethod, JudgePass, SettledPass
 from turnwise.tune.judge.referee_answers import AnswersOnlyRecorder, RefereeAnswer, RefereeAnswers
-from turnwise.tune.judge.scores import Order, ReplyKey, Score
+from turnwise.tune.judge.scores import Order, Score
+from turnwise.tune.row import ReplyKey
 
 __all__ = [
     "DEFAULT_MAX_CONCURRENCY",

@@ -23,8 +23,9 @@ import numpy as np
 from turnwise.report.search_view import read_search
 from turnwise.tune.judge.items import ReplyItem
 from turnwise.tune.judge.labels import simulated_truth
-from turnwise.tune.judge.scores import ReplyKey, Score, mean_values, reply_id
+from turnwise.tune.judge.scores import Score, mean_values
 from turnwise.tune.panel import Panel
+from turnwise.tune.row import ReplyKey, reply_id
 from turnwise.tune.statistics.bootstrap import DRAWS, Interval, mean_intervals
 
 __all__ = [

@@ -1,18 +1,11 @@
-"""The table of scores on disk: `scores.csv`, appended to as judging goes on.
+"""Scores as a CSV table, `scores.csv`: sorted, so equal scores give equal bytes."""
 
-One process writes it at a time. Rows are appended whole; when the process is killed in the
-middle of one, the next opening drops that row with a notice. At the end the sorted table
-replaces the file, so equal scores give equal bytes in whatever order they came.
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self, get_args
+from typing import get_args
 
 from turnwise.calls.errors import ConfigError
-from turnwise.replay.held_files import private_opener, try_lock
 from turnwise.report.cells import unguarded
 from turnwise.tune.judge.csv_table import (
     CsvRow,
@@ -23,10 +16,9 @@ from turnwise.tune.judge.csv_table import (
     whole_part,
     written,
 )
-from turnwise.tune.judge.scores import Order, Score, ScoreKey, ScoreKind, in_order
-from turnwise.tune.sweeps.appended_file import AppendedFile
+from turnwise.tune.judge.scores import Order, Score, ScoreKind, in_order
 
-__all__ = ["COLUMNS", "ReadScores", "ScoreFile", "read_scores", "scores_csv", "write_scores"]
+__all__ = ["COLUMNS", "ReadScores", "read_scores", "scores_csv", "write_scores"]
 
 COLUMNS = tuple(field.name for field in fields(Score))
 """The columns of `scores.csv`: the fields of `Score`, in order."""
@@ -62,34 +54,34 @@ def read_scores(path: Path) -> ReadScores:
         FormatError: when the file is missing, or a whole row of it is no score; names the
             line.
     """
-    read, _ = _read(Path(path))
-    return read
-
-
-def write_scores(path: Path, scores: Iterable[Score]) -> None:
-    """Write the sorted table, one row for each key; it replaces the old one when it is complete."""
-    data = f"{_HEADER}{scores_csv(in_order(scores))}".encode("utf-8", "surrogatepass")
-    partial = path.with_name(f"{path.name}.part")
-    partial.unlink(missing_ok=True)  # a link would be followed
-    partial.write_bytes(data)
-    partial.replace(path)
-
-
-def _read(path: Path) -> tuple[ReadScores, int]:
-    """Return the scores, and how many bytes of the file are whole rows."""
     data = bytes_of(path)
     ended = data[: data.rfind(b"\n") + 1]  # a killed write may end inside a character
     if not ended and _HEADER.encode().startswith(data.removeprefix(_BYTE_ORDER_MARK)):
-        return ReadScores(()), 0
+        return ReadScores(())
     text = decoded(path, ended or data)
     whole = whole_part(text) or text
     table = read_csv(path, COLUMNS, text=whole)
     scores = in_order(_score(table, row) for row in table.rows)
     mark_bytes = len(_BYTE_ORDER_MARK) if data.startswith(_BYTE_ORDER_MARK) else 0
-    whole_bytes = mark_bytes + len(whole.encode("utf-8", "surrogatepass"))
-    is_cut = whole_bytes < len(data)
+    is_cut = mark_bytes + len(whole.encode("utf-8", "surrogatepass")) < len(data)
     notices = (f"{path.name}: the last row was cut off and is left out",) if is_cut else ()
-    return ReadScores(tuple(scores), notices), whole_bytes
+    return ReadScores(tuple(scores), notices)
+
+
+def write_scores(path: Path, scores: Iterable[Score]) -> None:
+    """Write a table: sorted, one row a key. An older one is replaced in one step.
+
+    Raises:
+        ConfigError: when it cannot be written.
+    """
+    data = f"{_HEADER}{scores_csv(in_order(scores))}".encode("utf-8", "surrogatepass")
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.unlink(missing_ok=True)  # a link would be followed
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _score(table: CsvTable, row: CsvRow) -> Score:
@@ -116,93 +108,3 @@ def _score(table: CsvTable, row: CsvRow) -> Score:
         )
     except ValueError as error:
         raise table.problem(row, str(error)) from error
-
-
-class ScoreFile:
-    """A table of scores that is being written. Use it in a `with` block.
-
-    Args:
-        path: the file; made when it is not there. Its folder must be.
-
-    Raises:
-        ConfigError: when another process writes it.
-        FormatError: when it exists and is no table of scores.
-
-    Attributes:
-        notices: sentences for the user about the file that existed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self.notices: tuple[str, ...] = ()
-        self._scores: dict[ScoreKey, Score] = {}
-        self._lock = self._take_lock()
-        try:
-            self._open()
-        except BaseException:
-            self._lock.close()
-            raise
-
-    @property
-    def scores(self) -> tuple[Score, ...]:
-        """Every score that it contains now, sorted."""
-        return tuple(in_order(self._scores.values()))
-
-    def add(self, scores: Sequence[Score]) -> None:
-        """Append scores; those that it contains with the same value are ignored.
-
-        Raises:
-            DiskFull: when the disk is full; then none of them is written.
-        """
-        fresh = [score for score in scores if self._scores.get(score.key) != score]
-        self._file.append(scores_csv(fresh).encode("utf-8", "surrogatepass"))
-        self._scores.update({score.key: score for score in fresh})
-
-    def close(self) -> None:
-        """Close the file as it is. Safe to call twice."""
-        self._file.close()
-        self._lock.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the table in order, unless the block failed: then it stays as it is."""
-        if kind is None:
-            write_scores(self.path, self._scores.values())
-        self.close()
-
-    def _take_lock(self) -> BinaryIO:
-        where = self.path.with_name(f".{self.path.name}.lock")
-        try:
-            lock = open(where, "ab", opener=private_opener)  # noqa: SIM115 - closed by `close`
-        except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {error.strerror or error}") from error
-        try:
-            is_held = try_lock(lock.fileno())
-        except OSError as error:
-            lock.close()
-            raise ConfigError(f"cannot lock {where}: {error.strerror or error}") from error
-        if not is_held:
-            lock.close()
-            raise ConfigError(
-                f"{self.path} is being written by another process; wait for it to end"
-            )
-        return lock
-
-    def _open(self) -> None:
-        whole_bytes = 0
-        if self.path.exists():
-            read, whole_bytes = _read(self.path)
-            self.notices = read.notices
-            self._scores = {score.key: score for score in read.scores}
-        # Rows are appended in our own form, so a table that a spreadsheet saved is put into it.
-        if not whole_bytes or not bytes_of(self.path).startswith(_HEADER.encode()):
-            write_scores(self.path, self._scores.values())
-            whole_bytes = self.path.stat().st_size
-        self._file = AppendedFile(self.path, whole_bytes)

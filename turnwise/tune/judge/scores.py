@@ -7,7 +7,6 @@ Invariant: sources are never mixed. One is chosen for all rows, and a row that i
 has no quality, whatever another source gave it.
 """
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +17,11 @@ from typing import Literal
 import numpy as np
 
 from turnwise.calls.errors import ConfigError
-from turnwise.tune.row import Standing, TurnRow
+from turnwise.tune.row import ReplyKey, Standing, TurnRow
 
 __all__ = [
     "SOURCE_ORDER",
     "Order",
-    "ReplyKey",
     "Score",
     "ScoreKey",
     "ScoreKind",
@@ -31,7 +29,6 @@ __all__ = [
     "estimate_spread_of",
     "in_order",
     "mean_values",
-    "reply_id",
     "scale_width_of",
     "sources_of",
     "with_quality",
@@ -43,21 +40,8 @@ ScoreKind = Literal["pointwise", "pairwise", "label", "truth"]
 Order = Literal["", "first", "second"]
 """The position of the reply when two were compared; empty where it was alone."""
 
-ReplyKey = tuple[str, int, str]
-"""Conversation, turn and reply id: a reply is judged once."""
-
 ScoreKey = tuple[str, str, int, str, str, str, int, str]
 """The identity of a score; see `Score.key`."""
-
-
-def reply_id(text: str) -> str:
-    """Return the digest of a reply's text: 16 hexadecimal digits, or empty for no reply.
-
-    Equal texts have equal ids, to the byte; nothing is trimmed.
-    """
-    if not text:
-        return ""
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from turnwise.tune.statistics.comparison import BestComparison, compare_with_bes
 from turnwise.tune.statistics.power import (
     NeededConversations,
     counted,
-    interval_in_words,
     needed_in_words,
 )
 
@@ -90,40 +89,33 @@ class Recommendation:
         said = "Simulated: " if self.is_simulated else ""
         if self.chosen is None or self.difference is None or self.saving is None:
             return f"{said}no setting can be recommended: {self.why_none}."
-        said += f"{self.chosen} is the cheapest setting {self._verdict()}"
-        if self.chosen == self.best:
-            said += "; it is also the best seen"
-        else:
-            said += (
-                f"; beside {self.best}, the best seen, it saves "
-                f"{interval_in_words(self.saving, self.cost_unit)} and its quality differs by "
-                f"{interval_in_words(self.difference)}"
-            )
-        said += (
-            f"; {self.level:.0%} intervals from "
+        data = (
             f"{counted(self.difference.conversations, 'conversation')} and "
             f"{counted(self.difference.turns, 'turn')}"
         )
         if self.exact_share < 1:
-            said += f", {1 - self.exact_share:.0%} of which rest on estimated quality"
+            data += f", {1 - self.exact_share:.0%} of them with an estimated quality"
+        limit = f"at most {self.margin:.3g} below the best in quality"
+        if self.is_shown:
+            said += f"{self.chosen} is the cheapest setting shown to be {limit}, from {data}"
+        else:
+            said += (
+                f"{self.chosen} is the cheapest setting that may be {limit}, not shown by {data}"
+            )
+        said += f", at {self.level:.0%} confidence"
         if self.needed is not None:
             said += f"; {needed_in_words(self.open_settings[0], self.needed)}"
         return f"{said}."
 
-    def _verdict(self) -> str:
-        scale = (
+    @property
+    def scale(self) -> str:
+        """What the margin is a share of, for people."""
+        whose = (
             "the stated scale"
             if self.is_scale_given
             else "the gap between this sweep's best and worst mean"
         )
-        most = "" if self.low is None else f"; it loses at most {abs(self.low):.3g}"
-        loss = (
-            f"than the best by more than {self.margin:.3g} "
-            f"({self.margin_share:.3g} of {self.scale_width:.3g}, {scale}{most})"
-        )
-        if self.is_shown:
-            return f"shown to be not worse {loss}"
-        return f"not shown to be worse {loss}, which is less than being shown to be as good"
+        return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {whose}"
 
 
 def recommend(

@@ -8,7 +8,8 @@ from turnwise.calls.errors import ConfigError
 from turnwise.report.lines import TurnLine
 from turnwise.testing.gate.quality import quality_by_turn
 from turnwise.tune.judge.score_file import write_scores
-from turnwise.tune.judge.scores import Score, ScoreKind, reply_id
+from turnwise.tune.judge.scores import Score, ScoreKind
+from turnwise.tune.row import reply_id
 
 
 def _score(

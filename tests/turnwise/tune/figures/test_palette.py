@@ -3,13 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnwise.tune.figures.palette import (
-    NO_NODE,
-    group_colours,
-    node_colours,
-    strength_of,
-    tint,
-)
+from turnwise.tune.figures.palette import NO_NODE, group_colours, node_colours, strength_of, tint
 
 PIPELINE = ("detection", "inner_monologue", "reasoner", "memory_retriever", "lats_search",
             "processor", "evolver", "memory_manager")  # fmt: skip

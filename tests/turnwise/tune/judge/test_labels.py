@@ -20,8 +20,8 @@ from turnwise.tune.judge.labels import (
     simulated_truth,
 )
 from turnwise.tune.judge.methods import Pairwise, Pointwise, order_consistency
-from turnwise.tune.judge.scores import mean_values, reply_id, scale_width_of
-from turnwise.tune.row import TurnRow
+from turnwise.tune.judge.scores import mean_values, scale_width_of
+from turnwise.tune.row import TurnRow, reply_id
 
 TEXT = 'Hm, "really"?\nTell me.'
 

@@ -24,7 +24,8 @@ from turnwise.testing.clients import Answer, FailingClient, ScriptedClient
 from turnwise.tune.judge.items import ReplyItem, items_of
 from turnwise.tune.judge.methods import Pairwise, Pointwise
 from turnwise.tune.judge.referee import LostScore, open_referee
-from turnwise.tune.judge.score_file import ScoreFile
+from turnwise.tune.judge.score_file import write_scores
+from turnwise.tune.judge.scores import Score
 
 MARKS = {"relevance": 8, "naturalness": 6, "empathy": 7, "coherence": 7, "engagingness": 7}
 
@@ -239,10 +240,10 @@ async def test_a_fatal_error_stops_and_keeps_what_was_judged(
     fatal = ScriptedClient(
         lambda call: error("no") if len(fatal.calls) > 200 else _marks()  # type: ignore[arg-type]
     )
-    with ScoreFile(tmp_path / "scores.csv") as table:
-        async with opened(fatal, max_concurrency=concurrency) as referee:
-            judged = await referee.judge(items, Pointwise(), on_scores=table.add)
-    assert len(judged.scores) == 200 == len(table.scores)
+    kept: list[Score] = []
+    async with opened(fatal, max_concurrency=concurrency) as referee:
+        judged = await referee.judge(items, Pointwise(), on_scores=kept.extend)
+    assert len(judged.scores) == 200 == len(kept)
     assert isinstance(judged.stopped_by, error)
     assert judged.losses[LostScore.FAILED] <= concurrency
     assert sum(judged.losses.values()) == len(judged.unscored) == 200
@@ -382,12 +383,13 @@ async def _simulated_bytes(folder: Path, items: list[ReplyItem], concurrency: in
     settings = SimulatedSettings(malformed_json_rate=0.2, error_rate_500=0.1)
     endpoint = Endpoint("simulated", "simulated", SimulatedClient.from_settings(settings))
     cassette = folder / "referee.jsonl"
-    with ScoreFile(folder / "scores.csv") as table:
-        async with open_referee(endpoint, cassette, max_concurrency=concurrency) as referee:
-            references = {(item.conversation, item.turn): "I see." for item in items}
-            for method in (Pointwise(repeats=2), Pairwise(references)):
-                judged = await referee.judge(items, method, on_scores=table.add, max_calls=90)
-                assert judged.is_simulated
+    kept: list[Score] = []
+    async with open_referee(endpoint, cassette, max_concurrency=concurrency) as referee:
+        references = {(item.conversation, item.turn): "I see." for item in items}
+        for method in (Pointwise(repeats=2), Pairwise(references)):
+            judged = await referee.judge(items, method, on_scores=kept.extend, max_calls=90)
+            assert judged.is_simulated
+    write_scores(folder / "scores.csv", kept)
     return (folder / "scores.csv").read_bytes()
 
 

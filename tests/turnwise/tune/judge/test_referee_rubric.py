@@ -6,7 +6,12 @@ import pytest
 
 from turnwise.calls import FormatError
 from turnwise.tune.judge.methods import Pointwise, marks_model
-from turnwise.tune.judge.referee_rubric import LANGUAGES, RefereeRubric, load_rubric, shipped_rubric
+from turnwise.tune.judge.referee_rubric import (
+    LANGUAGES,
+    RefereeRubric,
+    load_rubric,
+    shipped_rubric,
+)
 
 MINE = (
     "Mark the message.\n\n- `relevance` (1-10): on the point.\n- `wit` (1-10): makes one smile.\n"

@@ -14,7 +14,8 @@ from turnwise.tune.judge.reliability import (
     search_judge_items,
     search_judge_scores,
 )
-from turnwise.tune.judge.scores import Score, mean_values, reply_id
+from turnwise.tune.judge.scores import Score, mean_values
+from turnwise.tune.row import reply_id
 
 
 def scores(table, by="referee:r", conversation="c", repeat=0, **more):

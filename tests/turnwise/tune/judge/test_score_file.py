@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls import ConfigError, FormatError
-from turnwise.tune.judge.score_file import COLUMNS, ScoreFile, read_scores, write_scores
+from turnwise.tune.judge.score_file import COLUMNS, read_scores, write_scores
 from turnwise.tune.judge.scores import Score, in_order
 
 A = Score("referee:m", "talk", 0, "a" * 16, 5.2, 1.0, 10.0)
@@ -41,17 +41,11 @@ def test_whatever_is_written_reads_back(
     assert list(read_scores(path).scores) == in_order(scores)
 
 
-def test_a_table_grows_and_ends_in_order(tmp_path: Path) -> None:
+def test_a_table_is_in_order(tmp_path: Path) -> None:
     """The same scores give the same bytes, whatever the order they came in."""
     first, second = tmp_path / "1.csv", tmp_path / "2.csv"
-    with ScoreFile(first) as table:
-        table.add([C, A])
-        table.add([B, A])
-        assert table.scores == (A, B, C)
-    with ScoreFile(second) as table:
-        table.add([A, B])
-    with ScoreFile(second) as table:
-        table.add([C])
+    write_scores(first, [C, A, B, A])
+    write_scores(second, [A, B, C])
     assert first.read_bytes() == second.read_bytes()
     assert first.read_text().splitlines()[0] == ",".join(COLUMNS)
     assert len(first.read_text().splitlines()) == 4
@@ -68,7 +62,7 @@ def test_no_cell_starts_as_a_formula(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_half_written_last_row_is_dropped_and_said(tmp_path: Path, cut: int) -> None:
-    """The rows before it stand, and the next ones start on a line of their own."""
+    """The rows before it are read."""
     path = tmp_path / "scores.csv"
     odd = Score("referee:m", 'a "quoted"\nid 在', 3, "c" * 16, 4.0, 1.0, 10.0)
     write_scores(path, [A, B, odd])
@@ -77,56 +71,23 @@ def test_a_half_written_last_row_is_dropped_and_said(tmp_path: Path, cut: int) -
     read = read_scores(path)
     assert len(read.scores) == 2
     assert "cut off" in read.notices[0]
-    with ScoreFile(path) as table:
-        assert table.notices == read.notices
-        table.add([A, B, odd])
-    assert path.read_bytes() == whole
-
-
-def test_a_block_that_fails_keeps_what_was_appended(tmp_path: Path) -> None:
-    """Nothing is lost to an error in between."""
-    path = tmp_path / "scores.csv"
-
-    def judge_and_fail() -> None:
-        with ScoreFile(path) as table:
-            table.add([B])
-            table.add([A])
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        judge_and_fail()
-    assert read_scores(path).scores == (A, B)
-
-
-def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
-    """Two writers would write into each other's rows."""
-    path = tmp_path / "scores.csv"
-    with ScoreFile(path), pytest.raises(ConfigError, match="another process"):
-        ScoreFile(path)
-    with ScoreFile(path) as table:
-        assert table.scores == ()
 
 
 @pytest.mark.parametrize("content", [b"", b"by,conver", b"\xef\xbb\xbf"])
 def test_a_table_that_was_not_begun_is_empty(tmp_path: Path, content: bytes) -> None:
-    """Killed before its first line was whole, it holds nothing, and is begun anew."""
+    """Killed before its first line was whole, it has no scores."""
     path = tmp_path / "scores.csv"
     path.write_bytes(content)
-    with ScoreFile(path) as table:
-        assert table.scores == ()
-        table.add([A])
-    assert read_scores(path).scores == (A,)
+    assert read_scores(path).scores == ()
 
 
-def test_a_table_that_a_spreadsheet_saved_is_gone_on_with(tmp_path: Path) -> None:
-    """Other columns first, a byte order mark, semicolons, CRLF: rows are appended in our form."""
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    """Other columns first, a byte order mark, semicolons, CRLF."""
     path = tmp_path / "scores.csv"
     columns = list(reversed(COLUMNS))
     row = [str(getattr(A, name)) for name in columns]
     path.write_bytes(f"\ufeff{';'.join(columns)}\r\n{';'.join(row)}\r\n".encode())
-    with ScoreFile(path) as table:
-        table.add([B])
-    assert read_scores(path).scores == (A, B)
+    assert read_scores(path).scores == (A,)
 
 
 @pytest.mark.parametrize(
@@ -149,28 +110,23 @@ def test_a_row_that_is_no_score_is_named_by_its_line(
     path = tmp_path / "scores.csv"
     write_scores(path, [A])
     path.write_text(f"{path.read_text()}{row}\n")
-    before = path.read_bytes()
     with pytest.raises(FormatError, match=words) as caught:
         read_scores(path)
     assert caught.value.line == line
-    with pytest.raises(FormatError):
-        ScoreFile(path)
-    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\x89PNG\r\n\x1a\n", b"some words"])
-def test_another_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
-    """What is no table of scores is never written over."""
+def test_another_file_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """It is no table of scores."""
     path = tmp_path / "scores.csv"
     path.write_bytes(content)
     with pytest.raises(FormatError):
-        ScoreFile(path)
-    assert path.read_bytes() == content
+        read_scores(path)
 
 
 def test_a_missing_file_is_an_error_when_read(tmp_path: Path) -> None:
     """And a missing folder when written."""
-    with pytest.raises(FormatError, match="no such file"):
+    with pytest.raises(FormatError, match=r"scores\.csv: there is no such file"):
         read_scores(tmp_path / "scores.csv")
-    with pytest.raises(ConfigError):
-        ScoreFile(tmp_path / "gone" / "scores.csv")
+    with pytest.raises(ConfigError, match=r"cannot write .*scores\.csv"):
+        write_scores(tmp_path / "gone" / "scores.csv", [A])

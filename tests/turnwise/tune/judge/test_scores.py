@@ -15,12 +15,11 @@ from turnwise.tune.judge.scores import (
     estimate_spread_of,
     in_order,
     mean_values,
-    reply_id,
     scale_width_of,
     sources_of,
     with_quality,
 )
-from turnwise.tune.row import Standing
+from turnwise.tune.row import Standing, reply_id
 
 
 @pytest.mark.parametrize("text", ["Hm.", " Hm.", "在", "half \ud83d emoji"])

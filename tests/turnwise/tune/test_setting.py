@@ -1,14 +1,28 @@
 """A setting's overrides say what was meant, and equal settings are told."""
 
 import math
+from typing import get_type_hints
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import delayed
+from joblib import hash as content_hash
 
 from turnwise.calls.errors import ConfigError
 from turnwise.knobs import apply_overrides
-from turnwise.tune.sweeps.setting import make_setting, override_of, setting_name, value_text
+from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.tune.row import row_figures
+from turnwise.tune.setting import (
+    Evaluator,
+    SettingResult,
+    make_setting,
+    override_of,
+    setting_name,
+    value_text,
+)
+from turnwise.tune.sweep_workers import evaluate_chunk
 
 VALUES = st.recursive(
     st.none()
@@ -89,9 +103,9 @@ def test_swept_knobs_win_over_fixed_ones_and_may_choose_the_preset() -> None:
     """`preset` is no override."""
     setting = make_setting("balanced", {"a": 1, "b": 2}, {"preset": "frugal", "b": 3})
     assert setting.preset == "frugal"
+    assert setting.knobs == {"a": 1, "b": 3}
     assert setting.overrides == ("a=1", "b=3")
     assert setting.name == "preset=frugal b=3"
-    assert setting.knobs == {"preset": "frugal", "b": 3}
     with pytest.raises(ConfigError, match="preset names a preset, got 3"):
         make_setting("balanced", {}, {"preset": 3})
 
@@ -102,3 +116,30 @@ def test_equal_settings_are_told_whatever_they_are_called() -> None:
     assert one.identity == make_setting("balanced", {"b": 2}, {"a": 1}, name="two").identity
     assert one.identity != make_setting("frugal", {}, {"a": 1, "b": 2}).identity
     assert one.identity != make_setting("balanced", {}, {"a": 1.0, "b": 2}).identity
+
+
+SETTINGS = [make_setting("balanced", {}, {"search.max_calls": calls}) for calls in (3, 6)]
+
+
+def test_results_are_one_a_setting_and_do_not_depend_on_company() -> None:
+    """So chunks may be of any size."""
+    evaluator: Evaluator = ScriptedEvaluator()
+    together = evaluator.evaluate(SETTINGS)
+    assert together == [evaluator.evaluate([setting])[0] for setting in SETTINGS]
+    assert [result.setting for result in together] == [setting.name for setting in SETTINGS]
+
+
+def test_a_result_is_plain_data() -> None:
+    """Rows are JSON, and so are replies; an error is a text."""
+    (result,) = ScriptedEvaluator().evaluate(SETTINGS[:1])
+    assert orjson.dumps([row_figures(row) for row in result.rows])
+    assert orjson.dumps(result.replies)
+    assert {row.reply_id for row in result.rows} == result.replies.keys()
+    assert get_type_hints(SettingResult)["error"] == str | None
+
+
+@pytest.mark.parametrize("part", [ScriptedEvaluator(), *SETTINGS])
+def test_what_is_sent_to_workers_can_be_sent(part: object) -> None:
+    """Joblib sends a function with its arguments; hashing takes the same way."""
+    call = delayed(evaluate_chunk)(ScriptedEvaluator(), SETTINGS, 1)
+    assert content_hash((call, part)) == content_hash((call, part))

@@ -9,10 +9,10 @@ import pytest
 
 from turnwise.calls.errors import ConfigError, TurnwiseError
 from turnwise.testing.evaluators import ScriptedEvaluator
-from turnwise.tune.sweeps.evaluating import Setting
-from turnwise.tune.sweeps.running import SweepProgress, WorkerDied, run_sweep
-from turnwise.tune.sweeps.setting import make_setting
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
+from turnwise.tune.setting import Setting, make_setting
+from turnwise.tune.sweep_record import load_sweep
+from turnwise.tune.sweep_store import SweepStore
+from turnwise.tune.sweep_workers import SweepProgress, WorkerDied, run_sweep
 
 SETTINGS = tuple(make_setting("balanced", {}, {"search.max_calls": calls}) for calls in range(3, 9))
 NAMES = tuple(setting.name for setting in SETTINGS)
@@ -27,19 +27,17 @@ def _no_workers_left() -> Iterator[None]:
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-def _folder(path: Path) -> SweepFolder:
-    return SweepFolder(path, identity={"sweep": "one"})
+def _folder(path: Path) -> SweepStore:
+    return SweepStore(path, identity={"sweep": "one"})
 
 
-def _bytes(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in ("rows.jsonl", "replies.jsonl")}
-
-
-def _run(path: Path, evaluator: ScriptedEvaluator, **options: object) -> dict[str, bytes]:
+def _run(path: Path, evaluator: ScriptedEvaluator, **options: object) -> tuple[object, ...]:
+    """Run a sweep to its end, and return what it reads back as."""
     with _folder(path) as folder:
         run_sweep(SETTINGS, evaluator, folder, **options)
         folder.finish(NAMES)
-    return _bytes(path)
+    record = load_sweep(path)
+    return record.settings, tuple(record.rows), tuple(record.replies())
 
 
 @pytest.mark.usefixtures("_no_workers_left")
@@ -106,9 +104,11 @@ def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Pa
     """What is finished stands; the error says how many and what to do."""
     deadly = ScriptedEvaluator(killed_by=NAMES[4], killed_once=tmp_path / "killed")
     with _folder(tmp_path / "sweep") as folder:
-        with pytest.raises(WorkerDied, match=r"settings stand in .*Run the same command") as error:
+        with pytest.raises(
+            WorkerDied, match=r"settings are stored in .*Run the same command"
+        ) as error:
             run_sweep(SETTINGS, deadly, folder, jobs=2)
-        assert f"{len(folder.finished)} of 6 settings stand" in str(error.value)
+        assert f"{len(folder.finished)} of 6 settings are stored" in str(error.value)
         assert repr(NAMES[4]) in str(error.value)
     whole = _run(tmp_path / "whole", ScriptedEvaluator(), jobs=1)
     assert _run(tmp_path / "sweep", deadly, jobs=2) == whole
@@ -162,7 +162,7 @@ def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: P
     """A real scheduler and two worker processes; one of them is killed, again and again."""
     from distributed import LocalCluster
 
-    from turnwise.tune.sweeps.cluster import connect
+    from turnwise.tune.sweep_workers import connect
 
     alone = _run(tmp_path / "alone", ScriptedEvaluator(), jobs=1)
     deadly = ScriptedEvaluator(killed_by=NAMES[4])
@@ -188,7 +188,7 @@ def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: P
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error() -> None:
     """The error says how to start one."""
-    from turnwise.tune.sweeps.cluster import connect
+    from turnwise.tune.sweep_workers import connect
 
     with pytest.raises(ConfigError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):
         connect("tcp://127.0.0.1:9", timeout_seconds=0.2)
@@ -196,7 +196,7 @@ def test_a_scheduler_that_is_not_there_is_a_clear_error() -> None:
 
 def test_a_cluster_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is the command to type."""
-    from turnwise.tune.sweeps.cluster import connect
+    from turnwise.tune.sweep_workers import connect
 
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"pip install 'turnwise\[cluster\]'"):

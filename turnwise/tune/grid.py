@@ -1,28 +1,28 @@
-"""Which settings a sweep tries, when that is known before it begins: by name, by grid, by lot.
+"""Settings of a sweep that are known before it begins: by name, as a grid, at random.
 
-Every setting is validated before the first one runs: a sweep of an hour does not end in an
+Every setting is validated before the first one runs, so a sweep of an hour does not end in an
 unknown knob.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError
-from turnwise.tune.sweeps.setting import Setting, make_setting
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec, flat_knobs
+from turnwise.tune.setting import Setting, make_setting
+from turnwise.tune.sweep_spec import KnobRange, SweepSpec, flat_knobs
 
 __all__ = ["LeftOut", "SweepPlan", "Validate", "plan_settings", "rounded", "setting_of"]
 
-Validate = Callable[[str, Sequence[str]], object]
-"""Told a preset and overrides; raises `ConfigError` where they cannot work together."""
+Validate = Callable[[Setting], object]
+"""Called with a setting; raises `ConfigError` where its knobs cannot work together."""
 
 SIGNIFICANT_DIGITS = 4
-"""Of numbers that are drawn. More would say nothing and make names unreadable."""
+"""Significant digits of drawn numbers: more would make names unreadable."""
 
 _MAX_DRAWS_A_TRIAL = 20
 _MAX_PROBLEMS_SHOWN = 5
@@ -38,13 +38,13 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
-    """What a sweep tries before it knows any result.
+    """The settings that a sweep begins with.
 
     Args:
         settings: distinct, in the order in which they are tried. Of an adaptive sampler only
             those given by name: it chooses the others as it goes.
-        left_out: combinations that cannot run, where the sweep said to skip those.
-        duplicate_count: settings that stood in the sweep more than once.
+        left_out: combinations that cannot run, where the sweep skips those.
+        duplicate_count: settings left out because an earlier one does the same.
     """
 
     settings: tuple[Setting, ...]
@@ -58,7 +58,7 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
     Args:
         spec: the sweep.
         preset: where the sweep names none: what the recording was made with.
-        validate: the app's own; called once a setting.
+        validate: called once per setting.
 
     Raises:
         ConfigError: when there are more than `max_settings`, when two different ones have one
@@ -66,7 +66,7 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
             are never skipped, and not all combinations may be.
     """
     named = list(_named(spec, preset))
-    _hold_problems({s.name: _problem(s, validate) for s in named}, is_skipping=False)
+    _refuse_problems({s.name: _problem(s, validate) for s in named}, is_skipping=False)
     if spec.sampler in {"nsga2", "tpe"}:
         _check_size(spec, len(named) + spec.trials)
         _check_ends(spec, preset, validate)
@@ -80,7 +80,7 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
     distinct, duplicate_count = _distinct([*named, *drawn])
     known = {setting.name for setting in named}
     problems = {s.name: _problem(s, validate) for s in distinct if s.name not in known}
-    _hold_problems(problems, is_skipping=spec.skip_impossible)
+    _refuse_problems(problems, is_skipping=spec.skip_impossible)
     return SweepPlan(
         settings=tuple(s for s in distinct if not problems.get(s.name)),
         left_out=tuple(LeftOut(name, reason) for name, reason in problems.items() if reason),
@@ -107,7 +107,7 @@ def _combinations(spec: SweepSpec) -> Iterator[dict[str, JsonValue]]:
 
 
 def _drawn(spec: SweepSpec, preset: str) -> list[Setting]:
-    """Draw distinct settings; fewer than asked for where the space holds no more."""
+    """Draw distinct settings; fewer than asked for where the space has no more."""
     rng = np.random.default_rng(spec.seed)
     found: dict[object, Setting] = {}
     for _ in range(spec.trials * _MAX_DRAWS_A_TRIAL):
@@ -171,14 +171,14 @@ def _check_size(spec: SweepSpec, count: int) -> None:
 def _problem(setting: Setting, validate: Validate) -> str:
     """Return why a setting cannot run; empty where it can."""
     try:
-        validate(setting.preset, setting.overrides)
+        validate(setting)
     except ConfigError as error:
         return str(error)
     return ""
 
 
-def _hold_problems(problems: Mapping[str, str], *, is_skipping: bool) -> None:
-    """Refuse settings that cannot run, one line a reason.
+def _refuse_problems(problems: Mapping[str, str], *, is_skipping: bool) -> None:
+    """Refuse settings that cannot run, one line per reason.
 
     Raises:
         ConfigError: when there are any, or where those are skipped, when nothing is left.
@@ -212,4 +212,4 @@ def _check_ends(spec: SweepSpec, preset: str, validate: Validate) -> None:
         ends = values if isinstance(values, list) else [values.low, values.high]
         alone = [setting_of(spec, preset, {knob: end}) for end in ends]
         problems = {s.name: _problem(s, validate) for s in alone}
-        _hold_problems(problems, is_skipping=spec.skip_impossible)
+        _refuse_problems(problems, is_skipping=spec.skip_impossible)

@@ -1,6 +1,5 @@
 """A sweep's settings are known, named and validated before the first one runs."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,14 @@ from hypothesis import strategies as st
 from graph.app import app
 from turnwise.calls.errors import ConfigError
 from turnwise.shipped import configs_folder
-from turnwise.tune.sweeps.grid import SweepPlan, plan_settings
-from turnwise.tune.sweeps.sweep_file import read_sweep
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec
+from turnwise.tune.grid import SweepPlan, plan_settings
+from turnwise.tune.setting import Setting
+from turnwise.tune.sweep_spec import KnobRange, SweepSpec, read_sweep
 
 SHIPPED = sorted((configs_folder() / "sweeps").glob("*.yaml"))
 
 
-def _allow(_preset: str, _overrides: Sequence[str]) -> None:
+def _allow(_setting: Setting) -> None:
     """Every setting can run."""
 
 
@@ -35,9 +34,9 @@ def test_a_grid_is_every_combination_in_the_order_of_the_file() -> None:
         "b=1 a=x",
         "b=1 a=y",
     ]
-    assert plan.settings[0].overrides == ("g.c=1", "b=2", "a=x")
+    assert list(plan.settings[0].knobs.items()) == [("g.c", 1), ("b", 2), ("a", "x")]
     assert {setting.preset for setting in plan.settings} == {"recorded"}
-    assert plan.settings[3].knobs == {"b": 1, "a": "y"}
+    assert plan.settings[3].knobs == {"g.c": 1, "b": 1, "a": "y"}
 
 
 def test_named_settings_come_first_and_own_their_overrides() -> None:
@@ -51,12 +50,12 @@ def test_named_settings_come_first_and_own_their_overrides() -> None:
         ],
         knobs={"preset": ["frugal", "instant"]},
     )
-    shown = [(s.name, s.preset, s.overrides) for s in plan.settings]
+    shown = [(s.name, s.preset, s.knobs) for s in plan.settings]
     assert shown == [
-        ("first", "classic", ("a=2", "b=3")),
-        ("base", "balanced", ("a=1",)),
-        ("preset=frugal", "frugal", ("a=1",)),
-        ("preset=instant", "instant", ("a=1",)),
+        ("first", "classic", {"a": 2, "b": 3}),
+        ("base", "balanced", {"a": 1}),
+        ("preset=frugal", "frugal", {"a": 1}),
+        ("preset=instant", "instant", {"a": 1}),
     ]
 
 
@@ -79,11 +78,10 @@ def test_a_sweep_that_is_too_large_is_refused_before_it_is_built() -> None:
         _plan(knobs={name: list(range(100)) for name in "abcd"})
 
 
-def _refuse(_preset: str, overrides: Sequence[str]) -> None:
-    values = dict(override.split("=") for override in overrides)
-    if "typo" in values:
+def _refuse(setting: Setting) -> None:
+    if "typo" in setting.knobs:
         raise ConfigError("unknown knob 'typo'; did you mean type?")
-    if int(values.get("a", 0)) > int(values.get("b", 9)):
+    if setting.knobs.get("a", 0) > setting.knobs.get("b", 9):
         raise ConfigError("a is at most b")
 
 
@@ -139,7 +137,7 @@ def test_an_adaptive_sweep_plans_its_named_settings_only() -> None:
             "ranges": {"a": {"low": 1, "high": 8}},
         }
     )
-    plan = plan_settings(spec, preset="p", validate=lambda _, o: tried.append(tuple(o)))
+    plan = plan_settings(spec, preset="p", validate=lambda setting: tried.append(setting.overrides))
     assert [setting.name for setting in plan.settings] == ["base"]
     assert tried == [(), ("p=x",), ("p=y",), ("a=1",), ("a=8",)]
 
@@ -175,8 +173,8 @@ def test_what_is_drawn_lies_in_its_range(ends: list[float], is_log: bool, step: 
             assert abs(steps - round(steps)) * values.step <= 0.0006 * max(drawn, 1)
 
 
-def _of_the_app(preset: str, overrides: Sequence[str]) -> None:
-    app.settings(preset, overrides)
+def _of_the_app(setting: Setting) -> None:
+    app.settings(setting.preset, setting.overrides)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

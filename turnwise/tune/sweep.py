@@ -1,8 +1,9 @@
-"""A sweep from beginning to end: settings, rows, and what is bought of those not recorded."""
+"""A sweep of settings over a recorded run, from its settings to its stored rows."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,19 @@ from turnwise.calls.trust import NOTHING, Trust
 from turnwise.knobs import settings_digest
 from turnwise.replay.counterfactual.evaluation import Past
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.tune.counterfactual import RECORDED, CounterfactualEvaluator, settings_of
+from turnwise.tune.adaptive import run_study
+from turnwise.tune.grid import LeftOut, plan_settings
+from turnwise.tune.replay_evaluator import RECORDED, CounterfactualEvaluator, settings_of
 from turnwise.tune.row import TurnRow
-from turnwise.tune.sweeps.evaluating import Evaluator, Setting
-from turnwise.tune.sweeps.grid import LeftOut, plan_settings
-from turnwise.tune.sweeps.objectives import Values
-from turnwise.tune.sweeps.running import OnResult, run_sweep
-from turnwise.tune.sweeps.sampling import run_study
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
-from turnwise.tune.sweeps.sweep_record import MANIFEST, read_manifest
-from turnwise.tune.sweeps.sweep_spec import SweepSpec, sweep_digest
+from turnwise.tune.setting import Evaluator, Setting
+from turnwise.tune.sweep_spec import ObjectiveValues, SweepSpec, sweep_digest
+from turnwise.tune.sweep_store import SweepStore
+from turnwise.tune.sweep_workers import OnResult, run_sweep
 
 __all__ = ["FinishedSweep", "SweepRequest", "plan_sweep", "sweep", "sweep_name"]
 
-ValuesOf = Callable[[Sequence[TurnRow]], Values]
-"""A setting's rows to the objectives of an adaptive sampler, or to why they are not known."""
+ValuesOf = Callable[[Sequence[TurnRow]], ObjectiveValues]
+"""Returns the objectives of a setting's rows, or why they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class SweepRequest:
         folder: the sweep's folder.
         past: where each turn starts from; see `turnwise.replay.counterfactual.evaluation`.
         max_turns: how many of the recording's turns; None is all of them.
-        jobs: worker processes; -1 is one a core, 1 stays in this process.
+        jobs: worker processes; -1 is one per core, 1 stays in this process.
         client: of a dask cluster, or None for this machine.
         trust: what the user named of the recording's app and endpoints.
     """
@@ -55,7 +54,7 @@ class SweepRequest:
 
     @property
     def evaluator(self) -> CounterfactualEvaluator:
-        """Who evaluates its settings."""
+        """The evaluator of its settings."""
         # Workers have working directories of their own, and outlive a change of this one.
         folder = self.recording.resolve()
         return CounterfactualEvaluator(
@@ -68,27 +67,25 @@ class FinishedSweep:
     """A sweep whose every setting has been evaluated.
 
     Args:
-        folder: where it stands.
+        folder: the sweep's.
         settings: those that ran, in the order of the sweep.
         rows: theirs, in that order, then in the order of the recording.
         left_out: settings that were not tried or cannot run, and why.
-        notices: what a person should know, in words.
     """
 
     folder: Path
     settings: tuple[Setting, ...]
     rows: tuple[TurnRow, ...] = field(repr=False)
     left_out: tuple[LeftOut, ...] = ()
-    notices: tuple[str, ...] = ()
 
 
 def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
     """Return the settings that a sweep begins with, each validated against the app.
 
     Raises:
-        ConfigError: as `turnwise.tune.sweeps.grid.plan_settings` does.
+        ConfigError: as `plan_settings` does.
     """
-    return plan_settings(spec, preset=RECORDED, validate=_validator(recording)).settings
+    return plan_settings(spec, preset=RECORDED, validate=partial(settings_of, recording)).settings
 
 
 def sweep_name(request: SweepRequest) -> str:
@@ -97,13 +94,6 @@ def sweep_name(request: SweepRequest) -> str:
     found = _identity(request, recording, plan_sweep(recording, request.spec))
     identity = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
     return f"{request.recording.name}-sweep-{hashlib.sha256(identity).hexdigest()[:8]}"
-
-
-def _validator(recording: Recording) -> Callable[[str, Sequence[str]], object]:
-    def validate(preset: str, overrides: Sequence[str]) -> object:
-        return recording.settings(None if preset == RECORDED else preset, overrides)
-
-    return validate
 
 
 def _identity(
@@ -136,29 +126,29 @@ def sweep(
     on_result: OnResult | None = None,
     evaluator: Evaluator | None = None,
 ) -> FinishedSweep:
-    """Evaluate every setting of a sweep, going on where its folder stands.
+    """Evaluate every setting of a sweep that its folder does not have yet.
 
     Args:
         request: what to sweep.
-        values_of: what an adaptive sampler is told of a setting; None takes the rows as they
-            are, which know no quality.
-        on_result: told of each setting after it was written.
-        evaluator: who evaluates; None only plays what is recorded.
+        values_of: objectives of a setting for an adaptive sampler; None takes the means of the
+            rows, which have no quality.
+        on_result: called with each setting after it was stored.
+        evaluator: None plays what is recorded and buys nothing.
 
     Raises:
         ConfigError: for a sweep or a recording that cannot work.
         FormatError: when a file cannot be read.
-        WorkerDied: when a worker was killed; what was finished stands.
-        DiskFull: when there is no room for the rows.
+        WorkerDied: when a worker was killed; finished settings are stored.
+        DiskFull: when the disk is full.
     """
     recording = open_recording(request.recording, trust=request.trust)
-    validate = _validator(recording)
+    validate = partial(settings_of, recording)
     plan = plan_settings(request.spec, preset=RECORDED, validate=validate)
     chosen = request.evaluator if evaluator is None else evaluator
     cassette_bytes = recording.cassette.stat().st_size
     details = _details(request, recording)
     identity = _identity(request, recording, plan.settings)
-    with SweepFolder(request.folder, identity=identity, details=details) as folder:
+    with SweepStore(request.folder, identity=identity, details=details) as folder:
         stale = _stale(folder, cassette_bytes)
         options: dict[str, Any] = {
             "jobs": request.jobs,
@@ -186,27 +176,26 @@ def sweep(
         return _finished(folder, left_out)
 
 
-def _stale(folder: SweepFolder, cassette_bytes: int) -> list[Setting]:
-    """Return settings that knew less: calls were bought since their rows were made."""
-    known = read_manifest(folder.path / MANIFEST).get("cassette_bytes")
+def _stale(folder: SweepStore, cassette_bytes: int) -> list[Setting]:
+    """Return inexact settings whose rows were made before the recording grew."""
+    known = folder.manifest.get("cassette_bytes")
     if known == cassette_bytes or not folder.was_resumed:
         return []
     inexact = {row.setting for row in folder.rows() if row.missing_calls or row.diverged_at}
     return [setting for setting in folder.settings if setting.name in inexact]
 
 
-def _refresh(folder: SweepFolder, evaluator: Evaluator, settings: Sequence[Setting]) -> None:
+def _refresh(folder: SweepStore, evaluator: Evaluator, settings: Sequence[Setting]) -> None:
     for setting in settings:
         (result,) = evaluator.evaluate([setting])
         folder.add(setting, result)
 
 
-def _finished(folder: SweepFolder, left_out: Sequence[LeftOut]) -> FinishedSweep:
+def _finished(folder: SweepStore, left_out: Sequence[LeftOut]) -> FinishedSweep:
     errors = [LeftOut(name, error) for name, error in folder.errors.items()]
     return FinishedSweep(
         folder=folder.path,
-        settings=tuple(each for each in folder.settings if each.name in folder.finished),
+        settings=folder.settings,
         rows=tuple(folder.rows()),
         left_out=tuple({each.setting: each for each in (*left_out, *errors)}.values()),
-        notices=tuple(folder.notes),
     )

@@ -7,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.tune.sweeps.sweep_file import find_sweep, read_sweep, with_knobs
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec, flat_knobs, sweep_digest
+from turnwise.tune.sweep_spec import (
+    KnobRange,
+    SweepSpec,
+    find_sweep,
+    flat_knobs,
+    read_sweep,
+    sweep_digest,
+    with_knobs,
+)
 
 WHOLE = """\
 preset: balanced
@@ -102,8 +109,8 @@ def test_what_is_no_sweep_is_refused_with_its_line(tmp_path: Path, text: str, sa
         ("preset: balanced\n", "needs `knobs` or `settings`"),
         ("ranges: {a: {low: 1, high: 2}}\n", "a grid takes lists: write a under `knobs`"),
         ("sampler: random\nsettings: [{name: x}]\n", "nothing to draw from"),
-        ("sampler: tpe\nknobs: {a: [1]}\nranges: {a: [2]}\n", "a stands under `knobs` and under"),
-        ("set: {g: {a: 1}}\nknobs: {g.a: [1]}\n", r"g\.a is swept, and `set` holds it at 1"),
+        ("sampler: tpe\nknobs: {a: [1]}\nranges: {a: [2]}\n", "a is under `knobs` and under"),
+        ("set: {g: {a: 1}}\nknobs: {g.a: [1]}\n", r"g\.a is swept, and `set` fixes it at 1"),
         ("sampler: tpe\nranges: {a: {low: 3, high: 2}}\n", r"ranges\.a: low is 3, above high"),
         ("sampler: tpe\nranges: {a: {low: 0, high: 2, log: true}}\n", "log needs low above 0"),
         (

@@ -1,48 +1,63 @@
-"""One setting of a sweep, and a knob's value as the text of an override.
+"""A setting of a sweep, and the protocol of evaluators, which turn settings into rows.
 
-An override is `knob=value` with the value in YAML, as on the command line. Whatever a sweep
-file holds must come back as it was when that text is read, so the text is read once here.
+Settings and results are plain data, so the same evaluator works in this process, in others and
+on other machines. Knobs are a mapping; the text `knob=value`, with the value in YAML, is for names
+and command lines, and reads back as the same value.
 """
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.tune.row import TurnRow
 
-__all__ = ["PRESET_KNOB", "Setting", "make_setting", "override_of", "setting_name", "value_text"]
+__all__ = [
+    "PRESET_KNOB",
+    "Evaluator",
+    "Setting",
+    "SettingResult",
+    "make_setting",
+    "override_of",
+    "setting_name",
+    "value_text",
+]
 
 PRESET_KNOB = "preset"
-"""A swept knob of this name is no override: it chooses the preset that a setting stands on."""
+"""A swept knob of this name chooses the preset instead of a value laid over it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to run: a preset with overrides.
+    """One way to run: a preset with knobs laid over it.
 
     Args:
         name: unique in its sweep.
         preset: name of the preset, or path of its file.
-        overrides: `knob=value` strings; later ones win.
-        knobs: the swept knobs only, by dotted path, for plots and tables.
+        knobs: values by dotted path, laid over the preset in this order.
     """
 
     name: str
     preset: str
-    overrides: tuple[str, ...]
     knobs: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
-    def identity(self) -> tuple[str, tuple[str, ...]]:
-        """What makes it do what it does; settings with equal identities are one.
+    def identity(self) -> tuple[str, str]:
+        """Preset and knobs; settings with equal identities do the same.
 
-        The last override of a knob counts, and the order of different knobs does not.
+        The order of knobs does not count; the type of a value does.
         """
-        last = {override.partition("=")[0]: override for override in self.overrides}
-        return self.preset, tuple(last[knob] for knob in sorted(last))
+        return self.preset, json.dumps(self.knobs, sort_keys=True)
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The knobs as `knob=value` texts, as a command line takes them."""
+        return tuple(override_of(knob, value) for knob, value in self.knobs.items())
 
 
 def make_setting(
@@ -52,7 +67,7 @@ def make_setting(
     *,
     name: str | None = None,
 ) -> Setting:
-    """Return a setting of a preset, fixed overrides and swept knobs; swept ones win.
+    """Return a setting of a preset, fixed knobs and swept knobs; swept ones win.
 
     Args:
         preset: of settings that do not sweep it.
@@ -61,18 +76,15 @@ def make_setting(
         name: of the setting; None names it by its swept knobs.
 
     Raises:
-        ConfigError: for a value that no override can carry.
+        ConfigError: for a knob without a name, or a value that is not finite.
     """
     values = {**fixed, **{knob: value for knob, value in swept.items() if knob != PRESET_KNOB}}
     chosen = swept.get(PRESET_KNOB, preset)
     if not isinstance(chosen, str):
         raise ConfigError(f"{PRESET_KNOB} names a preset, got {chosen!r}")
-    return Setting(
-        name=setting_name(chosen, swept) if name is None else name,
-        preset=chosen,
-        overrides=tuple(override_of(knob, value) for knob, value in values.items()),
-        knobs=dict(swept),
-    )
+    for knob, value in values.items():
+        override_of(knob, value)  # refuses what cannot be a knob's name or value
+    return Setting(setting_name(chosen, swept) if name is None else name, chosen, values)
 
 
 def setting_name(preset: str, swept: Mapping[str, JsonValue]) -> str:
@@ -149,3 +161,34 @@ def _flow(value: JsonValue) -> str:
 
 def _joined(brackets: str, parts: Iterable[str]) -> str:
     return f"{brackets[0]}{', '.join(parts)}{brackets[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingResult:
+    """What one setting did on every turn.
+
+    Args:
+        setting: its name.
+        rows: one per turn, conversation by conversation; empty where the setting cannot run.
+        replies: texts of the rows' replies by `reply_id`. Untrusted. Texts that are not needed
+            may be left out.
+        error: why this setting cannot run; None where it can. The sweep continues without it.
+    """
+
+    setting: str
+    rows: tuple[TurnRow, ...]
+    replies: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Evaluator(Protocol):
+    """Turns settings into rows; a frozen dataclass of paths and strings, so it can be pickled."""
+
+    def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
+        """Return one result per setting, in the same order.
+
+        The result of a setting does not depend on the other settings, so the number of workers
+        cannot matter. An exception stops the whole sweep; a problem of one setting belongs into
+        its `error`.
+        """
+        ...

@@ -5,7 +5,7 @@ import json
 
 from turnwise.tune.figures import calls_by_node_of, tradeoff_of
 from turnwise.tune.notebook import row_of_trial, show
-from turnwise.tune.notebook.showing import VEGA_LITE_MIME
+from turnwise.tune.notebook_figure import VEGA_LITE_MIME
 
 ROWS = [
     row_of_trial(

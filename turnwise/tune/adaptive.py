@@ -1,9 +1,10 @@
 """Settings that are chosen by what earlier ones gave: NSGA-II and TPE, by optuna.
 
-A batch of fixed size is asked for, evaluated on any number of workers, and told in the order
-in which it was asked. Each batch has a sampler of its own, seeded by the sweep's seed and the
-batch's number: what it asks follows from what was told before and from nothing else. So the
-same seed tries the same settings at any number of workers, and after any interruption.
+A batch of fixed size is asked for, evaluated on any number of workers, and its values are given
+to the study in the order in which it was asked for. Each batch has a sampler seeded by the sweep's
+seed and the batch's number, so its settings follow from the values of earlier batches alone: the
+same seed tries the same settings at any number of workers and after any interruption. The values
+are stored by batch; a sweep that continues gives them to a new study in memory.
 """
 
 import warnings
@@ -17,14 +18,12 @@ import orjson
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError
+from turnwise.tune.grid import LeftOut, Validate, rounded, setting_of
 from turnwise.tune.row import TurnRow
-from turnwise.tune.sweeps.evaluating import Evaluator, Setting
-from turnwise.tune.sweeps.grid import LeftOut, Validate, rounded, setting_of
-from turnwise.tune.sweeps.objectives import Values, mean_figures
-from turnwise.tune.sweeps.running import OnResult, run_sweep
-from turnwise.tune.sweeps.study_file import BATCH_MARK, cut_back
-from turnwise.tune.sweeps.sweep_folder import STUDY_FILE, SweepFolder
-from turnwise.tune.sweeps.sweep_spec import KnobRange, SweepSpec
+from turnwise.tune.setting import Evaluator, Setting
+from turnwise.tune.sweep_spec import KnobRange, ObjectiveValues, SweepSpec, mean_figures
+from turnwise.tune.sweep_store import SweepStore
+from turnwise.tune.sweep_workers import OnResult, run_sweep
 
 if TYPE_CHECKING:
     import optuna
@@ -36,12 +35,12 @@ _CHOICE_KINDS = (bool, int, float, str, type(None))
 
 @dataclass(frozen=True, slots=True)
 class StudyOutcome:
-    """What an adaptive sampler tried.
+    """The settings that an adaptive sampler tried.
 
     Args:
         settings: distinct, in the order in which they were first asked for.
-        failed: trials that the sampler learnt nothing from, and why: combinations that
-            cannot run, settings whose objectives are not known.
+        failed: trials without objectives, and why: combinations that cannot run, settings
+            whose figures are not known.
     """
 
     settings: tuple[Setting, ...]
@@ -58,7 +57,7 @@ class _Asked:
 def run_study(
     spec: SweepSpec,
     evaluator: Evaluator,
-    folder: SweepFolder,
+    store: SweepStore,
     *,
     preset: str,
     validate: Validate,
@@ -66,54 +65,71 @@ def run_study(
     chunk: int = 1,
     on_result: OnResult | None = None,
     client: Any = None,
-    values_of: Callable[[Sequence[TurnRow]], Values] | None = None,
+    values_of: Callable[[Sequence[TurnRow]], ObjectiveValues] | None = None,
 ) -> StudyOutcome:
-    """Ask, evaluate and tell until the sweep's trials are through. Goes on where it stopped.
+    """Ask for settings and evaluate them, batch by batch, until the sweep has its trials.
 
     Args:
         spec: a sweep whose sampler is `nsga2` or `tpe`. Plan it first (`plan_settings`), so
             that a misspelt knob is found before anything runs.
         evaluator: see `run_sweep`.
-        folder: of the sweep; also holds the study's journal.
+        store: of the sweep; also has the trials of earlier runs.
         preset: where the sweep names none.
         validate: the app's own; a combination for which it raises cannot run.
         jobs: see `run_sweep`.
         chunk: see `run_sweep`.
         on_result: see `run_sweep`; `total` counts the batch.
         client: see `run_sweep`.
-        values_of: a setting's rows to its objectives, or to the reason why they are not
-            known; None takes the means that the sweep names.
+        values_of: returns a setting's objectives, or the reason why they are not known; None
+            takes the means that the sweep names.
 
     Raises:
         ConfigError: when optuna is not installed, or a combination cannot run and the sweep
             does not skip those.
-        Exception: whatever `run_sweep` raises; the trials told before stand.
+        Exception: all that `run_sweep` raises; earlier batches are stored.
     """
     values_of = values_of or mean_figures(spec.objectives, spec.min_known_share)
     space = {knob: _distribution(values) for knob, values in spec.space.items()}
-    path = folder.path / STUDY_FILE
-    first = cut_back(path)
-    batches = -(-spec.trials // spec.batch)
-    study = _study(spec, path)
-    for batch in range(first, batches):
-        size = min(spec.batch, spec.trials - batch * spec.batch)
+    stored = store.trials
+    settings: dict[str, Setting] = {}
+    failed: dict[str, LeftOut] = {}
+    study = _study(spec)
+    for batch, start in enumerate(range(0, spec.trials, spec.batch)):
+        size = min(spec.batch, spec.trials - start)
         study.sampler = _sampler(spec, batch)
         with _quiet():
             trials = [study.ask(fixed_distributions=space) for _ in range(size)]
         asked = [_asked(trial, spec, preset, validate) for trial in trials]
-        _run(asked, evaluator, folder, jobs=jobs, chunk=chunk, on_result=on_result, client=client)
-        with _quiet():
-            for each in asked:
-                _tell(study, each, folder, values_of)
-            study.set_user_attr(BATCH_MARK, batch + 1)
-    return _outcome(study, spec, preset)
+        told = stored[start : start + size]
+        if not told:
+            _run(
+                asked, evaluator, store, jobs=jobs, chunk=chunk, on_result=on_result, client=client
+            )
+            told = [(each.setting.name, _told(each, store, values_of)) for each in asked]
+            store.add_trials(told)
+        _check_trials(store, asked, told)
+        for each, (name, values) in zip(asked, told, strict=True):
+            settings.setdefault(name, each.setting)
+            if isinstance(values, str):
+                failed[name] = LeftOut(name, values)
+            _tell(study, each.trial, values)
+    return StudyOutcome(tuple(settings.values()), tuple(failed.values()))
 
 
-def _run(
-    asked: Sequence[_Asked], evaluator: Evaluator, folder: SweepFolder, **options: Any
+def _check_trials(
+    store: SweepStore, asked: Sequence[_Asked], told: Sequence[tuple[str, ObjectiveValues]]
 ) -> None:
+    """Raise when the stored trials are not those that the sampler asks for."""
+    if [each.setting.name for each in asked] != [name for name, _ in told]:
+        raise ConfigError(
+            f"the trials stored in {store.path} are not those that the sampler asks for now, "
+            "perhaps because another version of optuna chose them: start over with --fresh"
+        )
+
+
+def _run(asked: Sequence[_Asked], evaluator: Evaluator, store: SweepStore, **options: Any) -> None:
     possible = {each.setting.name: each.setting for each in asked if not each.problem}
-    run_sweep(list(possible.values()), evaluator, folder, **options)
+    run_sweep(list(possible.values()), evaluator, store, **options)
 
 
 def _optuna() -> Any:
@@ -128,7 +144,7 @@ def _optuna() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep optuna's log and its notices about experimental parts to itself."""
+    """Silence optuna's log and its warnings about experimental parts."""
     log = _optuna().logging
     verbosity = log.get_verbosity()
     log.set_verbosity(log.ERROR)
@@ -140,31 +156,12 @@ def _quiet() -> Iterator[None]:
         log.set_verbosity(verbosity)
 
 
-def _study(spec: SweepSpec, path: Any) -> "optuna.Study":
-    library = _optuna()
-    from optuna.storages import journal  # noqa: PLC0415 - heavy, and an extra
-
-    class _FolderLock(journal.JournalFileOpenLock):
-        """No lock of its own: the sweep's folder is held already.
-
-        optuna's would outlive a killed process, and keep the next one waiting.
-        """
-
-        def acquire(self) -> bool:
-            return True
-
-        def release(self) -> None:
-            return None
-
+def _study(spec: SweepSpec) -> "optuna.Study":
+    """Return an empty study in memory."""
     goals = {"min": "minimize", "max": "maximize"}
-    study: optuna.Study
     with _quiet():
-        backend = journal.JournalFileBackend(str(path), lock_obj=_FolderLock(str(path)))
-        study = library.create_study(
-            storage=library.storages.JournalStorage(backend),
-            study_name="sweep",
-            directions=[goals[objective.goal] for objective in spec.objectives],
-            load_if_exists=True,
+        study: optuna.Study = _optuna().create_study(
+            directions=[goals[objective.goal] for objective in spec.objectives]
         )
     return study
 
@@ -175,8 +172,8 @@ def _sampler(spec: SweepSpec, batch: int) -> Any:
     with _quiet():
         if spec.sampler == "nsga2":
             return samplers.NSGAIISampler(population_size=spec.batch, seed=seed)
-        # Trials of one batch are not told yet when the next is asked for; without the liar
-        # they would all be the same.
+        # Trials of a batch have no values when the next one is asked for; without the liar they
+        # would all be the same.
         return samplers.TPESampler(n_startup_trials=spec.batch, constant_liar=True, seed=seed)
 
 
@@ -214,7 +211,7 @@ def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Valida
     setting = setting_of(spec, preset, _values_asked(trial.params, spec))
     problem = ""
     try:
-        validate(setting.preset, setting.overrides)
+        validate(setting)
     except ConfigError as error:
         if not spec.skip_impossible:
             raise ConfigError(
@@ -225,29 +222,18 @@ def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Valida
     return _Asked(trial, setting, problem)
 
 
-def _tell(
-    study: "optuna.Study",
-    asked: _Asked,
-    folder: SweepFolder,
-    values_of: Callable[[Sequence[TurnRow]], Values],
-) -> None:
+def _told(
+    asked: _Asked, store: SweepStore, values_of: Callable[[Sequence[TurnRow]], ObjectiveValues]
+) -> ObjectiveValues:
+    """Return the objectives of a setting, or why they are not known."""
     name = asked.setting.name
-    problem = asked.problem or folder.errors.get(name, "")
-    values: Values = problem or values_of(tuple(folder.rows([name])))
-    asked.trial.set_user_attr("setting", name)
-    if isinstance(values, str):
-        asked.trial.set_user_attr("reason", values)
-        study.tell(asked.trial, state=_optuna().trial.TrialState.FAIL)
-    else:
-        study.tell(asked.trial, list(values))
+    problem = asked.problem or store.errors.get(name, "")
+    return problem or values_of(tuple(store.rows([name])))
 
 
-def _outcome(study: "optuna.Study", spec: SweepSpec, preset: str) -> StudyOutcome:
-    settings: dict[str, Setting] = {}
-    failed: dict[str, LeftOut] = {}
-    for trial in study.get_trials(deepcopy=False):
-        setting = setting_of(spec, preset, _values_asked(trial.params, spec))
-        settings.setdefault(setting.name, setting)
-        if "reason" in trial.user_attrs:
-            failed[setting.name] = LeftOut(setting.name, str(trial.user_attrs["reason"]))
-    return StudyOutcome(tuple(settings.values()), tuple(failed.values()))
+def _tell(study: "optuna.Study", trial: "optuna.Trial", told: ObjectiveValues) -> None:
+    with _quiet():
+        if isinstance(told, str):
+            study.tell(trial, state=_optuna().trial.TrialState.FAIL)
+        else:
+            study.tell(trial, list(told))

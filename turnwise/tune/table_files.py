@@ -1,8 +1,8 @@
 """Rows as tables: CSV for anything, Parquet for a lot, a data frame for a notebook.
 
-A row a line, a column a variable (`columns_of`). The columns are those of all rows together:
-a count that a row does not have is 0. Reading gives the same rows back, to the last digit;
-only a count of 0 in a map is not told from one that is absent.
+One line per row, one column per field of `TurnRow`, and one per name in its maps. The columns are
+those of all rows together: a count that a row does not have is 0. Reading gives the same rows
+back, to the last digit; only a count of 0 in a map and one that is absent become the same.
 
 Ids are untrusted and kept as they are. One that begins with `=`, `+`, `-` or `@` is text
 here, and a spreadsheet may take it for a formula: import columns as text there.
@@ -19,11 +19,9 @@ from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.report.cells import guarded, unguarded
-from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.sweeps.row_json import FIELDS, row_from_json
+from turnwise.tune.row import FIELDS, Standing, TurnRow, row_from_json
 
 __all__ = [
-    "column_kinds",
     "frame",
     "read_csv",
     "read_parquet",
@@ -31,18 +29,13 @@ __all__ = [
     "write_parquet",
 ]
 
-_ROWS_A_GROUP = 10_000
+_ROWS_PER_GROUP = 10_000
 _QUOTED = re.compile(r'[,"\r\n]')
-
-
-def column_kinds(rows: Iterable[TurnRow]) -> dict[str, type]:
-    """Return the columns of all rows together and what they hold, in the order of the fields."""
-    return {column.name: column.kind for column in _columns(rows)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column, and where a row has it: `part` is a key of a map, None for other fields."""
+    """One column and its field; `part` is a key of a map, None for other fields."""
 
     name: str
     field: str
@@ -75,7 +68,7 @@ def write_csv(path: Path, rows: Iterable[TurnRow]) -> None:
 
     Args:
         path: replaced in one step.
-        rows: gone through twice, so no generator; `SweepFolder.rows()` will do.
+        rows: iterated twice, so not a generator, such as `SweepStore.rows()`.
 
     Raises:
         ValueError: for a figure that is not finite.
@@ -178,7 +171,7 @@ def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
 
     Args:
         path: replaced in one step.
-        rows: gone through twice, so no generator.
+        rows: iterated twice, so not a generator.
 
     Raises:
         ConfigError: when pyarrow is not installed.
@@ -194,7 +187,7 @@ def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
     partial = path.with_name(f"{path.name}.part")
     arriving = iter(rows)
     with parquet.ParquetWriter(partial, schema) as writer:
-        while group := list(islice(arriving, _ROWS_A_GROUP)):
+        while group := list(islice(arriving, _ROWS_PER_GROUP)):
             arrays = [
                 pa.array([column.of(row) for row in group], type=types[column.kind])
                 for column in columns
@@ -217,7 +210,7 @@ def read_parquet(path: Path) -> Iterator[TurnRow]:
         raise _needs_extra(error) from error
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS_A_GROUP):
+            for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
                 for flat in batch.to_pylist():
                     yield _row_of(flat)
     except OSError as error:

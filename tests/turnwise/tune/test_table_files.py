@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +13,23 @@ from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.testing.evaluators import ScriptedEvaluator
-from turnwise.tune.row import Standing, TurnRow, columns_of
-from turnwise.tune.sweeps.row_files import (
+from turnwise.tune.row import (
+    FIELDS,
+    Standing,
+    TurnRow,
+    row_figures,
+    row_from_figures,
+    row_from_json,
+)
+from turnwise.tune.setting import make_setting
+from turnwise.tune.table_files import (
     _columns,
-    column_kinds,
     frame,
     read_csv,
     read_parquet,
     write_csv,
     write_parquet,
 )
-from turnwise.tune.sweeps.row_json import FIELDS, row_as_json, row_from_json
-from turnwise.tune.sweeps.setting import make_setting
 
 Write = Callable[[Path, Iterable[TurnRow]], None]
 Read = Callable[[Path], Iterator[TurnRow]]
@@ -71,15 +76,26 @@ def test_any_rows_come_back_exactly(
 
 
 def _sorted_maps(rows: Iterable[TurnRow]) -> list[TurnRow]:
-    return [row_from_json(row_as_json(row)) for row in rows]
+    return [row_from_figures(row_figures(row)) for row in rows]
+
+
+def _by_name(row: TurnRow) -> dict[str, object]:
+    return dict(zip(FIELDS, row_figures(row), strict=True))
 
 
 def test_columns_are_named_and_filled_as_a_row_says() -> None:
-    """`columns_of` is the one place that says how a row is flat."""
+    """The fields in their order; a map has a column for each of its names, sorted."""
     for row in ROWS:
+        expected: dict[str, object] = {}
+        for name in FIELDS:
+            value = getattr(row, name)
+            if isinstance(value, Mapping):
+                expected.update({f"{name}.{part}": value[part] for part in sorted(value)})
+            else:
+                expected[name] = str(value) if isinstance(value, Standing) else value
         flat = {column.name: column.of(row) for column in _columns([row])}
-        assert list(flat.items()) == list(columns_of(row).items())
-        assert list(map(type, flat.values())) == list(map(type, columns_of(row).values()))
+        assert list(flat.items()) == list(expected.items())
+        assert list(map(type, flat.values())) == list(map(type, expected.values()))
 
 
 @FORMS
@@ -99,7 +115,7 @@ def test_columns_are_those_of_all_rows_and_absent_counts_are_0(tmp_path: Path) -
         table = list(csv.DictReader(file))
     names = ["asked_by_role.fast", "asked_by_role.judge", "asked_by_role.main"]
     assert [[line[name] for name in names] for line in table] == [["0", "3", "0"], ["2", "0", "4"]]
-    assert list(table[0]) == list(column_kinds(rows))
+    assert list(table[0]) == [column.name for column in _columns(rows)]
     assert table[0]["usd"] == ""
     assert table[0]["is_simulated"] == "true"
     assert list(read_csv(tmp_path / "rows.csv")) == rows
@@ -163,7 +179,7 @@ def test_figures_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_a_data_frame_keeps_types_and_what_is_not_known(rows: tuple[TurnRow, ...]) -> None:
     """Also without any row."""
     table = frame(rows)
-    assert list(table.columns) == list(column_kinds(rows))
+    assert list(table.columns) == [column.name for column in _columns(rows)]
     assert len(table) == len(rows)
     assert str(table.dtypes["asked"]) == "int64"
     assert str(table.dtypes["missing_tokens"]) == "Int64"
@@ -189,12 +205,12 @@ def test_a_data_frame_keeps_types_and_what_is_not_known(rows: tuple[TurnRow, ...
 def test_json_that_is_no_row_is_refused_by_its_field(name: str, value: object, said: str) -> None:
     """The field is named with its value."""
     with pytest.raises(ValueError, match=said):
-        row_from_json({**row_as_json(ROWS[0]), name: value})
+        row_from_json({**_by_name(ROWS[0]), name: value})
 
 
 def test_a_whole_number_is_a_float_where_one_is_expected() -> None:
     """JSON does not tell 1 from 1.0."""
-    row = row_from_json({**row_as_json(ROWS[0]), "quality": 1})
+    row = row_from_json({**_by_name(ROWS[0]), "quality": 1})
     assert row.quality == 1.0
     assert type(row.quality) is float
 

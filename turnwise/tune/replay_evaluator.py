@@ -1,6 +1,6 @@
 """The evaluator that plays a recording: what each setting would have done, turn by turn.
 
-Nothing is sent. A recording is opened once a process and kept while its files are the same,
+Nothing is sent. A recording is opened once per process and kept while its files are the same,
 because reading it and replaying its past takes longer than evaluating a setting on it.
 """
 
@@ -25,10 +25,8 @@ from turnwise.replay.counterfactual.evaluation import (
 )
 from turnwise.replay.counterfactual.tape import Tape
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.tune.judge.scores import reply_id
-from turnwise.tune.sweeps.evaluating import SettingResult
-from turnwise.tune.sweeps.setting import Setting
-from turnwise.tune.turn_rows import row_of
+from turnwise.tune.row import reply_id, row_of
+from turnwise.tune.setting import Setting, SettingResult
 
 __all__ = [
     "RECORDED",
@@ -40,7 +38,7 @@ __all__ = [
 ]
 
 RECORDED = "recorded"
-"""Name of the preset that stands for the recorded run's own settings."""
+"""Name of the preset that means the recorded run's own settings."""
 
 T = TypeVar("T")
 
@@ -110,7 +108,7 @@ def settings_of(recording: Recording, setting: Setting) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CounterfactualEvaluator:
-    """Evaluates settings on a recording. A `turnwise.tune.sweeps.evaluating.Evaluator`.
+    """Evaluates settings on a recording. A `turnwise.tune.setting.Evaluator`.
 
     Args:
         folder: the recorded run's folder.
@@ -125,7 +123,7 @@ class CounterfactualEvaluator:
     trust: Trust = NOTHING
 
     def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
-        """Return one result a setting, in the same order.
+        """Return one result per setting, in the same order.
 
         Raises:
             FormatError: when the recording cannot be read.

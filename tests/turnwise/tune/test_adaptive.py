@@ -1,21 +1,23 @@
 """Adaptive samplers: the same settings for the same seed, whatever interrupts them."""
 
 import logging
+import sqlite3
 import sys
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.calls.errors import ConfigError
 from turnwise.testing.evaluators import ScriptedEvaluator
-from turnwise.tune.sweeps.running import SweepProgress
-from turnwise.tune.sweeps.sampling import StudyOutcome, run_study
-from turnwise.tune.sweeps.study_file import BATCH_MARK, cut_back
-from turnwise.tune.sweeps.sweep_folder import SweepFolder
-from turnwise.tune.sweeps.sweep_spec import SweepSpec
+from turnwise.tune.adaptive import StudyOutcome, run_study
+from turnwise.tune.setting import Setting
+from turnwise.tune.sweep_record import STORE, load_sweep
+from turnwise.tune.sweep_spec import SweepSpec
+from turnwise.tune.sweep_store import SweepStore
+from turnwise.tune.sweep_workers import SweepProgress
 
 SPACE = {
     "knobs": {"search.policy": ["listwise", "auto"]},
@@ -32,7 +34,7 @@ def _spec(sampler: str = "nsga2", **fields: object) -> SweepSpec:
     )
 
 
-def _allow(_preset: str, _overrides: Sequence[str]) -> None:
+def _allow(_setting: Setting) -> None:
     """Every combination can run."""
 
 
@@ -40,14 +42,16 @@ def _run(
     path: Path, spec: SweepSpec, evaluator: ScriptedEvaluator | None = None, **options: object
 ) -> StudyOutcome:
     settled = {"preset": "balanced", "validate": _allow, "jobs": 1, **options}
-    with SweepFolder(path, identity={}) as folder:
+    with SweepStore(path, identity={}) as folder:
         outcome = run_study(spec, evaluator or ScriptedEvaluator(), folder, **settled)
         folder.finish([setting.name for setting in outcome.settings])
     return outcome
 
 
-def _files(path: Path) -> tuple[bytes, bytes]:
-    return (path / "rows.jsonl").read_bytes(), (path / "replies.jsonl").read_bytes()
+def _content(path: Path) -> tuple[object, ...]:
+    """Return what a sweep reads back as."""
+    record = load_sweep(path)
+    return record.settings, tuple(record.rows), tuple(record.replies())
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
@@ -58,7 +62,7 @@ def test_the_same_seed_tries_the_same_settings_however_many_work(
     alone = _run(tmp_path / "alone", _spec(sampler))
     assert 6 <= len(alone.settings) <= 12
     assert _run(tmp_path / "two", _spec(sampler), jobs=2, chunk=2) == alone
-    assert _files(tmp_path / "two") == _files(tmp_path / "alone")
+    assert _content(tmp_path / "two") == _content(tmp_path / "alone")
     assert _run(tmp_path / "other", _spec(sampler, seed=1)) != alone
 
 
@@ -82,23 +86,42 @@ def test_an_interrupted_study_goes_on_with_the_same_trials(
     with pytest.raises(KeyboardInterrupt):
         _run(tmp_path / "cut", _spec(sampler), evaluator, on_result=interrupt)
     assert _run(tmp_path / "cut", _spec(sampler), evaluator) == whole
-    assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
+    assert _content(tmp_path / "cut") == _content(tmp_path / "whole")
     evaluated = log.read_text().splitlines()
     assert sorted(evaluated) == sorted(setting.name for setting in whole.settings)
 
 
-def test_a_study_that_was_cut_anywhere_goes_on_to_the_same_trials(tmp_path: Path) -> None:
-    """Its journal may end in the middle of a line, of a batch, or be gone."""
-    whole = _run(tmp_path / "sweep", _spec())
-    journal = tmp_path / "sweep" / "study.jsonl"
-    data = journal.read_bytes()
-    lines = [place + 1 for place, byte in enumerate(data) if byte == ord("\n")]
-    cuts = [0, 7, *lines[:: len(lines) // 3], lines[20] - 3]
-    for cut in cuts:
-        journal.write_bytes(data[:cut])
-        assert _run(tmp_path / "sweep", _spec()) == whole
-    journal.unlink()
-    assert _run(tmp_path / "sweep", _spec()) == whole
+def _change(path: Path, query: str, *values: object) -> None:
+    """Change a sweep's file by hand."""
+    with closing(sqlite3.connect(path / STORE)) as connection, connection:
+        connection.execute(query, values)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_a_study_goes_on_after_any_batch(tmp_path: Path, sampler: str, batches: int) -> None:
+    """What it was told before is told again from the store, and nothing is evaluated again."""
+    whole = _run(tmp_path / "sweep", _spec(sampler))
+    told = _trials(tmp_path / "sweep")
+    assert len(told) == 12
+    _change(tmp_path / "sweep", "DELETE FROM trial WHERE number > ?", 4 * batches)
+    log = tmp_path / "log"
+    assert _run(tmp_path / "sweep", _spec(sampler), ScriptedEvaluator(log=log)) == whole
+    assert not log.exists()
+    assert _trials(tmp_path / "sweep") == told
+
+
+def _trials(path: Path) -> list[tuple[str, object]]:
+    with SweepStore(path, identity={}) as store:
+        return list(store.trials)
+
+
+def test_trials_that_the_sampler_would_not_ask_for_are_an_error(tmp_path: Path) -> None:
+    """Another version of optuna may draw others; the error says how to start over."""
+    _run(tmp_path / "sweep", _spec())
+    _change(tmp_path / "sweep", "UPDATE trial SET setting = 'other' WHERE number = 6")
+    with pytest.raises(ConfigError, match=r"are not those that the sampler asks for.*--fresh"):
+        _run(tmp_path / "sweep", _spec())
 
 
 def test_a_finished_study_asks_nothing_more(tmp_path: Path) -> None:
@@ -129,8 +152,8 @@ def test_settings_that_cannot_run_are_told_as_failed(tmp_path: Path) -> None:
     ]
 
 
-def _refuse_auto(_preset: str, overrides: Sequence[str]) -> None:
-    if "search.policy=auto" in overrides:
+def _refuse_auto(setting: Setting) -> None:
+    if setting.knobs["search.policy"] == "auto":
         raise ConfigError("auto is out")
 
 
@@ -138,13 +161,12 @@ def test_an_impossible_combination_stops_the_study_or_is_skipped(tmp_path: Path)
     """It stops before anything of its batch runs, and says how to leave it out."""
     with pytest.raises(ConfigError, match=r"policy=auto.*auto is out\n.*skip_impossible"):
         _run(tmp_path / "stopped", _spec(), validate=_refuse_auto)
-    assert not (tmp_path / "stopped" / "rows.jsonl").read_bytes()
+    assert not load_sweep(tmp_path / "stopped").settings
     outcome = _run(tmp_path / "sweep", _spec(skip_impossible=True), validate=_refuse_auto)
     assert outcome.failed
     assert all("policy=auto" in each.setting for each in outcome.failed)
-    rows = (tmp_path / "sweep" / "rows.jsonl").read_text()
-    assert "policy=auto" not in rows
-    assert "policy=listwise" in rows
+    swept = {setting.knobs["search.policy"] for setting in load_sweep(tmp_path / "sweep").settings}
+    assert swept == {"listwise"}
 
 
 def test_drawn_values_keep_their_kind_and_are_short(tmp_path: Path) -> None:
@@ -196,29 +218,6 @@ def test_optuna_is_quiet_and_its_log_is_left_as_it_was(
     assert not [record for record in caplog.records if record.name.startswith("optuna")]
     assert capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == before
-
-
-def test_a_damaged_study_is_an_error_with_its_line(tmp_path: Path) -> None:
-    """A line that ends and is no JSON was not cut off: somebody changed the file."""
-    _run(tmp_path / "sweep", _spec())
-    journal = tmp_path / "sweep" / "study.jsonl"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    lines[2] = b"{oops}\n"
-    journal.write_bytes(b"".join(lines))
-    with pytest.raises(FormatError, match=r"study\.jsonl:3: .*delete the file to ask again"):
-        _run(tmp_path / "sweep", _spec())
-
-
-def test_batches_are_marked_in_order(tmp_path: Path) -> None:
-    """Each mark counts one more batch, and the journal ends with the last."""
-    _run(tmp_path / "sweep", _spec())
-    journal = tmp_path / "sweep" / "study.jsonl"
-    marks = [line for line in journal.read_text().splitlines() if BATCH_MARK in line]
-    assert len(marks) == 3
-    assert all(first != second for first, second in pairwise(marks))
-    size = journal.stat().st_size
-    assert cut_back(journal) == 3
-    assert journal.stat().st_size == size
 
 
 def test_a_sampler_without_its_extra_names_it(
