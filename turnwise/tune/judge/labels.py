@@ -38,9 +38,7 @@ from turnwise.tune.judge.scores import ReplyKey, Score, ScoreKind, reply_id
 from turnwise.tune.row import TurnRow
 
 __all__ = [
-    "SIMULATED_TRUTH",
     "TRUTH_SCALE",
-    "LabelTable",
     "Labels",
     "RaterAgreement",
     "agreement_of",

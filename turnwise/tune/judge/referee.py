@@ -45,13 +45,10 @@ from turnwise.tune.judge.referee_answers import AnswersOnlyRecorder, RefereeAnsw
 from turnwise.tune.judge.scores import Order, ReplyKey, Score
 
 __all__ = [
-    "DEFAULT_MAX_CONCURRENCY",
     "JudgedReplies",
     "LostScore",
-    "LostScores",
     "Referee",
     "open_referee",
-    "referee_name",
 ]
 
 DEFAULT_MAX_CONCURRENCY = 8

@@ -27,8 +27,6 @@ from turnwise.tune.panel import Panel
 from turnwise.tune.statistics.bootstrap import DRAWS, Interval, mean_intervals
 
 __all__ = [
-    "MIN_REPLIES",
-    "SEARCH_JUDGE",
     "JudgeReliability",
     "judge_reliabilities",
     "reliability_in_words",

@@ -26,7 +26,7 @@ from turnwise.tune.judge.csv_table import (
 from turnwise.tune.judge.scores import Order, Score, ScoreKey, ScoreKind, in_order
 from turnwise.tune.sweeps.appended_file import AppendedFile
 
-__all__ = ["COLUMNS", "ReadScores", "ScoreFile", "read_scores", "scores_csv", "write_scores"]
+__all__ = ["COLUMNS", "ReadScores", "ScoreFile", "read_scores", "write_scores"]
 
 COLUMNS = tuple(field.name for field in fields(Score))
 """The columns of `scores.csv`: the fields of `Score`, in order."""

@@ -21,7 +21,6 @@ from turnwise.calls.errors import ConfigError
 from turnwise.tune.row import Standing, TurnRow
 
 __all__ = [
-    "SOURCE_ORDER",
     "Order",
     "ReplyKey",
     "Score",
