@@ -22,7 +22,6 @@ __all__ = [
     "SettingCalls",
     "calls_by_node_of",
     "calls_over_turns_of",
-    "nodes_in_order",
 ]
 
 

@@ -29,7 +29,6 @@ from turnwise.tune.figures.whisker import Cost
 from turnwise.tune.row import TurnRow
 
 __all__ = [
-    "FIGURE_FORMS",
     "FigureData",
     "figure_bytes",
     "loaded",

@@ -33,7 +33,7 @@ from turnwise.tune.figures.palette import (
 from turnwise.tune.figures.tradeoff import Tradeoff, TradeoffPoint
 from turnwise.tune.figures.whisker import Whisker
 
-__all__ = ["Box", "free_places", "tradeoff_chart"]
+__all__ = ["LabelBox", "free_places", "tradeoff_chart"]
 
 MAX_ALL_LABELLED = 12
 """With more settings only those of the front and the marked ones get a label."""
@@ -199,7 +199,7 @@ def _legend(found: Tradeoff) -> list[LegendEntry]:
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class LabelBox:
     """A rectangle in pixels; y grows upwards."""
 
     left: float
@@ -207,7 +207,7 @@ class Box:
     width: float
     height: float
 
-    def overlaps(self, other: "Box") -> bool:
+    def overlaps(self, other: "LabelBox") -> bool:
         """Whether some of its inside is inside the other."""
         return (
             self.left < other.left + other.width
@@ -216,7 +216,7 @@ class Box:
             and other.bottom < self.bottom + self.height
         )
 
-    def lies_in(self, frame: "Box") -> bool:
+    def lies_in(self, frame: "LabelBox") -> bool:
         """Whether no part of it is outside a frame."""
         return (
             self.left >= frame.left
@@ -229,12 +229,12 @@ class Box:
 def free_places(
     anchors: Sequence[tuple[float, float]],
     sizes: Sequence[tuple[float, float]],
-    taken: Sequence[Box],
-    avoided: Sequence[Box],
-    frame: Box,
+    taken: Sequence[LabelBox],
+    avoided: Sequence[LabelBox],
+    frame: LabelBox,
     *,
     gap: float,
-) -> list[Box | None]:
+) -> list[LabelBox | None]:
     """Return a place for each label, None where none is free; the first label has first choice.
 
     Above and to the left is tried first: nothing is above and left of a Pareto front.
@@ -248,7 +248,7 @@ def free_places(
         gap: between a point and its label.
     """
     occupied = list(taken)
-    placed: list[Box | None] = []
+    placed: list[LabelBox | None] = []
     for (x, y), (width, height) in zip(anchors, sizes, strict=True):
         tries = _tries(x, y, width, height, gap)
         free = [box for box in tries if box.lies_in(frame)]
@@ -260,7 +260,7 @@ def free_places(
     return placed
 
 
-def _tries(x: float, y: float, width: float, height: float, gap: float) -> Iterator[Box]:
+def _tries(x: float, y: float, width: float, height: float, gap: float) -> Iterator[LabelBox]:
     for far in (gap, 2.5 * gap):
         for across, up in (
             (-far - width, far),
@@ -270,7 +270,7 @@ def _tries(x: float, y: float, width: float, height: float, gap: float) -> Itera
             (-width / 2, 2 * far),
             (-width / 2, -2 * far - height),
         ):
-            yield Box(x + across, y + up, width, height)
+            yield LabelBox(x + across, y + up, width, height)
 
 
 def _labels(
@@ -279,10 +279,10 @@ def _labels(
     """Return the names of settings, each with the middle of its place on the axes."""
     x_pixels, y_pixels = CHART_WIDTH / (across[1] - across[0]), _HEIGHT / (up[1] - up[0])
 
-    def box(x: float, x2: float, y: float, y2: float, margin: float) -> Box:
+    def box(x: float, x2: float, y: float, y2: float, margin: float) -> LabelBox:
         left, bottom = (min(x, x2) - across[0]) * x_pixels, (min(y, y2) - up[0]) * y_pixels
         width, height = abs(x2 - x) * x_pixels, abs(y2 - y) * y_pixels
-        return Box(left - margin, bottom - margin, width + 2 * margin, height + 2 * margin)
+        return LabelBox(left - margin, bottom - margin, width + 2 * margin, height + 2 * margin)
 
     points = sorted(found.points, key=lambda point: _importance(point, found))
     if len(points) > MAX_ALL_LABELLED:
@@ -297,7 +297,7 @@ def _labels(
         [box(x.mean - x.below, x.mean + x.above, y.mean, y.mean, 1.0) for x, y in spots]
         + [box(x.mean, x.mean, y.mean - y.below, y.mean + y.above, 1.0) for x, y in spots]
         + [box(x, x2, y, y2, 1.0) for (x, y), (x2, y2) in pairwise(found.steps)],
-        Box(0, 0, CHART_WIDTH, _HEIGHT),
+        LabelBox(0, 0, CHART_WIDTH, _HEIGHT),
         gap=0.7 * _LABEL_PIXELS,
     )  # fmt: skip
     return [

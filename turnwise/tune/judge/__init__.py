@@ -2,7 +2,7 @@
 
 from turnwise.tune.judge.items import ReplyItem, items_of, references_of
 from turnwise.tune.judge.labels import Labels, read_labels, read_truth, simulated_truth
-from turnwise.tune.judge.methods import Pairwise, Pointwise, order_consistency
+from turnwise.tune.judge.methods import Pairwise, Pointwise
 from turnwise.tune.judge.referee import Referee, open_referee
 from turnwise.tune.judge.referee_endpoint import referee_endpoint
 from turnwise.tune.judge.score_file import read_scores, write_scores
@@ -18,7 +18,6 @@ __all__ = [
     "Score",
     "items_of",
     "open_referee",
-    "order_consistency",
     "read_labels",
     "read_scores",
     "read_truth",

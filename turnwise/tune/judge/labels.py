@@ -38,9 +38,7 @@ from turnwise.tune.judge.scores import Score, ScoreKind
 from turnwise.tune.row import ReplyKey, TurnRow, reply_id
 
 __all__ = [
-    "SIMULATED_TRUTH",
     "TRUTH_SCALE",
-    "LabelTable",
     "Labels",
     "RaterAgreement",
     "agreement_of",

@@ -11,8 +11,7 @@ would measure the order. A repeated pass has its own sample index, so it is neve
 pass's answer again.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
@@ -32,13 +31,11 @@ from turnwise.tune.judge.referee_rubric import (
     messages_of,
     shipped_rubric,
 )
-from turnwise.tune.judge.scores import Order, Score, ScoreKind
+from turnwise.tune.judge.scores import Order, ScoreKind
 from turnwise.tune.row import reply_id
 
 __all__ = [
     "ANSWER_TOKENS",
-    "REFEREE_PURPOSE",
-    "REFEREE_SAMPLING",
     "JudgeMethod",
     "JudgePass",
     "JudgeQuestion",
@@ -47,7 +44,6 @@ __all__ = [
     "RefereeComparison",
     "SettledPass",
     "marks_model",
-    "order_consistency",
 ]
 
 ANSWER_TOKENS = 60
@@ -317,23 +313,3 @@ def _settled(reply: str, reference: str) -> SettledPass | None:
         return None
     value = TIE if has_reply == has_reference else WIN if has_reply else LOSS
     return SettledPass(value, "an empty reply loses against any other, unasked")
-
-
-def order_consistency(scores: Iterable[Score]) -> float | None:
-    """Return the share of comparisons whose two orders agree; None when there are none.
-
-    Args:
-        scores: of any kind; those without an order are ignored.
-
-    Returns:
-        In [0, 1]. Two ties agree; a tie and a win do not.
-    """
-    values: defaultdict[tuple[object, ...], dict[str, float]] = defaultdict(dict)
-    for score in scores:
-        if score.order:
-            pair = (score.by, *score.reply_key, score.against, score.repeat)
-            values[pair][score.order] = score.value
-    both = [found for found in values.values() if len(found) == 2]
-    if not both:
-        return None
-    return sum(found["first"] == found["second"] for found in both) / len(both)

@@ -46,13 +46,10 @@ from turnwise.tune.judge.scores import Order, Score
 from turnwise.tune.row import ReplyKey
 
 __all__ = [
-    "DEFAULT_MAX_CONCURRENCY",
     "JudgedReplies",
     "LostScore",
-    "LostScores",
     "Referee",
     "open_referee",
-    "referee_name",
 ]
 
 DEFAULT_MAX_CONCURRENCY = 8

@@ -31,7 +31,6 @@ from turnwise.calls.vocabulary import Role
 
 __all__ = [
     "PRICES",
-    "REFEREE_VARIABLES",
     "referee_endpoint",
     "referee_secrets",
     "same_model_notice",

@@ -34,7 +34,6 @@ __all__ = [
     "MARK_LOW",
     "RefereeRubric",
     "clipped",
-    "language_of",
     "load_rubric",
     "messages_of",
     "shipped_rubric",

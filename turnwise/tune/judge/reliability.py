@@ -29,8 +29,6 @@ from turnwise.tune.row import ReplyKey, reply_id
 from turnwise.tune.statistics.bootstrap import DRAWS, Interval, mean_intervals
 
 __all__ = [
-    "MIN_REPLIES",
-    "SEARCH_JUDGE",
     "JudgeReliability",
     "judge_reliabilities",
     "reliability_in_words",

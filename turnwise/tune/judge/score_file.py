@@ -18,7 +18,7 @@ from turnwise.tune.judge.csv_table import (
 )
 from turnwise.tune.judge.scores import Order, Score, ScoreKind, in_order
 
-__all__ = ["COLUMNS", "ReadScores", "read_scores", "scores_csv", "write_scores"]
+__all__ = ["COLUMNS", "ReadScores", "read_scores", "write_scores"]
 
 COLUMNS = tuple(field.name for field in fields(Score))
 """The columns of `scores.csv`: the fields of `Score`, in order."""

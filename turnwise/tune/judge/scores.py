@@ -20,7 +20,6 @@ from turnwise.calls.errors import ConfigError
 from turnwise.tune.row import ReplyKey, Standing, TurnRow
 
 __all__ = [
-    "SOURCE_ORDER",
     "Order",
     "Score",
     "ScoreKey",

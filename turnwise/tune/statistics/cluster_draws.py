@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from turnwise.tune.panel import Panel
 
 __all__ = [
-    "MIN_SE_SHARE",
     "ConversationDraws",
     "ConversationSums",
     "Studentised",

@@ -23,7 +23,7 @@ from turnwise.tune.statistics.cluster_draws import require_same_turns
 from turnwise.tune.statistics.comparison import BestComparison, compare_with_best
 from turnwise.tune.statistics.critical import common_factor, critical_values_of, width_of
 
-__all__ = ["ALPHA", "MIN_LOOK_CONVERSATIONS", "Dropped", "Race", "spent_alpha"]
+__all__ = ["MIN_LOOK_CONVERSATIONS", "Dropped", "Race", "spent_alpha"]
 
 ALPHA = 0.05
 """Chance, over all looks, that the best setting is dropped."""

@@ -19,11 +19,7 @@ from turnwise.tune.statistics.bootstrap import (
 )
 from turnwise.tune.statistics.cluster_draws import require_same_turns
 from turnwise.tune.statistics.comparison import BestComparison, compare_with_best
-from turnwise.tune.statistics.power import (
-    NeededConversations,
-    counted,
-    needed_in_words,
-)
+from turnwise.tune.statistics.power import NeededConversations, counted, needed_in_words
 
 __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 

@@ -19,7 +19,8 @@ from turnwise.tune.judge.labels import (
     read_truth,
     simulated_truth,
 )
-from turnwise.tune.judge.methods import Pairwise, Pointwise, order_consistency
+from turnwise.tune.judge.methods import Pairwise, Pointwise
+from turnwise.tune.judge.reliability import reliability_of
 from turnwise.tune.judge.scores import mean_values, scale_width_of
 from turnwise.tune.row import TurnRow, reply_id
 
@@ -299,9 +300,9 @@ async def test_a_simulated_comparison_favours_the_better_and_the_first(opened: A
     keys = sorted(found)
     gains = [truth[key] - truth[references[key[0], key[1]].key] for key in keys]
     assert correlation([found[key] for key in keys], gains) > 0.15
-    consistency = order_consistency(judged.scores)
+    consistency = reliability_of(judged.scores).order_consistency
     assert consistency is not None
-    assert 0.4 < consistency < 0.9
+    assert 0.4 < consistency.mean < 0.9
     first = [score.value for score in judged.scores if score.order == "first"]
     second = [score.value for score in judged.scores if score.order == "second"]
     assert sum(first) > sum(second)

@@ -9,8 +9,9 @@ from turnwise.calls import Call
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.structured import parse_answer
 from turnwise.testing.clients import ScriptedClient
-from turnwise.tune.judge.methods import Pairwise, Pointwise, marks_model, order_consistency
+from turnwise.tune.judge.methods import Pairwise, Pointwise, marks_model
 from turnwise.tune.judge.referee import LostScore
+from turnwise.tune.judge.reliability import reliability_of
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ async def test_both_orders_are_asked_and_agree(
     assert {score.by for score in judged.scores} == {"referee:ref-1:pairwise"}
     assert {score.kind for score in judged.scores} == {"pairwise"}
     assert {(score.scale_low, score.scale_high) for score in judged.scores} == {(0.0, 1.0)}
-    assert order_consistency(judged.scores) == 1.0
+    assert reliability_of(judged.scores).order_consistency.mean == 1.0
     shown = [orjson.loads(call.messages[1].content)["candidates"] for call in client.calls]
     assert [[each["reply"] for each in pair] for pair in shown] == [["Hm.", "Oh."], ["Oh.", "Hm."]]
     assert "reply" not in orjson.loads(client.calls[0].messages[1].content)
@@ -124,9 +125,8 @@ async def test_a_referee_that_likes_the_first_place_comes_to_a_tie(
             [item_of("Hm.", turn) for turn in (0, 1)], Pairwise(REFERENCES)
         )
     assert [score.value for score in judged.scores] == [1.0, 0.0, 1.0, 0.0]
-    assert order_consistency(judged.scores) == 0.0
-    assert order_consistency([]) is None
-    assert order_consistency(judged.scores[:1]) is None
+    assert reliability_of(judged.scores).order_consistency.mean == 0.0
+    assert reliability_of(judged.scores[:1]).order_consistency is None
 
 
 @pytest.mark.parametrize(
