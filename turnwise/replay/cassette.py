@@ -17,10 +17,11 @@ old recording stands in the backup, and the new one, as far as it came, in the f
 The recorder protocol is synchronous; see `cassette_file` for why it may be.
 """
 
-import re
+import os
+import time
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -33,10 +34,9 @@ from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette_exchange import (
-    HEAD_BYTES,
     Scrub,
     decode_exchange,
-    encode_exchange,
+    exchange_document,
     lane_digest,
 )
 from turnwise.replay.cassette_file import CassetteFile, RecordingStopped, Write
@@ -88,13 +88,6 @@ def _backup_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.before-rewrite.bak")
 
 
-_TEXT = rb'"(?:[^"\\]|\\.)*"'
-_TURN = re.compile(
-    rb'"scope":%b,("conversation":(?:%b|null),"turn":(?:%b|null))' % (_TEXT, _TEXT, _TEXT)
-)
-"""No text of a line is taken for these fields: its quotation marks have a backslash before."""
-
-
 class _Ends:
     """In which order the recorded calls of each turn ended, which is that of their lines."""
 
@@ -106,10 +99,13 @@ class _Ends:
         """Return an entry's number in its turn, from 1. Reads the whole file, once."""
         if self._numbers is None:
             self._numbers = array("L")
-            counts: Counter[bytes] = Counter()
+            counts: Counter[str] = Counter()
             for each in range(len(self._file.index)):
-                found = _TURN.search(self._file.line(each), HEAD_BYTES)
-                turn = found[1] if found else b""
+                try:
+                    fields = self._file.fields(each)
+                except ValueError:
+                    fields = {}  # a damaged line, which is an error when it is played
+                turn = str((fields.get("conversation"), fields.get("turn")))
                 counts[turn] += 1
                 self._numbers.append(counts[turn])
         return self._numbers[entry] if entry < len(self._numbers) else 0
@@ -214,10 +210,10 @@ class Cassette:
             return
         try:
             own = self._keys.own(key, call, where)
-            line = encode_exchange(
+            document = exchange_document(
                 own, call, where, exchange, scrub=self._scrub, session=len(self._file.index)
             )
-            self._file.append(line)
+            self._file.append(document)
         except RecordingStopped as stopped:
             self._failure = stopped
             self._unrecorded_count += 1
@@ -297,6 +293,8 @@ def open_cassette(
     *,
     scrub: Scrub = _unscrubbed,
     write: Write = write_at,
+    sync: Callable[[int], None] = os.fsync,
+    clock: Callable[[], float] = time.monotonic,
     normalise: Sequence[Rule] = (),
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
 ) -> Cassette:
@@ -307,6 +305,8 @@ def open_cassette(
         mode: reads only, unless said otherwise.
         scrub: takes secrets out of the texts of errors before they are written.
         write: how bytes reach the file; for tests of a full disk.
+        sync: puts what was written on the disk; see `cassette_file`.
+        clock: returns seconds, for when that is due.
         normalise: what its keys leave out of prompts: names of built-in rules (see
             `turnwise.replay.normalising.BUILT_IN`), regular expressions, or functions from
             text to text, in the order in which they are applied. They are written into a
@@ -323,14 +323,19 @@ def open_cassette(
     where = Path(path)
     mode = CassetteMode(mode)
     given = normaliser_of(normalise)
-    header = header_line(given.describe())
+    options = {
+        "write": write,
+        "sync": sync,
+        "clock": clock,
+        "new_header": header_line(given.describe()),
+    }
     if mode is CassetteMode.STRICT:
         file = CassetteFile.open_reading(where, max_unpacked_bytes=max_unpacked_bytes)
     elif mode is CassetteMode.NEW_EPISODES:
-        file = CassetteFile.open_appending(where, write=write, new_header=header)
+        file = CassetteFile.open_appending(where, **options)
     else:
         backup = _backup_path(where)
-        file = CassetteFile.start_anew(where, backup=backup, write=write, new_header=header)
+        file = CassetteFile.start_anew(where, backup=backup, **options)
     try:
         normaliser = agreed_normaliser(given, file.header.normalise)
     except ValueError as error:

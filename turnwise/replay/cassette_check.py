@@ -16,6 +16,7 @@ from zlib import crc32
 from turnwise.replay.cassette_exchange import HEAD_BYTES, split_head
 
 __all__ = [
+    "SEAL_ADVICE",
     "LineDamaged",
     "holds_another",
     "is_header_whole",
@@ -25,7 +26,6 @@ __all__ = [
     "seal_line",
     "split_plain_head",
     "split_sealed_head",
-    "unsealed",
 ]
 
 _NAME = b'","check":"'
@@ -34,13 +34,13 @@ _BODY_AT = _LENGTH_AT + 8
 _HEAD_AT = _BODY_AT + 8
 _END = _HEAD_AT + 8
 
-_START = re.compile(rb'\{"key":"[0-9a-f]{64}","lane":"|\{"turnwise_cassette":')
-"""How an exchange or a cassette starts. In a text, its quotation marks have a backslash."""
+_START = re.compile(rb'\{"key":"[0-9a-f]{64}","lane":"|\{"(?:turnwise_cassette":|shared":")')
+"""How a line starts. In a text, its quotation marks have a backslash."""
 
 _HEADER_SEAL = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 
 
-_ADVICE = "After a change on purpose, seal it again: turnwise cassette FILE --seal"
+SEAL_ADVICE = "After a change on purpose, seal it again: turnwise cassette FILE --seal"
 
 
 class LineDamaged(ValueError):
@@ -56,17 +56,12 @@ def seal_line(line: bytes) -> bytes:
     """Return an exchange's line with its checksums; its end is kept.
 
     Args:
-        line: as `encode_exchange` gives it: without checksums, one line end.
+        line: as JSON gives it: without checksums, one line end.
     """
     head, rest = line[:HEAD_BYTES], line[HEAD_BYTES:]
     length = _END + len(rest) - 1
     start = b"%b%b%08x%08x" % (head, _NAME, length, crc32(rest[:-1]))
     return b"%b%08x%b" % (start, crc32(start), rest)
-
-
-def unsealed(line: bytes) -> bytes:
-    """Return a sealed line without its checksums and with one line end, checking nothing."""
-    return line[:HEAD_BYTES] + line[_END:].rstrip() + b"\n"
 
 
 def split_plain_head(line: bytes) -> tuple[bytes, bytes, int]:
@@ -87,7 +82,7 @@ def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
     except ValueError:
         raise LineDamaged("its checksum is not readable") from None
     if not is_sealed(line) or found != crc32(line[:_HEAD_AT]):
-        raise LineDamaged(f"its checksum does not fit its key and lane. {_ADVICE}")
+        raise LineDamaged(f"its checksum does not fit its key and lane. {SEAL_ADVICE}")
     return key, lane, length
 
 
@@ -111,7 +106,7 @@ def require_whole(line: bytes) -> None:
         or line[length:].strip()
         or crc32(line[_END:length]) != int(line[_BODY_AT:_HEAD_AT], 16)
     ):
-        raise LineDamaged(f"it is not as it was written, its checksum differs. {_ADVICE}")
+        raise LineDamaged(f"it is not as it was written, its checksum differs. {SEAL_ADVICE}")
 
 
 def seal_header(header: bytes) -> bytes:

@@ -5,6 +5,11 @@ in. Everything after it is appended, one whole line a write, at an offset that i
 because a writer holds the file's lock: killed at any moment, a recording loses at most
 the line that was being written, and the next opening drops that line and says so.
 
+A power cut can lose more: what was appended since the file was last put on the disk. That
+is done when it is closed, and while it is recorded with the first line that is appended
+`SYNC_SECONDS` or `SYNC_EXCHANGES` after the last time. What was appended before a pause
+waits for the line after it.
+
 Reads and writes are `pread` and `pwrite` of a few kilobytes at known offsets. They
 stand in the event loop on purpose: from the page cache they take some ten
 microseconds, less than handing them to a thread and back. The file is not mapped into
@@ -17,6 +22,7 @@ system. What a checksum does not fit is an error; see `cassette_check`.
 import contextlib
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,9 +36,10 @@ from turnwise.replay.cassette_check import (
     split_plain_head,
     split_sealed_head,
 )
-from turnwise.replay.cassette_exchange import asked_of, check_fields, parse_line
+from turnwise.replay.cassette_exchange import asked_of, check_needed, check_types, parse_line
 from turnwise.replay.cassette_header import (
     BOM,
+    CASSETTE_VERSION,
     HEADER,
     MAX_HEADER_BYTES,
     CassetteHeader,
@@ -43,6 +50,13 @@ from turnwise.replay.cassette_header import (
 )
 from turnwise.replay.cassette_index import CassetteIndex
 from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES, lock_file, open_file, unpacked
+from turnwise.replay.cassette_sharing import (
+    Sharing,
+    line_of,
+    restore,
+    shared_name,
+    whole_prompt,
+)
 from turnwise.replay.held_files import read_at, write_at
 
 __all__ = ["MAX_LINE_BYTES", "CassetteFile", "RecordingStopped", "Write"]
@@ -53,7 +67,12 @@ Write = Callable[[int, bytes, int], int]
 MAX_LINE_BYTES = 256 << 20
 """Longest line that is written or read."""
 
+SYNC_SECONDS = 5.0
+SYNC_EXCHANGES = 1_000
+
 _SCAN_BUFFER_BYTES = 1 << 20
+_MAX_COMMON = 4_096
+"""Most shared lines that are kept in memory as they were parsed."""
 
 
 class RecordingStopped(TurnwiseError):
@@ -68,6 +87,8 @@ class CassetteFile:
         fd: its descriptor; owned, and closed by `close`.
         is_writable: whether lines may be appended; the file is locked then.
         write: how bytes reach the file.
+        sync: puts what was written on the disk.
+        clock: returns seconds, for when that is due.
         new_header: the first line, where the file is started.
     """
 
@@ -78,19 +99,26 @@ class CassetteFile:
         *,
         is_writable: bool,
         write: Write = write_at,
+        sync: Callable[[int], None] = os.fsync,
+        clock: Callable[[], float] = time.monotonic,
         new_header: bytes = HEADER,
     ) -> None:
         self.path = path
-        self.header = CassetteHeader(is_sealed=True)
+        self.header = CassetteHeader(CASSETTE_VERSION)
         """What its first line has."""
         self.index = CassetteIndex()
         """What stood in the file when it was opened. Appended lines do not join it."""
         self.recovered_bytes = 0
         """Length of a last line that was broken off and is not played; 0 when all is whole."""
         self.appended_count = 0
+        self._shared: dict[bytes, tuple[int, int]] = {}
+        """Offset and length of each shared line, by its name."""
+        self._common: dict[str, dict[str, Any]] = {}
+        self._sharing = Sharing(self._shared.__contains__)
         self._fd = fd
         self._is_writable = is_writable
-        self._write = write
+        self._write, self._sync, self._clock = write, sync, clock
+        self._synced_at, self._unsynced_count = clock(), 0
         self._new_header = new_header
         self._end = 0
         self._lacks_line_end = False
@@ -112,27 +140,27 @@ class CassetteFile:
         return file._started(file._scan)
 
     @classmethod
-    def open_appending(
-        cls, path: Path, *, write: Write = write_at, new_header: bytes = HEADER
-    ) -> "CassetteFile":
+    def open_appending(cls, path: Path, **options: Any) -> "CassetteFile":
         """Open a cassette to play it and record on; it is made when it is not there.
+
+        Args:
+            path: the file.
+            options: `write`, `sync`, `clock` and `new_header` of the file.
 
         Raises:
             FormatError: when the file is something else, or of another version.
             ConfigError: when another process records to it.
         """
         fd = open_file(path, os.O_RDWR | os.O_CREAT)
-        file = cls(path, fd, is_writable=True, write=write, new_header=new_header)
+        file = cls(path, fd, is_writable=True, **options)
         return file._started(file._continue)
 
     @classmethod
-    def start_anew(
-        cls, path: Path, *, backup: Path, write: Write = write_at, new_header: bytes = HEADER
-    ) -> "CassetteFile":
+    def start_anew(cls, path: Path, *, backup: Path, **options: Any) -> "CassetteFile":
         """Start an empty cassette; what stands there is renamed to `backup`.
 
         A backup that is already there stays, and the file is dropped instead: it is
-        what an earlier rewrite left when it broke off.
+        what an earlier rewrite left when it broke off. See `open_appending`.
 
         Raises:
             FormatError: when what stands there is not a cassette. It is left alone.
@@ -142,7 +170,7 @@ class CassetteFile:
         try:
             old._started(lambda: old._put_aside(backup))
             fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            fresh = cls(path, fd, is_writable=True, write=write, new_header=new_header)
+            fresh = cls(path, fd, is_writable=True, **options)
             return fresh._started(fresh._continue)
         finally:
             old.close()
@@ -196,8 +224,14 @@ class CassetteFile:
         self.index.start_at(len(first))
         add = self.index.add
         heads = split_sealed_head if self.header.is_sealed else split_plain_head
+        is_shared = self.header.is_shared
         while line := lines.readline(MAX_LINE_BYTES + 1):
             try:
+                if is_shared and (name := shared_name(line)):
+                    self._lacks_line_end = not line.endswith(b"\n")
+                    self._shared[name] = self.index.end, len(line)
+                    self.index.extend(len(line))
+                    continue
                 key, lane, length = heads(line)
             except ValueError as error:
                 if self._passes_over(line):
@@ -226,6 +260,27 @@ class CassetteFile:
         except ValueError as error:
             raise self.damaged(entry, str(error)) from error
         return asked_of(line)
+
+    def _shared_line(self, name: str) -> dict[str, Any]:
+        """Return the fields of a shared line.
+
+        Raises:
+            ValueError: when it is not in the file.
+        """
+        place = self._shared.get(str(name).encode("utf-8", "backslashreplace"))
+        if place is None:
+            raise ValueError(f"it refers to the shared line {name!r:.40}, which is not in the file")
+        return parse_line(read_at(self._fd, place[1], place[0]))
+
+    def _common_line(self, name: str) -> dict[str, Any]:
+        found = self._common.get(name)
+        if found is None:
+            if len(self._common) >= _MAX_COMMON:
+                self._common.clear()
+            found = self._shared_line(name)
+            check_types(found.get("common", {}))
+            self._common[name] = found
+        return found
 
     def _passes_over(self, line: bytes) -> bool:
         """Pass over a line that is no exchange and no damage: a blank one, or a joined header.
@@ -307,8 +362,22 @@ class CassetteFile:
         line, end, _ = read_at(self._fd, length, offset).partition(b"\n")
         return line + end
 
-    def read(self, entry: int) -> dict[str, Any]:
+    def fields(self, entry: int) -> dict[str, Any]:
+        """Return an exchange's fields without its prompt, nothing checked.
+
+        Raises:
+            ValueError: when it cannot be read.
+        """
+        document = parse_line(self.line(entry))
+        return restore(document, self._common_line) if self.header.is_shared else document
+
+    def read(self, entry: int, *, is_prompt_whole: bool = False) -> dict[str, Any]:
         """Return an exchange's line as a JSON object, its checksum and its fields checked.
+
+        Args:
+            entry: its number.
+            is_prompt_whole: whether its messages are put together. Else they may be only
+                what no other exchange has, and what they refer to is not checked.
 
         Raises:
             FormatError: when the line is damaged; names line and offset.
@@ -318,27 +387,57 @@ class CassetteFile:
             if self.header.is_sealed:
                 require_whole(line)
             document = parse_line(line)
-            check_fields(document)
+            check_types(document)
+            if self.header.is_shared:
+                document = restore(document, self._common_line)
+                if is_prompt_whole:
+                    document = whole_prompt(document, self._shared_line)
+                    check_types(document)
+            check_needed(document)
         except ValueError as error:
             raise self.damaged(entry, str(error)) from error
         return document
 
-    def append(self, line: bytes) -> None:
-        """Write one whole line, its end included, with its checksum.
+    def append(self, document: dict[str, Any]) -> None:
+        """Write one exchange as a whole line with its checksum, after the lines that it shares.
 
         Raises:
-            ValueError: when it is longer than any line that is read.
+            TypeError: when a tool call or an error's detail has no form in JSON.
+            ValueError: when one contains itself, or the line is longer than any that is read.
             RecordingStopped: when it cannot be written whole. The file then ends with
                 the line before.
         """
-        if self.header.is_sealed:
-            line = seal_line(line)
-        if len(line) > MAX_LINE_BYTES:
-            raise ValueError(f"its line has {len(line):,} bytes, at most {MAX_LINE_BYTES:,} fit")
+        if self.header.is_shared:
+            *lines, line = self._sharing.pack(document)
+        else:
+            lines, line = [], line_of(document)
+        lines.append(seal_line(line) if self.header.is_sealed else line)
+        longest = max(map(len, lines))
+        if longest > MAX_LINE_BYTES:
+            raise ValueError(f"its line has {longest:,} bytes, at most {MAX_LINE_BYTES:,} fit")
         if self._lacks_line_end:
-            line, self._lacks_line_end = b"\n" + line, False
-        self._append_bytes(line)
+            self._append_bytes(b"\n")
+            self._lacks_line_end = False
+        end = self._end
+        self._append_bytes(b"".join(lines))
+        for each in lines[:-1]:
+            self._shared[shared_name(each) or b""] = end, len(each)
+            end += len(each)
         self.appended_count += 1
+        self._unsynced_count += 1
+        is_late = self._clock() - self._synced_at >= SYNC_SECONDS
+        if is_late or self._unsynced_count >= SYNC_EXCHANGES:
+            self._put_on_disk(self._fd)
+
+    def _put_on_disk(self, fd: int) -> None:
+        try:
+            self._sync(fd)
+        except OSError as error:
+            raise RecordingStopped(
+                f"cannot put {self.path} on the disk: {error.strerror}. The last "
+                f"{self._unsynced_count} exchanges may be lost, and what follows is not recorded"
+            ) from error
+        self._synced_at, self._unsynced_count = self._clock(), 0
 
     def _append_bytes(self, data: bytes) -> None:
         self._require_there(self._fd)
@@ -369,8 +468,9 @@ class CassetteFile:
             return
         fd, self._fd = self._fd, -1
         try:
+            if self._unsynced_count:
+                self._put_on_disk(fd)
             if self.appended_count:
-                os.fsync(fd)
                 self._require_there(fd)
         finally:
             os.close(fd)

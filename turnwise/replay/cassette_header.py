@@ -24,10 +24,15 @@ __all__ = [
     "read_header",
 ]
 
-CASSETTE_VERSION = 2
-"""Changes when a line cannot be read as before. Version 1 had no checksums; it is read."""
+CASSETTE_VERSION = 3
+"""Changes when a line cannot be read as before.
 
-_UNSEALED_VERSION = 1
+Version 1 had no checksums, and versions 1 and 2 no shared lines. Both are played, and
+recorded on as they are.
+"""
+
+_SEALED_SINCE, _SHARED_SINCE = 2, 3
+_VERSIONS = range(1, CASSETTE_VERSION + 1)
 
 MAX_HEADER_BYTES = 65_536
 """How far a first line is looked for."""
@@ -38,25 +43,26 @@ BOM = b"\xef\xbb\xbf"
 _MARK = b'{"turnwise_cassette":'
 
 
-def header_line(normalise: Sequence[Mapping[str, str]] = (), *, is_sealed: bool = True) -> bytes:
+def header_line(
+    normalise: Sequence[Mapping[str, str]] = (), *, version: int = CASSETTE_VERSION
+) -> bytes:
     """Return the first line of a cassette.
 
     Args:
         normalise: the rules of its keys, as `Normaliser.describe` gives them.
-        is_sealed: whether its lines have checksums, as this version writes them.
+        version: of its lines.
     """
-    version = CASSETTE_VERSION if is_sealed else _UNSEALED_VERSION
     document: dict[str, object] = {"turnwise_cassette": version, "key_version": KEY_VERSION}
     if normalise:
         document["normalise"] = list(normalise)
     line = orjson.dumps(document)
-    return seal_header(line) if is_sealed else line + b"\n"
+    return seal_header(line) if version >= _SEALED_SINCE else line + b"\n"
 
 
 HEADER = header_line()
 """The first line of a cassette without normalisers, as this version writes it."""
 
-_BEGINNINGS = (HEADER[: HEADER.index(b',"check"')], header_line(is_sealed=False))
+_BEGINNINGS = tuple(header_line(version=each).partition(b',"check"')[0] for each in _VERSIONS)
 _EXCHANGE = b'"key":"'
 
 
@@ -65,12 +71,22 @@ class CassetteHeader:
     """What a cassette's first line has.
 
     Args:
-        is_sealed: whether its lines have checksums.
+        version: of its lines.
         normalise: the rules that its keys were made by. Untrusted.
     """
 
-    is_sealed: bool
+    version: int
     normalise: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its lines have checksums."""
+        return self.version >= _SEALED_SINCE
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what its exchanges have in common has lines of its own."""
+        return self.version >= _SHARED_SINCE
 
 
 def _looks_like(first: bytes) -> str:
@@ -147,15 +163,16 @@ def read_header(
         ) from error
     advice = "record it anew (--mode rewrite), or replay it with the Turnwise that wrote it"
     version, key_version = header.pop("turnwise_cassette"), header.pop("key_version", None)
-    if version not in {CASSETTE_VERSION, _UNSEALED_VERSION} or isinstance(version, bool):
+    if version not in _VERSIONS or type(version) is not int:
         raise FormatError(
             path,
             line,
             f"is a cassette of format version {version!r:.40}, this Turnwise reads versions "
-            f"{_UNSEALED_VERSION} and {CASSETTE_VERSION}: {advice}",
+            f"{_VERSIONS[0]} to {CASSETTE_VERSION}: {advice}",
         )
-    is_sealed = version == CASSETTE_VERSION
-    if is_sealed and not (is_changed or is_header_whole(first)):
+    if (version >= _SEALED_SINCE or "check" in header) and not (
+        is_changed or is_header_whole(first)
+    ):
         raise FormatError(
             path,
             line,
@@ -182,4 +199,4 @@ def read_header(
             f"has the field {min(header)[:40]!r} in its header, which this Turnwise does not "
             f"know: a newer one wrote it; {advice}",
         )
-    return CassetteHeader(is_sealed, rules)
+    return CassetteHeader(version, rules)

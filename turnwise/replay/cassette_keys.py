@@ -7,25 +7,15 @@ nowhere in a recording, the names that it has for this model are tried, those th
 the same role first.
 """
 
-import json
-import re
 from collections.abc import Iterator
 
 from turnwise.budget.recorder import Where
 from turnwise.calls.call import Call
 from turnwise.calls.key import CallKey, call_key
-from turnwise.replay.cassette_exchange import HEAD_BYTES
 from turnwise.replay.cassette_file import CassetteFile
 from turnwise.replay.normalising import Normaliser
 
 __all__ = ["CassetteKeys"]
-
-_TEXT = rb'("(?:[^"\\]|\\.)*")'
-_SERVED_BY = re.compile(
-    rb'"role":%b,"purpose":%b,"endpoint":%b,"model":%b' % (_TEXT, _TEXT, _TEXT, _TEXT)
-)
-"""In the text of a value every quotation mark has a backslash before it, so that no scope,
-prompt or answer is taken for these fields."""
 
 _Served = tuple[str, str, str]
 """Role, endpoint and model."""
@@ -75,15 +65,12 @@ class CassetteKeys:
     def _read_served(self) -> tuple[_Served, ...]:
         """Return who served the recorded calls, by name. Reads the whole file, once."""
         found: dict[_Served, None] = {}
-        raw: set[tuple[bytes, ...]] = set()
         for entry in range(len(self._file.index)):
-            match = _SERVED_BY.search(self._file.line(entry), HEAD_BYTES)
-            if match is None or (match[1], match[3], match[4]) in raw:
-                continue
-            raw.add((match[1], match[3], match[4]))
             try:
-                role, endpoint, model = map(json.loads, (match[1], match[3], match[4]))
+                fields = self._file.fields(entry)
             except ValueError:
                 continue  # a damaged line, which is an error when it is played
-            found[role, endpoint, model] = None
+            found[
+                str(fields.get("role")), str(fields.get("endpoint")), str(fields.get("model"))
+            ] = None
         return tuple(sorted(found))

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from turnwise.budget.recorder import Where
 from turnwise.calls.call import Call
 from turnwise.calls.errors import FormatError
@@ -111,18 +109,20 @@ def _readable(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     for entry in entries:
         try:
-            yield entry, cassette.read(entry)
+            yield entry, cassette.read(entry, is_prompt_whole=True)
         except FormatError:
             continue  # a damaged line cannot be the nearest; it is reported when it is played
 
 
 def _entries_of_kind(cassette: CassetteFile, where: Where) -> Iterator[int]:
-    """Return the entries of the same node and purpose, told without parsing a line."""
-    node = b'"node":' + orjson.dumps(where.node)
-    purpose = b'"purpose":' + orjson.dumps(where.purpose.value)
+    """Return the entries of the same node and purpose."""
+    kind = (where.node, where.purpose.value)
     for entry in range(len(cassette.index)):
-        line = cassette.line(entry)
-        if node in line and purpose in line:
+        try:
+            fields = cassette.fields(entry)
+        except ValueError:
+            continue  # a damaged line, which is an error when it is played
+        if (fields.get("node"), fields.get("purpose")) == kind:
             yield entry
 
 

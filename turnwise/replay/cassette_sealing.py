@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.replay.cassette_check import is_sealed, seal_line, unsealed
+from turnwise.replay.cassette_check import is_sealed, require_whole, seal_line
 from turnwise.replay.cassette_exchange import (
     check_fields,
     decode_exchange,
@@ -22,9 +23,10 @@ from turnwise.replay.cassette_header import (
     is_header,
     read_header,
 )
+from turnwise.replay.cassette_sharing import Sharing, restore, shared_name, whole_prompt
 from turnwise.replay.held_files import open_fresh, open_private, try_lock
 
-__all__ = ["CassetteSurvey", "seal_cassette", "survey_cassette"]
+__all__ = ["CassetteSurvey", "readable_exchanges", "seal_cassette", "survey_cassette"]
 
 MAX_SHOWN = 20
 """Damaged lines that are named; the rest is counted."""
@@ -63,7 +65,7 @@ def survey_cassette(path: Path) -> CassetteSurvey:
     try:
         for entry in range(len(file.index)):
             try:
-                document = file.read(entry)
+                document = file.read(entry, is_prompt_whole=True)
                 try:
                     decode_exchange(document)
                 except ValueError as error:
@@ -85,6 +87,30 @@ def survey_cassette(path: Path) -> CassetteSurvey:
         file.close()
 
 
+def readable_exchanges(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the exchanges of a cassette without their prompts, in the file's order.
+
+    Damaged lines are passed over, the broken last line of a recording that was killed too.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    common: dict[str, dict[str, Any]] = {}
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                name = shared_name(line)
+                if name is None and is_sealed(line):
+                    require_whole(line)
+                fields = parse_line(line)
+                if name is None:
+                    yield restore(fields, common.__getitem__)
+                elif "common" in fields:
+                    common[name.decode()] = fields
+            except (LookupError, ValueError):
+                continue
+
+
 def _hold(path: Path) -> int:
     """Return a descriptor of a cassette that no other process may record to meanwhile."""
     fd = open_private(path, os.O_RDWR)
@@ -98,6 +124,8 @@ def _hold(path: Path) -> int:
 def _sealed_lines(path: Path) -> Iterator[bytes]:
     """Return the lines of a cassette with fresh checksums, its header first.
 
+    A shared line that was changed gets another name, so that all lines are written again.
+
     Raises:
         FormatError: when a line is no exchange, whatever its checksum.
     """
@@ -105,6 +133,9 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
         first = file.readline(MAX_HEADER_BYTES)
         header = read_header(path, first, is_changed=True)
         yield header_line(header.normalise)
+        old: dict[str, dict[str, Any]] = {}
+        new: set[bytes] = set()
+        sharing = Sharing(new.__contains__)
         for number, raw in enumerate(file, start=2):
             line = raw.removeprefix(BOM).rstrip() + b"\n"
             if line == b"\n":
@@ -116,14 +147,23 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
                         path, number, "starts another cassette with other normalisers: cut it here"
                     )
                 continue
-            line = unsealed(line) if is_sealed(line) else line
             try:
-                split_head(line)
                 document = parse_line(line)
+                if header.is_shared and "shared" in document:
+                    old[str(document.pop("shared"))] = document
+                    continue
+                split_head(line)
+                if header.is_shared:
+                    document = whole_prompt(restore(document, old.__getitem__), old.__getitem__)
+                document.pop("check", None)
                 check_fields(document)
                 decode_exchange(document)
-            except ValueError as error:
+                *shared, line = sharing.pack(document)
+            except (LookupError, ValueError) as error:
                 raise FormatError(path, number, f"is no exchange: {error}") from error
+            for each in shared:
+                new.add(shared_name(each) or b"")
+                yield each
             yield seal_line(line)
 
 
@@ -145,7 +185,7 @@ def seal_cassette(path: Path) -> int:
         with open_fresh(partial) as sealed:
             for line in _sealed_lines(path):
                 sealed.write(line)
-                count += 1
+                count += not line.startswith(b'{"shared"')
         shutil.copymode(path, partial)
         partial.replace(path)
     except BaseException:

@@ -52,7 +52,7 @@ def test_prefers_the_same_scope(tmp_path: Path, ask: Ask, answer: Answer) -> Non
 
     words = miss(tmp_path / "c.jsonl", recorded, ask("abcdeg", scope=scope), answer)
 
-    assert "line 4, scope run/conv:a/turn:1/node:detection" in words
+    assert "line 5, scope run/conv:a/turn:1/node:detection" in words
 
 
 def test_falls_back_to_the_same_node_and_purpose(tmp_path: Path, ask: Ask, answer: Answer) -> None:
@@ -72,7 +72,7 @@ def test_falls_back_to_the_same_node_and_purpose(tmp_path: Path, ask: Ask, answe
         answer,
     )
 
-    assert "line 5, scope run/conv:a/turn:0/node:detection" in words
+    assert "line 6, scope run/conv:a/turn:0/node:detection" in words
 
 
 def test_says_when_all_recordings_were_played(tmp_path: Path, ask: Ask, answer: Answer) -> None:
