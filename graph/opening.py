@@ -24,7 +24,7 @@ from turnwise.calls.errors import ConfigError
 from turnwise.memory.book import MemoryBook
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
-from turnwise.replay.app import Notices
+from turnwise.replay.app_protocol import Notices
 from turnwise.replay.learned_endpoints import LearnedEndpoints
 
 if TYPE_CHECKING:

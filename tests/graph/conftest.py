@@ -18,7 +18,7 @@ from turnwise.budget.recorder import Recorder
 from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
 from turnwise.memory.over_store import open_book
 from turnwise.memory.sqlite_store import SqliteMemoryStore
-from turnwise.replay.app import TurnInput, TurnResult
+from turnwise.replay.app_protocol import TurnInput, TurnResult
 
 PLAIN = {"null_rate": 0, "missing_score_rate": 0, "strategy_repeat_rate": 0}
 """A simulated model that leaves nothing out: bubbles and every score come along."""

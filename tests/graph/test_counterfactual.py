@@ -14,12 +14,11 @@ from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.memory.past import KeptShelf, PastBook
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.cassette_sealing import seal_cassette
+from turnwise.replay.cassette_inspection import seal_cassette
 from turnwise.replay.counterfactual import CounterfactualTurn, Tape, evaluate, record_past
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.replay.run import RunRequest, run_replay
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder, RunRequest, run_replay
 from turnwise.shipped import configs_folder
 
 PRESETS = ("classic", "classic_parallel", "balanced", "frugal", "instant", "thorough")

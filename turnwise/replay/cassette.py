@@ -33,19 +33,18 @@ from turnwise.calls.call import Call
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Role
-from turnwise.replay.cassette_exchange import (
-    Scrub,
-    decode_exchange,
-    exchange_document,
-    lane_digest,
-)
 from turnwise.replay.cassette_file import CassetteFile, RecordingStopped, Write
+from turnwise.replay.cassette_format import Scrub, decode_exchange, exchange_document, lane_digest
 from turnwise.replay.cassette_header import header_line
-from turnwise.replay.cassette_keys import CassetteKeys
-from turnwise.replay.cassette_miss import explain_miss
-from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES
-from turnwise.replay.held_files import write_at
-from turnwise.replay.normalising import Normaliser, Rule, agreed_normaliser, normaliser_of
+from turnwise.replay.cassette_inspection import explain_miss
+from turnwise.replay.held_files import MAX_UNPACKED_BYTES, write_at
+from turnwise.replay.normalising import (
+    CassetteKeys,
+    Normaliser,
+    Rule,
+    agreed_normaliser,
+    normaliser_of,
+)
 
 __all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
 

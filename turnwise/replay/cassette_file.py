@@ -1,22 +1,22 @@
-"""The file of a cassette: recorded exchanges, one a line, only ever appended to.
+"""File of a cassette: recorded exchanges, one a line, only ever appended to.
 
-The first line says which version of this format, and of the calls' keys, the rest is
-in. Everything after it is appended, one whole line a write, at an offset that is known
-because a writer holds the file's lock: killed at any moment, a recording loses at most
-the line that was being written, and the next opening drops that line and says so.
+The first line has the version of this format and of the calls' keys. Everything after it is
+appended, one exchange a write, at an offset that is known because the writer has locked the
+file: a recording that is killed loses at most the line that was being written, and the next
+opening drops that line and reports it.
 
 A power cut can lose more: what was appended since the file was last put on the disk. That
-is done when it is closed, and while it is recorded with the first line that is appended
-`SYNC_SECONDS` or `SYNC_EXCHANGES` after the last time. What was appended before a pause
-waits for the line after it.
+is done on closing, and while recording with the first line that is appended `SYNC_SECONDS`
+or `SYNC_EXCHANGES` after the last time. What was appended before a pause waits for the next
+line.
 
-Reads and writes are `pread` and `pwrite` of a few kilobytes at known offsets. They
-stand in the event loop on purpose: from the page cache they take some ten
-microseconds, less than handing them to a thread and back. The file is not mapped into
-memory, since mapped pages count as the process's own.
+Reads and writes are `pread` and `pwrite` of a few kilobytes at known offsets. They run in
+the event loop on purpose: from the page cache they take some ten microseconds, less than
+handing them to a thread and back. The file is not mapped into memory, since mapped pages
+count as the process's own.
 
-Blank lines are passed over, and so are a byte order mark and the line ends of another
-system. What a checksum does not fit is an error; see `cassette_check`.
+Blank lines, a byte order mark and the line ends of another system are passed over. What a
+checksum does not fit is an error; see `cassette_header`.
 """
 
 import contextlib
@@ -28,28 +28,25 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import FormatError, TurnwiseError
-from turnwise.replay.cassette_check import (
-    LineDamaged,
-    holds_another,
-    require_whole,
-    seal_line,
-    split_plain_head,
-    split_sealed_head,
-)
-from turnwise.replay.cassette_exchange import asked_of, check_needed, check_types, parse_line
+from turnwise.replay.cassette_format import asked_of, check_needed, check_types, parse_line
 from turnwise.replay.cassette_header import (
     BOM,
     CASSETTE_VERSION,
     HEADER,
     MAX_HEADER_BYTES,
     CassetteHeader,
+    LineDamaged,
     check_is_cassette,
+    holds_another,
     is_header,
     is_unstarted,
     read_header,
+    require_whole,
+    seal_line,
+    split_plain_head,
+    split_sealed_head,
 )
-from turnwise.replay.cassette_index import CassetteIndex
-from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES, lock_file, open_file, unpacked
+from turnwise.replay.cassette_index import CassetteIndex, SharedLines
 from turnwise.replay.cassette_sharing import (
     Sharing,
     line_of,
@@ -57,7 +54,14 @@ from turnwise.replay.cassette_sharing import (
     shared_name,
     whole_prompt,
 )
-from turnwise.replay.held_files import read_at, write_at
+from turnwise.replay.held_files import (
+    MAX_UNPACKED_BYTES,
+    lock_file,
+    open_file,
+    read_at,
+    unpacked,
+    write_at,
+)
 
 __all__ = ["MAX_LINE_BYTES", "CassetteFile", "RecordingStopped", "Write"]
 
@@ -69,10 +73,7 @@ MAX_LINE_BYTES = 256 << 20
 
 SYNC_SECONDS = 5.0
 SYNC_EXCHANGES = 1_000
-
 _SCAN_BUFFER_BYTES = 1 << 20
-_MAX_COMMON = 4_096
-"""Most shared lines that are kept in memory as they were parsed."""
 
 
 class RecordingStopped(TurnwiseError):
@@ -107,13 +108,11 @@ class CassetteFile:
         self.header = CassetteHeader(CASSETTE_VERSION)
         """What its first line has."""
         self.index = CassetteIndex()
-        """What stood in the file when it was opened. Appended lines do not join it."""
+        """What was in the file when it was opened. Appended lines do not join it."""
         self.recovered_bytes = 0
         """Length of a last line that was broken off and is not played; 0 when all is whole."""
         self.appended_count = 0
-        self._shared: dict[bytes, tuple[int, int]] = {}
-        """Offset and length of each shared line, by its name."""
-        self._common: dict[str, dict[str, Any]] = {}
+        self._shared = SharedLines(lambda length, offset: read_at(self._fd, length, offset))
         self._sharing = Sharing(self._shared.__contains__)
         self._fd = fd
         self._is_writable = is_writable
@@ -127,10 +126,7 @@ class CassetteFile:
     def open_reading(
         cls, path: Path, *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     ) -> "CassetteFile":
-        """Open a cassette to play it. Takes no lock: a file that only grows can be read.
-
-        One that was packed with gzip, as a recording that is committed may be, is unpacked
-        into a nameless file first.
+        """Open a cassette to play it, packed with gzip or not. Takes no lock.
 
         Raises:
             FormatError: when there is no whole cassette of this version.
@@ -197,7 +193,6 @@ class CassetteFile:
             self.path.rename(backup)
 
     def _continue(self) -> None:
-        """Read what is there and make the file ready to be appended to."""
         if is_unstarted(read_at(self._fd, MAX_HEADER_BYTES, 0)):
             os.ftruncate(self._fd, 0)
             self._append_bytes(self._new_header)
@@ -229,7 +224,7 @@ class CassetteFile:
             try:
                 if is_shared and (name := shared_name(line)):
                     self._lacks_line_end = not line.endswith(b"\n")
-                    self._shared[name] = self.index.end, len(line)
+                    self._shared.add(name, self.index.end, len(line))
                     self.index.extend(len(line))
                     continue
                 key, lane, length = heads(line)
@@ -260,27 +255,6 @@ class CassetteFile:
         except ValueError as error:
             raise self.damaged(entry, str(error)) from error
         return asked_of(line)
-
-    def _shared_line(self, name: str) -> dict[str, Any]:
-        """Return the fields of a shared line.
-
-        Raises:
-            ValueError: when it is not in the file.
-        """
-        place = self._shared.get(str(name).encode("utf-8", "backslashreplace"))
-        if place is None:
-            raise ValueError(f"it refers to the shared line {name!r:.40}, which is not in the file")
-        return parse_line(read_at(self._fd, place[1], place[0]))
-
-    def _common_line(self, name: str) -> dict[str, Any]:
-        found = self._common.get(name)
-        if found is None:
-            if len(self._common) >= _MAX_COMMON:
-                self._common.clear()
-            found = self._shared_line(name)
-            check_types(found.get("common", {}))
-            self._common[name] = found
-        return found
 
     def _passes_over(self, line: bytes) -> bool:
         """Pass over a line that is no exchange and no damage: a blank one, or a joined header.
@@ -347,7 +321,7 @@ class CassetteFile:
         return self._line_number(self.index.place(entry)[0])
 
     def damaged(self, entry: int, problem: str) -> FormatError:
-        """Return the error that says which line is damaged, and how."""
+        """Return the error of a damaged line."""
         offset = self.index.place(entry)[0] if entry < len(self.index) else self.index.end
         return FormatError(
             self.path,
@@ -369,7 +343,7 @@ class CassetteFile:
             ValueError: when it cannot be read.
         """
         document = parse_line(self.line(entry))
-        return restore(document, self._common_line) if self.header.is_shared else document
+        return restore(document, self._shared.common) if self.header.is_shared else document
 
     def read(self, entry: int, *, is_prompt_whole: bool = False) -> dict[str, Any]:
         """Return an exchange's line as a JSON object, its checksum and its fields checked.
@@ -389,9 +363,9 @@ class CassetteFile:
             document = parse_line(line)
             check_types(document)
             if self.header.is_shared:
-                document = restore(document, self._common_line)
+                document = restore(document, self._shared.common)
                 if is_prompt_whole:
-                    document = whole_prompt(document, self._shared_line)
+                    document = whole_prompt(document, self._shared.fields)
                     check_types(document)
             check_needed(document)
         except ValueError as error:
@@ -421,7 +395,7 @@ class CassetteFile:
         end = self._end
         self._append_bytes(b"".join(lines))
         for each in lines[:-1]:
-            self._shared[shared_name(each) or b""] = end, len(each)
+            self._shared.add(shared_name(each) or b"", end, len(each))
             end += len(each)
         self.appended_count += 1
         self._unsynced_count += 1

@@ -38,7 +38,7 @@ import orjson
 
 from turnwise.budget.recorder import RecordedExchange
 from turnwise.calls.reply import Reply
-from turnwise.replay.cassette_check import SEAL_ADVICE, LineDamaged
+from turnwise.replay.cassette_header import SEAL_ADVICE, LineDamaged
 
 __all__ = ["Shared", "Sharing", "line_of", "restore", "shared_name", "whole_prompt"]
 

@@ -43,11 +43,11 @@ from turnwise.knobs import (
     own_trust,
     settings_from,
 )
-from turnwise.replay.app import Notices
+from turnwise.replay.app_protocol import Notices
 from turnwise.replay.learned_endpoints import LearnedEndpoints
 from turnwise.replay.program_session import ProgramSession, Replaying
 from turnwise.replay.recording import finished_turns
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder
 
 __all__ = ["ProgramApp", "ProgramSettings", "program_app"]
 
@@ -84,7 +84,7 @@ Build = Callable[[Any], Any]
 
 
 class ProgramApp:
-    """A function that builds a program, as `turnwise.replay.app.App` wants it.
+    """A function that builds a program, as `turnwise.replay.app_protocol.App` wants it.
 
     Args:
         build: makes the program around a model, or around a mapping of models by role where

@@ -26,9 +26,15 @@ from turnwise.calls.errors import (
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
-from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
-from turnwise.replay.program_messages import config_of, messages_of, place_of, reply_of
-from turnwise.replay.program_turn import OpenTurn, turn_is_over
+from turnwise.replay.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
+from turnwise.replay.program_turn import (
+    OpenTurn,
+    config_of,
+    messages_of,
+    place_of,
+    reply_of,
+    turn_is_over,
+)
 
 __all__ = ["ProgramFailed", "ProgramSession", "Replaying"]
 

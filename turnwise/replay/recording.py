@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.trust import NOTHING, Trust, TrustedSettings
 from turnwise.knobs import apply_overrides, data_problem, validate
-from turnwise.replay.app import (
+from turnwise.replay.app_protocol import (
     SHIPPED_APP,
     App,
     StartsFromPast,
@@ -162,7 +162,7 @@ def _app(folder: Path, target: str, trust: Trust, given: str | None) -> StartsFr
     if not isinstance(app, StartsFromPast) or "book" not in inspect.signature(app.open).parameters:
         raise ConfigError(
             f"{target!r} cannot start a turn from a recorded past: its `open` takes no `book` "
-            "(see turnwise.replay.app.StartsFromPast)"
+            "(see turnwise.replay.app_protocol.StartsFromPast)"
         )
     return app
 

@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 
 from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
-from turnwise.replay.app import TurnResult
+from turnwise.replay.app_protocol import TurnResult
 from turnwise.replay.held_files import (
     LOCK,
     hold_folder,

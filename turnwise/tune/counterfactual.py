@@ -23,7 +23,7 @@ from turnwise.replay.counterfactual.evaluation import (
     evaluate,
     record_past,
 )
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.counterfactual.reusable_cassette import Tape
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.quality.scores import reply_id
 from turnwise.tune.sweeps.evaluating import SettingResult

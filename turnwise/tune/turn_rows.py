@@ -7,7 +7,7 @@ from typing import Any
 
 from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.counterfactual.evaluation import CounterfactualTurn
-from turnwise.replay.counterfactual.missing import MissingCall
+from turnwise.replay.counterfactual.reusable_cassette import MissingCall
 from turnwise.tune.quality.scores import reply_id
 from turnwise.tune.row import Standing, TurnRow
 

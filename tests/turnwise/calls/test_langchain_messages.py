@@ -23,7 +23,7 @@ from turnwise.calls.langchain_messages import from_langchain, to_langchain
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.vocabulary import Outcome
 from turnwise.calls.wire import chat_body, messages_with_schema
-from turnwise.replay.cassette_exchange import decode_exchange, exchange_document
+from turnwise.replay.cassette_format import decode_exchange, exchange_document
 
 PIXELS = "iVBORw0KGgo" * 400
 DATA_URL = f"data:image/png;base64,{PIXELS}"

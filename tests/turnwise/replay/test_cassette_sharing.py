@@ -16,9 +16,9 @@ from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Role, call_
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay import cassette_sharing
 from turnwise.replay.cassette import Cassette, CassetteMode, open_cassette
-from turnwise.replay.cassette_exchange import exchange_document, parse_line
 from turnwise.replay.cassette_file import CassetteFile
-from turnwise.replay.cassette_sealing import seal_cassette, survey_cassette
+from turnwise.replay.cassette_format import exchange_document, parse_line
+from turnwise.replay.cassette_inspection import seal_cassette, survey_cassette
 from turnwise.replay.cassette_sharing import Sharing, restore, shared_name, whole_prompt
 
 Ask = Callable[..., tuple[CallKey, Call, Where]]

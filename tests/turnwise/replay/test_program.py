@@ -16,11 +16,11 @@ from turnwise.budget import Limits
 from turnwise.calls.errors import CassetteMiss, ConfigError, ServerFailed
 from turnwise.calls.simulated import SimulatedSettings
 from turnwise.replay import CassetteMode, read_conversations
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 from turnwise.replay.cassette_file import CassetteFile
 from turnwise.replay.program import ProgramApp, ProgramSettings, program_app
 from turnwise.replay.program_session import ProgramFailed
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.testing.gate import Baseline, compare
 from turnwise.testing.sim_server import SimServer
 

@@ -16,8 +16,8 @@ import pytest
 from graph.app import app
 from turnwise.calls.simulated import SimulatedSettings
 from turnwise.replay import read_conversations
-from turnwise.replay.app import TurnResult
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.app_protocol import TurnResult
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.replay.run_folder import DiskFull, RunFolder
 from turnwise.testing.sim_server import SimServer
 

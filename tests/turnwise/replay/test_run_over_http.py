@@ -11,7 +11,7 @@ from turnwise.calls.errors import AuthFailed, BadResponse, ServerFailed
 from turnwise.calls.simulated import SimulatedSettings
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.testing.sim_server import SimServer
 
 KEY = "sk-a-key-that-nobody-may-see"

@@ -20,14 +20,13 @@ from turnwise.calls.call import Call
 from turnwise.calls.errors import CassetteMiss
 from turnwise.calls.key import CallKey
 from turnwise.memory.past import KeptShelf
-from turnwise.replay.app import Session, TurnInput, TurnResult
+from turnwise.replay.app_protocol import Session, TurnInput, TurnResult
 from turnwise.replay.counterfactual.evaluation import Past, starting_book
-from turnwise.replay.counterfactual.missing import StandIns
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.counterfactual.reusable_cassette import StandIns, Tape
 from turnwise.replay.held_files import open_fresh
 from turnwise.replay.learned_endpoints import ENDPOINTS_FILE
 from turnwise.replay.recording import Recording
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder
 
 __all__ = ["Purse", "PurseEmpty", "buy_turns"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnwise.replay.formats import exchanges, trees
-from turnwise.replay.formats.format import ConversationFormat, read_each
+from turnwise.replay.formats.conversation_format import ConversationFormat, read_each
 from turnwise.replay.formats.locomo import LOCOMO
 from turnwise.replay.formats.memorybank import MEMORYBANK, MEMORYBANK_HISTORY
 from turnwise.replay.formats.message_lines import (
@@ -20,7 +20,7 @@ from turnwise.replay.formats.message_list import Spot, find_list, is_exchange
 from turnwise.replay.formats.messages import convert_messages
 from turnwise.replay.formats.native import NATIVE
 from turnwise.replay.formats.speakers import field_at, role_word
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = ["FORMATS", "detect_format", "is_foreign", "pieces_of"]
 

@@ -6,8 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.format import Collector, Found, Reading
+from turnwise.replay.conversation import (
+    Conversation,
+    Utterance,
+    in_order_of_time,
+    pair_conversation,
+)
+from turnwise.replay.formats.conversation_format import Collector, Found, Reading
 from turnwise.replay.formats.message_list import (
     are_by_speaker,
     conversation_of,
@@ -28,8 +33,7 @@ from turnwise.replay.formats.messages import (
     without_thoughts,
 )
 from turnwise.replay.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KEYS
-from turnwise.replay.pairing import Utterance, in_order_of_time, pair_conversation
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = [
     "convert_exchange",

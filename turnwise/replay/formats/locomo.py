@@ -12,11 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.format import ConversationFormat, Reading, read_each
-from turnwise.replay.pairing import Utterance, pair_conversation
-from turnwise.replay.record import SourceRecord
-from turnwise.replay.times import iso_time
+from turnwise.replay.conversation import Conversation, Utterance, pair_conversation
+from turnwise.replay.formats.conversation_format import ConversationFormat, Reading, read_each
+from turnwise.replay.source_records import SourceRecord, iso_time
 
 __all__ = ["LOCOMO"]
 

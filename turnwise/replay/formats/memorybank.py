@@ -14,11 +14,20 @@ from typing import Any
 import orjson
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.conversation import Conversation, Persona, RecordedTurn
-from turnwise.replay.formats.format import ConversationFormat, Found, Reading, read_each
-from turnwise.replay.pairing import Utterance, pair_conversation
-from turnwise.replay.record import Problems, SourceRecord
-from turnwise.replay.times import iso_time
+from turnwise.replay.conversation import (
+    Conversation,
+    Persona,
+    RecordedTurn,
+    Utterance,
+    pair_conversation,
+)
+from turnwise.replay.formats.conversation_format import (
+    ConversationFormat,
+    Found,
+    Reading,
+    read_each,
+)
+from turnwise.replay.source_records import Problems, SourceRecord, iso_time
 
 __all__ = ["MEMORYBANK", "MEMORYBANK_HISTORY"]
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.formats.branches import parent_of
-from turnwise.replay.formats.contents import read_content
-from turnwise.replay.formats.format import Collector, Found, Reading
+from turnwise.replay.conversation import in_order_of_time, numbered_in_order, pair_conversation
+from turnwise.replay.formats.conversation_format import Collector, Found, Reading
 from turnwise.replay.formats.message_list import (
     conversation_of,
     find_list,
@@ -19,12 +18,12 @@ from turnwise.replay.formats.message_list import (
     plain_name,
     unwrap,
 )
+from turnwise.replay.formats.message_parts import parent_of, read_content
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.speakers import NamedRole, is_speaking, role_word
 from turnwise.replay.formats.trees import best_branches
 from turnwise.replay.formats.vocabulary import NAME_KEYS
-from turnwise.replay.pairing import in_order_of_time, numbered_in_order, pair_conversation
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = ["is_line", "is_named_line", "open_lines_of_messages"]
 

@@ -25,7 +25,7 @@ from turnwise.replay.formats.vocabulary import (
     USER_NAMED_KEYS,
     USER_SIDE_KEYS,
 )
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = [
     "Spot",

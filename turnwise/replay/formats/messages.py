@@ -10,10 +10,15 @@ from typing import Any
 
 from turnwise.calls.errors import FormatError
 from turnwise.calls.thoughts import split_thoughts
-from turnwise.replay.conversation import Conversation, Persona
-from turnwise.replay.formats.branches import LEAF_KEYS, shown_branch, unfolded
-from turnwise.replay.formats.contents import read_content
-from turnwise.replay.formats.format import Reading
+from turnwise.replay.conversation import (
+    Conversation,
+    Persona,
+    Utterance,
+    in_order_of_time,
+    numbered_in_order,
+    pair_conversation,
+)
+from turnwise.replay.formats.conversation_format import Reading
 from turnwise.replay.formats.message_list import (
     Spot,
     find_list,
@@ -23,6 +28,7 @@ from turnwise.replay.formats.message_list import (
     messages_of,
     unwrap,
 )
+from turnwise.replay.formats.message_parts import LEAF_KEYS, read_content, shown_branch, unfolded
 from turnwise.replay.formats.speakers import (
     NamedRole,
     has_stated_role,
@@ -39,14 +45,7 @@ from turnwise.replay.formats.vocabulary import (
     TOOL_RESULT_TYPES,
     USER_SIDE_KEYS,
 )
-from turnwise.replay.pairing import (
-    Utterance,
-    in_order_of_time,
-    numbered_in_order,
-    pair_conversation,
-)
-from turnwise.replay.record import SourceRecord
-from turnwise.replay.times import iso_time
+from turnwise.replay.source_records import SourceRecord, iso_time
 
 __all__ = [
     "convert_messages",

@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from turnwise.replay.conversation import PERSONA_FIELDS, Conversation, Persona, RecordedTurn
-from turnwise.replay.formats.format import Collector, ConversationFormat, Found, Reading
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.formats.conversation_format import (
+    Collector,
+    ConversationFormat,
+    Found,
+    Reading,
+)
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = ["NATIVE"]
 

@@ -17,7 +17,7 @@ from turnwise.replay.formats.vocabulary import (
     TEXT_KEYS,
     Role,
 )
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = ["NamedRole", "field_at", "has_stated_role", "is_speaking", "role_word", "roles_of"]
 

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.branches import MESSAGE_IDS, last_below, parent_of
-from turnwise.replay.formats.format import Reading
+from turnwise.replay.conversation import Conversation, pair_conversation
+from turnwise.replay.formats.conversation_format import Reading
 from turnwise.replay.formats.message_list import unwrap
+from turnwise.replay.formats.message_parts import MESSAGE_IDS, last_below, parent_of
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.vocabulary import THOUGHT_TYPES
-from turnwise.replay.pairing import pair_conversation
-from turnwise.replay.record import Problems, SourceRecord
+from turnwise.replay.source_records import Problems, SourceRecord
 
 __all__ = [
     "best_branches",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnwise.replay.cassette_sealing import readable_exchanges
+from turnwise.replay.cassette_inspection import readable_exchanges
 from turnwise.report.page.gathered import GatheredRun
 from turnwise.report.page.plain import mapping, text
 

@@ -7,10 +7,10 @@ import numpy as np
 from pydantic import JsonValue
 
 from turnwise.calls.trust import confirmed
-from turnwise.replay.app import load_app
+from turnwise.replay.app_protocol import load_app
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.reading import read_conversations
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.conversation_files import read_conversations
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.report import RunRecord, load_run
 from turnwise.tune.panel import Panel
 from turnwise.tune.sweeps.setting import override_of

@@ -9,7 +9,7 @@ import pytest
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import RecordedTurn
-from turnwise.replay.reading import ReadOptions, ReadResult, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, ReadResult, read_conversations
 
 Write = Callable[..., Path]
 ROLES = ("user", "assistant", "user", "assistant")

@@ -8,7 +8,7 @@ import pytest
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import RecordedTurn
-from turnwise.replay.reading import read_conversations
+from turnwise.replay.conversation_files import read_conversations
 
 Write = Callable[..., Path]
 PERSONA = {"name": "Mira", "background": "Keeps bees.", "speaking_style": "dry"}

@@ -12,9 +12,8 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls import Call, CallKey
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.cassette_check import seal_line
 from turnwise.replay.cassette_file import MAX_LINE_BYTES
-from turnwise.replay.cassette_header import BOM, HEADER, header_line
+from turnwise.replay.cassette_header import BOM, HEADER, header_line, seal_line
 
 Ask = Callable[..., tuple[CallKey, Call, Where]]
 Answer = Callable[..., RecordedExchange]

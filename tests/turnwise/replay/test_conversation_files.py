@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.replay.reading import read_conversations
+from turnwise.replay.conversation_files import read_conversations
 
 Write = Callable[..., Path]
 

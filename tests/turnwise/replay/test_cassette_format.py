@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.reply import TokenLogprobs
-from turnwise.replay.cassette_exchange import (
+from turnwise.replay.cassette_format import (
     check_fields,
     decode_exchange,
     exchange_document,

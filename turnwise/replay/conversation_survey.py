@@ -8,8 +8,8 @@ from typing import Any
 from turnwise.calls.errors import FormatError
 from turnwise.calls.payload import well_formed
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.reading import ConversationReader, ReadOptions, nothing_read
-from turnwise.replay.source import find_files
+from turnwise.replay.conversation_files import ConversationReader, ReadOptions, nothing_read
+from turnwise.replay.source_files import find_files
 
 __all__ = ["Survey", "survey_conversations", "survey_json", "survey_text"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.record import Problems, SourceRecord
-from turnwise.replay.source import SourceFile
+from turnwise.replay.source_files import SourceFile
+from turnwise.replay.source_records import Problems, SourceRecord
 
 __all__ = ["Collector", "ConversationFormat", "Found", "Reading", "read_each"]
 

@@ -17,8 +17,8 @@ from turnwise.calls.reply import Usage
 from turnwise.calls.simulated.model import SimulatedUsage
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.reading import first_turns
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.conversation_files import first_turns
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.report import summarise, totals_json
 
 FAILING = (

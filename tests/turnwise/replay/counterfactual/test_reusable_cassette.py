@@ -10,10 +10,9 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Outcome
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.counterfactual.missing import StandIns
-from turnwise.replay.counterfactual.playing import Player
+from turnwise.replay.counterfactual.evaluation import Player
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.counterfactual.reusable_cassette import StandIns, Tape
 
 Ask = Callable[..., tuple[CallKey, Call, Where]]
 Answer = Callable[..., RecordedExchange]

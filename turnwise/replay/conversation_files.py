@@ -19,17 +19,11 @@ from turnwise.replay.formats import (
     is_foreign,
     pieces_of,
 )
-from turnwise.replay.record import Problems, SourceRecord, named_type
-from turnwise.replay.source import SourceFile, find_files, read_records
+from turnwise.replay.source_files import SourceFile, find_files, read_records
 from turnwise.replay.source_lines import Progress, ReadLimits
+from turnwise.replay.source_records import Problems, SourceRecord, named_type
 
-__all__ = [
-    "ConversationReader",
-    "ReadOptions",
-    "ReadResult",
-    "first_turns",
-    "read_conversations",
-]
+__all__ = ["ConversationReader", "ReadOptions", "ReadResult", "first_turns", "read_conversations"]
 
 _MAX_UNKNOWN = 1000
 """A file of a folder whose first so many records are in no known format is left out."""
