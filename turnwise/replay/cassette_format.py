@@ -9,7 +9,7 @@ cassette reads the first bytes of a line and parses none of it:
 damaged; see `cassette_check`. After them come who asked, the prompt (so that a
 miss can be explained), and how the call ended. Fields at their default are left out.
 Only what a call, its place and its end are made of is ever written: no header, no URL,
-no environment, so there is nothing for a secret to stand in but the text of an error,
+no environment, so the only place for a secret is the text of an error,
 and that passes the recorder's scrubber first.
 """
 
@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -69,7 +69,7 @@ _SHOWN_HEAD_CHARS = 32
 
 @lru_cache(maxsize=256)
 def lane_digest(scope: str) -> bytes:
-    """Return the 8 bytes that stand for a scope's path."""
+    """Return the 8 bytes that identify a scope's path."""
     return hashlib.blake2b(scope.encode("utf-8", "backslashreplace"), digest_size=8).digest()
 
 
@@ -157,17 +157,22 @@ def check_needed(document: Mapping[str, Any]) -> None:
         raise ValueError(f"it has no field {min(_NEEDED - document.keys())}")
 
 
+@lru_cache(maxsize=16)
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a dataclass with their defaults; `MISSING` where it has none."""
+    return tuple(
+        (each.name, each.default if each.default_factory is MISSING else each.default_factory())
+        for each in fields(kind)
+    )
+
+
 def _non_default(record: Any, *left_out: str) -> dict[str, Any]:
     """Return a dataclass's fields that differ from their default."""
     return {
-        field.name: value
-        for field in fields(record)
-        if field.name not in left_out and (value := getattr(record, field.name)) != _default(field)
+        name: value
+        for name, default in _defaults(record.__class__)
+        if (value := getattr(record, name)) != default and name not in left_out
     }
-
-
-def _default(field: Field[Any]) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 @lru_cache(maxsize=1024)
@@ -229,13 +234,13 @@ def prompt_of(call: Call) -> dict[str, Any]:
     return prompt
 
 
-def _scrubbed(value: Any, scrub: Scrub) -> Any:
+def _redacted(value: Any, scrub: Scrub) -> Any:
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, Mapping):
-        return {name: _scrubbed(item, scrub) for name, item in value.items()}
+        return {name: _redacted(item, scrub) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_scrubbed(item, scrub) for item in value]
+        return [_redacted(item, scrub) for item in value]
     return value
 
 
@@ -255,7 +260,7 @@ def _error(error: RecordedError, scrub: Scrub) -> dict[str, Any]:
     document = _non_default(error, "detail")
     document["message"] = scrub(error.message)
     if error.detail:
-        document["detail"] = _scrubbed(error.detail, scrub)
+        document["detail"] = _redacted(error.detail, scrub)
     return document
 
 
@@ -271,11 +276,6 @@ def exchange_document(
     """Return an exchange as a JSON object.
 
     Args:
-        key: under which it is recorded.
-        call: what was asked.
-        where: who asked.
-        exchange: how it ended.
-        scrub: takes secrets out of the texts of errors.
         session: grows from one recording process to the next; puts their calls in order.
     """
     document: dict[str, Any] = {

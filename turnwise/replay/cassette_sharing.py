@@ -1,4 +1,4 @@
-"""What the exchanges of a cassette have in common, written once.
+"""Shared lines of a cassette: what its exchanges have in common, written once.
 
 Problem: the prompts of a run share their beginnings (instructions, a persona, the
 conversation so far), and the exchanges of a node share most of their other fields: four
@@ -22,7 +22,7 @@ is not longer for it. Rejected: numbering the shared lines, because cassettes ar
 to end; compressing the file, because it is read by people and compared line by line.
 
 Invariant: `restore(pack(document)) == document`. An answer is played without its prompt, so
-texts are only put together for whoever reads prompts.
+texts are only put together where prompts are read.
 """
 
 import hashlib
@@ -91,18 +91,16 @@ def line_of(document: Mapping[str, Any]) -> bytes:
 
 
 def _ordered(mapping: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    return {name: mapping[name] for name in order if name in mapping}
+    """Return a mapping with the named fields first, in this order; the others by name."""
+    ordered = {name: mapping[name] for name in order if name in mapping}
+    if len(ordered) < len(mapping):
+        ordered.update((name, mapping[name]) for name in sorted(mapping.keys() - ordered.keys()))
+    return ordered
 
 
 def _name_of(content: bytes) -> bytes:
     """Return the name of a shared line: 96 bits of its fields as written, in 16 characters."""
     return urlsafe_b64encode(hashlib.blake2b(content, digest_size=12).digest())
-
-
-def _shared_line(fields: Mapping[str, Any]) -> tuple[str, bytes]:
-    content = line_of(fields)[1:-2]
-    name = _name_of(content)
-    return name.decode(), b'%b%b",%b}\n' % (_SHARED, name, content)
 
 
 def shared_name(line: bytes) -> bytes | None:
@@ -221,8 +219,9 @@ class Sharing:
         self._is_written = is_written
         self._texts = _Beginnings(len)
         self._lists = _Beginnings(lambda parts: sum(map(len, parts)))
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._lines: dict[str, bytes] = {}
+        self._names: OrderedDict[bytes, str] = OrderedDict()
+        """Name of each set of common fields that was seen, by how it is written."""
+        self._lines: dict[bytes, bytes] = {}
 
     def pack(self, document: Mapping[str, Any]) -> list[bytes]:
         """Return an exchange's line, after the shared lines that it is the first to need.
@@ -247,10 +246,12 @@ class Sharing:
         return [*self._lines.values(), line_of(_ordered(short, _ORDER))]
 
     def _share(self, fields: Mapping[str, Any]) -> str:
-        name, line = _shared_line(fields)
-        if not self._is_written(name.encode()):
-            self._lines[name] = line
-        return name
+        """Return the name of a shared line, which is written if it is new."""
+        content = line_of(fields)[1:-2]
+        name = _name_of(content)
+        if not self._is_written(name):
+            self._lines[name] = b'%b%b",%b}\n' % (_SHARED, name, content)
+        return name.decode()
 
     def _pack_messages(self, short: dict[str, Any]) -> None:
         messages = short.pop("messages")
@@ -294,13 +295,17 @@ class Sharing:
             of_reply["usage"] = reply["usage"]
         if of_reply:
             common["reply"] = of_reply
-        name = _shared_line({"common": common})[0]
-        if name not in self._seen and not self._is_written(name.encode()):
-            self._seen[name] = None
-            if len(self._seen) > MAX_SEEN:
-                self._seen.popitem(last=False)
-            return
-        short["common"] = self._share({"common": common})
+        content = line_of({"common": common})
+        name = self._names.get(content)
+        if name is None:
+            name = self._names[content] = _name_of(content[1:-2]).decode()
+            if len(self._names) > MAX_SEEN:
+                self._names.popitem(last=False)
+            if not self._is_written(name.encode()):
+                return
+        elif not self._is_written(name.encode()):
+            self._share({"common": common})
+        short["common"] = name
         for left_out in common.keys() - {"reply"}:
             del short[left_out]
         if of_reply:
@@ -365,7 +370,6 @@ def restore(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
 
     Args:
         document: what `Sharing.pack` made its line of; changed.
-        shared: gives the fields of a shared line.
 
     Raises:
         ValueError: when it refers to a line that is not there, or is of another kind.
@@ -423,7 +427,6 @@ def whole_prompt(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
 
     Args:
         document: as `restore` returns it; changed.
-        shared: gives the fields of a shared line.
 
     Raises:
         ValueError: when it refers to a line that is not there, or is longer than any prompt.

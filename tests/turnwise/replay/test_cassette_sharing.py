@@ -263,3 +263,12 @@ def test_what_refers_to_the_wrong_line(
     document = {"key": "0", "scope": "run", "outcome": "served", **line}
     with pytest.raises(ValueError, match=problem):
         whole_prompt(restore(document, shared.__getitem__), shared.__getitem__)
+
+
+def test_no_field_is_lost(answer: Answer) -> None:
+    """A field that has no place in the order of a line is written after the others."""
+    document = _document([Message("user", LONG)], answer(), "run")
+    document |= {"zeta": 1, "alpha": 2, "reply": {**document["reply"], "mood": "good"}}
+    lines = _packed([document] * 3)
+    assert _restored(lines) == [document] * 3
+    assert lines[-1].index(b'"reply"') < lines[-1].index(b'"alpha"') < lines[-1].index(b'"zeta"')
