@@ -4,15 +4,15 @@
 |---|---|---|---|
 | `strict` | played | `CassetteMiss` | never written |
 | `new-episodes` | played | sent, and appended | made when missing |
-| `rewrite` | sent, and recorded anew | sent, and recorded | started anew |
+| `rewrite` | sent, and recorded again | sent, and recorded | started again |
 
 `new-episodes` plays what stood in the file when it was opened, and nothing that it
 recorded since: an equal call later in the same run is then served from the cache or
-sent, as it would be without a recorder, and gets an exchange of its own.
+sent, as it would be without a recorder, and gets its own exchange.
 
 `rewrite` renames the old cassette before it starts a new one, and removes that backup
-when `finish` says that the run ended well. A rewrite that breaks off loses neither: the
-old recording stands in the backup, and the new one, as far as it came, in the file.
+when `finish` reports that the run ended well. A rewrite that breaks off loses neither: the
+old recording is in the backup, and the new one, as far as it came, in the file.
 
 The recorder protocol is synchronous; see `cassette_file` for why it may be.
 """
@@ -64,7 +64,7 @@ class CassetteStatistics:
     Args:
         found_count: exchanges that stood in the cassette when it was opened.
         played_count: how many of them were handed out.
-        left_count: how many of them nobody has asked for.
+        left_count: how many of them no call has asked for.
         recorded_count: exchanges appended since.
         unrecorded_count: calls that ended and were not written: all of them in strict
             mode, and those after the recording stopped in the others.
@@ -79,7 +79,7 @@ class CassetteStatistics:
     recovered_bytes: int
 
 
-def _unscrubbed(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 
@@ -115,7 +115,6 @@ class Cassette:
 
     Args:
         file: open; owned, and closed with the cassette.
-        mode: what may be played and what may be written.
         scrub: takes secrets out of the texts of errors before they are written.
         normaliser: what the keys of this cassette leave out.
     """
@@ -125,7 +124,7 @@ class Cassette:
         file: CassetteFile,
         mode: CassetteMode,
         *,
-        scrub: Scrub = _unscrubbed,
+        scrub: Scrub = _unchanged,
         normaliser: Normaliser | None = None,
     ) -> None:
         self._file = file
@@ -154,7 +153,7 @@ class Cassette:
 
     @property
     def notices(self) -> Sequence[str]:
-        """What a person should know about the file, in words."""
+        """Notices about the file for the user."""
         notices = []
         if self._file.recovered_bytes:
             notices.append(
@@ -173,7 +172,7 @@ class Cassette:
         """Take the next exchange of a key; see `cassette_index` for which one that is.
 
         Raises:
-            CassetteMiss: in strict mode, when none is left; says how the call differs
+            CassetteMiss: in strict mode, when none is left; names how the call differs
                 from the nearest recorded one.
             FormatError: when the exchange's line is damaged.
         """
@@ -202,7 +201,7 @@ class Cassette:
     def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
         """Append how a call ended; nothing in strict mode, nor after a failed write.
 
-        Never raises for the file: a failed write stands in `failure`, and the run goes on.
+        Never raises for the file: a failed write is in `failure`, and the run goes on.
         """
         if self._mode is CassetteMode.STRICT or self._failure is not None:
             self._unrecorded_count += 1
@@ -290,17 +289,16 @@ def open_cassette(
     path: str | Path,
     mode: CassetteMode = CassetteMode.STRICT,
     *,
-    scrub: Scrub = _unscrubbed,
+    scrub: Scrub = _unchanged,
     write: Write = write_at,
     sync: Callable[[int], None] = os.fsync,
     clock: Callable[[], float] = time.monotonic,
     normalise: Sequence[Rule] = (),
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
 ) -> Cassette:
-    """Open a cassette to play it, to record on it, or to record it anew.
+    """Open a cassette to play it, to record on it, or to record it again.
 
     Args:
-        path: its file.
         mode: reads only, unless said otherwise.
         scrub: takes secrets out of the texts of errors before they are written.
         write: how bytes reach the file; for tests of a full disk.
@@ -315,7 +313,7 @@ def open_cassette(
 
     Raises:
         FormatError: when the file is missing, not a cassette, damaged, of another version,
-            or has other normalisers; says what to do.
+            or has other normalisers; with what to do.
         ConfigError: when another process records to it, it cannot be opened, or a
             normaliser is none.
     """

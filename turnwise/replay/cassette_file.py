@@ -84,7 +84,6 @@ class CassetteFile:
     """An open cassette file. Use `open_reading`, `open_appending` or `start_anew`.
 
     Args:
-        path: the file.
         fd: its descriptor; owned, and closed by `close`.
         is_writable: whether lines may be appended; the file is locked then.
         write: how bytes reach the file.
@@ -153,13 +152,13 @@ class CassetteFile:
 
     @classmethod
     def start_anew(cls, path: Path, *, backup: Path, **options: Any) -> "CassetteFile":
-        """Start an empty cassette; what stands there is renamed to `backup`.
+        """Start an empty cassette; what is there is renamed to `backup`.
 
         A backup that is already there stays, and the file is dropped instead: it is
         what an earlier rewrite left when it broke off. See `open_appending`.
 
         Raises:
-            FormatError: when what stands there is not a cassette. It is left alone.
+            FormatError: when what is there is not a cassette. It is left alone.
             ConfigError: when another process records to it.
         """
         old = cls(path, open_file(path, os.O_RDWR | os.O_CREAT), is_writable=True)

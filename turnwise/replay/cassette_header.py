@@ -169,7 +169,6 @@ def header_line(
 
     Args:
         normalise: the rules of its keys, as `Normaliser.describe` gives them.
-        version: of its lines.
     """
     document: dict[str, object] = {"turnwise_cassette": version, "key_version": KEY_VERSION}
     if normalise:
@@ -190,7 +189,6 @@ class CassetteHeader:
     """What a cassette's first line has.
 
     Args:
-        version: of its lines.
         normalise: the rules that its keys were made by. Untrusted.
     """
 
@@ -204,7 +202,7 @@ class CassetteHeader:
 
     @property
     def is_shared(self) -> bool:
-        """Whether what its exchanges have in common has lines of its own."""
+        """Whether what its exchanges have in common is in shared lines."""
         return self.version >= _SHARED_SINCE
 
 
@@ -236,7 +234,7 @@ def check_is_cassette(path: Path, first: bytes) -> None:
     """Check a file's start against what every version of this format starts with.
 
     Raises:
-        FormatError: when it is something else; says what it looks like.
+        FormatError: when it is something else; names what it looks like.
     """
     if not is_header(first.removeprefix(BOM)):
         raise FormatError(
@@ -263,13 +261,11 @@ def read_header(
     """Return what a cassette's first line has.
 
     Args:
-        path: the file, for errors.
         first: the line, its end included.
-        line: its number, for errors.
-        is_changed: whether it was changed on purpose, so that its checksum says nothing.
+        is_changed: whether it was changed on purpose, so that its checksum means nothing.
 
     Raises:
-        FormatError: when it is no cassette, one of another version, or damaged; says what
+        FormatError: when it is no cassette, one of another version, or damaged; with what
             to do.
     """
     check_is_cassette(path, first)
@@ -280,7 +276,7 @@ def read_header(
         raise FormatError(
             path, line, f"expected a whole cassette header at byte 0: {error}"
         ) from error
-    advice = "record it anew (--mode rewrite), or replay it with the Turnwise that wrote it"
+    advice = "record it again (--mode rewrite), or replay it with the Turnwise that wrote it"
     version, key_version = header.pop("turnwise_cassette"), header.pop("key_version", None)
     if version not in _VERSIONS or type(version) is not int:
         raise FormatError(

@@ -93,7 +93,7 @@ class _Queues:
 
 
 class CassetteIndex:
-    """Where each exchange stands in the file, and which one a call gets next."""
+    """Where each exchange is in the file, and which one a call gets next."""
 
     def __init__(self) -> None:
         self._ends = array("Q")
@@ -138,11 +138,7 @@ class CassetteIndex:
             self._start += length
 
     def order(self, asked: Callable[[int], tuple[int, int]]) -> None:
-        """Put equal calls of one scope in the order in which they were asked.
-
-        Args:
-            asked: place of an entry in that order.
-        """
+        """Put equal calls of one scope in the order in which they were asked."""
         for name in self._by_scope.repeated():
             self._by_scope.order(name, asked)
 
@@ -174,7 +170,7 @@ class CassetteIndex:
 
     @property
     def left_count(self) -> int:
-        """How many exchanges nobody has taken."""
+        """How many exchanges are not taken yet."""
         return self._taken.count(0)
 
 

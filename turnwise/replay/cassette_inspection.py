@@ -56,9 +56,7 @@ class CassetteSurvey:
     """What a cassette contains.
 
     Args:
-        is_sealed: whether its lines have checksums.
         normalise: its normalisers, as its header names them.
-        exchanges: how many calls.
         recovered_bytes: length of a broken last line.
         damaged: the errors of lines that cannot be played, the first ones.
         damaged_count: how many there are.
@@ -349,7 +347,7 @@ def _nearest(
 def explain_miss(
     cassette: CassetteFile, key: CallKey, call: Call, where: Where, normaliser: Normaliser
 ) -> str:
-    """Return in words which call is not recorded, and how it differs from the nearest.
+    """Return which call is not recorded, and how it differs from the nearest.
 
     Both are compared without what the normaliser leaves out. Reads the whole file when the
     scope itself recorded nothing; a miss ends a run.

@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import TypeVar
 
-from turnwise.replay.source_records import Problems, SourceRecord
+from turnwise.replay.source_records import RecordProblems, SourceRecord
 
 __all__ = [
     "PERSONA_FIELDS",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Persona = Mapping[str, str]
-"""Who somebody is, in free text: any of the fields of `PERSONA_FIELDS`, none blank.
+"""Who a speaker is, in free text: any of the fields of `PERSONA_FIELDS`, none blank.
 
 Untrusted: it may say anything.
 """
@@ -42,15 +42,13 @@ class RecordedTurn:
     """One user message and, where it was recorded, the reply to it.
 
     Args:
-        conversation_id: the conversation it belongs to.
         turn: its number in the conversation. Starts at 0 where a format does not
             number; a native file may start later and may leave numbers out.
         user_text: what the user wrote, untouched. Never blank. Untrusted.
         time: when, as ISO 8601 (a date alone where no more is known), or None.
-        user_id: who wrote it, or None.
         reply: the recorded reply, or None. Never blank.
         persona: the agent's persona where this turn states it; otherwise None,
-            and the conversation's holds.
+            and the conversation's is used.
     """
 
     conversation_id: str
@@ -73,7 +71,7 @@ class Conversation:
         turns: in order of their numbers; at least one.
         user_persona: the user's, where a format has it. The agent must not be told.
         opening: what the agent said before the first user message, or None. It is
-            history, not a turn: nobody asked for it.
+            history, not a turn: no user asked for it.
     """
 
     conversation_id: str
@@ -128,7 +126,6 @@ class Utterance:
     """One message of a conversation.
 
     Args:
-        is_user: whether the user wrote it, not the agent.
         text: what was written. Blank where the agent acted without words.
         time: when, as ISO 8601, or None.
         session: which of several meetings it belongs to; a reply never answers a message
@@ -151,7 +148,7 @@ def _number(value: object) -> int | None:
 
 
 def numbered_in_order(
-    messages: Sequence[SourceRecord], problems: Problems
+    messages: Sequence[SourceRecord], problems: RecordProblems
 ) -> Sequence[SourceRecord]:
     """Return messages in the order of their numbers, where each has another one."""
     for key in _NUMBERS:
@@ -165,7 +162,7 @@ def numbered_in_order(
     return messages
 
 
-def in_order_of_time(utterances: list[_Timed], problems: Problems) -> list[_Timed]:
+def in_order_of_time(utterances: list[_Timed], problems: RecordProblems) -> list[_Timed]:
     """Return messages in order of time where they are listed with the newest first.
 
     So some services list them. Other orders are left as they are: of messages in the same
@@ -209,7 +206,7 @@ def pair_conversation(
     answers the turn, with no reply.
 
     Raises:
-        FormatError: when the user never says anything.
+        FormatError: when there is no user message.
     """
     opening: str | None = None
     turns: list[RecordedTurn] = []

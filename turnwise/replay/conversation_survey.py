@@ -35,7 +35,7 @@ class Survey:
         left_out: what good records have that no turn shows, and how often.
         skipped: the first bad records.
         skipped_count: how many there are.
-        ignored: files of a folder that hold no conversations.
+        ignored: files of a folder without conversations.
     """
 
     formats: Mapping[str, int]

@@ -144,7 +144,7 @@ def hold_folder(path: Path) -> BinaryIO:
 
 
 MAX_UNPACKED_BYTES = 2 << 30
-"""Most bytes that a packed cassette is unpacked to. A few kilobytes can hold far more."""
+"""Most bytes that a packed cassette is unpacked to. A few kilobytes can unpack to far more."""
 
 _MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 1 << 20
@@ -168,7 +168,7 @@ def open_file(path: Path, flags: int) -> int:
             path, None, "does not exist; record it first (--record, or --mode new-episodes)"
         ) from None
     except FileExistsError:
-        raise ConfigError(f"cannot start {path} anew: another process just did") from None
+        raise ConfigError(f"cannot start {path} again: another process just did") from None
     except OSError as error:
         raise ConfigError(f"cannot open the cassette {path}: {error.strerror}") from error
 
@@ -198,7 +198,6 @@ def unpacked(fd: int, path: Path, *, max_bytes: int = MAX_UNPACKED_BYTES) -> int
 
     Args:
         fd: of the file, open for reading; owned, and closed where a copy is returned.
-        path: the file, for errors.
         max_bytes: most bytes that it may be unpacked to.
 
     Raises:

@@ -38,10 +38,6 @@ _Key = tuple[str, str]
 class LearnedEndpoints:
     """The facts of one folder: read when it is opened, written as they are learned.
 
-    Args:
-        folder: the session's folder.
-        notices: told each fact.
-
     Raises:
         FormatError: when the folder's file cannot be read.
     """

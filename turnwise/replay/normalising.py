@@ -202,20 +202,20 @@ def agreed_normaliser(given: Normaliser, recorded: Sequence[Mapping[str, str]]) 
         recorded: the rules of the recording's header. Untrusted; none of it is run.
 
     Raises:
-        ValueError: when the two differ, or the recording has rules of its own and none were
-            given; says what to give.
+        ValueError: when the two differ, or the recording has its own rules and none were
+            given; names the rules to give.
     """
     if given:
         if given.describe() != list(recorded):
             raise ValueError(
                 f"it was recorded with the normalisers {_names(recorded)}, and given were "
-                f"{_names(given.describe())}: give the same in the same order, or record it anew"
+                f"{_names(given.describe())}: give the same in the same order, or record it again"
             )
         return given
     own = [rule for rule in recorded if rule.get("name") not in BUILT_IN]
     if own:
         raise ValueError(
-            f"it was recorded with a normaliser of its own ({_names(own)}), which is not taken "
+            f"it was recorded with its own normaliser ({_names(own)}), which is not taken "
             "from a recording: look at it, and give all of them again in this order (--normalise, "
             f"or normalise= in Python): {_names(recorded)}"
         )
@@ -231,7 +231,6 @@ class CassetteKeys:
 
     Args:
         file: the recording. Not owned.
-        normaliser: what its keys leave out.
     """
 
     def __init__(self, file: CassetteFile, normaliser: Normaliser) -> None:

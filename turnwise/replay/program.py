@@ -89,7 +89,6 @@ class ProgramApp:
     Args:
         build: makes the program around a model, or around a mapping of models by role where
             its first parameter is called `models`.
-        target: its import string.
     """
 
     def __init__(self, build: Build, target: str) -> None:
@@ -154,9 +153,6 @@ class ProgramApp:
         """Open a session; see `App.open`.
 
         Args:
-            settings: from `settings`.
-            folder: the run's folder.
-            recorder: plays and records calls.
             is_offline: play every call, at the endpoints that the recording names.
             keep_checkpoints: of no effect; a program's memory is as long as the session.
 
@@ -207,7 +203,6 @@ def program_app(build: Any, target: str, missing: Sequence[str]) -> ProgramApp:
 
     Args:
         build: what the import string names.
-        target: the import string.
         missing: what it lacks to be an app itself.
 
     Raises:

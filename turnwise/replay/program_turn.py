@@ -45,9 +45,6 @@ MAX_REST_SECONDS = 600.0
 class OpenTurn:
     """A turn that a program runs, and its calls in flight, which may be asked in any thread.
 
-    Args:
-        scope: its scope.
-
     Attributes:
         prompts: what was asked in it.
         is_over: whether the program has ended it, and asks no more in it.
@@ -130,7 +127,7 @@ def messages_of(answer: Any, asked: Sequence[Any]) -> list[Any]:
     """Return all messages after a turn, out of what a program returned.
 
     Raises:
-        ConfigError: when it holds no messages.
+        ConfigError: when it has no messages.
     """
     from langchain_core.messages import AIMessage, BaseMessage  # noqa: PLC0415 - it is heavy
 

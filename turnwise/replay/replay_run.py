@@ -166,19 +166,17 @@ async def replay_conversations(
     max_concurrency: int = 1,
     on_turn: TurnListener | None = None,
 ) -> None:
-    """Answer every turn that the folder does not hold yet, and write each as it ends.
+    """Answer every turn that the folder does not have yet, and write each as it ends.
 
     Args:
         conversations: what to replay, in the order in which the files shall list it.
-        session: the open app.
-        folder: where finished turns stand and go.
+        folder: where finished turns are and go.
         max_concurrency: most users at once; at least 1.
-        on_turn: told each finished turn.
 
     Raises:
         ConfigError: when an older version began the run and kept memory otherwise.
         Exception: whatever a turn raised; the other lanes are cancelled, and the turns
-            finished so far stand in the folder.
+            finished so far are in the folder.
     """
     if max_concurrency < 1:
         raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
@@ -211,13 +209,10 @@ class RunRequest:
     """What to replay, how, and where to.
 
     Args:
-        app: the app.
         app_target: its import string, for the manifest.
-        settings: its knobs.
         conversations: what to replay now.
         digest_of: the conversations that identify the run, when `conversations` is
             only their beginning; None when it is all of them.
-        folder: the run's folder.
         cassette: the recording; None is the folder's own.
         mode: how the recording is used.
         max_concurrency: users side by side; at least 1.
@@ -243,12 +238,11 @@ class FinishedRun:
     """A run that ended well.
 
     Args:
-        folder: where it stands.
         turns: its turns, in the order of the conversations.
         rows: its ledger rows, in the same order.
         wall_seconds: time that this process spent; turns of earlier ones not included.
         turns_before: turns that stood in the folder already.
-        notices: what happened that a person should know, in words.
+        notices: what the user should know, as sentences.
     """
 
     folder: Path
@@ -291,18 +285,16 @@ async def run_replay(
     on_turn: TurnListener | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> FinishedRun:
-    """Replay conversations, going on where the folder stands.
+    """Replay conversations, going on where the folder ends.
 
     Args:
-        request: what, how, and where to.
-        on_turn: told each finished turn.
         on_notice: told at once what a person should know; what is worth keeping is also
             in the run's `notices`.
 
     Raises:
-        ConfigError: when the folder holds something else, or a setting cannot work.
+        ConfigError: when the folder has something else, or a setting cannot work.
         FormatError: when the folder or the recording cannot be read.
-        CallError: what stopped the run; the turns finished before stand in the folder.
+        CallError: what stopped the run; the turns finished before are in the folder.
     """
     # A clock for what the person waited; nothing that is written depends on it.
     began = time.perf_counter()

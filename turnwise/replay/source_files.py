@@ -26,7 +26,7 @@ from turnwise.replay.source_lines import (
     open_lines,
     too_long,
 )
-from turnwise.replay.source_records import Problems, SourceRecord
+from turnwise.replay.source_records import RecordProblems, SourceRecord
 
 __all__ = ["SUFFIXES", "SourceFile", "find_files", "has_table_header", "read_records", "read_table"]
 
@@ -55,7 +55,7 @@ class _TableText:
     """The lines of a table as text, for the csv module; knows which was read last."""
 
     def __init__(
-        self, lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+        self, lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits
     ) -> None:
         self._lines = iter(lines)
         self._path, self._problems, self._limits = path, problems, limits
@@ -73,7 +73,7 @@ class _TableText:
 
 
 def read_table(
-    header: Line, lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+    header: Line, lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits
 ) -> Iterator[SourceRecord]:
     """Read a table with a header as one record a row; empty cells are missing fields."""
     decode(header.data, path, header.number, header.offset)  # or the error that it is not UTF-8
@@ -120,10 +120,9 @@ _SAMPLE_LINES = 64
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that may hold conversations.
+    """A file that may have conversations.
 
     Args:
-        path: where it is.
         label: its name without suffixes, with the folders below the one that was
             given, joined by dots. Names conversations that have no id of their own.
         was_named: whether it was given by name, not found in a folder or by a pattern.
@@ -203,7 +202,7 @@ def find_files(paths: Sequence[str | Path]) -> list[SourceFile]:
             raise FormatError(str(given)[:200], None, f"is no path: {error}") from error
         if not found:
             expected = f"expected a file, a folder with {', '.join(SUFFIXES)}, or a pattern"
-            what = "holds no such file" if Path(given).is_dir() else "does not exist"
+            what = "has no such file" if Path(given).is_dir() else "does not exist"
             raise FormatError(given, None, f"{what}; {expected}")
         for file in found:
             files.setdefault(file.path.resolve(), file)
@@ -278,7 +277,7 @@ def _read_line(line: Line, path: Path, limits: ReadLimits) -> Any:
 
 
 def _read_lines(
-    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits, *, is_one: bool
+    lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits, *, is_one: bool
 ) -> Iterator[SourceRecord]:
     for line in lines:
         if not line.data.strip():
@@ -310,7 +309,7 @@ def _broken(path: Path, error: Exception) -> FormatError:
 _SPACE = re.compile(r"[ \t\r\n\x1e]*")
 
 
-def _read_values(text: str, path: Path, problems: Problems) -> Iterator[SourceRecord]:
+def _read_values(text: str, path: Path, problems: RecordProblems) -> Iterator[SourceRecord]:
     """Read JSON values that follow each other, or what is whole of a broken list.
 
     After a broken value, reading goes on at the next line that starts as this one did.
@@ -358,7 +357,7 @@ def _next_like(text: str, at: int) -> int:
 
 
 def _read_document(
-    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+    lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits
 ) -> Iterator[SourceRecord]:
     pieces, size = [], 0
     for line in lines:
@@ -378,7 +377,7 @@ def _read_document(
 
 def read_records(
     file: SourceFile,
-    problems: Problems,
+    problems: RecordProblems,
     limits: ReadLimits | None = None,
     progress: Progress | None = None,
 ) -> Iterator[SourceRecord]:

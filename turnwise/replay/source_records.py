@@ -11,7 +11,7 @@ from typing import Any
 
 from turnwise.calls.errors import FormatError
 
-__all__ = ["MAX_KEPT_PROBLEMS", "Problems", "SourceRecord", "iso_time", "named_type"]
+__all__ = ["MAX_KEPT_PROBLEMS", "RecordProblems", "SourceRecord", "iso_time", "named_type"]
 
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NUMBER = re.compile(r"\d{9,17}(\.\d+)?")
@@ -145,11 +145,8 @@ MAX_KEPT_PROBLEMS = 1000
 """Of skipped records, so many are kept with their error; the rest are counted only."""
 
 
-class Problems:
+class RecordProblems:
     """What is done about a bad record (stop at it, or set it aside), and what was left out.
-
-    Args:
-        skip_bad: whether to go on.
 
     Attributes:
         skipped: the first bad records that were set aside.
@@ -185,15 +182,14 @@ def named_type(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A piece of JSON and where it stands.
+    """A piece of JSON and its place.
 
     Args:
-        path: the file.
         line: 1-based line, or None in a file that is one JSON document.
-        place: where inside, in words, e.g. `record 3, message 2`. Counts from 1.
+        place: where inside, e.g. `record 3, message 2`. Counts from 1.
         document: the JSON value; not yet known to be an object.
-        number: what tells it from the other records of the file: its line, its number,
-            or the key that it stands under.
+        number: what distinguishes it from the other records of the file: its line, its number,
+            or its key.
         is_whole_file: whether nothing else is in the file.
     """
 
@@ -205,13 +201,13 @@ class SourceRecord:
     is_whole_file: bool = False
 
     def problem(self, problem: str) -> FormatError:
-        """Return the error that says what is wrong here."""
+        """Return the error of a problem here."""
         return FormatError(
             self.path, self.line, f"{self.place}: {problem}" if self.place else problem
         )
 
     def inside(self, document: Any, place: str, number: str | None = None) -> "SourceRecord":
-        """Return a piece of this record as a record of its own."""
+        """Return a piece of this record as a record."""
         where = ", ".join(filter(None, (self.place, place)))
         is_whole_file = self.is_whole_file and not place
         return SourceRecord(
@@ -295,14 +291,13 @@ class SourceRecord:
         """Return a field that is a list with something in it, each item a record.
 
         Args:
-            name: the field.
             called: what one item is called in an error, e.g. `message`.
         """
         value = self.fields.get(name)
         if not isinstance(value, list):
             raise self._wrong(name, "a list")
         if not value:
-            raise self.problem(f"expected `{name}` to hold something, it is empty")
+            raise self.problem(f"expected `{name}` to have a value, it is empty")
         return [
             self.inside(item, f"{called} {number}") for number, item in enumerate(value, start=1)
         ]

@@ -17,7 +17,7 @@ __all__ = ["json_reader", "read_dataclass"]
 
 Record = TypeVar("Record")
 _Reader = Callable[[Any, str], Any]
-"""Takes a JSON value and the name of its field; returns what the field holds."""
+"""Takes a JSON value and the name of its field; returns the field's value."""
 
 MAX_WHOLE = 2**64
 """Above every whole number that is read; JSON's own has no end."""
@@ -165,9 +165,6 @@ def read_dataclass(
     """Return a dataclass read from a JSON object.
 
     Args:
-        kind: the dataclass.
-        document: any JSON value.
-        name: what the object is called in errors.
         given: fields that were read already; the object does not have them.
 
     Raises:

@@ -77,7 +77,7 @@ CALL = Call(Role.MAIN, Purpose.PLAN, (Message("user", "Hi."),))
 
 
 def encode(exchange: RecordedExchange, **changes: Any) -> bytes:
-    """Return an exchange's line, without scrubbing."""
+    """Return an exchange's line, without redaction."""
     asked = {"key": KEY, "call": CALL, "where": WHERE, "scrub": str, **changes}
     scrub = asked.pop("scrub")
     return line_of(exchange_document(*asked.values(), exchange, scrub=scrub))

@@ -161,7 +161,7 @@ def test_a_full_disk_is_said_and_finished_turns_stand(tmp_path: Path, full: str)
     real = getattr(folder, full)
     with open("/dev/full", "ab", buffering=0) as device:  # noqa: PTH123 - a device, not a path
         setattr(folder, full, device)
-        with pytest.raises(DiskFull, match="1 finished turns stand there"):
+        with pytest.raises(DiskFull, match="1 finished turns are there"):
             folder.add(_result(1))
     setattr(folder, full, real)
     folder.close()

@@ -28,13 +28,13 @@ from turnwise.calls.key import CallKey
 from turnwise.memory.book import MemoryBook
 from turnwise.memory.past import KeptShelf, PastBook
 from turnwise.replay.app_protocol import Session, TurnInput
-from turnwise.replay.counterfactual.reusable_cassette import Kind, MissingCall, StandIns, Tape
+from turnwise.replay.counterfactual.reusable_cassette import Kind, MissingCall, StandInAnswers, Tape
 from turnwise.replay.recording import Recording
 
 __all__ = [
+    "CounterfactualRecorder",
     "CounterfactualTurn",
     "Past",
-    "Player",
     "TurnTrace",
     "evaluate",
     "record_past",
@@ -70,18 +70,17 @@ class TurnTrace:
         self.is_reply_exact = self.diverged_at is None
 
 
-class Player:
+class CounterfactualRecorder:
     """Plays a tape under one setting. A `turnwise.budget.recorder.Recorder`; writes nothing.
 
     Turns of one conversation must be played one after another.
 
     Args:
-        tape: the recording.
         stand_ins: answers of other calls; None has a call that is not recorded end its
             turn, as in a strict replay.
     """
 
-    def __init__(self, tape: Tape, stand_ins: StandIns | None = None) -> None:
+    def __init__(self, tape: Tape, stand_ins: StandInAnswers | None = None) -> None:
         self._tape = tape
         self._stand_ins = stand_ins
         self._traces: dict[tuple[str | None, str | None], TurnTrace] = {}
@@ -135,10 +134,9 @@ Past = Literal["recorded", "own"]
 
 @dataclass(frozen=True, slots=True)
 class CounterfactualTurn:
-    """One turn under another setting, as far as the recording tells.
+    """One turn under another setting, as far as it is recorded.
 
     Args:
-        turn: what was asked.
         record: the turn's record; None where it could not be played to its end.
         rows: its ledger rows; those of stand-ins included.
         diverged_at: the first call that is not recorded, counted from 1; None when all are.
@@ -164,7 +162,7 @@ async def record_past(recording: Recording, tape: Tape) -> KeptShelf:
     """
     shelf = KeptShelf()
     settings = recording.settings(None)
-    player = Player(tape)
+    player = CounterfactualRecorder(tape)
     with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
         opened = recording.app.open(
             settings,
@@ -201,8 +199,6 @@ def starting_book(recording: Recording, past: Past, shelf: KeptShelf | None) -> 
     """Return the memory that the turns of a setting start from.
 
     Args:
-        recording: the finished run.
-        past: which one.
         shelf: from `record_past`; needed for the recorded past.
 
     Raises:
@@ -227,9 +223,7 @@ async def evaluate(
     """Return every turn of a recording under other settings. Nothing is sent.
 
     Args:
-        recording: the finished run.
         tape: its cassette, or a larger one.
-        settings: from `Recording.settings`.
         past: where each turn starts from; see above.
         shelf: from `record_past`; needed for the recorded past.
         turns: which of the recording's turns, in its order; None is all of them.
@@ -239,7 +233,7 @@ async def evaluate(
         CallError: a fatal one other than a call that is not recorded.
     """
     book = starting_book(recording, past, shelf)
-    player = Player(tape, StandIns(tape))
+    player = CounterfactualRecorder(tape, StandInAnswers(tape))
     with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
         opened = recording.app.open(
             settings, folder=Path(name), recorder=player, is_offline=True, book=book
@@ -262,9 +256,6 @@ class _Evaluation:
     """One setting on one recording, turn after turn.
 
     Args:
-        session: open under the setting.
-        player: its recorder.
-        past: where each turn starts from.
         counts_across: whether what one turn spends is missing to a later one.
         inexact_users: whose own past is an estimate by now.
         lost_users: whose own past is not known by now.
@@ -272,7 +263,7 @@ class _Evaluation:
     """
 
     session: Session
-    player: Player
+    player: CounterfactualRecorder
     past: Past
     counts_across: bool
     inexact_users: set[tuple[str, str]] = field(default_factory=set)
@@ -280,7 +271,7 @@ class _Evaluation:
     is_inexact: bool = False
 
     async def play(self, turn: TurnInput) -> CounterfactualTurn:
-        """Return the next turn, as far as the recording tells."""
+        """Return the next turn, as far as it is recorded."""
         trace = self.player.open_turn(turn.conversation_id, turn.turn or 0)
         stands_on_estimate = self.past == "own" and turn.memory_owner in self.inexact_users
         if stands_on_estimate or (self.counts_across and self.is_inexact):

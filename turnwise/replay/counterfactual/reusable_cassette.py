@@ -31,7 +31,7 @@ from turnwise.replay.cassette_format import decode_exchange, lane_digest, prompt
 from turnwise.replay.cassette_inspection import explain_miss
 from turnwise.replay.normalising import CassetteKeys, Normaliser, agreed_normaliser
 
-__all__ = ["Kind", "MissingCall", "Place", "StandIns", "Tape"]
+__all__ = ["Kind", "MissingCall", "StandInAnswers", "Tape", "TurnLane"]
 
 Kind = tuple[str | None, str, str | None]
 """Node, purpose and response schema: what makes one answer usable where another was asked."""
@@ -40,7 +40,7 @@ _FREE = frozenset({Outcome.CACHED.value, Outcome.COALESCED.value})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TurnLane:
     """Where an exchange was recorded, and of what kind it is.
 
     Args:
@@ -71,7 +71,7 @@ class Tape:
         weakref.finalize(self, self._file.close)
         self._by_scope: dict[bytes, list[int]] = {}
         self._by_key: dict[bytes, list[int]] = {}
-        self._places: list[Place] = []
+        self._places: list[TurnLane] = []
         self._by_kind: dict[Kind, list[int]] = {}
         self._decoded: dict[int, RecordedExchange] = {}
         try:
@@ -116,7 +116,7 @@ class Tape:
         """Length of a broken last line that is left out; 0 when the file is whole."""
         return self._file.recovered_bytes
 
-    def place(self, entry: int) -> Place:
+    def place(self, entry: int) -> TurnLane:
         """Return where an exchange was recorded."""
         return self._places[entry]
 
@@ -157,7 +157,7 @@ class Tape:
         return found
 
     def explain(self, key: CallKey, call: Call, where: Where) -> str:
-        """Return in words how a call differs from the nearest recorded one."""
+        """Return how a call differs from the nearest recorded one."""
         own = self._keys.own(key, call, where)
         return explain_miss(self._file, own, call, where, self._keys.normaliser)
 
@@ -166,10 +166,10 @@ class Tape:
         self._file.close()
 
 
-def _place_of(document: dict[str, Any]) -> Place:
+def _place_of(document: dict[str, Any]) -> TurnLane:
     settings = document.get("settings") or {}
     kind = (document.get("node"), str(document.get("purpose")), settings.get("response_schema"))
-    return Place(document.get("conversation"), document.get("turn"), kind)
+    return TurnLane(document.get("conversation"), document.get("turn"), kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,6 @@ class MissingCall:
     """A call that a real run would have to buy, and what it would cost, about.
 
     Args:
-        node: who asks.
-        role: which model.
-        purpose: what for.
         input_tokens: of the call that stands in for it.
         output_tokens: the same.
         usd: the same; None when that is not known.
@@ -193,12 +190,8 @@ class MissingCall:
     usd: float | None
 
 
-class StandIns:
-    """Finds answers of other calls.
-
-    Args:
-        tape: where from.
-    """
+class StandInAnswers:
+    """Finds answers of other calls."""
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
@@ -208,8 +201,6 @@ class StandIns:
         """Return an exchange that stands in for a call; None when there is none of its kind.
 
         Args:
-            call: what is asked.
-            where: by whom.
             used: how many of each kind this turn has used; counted on.
         """
         schema = prompt_of(call).get("settings", {}).get("response_schema")

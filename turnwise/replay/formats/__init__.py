@@ -3,7 +3,7 @@
 from turnwise.replay.formats.conversation_format import (
     Collector,
     ConversationFormat,
-    Found,
+    DetectedRecord,
     Reading,
 )
 from turnwise.replay.formats.detection import FORMATS, detect_format, is_foreign, pieces_of
@@ -12,7 +12,7 @@ __all__ = [
     "FORMATS",
     "Collector",
     "ConversationFormat",
-    "Found",
+    "DetectedRecord",
     "Reading",
     "detect_format",
     "is_foreign",

@@ -103,7 +103,7 @@ _READ_AS_MESSAGES = (
     _list_format(
         "openai",
         "chat messages with `role` and `content`, text or parts, as OpenAI, Anthropic, LMSYS, "
-        "WildChat and most data sets have them; `system` beside them is the persona, and "
+        "WildChat and most data sets have them; `system` next to them is the persona, and "
         "`completion`, `chosen`, `ideal` and the like are a last reply",
         '{"messages": [{"role": "system", "content": "You are Nora."}, {"role": "user", '
         '"content": "Hi."}, {"role": "assistant", "content": "Hello."}]}',

@@ -1,7 +1,7 @@
 """LoCoMo: very long talks of two people, in sessions with a date.
 
 `{"sample_id", "conversation": {"speaker_a", "speaker_b", "session_1_date_time",
-"session_1": [{"speaker", "dia_id", "text"}, …], …}}`. The sessions may also stand in
+"session_1": [{"speaker", "dia_id", "text"}, …], …}}`. The sessions may also be in
 the record itself. Speaker A is read as the user, B as the agent, unless a person has chosen;
 a turn bears the time of its session, and no reply answers a message of another session.
 
@@ -22,7 +22,7 @@ _SESSION = re.compile(r"session_(\d+)")
 
 
 def _sessions(document: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Return the sessions that hold messages, by number."""
+    """Return the sessions with messages, by number."""
     matches = ((_SESSION.fullmatch(str(name)), name) for name in document)
     return sorted(
         (int(match[1]), name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import in_order_of_time, numbered_in_order, pair_conversation
-from turnwise.replay.formats.conversation_format import Collector, Found, Reading
+from turnwise.replay.formats.conversation_format import Collector, DetectedRecord, Reading
 from turnwise.replay.formats.message_list import (
     conversation_of,
     find_list,
@@ -93,7 +93,7 @@ class _Lines:
         self._messages: dict[str | None, list[SourceRecord]] = {}
         self._agent_name: str | None = None
 
-    def add(self, record: SourceRecord) -> Iterator[Found]:
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
         """Take one line; conversations are complete when the file has ended."""
         if _is_header(record.document):
             name = known_id(record.fields, ("character_name",))
@@ -116,7 +116,7 @@ class _Lines:
         self._messages.setdefault(conversation_id, []).append(message)
         yield from ()
 
-    def finish(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[DetectedRecord]:
         """Give the conversations, in the order in which they begin."""
         for conversation_id, messages in self._messages.items():
             branches = [messages]
@@ -135,7 +135,7 @@ class _Lines:
 
     def _finished(
         self, conversation_id: str, messages: list[SourceRecord], *, may_be_renamed: bool
-    ) -> Found:
+    ) -> DetectedRecord:
         reading = self._reading
         messages = list(numbered_in_order(messages, reading.problems))
         first = messages[0]
@@ -153,7 +153,7 @@ class _Lines:
             raise first.problem(
                 "expected a field that names the conversation, such as `conversation_id`; "
                 f"`{key}` has {count} values under which user and agent speak. Rename it to "
-                "`conversation_id` if it tells conversations apart, else leave it out"
+                "`conversation_id` if it distinguishes conversations, else leave it out"
             )
         utterances, instructions = utterances_of(messages, roles, reading)
         persona: dict[str, str] = {}
@@ -177,7 +177,7 @@ class _Lines:
             user_id=self._user_id(first, messages),
             persona=persona or None,
         )
-        return Found(conversation, first, may_be_renamed)
+        return DetectedRecord(conversation, first, may_be_renamed)
 
     def _user_id(self, first: SourceRecord, messages: list[SourceRecord]) -> str | None:
         users = {user for each in messages if (user := known_id(each.fields, ("user_id",)))}

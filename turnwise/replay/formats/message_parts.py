@@ -21,7 +21,7 @@ from turnwise.replay.formats.vocabulary import (
     THOUGHT_TYPES,
     TOOL_RESULT_TYPES,
 )
-from turnwise.replay.source_records import Problems, SourceRecord, named_type
+from turnwise.replay.source_records import RecordProblems, SourceRecord, named_type
 
 __all__ = [
     "LEAF_KEYS",
@@ -216,14 +216,13 @@ def _word(message: SourceRecord) -> str | None:
 
 
 def shown_branch(
-    messages: Sequence[SourceRecord], leaf: str | None, problems: Problems
+    messages: Sequence[SourceRecord], leaf: str | None, problems: RecordProblems
 ) -> Sequence[SourceRecord]:
     """Return the messages without those of branches that were not shown.
 
     Messages that name no parent among the others are left as they are.
 
     Args:
-        messages: of one conversation.
         leaf: the name of the last message of the branch; None takes the last of the list.
         problems: where the others are noted.
 
@@ -268,7 +267,7 @@ def _aside(
     pending = [*children.get(names[path[0]], [])]  # what follows the leaf that was named
     for place in path:
         siblings = children[parents[place]]
-        if parents[place] is None:  # a system message beside the first one is no alternative
+        if parents[place] is None:  # a system message next to the first one is no alternative
             siblings = [
                 each
                 for each in siblings
@@ -284,7 +283,7 @@ def _aside(
     return left_out
 
 
-def unfolded(messages: Sequence[SourceRecord], problems: Problems) -> Sequence[SourceRecord]:
+def unfolded(messages: Sequence[SourceRecord], problems: RecordProblems) -> Sequence[SourceRecord]:
     """Return messages that have the next ones inside them as a list, the last of each.
 
     Raises:

@@ -1,6 +1,6 @@
 """The general reader: a record that is a list of messages, whatever its fields are called.
 
-System messages and a `system` beside the messages are the agent's persona. Tool messages,
+System messages and a `system` next to the messages are the agent's persona. Tool messages,
 thoughts and media are left out and noted. A message of the agent without words, such as a
 tool call, ends the user's turn all the same. A last reply apart from the messages is added.
 """
@@ -128,9 +128,6 @@ def utterances_of(
     """Return what user and agent said, and the instructions to the agent.
 
     Args:
-        messages: of one conversation, in order.
-        roles: of each.
-        reading: where notes go.
         is_chat: whether messages without text are usual, as in chats with pictures; so
             they are where roles are told by names.
 

@@ -1,7 +1,7 @@
 """Who of a conversation's speakers is the user and who the agent.
 
 Roles are told by the first field that names one in every message. Nothing is guessed: where
-no field does, the error lists the speakers, and a person says which of them is the agent.
+no field does, the error lists the speakers, and the user names which of them is the agent.
 """
 
 from collections import Counter
@@ -85,7 +85,6 @@ def roles_of(
     """Return each message's speaker and role, and why some have none.
 
     Args:
-        messages: of one conversation; objects.
         agent: the speaker who is the agent, where a person has said so.
 
     Returns:

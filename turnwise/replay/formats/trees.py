@@ -9,7 +9,7 @@ from turnwise.replay.formats.message_list import unwrap
 from turnwise.replay.formats.message_parts import MESSAGE_IDS, last_below, parent_of
 from turnwise.replay.formats.messages import known_id, roles_in, utterances_of
 from turnwise.replay.formats.vocabulary import THOUGHT_TYPES
-from turnwise.replay.source_records import Problems, SourceRecord
+from turnwise.replay.source_records import RecordProblems, SourceRecord
 
 __all__ = [
     "best_branches",
@@ -40,14 +40,16 @@ def _rank(fields: Mapping[str, Any]) -> float:
     return float(rank) if is_number and rank == rank else float("inf")  # type: ignore[arg-type]  # noqa: PLR0124 - NaN is no rank
 
 
-def _best(children: Sequence[SourceRecord], problems: Problems) -> SourceRecord | None:
+def _best(children: Sequence[SourceRecord], problems: RecordProblems) -> SourceRecord | None:
     kept = [child for child in children if child.fields.get("deleted") is not True]
     if len(kept) > 1:
         problems.notes["branch that was not read"] += len(kept) - 1
     return min(kept, key=lambda child: _rank(child.fields), default=None)
 
 
-def best_branches(messages: Sequence[SourceRecord], problems: Problems) -> list[list[SourceRecord]]:
+def best_branches(
+    messages: Sequence[SourceRecord], problems: RecordProblems
+) -> list[list[SourceRecord]]:
     """Return the best-ranked branch under each message that has no parent.
 
     Among equals, such as messages without a rank, the one counts that leads to the last

@@ -78,7 +78,7 @@ def test_a_very_long_message(write_lines: Write) -> None:
         ({"conversation_id": "a", "turn": 1}, r"expected `user_text` \(a string\); it is missing"),
         ({"turn": 1, "user_text": "hi"}, r"expected `conversation_id` .* keys are: turn, user_te"),
         (line(1, conversation_id=None), "expected `conversation_id`"),
-        (line(0), "expected turn 0 once; it stands on line 1 too"),
+        (line(0), "expected turn 0 once; it is on line 1 too"),
         (line(-1), "expected `turn` to be at least 0, got -1"),
         (line(1, turn="1"), "expected `turn` to be a whole number, got a string"),
         (line(1, turn=True), "expected `turn` to be a whole number, got a boolean"),
