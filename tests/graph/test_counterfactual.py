@@ -227,7 +227,7 @@ def test_what_stands_on_an_estimate_is_one_though_all_its_calls_are_recorded(
     """The last call of the first turn is another one; what stands in for it happens to fit."""
     recording = _record(tmp_path / "run", "balanced", turns=2)
     lines = recording.cassette.read_text(encoding="utf-8").splitlines(keepends=True)
-    at = next(n for n, line in enumerate(lines) if '"turn":"0"' in line and "evolver" in line[:200])
+    at = next(n for n, line in enumerate(lines) if "/turn:0/" in line and "evolver" in line[:300])
     key = json.loads(lines[at])["key"]
     lines[at] = lines[at].replace(key, "0" * 64, 1)
     recording.cassette.write_text("".join(lines), encoding="utf-8")
