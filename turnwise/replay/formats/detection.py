@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.replay.formats import exchanges, trees
+from turnwise.replay.formats import exchanges, message_lines
 from turnwise.replay.formats.conversation_format import ConversationFormat, read_each
 from turnwise.replay.formats.locomo import LOCOMO
 from turnwise.replay.formats.memorybank import MEMORYBANK, MEMORYBANK_HISTORY
@@ -146,16 +146,16 @@ FORMATS: Sequence[ConversationFormat] = (
         '{"id": "c", "current_node": "2", "mapping": {"1": {"parent": null, "message": '
         '{"author": {"role": "user"}, "content": {"parts": ["Hi."]}}}, "2": {"parent": "1", '
         '"message": {"author": {"role": "assistant"}, "content": {"parts": ["Hello."]}}}}}',
-        trees.is_mapping,
-        read_each(trees.convert_mapping),
+        message_lines.is_mapping,
+        read_each(message_lines.convert_mapping),
     ),
     ConversationFormat(
         "oasst",
         "OASST message trees: the best-ranked replies",
         '{"message_tree_id": "t", "prompt": {"role": "prompter", "text": "Hi.", "replies": '
         '[{"role": "assistant", "text": "Hello.", "rank": 0, "replies": []}]}}',
-        trees.is_reply_tree,
-        read_each(trees.convert_replies),
+        message_lines.is_reply_tree,
+        read_each(message_lines.convert_replies),
     ),
     MEMORYBANK_HISTORY,
     LOCOMO,
