@@ -19,8 +19,8 @@ from pathlib import Path
 from turnwise.calls.errors import TurnwiseError
 from turnwise.calls.vocabulary import Role
 from turnwise.replay import Conversation, read_conversations
-from turnwise.replay.app import App, load_app
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.app_protocol import App, load_app
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
 from turnwise.testing.gate import Baseline, Gates, compare, finding_lines, verdict
 from turnwise.testing.gate.renewing import renew

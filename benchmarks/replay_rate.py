@@ -27,9 +27,9 @@ import orjson
 
 from benchmarks.figures import ROOT, Figure, Measured
 from turnwise.replay import Conversation, read_conversations
-from turnwise.replay.app import load_app
+from turnwise.replay.app_protocol import load_app
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.shipped import configs_folder
 
 __all__ = ["measure"]

@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
 from turnwise.replay import read_conversations
-from turnwise.replay.app import load_app
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.app_protocol import load_app
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.tune.replay_evaluator import CounterfactualEvaluator
 from turnwise.tune.row import Standing
 from turnwise.tune.setting import make_setting

@@ -24,9 +24,9 @@ from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
 from turnwise.replay import read_conversations
-from turnwise.replay.app import load_app
-from turnwise.replay.reading import first_turns
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.app_protocol import load_app
+from turnwise.replay.conversation_files import first_turns
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.tune.sweep_record import load_sweep
 
 __all__ = ["measure"]

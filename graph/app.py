@@ -43,7 +43,7 @@ def _settings(settings: BaseModel) -> Settings:
 
 
 class ReplyPipeline:
-    """The reply pipeline, as `turnwise.replay.app.App` wants it."""
+    """The reply pipeline, as `turnwise.replay.app_protocol.App` wants it."""
 
     name = "reply"
 

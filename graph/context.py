@@ -19,7 +19,7 @@ from nodes.shortening import shortened
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
 from turnwise.calls.errors import ContextTooLong
-from turnwise.replay.app import ReplyListener
+from turnwise.replay.app_protocol import ReplyListener
 
 __all__ = ["TurnContext", "clips_noted"]
 

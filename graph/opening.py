@@ -23,7 +23,7 @@ from turnwise.calls import Endpoint, Role
 from turnwise.calls.errors import ConfigError
 from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.sqlite_backend import SqliteBackend
-from turnwise.replay.app import Notices
+from turnwise.replay.app_protocol import Notices
 from turnwise.replay.learned_endpoints import LearnedEndpoints
 
 if TYPE_CHECKING:

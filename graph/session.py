@@ -18,7 +18,7 @@ from turnwise.budget.scope import Scope
 from turnwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
 from turnwise.calls.vocabulary import Role
 from turnwise.memory import Identity
-from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
+from turnwise.replay.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 
 __all__ = ["ReplySession"]
 

@@ -29,7 +29,7 @@ from graph.state import TurnState
 from nodes.records import Line, Persona
 from turnwise.calls.payload import well_formed
 from turnwise.memory import Identity
-from turnwise.replay.times import iso_time
+from turnwise.replay.source_records import iso_time
 
 __all__ = [
     "Given",

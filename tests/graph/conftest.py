@@ -18,7 +18,7 @@ from turnwise.budget.recorder import Recorder
 from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
 from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.sqlite_backend import SqliteBackend
-from turnwise.replay.app import TurnInput, TurnResult
+from turnwise.replay.app_protocol import TurnInput, TurnResult
 
 PLAIN = {"null_rate": 0, "missing_score_rate": 0, "strategy_repeat_rate": 0}
 """A simulated model that leaves nothing out: bubbles and every score come along."""

@@ -14,12 +14,11 @@ from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.cassette_sealing import seal_cassette
+from turnwise.replay.cassette_inspection import seal_cassette
 from turnwise.replay.counterfactual import CounterfactualTurn, Tape, evaluate, record_past
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
 from turnwise.replay.recording import Recording, open_recording
-from turnwise.replay.run import RunRequest, run_replay
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder, RunRequest, run_replay
 from turnwise.shipped import configs_folder
 
 PRESETS = ("classic", "classic_parallel", "balanced", "frugal", "instant", "thorough")
@@ -230,7 +229,7 @@ def test_what_stands_on_an_estimate_is_one_though_all_its_calls_are_recorded(
     """The last call of the first turn is another one; what stands in for it happens to fit."""
     recording = _record(tmp_path / "run", "balanced", turns=2)
     lines = recording.cassette.read_text(encoding="utf-8").splitlines(keepends=True)
-    at = next(n for n, line in enumerate(lines) if '"turn":"0"' in line and "evolver" in line[:200])
+    at = next(n for n, line in enumerate(lines) if "/turn:0/" in line and "evolver" in line[:300])
     key = json.loads(lines[at])["key"]
     lines[at] = lines[at].replace(key, "0" * 64, 1)
     recording.cassette.write_text("".join(lines), encoding="utf-8")

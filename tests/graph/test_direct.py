@@ -8,7 +8,7 @@ import pytest
 
 from graph.app import app
 from turnwise.replay import read_conversations
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.shipped import conversation_path
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.app import app
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 
 HARD_TO_PLEASE = (
     "search.reflection.bar=0.95",

@@ -25,9 +25,9 @@ from turnwise.memory import Identity
 from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.sqlite_backend import SqliteBackend
 from turnwise.replay import Conversation, RecordedTurn
-from turnwise.replay.app import TurnInput, TurnResult
+from turnwise.replay.app_protocol import TurnInput, TurnResult
+from turnwise.replay.replay_run import replay_conversations
 from turnwise.replay.run_folder import RunFolder
-from turnwise.replay.runner import replay_conversations
 
 USERS: tuple[str | None, ...] = ("talk", "user", "thread-1", None)
 """Names that conversations, threads and users without a name have been taken for."""

@@ -15,7 +15,7 @@ from graph.app import app
 from lats.search_knobs import PolicyName
 from tests.graph.conftest import Change, ChangingClient
 from turnwise.calls import Call, Purpose
-from turnwise.replay.app import TurnInput, TurnResult
+from turnwise.replay.app_protocol import TurnInput, TurnResult
 
 PLAIN = "null_rate: 0, missing_score_rate: 0, strategy_repeat_rate: 0"
 

@@ -11,7 +11,7 @@ import pytest
 from graph.app import app
 from turnwise.replay import read_conversations
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.tune.buying import FinishedRace, RaceRequest, buy_racing
 from turnwise.tune.replay_evaluator import CounterfactualEvaluator
 from turnwise.tune.row import Standing, TurnRow

@@ -11,14 +11,14 @@ import pytest
 
 from graph.app import app
 from turnwise.memory import Identity, StoreFailed
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 
 OTHER_PROCESS = """
 import asyncio, json, sys
 from pathlib import Path
 from graph.app import app
 from turnwise.memory import Identity, StoreFailed
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 
 async def main(folder, texts):
     thread = Identity("agent", None, "talk").thread_id

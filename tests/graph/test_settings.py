@@ -21,9 +21,9 @@ from turnwise.knobs import settings_digest, validate
 from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.sqlite_backend import SqliteBackend
 from turnwise.replay import read_conversations
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
 
 

@@ -13,7 +13,7 @@ from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.replay import read_conversations
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.recording import open_recording
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
 from turnwise.tune.buying import BuyingEvaluator, buy
 from turnwise.tune.judge.judge_sweep import QualityRequest, judge_rows, quality_values

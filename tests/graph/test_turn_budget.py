@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from graph.app import app
 from graph.settings import ReplyKnobs
 from turnwise.memory import Identity
-from turnwise.replay.app import TurnInput, TurnResult
+from turnwise.replay.app_protocol import TurnInput, TurnResult
 
 TEXTS = (
     "I lost my job this morning and have not told anyone yet.",

@@ -15,7 +15,7 @@ from graph.wiring import _node, build_graph
 from nodes.records import Mode, Persona
 from turnwise.budget.budgeter import Budgeter
 from turnwise.memory import Identity
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 
 
 async def test_a_key_that_the_state_lacks_is_an_error(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.providers.server import LogEntry, ProviderServer
 from turnwise.budget.clock import SystemClock
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.conversation import Conversation, RecordedTurn
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 
 __all__ = ["USER_TEXT", "Outcome", "environment", "problems_of", "request", "run_behaviour"]
 

@@ -12,7 +12,7 @@ from tests.providers.refusals import error, has_fixed_temperature, has_schema
 from tests.providers.running import conversation, environment, request, variables_for
 from tests.providers.server import Asked, ProviderServer, Script, Sent
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.run import run_replay
+from turnwise.replay.replay_run import run_replay
 
 FACTS = 2
 

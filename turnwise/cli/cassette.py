@@ -25,7 +25,7 @@ def cassette(
     """Read every line of a recording, and name those that are damaged.
 
     Ends with 1 where a line is damaged. After a change on purpose, `--seal` makes the file
-    whole again; a recording of an older version gets checksums by it.
+    whole again; a recording of an older version becomes one of the present version.
 
     turnwise cassette talk.cassette.jsonl
 
@@ -37,7 +37,7 @@ def cassette(
         import orjson
 
         from turnwise.calls.errors import ConfigError
-        from turnwise.replay.cassette_sealing import seal_cassette, survey_cassette
+        from turnwise.replay.cassette_inspection import seal_cassette, survey_cassette
 
         if seal:
             try:

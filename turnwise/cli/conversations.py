@@ -35,8 +35,12 @@ def conversations(
 
         from turnwise.cli.exits import printable
         from turnwise.cli.reading import reading_progress, say_skipped
-        from turnwise.replay.reading import ReadOptions
-        from turnwise.replay.survey import survey_conversations, survey_json, survey_text
+        from turnwise.replay.conversation_files import ReadOptions
+        from turnwise.replay.conversation_survey import (
+            survey_conversations,
+            survey_json,
+            survey_text,
+        )
 
         with reading_progress(is_quiet=as_json) as progress:
             options = ReadOptions(skip_bad=skip_bad, agent=agent, side=side, progress=progress)

@@ -88,7 +88,7 @@ def check(
     with clear_errors():
         from turnwise.calls.trust import EVERYTHING, confirmed
         from turnwise.cli.endpoint_report import document_of, show
-        from turnwise.replay.app import load_app
+        from turnwise.replay.app_protocol import load_app
 
         loaded = load_app(app)
         settings = confirmed(

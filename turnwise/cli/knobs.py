@@ -12,7 +12,7 @@ from turnwise.cli.options import AppOption, PresetOption
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from turnwise.replay.app import App
+    from turnwise.replay.app_protocol import App
 
 __all__ = ["knobs", "presets", "say_endpoints", "say_environment", "say_what_is_not_used"]
 
@@ -25,7 +25,7 @@ def say_environment(app: "App", overrides: Sequence[str]) -> None:
         overrides: `knob=value`, which go before the environment.
     """
     from turnwise.knobs.overrides import whole_path
-    from turnwise.replay.app import TakesEnvironment
+    from turnwise.replay.app_protocol import TakesEnvironment
 
     taken = app.environment_knobs() if isinstance(app, TakesEnvironment) else ()
     if taken:
@@ -68,7 +68,7 @@ def knobs(
     """List every knob with its value in a preset, its range, and what it does."""
     with clear_errors():
         from turnwise.knobs import knob_paths
-        from turnwise.replay.app import load_app
+        from turnwise.replay.app_protocol import load_app
 
         loaded = load_app(app)
         settings = loaded.settings(preset)
@@ -85,7 +85,7 @@ def knobs(
 def presets(app: AppOption = "graph.app:app") -> None:
     """List the presets that are shipped, with the calls that each plans for one turn."""
     with clear_errors():
-        from turnwise.replay.app import load_app
+        from turnwise.replay.app_protocol import load_app
 
         loaded = load_app(app)
         for name in loaded.presets():

@@ -30,7 +30,7 @@ def plan(
     with clear_errors():
         from turnwise.calls.errors import ConfigError
         from turnwise.plan import plan_rows
-        from turnwise.replay.app import load_app
+        from turnwise.replay.app_protocol import load_app
 
         loaded = load_app(app)
         settings = loaded.settings(preset, overrides or ())

@@ -19,12 +19,11 @@ from turnwise.cli.knobs import say_endpoints, say_environment, say_what_is_not_u
 from turnwise.cli.reading import reading_progress, say_skipped
 from turnwise.knobs import settings_digest
 from turnwise.replay import Conversation, conversation_digest, read_conversations
-from turnwise.replay.app import SHIPPED_APP, App, TurnResult, load_app
+from turnwise.replay.app_protocol import SHIPPED_APP, App, TurnResult, load_app
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.reading import ReadOptions, first_turns
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.conversation_files import ReadOptions, first_turns
+from turnwise.replay.replay_run import FinishedRun, RunRequest, TurnListener, run_replay
 from turnwise.replay.run_folder import RunFolder
-from turnwise.replay.runner import TurnListener
 from turnwise.report import brief_text, summarise, totals_json
 
 __all__ = ["ReplayOptions", "replay_and_show"]

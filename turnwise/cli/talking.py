@@ -15,7 +15,14 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import confirmed
 from turnwise.cli.exits import print_json, print_text, say
 from turnwise.cli.knobs import say_endpoints, say_environment, say_what_is_not_used
-from turnwise.replay.app import App, Session, TellsNotices, TurnInput, TurnResult, load_app
+from turnwise.replay.app_protocol import (
+    App,
+    Session,
+    TellsNotices,
+    TurnInput,
+    TurnResult,
+    load_app,
+)
 from turnwise.replay.held_files import refuse_links
 from turnwise.report import brief_text, summarise, totals_json
 from turnwise.report.lines import TurnLine

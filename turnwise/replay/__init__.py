@@ -2,7 +2,7 @@
 
 from turnwise.replay.cassette import Cassette, CassetteMode, open_cassette
 from turnwise.replay.conversation import Conversation, RecordedTurn, conversation_digest
-from turnwise.replay.reading import ReadOptions, ReadResult, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, ReadResult, read_conversations
 
 __all__ = [
     "Cassette",

@@ -4,23 +4,24 @@
 |---|---|---|---|
 | `strict` | played | `CassetteMiss` | never written |
 | `new-episodes` | played | sent, and appended | made when missing |
-| `rewrite` | sent, and recorded anew | sent, and recorded | started anew |
+| `rewrite` | sent, and recorded again | sent, and recorded | started again |
 
 `new-episodes` plays what stood in the file when it was opened, and nothing that it
 recorded since: an equal call later in the same run is then served from the cache or
-sent, as it would be without a recorder, and gets an exchange of its own.
+sent, as it would be without a recorder, and gets its own exchange.
 
 `rewrite` renames the old cassette before it starts a new one, and removes that backup
-when `finish` says that the run ended well. A rewrite that breaks off loses neither: the
-old recording stands in the backup, and the new one, as far as it came, in the file.
+when `finish` reports that the run ended well. A rewrite that breaks off loses neither: the
+old recording is in the backup, and the new one, as far as it came, in the file.
 
 The recorder protocol is synchronous; see `cassette_file` for why it may be.
 """
 
-import re
+import os
+import time
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -32,20 +33,18 @@ from turnwise.calls.call import Call
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.calls.key import CallKey
 from turnwise.calls.vocabulary import Role
-from turnwise.replay.cassette_exchange import (
-    HEAD_BYTES,
-    Scrub,
-    decode_exchange,
-    encode_exchange,
-    lane_digest,
-)
 from turnwise.replay.cassette_file import CassetteFile, RecordingStopped, Write
+from turnwise.replay.cassette_format import Scrub, decode_exchange, exchange_document, lane_digest
 from turnwise.replay.cassette_header import header_line
-from turnwise.replay.cassette_keys import CassetteKeys
-from turnwise.replay.cassette_miss import explain_miss
-from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES
-from turnwise.replay.held_files import write_at
-from turnwise.replay.normalising import Normaliser, Rule, agreed_normaliser, normaliser_of
+from turnwise.replay.cassette_inspection import explain_miss
+from turnwise.replay.held_files import MAX_UNPACKED_BYTES, write_at
+from turnwise.replay.normalising import (
+    CassetteKeys,
+    Normaliser,
+    Rule,
+    agreed_normaliser,
+    normaliser_of,
+)
 
 __all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
 
@@ -65,7 +64,7 @@ class CassetteStatistics:
     Args:
         found_count: exchanges that stood in the cassette when it was opened.
         played_count: how many of them were handed out.
-        left_count: how many of them nobody has asked for.
+        left_count: how many of them no call has asked for.
         recorded_count: exchanges appended since.
         unrecorded_count: calls that ended and were not written: all of them in strict
             mode, and those after the recording stopped in the others.
@@ -80,19 +79,12 @@ class CassetteStatistics:
     recovered_bytes: int
 
 
-def _unscrubbed(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 
 def _backup_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.before-rewrite.bak")
-
-
-_TEXT = rb'"(?:[^"\\]|\\.)*"'
-_TURN = re.compile(
-    rb'"scope":%b,("conversation":(?:%b|null),"turn":(?:%b|null))' % (_TEXT, _TEXT, _TEXT)
-)
-"""No text of a line is taken for these fields: its quotation marks have a backslash before."""
 
 
 class _Ends:
@@ -106,10 +98,13 @@ class _Ends:
         """Return an entry's number in its turn, from 1. Reads the whole file, once."""
         if self._numbers is None:
             self._numbers = array("L")
-            counts: Counter[bytes] = Counter()
+            counts: Counter[str] = Counter()
             for each in range(len(self._file.index)):
-                found = _TURN.search(self._file.line(each), HEAD_BYTES)
-                turn = found[1] if found else b""
+                try:
+                    fields = self._file.fields(each)
+                except ValueError:
+                    fields = {}  # a damaged line, which is an error when it is played
+                turn = str((fields.get("conversation"), fields.get("turn")))
                 counts[turn] += 1
                 self._numbers.append(counts[turn])
         return self._numbers[entry] if entry < len(self._numbers) else 0
@@ -120,7 +115,6 @@ class Cassette:
 
     Args:
         file: open; owned, and closed with the cassette.
-        mode: what may be played and what may be written.
         scrub: takes secrets out of the texts of errors before they are written.
         normaliser: what the keys of this cassette leave out.
     """
@@ -130,7 +124,7 @@ class Cassette:
         file: CassetteFile,
         mode: CassetteMode,
         *,
-        scrub: Scrub = _unscrubbed,
+        scrub: Scrub = _unchanged,
         normaliser: Normaliser | None = None,
     ) -> None:
         self._file = file
@@ -159,7 +153,7 @@ class Cassette:
 
     @property
     def notices(self) -> Sequence[str]:
-        """What a person should know about the file, in words."""
+        """Notices about the file for the user."""
         notices = []
         if self._file.recovered_bytes:
             notices.append(
@@ -178,7 +172,7 @@ class Cassette:
         """Take the next exchange of a key; see `cassette_index` for which one that is.
 
         Raises:
-            CassetteMiss: in strict mode, when none is left; says how the call differs
+            CassetteMiss: in strict mode, when none is left; names how the call differs
                 from the nearest recorded one.
             FormatError: when the exchange's line is damaged.
         """
@@ -207,17 +201,17 @@ class Cassette:
     def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
         """Append how a call ended; nothing in strict mode, nor after a failed write.
 
-        Never raises for the file: a failed write stands in `failure`, and the run goes on.
+        Never raises for the file: a failed write is in `failure`, and the run goes on.
         """
         if self._mode is CassetteMode.STRICT or self._failure is not None:
             self._unrecorded_count += 1
             return
         try:
             own = self._keys.own(key, call, where)
-            line = encode_exchange(
+            document = exchange_document(
                 own, call, where, exchange, scrub=self._scrub, session=len(self._file.index)
             )
-            self._file.append(line)
+            self._file.append(document)
         except RecordingStopped as stopped:
             self._failure = stopped
             self._unrecorded_count += 1
@@ -295,18 +289,21 @@ def open_cassette(
     path: str | Path,
     mode: CassetteMode = CassetteMode.STRICT,
     *,
-    scrub: Scrub = _unscrubbed,
+    scrub: Scrub = _unchanged,
     write: Write = write_at,
+    sync: Callable[[int], None] = os.fsync,
+    clock: Callable[[], float] = time.monotonic,
     normalise: Sequence[Rule] = (),
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
 ) -> Cassette:
-    """Open a cassette to play it, to record on it, or to record it anew.
+    """Open a cassette to play it, to record on it, or to record it again.
 
     Args:
-        path: its file.
         mode: reads only, unless said otherwise.
         scrub: takes secrets out of the texts of errors before they are written.
         write: how bytes reach the file; for tests of a full disk.
+        sync: puts what was written on the disk; see `cassette_file`.
+        clock: returns seconds, for when that is due.
         normalise: what its keys leave out of prompts: names of built-in rules (see
             `turnwise.replay.normalising.BUILT_IN`), regular expressions, or functions from
             text to text, in the order in which they are applied. They are written into a
@@ -316,21 +313,26 @@ def open_cassette(
 
     Raises:
         FormatError: when the file is missing, not a cassette, damaged, of another version,
-            or has other normalisers; says what to do.
+            or has other normalisers; with what to do.
         ConfigError: when another process records to it, it cannot be opened, or a
             normaliser is none.
     """
     where = Path(path)
     mode = CassetteMode(mode)
     given = normaliser_of(normalise)
-    header = header_line(given.describe())
+    options = {
+        "write": write,
+        "sync": sync,
+        "clock": clock,
+        "new_header": header_line(given.describe()),
+    }
     if mode is CassetteMode.STRICT:
         file = CassetteFile.open_reading(where, max_unpacked_bytes=max_unpacked_bytes)
     elif mode is CassetteMode.NEW_EPISODES:
-        file = CassetteFile.open_appending(where, write=write, new_header=header)
+        file = CassetteFile.open_appending(where, **options)
     else:
         backup = _backup_path(where)
-        file = CassetteFile.start_anew(where, backup=backup, write=write, new_header=header)
+        file = CassetteFile.start_anew(where, backup=backup, **options)
     try:
         normaliser = agreed_normaliser(given, file.header.normalise)
     except ValueError as error:

@@ -1,49 +1,67 @@
-"""The file of a cassette: recorded exchanges, one a line, only ever appended to.
+"""File of a cassette: recorded exchanges, one a line, only ever appended to.
 
-The first line says which version of this format, and of the calls' keys, the rest is
-in. Everything after it is appended, one whole line a write, at an offset that is known
-because a writer holds the file's lock: killed at any moment, a recording loses at most
-the line that was being written, and the next opening drops that line and says so.
+The first line has the version of this format and of the calls' keys. Everything after it is
+appended, one exchange a write, at an offset that is known because the writer has locked the
+file: a recording that is killed loses at most the line that was being written, and the next
+opening drops that line and reports it.
 
-Reads and writes are `pread` and `pwrite` of a few kilobytes at known offsets. They
-stand in the event loop on purpose: from the page cache they take some ten
-microseconds, less than handing them to a thread and back. The file is not mapped into
-memory, since mapped pages count as the process's own.
+A power cut can lose more: what was appended since the file was last put on the disk. That
+is done on closing, and while recording with the first line that is appended `SYNC_SECONDS`
+or `SYNC_EXCHANGES` after the last time. What was appended before a pause waits for the next
+line.
 
-Blank lines are passed over, and so are a byte order mark and the line ends of another
-system. What a checksum does not fit is an error; see `cassette_check`.
+Reads and writes are `pread` and `pwrite` of a few kilobytes at known offsets. They run in
+the event loop on purpose: from the page cache they take some ten microseconds, less than
+handing them to a thread and back. The file is not mapped into memory, since mapped pages
+count as the process's own.
+
+Blank lines, a byte order mark and the line ends of another system are passed over. What a
+checksum does not fit is an error; see `cassette_header`.
 """
 
 import contextlib
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import FormatError, TurnwiseError
-from turnwise.replay.cassette_check import (
+from turnwise.replay.cassette_format import asked_of, check_needed, check_types, parse_line
+from turnwise.replay.cassette_header import (
+    BOM,
+    CASSETTE_VERSION,
+    HEADER,
+    MAX_HEADER_BYTES,
+    CassetteHeader,
     LineDamaged,
+    check_is_cassette,
     holds_another,
+    is_header,
+    is_unstarted,
+    read_header,
     require_whole,
     seal_line,
     split_plain_head,
     split_sealed_head,
 )
-from turnwise.replay.cassette_exchange import asked_of, check_fields, parse_line
-from turnwise.replay.cassette_header import (
-    BOM,
-    HEADER,
-    MAX_HEADER_BYTES,
-    CassetteHeader,
-    check_is_cassette,
-    is_header,
-    is_unstarted,
-    read_header,
+from turnwise.replay.cassette_index import CassetteIndex, SharedLines
+from turnwise.replay.cassette_sharing import (
+    Sharing,
+    line_of,
+    restore,
+    shared_name,
+    whole_prompt,
 )
-from turnwise.replay.cassette_index import CassetteIndex
-from turnwise.replay.cassette_opening import MAX_UNPACKED_BYTES, lock_file, open_file, unpacked
-from turnwise.replay.held_files import read_at, write_at
+from turnwise.replay.held_files import (
+    MAX_UNPACKED_BYTES,
+    lock_file,
+    open_file,
+    read_at,
+    unpacked,
+    write_at,
+)
 
 __all__ = ["MAX_LINE_BYTES", "CassetteFile", "RecordingStopped", "Write"]
 
@@ -53,6 +71,8 @@ Write = Callable[[int, bytes, int], int]
 MAX_LINE_BYTES = 256 << 20
 """Longest line that is written or read."""
 
+SYNC_SECONDS = 5.0
+SYNC_EXCHANGES = 1_000
 _SCAN_BUFFER_BYTES = 1 << 20
 
 
@@ -64,10 +84,11 @@ class CassetteFile:
     """An open cassette file. Use `open_reading`, `open_appending` or `start_anew`.
 
     Args:
-        path: the file.
         fd: its descriptor; owned, and closed by `close`.
         is_writable: whether lines may be appended; the file is locked then.
         write: how bytes reach the file.
+        sync: puts what was written on the disk.
+        clock: returns seconds, for when that is due.
         new_header: the first line, where the file is started.
     """
 
@@ -78,19 +99,24 @@ class CassetteFile:
         *,
         is_writable: bool,
         write: Write = write_at,
+        sync: Callable[[int], None] = os.fsync,
+        clock: Callable[[], float] = time.monotonic,
         new_header: bytes = HEADER,
     ) -> None:
         self.path = path
-        self.header = CassetteHeader(is_sealed=True)
+        self.header = CassetteHeader(CASSETTE_VERSION)
         """What its first line has."""
         self.index = CassetteIndex()
-        """What stood in the file when it was opened. Appended lines do not join it."""
+        """What was in the file when it was opened. Appended lines do not join it."""
         self.recovered_bytes = 0
         """Length of a last line that was broken off and is not played; 0 when all is whole."""
         self.appended_count = 0
+        self._shared = SharedLines(lambda length, offset: read_at(self._fd, length, offset))
+        self._sharing = Sharing(self._shared.__contains__)
         self._fd = fd
         self._is_writable = is_writable
-        self._write = write
+        self._write, self._sync, self._clock = write, sync, clock
+        self._synced_at, self._unsynced_count = clock(), 0
         self._new_header = new_header
         self._end = 0
         self._lacks_line_end = False
@@ -99,10 +125,7 @@ class CassetteFile:
     def open_reading(
         cls, path: Path, *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     ) -> "CassetteFile":
-        """Open a cassette to play it. Takes no lock: a file that only grows can be read.
-
-        One that was packed with gzip, as a recording that is committed may be, is unpacked
-        into a nameless file first.
+        """Open a cassette to play it, packed with gzip or not. Takes no lock.
 
         Raises:
             FormatError: when there is no whole cassette of this version.
@@ -112,37 +135,37 @@ class CassetteFile:
         return file._started(file._scan)
 
     @classmethod
-    def open_appending(
-        cls, path: Path, *, write: Write = write_at, new_header: bytes = HEADER
-    ) -> "CassetteFile":
+    def open_appending(cls, path: Path, **options: Any) -> "CassetteFile":
         """Open a cassette to play it and record on; it is made when it is not there.
+
+        Args:
+            path: the file.
+            options: `write`, `sync`, `clock` and `new_header` of the file.
 
         Raises:
             FormatError: when the file is something else, or of another version.
             ConfigError: when another process records to it.
         """
         fd = open_file(path, os.O_RDWR | os.O_CREAT)
-        file = cls(path, fd, is_writable=True, write=write, new_header=new_header)
+        file = cls(path, fd, is_writable=True, **options)
         return file._started(file._continue)
 
     @classmethod
-    def start_anew(
-        cls, path: Path, *, backup: Path, write: Write = write_at, new_header: bytes = HEADER
-    ) -> "CassetteFile":
-        """Start an empty cassette; what stands there is renamed to `backup`.
+    def start_anew(cls, path: Path, *, backup: Path, **options: Any) -> "CassetteFile":
+        """Start an empty cassette; what is there is renamed to `backup`.
 
         A backup that is already there stays, and the file is dropped instead: it is
-        what an earlier rewrite left when it broke off.
+        what an earlier rewrite left when it broke off. See `open_appending`.
 
         Raises:
-            FormatError: when what stands there is not a cassette. It is left alone.
+            FormatError: when what is there is not a cassette. It is left alone.
             ConfigError: when another process records to it.
         """
         old = cls(path, open_file(path, os.O_RDWR | os.O_CREAT), is_writable=True)
         try:
             old._started(lambda: old._put_aside(backup))
             fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            fresh = cls(path, fd, is_writable=True, write=write, new_header=new_header)
+            fresh = cls(path, fd, is_writable=True, **options)
             return fresh._started(fresh._continue)
         finally:
             old.close()
@@ -169,7 +192,6 @@ class CassetteFile:
             self.path.rename(backup)
 
     def _continue(self) -> None:
-        """Read what is there and make the file ready to be appended to."""
         if is_unstarted(read_at(self._fd, MAX_HEADER_BYTES, 0)):
             os.ftruncate(self._fd, 0)
             self._append_bytes(self._new_header)
@@ -196,8 +218,14 @@ class CassetteFile:
         self.index.start_at(len(first))
         add = self.index.add
         heads = split_sealed_head if self.header.is_sealed else split_plain_head
+        is_shared = self.header.is_shared
         while line := lines.readline(MAX_LINE_BYTES + 1):
             try:
+                if is_shared and (name := shared_name(line)):
+                    self._lacks_line_end = not line.endswith(b"\n")
+                    self._shared.add(name, self.index.end, len(line))
+                    self.index.extend(len(line))
+                    continue
                 key, lane, length = heads(line)
             except ValueError as error:
                 if self._passes_over(line):
@@ -292,7 +320,7 @@ class CassetteFile:
         return self._line_number(self.index.place(entry)[0])
 
     def damaged(self, entry: int, problem: str) -> FormatError:
-        """Return the error that says which line is damaged, and how."""
+        """Return the error of a damaged line."""
         offset = self.index.place(entry)[0] if entry < len(self.index) else self.index.end
         return FormatError(
             self.path,
@@ -307,8 +335,22 @@ class CassetteFile:
         line, end, _ = read_at(self._fd, length, offset).partition(b"\n")
         return line + end
 
-    def read(self, entry: int) -> dict[str, Any]:
+    def fields(self, entry: int) -> dict[str, Any]:
+        """Return an exchange's fields without its prompt, nothing checked.
+
+        Raises:
+            ValueError: when it cannot be read.
+        """
+        document = parse_line(self.line(entry))
+        return restore(document, self._shared.common) if self.header.is_shared else document
+
+    def read(self, entry: int, *, is_prompt_whole: bool = False) -> dict[str, Any]:
         """Return an exchange's line as a JSON object, its checksum and its fields checked.
+
+        Args:
+            entry: its number.
+            is_prompt_whole: whether its messages are put together. Else they may be only
+                what no other exchange has, and what they refer to is not checked.
 
         Raises:
             FormatError: when the line is damaged; names line and offset.
@@ -318,27 +360,57 @@ class CassetteFile:
             if self.header.is_sealed:
                 require_whole(line)
             document = parse_line(line)
-            check_fields(document)
+            check_types(document)
+            if self.header.is_shared:
+                document = restore(document, self._shared.common)
+                if is_prompt_whole:
+                    document = whole_prompt(document, self._shared.fields)
+                    check_types(document)
+            check_needed(document)
         except ValueError as error:
             raise self.damaged(entry, str(error)) from error
         return document
 
-    def append(self, line: bytes) -> None:
-        """Write one whole line, its end included, with its checksum.
+    def append(self, document: dict[str, Any]) -> None:
+        """Write one exchange as a whole line with its checksum, after the lines that it shares.
 
         Raises:
-            ValueError: when it is longer than any line that is read.
+            TypeError: when a tool call or an error's detail has no form in JSON.
+            ValueError: when one contains itself, or the line is longer than any that is read.
             RecordingStopped: when it cannot be written whole. The file then ends with
                 the line before.
         """
-        if self.header.is_sealed:
-            line = seal_line(line)
-        if len(line) > MAX_LINE_BYTES:
-            raise ValueError(f"its line has {len(line):,} bytes, at most {MAX_LINE_BYTES:,} fit")
+        if self.header.is_shared:
+            *lines, line = self._sharing.pack(document)
+        else:
+            lines, line = [], line_of(document)
+        lines.append(seal_line(line) if self.header.is_sealed else line)
+        longest = max(map(len, lines))
+        if longest > MAX_LINE_BYTES:
+            raise ValueError(f"its line has {longest:,} bytes, at most {MAX_LINE_BYTES:,} fit")
         if self._lacks_line_end:
-            line, self._lacks_line_end = b"\n" + line, False
-        self._append_bytes(line)
+            self._append_bytes(b"\n")
+            self._lacks_line_end = False
+        end = self._end
+        self._append_bytes(b"".join(lines))
+        for each in lines[:-1]:
+            self._shared.add(shared_name(each) or b"", end, len(each))
+            end += len(each)
         self.appended_count += 1
+        self._unsynced_count += 1
+        is_late = self._clock() - self._synced_at >= SYNC_SECONDS
+        if is_late or self._unsynced_count >= SYNC_EXCHANGES:
+            self._put_on_disk(self._fd)
+
+    def _put_on_disk(self, fd: int) -> None:
+        try:
+            self._sync(fd)
+        except OSError as error:
+            raise RecordingStopped(
+                f"cannot put {self.path} on the disk: {error.strerror}. The last "
+                f"{self._unsynced_count} exchanges may be lost, and what follows is not recorded"
+            ) from error
+        self._synced_at, self._unsynced_count = self._clock(), 0
 
     def _append_bytes(self, data: bytes) -> None:
         self._require_there(self._fd)
@@ -369,8 +441,9 @@ class CassetteFile:
             return
         fd, self._fd = self._fd, -1
         try:
+            if self._unsynced_count:
+                self._put_on_disk(fd)
             if self.appended_count:
-                os.fsync(fd)
                 self._require_there(fd)
         finally:
             os.close(fd)

@@ -1,33 +1,157 @@
-"""The first line of a cassette: what it is, of which version, and what its keys leave out."""
+"""First line of a cassette, and the checksums of its lines: a flipped bit is an error.
 
+The header names the format's version and what the keys leave out.
+
+After key and lane a line has 24 hex digits: the length of the line, the CRC-32 of what
+follows them, and the CRC-32 of all before this last number. Opening a cassette checks the
+heads, so that no exchange is filed under another call; what follows is checked when the
+exchange is read. By the length, a line that was cut off by a kill is told from a damaged
+one, and two lines that became one are found.
+
+This is against chance: disks, copies, editors. A line that was changed on purpose can be
+sealed again (`turnwise cassette FILE --seal`).
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import orjson
 
 from turnwise.calls.errors import FormatError
 from turnwise.calls.key import KEY_VERSION
-from turnwise.replay.cassette_check import is_header_whole, seal_header
-from turnwise.replay.cassette_exchange import parse_line
+from turnwise.replay.cassette_format import HEAD_BYTES, parse_line, split_head
 
 __all__ = [
     "BOM",
     "CASSETTE_VERSION",
     "HEADER",
     "MAX_HEADER_BYTES",
+    "SEAL_ADVICE",
     "CassetteHeader",
+    "LineDamaged",
     "check_is_cassette",
     "header_line",
+    "holds_another",
     "is_header",
+    "is_header_whole",
+    "is_sealed",
     "is_unstarted",
     "read_header",
+    "require_whole",
+    "seal_header",
+    "seal_line",
+    "split_plain_head",
+    "split_sealed_head",
 ]
 
-CASSETTE_VERSION = 2
-"""Changes when a line cannot be read as before. Version 1 had no checksums; it is read."""
+_NAME = b'","check":"'
+_LENGTH_AT = HEAD_BYTES + len(_NAME)
+_BODY_AT = _LENGTH_AT + 8
+_HEAD_AT = _BODY_AT + 8
+_END = _HEAD_AT + 8
 
-_UNSEALED_VERSION = 1
+_START = re.compile(rb'\{"key":"[0-9a-f]{64}","lane":"|\{"(?:turnwise_cassette":|shared":")')
+"""How a line starts. In a text, its quotation marks have a backslash."""
+
+_HEADER_SEAL = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
+
+
+SEAL_ADVICE = "After a change on purpose, seal it again: turnwise cassette FILE --seal"
+
+
+class LineDamaged(ValueError):
+    """A line is not as it was written."""
+
+
+def is_sealed(line: bytes) -> bool:
+    """Return whether a line has checksums, whole or damaged."""
+    return line[HEAD_BYTES:_LENGTH_AT] == _NAME
+
+
+def seal_line(line: bytes) -> bytes:
+    """Return an exchange's line with its checksums; its end is kept.
+
+    Args:
+        line: as JSON gives it: without checksums, one line end.
+    """
+    head, rest = line[:HEAD_BYTES], line[HEAD_BYTES:]
+    length = _END + len(rest) - 1
+    start = b"%b%b%08x%08x" % (head, _NAME, length, crc32(rest[:-1]))
+    return b"%b%08x%b" % (start, crc32(start), rest)
+
+
+def split_plain_head(line: bytes) -> tuple[bytes, bytes, int]:
+    """Return key and lane of a line without checksums, and its length as it is."""
+    return *split_head(line), len(line.removesuffix(b"\n"))
+
+
+def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
+    """Return a line's key (32 bytes), lane (8 bytes) and length without its line end.
+
+    Raises:
+        ValueError: when it does not start as an exchange does.
+        LineDamaged: when it does, and its head is not as it was written.
+    """
+    key, lane = split_head(line)
+    try:
+        found, length = int(line[_HEAD_AT:_END], 16), int(line[_LENGTH_AT:_BODY_AT], 16)
+    except ValueError:
+        raise LineDamaged("its checksum is not readable") from None
+    if not is_sealed(line) or found != crc32(line[:_HEAD_AT]):
+        raise LineDamaged(f"its checksum does not fit its key and lane. {SEAL_ADVICE}")
+    return key, lane, length
+
+
+def holds_another(line: bytes) -> bool:
+    """Return whether a line that is not as long as it was has another one in it."""
+    return _START.search(line, HEAD_BYTES) is not None
+
+
+def require_whole(line: bytes) -> None:
+    """Check a sealed line against its checksums.
+
+    Raises:
+        LineDamaged: when it is not as it was written.
+    """
+    try:
+        _, _, length = split_sealed_head(line)
+    except ValueError as error:
+        raise LineDamaged(str(error)) from error
+    if (
+        len(line) < length
+        or line[length:].strip()
+        or crc32(line[_END:length]) != int(line[_BODY_AT:_HEAD_AT], 16)
+    ):
+        raise LineDamaged(f"it is not as it was written, its checksum differs. {SEAL_ADVICE}")
+
+
+def seal_header(header: bytes) -> bytes:
+    """Return a header with its checksum.
+
+    Args:
+        header: a JSON object of at least one field, without line end.
+    """
+    return b'%b,"check":"%08x"}\n' % (header[:-1], crc32(header[:-1]))
+
+
+def is_header_whole(header: bytes) -> bool:
+    """Return whether a header's checksum fits it; line ends after it do no harm."""
+    seal = _HEADER_SEAL.search(header.rstrip(b"\r\n"))
+    return seal is not None and int(seal[1], 16) == crc32(header[: seal.start()])
+
+
+CASSETTE_VERSION = 3
+"""Changes when a line cannot be read as before.
+
+Version 1 had no checksums, and versions 1 and 2 no shared lines. Both are played, and
+recorded on as they are.
+"""
+
+_SEALED_SINCE, _SHARED_SINCE = 2, 3
+_VERSIONS = range(1, CASSETTE_VERSION + 1)
 
 MAX_HEADER_BYTES = 65_536
 """How far a first line is looked for."""
@@ -38,25 +162,25 @@ BOM = b"\xef\xbb\xbf"
 _MARK = b'{"turnwise_cassette":'
 
 
-def header_line(normalise: Sequence[Mapping[str, str]] = (), *, is_sealed: bool = True) -> bytes:
+def header_line(
+    normalise: Sequence[Mapping[str, str]] = (), *, version: int = CASSETTE_VERSION
+) -> bytes:
     """Return the first line of a cassette.
 
     Args:
         normalise: the rules of its keys, as `Normaliser.describe` gives them.
-        is_sealed: whether its lines have checksums, as this version writes them.
     """
-    version = CASSETTE_VERSION if is_sealed else _UNSEALED_VERSION
     document: dict[str, object] = {"turnwise_cassette": version, "key_version": KEY_VERSION}
     if normalise:
         document["normalise"] = list(normalise)
     line = orjson.dumps(document)
-    return seal_header(line) if is_sealed else line + b"\n"
+    return seal_header(line) if version >= _SEALED_SINCE else line + b"\n"
 
 
 HEADER = header_line()
 """The first line of a cassette without normalisers, as this version writes it."""
 
-_BEGINNINGS = (HEADER[: HEADER.index(b',"check"')], header_line(is_sealed=False))
+_BEGINNINGS = tuple(header_line(version=each).partition(b',"check"')[0] for each in _VERSIONS)
 _EXCHANGE = b'"key":"'
 
 
@@ -65,12 +189,21 @@ class CassetteHeader:
     """What a cassette's first line has.
 
     Args:
-        is_sealed: whether its lines have checksums.
         normalise: the rules that its keys were made by. Untrusted.
     """
 
-    is_sealed: bool
+    version: int
     normalise: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its lines have checksums."""
+        return self.version >= _SEALED_SINCE
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what its exchanges have in common is in shared lines."""
+        return self.version >= _SHARED_SINCE
 
 
 def _looks_like(first: bytes) -> str:
@@ -101,7 +234,7 @@ def check_is_cassette(path: Path, first: bytes) -> None:
     """Check a file's start against what every version of this format starts with.
 
     Raises:
-        FormatError: when it is something else; says what it looks like.
+        FormatError: when it is something else; names what it looks like.
     """
     if not is_header(first.removeprefix(BOM)):
         raise FormatError(
@@ -128,13 +261,11 @@ def read_header(
     """Return what a cassette's first line has.
 
     Args:
-        path: the file, for errors.
         first: the line, its end included.
-        line: its number, for errors.
-        is_changed: whether it was changed on purpose, so that its checksum says nothing.
+        is_changed: whether it was changed on purpose, so that its checksum means nothing.
 
     Raises:
-        FormatError: when it is no cassette, one of another version, or damaged; says what
+        FormatError: when it is no cassette, one of another version, or damaged; with what
             to do.
     """
     check_is_cassette(path, first)
@@ -145,17 +276,18 @@ def read_header(
         raise FormatError(
             path, line, f"expected a whole cassette header at byte 0: {error}"
         ) from error
-    advice = "record it anew (--mode rewrite), or replay it with the Turnwise that wrote it"
+    advice = "record it again (--mode rewrite), or replay it with the Turnwise that wrote it"
     version, key_version = header.pop("turnwise_cassette"), header.pop("key_version", None)
-    if version not in {CASSETTE_VERSION, _UNSEALED_VERSION} or isinstance(version, bool):
+    if version not in _VERSIONS or type(version) is not int:
         raise FormatError(
             path,
             line,
             f"is a cassette of format version {version!r:.40}, this Turnwise reads versions "
-            f"{_UNSEALED_VERSION} and {CASSETTE_VERSION}: {advice}",
+            f"{_VERSIONS[0]} to {CASSETTE_VERSION}: {advice}",
         )
-    is_sealed = version == CASSETTE_VERSION
-    if is_sealed and not (is_changed or is_header_whole(first)):
+    if (version >= _SEALED_SINCE or "check" in header) and not (
+        is_changed or is_header_whole(first)
+    ):
         raise FormatError(
             path,
             line,
@@ -182,4 +314,4 @@ def read_header(
             f"has the field {min(header)[:40]!r} in its header, which this Turnwise does not "
             f"know: a newer one wrote it; {advice}",
         )
-    return CassetteHeader(is_sealed, rules)
+    return CassetteHeader(version, rules)

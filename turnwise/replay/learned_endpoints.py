@@ -21,7 +21,7 @@ from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import FormatError
 from turnwise.calls.learning import LearnedFact, Learner
 from turnwise.calls.vocabulary import Role
-from turnwise.replay.app import Notices
+from turnwise.replay.app_protocol import Notices
 from turnwise.replay.held_files import open_fresh
 
 __all__ = ["ENDPOINTS_FILE", "LearnedEndpoints"]
@@ -37,10 +37,6 @@ _Key = tuple[str, str]
 
 class LearnedEndpoints:
     """The facts of one folder: read when it is opened, written as they are learned.
-
-    Args:
-        folder: the session's folder.
-        notices: told each fact.
 
     Raises:
         FormatError: when the folder's file cannot be read.

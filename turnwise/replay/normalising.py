@@ -1,4 +1,4 @@
-"""Normalisers: volatile text (ids, times) that a recording's keys leave out.
+"""Keys of a recording: volatile text (ids, times) is left out, and endpoints may have moved.
 
 A program that writes a fresh id or the time into its prompts asks another question in
 every run, and a recording never has its answer. A normaliser replaces such text before
@@ -7,17 +7,25 @@ the key of a call is built. What is sent, and what the recording shows, stays as
 A recording names its normalisers in its header. Those that Turnwise has by name are taken
 from there. A regular expression or a function of a recording is a stranger's: it is never
 run, only compared with what the user gives again.
+
+The name of an endpoint is part of a key, and without settings it is its host and port: a
+recording that was made at another address of the same model would never answer. So where an
+endpoint's name is nowhere in a recording, the names that it has for this model are tried,
+those that served the same role first.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from turnwise.budget.recorder import Where
 from turnwise.calls.call import Call, Message
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.key import CallKey, call_key
+from turnwise.replay.cassette_file import CassetteFile
 
-__all__ = ["BUILT_IN", "Normaliser", "Rule", "agreed_normaliser", "normaliser_of"]
+__all__ = ["BUILT_IN", "CassetteKeys", "Normaliser", "Rule", "agreed_normaliser", "normaliser_of"]
 
 Rule = str | Callable[[str], str]
 """Name of a built-in rule, a regular expression, or a function from text to text."""
@@ -194,21 +202,79 @@ def agreed_normaliser(given: Normaliser, recorded: Sequence[Mapping[str, str]]) 
         recorded: the rules of the recording's header. Untrusted; none of it is run.
 
     Raises:
-        ValueError: when the two differ, or the recording has rules of its own and none were
-            given; says what to give.
+        ValueError: when the two differ, or the recording has its own rules and none were
+            given; names the rules to give.
     """
     if given:
         if given.describe() != list(recorded):
             raise ValueError(
                 f"it was recorded with the normalisers {_names(recorded)}, and given were "
-                f"{_names(given.describe())}: give the same in the same order, or record it anew"
+                f"{_names(given.describe())}: give the same in the same order, or record it again"
             )
         return given
     own = [rule for rule in recorded if rule.get("name") not in BUILT_IN]
     if own:
         raise ValueError(
-            f"it was recorded with a normaliser of its own ({_names(own)}), which is not taken "
+            f"it was recorded with its own normaliser ({_names(own)}), which is not taken "
             "from a recording: look at it, and give all of them again in this order (--normalise, "
             f"or normalise= in Python): {_names(recorded)}"
         )
     return normaliser_of([rule["name"] for rule in recorded])
+
+
+_Served = tuple[str, str, str]
+"""Role, endpoint and model."""
+
+
+class CassetteKeys:
+    """The keys of calls in one recording.
+
+    Args:
+        file: the recording. Not owned.
+    """
+
+    def __init__(self, file: CassetteFile, normaliser: Normaliser) -> None:
+        self._file = file
+        self.normaliser = normaliser
+        self._served: tuple[_Served, ...] | None = None
+        self.moved: dict[str, str] = {}
+        """Names of endpoints whose calls were found under another name, and that name."""
+
+    def own(self, key: CallKey, call: Call, where: Where) -> CallKey:
+        """Return the key under which a call is recorded."""
+        if not self.normaliser:
+            return key
+        return call_key(self.normaliser.call(call), endpoint=where.endpoint, model=where.model)
+
+    def all(self, key: CallKey, call: Call, where: Where) -> Iterator[bytes]:
+        """Return the keys under which a call may be found, its own first."""
+        yield bytes.fromhex(self.own(key, call, where))
+        for endpoint in self._others(where):
+            other = call_key(self.normaliser.call(call), endpoint=endpoint, model=where.model)
+            found = bytes.fromhex(other)
+            if self._file.index.knows(found):
+                self.moved[where.endpoint] = endpoint
+                yield found
+
+    def _others(self, where: Where) -> list[str]:
+        """Return the recorded names of a model's endpoints, where its own is not recorded."""
+        if self._served is None:
+            self._served = self._read_served()
+        if any(endpoint == where.endpoint for _, endpoint, _ in self._served):
+            return []
+        of_model = [each for each in self._served if each[2] == where.model]
+        same_role = [endpoint for role, endpoint, _ in of_model if role == where.role.value]
+        return list(dict.fromkeys([*same_role, *(endpoint for _, endpoint, _ in of_model)]))
+
+    def _read_served(self) -> tuple[_Served, ...]:
+        """Return who served the recorded calls, by name. Reads the whole file, once."""
+        found: dict[_Served, None] = {}
+        for entry in range(len(self._file.index)):
+            try:
+                fields = self._file.fields(entry)
+            except ValueError:
+                continue  # a damaged line, which is an error when it is played
+            found[
+                str(fields.get("role")), str(fields.get("endpoint")), str(fields.get("model"))
+            ] = None
+        return tuple(sorted(found))

@@ -43,11 +43,11 @@ from turnwise.knobs import (
     own_trust,
     settings_from,
 )
-from turnwise.replay.app import Notices
+from turnwise.replay.app_protocol import Notices
 from turnwise.replay.learned_endpoints import LearnedEndpoints
 from turnwise.replay.program_session import ProgramSession, Replaying
 from turnwise.replay.recording import finished_turns
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder
 
 __all__ = ["ProgramApp", "ProgramSettings", "program_app"]
 
@@ -84,12 +84,11 @@ Build = Callable[[Any], Any]
 
 
 class ProgramApp:
-    """A function that builds a program, as `turnwise.replay.app.App` wants it.
+    """A function that builds a program, as `turnwise.replay.app_protocol.App` wants it.
 
     Args:
         build: makes the program around a model, or around a mapping of models by role where
             its first parameter is called `models`.
-        target: its import string.
     """
 
     def __init__(self, build: Build, target: str) -> None:
@@ -154,9 +153,6 @@ class ProgramApp:
         """Open a session; see `App.open`.
 
         Args:
-            settings: from `settings`.
-            folder: the run's folder.
-            recorder: plays and records calls.
             is_offline: play every call, at the endpoints that the recording names.
             keep_checkpoints: of no effect; a program's memory is as long as the session.
 
@@ -207,7 +203,6 @@ def program_app(build: Any, target: str, missing: Sequence[str]) -> ProgramApp:
 
     Args:
         build: what the import string names.
-        target: the import string.
         missing: what it lacks to be an app itself.
 
     Raises:

@@ -26,9 +26,15 @@ from turnwise.calls.errors import (
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose, Role
-from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
-from turnwise.replay.program_messages import config_of, messages_of, place_of, reply_of
-from turnwise.replay.program_turn import OpenTurn, turn_is_over
+from turnwise.replay.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
+from turnwise.replay.program_turn import (
+    OpenTurn,
+    config_of,
+    messages_of,
+    place_of,
+    reply_of,
+    turn_is_over,
+)
 
 __all__ = ["ProgramFailed", "ProgramSession", "Replaying"]
 
@@ -43,7 +49,7 @@ _Turn = tuple[str, str]
 
 
 class ProgramFailed(TurnwiseError):
-    """The program raised an error of its own. Turns finished before are kept."""
+    """The program raised an error. Turns finished before are kept."""
 
 
 class Replaying:
@@ -81,7 +87,6 @@ class _Conversation:
     """One conversation of a session.
 
     Args:
-        scope: its scope.
         user_id: whose it is; None is anonymous.
         messages: all messages so far, of a program without a checkpointer.
         turns: turns that the program has run, one number each.
@@ -97,16 +102,12 @@ class ProgramSession:
     """An open program. An `Asker` for its models, which places calls and collects prompts.
 
     Args:
-        budgeter: who answers.
         rows: where the budgeter's rows go.
-        limits: of a conversation and of a turn.
-        notices: what a person should know of it.
-        replaying: the recorder of the budgeter, or None.
         past: what the finished turns of an earlier process were asked, and their replies.
 
     Attributes:
         notices: see above.
-        owner: the loop that the budgeter works on, where it has one of its own.
+        owner: the loop that the budgeter works on, where it has its own.
     """
 
     def __init__(
@@ -136,7 +137,6 @@ class ProgramSession:
 
         Args:
             build: makes the program around a model, or around models by role.
-            target: its import string, for errors.
             roles: those that are answered.
 
         Raises:
@@ -242,7 +242,7 @@ class ProgramSession:
         Raises:
             CallError: one that the recording lacks, or a failed endpoint.
             ConfigError: when earlier turns cannot be run again as they were.
-            ProgramFailed: when the program raises an error of its own.
+            ProgramFailed: when the program raises an error.
         """
         conversation = self._conversation(turn)
         if turn.turn is None:

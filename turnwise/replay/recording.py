@@ -1,6 +1,6 @@
 """A finished run as a recording: what was asked of the app, and every answer it got.
 
-Everything stands in the run's folder: the turns' inputs in `turns.jsonl`, the settings as
+Everything is in the run's folder: the turns' inputs in `turns.jsonl`, the settings as
 they were given in `manifest.json`, the calls in its cassette.
 """
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.trust import NOTHING, Trust, TrustedSettings
 from turnwise.knobs import apply_overrides, data_problem, validate
-from turnwise.replay.app import (
+from turnwise.replay.app_protocol import (
     SHIPPED_APP,
     App,
     StartsFromPast,
@@ -36,16 +36,12 @@ class Recording:
     """A finished run, ready to be played under other settings.
 
     Args:
-        folder: the run's folder.
-        app: the app that was run, loaded.
-        app_target: its import string.
         trust: what of its endpoints, and of a sweep's, the user named.
         given: its settings as they were given, defaults left out.
         inputs: what each turn was asked, in the order of the run's file.
         replies: the recorded reply of each turn, by conversation and turn.
-        cassette: its recording of calls.
         is_simulated: whether a simulated model answered all of it.
-        digest: stands for the run and its turns, in sweeps' manifests.
+        digest: identifies the run and its turns, in sweeps' manifests.
     """
 
     folder: Path
@@ -87,7 +83,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise FormatError(
             folder,
             None,
-            "holds no manifest.json, so it is no run; make one: turnwise replay ... --out DIR",
+            "has no manifest.json, so it is no run; make one: turnwise replay ... --out DIR",
         )
     try:
         manifest = orjson.loads(path.read_bytes())
@@ -162,7 +158,7 @@ def _app(folder: Path, target: str, trust: Trust, given: str | None) -> StartsFr
     if not isinstance(app, StartsFromPast) or "book" not in inspect.signature(app.open).parameters:
         raise ConfigError(
             f"{target!r} cannot start a turn from a recorded past: its `open` takes no `book` "
-            "(see turnwise.replay.app.StartsFromPast)"
+            "(see turnwise.replay.app_protocol.StartsFromPast)"
         )
     return app
 
@@ -188,7 +184,7 @@ def open_recording(folder: Path, *, app: str | None = None, trust: Trust = NOTHI
         raise FormatError(
             folder / "turns.jsonl",
             None,
-            "holds no finished turn, so there is nothing to evaluate",
+            "has no finished turn, so there is nothing to evaluate",
         )
     elsewhere = manifest["identity"].get("cassette")
     cassette = Path(str(elsewhere)) if elsewhere else folder / "cassette.jsonl"

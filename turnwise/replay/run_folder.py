@@ -7,9 +7,9 @@
     memory.sqlite    what the agent remembers (the app's own)
     endpoints.json   what endpoints have refused (the app's own), once one has
 
-Files are made such that only their owner may read them: they hold what people said.
+Files are made such that only their owner may read them: they contain what people said.
 A turn's ledger rows are written before its line, so whatever ends the process, a
-turn either stands here whole or not at all; rows without a turn are dropped when the
+turn is here whole or not at all; rows without a turn are dropped when the
 run goes on. When a run ends, both files are put in conversation order: same input,
 same bytes, at any concurrency.
 """
@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 
 from turnwise.calls.errors import ConfigError, FormatError, TurnwiseError
-from turnwise.replay.app import TurnResult
+from turnwise.replay.app_protocol import TurnResult
 from turnwise.replay.held_files import (
     LOCK,
     hold_folder,
@@ -45,7 +45,7 @@ _FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "end
 
 
 class DiskFull(TurnwiseError):
-    """A write found no room. What was finished before stands."""
+    """The disk is full. What was finished before is kept."""
 
 
 class RunFolderGone(TurnwiseError):
@@ -105,7 +105,7 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def _knob_changes(before: Any, now: Any) -> list[str]:
-    """Return which knobs differ between two runs, in words; empty when none is known to."""
+    """Return which knobs differ between two runs, as sentences; empty when none is known to."""
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return []  # an older Turnwise did not write them
 
@@ -139,7 +139,7 @@ class RunFolder:
         details: further facts for the manifest that may differ.
 
     Raises:
-        ConfigError: when the folder holds another run, or something else, or another
+        ConfigError: when the folder has another run, or something else, or another
             process is writing it.
         FormatError: when its files cannot be read.
     """
@@ -159,7 +159,7 @@ class RunFolder:
             raise
 
     def _open(self) -> None:
-        """Read what stands there, and open both files behind their last finished turn."""
+        """Read what is there, and open both files behind their last finished turn."""
         path = self.path
         self.was_resumed = self._check_manifest()
         turns, turns_end = _read_lines(path / "turns.jsonl")
@@ -190,7 +190,7 @@ class RunFolder:
             strangers = sorted(item.name for item in self.path.iterdir() if item.name != LOCK)
             if strangers:
                 raise ConfigError(
-                    f"{self.path} exists and is not a run (it holds {strangers[0]!r} and no "
+                    f"{self.path} exists and is not a run (it contains {strangers[0]!r} and no "
                     "manifest.json); choose another folder with --out"
                 )
             self._write_manifest()
@@ -210,13 +210,13 @@ class RunFolder:
         differing = self._differences(identity, manifest.get("knobs"))
         if differing:
             raise ConfigError(
-                f"{self.path} holds another run: {'; '.join(differing)}. "
+                f"{self.path} is another run: {'; '.join(differing)}. "
                 "Choose another folder with --out, or start over with --fresh"
             )
         return True
 
     def _differences(self, identity: Mapping[str, Any], knobs: Any) -> list[str]:
-        """Return in words what of this run is another than that of the folder."""
+        """Return how this run differs from that of the folder."""
         found: list[str] = []
         for name, value in self._identity.items():
             if identity.get(name) == value:
@@ -246,7 +246,7 @@ class RunFolder:
         """Write a finished turn: its calls first, then its line.
 
         Raises:
-            DiskFull: when there is no room; the turn is then not finished.
+            DiskFull: when the disk is full; the turn is then not finished.
             RunFolderGone: when the folder is no longer there.
         """
         self._check_is_there()
@@ -259,8 +259,8 @@ class RunFolder:
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise DiskFull(
-                    f"no room left to write {self.path}; {len(self.finished)} finished turns "
-                    "stand there. Make room and run the same command again to go on"
+                    f"no space left to write {self.path}; {len(self.finished)} finished turns "
+                    "are there. Free some space and run the same command again to go on"
                 ) from error
             raise
         self.finished.add(_turn_key(result.record))

@@ -98,7 +98,6 @@ class Line:
 
     Args:
         number: from 1.
-        data: its bytes, the line end included; without a byte order mark.
         offset: where it starts in the unpacked file.
         is_cut: whether it was longer than the limit; `data` is then its beginning.
     """
@@ -232,7 +231,6 @@ def decode(data: bytes, path: Path, line: int | None, offset: int) -> str:
 
     Args:
         data: a line, or a whole document.
-        path: the file, for the error.
         line: the line that it is; None for a document, whose lines are then counted.
         offset: where it starts in the file.
 

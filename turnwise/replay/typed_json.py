@@ -13,11 +13,11 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["read_dataclass", "require_json"]
+__all__ = ["json_reader", "read_dataclass"]
 
 Record = TypeVar("Record")
 _Reader = Callable[[Any, str], Any]
-"""Takes a JSON value and the name of its field; returns what the field holds."""
+"""Takes a JSON value and the name of its field; returns the field's value."""
 
 MAX_WHOLE = 2**64
 """Above every whole number that is read; JSON's own has no end."""
@@ -76,7 +76,7 @@ _PLAIN: Mapping[Any, _Reader] = {
 
 def _of_tuple(inner: tuple[Any, ...]) -> _Reader:
     is_any_length = len(inner) == 2 and inner[1] is Ellipsis
-    each = [_reader(hint) for hint in inner if hint is not Ellipsis]
+    each = [json_reader(hint) for hint in inner if hint is not Ellipsis]
 
     def read(value: Any, name: str) -> tuple[Any, ...]:
         if not isinstance(value, list):
@@ -91,7 +91,7 @@ def _of_tuple(inner: tuple[Any, ...]) -> _Reader:
 
 
 def _of_union(inner: tuple[Any, ...]) -> _Reader:
-    readers = [_reader(hint) for hint in inner if hint is not NoneType]
+    readers = [json_reader(hint) for hint in inner if hint is not NoneType]
 
     def read(value: Any, name: str) -> Any:
         if value is None:
@@ -122,8 +122,11 @@ def _read_nothing(value: Any, name: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _reader(hint: Any) -> _Reader:
-    """Return what reads a value of a type; a type that JSON has no form of is never read."""
+def json_reader(hint: Any) -> _Reader:
+    """Return what reads a JSON value of a type, such as `str | None`, or raises a `ValueError`.
+
+    A type that JSON has no form of is never read.
+    """
     if hint in _PLAIN:
         return _PLAIN[hint]
     origin, inner = get_origin(hint), get_args(hint)
@@ -141,14 +144,19 @@ def _reader(hint: Any) -> _Reader:
 
 
 @lru_cache(maxsize=64)
-def _readers_of(kind: Any) -> tuple[dict[str, _Reader], frozenset[str]]:
-    """Return the readers of a dataclass's fields by name, and the fields that it needs."""
+def _readers_of(kind: Any, name: str) -> tuple[dict[str, tuple[_Reader, str]], frozenset[str]]:
+    """Return how a dataclass's fields are read and called in errors, and which it needs."""
     hints = get_type_hints(kind)
     own = fields(kind)
     needed = frozenset(
         each.name for each in own if each.default is MISSING and each.default_factory is MISSING
     )
-    return {each.name: _reader(hints[each.name]) for each in own if each.init}, needed
+    readers = {
+        each.name: (json_reader(hints[each.name]), f"{name}.{each.name}")
+        for each in own
+        if each.init
+    }
+    return readers, needed
 
 
 def read_dataclass(
@@ -157,35 +165,22 @@ def read_dataclass(
     """Return a dataclass read from a JSON object.
 
     Args:
-        kind: the dataclass.
-        document: any JSON value.
-        name: what the object is called in errors.
         given: fields that were read already; the object does not have them.
 
     Raises:
         ValueError: names the field that is missing, unknown or of another type.
     """
     hashable: Any = kind
-    readers, needed = _readers_of(hashable)
+    readers, needed = _readers_of(hashable, name)
     values = dict(given or {})
     for field_name, value in _read_object(document, name).items():
-        reader = readers.get(field_name)
-        if reader is None or field_name in values:
+        found = readers.get(field_name)
+        if found is None or field_name in values:
             raise ValueError(
                 f"{name} has the field {_shown(field_name)}, which this Turnwise does not know: "
                 "a newer one wrote it"
             )
-        values[field_name] = reader(value, f"{name}.{field_name}")
-    missing = sorted(needed - values.keys())
-    if missing:
-        raise ValueError(f"{name} has no field {missing[0]}")
+        values[field_name] = found[0](value, found[1])
+    if not needed <= values.keys():
+        raise ValueError(f"{name} has no field {min(needed - values.keys())}")
     return kind(**values)
-
-
-def require_json(hint: Any, value: Any, name: str) -> None:
-    """Check a JSON value against a type, such as `str | None` or `tuple[str, ...]`.
-
-    Raises:
-        ValueError: when it is of another one; names the field.
-    """
-    _reader(hint)(value, name)

@@ -33,7 +33,7 @@ from turnwise.calls import Asker, Purpose
 from turnwise.calls.errors import ConfigError
 from turnwise.replay.cassette import Cassette
 from turnwise.replay.normalising import Rule
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder
 from turnwise.testing.gate import Drift, LiveDrift, parse_gates
 from turnwise.testing.pytesting.asked import CallCounts
 from turnwise.testing.pytesting.asking import TurnAsker

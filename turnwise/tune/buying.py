@@ -14,13 +14,13 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.failures import scrub
 from turnwise.calls.trust import NOTHING, Trust
 from turnwise.memory.snapshot_memory import SnapshotBackend
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.counterfactual.evaluation import Past, evaluate
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.counterfactual.reusable_cassette import Tape
 from turnwise.replay.recording import Recording
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder
 from turnwise.tune.analysis import exact_mask
 from turnwise.tune.panel import panel_of
 from turnwise.tune.replay_evaluator import CounterfactualEvaluator, opened, run_apart, settings_of

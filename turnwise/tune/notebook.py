@@ -12,12 +12,12 @@ import numpy as np
 from pydantic import JsonValue
 
 from turnwise.calls.trust import NOTHING, confirmed
-from turnwise.replay.app import load_app
+from turnwise.replay.app_protocol import load_app
 from turnwise.replay.cassette import CassetteMode
+from turnwise.replay.conversation_files import read_conversations
 from turnwise.replay.counterfactual.purchase import Purse
-from turnwise.replay.reading import read_conversations
 from turnwise.replay.recording import open_recording
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.report import RunRecord, load_run
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates
 from turnwise.tune.buying import buy

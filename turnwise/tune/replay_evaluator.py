@@ -23,7 +23,7 @@ from turnwise.replay.counterfactual.evaluation import (
     evaluate,
     record_past,
 )
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.counterfactual.reusable_cassette import Tape
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.row import reply_id, row_of
 from turnwise.tune.setting import Setting, SettingResult

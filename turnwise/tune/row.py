@@ -17,7 +17,7 @@ from turnwise.calls.vocabulary import Outcome
 
 if TYPE_CHECKING:
     from turnwise.replay.counterfactual.evaluation import CounterfactualTurn
-    from turnwise.replay.counterfactual.missing import MissingCall
+    from turnwise.replay.counterfactual.reusable_cassette import MissingCall
 
 __all__ = [
     "FIELDS",

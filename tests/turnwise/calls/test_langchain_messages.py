@@ -23,7 +23,7 @@ from turnwise.calls.langchain_messages import from_langchain, to_langchain
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.vocabulary import Outcome
 from turnwise.calls.wire import chat_body, messages_with_schema
-from turnwise.replay.cassette_exchange import decode_exchange, encode_exchange, parse_line
+from turnwise.replay.cassette_format import decode_exchange, exchange_document
 
 PIXELS = "iVBORw0KGgo" * 400
 DATA_URL = f"data:image/png;base64,{PIXELS}"
@@ -216,18 +216,17 @@ def test_a_cassette_holds_an_images_digest_and_not_its_data():
     key = call_key(call, endpoint="e", model="m")
     where = Where("run", None, None, None, Role.MAIN, Purpose.OTHER, "e", "m")
     exchange = RecordedExchange(outcome=Outcome.SERVED, reply=Reply("a cat"), error=None)
-    line = encode_exchange(key, call, where, exchange, scrub=lambda text: text)
-    assert len(line) < 1500
-    document = parse_line(line)
+    document = exchange_document(key, call, where, exchange, scrub=lambda text: text)
+    assert len(json.dumps(document)) < 1500
     assert decode_exchange(document) == exchange
     shown = json.dumps(document["messages"][0]["parts"])
     assert "data:image/png;base64" in shown
     assert f"{len(DATA_URL)} characters" in shown
     other = from_langchain(HumanMessage([QUESTION, {**IMAGE, "image_url": {"url": DATA_URL[:-1]}}]))
-    again = encode_exchange(
+    again = exchange_document(
         key, Call(Role.MAIN, Purpose.OTHER, (other,)), where, exchange, scrub=lambda text: text
     )
-    assert parse_line(again)["messages"] != document["messages"]
+    assert again["messages"] != document["messages"]
 
 
 async def test_an_image_is_asked_about_at_an_endpoint(server, wire_words):

@@ -201,7 +201,7 @@ def test_out_folders_that_cannot_be_used(cli: Any, talk: Path, tmp_path: Path) -
     """Another run, a folder that is no run, a file: said, and left alone."""
     assert cli("replay", talk, "--out", "run", "--limit-turns", 1).exit_code == 0
     words = _words(cli("replay", talk, "--out", "run", "--set", "rollouts=1"), 2)
-    assert "holds another run" in words
+    assert "is another run" in words
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     assert "is not a run" in _words(cli("replay", talk, "--out", "mine"), 2)

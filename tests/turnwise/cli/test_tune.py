@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from turnwise.replay import read_conversations
-from turnwise.replay.app import load_app
+from turnwise.replay.app_protocol import load_app
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.tune.sweep_record import load_sweep
 
 KNOB = "search.max_calls=3,4,11"

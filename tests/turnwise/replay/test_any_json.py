@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls.errors import FormatError
+from turnwise.replay.conversation_files import ReadOptions, read_conversations
 from turnwise.replay.formats import FORMATS
 from turnwise.replay.formats import vocabulary as words
-from turnwise.replay.reading import ReadOptions, read_conversations
 
 KEYS = st.sampled_from(
     sorted(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls import Call, CallKey
 from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.replay import cassette_file
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.replay.cassette_file import RecordingStopped
 from turnwise.replay.cassette_header import HEADER
@@ -56,9 +57,9 @@ def test_a_packed_cassette_is_played_and_not_recorded_on(
         (b'{"conversation_id": "a"}\n', "found JSON of another kind, such as a conversation"),
         (b"\x1f\x8b\x08", "a (broken )?gzip file"),
         (b"hello", "found something else"),
-        (b'{"turnwise_cassette":3,"key_version":1}\n', "of format version 3, .*--mode rewrite"),
+        (b'{"turnwise_cassette":4,"key_version":1}\n', "of format version 4, .*--mode rewrite"),
         (b'{"turnwise_cassette":true,"key_version":1}\n', "of format version True"),
-        (b'{"turnwise_cassette":2,"key_version":1}\n', "not as it was written.*--seal"),
+        (b'{"turnwise_cassette":3,"key_version":1}\n', "not as it was written.*--seal"),
         (b'{"turnwise_cassette":1,"key_version":9}\n', "with key version 9, .*--mode rewrite"),
         (b'{"turnwise_cassette":1\n', "expected a whole cassette header"),
         (b'{"turnwise_cassette":1,"key_version":1,"x":2}\n', "the field 'x'.*a newer one wrote it"),
@@ -183,13 +184,13 @@ def test_a_damaged_line_is_named_when_it_is_played(
 ) -> None:
     """A line whose answer is damaged spoils itself alone, and says where it stands."""
     lines = recording.read_bytes().splitlines(keepends=True)
-    lines[2] = lines[2][:-20] + b"\x00" * 19 + b"\n"
+    lines[3] = lines[3][:-20] + b"\x00" * 19 + b"\n"
     recording.write_bytes(b"".join(lines))
-    offset = len(lines[0]) + len(lines[1])
+    offset = sum(map(len, lines[:3]))
 
     with open_cassette(recording) as cassette:
         assert cassette.lookup(*ask("text 0")) == answer("answer 0")
-        with pytest.raises(FormatError, match=f"c.jsonl:3: .* at byte {offset}"):
+        with pytest.raises(FormatError, match=f"c.jsonl:4: .* at byte {offset}"):
             cassette.lookup(*ask("text 1"))
         assert cassette.lookup(*ask("text 2")) == answer("answer 2")
 
@@ -274,3 +275,37 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
 
     with pytest.raises(RecordingStopped, match="No space left on device"):
         open_cassette(tmp_path / "c.jsonl", CassetteMode.NEW_EPISODES, write=write)
+
+
+def test_a_recording_is_put_on_the_disk_at_intervals(
+    tmp_path: Path, ask: Ask, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many seconds or exchanges, and when it is closed; never twice for the same."""
+    monkeypatch.setattr(cassette_file, "SYNC_EXCHANGES", 3)
+    now, synced, written = 0.0, [], 0
+    with open_cassette(
+        tmp_path / "c.jsonl",
+        CassetteMode.NEW_EPISODES,
+        sync=lambda fd: synced.append(written),
+        clock=lambda: now,
+    ) as cassette:
+        for now in (1.0, 2.0, 4.9, 5.0, 9.8, 9.9, 10.0, 16.0, 17.0):
+            written += 1
+            cassette.record(*ask(f"{now}"), answer())
+    assert synced == [3, 6, 8, 9]
+
+
+def test_a_disk_that_fails_stops_the_recording(tmp_path: Path, ask: Ask, answer: Answer) -> None:
+    """What may be lost is counted; the run goes on."""
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    cassette = open_cassette(
+        tmp_path / "c.jsonl", CassetteMode.NEW_EPISODES, sync=fail, clock=iter(range(9)).__next__
+    )
+    for number in range(8):
+        cassette.record(*ask(f"text {number}"), answer())
+    assert cassette.statistics().unrecorded_count == 4
+    with pytest.raises(RecordingStopped, match=r"Input/output error\. The last \d exchanges may"):
+        cassette.finish()

@@ -1,10 +1,14 @@
-"""The records of a conversation, and their digest."""
+"""Conversations, and how messages are paired to their turns."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from turnwise.replay.conversation import Conversation, RecordedTurn, conversation_digest
+from turnwise.replay.conversation_files import ReadOptions, ReadResult, read_conversations
 
 TURNS = tuple(RecordedTurn("a", number, f"text {number}") for number in range(3))
 CONVERSATION = Conversation("a", "u", {"name": "Mira"}, TURNS)
@@ -49,3 +53,81 @@ def test_digest_takes_any_text() -> None:
 def test_first_turns() -> None:
     """A conversation cut short keeps everything but its later turns."""
     assert CONVERSATION.first_turns(2) == replace(CONVERSATION, turns=TURNS[:2])
+
+
+Write = Callable[..., Path]
+TALK = (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+
+
+def turns_of(result: ReadResult) -> list[tuple[str, str | None]]:
+    """Return the turns of the only conversation."""
+    return [(turn.user_text, turn.reply) for turn in result.conversations[0].turns]
+
+
+def talk(key: str, values: list[Any]) -> list[dict[str, Any]]:
+    """Return the messages of one conversation, each with a value in a field."""
+    return [
+        {"role": role, "content": text, key: value}
+        for (role, text), value in zip(TALK, values, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("timestamp_ms", [1700000001000, 1700000001500, 1700000002000, 1700000003000]),
+        ("sentAt", ["2024-05-01T10:00:01Z", "2024-05-01T10:00:01.5Z", "2024-05-01T10:00:02Z",
+                    "2024-05-01T10:00:03Z"]),
+        ("created_at", [1_700_000_001, 1_700_000_002, 1_700_000_002, 1_700_000_003]),
+    ],
+)  # fmt: skip
+def test_the_newest_message_first(write_lines: Write, key: str, values: list[Any]) -> None:
+    """So Messenger and the Assistants API list them, with fractions and equal seconds."""
+    newest_first = talk(key, values)[::-1]
+    path = write_lines({"messages": newest_first})
+    lines = write_lines(*newest_first, name="lines.jsonl")
+
+    result = read_conversations([path])
+
+    assert turns_of(result) == [("a", "b"), ("c", "d")]
+    assert turns_of(read_conversations([lines])) == [("a", "b"), ("c", "d")]
+    assert result.left_out == {"message put in order of time": 4}
+
+
+def test_messenger_with_a_chosen_agent(write_lines: Write) -> None:
+    """Its messages are named by people."""
+    messages = [
+        {"sender_name": {"user": "Ana", "assistant": "Nora"}[role], "content": text,
+         "timestamp_ms": 1_700_000_000_000 + number}
+        for number, (role, text) in enumerate(TALK)
+    ]  # fmt: skip
+    path = write_lines({"participants": [], "messages": messages[::-1]})
+
+    result = read_conversations([path], options=ReadOptions(agent="Nora"))
+
+    assert turns_of(result) == [("a", "b"), ("c", "d")]
+
+
+@pytest.mark.parametrize("key", ["index", "utterance_idx", "seq"])
+def test_numbered_messages_are_put_in_order(write_lines: Write, key: str) -> None:
+    """In a list and on lines, also as text, as tables have them."""
+    messages = talk(key, [1, "2", 9, 10])
+    shuffled = [messages[place] for place in (2, 0, 3, 1)]
+    path = write_lines({"messages": shuffled})
+    lines = write_lines(*shuffled, name="lines.jsonl")
+
+    result = read_conversations([path])
+
+    assert turns_of(result) == [("a", "b"), ("c", "d")]
+    assert turns_of(read_conversations([lines])) == [("a", "b"), ("c", "d")]
+    assert result.left_out == {"message put in order of numbers": 4}
+
+
+def test_times_out_of_order_are_noted(write_lines: Write) -> None:
+    """Which of order and time is right is not known; so the order stays, with a word."""
+    path = write_lines({"messages": talk("timestamp", [f"2024-05-0{day}" for day in (1, 3, 2, 4)])})
+
+    result = read_conversations([path])
+
+    assert turns_of(result) == [("a", "b"), ("c", "d")]
+    assert result.left_out == {"message that is older than the one before it": 1}

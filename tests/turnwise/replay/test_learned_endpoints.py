@@ -17,11 +17,11 @@ from turnwise.calls.learning import LearnedFact
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.vocabulary import Role
 from turnwise.replay import read_conversations
-from turnwise.replay.app import Notices
+from turnwise.replay.app_protocol import Notices
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.learned_endpoints import ENDPOINTS_FILE, LearnedEndpoints
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.simulator import SimulatedSettings
 from turnwise.simulator.server import SimServer
 from turnwise.simulator.server_responses import json_response

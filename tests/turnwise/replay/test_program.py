@@ -1,7 +1,6 @@
 """LangGraph programs as apps: recorded, replayed, gone on with, and refused when they changed."""
 
 import asyncio
-import json
 import operator
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,11 @@ from langgraph.types import Send
 from turnwise.budget import Limits
 from turnwise.calls.errors import CassetteMiss, ConfigError, ServerFailed
 from turnwise.replay import CassetteMode, read_conversations
-from turnwise.replay.app import TurnInput
+from turnwise.replay.app_protocol import TurnInput
+from turnwise.replay.cassette_file import CassetteFile
 from turnwise.replay.program import ProgramApp, ProgramSettings, program_app
 from turnwise.replay.program_session import ProgramFailed
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.simulator import SimulatedSettings
 from turnwise.simulator.server import SimServer
 from turnwise.testing.gate import Baseline, compare
@@ -139,8 +139,10 @@ async def test_a_replay_is_the_same_at_any_concurrency(
 async def test_the_model_sees_the_messages_so_far(talk: Path, tmp_path: Path) -> None:
     """Without a checkpointer the conversation is given; each has its own."""
     await replay(talk, tmp_path / "run", chain())
-    lines = (tmp_path / "run" / "cassette.jsonl").read_text(encoding="utf-8").splitlines()[1:]
-    asked = [[message["content"] for message in json.loads(line)["messages"]] for line in lines]
+    file = CassetteFile.open_reading(tmp_path / "run" / "cassette.jsonl")
+    lines = [file.read(entry, is_prompt_whole=True) for entry in range(len(file.index))]
+    file.close()
+    asked = [[message["content"] for message in line["messages"]] for line in lines]
     assert asked[0] == ["Be kind.", "Hello."]
     assert asked[1][:2] == ["Be kind.", "Hello."]
     assert asked[1][3] == "And you?"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from turnwise.replay.reading import ReadOptions, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, read_conversations
 
 Exchange = tuple[str, str]
 Exchanges = Sequence[Exchange]

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.replay.app import TurnResult
+from turnwise.replay.app_protocol import TurnResult
 from turnwise.replay.run_folder import RunFolder, RunFolderGone
 
 

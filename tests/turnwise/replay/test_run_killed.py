@@ -15,8 +15,8 @@ import pytest
 
 from graph.app import app
 from turnwise.replay import read_conversations
-from turnwise.replay.app import TurnResult
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.app_protocol import TurnResult
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.replay.run_folder import DiskFull, RunFolder
 from turnwise.simulator import SimulatedSettings
 from turnwise.simulator.server import SimServer
@@ -161,7 +161,7 @@ def test_a_full_disk_is_said_and_finished_turns_stand(tmp_path: Path, full: str)
     real = getattr(folder, full)
     with open("/dev/full", "ab", buffering=0) as device:  # noqa: PTH123 - a device, not a path
         setattr(folder, full, device)
-        with pytest.raises(DiskFull, match="1 finished turns stand there"):
+        with pytest.raises(DiskFull, match="1 finished turns are there"):
             folder.add(_result(1))
     setattr(folder, full, real)
     folder.close()

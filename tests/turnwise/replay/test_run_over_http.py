@@ -10,7 +10,7 @@ from graph.app import app
 from turnwise.calls.errors import AuthFailed, BadResponse, ServerFailed
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.simulator import SimulatedSettings
 from turnwise.simulator.server import SimServer
 

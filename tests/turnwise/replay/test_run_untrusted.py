@@ -9,7 +9,7 @@ import pytest
 from graph.app import app
 from turnwise.replay import read_conversations
 from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 
 Replay = Callable[..., Any]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.reading import read_conversations
+from turnwise.replay.conversation_files import read_conversations
 
 FOLDER = Path(__file__).parents[3] / "configs" / "conversations"
 CONVERSATIONS = read_conversations([FOLDER]).conversations

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.replay.reading import ReadOptions, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, read_conversations
 from turnwise.replay.source_lines import ReadLimits, open_lines
 
 Write = Callable[..., Path]

@@ -435,4 +435,4 @@ async def test_an_asker_is_recorded_too(tmp_path: Path) -> None:
         assert (await asker.ask(call)).text == "one"
         made.close()
     line = json.loads((tmp_path / NAME).read_text(encoding="utf-8").splitlines()[1])
-    assert (line["role"], line["conversation"], line["turn"]) == ("fast", "test_it", "0")
+    assert (line["role"], line["scope"]) == ("fast", "run/conv:test_it/turn:0")

@@ -24,7 +24,7 @@ APP = """
     from contextlib import asynccontextmanager
     from types import SimpleNamespace
     from pydantic import BaseModel
-    from turnwise.replay.app import TurnResult
+    from turnwise.replay.app_protocol import TurnResult
 
     class Knobs(BaseModel):
         preset: str = "plain"

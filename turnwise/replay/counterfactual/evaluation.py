@@ -1,6 +1,6 @@
-"""One setting, turn by turn, on a recording.
+"""One setting, turn by turn, on a recording, and where a turn diverges from it.
 
-Where a turn starts from is one of two pasts:
+A turn starts from one of two pasts:
 
 - `recorded`: what the recorded run remembered before that turn. Every setting is asked the
   same question in the same place, so settings compare turn by turn, and a turn that
@@ -8,8 +8,8 @@ Where a turn starts from is one of two pasts:
 - `own`: what this setting itself said before. That is a whole run of it; once a reply
   differs from the recorded one, nothing after it can be recorded.
 
-A turn whose calls all stand in the recording is exact: under the same past, a real run of
-the setting asks the same calls, is given the same answers and says the same reply.
+A turn whose calls are all in the recording is exact: under the same past, a real run of
+the setting asks the same calls, is given the same answers and gives the same reply.
 """
 
 import tempfile
@@ -21,26 +21,127 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from turnwise.budget.limits import Limits
+from turnwise.budget.recorder import RecordedExchange, Where
+from turnwise.calls.call import Call
 from turnwise.calls.errors import CallError, CassetteMiss, ConfigError
+from turnwise.calls.key import CallKey
 from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
-from turnwise.replay.app import Session, TurnInput
-from turnwise.replay.counterfactual.missing import MissingCall, StandIns
-from turnwise.replay.counterfactual.playing import Player, TurnTrace
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.app_protocol import Session, TurnInput
+from turnwise.replay.counterfactual.reusable_cassette import (
+    Kind,
+    MissingCall,
+    StandInAnswers,
+    Tape,
+)
 from turnwise.replay.recording import Recording
 
-__all__ = ["CounterfactualTurn", "Past", "evaluate", "record_past", "starting_book"]
+__all__ = [
+    "CounterfactualRecorder",
+    "CounterfactualTurn",
+    "Past",
+    "TurnTrace",
+    "evaluate",
+    "record_past",
+    "starting_book",
+]
+
+
+@dataclass(slots=True)
+class TurnTrace:
+    """What one turn of an evaluation has asked so far.
+
+    Args:
+        asked_count: calls asked, in any way.
+        diverged_at: the first call that is not recorded, counted from 1; None so far.
+        is_reply_out: whether the reply is out.
+        is_reply_exact: whether the reply came out before anything diverged.
+        missing: calls that are not recorded, in the order asked.
+        used: stand-ins used, by kind.
+        taken: exchanges of the tape that it was handed, each once.
+    """
+
+    asked_count: int = 0
+    diverged_at: int | None = None
+    is_reply_out: bool = False
+    is_reply_exact: bool = False
+    missing: list[MissingCall] = field(default_factory=list)
+    used: dict[Kind, int] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+
+    def reply_is_out(self) -> None:
+        """Note that the reply cannot change any more."""
+        self.is_reply_out = True
+        self.is_reply_exact = self.diverged_at is None
+
+
+class CounterfactualRecorder:
+    """Plays a tape under one setting. A `turnwise.budget.recorder.Recorder`; writes nothing.
+
+    Turns of one conversation must be played one after another.
+
+    Args:
+        stand_ins: answers of other calls; None has a call that is not recorded end its
+            turn, as in a strict replay.
+    """
+
+    def __init__(self, tape: Tape, stand_ins: StandInAnswers | None = None) -> None:
+        self._tape = tape
+        self._stand_ins = stand_ins
+        self._traces: dict[tuple[str | None, str | None], TurnTrace] = {}
+
+    def open_turn(self, conversation: str, turn: int) -> TurnTrace:
+        """Return a fresh trace of a turn that is about to be played."""
+        trace = self._traces[conversation, str(turn)] = TurnTrace()
+        return trace
+
+    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange:
+        """Return what was recorded for a call, or what stands in for it.
+
+        Raises:
+            CassetteMiss: when it is not recorded, and nothing stands in.
+            FormatError: when the exchange's line is damaged.
+        """
+        trace = self._traces.setdefault((where.conversation, where.turn), TurnTrace())
+        trace.asked_count += 1
+        exchange = self._tape.take(key, call, where, trace.taken)
+        if exchange is not None:
+            return exchange
+        if trace.diverged_at is None:
+            trace.diverged_at = trace.asked_count
+        if self._stand_ins is None:
+            raise CassetteMiss(self._tape.explain(key, call, where))
+        stand_in = self._stand_ins.find(call, where, trace.used)
+        if stand_in is None:
+            raise CassetteMiss(
+                f"{self._tape.path} has no recording of call {trace.asked_count} of turn "
+                f"{where.turn} of {where.conversation}: node {where.node}, purpose "
+                f"{where.purpose.value}"
+            )
+        trace.missing.append(
+            MissingCall(
+                where.node,
+                where.role,
+                where.purpose,
+                stand_in.input_tokens,
+                stand_in.output_tokens,
+                stand_in.usd,
+            )
+        )
+        return stand_in
+
+    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+        """Do nothing: an evaluation adds nothing to its recording."""
+
 
 Past = Literal["recorded", "own"]
 
 
 @dataclass(frozen=True, slots=True)
 class CounterfactualTurn:
-    """One turn under another setting, as far as the recording tells.
+    """One turn under another setting, as far as it is recorded.
 
     Args:
-        turn: what was asked.
         record: the turn's record; None where it could not be played to its end.
         rows: its ledger rows; those of stand-ins included.
         diverged_at: the first call that is not recorded, counted from 1; None when all are.
@@ -66,7 +167,7 @@ async def record_past(recording: Recording, tape: Tape) -> SnapshotBackend:
     """
     shelf = SnapshotBackend()
     settings = recording.settings(None)
-    player = Player(tape)
+    player = CounterfactualRecorder(tape)
     with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
         opened = recording.app.open(
             settings,
@@ -105,8 +206,6 @@ def starting_book(
     """Return the memory that the turns of a setting start from.
 
     Args:
-        recording: the finished run.
-        past: which one.
         shelf: from `record_past`; needed for the recorded past.
 
     Raises:
@@ -131,9 +230,7 @@ async def evaluate(
     """Return every turn of a recording under other settings. Nothing is sent.
 
     Args:
-        recording: the finished run.
         tape: its cassette, or a larger one.
-        settings: from `Recording.settings`.
         past: where each turn starts from; see above.
         shelf: from `record_past`; needed for the recorded past.
         turns: which of the recording's turns, in its order; None is all of them.
@@ -143,7 +240,7 @@ async def evaluate(
         CallError: a fatal one other than a call that is not recorded.
     """
     book = starting_book(recording, past, shelf)
-    player = Player(tape, StandIns(tape))
+    player = CounterfactualRecorder(tape, StandInAnswers(tape))
     with tempfile.TemporaryDirectory(prefix="turnwise-") as name:
         opened = recording.app.open(
             settings, folder=Path(name), recorder=player, is_offline=True, book=book
@@ -166,9 +263,6 @@ class _Evaluation:
     """One setting on one recording, turn after turn.
 
     Args:
-        session: open under the setting.
-        player: its recorder.
-        past: where each turn starts from.
         counts_across: whether what one turn spends is missing to a later one.
         inexact_users: whose own past is an estimate by now.
         lost_users: whose own past is not known by now.
@@ -176,7 +270,7 @@ class _Evaluation:
     """
 
     session: Session
-    player: Player
+    player: CounterfactualRecorder
     past: Past
     counts_across: bool
     inexact_users: set[tuple[str, str]] = field(default_factory=set)
@@ -184,7 +278,7 @@ class _Evaluation:
     is_inexact: bool = False
 
     async def play(self, turn: TurnInput) -> CounterfactualTurn:
-        """Return the next turn, as far as the recording tells."""
+        """Return the next turn, as far as it is recorded."""
         trace = self.player.open_turn(turn.conversation_id, turn.turn or 0)
         stands_on_estimate = self.past == "own" and turn.memory_owner in self.inexact_users
         if stands_on_estimate or (self.counts_across and self.is_inexact):

@@ -1,7 +1,7 @@
 """Buying what a recording lacks: the turns of a setting that are not exact, and those only.
 
 What is recorded is played; what is not is sent by the app's own budgeter and appended to
-the recording at once, so whatever ends a purchase, nothing is paid for twice. A purse caps
+the recording at once, so whatever ends a purchase, nothing is paid for twice. A spending cap limits
 all settings together: it is asked before a call is sent, and settled when it has ended.
 """
 
@@ -20,14 +20,13 @@ from turnwise.calls.call import Call
 from turnwise.calls.errors import CassetteMiss
 from turnwise.calls.key import CallKey
 from turnwise.memory.snapshot_memory import SnapshotBackend
-from turnwise.replay.app import Session, TurnInput, TurnResult
+from turnwise.replay.app_protocol import Session, TurnInput, TurnResult
 from turnwise.replay.counterfactual.evaluation import Past, starting_book
-from turnwise.replay.counterfactual.missing import StandIns
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.counterfactual.reusable_cassette import StandInAnswers, Tape
 from turnwise.replay.held_files import open_fresh
 from turnwise.replay.learned_endpoints import ENDPOINTS_FILE
 from turnwise.replay.recording import Recording
-from turnwise.replay.run_recorder import RunRecorder
+from turnwise.replay.replay_run import RunRecorder
 
 __all__ = ["Purse", "PurseEmpty", "buy_turns"]
 
@@ -61,7 +60,7 @@ class Purse:
     unknown_usd: int = 0
 
     def reserve(self, usd: float | None) -> float:
-        """Make room for a call, and return what was reserved for it.
+        """Reserve the money of a call, and return what was reserved for it.
 
         Args:
             usd: what it costs, about; None when that is not known.
@@ -97,11 +96,9 @@ class Purse:
         return None if self.max_usd is None else max(self.max_usd - self.usd, 0.0)
 
     def spend(self, calls: int, usd: float, unknown_usd: int) -> None:
-        """Count calls that were sent under limits of their own, which this purse had set.
+        """Count calls that were sent under their own limits, which this purse had set.
 
         Args:
-            calls: how many.
-            usd: what they cost, as far as known.
             unknown_usd: those of them whose cost is not known.
         """
         self.calls += calls
@@ -117,24 +114,18 @@ class Purse:
 
 
 class Buyer:
-    """Plays a tape, has the rest sent, and appends it. A `turnwise.budget.recorder.Recorder`.
-
-    Args:
-        tape: what is recorded.
-        recorder: where bought calls go.
-        purse: what may be spent.
-    """
+    """Plays a tape, has the rest sent, and appends it. A `turnwise.budget.recorder.Recorder`."""
 
     def __init__(self, tape: Tape, recorder: RunRecorder, purse: Purse) -> None:
         self._tape = tape
         self._recorder = recorder
         self._purse = purse
-        self._stand_ins = StandIns(tape)
+        self._stand_ins = StandInAnswers(tape)
         self._taken: dict[tuple[str | None, str | None], set[int]] = {}
         self._reserved: dict[tuple[CallKey, str], list[float]] = {}
 
     def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
-        """Return what was recorded for a call, or None once the purse has room for it.
+        """Return what was recorded for a call, or None once the purse can pay for it.
 
         Raises:
             PurseEmpty: when it has none.
@@ -200,12 +191,9 @@ async def buy_turns(
     """Run turns under a setting, playing what is recorded and buying the rest.
 
     Args:
-        recording: the finished run.
         tape: what is recorded by now.
         settings: from `Recording.settings`.
         turns: which; all of a conversation's earlier ones too, where `past` is `own`.
-        recorder: where bought calls go.
-        purse: what may be spent.
         past: as in `evaluate`.
         shelf: from `record_past`; needed for the recorded past.
         max_concurrency: conversations side by side; at least 1.

@@ -1,13 +1,18 @@
 """The formats that conversations are read from."""
 
+from turnwise.replay.formats.conversation_format import (
+    Collector,
+    ConversationFormat,
+    DetectedRecord,
+    Reading,
+)
 from turnwise.replay.formats.detection import FORMATS, detect_format, is_foreign, pieces_of
-from turnwise.replay.formats.format import Collector, ConversationFormat, Found, Reading
 
 __all__ = [
     "FORMATS",
     "Collector",
     "ConversationFormat",
-    "Found",
+    "DetectedRecord",
     "Reading",
     "detect_format",
     "is_foreign",

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.replay.formats import exchanges, trees
-from turnwise.replay.formats.format import ConversationFormat, read_each
+from turnwise.replay.formats import exchanges, message_lines
+from turnwise.replay.formats.conversation_format import ConversationFormat, read_each
 from turnwise.replay.formats.locomo import LOCOMO
 from turnwise.replay.formats.memorybank import MEMORYBANK, MEMORYBANK_HISTORY
 from turnwise.replay.formats.message_lines import (
@@ -20,7 +20,7 @@ from turnwise.replay.formats.message_list import Spot, find_list, is_exchange
 from turnwise.replay.formats.messages import convert_messages
 from turnwise.replay.formats.native import NATIVE
 from turnwise.replay.formats.speakers import field_at, role_word
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = ["FORMATS", "detect_format", "is_foreign", "pieces_of"]
 
@@ -103,7 +103,7 @@ _READ_AS_MESSAGES = (
     _list_format(
         "openai",
         "chat messages with `role` and `content`, text or parts, as OpenAI, Anthropic, LMSYS, "
-        "WildChat and most data sets have them; `system` beside them is the persona, and "
+        "WildChat and most data sets have them; `system` next to them is the persona, and "
         "`completion`, `chosen`, `ideal` and the like are a last reply",
         '{"messages": [{"role": "system", "content": "You are Nora."}, {"role": "user", '
         '"content": "Hi."}, {"role": "assistant", "content": "Hello."}]}',
@@ -146,16 +146,16 @@ FORMATS: Sequence[ConversationFormat] = (
         '{"id": "c", "current_node": "2", "mapping": {"1": {"parent": null, "message": '
         '{"author": {"role": "user"}, "content": {"parts": ["Hi."]}}}, "2": {"parent": "1", '
         '"message": {"author": {"role": "assistant"}, "content": {"parts": ["Hello."]}}}}}',
-        trees.is_mapping,
-        read_each(trees.convert_mapping),
+        message_lines.is_mapping,
+        read_each(message_lines.convert_mapping),
     ),
     ConversationFormat(
         "oasst",
         "OASST message trees: the best-ranked replies",
         '{"message_tree_id": "t", "prompt": {"role": "prompter", "text": "Hi.", "replies": '
         '[{"role": "assistant", "text": "Hello.", "rank": 0, "replies": []}]}}',
-        trees.is_reply_tree,
-        read_each(trees.convert_replies),
+        message_lines.is_reply_tree,
+        read_each(message_lines.convert_replies),
     ),
     MEMORYBANK_HISTORY,
     LOCOMO,

@@ -6,8 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.format import Collector, Found, Reading
+from turnwise.replay.conversation import (
+    Conversation,
+    Utterance,
+    in_order_of_time,
+    pair_conversation,
+)
+from turnwise.replay.formats.conversation_format import Collector, DetectedRecord, Reading
 from turnwise.replay.formats.message_list import (
     are_by_speaker,
     conversation_of,
@@ -28,8 +33,7 @@ from turnwise.replay.formats.messages import (
     without_thoughts,
 )
 from turnwise.replay.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KEYS
-from turnwise.replay.pairing import Utterance, in_order_of_time, pair_conversation
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = [
     "convert_exchange",
@@ -88,7 +92,7 @@ def is_plain_exchange(document: Any) -> bool:
 def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     """Return a conversation of one exchange and, where it has one, its history.
 
-    An `input` or `context` beside the user's words belongs to them, on a line of its own.
+    An `input` or `context` next to the user's words belongs to them, on a line of its own.
 
     Raises:
         FormatError: when a side is missing.
@@ -139,18 +143,18 @@ class _Exchanges:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._found: dict[str, list[Found]] = {}
+        self._found: dict[str, list[DetectedRecord]] = {}
 
-    def add(self, record: SourceRecord) -> Iterator[Found]:
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
         """Take one exchange; it is a conversation unless it names one, or has its history."""
-        found = Found(convert_exchange(record, self._reading), record, may_be_renamed=True)
+        found = DetectedRecord(convert_exchange(record, self._reading), record, may_be_renamed=True)
         name = conversation_of(record.fields)
         if name is None or len(found.conversation.turns) > 1:
             yield found
         else:
             self._found.setdefault(name, []).append(found)
 
-    def finish(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[DetectedRecord]:
         """Give the conversations, in the order in which they begin."""
         for name, all_found in self._found.items():
             if len(all_found) == 1:
@@ -161,7 +165,7 @@ class _Exchanges:
             except FormatError as error:
                 self._reading.problems.meet(error)
 
-    def _joined(self, name: str, all_found: Sequence[Found]) -> Found:
+    def _joined(self, name: str, all_found: Sequence[DetectedRecord]) -> DetectedRecord:
         first = all_found[0]
         users = {found.conversation.user_id for found in all_found}
         if len(users) > 1:
@@ -171,7 +175,7 @@ class _Exchanges:
             [turn for found in all_found for turn in found.conversation.turns],
             self._reading.problems,
         )
-        return Found(
+        return DetectedRecord(
             replace(
                 first.conversation,
                 conversation_id=name,
@@ -357,7 +361,7 @@ class _TextLists:
         self._reading = reading
         self._pairs: list[SourceRecord] | None = []
 
-    def add(self, record: SourceRecord) -> Iterator[Found]:
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
         """Take one list; pairs are kept until it is known what they are."""
         is_pair = isinstance(record.document, list) and len(record.document) == 2
         if self._pairs is not None and is_pair and len(self._pairs) < self._MAX_PAIRS:
@@ -366,7 +370,7 @@ class _TextLists:
         yield from self._flushed()
         yield self._found(record)
 
-    def finish(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[DetectedRecord]:
         """Give what was kept."""
         pairs = self._pairs or []
         if not are_by_speaker([pair.document for pair in pairs]):
@@ -376,11 +380,11 @@ class _TextLists:
         whole = {"id": name, "messages": [pair.document for pair in pairs]}
         try:
             conversation = convert_messages(first.inside(whole, ""), self._reading)
-            yield Found(conversation, first, may_be_renamed=True)
+            yield DetectedRecord(conversation, first, may_be_renamed=True)
         except FormatError as error:
             self._reading.problems.meet(error)
 
-    def _flushed(self) -> Iterator[Found]:
+    def _flushed(self) -> Iterator[DetectedRecord]:
         kept, self._pairs = self._pairs or [], None
         for record in kept:
             try:
@@ -390,8 +394,8 @@ class _TextLists:
             else:
                 yield found
 
-    def _found(self, record: SourceRecord) -> Found:
-        return Found(convert_texts(record, self._reading), record, may_be_renamed=True)
+    def _found(self, record: SourceRecord) -> DetectedRecord:
+        return DetectedRecord(convert_texts(record, self._reading), record, may_be_renamed=True)
 
 
 def open_text_lists(reading: Reading) -> Collector:

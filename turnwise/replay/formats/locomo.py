@@ -1,7 +1,7 @@
 """LoCoMo: very long talks of two people, in sessions with a date.
 
 `{"sample_id", "conversation": {"speaker_a", "speaker_b", "session_1_date_time",
-"session_1": [{"speaker", "dia_id", "text"}, …], …}}`. The sessions may also stand in
+"session_1": [{"speaker", "dia_id", "text"}, …], …}}`. The sessions may also be in
 the record itself. Speaker A is read as the user, B as the agent, unless a person has chosen;
 a turn bears the time of its session, and no reply answers a message of another session.
 
@@ -12,11 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from turnwise.replay.conversation import Conversation
-from turnwise.replay.formats.format import ConversationFormat, Reading, read_each
-from turnwise.replay.pairing import Utterance, pair_conversation
-from turnwise.replay.record import SourceRecord
-from turnwise.replay.times import iso_time
+from turnwise.replay.conversation import Conversation, Utterance, pair_conversation
+from turnwise.replay.formats.conversation_format import ConversationFormat, Reading, read_each
+from turnwise.replay.source_records import SourceRecord, iso_time
 
 __all__ = ["LOCOMO"]
 
@@ -24,7 +22,7 @@ _SESSION = re.compile(r"session_(\d+)")
 
 
 def _sessions(document: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Return the sessions that hold messages, by number."""
+    """Return the sessions with messages, by number."""
     matches = ((_SESSION.fullmatch(str(name)), name) for name in document)
     return sorted(
         (int(match[1]), name)

@@ -1,6 +1,6 @@
 """MemoryBank: one turn a line, with a date; all days of one user are one conversation.
 
-A `personas.json` beside the file describes the users: `{user_id: {"name", …}}`. It is
+A `personas.json` next to the file describes the users: `{user_id: {"name", …}}`. It is
 the user's persona, so it never becomes the agent's.
 
 Source: Zhong et al., MemoryBank (AAAI 2024).
@@ -14,11 +14,20 @@ from typing import Any
 import orjson
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.conversation import Conversation, Persona, RecordedTurn
-from turnwise.replay.formats.format import ConversationFormat, Found, Reading, read_each
-from turnwise.replay.pairing import Utterance, pair_conversation
-from turnwise.replay.record import Problems, SourceRecord
-from turnwise.replay.times import iso_time
+from turnwise.replay.conversation import (
+    Conversation,
+    Persona,
+    RecordedTurn,
+    Utterance,
+    pair_conversation,
+)
+from turnwise.replay.formats.conversation_format import (
+    ConversationFormat,
+    DetectedRecord,
+    Reading,
+    read_each,
+)
+from turnwise.replay.source_records import RecordProblems, SourceRecord, iso_time
 
 __all__ = ["MEMORYBANK", "MEMORYBANK_HISTORY"]
 
@@ -53,7 +62,7 @@ def _persona(record: SourceRecord) -> Persona:
 
 
 def _personas_beside(path: Path) -> Mapping[str, Persona]:
-    """Return the users' personas by user id; empty when no file tells them.
+    """Return the users' personas by user id; empty when there is no such file.
 
     Raises:
         FormatError: when the file is there and cannot be read.
@@ -72,7 +81,7 @@ def _personas_beside(path: Path) -> Mapping[str, Persona]:
     }
 
 
-def _personas(path: Path, problems: Problems) -> Mapping[str, Persona]:
+def _personas(path: Path, problems: RecordProblems) -> Mapping[str, Persona]:
     try:
         return _personas_beside(path)
     except FormatError as error:
@@ -88,20 +97,19 @@ class _Days:
         self._firsts: dict[str, SourceRecord] = {}
         self._turns: dict[str, dict[_Key, RecordedTurn]] = {}
 
-    def add(self, record: SourceRecord) -> Iterator[Found]:
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
         """Take one turn; a user's conversation is complete when the file has ended."""
         key, turn = _turn(record)
         turns = self._turns.setdefault(turn.conversation_id, {})
         if key in turns:
             raise record.problem(
-                f"expected turn {key[1]} of {key[0]} once for user {turn.user_id!r}; "
-                "it stands before"
+                f"expected turn {key[1]} of {key[0]} once for user {turn.user_id!r}; it is before"
             )
         turns[key] = turn
         self._firsts.setdefault(turn.conversation_id, record)
         yield from ()
 
-    def finish(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[DetectedRecord]:
         """Give a conversation for each user, its turns numbered from 0."""
         personas = _personas(self._reading.file.path, self._reading.problems)
         for user_id, first in self._firsts.items():
@@ -112,7 +120,7 @@ class _Days:
             conversation = Conversation(
                 user_id, user_id, None, numbered, user_persona=personas.get(user_id)
             )
-            yield Found(conversation, first)
+            yield DetectedRecord(conversation, first)
 
 
 def _recognises(document: Any) -> bool:
@@ -123,7 +131,7 @@ MEMORYBANK = ConversationFormat(
     name="memorybank",
     about=(
         "MemoryBank, one turn a line; all days of a user are one conversation. A "
-        "`personas.json` beside the file describes the users"
+        "`personas.json` next to the file describes the users"
     ),
     example=(
         '{"turn_id": "u1/05-01#0", "user_id": "u1", "date": "2023-05-01", "turn": 0, '

@@ -25,7 +25,7 @@ from turnwise.replay.formats.vocabulary import (
     USER_NAMED_KEYS,
     USER_SIDE_KEYS,
 )
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = [
     "Spot",
@@ -308,8 +308,6 @@ def messages_of(
     """Return the items of a list as messages, each an object with its own fields.
 
     Args:
-        record: what the list is in, for errors.
-        items: the list.
         is_history: whether its pairs of texts are exchanges, whatever is in them.
 
     Raises:
@@ -359,7 +357,7 @@ def are_by_speaker(items: Sequence[Any], *, may_be_names: bool = True) -> bool:
 
 
 _MARKED = re.compile(r"\s*<\|[\w ]{1,40}\|>:\s*(.*?)\s*<eo[a-z]>\s*", re.DOTALL)
-"""A text with marks for who says it and where it ends, as MOSS has them."""
+"""A text with marks for its speaker and its end, as MOSS has them."""
 
 
 def _unmarked(text: Any) -> Any:

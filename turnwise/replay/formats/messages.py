@@ -1,6 +1,6 @@
 """The general reader: a record that is a list of messages, whatever its fields are called.
 
-System messages and a `system` beside the messages are the agent's persona. Tool messages,
+System messages and a `system` next to the messages are the agent's persona. Tool messages,
 thoughts and media are left out and noted. A message of the agent without words, such as a
 tool call, ends the user's turn all the same. A last reply apart from the messages is added.
 """
@@ -10,10 +10,15 @@ from typing import Any
 
 from turnwise.calls.errors import FormatError
 from turnwise.calls.thoughts import split_thoughts
-from turnwise.replay.conversation import Conversation, Persona
-from turnwise.replay.formats.branches import LEAF_KEYS, shown_branch, unfolded
-from turnwise.replay.formats.contents import read_content
-from turnwise.replay.formats.format import Reading
+from turnwise.replay.conversation import (
+    Conversation,
+    Persona,
+    Utterance,
+    in_order_of_time,
+    numbered_in_order,
+    pair_conversation,
+)
+from turnwise.replay.formats.conversation_format import Reading
 from turnwise.replay.formats.message_list import (
     Spot,
     find_list,
@@ -23,6 +28,7 @@ from turnwise.replay.formats.message_list import (
     messages_of,
     unwrap,
 )
+from turnwise.replay.formats.message_parts import LEAF_KEYS, read_content, shown_branch, unfolded
 from turnwise.replay.formats.speakers import (
     NamedRole,
     has_stated_role,
@@ -39,14 +45,7 @@ from turnwise.replay.formats.vocabulary import (
     TOOL_RESULT_TYPES,
     USER_SIDE_KEYS,
 )
-from turnwise.replay.pairing import (
-    Utterance,
-    in_order_of_time,
-    numbered_in_order,
-    pair_conversation,
-)
-from turnwise.replay.record import SourceRecord
-from turnwise.replay.times import iso_time
+from turnwise.replay.source_records import SourceRecord, iso_time
 
 __all__ = [
     "convert_messages",
@@ -129,9 +128,6 @@ def utterances_of(
     """Return what user and agent said, and the instructions to the agent.
 
     Args:
-        messages: of one conversation, in order.
-        roles: of each.
-        reading: where notes go.
         is_chat: whether messages without text are usual, as in chats with pictures; so
             they are where roles are told by names.
 

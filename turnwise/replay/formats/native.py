@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from turnwise.replay.conversation import PERSONA_FIELDS, Conversation, Persona, RecordedTurn
-from turnwise.replay.formats.format import Collector, ConversationFormat, Found, Reading
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.formats.conversation_format import (
+    Collector,
+    ConversationFormat,
+    DetectedRecord,
+    Reading,
+)
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = ["NATIVE"]
 
@@ -42,7 +47,7 @@ class _Draft:
         """Add one line.
 
         Raises:
-            FormatError: when it does not fit, alone or beside those before it.
+            FormatError: when it does not fit, alone or after those before it.
         """
         number = record.optional_count("turn")
         if (number is not None) != self._is_numbered:
@@ -58,7 +63,7 @@ class _Draft:
         if number in self._lines:
             other = self._lines[number]
             where = f"line {other.line}" if other.line else other.place
-            raise record.problem(f"expected turn {number} once; it stands on {where} too")
+            raise record.problem(f"expected turn {number} once; it is on {where} too")
         turn = RecordedTurn(
             conversation_id=record.text("conversation_id"),
             turn=number,
@@ -85,7 +90,7 @@ class _Turns:
     def __init__(self) -> None:
         self._drafts: dict[str, _Draft] = {}
 
-    def add(self, record: SourceRecord) -> Iterator[Found]:
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
         """Take one turn; conversations are complete when the file has ended."""
         conversation_id = record.text("conversation_id")
         draft = self._drafts.get(conversation_id) or _Draft(record)
@@ -93,10 +98,10 @@ class _Turns:
         self._drafts.setdefault(conversation_id, draft)
         yield from ()
 
-    def finish(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[DetectedRecord]:
         """Give the conversations, in the order in which they begin."""
         for draft in self._drafts.values():
-            yield Found(draft.finish(), draft.first)
+            yield DetectedRecord(draft.finish(), draft.first)
 
 
 def _open(_reading: Reading) -> Collector:
@@ -108,7 +113,7 @@ def _recognises(document: Any) -> bool:
         return False
     if "user_text" in document:
         return True
-    # Rows of other data sets have an id and a number of turns as well, beside their messages.
+    # Rows of other data sets have an id and a number of turns as well, next to their messages.
     has_list = any(isinstance(value, list) for value in document.values())
     return "conversation_id" in document and "turn" in document and not has_list
 

@@ -1,7 +1,7 @@
 """Who of a conversation's speakers is the user and who the agent.
 
 Roles are told by the first field that names one in every message. Nothing is guessed: where
-no field does, the error lists the speakers, and a person says which of them is the agent.
+no field does, the error lists the speakers, and the user names which of them is the agent.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from turnwise.replay.formats.vocabulary import (
     TEXT_KEYS,
     Role,
 )
-from turnwise.replay.record import SourceRecord
+from turnwise.replay.source_records import SourceRecord
 
 __all__ = ["NamedRole", "field_at", "has_stated_role", "is_speaking", "role_word", "roles_of"]
 
@@ -85,7 +85,6 @@ def roles_of(
     """Return each message's speaker and role, and why some have none.
 
     Args:
-        messages: of one conversation; objects.
         agent: the speaker who is the agent, where a person has said so.
 
     Returns:

@@ -154,7 +154,7 @@ TEXT_KEYS = (
     "refusal",
     "blocks",
 )
-"""Fields that may hold a message's text, the usual ones first."""
+"""Fields that may have a message's text, the usual ones first."""
 
 MADE_OF_MESSAGES = ("messages", "conversations", "conversation", "contents", "dialogue", "dialog")
 """Fields that are a conversation by their name alone, so that an empty one is an error."""
@@ -182,7 +182,7 @@ LIST_KEYS = (
     "chosen_messages",
     "chosen_conversations",
 )
-"""Fields that may hold a conversation's messages, the usual ones first."""
+"""Fields that may have a conversation's messages, the usual ones first."""
 
 ALTERNATING_KEYS = (
     "data",
@@ -234,7 +234,7 @@ FINAL_KEYS = (
     "choices",
     "candidates",
 )
-"""Fields that may hold a last reply apart from the messages."""
+"""Fields that may have a last reply apart from the messages."""
 
 SYSTEM_KEYS = (
     "system",
@@ -246,7 +246,7 @@ SYSTEM_KEYS = (
     "instructions",
     "context",
 )
-"""Fields beside the messages that are instructions to the agent."""
+"""Fields next to the messages that are instructions to the agent."""
 
 CONVERSATION_ID_KEYS = (
     "conversationid",
@@ -304,7 +304,7 @@ TIME_KEYS = (
     "send_time",
     "sendTime",
 )
-"""Fields that may hold a message's time."""
+"""Fields that may have a message's time."""
 
 USER_SIDE_KEYS = (
     "prompt",

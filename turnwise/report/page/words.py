@@ -1,7 +1,6 @@
 """The judge's words from a run's recording, where a turn's own record holds none.
 
-The recording is optional: one that is missing, or cannot be read, leaves the words out. It
-is large, so only lines that look like a judge's are parsed.
+The recording is optional: one that is missing, or cannot be read, leaves the words out.
 """
 
 import json
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnwise.replay.cassette_check import is_sealed, require_whole
+from turnwise.replay.cassette_inspection import readable_exchanges
 from turnwise.report.page.gathered import GatheredRun
 from turnwise.report.page.plain import mapping, text
 
@@ -20,7 +19,6 @@ MAX_WORDS_CHARS = 4_000
 """Most characters that are kept of one answer."""
 
 _NAMES = frozenset({"reason", "reasons", "rationale", "critique", "comment", "words"})
-_JUDGES = b'"role":"judge"'
 
 
 def cassette_of(run: GatheredRun) -> Path | None:
@@ -65,19 +63,10 @@ def spoken(answer: str) -> str:
 
 def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
     """Give key, scope and answer of each judge's exchange."""
-    with path.open("rb") as stream:
-        for line in stream:
-            if _JUDGES not in line:
-                continue
-            try:
-                if is_sealed(line):
-                    require_whole(line)
-                exchange = mapping(json.loads(line))
-            except (ValueError, RecursionError):
-                continue  # damaged, or the broken last line of a recording that was killed
-            answer = text(mapping(exchange.get("reply")).get("text"))
-            if answer:
-                yield text(exchange.get("key")), text(exchange.get("scope")), answer
+    for exchange in readable_exchanges(path):
+        answer = text(mapping(exchange.get("reply")).get("text"))
+        if answer and exchange.get("role") == "judge":
+            yield text(exchange.get("key")), text(exchange.get("scope")), answer
 
 
 def recorded_words(run: GatheredRun, calls: list[Mapping[str, Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.vocabulary import Outcome
-from turnwise.replay.asked_prompts import merged_digests
+from turnwise.replay.program_turn import merged_digests
 from turnwise.report.headline import trouble_lines
 from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
 from turnwise.report.run_record import RunRecord, load_run

@@ -31,7 +31,7 @@ from turnwise.budget import (
 from turnwise.calls import Advisory, Call, CallError, Endpoint, Reply, Role
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.owner_loop import OwnerLoop
-from turnwise.replay.asked_prompts import AskedPrompts, merged_digests
+from turnwise.replay.program_turn import AskedPrompts, merged_digests
 
 __all__ = ["TurnAsker"]
 

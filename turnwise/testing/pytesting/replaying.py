@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.failures import scrub
 from turnwise.replay import Cassette, CassetteMode, open_cassette, read_conversations
-from turnwise.replay.app import App, load_app
+from turnwise.replay.app_protocol import App, load_app
+from turnwise.replay.conversation_files import first_turns
 from turnwise.replay.normalising import Rule
-from turnwise.replay.reading import first_turns
-from turnwise.replay.run import RunRequest, run_replay
+from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.report import load_run
 from turnwise.report.lines import CallLine, TurnLine
 from turnwise.testing.pytesting.asked import CallCounts, count_calls

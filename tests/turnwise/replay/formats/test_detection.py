@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import FormatError
+from turnwise.replay.conversation_files import ReadOptions, read_conversations
 from turnwise.replay.formats import FORMATS
-from turnwise.replay.formats.format import ConversationFormat
-from turnwise.replay.reading import ReadOptions, read_conversations
+from turnwise.replay.formats.conversation_format import ConversationFormat
 
 GUIDE = Path(__file__).parents[4] / "docs" / "formats.md"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.reading import ReadOptions, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, read_conversations
 
 DATA = Path(os.environ.get("TURNWISE_DATA", Path(__file__).parents[4] / "../shared/data"))
 GIVEN = DATA.parent / "cases" / "conversations"

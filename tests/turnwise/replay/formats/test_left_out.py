@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.reading import ReadOptions, ReadResult, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, ReadResult, read_conversations
 
 Write = Callable[..., Path]
 

@@ -8,7 +8,7 @@ import pytest
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import RecordedTurn
-from turnwise.replay.reading import ReadOptions, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, read_conversations
 
 
 def write(tmp_path: Path, *records: Any) -> Path:

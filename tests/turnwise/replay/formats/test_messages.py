@@ -9,7 +9,7 @@ import pytest
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import RecordedTurn
-from turnwise.replay.reading import ReadOptions, ReadResult, read_conversations
+from turnwise.replay.conversation_files import ReadOptions, ReadResult, read_conversations
 
 Write = Callable[..., Path]
 ROLES = ("user", "assistant", "user", "assistant")
@@ -97,7 +97,7 @@ def test_messages_become_turns(write_lines: Write) -> None:
         ([says("user", [[]])], "message 1: part 1: expected a text or an object, got a list"),
         ([says("system", "a")], "expected at least one message of the user"),
         ([{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], "expected a field that names the spe"),
-        ([], "expected `messages` to hold something, it is empty"),
+        ([], "expected `messages` to have a value, it is empty"),
         ("hi", "expected `messages` to be a list, got a string"),
     ],
 )

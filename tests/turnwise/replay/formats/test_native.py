@@ -8,7 +8,7 @@ import pytest
 
 from turnwise.calls.errors import FormatError
 from turnwise.replay.conversation import RecordedTurn
-from turnwise.replay.reading import read_conversations
+from turnwise.replay.conversation_files import read_conversations
 
 Write = Callable[..., Path]
 PERSONA = {"name": "Mira", "background": "Keeps bees.", "speaking_style": "dry"}
@@ -78,7 +78,7 @@ def test_a_very_long_message(write_lines: Write) -> None:
         ({"conversation_id": "a", "turn": 1}, r"expected `user_text` \(a string\); it is missing"),
         ({"turn": 1, "user_text": "hi"}, r"expected `conversation_id` .* keys are: turn, user_te"),
         (line(1, conversation_id=None), "expected `conversation_id`"),
-        (line(0), "expected turn 0 once; it stands on line 1 too"),
+        (line(0), "expected turn 0 once; it is on line 1 too"),
         (line(-1), "expected `turn` to be at least 0, got -1"),
         (line(1, turn="1"), "expected `turn` to be a whole number, got a string"),
         (line(1, turn=True), "expected `turn` to be a whole number, got a boolean"),

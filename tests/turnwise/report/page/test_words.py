@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from turnwise.replay.cassette_check import seal_line
+from turnwise.replay.cassette_header import seal_line
 from turnwise.report.page.document import document_of
 from turnwise.report.page.gathered import gather
 from turnwise.report.page.words import MAX_WORDS_CHARS, spoken

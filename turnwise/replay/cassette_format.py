@@ -9,15 +9,15 @@ cassette reads the first bytes of a line and parses none of it:
 damaged; see `cassette_check`. After them come who asked, the prompt (so that a
 miss can be explained), and how the call ended. Fields at their default are left out.
 Only what a call, its place and its end are made of is ever written: no header, no URL,
-no environment, so there is nothing for a secret to stand in but the text of an error,
+no environment, so the only place for a secret is the text of an error,
 and that passes the recorder's scrubber first.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -30,15 +30,17 @@ from turnwise.calls.call import Call, Message
 from turnwise.calls.key import CallKey, response_schema
 from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
 from turnwise.calls.reply import Reply
-from turnwise.replay.typed_json import read_dataclass, require_json
+from turnwise.replay.typed_json import json_reader, read_dataclass
 
 __all__ = [
     "HEAD_BYTES",
     "Scrub",
     "asked_of",
     "check_fields",
+    "check_needed",
+    "check_types",
     "decode_exchange",
-    "encode_exchange",
+    "exchange_document",
     "lane_digest",
     "parse_line",
     "prompt_of",
@@ -67,7 +69,7 @@ _SHOWN_HEAD_CHARS = 32
 
 @lru_cache(maxsize=256)
 def lane_digest(scope: str) -> bytes:
-    """Return the 8 bytes that stand for a scope's path."""
+    """Return the 8 bytes that identify a scope's path."""
     return hashlib.blake2b(scope.encode("utf-8", "backslashreplace"), digest_size=8).digest()
 
 
@@ -108,7 +110,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:
-        # A lone surrogate, written by the fallback of `_line_of`: json reads it.
+        # A lone surrogate, written by the fallback of `line_of`: json reads it.
         try:
             document = json.loads(line, parse_constant=_refuse_constant)
         except RecursionError as error:
@@ -119,43 +121,58 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 
 def check_fields(document: Mapping[str, Any]) -> None:
-    """Check the types of what a line has besides how the call ended.
+    """Check what a whole exchange has besides how the call ended; see `check_types`.
 
     Raises:
         ValueError: names the field that is missing, unknown or of another type.
     """
+    check_types(document)
+    check_needed(document)
+
+
+def check_types(document: Mapping[str, Any]) -> None:
+    """Check the types of what a line has besides how the call ended.
+
+    Raises:
+        ValueError: names the field that is unknown or of another type.
+    """
     for name, value in document.items():
-        if name in _PLACE_AND_PROMPT:
-            require_json(_PLACE_AND_PROMPT[name], value, name)
+        reader = _PLACE_AND_PROMPT.get(name)
+        if reader is not None:
+            reader(value, name)
         elif name not in _ENDS:
             raise ValueError(
                 f"it has the field {name[:40]!r}, which this Turnwise does not know: a newer one "
                 "wrote it"
             )
-    missing = sorted(_NEEDED - document.keys())
-    if missing:
-        raise ValueError(f"it has no field {missing[0]}")
 
 
-def _line_of(document: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        # Lone surrogates are legal in a Python string and illegal in UTF-8; json escapes them.
-        return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
+def check_needed(document: Mapping[str, Any]) -> None:
+    """Check that no field is missing without which an exchange is none.
+
+    Raises:
+        ValueError: names the field.
+    """
+    if not document.keys() >= _NEEDED:
+        raise ValueError(f"it has no field {min(_NEEDED - document.keys())}")
+
+
+@lru_cache(maxsize=16)
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a dataclass with their defaults; `MISSING` where it has none."""
+    return tuple(
+        (each.name, each.default if each.default_factory is MISSING else each.default_factory())
+        for each in fields(kind)
+    )
 
 
 def _non_default(record: Any, *left_out: str) -> dict[str, Any]:
     """Return a dataclass's fields that differ from their default."""
     return {
-        field.name: value
-        for field in fields(record)
-        if field.name not in left_out and (value := getattr(record, field.name)) != _default(field)
+        name: value
+        for name, default in _defaults(record.__class__)
+        if (value := getattr(record, name)) != default and name not in left_out
     }
-
-
-def _default(field: Field[Any]) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 @lru_cache(maxsize=1024)
@@ -217,13 +234,13 @@ def prompt_of(call: Call) -> dict[str, Any]:
     return prompt
 
 
-def _scrubbed(value: Any, scrub: Scrub) -> Any:
+def _redacted(value: Any, scrub: Scrub) -> Any:
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, Mapping):
-        return {name: _scrubbed(item, scrub) for name, item in value.items()}
+        return {name: _redacted(item, scrub) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_scrubbed(item, scrub) for item in value]
+        return [_redacted(item, scrub) for item in value]
     return value
 
 
@@ -243,11 +260,11 @@ def _error(error: RecordedError, scrub: Scrub) -> dict[str, Any]:
     document = _non_default(error, "detail")
     document["message"] = scrub(error.message)
     if error.detail:
-        document["detail"] = _scrubbed(error.detail, scrub)
+        document["detail"] = _redacted(error.detail, scrub)
     return document
 
 
-def encode_exchange(
+def exchange_document(
     key: CallKey,
     call: Call,
     where: Where,
@@ -255,20 +272,11 @@ def encode_exchange(
     *,
     scrub: Scrub,
     session: int = 0,
-) -> bytes:
-    """Return an exchange as one line, its end included.
+) -> dict[str, Any]:
+    """Return an exchange as a JSON object.
 
     Args:
-        key: under which it is recorded.
-        call: what was asked.
-        where: who asked.
-        exchange: how it ended.
-        scrub: takes secrets out of the texts of errors.
         session: grows from one recording process to the next; puts their calls in order.
-
-    Raises:
-        TypeError: when a tool call or an error's detail holds what JSON cannot.
-        ValueError: when a tool call or an error's detail holds itself.
     """
     document: dict[str, Any] = {
         "key": key,
@@ -290,7 +298,7 @@ def encode_exchange(
         document["reply"] = _reply(exchange.reply)
     if exchange.error is not None:
         document["error"] = _error(exchange.error, scrub)
-    return _line_of(document)
+    return document
 
 
 _OF_OWN_FORM = ("text", "parsed", "usage", "tool_calls", "token_logprobs")
@@ -302,14 +310,14 @@ _COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
     "end_number",
 }
 _ENDS = _COUNTS | {"outcome", "reply", "error"}
-_PLACE_AND_PROMPT: Mapping[str, Any] = {
-    **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), str),
-    **dict.fromkeys(("endpoint", "model"), str),
-    **dict.fromkeys(("conversation", "turn", "node"), str | None),
-    "asked": tuple[int, int],
-    "messages": tuple[Mapping[str, Any], ...],
-    "inputs": tuple[str, ...],
-    "settings": Mapping[str, Any],
+_PLACE_AND_PROMPT = {
+    **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), json_reader(str)),
+    **dict.fromkeys(("endpoint", "model", "common", "after"), json_reader(str)),
+    **dict.fromkeys(("conversation", "turn", "node"), json_reader(str | None)),
+    "asked": json_reader(tuple[int, int]),
+    "messages": json_reader(tuple[Mapping[str, Any], ...]),
+    "inputs": json_reader(tuple[str, ...]),
+    "settings": json_reader(Mapping[str, Any]),
 }
 _NEEDED = frozenset({"key", "lane", "scope", "outcome"})
 
@@ -325,8 +333,8 @@ def _read_reply(document: Any) -> Reply | None:
         except TypeError as problem:
             raise ValueError(f"reply.token_logprobs: {problem}") from problem
     reply = read_dataclass(Reply, document, "reply", given=given)
-    _require_amounts(reply, ("latency_seconds",), "reply")
-    _require_amounts(reply.usage, [field.name for field in fields(reply.usage)], "reply.usage")
+    _require_amounts({"latency_seconds": reply.latency_seconds}, "reply")
+    _require_amounts(document.get("usage", {}), "reply.usage")
     return reply
 
 
@@ -345,9 +353,8 @@ _MAX_AMOUNT = 1e12
 """Most seconds or USD of a call: sums are kept in whole millionths, and more is no call's."""
 
 
-def _require_amounts(record: Any, names: Iterable[str], where: str) -> None:
-    for name in names:
-        value = getattr(record, name)
+def _require_amounts(amounts: Mapping[str, Any], where: str) -> None:
+    for name, value in amounts.items():
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"the field {where}.{name} must be 0 or more, found {value!r}")
         if isinstance(value, float) and value > _MAX_AMOUNT:
@@ -358,7 +365,7 @@ def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
     """Return the exchange of a line's JSON object.
 
     Raises:
-        ValueError: when it is not an exchange as `encode_exchange` writes it; names the
+        ValueError: when it is not an exchange as `exchange_document` writes it; names the
             field.
     """
     ends = {name: document[name] for name in _COUNTS.intersection(document)}
@@ -373,5 +380,5 @@ def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
             "error": _read_error(document.get("error")),
         },
     )
-    _require_amounts(exchange, sorted(_COUNTS), "the exchange")
+    _require_amounts(ends, "the exchange")
     return exchange

@@ -12,17 +12,21 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls import Call, CallKey
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.cassette_check import seal_line
 from turnwise.replay.cassette_file import MAX_LINE_BYTES
-from turnwise.replay.cassette_header import BOM, HEADER, header_line
+from turnwise.replay.cassette_header import BOM, HEADER, header_line, seal_line
 
 Ask = Callable[..., tuple[CallKey, Call, Where]]
 Answer = Callable[..., RecordedExchange]
 TEXTS = [f"text {number} in the old town" for number in range(6)]
 
 
-def _record(path: Path, ask: Ask, answer: Answer, texts: list[str] = TEXTS) -> bytes:
-    with open_cassette(path, CassetteMode.REWRITE) as cassette:
+def _record(
+    path: Path, ask: Ask, answer: Answer, texts: list[str] = TEXTS, *, version: int = 3
+) -> bytes:
+    path.unlink(missing_ok=True)
+    if version < 3:
+        path.write_bytes(header_line(version=version))
+    with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
         for number, text in enumerate(texts):
             scope = f"run/conv:a/turn:{number}/node:detection"
             cassette.record(*ask(text, scope=scope), answer(f"answer to {text}"))
@@ -111,25 +115,19 @@ def test_a_flipped_bit_of_a_packed_cassette_is_an_error(
             continue
 
 
-def test_a_cassette_without_checksums_is_played_and_goes_on(
-    tmp_path: Path, ask: Ask, answer: Answer
-) -> None:
-    """The header of version 1 says that its lines have none; new ones have none either."""
-    sealed = _record(tmp_path / "c.jsonl", ask, answer).splitlines(keepends=True)[1:]
-    plain = [line[:100] + line[135:] for line in sealed]
-    assert [seal_line(line) for line in plain] == sealed
+def test_an_older_cassette_is_played_and_goes_on(tmp_path: Path, ask: Ask, answer: Answer) -> None:
+    """The lines of version 1 have no checksums, those of version 2 have; new ones likewise."""
     path = tmp_path / "old.jsonl"
-    path.write_bytes(header_line(is_sealed=False) + b"".join(plain[:-1]))
+    plain = _record(path, ask, answer, version=1).splitlines(keepends=True)[1:]
+    assert all(line[98:108] == b'","scope":' for line in plain)
+    assert _played(path, ask) == [answer(f"answer to {text}") for text in TEXTS]
 
-    with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
-        scope = "run/conv:a/turn:5/node:detection"
-        cassette.record(*ask(TEXTS[-1], scope=scope), answer(f"answer to {TEXTS[-1]}"))
-
-    assert path.read_bytes() == header_line(is_sealed=False) + b"".join(plain)
+    sealed = _record(path, ask, answer, version=2).splitlines(keepends=True)[1:]
+    assert [seal_line(line) for line in plain] == sealed
     assert _played(path, ask) == [answer(f"answer to {text}") for text in TEXTS]
 
 
-@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize(
     "convert",
     [
@@ -148,14 +146,10 @@ def test_what_editors_and_tools_do_does_no_harm(
     ask: Ask,
     answer: Answer,
     convert: Callable[[bytes], bytes],
-    is_sealed: bool,
+    version: int,
 ) -> None:
     """Byte order marks, other line ends and blank lines are passed over, in any mode."""
-    data = _record(tmp_path / "c.jsonl", ask, answer)
-    if not is_sealed:
-        lines = data.splitlines(keepends=True)[1:]
-        plain = [line[:100] + line[135:] for line in lines]
-        data = header_line(is_sealed=False) + b"".join(plain)
+    data = _record(tmp_path / "c.jsonl", ask, answer, version=version)
     path = tmp_path / "converted.jsonl"
     path.write_bytes(convert(data))
     expected: list[object] = [answer(f"answer to {text}") for text in TEXTS]
@@ -203,11 +197,11 @@ def test_two_cassettes_of_other_kinds_are_not(tmp_path: Path, ask: Ask, answer: 
     """Where the second has no checksums, or another version, the error says where to cut."""
     first = _record(tmp_path / "a.jsonl", ask, answer)
     path = tmp_path / "both.jsonl"
-    path.write_bytes(first + header_line(is_sealed=False))
-    with pytest.raises(FormatError, match=rf"both.jsonl:8: .* at byte {len(first)}: .*Cut the"):
+    path.write_bytes(first + header_line(version=1))
+    with pytest.raises(FormatError, match=rf"both.jsonl:9: .* at byte {len(first)}: .*Cut the"):
         open_cassette(path)
     path.write_bytes(first + b'{"turnwise_cassette":9}\n')
-    with pytest.raises(FormatError, match=r"both.jsonl:8: is a cassette of format version 9"):
+    with pytest.raises(FormatError, match=r"both.jsonl:9: is a cassette of format version 9"):
         open_cassette(path)
 
 
@@ -218,7 +212,7 @@ def test_a_torn_cassette_before_another_is_an_error(
     first = _record(tmp_path / "a.jsonl", ask, answer)
     path = tmp_path / "both.jsonl"
     path.write_bytes(first[:-30] + HEADER + first)
-    with pytest.raises(FormatError, match=r"both.jsonl:7: .*not as long as it was written"):
+    with pytest.raises(FormatError, match=r"both.jsonl:8: .*not as long as it was written"):
         open_cassette(path)
 
 
@@ -234,7 +228,7 @@ def test_a_line_that_was_changed_by_hand_names_the_way_to_seal_it(
     found = _played(path, ask)
 
     assert [isinstance(each, FormatError) for each in found].count(True) == 1
-    assert "c.jsonl:5: " in str(found[3])
+    assert "c.jsonl:6: " in str(found[3])
     assert "turnwise cassette FILE --seal" in str(found[3])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.reading import ReadResult, read_conversations
+from turnwise.replay.conversation_files import ReadResult, read_conversations
 
 Write = Callable[..., Path]
 ROOT = "00000000-0000-4000-8000-000000000000"

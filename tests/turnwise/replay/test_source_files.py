@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.reading import read_conversations
-from turnwise.replay.source import find_files
+from turnwise.replay.conversation_files import read_conversations
+from turnwise.replay.source_files import find_files
 
 LINE = {"conversation_id": "a", "turn": 0, "user_text": "Grüße 👋🏽 你好"}
 Write = Callable[..., Path]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from turnwise.replay.times import iso_time
+from turnwise.replay.source_records import iso_time
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 from turnwise.calls.errors import FormatError
 from turnwise.calls.payload import well_formed
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.reading import ConversationReader, ReadOptions, nothing_read
-from turnwise.replay.source import find_files
+from turnwise.replay.conversation_files import ConversationReader, ReadOptions, nothing_read
+from turnwise.replay.source_files import find_files
 
 __all__ = ["Survey", "survey_conversations", "survey_json", "survey_text"]
 
@@ -35,7 +35,7 @@ class Survey:
         left_out: what good records have that no turn shows, and how often.
         skipped: the first bad records.
         skipped_count: how many there are.
-        ignored: files of a folder that hold no conversations.
+        ignored: files of a folder without conversations.
     """
 
     formats: Mapping[str, int]

@@ -1,8 +1,9 @@
-"""Finding conversation files, and reading them as JSON records that know their place.
+"""Conversation files: found, and read as JSON records that know their file and line.
 
-A record knows its file and line, so that every reader above can say where a problem is.
+A table with a header (comma- or tab-separated values) gives one record for each row.
 """
 
+import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,6 @@ from typing import Any
 import orjson
 
 from turnwise.calls.errors import FormatError
-from turnwise.replay.record import Problems, SourceRecord
 from turnwise.replay.source_lines import (
     MEGABYTE,
     Line,
@@ -26,9 +26,87 @@ from turnwise.replay.source_lines import (
     open_lines,
     too_long,
 )
-from turnwise.replay.source_table import has_table_header, read_table
+from turnwise.replay.source_records import RecordProblems, SourceRecord
 
-__all__ = ["SUFFIXES", "SourceFile", "find_files", "read_records"]
+__all__ = ["SUFFIXES", "SourceFile", "find_files", "has_table_header", "read_records", "read_table"]
+
+_DELIMITERS = ",;\t|"
+_HEADER = {"role", "content", "prompt", "response", "user_text", "from", "speaker", "text"}
+
+
+def has_table_header(line: Line) -> bool:
+    """Return whether a line names at least two columns that messages have."""
+    if line.is_cut or line.data.lstrip()[:1] in {b"{", b"["}:
+        return False
+    return len(_HEADER & {name.lower() for name in _cells(line)[1]}) >= 2
+
+
+def _cells(line: Line) -> tuple[str, list[str]]:
+    """Return the delimiter of a table's first line, and the names in it."""
+    try:
+        text = line.data.decode().strip()
+    except UnicodeDecodeError:
+        return ",", []
+    delimiter = max(_DELIMITERS, key=text.count)
+    return delimiter, [name.strip().strip('"').strip() for name in text.split(delimiter)]
+
+
+class _TableText:
+    """The lines of a table as text, for the csv module; knows which was read last."""
+
+    def __init__(
+        self, lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits
+    ) -> None:
+        self._lines = iter(lines)
+        self._path, self._problems, self._limits = path, problems, limits
+        self.last = 1
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.last = line.number
+            try:
+                if line.is_cut:
+                    raise too_long(self._path, line.number, "a line", self._limits)
+                yield decode(line.data, self._path, line.number, line.offset)
+            except FormatError as error:
+                self._problems.meet(error)
+
+
+def read_table(
+    header: Line, lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits
+) -> Iterator[SourceRecord]:
+    """Read a table with a header as one record a row; empty cells are missing fields."""
+    decode(header.data, path, header.number, header.offset)  # or the error that it is not UTF-8
+    delimiter, columns = _cells(header)
+    names = [name.lower().replace(" ", "_") for name in columns]
+    texts = _TableText(lines, path, problems, limits)
+    # The module's own limit is for all of the process and lower than a long message.
+    csv.field_size_limit(max(csv.field_size_limit(), limits.max_document_bytes))
+    rows = csv.reader(texts, delimiter=delimiter, strict=True)
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            problems.meet(FormatError(path, texts.last, f"expected a row of a table: {error}"))
+            continue
+        if row is None:
+            return
+        if len(row) > len(names):
+            problem = f"expected {len(names)} cells as in the header, got {len(row)}"
+            problems.meet(FormatError(path, texts.last, problem))
+        elif any(cell.strip() for cell in row):
+            fields = _fields_of(names, row)
+            yield SourceRecord(path, texts.last, "", fields, str(texts.last))
+
+
+def _fields_of(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: cell for name, cell in zip(names, row, strict=False) if cell.strip()
+    }
+    if str(fields.get("turn", "")).isdecimal():
+        fields["turn"] = int(fields["turn"])
+    return fields
+
 
 _PLAIN_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 SUFFIXES = (*_PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES))
@@ -42,10 +120,9 @@ _SAMPLE_LINES = 64
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that may hold conversations.
+    """A file that may have conversations.
 
     Args:
-        path: where it is.
         label: its name without suffixes, with the folders below the one that was
             given, joined by dots. Names conversations that have no id of their own.
         was_named: whether it was given by name, not found in a folder or by a pattern.
@@ -125,7 +202,7 @@ def find_files(paths: Sequence[str | Path]) -> list[SourceFile]:
             raise FormatError(str(given)[:200], None, f"is no path: {error}") from error
         if not found:
             expected = f"expected a file, a folder with {', '.join(SUFFIXES)}, or a pattern"
-            what = "holds no such file" if Path(given).is_dir() else "does not exist"
+            what = "has no such file" if Path(given).is_dir() else "does not exist"
             raise FormatError(given, None, f"{what}; {expected}")
         for file in found:
             files.setdefault(file.path.resolve(), file)
@@ -200,7 +277,7 @@ def _read_line(line: Line, path: Path, limits: ReadLimits) -> Any:
 
 
 def _read_lines(
-    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits, *, is_one: bool
+    lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits, *, is_one: bool
 ) -> Iterator[SourceRecord]:
     for line in lines:
         if not line.data.strip():
@@ -232,7 +309,7 @@ def _broken(path: Path, error: Exception) -> FormatError:
 _SPACE = re.compile(r"[ \t\r\n\x1e]*")
 
 
-def _read_values(text: str, path: Path, problems: Problems) -> Iterator[SourceRecord]:
+def _read_values(text: str, path: Path, problems: RecordProblems) -> Iterator[SourceRecord]:
     """Read JSON values that follow each other, or what is whole of a broken list.
 
     After a broken value, reading goes on at the next line that starts as this one did.
@@ -280,7 +357,7 @@ def _next_like(text: str, at: int) -> int:
 
 
 def _read_document(
-    lines: Iterable[Line], path: Path, problems: Problems, limits: ReadLimits
+    lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits
 ) -> Iterator[SourceRecord]:
     pieces, size = [], 0
     for line in lines:
@@ -300,7 +377,7 @@ def _read_document(
 
 def read_records(
     file: SourceFile,
-    problems: Problems,
+    problems: RecordProblems,
     limits: ReadLimits | None = None,
     progress: Progress | None = None,
 ) -> Iterator[SourceRecord]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from turnwise.replay.conversation import Conversation
-from turnwise.replay.record import Problems, SourceRecord
-from turnwise.replay.source import SourceFile
+from turnwise.replay.source_files import SourceFile
+from turnwise.replay.source_records import RecordProblems, SourceRecord
 
-__all__ = ["Collector", "ConversationFormat", "Found", "Reading", "read_each"]
+__all__ = ["Collector", "ConversationFormat", "DetectedRecord", "Reading", "read_each"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DetectedRecord:
     """A conversation and the record that it starts at.
 
     Args:
@@ -30,7 +30,6 @@ class Reading:
     """The reading of one file in one format.
 
     Args:
-        file: the file.
         problems: where bad records, and notes on what was left out, go.
         agent: the speaker who is the agent, where a person has said so.
         side: which of two conversations in a record is read, `a` or `b`; None when a
@@ -38,19 +37,19 @@ class Reading:
     """
 
     file: SourceFile
-    problems: Problems
+    problems: RecordProblems
     agent: str | None = None
     side: str | None = None
 
     def default_id(self, record: SourceRecord) -> str:
-        """Return the name of a conversation that has no id of its own."""
+        """Return the name of a conversation without an id."""
         return f"{self.file.label}-{record.number}"
 
 
 class Collector(Protocol):
     """Takes the records of one file in one format, and gives conversations."""
 
-    def add(self, record: SourceRecord) -> Iterator[Found]:
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
         """Take one record; give the conversations that are complete with it.
 
         Raises:
@@ -58,7 +57,7 @@ class Collector(Protocol):
         """
         ...
 
-    def finish(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[DetectedRecord]:
         """Give the conversations that are complete only when the file has ended."""
         ...
 
@@ -68,7 +67,7 @@ class ConversationFormat:
     """A format.
 
     Args:
-        name: as it stands in manifests and errors.
+        name: as in manifests and errors.
         about: where it comes from and how it is read, in one line, for the docs.
         example: a record of it, as JSON; several, one a line, where a record is a turn.
         recognises: whether a JSON value is a record in this format.
@@ -94,10 +93,10 @@ class _Each:
         self._reading = reading
         self._convert = convert
 
-    def add(self, record: SourceRecord) -> Iterator[Found]:
-        yield Found(self._convert(record, self._reading), record, may_be_renamed=True)
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+        yield DetectedRecord(self._convert(record, self._reading), record, may_be_renamed=True)
 
-    def finish(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[DetectedRecord]:
         yield from ()
 
 

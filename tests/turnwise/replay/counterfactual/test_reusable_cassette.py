@@ -10,10 +10,9 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Outcome
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.counterfactual.missing import StandIns
-from turnwise.replay.counterfactual.playing import Player
+from turnwise.replay.counterfactual.evaluation import CounterfactualRecorder
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
-from turnwise.replay.counterfactual.tape import Tape
+from turnwise.replay.counterfactual.reusable_cassette import StandInAnswers, Tape
 
 Ask = Callable[..., tuple[CallKey, Call, Where]]
 Answer = Callable[..., RecordedExchange]
@@ -54,7 +53,7 @@ def test_each_turn_is_handed_everything_anew(tmp_path: Path, ask: Ask, answer: A
     """A tape does not wear out."""
     tape = _tape(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
     for _ in range(2):
-        player = Player(tape)
+        player = CounterfactualRecorder(tape)
         for turn in (0, 1):
             player.open_turn("a", turn)
             assert _text(player.lookup(*ask("hello", scope=_scope(turn)))) == "hi"
@@ -65,7 +64,7 @@ def test_each_turn_is_handed_everything_anew(tmp_path: Path, ask: Ask, answer: A
 def test_a_trace_says_where_a_turn_diverged(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     """From which call on, with what it would cost, and whether the reply was out."""
     tape = _tape(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
-    player = Player(tape, StandIns(tape))
+    player = CounterfactualRecorder(tape, StandInAnswers(tape))
     trace = player.open_turn("a", 0)
     player.lookup(*ask("hello", scope=_scope(0)))
     trace.reply_is_out()
@@ -88,7 +87,7 @@ def test_stand_ins_are_the_nearest_of_their_kind(tmp_path: Path, ask: Ask, answe
         (ask("c", scope=_scope(3)), failed),
         (ask("d", scope=_scope(8)), answer("of 8")),
     )
-    stand_ins = StandIns(tape)
+    stand_ins = StandInAnswers(tape)
 
     def found(turn: int, conversation: str = "a") -> list[str | None]:
         _, call, where = ask("unheard", scope=_scope(turn, conversation))
@@ -104,7 +103,7 @@ def test_another_kind_stands_in_for_nothing(tmp_path: Path, ask: Ask, answer: An
     """An answer of another node is no answer here."""
     tape = _tape(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
     _, call, where = ask("hello", scope="run/conv:a/turn:0/node:evolver")
-    assert StandIns(tape).find(call, where, {}) is None
+    assert StandInAnswers(tape).find(call, where, {}) is None
 
 
 def test_a_damaged_line_is_named(tmp_path: Path, ask: Ask, answer: Answer) -> None:

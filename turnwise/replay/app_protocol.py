@@ -90,7 +90,7 @@ class TurnResult:
     """One finished turn.
 
     Args:
-        record: the turn as a plain JSON object, one line of `turns.jsonl`; holds at
+        record: the turn as a plain JSON object, one line of `turns.jsonl`; has at
             least `conversation_id`, `turn`, `user_text` and `reply`.
         rows: its ledger rows as plain JSON objects, in the order they were asked.
     """
@@ -139,7 +139,7 @@ class Notices:
 
 @runtime_checkable
 class TellsNotices(Protocol):
-    """A session that says what a person should know of it."""
+    """A session with notices for the user."""
 
     notices: Notices
 
@@ -149,7 +149,7 @@ class App(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, as it stands in run manifests."""
+        """Its name, as in run manifests."""
         ...
 
     def presets(self) -> Sequence[str]:
@@ -189,9 +189,6 @@ class App(Protocol):
         """Open a session whose memory lives in `folder`.
 
         Args:
-            settings: from `settings`.
-            folder: an existing folder of this session's own.
-            recorder: plays and records calls.
             is_offline: never build a client that could reach the network.
             keep_checkpoints: also keep the graph's own checkpoints in the folder.
         """
@@ -200,7 +197,7 @@ class App(Protocol):
 
 @runtime_checkable
 class TellsPrompts(Protocol):
-    """An app that says which prompts it has, so that a changed one can be named."""
+    """An app that lists its prompts, so that a changed one can be named."""
 
     def prompt_digests(self) -> Mapping[str, str]:
         """Return a digest of each prompt, by name."""

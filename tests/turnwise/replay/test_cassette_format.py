@@ -13,14 +13,15 @@ from pydantic import BaseModel
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.reply import TokenLogprobs
-from turnwise.replay.cassette_exchange import (
+from turnwise.replay.cassette_format import (
     check_fields,
     decode_exchange,
-    encode_exchange,
+    exchange_document,
     lane_digest,
     parse_line,
     split_head,
 )
+from turnwise.replay.cassette_sharing import line_of
 
 Ask = Callable[..., tuple[CallKey, Call, Where]]
 TEXT = st.text(st.characters(codec="utf-8") | st.just("\ud800"))
@@ -76,10 +77,10 @@ CALL = Call(Role.MAIN, Purpose.PLAN, (Message("user", "Hi."),))
 
 
 def encode(exchange: RecordedExchange, **changes: Any) -> bytes:
-    """Return an exchange's line, without scrubbing."""
+    """Return an exchange's line, without redaction."""
     asked = {"key": KEY, "call": CALL, "where": WHERE, "scrub": str, **changes}
     scrub = asked.pop("scrub")
-    return encode_exchange(*asked.values(), exchange, scrub=scrub)
+    return line_of(exchange_document(*asked.values(), exchange, scrub=scrub))
 
 
 @given(exchange=EXCHANGE, scope=TEXT, prompt=TEXT.filter(bool))

@@ -15,9 +15,9 @@ from graph.app import app
 from turnwise.calls.errors import CassetteMiss, ConfigError, FormatError, TurnwiseError
 from turnwise.calls.reply import Usage
 from turnwise.replay import read_conversations
-from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.reading import first_turns
-from turnwise.replay.run import FinishedRun, RunRequest, run_replay
+from turnwise.replay.cassette import CassetteMode, open_cassette
+from turnwise.replay.conversation_files import first_turns
+from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.report import summarise, totals_json
 from turnwise.simulator.model import SimulatedUsage
 
@@ -295,7 +295,8 @@ async def test_a_rewrite_records_everything_anew(replay: Replay) -> None:
     cassette = (await replay("first", limit_turns=2)).folder / "cassette.jsonl"
     again = await replay("again", limit_turns=1, cassette=cassette, mode=CassetteMode.REWRITE)
     assert {row["outcome"] for row in again.rows} == {"served"}
-    assert len(cassette.read_bytes().splitlines()) == 1 + len(again.rows)
+    with open_cassette(cassette) as written:
+        assert written.statistics().found_count == len(again.rows)
 
 
 async def test_a_folder_of_another_run_is_left_alone(replay: Replay) -> None:

@@ -1,17 +1,23 @@
-"""A recording that can be played any number of times: one cassette under many settings.
+"""A recording for any number of settings, and answers that stand in for calls it lacks.
 
 A cassette hands each exchange out once, because each was one call of one run. Here every
-turn that is evaluated is a run of its own: what it was handed stands in a set of entries
-that the turn keeps, and the tape itself never changes.
+turn that is evaluated is a run by itself: the turn keeps the set of entries that it was
+given, and the recording never changes. Which exchange answers a call is as in a cassette:
+the oldest of its key in the scope that asks, then the oldest of its key in any scope. In
+other scopes answers that were paid for go first, since a cached or shared answer there does
+not mean that this call would be one.
 
-Which exchange answers a call is what a cassette would say: the oldest of its key in the
-scope that asks, then the oldest of its key in any scope. In other scopes answers that were
-paid for go first: that an equal call was cached or shared there says nothing of this one.
+A stand-in lets a turn be played to its end, to estimate how many calls it asks and what
+they cost. It is an answer to another prompt: nothing after it is exact, and every figure
+that depends on it is shown as an estimate. The nearest answer of the same kind (node,
+purpose, response schema) is taken: of the same turn if there is one, since it answers the
+same message, else of the nearest turn of the conversation, else the oldest at all. Within a
+turn stand-ins take turns, so that a judge that is asked three times gives three answers.
 """
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +25,13 @@ from turnwise.budget.recorder import RecordedExchange, Where
 from turnwise.calls.call import Call
 from turnwise.calls.errors import FormatError
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome
-from turnwise.replay.cassette_exchange import decode_exchange, lane_digest, split_head
+from turnwise.calls.vocabulary import Outcome, Purpose, Role
 from turnwise.replay.cassette_file import CassetteFile
-from turnwise.replay.cassette_keys import CassetteKeys
-from turnwise.replay.cassette_miss import explain_miss
-from turnwise.replay.normalising import Normaliser, agreed_normaliser
+from turnwise.replay.cassette_format import decode_exchange, lane_digest, prompt_of, split_head
+from turnwise.replay.cassette_inspection import explain_miss
+from turnwise.replay.normalising import CassetteKeys, Normaliser, agreed_normaliser
 
-__all__ = ["Kind", "Place", "Tape"]
+__all__ = ["Kind", "MissingCall", "StandInAnswers", "Tape", "TurnLane"]
 
 Kind = tuple[str | None, str, str | None]
 """Node, purpose and response schema: what makes one answer usable where another was asked."""
@@ -35,7 +40,7 @@ _FREE = frozenset({Outcome.CACHED.value, Outcome.COALESCED.value})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TurnLane:
     """Where an exchange was recorded, and of what kind it is.
 
     Args:
@@ -66,7 +71,7 @@ class Tape:
         weakref.finalize(self, self._file.close)
         self._by_scope: dict[bytes, list[int]] = {}
         self._by_key: dict[bytes, list[int]] = {}
-        self._places: list[Place] = []
+        self._places: list[TurnLane] = []
         self._by_kind: dict[Kind, list[int]] = {}
         self._decoded: dict[int, RecordedExchange] = {}
         try:
@@ -111,7 +116,7 @@ class Tape:
         """Length of a broken last line that is left out; 0 when the file is whole."""
         return self._file.recovered_bytes
 
-    def place(self, entry: int) -> Place:
+    def place(self, entry: int) -> TurnLane:
         """Return where an exchange was recorded."""
         return self._places[entry]
 
@@ -152,7 +157,7 @@ class Tape:
         return found
 
     def explain(self, key: CallKey, call: Call, where: Where) -> str:
-        """Return in words how a call differs from the nearest recorded one."""
+        """Return how a call differs from the nearest recorded one."""
         own = self._keys.own(key, call, where)
         return explain_miss(self._file, own, call, where, self._keys.normaliser)
 
@@ -161,7 +166,75 @@ class Tape:
         self._file.close()
 
 
-def _place_of(document: dict[str, Any]) -> Place:
+def _place_of(document: dict[str, Any]) -> TurnLane:
     settings = document.get("settings") or {}
     kind = (document.get("node"), str(document.get("purpose")), settings.get("response_schema"))
-    return Place(document.get("conversation"), document.get("turn"), kind)
+    return TurnLane(document.get("conversation"), document.get("turn"), kind)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingCall:
+    """A call that a real run would have to buy, and what it would cost, about.
+
+    Args:
+        input_tokens: of the call that stands in for it.
+        output_tokens: the same.
+        usd: the same; None when that is not known.
+    """
+
+    node: str | None
+    role: Role
+    purpose: Purpose
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+
+
+class StandInAnswers:
+    """Finds answers of other calls."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self._found: dict[tuple[Kind, str | None, str | None], list[int]] = {}
+
+    def find(self, call: Call, where: Where, used: dict[Kind, int]) -> RecordedExchange | None:
+        """Return an exchange that stands in for a call; None when there is none of its kind.
+
+        Args:
+            used: how many of each kind this turn has used; counted on.
+        """
+        schema = prompt_of(call).get("settings", {}).get("response_schema")
+        kind: Kind = (where.node, where.purpose.value, schema)
+        entries = self._nearest(kind, where.conversation, where.turn)
+        if not entries:
+            return None
+        number = used.get(kind, 0)
+        used[kind] = number + 1
+        exchange = self._tape.exchange(entries[number % len(entries)])
+        # What it would cost if it were sent: its failures and its luck are not copied.
+        return replace(exchange, outcome=Outcome.SERVED, error=None, requests=1, attempts=1)
+
+    def _nearest(self, kind: Kind, conversation: str | None, turn: str | None) -> list[int]:
+        request = (kind, conversation, turn)
+        if request not in self._found:
+            self._found[request] = self._search(kind, conversation, turn)
+        return self._found[request]
+
+    def _search(self, kind: Kind, conversation: str | None, turn: str | None) -> list[int]:
+        entries = self._tape.of_kind(kind)
+        own = [entry for entry in entries if self._tape.place(entry).conversation == conversation]
+        here = [entry for entry in own if self._tape.place(entry).turn == turn]
+        if here:
+            return here
+        if own:
+            nearest = min(own, key=lambda entry: (self._distance(entry, turn), entry))
+            return [nearest]
+        return list(entries[:1])
+
+    def _distance(self, entry: int, turn: str | None) -> int:
+        other = self._tape.place(entry).turn
+        return abs(_number(other) - _number(turn))
+
+
+def _number(turn: str | None) -> int:
+    return int(turn) if turn is not None and turn.isdecimal() else 0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.replay.reading import read_conversations
+from turnwise.replay.conversation_files import read_conversations
 
 Write = Callable[..., Path]
 
@@ -24,7 +24,7 @@ def test_one_id_in_two_files_is_an_error(write_lines: Write) -> None:
     first = write_lines(turn("a", 0), name="one.jsonl")
     second = write_lines(turn("b", 0), turn("a", 1), name="two.jsonl")
 
-    with pytest.raises(FormatError, match=r"conversation 'a' once; it stands in .*one\.jsonl:1"):
+    with pytest.raises(FormatError, match=r"conversation 'a' once; it is in .*one\.jsonl:1"):
         read_conversations([first, second])
 
     result = read_conversations([first, second], skip_bad=True)
@@ -80,7 +80,7 @@ def test_a_bad_record_is_skipped_alone_wherever_it_is(write_lines: Write) -> Non
     empty, foreign = {"messages": []}, {"question": "?"}
     path = write_lines(empty, "{broken", foreign, good, empty, foreign, other, turn("a", 0), [1])
 
-    with pytest.raises(FormatError, match=r"talk\.jsonl:1: expected `messages` to hold something"):
+    with pytest.raises(FormatError, match=r"talk\.jsonl:1: expected `messages` to have a value"):
         read_conversations([path])
     result = read_conversations([path], skip_bad=True)
 

@@ -13,23 +13,17 @@ from turnwise.replay.formats import (
     FORMATS,
     Collector,
     ConversationFormat,
-    Found,
+    DetectedRecord,
     Reading,
     detect_format,
     is_foreign,
     pieces_of,
 )
-from turnwise.replay.record import Problems, SourceRecord, named_type
-from turnwise.replay.source import SourceFile, find_files, read_records
+from turnwise.replay.source_files import SourceFile, find_files, read_records
 from turnwise.replay.source_lines import Progress, ReadLimits
+from turnwise.replay.source_records import RecordProblems, SourceRecord, named_type
 
-__all__ = [
-    "ConversationReader",
-    "ReadOptions",
-    "ReadResult",
-    "first_turns",
-    "read_conversations",
-]
+__all__ = ["ConversationReader", "ReadOptions", "ReadResult", "first_turns", "read_conversations"]
 
 _MAX_UNKNOWN = 1000
 """A file of a folder whose first so many records are in no known format is left out."""
@@ -37,7 +31,7 @@ _MAX_UNKNOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a person says about the files.
+    """What a user states about the files.
 
     Args:
         skip_bad: set bad records aside and go on, instead of stopping at the first.
@@ -72,8 +66,8 @@ class ReadResult:
             that are put together from lines come after those that are whole records.
         skipped: the first bad records that were left out; empty unless that was asked for.
         format: name of the format; several joined by `+` when files differ.
-        ignored: files of a folder that hold no conversations at all, such as notes
-            or labels beside them. A file that is named outright is never ignored.
+        ignored: files of a folder without conversations, such as notes
+            or labels next to them. A file that is named outright is never ignored.
         skipped_count: how many bad records were left out in all.
         left_out: what good records have that no turn shows, and how often.
     """
@@ -89,18 +83,15 @@ class ReadResult:
 class ConversationReader:
     """One reading of several files, conversation by conversation.
 
-    Args:
-        options: what a person says about the files.
-
     Attributes:
         problems: bad records that were set aside, and what was left out.
         formats: how many conversations are in each format, in order of first meeting.
-        ignored: files of a folder that hold no conversations.
+        ignored: files of a folder without conversations.
     """
 
     def __init__(self, options: ReadOptions) -> None:
         self._options = options
-        self.problems = Problems(skip_bad=options.skip_bad)
+        self.problems = RecordProblems(skip_bad=options.skip_bad)
         self.formats: Counter[str] = Counter()
         self.ignored: list[Path] = []
         self._places: dict[str, str] = {}
@@ -161,7 +152,7 @@ class ConversationReader:
         except FormatError as error:
             self.problems.meet(error)
 
-    def _kept(self, name: str, found: Found) -> Iterator[Conversation]:
+    def _kept(self, name: str, found: DetectedRecord) -> Iterator[Conversation]:
         conversation = found.conversation
         conversation_id = conversation.conversation_id
         here = f"{found.record.path}:{found.record.line or 1}"
@@ -171,7 +162,7 @@ class ConversationReader:
             there = self._places[conversation_id]
             self.problems.meet(
                 found.record.problem(
-                    f"expected conversation {conversation_id!r} once; it stands in {there} too"
+                    f"expected conversation {conversation_id!r} once; it is in {there} too"
                 )
             )
             return
@@ -256,7 +247,6 @@ def read_conversations(
 
     Args:
         paths: files, folders (read to the bottom) and glob patterns.
-        skip_bad: set bad records aside and go on, instead of stopping at the first.
         limit_turns: at most this many turns in all, counted in order; at least 1.
         options: what else there is to say about the files; its `skip_bad` counts too.
 
@@ -301,6 +291,6 @@ def nothing_read(paths: Sequence[str | Path], reader: ConversationReader) -> For
     return FormatError(
         where,
         None,
-        f"holds no conversation in a known format ({_known()}); found {names}. Files that may be "
+        f"has no conversation in a known format ({_known()}); found {names}. Files that may be "
         "something else, such as chats of people by name, are read when each is given by its name",
     )
