@@ -25,7 +25,7 @@ from turnwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
 from turnwise.budget.estimate import Estimator
 from turnwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.key import call_key
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.wire import chat_body
 
 __all__ = ["measure"]

@@ -24,7 +24,7 @@ from benchmarks.leaving import HurriedClock, Leaving, WatchedClient, mean_to_lea
 from turnwise.budget import Budgeter, LedgerRow, Limits
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
 from turnwise.calls.key import call_key
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.simulated.model import body_digest
 from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.calls.wire import chat_body

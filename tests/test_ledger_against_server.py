@@ -10,7 +10,7 @@ from benchmarks.leaving import HurriedClock, Leaving, WatchedClient, mean_to_lea
 from benchmarks.server_log import run_audit
 from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.simulated.faults import Fault
 from turnwise.calls.simulated.settings import SimulatedSettings
 from turnwise.testing.sim_server import SimServer

@@ -135,7 +135,7 @@ class OpenAIKind:
         sizes = (settings.max_connections, settings.max_answer_bytes)
         identity = ("openai", base_url, api_key, capabilities, sizes)
         if identity not in clients:
-            from turnwise.calls.openai_client import OpenAIClient  # noqa: PLC0415 - heavy
+            from turnwise.calls.openai_http import OpenAIClient  # noqa: PLC0415 - heavy
 
             clients[identity] = OpenAIClient(
                 base_url,

@@ -9,8 +9,8 @@ import httpx2
 import openai
 
 from turnwise.calls.errors import CallTimeout, ConfigError, ConnectionFailed
+from turnwise.calls.http_transport import SENDING, Sending
 from turnwise.calls.payload import document_of
-from turnwise.calls.transport import SENDING, Sending
 
 __all__ = ["Getter", "look_up"]
 

@@ -14,9 +14,9 @@ from turnwise.calls.failures import (
     retry_after_seconds,
     scrub,
 )
+from turnwise.calls.openai_stream import StreamAssembly
 from turnwise.calls.payload import document_of
 from turnwise.calls.redaction import redact_document
-from turnwise.calls.stream import StreamAssembly
 
 __all__ = ["Refused", "ResponseReader"]
 

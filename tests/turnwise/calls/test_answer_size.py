@@ -11,7 +11,7 @@ from aiohttp import web
 
 from turnwise.calls import Call, Purpose, Reply, Role
 from turnwise.calls.errors import BadResponse
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 
 LIMIT = 200_000
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from turnwise.calls import Call, Client, Message, Purpose, Reply, Role
 from turnwise.calls.errors import CallError, ConnectionFailed, ServerFailed
 from turnwise.calls.langchain_client import LangChainClient
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.testing.clients import ScriptedClient
 
 

@@ -20,7 +20,7 @@ from turnwise.calls import Call, ConfigError, Endpoint, Message, Purpose, Reply,
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.langchain_messages import from_langchain, to_langchain
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.vocabulary import Outcome
 from turnwise.calls.wire import chat_body, messages_with_schema
 from turnwise.replay.cassette_exchange import decode_exchange, encode_exchange, parse_line

@@ -21,7 +21,7 @@ from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import CallRefused, CallTimeout, ServerFailed, StreamCut
 from turnwise.calls.langchain_client import LangChainClient
 from turnwise.calls.listener import Piece
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.retry import RetryPolicy
 from turnwise.testing.clients import ScriptedClient
 

@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from turnwise.calls.errors import CallTimeout, ConfigError, ConnectionFailed
+from turnwise.calls.http_transport import SENDING
 from turnwise.calls.look_up import look_up
-from turnwise.calls.transport import SENDING
 
 BASE_URL = "http://127.0.0.1:8000/v1"
 

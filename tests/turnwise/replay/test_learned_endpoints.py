@@ -14,7 +14,7 @@ from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import FormatError
 from turnwise.calls.learning import LearnedFact
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.simulated import SimulatedSettings
 from turnwise.calls.vocabulary import Role
 from turnwise.replay import read_conversations

@@ -24,7 +24,7 @@ from turnwise.calls.errors import (
     ServerFailed,
     StreamCut,
 )
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
 from turnwise.calls.structured import parse_answer
 from turnwise.testing.sim_server import SimServer, serve

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnwise.calls.stream import StreamAssembly, server_sent_data
+from turnwise.calls.openai_stream import StreamAssembly, server_sent_data
 from turnwise.calls.wire import reply_of_chat
 
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6)

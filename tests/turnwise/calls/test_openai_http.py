@@ -27,7 +27,7 @@ from turnwise.calls.errors import (
     UnknownModel,
     WrongAddress,
 )
-from turnwise.calls.openai_client import TIMEOUT_SECONDS, OpenAIClient
+from turnwise.calls.openai_http import TIMEOUT_SECONDS, OpenAIClient
 
 KEY = "test-key-0123456789abcdef"
 

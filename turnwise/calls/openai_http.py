@@ -33,12 +33,18 @@ from turnwise.calls.errors import (
 )
 from turnwise.calls.failures import Refusal
 from turnwise.calls.hosts import shown_url
+from turnwise.calls.http_transport import (
+    MAX_ANSWER_BYTES,
+    SENDING,
+    AiohttpTransport,
+    Route,
+    Sending,
+)
 from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
+from turnwise.calls.openai_stream import StreamAssembly
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
 from turnwise.calls.responses import Refused, ResponseReader
-from turnwise.calls.stream import StreamAssembly
-from turnwise.calls.transport import MAX_ANSWER_BYTES, SENDING, AiohttpTransport, Route, Sending
 from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
     chat_body,

@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from turnwise.calls import ConfigError
-from turnwise.calls.openai_client import OpenAIClient
-from turnwise.calls.transport import AiohttpTransport, Route, Sending
+from turnwise.calls.http_transport import AiohttpTransport, Route, Sending
+from turnwise.calls.openai_http import OpenAIClient
 
 
 @pytest.fixture(autouse=True)
