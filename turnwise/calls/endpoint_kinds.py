@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import re
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import orjson
@@ -16,10 +16,9 @@ from turnwise.calls.endpoint_settings import (
     EndpointSettings,
     checked_base_url,
     environment_url,
-    openai_url,
 )
 from turnwise.calls.errors import ConfigError, MissingKey
-from turnwise.calls.hosts import endpoint_name, is_this_machine
+from turnwise.calls.hosts import endpoint_name, is_this_machine, openai_url
 from turnwise.calls.known_endpoints import known_capabilities
 from turnwise.calls.trust import import_folder
 from turnwise.calls.vocabulary import Role
@@ -101,7 +100,10 @@ class EndpointKind(Protocol):
 
 
 class OpenAIKind:
-    """Any OpenAI-compatible endpoint. Named for its host."""
+    """Any OpenAI-compatible endpoint, over our own client or the `openai` package's.
+
+    Named for its host, whichever of the two asks it.
+    """
 
     is_simulated = False
 
@@ -133,11 +135,10 @@ class OpenAIKind:
         known, _ = known_capabilities(base_url, model)
         capabilities = settings.starting_capabilities(known)
         sizes = (settings.max_connections, settings.max_answer_bytes)
-        identity = ("openai", base_url, api_key, capabilities, sizes)
+        identity = (settings.kind, base_url, api_key, capabilities, sizes, settings.api_version)
         if identity not in clients:
-            from turnwise.calls.openai_http import OpenAIClient  # noqa: PLC0415 - heavy
-
-            clients[identity] = OpenAIClient(
+            clients[identity] = self._make(
+                settings,
                 base_url,
                 api_key=api_key,
                 capabilities=None if capabilities == known else capabilities,
@@ -145,6 +146,16 @@ class OpenAIKind:
                 max_answer_bytes=settings.max_answer_bytes,
             )
         return clients[identity]
+
+    @staticmethod
+    def _make(settings: EndpointSettings, base_url: str, **options: Any) -> Client:
+        if settings.kind == "openai_sdk":
+            from turnwise.calls.openai_sdk import OpenAISdkClient  # noqa: PLC0415 - heavy
+
+            return OpenAISdkClient(base_url, api_version=settings.api_version, **options)
+        from turnwise.calls.openai_http import OpenAIClient  # noqa: PLC0415 - heavy
+
+        return OpenAIClient(base_url, **options)
 
 
 class LangChainKind:
@@ -255,6 +266,7 @@ class SimulatedKind:
 
 KINDS: Mapping[str, EndpointKind] = {
     "openai": OpenAIKind(),
+    "openai_sdk": OpenAIKind(),
     "langchain": LangChainKind(),
     "simulated": SimulatedKind(),
 }

@@ -2,10 +2,11 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["endpoint_name", "is_like_a_key", "is_this_machine", "shown_url"]
+__all__ = ["endpoint_name", "is_like_a_key", "is_this_machine", "openai_url", "shown_url"]
 
 
 def is_this_machine(host: str) -> bool:
@@ -19,6 +20,11 @@ def is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def openai_url(environ: Mapping[str, str]) -> str:
+    """Return the URL that OpenAI's own tools would ask with these variables."""
+    return environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
 
 
 def endpoint_name(base_url: str) -> str:

@@ -127,23 +127,23 @@ class ModelKnowledge:
         self._confirmed: frozenset[str] = frozenset()
         self._trial: _Trial | None = None
 
-    def takes(self, features: frozenset[str]) -> bool:
-        """Return whether a request with these features is known to be taken."""
-        return self._is_confirmed or features <= self._confirmed
+    def takes(self, body: Mapping[str, Any]) -> bool:
+        """Return whether a request with this body is known to be taken."""
+        return self._is_confirmed or features_of(body) <= self._confirmed
 
     @asynccontextmanager
-    async def asking(self, features: Callable[[], frozenset[str]]) -> AsyncIterator[None]:
+    async def asking(self, body: Callable[[], Mapping[str, Any]]) -> AsyncIterator[None]:
         """Wait, where another call is finding out what this one has to know.
 
         Args:
-            features: returns what the call's request uses, by what is known by then.
+            body: returns the call's request, by what is known by then.
         """
-        while (trial := self._under_way()) is not None and not self.takes(features()):
+        while (trial := self._under_way()) is not None and not self.takes(body()):
             await trial.ended.wait()
             if not trial.is_telling:
                 break
         mine: _Trial | None = None
-        if self._under_way() is None and not self.takes(features()):
+        if self._under_way() is None and not self.takes(body()):
             mine = self._trial = _Trial()
         try:
             yield
@@ -153,10 +153,10 @@ class ModelKnowledge:
                     self._trial = None
                 mine.ended.set()
 
-    def confirm(self, features: frozenset[str]) -> None:
-        """Remember that a request with these features was answered."""
-        if not self.takes(features):
-            self._confirmed |= features
+    def confirm(self, body: Mapping[str, Any]) -> None:
+        """Remember that a request with this body was answered."""
+        if not self.takes(body):
+            self._confirmed |= features_of(body)
             if self._trial is not None:
                 self._trial.is_telling = True
 

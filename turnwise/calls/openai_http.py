@@ -1,29 +1,27 @@
 """Any OpenAI-compatible endpoint as a client: OpenAI, DeepSeek, Groq, OpenRouter, vLLM, Ollama.
 
 One attempt a call, no retries, no redirects: each call is at most one HTTP request,
-and `on_sent` hears of it at the moment it leaves (see `transport`). What a model there
+and `on_sent` is called at the moment it leaves (see `http_transport`). What a model there
 takes is learned from what it refuses (see `capabilities`, `learning`): the call that was
-refused ends in `ParameterRefused`, and whoever repeats it sends what was learned.
+refused ends in `ParameterRefused`, and its repetition sends what was learned.
 """
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
-import openai
-
 from turnwise.calls.call import Call
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import (
     BadRequest,
-    BadResponse,
     CallError,
     CallTimeout,
     ConfigError,
@@ -31,16 +29,17 @@ from turnwise.calls.errors import (
     StreamCut,
     WrongAddress,
 )
-from turnwise.calls.failures import Refusal
-from turnwise.calls.hosts import shown_url
+from turnwise.calls.hosts import openai_url, shown_url
 from turnwise.calls.http_transport import (
     MAX_ANSWER_BYTES,
-    SENDING,
-    AiohttpTransport,
+    HttpTransport,
+    RequestMoment,
+    Response,
     Route,
-    Sending,
+    Transport,
+    TransportFailed,
 )
-from turnwise.calls.learning import EndpointKnowledge, LearnedFact, features_of
+from turnwise.calls.learning import EndpointKnowledge, LearnedFact
 from turnwise.calls.openai_stream import StreamAssembly
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
@@ -79,6 +78,8 @@ DRAIN_SECONDS = 0.5
 """How long the end of a stream is waited for after its end marker, to keep the connection."""
 
 OPENAI_HOST = "api.openai.com"
+
+_OPENAI_VARIABLES = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 
 _VERSION = re.compile(r"/v\d")
 """A path of a base URL that names a version of the interface."""
@@ -147,12 +148,6 @@ class OpenAIClient:
         self._max_connections = max_connections
         self._max_answer_bytes = max_answer_bytes
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
-        # Whatever the environment says of organizations is OpenAI's business only, and
-        # where there is no key, none of the environment's may take its place.
-        left_out = () if self._host == OPENAI_HOST else ("OpenAI-Organization", "OpenAI-Project")
-        if api_key is None:
-            left_out = (*left_out, "Authorization")
-        self._headers = dict.fromkeys(left_out, openai.Omit())
         self._clock = clock
         bare_url = re.sub(r"/(?:chat/completions|embeddings)?/*$", "", base_url)
         likely_url = bare_url if _VERSION.search(parts.path) else f"{bare_url}/v1"
@@ -160,11 +155,11 @@ class OpenAIClient:
         if likely_url != base_url.rstrip("/"):
             advice = f"try the base URL {shown_url(likely_url)}"
         self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
-        self._api: openai.AsyncOpenAI | None = None
+        self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
-        return f"OpenAIClient({self._host!r})"
+        return f"{type(self).__name__}({self._host!r})"
 
     @property
     def is_simulated(self) -> bool:
@@ -195,128 +190,183 @@ class OpenAIClient:
         """Answer each call with one request of its own, all at the same time."""
         reports = [partial(on_sent, index) if on_sent else None for index in range(len(calls))]
         if len(calls) == 1:
-            return [await self._attempt(calls[0], model, Sending(reports[0]))]
+            return [await self._attempt(calls[0], model, reports[0])]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._attempt(call, model, Sending(report)))
+                group.create_task(self._attempt(call, model, report))
                 for call, report in zip(calls, reports, strict=True)
             ]
         return [task.result() for task in tasks]
 
-    async def get(self, url: str) -> httpx2.Response:
-        """Return the response to a GET, by the same way and with the same key; see `look_up`."""
-        options: openai.RequestOptions = {"headers": self._headers}
-        return await self._connected().get(url, cast_to=httpx2.Response, options=options)
+    async def get(
+        self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
+    ) -> tuple[int, bytes]:
+        """Return status and body of a GET with the endpoint's key; see `client.Getter`."""
+        moment, started = RequestMoment(on_sent), self._clock()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                response = await self._connected().send("GET", url, b"", moment)
+                try:
+                    return response.status, await response.read()
+                finally:
+                    response.close()
+        except (TimeoutError, TransportFailed) as error:
+            raise self._unanswered(error, moment, timeout_seconds, started) from None
 
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice; the next call opens a new pool."""
-        api, self._api = self._api, None
-        if api is not None:
-            await api.close()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
-    def _connected(self) -> openai.AsyncOpenAI:
+    def _connected(self) -> Transport:
         loop = asyncio.get_running_loop()
-        if self._api is None or self._loop is not loop:
+        if self._transport is None or self._loop is not loop:
             self._loop = loop
-            self._api = openai.AsyncOpenAI(
-                base_url=self._base_url,
-                api_key=self._api_key or "",
-                admin_api_key="",
-                max_retries=0,
-                timeout=None,  # each attempt has its own limit, in `_attempt`
-                http_client=httpx2.AsyncClient(
-                    transport=AiohttpTransport(self._route, max_connections=self._max_connections),
-                    follow_redirects=False,
-                ),
-                _enforce_credentials=False,
-            )
-        return self._api
+            self._transport = self._open()
+        return self._transport
 
-    async def _attempt(self, call: Call, model: str, sending: Sending) -> Reply | CallError:
+    def _open(self) -> Transport:
+        """Return a new transport, of the running loop."""
+        headers = {
+            "Accept": "application/json",
+            "User-Agent": "turnwise",
+            **openai_headers(self._host, os.environ),
+        }
+        if self._api_key is not None:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        return HttpTransport(
+            self._base_url, self._route, headers=headers, max_connections=self._max_connections
+        )
+
+    async def _attempt(
+        self, call: Call, model: str, on_sent: Callable[[], None] | None
+    ) -> Reply | CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
+        moment = RequestMoment(
+            on_sent, max_answer_bytes=self._max_answer_bytes, embeddings=len(call.inputs)
+        )
         known = self._known.model(model)
         body = _body(call, model, known.capabilities)
-        if known.takes(features_of(body)):
-            return await self._timed_attempt(call, body, sending)
-        async with known.asking(lambda: features_of(_body(call, model, known.capabilities))):
+        if known.takes(body):
+            return await self._timed_attempt(call, body, moment)
+        async with known.asking(lambda: _body(call, model, known.capabilities)):
             body = _body(call, model, known.capabilities)
-            result = await self._timed_attempt(call, body, sending)
+            result = await self._timed_attempt(call, body, moment)
             if isinstance(result, Reply):
-                known.confirm(features_of(body))
+                known.confirm(body)
             return result
 
     async def _timed_attempt(
-        self, call: Call, body: dict[str, Any], sending: Sending
+        self, call: Call, body: dict[str, Any], moment: RequestMoment
     ) -> Reply | CallError:
         started = self._clock()
         limit_seconds = call.timeout_seconds
         if limit_seconds is None:
             limit_seconds = self._timeout_seconds[call.purpose]
-        sending.allow(self._max_answer_bytes, embeddings=len(call.inputs))
-        token = SENDING.set(sending)
         try:
             async with asyncio.timeout(limit_seconds):
-                return await self._exchange(call, body, started)
+                return await self._exchange(call, body, moment, started)
         except CallError as error:
             return error
-        except (TimeoutError, httpx2.TimeoutException, openai.APITimeoutError):
-            return CallTimeout(
-                f"{self._host} did not answer in {limit_seconds:g} s"
-                if sending.was_sent
-                else f"no connection to {self._host} in {limit_seconds:g} s",
-                was_sent=sending.was_sent,
-                latency_seconds=self._clock() - started,
-            )
-        except openai.APIStatusError as error:
-            refusal = self._reader.refusal_of_response(error.response, error.body)
-            return self._refused(refusal, call, body, started)
+        except (TimeoutError, TransportFailed) as error:
+            return self._unanswered(error, moment, limit_seconds, started)
         except Refused as refused:
+            latency_seconds = self._clock() - started
             if refused.was_streamed and refused.refusal.status == 200:
-                latency_seconds = self._clock() - started
                 return StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
-            return self._refused(refused.refusal, call, body, started)
-        except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            if isinstance(error.__cause__, CallError):
-                return error.__cause__
-            words = str(error.__cause__ or error)
-            kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
-            if _TLS_MISMATCH.search(words):
-                kind = WrongAddress
-                words = f"answers in plain HTTP: begin the base URL with http:// ({words})"
-            return kind(
-                self._reader.scrubbed(words),
-                was_sent=sending.was_sent,
-                latency_seconds=self._clock() - started,
+            return self._known.error_of(
+                refused.refusal,
+                body,
+                lambda capabilities: _body(call, body["model"], capabilities),
+                latency_seconds=latency_seconds,
             )
-        finally:
-            SENDING.reset(token)
 
-    def _refused(
-        self, refusal: Refusal, call: Call, body: Mapping[str, Any], started: float
+    def _unanswered(
+        self,
+        error: TimeoutError | TransportFailed,
+        moment: RequestMoment,
+        limit_seconds: float,
+        started: float,
     ) -> CallError:
-        """Return the error that a refusal means, having learned what it teaches."""
-        return self._known.error_of(
-            refusal,
-            body,
-            lambda capabilities: _body(call, body["model"], capabilities),
-            latency_seconds=self._clock() - started,
-        )
+        """Return the error of a request that got no answer."""
+        seconds = self._clock() - started
+        if isinstance(error, TimeoutError):
+            words = (
+                f"{self._host} did not answer in {limit_seconds:g} s"
+                if moment.was_sent
+                else f"no connection to {self._host} in {limit_seconds:g} s"
+            )
+            return CallTimeout(words, was_sent=moment.was_sent, latency_seconds=seconds)
+        words = str(error)
+        kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
+        if _TLS_MISMATCH.search(words):
+            kind = WrongAddress
+            words = f"answers in plain HTTP: begin the base URL with http:// ({words})"
+        return kind(self._reader.scrubbed(words), was_sent=moment.was_sent, latency_seconds=seconds)
 
-    async def _exchange(self, call: Call, body: dict[str, Any], started: float) -> Reply:
+    async def _exchange(
+        self, call: Call, body: dict[str, Any], moment: RequestMoment, started: float
+    ) -> Reply:
         """Return the answer to a call.
 
         Raises:
-            CallError: what can be named here.
-            Refused: an error under a status that says success.
-            openai.APIError: what the way there raised.
+            CallError: what has a class already.
+            Refused: a status that means failure, or an error under another one.
+            TransportFailed: when no connection was made, or it broke.
         """
-        if call.stream and not call.is_embedding:
-            return await self._fetch_stream(call, body, started)
-        route = "/embeddings" if call.is_embedding else "/chat/completions"
-        return self._reply(call, await self._fetch(route, body, started), started)
+        path = "/embeddings" if call.is_embedding else "/chat/completions"
+        response = await self._connected().send("POST", path, _encoded(body), moment)
+        try:
+            if not 200 <= response.status < 300:
+                content = await response.read()
+                raise Refused(self._reader.refusal_of_response(response, content))
+            if not call.stream or call.is_embedding:
+                return await self._whole(call, response, started)
+            if "text/event-stream" in response.headers.get("content-type", ""):
+                return await self._streamed(call, response, started)
+            # Some servers answer whole although they were asked for a stream.
+            reply = await self._whole(call, response, started)
+            return replace(reply, chunks=(reply.text,) if reply.text else ())
+        finally:
+            response.close()
 
-    def _reply(self, call: Call, document: Mapping[str, Any], started: float) -> Reply:
-        seconds = self._clock() - started
+    async def _whole(self, call: Call, response: Response, started: float) -> Reply:
+        content = await response.read()
+        latency_seconds = self._clock() - started
+        document = self._reader.document(response, content, latency_seconds=latency_seconds)
+        return self._reply(call, document, latency_seconds)
+
+    async def _streamed(self, call: Call, response: Response, started: float) -> Reply:
+        """Return the answer that a stream brings.
+
+        Raises:
+            StreamCut: when it broke off before its end.
+        """
+        assembly = StreamAssembly(None if call.listener is None else call.listener.on_piece)
+        async with aclosing(response.pieces()) as pieces:
+            problem = await assembly.read(
+                pieces, broken=TransportFailed, drain_seconds=DRAIN_SECONDS
+            )
+        if assembly.error is not None:
+            raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
+        latency_seconds = self._clock() - started
+        if not assembly.is_whole:
+            raise StreamCut(
+                self._reader.scrubbed(
+                    f"broke off a stream after {len(assembly.chunks)} pieces: {problem}"
+                ),
+                status=response.status,
+                latency_seconds=latency_seconds,
+            )
+        chunks, body = assembly.chunks, assembly.body()
+        document = self._reader.redacted(body)
+        reply = self._reply(call, document, latency_seconds)
+        if document != body:  # a key may be cut by the pieces of a stream
+            chunks = (reply.text,) if reply.text else ()
+        return replace(reply, chunks=chunks)
+
+    def _reply(self, call: Call, document: Mapping[str, Any], seconds: float) -> Reply:
         if call.is_embedding:
             expected = len(call.inputs)
             reply = reply_of_embeddings(document, expected=expected, latency_seconds=seconds)
@@ -327,68 +377,30 @@ class OpenAIClient:
             self._known.notice("usage", self._reader.scrubbed(f"odd usage ({reply.usage.odd})"))
         return reply
 
-    async def _fetch(self, path: str, body: dict[str, Any], started: float) -> Mapping[str, Any]:
-        response = await self._connected().post(
-            path,
-            cast_to=httpx2.Response,
-            content=_encoded(body),
-            options={"headers": self._headers},
-        )
-        return self._reader.document(
-            response, response.content, latency_seconds=self._clock() - started
-        )
 
-    async def _fetch_stream(self, call: Call, body: dict[str, Any], started: float) -> Reply:
-        response = await self._connected().post(
-            "/chat/completions",
-            cast_to=httpx2.Response,
-            content=_encoded(body),
-            options={"headers": self._headers},
-            stream=True,
-            stream_cls=openai.AsyncStream[Any],
-        )
-        if not isinstance(response, httpx2.Response):
-            raise BadResponse(f"{self._host}: expected a raw response, got {type(response)}")
-        try:
-            if "text/event-stream" not in response.headers.get("content-type", ""):
-                # Some servers answer whole although they were asked for a stream.
-                content = await response.aread()
-                latency_seconds = self._clock() - started
-                document = self._reader.document(response, content, latency_seconds=latency_seconds)
-                reply = self._reply(call, document, started)
-                return replace(reply, chunks=(reply.text,) if reply.text else ())
-            assembly = StreamAssembly(None if call.listener is None else call.listener.on_piece)
-            await self._assemble(response, assembly, started)
-        finally:
-            await response.aclose()
-        if assembly.error is not None:
-            raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
-        chunks, body = assembly.chunks, assembly.body()
-        document = self._reader.redacted(body)
-        reply = self._reply(call, document, started)
-        if document != body:  # a key may be cut by the pieces of a stream
-            chunks = (reply.text,) if reply.text else ()
-        return replace(reply, chunks=chunks)
+def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the further headers that the environment names: `Name: value`, one a line."""
+    lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    parts = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, colon, value in parts if colon}
 
-    async def _assemble(
-        self, response: httpx2.Response, assembly: StreamAssembly, started: float
-    ) -> None:
-        """Read a stream to its end.
 
-        Raises:
-            StreamCut: when it broke off before.
-        """
-        problem = await assembly.read(
-            response.aiter_bytes(), broken=httpx2.HTTPError, drain_seconds=DRAIN_SECONDS
-        )
-        if not assembly.is_whole and assembly.error is None:
-            raise StreamCut(
-                self._reader.scrubbed(
-                    f"broke off a stream after {len(assembly.chunks)} pieces: {problem}"
-                ),
-                status=response.status_code,
-                latency_seconds=self._clock() - started,
-            )
+def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the environment names as OpenAI's own tools read it.
+
+    Organization and project go to OpenAI alone, further headers to the host that OpenAI's
+    tools would ask; no other host gets any of them.
+
+    Args:
+        host: who is asked.
+        environ: environment variables.
+    """
+    is_theirs = host == urlsplit(openai_url(environ)).hostname
+    headers = custom_headers(environ) if is_theirs else {}
+    if host == OPENAI_HOST:
+        found = ((name, environ.get(variable)) for name, variable in _OPENAI_VARIABLES.items())
+        headers |= {name: value for name, value in found if value}
+    return headers
 
 
 def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:

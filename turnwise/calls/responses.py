@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from email.message import Message
 from typing import Any
-
-import httpx2
 
 from turnwise.calls.errors import BadResponse
 from turnwise.calls.failures import (
@@ -14,6 +13,7 @@ from turnwise.calls.failures import (
     retry_after_seconds,
     scrub,
 )
+from turnwise.calls.http_transport import Response, redirect_of
 from turnwise.calls.openai_stream import StreamAssembly
 from turnwise.calls.payload import document_of
 from turnwise.calls.redaction import redact_document
@@ -81,7 +81,7 @@ class ResponseReader:
         return redact_document(document, [self._api_key], source=source)
 
     def document(
-        self, response: httpx2.Response, content: bytes, *, latency_seconds: float
+        self, response: Response, content: bytes, *, latency_seconds: float
     ) -> Mapping[str, Any]:
         """Return the JSON object of a response whose status says success.
 
@@ -97,7 +97,7 @@ class ResponseReader:
             kind = describe_body(content, response.headers.get("content-type", ""))
             raise BadResponse(
                 self.scrubbed(f"answered {kind}; is the base URL right?"),
-                status=response.status_code,
+                status=response.status,
                 latency_seconds=latency_seconds,
             )
         error = document.get("error")
@@ -110,24 +110,21 @@ class ResponseReader:
             raise Refused(self.refusal_in_body(document))  # an error without its wrapping
         return document
 
-    def refusal_of_response(self, response: httpx2.Response, body: object) -> Refusal:
-        """Return what a response says whose status is no success.
+    def refusal_of_response(self, response: Response, content: bytes) -> Refusal:
+        """Return the refusal that a response with another status than success means.
 
         Args:
-            response: its body has been read.
-            body: its error object, where it has one.
+            response: the response.
+            content: its body.
         """
-        words, error = _read_error(body)
-        status, leads_to = response.status_code, None
-        if response.has_redirect_location:
-            leads_to = str(response.headers["location"])
+        words, error = _read_error(_error_body(response, content))
+        status, leads_to = response.status, redirect_of(response)
+        if leads_to is not None:
             for route in ("/chat/completions", "/embeddings"):
                 leads_to = leads_to.removesuffix(route)
             said = f"a redirect to {leads_to}; set the base URL to it"
         else:
-            said = words or describe_body(
-                response.content, response.headers.get("content-type", "")
-            )
+            said = words or describe_body(content, response.headers.get("content-type", ""))
             said = self._advised(status, words, said)
         return _refusal(
             status,
@@ -194,7 +191,7 @@ def _error_of_choice(document: Mapping[str, Any]) -> object:
     return first.get("error") if isinstance(first, Mapping) else None
 
 
-def _document(response: httpx2.Response, content: bytes) -> Any:
+def _document(response: Response, content: bytes) -> Any:
     """Return the JSON document of a body, also one in events or in its own character set.
 
     Some servers stream although nothing asked them to.
@@ -210,16 +207,35 @@ def _document(response: httpx2.Response, content: bytes) -> Any:
         if assembly.error is not None:
             return {"error": assembly.error}
         return assembly.body() if assembly.is_whole else None
-    charset = response.charset_encoding
     try:
         return document_of(content)
     except UnicodeDecodeError:
+        charset = _charset(response)
         if charset is None:
             raise
     try:
         return document_of(content.decode(charset).encode())
     except LookupError as error:
         raise ValueError(f"the character set {charset} is not known") from error
+
+
+def _charset(response: Response) -> str | None:
+    """Return the character set that a response's header names."""
+    kind = Message()
+    kind["content-type"] = response.headers.get("content-type", "")
+    return kind.get_content_charset()
+
+
+def _error_body(response: Response, content: bytes) -> object:
+    """Return the error that a failing response carries: an object, or its text."""
+    try:
+        document = document_of(content)
+    except ValueError:
+        try:
+            return content.decode(_charset(response) or "utf-8", "replace").strip()
+        except LookupError:
+            return content.decode("utf-8", "replace").strip()
+    return document.get("error", document) if isinstance(document, Mapping) else document
 
 
 def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:

@@ -263,7 +263,7 @@ def _unnamed(
         if trust.imports(target):
             return []
         return [(f"--trust-code {shlex.quote(target)}", f"code: {target}")]
-    if settings.kind != "openai":
+    if not settings.is_http:
         return []
     url = settings.base_url or _environment_url(environ)
     if not url:
@@ -316,7 +316,7 @@ def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
     for role, each in chosen.items():
         if each.kind == "langchain":
             roles.setdefault(f"code: {each.langchain}", []).append(role)
-        elif each.kind == "openai" and each.base_url is not None:
+        elif each.is_http and each.base_url is not None:
             variable = _variable(each, each.base_url, environ, default_url)
             key = f", with the key in {variable}" if variable else ", without a key"
             roles.setdefault(f"{place_of(each.base_url)}{key}", []).append(role)
