@@ -38,11 +38,10 @@ _SHAPES = re.compile(
 
 _MASK = re.compile(r"(?:[*•●·█…]|\.{2,}|[xX#]{3,}|(?i:\[(?:redacted|hidden|masked)\]|<redacted>))+")
 
-_ESCAPE = re.compile(r"\\u00|%[0-9A-Fa-f]{2}|&#")
-"""Where a text may have any of its characters escaped."""
+_PERCENT_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
-_BREAK = re.compile(r"\s+|\\{1,4}[nrt]")
-"""A line's end or blanks in a document's source, also escaped ones."""
+_ESCAPED_BREAK = re.compile(r"\\{1,4}[nrt]")
+"""An escaped line's end or tab in a document's source."""
 
 _GAP = r"(?:\s|\\{1,4}[nrt]|\\\n|[\"'][\s+,]{0,20}[\"']){0,40}"
 """What may come between two characters of a key that was cut: a line's end, also an escaped
@@ -121,14 +120,28 @@ def redact_document(document: Any, secrets: Sequence[str], *, source: str | None
             document if no form of a key is in there.
     """
     long_ones = [secret for secret in secrets if len(secret) >= MIN_KEY_CHARS]
-    if source is not None and not _ESCAPE.search(source):
-        joined = _BREAK.sub("", source)  # a key that was cut over lines
+    if source is not None and not _has_escapes(source):
+        joined = _joined(source)  # a key that was cut over lines
         long_ones = [
             each
             for each in long_ones
             if any(form in source or form in joined for form in _needles(each))
         ]
     return _redacted(document, long_ones) if long_ones else document
+
+
+def _has_escapes(source: str) -> bool:
+    """Return whether any character of a text may stand in it in an escaped form."""
+    if "\\u00" in source or "&#" in source:
+        return True
+    return "%" in source and _PERCENT_ESCAPE.search(source) is not None
+
+
+def _joined(source: str) -> str:
+    """Return a document's source without line ends and blanks, escaped ones too."""
+    if "\\" in source:
+        source = _ESCAPED_BREAK.sub("", source)
+    return "".join(source.split())
 
 
 def _redacted(value: Any, secrets: Sequence[str]) -> Any:
