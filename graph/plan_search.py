@@ -14,7 +14,7 @@ from lats.plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.proposal import Kind
 from lats.search_state import DEFAULT_CAP
 from lats.stage import with_stage
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 from turnwise.plan.steps import Parallel, PlannedCall, Serial, Step
 
 __all__ = ["costliest_knobs", "search_steps", "staged_knobs", "worst_ways"]

@@ -25,7 +25,7 @@ from nodes.search_calls import answer_to, call_for
 from nodes.search_material import SearchMaterial
 from nodes.search_outcome import SearchOutcome, outcome_of
 from nodes.search_rubrics import check_judging
-from turnwise.calls.asker import Asker
+from turnwise.calls.client import Asker
 from turnwise.calls.errors import CallError
 
 __all__ = ["SearchOutcome", "run_search", "search_reply"]

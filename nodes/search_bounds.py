@@ -12,8 +12,8 @@ from lats.knobs import SearchKnobs
 from lats.proposal import Kind, Side, side_of
 from lats.room import Room
 from lats.search_state import DEFAULT_CAP
-from turnwise.calls.asker import Advisory
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
+from turnwise.calls.client import Advisory
 
 __all__ = ["UNBOUNDED", "SearchBounds", "repairs_within", "room_of", "search_bounds"]
 

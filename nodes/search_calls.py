@@ -49,10 +49,9 @@ from nodes.search_moves import (
 )
 from nodes.search_rubrics import rubric_called
 from nodes.search_verdicts import verdicts_of
-from turnwise.calls.call import Call, Sampling
+from turnwise.calls.call import Call, Purpose, Role, Sampling
 from turnwise.calls.errors import CallError, CallRefused
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Purpose, Role
 
 __all__ = ["REPLY_LEASE", "answer_to", "call_for", "reply_call"]
 

@@ -19,8 +19,7 @@ from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_material import SearchMaterial
 from nodes.search_rubrics import rubric_called
 from nodes.search_verdicts import candidate_labels
-from turnwise.calls.call import Call, Message, Sampling
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Call, Message, Purpose, Role, Sampling
 
 __all__ = [
     "generate_call",

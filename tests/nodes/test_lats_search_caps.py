@@ -16,9 +16,9 @@ from turnwise.budget.clock import VirtualClock
 from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
 from turnwise.calls import Endpoint
+from turnwise.calls.call import Outcome, Purpose, Role
 from turnwise.calls.errors import ServerFailed
 from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
 from turnwise.testing.clients import ScriptedClient
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]

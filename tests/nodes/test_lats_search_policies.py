@@ -12,9 +12,9 @@ from nodes.lats_search import search_reply
 from nodes.search_bounds import SearchBounds
 from nodes.search_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
-from turnwise.calls.asker import Advisory
+from turnwise.calls.call import Purpose, Role
+from turnwise.calls.client import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]

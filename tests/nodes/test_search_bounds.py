@@ -8,8 +8,8 @@ from lats.knobs import SearchKnobs
 from lats.proposal import Kind
 from lats.room import Room
 from nodes.search_bounds import SearchBounds, repairs_within, room_of, search_bounds
-from turnwise.calls.asker import Advisory
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
+from turnwise.calls.client import Advisory
 
 
 @pytest.mark.parametrize(

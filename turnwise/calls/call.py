@@ -1,15 +1,172 @@
-"""What one call is: the question a node puts to a model, before anyone answers it."""
+"""What one call is: the question a node puts to a model, what came of it, and its listener.
 
-from collections.abc import Mapping
+A listener travels with a call and is no part of its identity. The client feeds it the
+pieces of a streamed answer; the budgeter reports how each asking ended, the repairs of an
+answer included. Both may happen in another thread than the caller's.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
-from turnwise.calls.listener import Listener
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.reply import Reply, Usage
 
-__all__ = ["MAX_TOP_LOGPROBS", "Call", "HoldBack", "Message", "Origin", "Sampling"]
+__all__ = [
+    "MAX_TOP_LOGPROBS",
+    "Call",
+    "CallEnd",
+    "HoldBack",
+    "Listener",
+    "Message",
+    "Origin",
+    "Outcome",
+    "Piece",
+    "Purpose",
+    "Role",
+    "Sampling",
+    "pieces_of",
+    "reply_of_pieces",
+]
+
+
+class _Word(StrEnum):
+    """A word that is hashed as the string it is: it keys every count of the hot path."""
+
+    __hash__ = str.__hash__
+
+
+class Role(_Word):
+    """Which model serves a call."""
+
+    MAIN = "main"
+    JUDGE = "judge"
+    FAST = "fast"
+    EMBED = "embed"
+
+
+class Purpose(_Word):
+    """What a call is for. Shown in every ledger, plan and plot."""
+
+    DETECT = "detect"
+    MONOLOGUE = "monologue"
+    REASON = "reason"
+    PLAN = "plan"
+    EXPAND = "expand"
+    JUDGE = "judge"
+    CHECK = "check"
+    HUMANIZE = "humanize"
+    EVOLVE = "evolve"
+    REMEMBER = "remember"
+    INTENT = "intent"
+    FUSE = "fuse"
+    EMBED = "embed"
+    REFEREE = "referee"
+    """Judging a reply from outside, after the fact. Never part of a turn."""
+    OTHER = "other"
+    """A call of an application that is not ours and did not say what it is for."""
+
+
+class Outcome(_Word):
+    """How an asked call ended. Each asked call ends in exactly one of these."""
+
+    SERVED = "served"
+    CACHED = "cached"
+    COALESCED = "coalesced"
+    REPLAYED = "replayed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Piece(NamedTuple):
+    """One piece of a streamed answer.
+
+    Args:
+        text: what the answer's text goes on with. Untrusted.
+        tool_calls: parts of tool calls in the OpenAI wire format of a stream: each has the
+            `index` of the tool call that it belongs to.
+        thought: what the model's thoughts go on with. Counted, and not given out.
+    """
+
+    text: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    thought: str = ""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it has anything of the answer itself."""
+        return bool(self.text or self.tool_calls)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has nothing of the answer but white space."""
+        return not (self.tool_calls or self.text.strip())
+
+
+class CallEnd(NamedTuple):
+    """How one asking of a call ended.
+
+    Args:
+        sequence: the number of its ledger row.
+        outcome: how it ended.
+        model: the model that its endpoint asks.
+        billed: tokens that this asking was billed, by its ledger row; those of a cached,
+            coalesced or replayed one are 0.
+        turn_tool_calls: tool calls that models have asked for in its turn so far; None
+            outside of a turn.
+    """
+
+    sequence: int
+    outcome: Outcome
+    model: str
+    billed: Usage
+    turn_tool_calls: int | None = None
+
+
+class Listener(Protocol):
+    """Who is told."""
+
+    def on_piece(self, piece: Piece) -> None:
+        """Take a piece of the answer, in order. Must not raise."""
+        ...
+
+    def on_end(self, end: CallEnd) -> None:
+        """Take how an asking ended, before its answer is returned. Must not raise."""
+        ...
+
+
+def pieces_of(reply: Reply) -> Iterator[Piece]:
+    """Yield a whole reply as pieces: its texts as they came, then each tool call whole."""
+    for text in reply.chunks or (reply.text,):
+        if text:
+            yield Piece(text)
+    for index, tool_call in enumerate(reply.tool_calls):
+        yield Piece(tool_calls=({**tool_call, "index": index},))
+
+
+def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
+    """Return what came of a streamed answer that was broken off."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    tool_calls: dict[int, dict[str, Any]] = {}
+    for piece in pieces:
+        if piece.text:
+            texts.append(piece.text)
+        thoughts.append(piece.thought)
+        for part in piece.tool_calls:
+            empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            tool_call = tool_calls.setdefault(part["index"], empty)
+            tool_call["id"] = part.get("id") or tool_call["id"]
+            for name, text in part["function"].items():
+                tool_call["function"][name] += text
+    calls = tuple(tool_call for _, tool_call in sorted(tool_calls.items()))
+    return Reply(
+        "".join(texts), chunks=tuple(texts), tool_calls=calls, reasoning_text="".join(thoughts)
+    )
+
 
 MAX_TOP_LOGPROBS = 20
 """Most likely tokens that an OpenAI-compatible endpoint tells at one place."""

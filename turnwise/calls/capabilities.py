@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from turnwise.calls.errors import ContextTooLong
-from turnwise.calls.failures import MAX_DIGITS, Refusal
+from turnwise.calls.provider_errors import MAX_DIGITS, Refusal
 
 __all__ = [
     "Capabilities",

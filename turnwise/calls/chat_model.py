@@ -21,22 +21,27 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from turnwise.calls.asker import Advisory, Asker
-from turnwise.calls.call import Call, Sampling
+from turnwise.calls.call import Call, Purpose, Role, Sampling
+from turnwise.calls.client import Advisory, Asker
 from turnwise.calls.langchain_arguments import (
     FORM_ARGUMENT,
     read_arguments,
     wire_tool_choice,
     wire_tools,
 )
-from turnwise.calls.langchain_asking import AnswerStream, Ending, FinalCall, Invocation
-from turnwise.calls.langchain_messages import from_langchain
-from turnwise.calls.langchain_replies import Asked, chat_result
-from turnwise.calls.langchain_structured import fitting, in_form, parsed
+from turnwise.calls.langchain_asking import (
+    AnswerStream,
+    Ending,
+    FinalCall,
+    Invocation,
+    fitting,
+    in_form,
+    parsed,
+)
+from turnwise.calls.langchain_messages import Asked, chat_result, from_langchain
 from turnwise.calls.langgraph_origin import origin_of, watch_runs
 from turnwise.calls.owner_loop import OwnerLoop, owner_of, require_asyncio
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Purpose, Role
 
 __all__ = ["BudgetedChatModel", "FinalCall"]
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import ValidationError
 
+from turnwise.calls.call import Role
 from turnwise.calls.client import Client, Endpoint, OfflineClient
 from turnwise.calls.endpoint_settings import (
     OPENAI_KEY_VARIABLE,
@@ -18,10 +19,8 @@ from turnwise.calls.endpoint_settings import (
     environment_url,
 )
 from turnwise.calls.errors import ConfigError, MissingKey
-from turnwise.calls.hosts import endpoint_name, is_this_machine, openai_url
-from turnwise.calls.known_endpoints import known_capabilities
+from turnwise.calls.hosts import endpoint_name, is_this_machine, known_capabilities, openai_url
 from turnwise.calls.trust import import_folder
-from turnwise.calls.vocabulary import Role
 
 if TYPE_CHECKING:
     from turnwise.calls.simulated import SimulatedSettings

@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from turnwise.calls.call import Role
 from turnwise.calls.client import Client, Endpoint
 from turnwise.calls.endpoint_kinds import endpoint_of
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings, environment_url
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.trust import EVERYTHING, Trust, require_trust
-from turnwise.calls.vocabulary import Role
 
 __all__ = [
     "MODEL_VARIABLES",

@@ -36,8 +36,8 @@ exhausted account is wrong for every call; a refused text or an odd answer is no
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from turnwise.calls.call import Role
     from turnwise.calls.client import Endpoint
-    from turnwise.calls.vocabulary import Role
 
 __all__ = [
     "AuthFailed",

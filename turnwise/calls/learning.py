@@ -35,9 +35,8 @@ from turnwise.calls.errors import (
     ParameterRefused,
     ServerFailed,
 )
-from turnwise.calls.failures import Refusal, failure_of
-from turnwise.calls.hosts import endpoint_name
-from turnwise.calls.known_endpoints import known_capabilities
+from turnwise.calls.hosts import endpoint_name, known_capabilities
+from turnwise.calls.provider_errors import Refusal, failure_of
 
 __all__ = ["EndpointKnowledge", "LearnedFact", "Learner", "ModelKnowledge", "features_of"]
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Purpose
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.errors import (
     BadRequest,
@@ -44,7 +44,6 @@ from turnwise.calls.openai_stream import StreamAssembly
 from turnwise.calls.payload import body_bytes
 from turnwise.calls.reply import Reply
 from turnwise.calls.responses import Refused, ResponseReader
-from turnwise.calls.vocabulary import Purpose
 from turnwise.calls.wire import (
     chat_body,
     embedding_body,

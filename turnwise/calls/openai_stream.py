@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from turnwise.calls.call import Piece
 from turnwise.calls.errors import BadResponse
-from turnwise.calls.listener import Piece
 from turnwise.calls.payload import document_of, well_formed
 
 __all__ = ["EventLines", "StreamAssembly"]

@@ -6,16 +6,16 @@ from email.message import Message
 from typing import Any
 
 from turnwise.calls.errors import BadResponse
-from turnwise.calls.failures import (
+from turnwise.calls.http_transport import Response, redirect_of
+from turnwise.calls.openai_stream import StreamAssembly
+from turnwise.calls.payload import document_of
+from turnwise.calls.provider_errors import (
     Refusal,
     describe_body,
     is_nowhere,
     retry_after_seconds,
     scrub,
 )
-from turnwise.calls.http_transport import Response, redirect_of
-from turnwise.calls.openai_stream import StreamAssembly
-from turnwise.calls.payload import document_of
 from turnwise.calls.redaction import redact_document
 
 __all__ = ["Refused", "ResponseReader"]

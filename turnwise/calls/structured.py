@@ -17,13 +17,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
-from turnwise.calls.answer_text import Document, FoundDocuments, find_documents, was_cut
+from turnwise.calls.answer_text import Document, FoundDocuments, Quotable, find_documents, was_cut
 from turnwise.calls.answer_values import SchemaNode, normal_name, resolved, tidied
 from turnwise.calls.call import Message
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.key import response_schema
 from turnwise.calls.loose_json import embedded_json
-from turnwise.calls.quoted import Quotable
 
 __all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
 

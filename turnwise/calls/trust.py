@@ -19,11 +19,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, PrivateAttr
 
+from turnwise.calls.call import Role
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.hosts import is_this_machine
-from turnwise.calls.known_endpoints import known_endpoints
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.hosts import is_this_machine, known_endpoints
 
 __all__ = [
     "EVERYTHING",

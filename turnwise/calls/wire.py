@@ -14,8 +14,7 @@ from typing import Any
 from turnwise.calls.call import Call, Message
 from turnwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities, SchemaMode
 from turnwise.calls.errors import BadResponse, ContentRefused
-from turnwise.calls.logprobs import read_token_logprobs
-from turnwise.calls.reply import Reply, is_simulated_model
+from turnwise.calls.reply import Reply, is_simulated_model, read_token_logprobs
 from turnwise.calls.schema import given_schema, schema_format, schema_in_words
 from turnwise.calls.usage import usage_of_body
 

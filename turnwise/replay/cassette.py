@@ -28,10 +28,9 @@ from types import TracebackType
 from typing import Self
 
 from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Role
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette_exchange import (
     HEAD_BYTES,
     Scrub,

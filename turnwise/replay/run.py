@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from turnwise.calls.failures import scrub
+from turnwise.calls.provider_errors import scrub
 from turnwise.knobs import settings_digest
 from turnwise.replay.app import App, TellsNotices, TellsPrompts, TurnResult
 from turnwise.replay.cassette import CassetteMode, open_cassette

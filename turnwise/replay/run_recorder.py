@@ -10,9 +10,8 @@ its turn is never written. The order within a turn stays.
 from collections.abc import Mapping
 
 from turnwise.budget.recorder import RecordedExchange, Recorder, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Outcome, Role
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome, Role
 from turnwise.replay.cassette import Cassette
 
 __all__ = ["RunRecorder"]

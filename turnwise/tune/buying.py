@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.failures import scrub
+from turnwise.calls.provider_errors import scrub
 from turnwise.calls.trust import NOTHING, Trust
 from turnwise.memory.past import KeptShelf
 from turnwise.replay.app import TurnInput

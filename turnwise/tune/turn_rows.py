@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.call import Outcome
 from turnwise.replay.counterfactual.evaluation import CounterfactualTurn
 from turnwise.replay.counterfactual.missing import MissingCall
 from turnwise.tune.quality.scores import reply_id

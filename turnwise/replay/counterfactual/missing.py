@@ -11,8 +11,7 @@ turn stand-ins go round, so that a judge who is asked three times does not say o
 from dataclasses import dataclass, replace
 
 from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.calls.call import Call
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
+from turnwise.calls.call import Call, Outcome, Purpose, Role
 from turnwise.replay.cassette_exchange import prompt_of
 from turnwise.replay.counterfactual.tape import Kind, Tape
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Outcome
 from turnwise.calls.errors import FormatError
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.cassette_exchange import decode_exchange, lane_digest, split_head
 from turnwise.replay.cassette_file import CassetteFile
 from turnwise.replay.cassette_keys import CassetteKeys

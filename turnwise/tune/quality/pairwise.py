@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from turnwise.calls.call import Call
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Call, Role
 from turnwise.tune.quality.items import ReplyItem
 from turnwise.tune.quality.looks import Look, Question, Settled
 from turnwise.tune.quality.pointwise import (

@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from turnwise.calls.call import Call, Sampling
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Call, Purpose, Role, Sampling
 from turnwise.tune.quality.items import ReplyItem
 from turnwise.tune.quality.looks import Look, Question, Settled
 from turnwise.tune.quality.prompting import MAX_REPLY_CHARS, clipped, messages_of

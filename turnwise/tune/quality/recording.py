@@ -7,9 +7,8 @@ be read is an answer: it was paid for, and is not bought twice.
 """
 
 from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Outcome
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.cassette import Cassette
 from turnwise.replay.cassette_file import CassetteFile
 

@@ -20,10 +20,10 @@ from turnwise.budget.ledger import RowSink
 from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
 from turnwise.budget.tokens import estimator
+from turnwise.calls.call import Role
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.retry import RetryPolicy
-from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.tune.quality.answers import AnswerBook
 from turnwise.tune.quality.items import ReplyItem, distinct

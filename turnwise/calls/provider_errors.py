@@ -1,9 +1,9 @@
-"""What a provider's failure means, in the words of the error tree, without secrets.
+"""What a provider's failure means as an error, without secrets, and what its user can do.
 
-Shared by every client that talks to a provider, so that a 429 is a `RateLimited`
-whichever client met it. Statuses alone do not suffice: an exhausted account is a 402, a
-403 or a 429, an unknown model a 400, 403 or 404, and a prompt that is too long is said
-in as many ways as there are servers. The wordings below come from public reports.
+Shared by every client that talks to a provider, so that a 429 is a `RateLimited` with
+each of them. Statuses alone do not suffice: an exhausted account is a 402, a 403 or a 429,
+an unknown model a 400, 403 or 404, and a prompt that is too long is named in as many ways
+as there are servers. The wordings below come from public reports.
 """
 
 import re
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from turnwise.calls.call import Role
 from turnwise.calls.errors import (
     AuthFailed,
     BadRequest,
     BadResponse,
     CallError,
     CallTimeout,
+    ConnectionFailed,
     ContentRefused,
     ContextTooLong,
     EndpointError,
@@ -38,6 +40,7 @@ __all__ = [
     "is_nowhere",
     "retry_after_seconds",
     "scrub",
+    "text_of_error",
 ]
 
 MAX_MESSAGE_CHARS = 500
@@ -345,3 +348,70 @@ def _number(patterns: tuple[re.Pattern[str], ...], words: str) -> int | None:
         if found is not None and len(found.group(1)) < MAX_DIGITS:
             return int(found.group(1))
     return None
+
+
+OWN_NOTES = ("not tried again", "unfinished turn")
+"""How the notes begin that are shown with an error; others add theirs, too."""
+
+GOES_ON = "The same command goes on where it stopped."
+
+
+def text_of_error(error: CallError) -> str:
+    """Return an error as a sentence with its role and endpoint, and a way out.
+
+    An error that never reached a budgeter, or is not about an endpoint, is left as it is.
+    """
+    kind, text = type(error).__name__, str(error)
+    if error.endpoint is None or not isinstance(error, EndpointError):
+        return f"{kind}: {text}"
+    name, model = error.endpoint.name, error.endpoint.model
+    # Clients begin with the host, which the sentence has said by then.
+    host, separator, rest = text.partition(": ")
+    if separator and " " not in host:
+        text = rest
+    noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTES))
+    notes = "".join(f"; {note}" for note in noted)
+    sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}"
+    sentence = sentence if sentence.endswith(("?", "!", ".")) else f"{sentence}."
+    way_out = _way_out(error, error.role)
+    return " ".join(filter(None, (sentence, way_out, GOES_ON)))
+
+
+def _way_out(error: EndpointError, role: Role | None) -> str:
+    """Return what to set or do, in one sentence; empty where there is nothing to say."""
+    knob = f"endpoints.{role}"
+    variable = error.endpoint.key_variable if error.endpoint is not None else None
+    match error:
+        case WrongAddress():
+            return f"Set TURNWISE_BASE_URL, or {knob}.base_url, to the URL of the API."
+        case UnknownModel():
+            return (
+                f"Set {_model_variable(role)}, or {knob}.model, to a model of "
+                "this endpoint; `turnwise endpoints check` shows what it serves."
+            )
+        case AuthFailed():
+            return f"Set {variable or 'its key'} to a key of this host."
+        case QuotaExhausted():
+            return (
+                f"The account behind {variable or 'its key'} has no quota left: add credit, or "
+                "use another endpoint."
+            )
+        case ModelLoading():
+            return "Wait until it has loaded, or raise retry.model_loading_seconds."
+        case ConnectionFailed():
+            return f"Is the server up, and TURNWISE_BASE_URL or {knob}.base_url right?"
+        case RateLimited():
+            return "Wait, ask with less concurrency, or raise retry.rate_limited_attempts."
+        case ContextTooLong():
+            return "Use a model with a longer context, or lower memory.history_turns."
+        case BadRequest():
+            return (
+                "`turnwise endpoints check` shows what this endpoint takes; TURNWISE_BASE_URL or "
+                f"{knob}.base_url sets another."
+            )
+    return ""
+
+
+def _model_variable(role: Role | None) -> str:
+    own = "" if role in {None, Role.MAIN} else f"{role}_".upper()
+    return f"TURNWISE_{own}MODEL"

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from turnwise.calls.client import Getter, look_up
 from turnwise.calls.errors import CallTimeout, ConfigError, ConnectionFailed
-from turnwise.calls.look_up import Getter, look_up
 
 BASE_URL = "http://127.0.0.1:8000/v1"
 
