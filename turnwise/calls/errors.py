@@ -33,11 +33,9 @@
 exhausted account is wrong for every call; a refused text or an odd answer is not.
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
-if TYPE_CHECKING:
-    from turnwise.calls.call import Role
-    from turnwise.calls.client import Endpoint
+from turnwise.calls.call import Role
 
 __all__ = [
     "AuthFailed",
@@ -116,6 +114,17 @@ class FormatError(TurnwiseError):
         self.problem = problem
 
 
+class NamedEndpoint(Protocol):
+    """The endpoint of a failed call, as far as an error names it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def key_variable(self) -> str | None: ...
+
+
 class CallError(TurnwiseError):
     """One call ended without a usable answer.
 
@@ -126,8 +135,8 @@ class CallError(TurnwiseError):
 
     is_retryable: ClassVar[bool] = False
     is_fatal: ClassVar[bool] = False
-    role: "Role | None" = None
-    endpoint: "Endpoint | None" = None
+    role: Role | None = None
+    endpoint: NamedEndpoint | None = None
 
 
 class CallRefused(CallError):

@@ -16,28 +16,15 @@ import orjson
 from pydantic import BaseModel
 
 from turnwise.calls.call import Call, Message
+from turnwise.calls.schema import response_schema
 
-__all__ = ["KEY_VERSION", "CallKey", "call_key", "response_schema"]
+__all__ = ["KEY_VERSION", "CallKey", "call_key"]
 
 CallKey = NewType("CallKey", str)
 """64 lower-case hexadecimal digits."""
 
 KEY_VERSION = 1
 """Changes when the same call gets another key; recordings name it in their header."""
-
-
-@lru_cache(maxsize=1024)
-def response_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a response model. Computed once; do not change it.
-
-    Docstrings of classes are left out: they are for developers, no model is to read them,
-    and mending one must not change the identity of every recorded call. Descriptions of
-    fields stay.
-    """
-    schema = model.model_json_schema()
-    for named in (schema, *schema.get("$defs", {}).values()):
-        named.pop("description", None)
-    return schema
 
 
 @lru_cache(maxsize=1024)

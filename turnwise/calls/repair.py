@@ -14,7 +14,7 @@ from typing import Literal
 
 from turnwise.calls.call import Call, Message, Sampling
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.key import response_schema
+from turnwise.calls.schema import response_schema
 
 __all__ = ["MAX_REPAIR_TOKENS", "repair_call"]
 

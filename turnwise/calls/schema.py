@@ -15,14 +15,13 @@ llama.cpp writes a grammar rule for each item up to `maxItems`: both are kept sm
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 
-from turnwise.calls.key import response_schema
-
-__all__ = ["given_schema", "schema_format", "schema_in_words"]
+__all__ = ["given_schema", "response_schema", "schema_format", "schema_in_words"]
 
 MAX_LEVELS = 10
 """Deepest nesting of objects in a strict schema."""
@@ -56,6 +55,20 @@ _FORMATS = frozenset(
 
 _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 _DATA = frozenset({"const", "enum", "required"})
+
+
+@lru_cache(maxsize=1024)
+def response_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a response model. Computed once; do not change it.
+
+    Docstrings of classes are left out: they are for developers, no model is to read them,
+    and mending one must not change the identity of every recorded call. Descriptions of
+    fields stay.
+    """
+    schema = model.model_json_schema()
+    for named in (schema, *schema.get("$defs", {}).values()):
+        named.pop("description", None)
+    return schema
 
 
 def schema_format(model: type[BaseModel]) -> dict[str, Any]:

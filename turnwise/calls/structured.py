@@ -21,8 +21,8 @@ from turnwise.calls.answer_text import Document, FoundDocuments, Quotable, find_
 from turnwise.calls.answer_values import SchemaNode, normal_name, resolved, tidied
 from turnwise.calls.call import Message
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.key import response_schema
 from turnwise.calls.loose_json import embedded_json
+from turnwise.calls.schema import response_schema
 
 __all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
 

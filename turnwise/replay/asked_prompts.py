@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from turnwise.calls.call import Call
-from turnwise.calls.key import response_schema
+from turnwise.calls.schema import response_schema
 
 __all__ = ["AskedPrompts", "merged_digests"]
 

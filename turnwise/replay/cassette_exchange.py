@@ -27,8 +27,9 @@ from pydantic import BaseModel
 from turnwise.budget.recorded_error import error_of_record
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls.call import Call, Message
-from turnwise.calls.key import CallKey, response_schema
+from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply, document_of_logprobs, logprobs_of_document
+from turnwise.calls.schema import response_schema
 from turnwise.replay.typed_json import read_dataclass, require_json
 
 __all__ = [

@@ -25,9 +25,9 @@ from turnwise.calls.endpoint_settings import (
     PriceSettings,
     checked_base_url,
     environment_url,
-    openai_url,
 )
 from turnwise.calls.errors import ConfigError
+from turnwise.calls.hosts import openai_url
 
 __all__ = [
     "PRICES",
