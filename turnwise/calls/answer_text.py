@@ -52,7 +52,7 @@ _FENCE = re.compile(r"\A\s*```[\w-]*\s*\n(?P<text>.*?)\n?\s*(?:```\s*)?\Z", re.D
 
 
 _AFTER_ANSWER = re.compile(r"[\s`*.]+")
-"""What may stand after an answer that is the last thing."""
+"""What may follow an answer that is the last thing."""
 
 
 class Document(NamedTuple):
@@ -93,7 +93,7 @@ class FoundDocuments(NamedTuple):
 
 
 def was_cut(finish_reason: str | None) -> bool:
-    """Return whether an answer ended because there was no room for more of it."""
+    """Return whether an answer was cut off by a limit."""
     return finish_reason is not None and finish_reason.lower() in _CUT_REASONS
 
 
@@ -118,8 +118,8 @@ def find_documents(text: str, *, is_cut: bool = False, is_thoughts: bool = False
 
     Args:
         text: the answer. Untrusted; parsed and never evaluated.
-        is_cut: whether it ended for want of room; see `was_cut`.
-        is_thoughts: whether all of it is thoughts, as a server tells them apart.
+        is_cut: whether a limit cut it off; see `was_cut`.
+        is_thoughts: whether all of it is thoughts, as a server marks them.
     """
     if len(text) > MAX_ANSWER_CHARS:
         problem = f"it has {len(text)} characters, more than {MAX_ANSWER_CHARS}"
@@ -219,7 +219,7 @@ class _Search:
 
 
 def _inside_string(text: str) -> str:
-    """Return the text inside, where a text is a JSON string that holds an object."""
+    """Return the text inside, where a text is a JSON string of an object."""
     for _ in range(2):
         stripped = text.strip()
         if not (stripped.startswith('"') and "{" in stripped):
@@ -236,11 +236,7 @@ MAX_DEPTH = 8
 
 
 class Quotable:
-    """The JSON that an answer may quote from its prompt. Looked for when first asked.
-
-    Args:
-        messages: the prompt.
-    """
+    """The JSON that an answer may quote from its prompt. Looked for when first asked."""
 
     def __init__(self, messages: Sequence[Message] = ()) -> None:
         self._messages = messages
@@ -284,7 +280,7 @@ class Quotable:
 
 
 def _texts(node: Any, levels: int) -> Iterator[str]:
-    """Yield the texts that may hold a document."""
+    """Yield the texts that may contain a document."""
     if isinstance(node, str):
         if "{" in node or "[" in node:
             yield node

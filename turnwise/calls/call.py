@@ -66,7 +66,7 @@ class Purpose(_Word):
     REFEREE = "referee"
     """Judging a reply from outside, after the fact. Never part of a turn."""
     OTHER = "other"
-    """A call of an application that is not ours and did not say what it is for."""
+    """A call of another application that does not name its purpose."""
 
 
 class Outcome(_Word):
@@ -127,7 +127,7 @@ class CallEnd(NamedTuple):
 
 
 class Listener(Protocol):
-    """Who is told."""
+    """Callbacks of one call."""
 
     def on_piece(self, piece: Piece) -> None:
         """Take a piece of the answer, in order. Must not raise."""
@@ -169,7 +169,7 @@ def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
 
 
 MAX_TOP_LOGPROBS = 20
-"""Most likely tokens that an OpenAI-compatible endpoint tells at one place."""
+"""Most alternatives per token that an OpenAI-compatible endpoint returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +220,8 @@ class Sampling:
         stop: strings that end the answer.
         n: answers per request; at least 1.
         reasoning_effort: for models that think before they answer.
-        top_logprobs: how many likely tokens to tell at each place of the answer, with
-            their log-probabilities, in [0, 20]; 0 tells those of the chosen tokens only.
+        top_logprobs: how many likely tokens to return per place of the answer, with
+            their log-probabilities, in [0, 20]; 0 returns the chosen tokens only.
             None asks for none, and leaves the call's identity as it was. They come as
             `Reply.token_logprobs`, where the endpoint gives them; one that refuses the
             parameter is not sent it again. An endpoint of kind `langchain` is not asked
@@ -258,7 +258,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a program that opens no scopes of its own asks a call. Not part of its identity.
+    """Where a program that opens no scopes asks a call. Not part of its identity.
 
     Args:
         node: its node, after those of the graphs and tools around it, such as
@@ -276,7 +276,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One time that someone wants an answer from a model, chat or embedding.
+    """One time that an answer of a model is wanted, chat or embedding.
 
     A call that asks for k candidates in one answer is one call.
 
@@ -298,7 +298,7 @@ class Call:
         repair: how many times this question has been asked again because its
             answer did not fit `response_model`. 0 for the first asking.
         speculative: asked before it was known to be needed (a prefetch).
-        lease: name of the lease this call may draw on, when its scope holds one.
+        lease: name of the lease this call may draw on, when its scope has one.
         max_repairs: how many times an answer that does not fit may be asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
             Not part of the call's identity.
@@ -306,9 +306,9 @@ class Call:
         unkeyed_body: further fields of the request body that do not change the answer, such
             as `user` and `metadata`: sent, and not part of the call's identity.
         held_back: what to hold back for a later call while this one is asked.
-        listener: who is told of its pieces and its end. Not part of the call's identity.
+        listener: receives its pieces and its end. Not part of the call's identity.
         note: what its ledger row notes of it. Not part of the call's identity.
-        origin: where a program that opens no scopes asks it; None where scopes say it.
+        origin: where a program that opens no scopes asks it; None where scopes name it.
     """
 
     role: Role

@@ -1,7 +1,7 @@
 """A LangChain chat model whose calls go through the budgeter.
 
 The other way round from `langchain_client`: existing LangChain or LangGraph code runs
-under a budget, and stands in the ledger, by having its model swapped for this one.
+under a budget, and is in the ledger, by having its model swapped for this one.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -56,14 +56,14 @@ class BudgetedChatModel(BaseChatModel):
     times is five requests and five answers. Only at a temperature of 0, where their answers
     are meant to be equal, equal calls share one, in flight and from the budgeter's cache.
     `share=True` makes them share at any temperature, `share=False` at none; `bind(share=...)`
-    does so for some calls. Where calls share, code that wants another answer says which
+    does so for some calls. Where calls share, code that wants another answer names the
     resample it is: `model.bind(sample=1)`. LangChain's own cache is off, since the ledger
     cannot see it.
 
     It may be used from any thread and any asyncio loop, synchronously inside a running loop
     too: every call is carried to the asker's own loop (see `owner_loop`), with the context
     variables of the caller, and clients run there. It lasts until `close`, and begins again
-    with a later call. Without an owner loop of its own, an asker runs there as well.
+    with a later call. An asker without an owner loop runs there as well.
 
     Attributes:
         asker: who answers.
@@ -75,7 +75,7 @@ class BudgetedChatModel(BaseChatModel):
         max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
         share: whether equal calls share one answer; None shares at a temperature of 0.
-        final_answer: what an agent ends with when its budget has no room for a call: a
+        final_answer: what an agent ends with when its budget allows no call: a
             `FinalCall`, which is held back for it and made without tools, or a fixed text.
             None raises `CallRefused`.
         max_tool_calls: most tool calls in a turn, counted as models ask for them, since the
@@ -111,7 +111,7 @@ class BudgetedChatModel(BaseChatModel):
         return {**kept, "model_kwargs": {**other, **kept.get("model_kwargs", {})}}
 
     def model_post_init(self, context: Any, /) -> None:
-        """Read the arguments, and let the asker work on a loop of its own from now on."""
+        """Read the arguments, and move the asker to its private loop from now on."""
         super().model_post_init(context)
         read_arguments(self.model_kwargs, self.sampling)
         watch_runs()

@@ -67,7 +67,7 @@ class Client(Protocol):
 
     @property
     def is_simulated(self) -> bool:
-        """Whether its answers are simulated, so that whoever shows them says so."""
+        """Whether its answers are simulated, so that they are labelled wherever they are shown."""
         ...
 
     async def answer(
@@ -209,7 +209,7 @@ async def look_up(
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """How much room the current scope has, the tightest of all scopes above it.
+    """What remains in the current scope, the tightest of all scopes above it.
 
     `None` means that nothing limits it. Leases of others are already taken off.
 
@@ -260,5 +260,5 @@ class Asker(Protocol):
         ...
 
     def advisory(self) -> Advisory:
-        """Return how much room the current scope has."""
+        """Return what remains in the current scope."""
         ...

@@ -65,7 +65,7 @@ class EndpointKind(Protocol):
         """Return the endpoint that settings describe, with a client behind it.
 
         Args:
-            role: whom it serves; for error messages only, never part of its name.
+            role: the role it serves; for error messages only, never part of its name.
             settings: of this kind.
             environ: environment variables, none of them empty.
             client: who sends.
@@ -87,7 +87,7 @@ class EndpointKind(Protocol):
         Heavy libraries are imported in here, when the kind is used.
 
         Args:
-            role: whom it serves; for error messages only.
+            role: the role it serves; for error messages only.
             settings: of this kind.
             environ: environment variables, none of them empty.
             clients: the clients made so far, by what makes them different. Added to.
@@ -214,7 +214,7 @@ class LangChainKind:
 class SimulatedKind:
     """The simulated model, in process. Always named `simulated`.
 
-    Settings that change its answers stand in its model's name, because they are part
+    Settings that change its answers are in its model's name, because they are part
     of what a call is.
     """
 
@@ -283,11 +283,11 @@ def endpoint_of(
     """Return who serves a role.
 
     Args:
-        role: whom it serves.
+        role: the role it serves.
         settings: whole ones of any kind.
         environ: environment variables, none of them empty.
         clients: the clients made so far. Added to.
-        is_offline: make no client, import nothing and read no key: it answers nobody.
+        is_offline: make no client, import nothing and read no key.
 
     Raises:
         ConfigError: when it cannot work.
@@ -372,7 +372,7 @@ def _key_for(
 ) -> str | None:
     """Return the key to send, or None where none is needed.
 
-    A key that stands in the environment beside the URL of one host is not sent to
+    A key that the environment sets for the URL of one host is not sent to
     another, unless the settings of that other host name its variable themselves. The key of
     OpenAI's own tools goes to the host that they would ask.
 

@@ -52,7 +52,7 @@ class PriceSettings(BaseModel):
 
 
 class EndpointSettings(BaseModel):
-    """Who serves a role, and how. A validation error never repeats what was given.
+    """The endpoint of a role. A validation error never repeats what was given.
 
     What another role than `main` leaves out is what `main` has: see `endpoints`.
     """
@@ -71,7 +71,7 @@ class EndpointSettings(BaseModel):
     """The model's name there. None takes the role's environment variable."""
 
     api_key_env: str = "TURNWISE_API_KEY"
-    """Name of the environment variable that holds the key. Never a key. Where this is not
+    """Name of the environment variable with the key. Never a key. Where this is not
     given, `OPENAI_API_KEY` serves its own host too."""
 
     api_version: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
@@ -90,7 +90,7 @@ class EndpointSettings(BaseModel):
     """When an attempt here is tried again; what is left out is as in `retry` of the run."""
 
     schema_mode: SchemaMode | None = None
-    """How the endpoint is told the form of an answer. None starts from what is known of the
+    """How the form of an answer is requested. None starts from what is known of the
     host, and learns from its refusals; so do the five below. For `openai`."""
 
     token_limit_field: TokenLimitField | None = None
@@ -128,7 +128,7 @@ class EndpointSettings(BaseModel):
 
     @property
     def is_http(self) -> bool:
-        """Whether it is asked over HTTP with a base URL and a key of its own."""
+        """Whether it is asked over HTTP, with a base URL and a key."""
         return self.kind in {"openai", "openai_sdk"}
 
     def starting_capabilities(self, known: Capabilities) -> Capabilities:

@@ -169,7 +169,7 @@ def _given(settings: EndpointSettings) -> dict[str, Any]:
 def _facts_of_main(
     given: Mapping[str, Any], main: EndpointSettings, environ: Mapping[str, str]
 ) -> frozenset[str]:
-    """Return the settings of `main` that say nothing of another role's endpoint."""
+    """Return the settings of `main` that do not apply to another role's endpoint."""
     if given.get("langchain", main.langchain) != main.langchain:
         return _OF_A_MODEL | {"model"}
     main_url = main.base_url or (environment_url(environ) or ("", ""))[1].rstrip("/")

@@ -26,7 +26,6 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
-from yarl import URL
 
 from turnwise.calls.errors import BadResponse, ConfigError
 from turnwise.calls.hosts import is_this_machine
@@ -109,7 +108,7 @@ class Route:
     Args:
         tls: what is trusted, for https: the certificates of the system, or those that
             `SSL_CERT_FILE` or `SSL_CERT_DIR` name.
-        proxy: URL of the proxy; may hold a password, so it is never shown.
+        proxy: URL of the proxy; may contain a password, so it is never shown.
     """
 
     tls: ssl.SSLContext | None
@@ -344,7 +343,6 @@ class HttpTransport:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._urls: dict[str, URL] = {}
         self._host = urlsplit(base_url).hostname or ""
         self._proxy = route.proxy
         self._places = asyncio.Semaphore(max_connections)
@@ -371,19 +369,14 @@ class HttpTransport:
     ) -> HttpResponse:
         """Send one request and return its response; see `Transport`.
 
-        Args:
-            method: `POST` or `GET`.
-            path: below the base URL, or a whole URL.
-            content: the body.
-            moment: marked when the request leaves.
-            headers: of this request besides those of every one.
+        `headers` are those of this request besides those of every one.
         """
         await self._places.acquire()
         try:
             try:
                 response = await self._session.request(
                     method,
-                    self._url(path),
+                    path if "://" in path else f"{self._base_url}{path}",
                     data=_Body(content, moment),
                     headers=headers,
                     allow_redirects=False,
@@ -407,10 +400,3 @@ class HttpTransport:
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice."""
         await self._session.close()
-
-    def _url(self, path: str) -> URL:
-        url = self._urls.get(path)
-        if url is None:
-            url = URL(path if "://" in path else f"{self._base_url}{path}")
-            self._urls[path] = url
-        return url

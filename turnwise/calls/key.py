@@ -45,13 +45,8 @@ def _message_identity(message: Message) -> list[Any]:
 def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
     """Return the identity of a call at an endpoint.
 
-    Args:
-        call: the call.
-        endpoint: name of the endpoint that would serve it.
-        model: name of the model there.
-
     Raises:
-        TypeError: when tools, content parts or extra fields hold something that JSON cannot.
+        TypeError: when JSON cannot express its tools, content parts or extra fields.
     """
     sampling = call.sampling
     document = [

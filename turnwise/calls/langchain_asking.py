@@ -1,7 +1,7 @@
-"""One invocation of a `BudgetedChatModel`: asked, heard piece by piece, and ended well.
+"""One invocation of a `BudgetedChatModel`: its calls, its pieces, and its end.
 
 An agent asks until its model calls no more tools. Under a limit it would end in an error;
-here it can end in an answer. Where the budget has no room for a call, or the model has asked
+here it can end in an answer. Where the budget allows no call, or the model has asked
 for more tools than it may, a last call is made without tools, from capacity that was held
 back for it, or a fixed text is returned. Either way the agent gets a message without tool
 calls, and stops by itself.
@@ -61,7 +61,7 @@ class FinalCall(BaseModel):
     instruction: str = INSTRUCTION
     """What is added to the messages, so that the model answers and asks for no tool."""
     text: str | None = "The limit is reached before there is an answer."
-    """What is returned where even this call has no room or brings no text; None raises."""
+    """What is returned where even this call is refused or brings no text; None raises."""
     calls: int = Field(default=1, ge=1)
     """How many such calls are held back in each turn: one for each agent that shares it."""
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
@@ -73,7 +73,7 @@ class Ending:
     """How an agent ends that has reached a limit.
 
     Args:
-        final_answer: what takes the place of a call that has no room; None raises.
+        final_answer: what takes the place of a refused call; None raises.
         max_tool_calls: most tool calls in a turn; None does not limit them.
         tool_is_form: whether the call's only tool is the form of its answer: it is not
             counted as a tool, and the last call keeps it.
@@ -91,11 +91,7 @@ class Ending:
 
 
 class _Ears:
-    """Hears one call: passes its pieces on, and keeps how its askings ended.
-
-    Attributes:
-        has_given: whether it has passed a piece on.
-    """
+    """Listener of one call: passes its pieces on, and keeps how its askings ended."""
 
     def __init__(
         self, ends: list[CallEnd], on_piece: Callable[[Piece], None] | None, *, keeps_tools: bool
@@ -129,9 +125,9 @@ class Invocation:
 
     Args:
         asking: asks a call.
-        advisory: tells how much room the current scope has.
+        advisory: returns what remains in the current scope.
         ending: how it ends at a limit.
-        on_piece: told the pieces of the answer as they come; or None.
+        on_piece: called with the pieces of the answer as they come; or None.
     """
 
     def __init__(
@@ -255,7 +251,7 @@ class AnswerStream:
 
     Args:
         asking: asks a call.
-        advisory: tells how much room the current scope has.
+        advisory: returns what remains in the current scope.
         ending: how it ends at a limit.
         call: what to ask.
     """

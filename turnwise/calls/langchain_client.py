@@ -62,7 +62,7 @@ class LangChainClient:
     called once that is known, not when the request leaves.
 
     The wrapped model answers, whatever `model` is called in `answer`. An answer's form
-    is asked for in words, since every chat model understands those; sampling parameters
+    is asked for in the prompt, since every chat model understands those; sampling parameters
     are handed over as LangChain's usual invocation arguments, those that are set.
 
     Args:
@@ -116,14 +116,14 @@ class LangChainClient:
         return [task.result() for task in tasks]
 
     async def aclose(self) -> None:
-        """Do nothing: the model belongs to whoever made it."""
+        """Do nothing: the model belongs to the caller."""
 
     async def _attempt(
         self, index: int, call: Call, model: str, on_sent: Callable[[int], None] | None
     ) -> Reply | CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
         started = self._clock()
-        was_sent = True  # what a cancellation has to assume: the model does not say
+        was_sent = True  # what a cancellation has to assume: the model does not report it
         try:
             async with asyncio.timeout(call.timeout_seconds):
                 exchange = self._exchange(call, model, started)
@@ -178,7 +178,7 @@ class LangChainClient:
             raise StreamCut(
                 scrub(f"the stream broke off after {len(chunks)} pieces: {error}", *self._secrets),
                 latency_seconds=self._clock() - started,
-            ) from None  # whose text, and what it came from, may hold a key
+            ) from None  # its text, and its cause's, may contain a key
         return self._reply([whole] if whole else [], model, started, tuple(chunks))
 
     async def _embed(self, call: Call, model: str, started: float) -> Reply:
@@ -277,7 +277,7 @@ def _invocation_arguments(chat: BaseChatModel, call: Call) -> dict[str, Any]:
         **sampling.extra_body,
     }
     if given_schema(arguments.get("response_format")) is not None:
-        del arguments["response_format"]  # asked for in words
+        del arguments["response_format"]  # asked for in the prompt
     arguments = {name: value for name, value in arguments.items() if value is not None}
     if not call.tools:
         return arguments
@@ -307,7 +307,7 @@ def failure_of_error(
 
     Args:
         error: whatever the library raised.
-        secrets: keys that must not stand in the result.
+        secrets: keys that must not be in the result.
         now: the current time, with a time zone.
         latency_seconds: time that the attempt took.
     """
@@ -360,6 +360,6 @@ def _as_status(value: object) -> int | None:
 
 
 def secrets_of(model: object) -> list[str]:
-    """Return the keys that a model holds, so that no error repeats them."""
+    """Return the keys that a model has, so that no error repeats them."""
     values = vars(model).values() if hasattr(model, "__dict__") else ()
     return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]

@@ -232,7 +232,7 @@ class Asked:
     Args:
         reply: the answer.
         ends: how its askings ended, in order: repairs, and calls that were refused before
-            the last one; empty where the asker does not tell.
+            the last one; empty where the asker does not name it.
         final_under: the limit that made this the final answer; empty where none did.
     """
 

@@ -84,7 +84,7 @@ _VERSION = re.compile(r"/v\d")
 """A path of a base URL that names a version of the interface."""
 
 _TLS_MISMATCH = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record layer failure")
-"""Said of a server that answers a TLS handshake in plain HTTP."""
+"""Errors of a server that answers a TLS handshake in plain HTTP."""
 
 
 def _utc_now() -> datetime:
@@ -176,7 +176,7 @@ class OpenAIClient:
     def listen(
         self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
     ) -> None:
-        """Tell each fact that is learned, and what else a person should know, each once."""
+        """Set callbacks for each fact that is learned and for notices to the user, each once."""
         self._known.listen(on_learned=on_learned, on_notice=on_notice)
 
     async def answer(
@@ -186,7 +186,7 @@ class OpenAIClient:
         model: str,
         on_sent: Callable[[int], None] | None = None,
     ) -> Sequence[Reply | CallError]:
-        """Answer each call with one request of its own, all at the same time."""
+        """Answer each call with its own request, all at the same time."""
         reports = [partial(on_sent, index) if on_sent else None for index in range(len(calls))]
         if len(calls) == 1:
             return [await self._attempt(calls[0], model, reports[0])]
@@ -389,10 +389,6 @@ def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
 
     Organization and project go to OpenAI alone, further headers to the host that OpenAI's
     tools would ask; no other host gets any of them.
-
-    Args:
-        host: who is asked.
-        environ: environment variables.
     """
     is_theirs = host == urlsplit(openai_url(environ)).hostname
     headers = custom_headers(environ) if is_theirs else {}
@@ -411,7 +407,7 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
     """Return a request body's bytes.
 
     Raises:
-        BadRequest: when it holds something that JSON cannot; nothing was sent.
+        BadRequest: when JSON cannot express it; nothing was sent.
     """
     try:
         return body_bytes(body)

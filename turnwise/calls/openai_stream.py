@@ -124,7 +124,7 @@ class _StreamChoice:
         return read
 
     def _tool_index(self, part: Mapping[str, Any]) -> int:
-        """Return which tool call a part belongs to; where it does not say, by id and name."""
+        """Return which tool call a part belongs to; without an index, by id and name."""
         if isinstance(part.get("index"), int) or not self.tool_calls:
             return _index(part.get("index"))
         call_id, function = part.get("id"), part.get("function")
@@ -139,7 +139,7 @@ class StreamAssembly:
     """Collects the events of one stream.
 
     Args:
-        on_piece: told each piece of the first choice as it comes; or None.
+        on_piece: called with each piece of the first choice as it comes; or None.
 
     Attributes:
         error: the error object that the stream carried instead of an answer.

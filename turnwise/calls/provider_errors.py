@@ -58,7 +58,7 @@ def scrub(text: str, *secrets: str | None) -> str:
 
     Args:
         text: a provider's words. Untrusted.
-        secrets: keys that must not stand in it, in any of the forms that `redaction` knows.
+        secrets: keys that must not be in it, in any of the forms that `redaction` knows.
     """
     text = " ".join(redact(text[:MAX_READ_CHARS], *secrets).split())
     if len(text) > MAX_MESSAGE_CHARS:
@@ -81,7 +81,7 @@ def describe_body(content: bytes, content_type: str) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Return how long a response asks to wait, or None where it does not say.
+    """Return how long a response asks to wait, or None where it names no time.
 
     Reads `retry-after-ms`, and `Retry-After` as seconds or as an HTTP date.
     A date in the past is 0.
@@ -194,13 +194,13 @@ _WAIT = re.compile(r"(?i)(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What an endpoint says when it turns a request away, whichever status it says it under.
+    """An endpoint's refusal of a request, whatever its status.
 
     Args:
         status: HTTP status, or the one that the body names under status 200.
-        words: what the provider says, without its frame; empty where it is a page.
+        words: the provider's words, without their frame; empty where it is a page.
             Untrusted, scrubbed.
-        message: the same as an error's text: who said it, and under which status.
+        message: the same as an error's text: the host, and the status.
         code: the provider's own name for it, where it gave one.
         kind: its `type` of error, likewise.
         param: the request field that it names, likewise.
@@ -253,10 +253,6 @@ def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> CallError:
 
     A refused request field is a plain `BadRequest` here: whether something can be
     learned from it depends on the request (see `capabilities`).
-
-    Args:
-        refusal: with a status of 200 or 300-599.
-        latency_seconds: time that the attempt took.
     """
     status, text, message = refusal.status, refusal.text, refusal.message
     if refusal.code == "content_filter" or (status < 500 and _CONTENT.search(text)):
@@ -318,7 +314,7 @@ def _failure_of_429(refusal: Refusal, latency_seconds: float) -> CallError:
     """Return what a 429 means: too fast, or no quota left.
 
     Google says "exceeded your current quota" of a limit per minute too, and when to come
-    back. A wait that is said means that waiting helps.
+    back. A wait that is named means that waiting helps.
     """
     wait_seconds = refusal.retry_after_seconds
     if wait_seconds is None:
@@ -365,7 +361,7 @@ def text_of_error(error: CallError) -> str:
     if error.endpoint is None or not isinstance(error, EndpointError):
         return f"{kind}: {text}"
     name, model = error.endpoint.name, error.endpoint.model
-    # Clients begin with the host, which the sentence has said by then.
+    # Clients begin with the host, which the sentence has named by then.
     host, separator, rest = text.partition(": ")
     if separator and " " not in host:
         text = rest
@@ -378,7 +374,7 @@ def text_of_error(error: CallError) -> str:
 
 
 def _way_out(error: EndpointError, role: Role | None) -> str:
-    """Return what to set or do, in one sentence; empty where there is nothing to say."""
+    """Return what to set or do, in one sentence; empty where there is nothing to do."""
     knob = f"endpoints.{role}"
     variable = error.endpoint.key_variable if error.endpoint is not None else None
     match error:

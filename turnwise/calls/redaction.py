@@ -15,7 +15,7 @@ from urllib.parse import quote
 __all__ = ["KEY", "MIN_KEY_CHARS", "redact", "redact_document", "redact_whole"]
 
 KEY = "[key]"
-"""What stands in a key's place."""
+"""What replaces a key."""
 
 MIN_KEY_CHARS = 8
 """A shorter key is not looked for in texts: it would blank out ordinary words."""
@@ -62,7 +62,7 @@ def _character(char: str) -> str:
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Yield the part of a key's base64 that is the same whatever stands before and after it."""
+    """Yield the part of a key's base64 that is the same whatever precedes and follows it."""
     data = secret.encode()
     for before in range(3):
         whole = b64encode(b"\0" * before + data).decode()
@@ -131,7 +131,7 @@ def redact_document(document: Any, secrets: Sequence[str], *, source: str | None
 
 
 def _has_escapes(source: str) -> bool:
-    """Return whether any character of a text may stand in it in an escaped form."""
+    """Return whether any character of a text may be in it in an escaped form."""
     if "\\u00" in source or "&#" in source:
         return True
     return "%" in source and _PERCENT_ESCAPE.search(source) is not None
@@ -159,7 +159,7 @@ def redact(text: str, *secrets: str | None) -> str:
 
     Args:
         text: untrusted.
-        secrets: keys that must not stand in it. What looks like a well-known key goes too.
+        secrets: keys that must not be in it. What resembles a well-known key goes too.
     """
     for secret in secrets:
         if secret and len(secret) >= MIN_KEY_CHARS:

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def is_simulated_model(model: str) -> bool:
-    """Return whether a model's own name says that it is simulated.
+    """Return whether a model's own name marks it as simulated.
 
     The simulated server names itself so in every answer: reached over the network, its
     answers are labelled like those of the model in process.
@@ -40,7 +40,7 @@ class Usage:
         output_tokens: tokens of the answer, reasoning included.
         cached_tokens: the part of `input_tokens` that the provider had in its
             prompt cache.
-        usd: what the provider says it cost, where it says so; otherwise None,
+        usd: its cost as the provider reports it; otherwise None,
             and the budgeter prices it from the endpoint's price list.
         reasoning_tokens: the part of `output_tokens` that were thoughts.
         odd: figures that could not be right and how they contradict each other, in a few
@@ -98,9 +98,9 @@ class Reply:
         token_logprobs: the tokens of the answer, of its first choice when the call asked
             for n > 1, in order. Empty when none were asked for, or the endpoint gave
             none. What a provider counts or strips apart from the text (an end token, a
-            thought) may stand among them.
+            thought) may be among them.
         reasoning_text: what the model thought before it answered, where the endpoint
-            tells it apart from the answer. Untrusted.
+            separates it from the answer. Untrusted.
         system_fingerprint: the provider's name for the configuration that answered.
     """
 
@@ -126,7 +126,7 @@ class Reply:
 
 
 LEAST_LOGPROB = -9999.0
-"""Stands for minus infinity, as OpenAI has it: JSON has no word for that."""
+"""Replaces minus infinity, as at OpenAI: JSON cannot express it."""
 
 
 def _logprob(value: Any) -> float | None:
@@ -151,7 +151,7 @@ def _scored_text(entry: Any) -> tuple[str, float] | None:
 
 
 def _raw(entry: Mapping[str, Any]) -> bytes | None:
-    """Return the bytes that a token says it stands for, or None."""
+    """Return the bytes that a token names as its own, or None."""
     given = entry.get("bytes")
     is_bytes = isinstance(given, list) and all(
         isinstance(value, int) and 0 <= value < 256 for value in given
@@ -163,7 +163,7 @@ def _texts(entries: Sequence[Mapping[str, Any]], given: Sequence[str]) -> list[s
     """Return the tokens' texts such that they join to the answer's.
 
     A character may be spread over tokens, whose texts are then escapes or question
-    marks; their bytes tell, and the character is given to the token that completes it.
+    marks; their bytes decide, and the character is given to the token that completes it.
     """
     raw = [_raw(entry) for entry in entries]
     if all(item is None for item in raw):
@@ -221,7 +221,7 @@ def wire_logprobs(tokens: Iterable[TokenLogprobs]) -> list[dict[str, Any]]:
 
 
 def document_of_logprobs(tokens: Iterable[TokenLogprobs]) -> list[list[Any]]:
-    """Return tokens as files hold them: `[token, logprob, [[token, logprob], ...]]` each."""
+    """Return tokens as they are stored: `[token, logprob, [[token, logprob], ...]]` each."""
     return [[each.token, each.logprob, list(map(list, each.alternatives))] for each in tokens]
 
 

@@ -1,4 +1,4 @@
-"""What an HTTP response of an OpenAI-compatible endpoint says: a document, or a refusal."""
+"""A response of an OpenAI-compatible endpoint, read as a document or as a refusal."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -24,14 +24,14 @@ _ANSWER_KEYS = frozenset({"choices", "data", "usage", "object"})
 """One of these is in every answer of the protocol."""
 
 MAX_DETAIL_CHARS = 400
-"""How much of an error's own structure stands in for words that it lacks, in characters."""
+"""How much of an error's structure replaces words that it lacks, in characters."""
 
 
 class Refused(Exception):
     """Raised where a response turns out to be a refusal, whatever its status.
 
     Args:
-        refusal: what it says.
+        refusal: its content.
         was_streamed: whether a part of an answer may have come before.
     """
 
@@ -46,7 +46,7 @@ class ResponseReader:
 
     Args:
         host: named in every error.
-        api_key: never to stand in an error.
+        api_key: never to be in an error.
         now: the current time with a time zone, for `Retry-After` dates.
         advice: what to do where nothing at the base URL answers in this protocol.
     """
@@ -69,7 +69,7 @@ class ResponseReader:
         return scrub(f"{self._host}: {text}", self._api_key)
 
     def redacted(self, document: Any, content: bytes | None = None) -> Any:
-        """Return an answer's data without the key, should an echo of the request stand in it.
+        """Return an answer's data without the key, should it echo the request.
 
         Args:
             document: the data.
@@ -83,7 +83,7 @@ class ResponseReader:
     def document(
         self, response: Response, content: bytes, *, latency_seconds: float
     ) -> Mapping[str, Any]:
-        """Return the JSON object of a response whose status says success.
+        """Return the JSON object of a response whose status means success.
 
         Raises:
             BadResponse: when it is something else.
@@ -111,12 +111,7 @@ class ResponseReader:
         return document
 
     def refusal_of_response(self, response: Response, content: bytes) -> Refusal:
-        """Return the refusal that a response with another status than success means.
-
-        Args:
-            response: the response.
-            content: its body.
-        """
+        """Return the refusal that a response with another status than success means."""
         words, error = _read_error(_error_body(response, content))
         status, leads_to = response.status, redirect_of(response)
         if leads_to is not None:
@@ -136,7 +131,7 @@ class ResponseReader:
         )
 
     def refusal_in_body(self, error: object) -> Refusal:
-        """Return the refusal that stands in a body under status 200, as OpenRouter sends it."""
+        """Return the refusal in a body under status 200, as OpenRouter sends it."""
         words, details = _read_error(error)
         code = details.get("code")
         status = 200
@@ -239,7 +234,7 @@ def _error_body(response: Response, content: bytes) -> object:
 
 
 def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:
-    """Return a provider's words and the object they stand in, whatever it calls an error.
+    """Return a provider's words and the object around them, whatever it calls an error.
 
     Google wraps the object in a list; FastAPI and Mistral give a list or an object of
     what is wrong with which field in place of words; some nest one error in another.
@@ -259,6 +254,8 @@ def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:
     structure = next((value for value in values if isinstance(value, list | Mapping) and value), "")
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
-    if isinstance(raw, str) and raw:  # a router's upstream: "Provider returned error" says nothing
+    if (
+        isinstance(raw, str) and raw
+    ):  # a router's upstream: "Provider returned error" explains nothing
         words = f"{words}: {raw}"
     return words or str(structure)[:MAX_DETAIL_CHARS], error

@@ -1,9 +1,9 @@
-"""A response model's JSON schema in the strict form that providers enforce, and in words.
+"""A response model's JSON schema in the strict form that providers enforce, and as a text.
 
 The strict form is a subset of JSON Schema: objects are closed, every property is
 required, a `$ref` stands alone, unions are `anyOf`. Lengths of texts and uniqueness are not
-part of it and are left out; in words they stay. What cannot be expressed in it (an object
-with free keys, say) makes the schema not strict, and the endpoint takes it as advice.
+part of it and are left out; in the text they stay. What cannot be expressed in it (an object
+with free keys) makes the schema not strict, and the endpoint takes it as a hint.
 
 Sources: summaries of the structured-outputs guide of the OpenAI API, section on supported
 schemas, as of October 2026: types, `enum`, `const`, `anyOf`, `$defs`, `pattern`, some
@@ -106,7 +106,7 @@ def _strict_schema(model: type[BaseModel], dropped: frozenset[str]) -> dict[str,
     schema: dict[str, Any] = _strict_form(response_schema(model), dropped)
     reference = schema.pop("$ref", None)
     if reference is not None:
-        # A model that contains itself is a reference at its root, where an object must stand.
+        # A model that contains itself is a reference at its root, where an object must be.
         schema |= schema["$defs"][reference.removeprefix("#/$defs/")]
     return schema
 

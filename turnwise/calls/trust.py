@@ -54,7 +54,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 class Trust:
     """What the user named, by whatever way is the user's own.
 
-    Two settings with equal knobs are equal, whoever named them: no field is compared.
+    Two settings with equal knobs are equal, whatever named them: no field is compared.
 
     Args:
         is_everything: whether the settings themselves are the user's own.
@@ -211,7 +211,7 @@ def confirmed(settings: BaseModel, endpoints: Iterable[str], code: Iterable[str]
 
 
 def place_of(url: str) -> str:
-    """Return what stands for a URL's server: its host, and a port that is not the usual one.
+    """Return a URL's server: its host, and a port that is not the usual one.
 
     Without encryption, and not on this machine, the scheme is part of it: `http://host`.
     """
@@ -266,7 +266,7 @@ def _unnamed(
         return []
     url = settings.base_url or _environment_url(environ)
     if not url:
-        return []  # which is an error of its own
+        return []  # reported elsewhere
     variable = _variable(settings, url, environ, default_url)
     if trust.reaches(url, variable):
         return []
@@ -292,7 +292,7 @@ def _variable(
 ) -> str | None:
     """Return the variable whose key would be sent; the default one only where it is set.
 
-    Beside the URL of another host it is not sent: see `endpoint_kinds`.
+    With the URL of another host it is not sent: see `endpoint_kinds`.
     """
     if "api_key_env" in settings.model_fields_set:
         return settings.api_key_env
@@ -301,12 +301,7 @@ def _variable(
 
 
 def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
-    """Return the endpoints of settings that a file had a part in, one line each, to be shown.
-
-    Args:
-        settings: what they are settings of.
-        environ: environment variables.
-    """
+    """Return the endpoints of settings that a file had a part in, one line each, to be shown."""
     chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
     if not isinstance(settings, TrustedSettings) or settings.trust.is_everything:
         return []

@@ -66,12 +66,7 @@ def checked_usage(usage: Usage) -> Usage:
 
 
 def usage_note(call: Call, reply: Reply) -> str:
-    """Return what is to be remarked on the usage of an answer; empty where nothing is.
-
-    Args:
-        call: what was asked.
-        reply: its answer, its usage checked.
-    """
+    """Return what is to be remarked on the usage of an answer; empty where nothing is."""
     usage = reply.usage
     notes = [usage.odd] if usage.odd else []
     input_tokens = usage.input_tokens or 0
