@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from turnwise.calls.reply import Reply, Usage
 
 __all__ = [
-    "MAX_TOP_LOGPROBS",
     "Call",
     "CallEnd",
     "HoldBack",

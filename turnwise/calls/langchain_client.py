@@ -38,7 +38,7 @@ from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.schema import given_schema
 from turnwise.calls.wire import messages_with_schema
 
-__all__ = ["LangChainClient", "failure_of_error", "secrets_of"]
+__all__ = ["LangChainClient"]
 
 ModelT = TypeVar("ModelT")
 

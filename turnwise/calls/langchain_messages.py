@@ -33,10 +33,8 @@ __all__ = [
     "from_langchain",
     "last_chunk",
     "to_langchain",
-    "tool_calls_from_wire",
     "tool_calls_to_wire",
     "usage_from_langchain",
-    "usage_to_langchain",
 ]
 
 

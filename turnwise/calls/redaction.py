@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["KEY", "MIN_KEY_CHARS", "redact", "redact_document", "redact_whole"]
+__all__ = ["KEY", "redact", "redact_document", "redact_whole"]
 
 KEY = "[key]"
 """What replaces a key."""
