@@ -105,7 +105,7 @@ class OpenAIClient:
         is_confirmed: whether `capabilities` are known to be right, so that no call waits
             for another to find out. A refusal changes them all the same.
         max_connections: most connections at a time; at least 1. More calls wait.
-        max_answer_bytes: longest answer that is read; see `transport`.
+        max_answer_bytes: longest answer that is read; see `http_transport`.
         timeout_seconds: longest time for one attempt, by purpose; what is not named
             keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
         clock: monotonic seconds, for latencies.
