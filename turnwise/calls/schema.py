@@ -12,6 +12,7 @@ and 120,000 characters of names and values. Anthropic's takes 0 and 1 as `minIte
 llama.cpp writes a grammar rule for each item up to `maxItems`: both are kept small.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-__all__ = ["given_schema", "response_schema", "schema_format", "schema_in_words"]
+__all__ = ["given_schema", "response_schema", "schema_digest", "schema_format", "schema_in_words"]
 
 MAX_LEVELS = 10
 """Deepest nesting of objects in a strict schema."""
@@ -91,6 +92,36 @@ def given_schema(response_format: Any) -> Mapping[str, Any] | None:
     named = response_format.get("json_schema")
     schema = named.get("schema") if isinstance(named, Mapping) else None
     return schema if isinstance(schema, Mapping) else None
+
+
+@lru_cache(maxsize=1024)
+def schema_digest(model: type[BaseModel]) -> str:
+    """Return the digest of the schema that is sent for a response model, 64 hexadecimal digits.
+
+    Of everything that a model may read of the form in any schema mode, names of classes apart:
+    a class may be renamed. Parts are numbered in the order in which they are referred to.
+    """
+    schema = _strict_schema(model, _DROPPED)
+    named = schema.pop("$defs", {})
+    parts, numbers = [schema], dict[str, int]()
+    for part in parts:  # which grows
+        for name in _references(part):
+            if name not in numbers:
+                numbers[name] = len(parts)
+                parts.append(named[name])
+    data = orjson.dumps(_numbered(parts, numbers), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _numbered(node: Any, numbers: Mapping[str, int]) -> Any:
+    """Return a schema that refers to its parts by number."""
+    if isinstance(node, list):
+        return [_numbered(item, numbers) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if isinstance(node.get("$ref"), str):
+        return {"$ref": numbers[node["$ref"].removeprefix("#/$defs/")]}
+    return {key: _numbered(child, numbers) for key, child in node.items()}
 
 
 def schema_in_words(form: type[BaseModel] | Mapping[str, Any]) -> str:
