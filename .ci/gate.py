@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from turnwise.calls.call import Role
 from turnwise.calls.errors import TurnwiseError
-from turnwise.calls.vocabulary import Role
 from turnwise.replay import Conversation, read_conversations
 from turnwise.replay.app_protocol import App, load_app
 from turnwise.replay.replay_run import RunRequest, run_replay

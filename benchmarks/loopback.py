@@ -1,4 +1,4 @@
-"""A server on loopback that answers every request with one fixed chat completion.
+"""A server on loopback that answers every request with one fixed chat completion, or a stream.
 
 It runs in a process of its own and does next to nothing, so that what is timed against
 it is the client. Not for anything else: it neither reads nor checks what it is asked.
@@ -35,6 +35,27 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:
     _BODY,
 )
 
+_WORDS = ["Read ", "the ", "one ", "about ", "the ", "light", "house", "."] * 8
+"""The texts of a streamed answer."""
+
+
+def _stream() -> bytes:
+    """Return a streamed answer as it stands in a response."""
+    events = [
+        {**json.loads(_BODY), "object": "chat.completion.chunk", "usage": None, "choices": [choice]}
+        for choice in [
+            {"index": 0, "delta": {"content": word}, "finish_reason": None} for word in _WORDS
+        ]
+        + [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+    ]
+    body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    body += b"data: [DONE]\n\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+_STREAM = _stream()
+
 
 async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer the requests of one connection until it closes."""
@@ -42,8 +63,8 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
-            await reader.readexactly(int(length))
-            writer.write(_ANSWER)
+            body = await reader.readexactly(int(length))
+            writer.write(_STREAM if b'"stream":true' in body.replace(b" ", b"") else _ANSWER)
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 

@@ -2,7 +2,7 @@
 
 Nothing of the agent knows Turnwise but `BudgetedChatModel`. It is answered from a script
 here, so that it runs without a key; for a real model give the endpoint another client,
-e.g. `turnwise.calls.openai_client.OpenAIClient`.
+e.g. `turnwise.calls.openai_http.OpenAIClient`.
 """
 
 import asyncio

@@ -26,8 +26,7 @@ from nodes.search.action_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial
 from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
-from turnwise.calls.call import Call
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Call, Role
 
 __all__ = [
     "BOOKKEEPING_LEASE",

@@ -17,9 +17,9 @@ from graph.plan_tokens import FUSED_TOKENS, limited_call, planned_call
 from graph.settings import Settings
 from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
 from lats.search_plan import Scenario, plan_search
+from turnwise.calls.call import Purpose, Role
 from turnwise.calls.client import Prices
 from turnwise.calls.endpoint_settings import EndpointSettings
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.repairs import with_repairs
 from turnwise.plan.steps import Network, PlannedCall, Serial, Step, with_calls
 from turnwise.plan.turn_plan import ScenarioPlan, TurnPlan

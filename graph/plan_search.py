@@ -13,7 +13,7 @@ from lats.actions import ActionKind
 from lats.search_knobs import SearchKnobs, with_stage
 from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.search_state import DEFAULT_CAP
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 from turnwise.plan.steps import Parallel, PlannedCall, Serial, Step
 
 __all__ = ["costliest_knobs", "search_steps", "staged_knobs", "worst_ways"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from graph.settings import SamplingKnobs, sampling_of
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 from turnwise.plan.steps import PlannedCall
 
 __all__ = [

@@ -15,8 +15,8 @@ from nodes.prompt import clip
 from nodes.records import Degradation, Persona
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.scope import Scope
+from turnwise.calls.call import Role
 from turnwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
-from turnwise.calls.vocabulary import Role
 from turnwise.memory import Identity
 from turnwise.replay.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 

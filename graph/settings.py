@@ -19,12 +19,11 @@ from pydantic import (
 from lats.search_knobs import SearchKnobs
 from nodes.records import Persona
 from turnwise.budget.limits import Limits
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Purpose, Role
 from turnwise.calls.endpoint_settings import checked_extra_body
 from turnwise.calls.endpoints import EndpointSettings
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.trust import TrustedSettings
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.knobs.nearest import nearest_names
 
 __all__ = [

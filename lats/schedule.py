@@ -27,7 +27,7 @@ from typing import Protocol
 from lats.actions import Action, JudgeList
 from lats.answers import NodeId
 from lats.posterior import belief
-from lats.ranking import is_heard, leading
+from lats.ranking import is_judged, leading
 from lats.result import StopReason
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
@@ -185,7 +185,7 @@ def unread(state: SearchState) -> list[Candidate]:
     is_deaf = state.progress.deaf_rounds > 0
     for node in reversed(state.tree.nodes.values()):
         was_asked = node.judge_passes > 0 and not is_deaf
-        if was_asked or node.parent_id is None or is_heard(node):
+        if was_asked or node.parent_id is None or is_judged(node):
             break
         waiting.append(node)
     return waiting[::-1]

@@ -18,7 +18,7 @@ from lats.actions import Action, ActionKind, Side, side_of
 from lats.answers import MAX_REPLY_CHARS, ActionAnswer, Draft, clean_text
 from lats.policies import start_search
 from lats.policy import RemainingCalls, SearchPolicy, drive
-from lats.ranking import is_heard
+from lats.ranking import is_judged
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult, StopReason
 from lats.rule_score import ReplyContext
@@ -32,9 +32,9 @@ from nodes.search.action_answers import answer_to
 from nodes.search.action_calls import call_for, goal_of
 from nodes.search.judge_rubrics import check_judging
 from nodes.search_material import SearchMaterial
-from turnwise.calls.asker import Advisory, Asker
+from turnwise.calls.call import Role
+from turnwise.calls.client import Advisory, Asker
 from turnwise.calls.errors import CallError
-from turnwise.calls.vocabulary import Role
 
 __all__ = [
     "MAX_PLANNED_BUBBLES",
@@ -297,7 +297,7 @@ def _no_judgement(result: SearchResult, errors: Sequence[CallError]) -> Degradat
     failed = sum(count for kind, count in result.failed.items() if kind in _JUDGING)
     # An answer to a list may be read, and say nothing of any candidate that was shown.
     is_classic = result.policy == "classic_uct"
-    is_unjudged = not is_classic and not any(map(is_heard, result.tree.candidates))
+    is_unjudged = not is_classic and not any(map(is_judged, result.tree.candidates))
     if not asked or (failed < asked and not is_unjudged):
         return None
     calls = f"of {asked} judge call{'s' if asked > 1 else ''}"

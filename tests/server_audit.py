@@ -21,7 +21,7 @@ from tests.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
 from turnwise.budget import Budgeter, LedgerRow, Limits
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
 from turnwise.calls.key import call_key
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.wire import chat_body
 from turnwise.simulator.model import body_digest
 from turnwise.simulator.server import SimServer

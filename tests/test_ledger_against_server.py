@@ -10,7 +10,7 @@ from tests.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
 from tests.server_audit import run_audit
 from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.simulator.faults import Fault
 from turnwise.simulator.server import SimServer
 from turnwise.simulator.simulator_settings import SimulatedSettings

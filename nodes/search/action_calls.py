@@ -30,8 +30,7 @@ from nodes.search.action_answers import (
 )
 from nodes.search.judge_rubrics import rubric_called
 from nodes.search_material import SearchMaterial
-from turnwise.calls.call import Call, Message, Sampling
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Call, Message, Purpose, Role, Sampling
 
 __all__ = ["REPLY_LEASE", "call_for", "goal_of", "judging_fields", "reply_call", "writing_fields"]
 

@@ -18,9 +18,9 @@ from graph.settings import (
 )
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from turnwise.budget.limits import Limits
+from turnwise.calls.call import Role
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings
 from turnwise.calls.retry import RetryPolicy
-from turnwise.calls.vocabulary import Role
 
 PARALLEL = SearchKnobs(prefetch=True, soft_max_concurrency=4)
 

@@ -8,7 +8,7 @@ from graph.plan_search import costliest_knobs, search_steps, staged_knobs, worst
 from lats.actions import ActionKind, Side, side_of
 from lats.search_knobs import SearchKnobs
 from lats.search_plan import PlannedCalls, SearchPlan, plan_search
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 from turnwise.plan.flat import flatten
 from turnwise.plan.steps import PlannedCall, Step
 

@@ -9,7 +9,7 @@ from tests.model.conftest import MODEL, spent_in
 from turnwise.budget import Budgeter
 from turnwise.calls import Endpoint, Purpose, Role
 from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 
 pytestmark = pytest.mark.model
 

@@ -7,7 +7,7 @@ import pytest
 from tests.model.proxy import Proxy
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import ConnectionFailed, EndpointError, ServerFailed
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.simulator.server import SimServer
 
 QUESTION = Call(

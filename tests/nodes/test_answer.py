@@ -29,8 +29,7 @@ from nodes.records import Signal
 from nodes.search.action_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
 from nodes.search.judge_rubrics import RUBRICS
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.key import response_schema
-from turnwise.calls.schema import MAX_LEVELS, schema_format, schema_in_words
+from turnwise.calls.schema import MAX_LEVELS, response_schema, schema_format, schema_in_words
 from turnwise.calls.structured import parse_answer, read_answer
 from turnwise.simulator import SimulatedModel, SimulatedSettings
 

@@ -16,8 +16,7 @@ from nodes.fused_parts import (
 )
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import AuthFailed, CallRefused, ServerFailed
-from turnwise.calls.key import response_schema
-from turnwise.calls.schema import schema_format
+from turnwise.calls.schema import response_schema, schema_format
 from turnwise.testing.askers import ScriptedAsker
 
 

@@ -12,7 +12,8 @@ from nodes.records import Line, MemoryLine, Monologue, Persona, ResponsePlan, St
 from nodes.search.action_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
-from turnwise.calls.asker import Advisory, Asker
+from turnwise.calls.call import Purpose, Role
+from turnwise.calls.client import Advisory, Asker
 from turnwise.calls.errors import (
     AuthFailed,
     CallRefused,
@@ -22,7 +23,6 @@ from turnwise.calls.errors import (
     InvalidAnswer,
 )
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Purpose, Role
 
 MATERIAL = SearchMaterial(
     language="en",

@@ -15,8 +15,8 @@ from turnwise.budget.clock import VirtualClock
 from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
 from turnwise.calls import Endpoint
+from turnwise.calls.call import Outcome, Purpose, Role
 from turnwise.calls.errors import ServerFailed
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
 from turnwise.simulator import SimulatedClient, SimulatedSettings
 from turnwise.testing.clients import ScriptedClient
 

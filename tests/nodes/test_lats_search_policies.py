@@ -11,9 +11,9 @@ from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from nodes.lats_search import SearchBounds, search_reply
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
-from turnwise.calls.asker import Advisory
+from turnwise.calls.call import Purpose, Role
+from turnwise.calls.client import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]

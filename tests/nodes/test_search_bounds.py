@@ -8,8 +8,8 @@ from lats.actions import ActionKind
 from lats.policy import RemainingCalls
 from lats.search_knobs import SearchKnobs
 from nodes.lats_search import SearchBounds, remaining_calls, repairs_within, search_bounds
-from turnwise.calls.asker import Advisory
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
+from turnwise.calls.client import Advisory
 
 
 @pytest.mark.parametrize(

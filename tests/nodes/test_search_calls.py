@@ -21,9 +21,9 @@ from nodes.search.action_answers import (
 )
 from nodes.search.action_calls import REPLY_LEASE, call_for, reply_call
 from nodes.search_material import SearchMaterial
+from turnwise.calls.call import Purpose
 from turnwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Purpose
 
 MATERIAL = SearchMaterial(language="en", user_text="hi")
 GENERATE = Generate(k=2, attempt=0)

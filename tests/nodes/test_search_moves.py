@@ -15,10 +15,10 @@ from nodes.search.action_answers import CandidateSet
 from nodes.search.action_calls import call_for, goal_of
 from nodes.search.judge_rubrics import RUBRICS
 from nodes.search_material import SearchMaterial
+from turnwise.calls.call import Purpose, Role
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.key import call_key
 from turnwise.calls.structured import parse_answer
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.calls.wire import chat_body
 from turnwise.simulator import SimulatedModel, SimulatedSettings
 

@@ -5,8 +5,8 @@ import math
 from turnwise.budget.bounds import Bounds
 from turnwise.budget.path import Position
 from turnwise.budget.room import PICODOLLARS
-from turnwise.calls.asker import Advisory
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
+from turnwise.calls.client import Advisory
 
 __all__ = ["advise"]
 

@@ -9,8 +9,8 @@ from turnwise.budget.limits import Limits
 from turnwise.budget.path import Path, Position
 from turnwise.budget.room import Amounts, Room
 from turnwise.budget.tally import LedgerError
+from turnwise.calls.call import Role
 from turnwise.calls.errors import CallRefused
-from turnwise.calls.vocabulary import Role
 
 __all__ = ["Bounds"]
 

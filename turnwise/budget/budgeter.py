@@ -36,15 +36,13 @@ from turnwise.budget.scope import Scope, ScopeKind, current_scope
 from turnwise.budget.scrub import Scrubber
 from turnwise.budget.sending import SendingRules
 from turnwise.budget.serving import Serving
-from turnwise.calls.asker import Advisory
-from turnwise.calls.call import Call
-from turnwise.calls.client import Endpoint
+from turnwise.calls.call import Call, Role
+from turnwise.calls.client import Advisory, Endpoint
 from turnwise.calls.errors import CallError, ContextTooLong
 from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.calls.repair import repair_call
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
-from turnwise.calls.vocabulary import Role
 
 __all__ = ["Budgeter"]
 

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from turnwise.budget.room import Amounts, to_picodollars
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Purpose, Role
 from turnwise.calls.client import Endpoint
 from turnwise.calls.reply import Reply, Usage
-from turnwise.calls.vocabulary import Purpose, Role
 
 if TYPE_CHECKING:
     from turnwise.budget.calibration import Calibration

@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 from turnwise.budget.room import PICODOLLARS
+from turnwise.calls.call import Outcome, Purpose, Role
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
 __all__ = ["LedgerRow"]
 

@@ -6,7 +6,7 @@ Used as `budget.turn.max_calls: 5` or `budget.turn.roles.judge.max_calls: 3`.
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
 
 __all__ = ["Limits", "RoleLimits"]
 

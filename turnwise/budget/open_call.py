@@ -11,11 +11,10 @@ from turnwise.budget.scope import Scope
 from turnwise.budget.sending import Sending
 from turnwise.budget.spent import Spent
 from turnwise.budget.tally import LedgerError
-from turnwise.calls.call import Call, Origin
+from turnwise.calls.call import Call, Origin, Outcome
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallRefused
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome
 
 __all__ = ["OpenCall", "step_mark"]
 

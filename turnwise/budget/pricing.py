@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from turnwise.budget.limits import Limits
+from turnwise.calls.call import Role
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.vocabulary import Role
 
 __all__ = ["require_prices"]
 

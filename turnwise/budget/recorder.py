@@ -19,10 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Outcome, Purpose, Role
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
 __all__ = ["RecordedError", "RecordedExchange", "Recorder", "Where"]
 

@@ -30,11 +30,10 @@ from turnwise.budget.recorded_error import error_of_record, record_of_error
 from turnwise.budget.recorder import RecordedExchange, Recorder
 from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
 from turnwise.budget.spent import Spent
+from turnwise.calls.call import Outcome, pieces_of
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
-from turnwise.calls.listener import pieces_of
 from turnwise.calls.loop_thread import let_react, pass_turn, pass_turns
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Outcome
 
 __all__ = ["Replayer"]
 

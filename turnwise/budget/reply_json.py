@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
-from turnwise.calls.reply import Reply, Usage
+from turnwise.calls.reply import Reply, Usage, document_of_logprobs, logprobs_of_document
 
 __all__ = ["document_of_reply", "reply_of_document"]
 

@@ -9,8 +9,8 @@ import math
 from typing import NamedTuple
 
 from turnwise.budget.limits import RoleLimits
+from turnwise.calls.call import Role
 from turnwise.calls.errors import CallRefused
-from turnwise.calls.vocabulary import Role
 
 __all__ = ["NOTHING", "PICODOLLARS", "Amounts", "Room", "to_picodollars"]
 

@@ -22,7 +22,7 @@ from turnwise.budget.path import ORIGIN, Path, Position
 from turnwise.budget.room import Amounts, to_picodollars
 from turnwise.budget.scope_statistics import Breakdown, ScopeStatistics
 from turnwise.budget.tally import Counts, LedgerError, Tally
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
 
 __all__ = ["AtOwner", "Scope", "ScopeKind", "current_scope", "run_here"]
 

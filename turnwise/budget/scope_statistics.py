@@ -7,7 +7,7 @@ from typing import Any
 from turnwise.budget.lease import LeaseStatistics
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.tally import Counts, Tally
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 
 __all__ = ["Breakdown", "ScopeStatistics"]
 

@@ -7,7 +7,7 @@ budgeter, also one from a client that is not ours, leaves it without the keys it
 from collections.abc import Iterable
 from typing import Any
 
-from turnwise.calls.failures import scrub
+from turnwise.calls.provider_errors import scrub
 from turnwise.calls.redaction import redact
 
 __all__ = ["Scrubber"]

@@ -27,7 +27,7 @@ from turnwise.budget.health import EndpointHealth, Probe, is_outage
 from turnwise.budget.path import Position
 from turnwise.budget.room import Amounts
 from turnwise.budget.spent import Spent
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, CallEnd, Piece, reply_of_pieces
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import (
     CallError,
@@ -38,7 +38,6 @@ from turnwise.calls.errors import (
     ParameterRefused,
 )
 from turnwise.calls.key import CallKey
-from turnwise.calls.listener import CallEnd, Piece, reply_of_pieces
 from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.usage import checked_usage, usage_note

@@ -16,13 +16,11 @@ from turnwise.budget.room import Amounts
 from turnwise.budget.scope import Scope
 from turnwise.budget.scrub import Scrubber
 from turnwise.budget.sending import Sending, SendingRules
-from turnwise.calls.call import Call, HoldBack
+from turnwise.calls.call import Call, CallEnd, HoldBack, Outcome, Role
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CallRefused, CallTimeout, CassetteMiss, UnknownRole
 from turnwise.calls.key import call_key
-from turnwise.calls.listener import CallEnd
 from turnwise.calls.reply import Usage
-from turnwise.calls.vocabulary import Outcome, Role
 
 __all__ = ["Serving"]
 

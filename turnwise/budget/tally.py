@@ -13,8 +13,8 @@ from typing import Any
 
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.room import PICODOLLARS
+from turnwise.calls.call import Outcome
 from turnwise.calls.errors import TurnwiseError
-from turnwise.calls.vocabulary import Outcome
 
 __all__ = ["Counts", "LedgerError", "Tally"]
 

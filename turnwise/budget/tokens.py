@@ -28,7 +28,7 @@ from turnwise.budget.token_tables import (
     weights_for,
 )
 from turnwise.calls import Call
-from turnwise.calls.key import response_schema
+from turnwise.calls.schema import response_schema
 
 __all__ = [
     "RESERVE_MARGIN",

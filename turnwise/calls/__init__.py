@@ -1,12 +1,10 @@
 """What one call is, and who answers it. The ground floor: imports nothing above."""
 
-from turnwise.calls.asker import Advisory, Asker
-from turnwise.calls.call import Call, Message, Origin, Sampling
-from turnwise.calls.client import Client, Endpoint, Prices
+from turnwise.calls.call import Call, Message, Origin, Outcome, Purpose, Role, Sampling
+from turnwise.calls.client import Advisory, Asker, Client, Endpoint, Prices
 from turnwise.calls.errors import CallError, CallRefused, ConfigError, FormatError, TurnwiseError
 from turnwise.calls.key import CallKey, call_key
 from turnwise.calls.reply import Reply, Usage
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
 __all__ = [
     "Advisory",

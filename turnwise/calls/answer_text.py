@@ -7,9 +7,13 @@ arguments alone, so a replay reads what the run read.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import orjson
+
+from turnwise.calls.call import Message
 from turnwise.calls.loose_json import (
     DECODER,
     OPENING,
@@ -27,6 +31,7 @@ __all__ = [
     "MAX_EXCERPT_CHARS",
     "Document",
     "FoundDocuments",
+    "Quotable",
     "excerpt",
     "find_documents",
     "was_cut",
@@ -47,7 +52,7 @@ _FENCE = re.compile(r"\A\s*```[\w-]*\s*\n(?P<text>.*?)\n?\s*(?:```\s*)?\Z", re.D
 
 
 _AFTER_ANSWER = re.compile(r"[\s`*.]+")
-"""What may stand after an answer that is the last thing."""
+"""What may follow an answer that is the last thing."""
 
 
 class Document(NamedTuple):
@@ -88,7 +93,7 @@ class FoundDocuments(NamedTuple):
 
 
 def was_cut(finish_reason: str | None) -> bool:
-    """Return whether an answer ended because there was no room for more of it."""
+    """Return whether an answer was cut off by a limit."""
     return finish_reason is not None and finish_reason.lower() in _CUT_REASONS
 
 
@@ -113,8 +118,8 @@ def find_documents(text: str, *, is_cut: bool = False, is_thoughts: bool = False
 
     Args:
         text: the answer. Untrusted; parsed and never evaluated.
-        is_cut: whether it ended for want of room; see `was_cut`.
-        is_thoughts: whether all of it is thoughts, as a server tells them apart.
+        is_cut: whether a limit cut it off; see `was_cut`.
+        is_thoughts: whether all of it is thoughts, as a server marks them.
     """
     if len(text) > MAX_ANSWER_CHARS:
         problem = f"it has {len(text)} characters, more than {MAX_ANSWER_CHARS}"
@@ -214,7 +219,7 @@ class _Search:
 
 
 def _inside_string(text: str) -> str:
-    """Return the text inside, where a text is a JSON string that holds an object."""
+    """Return the text inside, where a text is a JSON string of an object."""
     for _ in range(2):
         stripped = text.strip()
         if not (stripped.startswith('"') and "{" in stripped):
@@ -224,3 +229,84 @@ def _inside_string(text: str) -> str:
         except ValueError:
             break
     return text
+
+
+MAX_DEPTH = 8
+"""How deep the material is looked into."""
+
+
+class Quotable:
+    """The JSON that an answer may quote from its prompt. Looked for when first asked."""
+
+    def __init__(self, messages: Sequence[Message] = ()) -> None:
+        self._messages = messages
+        self._documents: list[Mapping[str, Any] | list[Any]] | None = None
+        self._materials: list[Mapping[str, Any]] = []
+
+    def has(self, value: Any) -> bool:
+        """Return whether a document is one of the prompt's, or a part of its members.
+
+        Of a list of objects, or of an object around one, each entry is looked for; a list of
+        texts is looked for as a whole.
+        """
+        if self._documents is None:
+            self._documents = list(self._found())
+        if not self._documents and not self._materials:
+            return False
+        if isinstance(value, Mapping):
+            sources = [each for each in self._documents if isinstance(each, Mapping)]
+            if len(value) > 1:
+                sources += self._materials
+            if value and any(value.items() <= each.items() for each in sources):
+                return True
+            value = next(iter(value.values())) if len(value) == 1 else None
+        if not isinstance(value, list) or not value:
+            return False
+        return value in self._documents or all(map(self._has_entry, value))
+
+    def _has_entry(self, entry: Any) -> bool:
+        return isinstance(entry, Mapping) and self.has(entry)
+
+    def _found(self) -> Iterator[Mapping[str, Any] | list[Any]]:
+        for message in self._messages:
+            if message.role == "user" and message.content.startswith("{"):
+                try:
+                    material = orjson.loads(message.content)
+                except orjson.JSONDecodeError:
+                    continue
+                self._materials.append(material)
+                for text in _texts(material, MAX_DEPTH):
+                    yield from _documents_in(text)
+
+
+def _texts(node: Any, levels: int) -> Iterator[str]:
+    """Yield the texts that may contain a document."""
+    if isinstance(node, str):
+        if "{" in node or "[" in node:
+            yield node
+    elif levels:
+        for child in _children(node):
+            yield from _texts(child, levels - 1)
+
+
+@lru_cache(maxsize=256)
+def _documents_in(text: str) -> tuple[Mapping[str, Any] | list[Any], ...]:
+    """Return the objects and lists of texts in a text; most calls of a turn have the same."""
+    documents = find_documents(text).documents
+    return tuple(each for found in documents for each in _objects(found.value, MAX_DEPTH))
+
+
+def _objects(node: Any, levels: int) -> Iterator[Mapping[str, Any] | list[Any]]:
+    """Yield the objects and the lists of texts in a document, the outermost first."""
+    is_list_of_texts = isinstance(node, list) and any(isinstance(each, str) for each in node)
+    if is_list_of_texts or isinstance(node, Mapping):
+        yield node
+    if levels:
+        for child in _children(node):
+            yield from _objects(child, levels - 1)
+
+
+def _children(node: Any) -> Sequence[Any]:
+    if isinstance(node, Mapping):
+        return list(node.values())
+    return node if isinstance(node, list) else ()

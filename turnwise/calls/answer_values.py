@@ -38,7 +38,7 @@ MAX_NUMBER = sys.float_info.max
 """Greatest number that is read. Infinities, NaN and integers beyond it are none."""
 
 _NO_NUMBER = "no number"
-"""Stands for NaN, infinity and booleans where a number was asked for; validation refuses it."""
+"""Replaces NaN, infinity and booleans where a number was asked for; validation refuses it."""
 
 _DIGITS = r"[+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
 _TEXT_NUMBER = re.compile(

@@ -1,18 +1,174 @@
-"""What one call is: the question a node puts to a model, before anyone answers it."""
+"""What one call is: the question a node puts to a model, what came of it, and its listener.
 
-from collections.abc import Mapping
+A listener travels with a call and is no part of its identity. The client feeds it the
+pieces of a streamed answer; the budgeter reports how each asking ended, the repairs of an
+answer included. Both may happen in another thread than the caller's.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
-from turnwise.calls.listener import Listener
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.reply import Reply, Usage
 
-__all__ = ["MAX_TOP_LOGPROBS", "Call", "HoldBack", "Message", "Origin", "Sampling"]
+__all__ = [
+    "Call",
+    "CallEnd",
+    "HoldBack",
+    "Listener",
+    "Message",
+    "Origin",
+    "Outcome",
+    "Piece",
+    "Purpose",
+    "Role",
+    "Sampling",
+    "pieces_of",
+    "reply_of_pieces",
+]
+
+
+class _Word(StrEnum):
+    """A word that is hashed as the string it is: it keys every count of the hot path."""
+
+    __hash__ = str.__hash__
+
+
+class Role(_Word):
+    """Which model serves a call."""
+
+    MAIN = "main"
+    JUDGE = "judge"
+    FAST = "fast"
+    EMBED = "embed"
+
+
+class Purpose(_Word):
+    """What a call is for. Shown in every ledger, plan and plot."""
+
+    DETECT = "detect"
+    MONOLOGUE = "monologue"
+    REASON = "reason"
+    PLAN = "plan"
+    EXPAND = "expand"
+    JUDGE = "judge"
+    CHECK = "check"
+    HUMANIZE = "humanize"
+    EVOLVE = "evolve"
+    REMEMBER = "remember"
+    INTENT = "intent"
+    FUSE = "fuse"
+    EMBED = "embed"
+    REFEREE = "referee"
+    """Judging a reply from outside, after the fact. Never part of a turn."""
+    OTHER = "other"
+    """A call of another application that does not name its purpose."""
+
+
+class Outcome(_Word):
+    """How an asked call ended. Each asked call ends in exactly one of these."""
+
+    SERVED = "served"
+    CACHED = "cached"
+    COALESCED = "coalesced"
+    REPLAYED = "replayed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Piece(NamedTuple):
+    """One piece of a streamed answer.
+
+    Args:
+        text: what the answer's text goes on with. Untrusted.
+        tool_calls: parts of tool calls in the OpenAI wire format of a stream: each has the
+            `index` of the tool call that it belongs to.
+        thought: what the model's thoughts go on with. Counted, and not given out.
+    """
+
+    text: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    thought: str = ""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it has anything of the answer itself."""
+        return bool(self.text or self.tool_calls)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has nothing of the answer but white space."""
+        return not (self.tool_calls or self.text.strip())
+
+
+class CallEnd(NamedTuple):
+    """How one asking of a call ended.
+
+    Args:
+        sequence: the number of its ledger row.
+        outcome: how it ended.
+        model: the model that its endpoint asks.
+        billed: tokens that this asking was billed, by its ledger row; those of a cached,
+            coalesced or replayed one are 0.
+        turn_tool_calls: tool calls that models have asked for in its turn so far; None
+            outside of a turn.
+    """
+
+    sequence: int
+    outcome: Outcome
+    model: str
+    billed: Usage
+    turn_tool_calls: int | None = None
+
+
+class Listener(Protocol):
+    """Callbacks of one call."""
+
+    def on_piece(self, piece: Piece) -> None:
+        """Take a piece of the answer, in order. Must not raise."""
+        ...
+
+    def on_end(self, end: CallEnd) -> None:
+        """Take how an asking ended, before its answer is returned. Must not raise."""
+        ...
+
+
+def pieces_of(reply: Reply) -> Iterator[Piece]:
+    """Yield a whole reply as pieces: its texts as they came, then each tool call whole."""
+    for text in reply.chunks or (reply.text,):
+        if text:
+            yield Piece(text)
+    for index, tool_call in enumerate(reply.tool_calls):
+        yield Piece(tool_calls=({**tool_call, "index": index},))
+
+
+def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
+    """Return what came of a streamed answer that was broken off."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    tool_calls: dict[int, dict[str, Any]] = {}
+    for piece in pieces:
+        if piece.text:
+            texts.append(piece.text)
+        thoughts.append(piece.thought)
+        for part in piece.tool_calls:
+            empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            tool_call = tool_calls.setdefault(part["index"], empty)
+            tool_call["id"] = part.get("id") or tool_call["id"]
+            for name, text in part["function"].items():
+                tool_call["function"][name] += text
+    calls = tuple(tool_call for _, tool_call in sorted(tool_calls.items()))
+    return Reply(
+        "".join(texts), chunks=tuple(texts), tool_calls=calls, reasoning_text="".join(thoughts)
+    )
+
 
 MAX_TOP_LOGPROBS = 20
-"""Most likely tokens that an OpenAI-compatible endpoint tells at one place."""
+"""Most alternatives per token that an OpenAI-compatible endpoint returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +219,8 @@ class Sampling:
         stop: strings that end the answer.
         n: answers per request; at least 1.
         reasoning_effort: for models that think before they answer.
-        top_logprobs: how many likely tokens to tell at each place of the answer, with
-            their log-probabilities, in [0, 20]; 0 tells those of the chosen tokens only.
+        top_logprobs: how many likely tokens to return per place of the answer, with
+            their log-probabilities, in [0, 20]; 0 returns the chosen tokens only.
             None asks for none, and leaves the call's identity as it was. They come as
             `Reply.token_logprobs`, where the endpoint gives them; one that refuses the
             parameter is not sent it again. An endpoint of kind `langchain` is not asked
@@ -101,7 +257,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a program that opens no scopes of its own asks a call. Not part of its identity.
+    """Where a program that opens no scopes asks a call. Not part of its identity.
 
     Args:
         node: its node, after those of the graphs and tools around it, such as
@@ -119,7 +275,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One time that someone wants an answer from a model, chat or embedding.
+    """One time that an answer of a model is wanted, chat or embedding.
 
     A call that asks for k candidates in one answer is one call.
 
@@ -141,7 +297,7 @@ class Call:
         repair: how many times this question has been asked again because its
             answer did not fit `response_model`. 0 for the first asking.
         speculative: asked before it was known to be needed (a prefetch).
-        lease: name of the lease this call may draw on, when its scope holds one.
+        lease: name of the lease this call may draw on, when its scope has one.
         max_repairs: how many times an answer that does not fit may be asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
             Not part of the call's identity.
@@ -149,9 +305,9 @@ class Call:
         unkeyed_body: further fields of the request body that do not change the answer, such
             as `user` and `metadata`: sent, and not part of the call's identity.
         held_back: what to hold back for a later call while this one is asked.
-        listener: who is told of its pieces and its end. Not part of the call's identity.
+        listener: receives its pieces and its end. Not part of the call's identity.
         note: what its ledger row notes of it. Not part of the call's identity.
-        origin: where a program that opens no scopes asks it; None where scopes say it.
+        origin: where a program that opens no scopes asks it; None where scopes name it.
     """
 
     role: Role

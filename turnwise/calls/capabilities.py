@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from turnwise.calls.errors import ContextTooLong
-from turnwise.calls.failures import MAX_DIGITS, Refusal
+from turnwise.calls.provider_errors import MAX_DIGITS, Refusal
 
 __all__ = [
     "Capabilities",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 SchemaMode = Literal["json_schema", "json_object", "prompt"]
-"""How an endpoint is told the form of an answer: by schema, by JSON mode, by words alone."""
+"""How the form of an answer is requested: by schema, by JSON mode, by a text alone."""
 
 TokenLimitField = Literal["max_tokens", "max_completion_tokens"]
 """Name of the limit on output tokens. OpenAI's newer models take the second only."""
@@ -161,7 +161,7 @@ def learn_from_refusal(
     Args:
         capabilities: what the body was made from.
         body: the request that was refused.
-        refusal: what the endpoint said: neither of the content, the account, the model
+        refusal: the endpoint's answer: neither of the content, the account, the model
             nor the length of the prompt; those mean another error (see `failures`).
     """
     if refusal.status in {401, 402, 403, 404, 429} or refusal.leads_to is not None:

@@ -1,7 +1,7 @@
 """A LangChain chat model whose calls go through the budgeter.
 
 The other way round from `langchain_client`: existing LangChain or LangGraph code runs
-under a budget, and stands in the ledger, by having its model swapped for this one.
+under a budget, and is in the ledger, by having its model swapped for this one.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -21,22 +21,27 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from turnwise.calls.asker import Advisory, Asker
-from turnwise.calls.call import Call, Sampling
+from turnwise.calls.call import Call, Purpose, Role, Sampling
+from turnwise.calls.client import Advisory, Asker
 from turnwise.calls.langchain_arguments import (
     FORM_ARGUMENT,
     read_arguments,
     wire_tool_choice,
     wire_tools,
 )
-from turnwise.calls.langchain_asking import AnswerStream, Ending, FinalCall, Invocation
-from turnwise.calls.langchain_messages import from_langchain
-from turnwise.calls.langchain_replies import Asked, chat_result
-from turnwise.calls.langchain_structured import fitting, in_form, parsed
+from turnwise.calls.langchain_asking import (
+    AnswerStream,
+    Ending,
+    FinalCall,
+    Invocation,
+    fitting,
+    in_form,
+    parsed,
+)
+from turnwise.calls.langchain_messages import Asked, chat_result, from_langchain
 from turnwise.calls.langgraph_origin import origin_of, watch_runs
 from turnwise.calls.owner_loop import OwnerLoop, owner_of, require_asyncio
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Purpose, Role
 
 __all__ = ["BudgetedChatModel", "FinalCall"]
 
@@ -51,14 +56,14 @@ class BudgetedChatModel(BaseChatModel):
     times is five requests and five answers. Only at a temperature of 0, where their answers
     are meant to be equal, equal calls share one, in flight and from the budgeter's cache.
     `share=True` makes them share at any temperature, `share=False` at none; `bind(share=...)`
-    does so for some calls. Where calls share, code that wants another answer says which
+    does so for some calls. Where calls share, code that wants another answer names the
     resample it is: `model.bind(sample=1)`. LangChain's own cache is off, since the ledger
     cannot see it.
 
     It may be used from any thread and any asyncio loop, synchronously inside a running loop
     too: every call is carried to the asker's own loop (see `owner_loop`), with the context
     variables of the caller, and clients run there. It lasts until `close`, and begins again
-    with a later call. Without an owner loop of its own, an asker runs there as well.
+    with a later call. An asker without an owner loop runs there as well.
 
     Attributes:
         asker: who answers.
@@ -70,7 +75,7 @@ class BudgetedChatModel(BaseChatModel):
         max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
         share: whether equal calls share one answer; None shares at a temperature of 0.
-        final_answer: what an agent ends with when its budget has no room for a call: a
+        final_answer: what an agent ends with when its budget allows no call: a
             `FinalCall`, which is held back for it and made without tools, or a fixed text.
             None raises `CallRefused`.
         max_tool_calls: most tool calls in a turn, counted as models ask for them, since the
@@ -106,7 +111,7 @@ class BudgetedChatModel(BaseChatModel):
         return {**kept, "model_kwargs": {**other, **kept.get("model_kwargs", {})}}
 
     def model_post_init(self, context: Any, /) -> None:
-        """Read the arguments, and let the asker work on a loop of its own from now on."""
+        """Read the arguments, and move the asker to its private loop from now on."""
         super().model_post_init(context)
         read_arguments(self.model_kwargs, self.sampling)
         watch_runs()

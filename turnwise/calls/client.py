@@ -1,21 +1,31 @@
-"""The seam between a call and whoever answers it.
+"""The two seams of a call: the `Client` that sends it, and what a node asks.
 
-One narrow protocol. A client sends what it is given and says what came back: it
-does not retry, does not cache, does not count. All of that is the budgeter's, so
-that every request is counted once, in one place. Fakes for tests stand at this
-seam and pass the same contract tests as the real clients.
+A client sends what it is given and returns what came back: it does not retry, cache or
+count. All of that is the budgeter's, so that every request is counted once, in one place.
+Fakes for tests stand at these seams and pass the same contract tests as the real clients.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
-from turnwise.calls.call import Call
-from turnwise.calls.errors import CallError, CassetteMiss
+from turnwise.calls.call import Call, Role
+from turnwise.calls.errors import CallError, CassetteMiss, ConfigError
+from turnwise.calls.payload import document_of
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
 
-__all__ = ["Client", "Endpoint", "OfflineClient", "Prices"]
+__all__ = [
+    "Advisory",
+    "Asker",
+    "Client",
+    "Endpoint",
+    "Getter",
+    "OfflineClient",
+    "Prices",
+    "look_up",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Client(Protocol):
 
     @property
     def is_simulated(self) -> bool:
-        """Whether its answers are simulated, so that whoever shows them says so."""
+        """Whether its answers are simulated, so that they are labelled wherever they are shown."""
         ...
 
     async def answer(
@@ -144,3 +154,111 @@ class Endpoint:
             body = {**self.extra_body, **call.sampling.extra_body}
             call = replace(call, sampling=replace(call.sampling, extra_body=body))
         return call
+
+
+@runtime_checkable
+class Getter(Protocol):
+    """A client that can send a GET to its endpoint."""
+
+    async def get(
+        self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
+    ) -> tuple[int, bytes]:
+        """Return the response's status, whatever it is, and its body.
+
+        Args:
+            url: a path below the base URL, or a whole URL of the same host.
+            timeout_seconds: longest time for it.
+            on_sent: called once, when the request leaves.
+
+        Raises:
+            CallError: when no response came.
+        """
+        ...
+
+
+async def look_up(
+    client: Getter,
+    url: str,
+    *,
+    base_url: str,
+    timeout_seconds: float,
+    on_sent: Callable[[], None] | None = None,
+) -> tuple[int, Any]:
+    """Return the status and the JSON document of a GET, None where it is no JSON.
+
+    Args:
+        client: whose key is sent.
+        url: a path below the base URL, or a whole URL of the same host and port.
+        base_url: the client's.
+        timeout_seconds: longest time for it.
+        on_sent: called once, when the request leaves.
+
+    Raises:
+        ConfigError: when the URL is of another host; nothing was sent.
+        CallError: when no response came.
+    """
+    home = urlsplit(base_url).netloc
+    if urlsplit(url).netloc not in {"", home}:
+        raise ConfigError(f"{url} is not of {home}")
+    status, content = await client.get(url, timeout_seconds=timeout_seconds, on_sent=on_sent)
+    try:
+        return status, document_of(content)
+    except ValueError:
+        return status, None
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """What remains in the current scope, the tightest of all scopes above it.
+
+    `None` means that nothing limits it. Leases of others are already taken off.
+
+    Args:
+        calls_left: whole calls that would still be accepted, of any role.
+        requests_left: HTTP requests that would still be sent.
+        tokens_left: tokens that may still be reserved.
+        usd_left: USD that may still be reserved.
+        seconds_left: time until the nearest deadline.
+        calls_left_by_role: the same as `calls_left` for roles with their own limit.
+    """
+
+    calls_left: int | None = None
+    requests_left: int | None = None
+    tokens_left: int | None = None
+    usd_left: float | None = None
+    seconds_left: float | None = None
+    calls_left_by_role: tuple[tuple[Role, int], ...] = ()
+
+    def room_for(self, calls: int, *, role: Role | None = None) -> bool:
+        """Return whether `calls` more calls would fit, counting calls only."""
+        if self.calls_left is not None and self.calls_left < calls:
+            return False
+        if self.requests_left is not None and self.requests_left < calls:
+            return False
+        return all(left >= calls for name, left in self.calls_left_by_role if name is role)
+
+
+class Asker(Protocol):
+    """The one way for a node to reach a model. The budgeter is one."""
+
+    async def ask(self, call: Call) -> Reply:
+        """Return the answer, its `parsed` set when the call has a response model.
+
+        Raises:
+            CallError: whatever ended the call instead; see the tree in `errors`.
+        """
+        ...
+
+    async def ask_all(
+        self, calls: Sequence[Call], *, max_concurrency: int | None = None
+    ) -> list[Reply | CallError]:
+        """Ask several calls in one round, and return each one's reply or error in order.
+
+        Calls in one round do not wait for each other, beyond `max_concurrency`.
+        Fatal errors (`CallError.is_fatal`) are raised once all have ended.
+        """
+        ...
+
+    def advisory(self) -> Advisory:
+        """Return what remains in the current scope."""
+        ...

@@ -4,25 +4,23 @@ import hashlib
 import importlib
 import re
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
 
+from turnwise.calls.call import Role
 from turnwise.calls.client import Client, Endpoint, OfflineClient
 from turnwise.calls.endpoint_settings import (
     OPENAI_KEY_VARIABLE,
     EndpointSettings,
     checked_base_url,
     environment_url,
-    openai_url,
 )
 from turnwise.calls.errors import ConfigError, MissingKey
-from turnwise.calls.hosts import endpoint_name, is_this_machine
-from turnwise.calls.known_endpoints import known_capabilities
+from turnwise.calls.hosts import endpoint_name, is_this_machine, known_capabilities, openai_url
 from turnwise.calls.trust import import_folder
-from turnwise.calls.vocabulary import Role
 
 if TYPE_CHECKING:
     from turnwise.simulator import SimulatedSettings
@@ -67,7 +65,7 @@ class EndpointKind(Protocol):
         """Return the endpoint that settings describe, with a client behind it.
 
         Args:
-            role: whom it serves; for error messages only, never part of its name.
+            role: the role it serves; for error messages only, never part of its name.
             settings: of this kind.
             environ: environment variables, none of them empty.
             client: who sends.
@@ -89,7 +87,7 @@ class EndpointKind(Protocol):
         Heavy libraries are imported in here, when the kind is used.
 
         Args:
-            role: whom it serves; for error messages only.
+            role: the role it serves; for error messages only.
             settings: of this kind.
             environ: environment variables, none of them empty.
             clients: the clients made so far, by what makes them different. Added to.
@@ -101,7 +99,10 @@ class EndpointKind(Protocol):
 
 
 class OpenAIKind:
-    """Any OpenAI-compatible endpoint. Named for its host."""
+    """Any OpenAI-compatible endpoint, over our own client or the `openai` package's.
+
+    Named for its host, whichever of the two asks it.
+    """
 
     is_simulated = False
 
@@ -133,11 +134,10 @@ class OpenAIKind:
         known, _ = known_capabilities(base_url, model)
         capabilities = settings.starting_capabilities(known)
         sizes = (settings.max_connections, settings.max_answer_bytes)
-        identity = ("openai", base_url, api_key, capabilities, sizes)
+        identity = (settings.kind, base_url, api_key, capabilities, sizes, settings.api_version)
         if identity not in clients:
-            from turnwise.calls.openai_client import OpenAIClient  # noqa: PLC0415 - heavy
-
-            clients[identity] = OpenAIClient(
+            clients[identity] = self._make(
+                settings,
                 base_url,
                 api_key=api_key,
                 capabilities=None if capabilities == known else capabilities,
@@ -145,6 +145,16 @@ class OpenAIKind:
                 max_answer_bytes=settings.max_answer_bytes,
             )
         return clients[identity]
+
+    @staticmethod
+    def _make(settings: EndpointSettings, base_url: str, **options: Any) -> Client:
+        if settings.kind == "openai_sdk":
+            from turnwise.calls.openai_sdk import OpenAISdkClient  # noqa: PLC0415 - heavy
+
+            return OpenAISdkClient(base_url, api_version=settings.api_version, **options)
+        from turnwise.calls.openai_http import OpenAIClient  # noqa: PLC0415 - heavy
+
+        return OpenAIClient(base_url, **options)
 
 
 class LangChainKind:
@@ -204,7 +214,7 @@ class LangChainKind:
 class SimulatedKind:
     """The simulated model, in process. Always named `simulated`.
 
-    Settings that change its answers stand in its model's name, because they are part
+    Settings that change its answers are in its model's name, because they are part
     of what a call is.
     """
 
@@ -255,6 +265,7 @@ class SimulatedKind:
 
 KINDS: Mapping[str, EndpointKind] = {
     "openai": OpenAIKind(),
+    "openai_sdk": OpenAIKind(),
     "langchain": LangChainKind(),
     "simulated": SimulatedKind(),
 }
@@ -272,11 +283,11 @@ def endpoint_of(
     """Return who serves a role.
 
     Args:
-        role: whom it serves.
+        role: the role it serves.
         settings: whole ones of any kind.
         environ: environment variables, none of them empty.
         clients: the clients made so far. Added to.
-        is_offline: make no client, import nothing and read no key: it answers nobody.
+        is_offline: make no client, import nothing and read no key.
 
     Raises:
         ConfigError: when it cannot work.
@@ -361,7 +372,7 @@ def _key_for(
 ) -> str | None:
     """Return the key to send, or None where none is needed.
 
-    A key that stands in the environment beside the URL of one host is not sent to
+    A key that the environment sets for the URL of one host is not sent to
     another, unless the settings of that other host name its variable themselves. The key of
     OpenAI's own tools goes to the host that they would ask.
 

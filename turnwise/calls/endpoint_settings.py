@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from turnwise.calls.capabilities import Capabilities, SchemaMode, SystemRole, TokenLimitField
 from turnwise.calls.client import Prices
+from turnwise.calls.hosts import openai_url
 from turnwise.calls.retry import RetryPolicy
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "checked_base_url",
     "checked_extra_body",
     "environment_url",
-    "openai_url",
 ]
 
 OPENAI_KEY_VARIABLE = "OPENAI_API_KEY"
@@ -52,15 +52,16 @@ class PriceSettings(BaseModel):
 
 
 class EndpointSettings(BaseModel):
-    """Who serves a role, and how. A validation error never repeats what was given.
+    """The endpoint of a role. A validation error never repeats what was given.
 
     What another role than `main` leaves out is what `main` has: see `endpoints`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    kind: Literal["openai", "langchain", "simulated"] = "openai"
-    """`openai` is any OpenAI-compatible endpoint, `langchain` any LangChain model."""
+    kind: Literal["openai", "openai_sdk", "langchain", "simulated"] = "openai"
+    """`openai` is any OpenAI-compatible endpoint, `openai_sdk` the same through the `openai`
+    package (slower; Azure's deployments), `langchain` any LangChain model."""
 
     base_url: str | None = None
     """Up to and with the version. For `openai`; None takes `TURNWISE_BASE_URL`, else
@@ -70,8 +71,12 @@ class EndpointSettings(BaseModel):
     """The model's name there. None takes the role's environment variable."""
 
     api_key_env: str = "TURNWISE_API_KEY"
-    """Name of the environment variable that holds the key. Never a key. Where this is not
+    """Name of the environment variable with the key. Never a key. Where this is not
     given, `OPENAI_API_KEY` serves its own host too."""
+
+    api_version: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
+    """For `openai_sdk`: version of Azure's interface, such as 2024-10-21, with the root of an
+    Azure resource as `base_url` and a deployment as `model`. None for any other endpoint."""
 
     prices: PriceSettings | None = None
     """Its price list. None means unknown, which is not free."""
@@ -85,7 +90,7 @@ class EndpointSettings(BaseModel):
     """When an attempt here is tried again; what is left out is as in `retry` of the run."""
 
     schema_mode: SchemaMode | None = None
-    """How the endpoint is told the form of an answer. None starts from what is known of the
+    """How the form of an answer is requested. None starts from what is known of the
     host, and learns from its refusals; so do the five below. For `openai`."""
 
     token_limit_field: TokenLimitField | None = None
@@ -121,6 +126,11 @@ class EndpointSettings(BaseModel):
     simulated: dict[str, Any] = {}
     """For `simulated`: the fields of `SimulatedSettings`."""
 
+    @property
+    def is_http(self) -> bool:
+        """Whether it is asked over HTTP, with a base URL and a key."""
+        return self.kind in {"openai", "openai_sdk"}
+
     def starting_capabilities(self, known: Capabilities) -> Capabilities:
         """Return what is known of a model's endpoint, with what is set by hand before it.
 
@@ -136,6 +146,15 @@ class EndpointSettings(BaseModel):
             "max_output_tokens": self.max_output_tokens,
         }
         return replace(known, **{name: value for name, value in given.items() if value is not None})
+
+    @model_validator(mode="after")
+    def _version_is_of_the_sdk(self) -> Self:
+        if self.api_version is not None and self.kind != "openai_sdk":
+            raise ValueError(
+                f"api_version is for endpoints of kind openai_sdk, not {self.kind}: "
+                "set `kind` to openai_sdk, or leave `api_version` out"
+            )
+        return self
 
     @field_validator("api_key_env")
     @classmethod
@@ -174,11 +193,6 @@ def checked_extra_body(body: dict[str, Any]) -> dict[str, Any]:
     if taken:
         raise ValueError(f"{', '.join(taken)} cannot be set here: it belongs to each call")
     return body
-
-
-def openai_url(environ: Mapping[str, str]) -> str:
-    """Return the URL that OpenAI's own tools would ask with these variables."""
-    return environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
 
 
 def environment_url(environ: Mapping[str, str]) -> tuple[str, str] | None:

@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from turnwise.calls.call import Role
 from turnwise.calls.client import Client, Endpoint
 from turnwise.calls.endpoint_kinds import endpoint_of
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings, environment_url
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.trust import EVERYTHING, Trust, require_trust
-from turnwise.calls.vocabulary import Role
 
 __all__ = [
     "MODEL_VARIABLES",
@@ -53,7 +53,7 @@ _REAL_VARIABLES = ("TURNWISE_BASE_URL", "TURNWISE_API_KEY", *MODEL_VARIABLES.val
 _OF_A_MODEL = frozenset({"prices", "system_role", "refused", "context_tokens", "max_output_tokens"})
 """Settings that are a fact of one model."""
 
-_OF_A_SERVER = frozenset({"schema_mode", "token_limit_field", "extra_body"})
+_OF_A_SERVER = frozenset({"schema_mode", "token_limit_field", "extra_body", "api_version"})
 """Settings that are a fact of one server, besides those of its models."""
 
 
@@ -122,7 +122,7 @@ def settings_by_role(
                 "variables TURNWISE_BASE_URL and TURNWISE_MODEL"
             )
         main = EndpointSettings(kind="simulated")
-    if main.kind == "openai" and main.model is None:
+    if main.is_http and main.model is None:
         main = main.model_copy(update={"model": environ.get(MODEL_VARIABLES[Role.MAIN])})
     chosen = {Role.MAIN: main}
     for role in Role:
@@ -142,11 +142,13 @@ def _like_main(
 ) -> EndpointSettings | None:
     """Return the settings of another role, or None for an `embed` that has no model."""
     given = _given(own) if own is not None else {}
-    kind = given.get("kind") or ("openai" if "base_url" in given else main.kind)
+    kind = given.get("kind") or (
+        "openai" if "base_url" in given and not main.is_http else main.kind
+    )
     inherited = _given(main) if kind == main.kind else {}
     if role is Role.EMBED and kind != "simulated":
         inherited.pop("model", None)
-    if kind == "openai":
+    if kind in {"openai", "openai_sdk"}:
         candidates = [given.get("model"), environ.get(MODEL_VARIABLES[role])]
         if role is not Role.EMBED:
             candidates += [inherited.get("model"), environ.get(MODEL_VARIABLES[Role.MAIN])]
@@ -167,7 +169,7 @@ def _given(settings: EndpointSettings) -> dict[str, Any]:
 def _facts_of_main(
     given: Mapping[str, Any], main: EndpointSettings, environ: Mapping[str, str]
 ) -> frozenset[str]:
-    """Return the settings of `main` that say nothing of another role's endpoint."""
+    """Return the settings of `main` that do not apply to another role's endpoint."""
     if given.get("langchain", main.langchain) != main.langchain:
         return _OF_A_MODEL | {"model"}
     main_url = main.base_url or (environment_url(environ) or ("", ""))[1].rstrip("/")

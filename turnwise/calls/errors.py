@@ -6,7 +6,7 @@
     |  |- UnknownRole              no endpoint serves this role
     |- FormatError                 a file that cannot be read: file, line, expectation
     `- CallError                   one call ended without an answer
-       |- CallRefused              the budget had no room; nothing was sent
+       |- CallRefused              no quota was left; nothing was sent
        |- CassetteMiss             strict replay, and this call is not recorded
        |- InvalidAnswer            an answer came and does not fit the response model
        |- EmptyAnswer              an answer came with nothing in it
@@ -16,10 +16,10 @@
           |  `- EndpointDown       not sent: the endpoint failed a moment ago
           |- CallTimeout           no (whole) answer in time
           |- StreamCut             a streamed answer broke off
-          |- RateLimited           429; `retry_after_seconds` where the server said
+          |- RateLimited           429; `retry_after_seconds` where the server names it
           |- ServerFailed          5xx
           |  `- ModelLoading       503 while the server loads its model
-          |- BadResponse           an answer that is not in the protocol (HTML, say)
+          |- BadResponse           an answer that is not in the protocol, such as HTML
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
           |  `- WrongAddress       nothing at the base URL answers in this protocol
@@ -33,11 +33,9 @@
 exhausted account is wrong for every call; a refused text or an odd answer is not.
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
-if TYPE_CHECKING:
-    from turnwise.calls.client import Endpoint
-    from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
 
 __all__ = [
     "AuthFailed",
@@ -116,6 +114,17 @@ class FormatError(TurnwiseError):
         self.problem = problem
 
 
+class NamedEndpoint(Protocol):
+    """The endpoint of a failed call, as far as an error names it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def key_variable(self) -> str | None: ...
+
+
 class CallError(TurnwiseError):
     """One call ended without a usable answer.
 
@@ -126,12 +135,12 @@ class CallError(TurnwiseError):
 
     is_retryable: ClassVar[bool] = False
     is_fatal: ClassVar[bool] = False
-    role: "Role | None" = None
-    endpoint: "Endpoint | None" = None
+    role: Role | None = None
+    endpoint: NamedEndpoint | None = None
 
 
 class CallRefused(CallError):
-    """The budget had no room. Nothing was sent.
+    """No quota was left. Nothing was sent.
 
     Args:
         scope: path of the scope whose limit was met, e.g. `conv:a/turn:3`.
@@ -161,7 +170,7 @@ class CallRefused(CallError):
 
 
 class CassetteMiss(CallError):
-    """Strict replay, and this call does not stand in the recording."""
+    """Strict replay, and this call is not in the recording."""
 
     is_fatal = True
 
@@ -278,7 +287,7 @@ class RateLimited(EndpointError):
 
     Args:
         message: what happened, without secrets.
-        retry_after_seconds: how long the server asks to wait, where it says so.
+        retry_after_seconds: how long the server asks to wait, where it names a time.
         status: HTTP status.
         latency_seconds: time that the attempt took.
     """
@@ -370,13 +379,11 @@ class ContextTooLong(BadRequest):
 class ParameterRefused(BadRequest):
     """The endpoint does not take a field of the request, and the client has learned it.
 
-    Retryable at once: the next attempt leaves the field out or says it another way.
+    Retryable at once: the next attempt leaves the field out or replaces it.
 
     Args:
         message: what happened, without secrets.
         change: what the next attempt does instead, in one clause.
-        status: HTTP status.
-        latency_seconds: time that the attempt took.
     """
 
     is_retryable = True

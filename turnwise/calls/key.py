@@ -1,6 +1,6 @@
 """The identity of a call: a digest of everything that can change its answer.
 
-In: endpoint name, model, messages, inputs, tools, response schema, temperature,
+In: endpoint name, model, messages, inputs, tools, the schema that is sent, temperature,
 top_p, n, max_tokens, seed, stop, reasoning effort, and the sample and repair index;
 and, only where they are set, content parts, log-probabilities, penalties and extra body
 fields. Out: what cannot change it (timeouts, streaming, leases, `unkeyed_body`, whether it
@@ -9,41 +9,20 @@ answer where `Call.is_shared`.
 """
 
 import hashlib
-from functools import lru_cache
 from typing import Any, NewType
 
 import orjson
-from pydantic import BaseModel
 
 from turnwise.calls.call import Call, Message
+from turnwise.calls.schema import schema_digest
 
-__all__ = ["KEY_VERSION", "CallKey", "call_key", "response_schema"]
+__all__ = ["KEY_VERSION", "CallKey", "call_key"]
 
 CallKey = NewType("CallKey", str)
 """64 lower-case hexadecimal digits."""
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Changes when the same call gets another key; recordings name it in their header."""
-
-
-@lru_cache(maxsize=1024)
-def response_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a response model. Computed once; do not change it.
-
-    Docstrings of classes are left out: they are for developers, no model is to read them,
-    and mending one must not change the identity of every recorded call. Descriptions of
-    fields stay.
-    """
-    schema = model.model_json_schema()
-    for named in (schema, *schema.get("$defs", {}).values()):
-        named.pop("description", None)
-    return schema
-
-
-@lru_cache(maxsize=1024)
-def _schema_digest(model: type[BaseModel]) -> str:
-    document = [model.__name__, response_schema(model)]
-    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _message_identity(message: Message) -> list[Any]:
@@ -58,13 +37,8 @@ def _message_identity(message: Message) -> list[Any]:
 def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
     """Return the identity of a call at an endpoint.
 
-    Args:
-        call: the call.
-        endpoint: name of the endpoint that would serve it.
-        model: name of the model there.
-
     Raises:
-        TypeError: when tools, content parts or extra fields hold something that JSON cannot.
+        TypeError: when JSON cannot express its tools, content parts or extra fields.
     """
     sampling = call.sampling
     document = [
@@ -75,7 +49,7 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
         call.inputs,
         list(call.tools),
         call.tool_choice,
-        _schema_digest(call.response_model) if call.response_model else None,
+        schema_digest(call.response_model) if call.response_model else None,
         sampling.temperature,
         sampling.top_p,
         sampling.n,
@@ -87,7 +61,6 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
         call.repair,
     ]
     if sampling.top_logprobs is not None:
-        # Not in the list above: calls that ask for none keep the keys they always had.
         document.append(["top_logprobs", sampling.top_logprobs])
     penalties = ("presence_penalty", "frequency_penalty")
     document += [

@@ -79,7 +79,7 @@ _UNKEYED = frozenset(
         "user",
     }
 )
-"""Fields that say for whom, how fast or with which cache: the answer is the same."""
+"""Fields of user, speed and cache: the answer is the same."""
 
 _READ_APART = frozenset({"tools", "tool_choice", "stop", "logprobs", "top_logprobs", "extra_body"})
 

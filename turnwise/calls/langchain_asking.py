@@ -1,7 +1,7 @@
-"""One invocation of a `BudgetedChatModel`: asked, heard piece by piece, and ended well.
+"""One invocation of a `BudgetedChatModel`: its calls, its pieces, and its end.
 
 An agent asks until its model calls no more tools. Under a limit it would end in an error;
-here it can end in an answer. Where the budget has no room for a call, or the model has asked
+here it can end in an answer. Where the budget allows no call, or the model has asked
 for more tools than it may, a last call is made without tools, from capacity that was held
 back for it, or a fixed text is returned. Either way the agent gets a message without tool
 calls, and stops by itself.
@@ -12,18 +12,38 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from operator import itemgetter
+from typing import Any
 
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableLambda,
+    RunnableMap,
+    RunnablePassthrough,
+)
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field
 
-from turnwise.calls.asker import Advisory
-from turnwise.calls.call import Call, HoldBack, Message
-from turnwise.calls.errors import CallError, CallRefused, CallTimeout, EmptyAnswer
-from turnwise.calls.langchain_replies import Asked, chunk_of_piece, last_chunk
-from turnwise.calls.listener import CallEnd, Piece, pieces_of
+from turnwise.calls.call import Call, CallEnd, HoldBack, Message, Piece, pieces_of
+from turnwise.calls.client import Advisory
+from turnwise.calls.errors import (
+    CallError,
+    CallRefused,
+    CallTimeout,
+    ConfigError,
+    EmptyAnswer,
+    InvalidAnswer,
+)
+from turnwise.calls.langchain_arguments import FORM_ARGUMENT, response_format_of
+from turnwise.calls.langchain_messages import Asked, chunk_of_piece, last_chunk
 from turnwise.calls.reply import Reply, Usage
+from turnwise.calls.structured import parse_answer
 
-__all__ = ["AnswerStream", "Ending", "FinalCall", "Invocation"]
+__all__ = ["AnswerStream", "Ending", "FinalCall", "Invocation", "fitting", "in_form", "parsed"]
 
 INSTRUCTION = "No further tools can be called. Answer now, as well as you can with what you know."
 
@@ -41,7 +61,7 @@ class FinalCall(BaseModel):
     instruction: str = INSTRUCTION
     """What is added to the messages, so that the model answers and asks for no tool."""
     text: str | None = "The limit is reached before there is an answer."
-    """What is returned where even this call has no room or brings no text; None raises."""
+    """What is returned where even this call is refused or brings no text; None raises."""
     calls: int = Field(default=1, ge=1)
     """How many such calls are held back in each turn: one for each agent that shares it."""
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
@@ -53,7 +73,7 @@ class Ending:
     """How an agent ends that has reached a limit.
 
     Args:
-        final_answer: what takes the place of a call that has no room; None raises.
+        final_answer: what takes the place of a refused call; None raises.
         max_tool_calls: most tool calls in a turn; None does not limit them.
         tool_is_form: whether the call's only tool is the form of its answer: it is not
             counted as a tool, and the last call keeps it.
@@ -71,11 +91,7 @@ class Ending:
 
 
 class _Ears:
-    """Hears one call: passes its pieces on, and keeps how its askings ended.
-
-    Attributes:
-        has_given: whether it has passed a piece on.
-    """
+    """Listener of one call: passes its pieces on, and keeps how its askings ended."""
 
     def __init__(
         self, ends: list[CallEnd], on_piece: Callable[[Piece], None] | None, *, keeps_tools: bool
@@ -109,9 +125,9 @@ class Invocation:
 
     Args:
         asking: asks a call.
-        advisory: tells how much room the current scope has.
+        advisory: returns what remains in the current scope.
         ending: how it ends at a limit.
-        on_piece: told the pieces of the answer as they come; or None.
+        on_piece: called with the pieces of the answer as they come; or None.
     """
 
     def __init__(
@@ -235,7 +251,7 @@ class AnswerStream:
 
     Args:
         asking: asks a call.
-        advisory: tells how much room the current scope has.
+        advisory: returns what remains in the current scope.
         ending: how it ends at a limit.
         call: what to ask.
     """
@@ -311,3 +327,84 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+_METHODS = ("function_calling", "json_schema", "json_mode")
+
+
+def in_form(
+    schema: Any, method: str | None, *, strict: bool | None
+) -> tuple[dict[str, Any], BaseOutputParser[Any] | Runnable[Any, Any]]:
+    """Return what to bind so that an answer has the form of a schema, and what reads it.
+
+    Args:
+        schema: a TypedDict or a JSON schema; None, for any object, under `json_mode` only.
+        method: one of `function_calling`, which None is, `json_schema` and `json_mode`.
+        strict: whether the answer must fit exactly; None leaves it to the endpoint.
+
+    Raises:
+        ConfigError: for another method, or a schema that is none.
+    """
+    if method not in {None, *_METHODS}:
+        raise ConfigError(f"method is one of {', '.join(_METHODS)}; got {method!r}")
+    if schema is None and method != "json_mode":
+        raise ConfigError("with_structured_output needs a schema, but for method json_mode")
+    seen = {"kwargs": {"method": method or _METHODS[0], "strict": strict}, "schema": schema}
+    bound: dict[str, Any] = {"ls_structured_output_format": seen}
+    if method == "json_mode":
+        return {**bound, "response_format": {"type": "json_object"}}, JsonOutputParser()
+    if method == "json_schema":
+        form = response_format_of(schema, strict=strict)
+        return {**bound, "response_format": form}, JsonOutputParser()
+    tool = convert_to_openai_tool(schema, strict=strict)
+    name = tool["function"]["name"]
+    parser = JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+    return {**bound, "tools": [tool], "tool_choice": "required", FORM_ARGUMENT: True}, parser
+
+
+def parsed(
+    asking: Runnable[Any, AIMessage], parser: Runnable[Any, Any], *, include_raw: bool
+) -> Runnable[Any, Any]:
+    """Return a runnable that asks and reads; with `include_raw`, as LangChain's models do."""
+    if not include_raw:
+        return asking | parser
+    read = RunnablePassthrough.assign(
+        parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
+    )
+    unread = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=asking) | read.with_fallbacks([unread], exception_key="parsing_error")
+
+
+def fitting(
+    asking: Runnable[Any, AIMessage], schema: type[BaseModel], *, include_raw: bool
+) -> Runnable[Any, dict[str, Any] | BaseModel]:
+    """Return a runnable that asks with a response model and returns an instance of it."""
+
+    def finish(message: AIMessage) -> dict[str, Any] | BaseModel:
+        answer = parse_answer(str(message.text), schema)
+        return _with_raw(message, answer, None) if include_raw else answer
+
+    def failed(error: InvalidAnswer) -> dict[str, Any]:
+        if not include_raw:
+            raise error
+        return _with_raw(AIMessage(error.text), None, error)
+
+    def invoke(prompt: Any, config: RunnableConfig) -> dict[str, Any] | BaseModel:
+        try:
+            return finish(asking.invoke(prompt, config))
+        except InvalidAnswer as error:
+            return failed(error)
+
+    async def ainvoke(prompt: Any, config: RunnableConfig) -> dict[str, Any] | BaseModel:
+        try:
+            return finish(await asking.ainvoke(prompt, config))
+        except InvalidAnswer as error:
+            return failed(error)
+
+    return RunnableLambda(invoke, ainvoke, name=f"structured_{schema.__name__}")
+
+
+def _with_raw(
+    raw: AIMessage, answer: BaseModel | None, error: InvalidAnswer | None
+) -> dict[str, Any]:
+    return {"raw": raw, "parsed": answer, "parsing_error": error}

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import Context, copy_context
 from copy import copy
@@ -14,24 +14,25 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableBinding, RunnableConfig
 from langchain_core.tracers.context import _configure_hooks
+from pydantic import SecretStr
 
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Piece
 from turnwise.calls.errors import (
     BadRequest,
     BadResponse,
     CallError,
+    CallTimeout,
     ConfigError,
+    ConnectionFailed,
     EndpointError,
     StreamCut,
 )
-from turnwise.calls.failures import scrub
-from turnwise.calls.langchain_failures import failure_of_error, secrets_of
 from turnwise.calls.langchain_messages import (
     to_langchain,
     tool_calls_to_wire,
     usage_from_langchain,
 )
-from turnwise.calls.listener import Piece
+from turnwise.calls.provider_errors import failure_of_status, retry_after_seconds, scrub
 from turnwise.calls.redaction import redact_document, redact_whole
 from turnwise.calls.reply import Reply, Usage
 from turnwise.calls.schema import given_schema
@@ -61,7 +62,7 @@ class LangChainClient:
     called once that is known, not when the request leaves.
 
     The wrapped model answers, whatever `model` is called in `answer`. An answer's form
-    is asked for in words, since every chat model understands those; sampling parameters
+    is asked for in the prompt, since every chat model understands those; sampling parameters
     are handed over as LangChain's usual invocation arguments, those that are set.
 
     Args:
@@ -115,14 +116,14 @@ class LangChainClient:
         return [task.result() for task in tasks]
 
     async def aclose(self) -> None:
-        """Do nothing: the model belongs to whoever made it."""
+        """Do nothing: the model belongs to the caller."""
 
     async def _attempt(
         self, index: int, call: Call, model: str, on_sent: Callable[[int], None] | None
     ) -> Reply | CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
         started = self._clock()
-        was_sent = True  # what a cancellation has to assume: the model does not say
+        was_sent = True  # what a cancellation has to assume: the model does not report it
         try:
             async with asyncio.timeout(call.timeout_seconds):
                 exchange = self._exchange(call, model, started)
@@ -177,7 +178,7 @@ class LangChainClient:
             raise StreamCut(
                 scrub(f"the stream broke off after {len(chunks)} pieces: {error}", *self._secrets),
                 latency_seconds=self._clock() - started,
-            ) from None  # whose text, and what it came from, may hold a key
+            ) from None  # its text, and its cause's, may contain a key
         return self._reply([whole] if whole else [], model, started, tuple(chunks))
 
     async def _embed(self, call: Call, model: str, started: float) -> Reply:
@@ -276,7 +277,7 @@ def _invocation_arguments(chat: BaseChatModel, call: Call) -> dict[str, Any]:
         **sampling.extra_body,
     }
     if given_schema(arguments.get("response_format")) is not None:
-        del arguments["response_format"]  # asked for in words
+        del arguments["response_format"]  # asked for in the prompt
     arguments = {name: value for name, value in arguments.items() if value is not None}
     if not call.tools:
         return arguments
@@ -291,3 +292,74 @@ def _invocation_arguments(chat: BaseChatModel, call: Call) -> dict[str, Any]:
         raise BadRequest("this LangChain model takes no tools", was_sent=False) from error
     # A binding is the model and the arguments to invoke it with; only these are wanted.
     return {**arguments, **(bound.kwargs if isinstance(bound, RunnableBinding) else {})}
+
+
+_NOT_CONNECTED = frozenset(
+    {"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError"}
+)
+"""Names of errors, of the usual HTTP libraries, that come before a request is sent."""
+
+
+def failure_of_error(
+    error: Exception, *, secrets: Iterable[str], now: datetime, latency_seconds: float
+) -> CallError:
+    """Return what an error of some provider's library means.
+
+    Args:
+        error: whatever the library raised.
+        secrets: keys that must not be in the result.
+        now: the current time, with a time zone.
+        latency_seconds: time that the attempt took.
+    """
+    message = scrub(f"{type(error).__name__}: {error}", *secrets)
+    status = _status_of(error)
+    if status is not None:
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        body = getattr(error, "body", None)
+        code = body.get("code") if isinstance(body, Mapping) else None
+        return failure_of_status(
+            status,
+            message,
+            code=str(code) if code else None,
+            retry_after=retry_after_seconds(headers, now=now),
+            latency_seconds=latency_seconds,
+        )
+    names = [type(link).__name__ for link in _chain(error)]
+    was_sent = not _NOT_CONNECTED.intersection(names)
+    if isinstance(error, TimeoutError) or any("Timeout" in name for name in names):
+        return CallTimeout(message, was_sent=was_sent, latency_seconds=latency_seconds)
+    if isinstance(error, OSError) or any("Connect" in name for name in names):
+        return ConnectionFailed(message, was_sent=was_sent, latency_seconds=latency_seconds)
+    return EndpointError(message, latency_seconds=latency_seconds)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from, at most ten links."""
+    link: BaseException | None = error
+    for _ in range(10):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the HTTP status that an error carries, wherever its library puts it."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore
+        return _as_status((response.get("ResponseMetadata") or {}).get("HTTPStatusCode"))
+    places = (
+        *(getattr(error, name, None) for name in ("status_code", "http_status", "status", "code")),
+        getattr(response, "status_code", None),
+    )
+    return next((status for status in map(_as_status, places) if status is not None), None)
+
+
+def _as_status(value: object) -> int | None:
+    return value if isinstance(value, int) and 300 <= value < 600 else None
+
+
+def secrets_of(model: object) -> list[str]:
+    """Return the keys that a model has, so that no error repeats them."""
+    values = vars(model).values() if hasattr(model, "__dict__") else ()
+    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]

@@ -146,11 +146,7 @@ def origin_here() -> Origin:
 
 
 def origin_of(run_manager: Any) -> Origin:
-    """Return the origin of a model's run.
-
-    Args:
-        run_manager: LangChain's manager of that run, or None.
-    """
+    """Return the origin of a model's run."""
     metadata = getattr(run_manager, "metadata", None) or {}
     if "langgraph_node" not in metadata:
         return origin_here()
@@ -204,7 +200,7 @@ def _path(metadata: Mapping[str, Any]) -> list[str]:
 def _inside(path: Sequence[str], outer: Sequence[str]) -> Sequence[str]:
     """Return the part of a path behind an outer one; all of it where it does not go on from it.
 
-    A sub-graph with a memory of its own has the tasks around it without their ids.
+    A sub-graph with its own memory has the tasks around it without their ids.
     """
     pairs = list(zip(path, outer, strict=False))
     is_same = all(part in {around, around.partition(":")[0]} for part, around in pairs)
@@ -212,7 +208,7 @@ def _inside(path: Sequence[str], outer: Sequence[str]) -> Sequence[str]:
 
 
 def _index(path: Any) -> int | None:
-    """Return which of the tasks that were sent to one node a task is; None for one of its own."""
+    """Return which of the tasks that were sent to one node a task is; None for its own task."""
     if not isinstance(path, Sequence) or not path or path[0] != "__pregel_push":
         return None
     return next((part for part in path[1:3] if type(part) is int), None)

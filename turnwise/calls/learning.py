@@ -1,18 +1,18 @@
-"""What is known of each model at an endpoint, and who is finding out more.
+"""Knowledge of each model at an endpoint, and the calls that find out more.
 
 Problem: a new endpoint refuses a field of the request. Of eight calls at once, eight
 would be refused for the same thing, and each refused request is paid for and counted.
 
 Choice: while a call is under way that uses something the model has not yet been seen to
 take, other such calls to that model wait for its end. An answer confirms all that its
-request used, and nobody waits for that any more; a refusal that teaches something lets
-the next one try; any other end (a timeout, a 429) says nothing, and lets all of them go
+request used, and no call waits for that any more; a refusal that teaches something lets
+the next one try; any other end (a timeout, a 429) teaches nothing, and lets all of them go
 on at once, so that a dead endpoint is not asked one call after another.
 
 Rejected: asking a model beforehand what it takes (requests that answer nothing); a lock
 for the first call alone (a later call may use more than it did).
 
-Invariant: whoever waits is let go when the one under way ends, however it ends.
+Invariant: each waiting call goes on when the one under way ends, however it ends.
 """
 
 import asyncio
@@ -35,9 +35,8 @@ from turnwise.calls.errors import (
     ParameterRefused,
     ServerFailed,
 )
-from turnwise.calls.failures import Refusal, failure_of
-from turnwise.calls.hosts import endpoint_name
-from turnwise.calls.known_endpoints import known_capabilities
+from turnwise.calls.hosts import endpoint_name, known_capabilities
+from turnwise.calls.provider_errors import Refusal, failure_of
 
 __all__ = ["EndpointKnowledge", "LearnedFact", "Learner", "ModelKnowledge", "features_of"]
 
@@ -83,7 +82,7 @@ class Learner(Protocol):
     def listen(
         self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
     ) -> None:
-        """Tell each fact that is learned, and what else a person should know, each once."""
+        """Set callbacks for each fact that is learned and for notices to the user, each once."""
         ...
 
 
@@ -114,10 +113,7 @@ class ModelKnowledge:
 
     Args:
         capabilities: what it is taken to take at first.
-        is_confirmed: whether that is known, so that nobody waits to find out.
-
-    Attributes:
-        capabilities: what it takes, as far as is known.
+        is_confirmed: whether that is known, so that no call waits to find out.
     """
 
     def __init__(self, capabilities: Capabilities, *, is_confirmed: bool = False) -> None:
@@ -127,23 +123,23 @@ class ModelKnowledge:
         self._confirmed: frozenset[str] = frozenset()
         self._trial: _Trial | None = None
 
-    def takes(self, features: frozenset[str]) -> bool:
-        """Return whether a request with these features is known to be taken."""
-        return self._is_confirmed or features <= self._confirmed
+    def takes(self, body: Mapping[str, Any]) -> bool:
+        """Return whether a request with this body is known to be taken."""
+        return self._is_confirmed or features_of(body) <= self._confirmed
 
     @asynccontextmanager
-    async def asking(self, features: Callable[[], frozenset[str]]) -> AsyncIterator[None]:
+    async def asking(self, body: Callable[[], Mapping[str, Any]]) -> AsyncIterator[None]:
         """Wait, where another call is finding out what this one has to know.
 
         Args:
-            features: returns what the call's request uses, by what is known by then.
+            body: returns the call's request, by what is known by then.
         """
-        while (trial := self._under_way()) is not None and not self.takes(features()):
+        while (trial := self._under_way()) is not None and not self.takes(body()):
             await trial.ended.wait()
             if not trial.is_telling:
                 break
         mine: _Trial | None = None
-        if self._under_way() is None and not self.takes(features()):
+        if self._under_way() is None and not self.takes(body()):
             mine = self._trial = _Trial()
         try:
             yield
@@ -153,10 +149,10 @@ class ModelKnowledge:
                     self._trial = None
                 mine.ended.set()
 
-    def confirm(self, features: frozenset[str]) -> None:
-        """Remember that a request with these features was answered."""
-        if not self.takes(features):
-            self._confirmed |= features
+    def confirm(self, body: Mapping[str, Any]) -> None:
+        """Remember that a request with this body was answered."""
+        if not self.takes(body):
+            self._confirmed |= features_of(body)
             if self._trial is not None:
                 self._trial.is_telling = True
 
@@ -179,7 +175,7 @@ class ModelKnowledge:
 
 
 class EndpointKnowledge:
-    """What is known of the models of one endpoint, and who is told what is learned.
+    """Knowledge of the models of one endpoint, with callbacks for what is learned.
 
     Args:
         base_url: of the endpoint.
@@ -216,11 +212,11 @@ class EndpointKnowledge:
     def listen(
         self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
     ) -> None:
-        """Tell each fact that is learned, and what else a person should know."""
+        """Set callbacks for each fact that is learned and for notices to the user."""
         self._on_learned, self._on_notice = on_learned, on_notice
 
     def notice(self, subject: str, text: str) -> None:
-        """Tell a person something, once for each subject."""
+        """Report a notice to the user, once for each subject."""
         if self._on_notice is not None and subject not in self._noticed:
             self._noticed.add(subject)
             self._on_notice(text)
@@ -236,7 +232,7 @@ class EndpointKnowledge:
         """Return the error that a refusal means, having learned what it teaches.
 
         Args:
-            refusal: what the endpoint said.
+            refusal: the endpoint's answer.
             body: the request that was refused.
             remake: makes the same call's request by what is known now.
             latency_seconds: time that the attempt took.

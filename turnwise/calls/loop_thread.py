@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, and what is carried there from other threads and loops."""
+"""An event loop in its own thread, and the work brought there from other threads and loops."""
 
 import asyncio
 import os
@@ -21,10 +21,10 @@ JOIN_SECONDS = 5.0
 """Longest wait for a private loop to end. Work that ignores its cancellation is left behind."""
 
 WAKE_SECONDS = 0.5
-"""How often a synchronous caller that waits looks for an interrupt."""
+"""How often a waiting synchronous caller checks for an interrupt."""
 
 SETTLE_SECONDS = 0.001
-"""How long the loop of a caller that is cancelled again and again stands still for its work."""
+"""How long the loop of a caller that is cancelled again and again is blocked for its work."""
 
 REACTION_TURNS = 50
 """Turns of a caller's loop in which it goes on with an answer before the next one comes."""

@@ -1,6 +1,6 @@
 """JSON as models write it: with comments, in Python's spelling, or cut off before its end.
 
-What is JSON is read as JSON. What only looks like it is read by json-repair. Of a document
+What is JSON is read as JSON. What only resembles it is read by json-repair. Of a document
 that was cut off, what is whole is kept: a cut text or list entry never counts as whole.
 Nothing is ever evaluated.
 """
@@ -69,7 +69,7 @@ DECODER = json.JSONDecoder(parse_constant=_not_a_number, parse_int=_whole_number
 
 
 def embedded_json(text: str) -> Any:
-    """Return the JSON list or object that a string holds, or None when it holds none."""
+    """Return the JSON list or object in a string, or None without one."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
@@ -237,7 +237,7 @@ def scan_document(text: str, start: int) -> Scan:
 
 
 def _opens_string(text: str, at: int, start: int) -> bool:
-    """Return whether a single or typographic quote stands where a string may begin."""
+    """Return whether there is a single or typographic quote where a string may begin."""
     place = at - 1
     while place > start and text[place].isspace():
         place -= 1

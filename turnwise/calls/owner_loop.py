@@ -3,7 +3,7 @@
 Problem: a budgeter takes from its limits without a lock, and a client's connections
 belong to one event loop. But programs that are not ours ask from several loops, from the
 threads of `batch`, from the parallel synchronous nodes of a graph, and synchronously
-inside a running loop (a notebook's cell), which stands still until the answer is there.
+inside a running loop (a notebook's cell), which is blocked until the answer is there.
 
 Choice: every asker has one owner loop. Who awaits an asker directly lends it the running
 loop for as long as calls are in flight there. Whatever comes through a
@@ -11,8 +11,8 @@ loop for as long as calls are in flight there. Whatever comes through a
 its own, which no caller can block; the caller's context goes along. Work moves from a
 lent loop to another one only while nothing is in flight.
 
-Rejected: carrying calls to the loop that asked first (it may stand still, and then
-whoever waits for it hangs); a loop for each model (two models would change one budgeter
+Rejected: carrying calls to the loop that asked first (it may be blocked, and then
+every caller that waits for it hangs); a loop for each model (two models would change one budgeter
 from two threads); locks around the limits (the clients still belong to a loop).
 
 Invariants: at any time one loop at most runs an asker's work. A carried call that its
@@ -43,7 +43,7 @@ class OwnerLoop:
     """The loop that one asker works on.
 
     Args:
-        is_private: whether it is a loop in a thread of its own from the first call on.
+        is_private: whether it is a loop in its own thread from the first call on.
         before_end: closes what the asker keeps open; awaited on the loop by `close` and
             `aclose`. A method is held weakly.
     """

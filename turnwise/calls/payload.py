@@ -1,9 +1,9 @@
 r"""Request bodies as bytes and response bodies as documents, whatever text is in them.
 
-Python strings, and JSON's `\u` escapes, can hold lone surrogates (half an emoji);
+Python strings, and JSON's `\u` escapes, can contain lone surrogates (half an emoji);
 UTF-8 cannot. A lone half is replaced by U+FFFD on the way out and on the way in, and
-two halves that stand side by side become the character they were: nothing fails over
-a broken emoji, and nothing past this room has to think of it.
+two adjacent halves become the character they were: nothing fails over a broken
+emoji, and no other file has to care.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ _TEMPLATE_MARK = re.compile(
     rb"<(?=[|/!_A-Za-z]|\xef\xbd\x9c)|\[(?=/?[A-Z_]{3,}\])|\xe2\x97\x81(?=/?think)"
 )
 """The first sign of `<|im_end|>`, `</s>`, `<think>`, `[INST]` and their like. In the JSON
-itself no bracket stands before a capital letter."""
+itself no bracket precedes a capital letter."""
 
 
 def well_formed(text: str) -> str:
-    """Return a text that UTF-8 can hold; the same object when it already is."""
+    """Return a text that UTF-8 can encode; the same object when it already is."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -40,7 +40,7 @@ def well_formed(text: str) -> str:
 
 
 def well_formed_id(identifier: str) -> str:
-    """Return an id that UTF-8 can hold; different ones for different ids.
+    """Return an id that UTF-8 can encode; different ones for different ids.
 
     An id with half a character gets a digest of itself, or all such ids would be one. What is
     returned for an id is returned for itself, too.
@@ -55,7 +55,7 @@ def well_formed_id(identifier: str) -> str:
 def without_template_marks(json_text: bytes) -> bytes:
     """Return a JSON document in which no text has a mark of a chat template.
 
-    Some servers take such a mark for one of their own wherever it stands. The first sign of
+    Some servers take such a mark for their own wherever it is. The first sign of
     each is escaped, so that a reader of JSON gets the texts as they are.
     """
     return _TEMPLATE_MARK.sub(lambda mark: _ESCAPES[mark[0]], json_text)
@@ -65,7 +65,7 @@ def body_bytes(body: Any) -> bytes:
     """Return a request body as UTF-8 JSON.
 
     Raises:
-        TypeError: when it holds something that JSON cannot.
+        TypeError: when it contains something that JSON cannot express.
     """
     try:
         return orjson.dumps(body)

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["KEY", "MIN_KEY_CHARS", "redact", "redact_document", "redact_whole"]
+__all__ = ["KEY", "redact", "redact_document", "redact_whole"]
 
 KEY = "[key]"
-"""What stands in a key's place."""
+"""What replaces a key."""
 
 MIN_KEY_CHARS = 8
 """A shorter key is not looked for in texts: it would blank out ordinary words."""
@@ -38,11 +38,10 @@ _SHAPES = re.compile(
 
 _MASK = re.compile(r"(?:[*•●·█…]|\.{2,}|[xX#]{3,}|(?i:\[(?:redacted|hidden|masked)\]|<redacted>))+")
 
-_ESCAPE = re.compile(r"\\u00|%[0-9A-Fa-f]{2}|&#")
-"""Where a text may have any of its characters escaped."""
+_PERCENT_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
-_BREAK = re.compile(r"\s+|\\{1,4}[nrt]")
-"""A line's end or blanks in a document's source, also escaped ones."""
+_ESCAPED_BREAK = re.compile(r"\\{1,4}[nrt]")
+"""An escaped line's end or tab in a document's source."""
 
 _GAP = r"(?:\s|\\{1,4}[nrt]|\\\n|[\"'][\s+,]{0,20}[\"']){0,40}"
 """What may come between two characters of a key that was cut: a line's end, also an escaped
@@ -63,7 +62,7 @@ def _character(char: str) -> str:
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Yield the part of a key's base64 that is the same whatever stands before and after it."""
+    """Yield the part of a key's base64 that is the same whatever precedes and follows it."""
     data = secret.encode()
     for before in range(3):
         whole = b64encode(b"\0" * before + data).decode()
@@ -121,14 +120,28 @@ def redact_document(document: Any, secrets: Sequence[str], *, source: str | None
             document if no form of a key is in there.
     """
     long_ones = [secret for secret in secrets if len(secret) >= MIN_KEY_CHARS]
-    if source is not None and not _ESCAPE.search(source):
-        joined = _BREAK.sub("", source)  # a key that was cut over lines
+    if source is not None and not _has_escapes(source):
+        joined = _joined(source)  # a key that was cut over lines
         long_ones = [
             each
             for each in long_ones
             if any(form in source or form in joined for form in _needles(each))
         ]
     return _redacted(document, long_ones) if long_ones else document
+
+
+def _has_escapes(source: str) -> bool:
+    """Return whether any character of a text may be in it in an escaped form."""
+    if "\\u00" in source or "&#" in source:
+        return True
+    return "%" in source and _PERCENT_ESCAPE.search(source) is not None
+
+
+def _joined(source: str) -> str:
+    """Return a document's source without line ends and blanks, escaped ones too."""
+    if "\\" in source:
+        source = _ESCAPED_BREAK.sub("", source)
+    return "".join(source.split())
 
 
 def _redacted(value: Any, secrets: Sequence[str]) -> Any:
@@ -146,7 +159,7 @@ def redact(text: str, *secrets: str | None) -> str:
 
     Args:
         text: untrusted.
-        secrets: keys that must not stand in it. What looks like a well-known key goes too.
+        secrets: keys that must not be in it. What resembles a well-known key goes too.
     """
     for secret in secrets:
         if secret and len(secret) >= MIN_KEY_CHARS:

@@ -3,7 +3,7 @@
 A repair repeats the original messages (a provider's prompt cache serves them), quotes a
 short part of the wrong answer and names the problem in the language of the prompt. It also
 changes what made the answer fail: one that was cut off may be longer and is asked to be
-shorter, one without an object is told the keys. Its text and seed differ from the
+shorter, one without an object gets the keys. Its text and seed differ from the
 question's, so no cache on the way returns the same answer. The temperature stays.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal
 
 from turnwise.calls.call import Call, Message, Sampling
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.key import response_schema
+from turnwise.calls.schema import response_schema
 
 __all__ = ["MAX_REPAIR_TOKENS", "repair_call"]
 
@@ -87,12 +87,7 @@ _WHOLE: Mapping[_Language, str] = {"en": "the answer", "zh": "回答"}
 
 
 def repair_call(call: Call, invalid: InvalidAnswer) -> Call:
-    """Return the call that asks for the same answer again; its `repair` index is one higher.
-
-    Args:
-        call: what was asked.
-        invalid: why its answer does not fit.
-    """
+    """Return the call that asks for the same answer again; its `repair` index is one higher."""
     messages = (
         *call.messages,
         # Templates want a message of the assistant between two of the user.

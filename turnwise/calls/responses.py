@@ -1,22 +1,22 @@
-"""What an HTTP response of an OpenAI-compatible endpoint says: a document, or a refusal."""
+"""A response of an OpenAI-compatible endpoint, read as a document or as a refusal."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from email.message import Message
 from typing import Any
 
-import httpx2
-
 from turnwise.calls.errors import BadResponse
-from turnwise.calls.failures import (
+from turnwise.calls.http_transport import Response, redirect_of
+from turnwise.calls.openai_stream import StreamAssembly
+from turnwise.calls.payload import document_of
+from turnwise.calls.provider_errors import (
     Refusal,
     describe_body,
     is_nowhere,
     retry_after_seconds,
     scrub,
 )
-from turnwise.calls.payload import document_of
 from turnwise.calls.redaction import redact_document
-from turnwise.calls.stream import StreamAssembly
 
 __all__ = ["Refused", "ResponseReader"]
 
@@ -24,14 +24,14 @@ _ANSWER_KEYS = frozenset({"choices", "data", "usage", "object"})
 """One of these is in every answer of the protocol."""
 
 MAX_DETAIL_CHARS = 400
-"""How much of an error's own structure stands in for words that it lacks, in characters."""
+"""How much of an error's structure replaces words that it lacks, in characters."""
 
 
 class Refused(Exception):
     """Raised where a response turns out to be a refusal, whatever its status.
 
     Args:
-        refusal: what it says.
+        refusal: its content.
         was_streamed: whether a part of an answer may have come before.
     """
 
@@ -46,7 +46,7 @@ class ResponseReader:
 
     Args:
         host: named in every error.
-        api_key: never to stand in an error.
+        api_key: never to be in an error.
         now: the current time with a time zone, for `Retry-After` dates.
         advice: what to do where nothing at the base URL answers in this protocol.
     """
@@ -69,7 +69,7 @@ class ResponseReader:
         return scrub(f"{self._host}: {text}", self._api_key)
 
     def redacted(self, document: Any, content: bytes | None = None) -> Any:
-        """Return an answer's data without the key, should an echo of the request stand in it.
+        """Return an answer's data without the key, should it echo the request.
 
         Args:
             document: the data.
@@ -81,9 +81,9 @@ class ResponseReader:
         return redact_document(document, [self._api_key], source=source)
 
     def document(
-        self, response: httpx2.Response, content: bytes, *, latency_seconds: float
+        self, response: Response, content: bytes, *, latency_seconds: float
     ) -> Mapping[str, Any]:
-        """Return the JSON object of a response whose status says success.
+        """Return the JSON object of a response whose status means success.
 
         Raises:
             BadResponse: when it is something else.
@@ -97,7 +97,7 @@ class ResponseReader:
             kind = describe_body(content, response.headers.get("content-type", ""))
             raise BadResponse(
                 self.scrubbed(f"answered {kind}; is the base URL right?"),
-                status=response.status_code,
+                status=response.status,
                 latency_seconds=latency_seconds,
             )
         error = document.get("error")
@@ -110,24 +110,16 @@ class ResponseReader:
             raise Refused(self.refusal_in_body(document))  # an error without its wrapping
         return document
 
-    def refusal_of_response(self, response: httpx2.Response, body: object) -> Refusal:
-        """Return what a response says whose status is no success.
-
-        Args:
-            response: its body has been read.
-            body: its error object, where it has one.
-        """
-        words, error = _read_error(body)
-        status, leads_to = response.status_code, None
-        if response.has_redirect_location:
-            leads_to = str(response.headers["location"])
+    def refusal_of_response(self, response: Response, content: bytes) -> Refusal:
+        """Return the refusal that a response with another status than success means."""
+        words, error = _read_error(_error_body(response, content))
+        status, leads_to = response.status, redirect_of(response)
+        if leads_to is not None:
             for route in ("/chat/completions", "/embeddings"):
                 leads_to = leads_to.removesuffix(route)
             said = f"a redirect to {leads_to}; set the base URL to it"
         else:
-            said = words or describe_body(
-                response.content, response.headers.get("content-type", "")
-            )
+            said = words or describe_body(content, response.headers.get("content-type", ""))
             said = self._advised(status, words, said)
         return _refusal(
             status,
@@ -139,7 +131,7 @@ class ResponseReader:
         )
 
     def refusal_in_body(self, error: object) -> Refusal:
-        """Return the refusal that stands in a body under status 200, as OpenRouter sends it."""
+        """Return the refusal in a body under status 200, as OpenRouter sends it."""
         words, details = _read_error(error)
         code = details.get("code")
         status = 200
@@ -194,7 +186,7 @@ def _error_of_choice(document: Mapping[str, Any]) -> object:
     return first.get("error") if isinstance(first, Mapping) else None
 
 
-def _document(response: httpx2.Response, content: bytes) -> Any:
+def _document(response: Response, content: bytes) -> Any:
     """Return the JSON document of a body, also one in events or in its own character set.
 
     Some servers stream although nothing asked them to.
@@ -210,10 +202,10 @@ def _document(response: httpx2.Response, content: bytes) -> Any:
         if assembly.error is not None:
             return {"error": assembly.error}
         return assembly.body() if assembly.is_whole else None
-    charset = response.charset_encoding
     try:
         return document_of(content)
     except UnicodeDecodeError:
+        charset = _charset(response)
         if charset is None:
             raise
     try:
@@ -222,8 +214,27 @@ def _document(response: httpx2.Response, content: bytes) -> Any:
         raise ValueError(f"the character set {charset} is not known") from error
 
 
+def _charset(response: Response) -> str | None:
+    """Return the character set that a response's header names."""
+    kind = Message()
+    kind["content-type"] = response.headers.get("content-type", "")
+    return kind.get_content_charset()
+
+
+def _error_body(response: Response, content: bytes) -> object:
+    """Return the error that a failing response carries: an object, or its text."""
+    try:
+        document = document_of(content)
+    except ValueError:
+        try:
+            return content.decode(_charset(response) or "utf-8", "replace").strip()
+        except LookupError:
+            return content.decode("utf-8", "replace").strip()
+    return document.get("error", document) if isinstance(document, Mapping) else document
+
+
 def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:
-    """Return a provider's words and the object they stand in, whatever it calls an error.
+    """Return a provider's words and the object around them, whatever it calls an error.
 
     Google wraps the object in a list; FastAPI and Mistral give a list or an object of
     what is wrong with which field in place of words; some nest one error in another.
@@ -243,6 +254,8 @@ def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:
     structure = next((value for value in values if isinstance(value, list | Mapping) and value), "")
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
-    if isinstance(raw, str) and raw:  # a router's upstream: "Provider returned error" says nothing
+    if (
+        isinstance(raw, str) and raw
+    ):  # a router's upstream: "Provider returned error" explains nothing
         words = f"{words}: {raw}"
     return words or str(structure)[:MAX_DETAIL_CHARS], error

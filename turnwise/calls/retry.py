@@ -2,7 +2,7 @@
 
 The clients' own retries are off, so this is the only place where an attempt is
 repeated, and each one is counted. Waiting grows exponentially, with jitter drawn
-from the seed, the call's key and the attempt: the same whichever calls run beside it.
+from the seed, the call's key and the attempt: the same whichever calls run at the same time.
 
 Two failures are bounded otherwise, and do not use up the attempts of the others: a
 request field that the client has just learned to leave out is tried again at once, as
@@ -35,7 +35,7 @@ MAX_LEARNING_ATTEMPTS = 24
 two or three; the number only bounds a client that never stops learning."""
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 2.0, 5.0
-"""Waits between two looks at a server that loads its model: they grow by a second."""
+"""Waits between two polls of a server that loads its model: they grow by a second."""
 
 
 class RetryPolicy(BaseModel):
@@ -93,7 +93,7 @@ class RetryPolicy(BaseModel):
         """The most attempts of one call, whatever goes wrong.
 
         Without those that learn what an endpoint takes (once for an endpoint, not for a
-        call) and the looks at a server that loads its model.
+        call) and the polls of a server that loads its model.
         """
         return max(
             self.rate_limited_attempts,
@@ -152,7 +152,7 @@ class RetryPolicy(BaseModel):
         if not error.is_retryable or attempt >= self.max_attempts(error):
             return None
         if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
-            # Coming back before the server said is a request thrown away.
+            # Coming back before the time that the server named is a request thrown away.
             asked = error.retry_after_seconds
             return asked if asked <= self.max_retry_after_seconds else None
         doublings = min(attempt - 1, 64)

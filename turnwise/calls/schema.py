@@ -1,9 +1,9 @@
-"""A response model's JSON schema in the strict form that providers enforce, and in words.
+"""A response model's JSON schema in the strict form that providers enforce, and as a text.
 
 The strict form is a subset of JSON Schema: objects are closed, every property is
 required, a `$ref` stands alone, unions are `anyOf`. Lengths of texts and uniqueness are not
-part of it and are left out; in words they stay. What cannot be expressed in it (an object
-with free keys, say) makes the schema not strict, and the endpoint takes it as advice.
+part of it and are left out; in the text they stay. What cannot be expressed in it (an object
+with free keys) makes the schema not strict, and the endpoint takes it as a hint.
 
 Sources: summaries of the structured-outputs guide of the OpenAI API, section on supported
 schemas, as of October 2026: types, `enum`, `const`, `anyOf`, `$defs`, `pattern`, some
@@ -12,17 +12,17 @@ and 120,000 characters of names and values. Anthropic's takes 0 and 1 as `minIte
 llama.cpp writes a grammar rule for each item up to `maxItems`: both are kept small.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 
-from turnwise.calls.key import response_schema
-
-__all__ = ["given_schema", "schema_format", "schema_in_words"]
+__all__ = ["given_schema", "response_schema", "schema_digest", "schema_format", "schema_in_words"]
 
 MAX_LEVELS = 10
 """Deepest nesting of objects in a strict schema."""
@@ -58,6 +58,20 @@ _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 _DATA = frozenset({"const", "enum", "required"})
 
 
+@lru_cache(maxsize=1024)
+def response_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a response model. Computed once; do not change it.
+
+    Docstrings of classes are left out: they are for developers, no model is to read them,
+    and mending one must not change the identity of every recorded call. Descriptions of
+    fields stay.
+    """
+    schema = model.model_json_schema()
+    for named in (schema, *schema.get("$defs", {}).values()):
+        named.pop("description", None)
+    return schema
+
+
 def schema_format(model: type[BaseModel]) -> dict[str, Any]:
     """Return the `response_format` that asks for a response model by its schema."""
     schema = _strict_schema(model, _DROPPED | _LENGTHS)
@@ -80,6 +94,36 @@ def given_schema(response_format: Any) -> Mapping[str, Any] | None:
     return schema if isinstance(schema, Mapping) else None
 
 
+@lru_cache(maxsize=1024)
+def schema_digest(model: type[BaseModel]) -> str:
+    """Return the digest of the schema that is sent for a response model, 64 hexadecimal digits.
+
+    Of everything that a model may read of the form in any schema mode, names of classes apart:
+    a class may be renamed. Parts are numbered in the order in which they are referred to.
+    """
+    schema = _strict_schema(model, _DROPPED)
+    named = schema.pop("$defs", {})
+    parts, numbers = [schema], dict[str, int]()
+    for part in parts:  # which grows
+        for name in _references(part):
+            if name not in numbers:
+                numbers[name] = len(parts)
+                parts.append(named[name])
+    data = orjson.dumps(_numbered(parts, numbers), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _numbered(node: Any, numbers: Mapping[str, int]) -> Any:
+    """Return a schema that refers to its parts by number."""
+    if isinstance(node, list):
+        return [_numbered(item, numbers) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if isinstance(node.get("$ref"), str):
+        return {"$ref": numbers[node["$ref"].removeprefix("#/$defs/")]}
+    return {key: _numbered(child, numbers) for key, child in node.items()}
+
+
 def schema_in_words(form: type[BaseModel] | Mapping[str, Any]) -> str:
     """Return the instruction that asks for a response model, or a schema, in plain words."""
     schema = form if isinstance(form, Mapping) else _compact(_strict_schema(form, _DROPPED))
@@ -93,7 +137,7 @@ def _strict_schema(model: type[BaseModel], dropped: frozenset[str]) -> dict[str,
     schema: dict[str, Any] = _strict_form(response_schema(model), dropped)
     reference = schema.pop("$ref", None)
     if reference is not None:
-        # A model that contains itself is a reference at its root, where an object must stand.
+        # A model that contains itself is a reference at its root, where an object must be.
         schema |= schema["$defs"][reference.removeprefix("#/$defs/")]
     return schema
 

@@ -17,13 +17,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
-from turnwise.calls.answer_text import Document, FoundDocuments, find_documents, was_cut
+from turnwise.calls.answer_text import Document, FoundDocuments, Quotable, find_documents, was_cut
 from turnwise.calls.answer_values import SchemaNode, normal_name, resolved, tidied
 from turnwise.calls.call import Message
 from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.key import response_schema
 from turnwise.calls.loose_json import embedded_json
-from turnwise.calls.quoted import Quotable
+from turnwise.calls.schema import response_schema
 
 __all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
 
@@ -120,7 +119,7 @@ def read_answer(
         text: the answer. Untrusted: it is parsed as JSON and never evaluated.
         model: the pydantic model that it must fit.
         finish_reason: why the answer ended, in the provider's words.
-        prompt: what was asked, so that quotations of it are told from the answer.
+        prompt: what was asked, so that quotations of it are not taken for the answer.
         is_thoughts: whether the text is the model's reasoning.
 
     Raises:
@@ -216,7 +215,7 @@ def fitted(document: Any, model: type[ModelT], notes: list[str] | None = None) -
 
 
 def _drop_places(document: Any, schema: SchemaNode, paths: Sequence[Sequence[Any]]) -> list[str]:
-    """Drop from a document what holds its errors and is not required; return what was.
+    """Drop from a document what has its errors and is not required; return what was.
 
     Of each error it is the innermost optional field or list entry. Nothing is dropped when
     one of the errors has no such place.

@@ -1,4 +1,4 @@
-"""A model's thoughts, set apart from its answer: they hold drafts of it."""
+"""A model's thoughts, set apart from its answer, since they contain drafts of it."""
 
 import re
 

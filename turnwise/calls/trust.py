@@ -19,11 +19,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, PrivateAttr
 
+from turnwise.calls.call import Role
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.hosts import is_this_machine
-from turnwise.calls.known_endpoints import known_endpoints
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.hosts import is_this_machine, known_endpoints
 
 __all__ = [
     "EVERYTHING",
@@ -55,7 +54,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 class Trust:
     """What the user named, by whatever way is the user's own.
 
-    Two settings with equal knobs are equal, whoever named them: no field is compared.
+    Two settings with equal knobs are equal, whatever named them: no field is compared.
 
     Args:
         is_everything: whether the settings themselves are the user's own.
@@ -212,7 +211,7 @@ def confirmed(settings: BaseModel, endpoints: Iterable[str], code: Iterable[str]
 
 
 def place_of(url: str) -> str:
-    """Return what stands for a URL's server: its host, and a port that is not the usual one.
+    """Return a URL's server: its host, and a port that is not the usual one.
 
     Without encryption, and not on this machine, the scheme is part of it: `http://host`.
     """
@@ -263,11 +262,11 @@ def _unnamed(
         if trust.imports(target):
             return []
         return [(f"--trust-code {shlex.quote(target)}", f"code: {target}")]
-    if settings.kind != "openai":
+    if not settings.is_http:
         return []
     url = settings.base_url or _environment_url(environ)
     if not url:
-        return []  # which is an error of its own
+        return []  # reported elsewhere
     variable = _variable(settings, url, environ, default_url)
     if trust.reaches(url, variable):
         return []
@@ -293,7 +292,7 @@ def _variable(
 ) -> str | None:
     """Return the variable whose key would be sent; the default one only where it is set.
 
-    Beside the URL of another host it is not sent: see `endpoint_kinds`.
+    With the URL of another host it is not sent: see `endpoint_kinds`.
     """
     if "api_key_env" in settings.model_fields_set:
         return settings.api_key_env
@@ -302,12 +301,7 @@ def _variable(
 
 
 def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
-    """Return the endpoints of settings that a file had a part in, one line each, to be shown.
-
-    Args:
-        settings: what they are settings of.
-        environ: environment variables.
-    """
+    """Return the endpoints of settings that a file had a part in, one line each, to be shown."""
     chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
     if not isinstance(settings, TrustedSettings) or settings.trust.is_everything:
         return []
@@ -316,7 +310,7 @@ def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
     for role, each in chosen.items():
         if each.kind == "langchain":
             roles.setdefault(f"code: {each.langchain}", []).append(role)
-        elif each.kind == "openai" and each.base_url is not None:
+        elif each.is_http and each.base_url is not None:
             variable = _variable(each, each.base_url, environ, default_url)
             key = f", with the key in {variable}" if variable else ", without a key"
             roles.setdefault(f"{place_of(each.base_url)}{key}", []).append(role)

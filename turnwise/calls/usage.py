@@ -39,42 +39,34 @@ def usage_of_body(body: Mapping[str, Any]) -> Usage:
     cached = _of(_of(usage, "prompt_tokens_details"), "cached_tokens")
     if cached is None:
         cached = _of(usage, "prompt_cache_hit_tokens")  # DeepSeek's name for it
-    prompt = _of(usage, "prompt_tokens")
-    return _settled(
-        # No prompt has no tokens: servers that do not count report 0.
-        None if prompt == 0 and not isinstance(prompt, bool) else prompt,
-        _of(usage, "completion_tokens"),
-        cached,
-        _of(usage, "cost"),  # OpenRouter's
-        _of(_of(usage, "completion_tokens_details"), "reasoning_tokens"),
-        total=_of(usage, "total_tokens"),
-    )
+    prompt, completion = _of(usage, "prompt_tokens"), _of(usage, "completion_tokens")
+    cost = _of(usage, "cost")  # OpenRouter's
+    reasoning = _of(_of(usage, "completion_tokens_details"), "reasoning_tokens")
+    total = _of(usage, "total_tokens")
+    # No prompt has no tokens: servers that do not count report 0.
+    if prompt == 0 and not isinstance(prompt, bool):
+        prompt = None
+    reported = Usage(prompt, completion, cached, cost, reasoning)
+    if _is_possible(reported) and (
+        total is None or (type(total) is int and total == prompt + completion)
+    ):
+        return reported
+    return _settled(prompt, completion, cached, cost, reasoning, total=total)
 
 
 def checked_usage(usage: Usage) -> Usage:
     """Return a client's usage with every figure possible; the same object where it is so."""
+    if _is_possible(usage):
+        return usage
     prompt, completion, usd = usage.input_tokens, usage.output_tokens, usage.usd
     cached, reasoning = usage.cached_tokens, usage.reasoning_tokens
-    if (
-        _is_within(prompt, MAX_TOKENS)
-        and _is_within(completion, MAX_TOKENS)
-        and (cached is None or _is_within(cached, prompt or 0))
-        and (reasoning is None or _is_within(reasoning, completion or 0))
-        and (usd is None or (type(usd) is float and 0.0 <= usd <= MAX_USD))
-    ):
-        return usage
     settled = _settled(prompt, completion, cached, usd, reasoning, odd=usage.odd)
     is_whole = {type(each) for each in (prompt, completion, cached, reasoning)} <= {int, NoneType}
     return usage if is_whole and settled == usage else settled
 
 
 def usage_note(call: Call, reply: Reply) -> str:
-    """Return what is to be remarked on the usage of an answer; empty where nothing is.
-
-    Args:
-        call: what was asked.
-        reply: its answer, its usage checked.
-    """
+    """Return what is to be remarked on the usage of an answer; empty where nothing is."""
     usage = reply.usage
     notes = [usage.odd] if usage.odd else []
     input_tokens = usage.input_tokens or 0
@@ -88,6 +80,18 @@ def usage_note(call: Call, reply: Reply) -> str:
         if output_tokens > SLACK_TOKENS + size:
             notes.append(f"{output_tokens:,} completion tokens of an answer of {size:,} bytes")
     return f"odd usage ({'; '.join(notes)})" if notes else ""
+
+
+def _is_possible(usage: Usage) -> bool:
+    """Return whether prompt and answer were counted, and no figure contradicts another."""
+    usd, cached, reasoning = usage.usd, usage.cached_tokens, usage.reasoning_tokens
+    return (
+        _is_within(usage.input_tokens, MAX_TOKENS)
+        and _is_within(usage.output_tokens, MAX_TOKENS)
+        and (cached is None or _is_within(cached, usage.input_tokens or 0))
+        and (reasoning is None or _is_within(reasoning, usage.output_tokens or 0))
+        and (usd is None or (type(usd) is float and 0.0 <= usd <= MAX_USD))
+    )
 
 
 def _is_within(value: Any, most: int) -> bool:

@@ -14,8 +14,7 @@ from typing import Any
 from turnwise.calls.call import Call, Message
 from turnwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities, SchemaMode
 from turnwise.calls.errors import BadResponse, ContentRefused
-from turnwise.calls.logprobs import read_token_logprobs
-from turnwise.calls.reply import Reply, is_simulated_model
+from turnwise.calls.reply import Reply, is_simulated_model, read_token_logprobs
 from turnwise.calls.schema import given_schema, schema_format, schema_in_words
 from turnwise.calls.usage import usage_of_body
 
@@ -46,7 +45,7 @@ def _wire_message(message: Message) -> dict[str, Any]:
 def _wire_seed(call: Call) -> int | None:
     """Return the seed to send, where there is one.
 
-    A resample has one of its own: a proxy that caches by the request's bytes would
+    A resample has its own: a proxy that caches by the request's bytes would
     otherwise give the first sample's answer again.
     """
     if not call.sample:
@@ -79,9 +78,9 @@ def _sampling_fields(call: Call, capabilities: Capabilities) -> dict[str, Any]:
 
 
 def messages_with_schema(call: Call) -> tuple[Message, ...]:
-    """Return a call's messages with the form of its answer asked for in words.
+    """Return a call's messages with the form of its answer asked for in a text.
 
-    The words stand at the end of the first system message, or before all others:
+    The text is at the end of the first system message, or before all others:
     many chat templates take one system message and only in first place, and the
     static text before the words stays a shared prefix.
     """
@@ -129,13 +128,7 @@ def _form(call: Call, schema_mode: SchemaMode) -> Mapping[str, Any] | None:
 
 
 def chat_body(call: Call, *, model: str, capabilities: Capabilities = TAKES_ALL) -> dict[str, Any]:
-    """Return the JSON body of a chat completion request.
-
-    Args:
-        call: a chat call.
-        model: the model's name at the endpoint.
-        capabilities: what that model takes.
-    """
+    """Return the JSON body of a chat completion request."""
     schema_mode = capabilities.schema_mode
     if "response_format" in capabilities.refused:
         schema_mode = "prompt"

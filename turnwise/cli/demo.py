@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
 from turnwise.cli.exits import clear_errors, say
 from turnwise.cli.options import AppOption
 

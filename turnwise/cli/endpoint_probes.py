@@ -22,10 +22,10 @@ from turnwise.budget.limits import Limits
 from turnwise.calls import Call, CallError, Client, Endpoint, Message, Purpose, Reply, Role
 from turnwise.calls.call import Sampling
 from turnwise.calls.capabilities import Capabilities, SchemaMode
+from turnwise.calls.client import Getter, look_up
 from turnwise.calls.endpoint_settings import EndpointSettings
 from turnwise.calls.errors import BadRequest, EmptyAnswer, InvalidAnswer
 from turnwise.calls.hosts import is_this_machine
-from turnwise.calls.look_up import Getter, look_up
 from turnwise.calls.reply import Usage
 from turnwise.calls.retry import RetryPolicy
 from turnwise.cli.endpoint_report import Probed

@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 import typer
 
-from turnwise.calls.error_text import text_of_error
 from turnwise.calls.errors import CallError, ConfigError, FormatError, TurnwiseError
+from turnwise.calls.provider_errors import text_of_error
 
 __all__ = [
     "EXIT_FAILED",

@@ -42,7 +42,8 @@ def say_what_is_not_used(app: "App", settings: "BaseModel") -> None:
         app: the app.
         settings: its knobs.
     """
-    from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE, openai_url
+    from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
+    from turnwise.calls.hosts import openai_url
 
     names = [name for name in (OPENAI_KEY_VARIABLE, "OPENAI_BASE_URL") if os.environ.get(name)]
     if names and not getattr(settings, "endpoints", None) and app.is_simulated(settings):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from turnwise.calls.call import Purpose, Role
 from turnwise.calls.client import Prices
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan.flat import FlatPlan
 from turnwise.plan.steps import PlannedCall
 

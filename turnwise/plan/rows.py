@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
 from turnwise.plan.turn_plan import PlannedScenario, TurnPlan
 
 __all__ = ["plan_rows"]

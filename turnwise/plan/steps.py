@@ -13,7 +13,7 @@ A step without calls takes no time, and what waits for it waits for what it wait
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 
 __all__ = ["Network", "Parallel", "PlannedCall", "Serial", "Step", "Wave", "with_calls"]
 

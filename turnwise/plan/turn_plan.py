@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from turnwise.calls.call import Role
 from turnwise.calls.client import Prices
-from turnwise.calls.vocabulary import Role
 from turnwise.plan.counts import PlanCounts, count_plan, largest_counts
 from turnwise.plan.flat import flatten
 from turnwise.plan.schedule import Moments, rounds, seconds

@@ -29,12 +29,16 @@ from types import TracebackType
 from typing import Self
 
 from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Role
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette_file import CassetteFile, RecordingStopped, Write
-from turnwise.replay.cassette_format import Scrub, decode_exchange, exchange_document, lane_digest
+from turnwise.replay.cassette_format import (
+    Scrub,
+    decode_exchange,
+    exchange_document,
+    lane_digest,
+)
 from turnwise.replay.cassette_header import header_line
 from turnwise.replay.cassette_inspection import explain_miss
 from turnwise.replay.held_files import MAX_UNPACKED_BYTES, write_at

@@ -22,14 +22,13 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import orjson
-from pydantic import BaseModel
 
 from turnwise.budget.recorded_error import error_of_record
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
 from turnwise.calls.call import Call, Message
-from turnwise.calls.key import CallKey, response_schema
-from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
-from turnwise.calls.reply import Reply
+from turnwise.calls.key import CallKey
+from turnwise.calls.reply import Reply, document_of_logprobs, logprobs_of_document
+from turnwise.calls.schema import schema_digest
 from turnwise.replay.typed_json import json_reader, read_dataclass
 
 __all__ = [
@@ -175,12 +174,6 @@ def _non_default(record: Any, *left_out: str) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1024)
-def _schema_digest(model: type[BaseModel]) -> str:
-    data = orjson.dumps(response_schema(model), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
 def _message(message: Message) -> dict[str, Any]:
     document: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
@@ -209,7 +202,7 @@ def _settings(call: Call) -> dict[str, Any]:
     settings = _non_default(call.sampling)
     if call.response_model is not None:
         settings["response_model"] = call.response_model.__name__
-        settings["response_schema"] = _schema_digest(call.response_model)
+        settings["response_schema"] = schema_digest(call.response_model)[:16]
     if call.tools:
         settings["tools"] = [dict(tool) for tool in call.tools]
     if call.tool_choice is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from turnwise.calls.call import Role
 from turnwise.calls.capabilities import (
     Capabilities,
     capabilities_of_document,
@@ -20,7 +21,6 @@ from turnwise.calls.capabilities import (
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import FormatError
 from turnwise.calls.learning import LearnedFact, Learner
-from turnwise.calls.vocabulary import Role
 from turnwise.replay.app_protocol import Notices
 from turnwise.replay.held_files import open_fresh
 

@@ -29,13 +29,13 @@ from turnwise.budget.clock import SystemClock, VirtualClock
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Limits
 from turnwise.budget.recorder import Recorder
+from turnwise.calls.call import Role
 from turnwise.calls.client import Endpoint, OfflineClient
 from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.trust import Trust, TrustedSettings
-from turnwise.calls.vocabulary import Role
 from turnwise.knobs import (
     EnvironmentKnob,
     environment_knobs,

@@ -10,8 +10,8 @@ from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Limits
 from turnwise.budget.recorder import RecordedExchange, Recorder, Where
 from turnwise.budget.scope import Scope, ScopeKind
-from turnwise.calls.asker import Advisory
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Purpose, Role
+from turnwise.calls.client import Advisory
 from turnwise.calls.errors import (
     CallError,
     CallTimeout,
@@ -25,7 +25,6 @@ from turnwise.calls.errors import (
 )
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.replay.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 from turnwise.replay.program_turn import (
     OpenTurn,

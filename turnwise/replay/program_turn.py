@@ -24,7 +24,7 @@ import orjson
 from turnwise.budget.scope import Scope
 from turnwise.calls.call import Call
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.key import response_schema
+from turnwise.calls.schema import response_schema
 from turnwise.replay.app_protocol import TurnInput
 
 __all__ = [

@@ -25,12 +25,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from turnwise.budget.recorder import RecordedExchange, Recorder, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Outcome, Role
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.failures import scrub
 from turnwise.calls.key import CallKey
 from turnwise.calls.payload import well_formed_id
-from turnwise.calls.vocabulary import Outcome, Role
+from turnwise.calls.provider_errors import scrub
 from turnwise.knobs import settings_digest
 from turnwise.replay.app_protocol import (
     App,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.call import Outcome
 from turnwise.report.cells import cell_text
 from turnwise.report.sums import CallSums, Spread
 from turnwise.report.totals import Totals

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
+from turnwise.calls.call import Outcome, Purpose, Role
 
 __all__ = ["CallLine", "Spans", "TurnKey", "TurnLine"]
 

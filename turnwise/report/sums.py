@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.call import Outcome
 from turnwise.report.lines import CallLine
 
 __all__ = ["CallSums", "Spread", "spread", "sum_calls"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.call import Role
 from turnwise.report.lines import CallLine, TurnKey, TurnLine
 from turnwise.report.sums import CallSums, Spread, spread, sum_calls
 

@@ -12,12 +12,11 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from turnwise.calls.asker import Advisory
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Purpose
+from turnwise.calls.client import Advisory
 from turnwise.calls.errors import CallError, CallRefused
 from turnwise.calls.reply import Reply
 from turnwise.calls.structured import parse_answer
-from turnwise.calls.vocabulary import Purpose
 from turnwise.testing.clients import ScriptExhausted
 
 __all__ = ["AskerAnswer", "ScriptedAsker"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.failures import scrub
+from turnwise.calls.provider_errors import scrub
 from turnwise.calls.trust import NOTHING, Trust
 from turnwise.memory.snapshot_memory import SnapshotBackend
 from turnwise.replay.app_protocol import TurnInput

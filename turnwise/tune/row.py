@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.call import Outcome
 
 if TYPE_CHECKING:
     from turnwise.replay.counterfactual.evaluation import CounterfactualTurn

@@ -9,6 +9,8 @@ import pytest
 from aiohttp import web
 
 from turnwise.calls import Call, Message, Purpose, Role
+from turnwise.calls.openai_http import OpenAIClient
+from turnwise.calls.openai_sdk import OpenAISdkClient
 
 
 def chat_document(text="hello", **changes):
@@ -52,6 +54,8 @@ class ScriptedServer:
         self.script = deque()
         self.bodies = []
         self.headers = []
+        self.paths = []
+        self.connections = set()
         self.arrived = asyncio.Semaphore(0)
         self.release = asyncio.Event()
         self.url = ""
@@ -60,6 +64,8 @@ class ScriptedServer:
         """Listen on a free port."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/{route:.*}", self._serve)
+        app.router.add_post("/openai/deployments/{route:.*}", self._serve)
+        app.router.add_get("/v1/{route:.*}", self._tell)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -76,6 +82,8 @@ class ScriptedServer:
         body = await request.json()
         self.bodies.append(body)
         self.headers.append(request.headers)
+        self.paths.append(request.path_qs)
+        self.connections.add(request.transport.get_extra_info("peername"))
         self.arrived.release()
         if self.script:
             return await self.script.popleft()(request, body)
@@ -97,6 +105,12 @@ class ScriptedServer:
             stream = events(delta(text[:2]), delta(text[2:], finish_reason="stop"), usage)
             return web.Response(body=stream, content_type="text/event-stream")
         return web.json_response(chat_document(text))
+
+    async def _tell(self, request):
+        self.headers.append(request.headers)
+        if request.path.endswith("/hold"):
+            await self.release.wait()
+        return web.json_response({"data": []})
 
     def then(
         self,
@@ -144,6 +158,12 @@ async def server():
     await scripted.start()
     yield scripted
     await scripted.stop()
+
+
+@pytest.fixture(params=[OpenAIClient, OpenAISdkClient])
+def client_class(request):
+    """Each client of OpenAI-compatible endpoints in turn: they promise the same."""
+    return request.param
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.calls import Call, CallRefused, Endpoint, Message, Purpose, Role
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.simulator.server import SimServer
 from turnwise.simulator.simulator_settings import SimulatedSettings

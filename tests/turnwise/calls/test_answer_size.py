@@ -11,15 +11,14 @@ from aiohttp import web
 
 from turnwise.calls import Call, Purpose, Reply, Role
 from turnwise.calls.errors import BadResponse
-from turnwise.calls.openai_client import OpenAIClient
 
 LIMIT = 200_000
 
 
 @pytest.fixture
-async def client(server):
+async def client(client_class, server):
     """A client that reads short answers only."""
-    made = OpenAIClient(server.url, max_answer_bytes=LIMIT)
+    made = client_class(server.url, max_answer_bytes=LIMIT)
     yield made
     await made.aclose()
 

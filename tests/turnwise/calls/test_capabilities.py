@@ -14,7 +14,7 @@ from turnwise.calls.capabilities import (
     learn_from_refusal,
 )
 from turnwise.calls.errors import ContextTooLong
-from turnwise.calls.failures import Refusal
+from turnwise.calls.provider_errors import Refusal
 
 BODY = {
     "model": "m",

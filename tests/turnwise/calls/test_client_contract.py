@@ -1,4 +1,4 @@
-"""What every client promises, held against the fake, the real HTTP client and LangChain's."""
+"""What every client promises, checked with the fake, the HTTP clients and LangChain's."""
 
 import asyncio
 
@@ -12,7 +12,8 @@ from pydantic import Field
 from turnwise.calls import Call, Client, Message, Purpose, Reply, Role
 from turnwise.calls.errors import CallError, ConnectionFailed, ServerFailed
 from turnwise.calls.langchain_client import LangChainClient
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
+from turnwise.calls.openai_sdk import OpenAISdkClient
 from turnwise.testing.clients import ScriptedClient
 
 
@@ -88,16 +89,16 @@ def langchain_case():
     return Case(client, lambda: len(model.asked), model.arrived.acquire)
 
 
-def http_case(server):
-    """Return the HTTP client and what the server received."""
-    return Case(OpenAIClient(server.url), lambda: len(server.bodies), server.arrived.acquire)
+def http_case(server, client_class):
+    """Return an HTTP client and what the server received."""
+    return Case(client_class(server.url), lambda: len(server.bodies), server.arrived.acquire)
 
 
-@pytest.fixture(params=["fake", "http", "langchain"])
+@pytest.fixture(params=["fake", "langchain", OpenAIClient, OpenAISdkClient])
 async def case(request, server):
     """Each kind of client in turn."""
     made = {"fake": fake_case, "langchain": langchain_case}.get(request.param)
-    case = made() if made else http_case(server)
+    case = made() if made else http_case(server, request.param)
     yield case
     await case.client.aclose()
 
@@ -188,10 +189,10 @@ async def test_closing_twice_is_safe(case):
     await case.client.aclose()
 
 
-async def test_a_refused_connection_counts_no_request(unused_port):
+async def test_a_refused_connection_counts_no_request(client_class, unused_port):
     """Nothing left the machine, so nothing is counted."""
     sent = []
-    client = OpenAIClient(f"http://127.0.0.1:{unused_port}/v1")
+    client = client_class(f"http://127.0.0.1:{unused_port}/v1")
     [error] = await client.answer([chat("one")], model="m", on_sent=sent.append)
     assert isinstance(error, ConnectionFailed)
     assert not error.was_sent

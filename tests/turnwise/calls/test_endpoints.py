@@ -12,7 +12,7 @@ from turnwise.calls import Call, ConfigError, Message, Prices, Purpose, Role, Sa
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings, settings_by_role
 from turnwise.calls.errors import MissingKey
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.retry import RetryPolicy
 
 LOCAL = "http://localhost:8000/v1"

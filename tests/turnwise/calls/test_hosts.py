@@ -1,8 +1,21 @@
-"""What an endpoint is called: its host and path, and never a key."""
+"""Names of hosts, and the table of known endpoints."""
+
+from datetime import date
+from urllib.parse import urlsplit
 
 import pytest
+from pydantic import ValidationError
 
-from turnwise.calls.hosts import endpoint_name, is_like_a_key, shown_url
+from turnwise.calls.capabilities import Capabilities
+from turnwise.calls.endpoint_settings import checked_base_url
+from turnwise.calls.hosts import (
+    KnownEndpoint,
+    endpoint_name,
+    is_like_a_key,
+    known_capabilities,
+    known_endpoints,
+    shown_url,
+)
 
 KEYS = [
     "sk-proj-abcdefgh12345678",
@@ -65,3 +78,92 @@ def test_names_are_as_they_were():
     assert endpoint_name("https://openrouter.ai/api/v1") == "openrouter.ai-api"
     assert endpoint_name("https://h/compatible-mode/v1") == "h-compatible-mode"
     assert shown_url("http://[::1]:80/v1") == "http://[::1]:80/v1"
+
+
+HOSTS_OF_THE_TABLE = {
+    "OpenAI",
+    "DeepSeek",
+    "DashScope (Qwen)",
+    "Moonshot (Kimi)",
+    "Zhipu (GLM)",
+    "Groq",
+    "OpenRouter",
+    "Gemini, compatible route",
+    "Mistral",
+    "vLLM",
+    "SGLang",
+    "llama.cpp server",
+    "Ollama",
+    "LM Studio",
+}
+
+
+def test_every_endpoint_that_is_promised_has_a_row():
+    """Once."""
+    names = [row.name for row in known_endpoints()]
+    assert sorted(names) == sorted(HOSTS_OF_THE_TABLE)
+
+
+@pytest.mark.parametrize("row", known_endpoints(), ids=lambda row: row.name)
+def test_a_row_is_whole(row):
+    """Its URL can be set as it is, and is of a host that the row is recognised by."""
+    assert checked_base_url(row.base_url) == row.base_url
+    host = urlsplit(row.base_url).hostname
+    assert host in row.hosts or (not row.hosts and host == "localhost")
+    assert row.date <= date(2026, 11, 30)
+    assert (row.key_variable is None) == (not row.hosts)
+    assert not row.is_confirmed or row.tried.startswith("yes")
+
+
+def test_no_host_is_in_two_rows():
+    """The first would hide the second."""
+    hosts = [host for row in known_endpoints() for host in row.hosts]
+    assert len(hosts) == len(set(hosts))
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "expected"),
+    [
+        ("http://localhost:8000/v1", "any", Capabilities()),
+        ("https://api.example.com/v1", "gpt-5", Capabilities()),
+        ("https://api.deepseek.com", "deepseek-chat", Capabilities(schema_mode="json_object")),
+        (
+            "https://api.openai.com/v1",
+            "gpt-4o",
+            Capabilities(token_limit_field="max_completion_tokens"),
+        ),
+        (
+            "https://eu.api.openai.com/v1",
+            "gpt-4-turbo",
+            Capabilities(token_limit_field="max_completion_tokens", schema_mode="json_object"),
+        ),
+        (
+            "https://api.groq.com/openai/v1",
+            "openai/gpt-oss-20b",
+            Capabilities(refused=frozenset({"logprobs", "top_logprobs", "n"})),
+        ),
+    ],
+)
+def test_a_host_and_a_model_decide_where_a_model_starts(url, model, expected):
+    """Routers put the maker before the model; a host's subdomains are its own."""
+    assert known_capabilities(url, model) == (expected, False)
+
+
+@pytest.mark.parametrize("model", ["o3-mini", "gpt-5", "gpt-5-mini-2025-08-07", "gpt-5.4"])
+def test_reasoning_models_are_sent_no_sampling_parameters(model):
+    """They refuse each of them."""
+    found, _ = known_capabilities("https://api.openai.com/v1", model)
+    assert {"temperature", "top_p", "logprobs", "stop"} <= found.refused
+    chat, _ = known_capabilities("https://api.openai.com/v1", "gpt-5-chat-latest")
+    assert chat.refused == frozenset()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"schema": "x"}, {"tried": "maybe"}, {"start": {"schema_mode": "xml"}}, {"source": ""}],
+)
+def test_a_wrong_row_is_refused(change):
+    """A typo in the file does not pass."""
+    row = {"name": "x", "base_url": "https://x/v1", "source": "s", "date": "2026-11-28"}
+    with pytest.raises(ValidationError):
+        KnownEndpoint.model_validate({**row, "tried": "no", **change})

@@ -5,10 +5,11 @@ from dataclasses import fields, replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 
 from turnwise.calls import Call, Message, Origin, Purpose, Role, Sampling, call_key
 from turnwise.calls.call import HoldBack
+from turnwise.calls.schema import schema_digest
 
 
 class First(BaseModel):
@@ -21,6 +22,41 @@ class Second(BaseModel):
     """Another form."""
 
     a: str
+
+
+def _form(name, part_name, *, text="one to five", order=("part", "other"), **limits):
+    """Return a form with a part, whose classes have these names."""
+    part = create_model(part_name, score=(int, Field(description=text, ge=1, **limits)))
+    other = create_model(f"Other{part_name}", a=(str, "x"))
+    fields = {"part": (part, ...), "other": (other | None, None)}
+    return create_model(name, **{field: fields[field] for field in order})
+
+
+def test_names_of_classes_do_not_count():
+    """Of a form, and of its parts, however they sort; nor do docstrings and defaults."""
+    base = _form("Form", "Part")
+    for same in (_form("Renamed", "Part"), _form("Form", "A"), _form("Form", "Zebra")):
+        assert schema_digest(same) == schema_digest(base)
+    documented = type("Form", (base,), {"__doc__": "Another text."})
+    assert schema_digest(documented) == schema_digest(base)
+
+
+@pytest.mark.parametrize("change", [{"text": "1-5"}, {"order": ("other", "part")}, {"le": 5}])
+def test_what_a_model_reads_of_a_form_counts(change):
+    """Descriptions of fields, their order, and what limits them."""
+    assert schema_digest(_form("Form", "Part", **change)) != schema_digest(_form("Form", "Part"))
+
+
+def test_a_form_that_contains_itself_has_a_digest():
+    """And is another one than a list of texts."""
+
+    class Tree(BaseModel):
+        children: list["Tree"]
+
+    class Flat(BaseModel):
+        children: list[str]
+
+    assert schema_digest(Tree) != schema_digest(Flat)
 
 
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -169,15 +205,15 @@ def test_embeddings_differ_by_their_inputs():
 @pytest.mark.parametrize(
     ("sampling", "expected"),
     [
-        (Sampling(), "05bda962748916e37742075b6de5556bdad331a0d85e89a28950543c9dd66369"),
+        (Sampling(), "425fe028a7d011f4d49c40bc42a6a82d4d6c87a5f3bed82cb4f3d28b18a990ca"),
         (
             Sampling(0.5, 0.9, 100, 7, ("END",), 2, "low"),
-            "7780b4cd106ef363a3239c3485d3add1a5c129871f2e01bf0baccc65e143a4f4",
+            "8924361c8c08d13358d394b1ab7ce17ddea5d9f762cc4a088c5623d7e74cb0d6",
         ),
     ],
 )
-def test_keys_of_old_recordings_hold(sampling, expected):
-    """As they were before calls could ask for log-probabilities, to the last digit."""
+def test_keys_of_recordings_stay(sampling, expected):
+    """To the last digit; a change needs another `KEY_VERSION`."""
     call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "a"),), sampling=sampling)
     assert key(call) == expected
     keys = {key(replace(call, sampling=replace(sampling, top_logprobs=n))) for n in (None, 0, 5)}

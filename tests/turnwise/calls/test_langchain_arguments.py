@@ -10,7 +10,7 @@ from turnwise.budget import Budgeter
 from turnwise.calls import ConfigError, Endpoint, Role, Sampling, call_key
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.wire import chat_body
 from turnwise.testing.clients import ScriptedClient
 

@@ -15,10 +15,10 @@ from turnwise.budget import Budgeter, Limits, ManualClock, ScopeKind
 from turnwise.budget.cache import MemoryCache
 from turnwise.budget.limits import RoleLimits
 from turnwise.calls import Endpoint, Prices, Reply, Role, Usage
+from turnwise.calls.call import Piece
 from turnwise.calls.chat_model import BudgetedChatModel, FinalCall
 from turnwise.calls.errors import CallRefused, CallTimeout, EmptyAnswer, StreamCut
 from turnwise.calls.langchain_client import LangChainClient
-from turnwise.calls.listener import Piece
 from turnwise.calls.reply import TokenLogprobs
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.testing.clients import ScriptedClient

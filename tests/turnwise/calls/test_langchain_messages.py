@@ -17,11 +17,11 @@ from turnwise.budget import Budgeter, Where
 from turnwise.budget.recorder import RecordedExchange
 from turnwise.budget.tokens import IMAGE_TOKENS, LOW_DETAIL_TOKENS, estimator
 from turnwise.calls import Call, ConfigError, Endpoint, Message, Purpose, Reply, Role, call_key
+from turnwise.calls.call import Outcome
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.langchain_messages import from_langchain, to_langchain
-from turnwise.calls.openai_client import OpenAIClient
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.wire import chat_body, messages_with_schema
 from turnwise.replay.cassette_format import decode_exchange, exchange_document
 

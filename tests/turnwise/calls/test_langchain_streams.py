@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field
 from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.budget.cache import MemoryCache
 from turnwise.calls import Endpoint, Prices, Reply, Role, Usage
+from turnwise.calls.call import Piece
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import CallRefused, CallTimeout, ServerFailed, StreamCut
 from turnwise.calls.langchain_client import LangChainClient
-from turnwise.calls.listener import Piece
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.retry import RetryPolicy
 from turnwise.testing.clients import ScriptedClient
 

@@ -16,7 +16,7 @@ from turnwise.calls.errors import (
     RateLimited,
 )
 from turnwise.calls.learning import LearnedFact, Learner, ModelKnowledge, features_of
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 
 
 class Verdict(BaseModel):

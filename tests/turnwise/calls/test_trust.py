@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from turnwise.calls import ConfigError, Role
 from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
-from turnwise.calls.known_endpoints import known_endpoints
+from turnwise.calls.hosts import known_endpoints
 from turnwise.calls.trust import EVERYTHING, NOTHING, Trust, require_trust
 
 URL = "https://models.example/v1"

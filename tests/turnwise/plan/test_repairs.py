@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 from turnwise.plan import Network, Parallel, PlannedCall, Serial, Step, Wave, with_repairs
 from turnwise.plan.flat import flatten
 from turnwise.plan.repairs import REPAIR_QUOTE_TOKENS, REPAIR_WORDS_TOKENS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 from turnwise.plan import Network, Parallel, PlannedCall, Serial, Step, Wave
 from turnwise.plan.flat import flatten
 from turnwise.plan.schedule import rounds, seconds

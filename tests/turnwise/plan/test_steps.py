@@ -2,7 +2,7 @@
 
 import pytest
 
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Purpose, Role
 from turnwise.plan import Network, PlannedCall, Serial, Wave
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from turnwise.calls.call import Purpose, Role
 from turnwise.calls.client import Prices
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.plan import Network, Parallel, PlannedCall, ScenarioPlan, TurnPlan, plan_rows
 
 THINK = PlannedCall("think", Role.MAIN, Purpose.PLAN, input_tokens=1000, output_tokens=100)

@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 
 from graph.app import app
+from turnwise.calls.call import Role
 from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import FormatError
 from turnwise.calls.learning import LearnedFact
-from turnwise.calls.openai_client import OpenAIClient
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.replay import read_conversations
 from turnwise.replay.app_protocol import Notices
 from turnwise.replay.cassette import CassetteMode

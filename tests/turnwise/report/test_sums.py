@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
+from turnwise.calls.call import Outcome, Purpose, Role
 from turnwise.report.lines import CallLine
 from turnwise.report.sums import Spread, spread, sum_calls
 

@@ -24,7 +24,7 @@ from turnwise.calls.errors import (
     ServerFailed,
     StreamCut,
 )
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.structured import parse_answer
 from turnwise.simulator import SimulatedClient, SimulatedSettings
 from turnwise.simulator.server import SimServer, serve

@@ -17,7 +17,7 @@ from langgraph.types import Send
 from turnwise.budget import Limits
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import CassetteMiss, ConfigError, RateLimited
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.simulator.server import SimServer
 from turnwise.testing.clients import ScriptedClient
 from turnwise.testing.fixture import Bench

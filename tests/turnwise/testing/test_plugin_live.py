@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np  # noqa: F401 - an inner pytest forgets modules, and numpy loads once only
 import pytest
 
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.shipped import configs_folder
 from turnwise.simulator import SimulatedSettings

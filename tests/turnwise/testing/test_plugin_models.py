@@ -13,7 +13,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from turnwise.budget import Limits
 from turnwise.calls import Call, CallRefused, Endpoint, Message, Prices, Purpose, Role
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.openai_client import OpenAIClient
+from turnwise.calls.openai_http import OpenAIClient
 from turnwise.testing.clients import ScriptedClient
 from turnwise.testing.fixture import Bench
 from turnwise.testing.pytesting.options import Choices

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Outcome, Purpose, Role
 from turnwise.calls.errors import FormatError
 from turnwise.calls.key import CallKey
-from turnwise.calls.vocabulary import Outcome, Purpose, Role
 from turnwise.replay.cassette_file import CassetteFile
 from turnwise.replay.cassette_format import decode_exchange, lane_digest, prompt_of, split_head
 from turnwise.replay.cassette_inspection import explain_miss

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from turnwise.calls.vocabulary import Outcome, Role
+from turnwise.calls.call import Outcome, Role
 from turnwise.report.lines import CallLine, TurnKey, TurnLine
 from turnwise.report.page.calls import above_plan, call_rows, plan_rows
 from turnwise.report.page.gathered import GatheredRun

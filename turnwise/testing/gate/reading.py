@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
+from turnwise.calls.call import Outcome
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.program_turn import merged_digests
 from turnwise.report.headline import trouble_lines
 from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine

@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+from turnwise.calls.call import Purpose, Role
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.knobs.nearest import nearest_names
 from turnwise.report.cells import printable
 from turnwise.testing.pytesting.asked import AskedCall, path_of

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.failures import scrub
+from turnwise.calls.provider_errors import scrub
 from turnwise.replay import Cassette, CassetteMode, open_cassette, read_conversations
 from turnwise.replay.app_protocol import App, load_app
 from turnwise.replay.conversation_files import first_turns

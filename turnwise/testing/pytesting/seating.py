@@ -13,7 +13,11 @@ from turnwise.testing.pytesting.asking import TurnAsker
 
 __all__ = ["Seats", "endpoint_for", "is_sender", "key_values", "played_endpoint"]
 
-_SENDERS = ("turnwise.calls.openai_client", "turnwise.calls.langchain_client")
+_SENDERS = (
+    "turnwise.calls.openai_http",
+    "turnwise.calls.openai_sdk",
+    "turnwise.calls.langchain_client",
+)
 """The modules of Turnwise's own clients that reach other machines."""
 
 Recorded = Mapping[Role, tuple[str, str]]

@@ -16,9 +16,9 @@ import orjson
 
 from turnwise.budget.limits import Limits
 from turnwise.budget.tally import Counts
+from turnwise.calls.call import Outcome
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.counterfactual.purchase import Purse
 from turnwise.replay.recording import Recording
 from turnwise.tune.judge import (

@@ -19,8 +19,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from turnwise.calls.call import Call, Sampling
-from turnwise.calls.vocabulary import Purpose, Role
+from turnwise.calls.call import Call, Purpose, Role, Sampling
 from turnwise.tune.judge.items import ReplyItem
 from turnwise.tune.judge.referee_rubric import (
     MARK_HIGH,

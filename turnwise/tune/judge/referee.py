@@ -24,12 +24,11 @@ from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
 from turnwise.budget.tally import Counts
 from turnwise.budget.tokens import estimator
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Role
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CallRefused, ConfigError
 from turnwise.calls.key import CallKey
 from turnwise.calls.retry import RetryPolicy
-from turnwise.calls.vocabulary import Role
 from turnwise.replay.cassette import CassetteMode, open_cassette
 from turnwise.report.cells import printable
 from turnwise.tune.judge.items import ReplyItem, distinct

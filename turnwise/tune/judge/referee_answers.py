@@ -14,12 +14,11 @@ from pydantic import BaseModel
 
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.calls.call import Call
+from turnwise.calls.call import Call, Outcome
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, InvalidAnswer
 from turnwise.calls.key import CallKey, call_key
 from turnwise.calls.repair import repair_call
-from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.cassette import Cassette
 from turnwise.replay.cassette_file import CassetteFile
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from turnwise.calls.call import Role
 from turnwise.calls.client import Endpoint
 from turnwise.calls.endpoint_kinds import endpoint_of
 from turnwise.calls.endpoint_settings import (
@@ -24,10 +25,9 @@ from turnwise.calls.endpoint_settings import (
     PriceSettings,
     checked_base_url,
     environment_url,
-    openai_url,
 )
 from turnwise.calls.errors import ConfigError
-from turnwise.calls.vocabulary import Role
+from turnwise.calls.hosts import openai_url
 
 __all__ = [
     "PRICES",

@@ -1,9 +1,9 @@
-"""What a provider's failure means, in the words of the error tree, without secrets.
+"""What a provider's failure means as an error, without secrets, and what its user can do.
 
-Shared by every client that talks to a provider, so that a 429 is a `RateLimited`
-whichever client met it. Statuses alone do not suffice: an exhausted account is a 402, a
-403 or a 429, an unknown model a 400, 403 or 404, and a prompt that is too long is said
-in as many ways as there are servers. The wordings below come from public reports.
+Shared by every client that talks to a provider, so that a 429 is a `RateLimited` with
+each of them. Statuses alone do not suffice: an exhausted account is a 402, a 403 or a 429,
+an unknown model a 400, 403 or 404, and a prompt that is too long is named in as many ways
+as there are servers. The wordings below come from public reports.
 """
 
 import re
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from turnwise.calls.call import Role
 from turnwise.calls.errors import (
     AuthFailed,
     BadRequest,
     BadResponse,
     CallError,
     CallTimeout,
+    ConnectionFailed,
     ContentRefused,
     ContextTooLong,
     EndpointError,
@@ -38,6 +40,7 @@ __all__ = [
     "is_nowhere",
     "retry_after_seconds",
     "scrub",
+    "text_of_error",
 ]
 
 MAX_MESSAGE_CHARS = 500
@@ -55,7 +58,7 @@ def scrub(text: str, *secrets: str | None) -> str:
 
     Args:
         text: a provider's words. Untrusted.
-        secrets: keys that must not stand in it, in any of the forms that `redaction` knows.
+        secrets: keys that must not be in it, in any of the forms that `redaction` knows.
     """
     text = " ".join(redact(text[:MAX_READ_CHARS], *secrets).split())
     if len(text) > MAX_MESSAGE_CHARS:
@@ -78,7 +81,7 @@ def describe_body(content: bytes, content_type: str) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Return how long a response asks to wait, or None where it does not say.
+    """Return how long a response asks to wait, or None where it names no time.
 
     Reads `retry-after-ms`, and `Retry-After` as seconds or as an HTTP date.
     A date in the past is 0.
@@ -191,13 +194,13 @@ _WAIT = re.compile(r"(?i)(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What an endpoint says when it turns a request away, whichever status it says it under.
+    """An endpoint's refusal of a request, whatever its status.
 
     Args:
         status: HTTP status, or the one that the body names under status 200.
-        words: what the provider says, without its frame; empty where it is a page.
+        words: the provider's words, without their frame; empty where it is a page.
             Untrusted, scrubbed.
-        message: the same as an error's text: who said it, and under which status.
+        message: the same as an error's text: the host, and the status.
         code: the provider's own name for it, where it gave one.
         kind: its `type` of error, likewise.
         param: the request field that it names, likewise.
@@ -250,10 +253,6 @@ def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> CallError:
 
     A refused request field is a plain `BadRequest` here: whether something can be
     learned from it depends on the request (see `capabilities`).
-
-    Args:
-        refusal: with a status of 200 or 300-599.
-        latency_seconds: time that the attempt took.
     """
     status, text, message = refusal.status, refusal.text, refusal.message
     if refusal.code == "content_filter" or (status < 500 and _CONTENT.search(text)):
@@ -315,7 +314,7 @@ def _failure_of_429(refusal: Refusal, latency_seconds: float) -> CallError:
     """Return what a 429 means: too fast, or no quota left.
 
     Google says "exceeded your current quota" of a limit per minute too, and when to come
-    back. A wait that is said means that waiting helps.
+    back. A wait that is named means that waiting helps.
     """
     wait_seconds = refusal.retry_after_seconds
     if wait_seconds is None:
@@ -345,3 +344,70 @@ def _number(patterns: tuple[re.Pattern[str], ...], words: str) -> int | None:
         if found is not None and len(found.group(1)) < MAX_DIGITS:
             return int(found.group(1))
     return None
+
+
+OWN_NOTES = ("not tried again", "unfinished turn")
+"""How the notes begin that are shown with an error; others add theirs, too."""
+
+GOES_ON = "The same command goes on where it stopped."
+
+
+def text_of_error(error: CallError) -> str:
+    """Return an error as a sentence with its role and endpoint, and a way out.
+
+    An error that never reached a budgeter, or is not about an endpoint, is left as it is.
+    """
+    kind, text = type(error).__name__, str(error)
+    if error.endpoint is None or not isinstance(error, EndpointError):
+        return f"{kind}: {text}"
+    name, model = error.endpoint.name, error.endpoint.model
+    # Clients begin with the host, which the sentence has named by then.
+    host, separator, rest = text.partition(": ")
+    if separator and " " not in host:
+        text = rest
+    noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTES))
+    notes = "".join(f"; {note}" for note in noted)
+    sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}"
+    sentence = sentence if sentence.endswith(("?", "!", ".")) else f"{sentence}."
+    way_out = _way_out(error, error.role)
+    return " ".join(filter(None, (sentence, way_out, GOES_ON)))
+
+
+def _way_out(error: EndpointError, role: Role | None) -> str:
+    """Return what to set or do, in one sentence; empty where there is nothing to do."""
+    knob = f"endpoints.{role}"
+    variable = error.endpoint.key_variable if error.endpoint is not None else None
+    match error:
+        case WrongAddress():
+            return f"Set TURNWISE_BASE_URL, or {knob}.base_url, to the URL of the API."
+        case UnknownModel():
+            return (
+                f"Set {_model_variable(role)}, or {knob}.model, to a model of "
+                "this endpoint; `turnwise endpoints check` shows what it serves."
+            )
+        case AuthFailed():
+            return f"Set {variable or 'its key'} to a key of this host."
+        case QuotaExhausted():
+            return (
+                f"The account behind {variable or 'its key'} has no quota left: add credit, or "
+                "use another endpoint."
+            )
+        case ModelLoading():
+            return "Wait until it has loaded, or raise retry.model_loading_seconds."
+        case ConnectionFailed():
+            return f"Is the server up, and TURNWISE_BASE_URL or {knob}.base_url right?"
+        case RateLimited():
+            return "Wait, ask with less concurrency, or raise retry.rate_limited_attempts."
+        case ContextTooLong():
+            return "Use a model with a longer context, or lower memory.history_turns."
+        case BadRequest():
+            return (
+                "`turnwise endpoints check` shows what this endpoint takes; TURNWISE_BASE_URL or "
+                f"{knob}.base_url sets another."
+            )
+    return ""
+
+
+def _model_variable(role: Role | None) -> str:
+    own = "" if role in {None, Role.MAIN} else f"{role}_".upper()
+    return f"TURNWISE_{own}MODEL"

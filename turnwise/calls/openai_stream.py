@@ -1,36 +1,40 @@
 """A streamed chat answer, put together again as if it had come whole."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from turnwise.calls.call import Piece
 from turnwise.calls.errors import BadResponse
-from turnwise.calls.listener import Piece
 from turnwise.calls.payload import document_of, well_formed
 
-__all__ = ["StreamAssembly", "server_sent_data"]
+__all__ = ["EventLines", "StreamAssembly"]
 
 DONE = b"[DONE]"
 
+NOTHING = Piece()
 
-async def server_sent_data(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the payload of each `data:` line of a server-sent event stream.
+
+class EventLines:
+    """Splits the bytes of a server-sent event stream into the payloads of its `data:` lines.
 
     Lines end with LF or CRLF only: JSON may carry other line separators inside its
-    strings. A last line without an end is not yielded: it is cut.
+    strings. A last line without an end is never returned: it is cut.
     """
-    rest: list[bytes] = []
-    async for piece in pieces:
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the payloads that end in this piece."""
         first, *others = piece.split(b"\n")
-        rest.append(first)
+        self._rest.append(first)
         if not others:
-            continue
-        lines = [b"".join(rest), *others[:-1]]
-        rest = [others[-1]]
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
+            return []
+        lines = [b"".join(self._rest), *others[:-1]]
+        self._rest = [others[-1]]
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
 
 def _index(value: Any) -> int:
@@ -40,11 +44,10 @@ def _index(value: Any) -> int:
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
     """Return the objects of a JSON list; none where it is something else."""
-    items = value if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, Mapping)]
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-class _Choice:
+class _StreamChoice:
     """One choice of a streamed answer, as far as it has come."""
 
     def __init__(self) -> None:
@@ -61,20 +64,25 @@ class _Choice:
         reason = choice.get("finish_reason")
         if reason:
             self.finish_reason = str(reason)
-        self._add_logprobs(choice.get("logprobs"))
+        logprobs = choice.get("logprobs")
+        if logprobs:
+            self._add_logprobs(logprobs)
         delta = choice.get("delta")
-        if not isinstance(delta, Mapping):
-            return Piece()
-        text = ""
-        if isinstance(delta.get("content"), str):
-            text = self._add_text(delta["content"])
+        if not isinstance(delta, dict):
+            return NOTHING
+        text = delta.get("content")
+        text = self._add_text(text) if isinstance(text, str) else ""
         thought = delta.get("reasoning_content") or delta.get("reasoning")
+        tool_calls = delta.get("tool_calls")
+        refusal = delta.get("refusal")
+        if isinstance(refusal, str):
+            self.refusals.append(refusal)
+        if not thought and not tool_calls:
+            return Piece(text) if text else NOTHING
         thought = thought if isinstance(thought, str) else ""
         self.thoughts.append(thought)
-        if isinstance(delta.get("refusal"), str):
-            self.refusals.append(delta["refusal"])
-        tool_calls = _mappings(delta.get("tool_calls"))
-        return Piece(text, tuple(map(self._add_tool_call, tool_calls)), well_formed(thought))
+        parts = tuple(map(self._add_tool_call, _mappings(tool_calls)))
+        return Piece(text, parts, well_formed(thought))
 
     def message(self) -> dict[str, Any]:
         """Return what has come as a chat message."""
@@ -89,13 +97,14 @@ class _Choice:
         """Append a piece of text, and return it. Half an emoji at its end waits for the rest."""
         text = self._half + text
         self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        text = well_formed(text.removesuffix(self._half))
+        if not text.isascii():
+            text = well_formed(text.removesuffix(self._half))
         if text:
             self.texts.append(text)
         return text
 
     def _add_logprobs(self, logprobs: Any) -> None:
-        content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+        content = logprobs.get("content") if isinstance(logprobs, dict) else None
         if isinstance(content, list):
             self.token_logprobs += content
 
@@ -108,21 +117,21 @@ class _Choice:
         if part.get("id"):
             read["id"] = call["id"] = str(part["id"])
         function = part.get("function")
-        if isinstance(function, Mapping):
+        if isinstance(function, dict):
             for field in ("name", "arguments"):
                 read["function"][field] = str(function.get(field) or "")
                 call["function"][field] += read["function"][field]
         return read
 
     def _tool_index(self, part: Mapping[str, Any]) -> int:
-        """Return which tool call a part belongs to; where it does not say, by id and name."""
+        """Return which tool call a part belongs to; without an index, by id and name."""
         if isinstance(part.get("index"), int) or not self.tool_calls:
             return _index(part.get("index"))
         call_id, function = part.get("id"), part.get("function")
         if call_id:
             same = (at for at, call in self.tool_calls.items() if call["id"] == str(call_id))
             return next(same, max(self.tool_calls) + 1)
-        is_new = isinstance(function, Mapping) and bool(function.get("name"))
+        is_new = isinstance(function, dict) and bool(function.get("name"))
         return max(self.tool_calls) + is_new
 
 
@@ -130,7 +139,7 @@ class StreamAssembly:
     """Collects the events of one stream.
 
     Args:
-        on_piece: told each piece of the first choice as it comes; or None.
+        on_piece: called with each piece of the first choice as it comes; or None.
 
     Attributes:
         error: the error object that the stream carried instead of an answer.
@@ -141,7 +150,7 @@ class StreamAssembly:
         self.error: Any = None
         self.is_done = False
         self._on_piece = on_piece
-        self._choices: dict[int, _Choice] = {}
+        self._choices: dict[int, _StreamChoice] = {}
         self._usage: Mapping[str, Any] | None = None
         self._model = self._fingerprint = ""
 
@@ -167,19 +176,22 @@ class StreamAssembly:
             drain_seconds: how long its end is waited for after the end marker, so that
                 the connection can be kept.
         """
-        async with aclosing(server_sent_data(pieces)) as events:
-            try:
-                async for data in events:
+        lines = EventLines()
+        try:
+            async for piece in pieces:
+                for data in lines.feed(piece):
                     self.add(data)
                     if self.is_done or self.error is not None:
                         break
-            except (broken, ValueError) as error:
-                return str(error)
-            if self.is_done:
-                with suppress(TimeoutError, broken, BadResponse):  # nothing of it is wanted
-                    async with asyncio.timeout(drain_seconds):
-                        async for _ in events:
-                            pass
+                if self.is_done or self.error is not None:
+                    break
+        except (broken, ValueError) as error:
+            return str(error)
+        if self.is_done:
+            with suppress(TimeoutError, broken, BadResponse):  # nothing of it is wanted
+                async with asyncio.timeout(drain_seconds):
+                    async for _ in pieces:
+                        pass
         return "it ended without its end marker"
 
     def add(self, data: bytes) -> None:
@@ -192,17 +204,23 @@ class StreamAssembly:
             self.is_done = True
             return
         event = document_of(data, keep_halves=True)
-        if not isinstance(event, Mapping):
+        if not isinstance(event, dict):
             raise ValueError(f"expected a JSON object, got {type(event).__name__}")  # noqa: TRY004 - one kind with malformed JSON
         self.error = self.error or event.get("error") or None
-        if isinstance(event.get("usage"), Mapping):
-            self._usage = event["usage"]
-        self._model = self._model or str(event.get("model") or "")
-        self._fingerprint = self._fingerprint or str(event.get("system_fingerprint") or "")
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            self._usage = usage
+        if not self._model:
+            self._model = str(event.get("model") or "")
+        if not self._fingerprint:
+            self._fingerprint = str(event.get("system_fingerprint") or "")
         for choice in _mappings(event.get("choices")):
             index = _index(choice.get("index"))
-            piece = self._choices.setdefault(index, _Choice()).add(choice)
-            if self._on_piece is not None and index == 0 and any(piece):
+            added = self._choices.get(index)
+            if added is None:
+                added = self._choices[index] = _StreamChoice()
+            piece = added.add(choice)
+            if index == 0 and piece is not NOTHING and self._on_piece is not None:
                 self._on_piece(piece)
 
     def body(self) -> dict[str, Any]:

@@ -7,20 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnwise.calls.stream import StreamAssembly, server_sent_data
+from turnwise.calls.openai_stream import EventLines, StreamAssembly
 from turnwise.calls.wire import reply_of_chat
 
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6)
 
 
-async def collect(pieces):
+def collect(pieces):
     """Return the events of a stream that comes in these pieces."""
-
-    async def source():
-        for piece in pieces:
-            yield piece
-
-    return [data async for data in server_sent_data(source())]
+    lines = EventLines()
+    return [data for piece in pieces for data in lines.feed(piece)]
 
 
 def cut(stream, places):
@@ -30,16 +26,16 @@ def cut(stream, places):
 
 
 @given(texts, st.lists(st.integers(0, 10_000), max_size=20), st.sampled_from([b"\n", b"\r\n"]))
-async def test_the_pieces_do_not_matter(words, places, end):
+def test_the_pieces_do_not_matter(words, places, end):
     """Wherever the network cuts, the events are the same."""
     events = [json.dumps(word, ensure_ascii=False).encode() for word in words]
     stream = b"".join(b": ping" + end + b"data: " + event + end + end for event in events)
-    assert await collect(cut(stream, places)) == events
+    assert collect(cut(stream, places)) == events
 
 
-async def test_a_line_without_its_end_is_not_an_event():
+def test_a_line_without_its_end_is_not_an_event():
     """It is cut."""
-    assert await collect([b"data: 1\n\ndata: 2"]) == [b"1"]
+    assert collect([b"data: 1\n\ndata: 2"]) == [b"1"]
 
 
 @given(texts)

@@ -27,7 +27,7 @@ from turnwise.calls.errors import (
     UnknownModel,
     WrongAddress,
 )
-from turnwise.calls.openai_client import TIMEOUT_SECONDS, OpenAIClient
+from turnwise.calls.openai_http import TIMEOUT_SECONDS
 
 KEY = "test-key-0123456789abcdef"
 
@@ -39,9 +39,9 @@ class Verdict(BaseModel):
 
 
 @pytest.fixture
-async def client(server):
+async def client(client_class, server):
     """A client of the scripted server, with a key."""
-    made = OpenAIClient(
+    made = client_class(
         server.url, api_key=KEY, now=lambda: datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
     )
     yield made
@@ -71,20 +71,22 @@ async def test_the_key_is_sent_and_organizations_are_not(client, server, ask, mo
     assert "OpenAI-Organization" not in server.headers[0]
 
 
-async def test_without_a_key_none_of_the_environment_is_sent(server, ask, monkeypatch):
+async def test_without_a_key_none_of_the_environment_is_sent(
+    client_class, server, ask, monkeypatch
+):
     """A keyless endpoint does not get the key that stands around for another."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-of-someone-else")
-    client = OpenAIClient(server.url)
+    client = client_class(server.url)
     await answer(client, ask())
     assert "Authorization" not in server.headers[0]
     await client.aclose()
 
 
 @pytest.mark.parametrize("mode", ["json_schema", "json_object", "prompt"])
-async def test_the_schema_mode_decides_how_a_form_is_asked_for(server, ask, mode):
+async def test_the_schema_mode_decides_how_a_form_is_asked_for(client_class, server, ask, mode):
     """By schema, by JSON mode and words, or by words alone."""
-    client = OpenAIClient(server.url, capabilities=Capabilities(schema_mode=mode))
+    client = client_class(server.url, capabilities=Capabilities(schema_mode=mode))
     await answer(client, ask(response_model=Verdict))
     body = server.bodies[0]
     kinds = {"json_schema": "json_schema", "json_object": "json_object", "prompt": None}
@@ -225,9 +227,9 @@ async def test_infinite_usage_is_unknown(client, server, ask):
 
 
 @pytest.mark.parametrize("wrong", ["", "/", "/v1/chat/completions", "/v1/embeddings/"])
-async def test_a_page_at_the_wrong_path_says_what_to_try(server, ask, wrong):
+async def test_a_page_at_the_wrong_path_says_what_to_try(client_class, server, ask, wrong):
     """The base URL lacks its version, or has the route in it."""
-    client = OpenAIClient(server.url.removesuffix("/v1") + wrong)
+    client = client_class(server.url.removesuffix("/v1") + wrong)
 
     async def nowhere(request, body):
         return web.Response(status=404, text="404 page not found")
@@ -239,9 +241,9 @@ async def test_a_page_at_the_wrong_path_says_what_to_try(server, ask, wrong):
     await client.aclose()
 
 
-async def test_https_to_a_plain_server_says_so(server, ask):
+async def test_https_to_a_plain_server_says_so(client_class, server, ask):
     """Nothing was sent, and the scheme is named."""
-    client = OpenAIClient(server.url.replace("http://", "https://"))
+    client = client_class(server.url.replace("http://", "https://"))
     error = await answer(client, ask())
     assert isinstance(error, WrongAddress)
     assert "http://" in str(error)
@@ -526,9 +528,9 @@ async def test_a_server_that_does_not_answer_times_out_after_sending(
     assert sent == [0]
 
 
-async def test_a_call_that_waits_for_a_connection_times_out_unsent(server, ask):
+async def test_a_call_that_waits_for_a_connection_times_out_unsent(client_class, server, ask):
     """With the pool full, nothing of the second call leaves."""
-    client = OpenAIClient(server.url, max_connections=1)
+    client = client_class(server.url, max_connections=1)
     first = asyncio.create_task(answer(client, ask("hold")))
     await server.arrived.acquire()
     sent = []
@@ -555,9 +557,9 @@ async def test_every_purpose_has_a_timeout():
     assert all(0 < seconds <= 600 for seconds in TIMEOUT_SECONDS.values())
 
 
-async def test_ledger_and_server_agree_wherever_a_call_is_cancelled(server, ask):
+async def test_ledger_and_server_agree_wherever_a_call_is_cancelled(client_class, server, ask):
     """Cancelled after any number of steps of the loop, what was said to be sent arrived."""
-    client = OpenAIClient(server.url, max_connections=4)
+    client = client_class(server.url, max_connections=4)
     sent = []
     await answer(client, ask("warm"), on_sent=sent.append)
     for steps in range(40):
@@ -609,17 +611,17 @@ async def test_an_echoed_key_reaches_no_error(client, server, ask, echo):
 
 
 @pytest.mark.parametrize("key", ["", "with\nline break", "schlüssel"])
-async def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(key):
+async def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(client_class, key):
     """At once, before anything is sent."""
     with pytest.raises(ConfigError) as caught:
-        OpenAIClient("http://localhost:1/v1", api_key=key)
+        client_class("http://localhost:1/v1", api_key=key)
     assert not key or key not in str(caught.value)
 
 
-async def test_a_base_url_without_a_scheme_is_refused():
+async def test_a_base_url_without_a_scheme_is_refused(client_class):
     """It names what is missing."""
     with pytest.raises(ConfigError, match="http://"):
-        OpenAIClient("localhost:8000/v1")
+        client_class("localhost:8000/v1")
 
 
 @pytest.mark.parametrize(
@@ -741,9 +743,11 @@ def embed_call():
     return Call(Role.EMBED, Purpose.EMBED, inputs=("a", "b"))
 
 
-async def test_a_system_message_keeps_its_place_when_words_ask_for_a_form(server, ask):
+async def test_a_system_message_keeps_its_place_when_words_ask_for_a_form(
+    client_class, server, ask
+):
     """The schema's words follow the system text in the same message."""
-    client = OpenAIClient(server.url, capabilities=Capabilities(schema_mode="prompt"))
+    client = client_class(server.url, capabilities=Capabilities(schema_mode="prompt"))
     messages = (Message("system", "static"), Message("user", "hi"))
     await answer(client, ask(messages=messages, response_model=Verdict))
     first, second = server.bodies[0]["messages"]
@@ -752,9 +756,9 @@ async def test_a_system_message_keeps_its_place_when_words_ask_for_a_form(server
     await client.aclose()
 
 
-async def test_a_client_is_usable_in_a_second_loop(server, ask):
+async def test_a_client_is_usable_in_a_second_loop(client_class, server, ask):
     """The pool belongs to a loop; another loop gets its own."""
-    client = OpenAIClient(server.url)
+    client = client_class(server.url)
 
     async def once():
         reply = await answer(client, ask("again"))

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnwise.calls.logprobs import (
+from turnwise.calls.reply import (
     LEAST_LOGPROB,
+    TokenLogprobs,
     document_of_logprobs,
     logprobs_of_document,
     read_token_logprobs,
 )
-from turnwise.calls.reply import TokenLogprobs
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
