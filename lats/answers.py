@@ -72,6 +72,8 @@ class Draft(BaseModel):
 
 def clean_text(text: str, max_chars: int) -> str:
     """Return a text without unwritable characters and outer space, cut to a length."""
+    if not text:
+        return text
     if len(text) <= max_chars and not _UNWRITABLE.search(text):
         return text.strip()  # as nearly every text is
     return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()

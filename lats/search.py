@@ -194,8 +194,7 @@ class PosteriorSearch:
                     progress.generations += 1
                 case Refine():
                     state.tree.nodes[action.node_ids[0]].expansions += 1
-                    for step in state.tree.path_to_top(action.node_ids[0]):
-                        step.pending_visits += 1
+                    state.tree.add_pending(action.node_ids[0], 1)
                 case JudgeList():
                     progress.judge_calls += 1
                     for node_id in action.node_ids:

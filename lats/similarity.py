@@ -20,6 +20,7 @@ __all__ = [
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _CLAUSE_END = re.compile("[。，、！？；：…“”‘’「」『』]+")
+_MARK = re.compile("[.,!?;:'\"]")
 _WORD_END = re.compile(r"(?<![.,!?;:'\"])[.,!?;:'\"]+(?=\s|$)|(?<!\S)['\"]+")
 
 
@@ -43,6 +44,8 @@ def identity_key(text: str) -> str:
     """
     if text.isascii():
         folded = text.lower()
+        if not _MARK.search(folded):
+            return " ".join(folded.split())
     else:
         folded = unicodedata.normalize("NFKC", _CLAUSE_END.sub(" ", text)).casefold()
     return " ".join(_WORD_END.sub(" ", folded).split()) or "".join(folded.split())

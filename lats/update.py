@@ -72,8 +72,7 @@ def cleaned_answer(action_id: ActionId, answer: ActionAnswer) -> ActionAnswer:
         TypeError: when a verdict is something else.
     """
     if isinstance(answer, Drafts):
-        drafts = tuple(filter(None, map(clean_draft, answer.drafts)))
-        return Drafts(drafts)
+        return Drafts(tuple(filter(None, map(clean_draft, answer.drafts))))
     if isinstance(answer, NoAnswer):
         return NoAnswer(answer.is_refused, clean_text(answer.detail, MAX_DETAIL_CHARS))
     for node_id, verdict in answer.by_id.items():
@@ -128,8 +127,7 @@ def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts |
     tree = state.tree
     parent = tree.top if isinstance(action, Generate) else tree.nodes[action.node_ids[0]]
     if isinstance(action, Refine):
-        for step in tree.path_to_top(parent.node_id):
-            step.pending_visits -= 1
+        tree.add_pending(parent.node_id, -1)
     born = [] if answer is None else _admitted(state, parent, answer, action.k)
     if isinstance(action, Generate):
         # A proposer that repeats itself once will do so again, and dearer each time.
@@ -261,9 +259,13 @@ def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
         node.visits += 1
         if node.parent_id is not None:
             by_parent[node.parent_id] = by_parent.get(node.parent_id, 0) + 1
+    nodes = state.tree.nodes
     for parent_id, count in by_parent.items():
-        for step in state.tree.path_to_top(parent_id):
+        above: NodeId | None = parent_id
+        while above is not None:
+            step = nodes[above]
             step.visits += count
+            above = step.parent_id
 
 
 def _back_up(state: SearchState, changed: list[Candidate]) -> None:
@@ -271,26 +273,28 @@ def _back_up(state: SearchState, changed: list[Candidate]) -> None:
 
     The youngest first: whatever is below a node is younger, so each is looked at once.
     """
+    nodes = state.tree.nodes
     waiting = {node.birth: node for node in changed}
     while waiting:
-        node = waiting.pop(max(waiting))
-        was, best = node.best_value, _best_below(state, node)
+        # Most often one chain of ancestors is left.
+        _, node = waiting.popitem() if len(waiting) == 1 else (0, waiting.pop(max(waiting)))
+        was, best = node.best_value, _best_below(nodes, node)
         node.best_value = best
         if was == best or node.parent_id is None:
             continue
-        parent = state.tree.nodes[node.parent_id]
+        parent = nodes[node.parent_id]
         above = parent.best_value
         # A maximum: what is not above it, and was not it, leaves it as it is.
         if was is None or best is None or above is None or best > above or was == above:
             waiting[parent.birth] = parent
 
 
-def _best_below(state: SearchState, node: Candidate) -> float | None:
+def _best_below(nodes: Mapping[NodeId, Candidate], node: Candidate) -> float | None:
     """Return the best value at or below an answer; of a step, below it where anything is known.
 
     What children turned out to be says more of a step than a look at the step itself.
     """
-    nodes, best = state.tree.nodes, None
+    best = None
     for child_id in node.children_ids:
         value = nodes[child_id].best_value
         if value is not None and (best is None or value > best):
