@@ -98,7 +98,7 @@ def admit_drafts(
     Args:
         offered: what a proposer returned, more or fewer than asked.
         k: how many were asked for.
-        is_known: whether a reply with this `text_key` stands in the tree already.
+        is_known: whether a reply with this `text_key` is in the tree already.
     """
     admitted: list[Draft] = []
     seen: set[str] = set()
@@ -213,4 +213,4 @@ class NoAnswer:
 
 
 ActionAnswer = Drafts | Verdicts | NoAnswer
-"""What a search is told of an action; which of them, the action's own docstring says."""
+"""What a search is told of an action; the action's docstring names which."""

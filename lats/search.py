@@ -12,7 +12,7 @@ from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_o
 from lats.answers import ActionAnswer, Draft
 from lats.policy import RemainingCalls, check_answer, closed_gates
 from lats.posterior import belief
-from lats.ranking import RANKED_WHOLE, TieBreak, answers, confidence, is_heard, leading, ranked
+from lats.ranking import RANKED_WHOLE, TieBreak, answers, confidence, is_judged, leading, ranked
 from lats.reflection import Guideline
 from lats.result import SearchResult, StateError, StopReason
 from lats.schedule import CallsLeft
@@ -214,7 +214,7 @@ class PosteriorSearch:
         state, progress = self._state, self._state.progress
         if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.tree):
             return StopReason.FAILED
-        if progress.deaf_rounds >= MAX_EMPTY_ROUNDS:
+        if progress.unjudged_rounds >= MAX_EMPTY_ROUNDS:
             return StopReason.UNJUDGED
         return StopReason.EARLY_EXIT if is_judged and self._is_good_enough() else None
 
@@ -226,7 +226,7 @@ class PosteriorSearch:
         if knobs.stop_score is None and not self._may_pass_gates():
             return False
         if state.progress.has_steps:  # the lead may be full of these
-            known = ranked(state, [node for node in answers(state) if is_heard(node)])
+            known = ranked(state, [node for node in answers(state) if is_judged(node)])
         else:
             known = leading(state, knobs.leaders + 1)
         best = next((node for node in known if not node.draft.is_step), None)

@@ -9,7 +9,7 @@ a judge call reads all that are still in, so a stage costs a call, not a call ea
 """
 
 from lats.actions import Action, Generate
-from lats.ranking import is_heard, ranked
+from lats.ranking import is_judged, ranked
 from lats.result import StopReason
 from lats.schedule import CallsLeft, judge_round, passes_allowed, root_generations
 from lats.search_state import SearchState
@@ -52,7 +52,7 @@ def _stage(state: SearchState, left: CallsLeft) -> list[Action]:
     progress, knobs = state.progress, state.knobs
     roots = state.tree.children(state.tree.top)
     alive = state.nodes(progress.survivors) if progress.survivors else roots
-    alive = [node for node in ranked(state, alive) if is_heard(node)]
+    alive = [node for node in ranked(state, alive) if is_judged(node)]
     if len(alive) <= knobs.leaders or left.calls <= (progress.planned_cap or 0) // 2:
         return []
     kept = alive[: max((len(alive) + 1) // 2, knobs.leaders)]

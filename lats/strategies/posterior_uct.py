@@ -5,8 +5,8 @@
 n counts visits, those under way included; N likewise of the parent. The worth knows of
 finished visits only, and the bonus is in units of the scores' own standard deviation.
 Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is worth the best
-posterior mean below it (for answers its own included) rather than a mean of rewards: whoever
-walks the tree chooses. And an answer that has children may be refined again, an arm beside
+posterior mean below it (for answers its own included) rather than a mean of rewards, since
+the search chooses where it walks. And an answer that has children may be refined again, an arm like
 its children; expansions of steps are taken to be complete.
 
 `posterior_uct`: a tree search whose nodes hold posteriors, for answers and for steps.

@@ -26,7 +26,7 @@ def test_nothing_possible_is_a_plan_done_or_a_proposer_exhausted():
     state, nodes = _read([0.5, 0.6])
     assert best_next_call(state, nodes, set()) is StopReason.PLAN_DONE
     assert best_next_call(state, [], set(BestNextCall)) is StopReason.PLAN_DONE
-    state.progress.is_dry = True
+    state.progress.is_exhausted = True
     assert best_next_call(state, nodes, set()) is StopReason.EXHAUSTED
 
 
