@@ -412,7 +412,7 @@ async def test_a_state_of_another_problem_is_refused():
         await resume(Problem(Guess, near, closeness), state)
     for node in state["nodes"]:
         node["draft"]["payload"] = {}
-    with pytest.raises(StateError, match="holds no state"):
+    with pytest.raises(StateError, match="has no state"):
         await resume(numbers(), state)
 
 
