@@ -72,6 +72,8 @@ class Draft(BaseModel):
 
 def clean_text(text: str, max_chars: int) -> str:
     """Return a text without unwritable characters and outer space, cut to a length."""
+    if not text:
+        return text
     if len(text) <= max_chars and not _UNWRITABLE.search(text):
         return text.strip()  # as nearly every text is
     return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
@@ -96,7 +98,7 @@ def admit_drafts(
     Args:
         offered: what a proposer returned, more or fewer than asked.
         k: how many were asked for.
-        is_known: whether a reply with this `text_key` stands in the tree already.
+        is_known: whether a reply with this `text_key` is in the tree already.
     """
     admitted: list[Draft] = []
     seen: set[str] = set()
@@ -211,4 +213,4 @@ class NoAnswer:
 
 
 ActionAnswer = Drafts | Verdicts | NoAnswer
-"""What a search is told of an action; which of them, the action's own docstring says."""
+"""What a search is told of an action; the action's docstring names which."""

@@ -134,10 +134,10 @@ def gain_of_pass(beliefs: Sequence[Belief], noise: NoiseModel) -> float:
 def gain_of_candidates(
     beliefs: Sequence[Belief], noise: NoiseModel, *, k: int, prior_mean: float
 ) -> float:
-    """Return what `k` new candidates, judged once beside these, are expected to add.
+    """Return what `k` new candidates, judged once together with these, are expected to add.
 
     Args:
-        beliefs: of the candidates that the judge would read beside the new ones.
+        beliefs: of the candidates that the judge would read with the new ones.
         noise: what is known of the judge.
         k: new candidates, at least 1.
         prior_mean: score expected of each of them.
@@ -175,7 +175,7 @@ def best_next_call(
         call; `PLAN_DONE` when none is possible.
     """
     if not possible or not readers:
-        return StopReason.EXHAUSTED if state.progress.is_dry else StopReason.PLAN_DONE
+        return StopReason.EXHAUSTED if state.progress.is_exhausted else StopReason.PLAN_DONE
     noise, knobs = state.noise, state.knobs
     beliefs = [belief(node, noise) for node in readers]
     gains: dict[BestNextCall, float] = {}

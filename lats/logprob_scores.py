@@ -1,14 +1,9 @@
-"""Where the numbers of a JSON document stand in its text, and on which path.
-
-The parsers of the standard library forget where a value stood. This one keeps it, and
-nothing else: it is strict (RFC 8259), walks with a stack of its own, so that no depth of
-nesting can exhaust Python's, and each character is looked at a bounded number of times.
-
-A judge's scores as the mean of what its score tokens might have been, not the likeliest.
+"""Expected scores of a judge from log-probabilities of its tokens, and numbers of a JSON text.
 
 A judge that writes 0.7 may have been torn between 0.7 and 0.8, or between 0.7 and 0.2.
-Where an endpoint tells the log-probabilities of its tokens, the mean over them is a finer
-score, which hardly ever ties.
+Where an endpoint returns the log-probabilities of its tokens, the mean over them is a finer
+score, which hardly ever ties. The JSON reader finds the places of numbers and nothing else: it
+is strict (RFC 8259) and does not recurse, so that no depth of nesting can harm it.
 
 Source: Improving LLM-as-a-judge inference with the judgment distribution
 (arXiv 2503.03064): the mean of the score tokens beats the mode in 92 of 120 comparisons.
@@ -83,7 +78,7 @@ def numbers_at(text: str) -> tuple[NumberAt, ...] | None:
         text: an answer. Untrusted.
 
     Returns:
-        None when the text holds no such document, or more than one; when it is nested
+        None when the text has no such document, or more than one; when it is nested
         deeper than `MAX_DEPTH`; and when an object names a key twice, since readers
         differ in which of the values counts.
     """
@@ -211,9 +206,9 @@ class _Place:
     """A token of a number, as far as another one in its place has to fit.
 
     Args:
-        prefix: what the token holds before the number.
-        head: what stands of the number before the token.
-        tail: what stands of the number after the token.
+        prefix: text of the token before the number.
+        head: part of the number before the token.
+        tail: part of the number after the token.
     """
 
     prefix: str
@@ -257,7 +252,7 @@ def expected_scores(
             around it. Untrusted.
         tokens: the answer's tokens in order, each with its alternatives, itself among
             them where it counts. They join to the text, or to a longer text in which
-            it stands once (an end token behind it, a thought before it). A logprob
+            it occurs once (an end token behind it, a thought before it). A logprob
             above 0 counts as 0, and one that is not a number as minus infinity.
         low: least score, finite.
         high: greatest score, finite, above `low`.
@@ -293,7 +288,7 @@ def _carrier(text: str, number: NumberAt, ends: Sequence[int], width: float) -> 
 
     Args:
         text: the answer.
-        number: where the number stands.
+        number: place of the number.
         ends: of each token, the position after its last character.
         width: of the range of scores.
     """

@@ -41,7 +41,7 @@ def resume_search(state: Mapping[str, Any], context: ReplyContext | None = None)
     Args:
         state: from `state_dict`.
         context: the one that the search was started with, for its rule score; a classic state
-            holds it.
+            contains it.
 
     Raises:
         StateError: when it names no policy that we have, or cannot be read.

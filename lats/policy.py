@@ -1,6 +1,6 @@
 """The contract of every search: it asks for actions and is told what came of them.
 
-A policy is plain synchronous arithmetic. It holds no clock, no generator, no model and
+A policy is plain synchronous arithmetic. It has no clock, no generator, no model and
 no network; its whole state is plain JSON. A driver asks for a round, has the actions
 answered in any order or all at once, tells each, and asks again until there are none.
 

@@ -1,15 +1,4 @@
-"""How noisy a judge is: learned while it judges, starting from an assumption.
-
-Two variances matter. `spread` is the variance of scores between the candidates of one
-call: true differences and noise together. `noise` is the variance of a candidate's scores
-between calls, drift removed. `1 - noise / spread` is the judge's reliability: the
-correlation of two of its judgements of the same candidates.
-
-Both start from a few imagined observations, so that the first real ones do not throw them
-about. Source: an inverse-gamma prior for each, read at its mean; the idea of reliability as
-intraclass correlation is Shrout and Fleiss (1979).
-
-The posterior of a candidate's quality: a normal, from its prior and its scores.
+"""Posterior of a candidate's quality: a normal, from its prior and its scores.
 
     quality ~ N(prior, r V)         V: spread of scores within a call; prior: the mean of
                                     all, or the parent's mean and what refining has added
@@ -22,6 +11,17 @@ That is what cures the winner's curse when counts are uneven.
 A call's drift is estimated from the residuals of all it read, each weighted by how much
 is known of its candidate, and removed before scores are added up. Candidates that were
 judged before (anchors) thereby tie the calls together.
+
+**Noise of the judge**, learned while it judges, starting from an assumption.
+
+Two variances matter. `spread` is the variance of scores between the candidates of one
+call: true differences and noise together. `noise` is the variance of a candidate's scores
+between calls, drift removed. `1 - noise / spread` is the judge's reliability: the
+correlation of two of its judgements of the same candidates.
+
+Both start from a few imagined observations, so that the first real ones do not move them
+far. Source: an inverse-gamma prior for each, read at its mean; the idea of reliability as
+intraclass correlation is Shrout and Fleiss (1979).
 """
 
 import math
@@ -165,8 +165,8 @@ def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
         noise: what is known of the judge, this call left out.
 
     Returns:
-        In score. 0 for a call that read one candidate, which says nothing of drift, and for
-        the first call, which is what later ones are measured against.
+        In score. 0 for a call that read one candidate, from which drift cannot be estimated,
+        and for the first call, which is what later ones are measured against.
     """
     if len(scored) < 2 or not noise.mean_count:
         return 0.0

@@ -52,7 +52,7 @@ class Solution(Generic[StateT]):
         best: the state to answer with; None when not one was proposed.
         is_answer: whether it is an answer rather than the most promising step towards one.
         mean_score: mean of its scores, drift removed; None when it has none.
-        confidence: how sure the search is of it; None where no judge was heard on it.
+        confidence: how sure the search is of it; None where it was not judged.
         stop_reason: why the search stopped.
         calls: of the proposer and of the judge, failed ones included.
         rounds: chains of calls that waited for each other.

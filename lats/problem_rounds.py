@@ -1,9 +1,4 @@
-"""What a task of one's own is made of, and what its proposer and judge are told.
-
-A user's own states as drafts of a search, and back.
-
-How the rounds of a search are answered by a problem's proposer and judge.
-"""
+"""A user's own task as a search: its states as drafts, its rounds answered by its functions."""
 
 import asyncio
 import hashlib
@@ -51,7 +46,7 @@ __all__ = [
 StateT = TypeVar("StateT")
 
 Score = float | Verdict | None
-"""What a judge says of a state: a figure in [0, 1], the higher the better (True is 1); a
+"""A judge's score of a state: a figure in [0, 1], the higher the better (True is 1); a
 `Verdict`, for sub-scores, checks or words; None, like NaN, where it has nothing to say."""
 
 
@@ -72,7 +67,7 @@ class JudgedState(Generic[StateT]):
 
 @dataclass(frozen=True)
 class ProposalContext(Generic[StateT]):
-    """What a proposer may want to know beside the state that it goes on from.
+    """Context of a proposal, besides the state that it goes on from.
 
     Args:
         attempt: times that this state was gone on from before, or that states were asked for
@@ -80,7 +75,7 @@ class ProposalContext(Generic[StateT]):
         leaders: what to go on from, the best first, the state itself in front; none when
             states are asked for from the start. Where states are whole answers there may be
             several to learn from.
-        guidelines: what earlier states kept getting wrong, in words.
+        guidelines: what earlier states kept getting wrong. Untrusted.
     """
 
     attempt: int
@@ -114,12 +109,12 @@ class Problem(Generic[StateT]):
         state_type: type of the states: anything that pydantic's `TypeAdapter` writes as JSON
             and reads back, such as `tuple[int, ...]`, a dataclass or a model.
         propose: `(state, k, origin) -> states`: at most `k` states that follow from one, from
-            `start` at first. More are dropped, fewer are fine, none says that it leads
+            `start` at first. More are dropped, fewer are fine, none means that it leads
             nowhere. Reads no more than `16 * k` of an iterator.
         judge: `(states, look) -> scores`, one `Score` a state, in their order.
         is_answer: whether a state may be the answer. States that may not are steps towards
             one; every state may by default.
-        text: what tells states apart and is drawn of them; their JSON by default. States of
+        text: the text by which states differ and are drawn; their JSON by default. States of
             equal text are one.
         start: what the first states follow from; None where they come from nothing.
         failures: exceptions of `propose` and `judge` that cost the search that call and no
@@ -148,13 +143,13 @@ _DIGEST_CHARS = 10
 class StateDrafts(Generic[StateT]):
     """Turns states into drafts and drafts into states, for one search.
 
-    A search tells replies apart by their words, case and punctuation left aside, and cuts
+    A search compares replies by their words, case and punctuation left aside, and cuts
     long ones. Texts of states may differ in just that (`a+b` and `a-b`), so where a text
     would be taken for another one's, a digest of it is put behind it.
 
     Args:
         state_type: the states' type.
-        text: what tells states apart; None for their JSON.
+        text: the text by which states differ; None for their JSON.
         is_answer: whether a state may be the answer.
 
     Raises:
@@ -220,16 +215,18 @@ class StateDrafts(Generic[StateT]):
         """Return the state of a draft.
 
         Raises:
-            StateError: when the draft holds none of this type.
+            StateError: when the draft has none of this type.
         """
         where = f"candidate {draft.reply[:40]!r}"
         if _PAYLOAD_KEY not in draft.payload:
-            raise StateError(f"{where} holds no state: it was not saved by solving a problem")
+            raise StateError(
+                f"{where} has no state: it was not saved by `solve`; resume one that was"
+            )
         try:
             return self._adapter.validate_json(self._json.dump_json(draft.payload[_PAYLOAD_KEY]))
         except ValidationError as error:
             said = error.errors(include_url=False, include_context=False)[0]["msg"]
-            raise StateError(f"{where} holds a state of another type: {said}") from error
+            raise StateError(f"{where} has a state of another type: {said}") from error
 
     def begin_round(self, tree: SearchTree) -> None:
         """Take note of what is in the tree before the drafts of a round are made.
@@ -284,7 +281,7 @@ class ProblemRounds(Generic[StateT]):
         return self._drafts.state(self._search.tree.nodes[node_id].draft)
 
     async def answer(self, actions: Sequence[Action]) -> list[ActionAnswer]:
-        """Answer a round together. Drafts are made in its order, whoever was first."""
+        """Answer a round together. Drafts are made in its order, not in that of arrival."""
         tasks = [asyncio.ensure_future(self._asked(action)) for action in actions]
         try:
             raw = await asyncio.gather(*tasks)

@@ -1,13 +1,12 @@
-"""Agreement as a judge: where answers can be checked, the largest cluster that passes wins.
+"""Ranking: which candidate the search would answer with, which after it, and how sure.
 
+Judging by agreement: where answers can be checked, the largest cluster that passes wins.
 Candidates that pass the same checks and give the same answer form a cluster; a cluster's
-worth is its size times the checks that it passes. A check that was written wrong splits
-off few candidates or many at random; a wrong candidate is wrong in its own way.
+worth is its size times the checks that it passes. A wrong check splits off few candidates, or
+many at random; a wrong candidate is wrong in a way that others are not.
 
 Source: CodeT (arXiv 2207.10397), dual execution agreement, with the number of candidates
 itself rather than its root. Without checks it is self-consistency (arXiv 2203.11171).
-
-Standing: which candidate the search would answer with, which after it, and how sure.
 """
 
 from collections import Counter
@@ -25,7 +24,7 @@ __all__ = [
     "agreement_scores",
     "answers",
     "confidence",
-    "is_heard",
+    "is_judged",
     "leading",
     "note_front",
     "ranked",
@@ -41,7 +40,7 @@ def agreement_scores(nodes: Iterable[Candidate]) -> dict[str, float]:
     """Return each candidate's share of all clusters' worth, by id.
 
     Args:
-        nodes: candidates, each checked by the same checks. One that no call has read stands
+        nodes: candidates, each checked by the same checks. One that no call has read is
             in no cluster and gets 0.
 
     Returns:
@@ -84,8 +83,8 @@ def answers(state: SearchState) -> list[Candidate]:
     return [node for node in every if not node.draft.is_step] or every
 
 
-def is_heard(node: Candidate) -> bool:
-    """Return whether a judge said anything usable of a candidate."""
+def is_judged(node: Candidate) -> bool:
+    """Return whether a candidate has a usable verdict."""
     return node.score_count > 0 or bool(node.checks) or _has_answer(node)
 
 
@@ -99,9 +98,9 @@ def ranked(
     """Return candidates, the one to answer with first.
 
     The best posterior mean is first (under agreement: the most worthy cluster; in a knock-out:
-    who won it); equals are told apart by `tie_break`, then by birth. Candidates that no judge
-    was heard on come last: to believe their prior would prefer the unread to the judged and
-    found average.
+    who won it); equals are ordered by `tie_break`, then by birth. Candidates that have
+    no usable verdict come last: to believe their prior would prefer the unread to the judged
+    and found average.
     """
 
     def second(node: Candidate) -> float:
@@ -112,10 +111,17 @@ def ranked(
     champion = state.progress.champion
 
     def key(node: Candidate) -> tuple[bool, bool, float, float, float, int]:
-        heard = is_heard(node)
-        mean = believed(node) if heard else 0.0
+        judged = is_judged(node)
+        mean = believed(node) if judged else 0.0
         is_beaten = node.node_id != champion
-        return not heard, is_beaten, -agreed.get(node.node_id, 0.0), -mean, second(node), node.birth
+        return (
+            not judged,
+            is_beaten,
+            -agreed.get(node.node_id, 0.0),
+            -mean,
+            second(node),
+            node.birth,
+        )
 
     return sorted(nodes, key=key)
 
@@ -129,7 +135,7 @@ def note_front(state: SearchState, changed: list[Candidate]) -> None:
 
 
 def leading(state: SearchState, count: int) -> list[Candidate]:
-    """Return the leading candidates that a judge was heard on, the best first, at most `count`.
+    """Return the leading judged candidates, the best first, at most `count`.
 
     Where there are many candidates only those with the best own values are ranked, so that
     a round costs the same however large the tree is.
@@ -138,18 +144,18 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
         known = [state.tree.nodes[node_id] for node_id in state.progress.front]
     else:
         known = list(state.tree.candidates)
-    heard = [node for node in known if is_heard(node)]
+    judged = [node for node in known if is_judged(node)]
     if state.knobs.judging == "agreement" or state.progress.champion is not None:
-        return ranked(state, heard)[:count]
+        return ranked(state, judged)[:count]
     believed = means_by(state.noise)
-    return sorted(heard, key=lambda node: (-believed(node), node.birth))[:count]
+    return sorted(judged, key=lambda node: (-believed(node), node.birth))[:count]
 
 
 def confidence(state: SearchState, best: Candidate) -> Confidence | None:
-    """Return how sure the search is of its answer; None where no judge was heard on it."""
-    if not is_heard(best):
+    """Return how sure the search is of its answer; None where it was not judged."""
+    if not is_judged(best):
         return None
-    rivals = [node for node in answers(state) if is_heard(node)]
+    rivals = [node for node in answers(state) if is_judged(node)]
     if state.knobs.judging == "agreement":
         share = agreement_scores(rivals)[best.node_id]
         if share > 0:

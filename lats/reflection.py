@@ -24,7 +24,7 @@ class Guideline:
 
     Args:
         attribute: name of the sub-score that failed.
-        text: in words. Untrusted.
+        text: what to mind. Untrusted.
         ttl_turns: turns that it still lives, this one included; at least 1.
     """
 

@@ -98,7 +98,7 @@ class SearchResult:
         asked: actions made, by kind. Kinds that were not asked are absent.
         failed: actions that were told as failed or refused, by kind.
         tree: everything that was proposed and judged.
-        confidence: how sure the search is of `best`; None where no judge was heard, and for
+        confidence: how sure the search is of `best`; None where nothing was judged, and for
             `classic_uct`, which keeps no posterior.
         guidelines: what the next turn's search should be given, not yet aged.
         planned_cap: calls that the search planned for, when its first round was made; None

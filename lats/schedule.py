@@ -1,6 +1,4 @@
-"""What a policy decides: the next round, from the state and from what is left to spend.
-
-The shape of a search by its cap: how many generations, passes and refinements.
+"""Schedule of a search: generations, judge passes and refinements by the calls that are left.
 
     1: one candidate                       4: 2 generations, 2 passes
     2: 1 generation (wide), 1 pass         5: 3 generations, 2 passes
@@ -10,13 +8,9 @@ The shape of a search by its cap: how many generations, passes and refinements.
 Generations travel together, and so do passes: 2 rounds up to 5 calls, and 2 more for each
 refinement. Without refinement all that is left goes to passes.
 
-In which order a judge reads candidates: seeded, and each order followed by its reverse.
-
-Judges favour places (arXiv 2406.07791). Over a pair of passes, one in an order and one in
-its reverse, every candidate stands at the same mean place; over several pairs the orders
-are drawn anew.
-
-Judge rounds: who is read beside whom, in which order, by which rubric, how often.
+Judge calls: batching, reading order, rubric, number of passes. Judges favour places (arXiv
+2406.07791), so each seeded order is followed by its reverse: over such a pair of passes every
+candidate has the same mean place.
 """
 
 import hashlib
@@ -60,7 +54,7 @@ class CallsLeft:
     """Calls that the next rounds may still spend.
 
     Args:
-        calls: in all; the knobs' cap and the driver's remaining, whichever is less.
+        calls: in all; the least of the knobs' cap and the driver's remaining calls.
         proposer: of the proposing model.
         judge: of the judging model.
     """
@@ -96,7 +90,7 @@ class Strategy(Protocol):
     def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
         """Return the actions of the next round, all of which travel together, or why to stop.
 
-        The actions fit into `left`. `StopReason.CAP` says that nothing useful fits any more,
+        The actions fit into `left`. `StopReason.CAP`: nothing useful fits any more,
         whatever it is that binds.
         """
         ...
@@ -178,13 +172,13 @@ def reading_order(node_ids: Sequence[NodeId], *, seed: int, pass_index: int) -> 
 def unread(state: SearchState) -> list[Candidate]:
     """Return the candidates that wait for a judge, in the order of their birth.
 
-    Those are the youngest. After a round in which no judge was heard, candidates that it
+    Those are the youngest. After a round without a usable verdict, candidates that it
     was to read wait once more.
     """
     waiting: list[Candidate] = []
-    is_deaf = state.progress.deaf_rounds > 0
+    is_unjudged = state.progress.unjudged_rounds > 0
     for node in reversed(state.tree.nodes.values()):
-        was_asked = node.judge_passes > 0 and not is_deaf
+        was_asked = node.judge_passes > 0 and not is_unjudged
         if was_asked or node.parent_id is None or is_judged(node):
             break
         waiting.append(node)
@@ -192,10 +186,10 @@ def unread(state: SearchState) -> list[Candidate]:
 
 
 def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates that no judge has read, beside the leaders of those that were.
+    """Return candidates that no judge has read, and the leaders of those that were read.
 
     The leaders tie the new call to the earlier ones, and are compared with the new ones
-    in the same breath. Under agreement every candidate is read: all checks are for all.
+    in one call. Under agreement every candidate is read: all checks are for all.
     """
     if state.knobs.judging == "agreement":
         return list(state.tree.candidates)
@@ -230,7 +224,7 @@ def judge_round(
 
     Args:
         state: of the search.
-        nodes: whom to read; at least one.
+        nodes: candidates to read; at least one.
         left: what may be spent. Passes, and then candidates at the end, are left out where
             it is too little; the best known go first.
         passes: times that each is read, at least 1.
@@ -262,8 +256,8 @@ def open_bracket(state: SearchState, nodes: Sequence[Candidate]) -> None:
 def close_bracket_round(state: SearchState) -> None:
     """Let the better of each pair that was judged go on, and who had no pair; name the last.
 
-    A pair is decided by what its own call said: the two were read in the same breath, while
-    their earlier scores come from calls beside other rivals.
+    A pair is decided by what its own call said: the two were read in one call, while
+    their earlier scores come from calls with other rivals.
     """
     progress = state.progress
     if not progress.bracket:
@@ -302,7 +296,7 @@ def next_of_bracket(state: SearchState, left: CallsLeft) -> list[JudgeList]:
     when one is left, or when a whole round does not fit.
 
     Args:
-        state: of the search; its bracket says who is still in.
+        state: of the search; its bracket has those still in.
         left: what may be spent.
     """
     progress = state.progress

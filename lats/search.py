@@ -194,8 +194,7 @@ class PosteriorSearch:
                     progress.generations += 1
                 case Refine():
                     state.tree.nodes[action.node_ids[0]].expansions += 1
-                    for step in state.tree.path_to_top(action.node_ids[0]):
-                        step.pending_visits += 1
+                    state.tree.add_pending(action.node_ids[0], 1)
                 case JudgeList():
                     progress.judge_calls += 1
                     for node_id in action.node_ids:
@@ -215,7 +214,7 @@ class PosteriorSearch:
         state, progress = self._state, self._state.progress
         if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.tree):
             return StopReason.FAILED
-        if progress.deaf_rounds >= MAX_EMPTY_ROUNDS:
+        if progress.unjudged_rounds >= MAX_EMPTY_ROUNDS:
             return StopReason.UNJUDGED
         return StopReason.EARLY_EXIT if is_judged and self._is_good_enough() else None
 

@@ -1,10 +1,8 @@
-"""The settings of a search, each with its range. Unknown names are refused.
+"""Knobs of a search, each with its range, and presets of its size by relationship stage.
 
-The stage of a relationship as a preset of the search's width and depth.
-
-Stages are Knapp's. People who have just met are worth more search: a first
-impression is hard to mend. `bonding` is searched like `integrating`, its neighbour
-on the way up; no source sets it apart.
+Stages are Knapp's. People who have just met are worth more search: a first impression is hard
+to mend. `bonding` is searched like `integrating`, its neighbour on the way up; no source sets
+it apart.
 """
 
 from collections.abc import Collection
@@ -111,7 +109,7 @@ class ClassicKnobs(BaseModel):
     """When a reply is good enough to stop."""
 
     prefetch: bool = False
-    """Whether the first expansion is asked beside the root's judgement.
+    """Whether the first expansion is asked together with the root's judgement.
 
     Saves a round; wastes one call when the root's judgement ends the search.
     """

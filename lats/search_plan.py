@@ -1,17 +1,9 @@
-"""The records of a plan: which calls a search will ask, in which rounds, in which scenario.
+"""Plan of a search: which calls it asks, in which rounds, in which scenario, from its knobs alone.
 
-What the classic search will ask, from its knobs alone.
-
-Written apart from the search itself, on purpose: a test drives the one against the
-other over every combination of knobs.
-
-What a posterior search will ask: found by running it against models that never fail.
-
-The policies decide from counts and caps, and from beliefs only whom to read or refine
-next; so a run over made-up candidates with made-up scores asks what any undisturbed run
-asks. A property test holds runs over random models against it.
-
-What a search will ask, from its knobs alone, whatever its policy.
+A posterior search is run against models that never fail. Its policies decide from counts and
+caps, and from beliefs only which candidates to read or refine next; so a run over made-up
+candidates with made-up scores asks what any undisturbed run asks. The classic plan is written
+apart from its search: a test drives one against the other over every combination of knobs.
 """
 
 import hashlib

@@ -45,9 +45,9 @@ class SearchProgress:
         passes: times that the judge was to read candidates, however many calls each took.
         cycles: refinement rounds taken in.
         empty_rounds: latest rounds in a row whose proposers brought nothing at all.
-        deaf_rounds: latest rounds in a row whose judges said nothing usable.
+        unjudged_rounds: latest rounds in a row whose judges said nothing usable.
         is_refused: whether the budget refused a call. Then proposers are asked no more.
-        is_dry: whether proposers seem to have nothing new to offer.
+        is_exhausted: whether proposers seem to have nothing new to offer.
         has_steps: whether candidates are steps towards an answer.
         survivors: candidates still in the running where a policy drops some.
         front: candidates with the best own values, the best first; kept only where there are
@@ -73,9 +73,9 @@ class SearchProgress:
     passes: int = 0
     cycles: int = 0
     empty_rounds: int = 0
-    deaf_rounds: int = 0
+    unjudged_rounds: int = 0
     is_refused: bool = False
-    is_dry: bool = False
+    is_exhausted: bool = False
     has_steps: bool = False
     survivors: list[NodeId] = field(default_factory=list)
     front: list[NodeId] = field(default_factory=list)
@@ -92,7 +92,7 @@ class SearchProgress:
 class SearchState:
     """Everything a posterior search remembers. No clock, no generator.
 
-    `knobs` are the given ones as the policy uses them right now; `auto` sets them anew for
+    `knobs` are the given ones as the policy uses them right now; `auto` sets them again for
     each round, from the rest of the state.
 
     Args:
@@ -220,7 +220,7 @@ _PROGRESS_COUNTS = (
     "cycles",
     "rounds",
     "empty_rounds",
-    "deaf_rounds",
+    "unjudged_rounds",
 )
 
 

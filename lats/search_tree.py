@@ -170,6 +170,14 @@ class SearchTree:
             yield node
             step = node.parent_id
 
+    def add_pending(self, node_id: NodeId, change: int) -> None:
+        """Change the count of expansions under way of a node and all above it."""
+        step: NodeId | None = node_id
+        while step is not None:
+            node = self.nodes[step]
+            node.pending_visits += change
+            step = node.parent_id
+
     def add(
         self,
         parent: Candidate | None,

@@ -1,7 +1,4 @@
-"""How alike two short texts, or two strategy tags, are. Works without a segmenter.
-
-Whether an expansion offered enough different strategies.
-"""
+"""Similarity of short texts and of strategy tags. Works without a segmenter."""
 
 import re
 import unicodedata
@@ -20,6 +17,7 @@ __all__ = [
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _CLAUSE_END = re.compile("[。，、！？；：…“”‘’「」『』]+")
+_MARK = re.compile("[.,!?;:'\"]")
 _WORD_END = re.compile(r"(?<![.,!?;:'\"])[.,!?;:'\"]+(?=\s|$)|(?<!\S)['\"]+")
 
 
@@ -38,11 +36,13 @@ def text_key(text: str) -> str:
 def identity_key(text: str) -> str:
     """Return a text without case, width, and marks that end a word or a clause.
 
-    Texts with equal keys count as the same candidate. Unlike `text_key` it keeps what tells
-    formulas and programs apart: operators, brackets, and points within numbers.
+    Texts with equal keys count as the same candidate. Unlike `text_key` it keeps what distinguishes
+    formulas and programs: operators, brackets, and points within numbers.
     """
     if text.isascii():
         folded = text.lower()
+        if not _MARK.search(folded):
+            return " ".join(folded.split())
     else:
         folded = unicodedata.normalize("NFKC", _CLAUSE_END.sub(" ", text)).casefold()
     return " ".join(_WORD_END.sub(" ", folded).split()) or "".join(folded.split())
@@ -106,7 +106,7 @@ def distinct_tags(tags: Sequence[str], *, similarity: float) -> list[str]:
 def missing_strategies(tags: Sequence[str], *, similarity: float) -> int:
     """Return how many strategies an expansion lacks, 0 when its candidates differ enough.
 
-    Only tags are compared: a copy of a reply under a tag of its own lacks nothing. A
+    Only tags are compared: a copy of a reply under another tag lacks nothing. A
     single candidate has nothing to differ from and lacks nothing either.
 
     Args:

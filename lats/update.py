@@ -1,7 +1,4 @@
-"""One score from several: the weighted mean of what a judge gave.
-
-How a posterior search takes in a round of answers, whatever order they came in.
-"""
+"""Update of a posterior search by the answers of a round, in any order of arrival."""
 
 import math
 from collections.abc import Mapping
@@ -60,7 +57,7 @@ def composite_score(verdict: Verdict, weights: Mapping[str, float]) -> float | N
 
 
 MAX_EXPANSIONS = 2
-"""Times that a candidate is gone on from before it counts as leading nowhere."""
+"""Expansions of a candidate without children after which it is closed."""
 
 MAX_DETAIL_CHARS = 400
 
@@ -72,14 +69,13 @@ def cleaned_answer(action_id: ActionId, answer: ActionAnswer) -> ActionAnswer:
         TypeError: when a verdict is something else.
     """
     if isinstance(answer, Drafts):
-        drafts = tuple(filter(None, map(clean_draft, answer.drafts)))
-        return Drafts(drafts)
+        return Drafts(tuple(filter(None, map(clean_draft, answer.drafts))))
     if isinstance(answer, NoAnswer):
         return NoAnswer(answer.is_refused, clean_text(answer.detail, MAX_DETAIL_CHARS))
     for node_id, verdict in answer.by_id.items():
         if not isinstance(verdict, Verdict):
             raise TypeError(
-                f"{action_id} says of {node_id} a {type(verdict).__name__}, expected a Verdict"
+                f"{action_id} has a {type(verdict).__name__} for {node_id}; give a Verdict"
             )
     return answer
 
@@ -94,7 +90,7 @@ def take_round(state: SearchState) -> None:
     answered = [(action, progress.told[action.action_id]) for action in progress.open_round]
     progress.closed_ids.update(progress.told)
     progress.open_round, progress.told = [], {}
-    born, proposed, heard, judged = 0, 0, 0, 0
+    born, proposed, usable, judged = 0, 0, 0, 0
     for action, answer in answered:
         if isinstance(answer, NoAnswer):
             progress.failed[action.label] = progress.failed.get(action.label, 0) + 1
@@ -103,7 +99,7 @@ def take_round(state: SearchState) -> None:
             progress.is_refused |= answer.is_refused
         if isinstance(action, JudgeList):
             judged += 1
-            heard += _take_verdicts(state, action, answer) if isinstance(answer, Verdicts) else 0
+            usable += _take_verdicts(state, action, answer) if isinstance(answer, Verdicts) else 0
         else:
             proposed += 1
             born += _take_drafts(state, action, answer if isinstance(answer, Drafts) else None)
@@ -113,7 +109,7 @@ def take_round(state: SearchState) -> None:
         progress.empty_rounds = 0 if born else progress.empty_rounds + 1
         progress.cycles += isinstance(answered[0][0], Refine)
     if judged:
-        progress.deaf_rounds = 0 if heard else progress.deaf_rounds + 1
+        progress.unjudged_rounds = 0 if usable else progress.unjudged_rounds + 1
         close_bracket_round(state)
         progress.guidelines = reflect(
             state.tree.candidates,
@@ -128,12 +124,11 @@ def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts |
     tree = state.tree
     parent = tree.top if isinstance(action, Generate) else tree.nodes[action.node_ids[0]]
     if isinstance(action, Refine):
-        for step in tree.path_to_top(parent.node_id):
-            step.pending_visits -= 1
+        tree.add_pending(parent.node_id, -1)
     born = [] if answer is None else _admitted(state, parent, answer, action.k)
     if isinstance(action, Generate):
         # A proposer that repeats itself once will do so again, and dearer each time.
-        state.progress.is_dry |= answer is not None and 2 * len(born) <= action.k
+        state.progress.is_exhausted |= answer is not None and 2 * len(born) <= action.k
     elif not parent.children_ids and (
         (answer is not None and not born) or parent.expansions >= MAX_EXPANSIONS
     ):
@@ -173,8 +168,8 @@ def _has_steps(answer: Drafts) -> bool:
 
 
 def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> int:
-    """Return how many candidates an answer said anything usable of."""
-    heard: list[tuple[Candidate, Verdict]] = []
+    """Return for how many candidates an answer has anything usable."""
+    usable: list[tuple[Candidate, Verdict]] = []
     scored: list[tuple[Candidate, float]] = []
     for node_id in action.node_ids:
         verdict = answer.by_id.get(node_id)
@@ -185,27 +180,27 @@ def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> i
         if score is not None:
             scored.append((node, score))
         if score is not None or verdict.checks or verdict.answer:
-            heard.append((node, verdict))
+            usable.append((node, verdict))
     if len(scored) < min(2, len(action.node_ids)) and len(answer.ranking) > 1:
         scored = _scores_by_rank(state, action.node_ids, answer.ranking)
-        heard = heard or [(node, Verdict()) for node, _ in scored]
-    for node, verdict in heard:
+        usable = usable or [(node, Verdict()) for node, _ in scored]
+    for node, verdict in usable:
         node.verdict = _merged(node.verdict, verdict)
         node.checks.update(verdict.checks)
     _note_loser(state, scored)
     _note_scores(state, scored)
-    return len(heard)
+    return len(usable)
 
 
 def _merged(before: Verdict | None, now: Verdict) -> Verdict:
-    """Return a verdict beside what other rubrics said before: of each attribute the last."""
+    """Return a verdict with the attributes of other rubrics: of each the last."""
     if before is None or before.attributes.keys() <= now.attributes.keys():
         return now
     return replace(now, attributes={**before.attributes, **now.attributes})
 
 
 def _note_loser(state: SearchState, scored: list[tuple[Candidate, float]]) -> None:
-    """Keep who lost a pair of a knock-out; nobody when it was a draw or one has no score."""
+    """Keep the loser of a knock-out pair; none in a draw, or when one has no score."""
     if state.progress.bracket and len(scored) == 2:
         (one, one_score), (other, other_score) = scored
         if one_score != other_score:
@@ -261,9 +256,13 @@ def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
         node.visits += 1
         if node.parent_id is not None:
             by_parent[node.parent_id] = by_parent.get(node.parent_id, 0) + 1
+    nodes = state.tree.nodes
     for parent_id, count in by_parent.items():
-        for step in state.tree.path_to_top(parent_id):
+        above: NodeId | None = parent_id
+        while above is not None:
+            step = nodes[above]
             step.visits += count
+            above = step.parent_id
 
 
 def _back_up(state: SearchState, changed: list[Candidate]) -> None:
@@ -271,26 +270,28 @@ def _back_up(state: SearchState, changed: list[Candidate]) -> None:
 
     The youngest first: whatever is below a node is younger, so each is looked at once.
     """
+    nodes = state.tree.nodes
     waiting = {node.birth: node for node in changed}
     while waiting:
-        node = waiting.pop(max(waiting))
-        was, best = node.best_value, _best_below(state, node)
+        # Most often one chain of ancestors is left.
+        _, node = waiting.popitem() if len(waiting) == 1 else (0, waiting.pop(max(waiting)))
+        was, best = node.best_value, _best_below(nodes, node)
         node.best_value = best
         if was == best or node.parent_id is None:
             continue
-        parent = state.tree.nodes[node.parent_id]
+        parent = nodes[node.parent_id]
         above = parent.best_value
         # A maximum: what is not above it, and was not it, leaves it as it is.
         if was is None or best is None or above is None or best > above or was == above:
             waiting[parent.birth] = parent
 
 
-def _best_below(state: SearchState, node: Candidate) -> float | None:
+def _best_below(nodes: Mapping[NodeId, Candidate], node: Candidate) -> float | None:
     """Return the best value at or below an answer; of a step, below it where anything is known.
 
-    What children turned out to be says more of a step than a look at the step itself.
+    Children that were judged are better evidence of a step than the step itself.
     """
-    nodes, best = state.tree.nodes, None
+    best = None
     for child_id in node.children_ids:
         value = nodes[child_id].best_value
         if value is not None and (best is None or value > best):

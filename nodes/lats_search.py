@@ -59,7 +59,7 @@ def planned_bubbles(draft: Draft, style: StyleVector) -> tuple[Bubble, ...] | No
     """Return the bubbles that a model cut its reply into, or None where they cannot be used.
 
     Args:
-        draft: the reply; its payload holds what came with it.
+        draft: the reply; its payload has what came with it.
         style: sets their delays.
     """
     raw = draft.payload.get("bubbles")
@@ -86,7 +86,7 @@ class SearchBounds:
 
     Args:
         max_calls: most calls, and most requests, of the search's scope, repairs and retries
-            included; None where it has no limit of its own.
+            included; None where only other limits apply.
         held_calls: calls held back for the reply that the advisory leaves out and the
             search's first call draws on; 0 or 1.
     """
@@ -96,7 +96,7 @@ class SearchBounds:
 
 
 UNBOUNDED = SearchBounds()
-"""A search whose only limits are its knobs and what the advisory tells."""
+"""A search whose only limits are its knobs and what the advisory has."""
 
 
 def search_bounds(
@@ -132,7 +132,7 @@ def remaining_calls(
 
     Args:
         advisory: of the search's scope.
-        bounds: what it does not tell.
+        bounds: what it does not have.
         is_first: whether the search has asked nothing yet. Then at least one call fits:
             the reply must come, and whether it may is for the budget to say.
     """
@@ -316,9 +316,9 @@ def _no_reply(result: SearchResult, errors: Sequence[tuple[ActionKind, CallError
         return degradation_of(errors[0][1], node=NODE)
     match result.stop_reason:
         case StopReason.CAP:
-            reason, detail = "refused", "search.max_calls leaves no room for a reply"
+            reason, detail = "refused", "search.max_calls allows no call for a reply"
         case StopReason.BUDGET | StopReason.DEADLINE:
-            reason, detail = "refused", "the budget leaves no room for a reply"
+            reason, detail = "refused", "the budget allows no call for a reply"
         case _ if result.tree.has_start:
             reason, detail = "invalid", "no generation has a usable reply"
         case _:
@@ -342,13 +342,13 @@ async def search_reply(
     the best so far.
 
     Args:
-        asker: whoever answers calls, and says how much room is left.
+        asker: answers calls, and knows what the budget has left.
         knobs: of the search, before the stage has its say.
         material: of this turn.
         explicit: names of the knobs that the stage must leave alone; see `with_stage`.
         max_repairs: times that an answer of the wrong form is asked again.
         guidelines: what the search of the turn before left (`SearchOutcome.guidelines`).
-        bounds: what of the search's limits the asker's advisory does not tell.
+        bounds: what of the search's limits the asker's advisory does not have.
 
     Raises:
         CallError: only one after which no other call can work (`is_fatal`).
@@ -386,12 +386,12 @@ async def run_search(
 
     Args:
         policy: the search.
-        asker: whoever answers calls, and says how much room is left.
+        asker: answers calls, and knows what the budget has left.
         material: of this turn.
         max_repairs: times that an answer of the wrong form is asked again, as far as there is
             room for it.
         judge_logprobs: see `SearchKnobs.judge_logprobs`.
-        bounds: what of the search's limits the asker's advisory does not tell.
+        bounds: what of the search's limits the asker's advisory does not have.
 
     Raises:
         CallError: only one after which no other call can work (`is_fatal`).

@@ -6,7 +6,7 @@
   measured to contradict itself cannot tell a refinement from a mishap: none is made, the
   calls go to passes.
 - Above 10 calls, and where the budget leaves less than the knobs allow, it stops as soon as
-  a call promises less than `AUTO_MIN_GAIN`, unless `min_gain` says otherwise.
+  a call promises less than `AUTO_MIN_GAIN`, unless `min_gain` is set.
 """
 
 from typing import Any

@@ -1,11 +1,11 @@
-"""`listwise`: everything read beside everything else, in few and wide rounds.
+"""`listwise`: all candidates compared, in few and wide rounds.
 
 Generate, judge, and with the calls that are left refine the leaders and judge again. The
 order matters: two generations before the second pass, and never one pass alone where there
 are many candidates. Above 10 calls the root is decided by halving, with a tree below.
 
 With `min_gain` it goes call by call instead: one wide generation, one pass, and then
-whatever promises most, until that is too little.
+the call that promises most, until that is too little.
 """
 
 from lats.actions import Action, Generate, Refine
@@ -34,11 +34,11 @@ __all__ = ["LISTWISE", "MAX_PLANNED_CAP", "Listwise", "fresh_generations", "guid
 
 
 MAX_PLANNED_CAP = 10
-"""Cap up to which the shape by cap is used."""
+"""Cap up to which the schedule by cap is used."""
 
 
 def guideline_texts(state: SearchState) -> tuple[str, ...]:
-    """Return the guidelines alive, in words."""
+    """Return the texts of the guidelines alive."""
     return tuple(each.text for each in state.progress.guidelines)
 
 
@@ -52,7 +52,7 @@ def fresh_generations(state: SearchState, left: CallsLeft, wanted: int) -> list[
         remaining = knobs.generate_k * wanted
     k = knobs.generate_k
     if left.calls == 1:
-        k = 1  # there will be nobody to choose
+        k = 1  # no call is left to choose
     elif left.calls == 2 or (state.min_gain > 0 and not len(state.tree)):
         k += k // 2  # the only generation there may be: half as many more cost tokens only
     while remaining > 0 and len(actions) < min(wanted, left.proposer_calls):
@@ -64,7 +64,7 @@ def fresh_generations(state: SearchState, left: CallsLeft, wanted: int) -> list[
 def refinements(state: SearchState, left: CallsLeft) -> list[Action]:
     """Return a call that improves on the leaders; none where it cannot, or fits no more."""
     progress, knobs = state.progress, state.knobs
-    if progress.is_dry or not knobs.refine or progress.empty_rounds:
+    if progress.is_exhausted or not knobs.refine or progress.empty_rounds:
         return []
     if not left.fits(proposer=1, judge=REFINE_CALLS - 1):
         return []
@@ -129,7 +129,7 @@ class Listwise:
 
     def _passes(self, state: SearchState, left: CallsLeft, readers: list[Candidate]) -> int:
         knobs, progress = state.knobs, state.progress
-        may_refine = knobs.refine and not progress.is_dry and left.proposer > 0
+        may_refine = knobs.refine and not progress.is_exhausted and left.proposer > 0
         if state.min_gain > 0:
             wanted = 1
         elif progress.cycles:
@@ -145,7 +145,7 @@ class Listwise:
         readers = contenders(state)
         passes = min(left.judge_calls, passes_allowed(state, readers))
         if not passes or len(readers) < 2 or state.knobs.judging == "pairwise":
-            return StopReason.EXHAUSTED if state.progress.is_dry else StopReason.PLAN_DONE
+            return StopReason.EXHAUSTED if state.progress.is_exhausted else StopReason.PLAN_DONE
         return list(judge_round(state, readers, left, passes=passes))
 
     def _if_worth_it(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
@@ -156,7 +156,7 @@ class Listwise:
             and left.judge_calls > 0
             and passes_allowed(state, readers) > 0
             and state.knobs.judging != "pairwise",
-            BestNextCall.GENERATE: not state.progress.is_dry
+            BestNextCall.GENERATE: not state.progress.is_exhausted
             and not state.progress.empty_rounds
             and len(state.tree) < state.knobs.max_candidates
             and left.fits(proposer=1, judge=1),
@@ -174,7 +174,7 @@ class Listwise:
 
 
 def contenders(state: SearchState) -> list[Candidate]:
-    """Return whom a further pass reads: after two passes the better half, at least three."""
+    """Return the candidates of a further pass: after two passes the better half, at least three."""
     every = leading(state, len(state.tree))
     if state.knobs.judging == "agreement":
         return every

@@ -5,8 +5,8 @@
 n counts visits, those under way included; N likewise of the parent. The worth knows of
 finished visits only, and the bonus is in units of the scores' own standard deviation.
 Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is worth the best
-posterior mean below it (for answers its own included) rather than a mean of rewards: whoever
-walks the tree chooses. And an answer that has children may be refined again, an arm beside
+posterior mean below it (for answers its own included) rather than a mean of rewards, since
+the search chooses where it walks. And an answer that has children may be refined again, an arm like
 its children; expansions of steps are taken to be complete.
 
 `posterior_uct`: a tree search whose nodes hold posteriors, for answers and for steps.
@@ -40,22 +40,22 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
         taken: ids that the walk may not end at, nor pass.
         weight: of the bonus, in score.
     """
-    nodes, has_steps = state.tree.nodes, state.progress.has_steps
+    nodes, has_steps, sqrt = state.tree.nodes, state.progress.has_steps, math.sqrt
     start = node = state.tree.top
     while node.children_ids:
-        bonus = weight * math.sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
+        bonus = weight * sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
         best, best_worth = None, -math.inf
         if node is not start and not has_steps and node.node_id not in taken:
             # An answer can be refined again; what it is worth is its own.
             best, best_worth = node, (node.own_value or 0.0)
-            best_worth += bonus / math.sqrt(1 + node.expansions)
+            best_worth += bonus / sqrt(1 + node.expansions)
         for child_id in node.children_ids:
             child = nodes[child_id]
             if child.is_closed or child_id in taken:
                 continue
             visits = child.visits + child.pending_visits
             if visits:
-                worth = (child.best_value or 0.0) + bonus / math.sqrt(visits)
+                worth = (child.best_value or 0.0) + bonus / sqrt(visits)
             else:  # unread ones come first; those that a judge said nothing of, last
                 worth = -math.inf if child.judge_passes else math.inf
             if best is None or worth > best_worth:
@@ -110,11 +110,9 @@ def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candida
         if count == 1:
             return chosen
         taken.add(leaf.node_id)
-        for step in state.tree.path_to_top(leaf.node_id):
-            step.pending_visits += 1
+        state.tree.add_pending(leaf.node_id, 1)
     for leaf in chosen:  # proposing them counts them as pending; here it was for choosing
-        for step in state.tree.path_to_top(leaf.node_id):
-            step.pending_visits -= 1
+        state.tree.add_pending(leaf.node_id, -1)
     return chosen
 
 

@@ -249,7 +249,7 @@ class FitVerdicts(ListVerdicts):
 
 
 _LETTERS, _DIGITS = "bcdfghjkmnpqrstvwxyz", "23456789"
-"""What labels are made of. No vowels, so that none is a word, and nothing that looks alike."""
+"""What labels are made of. No vowels, so that none is a word, and no two of them alike."""
 
 MAX_LABELS = 10_000
 """Labels that are tried before one may be in a text: more than there are different ones."""
@@ -262,7 +262,7 @@ def candidate_labels(replies: Sequence[str], *call: str) -> tuple[str, ...]:
 
     Args:
         replies: the candidates, in the order in which a judge sees them.
-        call: what tells this call from others; the same gives the same labels.
+        call: what distinguishes this call from others; the same gives the same labels.
     """
     texts = [well_formed(text) for text in (*replies, *call)]
     seed = orjson.dumps([len(replies), *texts])
@@ -284,7 +284,7 @@ def verdicts_of(
     """Return what a judge said of a list.
 
     Entries are told by their labels, never by their places. A label that was not shown is
-    ignored; of several entries with one label the first stands; what has no entry is missing.
+    ignored; of several entries with one label the first counts; what has no entry is missing.
 
     Args:
         node_ids: the candidates in the order in which they were shown.

@@ -84,7 +84,7 @@ def judging_fields(material: SearchMaterial, **asked: Any) -> dict[str, Any]:
 
 
 def writing_fields(material: SearchMaterial, **asked: Any) -> dict[str, Any]:
-    """Return what whoever writes a reply needs to see; see `judging_fields`."""
+    """Return what the writer of a reply needs to see; see `judging_fields`."""
     lasting = material.lasting
     return {
         **judging_fields(material, **asked),
@@ -332,7 +332,7 @@ def _judge_list_call(
 def _judging_messages(
     name: str, rubric: str, language: Language, /, **fields: Any
 ) -> tuple[Message, ...]:
-    """Return a judge's messages; the rubric is ours, so it stands with the instructions.
+    """Return a judge's messages; the rubric is ours, so it is part of the instructions.
 
     Args:
         name: name of the prompt.

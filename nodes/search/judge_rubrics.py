@@ -1,4 +1,4 @@
-"""What the judge of a list looks at: rubrics by name, in words and as the form of an answer.
+"""Rubrics of the judge of a list by name: instructions, and the form of an answer.
 
 Several attributes are scored in one pass. Where passes take different rubrics in turn, each
 brings its own bias rather than the same one again; so each has its own instructions.

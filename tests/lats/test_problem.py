@@ -408,11 +408,11 @@ async def test_a_state_of_another_problem_is_refused():
     state = (await solve(numbers(), KNOBS)).search.state_dict()
     with pytest.raises(StateError, match="another start"):
         await resume(numbers(start=5), state)
-    with pytest.raises(StateError, match="holds a state of another type: "):
+    with pytest.raises(StateError, match="has a state of another type: "):
         await resume(Problem(Guess, near, closeness), state)
     for node in state["nodes"]:
         node["draft"]["payload"] = {}
-    with pytest.raises(StateError, match="holds no state"):
+    with pytest.raises(StateError, match="has no state"):
         await resume(numbers(), state)
 
 

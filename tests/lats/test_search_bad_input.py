@@ -161,7 +161,7 @@ def test_a_driver_that_errs_is_told_how():
     (move,) = search.ask()
     with pytest.raises(TypeError, match=r"answered by Verdicts or NoAnswer, got Drafts"):
         search.tell(move.action_id, Drafts(drafts=()))
-    with pytest.raises(TypeError, match="a float, expected a Verdict"):
+    with pytest.raises(TypeError, match=r"a float for .*; give a Verdict"):
         search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, 0.5)))
     assert search.ask() == [move]
 

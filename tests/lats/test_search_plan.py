@@ -1,4 +1,4 @@
-"""The plan against the search that it plans."""
+"""Plans of searches against the searches."""
 
 import random
 

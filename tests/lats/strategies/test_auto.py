@@ -1,4 +1,4 @@
-"""`auto`: what it switches to, and when."""
+"""The policy `auto`."""
 
 import pytest
 

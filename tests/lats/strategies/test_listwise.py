@@ -1,4 +1,4 @@
-"""`listwise`: its rounds and its calls by cap."""
+"""The policy `listwise`."""
 
 import pytest
 

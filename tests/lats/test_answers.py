@@ -1,4 +1,4 @@
-"""What makes a draft fit for a tree."""
+"""Drafts fit for a tree."""
 
 import json
 

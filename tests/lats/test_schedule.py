@@ -1,4 +1,6 @@
-"""Judge rounds: rubrics, orders, chunks with an anchor, and the knock-out."""
+"""Schedule of a search: plans by cap, judge calls, reading orders."""
+
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,18 @@ from hypothesis import strategies as st
 
 from lats.actions import JudgeList
 from lats.answers import Draft, NoAnswer
-from lats.schedule import CallsLeft, judge_round, passes_allowed, with_anchors
+from lats.schedule import (
+    REFINE_CALLS,
+    CallsLeft,
+    first_generations,
+    first_passes,
+    judge_round,
+    later_passes,
+    passes_allowed,
+    reading_order,
+    root_generations,
+    with_anchors,
+)
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
@@ -126,3 +139,73 @@ def test_a_knock_out_that_does_not_fit_is_cut_short(play, moves_model, cap):
     search, _ = play(PosteriorSearch(knobs), moves_model(judge="perfect"))
     assert search.result().calls <= cap
     assert search.result().best is not None
+
+
+@pytest.mark.parametrize("can_refine", [True, False])
+@pytest.mark.parametrize("cap", range(1, 33))
+def test_a_shape_fits_into_its_cap_and_leaves_a_judge(cap, can_refine):
+    """At least one pass from two calls on, and no call to spare."""
+    generations = first_generations(cap, can_refine=can_refine)
+    assert 1 <= generations <= 3
+    if cap > 1:
+        left = cap - generations
+        assert left >= 1
+        passes = first_passes(left, can_refine=can_refine)
+        assert 1 <= passes <= left
+        if can_refine and left > passes:
+            assert (left - passes) % REFINE_CALLS == 0
+
+
+def test_what_is_left_after_refinements_becomes_passes():
+    """One for each refinement, and the call into which none fits."""
+    for calls in range(1, 12):
+        spent, rest = 0, calls
+        while rest:
+            passes = later_passes(rest)
+            assert 1 <= passes <= rest
+            spent += passes
+            rest -= passes
+            rest -= 1 if rest >= REFINE_CALLS else 0
+        assert spent <= calls
+
+
+def test_a_root_by_halving_grows_with_the_cap():
+    """Slowly, and to four calls at most."""
+    sizes = [root_generations(cap) for cap in range(1, 65)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 1
+    assert max(sizes) == 4
+
+
+IDS = [f"{place:016x}" for place in range(7)]
+
+
+@given(ids=st.lists(st.sampled_from(IDS), unique=True), seed=st.integers(0), pair=st.integers(0, 9))
+def test_a_pair_of_passes_reads_everyone_at_the_same_mean_place(ids, seed, pair):
+    """One order and its reverse."""
+    first = reading_order(ids, seed=seed, pass_index=2 * pair)
+    second = reading_order(ids, seed=seed, pass_index=2 * pair + 1)
+    assert second == first[::-1]
+    assert sorted(first) == sorted(ids)
+    assert {first.index(i) + second.index(i) for i in ids} <= {len(ids) - 1}
+
+
+def test_an_order_depends_on_seed_and_pass_and_not_on_how_it_is_asked():
+    """Other passes, and other seeds, draw anew."""
+    order = reading_order(IDS, seed=1, pass_index=0)
+    assert reading_order(IDS[::-1], seed=1, pass_index=0) == order
+    assert len({reading_order(IDS, seed=1, pass_index=look) for look in range(8)}) == 8
+    assert reading_order(IDS, seed=2, pass_index=0) != order
+
+
+def test_a_subset_keeps_the_order_of_the_whole():
+    """So a pass over survivors is still reversed by the next one."""
+    order = reading_order(IDS, seed=3, pass_index=4)
+    kept = IDS[1:5]
+    assert reading_order(kept, seed=3, pass_index=4) == tuple(i for i in order if i in kept)
+
+
+def test_nobody_is_favoured_over_many_pairs():
+    """Each is read first about as often."""
+    firsts = Counter(reading_order(IDS, seed=0, pass_index=2 * pair)[0] for pair in range(700))
+    assert all(60 < firsts[i] < 140 for i in IDS)

@@ -1,4 +1,4 @@
-"""The rule score."""
+"""The rule score of a reply."""
 
 import pytest
 from hypothesis import given

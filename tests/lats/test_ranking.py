@@ -1,4 +1,4 @@
-"""Agreement as a judge: the largest cluster that passes most."""
+"""Judging by agreement."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`best_of_n`: as many candidates as can be judged once."""
+"""The policy `best_of_n`."""
 
 import pytest
 from hypothesis import given

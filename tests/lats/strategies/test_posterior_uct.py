@@ -1,4 +1,4 @@
-"""`posterior_uct`: selection, expansion and backup of the tree."""
+"""The policy `posterior_uct`."""
 
 from itertools import pairwise
 

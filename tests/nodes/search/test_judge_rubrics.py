@@ -1,4 +1,4 @@
-"""The rubrics of the judge of a list."""
+"""Rubrics of the judge of a list."""
 
 import re
 

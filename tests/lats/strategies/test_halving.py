@@ -1,4 +1,4 @@
-"""`halving`: the better half is read on, and what survives grows a tree."""
+"""The policy `halving`."""
 
 import pytest
 
