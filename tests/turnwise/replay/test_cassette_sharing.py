@@ -1,6 +1,7 @@
 """What the exchanges of a cassette have in common, written once."""
 
 import json
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -272,3 +273,22 @@ def test_no_field_is_lost(answer: Answer) -> None:
     lines = _packed([document] * 3)
     assert _restored(lines) == [document] * 3
     assert lines[-1].index(b'"reply"') < lines[-1].index(b'"alpha"') < lines[-1].index(b'"zeta"')
+
+
+def test_no_flipped_bit_of_a_shared_line_is_read_silently(
+    recording: Path, ask: Ask, answer: Answer
+) -> None:
+    """A prompt or a field that many exchanges share is an error, or what it was."""
+    whole = recording.read_bytes()
+    draw = random.Random(3)
+    for place in draw.sample(range(8 * len(whole)), 400):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        recording.write_bytes(data)
+        try:
+            with open_cassette(recording) as cassette:
+                for number in range(6):
+                    found = cassette.lookup(*_asked(ask, number))
+                    assert found == answer(f"answer {number}")
+        except FormatError:
+            continue
