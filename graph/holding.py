@@ -18,10 +18,10 @@ Where time is limited, some of it is held back for the first draft in the same w
 import math
 
 from graph.engine import Engine
-from graph.materials import thinking_material
 from graph.state import TurnState
 from graph.wind_down import Fusing, bookkeeping_calls, thinking_calls
-from nodes.fused_thinking import thinking_call
+from nodes.fused_thinking import FUSED_REPLY
+from nodes.question import BOOKKEEPING_LEASE
 from nodes.search_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial
 from turnwise.budget.room import PICODOLLARS
@@ -30,7 +30,6 @@ from turnwise.calls.call import Call
 from turnwise.calls.vocabulary import Role
 
 __all__ = [
-    "BOOKKEEPING_LEASE",
     "NOTES_TOKENS",
     "calls_left",
     "held_reply_calls",
@@ -38,9 +37,6 @@ __all__ = [
     "hold_bookkeeping",
     "hold_reply",
 ]
-
-BOOKKEEPING_LEASE = "bookkeeping"
-"""The name that the evolver's and the memory manager's calls draw on."""
 
 NOTES_TOKENS = 1_500
 """Held back for what the nodes before the reply's call add to its prompt: the monologue,
@@ -55,17 +51,13 @@ def calls_left(scope: Scope) -> int | None:
 
 
 def _reply_call(engine: Engine, state: TurnState, fusing: Fusing) -> Call:
+    """Return the call that brings the reply, as far as it is known when the turn begins.
+
+    What the nodes before the search will add is in `NOTES_TOKENS`.
+    """
     if fusing.reply:
-        return thinking_call(thinking_material(state), writes_reply=True)
-    # What the nodes before the search will add is in `NOTES_TOKENS`.
-    material = SearchMaterial(
-        language=state.language,
-        user_text=state.user_text,
-        persona=state.persona,
-        history=tuple(state.history),
-        summary=state.earlier,
-    )
-    return reply_call(engine.settings.search, material)
+        return FUSED_REPLY.call(state)
+    return reply_call(engine.settings.search, SearchMaterial(state))
 
 
 def hold_reply(engine: Engine, scope: Scope, state: TurnState, fusing: Fusing) -> None:

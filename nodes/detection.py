@@ -5,29 +5,21 @@
 | fast | detect | 0 | 400 |
 """
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from nodes.answer import Answer, SignedScore, Text, UnitScore, each_once
 from nodes.detection_rules import detect_by_rules
-from nodes.phrases import relationship_phrase
-from nodes.prompt import lines_shown
-from nodes.question import Question
+from nodes.question import Question, Tokens
 from nodes.records import (
-    Degradation,
     Detection,
-    Language,
-    Line,
-    Persona,
-    Relationship,
     Signal,
     Stage,
 )
-from turnwise.calls import Asker, Purpose, Role, Sampling
+from turnwise.calls import Purpose, Role, Sampling
 
-__all__ = ["DetectionAnswer", "detect"]
+__all__ = ["DETECTION", "DetectionAnswer"]
 
 
 class DetectionAnswer(Answer):
@@ -54,49 +46,15 @@ class DetectionAnswer(Answer):
         )
 
 
-QUESTION = Question(
+DETECTION = Question(
     node="detection",
     role=Role.FAST,
     purpose=Purpose.DETECT,
+    prompt="detection",
     answer=DetectionAnswer,
+    fields=("persona", "chat", "summary", "stage", "relationship"),
     sampling=Sampling(temperature=0.0, max_tokens=400),
+    tokens=Tokens(1050, 100),
+    convert=lambda answer, _view: answer.record(),
+    fallback=lambda view: detect_by_rules(view.user_text, view.language),
 )
-
-
-async def detect(
-    asker: Asker,
-    *,
-    language: Language,
-    user_text: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    relationship: Relationship,
-    summary: str = "",
-) -> tuple[Detection, Degradation | None]:
-    """Return what was found in the user's message, and why rules found it if they did.
-
-    Args:
-        asker: who reaches the model.
-        language: language of the prompt and of `Detection.context`.
-        user_text: the message. Untrusted; any length, clipped in the prompt.
-        history: the lines before it, oldest first.
-        persona: who the agent is.
-        relationship: how the agent stands to the user.
-        summary: what came before `history`; blank when nothing did.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text),
-            "summary": summary,
-            "stage": relationship.stage,
-            "relationship": relationship_phrase(relationship, language),
-        },
-        convert=DetectionAnswer.record,
-        fallback=lambda: detect_by_rules(user_text, language),
-    )

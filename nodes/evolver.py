@@ -7,27 +7,21 @@ It says which way and how strongly; damping, caps and stages are rules elsewhere
 | fast | evolve | 0 | 300 |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from nodes.answer import Answer, SignedScore, Text
-from nodes.phrases import detection_shown, relationship_phrase
-from nodes.prompt import lines_shown
-from nodes.question import Question
+from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
 from nodes.records import (
-    Degradation,
     Detection,
     Language,
-    Line,
-    Persona,
     Record,
-    Relationship,
     Signal,
     Signed,
 )
-from turnwise.calls import Asker, Purpose, Role, Sampling
+from turnwise.calls import Purpose, Role, Sampling
 
-__all__ = ["EvolverAnswer", "RelationshipDelta", "evolve", "evolve_by_rules"]
+__all__ = ["EVOLVING", "EvolverAnswer", "RelationshipDelta", "evolve_by_rules"]
 
 DELTA_NAMES = ("closeness", "trust", "liking", "respect", "warmth", "power")
 
@@ -72,15 +66,6 @@ class EvolverAnswer(Answer):
             power=self.power_delta,
             reason=self.reason,
         )
-
-
-QUESTION = Question(
-    node="evolver",
-    role=Role.FAST,
-    purpose=Purpose.EVOLVE,
-    answer=EvolverAnswer,
-    sampling=Sampling(temperature=0.0, max_tokens=300),
-)
 
 
 # fmt: off
@@ -129,42 +114,16 @@ def evolve_by_rules(detection: Detection, language: Language) -> RelationshipDel
     return RelationshipDelta(**clamped, reason=reason)
 
 
-async def evolve(
-    asker: Asker,
-    *,
-    language: Language,
-    user_text: str,
-    reply: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    relationship: Relationship,
-    detection: Detection,
-) -> tuple[RelationshipDelta, Degradation | None]:
-    """Return how the turn moved the relationship, and why rules said so if they did.
-
-    Args:
-        asker: who reaches the model.
-        language: language of the prompt and of the reason.
-        user_text: the message. Untrusted.
-        reply: what the agent answered.
-        history: the lines before both, oldest first.
-        persona: who the agent is.
-        relationship: as it was before the turn.
-        detection: what was found in the message.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text, reply),
-            "stage": relationship.stage,
-            "relationship": relationship_phrase(relationship, language),
-            "detection": detection_shown(detection, language),
-        },
-        convert=EvolverAnswer.record,
-        fallback=lambda: evolve_by_rules(detection, language),
-    )
+EVOLVING = Question(
+    node="evolver",
+    role=Role.FAST,
+    purpose=Purpose.EVOLVE,
+    prompt="evolver",
+    answer=EvolverAnswer,
+    fields=("persona", "chat", "stage", "relationship", "detection"),
+    sampling=Sampling(temperature=0.0, max_tokens=300),
+    tokens=Tokens(900, 80),
+    convert=lambda answer, _view: answer.record(),
+    fallback=lambda view: evolve_by_rules(view.detection, view.language),
+    lease=BOOKKEEPING_LEASE,
+)

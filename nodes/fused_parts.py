@@ -6,7 +6,7 @@ fit spoils neither the others nor the call: it is an `Unusable`, and its node as
 own question. Only an answer without any usable part is no answer, and is asked again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,10 +21,12 @@ from pydantic import (
 )
 
 from nodes.answer import Answer
-from nodes.degrade import MAX_DETAIL_CHARS, ask_or
+from nodes.degrade import MAX_DETAIL_CHARS
 from nodes.prompt import clip
+from nodes.question import Question
 from nodes.records import Degradation
-from turnwise.calls import Asker, Call
+from nodes.turn import TurnView
+from turnwise.calls import Asker
 from turnwise.calls.structured import fitted, notes_of
 
 __all__ = [
@@ -32,13 +34,12 @@ __all__ = [
     "Missing",
     "Unusable",
     "ask_fused",
-    "ask_whole",
     "part",
     "unusable_parts",
     "usable",
 ]
 
-FusedT = TypeVar("FusedT", bound="FusedAnswer")
+FormT = TypeVar("FormT", bound=BaseModel)
 PartT = TypeVar("PartT", bound=BaseModel)
 
 
@@ -108,36 +109,10 @@ def usable(value: PartT | Unusable) -> PartT | None:
     return None if isinstance(value, Unusable) else value
 
 
-async def ask_whole(
-    asker: Asker, call: Call, *, answer: type[PartT], node: str
-) -> tuple[PartT | None, Sequence[Degradation]]:
-    """Return the answer to a fused call as it is, or None and why all has to be asked apart.
-
-    Args:
-        asker: who reaches the model.
-        call: the fused call; its `response_model` is `answer`.
-        answer: what the model answers with.
-        node: the node that asks.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    fused, whole = await ask_or(
-        asker, call, node=node, answer=answer, convert=_as_it_is, fallback=lambda: None
-    )
-    return fused, [] if whole is None else [_apart(whole, "no fused answer")]
-
-
 async def ask_fused(
-    asker: Asker, call: Call, *, answer: type[FusedT], nodes: Mapping[str, str]
-) -> tuple[FusedT | None, Sequence[Degradation]]:
-    """Return a fused answer, or None, and what has to be asked apart.
-
-    Args:
-        asker: who reaches the model.
-        call: the fused call; its `response_model` is `answer`.
-        answer: what the model answers with.
-        nodes: the node that each part is for, by the part's name. The first one asks.
+    asker: Asker, question: Question[FormT, FormT | None], view: TurnView
+) -> tuple[FormT | None, Sequence[Degradation]]:
+    """Return the answer to a fused question, or None, and what has to be asked apart.
 
     Returns:
         The answer and one degradation for each part that cannot be used; or None and one
@@ -146,19 +121,16 @@ async def ask_fused(
     Raises:
         CallError: a fatal one.
     """
-    fused, degradations = await ask_whole(
-        asker, call, answer=answer, node=next(iter(nodes.values()))
-    )
+    fused, whole = await question.ask(asker, view)
     if fused is None:
-        return None, degradations
+        return None, [] if whole is None else [_apart(whole, "no fused answer")]
+    if not isinstance(fused, FusedAnswer):
+        return fused, []
+    nodes = dict(zip(type(fused).model_fields, question.speaks_for, strict=True))
     return fused, [
         _apart(Degradation(node=nodes[name], reason="invalid", detail=why), f"fused part {name!r}")
         for name, why in unusable_parts(fused).items()
     ]
-
-
-def _as_it_is(fused: PartT) -> PartT | None:
-    return fused
 
 
 def _apart(degradation: Degradation, what: str) -> Degradation:

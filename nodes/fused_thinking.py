@@ -20,7 +20,7 @@ all of them when there is no answer at all. Without a usable reply the search ru
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -28,44 +28,32 @@ from lats.draft import MAX_REPLY_CHARS, clean_text
 from nodes.answer import Answer, Text
 from nodes.detection import DetectionAnswer
 from nodes.detection_rules import detect_by_rules
-from nodes.fused_parts import FusedAnswer, Missing, Unusable, ask_fused, ask_whole, part, usable
+from nodes.fused_parts import FusedAnswer, Missing, Unusable, ask_fused, part, usable
 from nodes.inner_monologue import MonologueAnswer, think_by_rules
-from nodes.phrases import mood_phrase, relationship_phrase, style_phrase
-from nodes.prompt import chat, lines_shown
+from nodes.phrases import style_phrase
+from nodes.question import Question, Tokens
 from nodes.reasoner import ReasonerAnswer
 from nodes.reasoner_rules import reason_by_rules
 from nodes.records import (
     Degradation,
     Detection,
-    Language,
-    Line,
-    MemoryLine,
-    Mode,
     Monologue,
-    Mood,
-    Persona,
-    Relationship,
     ResponsePlan,
-    StyleVector,
 )
 from nodes.search_calls import REPLY_LEASE
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from nodes.style import choose_style
+from nodes.turn import TurnView
+from turnwise.calls import Asker, Purpose, Role, Sampling
 
 __all__ = [
+    "FUSED_REPLY",
+    "FUSED_THINKING",
     "ReplyingAnswer",
     "ThinkingAnswer",
-    "ThinkingMaterial",
     "Thoughts",
     "reply_at_once",
     "think_at_once",
-    "thinking_call",
 ]
-
-NODES = {"detection": "detection", "monologue": "inner_monologue", "plan": "reasoner"}
-"""The node that each part of the answer is for."""
-
-THINKING_SAMPLING = Sampling(temperature=0.6, max_tokens=1300)
-REPLYING_SAMPLING = Sampling(temperature=0.6, max_tokens=1000)
 
 
 def _reply_text(text: str) -> str:
@@ -91,35 +79,6 @@ class ReplyingAnswer(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class ThinkingMaterial:
-    """What the fused prompts see.
-
-    Args:
-        language: language of the prompt, the notes and the reply.
-        user_text: the message. Untrusted.
-        history: the lines before it, oldest first.
-        persona: who the agent is.
-        relationship: how the agent stands to the user.
-        summary: what came before `history`; blank when nothing did.
-        mood: the agent's mood before the turn.
-        mode: how the agent took the turn before.
-        memories: older things worth knowing; for the reply only.
-        style: how the reply should sound; for the reply only.
-    """
-
-    language: Language
-    user_text: str
-    history: Sequence[Line]
-    persona: Persona
-    relationship: Relationship
-    summary: str
-    mood: Mood
-    mode: Mode
-    memories: Sequence[MemoryLine] = ()
-    style: StyleVector | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Thoughts:
     """What came of a fused call. None is what has to be asked apart.
 
@@ -138,65 +97,67 @@ class Thoughts:
     degradations: Sequence[Degradation] = ()
 
 
-def thinking_call(material: ThinkingMaterial, *, writes_reply: bool) -> Call:
-    """Return the fused call.
+_FIELDS = ("persona", "chat", "summary", "stage", "relationship", "mood", "mode")
 
-    Args:
-        material: of this turn.
-        writes_reply: whether it replies, instead of preparing a reply. It draws on the
-            reply's lease then: it is the call that the reply must have.
+FUSED_THINKING: Question[ThinkingAnswer, ThinkingAnswer | None] = Question(
+    node="detection",
+    role=Role.MAIN,
+    purpose=Purpose.FUSE,
+    prompt="fused_thinking",
+    answer=ThinkingAnswer,
+    fields=_FIELDS,
+    sampling=Sampling(temperature=0.6, max_tokens=1300),
+    tokens=Tokens(1550, 370),
+    convert=lambda answer, _view: answer,
+    fallback=lambda _view: None,
+    speaks_for=("detection", "inner_monologue", "reasoner"),
+)
+
+
+def _style_before(view: TurnView) -> str:
+    """Return the style that follows from mood and mode before the turn, in words.
+
+    What would change them is found by this call only.
     """
-    language = material.language
-    fields: dict[str, Any] = {
-        "persona": material.persona,
-        "chat": lines_shown(material.history, material.user_text),
-        "summary": material.summary,
-        "stage": material.relationship.stage,
-        "relationship": relationship_phrase(material.relationship, language),
-        "mood": mood_phrase(material.mood, language),
-        "mode": material.mode,
-    }
-    if not writes_reply:
-        return Call(
-            role=Role.MAIN,
-            purpose=Purpose.FUSE,
-            messages=chat("fused_thinking", language, **fields),
-            response_model=ThinkingAnswer,
-            sampling=THINKING_SAMPLING,
-        )
-    fields["memories"] = [memory.shown() for memory in material.memories]
-    if material.style is not None:
-        fields["task"] = {"style": style_phrase(material.style, language)}
-    return Call(
-        role=Role.MAIN,
-        purpose=Purpose.FUSE,
-        messages=chat("fused_reply", language, **fields),
-        response_model=ReplyingAnswer,
-        sampling=REPLYING_SAMPLING,
-        lease=REPLY_LEASE,
-    )
+    style = choose_style(view.relationship, view.mood, view.mode, Detection())
+    return style_phrase(style, view.language)
 
 
-async def think_at_once(asker: Asker, material: ThinkingMaterial) -> Thoughts:
+FUSED_REPLY: Question[ReplyingAnswer, ReplyingAnswer | None] = Question(
+    node="detection",
+    role=Role.MAIN,
+    purpose=Purpose.FUSE,
+    prompt="fused_reply",
+    answer=ReplyingAnswer,
+    # Memories are retrieved before this call; beside the other one they may not be there yet.
+    fields=(*_FIELDS, "memories"),
+    sampling=Sampling(temperature=0.6, max_tokens=1000),
+    tokens=Tokens(800, 200),
+    convert=lambda answer, _view: answer,
+    fallback=lambda _view: None,
+    asked=lambda view: {"task": {"style": _style_before(view)}},
+    lease=REPLY_LEASE,
+    speaks_for=("detection", "inner_monologue", "reasoner", "lats_search"),
+)
+
+
+async def think_at_once(asker: Asker, view: TurnView) -> Thoughts:
     """Return what one fused call found, thought and planned.
-
-    Args:
-        asker: who reaches the model.
-        material: of this turn.
 
     Raises:
         CallError: a fatal one.
     """
-    call = thinking_call(material, writes_reply=False)
-    fused, degradations = await ask_fused(asker, call, answer=ThinkingAnswer, nodes=NODES)
+    fused, degradations = await ask_fused(asker, FUSED_THINKING, view)
     if fused is None:
         return Thoughts(degradations=degradations)
     found, monologue = usable(fused.detection), usable(fused.monologue)
     plan = usable(fused.plan)
-    language, user_text = material.language, material.user_text
     detection = found.record() if found else None
     by_rules = reason_by_rules(
-        user_text, detection or detect_by_rules(user_text, language), material.mode, language
+        view.user_text,
+        detection or detect_by_rules(view.user_text, view.language),
+        view.mode,
+        view.language,
     )
     return Thoughts(
         detection=detection,
@@ -206,22 +167,17 @@ async def think_at_once(asker: Asker, material: ThinkingMaterial) -> Thoughts:
     )
 
 
-async def reply_at_once(asker: Asker, material: ThinkingMaterial) -> Thoughts:
+async def reply_at_once(asker: Asker, view: TurnView) -> Thoughts:
     """Return the reply that one call wrote, and what rules find, feel and plan around it.
-
-    Args:
-        asker: who reaches the model.
-        material: of this turn.
 
     Raises:
         CallError: a fatal one.
     """
-    call = thinking_call(material, writes_reply=True)
-    answer, degradations = await ask_whole(asker, call, answer=ReplyingAnswer, node="detection")
+    answer, degradations = await ask_fused(asker, FUSED_REPLY, view)
     if answer is None:
         return Thoughts(degradations=degradations)
-    detection = detect_by_rules(material.user_text, material.language)
-    monologue = think_by_rules(detection, material.mode, material.language)
+    detection = detect_by_rules(view.user_text, view.language)
+    monologue = think_by_rules(detection, view.mode, view.language)
     if answer.thought:
         monologue = monologue.model_copy(update={"thought": answer.thought})
     return Thoughts(

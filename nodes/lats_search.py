@@ -61,8 +61,7 @@ async def search_reply(
             what no judge of replies can say.
     """
     check_judging(knobs)
-    stage = None if material.stage is None else material.stage.value
-    staged = with_stage(knobs, stage, explicit=explicit)
+    staged = with_stage(knobs, material.stage.value, explicit=explicit)
     context = ReplyContext(user_text=material.user_text, language=material.language)
     policy = start_search(staged, context, guidelines=guidelines)
     errors = await run_search(

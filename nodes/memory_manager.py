@@ -19,29 +19,25 @@ from pydantic import Field
 
 from nodes.answer import Answer, Text
 from nodes.memory_rules import remember_by_rules
-from nodes.prompt import lines_shown
-from nodes.question import Question
+from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
 from nodes.records import (
-    Degradation,
-    Language,
-    Line,
     NoteDraft,
-    Persona,
     Record,
 )
-from turnwise.calls import Asker, Purpose, Role, Sampling
+from nodes.turn import TurnView
+from turnwise.calls import Purpose, Role, Sampling
 from turnwise.memory.terms import query_weights
 
 __all__ = [
     "MAX_NOTES",
     "MAX_NOTE_CHARS",
     "MIN_EVIDENCE_SIZE",
+    "REMEMBERING",
     "DropReason",
     "MemoryAnswer",
     "MemoryUpdate",
     "NoteAnswer",
     "check_notes",
-    "remember",
 ]
 
 MAX_NOTES = 6
@@ -91,30 +87,25 @@ class MemoryAnswer(Answer):
     summary: Text
     notes: list[NoteAnswer] = Field(default_factory=list)
 
-    def update(self, *, user_text: str, reply: str, carried: str) -> MemoryUpdate:
-        """Return what memory gains from the answer: its summary, and the notes with proof.
+    def update(self, view: TurnView) -> MemoryUpdate:
+        """Return what memory gains: the answer's summary, and those of its notes with proof.
 
-        Args:
-            user_text: the turn's message, whole.
-            reply: the turn's reply, whole.
-            carried: the summary by rules, which a blank one must not replace.
+        A blank summary does not replace the one by rules.
         """
-        notes, dropped = check_notes(self.notes, user_text=user_text, reply=reply)
+        notes, dropped = check_notes(self.notes, user_text=view.user_text, reply=view.reply)
         return MemoryUpdate(
-            summary=self.summary or carried,
+            summary=self.summary or _by_rules(view).summary,
             notes=notes,
             dropped_notes=len(dropped),
             dropped_reasons=dropped,
         )
 
 
-QUESTION = Question(
-    node="memory_manager",
-    role=Role.FAST,
-    purpose=Purpose.REMEMBER,
-    answer=MemoryAnswer,
-    sampling=Sampling(temperature=0.0, max_tokens=900),
-)
+def _by_rules(view: TurnView) -> MemoryUpdate:
+    summary, notes = remember_by_rules(
+        user_text=view.user_text, reply=view.reply, summary=view.summary, language=view.language
+    )
+    return MemoryUpdate(summary=summary, notes=notes)
 
 
 def _proved(evidence: str, sources: Sequence[str]) -> str | None:
@@ -193,41 +184,18 @@ def check_notes(
     return tuple(kept.values()), tuple(dropped)
 
 
-async def remember(
-    asker: Asker,
-    *,
-    language: Language,
-    user_text: str,
-    reply: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    summary: str = "",
-) -> tuple[MemoryUpdate, Degradation | None]:
-    """Return what memory gains from the turn, and why rules found it if they did.
-
-    Args:
-        asker: who reaches the model.
-        language: language of the prompt, the summary and the notes.
-        user_text: the message, whole. Untrusted.
-        reply: what the agent answered, whole.
-        history: the lines before both, oldest first.
-        persona: who the agent is.
-        summary: the summary so far; blank when there is none.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    carried, notes = remember_by_rules(
-        user_text=user_text, reply=reply, summary=summary, language=language
-    )
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text, reply),
-            "summary": summary,
-        },
-        convert=lambda answer: answer.update(user_text=user_text, reply=reply, carried=carried),
-        fallback=lambda: MemoryUpdate(summary=carried, notes=notes),
-    )
+REMEMBERING = Question(
+    node="memory_manager",
+    role=Role.FAST,
+    purpose=Purpose.REMEMBER,
+    prompt="memory_manager",
+    answer=MemoryAnswer,
+    fields=("persona", "chat"),
+    sampling=Sampling(temperature=0.0, max_tokens=900),
+    tokens=Tokens(850, 200),
+    convert=lambda answer, view: answer.update(view),
+    fallback=_by_rules,
+    # The whole of it, which it carries on, where others see what `chat` does not show.
+    asked=lambda view: {"summary": view.summary},
+    lease=BOOKKEEPING_LEASE,
+)

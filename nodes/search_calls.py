@@ -28,7 +28,6 @@ from lats.proposal import (
 )
 from lats.registry import start_search
 from lats.tree import Tree
-from nodes.prompt import chat, lines_shown
 from nodes.search_answers import (
     AssistantCheck,
     CandidateSet,
@@ -49,6 +48,7 @@ from nodes.search_moves import (
 )
 from nodes.search_rubrics import rubric_called
 from nodes.search_verdicts import verdicts_of
+from nodes.turn import chat, lines_shown
 from turnwise.calls.call import Call, Sampling
 from turnwise.calls.errors import CallError, CallRefused
 from turnwise.calls.reply import Reply

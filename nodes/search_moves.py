@@ -12,13 +12,13 @@ from typing import Any
 from lats.candidate import Candidate, Forest
 from lats.moves import Generate, JudgeList, Refine
 from lats.tree import NodeId
-from nodes.prompt import chat
 from nodes.records import Language
 from nodes.search_answers import CandidateSet, Variants
 from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_material import SearchMaterial
 from nodes.search_rubrics import rubric_called
 from nodes.search_verdicts import candidate_labels
+from nodes.turn import chat
 from turnwise.calls.call import Call, Message, Sampling
 from turnwise.calls.vocabulary import Purpose, Role
 

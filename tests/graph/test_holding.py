@@ -9,7 +9,6 @@ import pytest
 from graph.app import app
 from graph.engine import Engine
 from graph.holding import (
-    BOOKKEEPING_LEASE,
     calls_left,
     held_reply_calls,
     hold_again,
@@ -18,6 +17,7 @@ from graph.holding import (
 )
 from graph.state import TurnState
 from graph.wind_down import Fusing
+from nodes.question import BOOKKEEPING_LEASE
 from nodes.search_calls import REPLY_LEASE
 from turnwise.budget.scope import Scope
 from turnwise.memory import Identity

@@ -12,13 +12,14 @@ from nodes.lats_search import search_reply
 from nodes.search_bounds import SearchBounds
 from nodes.search_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
+from nodes.turn import TurnView
 from turnwise.calls.asker import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
-MATERIAL = SearchMaterial(language="en", user_text="I lost my keys again.")
+MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))
 CAP = 6
 
 

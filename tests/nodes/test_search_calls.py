@@ -14,11 +14,12 @@ from nodes.search_answers import CandidateSet, Variant
 from nodes.search_calls import MAX_GOAL_CHARS, REPLY_LEASE, answer_to, call_for, reply_call
 from nodes.search_list_answers import FitVerdicts
 from nodes.search_material import SearchMaterial
+from nodes.turn import TurnView
 from turnwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Purpose
 
-MATERIAL = SearchMaterial(language="en", user_text="hi")
+MATERIAL = SearchMaterial(TurnView(language="en", user_text="hi"))
 GENERATE = Generate(k=2, attempt=0)
 JUDGE = JudgeList(node_ids=(NodeId("a1"), NodeId("b2")), look=0)
 

@@ -1,16 +1,19 @@
 """What a turn's material says in every prompt of the search."""
 
-from nodes.prompt import material
 from nodes.records import Monologue, ResponsePlan
 from nodes.search_fields import judging_fields, writing_fields
 from nodes.search_material import SearchMaterial
+from nodes.turn import TurnView, material
 
 MATERIAL = SearchMaterial(
-    language="en",
-    user_text="hi",
-    monologue=Monologue(thought="secret"),
-    plan=ResponsePlan(goals=("greet",)),
-    summary="They met.",
+    TurnView(
+        language="en",
+        user_text="hi",
+        monologue=Monologue(thought="secret"),
+        plan=ResponsePlan(goals=("greet",)),
+        summary="They met.",
+        version=1,
+    )
 )
 
 
