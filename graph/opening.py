@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graph.answering import endpoints_of, secret_values
+from graph.drivers import build_graph
 from graph.engine import Engine
 from graph.session import ReplySession
 from graph.settings import Settings
-from graph.wiring import build_graph
 from nodes.prompt import load_prompts
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.cache import MemoryCache, ReplyCache
@@ -136,12 +136,15 @@ async def open_session(
     checkpointer = None
     if keep_checkpoints:
         checkpointer = await _checkpoints(folder / "checkpoints.sqlite", stack)
+    # A strict replay without checkpoints has no use for LangGraph.
+    graph = None
+    if not is_offline or checkpointer is not None:
+        graph = build_graph(overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer)
     return ReplySession(
         engine=engine,
-        graph=build_graph(overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer),
+        graph=graph,
         is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
         rows=rows,
         is_checkpointed=checkpointer is not None,
-        is_direct=is_offline and checkpointer is None,
         notices=notices,
     )

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graph.context import TurnContext
-from graph.direct import run_directly
+from graph.drivers import ReplyGraph, run_directly
 from graph.engine import Engine
 from graph.order import predecessors
 from graph.state import TurnState, collect_degraded
 from graph.wind_down import steps_down
-from graph.wiring import ReplyGraph
 from nodes.prompt import clip
 from nodes.records import Degradation, Persona
 from turnwise.budget.ledger_row import LedgerRow
@@ -80,20 +79,18 @@ class ReplySession:
 
     Args:
         engine: what all turns share.
-        graph: the compiled graph.
+        graph: the compiled graph; None runs its steps by a plain loop.
         is_simulated: whether every answer is simulated.
         rows: the ledger rows that were written and not yet handed out.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
-        is_direct: run the graph's steps without the graph; see `direct`.
         notices: what a person should know of it.
     """
 
     engine: Engine
-    graph: ReplyGraph
+    graph: "ReplyGraph | None"
     is_simulated: bool
     rows: list[LedgerRow]
     is_checkpointed: bool = False
-    is_direct: bool = False
     notices: Notices = field(default_factory=Notices)
 
     async def run_turn(
@@ -147,7 +144,7 @@ class ReplySession:
     async def _run(
         self, identity: Identity, given: dict[str, Any], context: TurnContext
     ) -> TurnState:
-        if self.is_direct:
+        if self.graph is None:
             return await run_directly(given, context)
         turn_input: Any = given
         values = await self.graph.ainvoke(

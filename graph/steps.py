@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from graph.context import TurnContext, clips_noted
+from graph.context import TurnContext
 from graph.holding import calls_left, held_reply_calls, hold_again, hold_bookkeeping, hold_reply
 from graph.plan_tokens import CANDIDATE_TOKENS
 from graph.state import TurnState, degraded_by
@@ -44,7 +44,7 @@ from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope
 from turnwise.calls.errors import ContextTooLong, EndpointError
 
-__all__ = ["STEPS", "Step", "run_step"]
+__all__ = ["STEPS", "Step"]
 
 _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "processor")
 """Prompts whose answers reach the user, and which a reply must not quote."""
@@ -389,13 +389,5 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "memory_writer": _memory_writer,
     }
 )
-"""Each node's step, by its name."""
-
-
-async def run_step(
-    name: str, step: Step, state: TurnState, context: TurnContext
-) -> Mapping[str, Any]:
-    """Return a node's update of the state; what its prompts had to leave out is in `degraded`."""
-    with clips_noted(name) as clips:
-        update = await step(state, context)
-    return {**update, "degraded": [*update.get("degraded", ()), *clips]} if clips else update
+"""All nodes, in the order in which they run when nothing overlaps or is fused: what each reads of
+the state, asks and writes. A new node is registered here."""

@@ -18,8 +18,7 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from graph.served import ServedContext
-from graph.wiring import build_graph
+from graph.langgraph_app import ServedContext, thread_graph
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +33,9 @@ async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 async def test_a_thread_goes_on_without_a_session(served: ServedContext, tmp_path: Path) -> None:
     """A server that only runs nodes gets a turn 0, then a turn 1, on one thread."""
-    graph = build_graph(overlap=False, checkpointer=InMemorySaver(), served=served)
+    graph = thread_graph(
+        served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
+    )
     config: Any = {"configurable": {"thread_id": "t"}}
     first = await graph.ainvoke({"user_text": "I lost my job.", "user_id": "ann"}, config)
     second = await graph.ainvoke({"user_text": "Nobody knows."}, config)
@@ -52,8 +53,8 @@ async def test_a_thread_goes_on_without_a_session(served: ServedContext, tmp_pat
 @pytest.mark.parametrize("served", ["classic", "classic_parallel", "instant"], indirect=True)
 async def test_threads_side_by_side_do_not_meet(served: ServedContext) -> None:
     """Threads that name neither conversation nor user are each their own."""
-    graph = build_graph(
-        overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver(), served=served
+    graph = thread_graph(
+        served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
     )
 
     async def two_turns(number: int) -> list[dict[str, Any]]:
@@ -70,7 +71,7 @@ async def test_threads_side_by_side_do_not_meet(served: ServedContext) -> None:
 
 async def test_runs_without_a_thread_are_each_their_own(served: ServedContext) -> None:
     """A stateless run is a conversation of one turn, whoever ran before."""
-    graph = build_graph(overlap=False, served=served)
+    graph = thread_graph(served, overlap=served.overlap, fuse=served.fuse)
     states = await asyncio.gather(
         *(graph.ainvoke({"user_text": "Hello."}, {"run_id": uuid4()}) for _ in range(3))
     )
@@ -92,8 +93,8 @@ MESSAGES: tuple[Any, ...] = (
 async def served_graph(tmp_path: Path) -> AsyncIterator[Any]:
     """Give the graph as a server runs it, with checkpoints in memory."""
     async with aclosing(ServedContext("instant", tmp_path)) as served:
-        yield build_graph(
-            overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver(), served=served
+        yield thread_graph(
+            served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
         )
 
 
@@ -208,7 +209,7 @@ def test_importing_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Loading the module makes no folder, no file and no client."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TURNWISE_HOME", str(tmp_path / "home"))
-    importlib.reload(importlib.import_module("graph.served"))
+    importlib.reload(importlib.import_module("graph.langgraph_app"))
     assert list(tmp_path.iterdir()) == []
 
 

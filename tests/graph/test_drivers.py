@@ -10,8 +10,8 @@ from langgraph.runtime import Runtime
 
 from graph.app import app
 from graph.context import TurnContext
+from graph.drivers import _node, build_graph
 from graph.state import TurnState, collect_degraded
-from graph.wiring import _node, build_graph
 from nodes.records import Mode, Persona
 from turnwise.budget.budgeter import Budgeter
 from turnwise.memory import Identity
