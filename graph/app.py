@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from graph.answering import endpoints_of
-from graph.plan import plan_turn
 from graph.settings import Settings
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
@@ -86,7 +84,9 @@ class ReplyPipeline:
         return environment_knobs(os.environ, Settings)
 
     def plan(self, settings: BaseModel) -> TurnPlan:
-        """Return what one turn will cost under these knobs."""
+        """Return what one turn will cost under these knobs; see `graph.turn_scenarios`."""
+        from graph.turn_scenarios import plan_turn  # noqa: PLC0415 - loads the nodes
+
         return plan_turn(_settings(settings))
 
     def prompt_digests(self) -> Mapping[str, str]:
@@ -97,6 +97,8 @@ class ReplyPipeline:
 
     def is_simulated(self, settings: BaseModel) -> bool:
         """Return whether every role would be answered by a simulated model."""
+        from graph.engine import endpoints_of  # noqa: PLC0415 - loads the memory
+
         # A missing key does not make a model simulated, and nothing is sent to find out.
         endpoints = endpoints_of(_settings(settings), is_offline=True)
         return all(endpoint.client.is_simulated for endpoint in endpoints.values())
@@ -113,7 +115,7 @@ class ReplyPipeline:
         book: "MemoryBook | None" = None,
     ) -> AsyncIterator["ReplySession"]:
         """Open a session whose memory is `book`, or lives in `folder`; see `App.open`."""
-        from graph.opening import open_session  # noqa: PLC0415 - loads LangGraph
+        from graph.session import open_session  # noqa: PLC0415 - loads LangGraph
 
         async with AsyncExitStack() as stack:
             yield await open_session(

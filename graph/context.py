@@ -103,6 +103,9 @@ class _PipelineAsker:
             max_repairs = min(call.max_repairs, max_repairs)
         # What a node asks twice is meant to be one question; a resample says that it is one.
         share = True if call.share is None else call.share
+        given = (max_repairs, lease, share)
+        if given == (call.max_repairs, call.lease, call.share):
+            return call
         return replace(call, max_repairs=max_repairs, lease=lease, share=share)
 
     async def ask(self, call: Call) -> Reply:

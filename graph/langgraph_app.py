@@ -18,11 +18,10 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from graph.answering import endpoints_of
 from graph.app import app
 from graph.context import TurnContext
 from graph.drivers import compiled, plain_values, run_step
-from graph.opening import make_engine
+from graph.engine import endpoints_of, make_engine
 from graph.order import NODES
 from graph.settings import FuseKnobs
 from graph.steps import STEPS

@@ -1,6 +1,26 @@
 """One session: turns run one after another or side by side, on one engine."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graph.drivers import build_graph
+from graph.engine import cache_of, endpoints_of, make_engine
+from graph.settings import Settings
+from nodes.prompt import load_prompts
+from turnwise.budget.ledger_row import LedgerRow
+from turnwise.budget.recorder import Recorder
+from turnwise.calls import Role
+from turnwise.memory.book import MemoryBook
+from turnwise.memory.over_store import open_book
+from turnwise.memory.sqlite_store import SqliteMemoryStore
+from turnwise.replay.app import Notices
+from turnwise.replay.learned_endpoints import LearnedEndpoints
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +32,12 @@ from graph.state import TurnState, collect_degraded
 from graph.wind_down import steps_down
 from nodes.prompt import clip
 from nodes.records import Degradation, Persona
-from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.scope import Scope
 from turnwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
-from turnwise.calls.vocabulary import Role
 from turnwise.memory import Identity
-from turnwise.replay.app import Notices, ReplyListener, TurnInput, TurnResult
+from turnwise.replay.app import ReplyListener, TurnInput, TurnResult
 
-__all__ = ["ReplySession"]
+__all__ = ["ReplySession", "open_session"]
 
 MAX_DETAIL_CHARS = 300
 """Longest explanation of why an endpoint is down, in characters."""
@@ -214,3 +232,71 @@ class ReplySession:
                 "turn": round(scope.path_seconds, 6),
             },
         }
+
+
+async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
+    """Return the checkpoints of a file, which may be anybody's: plain data is read, no code.
+
+    LangGraph's default would import and call whatever a checkpoint names.
+    """
+    import aiosqlite  # noqa: PLC0415 - optional
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer  # noqa: PLC0415 - optional
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - optional
+
+    connection = await stack.enter_async_context(aiosqlite.connect(path))
+    return AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+
+
+async def open_session(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    folder: Path,
+    recorder: Recorder | None,
+    is_offline: bool,
+    keep_checkpoints: bool,
+    book: MemoryBook | None = None,
+) -> ReplySession:
+    """Return an open session; `stack` closes it. Memory is `book`, or stands in `folder`.
+
+    Raises:
+        ConfigError: when a setting cannot work; nothing was sent.
+        StoreFailed: when the memory in `folder` cannot be opened.
+    """
+    endpoints = endpoints_of(settings, is_offline=is_offline)
+    notices = Notices()
+    if not is_offline:
+        LearnedEndpoints(folder, notices).follow(endpoints)
+    if book is None:
+        book = open_book(stack.enter_context(SqliteMemoryStore(folder / "memory.sqlite")))
+    cache = cache_of(settings, is_offline=is_offline)
+    rows: list[LedgerRow] = []
+    engine = make_engine(
+        settings,
+        endpoints,
+        book,
+        recorder=recorder,
+        cache=cache,
+        sinks=(rows.append,),
+        notify=notices.tell,
+        is_offline=is_offline,
+    )
+    stack.push_async_callback(engine.budgeter.aclose)
+    stack.callback(engine.close)
+    await asyncio.to_thread(load_prompts)
+    await engine.budgeter.prepare()
+    checkpointer = None
+    if keep_checkpoints:
+        checkpointer = await _checkpoints(folder / "checkpoints.sqlite", stack)
+    # A strict replay without checkpoints has no use for LangGraph.
+    graph = None
+    if not is_offline or checkpointer is not None:
+        graph = build_graph(overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer)
+    return ReplySession(
+        engine=engine,
+        graph=graph,
+        is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
+        rows=rows,
+        is_checkpointed=checkpointer is not None,
+        notices=notices,
+    )

@@ -12,7 +12,6 @@ from typing import Any
 
 from graph.context import TurnContext
 from graph.holding import calls_left, held_reply_calls, hold_again, hold_bookkeeping, hold_reply
-from graph.plan_tokens import CANDIDATE_TOKENS
 from graph.state import TurnState, degraded_by
 from graph.wind_down import fusing_for
 from lats.knobs import SearchKnobs
@@ -23,8 +22,8 @@ from nodes.detection import DETECTION
 from nodes.emotion_update import update_mood
 from nodes.evolver import EVOLVING
 from nodes.final_validator import validate_reply
-from nodes.fused_bookkeeping import keep_books_at_once
-from nodes.fused_thinking import reply_at_once, think_at_once
+from nodes.fused_bookkeeping import FUSED_BOOKKEEPING, keep_books_at_once
+from nodes.fused_thinking import FUSED_REPLY, FUSED_THINKING, reply_at_once, think_at_once
 from nodes.inner_monologue import MONOLOGUE
 from nodes.lats_search import search_reply
 from nodes.loader import Standing, load_turn
@@ -32,8 +31,9 @@ from nodes.memory_manager import REMEMBERING, MemoryUpdate
 from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
-from nodes.processor import humanize
+from nodes.processor import HUMANIZING, humanize
 from nodes.prompt import prompt
+from nodes.question import CANDIDATE_TOKENS, Question
 from nodes.reasoner import REASONING
 from nodes.records import Detection, Guidance, Line, Monologue, ResponsePlan, StyleVector
 from nodes.relationship import apply_delta
@@ -44,7 +44,7 @@ from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope
 from turnwise.calls.errors import ContextTooLong, EndpointError
 
-__all__ = ["STEPS", "Step"]
+__all__ = ["NO_SEARCH", "QUESTIONS", "STEPS", "Step"]
 
 _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "processor")
 """Prompts whose answers reach the user, and which a reply must not quote."""
@@ -391,3 +391,16 @@ STEPS: Mapping[str, Step] = MappingProxyType(
 )
 """All nodes, in the order in which they run when nothing overlaps or is fused: what each reads of
 the state, asks and writes. A new node is registered here."""
+
+QUESTIONS: tuple[Question[Any, Any], ...] = (
+    DETECTION,
+    MONOLOGUE,
+    REASONING,
+    HUMANIZING,
+    EVOLVING,
+    REMEMBERING,
+    FUSED_THINKING,
+    FUSED_REPLY,
+    FUSED_BOOKKEEPING,
+)
+"""What nodes ask, the search's calls and embeddings apart."""

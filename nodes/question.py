@@ -11,13 +11,17 @@ from nodes.records import Degradation
 from nodes.turn import PROMPT_FIELDS, TurnView, chat
 from turnwise.calls import Asker, Call, Purpose, Role, Sampling
 
-__all__ = ["BOOKKEEPING_LEASE", "Question", "Tokens"]
+__all__ = ["BOOKKEEPING_LEASE", "CANDIDATE_TOKENS", "Question", "Tokens"]
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
 
 BOOKKEEPING_LEASE = "bookkeeping"
 """The lease of a turn that the questions after the reply draw on."""
+
+
+CANDIDATE_TOKENS = 150
+"""Expected answer tokens of each candidate that a call of the search writes."""
 
 
 class Tokens(NamedTuple):

@@ -9,10 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from graph.answering import endpoints_of
 from graph.app import app
 from graph.drivers import build_graph
-from graph.opening import make_engine
+from graph.engine import endpoints_of, make_engine
 from graph.session import ReplySession
 from turnwise.budget.recorder import Recorder
 from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role

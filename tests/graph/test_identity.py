@@ -12,12 +12,11 @@ import orjson
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from graph.answering import endpoints_of
 from graph.app import app
 from graph.context import TurnContext
 from graph.drivers import build_graph
+from graph.engine import endpoints_of, make_engine
 from graph.langgraph_app import thread_graph
-from graph.opening import make_engine
 from graph.session import ReplySession
 from turnwise.calls import Call, CallError, Client, Reply
 from turnwise.calls.errors import ConfigError

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.app import app
-from graph.plan import plan_turn
 from graph.settings import (
     BudgetKnobs,
     FuseKnobs,
@@ -16,6 +15,7 @@ from graph.settings import (
     RepairKnobs,
     Settings,
 )
+from graph.turn_scenarios import plan_turn
 from lats.knobs import EarlyExitKnobs, SearchKnobs
 from turnwise.budget.limits import Limits
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings
