@@ -17,6 +17,7 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import Trust
 from turnwise.knobs import (
     EnvironmentKnob,
+    Overrides,
     environment_knobs,
     is_preset_file,
     load_preset,
@@ -53,7 +54,7 @@ class ReplyPipeline:
         """Return the model of the knobs."""
         return Settings
 
-    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> Settings:
+    def settings(self, preset: str | None, overrides: Overrides = ()) -> Settings:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
 
         Without a preset they are those of `classic`. A preset that is named by its file's path

@@ -11,7 +11,7 @@ from turnwise.knobs.environment import (
     settings_from,
 )
 from turnwise.knobs.nearest import nearest_names
-from turnwise.knobs.overrides import apply_overrides
+from turnwise.knobs.overrides import Overrides, apply_overrides, parse_overrides
 from turnwise.knobs.paths import KnobInfo, knob_paths
 from turnwise.knobs.presets import is_preset_file, load_preset, preset_names
 from turnwise.knobs.validation import validate
@@ -20,6 +20,7 @@ from turnwise.knobs.yaml_form import data_problem
 __all__ = [
     "EnvironmentKnob",
     "KnobInfo",
+    "Overrides",
     "apply_overrides",
     "data_problem",
     "environment_knobs",
@@ -28,6 +29,7 @@ __all__ = [
     "load_preset",
     "nearest_names",
     "own_trust",
+    "parse_overrides",
     "preset_names",
     "settings_digest",
     "settings_from",

@@ -1,8 +1,8 @@
-"""`knob=value` from a command line, laid over settings."""
+"""Single knobs laid over settings: a mapping by path, or `knob=value` from a command line."""
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
@@ -11,41 +11,58 @@ from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.paths import KnobInfo, knob_paths, known_names
 from turnwise.knobs.yaml_form import parse_yaml
 
-__all__ = ["apply_overrides", "whole_path"]
+__all__ = ["Overrides", "apply_overrides", "parse_overrides", "whole_path"]
 
 
-def apply_overrides(
-    data: Mapping[str, Any],
-    overrides: Sequence[str],
-    model_cls: type[BaseModel] | None = None,
-) -> dict[str, Any]:
-    """Return settings with overrides laid over them, later ones last.
+Overrides: TypeAlias = Mapping[str, Any] | Sequence[str]
+"""Knobs by their paths, such as `{"search.max_calls": 6}`; or `knob=value` texts of a command line,
+later ones last."""
 
-    Args:
-        data: settings as plain data. Not changed.
-        overrides: `path=value`, the value in YAML: `search.rollouts=2`,
-            `budget.turn.max_usd=0.01`, `processor.llm=always`, `cache.disk=null`.
-        model_cls: the settings' model. With it the end of a path is enough where only
-            one knob ends so (`rollouts=2`), and an unknown knob is refused with the
-            nearest names. Without it paths are taken as they stand.
+
+def parse_overrides(overrides: Overrides) -> dict[str, Any]:
+    """Return overrides as a mapping; a text's value is YAML.
 
     Raises:
-        ConfigError: when an override has no `=`, names no knob, or could mean several;
-            when its value is not YAML; or when it names a preset, which is no knob.
+        ConfigError: when a text has no `=`, or its value is not YAML.
     """
-    merged: dict[str, Any] = copy.deepcopy(dict(data))
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    values: dict[str, Any] = {}
     for override in overrides:
         name, equals, text = override.partition("=")
         name = name.strip()
         if not equals or not name:
             raise ConfigError(f"expected knob=value, got {override!r}")
+        values.pop(name, None)  # the last one counts, and comes last
+        values[name] = _value(name, text)
+    return values
+
+
+def apply_overrides(
+    data: Mapping[str, Any], overrides: Overrides, model_cls: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """Return settings with overrides laid over them, later ones last.
+
+    Args:
+        data: settings as plain data. Not changed.
+        overrides: knobs by their paths, or `path=value` texts.
+        model_cls: the settings' model. With it the end of a path is enough where only
+            one knob ends so (`rollouts`), and an unknown knob is refused with the
+            nearest names. Without it paths are taken as they are.
+
+    Raises:
+        ConfigError: when an override names no knob, could mean several, or names a preset,
+            which is no knob; and as `parse_overrides` does.
+    """
+    merged: dict[str, Any] = copy.deepcopy(dict(data))
+    for name, value in parse_overrides(overrides).items():
         path = whole_path(name, model_cls) if model_cls is not None else name
         if path == "preset":
             raise ConfigError(
                 "a preset is not set as a knob, because that would run other knobs under its "
                 "name: choose it with --preset, or begin a YAML file with `extends: NAME`"
             )
-        _set(merged, path, _value(name, text))
+        _set(merged, path, copy.deepcopy(value))
     return merged
 
 
