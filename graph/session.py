@@ -27,9 +27,9 @@ from typing import Any
 from graph.context import TurnContext
 from graph.drivers import ReplyGraph, run_directly
 from graph.engine import Engine
+from graph.fusing import steps_down
 from graph.order import predecessors
 from graph.state import TurnState, collect_degraded
-from graph.wind_down import steps_down
 from nodes.prompt import clip
 from nodes.records import Degradation, Persona
 from turnwise.budget.scope import Scope

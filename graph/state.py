@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from graph.wind_down import Fusing
+from graph.fusing import Fusing
 from nodes.records import Degradation, Guidance, Line, NoteDraft
 from nodes.turn import TurnView
 from turnwise.memory import Identity

@@ -11,19 +11,31 @@ from types import MappingProxyType
 from typing import Any
 
 from graph.context import TurnContext
-from graph.holding import calls_left, held_reply_calls, hold_again, hold_bookkeeping, hold_reply
+from graph.fusing import fusing_for
+from graph.reply_leases import (
+    calls_left,
+    held_reply_calls,
+    hold_again,
+    hold_bookkeeping,
+    hold_reply,
+)
 from graph.state import TurnState, degraded_by
-from graph.wind_down import fusing_for
 from lats.knobs import SearchKnobs
 from lats.reflection import Guideline, aged_guidelines
 from lats.tree import Tree
 from nodes.bubbles import split_bubbles
 from nodes.detection import DETECTION
 from nodes.emotion_update import update_mood
-from nodes.evolver import EVOLVING
+from nodes.evolver import EVOLVING, apply_delta
 from nodes.final_validator import validate_reply
-from nodes.fused_bookkeeping import FUSED_BOOKKEEPING, keep_books_at_once
-from nodes.fused_thinking import FUSED_REPLY, FUSED_THINKING, reply_at_once, think_at_once
+from nodes.fused_calls import (
+    FUSED_BOOKKEEPING,
+    FUSED_REPLY,
+    FUSED_THINKING,
+    keep_books_at_once,
+    reply_at_once,
+    think_at_once,
+)
 from nodes.inner_monologue import MONOLOGUE
 from nodes.lats_search import search_reply
 from nodes.loader import Standing, load_turn
@@ -36,7 +48,6 @@ from nodes.prompt import prompt
 from nodes.question import CANDIDATE_TOKENS, Question
 from nodes.reasoner import REASONING
 from nodes.records import Detection, Guidance, Line, Monologue, ResponsePlan, StyleVector
-from nodes.relationship import apply_delta
 from nodes.search_bounds import search_bounds
 from nodes.search_material import SearchMaterial
 from nodes.stage_manager import next_stage

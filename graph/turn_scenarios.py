@@ -24,11 +24,11 @@ from typing import Any
 from graph.context import TurnContext
 from graph.drivers import run_step
 from graph.engine import make_engine
+from graph.fusing import Fusing, fusing_for, is_limited, room_at_start
 from graph.order import predecessors
 from graph.settings import BudgetKnobs, FuseKnobs, SamplingKnobs, Settings, sampling_of
 from graph.state import TurnState
 from graph.steps import QUESTIONS, STEPS
-from graph.wind_down import Fusing, fusing_for, is_limited, room_at_start
 from lats.knobs import SearchKnobs
 from lats.plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.proposal import Kind

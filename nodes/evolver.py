@@ -16,12 +16,21 @@ from nodes.records import (
     Detection,
     Language,
     Record,
+    Relationship,
     Signal,
     Signed,
 )
 from turnwise.calls import Purpose, Role, Sampling
 
-__all__ = ["EVOLVING", "EvolverAnswer", "RelationshipDelta", "evolve_by_rules"]
+__all__ = [
+    "EVOLVING",
+    "MAX_FALLS",
+    "MAX_RISES",
+    "EvolverAnswer",
+    "RelationshipDelta",
+    "apply_delta",
+    "evolve_by_rules",
+]
 
 DELTA_NAMES = ("closeness", "trust", "liking", "respect", "warmth", "power")
 
@@ -127,3 +136,51 @@ EVOLVING = Question(
     fallback=lambda view: evolve_by_rules(view.detection, view.language),
     lease=BOOKKEEPING_LEASE,
 )
+
+
+MAX_RISES: Mapping[str, float] = MappingProxyType(
+    {
+        "closeness": 0.03,
+        "trust": 0.02,
+        "liking": 0.03,
+        "respect": 0.025,
+        "warmth": 0.04,
+        "power": 0.03,
+    }
+)
+"""Most that one turn adds to a quantity."""
+
+MAX_FALLS: Mapping[str, float] = MappingProxyType(
+    {
+        "closeness": 0.06,
+        "trust": 0.12,
+        "liking": 0.08,
+        "respect": 0.08,
+        "warmth": 0.08,
+        "power": 0.03,
+    }
+)
+"""Most that one turn takes from a quantity. Power has no good side, so both are equal."""
+
+_LOWEST: Mapping[str, float] = MappingProxyType({"power": -1.0})
+
+
+def _moved(name: str, before: float, delta: float) -> float:
+    lowest = _LOWEST.get(name, 0.0)
+    room = ((1.0 - before) if delta > 0 else (before - lowest)) / (1.0 - lowest)
+    max_step = MAX_RISES[name] if delta > 0 else MAX_FALLS[name]
+    after = before + delta * max_step * min(1.0, 2.0 * room)
+    return round(max(lowest, min(1.0, after)), 6)
+
+
+def apply_delta(relationship: Relationship, delta: RelationshipDelta) -> Relationship:
+    """Return the relationship after one turn. Its stage is the stage manager's business.
+
+    Args:
+        relationship: as it was before the turn.
+        delta: how the turn changed it, each quantity in [-1, 1].
+    """
+    moved = {
+        name: _moved(name, getattr(relationship, name), getattr(delta, name)) for name in MAX_RISES
+    }
+    return relationship.model_copy(update=moved)

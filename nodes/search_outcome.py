@@ -13,7 +13,7 @@ from lats.search_state import DEFAULT_CAP
 from lats.shown import candidate_records
 from lats.standing import is_heard
 from lats.tree import NodeId
-from nodes.degrade import degradation_of
+from nodes.question import degradation_of
 from nodes.records import Bubble, Degradation, StyleVector
 from nodes.search_bubbles import planned_bubbles
 from nodes.search_moves import goal_of

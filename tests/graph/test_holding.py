@@ -8,7 +8,8 @@ import pytest
 
 from graph.app import app
 from graph.engine import Engine
-from graph.holding import (
+from graph.fusing import Fusing
+from graph.reply_leases import (
     calls_left,
     held_reply_calls,
     hold_again,
@@ -16,7 +17,6 @@ from graph.holding import (
     hold_reply,
 )
 from graph.state import TurnState
-from graph.wind_down import Fusing
 from nodes.question import BOOKKEEPING_LEASE
 from nodes.search_calls import REPLY_LEASE
 from turnwise.budget.scope import Scope

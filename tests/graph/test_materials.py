@@ -3,7 +3,7 @@
 import json
 
 from graph.state import TurnState
-from nodes.fused_thinking import FUSED_REPLY, FUSED_THINKING
+from nodes.fused_calls import FUSED_REPLY, FUSED_THINKING
 from nodes.phrases import mood_phrase, style_phrase
 from nodes.records import Detection, MemoryLine, Mode, Mood, Relationship, ResponsePlan, Stage
 from nodes.search_fields import writing_fields

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from graph.app import app
-from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, ProcessorKnobs, Settings
-from graph.wind_down import (
+from graph.fusing import (
     Fusing,
     fusing_as_set,
     fusing_for,
@@ -19,6 +18,7 @@ from graph.wind_down import (
     room_at_start,
     steps_down,
 )
+from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, ProcessorKnobs, Settings
 from lats.knobs import SearchKnobs
 from turnwise.budget.limits import Limits
 from turnwise.calls.errors import ConfigError

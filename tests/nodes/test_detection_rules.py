@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.detection_rules import detect_by_rules
+from nodes.detection import detect_by_rules
 from nodes.records import Signal, Stage
 
 

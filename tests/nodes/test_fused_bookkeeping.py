@@ -6,7 +6,7 @@ import re
 import pytest
 
 from nodes.evolver import EvolverAnswer
-from nodes.fused_bookkeeping import BookkeepingAnswer, keep_books_at_once
+from nodes.fused_calls import BookkeepingAnswer, keep_books_at_once
 from nodes.memory_manager import MemoryAnswer, NoteAnswer
 from nodes.prompt import prompt
 from nodes.records import Detection, Persona, Relationship

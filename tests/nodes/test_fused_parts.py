@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from nodes.fused_parts import (
+from nodes.fused_calls import (
     FusedAnswer,
     Missing,
     Unusable,

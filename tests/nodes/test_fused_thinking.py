@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nodes.detection import DetectionAnswer
-from nodes.detection_rules import detect_by_rules
-from nodes.fused_thinking import (
+from nodes.detection import DetectionAnswer, detect_by_rules
+from nodes.fused_calls import (
     FUSED_REPLY,
     FUSED_THINKING,
     ReplyingAnswer,

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.memory_manager import MAX_NOTES, REMEMBERING, NoteAnswer, check_notes
-from nodes.memory_rules import MAX_SUMMARY_CHARS, remember_by_rules
+from nodes.memory_manager import (
+    MAX_NOTES,
+    MAX_SUMMARY_CHARS,
+    REMEMBERING,
+    NoteAnswer,
+    check_notes,
+    remember_by_rules,
+)
 from nodes.records import Line, NoteDraft, Persona
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.detection_rules import detect_by_rules
-from nodes.reasoner import REASONING
-from nodes.reasoner_rules import MAX_GOALS, reason_by_rules
+from nodes.detection import detect_by_rules
+from nodes.reasoner import MAX_GOALS, REASONING, reason_by_rules
 from nodes.records import (
     Detection,
     Mode,

@@ -85,8 +85,7 @@ def _is_null(node: Any) -> bool:
 def _is_nullable(node: Any) -> bool:
     if not isinstance(node, dict | Mapping):
         return False
-    options = node.get("anyOf")
-    return bool(options) and any(map(_is_null, options))
+    return any(map(_is_null, options)) if (options := node.get("anyOf")) else False
 
 
 def _bounds(node: SchemaNode) -> tuple[float, float]:

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import Trust, TrustedSettings
-from turnwise.knobs.overrides import Overrides, apply_overrides, parse_overrides, whole_path
-from turnwise.knobs.validation import validate
+from turnwise.knobs.knob_paths import validate
+from turnwise.knobs.presets import Overrides, apply_overrides, parse_overrides, whole_path
 
 __all__ = ["EnvironmentKnob", "environment_knobs", "own_trust", "settings_from"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.knobs.presets import parse_yaml
 
 __all__ = ["PRESET_KNOB", "Setting", "make_setting", "override_of", "setting_name", "value_text"]
 

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.knobs.nearest import nearest_names
-from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.knobs.knob_paths import nearest_names
+from turnwise.knobs.presets import parse_yaml
 from turnwise.tune.sweeps.sweep_spec import (
     KnobRange,
     NamedSetting,

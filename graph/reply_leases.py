@@ -18,9 +18,9 @@ Where time is limited, some of it is held back for the first draft in the same w
 import math
 
 from graph.engine import Engine
+from graph.fusing import Fusing, bookkeeping_calls, thinking_calls
 from graph.state import TurnState
-from graph.wind_down import Fusing, bookkeeping_calls, thinking_calls
-from nodes.fused_thinking import FUSED_REPLY
+from nodes.fused_calls import FUSED_REPLY
 from nodes.question import BOOKKEEPING_LEASE
 from nodes.search_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial

@@ -3,19 +3,57 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from enum import Enum
 from functools import lru_cache
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
-__all__ = ["KnobInfo", "allowed_values", "field_at", "knob_paths", "known_names"]
+from turnwise.calls.errors import ConfigError
+
+__all__ = [
+    "KnobInfo",
+    "allowed_values",
+    "field_at",
+    "knob_paths",
+    "known_names",
+    "nearest_names",
+    "validate",
+]
+
+_LEAST_LIKENESS = 0.6
+
+
+def nearest_names(wanted: str, known: Iterable[str], *, max_names: int = 3) -> list[str]:
+    """Return the known names most like a wanted one, best first.
+
+    Dotted names are compared whole and by their last part; the better counts.
+
+    Args:
+        wanted: the name that is not known.
+        known: names that are.
+        max_names: at most how many; at least 0.
+    """
+    leaf = wanted.rpartition(".")[2]
+    likeness = {
+        name: max(_likeness(wanted, name), _likeness(leaf, name.rpartition(".")[2]))
+        for name in known
+    }
+    # Of equally likely leaves, the one whose group fits is the better guess.
+    order = sorted(likeness, key=lambda name: (-likeness[name], -_likeness(wanted, name), name))
+    return [name for name in order if likeness[name] >= _LEAST_LIKENESS][:max_names]
+
+
+def _likeness(first: str, second: str) -> float:
+    return SequenceMatcher(None, first.lower(), second.lower(), autojunk=False).ratio()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,3 +259,78 @@ def _docs(model_cls: type[BaseModel]) -> dict[str, str]:
                 if isinstance(text, ast.Constant) and isinstance(text.value, str):
                     docs[field.target.id] = text.value
     return docs
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_RANGE_ERRORS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+_MAX_SHOWN_CHARS = 60
+_MAX_SHOWN_PROBLEMS = 20
+
+
+def validate(
+    model_cls: type[ModelT], data: Mapping[str, Any], *, sources: Mapping[str, str] | None = None
+) -> ModelT:
+    """Return settings from plain data.
+
+    Args:
+        model_cls: the settings' model.
+        data: the knobs.
+        sources: by knobs or groups that were not given by hand, what set them; named in
+            errors.
+
+    Raises:
+        ConfigError: with one line for each knob that is unknown (and the nearest
+            names), out of range (and the range), or of a wrong type; of many, the first 20.
+    """
+    try:
+        return model_cls.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        lines = dict.fromkeys(
+            _in_words(model_cls, problem) + _source(problem, sources or {})
+            for problem in problems[:_MAX_SHOWN_PROBLEMS]
+        )
+        if len(problems) > _MAX_SHOWN_PROBLEMS:
+            lines[f"and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more problems"] = None
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _source(problem: ErrorDetails, sources: Mapping[str, str]) -> str:
+    path = ".".join(str(part) for part in problem["loc"] if part != "[key]") + "."
+    found = [
+        source
+        for knob, source in sources.items()
+        if path.startswith(f"{knob}.") or f"{knob}.".startswith(path)
+    ]
+    return f" (set by {found[-1]})" if found else ""
+
+
+def _in_words(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
+    # A wrong key of a mapping: its own name is the last part but this one.
+    location = tuple(part for part in problem["loc"] if part != "[key]")
+    path = ".".join(map(str, location))
+    if problem["type"] == "extra_forbidden":
+        known = known_names(model_cls)
+        nearest = nearest_names(path, [*known, "extends"] if len(location) == 1 else known)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        return f"unknown knob {path!r}{hint}"
+    if problem["type"] == "missing":
+        return f"{path} must be given"
+    words = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in _RANGE_ERRORS:
+        words = "out of range"
+    elif problem["type"] in {"literal_error", "enum"}:
+        words = "no such choice"
+    if location != problem["loc"]:
+        allowed = str(problem.get("ctx", {}).get("expected", ""))
+        return f"{path}: {words}" + (f" (allowed: {allowed})" if allowed else "")
+    field, is_shown = field_at(model_cls, location)
+    shown = repr(problem["input"])
+    if len(shown) > _MAX_SHOWN_CHARS:
+        shown = shown[:_MAX_SHOWN_CHARS] + "..."
+    what = (f"{path}={shown}" if path else shown) if is_shown else path
+    if problem["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return f"{what}: expected a group of knobs"
+    allowed = allowed_values(field) if field is not None else ""
+    return f"{what}: {words[0].lower()}{words[1:]}" + (f" (allowed: {allowed})" if allowed else "")
