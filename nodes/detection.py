@@ -3,24 +3,29 @@
 | role | purpose | temperature | max_tokens |
 |---|---|---|---|
 | fast | detect | 0 | 400 |
+
+The rules read word lists (`words/detection.yaml`), marks and length. Both languages' lists are
+read for every message, because chat mixes them. The scores are coarse on purpose: a rule that
+knows a word does not know what was meant by it.
+
+- sentiment: `(pleasant - unpleasant) / (pleasant + unpleasant + 1)` over the words found, a
+  negated word counting for the other side; hostility lowers it to at most `-hostility`.
+- arousal: up with exclamation marks, capitals, urgency, hostility and strong feelings, down
+  with tired words.
+- hostility: .6 for one attack on the agent, .15 more for each further one, at most .95; .25 for
+  criticism alone.
+- vagueness: from how much there is to answer, see `_vagueness`.
 """
 
 import re
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Annotated, Any
 
+import yaml
 from pydantic import AfterValidator, Field
 
 from nodes.answer import Answer, SignedScore, Text, UnitScore, each_once
-from nodes.detection_words import (
-    ATTACK,
-    FILLER,
-    NEGATION,
-    PLEASANT,
-    SIGNAL_PATTERNS,
-    STAGE_PATTERNS,
-    TIRED,
-    UNPLEASANT,
-)
 from nodes.prompt import MAX_CHARS, clip
 from nodes.question import Question, Tokens
 from nodes.records import Detection, Language, Signal, Stage
@@ -31,6 +36,37 @@ __all__ = [
     "DetectionAnswer",
     "detect_by_rules",
 ]
+
+
+def _compiled(words: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
+    """Return a pattern for any of the words, in any letter case; English ones are whole."""
+    if "pattern" in words:
+        return re.compile("|".join(words["pattern"]), re.IGNORECASE)
+    english, chinese = "|".join(words["en"]), "|".join(words["zh"])
+    return re.compile(rf"(?<![A-Za-z])(?:{english})(?![A-Za-z])|{chinese}", re.IGNORECASE)
+
+
+def _filler(words: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
+    """Return a pattern for a text of nothing but these words and marks.
+
+    Every quantifier is possessive: `嗯嗯嗯…` must not be tried in every partition.
+    """
+    latin, han = ("|".join(sorted(words[each], key=len, reverse=True)) for each in ("en", "zh"))
+    return re.compile(rf"\W*+(?:(?>(?:{latin})(?![A-Za-z])|{han})\W*+)++", re.IGNORECASE)
+
+
+def _word_lists() -> Any:
+    text = (files("nodes") / "words" / "detection.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+
+
+_WORDS = _word_lists()
+PLEASANT, UNPLEASANT = _compiled(_WORDS["pleasant"]), _compiled(_WORDS["unpleasant"])
+NEGATION, TIRED = _compiled(_WORDS["negation"]), _compiled(_WORDS["tired"])
+ATTACK, FILLER = _compiled(_WORDS["attack"]), _filler(_WORDS["filler"])
+SIGNAL_PATTERNS = {Signal(name): _compiled(words) for name, words in _WORDS["signals"].items()}
+SIGNAL_PATTERNS[Signal.HOSTILITY] = ATTACK
+STAGE_PATTERNS = {Stage(name): _compiled(words) for name, words in _WORDS["stages"].items()}
 
 _HAN_OR_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3400-\u4dbf\u4e00-\u9fff]+")
 _SHOUTED = re.compile(r"\b[A-Z]{3,}\b")
@@ -124,7 +160,7 @@ def _arousal(text: str, signals: set[Signal], hostility: float) -> float:
 
 
 def _stage_hint(text: str) -> Stage | None:
-    return next((stage for stage, pattern in STAGE_PATTERNS if pattern.search(text)), None)
+    return next((stage for stage, pattern in STAGE_PATTERNS.items() if pattern.search(text)), None)
 
 
 def _context(signals: tuple[Signal, ...], language: Language) -> str:
@@ -144,7 +180,7 @@ def detect_by_rules(user_text: str, language: Language) -> Detection:
         language: language of the description.
     """
     text = clip(user_text, MAX_CHARS["user_text"]).strip()
-    signals = {signal for signal, pattern in SIGNAL_PATTERNS if pattern.search(text)}
+    signals = {signal for signal, pattern in SIGNAL_PATTERNS.items() if pattern.search(text)}
     hostility = _hostility(text, signals)
     if hostility >= 0.5:
         signals.add(Signal.HOSTILITY)
