@@ -12,7 +12,7 @@ A turn gives up in this order, and each step says so:
 
 Decided once a turn, when it begins, from the knobs and the calls that are left; nothing
 else, so a replay decides as the run did. Time, tokens and money do not count here: what
-they leave is the leases' business (`graph.holding`).
+they leave is the leases' business (`graph.reply_leases`).
 """
 
 from collections.abc import Iterator, Mapping

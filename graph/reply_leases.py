@@ -10,7 +10,7 @@ Where there is room for more than the bare reply, the calls of the bookkeeping a
 held back as well: then it is the search that winds down, which can, and not what the
 agent remembers. So a turn that is short of calls gives up, in this order: further
 rollouts, the bookkeeping, the notes before the search, and the reply never. What it may
-fuse before that is `graph.wind_down`'s.
+fuse before that is `graph.fusing`'s.
 
 Where time is limited, some of it is held back for the first draft in the same way.
 """

@@ -149,7 +149,7 @@ def test_a_question_after_a_long_run_of_line_breaks_is_found_at_once():
 
 
 def test_the_word_lists_are_in_the_package():
-    """They are data beside the code, and each signal but vagueness, which has no words, has some."""
+    """They are data, and each signal has some but vagueness, which is found by length."""
     text = (files("nodes") / "words" / "detection.yaml").read_text(encoding="utf-8")
     words = yaml.safe_load(text)
     with_words = {*map(Signal, words["signals"]), Signal.HOSTILITY}
