@@ -6,8 +6,8 @@
 import sys
 from pathlib import Path
 
+from graph.drivers import build_graph
 from graph.settings import Settings
-from graph.wiring import build_graph
 from turnwise.knobs import knob_paths
 from turnwise.replay.formats import FORMATS
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from graph.answering import endpoints_of
-from graph.plan import plan_turn
 from graph.settings import Settings
 from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import Trust
 from turnwise.knobs import (
     EnvironmentKnob,
+    Overrides,
     environment_knobs,
     is_preset_file,
     load_preset,
@@ -55,7 +54,7 @@ class ReplyPipeline:
         """Return the model of the knobs."""
         return Settings
 
-    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> Settings:
+    def settings(self, preset: str | None, overrides: Overrides = ()) -> Settings:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
 
         Without a preset they are those of `classic`. A preset that is named by its file's path
@@ -86,7 +85,9 @@ class ReplyPipeline:
         return environment_knobs(os.environ, Settings)
 
     def plan(self, settings: BaseModel) -> TurnPlan:
-        """Return what one turn will cost under these knobs."""
+        """Return what one turn will cost under these knobs; see `graph.turn_scenarios`."""
+        from graph.turn_scenarios import plan_turn  # noqa: PLC0415 - loads the nodes
+
         return plan_turn(_settings(settings))
 
     def prompt_digests(self) -> Mapping[str, str]:
@@ -97,6 +98,8 @@ class ReplyPipeline:
 
     def is_simulated(self, settings: BaseModel) -> bool:
         """Return whether every role would be answered by a simulated model."""
+        from graph.engine import endpoints_of  # noqa: PLC0415 - loads the memory
+
         # A missing key does not make a model simulated, and nothing is sent to find out.
         endpoints = endpoints_of(_settings(settings), is_offline=True)
         return all(endpoint.client.is_simulated for endpoint in endpoints.values())
@@ -113,7 +116,7 @@ class ReplyPipeline:
         book: "ConversationMemory | None" = None,
     ) -> AsyncIterator["ReplySession"]:
         """Open a session whose memory is `book`, or lives in `folder`; see `App.open`."""
-        from graph.opening import open_session  # noqa: PLC0415 - loads LangGraph
+        from graph.session import open_session  # noqa: PLC0415 - loads LangGraph
 
         async with AsyncExitStack() as stack:
             yield await open_session(

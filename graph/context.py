@@ -5,23 +5,25 @@ for every node: that is a repair, one of those that the call has, so a plan's wo
 stays a bound. What was left out stands in the turn's `degraded`.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from graph.engine import Engine
-from graph.order import NODES
 from graph.settings import SamplingKnobs, sampled
 from graph.state import TurnState
 from nodes.records import Degradation
 from nodes.shortening import shortened
-from turnwise.budget.scope import Scope, ScopeKind
+from turnwise.budget.scope import Scope
 from turnwise.calls import Advisory, Asker, Call, CallError, Reply
 from turnwise.calls.errors import ContextTooLong
 from turnwise.replay.app_protocol import ReplyListener
 
 __all__ = ["TurnContext", "clips_noted"]
+
+FIRST_NODE = "loader"
+"""The node that opens a turn."""
 
 ANSWER_SHARE = 0.25
 """Most of a context that is kept free for the answer where a shorter prompt leaves so much."""
@@ -101,6 +103,9 @@ class _PipelineAsker:
             max_repairs = min(call.max_repairs, max_repairs)
         # What a node asks twice is meant to be one question; a resample says that it is one.
         share = True if call.share is None else call.share
+        given = (max_repairs, lease, share)
+        if given == (call.max_repairs, call.lease, call.share):
+            return call
         return replace(call, max_repairs=max_repairs, lease=lease, share=share)
 
     async def ask(self, call: Call) -> Reply:
@@ -172,34 +177,20 @@ class TurnContext:
             keeps_repairs=keeps_repairs,
         )
 
-    async def _turn_scope(self, state: TurnState, name: str) -> Scope:
-        """Return the turn's scope; the first node opens it where nobody has.
+    async def turn_scope(self, state: TurnState, name: str) -> Scope:
+        """Return the turn's scope for a node; the first node opens it where it is not open.
 
-        Whoever runs one turn at a time (`graph.session`) opens it before; a graph server
-        just runs the nodes, each in a context of its own.
+        `graph.session` opens it before the turn; a graph server runs each node in a context of
+        its own.
         """
         engine = self.engine
         scope = engine.turn(state.identity)
-        if scope is not None and (name != NODES[0] or scope.turn == str(state.requested_turn)):
+        is_first = name == FIRST_NODE
+        if scope is not None and (not is_first or scope.turn == str(state.requested_turn)):
             return scope
         turn = state.requested_turn
-        if name != NODES[0]:
+        if not is_first:
             turn = state.turn  # a turn that is resumed in another process, past its beginning
         elif turn is None:
             turn = await engine.next_turn(state.identity)
         return engine.open_turn(state.identity, turn)
-
-    @asynccontextmanager
-    async def node(
-        self, state: TurnState, name: str, *, after: Sequence[str]
-    ) -> AsyncIterator[Scope]:
-        """Enter a node's scope.
-
-        Args:
-            state: the turn's state.
-            name: the node.
-            after: the nodes that it waited for.
-        """
-        turn = await self._turn_scope(state, name)
-        with turn.open(ScopeKind.NODE, name, after=after) as scope:
-            yield scope

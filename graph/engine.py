@@ -2,19 +2,29 @@
 
 import asyncio
 import hashlib
-from collections.abc import Hashable, Mapping
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from graph.settings import Settings
 from nodes.loader import ALL_TURNS, load_turn
 from turnwise.budget.budgeter import Budgeter
+from turnwise.budget.cache import MemoryCache, ReplyCache
+from turnwise.budget.clock import SystemClock, VirtualClock
+from turnwise.budget.ledger import RowSink
+from turnwise.budget.recorder import Recorder
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Endpoint, Role
+from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
+from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from turnwise.calls.errors import ConfigError
 from turnwise.memory import AgentUser, Identity
 from turnwise.memory.conversation_memory import ConversationMemory
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "cache_of", "endpoints_of", "make_engine", "secret_values"]
+
+_DEFAULT_KEY_VARIABLE = "TURNWISE_API_KEY"
 
 _FORMER_NAME = "user"
 """The user that memory was kept of before, where none was given."""
@@ -159,3 +169,99 @@ class Engine:
         for identity in list(self._conversations):
             self.close_conversation(identity)
         self.budgeter.ledger.check()
+
+
+def endpoints_of(
+    settings: Settings, *, environ: Mapping[str, str] | None = None, is_offline: bool = False
+) -> dict[Role, Endpoint]:
+    """Return who answers each role.
+
+    Args:
+        settings: the knobs.
+        environ: environment variables; None takes the process's own.
+        is_offline: nobody answers; no client is made, no code imported and no key read.
+
+    Raises:
+        ConfigError: when an endpoint is not whole, or only a file names it; names the variable
+            or option to set.
+    """
+    variables = dict(os.environ if environ is None else environ)
+    chosen = {
+        role: _seeded(endpoint, settings.seed) for role, endpoint in settings.endpoints.items()
+    }
+    endpoints = endpoints_from_settings(
+        chosen,
+        environ=variables,
+        retry=settings.retry,
+        trust=settings.trust,
+        is_offline=is_offline,
+    )
+    is_default = not chosen and all(each.client.is_simulated for each in endpoints.values())
+    if is_default and settings.seed:
+        default = {Role.MAIN: _seeded(EndpointSettings(kind="simulated"), settings.seed)}
+        endpoints = endpoints_from_settings(default, environ=variables, is_offline=is_offline)
+    return dict(endpoints)
+
+
+def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
+    if endpoint.kind != "simulated" or seed == 0 or "seed" in endpoint.simulated:
+        return endpoint
+    return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
+
+
+def secret_values(settings: Settings) -> list[str]:
+    """Return the keys that are in use, so that they can be kept out of every error."""
+    names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
+    names |= {each.api_key_env for each in settings.endpoints.values()}
+    return [os.environ[name] for name in sorted(names) if os.environ.get(name)]
+
+
+def cache_of(settings: Settings, *, is_offline: bool) -> ReplyCache | None:
+    """Return the cache of settings.
+
+    Raises:
+        ConfigError: when only a file names its folder, and that is somewhere else.
+    """
+    knobs = settings.cache
+    memory = MemoryCache(knobs.memory_entries) if knobs.memory_entries else None
+    # A replay has every answer, and what a folder holds may change none of it.
+    if knobs.disk is not None and not is_offline:
+        if not settings.trust.writes_to(knobs.disk):
+            raise ConfigError(
+                f"only a file names the folder cache.disk={knobs.disk}, which is not below the "
+                "working directory: set it by --set cache.disk=... or TURNWISE__CACHE__DISK"
+            )
+        from turnwise.budget.disk_cache import DiskCache  # noqa: PLC0415 - loads diskcache
+
+        return DiskCache(Path(knobs.disk), memory=memory)
+    return memory
+
+
+def make_engine(
+    settings: Settings,
+    endpoints: Mapping[Role, Endpoint],
+    book: ConversationMemory,
+    *,
+    recorder: Recorder | None,
+    cache: ReplyCache | None,
+    sinks: Sequence[RowSink],
+    notify: Callable[[str], None] | None = None,
+    is_offline: bool = False,
+) -> Engine:
+    """Return an engine over endpoints and a memory book; `sinks` are told its ledger rows."""
+    needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
+    budgeter = Budgeter(
+        endpoints,
+        clock=VirtualClock() if needs_no_waiting else SystemClock(),
+        cache=cache,
+        recorder=recorder,
+        limits=settings.budget.run,
+        retry=settings.retry,
+        seed=settings.seed,
+        secrets=() if is_offline else secret_values(settings),
+        sinks=sinks,
+        max_kept_rows=0,
+        advises_by_path=True,
+        notify=notify,
+    )
+    return Engine(settings, budgeter, endpoints, book)

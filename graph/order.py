@@ -14,28 +14,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from graph.settings import FuseKnobs
+from graph.steps import STEPS
 
 __all__ = ["NODES", "predecessors"]
 
 _AS_IT_IS = FuseKnobs()
 
-NODES: tuple[str, ...] = (
-    "loader",
-    "detection",
-    "mode_manager",
-    "inner_monologue",
-    "emotion_update",
-    "reasoner",
-    "memory_retriever",
-    "style",
-    "lats_search",
-    "processor",
-    "final_validator",
-    "evolver",
-    "stage_manager",
-    "memory_manager",
-    "memory_writer",
-)
+NODES: tuple[str, ...] = tuple(STEPS)
 """All nodes in the order in which they run when nothing overlaps or is fused."""
 
 _OVERLAPPED: Mapping[str, tuple[str, ...]] = MappingProxyType(

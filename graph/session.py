@@ -1,26 +1,36 @@
 """One session: turns run one after another or side by side, on one engine."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from graph.context import TurnContext
-from graph.direct import run_directly
-from graph.engine import Engine
+from graph.drivers import ReplyGraph, build_graph, run_directly
+from graph.engine import Engine, cache_of, endpoints_of, make_engine
+from graph.fusing import steps_down
 from graph.order import predecessors
+from graph.settings import Settings
 from graph.state import TurnState, collect_degraded
-from graph.wind_down import steps_down
-from graph.wiring import ReplyGraph
-from nodes.prompt import clip
+from nodes.prompt import clip, load_prompts
 from nodes.records import Degradation, Persona
 from turnwise.budget.ledger_row import LedgerRow
+from turnwise.budget.recorder import Recorder
 from turnwise.budget.scope import Scope
 from turnwise.calls.call import Role
 from turnwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
 from turnwise.memory import Identity
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.sqlite_backend import SqliteBackend
 from turnwise.replay.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
+from turnwise.replay.learned_endpoints import LearnedEndpoints
 
-__all__ = ["ReplySession"]
+if TYPE_CHECKING:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+__all__ = ["ReplySession", "open_session"]
 
 MAX_DETAIL_CHARS = 300
 """Longest explanation of why an endpoint is down, in characters."""
@@ -80,20 +90,18 @@ class ReplySession:
 
     Args:
         engine: what all turns share.
-        graph: the compiled graph.
+        graph: the compiled graph; None runs its steps by a plain loop.
         is_simulated: whether every answer is simulated.
         rows: the ledger rows that were written and not yet handed out.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
-        is_direct: run the graph's steps without the graph; see `direct`.
         notices: what a person should know of it.
     """
 
     engine: Engine
-    graph: ReplyGraph
+    graph: "ReplyGraph | None"
     is_simulated: bool
     rows: list[LedgerRow]
     is_checkpointed: bool = False
-    is_direct: bool = False
     notices: Notices = field(default_factory=Notices)
 
     async def run_turn(
@@ -147,7 +155,7 @@ class ReplySession:
     async def _run(
         self, identity: Identity, given: dict[str, Any], context: TurnContext
     ) -> TurnState:
-        if self.is_direct:
+        if self.graph is None:
             return await run_directly(given, context)
         turn_input: Any = given
         values = await self.graph.ainvoke(
@@ -217,3 +225,71 @@ class ReplySession:
                 "turn": round(scope.path_seconds, 6),
             },
         }
+
+
+async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
+    """Return the checkpoints of a file, which may be anybody's: plain data is read, no code.
+
+    LangGraph's default would import and call whatever a checkpoint names.
+    """
+    import aiosqlite  # noqa: PLC0415 - optional
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer  # noqa: PLC0415 - optional
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - optional
+
+    connection = await stack.enter_async_context(aiosqlite.connect(path))
+    return AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+
+
+async def open_session(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    folder: Path,
+    recorder: Recorder | None,
+    is_offline: bool,
+    keep_checkpoints: bool,
+    book: ConversationMemory | None = None,
+) -> ReplySession:
+    """Return an open session; `stack` closes it. Memory is `book`, or stands in `folder`.
+
+    Raises:
+        ConfigError: when a setting cannot work; nothing was sent.
+        StoreFailed: when the memory in `folder` cannot be opened.
+    """
+    endpoints = endpoints_of(settings, is_offline=is_offline)
+    notices = Notices()
+    if not is_offline:
+        LearnedEndpoints(folder, notices).follow(endpoints)
+    if book is None:
+        book = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
+    cache = cache_of(settings, is_offline=is_offline)
+    rows: list[LedgerRow] = []
+    engine = make_engine(
+        settings,
+        endpoints,
+        book,
+        recorder=recorder,
+        cache=cache,
+        sinks=(rows.append,),
+        notify=notices.tell,
+        is_offline=is_offline,
+    )
+    stack.push_async_callback(engine.budgeter.aclose)
+    stack.callback(engine.close)
+    await asyncio.to_thread(load_prompts)
+    await engine.budgeter.prepare()
+    checkpointer = None
+    if keep_checkpoints:
+        checkpointer = await _checkpoints(folder / "checkpoints.sqlite", stack)
+    # A strict replay without checkpoints has no use for LangGraph.
+    graph = None
+    if not is_offline or checkpointer is not None:
+        graph = build_graph(overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer)
+    return ReplySession(
+        engine=engine,
+        graph=graph,
+        is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
+        rows=rows,
+        is_checkpointed=checkpointer is not None,
+        notices=notices,
+    )

@@ -24,7 +24,7 @@ from turnwise.calls.endpoint_settings import checked_extra_body
 from turnwise.calls.endpoints import EndpointSettings
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.trust import TrustedSettings
-from turnwise.knobs.nearest import nearest_names
+from turnwise.knobs.knob_paths import nearest_names
 
 __all__ = [
     "BudgetKnobs",

@@ -8,26 +8,11 @@ budgeter's ledger's business and never stands here.
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from graph.wind_down import Fusing
-from nodes.records import (
-    Bubble,
-    Degradation,
-    Detection,
-    Guidance,
-    Language,
-    Line,
-    MemoryLine,
-    Mode,
-    Monologue,
-    Mood,
-    NoteDraft,
-    Persona,
-    Relationship,
-    ResponsePlan,
-    StyleVector,
-)
+from graph.fusing import Fusing
+from nodes.records import Degradation, Guidance, Line, NoteDraft
+from nodes.turn import TurnView
 from turnwise.memory import Identity
 
 __all__ = ["TurnState", "collect_degraded", "degraded_by"]
@@ -56,10 +41,8 @@ def degraded_by(
     return {"degraded": rows} if rows else {}
 
 
-class TurnState(BaseModel):
-    """Everything that one turn knows. The first block is what a caller gives."""
-
-    model_config = ConfigDict(extra="forbid")
+class TurnState(TurnView):
+    """Everything that one turn knows: what nodes read, and what only the graph keeps."""
 
     agent_id: str = Field(default="agent", min_length=1)
     """Whose memory is used, together with `user_id`."""
@@ -68,66 +51,32 @@ class TurnState(BaseModel):
     conversation_id: str = Field(default="conversation", min_length=1)
     requested_turn: int | None = Field(default=None, ge=0)
     """Which turn this is to be; None goes on after the conversation's last one."""
-    user_text: str = ""
     time: str | None = None
     """When the user wrote, as ISO 8601; None when it is not known."""
-    persona: Persona = Persona()
-    earlier_lines: list[Line] = []
+    earlier_lines: list[Line] = Field(default=[])
     """The chat before the conversation's first turn; shown until memory has a turn of it."""
 
     turn: int = Field(default=0, ge=0)
     """Which turn of the conversation this is. Starts at 0."""
-    version: int = Field(default=0, ge=0)
-    """The memory's version that the turn stands on."""
-    shown_turns: int = Field(default=0, ge=0)
-    """How many of the memory's last turns stand in `history`."""
-    language: Language = "en"
-    history: list[Line] = []
-    summary: str = ""
-    relationship: Relationship = Relationship()
-    """As it was before this turn, until the evolver has run."""
-    mood: Mood = Mood()
-    mode: Mode = Mode.NORMAL
     fusing: Fusing = Fusing()
     """Which nodes ask together in this turn; decided when it begins."""
-    answered: list[str] = []
+    answered: list[str] = Field(default=[])
     """Nodes whose part of this turn came in a fused call, so that they need not ask."""
 
-    detection: Detection = Detection()
-    monologue: Monologue = Monologue()
-    plan: ResponsePlan = ResponsePlan()
-    memories: list[MemoryLine] = []
-    style: StyleVector = StyleVector()
-
-    guidance: list[Guidance] = []
+    guidance: list[Guidance] = Field(default=[])
     """What replies kept getting wrong: for this turn's search, and after it for the next's."""
-    draft: str = ""
-    """The reply that the search chose, or a fused call wrote; empty when there is none."""
-    search: dict[str, Any] = {}
+    search: dict[str, Any] = Field(default={})
     """What the search did: why it stopped, its rollouts, its tree. Plain JSON."""
-    planned_bubbles: list[Bubble] = []
-    """The bubbles that the search left, so that the processor need not ask."""
-    bubbles: list[Bubble] = []
-    reply: str = ""
-    """What the user is shown: `bubbles` joined."""
-    violations: list[str] = []
+    violations: list[str] = Field(default=[])
     """What the final validation had to mend."""
 
-    notes: list[NoteDraft] = []
+    notes: list[NoteDraft] = Field(default=[])
     new_summary: str = ""
     dropped_notes: int = Field(default=0, ge=0)
     """Notes whose evidence does not stand verbatim in the turn."""
-    degraded: Annotated[list[Degradation], collect_degraded] = []
+    degraded: Annotated[list[Degradation], collect_degraded] = Field(default=[])
 
     @property
     def identity(self) -> Identity:
         """Who talks with whom, and in which conversation."""
         return Identity(self.agent_id, self.user_id, self.conversation_id)
-
-    @property
-    def earlier(self) -> str:
-        """The summary where memory holds more than `history` shows; blank otherwise.
-
-        It covers `history` too, so with all turns shown it would only repeat them.
-        """
-        return self.summary if self.shown_turns < self.version else ""

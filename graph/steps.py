@@ -10,39 +10,62 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from graph.bookkeeping_steps import evolver, memory_manager
-from graph.context import TurnContext, clips_noted
-from graph.fused_reply import bubbles_of_reply, summary_of_reply
-from graph.holding import calls_left, held_reply_calls, hold_bookkeeping, hold_reply
-from graph.materials import search_material
-from graph.plan_tokens import CANDIDATE_TOKENS
+from graph.context import TurnContext
+from graph.fusing import fusing_for
+from graph.reply_leases import (
+    calls_left,
+    held_reply_calls,
+    hold_again,
+    hold_bookkeeping,
+    hold_reply,
+)
 from graph.state import TurnState, degraded_by
-from graph.thinking_steps import detection, inner_monologue, reasoner
-from graph.wind_down import fusing_for
 from lats.reflection import Guideline, aged_guidelines
+from lats.result import SearchResult
 from lats.search_knobs import SearchKnobs
+from lats.search_tree import SearchTree
+from lats.similarity import text_key
+from nodes.bubbles import split_bubbles
+from nodes.detection import DETECTION
 from nodes.emotion_update import update_mood
+from nodes.evolver import EVOLVING, apply_delta
 from nodes.final_validator import validate_reply
+from nodes.fused_calls import (
+    FUSED_BOOKKEEPING,
+    FUSED_REPLY,
+    FUSED_THINKING,
+    keep_books_at_once,
+    reply_at_once,
+    think_at_once,
+)
+from nodes.inner_monologue import MONOLOGUE
 from nodes.lats_search import search_bounds, search_reply
 from nodes.loader import Standing, load_turn
+from nodes.memory_manager import REMEMBERING, MemoryUpdate
 from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
 from nodes.mode_manager import choose_mode
-from nodes.processor import humanize
+from nodes.processor import HUMANIZING, humanize
 from nodes.prompt import prompt
+from nodes.question import CANDIDATE_TOKENS, Question
+from nodes.reasoner import REASONING
 from nodes.records import Detection, Guidance, Line, Monologue, ResponsePlan, StyleVector
+from nodes.search_material import SearchMaterial
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
 from turnwise.budget.scope import ScopeKind, current_scope
 from turnwise.calls.errors import ContextTooLong, EndpointError
 
-__all__ = ["STEPS", "Step", "run_step"]
+__all__ = ["NO_SEARCH", "QUESTIONS", "STEPS", "Step"]
 
 _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "processor")
 """Prompts whose answers reach the user, and which a reply must not quote."""
 
 _FUSED_REPLY_PROMPT = "fused_reply"
 """The same, where one call replies without a search."""
+
+NO_SEARCH = "fused_reply"
+"""Why a search asked nothing."""
 
 TOKENS_A_SECOND = 80 / 2
 """Speed at which `reply.held_seconds` is read as the length of an answer: half of a usual one,
@@ -104,12 +127,58 @@ def _latest(lines: Sequence[Line], turns: int) -> Sequence[Line]:
     return lines[max(len(lines) - 2 * turns, 0) :]
 
 
+async def _ask_at_once(state: TurnState, context: TurnContext) -> dict[str, Any]:
+    """Return what a fused call brought of detection, monologue, plan and reply."""
+    ask = reply_at_once if state.fusing.reply else think_at_once
+    thoughts = await ask(context.asker, state)
+    if state.fusing.reply and thoughts.reply is None:
+        scope = context.engine.turn(state.identity)
+        if scope is not None:
+            hold_again(context.engine, scope, state)
+    found = {
+        "detection": ("detection", thoughts.detection),
+        "inner_monologue": ("monologue", thoughts.monologue),
+        "reasoner": ("plan", thoughts.plan),
+        "lats_search": ("draft", thoughts.reply),
+    }
+    parts = {node: part for node, part in found.items() if part[1] is not None}
+    return {
+        **dict(parts.values()),
+        "answered": list(parts),
+        "degraded": list(thoughts.degradations),
+    }
+
+
+async def _detection(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+    fused: dict[str, Any] = {}
+    if state.fusing.thinking:
+        fused = await _ask_at_once(state, context)
+        if "detection" in fused:
+            return fused
+    found, degradation = await DETECTION.ask(context.asker, state)
+    return {**fused, "detection": found, **degraded_by(degradation, fused.get("degraded", ()))}
+
+
 async def _mode_manager(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"mode": choose_mode(state.detection, state.mood, state.relationship, state.mode)}
 
 
+async def _inner_monologue(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+    if "inner_monologue" in state.answered:
+        return {}
+    monologue, degradation = await MONOLOGUE.ask(context.asker, state)
+    return {"monologue": monologue, **degraded_by(degradation)}
+
+
 async def _emotion_update(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"mood": update_mood(state.mood, state.detection, state.monologue, state.relationship)}
+
+
+async def _reasoner(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+    if "reasoner" in state.answered:
+        return {}
+    plan, degradation = await REASONING.ask(context.asker, state)
+    return {"plan": plan, **degraded_by(degradation)}
 
 
 async def _memory_retriever(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
@@ -151,12 +220,13 @@ def _in_time(knobs: SearchKnobs, held_seconds: float) -> SearchKnobs:
 async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "lats_search" in state.answered:
         return {
-            "planned_bubbles": bubbles_of_reply(state),
-            "search": summary_of_reply(),
+            # Cut by rule, and never a call.
+            "planned_bubbles": split_bubbles(state.draft, style=state.style, mood=state.mood),
+            "search": _summary_of_no_search(),
             "guidance": _guidance(aged_guidelines(_guidelines(state))),
         }
     settings = context.engine.settings
-    material = search_material(state)
+    material = SearchMaterial(state)
     node = current_scope()
     if node is None:
         raise RuntimeError("the search runs inside its node's scope")
@@ -195,6 +265,22 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
     }
 
 
+def _summary_of_no_search() -> dict[str, Any]:
+    """Return the record of a search that asked nothing."""
+    nothing = SearchResult(
+        policy=NO_SEARCH,
+        best=None,
+        stop_reason=None,
+        final_judgement=None,
+        rollouts_done=0,
+        rounds=0,
+        asked={},
+        failed={},
+        tree=SearchTree(None, text_key),
+    )
+    return {**nothing.record(), "stop_reason": NO_SEARCH}
+
+
 def _guidelines(state: TurnState) -> list[Guideline]:
     """Return what earlier turns learned, as the search reads it."""
     return [Guideline(each.attribute, each.text, each.ttl_turns) for each in state.guidance]
@@ -211,19 +297,8 @@ def _guidance(guidelines: Iterable[Guideline]) -> list[Guidance]:
 async def _processor(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if not state.draft:
         return {"bubbles": []}  # there is nothing to cut; the final validation finds a line
-    processed, degradation = await humanize(
-        context.asker,
-        language=state.language,
-        draft=state.draft,
-        planned=state.planned_bubbles,
-        llm=context.engine.settings.processor.llm,
-        user_text=state.user_text,
-        history=state.history,
-        persona=state.persona,
-        style=state.style,
-        mood=state.mood,
-        mode=state.mode,
-    )
+    llm = context.engine.settings.processor.llm
+    processed, degradation = await humanize(context.asker, state, llm=llm)
     return {"draft": processed.text, "bubbles": processed.bubbles, **degraded_by(degradation)}
 
 
@@ -247,8 +322,38 @@ async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[st
     }
 
 
+def _of_memory(update: MemoryUpdate) -> dict[str, Any]:
+    return {
+        "notes": update.notes,
+        "new_summary": update.summary,
+        "dropped_notes": update.dropped_notes,
+    }
+
+
+async def _evolver(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+    update: dict[str, Any] = {}
+    delta = None
+    if state.fusing.bookkeeping:
+        books = await keep_books_at_once(context.asker, state)
+        delta, update["degraded"] = books.delta, list(books.degradations)
+        if books.memory is not None:
+            update |= _of_memory(books.memory)
+            update["answered"] = [*state.answered, "memory_manager"]
+    if delta is None:
+        delta, degradation = await EVOLVING.ask(context.asker, state)
+        update |= degraded_by(degradation, update.get("degraded", ()))
+    return {**update, "relationship": apply_delta(state.relationship, delta)}
+
+
 async def _stage_manager(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
     return {"relationship": next_stage(state.relationship, state.detection.stage_hint)}
+
+
+async def _memory_manager(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+    if "memory_manager" in state.answered:
+        return {}
+    update, degradation = await REMEMBERING.ask(context.asker, state)
+    return {**_of_memory(update), **degraded_by(degradation)}
 
 
 async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
@@ -282,29 +387,34 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
         "loader": _loader,
-        "detection": detection,
+        "detection": _detection,
         "mode_manager": _mode_manager,
-        "inner_monologue": inner_monologue,
+        "inner_monologue": _inner_monologue,
         "emotion_update": _emotion_update,
-        "reasoner": reasoner,
+        "reasoner": _reasoner,
         "memory_retriever": _memory_retriever,
         "style": _style,
         "lats_search": _lats_search,
         "processor": _processor,
         "final_validator": _final_validator,
-        "evolver": evolver,
+        "evolver": _evolver,
         "stage_manager": _stage_manager,
-        "memory_manager": memory_manager,
+        "memory_manager": _memory_manager,
         "memory_writer": _memory_writer,
     }
 )
-"""Each node's step, by its name."""
+"""All nodes, in the order in which they run when nothing overlaps or is fused: what each reads of
+the state, asks and writes. A new node is registered here."""
 
-
-async def run_step(
-    name: str, step: Step, state: TurnState, context: TurnContext
-) -> Mapping[str, Any]:
-    """Return a node's update of the state; what its prompts had to leave out is in `degraded`."""
-    with clips_noted(name) as clips:
-        update = await step(state, context)
-    return {**update, "degraded": [*update.get("degraded", ()), *clips]} if clips else update
+QUESTIONS: tuple[Question[Any, Any], ...] = (
+    DETECTION,
+    MONOLOGUE,
+    REASONING,
+    HUMANIZING,
+    EVOLVING,
+    REMEMBERING,
+    FUSED_THINKING,
+    FUSED_REPLY,
+    FUSED_BOOKKEEPING,
+)
+"""What nodes ask, the search's calls and embeddings apart."""

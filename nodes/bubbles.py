@@ -28,7 +28,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from nodes.records import Bubble, Mood, StyleVector
-from nodes.sentences import split_sentences
+from nodes.text import split_sentences
 
 __all__ = [
     "MAX_BUBBLES",

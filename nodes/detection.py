@@ -3,31 +3,204 @@
 | role | purpose | temperature | max_tokens |
 |---|---|---|---|
 | fast | detect | 0 | 400 |
+
+The rules read word lists (`words/detection.yaml`), marks and length. Both languages' lists are
+read for every message, because chat mixes them. The scores are coarse on purpose: a rule that
+knows a word does not know what was meant by it.
+
+- sentiment: `(pleasant - unpleasant) / (pleasant + unpleasant + 1)` over the words found, a
+  negated word counting for the other side; hostility lowers it to at most `-hostility`.
+- arousal: up with exclamation marks, capitals, urgency, hostility and strong feelings, down
+  with tired words.
+- hostility: .6 for one attack on the agent, .15 more for each further one, at most .95; .25 for
+  criticism alone.
+- vagueness: from how much there is to answer, see `_vagueness`.
 """
 
-from collections.abc import Sequence
-from typing import Annotated
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Annotated, Any
 
+import yaml
 from pydantic import AfterValidator, Field
 
 from nodes.answer import Answer, SignedScore, Text, UnitScore, each_once
-from nodes.detection_rules import detect_by_rules
-from nodes.phrases import relationship_phrase
-from nodes.prompt import lines_shown
-from nodes.question import Question
-from nodes.records import (
-    Degradation,
-    Detection,
-    Language,
-    Line,
-    Persona,
-    Relationship,
-    Signal,
-    Stage,
-)
-from turnwise.calls import Asker, Purpose, Role, Sampling
+from nodes.prompt import MAX_CHARS, clip
+from nodes.question import Question, Tokens
+from nodes.records import Detection, Language, Signal, Stage
+from turnwise.calls import Purpose, Role, Sampling
 
-__all__ = ["DetectionAnswer", "detect"]
+__all__ = [
+    "DETECTION",
+    "DetectionAnswer",
+    "detect_by_rules",
+]
+
+
+def _compiled(words: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
+    """Return a pattern for any of the words, in any letter case; English ones are whole."""
+    if "pattern" in words:
+        return re.compile("|".join(words["pattern"]), re.IGNORECASE)
+    english, chinese = "|".join(words["en"]), "|".join(words["zh"])
+    return re.compile(rf"(?<![A-Za-z])(?:{english})(?![A-Za-z])|{chinese}", re.IGNORECASE)
+
+
+def _filler(words: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
+    """Return a pattern for a text of nothing but these words and marks.
+
+    Every quantifier is possessive: `嗯嗯嗯…` must not be tried in every partition.
+    """
+    latin, han = ("|".join(sorted(words[each], key=len, reverse=True)) for each in ("en", "zh"))
+    return re.compile(rf"\W*+(?:(?>(?:{latin})(?![A-Za-z])|{han})\W*+)++", re.IGNORECASE)
+
+
+def _word_lists() -> Any:
+    text = (files("nodes") / "words" / "detection.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+
+
+_WORDS = _word_lists()
+PLEASANT, UNPLEASANT = _compiled(_WORDS["pleasant"]), _compiled(_WORDS["unpleasant"])
+NEGATION, TIRED = _compiled(_WORDS["negation"]), _compiled(_WORDS["tired"])
+ATTACK, FILLER = _compiled(_WORDS["attack"]), _filler(_WORDS["filler"])
+SIGNAL_PATTERNS = {Signal(name): _compiled(words) for name, words in _WORDS["signals"].items()}
+SIGNAL_PATTERNS[Signal.HOSTILITY] = ATTACK
+STAGE_PATTERNS = {Stage(name): _compiled(words) for name, words in _WORDS["stages"].items()}
+
+_HAN_OR_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3400-\u4dbf\u4e00-\u9fff]+")
+_SHOUTED = re.compile(r"\b[A-Z]{3,}\b")
+
+NEGATION_REACH_CHARS = 12
+"""How far before a feeling a negation still turns it round, in characters."""
+
+_STRONG = frozenset({Signal.VULNERABILITY, Signal.FLIRTATION, Signal.MANIPULATION})
+
+_PHRASES_EN = {
+    Signal.GREETING: "greets",
+    Signal.FAREWELL: "says goodbye",
+    Signal.QUESTION: "asks a question",
+    Signal.SELF_DISCLOSURE: "tells something of their own life",
+    Signal.VULNERABILITY: "shows that they are having a hard time",
+    Signal.HUMOR: "jokes",
+    Signal.FLIRTATION: "flirts",
+    Signal.GRATITUDE: "says thank you",
+    Signal.APOLOGY: "apologises",
+    Signal.CRITICISM: "criticises the agent",
+    Signal.HOSTILITY: "attacks the agent",
+    Signal.BOUNDARY: "draws a boundary",
+    Signal.VAGUENESS: "leaves little to answer",
+    Signal.URGENCY: "presses for time",
+    Signal.MANIPULATION: "tries to make the agent drop its role",
+}
+_PHRASES_ZH = {
+    Signal.GREETING: "打招呼",
+    Signal.FAREWELL: "道别",
+    Signal.QUESTION: "提问",
+    Signal.SELF_DISCLOSURE: "讲自己的事",
+    Signal.VULNERABILITY: "流露出难受",
+    Signal.HUMOR: "开玩笑",
+    Signal.FLIRTATION: "示好",
+    Signal.GRATITUDE: "道谢",
+    Signal.APOLOGY: "道歉",
+    Signal.CRITICISM: "提出不满",
+    Signal.HOSTILITY: "出言攻击",
+    Signal.BOUNDARY: "划清界限",
+    Signal.VAGUENESS: "说得很含糊",
+    Signal.URGENCY: "着急",
+    Signal.MANIPULATION: "想让对方脱离角色",
+}
+
+
+def _feelings(text: str) -> tuple[int, int]:
+    """Return how many pleasant and unpleasant feelings a text names, negations turned."""
+    pleasant = unpleasant = 0
+    for pattern, is_pleasant in ((PLEASANT, True), (UNPLEASANT, False)):
+        for found in pattern.finditer(text):
+            before = text[max(found.start() - NEGATION_REACH_CHARS, 0) : found.start()]
+            is_turned = NEGATION.search(before) is not None
+            if is_pleasant is not is_turned:
+                pleasant += 1
+            else:
+                unpleasant += 1
+    return pleasant, unpleasant
+
+
+def _hostility(text: str, signals: set[Signal]) -> float:
+    attacks = sum(1 for _ in ATTACK.finditer(text))
+    if attacks:
+        return min(0.45 + 0.15 * attacks, 0.95)
+    return 0.25 if Signal.CRITICISM in signals else 0.0
+
+
+def _vagueness(text: str, *, is_clear: bool) -> float:
+    """Return how little there is to answer.
+
+    A message of filler words only .9; without any word .8. Otherwise 1 minus an eighth
+    for each word or Han character, at least .1; halved when the message is clear in
+    itself: it carries a signal (a question, a greeting, a thank-you) or names a feeling.
+    """
+    units = len(_HAN_OR_WORD.findall(text))
+    if FILLER.fullmatch(text):
+        return 0.9
+    if units == 0:
+        return 0.8
+    vagueness = max(1.0 - units / 8.0, 0.1)
+    return vagueness / 2.0 if is_clear else vagueness
+
+
+def _arousal(text: str, signals: set[Signal], hostility: float) -> float:
+    arousal = 0.15 * min(text.count("!") + text.count("！"), 3)
+    arousal += 0.2 if _SHOUTED.search(text) else 0.0
+    arousal += 0.3 if Signal.URGENCY in signals else 0.0
+    arousal += 0.2 if signals & _STRONG else 0.0
+    arousal += 0.4 * hostility
+    arousal -= 0.4 if TIRED.search(text) else 0.0
+    return max(-1.0, min(1.0, arousal))
+
+
+def _stage_hint(text: str) -> Stage | None:
+    return next((stage for stage, pattern in STAGE_PATTERNS.items() if pattern.search(text)), None)
+
+
+def _context(signals: tuple[Signal, ...], language: Language) -> str:
+    if language == "zh":
+        said = "、".join(_PHRASES_ZH[signal] for signal in signals) or "说了一句话"
+        return f"对方{said}。"
+    phrases = [_PHRASES_EN[signal] for signal in signals] or ["says something"]
+    listed = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if phrases[1:] else phrases)
+    return f"The user {listed}."
+
+
+def detect_by_rules(user_text: str, language: Language) -> Detection:
+    """Return what word lists, marks and length say about a message.
+
+    Args:
+        user_text: the message; only as much of it is read as a prompt would hold.
+        language: language of the description.
+    """
+    text = clip(user_text, MAX_CHARS["user_text"]).strip()
+    signals = {signal for signal, pattern in SIGNAL_PATTERNS.items() if pattern.search(text)}
+    hostility = _hostility(text, signals)
+    if hostility >= 0.5:
+        signals.add(Signal.HOSTILITY)
+    pleasant, unpleasant = _feelings(text)
+    vagueness = _vagueness(text, is_clear=bool(signals) or pleasant + unpleasant > 0)
+    if vagueness >= 0.6:
+        signals.add(Signal.VAGUENESS)
+    sentiment = (pleasant - unpleasant) / (pleasant + unpleasant + 1)
+    if hostility >= 0.5:
+        sentiment = min(sentiment, -hostility)
+    ordered = tuple(signal for signal in Signal if signal in signals)
+    return Detection(
+        context=_context(ordered, language),
+        signals=ordered,
+        sentiment=round(sentiment, 4),
+        arousal=round(_arousal(text, signals, hostility), 4),
+        hostility=round(hostility, 4),
+        vagueness=round(vagueness, 4),
+        stage_hint=_stage_hint(text),
+    )
 
 
 class DetectionAnswer(Answer):
@@ -54,49 +227,15 @@ class DetectionAnswer(Answer):
         )
 
 
-QUESTION = Question(
+DETECTION = Question(
     node="detection",
     role=Role.FAST,
     purpose=Purpose.DETECT,
+    prompt="detection",
     answer=DetectionAnswer,
+    fields=("persona", "chat", "summary", "stage", "relationship"),
     sampling=Sampling(temperature=0.0, max_tokens=400),
+    tokens=Tokens(1050, 100),
+    convert=lambda answer, _view: answer.record(),
+    fallback=lambda view: detect_by_rules(view.user_text, view.language),
 )
-
-
-async def detect(
-    asker: Asker,
-    *,
-    language: Language,
-    user_text: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    relationship: Relationship,
-    summary: str = "",
-) -> tuple[Detection, Degradation | None]:
-    """Return what was found in the user's message, and why rules found it if they did.
-
-    Args:
-        asker: who reaches the model.
-        language: language of the prompt and of `Detection.context`.
-        user_text: the message. Untrusted; any length, clipped in the prompt.
-        history: the lines before it, oldest first.
-        persona: who the agent is.
-        relationship: how the agent stands to the user.
-        summary: what came before `history`; blank when nothing did.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text),
-            "summary": summary,
-            "stage": relationship.stage,
-            "relationship": relationship_phrase(relationship, language),
-        },
-        convert=DetectionAnswer.record,
-        fallback=lambda: detect_by_rules(user_text, language),
-    )

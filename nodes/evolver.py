@@ -7,27 +7,30 @@ It says which way and how strongly; damping, caps and stages are rules elsewhere
 | fast | evolve | 0 | 300 |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from nodes.answer import Answer, SignedScore, Text
-from nodes.phrases import detection_shown, relationship_phrase
-from nodes.prompt import lines_shown
-from nodes.question import Question
+from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
 from nodes.records import (
-    Degradation,
     Detection,
     Language,
-    Line,
-    Persona,
     Record,
     Relationship,
     Signal,
     Signed,
 )
-from turnwise.calls import Asker, Purpose, Role, Sampling
+from turnwise.calls import Purpose, Role, Sampling
 
-__all__ = ["EvolverAnswer", "RelationshipDelta", "evolve", "evolve_by_rules"]
+__all__ = [
+    "EVOLVING",
+    "MAX_FALLS",
+    "MAX_RISES",
+    "EvolverAnswer",
+    "RelationshipDelta",
+    "apply_delta",
+    "evolve_by_rules",
+]
 
 DELTA_NAMES = ("closeness", "trust", "liking", "respect", "warmth", "power")
 
@@ -72,15 +75,6 @@ class EvolverAnswer(Answer):
             power=self.power_delta,
             reason=self.reason,
         )
-
-
-QUESTION = Question(
-    node="evolver",
-    role=Role.FAST,
-    purpose=Purpose.EVOLVE,
-    answer=EvolverAnswer,
-    sampling=Sampling(temperature=0.0, max_tokens=300),
-)
 
 
 # fmt: off
@@ -129,42 +123,64 @@ def evolve_by_rules(detection: Detection, language: Language) -> RelationshipDel
     return RelationshipDelta(**clamped, reason=reason)
 
 
-async def evolve(
-    asker: Asker,
-    *,
-    language: Language,
-    user_text: str,
-    reply: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    relationship: Relationship,
-    detection: Detection,
-) -> tuple[RelationshipDelta, Degradation | None]:
-    """Return how the turn moved the relationship, and why rules said so if they did.
+EVOLVING = Question(
+    node="evolver",
+    role=Role.FAST,
+    purpose=Purpose.EVOLVE,
+    prompt="evolver",
+    answer=EvolverAnswer,
+    fields=("persona", "chat", "stage", "relationship", "detection"),
+    sampling=Sampling(temperature=0.0, max_tokens=300),
+    tokens=Tokens(900, 80),
+    convert=lambda answer, _view: answer.record(),
+    fallback=lambda view: evolve_by_rules(view.detection, view.language),
+    lease=BOOKKEEPING_LEASE,
+)
+
+
+MAX_RISES: Mapping[str, float] = MappingProxyType(
+    {
+        "closeness": 0.03,
+        "trust": 0.02,
+        "liking": 0.03,
+        "respect": 0.025,
+        "warmth": 0.04,
+        "power": 0.03,
+    }
+)
+"""Most that one turn adds to a quantity."""
+
+MAX_FALLS: Mapping[str, float] = MappingProxyType(
+    {
+        "closeness": 0.06,
+        "trust": 0.12,
+        "liking": 0.08,
+        "respect": 0.08,
+        "warmth": 0.08,
+        "power": 0.03,
+    }
+)
+"""Most that one turn takes from a quantity. Power has no good side, so both are equal."""
+
+_LOWEST: Mapping[str, float] = MappingProxyType({"power": -1.0})
+
+
+def _moved(name: str, before: float, delta: float) -> float:
+    lowest = _LOWEST.get(name, 0.0)
+    room = ((1.0 - before) if delta > 0 else (before - lowest)) / (1.0 - lowest)
+    max_step = MAX_RISES[name] if delta > 0 else MAX_FALLS[name]
+    after = before + delta * max_step * min(1.0, 2.0 * room)
+    return round(max(lowest, min(1.0, after)), 6)
+
+
+def apply_delta(relationship: Relationship, delta: RelationshipDelta) -> Relationship:
+    """Return the relationship after one turn. Its stage is the stage manager's business.
 
     Args:
-        asker: who reaches the model.
-        language: language of the prompt and of the reason.
-        user_text: the message. Untrusted.
-        reply: what the agent answered.
-        history: the lines before both, oldest first.
-        persona: who the agent is.
         relationship: as it was before the turn.
-        detection: what was found in the message.
-
-    Raises:
-        CallError: a fatal one.
+        delta: how the turn changed it, each quantity in [-1, 1].
     """
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text, reply),
-            "stage": relationship.stage,
-            "relationship": relationship_phrase(relationship, language),
-            "detection": detection_shown(detection, language),
-        },
-        convert=EvolverAnswer.record,
-        fallback=lambda: evolve_by_rules(detection, language),
-    )
+    moved = {
+        name: _moved(name, getattr(relationship, name), getattr(delta, name)) for name in MAX_RISES
+    }
+    return relationship.model_copy(update=moved)

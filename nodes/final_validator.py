@@ -25,7 +25,7 @@ from nodes.reply_leaks import (
     drop_role_prefixes,
     drop_template_marks,
 )
-from nodes.sentences import cut_at_sentence
+from nodes.text import cut_at_sentence
 
 __all__ = ["MIN_MAX_CHARS", "ValidatedReply", "validate_reply"]
 

@@ -5,26 +5,20 @@
 | main | monologue | 0.9 | 400 |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from nodes.answer import Answer, Text
-from nodes.phrases import detection_shown, relationship_phrase
-from nodes.prompt import lines_shown
-from nodes.question import Question
+from nodes.question import Question, Tokens
 from nodes.records import (
-    Degradation,
     Detection,
     Language,
-    Line,
     Mode,
     Monologue,
-    Persona,
-    Relationship,
 )
-from turnwise.calls import Asker, Purpose, Role, Sampling
+from turnwise.calls import Purpose, Role, Sampling
 
-__all__ = ["MonologueAnswer", "think", "think_by_rules"]
+__all__ = ["MONOLOGUE", "MonologueAnswer", "think_by_rules"]
 
 
 class MonologueAnswer(Answer):
@@ -37,15 +31,6 @@ class MonologueAnswer(Answer):
     def record(self) -> Monologue:
         """Return the answer as the record that the other nodes read."""
         return Monologue(thought=self.thought, feeling=self.feeling, impulse=self.impulse)
-
-
-QUESTION = Question(
-    node="inner_monologue",
-    role=Role.MAIN,
-    purpose=Purpose.MONOLOGUE,
-    answer=MonologueAnswer,
-    sampling=Sampling(temperature=0.9, max_tokens=400),
-)
 
 
 _IMPULSES: Mapping[Language, Mapping[Mode, str]] = MappingProxyType(
@@ -102,46 +87,15 @@ def think_by_rules(detection: Detection, mode: Mode, language: Language) -> Mono
     )
 
 
-async def think(
-    asker: Asker,
-    *,
-    language: Language,
-    user_text: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    relationship: Relationship,
-    summary: str = "",
-    detection: Detection,
-    mode: Mode,
-) -> tuple[Monologue, Degradation | None]:
-    """Return what the agent thinks, and why rules thought it if they did.
-
-    Args:
-        asker: who reaches the model.
-        language: language of the prompt and of the thought.
-        user_text: the message. Untrusted.
-        history: the lines before it, oldest first.
-        persona: who the agent is.
-        relationship: how the agent stands to the user.
-        summary: what came before `history`; blank when nothing did.
-        detection: what was found in the message.
-        mode: how the agent takes this turn.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text),
-            "summary": summary,
-            "stage": relationship.stage,
-            "relationship": relationship_phrase(relationship, language),
-            "detection": detection_shown(detection, language),
-            "mode": mode,
-        },
-        convert=MonologueAnswer.record,
-        fallback=lambda: think_by_rules(detection, mode, language),
-    )
+MONOLOGUE = Question(
+    node="inner_monologue",
+    role=Role.MAIN,
+    purpose=Purpose.MONOLOGUE,
+    prompt="inner_monologue",
+    answer=MonologueAnswer,
+    fields=("persona", "chat", "summary", "stage", "relationship", "detection", "mode"),
+    sampling=Sampling(temperature=0.9, max_tokens=400),
+    tokens=Tokens(700, 120),
+    convert=lambda answer, _view: answer.record(),
+    fallback=lambda view: think_by_rules(view.detection, view.mode, view.language),
+)

@@ -26,7 +26,7 @@ from lats.search_knobs import SearchKnobs, with_stage
 from lats.search_state import DEFAULT_CAP
 from lats.similarity import text_key
 from nodes.bubbles import timed_bubbles
-from nodes.degrade import degradation_of
+from nodes.question import degradation_of
 from nodes.records import Bubble, Degradation, StyleVector
 from nodes.search.action_answers import answer_to
 from nodes.search.action_calls import call_for, goal_of
@@ -356,8 +356,7 @@ async def search_reply(
             what no judge of replies can say.
     """
     check_judging(knobs)
-    stage = None if material.stage is None else material.stage.value
-    staged = with_stage(knobs, stage, explicit=explicit)
+    staged = with_stage(knobs, material.stage.value, explicit=explicit)
     context = ReplyContext(user_text=material.user_text, language=material.language)
     policy = start_search(staged, context, guidelines=guidelines)
     errors = await run_search(

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from nodes.language import detect_language
 from nodes.records import Guidance, Language, Line, Mode, Mood, Record, Relationship
+from nodes.text import detect_language
 from turnwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
 from turnwise.memory.conversation_memory import ConversationMemory
 

@@ -11,6 +11,7 @@ is white space around it and one pair of matching quotes. What is not kept is co
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Literal
@@ -18,31 +19,136 @@ from typing import Literal
 from pydantic import Field
 
 from nodes.answer import Answer, Text
-from nodes.memory_rules import remember_by_rules
-from nodes.prompt import lines_shown
-from nodes.question import Question
+from nodes.prompt import MAX_CHARS, clip
+from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
 from nodes.records import (
-    Degradation,
     Language,
-    Line,
     NoteDraft,
-    Persona,
     Record,
 )
-from turnwise.calls import Asker, Purpose, Role, Sampling
+from nodes.text import split_sentences
+from nodes.turn import TurnView
+from turnwise.calls import Purpose, Role, Sampling
+from turnwise.calls.payload import well_formed
 from turnwise.memory.lexical_index import query_weights
 
 __all__ = [
     "MAX_NOTES",
     "MAX_NOTE_CHARS",
+    "MAX_RULE_NOTES",
+    "MAX_SUMMARY_CHARS",
     "MIN_EVIDENCE_SIZE",
+    "REMEMBERING",
     "DropReason",
     "MemoryAnswer",
     "MemoryUpdate",
     "NoteAnswer",
     "check_notes",
-    "remember",
+    "remember_by_rules",
 ]
+
+MAX_SUMMARY_CHARS = 1200
+"""Longest summary that rules write, in characters; its oldest lines go first."""
+
+MAX_LINE_CHARS = 80
+"""How much of a message and of a reply a line of the summary holds, in characters."""
+
+MAX_RULE_NOTES = 3
+"""Most notes of one message."""
+
+MAX_RULE_NOTE_CHARS = 160
+"""Longest sentence that becomes a note; a longer one says too much at once."""
+
+_Kind = Literal["fact", "preference", "event", "promise", "boundary"]
+
+_STATEMENTS: tuple[tuple[_Kind, re.Pattern[str]], ...] = (
+    (
+        "boundary",
+        re.compile(
+            r"\b(?:please )?(?:don't|do not|never) (?:call|ask|text|mention)\b"
+            r"|(?:请)?(?:别|不要)再?(?:叫我|问我|提起?)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "fact",
+        re.compile(
+            r"\bmy name is\b|\bi (?:work|live|study)\b"
+            r"|\bi(?:'m| am) (?:a|an|from)\b|\bi have (?:a|an|two|three)\b"
+            r"|我叫|我的名字|我(?:住在?|来自|是一[个名位])|我在[^，。！？]{1,12}(?:工作|上班|上学|读书)"
+            r"|我(?:今年)?\d+岁",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "preference",
+        re.compile(
+            r"\bi (?:really )?(?:like|love|enjoy|prefer|hate|dislike|can't stand)\b"
+            r"|\bmy favou?rite\b"
+            r"|我(?:很|最|特别|非常|比较)?(?:不)?(?:喜欢|讨厌|爱吃|爱看|偏爱)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "event",
+        re.compile(
+            r"\b(?:yesterday|tomorrow|last week|next week|tonight)\b"
+            r"|(?:昨天|明天|昨晚|今晚|上周|下周|后天)[^，。！？]{0,4}我|我(?:昨天|明天|昨晚|今晚|上周|下周|后天)",
+            re.IGNORECASE,
+        ),
+    ),
+)
+"""What a statement worth keeping looks like; the first kind that fits is its kind."""
+
+
+def _notes(user_text: str) -> tuple[NoteDraft, ...]:
+    notes: dict[str, NoteDraft] = {}
+    for sentence in split_sentences(user_text[: MAX_CHARS["user_text"]]):
+        said = sentence.strip()
+        if len(said) > MAX_RULE_NOTE_CHARS or said.endswith(("?", "？")):
+            continue
+        if said != well_formed(said):
+            continue  # such a note could not be written to disk
+        kind = next((kind for kind, pattern in _STATEMENTS if pattern.search(said)), None)
+        if kind is not None:
+            notes.setdefault(said, NoteDraft(text=said, kind=kind, evidence=said))
+    return tuple(notes.values())[:MAX_RULE_NOTES]
+
+
+def _line(user_text: str, reply: str, language: Language) -> str:
+    said, answered = (
+        clip(" ".join(well_formed(text).split()), MAX_LINE_CHARS) for text in (user_text, reply)
+    )
+    if language == "zh":
+        return f"对方：“{_unquoted(said, '“”')}”；我：“{_unquoted(answered, '“”')}”"
+    return f'User: "{_unquoted(said, chr(34))}" | Me: "{_unquoted(answered, chr(34))}"'
+
+
+def _unquoted(text: str, marks: str) -> str:
+    """Return a text that no mark in it can end, where it stands between such marks."""
+    return "".join("'" if char in marks else char for char in text)
+
+
+def remember_by_rules(
+    *, user_text: str, reply: str, summary: str, language: Language
+) -> tuple[str, tuple[NoteDraft, ...]]:
+    """Return the summary with this turn's line added, and the notes of plain statements.
+
+    Args:
+        user_text: the turn's message.
+        reply: the turn's reply.
+        summary: the summary so far.
+        language: language of the line's labels.
+
+    Returns:
+        A summary of at most `MAX_SUMMARY_CHARS`, and notes that quote the message.
+    """
+    lines = [*summary.splitlines(), _line(user_text, reply, language)]
+    carried = "\n".join(line for line in lines if line.strip())
+    while len(carried) > MAX_SUMMARY_CHARS and "\n" in carried:
+        carried = carried.partition("\n")[2]
+    return clip(carried, MAX_SUMMARY_CHARS), _notes(user_text)
+
 
 MAX_NOTES = 6
 """Most notes kept of one turn; the first ones are."""
@@ -91,30 +197,25 @@ class MemoryAnswer(Answer):
     summary: Text
     notes: list[NoteAnswer] = Field(default_factory=list)
 
-    def update(self, *, user_text: str, reply: str, carried: str) -> MemoryUpdate:
-        """Return what memory gains from the answer: its summary, and the notes with proof.
+    def update(self, view: TurnView) -> MemoryUpdate:
+        """Return what memory gains: the answer's summary, and those of its notes with proof.
 
-        Args:
-            user_text: the turn's message, whole.
-            reply: the turn's reply, whole.
-            carried: the summary by rules, which a blank one must not replace.
+        A blank summary does not replace the one by rules.
         """
-        notes, dropped = check_notes(self.notes, user_text=user_text, reply=reply)
+        notes, dropped = check_notes(self.notes, user_text=view.user_text, reply=view.reply)
         return MemoryUpdate(
-            summary=self.summary or carried,
+            summary=self.summary or _by_rules(view).summary,
             notes=notes,
             dropped_notes=len(dropped),
             dropped_reasons=dropped,
         )
 
 
-QUESTION = Question(
-    node="memory_manager",
-    role=Role.FAST,
-    purpose=Purpose.REMEMBER,
-    answer=MemoryAnswer,
-    sampling=Sampling(temperature=0.0, max_tokens=900),
-)
+def _by_rules(view: TurnView) -> MemoryUpdate:
+    summary, notes = remember_by_rules(
+        user_text=view.user_text, reply=view.reply, summary=view.summary, language=view.language
+    )
+    return MemoryUpdate(summary=summary, notes=notes)
 
 
 def _proved(evidence: str, sources: Sequence[str]) -> str | None:
@@ -193,41 +294,18 @@ def check_notes(
     return tuple(kept.values()), tuple(dropped)
 
 
-async def remember(
-    asker: Asker,
-    *,
-    language: Language,
-    user_text: str,
-    reply: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    summary: str = "",
-) -> tuple[MemoryUpdate, Degradation | None]:
-    """Return what memory gains from the turn, and why rules found it if they did.
-
-    Args:
-        asker: who reaches the model.
-        language: language of the prompt, the summary and the notes.
-        user_text: the message, whole. Untrusted.
-        reply: what the agent answered, whole.
-        history: the lines before both, oldest first.
-        persona: who the agent is.
-        summary: the summary so far; blank when there is none.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    carried, notes = remember_by_rules(
-        user_text=user_text, reply=reply, summary=summary, language=language
-    )
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text, reply),
-            "summary": summary,
-        },
-        convert=lambda answer: answer.update(user_text=user_text, reply=reply, carried=carried),
-        fallback=lambda: MemoryUpdate(summary=carried, notes=notes),
-    )
+REMEMBERING = Question(
+    node="memory_manager",
+    role=Role.FAST,
+    purpose=Purpose.REMEMBER,
+    prompt="memory_manager",
+    answer=MemoryAnswer,
+    fields=("persona", "chat"),
+    sampling=Sampling(temperature=0.0, max_tokens=900),
+    tokens=Tokens(850, 200),
+    convert=lambda answer, view: answer.update(view),
+    fallback=_by_rules,
+    # The whole of it, which it carries on, where others see what `chat` does not show.
+    asked=lambda view: {"summary": view.summary},
+    lease=BOOKKEEPING_LEASE,
+)

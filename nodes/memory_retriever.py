@@ -4,14 +4,49 @@ An adapter over memory's ranking: by words always, and by vectors as well where 
 asker for embeddings is given.
 """
 
-from nodes.memory_embedding import embed_text
 from nodes.prompt import clip
+from nodes.question import degradation_of
 from nodes.records import Degradation, MemoryLine
-from turnwise.calls import Asker
-from turnwise.memory import AgentUser, MemorySnapshot, RecalledTurn
+from turnwise.calls import Asker, Call, CallError, Purpose, Role
+from turnwise.memory import AgentUser, Embedding, MemorySnapshot, RecalledTurn
 from turnwise.memory.conversation_memory import ConversationMemory
 
-__all__ = ["MAX_SAID_CHARS", "retrieve_memories"]
+__all__ = [
+    "MAX_EMBEDDED_CHARS",
+    "MAX_SAID_CHARS",
+    "embed_text",
+    "retrieve_memories",
+]
+
+MAX_EMBEDDED_CHARS = 4000
+"""Longest text that is embedded, in characters; common models read little more."""
+
+
+async def embed_text(
+    asker: Asker, text: str, *, node: str
+) -> tuple[Embedding | None, Degradation | None]:
+    """Return a text's vector, or why there is none.
+
+    Args:
+        asker: who reaches the embedding model.
+        text: what to embed; a blank one needs no call and has no vector.
+        node: the asking node.
+
+    Raises:
+        CallError: a fatal one.
+    """
+    if not text.strip():
+        return None, None
+    call = Call(Role.EMBED, Purpose.EMBED, inputs=(clip(text, MAX_EMBEDDED_CHARS),))
+    try:
+        reply = await asker.ask(call)
+    except CallError as error:
+        return None, degradation_of(error, node=node)
+    if not reply.vectors:
+        detail = "the embedding endpoint answered without a vector"
+        return None, Degradation(node=node, reason="invalid", detail=detail)
+    return Embedding(model=reply.model or "unnamed", vector=reply.vectors[0]), None
+
 
 NODE = "memory_retriever"
 

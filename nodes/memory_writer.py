@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from nodes.loader import Standing
-from nodes.memory_embedding import embed_text
+from nodes.memory_retriever import embed_text
 from nodes.records import Degradation, NoteDraft, Record
 from turnwise.calls import Asker
 from turnwise.memory import AgentUser, NewNote, TurnCommit

@@ -30,24 +30,27 @@ from nodes.bubbles import (
     split_bubbles,
     timed_bubbles,
 )
-from nodes.phrases import mood_phrase, style_phrase
-from nodes.prompt import MAX_CHARS, lines_shown
-from nodes.question import Question
+from nodes.phrases import style_phrase
+from nodes.prompt import MAX_CHARS
+from nodes.question import Question, Tokens
 from nodes.records import (
     Bubble,
     Degradation,
-    Language,
-    Line,
-    Mode,
-    Mood,
-    Persona,
     Record,
-    StyleVector,
 )
+from nodes.turn import TurnView
 from turnwise.calls import Asker, Purpose, Role, Sampling
 from turnwise.calls.errors import InvalidAnswer
 
-__all__ = ["MIN_OVERLAP", "HumanizeAnswer", "ProcessedReply", "ProcessorLLM", "humanize", "overlap"]
+__all__ = [
+    "HUMANIZING",
+    "MIN_OVERLAP",
+    "HumanizeAnswer",
+    "ProcessedReply",
+    "ProcessorLLM",
+    "humanize",
+    "overlap",
+]
 
 ProcessorLLM = Literal["auto", "always", "never"]
 
@@ -72,15 +75,6 @@ class HumanizeAnswer(Answer):
     """What the model answers: the reply as chat bubbles, in order."""
 
     bubbles: Annotated[list[BubbleText], Field(min_length=1)]
-
-
-QUESTION = Question(
-    node="processor",
-    role=Role.MAIN,
-    purpose=Purpose.HUMANIZE,
-    answer=HumanizeAnswer,
-    sampling=Sampling(temperature=0.7, max_tokens=1600),
-)
 
 
 def _compact(text: str) -> str:
@@ -139,21 +133,45 @@ def _of_plan(planned: Sequence[Bubble], draft: str, max_bubbles: int) -> Process
     return ProcessedReply(text=draft, bubbles=bubbles)
 
 
-def _of_answer(
-    answer: HumanizeAnswer, draft: str, *, style: StyleVector, mood: Mood, max_bubbles: int
-) -> ProcessedReply:
+def _of_answer(answer: HumanizeAnswer, view: TurnView) -> ProcessedReply:
     """Return the model's bubbles as the reply.
 
     Raises:
         InvalidAnswer: when they do not say what the draft says.
     """
-    problem = _problem(answer.bubbles, draft, max_bubbles)
+    problem = _problem(answer.bubbles, view.draft, MAX_BUBBLES)
     if problem is not None:
         raise InvalidAnswer(problem, "\n".join(answer.bubbles))
-    bubbles = timed_bubbles(answer.bubbles, style=style, mood=mood)
+    bubbles = timed_bubbles(answer.bubbles, style=view.style, mood=view.mood)
     joined = "\n".join(bubble.text for bubble in bubbles)
-    is_same = _compact(joined) == _compact(draft)
-    return ProcessedReply(text=draft if is_same else joined, bubbles=bubbles)
+    is_same = _compact(joined) == _compact(view.draft)
+    return ProcessedReply(text=view.draft if is_same else joined, bubbles=bubbles)
+
+
+def _by_rules(view: TurnView) -> ProcessedReply:
+    """Return the search's plan, or the draft cut by rules where there is none of use."""
+    plan = _of_plan(view.planned_bubbles, view.draft, MAX_BUBBLES)
+    if plan is not None:
+        return plan
+    cut = split_bubbles(view.draft, style=view.style, mood=view.mood)
+    return ProcessedReply(text=view.draft, bubbles=cut)
+
+
+HUMANIZING = Question(
+    node="processor",
+    role=Role.MAIN,
+    purpose=Purpose.HUMANIZE,
+    prompt="processor",
+    answer=HumanizeAnswer,
+    fields=("persona", "chat", "mood", "mode", "reply"),
+    sampling=Sampling(temperature=0.7, max_tokens=1600),
+    tokens=Tokens(750, 150),
+    convert=_of_answer,
+    fallback=_by_rules,
+    asked=lambda view: {
+        "task": {"style": style_phrase(view.style, view.language), "count": MAX_BUBBLES}
+    },
+)
 
 
 def _without_call(problem: str) -> Degradation:
@@ -161,19 +179,7 @@ def _without_call(problem: str) -> Degradation:
 
 
 async def humanize(
-    asker: Asker,
-    *,
-    language: Language,
-    draft: str,
-    planned: Sequence[Bubble] = (),
-    user_text: str,
-    history: Sequence[Line] = (),
-    persona: Persona,
-    style: StyleVector,
-    mood: Mood,
-    mode: Mode,
-    llm: ProcessorLLM = "auto",
-    max_bubbles: int = MAX_BUBBLES,
+    asker: Asker, view: TurnView, *, llm: ProcessorLLM = "auto"
 ) -> tuple[ProcessedReply, Degradation | None]:
     """Return the reply in bubbles, and why rules cut it if they had to.
 
@@ -182,49 +188,18 @@ async def humanize(
 
     Args:
         asker: who reaches the model.
-        language: language of the prompt and the reply.
-        draft: the reply that was chosen.
-        planned: the search's bubbles; empty when it left none.
-        user_text: the message that is answered. Untrusted.
-        history: the lines before it, oldest first.
-        persona: who the agent is.
-        style: how the reply sounds.
-        mood: the agent's mood.
-        mode: how the agent takes this turn.
+        view: of the turn, with its draft.
         llm: whether to call; see the table at the head of this file.
-        max_bubbles: most bubbles; at least 1.
 
     Raises:
         CallError: a fatal one.
-        ValueError: when `max_bubbles` is below 1.
     """
-
-    def by_rules() -> ProcessedReply:
-        cut = split_bubbles(draft, style=style, mood=mood, max_bubbles=max_bubbles)
-        return ProcessedReply(text=draft, bubbles=cut)
-
-    def of_answer(answer: HumanizeAnswer) -> ProcessedReply:
-        return _of_answer(answer, draft, style=style, mood=mood, max_bubbles=max_bubbles)
-
-    plan = _of_plan(planned, draft, max_bubbles) if planned else None
+    draft, planned = view.draft, view.planned_bubbles
     if not draft.strip() or llm == "never" or (llm == "auto" and planned):
-        if planned and plan is None:
-            return by_rules(), _without_call("the search's bubbles are too many or not the reply")
-        return plan or by_rules(), None
+        is_bad = bool(planned) and _of_plan(planned, draft, MAX_BUBBLES) is None
+        problem = "the search's bubbles are too many or not the reply"
+        return _by_rules(view), _without_call(problem) if is_bad else None
     if len(draft) > MAX_CHARS["reply"]:
         problem = f"the reply has {len(draft)} characters, more than a prompt holds"
-        return plan or by_rules(), _without_call(problem)
-    return await QUESTION.ask(
-        asker,
-        language,
-        {
-            "persona": persona,
-            "chat": lines_shown(history, user_text),
-            "mood": mood_phrase(mood, language),
-            "mode": mode,
-            "task": {"style": style_phrase(style, language), "count": max_bubbles},
-            "reply": draft,
-        },
-        convert=of_answer,
-        fallback=lambda: plan or by_rules(),
-    )
+        return _by_rules(view), _without_call(problem)
+    return await HUMANIZING.ask(asker, view)

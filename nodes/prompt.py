@@ -2,9 +2,9 @@
 
 The system message is a file, `prompts/<name>.<language>.md`. It never changes within a
 language, and every one begins with the same part. The user message is one JSON object
-whose fields stand in the fixed order of `FIELDS`: what never changes in a conversation,
-then the chat, which only grows, then what changes each turn, then what changes each call.
-So calls of one node share all but the end with the turn before, and calls of one turn
+whose fields are in the fixed order of `nodes.turn.PROMPT_FIELDS`: what never changes in a
+conversation, then the chat, which only grows, then what changes each turn, then what changes
+each call. So calls of one node share all but the end with the turn before, and calls of one turn
 all but their last fields: a provider's prefix cache serves the rest.
 
 Text that a user or a model wrote stands inside that JSON and nowhere else, so it cannot
@@ -30,46 +30,22 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from nodes.records import Language, Line
-from turnwise.calls import ConfigError, Message
+from nodes.records import Language
+from turnwise.calls import ConfigError
 from turnwise.calls.payload import well_formed, without_template_marks
 
 __all__ = [
     "DEFAULT_MAX_CHARS",
-    "FIELDS",
     "MAX_CHARS",
     "Prepared",
-    "chat",
     "clip",
     "dumped",
-    "lines_shown",
     "load_prompts",
-    "material",
+    "material_json",
     "prepared",
     "prompt",
     "prompt_digests",
 ]
-
-FIELDS = (
-    "persona",
-    "chat",
-    # What changes each turn.
-    "summary",
-    "memories",
-    "stage",
-    "relationship",
-    "mood",
-    "mode",
-    "detection",
-    "monologue",
-    "task",
-    # What changes each call.
-    "parent",
-    "parents",
-    "candidates",
-    "reply",
-)
-"""Fields of the material in the order in which they are sent: the steadier, the earlier."""
 
 MAX_CHARS: Mapping[str, int] = MappingProxyType(
     {
@@ -96,8 +72,6 @@ _FLOAT_DIGITS = 2
 
 _PART = re.compile(r"\{\{(\w+)\}\}")
 """A part that several prompts share, by the name of its file."""
-
-_ORDER = {name: place for place, name in enumerate(FIELDS)}
 
 
 def _prompts() -> Iterator[tuple[str, Language]]:
@@ -164,27 +138,6 @@ def clip(text: str, max_chars: int) -> str:
         raise ValueError(f"max_chars is at least {len(mark) + 2} for this text, got {max_chars}")
     head = max(1, int(room * _HEAD_SHARE))
     return f"{text[:head]}{mark}{text[len(text) - (room - head) :]}"
-
-
-def lines_shown(
-    history: Sequence[Line], user_text: str, reply: str | None = None
-) -> list[dict[str, str]]:
-    """Return the chat as a prompt shows it: the lines before this turn, then this turn's.
-
-    The next turn's chat begins with the same lines, so that its prompts share them.
-
-    Args:
-        history: the lines before, oldest first.
-        user_text: this turn's message. Always the last line of `user`.
-        reply: what the agent answered; None before it has.
-    """
-    shown: list[dict[str, str]] = [
-        {line.role: clip(line.text, MAX_CHARS["line"])} for line in history
-    ]
-    shown.append({"user": clip(user_text, MAX_CHARS["user_text"])})
-    if reply is not None:
-        shown.append({"agent": clip(reply, MAX_CHARS["reply"])})
-    return shown
 
 
 def _is_empty(value: Any) -> bool:
@@ -283,39 +236,15 @@ def _sendable(value: Any) -> Any:
     return value
 
 
-def material(**fields: Any) -> str:
-    """Return the fields as one JSON object, in the order of `FIELDS` and without empty ones.
-
-    Pydantic models, enums, sequences and mappings are dumped, long text is clipped, lone
-    surrogates become U+FFFD, so the result can always be sent. Equal fields give equal
-    bytes. `chat` is what `lines_shown` returns.
+def material_json(fields: Mapping[str, Any]) -> str:
+    """Return the fields as one JSON object, in their order and without empty ones.
 
     Raises:
-        ValueError: for a field that `FIELDS` does not name: it has no place yet.
         TypeError: when a value is nothing that JSON knows.
     """
-    unknown = fields.keys() - _ORDER.keys()
-    if unknown:
-        raise ValueError(f"name {sorted(unknown)} in nodes.prompt.FIELDS, where they belong")
-    names = sorted((name for name in fields if not _is_empty(fields[name])), key=_ORDER.__getitem__)
-    plain = {name: _plain(fields[name], _max_chars(name)) for name in names}
+    plain = {
+        name: _plain(value, _max_chars(name))
+        for name, value in fields.items()
+        if not _is_empty(value)
+    }
     return dumped({name: value for name, value in plain.items() if not _is_empty(value)}).decode()
-
-
-def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Message]:
-    """Return the two messages of a node's call: its instructions and its material.
-
-    Args:
-        name: name of the prompt.
-        language: language of the prompt, and so of the answer.
-        fields: the material.
-
-    Raises:
-        ConfigError: when there is no such prompt.
-        ValueError: for a field that `FIELDS` does not name.
-        TypeError: when a value is nothing that JSON knows.
-    """
-    return (
-        Message("system", prompt(name, language)),
-        Message("user", material(**fields)),
-    )

@@ -1,68 +1,169 @@
-"""What a node asks a model, written once: its prompt, who answers, what for, and in what form."""
+"""A node's question to a model, declared once: who asks, plans or holds back reads it here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from nodes.degrade import ask_or
-from nodes.prompt import chat
-from nodes.records import Degradation, Language
-from turnwise.calls import Asker, Call, Purpose, Role, Sampling
+from nodes.prompt import clip
+from nodes.records import Degradation
+from nodes.turn import PROMPT_FIELDS, TurnView, chat
+from turnwise.calls import Asker, Call, CallError, CallRefused, Purpose, Role, Sampling
+from turnwise.calls.errors import ContentRefused, EmptyAnswer, InvalidAnswer
 
-__all__ = ["Question"]
+__all__ = [
+    "BOOKKEEPING_LEASE",
+    "CANDIDATE_TOKENS",
+    "MAX_DETAIL_CHARS",
+    "Question",
+    "Tokens",
+    "ask_or",
+    "degradation_of",
+]
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
 
+MAX_DETAIL_CHARS = 300
+"""Longest explanation that a degradation carries, in characters."""
 
-@dataclass(frozen=True, slots=True)
-class Question(Generic[AnswerT]):
-    """One node's structured call, without the material of a turn.
+
+def degradation_of(error: CallError, *, node: str) -> Degradation:
+    """Return what a node says about going on without its call.
 
     Args:
-        node: name of the node, and of its prompt.
+        error: what ended the call.
+        node: the node that asked.
+
+    Raises:
+        CallError: the error itself, when it is fatal.
+    """
+    if error.is_fatal:
+        raise error
+    detail = clip(f"{type(error).__name__}: {error}", MAX_DETAIL_CHARS)
+    if isinstance(error, CallRefused):
+        return Degradation(node=node, reason="refused", detail=detail)
+    if isinstance(error, InvalidAnswer | EmptyAnswer | ContentRefused):
+        return Degradation(node=node, reason="invalid", detail=detail)
+    return Degradation(node=node, reason="failed", detail=detail)
+
+
+async def ask_or(
+    asker: Asker,
+    call: Call,
+    *,
+    node: str,
+    answer: type[AnswerT],
+    convert: Callable[[AnswerT], ResultT],
+    fallback: Callable[[], ResultT],
+) -> tuple[ResultT, Degradation | None]:
+    """Return what the model answered, or what the rules say and why.
+
+    Args:
+        asker: who reaches the model.
+        call: what to ask; its `response_model` is `answer`.
+        node: name of the asking node.
+        answer: what the model answers with.
+        convert: makes the node's result of the answer. It raises InvalidAnswer when
+            the answer fits its model and still cannot be used.
+        fallback: the rules. Called only when there is no usable answer.
+
+    Raises:
+        CallError: a fatal one.
+        TypeError: when the asker breaks its contract and leaves the answer unparsed.
+    """
+    try:
+        parsed = (await asker.ask(call)).parsed
+        if not isinstance(parsed, answer):
+            raise TypeError(
+                f"{node}: the asker returned {type(parsed).__name__} for {answer.__name__}"
+            )
+        return convert(parsed), None
+    except CallError as error:
+        degradation = degradation_of(error, node=node)
+    return fallback(), degradation
+
+
+BOOKKEEPING_LEASE = "bookkeeping"
+"""The lease of a turn that the questions after the reply draw on."""
+
+
+CANDIDATE_TOKENS = 150
+"""Expected answer tokens of each candidate that a call of the search writes."""
+
+
+class Tokens(NamedTuple):
+    """Estimated tokens of one call. Of a repair the prompt grows."""
+
+    input: int
+    output: int
+
+
+def _nothing(_view: TurnView) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[AnswerT, ResultT]):
+    """One structured call of a node, without the material of a turn.
+
+    Args:
+        node: the node that asks.
         role: which model answers.
         purpose: what for.
-        answer: what the model answers with.
+        prompt: name of its file in `nodes/prompts`, before the language.
+        answer: the form that is asked for.
+        fields: names of `nodes.turn.PROMPT_FIELDS` that the prompt shows.
         sampling: temperature and longest answer.
+        tokens: expected of one call. Prompts: rounded means over the shipped conversations;
+            answers: guesses at a real model's length. `report --table plan` shows both
+            against the actual.
+        convert: makes the node's result of an answer. It raises InvalidAnswer when the answer
+            fits its form and still cannot be used.
+        fallback: the rules, when there is no usable answer.
+        asked: fields that are not shown as `PROMPT_FIELDS` shows them.
+        lease: the lease of the turn that the call may draw on.
+        speaks_for: the nodes whose questions a fused one takes the place of.
     """
 
     node: str
     role: Role
     purpose: Purpose
+    prompt: str
     answer: type[AnswerT]
+    fields: tuple[str, ...]
     sampling: Sampling
+    tokens: Tokens
+    convert: Callable[[AnswerT, TurnView], ResultT]
+    fallback: Callable[[TurnView], ResultT]
+    asked: Callable[[TurnView], Mapping[str, Any]] = _nothing
+    lease: str | None = None
+    speaks_for: tuple[str, ...] = ()
 
-    async def ask(
-        self,
-        asker: Asker,
-        language: Language,
-        material: dict[str, Any],
-        *,
-        convert: Callable[[AnswerT], ResultT],
-        fallback: Callable[[], ResultT],
-    ) -> tuple[ResultT, Degradation | None]:
-        """Return what the model answered about some material, or what the rules say and why.
+    def call(self, view: TurnView) -> Call:
+        """Return the call about a turn."""
+        shown = {name: PROMPT_FIELDS[name](view) for name in self.fields}
+        return Call(
+            role=self.role,
+            purpose=self.purpose,
+            messages=chat(self.prompt, view.language, **shown, **self.asked(view)),
+            response_model=self.answer,
+            sampling=self.sampling,
+            lease=self.lease,
+        )
 
-        Args:
-            asker: who reaches the model.
-            language: language of the prompt; it stands in the material too.
-            material: what the prompt is about, as JSON knows it. Untrusted.
-            convert: as in `ask_or`.
-            fallback: as in `ask_or`.
+    async def ask(self, asker: Asker, view: TurnView) -> tuple[ResultT, Degradation | None]:
+        """Return what the model answered about a turn, or what the rules say and why.
 
         Raises:
             CallError: a fatal one.
         """
-        call = Call(
-            role=self.role,
-            purpose=self.purpose,
-            messages=chat(self.node, language, **material),
-            response_model=self.answer,
-            sampling=self.sampling,
-        )
         return await ask_or(
-            asker, call, node=self.node, answer=self.answer, convert=convert, fallback=fallback
+            asker,
+            self.call(view),
+            node=self.node,
+            answer=self.answer,
+            convert=lambda answer: self.convert(answer, view),
+            fallback=lambda: self.fallback(view),
         )

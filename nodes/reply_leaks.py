@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from nodes.records import Persona
-from nodes.sentences import split_sentences
+from nodes.text import split_sentences
 
 __all__ = [
     "drop_control_characters",

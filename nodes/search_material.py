@@ -1,74 +1,69 @@
-"""What of a turn the search's prompts may use."""
+"""A turn as the search's prompts show it."""
 
+from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic import BaseModel, ConfigDict
-
 from nodes.phrases import style_phrase
-from nodes.prompt import Prepared, lines_shown, prepared
-from nodes.records import (
-    Language,
-    Line,
-    MemoryLine,
-    Mode,
-    Monologue,
-    Persona,
-    ResponsePlan,
-    Stage,
-    StyleVector,
-)
+from nodes.prompt import Prepared, prepared
+from nodes.records import Language, Mode, Stage, StyleVector
+from nodes.turn import PROMPT_FIELDS, TurnView
 
 __all__ = ["SearchMaterial"]
 
 
-class SearchMaterial(BaseModel):
-    """Everything of one turn that a call of the search may show to a model."""
+@dataclass(frozen=True)
+class SearchMaterial:
+    """A turn, and the larger fields of the search's prompts, made once for all its calls.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Args:
+        view: of the turn.
+    """
 
-    language: Language
-    """Of the prompts and of the reply."""
+    view: TurnView
 
-    user_text: str
-    """What the user wrote. Untrusted."""
+    @property
+    def language(self) -> Language:
+        """Of the prompts and of the reply."""
+        return self.view.language
 
-    persona: Persona = Persona()
-    """Who answers."""
+    @property
+    def user_text(self) -> str:
+        """What the user wrote. Untrusted."""
+        return self.view.user_text
 
-    history: tuple[Line, ...] = ()
-    """The latest lines, oldest first."""
+    @property
+    def style(self) -> StyleVector:
+        """How the reply should sound."""
+        return self.view.style
 
-    memories: tuple[MemoryLine, ...] = ()
-    """Older things worth knowing."""
+    @property
+    def mode(self) -> Mode:
+        """How the agent takes this turn."""
+        return self.view.mode
 
-    plan: ResponsePlan = ResponsePlan()
-    """What the reply should reach."""
+    @property
+    def stage(self) -> Stage:
+        """Of the relationship, and so of the search's width."""
+        return self.view.relationship.stage
 
-    monologue: Monologue = Monologue()
-    """What the agent thinks. Shown to whoever writes a reply, not to a judge."""
-
-    style: StyleVector = StyleVector()
-    """How the reply should sound."""
-
-    mode: Mode = Mode.NORMAL
-    """How the agent takes this turn."""
-
-    stage: Stage | None = None
-    """Of the relationship, and so of the search's width; None when it is not known."""
-
-    summary: str = ""
-    """Of what came before `history`; blank when there is none."""
+    @property
+    def summary(self) -> str:
+        """Of what came before the lines shown; blank when there is none."""
+        return self.view.earlier
 
     @cached_property
     def lasting(self) -> dict[str, Prepared]:
         """The larger fields as they stand in most prompts of a search, made once."""
         fields = {
-            "persona": self.persona,
-            "chat": lines_shown(self.history, self.user_text),
-            "memories": [memory.shown() for memory in self.memories],
-            "monologue": self.monologue,
-            "plan": self.plan,
+            "plan": self.view.plan,
             "style": style_phrase(self.style, self.language),
+            **{
+                name: PROMPT_FIELDS[name](self.view)
+                for name in ("persona", "chat", "memories", "monologue")
+            },
         }
-        made = {name: prepared(name, value) for name, value in fields.items()}
+        made = {
+            name: value if isinstance(value, Prepared) else prepared(name, value)
+            for name, value in fields.items()
+        }
         return {name: value for name, value in made.items() if value is not None}

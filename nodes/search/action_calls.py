@@ -18,7 +18,6 @@ from lats.policies import start_search
 from lats.rule_score import ReplyContext
 from lats.search_knobs import SearchKnobs
 from lats.search_tree import Candidate, SearchTree
-from nodes.prompt import chat, lines_shown
 from nodes.records import Language
 from nodes.search.action_answers import (
     AssistantCheck,
@@ -30,6 +29,7 @@ from nodes.search.action_answers import (
 )
 from nodes.search.judge_rubrics import rubric_called
 from nodes.search_material import SearchMaterial
+from nodes.turn import chat, lines_shown
 from turnwise.calls.call import Call, Message, Purpose, Role, Sampling
 
 __all__ = ["REPLY_LEASE", "call_for", "goal_of", "judging_fields", "reply_call", "writing_fields"]

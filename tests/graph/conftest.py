@@ -9,11 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
-from graph.answering import endpoints_of
 from graph.app import app
-from graph.opening import make_engine
+from graph.drivers import build_graph
+from graph.engine import endpoints_of, make_engine
 from graph.session import ReplySession
-from graph.wiring import build_graph
 from turnwise.budget.recorder import Recorder
 from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
 from turnwise.memory.conversation_memory import ConversationMemory
@@ -230,10 +229,10 @@ def answer_through() -> Answer:
                 cache=None,
                 sinks=(rows.append,),
             )
-            graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
-            session = ReplySession(
-                engine=engine, graph=graph, is_simulated=True, rows=rows, is_direct=is_direct
-            )
+            graph = None
+            if not is_direct:
+                graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
+            session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
             turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
             engine.close()
         return turns

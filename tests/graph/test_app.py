@@ -2,8 +2,8 @@
 
 import pytest
 
-from graph.answering import endpoints_of
 from graph.app import app
+from graph.engine import endpoints_of
 from graph.settings import FuseKnobs
 from turnwise.shipped import configs_folder
 

@@ -12,6 +12,7 @@ from graph.order import NODES, predecessors
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
+from turnwise.budget.scope import ScopeKind
 
 GIVEN = frozenset(
     {
@@ -69,7 +70,8 @@ async def _traced(folder: Path, overrides: tuple[str, ...]) -> Trace:
         context = TurnContext(session.engine)
         for name in waits:
             recording = RecordingState(state)
-            async with context.node(state, name, after=waits[name]):
+            turn = await context.turn_scope(state, name)
+            with turn.open(ScopeKind.NODE, name, after=waits[name]):
                 update: Mapping[str, Any] = await STEPS[name](recording, context)
             trace[name] = (recording.read, set(update))
             rows = [*state.degraded, *(update.get("degraded") or [])]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from graph.app import app
+from graph.drivers import build_graph
 from turnwise.replay import read_conversations
 from turnwise.replay.app_protocol import TurnInput
 from turnwise.replay.cassette import CassetteMode, open_cassette
@@ -26,13 +27,17 @@ async def _turns(
         async with app.open(
             settings, folder=home, recorder=cassette, is_offline=is_strict
         ) as session:
-            assert session.is_direct is is_strict
-            session.is_direct = direct
+            assert (session.graph is None) is is_strict
+            session.graph = None if direct else _graph(settings)
             results = [
                 await session.run_turn(TurnInput("c", turn.turn, turn.user_text))
                 for turn in conversation.first_turns(5).turns
             ]
     return [(result.record, list(result.rows)) for result in results]
+
+
+def _graph(settings: Any) -> Any:
+    return build_graph(overlap=settings.overlap, fuse=settings.fuse)
 
 
 @pytest.mark.parametrize("preset", ["classic", "classic_parallel", "balanced", "instant"])

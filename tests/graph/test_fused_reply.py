@@ -1,11 +1,14 @@
 """A reply that came without a search: no search, no further call, bubbles all the same."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from graph.fused_reply import FUSED_REPLY, bubbles_of_reply, summary_of_reply
+from graph.app import app
+from graph.context import TurnContext
 from graph.state import TurnState
+from graph.steps import NO_SEARCH, STEPS, _summary_of_no_search
 from nodes.bubbles import split_bubbles
 from nodes.prompt import prompt
 from nodes.records import Mood, StyleVector
@@ -19,7 +22,7 @@ async def test_an_instant_turn_is_two_calls(answer: Any, count_by: Any, texts: A
         assert count_by(turn.rows, "node") == {"detection": 1, "evolver": 1}
         assert count_by(turn.rows, "role") == {"main": 1, "fast": 1}
         assert turn.record["rounds"] == {"reply": 1, "turn": 2}
-        assert turn.record["search"] == summary_of_reply()
+        assert turn.record["search"] == _summary_of_no_search()
         assert turn.record["bubbles"]
         assert not turn.record["is_fallback"]
         assert not turn.record["degraded"]
@@ -28,8 +31,8 @@ async def test_an_instant_turn_is_two_calls(answer: Any, count_by: Any, texts: A
 async def test_the_summary_has_the_shape_of_a_searchs(answer: Any) -> None:
     """Whoever reads a search's summary finds nothing here that it does not know."""
     (turn,) = await answer("search.rollouts=1")
-    assert summary_of_reply().keys() <= turn.record["search"].keys()
-    assert summary_of_reply()["stop_reason"] == FUSED_REPLY
+    assert _summary_of_no_search().keys() <= turn.record["search"].keys()
+    assert _summary_of_no_search()["stop_reason"] == NO_SEARCH
 
 
 async def test_a_processor_that_always_asks_asks_here_too(answer: Any) -> None:
@@ -52,10 +55,12 @@ async def test_an_instant_turn_asks_for_a_thought_and_a_reply(answer_spoiled: An
 
 
 @pytest.mark.parametrize("text", ["Not far. Ten minutes.", "好。", "x" * 900])
-def test_without_bubbles_the_rules_cut(text: str) -> None:
+async def test_without_bubbles_the_rules_cut(text: str, tmp_path: Path) -> None:
     """Every reply has at least one."""
-    state = TurnState(draft=text, style=STYLE, mood=MOOD)
-    assert bubbles_of_reply(state) == split_bubbles(text, style=STYLE, mood=MOOD) != ()
+    state = TurnState(draft=text, style=STYLE, mood=MOOD, answered=["lats_search"])
+    async with app.open(app.settings("instant"), folder=tmp_path) as session:
+        update = await STEPS["lats_search"](state, TurnContext(session.engine))
+    assert update["planned_bubbles"] == split_bubbles(text, style=STYLE, mood=MOOD) != ()
 
 
 async def test_a_reply_that_quotes_the_fused_prompt_is_mended(answer_spoiled: Any) -> None:

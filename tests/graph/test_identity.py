@@ -13,12 +13,12 @@ import orjson
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from graph.answering import endpoints_of
 from graph.app import app
 from graph.context import TurnContext
-from graph.opening import make_engine
+from graph.drivers import build_graph
+from graph.engine import endpoints_of, make_engine
+from graph.langgraph_app import thread_graph
 from graph.session import ReplySession
-from graph.wiring import build_graph
 from turnwise.calls import Call, CallError, Client, Reply
 from turnwise.calls.errors import ConfigError
 from turnwise.memory import Identity
@@ -100,11 +100,8 @@ async def _pipeline(folder: Path, preset: str = "balanced") -> AsyncIterator[Pip
         async def context() -> TurnContext:
             return TurnContext(engine)
 
-        served = build_graph(
-            overlap=settings.overlap,
-            fuse=settings.fuse,
-            checkpointer=InMemorySaver(),
-            served=context,
+        served = thread_graph(
+            context, overlap=settings.overlap, fuse=settings.fuse, checkpointer=InMemorySaver()
         )
         yield Pipeline(session, served, sent)
         engine.close()

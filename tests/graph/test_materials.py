@@ -1,9 +1,13 @@
 """What the calls that can bring a reply see of the state."""
 
-from graph.materials import search_material, thinking_material
+import json
+
 from graph.state import TurnState
-from graph.wind_down import Fusing
+from nodes.fused_calls import FUSED_REPLY, FUSED_THINKING
+from nodes.phrases import mood_phrase, style_phrase
 from nodes.records import Detection, MemoryLine, Mode, Mood, Relationship, ResponsePlan, Stage
+from nodes.search.action_calls import writing_fields
+from nodes.search_material import SearchMaterial
 from nodes.style import choose_style
 
 STATE = TurnState(
@@ -18,22 +22,24 @@ STATE = TurnState(
 
 
 def test_the_search_sees_plan_memories_and_stage() -> None:
-    """All that stands in the state before it."""
-    material = search_material(STATE)
-    assert material.plan.goals == ("Say how far it is",)
-    assert (material.stage, material.mode) == (Stage.BONDING, Mode.GUARDED)
-    assert [line.user for line in material.memories] == ["She walks a lot."]
+    """All that is in the state before it."""
+    fields = writing_fields(SearchMaterial(STATE))
+    assert json.loads(fields["task"]["plan"].json_bytes)["goals"] == ["Say how far it is"]
+    assert (fields["stage"], fields["mode"]) == (Stage.BONDING, Mode.GUARDED)
+    assert json.loads(fields["memories"].json_bytes) == [{"user": "She walks a lot."}]
 
 
-def test_fused_thinking_sees_mood_and_mode_as_they_were() -> None:
-    """And the style that follows from them, before anything is detected."""
-    material = thinking_material(STATE)
-    assert (material.mood, material.mode) == (STATE.mood, Mode.GUARDED)
-    assert material.style == choose_style(STATE.relationship, STATE.mood, Mode.GUARDED, Detection())
+def test_fused_calls_see_mood_and_mode_as_they_were() -> None:
+    """And the one that replies the style that follows from them, before anything is detected."""
+    for question in (FUSED_THINKING, FUSED_REPLY):
+        shown = json.loads(question.call(STATE).messages[1].content)
+        assert (shown["mood"], shown["mode"]) == (mood_phrase(STATE.mood, "en"), "guarded")
+    style = choose_style(STATE.relationship, STATE.mood, Mode.GUARDED, Detection())
+    assert shown["task"]["style"] == style_phrase(style, "en")
 
 
 def test_memories_are_for_the_reply() -> None:
     """Without a reply to write they are retrieved beside the call, and may not be there yet."""
-    assert list(thinking_material(STATE).memories) == []
-    replying = STATE.model_copy(update={"fusing": Fusing(thinking=True, reply=True)})
-    assert [line.user for line in thinking_material(replying).memories] == ["She walks a lot."]
+    assert "memories" not in FUSED_THINKING.fields
+    shown = json.loads(FUSED_REPLY.call(STATE).messages[1].content)
+    assert shown["memories"] == [{"user": "She walks a lot."}]

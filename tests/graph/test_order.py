@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 
+from graph.drivers import build_graph
 from graph.order import NODES, predecessors
 from graph.settings import FuseKnobs
 from graph.steps import STEPS
-from graph.wiring import build_graph
 
 SPEC_ORDER = (
     "loader",

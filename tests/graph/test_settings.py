@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from graph.answering import endpoints_of
 from graph.app import app
-from graph.opening import make_engine
+from graph.drivers import build_graph
+from graph.engine import endpoints_of, make_engine
 from graph.session import ReplySession
 from graph.settings import SAMPLING_PURPOSES, SamplingKnobs, Settings, sampled
-from graph.wiring import build_graph
 from turnwise.calls import Call, CallError, Client, Message, Purpose, Reply, Role, Sampling
 from turnwise.calls.errors import CassetteMiss, ConfigError
 from turnwise.knobs import settings_digest, validate

@@ -9,7 +9,7 @@ from graph.context import TurnContext
 from graph.state import TurnState
 from graph.steps import STEPS
 from nodes.prompt import prompt
-from nodes.sentences import split_sentences
+from nodes.text import split_sentences
 
 
 @pytest.mark.parametrize("name", ["lats_plan", "lats_expand", "lats_generate", "processor"])

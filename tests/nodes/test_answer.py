@@ -19,8 +19,7 @@ from nodes.answer import (
 )
 from nodes.detection import DetectionAnswer
 from nodes.evolver import EvolverAnswer
-from nodes.fused_bookkeeping import BookkeepingAnswer
-from nodes.fused_thinking import ReplyingAnswer, ThinkingAnswer
+from nodes.fused_calls import BookkeepingAnswer, ReplyingAnswer, ThinkingAnswer
 from nodes.inner_monologue import MonologueAnswer
 from nodes.memory_manager import MemoryAnswer
 from nodes.processor import HumanizeAnswer

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nodes.degrade import MAX_DETAIL_CHARS, ask_or, degradation_of
 from nodes.inner_monologue import MonologueAnswer
+from nodes.question import MAX_DETAIL_CHARS, ask_or, degradation_of
 from turnwise.calls import Call, CallRefused, Message, Purpose, Reply, Role
 from turnwise.calls.errors import (
     AuthFailed,

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from nodes.detection import DetectionAnswer, detect
+from nodes.detection import DETECTION, DetectionAnswer
 from nodes.records import Line, Persona, Relationship, Signal, Stage
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
@@ -21,16 +22,17 @@ ANSWER = {
 
 
 async def run(asker, **changes):
-    """Detect in one turn, with the given arguments changed."""
-    arguments = {
+    """Detect in one turn, with the given fields of it changed."""
+    fields = {
         "language": "en",
         "user_text": "you never answer my question",
         "history": [Line(role="agent", text=f"line {number}") for number in range(30)],
         "persona": Persona(name="Mira"),
         "relationship": Relationship(),
         "summary": "They met.",
+        "version": 1,
     }
-    return await detect(asker, **(arguments | changes))
+    return await DETECTION.ask(asker, TurnView(**(fields | changes)))
 
 
 async def test_it_asks_one_fast_call_with_the_material():

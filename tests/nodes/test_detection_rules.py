@@ -3,13 +3,15 @@
 import json
 import os
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.detection_rules import detect_by_rules
+from nodes.detection import detect_by_rules
 from nodes.records import Signal, Stage
 
 
@@ -144,3 +146,12 @@ def test_a_question_after_a_long_run_of_line_breaks_is_found_at_once():
     for words, is_question in (("what now", True), ("x", False)):
         found = detect_by_rules(text + words, "en")
         assert (Signal.QUESTION in found.signals) == is_question
+
+
+def test_the_word_lists_are_in_the_package():
+    """They are data, and each signal has some but vagueness, which is found by length."""
+    text = (files("nodes") / "words" / "detection.yaml").read_text(encoding="utf-8")
+    words = yaml.safe_load(text)
+    with_words = {*map(Signal, words["signals"]), Signal.HOSTILITY}
+    assert with_words == set(Signal) - {Signal.VAGUENESS}
+    assert all(words[name] for name in ("pleasant", "unpleasant", "negation", "tired", "attack"))

@@ -5,16 +5,16 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.evolver import DELTA_NAMES, RelationshipDelta, evolve, evolve_by_rules
+from nodes.evolver import DELTA_NAMES, EVOLVING, RelationshipDelta, evolve_by_rules
 from nodes.records import Detection, Persona, Relationship, Signal
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
 
 async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa: B008 - frozen
     """Judge one turn."""
-    return await evolve(
-        asker,
+    view = TurnView(
         language="en",
         user_text="thanks!",
         reply="any time",
@@ -22,6 +22,7 @@ async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa:
         relationship=Relationship(trust=0.7),
         detection=detection,
     )
+    return await EVOLVING.ask(asker, view)
 
 
 async def test_it_asks_one_fast_call_about_the_whole_turn():

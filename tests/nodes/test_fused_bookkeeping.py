@@ -6,10 +6,11 @@ import re
 import pytest
 
 from nodes.evolver import EvolverAnswer
-from nodes.fused_bookkeeping import BookkeepingAnswer, keep_books_at_once
+from nodes.fused_calls import BookkeepingAnswer, keep_books_at_once
 from nodes.memory_manager import MemoryAnswer, NoteAnswer
 from nodes.prompt import prompt
 from nodes.records import Detection, Persona, Relationship
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.calls.errors import ServerFailed
 from turnwise.testing.askers import ScriptedAsker
@@ -25,8 +26,7 @@ MEMORY = {"summary": "They met.", "notes": NOTES}
 async def run(answer):
     """Keep the books of one turn."""
     asker = ScriptedAsker({Purpose.FUSE: answer})
-    books = await keep_books_at_once(
-        asker,
+    view = TurnView(
         language="en",
         user_text="I am Lu Lin.",
         reply="Nice to meet you.",
@@ -35,6 +35,7 @@ async def run(answer):
         detection=Detection(context="An introduction."),
         summary="Nothing yet.",
     )
+    books = await keep_books_at_once(asker, view)
     return books, asker
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from nodes.fused_parts import (
+from nodes.fused_calls import (
     FusedAnswer,
     Missing,
     Unusable,
@@ -14,7 +14,9 @@ from nodes.fused_parts import (
     unusable_parts,
     usable,
 )
-from turnwise.calls import Call, Message, Purpose, Role
+from nodes.question import Question, Tokens
+from nodes.turn import TurnView
+from turnwise.calls import Purpose, Role, Sampling
 from turnwise.calls.errors import AuthFailed, CallRefused, ServerFailed
 from turnwise.calls.schema import response_schema, schema_format
 from turnwise.testing.askers import ScriptedAsker
@@ -39,13 +41,24 @@ class Both(FusedAnswer):
     right: Annotated[Right | Unusable, part(Right)] = Missing
 
 
-NODES = {"left": "left_node", "right": "right_node"}
+QUESTION = Question(
+    node="left_node",
+    role=Role.MAIN,
+    purpose=Purpose.FUSE,
+    prompt="fused_thinking",
+    answer=Both,
+    fields=("chat",),
+    sampling=Sampling(),
+    tokens=Tokens(1, 1),
+    convert=lambda answer, _view: answer,
+    fallback=lambda _view: None,
+    speaks_for=("left_node", "right_node"),
+)
 
 
 async def ask(answer):
     """Ask for both parts once."""
-    call = Call(Role.MAIN, Purpose.FUSE, (Message("user", "{}"),), response_model=Both)
-    return await ask_fused(ScriptedAsker({Purpose.FUSE: answer}), call, answer=Both, nodes=NODES)
+    return await ask_fused(ScriptedAsker({Purpose.FUSE: answer}), QUESTION, TurnView())
 
 
 def test_a_part_that_does_not_fit_spoils_no_other():

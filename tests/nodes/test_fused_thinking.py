@@ -8,20 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nodes.detection import DetectionAnswer
-from nodes.detection_rules import detect_by_rules
-from nodes.fused_thinking import (
+from nodes.detection import DetectionAnswer, detect_by_rules
+from nodes.fused_calls import (
+    FUSED_REPLY,
+    FUSED_THINKING,
     ReplyingAnswer,
     ThinkingAnswer,
-    ThinkingMaterial,
     reply_at_once,
     think_at_once,
-    thinking_call,
 )
 from nodes.inner_monologue import MonologueAnswer
+from nodes.phrases import style_phrase
 from nodes.prompt import prompt
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import (
+    Detection,
     Line,
     MemoryLine,
     Mode,
@@ -30,16 +31,17 @@ from nodes.records import (
     Relationship,
     ResponsePlan,
     Signal,
-    StyleVector,
 )
 from nodes.search.action_calls import REPLY_LEASE
+from nodes.style import choose_style
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.wire import chat_body
 from turnwise.simulator import SimulatedModel
 from turnwise.testing.askers import ScriptedAsker
 
-MATERIAL = ThinkingMaterial(
+VIEW = TurnView(
     language="en",
     user_text="Is it far?",
     history=[Line(role="user", text="Hi.")],
@@ -49,7 +51,6 @@ MATERIAL = ThinkingMaterial(
     mood=Mood(busyness=0.7),
     mode=Mode.GUARDED,
     memories=[MemoryLine(turn=1, user="She walks a lot.")],
-    style=StyleVector(formality=0.9),
 )
 DETECTION = {"signals": ["question"], "sentiment": 0.1, "hostility": 0}
 MONOLOGUE = {"thought": "Again?", "feeling": "calm"}
@@ -61,7 +62,7 @@ REPLY = {"thought": "Again?", "reply": "Not far. Ten minutes."}
 async def test_one_main_call_thinks_for_three():
     """The parts become the records of the three nodes; the call has no lease."""
     asker = ScriptedAsker({Purpose.FUSE: WHOLE})
-    thoughts = await think_at_once(asker, MATERIAL)
+    thoughts = await think_at_once(asker, VIEW)
     assert thoughts.detection.signals == (Signal.QUESTION,)
     assert thoughts.monologue.thought == "Again?"
     assert thoughts.plan == ResponsePlan(goals=("Say how far it is",))
@@ -77,19 +78,20 @@ async def test_one_main_call_thinks_for_three():
 async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_lease():
     """It is the call that the reply must have."""
     asker = ScriptedAsker({Purpose.FUSE: REPLY})
-    thoughts = await reply_at_once(asker, MATERIAL)
+    thoughts = await reply_at_once(asker, VIEW)
     assert thoughts.reply == "Not far. Ten minutes."
     (call,) = asker.calls
     assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, REPLY_LEASE)
     fields = json.loads(call.messages[-1].content)
     assert fields["memories"] == [{"user": "She walks a lot."}]
-    assert "very formal" in fields["task"]["style"]
+    style = choose_style(VIEW.relationship, VIEW.mood, VIEW.mode, Detection())
+    assert fields["task"]["style"] == style_phrase(style, "en") != ""
 
 
 async def test_a_reply_asks_for_nothing_that_rules_can_find():
     """Detection and feeling come by rule, the thought from the model, and there is no plan."""
-    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: REPLY}), MATERIAL)
-    assert thoughts.detection == detect_by_rules(MATERIAL.user_text, "en")
+    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: REPLY}), VIEW)
+    assert thoughts.detection == detect_by_rules(VIEW.user_text, "en")
     assert thoughts.monologue.thought == "Again?"
     assert thoughts.monologue.feeling
     assert thoughts.plan == ResponsePlan()
@@ -98,7 +100,7 @@ async def test_a_reply_asks_for_nothing_that_rules_can_find():
 
 async def test_without_a_usable_reply_all_is_asked_apart():
     """A blank reply is no answer: every node asks for itself and the search runs."""
-    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: {"reply": " "}}), MATERIAL)
+    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: {"reply": " "}}), VIEW)
     assert (thoughts.detection, thoughts.reply) == (None, None)
     (row,) = thoughts.degradations
     assert (row.node, row.reason) == ("detection", "invalid")
@@ -108,7 +110,7 @@ async def test_without_a_usable_reply_all_is_asked_apart():
 async def test_a_part_without_use_is_left_to_its_node(gone):
     """The others stand, and the degradation names who will ask."""
     asker = ScriptedAsker({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
-    thoughts = await think_at_once(asker, MATERIAL)
+    thoughts = await think_at_once(asker, VIEW)
     parts = (thoughts.detection, thoughts.monologue, thoughts.plan)
     assert sum(found is None for found in parts) == 1
     (row,) = thoughts.degradations
@@ -145,17 +147,8 @@ def test_each_prompt_names_every_part_and_field(name, answer, language):
 def test_the_simulated_model_fills_every_part(language, writes_reply):
     """Nested answers get the content that the separate calls get."""
     user_text = "我今天丢了工作。" if language == "zh" else "I lost my job today."
-    material = ThinkingMaterial(
-        language=language,
-        user_text=user_text,
-        history=(),
-        persona=Persona(name="Lin"),
-        relationship=Relationship(),
-        summary="",
-        mood=Mood(),
-        mode=Mode.NORMAL,
-    )
-    call = thinking_call(material, writes_reply=writes_reply)
+    view = TurnView(language=language, user_text=user_text, persona=Persona(name="Lin"))
+    call = (FUSED_REPLY if writes_reply else FUSED_THINKING).call(view)
     model = SimulatedModel(seed=3)
     for sample in range(20):
         text = model.answer(chat_body(call, model="simulated"), sample).text

@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from nodes.inner_monologue import think, think_by_rules
+from nodes.inner_monologue import MONOLOGUE, think_by_rules
 from nodes.records import Detection, Language, Mode, Monologue, Persona, Relationship
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
 
 async def run(asker, detection=Detection(context="The user greets."), language: Language = "en"):  # noqa: B008 - frozen
     """Think in one turn."""
-    return await think(
-        asker,
+    view = TurnView(
         language=language,
         user_text="hi",
         persona=Persona(),
@@ -21,6 +21,7 @@ async def run(asker, detection=Detection(context="The user greets."), language: 
         detection=detection,
         mode=Mode.PLAYFUL,
     )
+    return await MONOLOGUE.ask(asker, view)
 
 
 async def test_it_asks_one_main_call_that_sees_detection_and_mode():

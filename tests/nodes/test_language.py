@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.language import detect_language, han_share
+from nodes.text import detect_language, han_share
 
 ENGLISH = ["How was your day?", "Long, but the shop was quiet."]
 CHINESE = ["今天过得怎么样？", "挺累的，不过店里很安静。"]

@@ -20,6 +20,7 @@ from nodes.lats_search import (
 )
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
+from nodes.turn import TurnView
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.clock import VirtualClock
 from turnwise.budget.limits import Limits
@@ -32,8 +33,8 @@ from turnwise.simulator import SimulatedClient, SimulatedSettings
 from turnwise.testing.clients import ScriptedClient
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
-MATERIAL = SearchMaterial(language="en", user_text="I lost my keys again.")
-ZH = SearchMaterial(language="zh", user_text="我又把钥匙弄丢了。")
+MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))
+ZH = SearchMaterial(TurnView(language="zh", user_text="我又把钥匙弄丢了。"))
 
 
 def _budgeter(client):

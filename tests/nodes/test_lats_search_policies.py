@@ -11,13 +11,14 @@ from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from nodes.lats_search import SearchBounds, search_reply
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
+from nodes.turn import TurnView
 from turnwise.calls.call import Purpose, Role
 from turnwise.calls.client import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
 from turnwise.testing.askers import ScriptedAsker
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
-MATERIAL = SearchMaterial(language="en", user_text="I lost my keys again.")
+MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))
 CAP = 6
 
 

@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.memory_manager import MAX_NOTES, NoteAnswer, check_notes, remember
-from nodes.memory_rules import MAX_SUMMARY_CHARS, remember_by_rules
+from nodes.memory_manager import (
+    MAX_NOTES,
+    MAX_SUMMARY_CHARS,
+    REMEMBERING,
+    NoteAnswer,
+    check_notes,
+    remember_by_rules,
+)
 from nodes.records import Line, NoteDraft, Persona
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
@@ -23,8 +30,7 @@ def note(evidence, text="Lu Lin works in Chengdu.", kind="fact"):
 
 async def run(asker, summary="They met."):
     """Remember one turn."""
-    return await remember(
-        asker,
+    view = TurnView(
         language="zh",
         user_text=USER_TEXT,
         reply=REPLY,
@@ -32,6 +38,7 @@ async def run(asker, summary="They met."):
         persona=Persona(),
         summary=summary,
     )
+    return await REMEMBERING.ask(asker, view)
 
 
 async def test_it_asks_one_fast_call_and_counts_what_it_drops():

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.bubbles import MAX_DELAY_SECONDS
+from nodes.bubbles import MAX_BUBBLES, MAX_DELAY_SECONDS
 from nodes.processor import MIN_OVERLAP, humanize, overlap
 from nodes.records import Bubble, Mode, Mood, Persona, StyleVector
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
@@ -20,9 +21,9 @@ PLANNED = (
 LOOSER = ["was thinking about you today", "did the interview on the 12th go ok?"]
 
 
-async def run(asker, **changes):
-    """Process the draft, with the given arguments changed."""
-    arguments = {
+async def run(asker, *, llm="auto", planned=(), **changes):
+    """Process the draft, with the given fields of the turn changed."""
+    fields = {
         "language": "en",
         "draft": DRAFT,
         "user_text": "hey",
@@ -31,7 +32,8 @@ async def run(asker, **changes):
         "mood": Mood(),
         "mode": Mode.NORMAL,
     }
-    return await humanize(asker, **(arguments | changes))
+    view = TurnView(**(fields | changes), planned_bubbles=list(planned))
+    return await humanize(asker, view, llm=llm)
 
 
 def texts(processed):
@@ -67,11 +69,11 @@ async def test_the_knob_decides_whether_to_call(llm, planned, calls):
 async def test_it_asks_one_main_call_with_the_draft():
     """The material holds the draft as `reply` and how many bubbles are wanted."""
     asker = ScriptedAsker({Purpose.HUMANIZE: {"bubbles": LOOSER}})
-    await run(asker, max_bubbles=3)
+    await run(asker)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.HUMANIZE)
     fields = json.loads(call.messages[-1].content)
-    assert (fields["reply"], fields["task"]["count"]) == (DRAFT, 3)
+    assert (fields["reply"], fields["task"]["count"]) == (DRAFT, MAX_BUBBLES)
 
 
 async def test_a_plans_delays_are_clamped():

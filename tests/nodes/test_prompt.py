@@ -11,19 +11,16 @@ from hypothesis import strategies as st
 
 from nodes.prompt import (
     DEFAULT_MAX_CHARS,
-    FIELDS,
     MAX_CHARS,
-    chat,
     clip,
-    lines_shown,
     load_prompts,
-    material,
     prepared,
     prompt,
     prompt_digests,
 )
 from nodes.records import Line, MemoryLine, Mode, Persona, Stage
 from nodes.shortening import shortened
+from nodes.turn import PROMPT_FIELDS, chat, lines_shown, material
 from turnwise.calls import ConfigError, Message
 
 NODES = {
@@ -101,11 +98,11 @@ def test_material_is_one_json_object_in_the_declared_order():
     )
 
 
-@given(st.permutations(FIELDS))
+@given(st.permutations(tuple(PROMPT_FIELDS)))
 def test_the_order_of_asking_does_not_matter(names):
     """Equal fields give equal bytes, so an equal call has an equal key."""
     fields = {name: [{"user": name}] if name == "chat" else name for name in names}
-    assert list(json.loads(material(**fields))) == list(FIELDS)
+    assert list(json.loads(material(**fields))) == list(PROMPT_FIELDS)
 
 
 def test_empty_fields_are_left_out():
@@ -129,7 +126,7 @@ def test_empty_fields_are_left_out():
 
 def test_a_field_without_a_place_is_refused():
     """A new field has to be given its place in the order, or it would break a shared prefix."""
-    with pytest.raises(ValueError, match="FIELDS"):
+    with pytest.raises(ValueError, match="PROMPT_FIELDS"):
         material(weather="rain")
 
 

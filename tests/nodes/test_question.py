@@ -3,8 +3,8 @@
 import json
 
 from nodes.inner_monologue import MonologueAnswer
-from nodes.prompt import lines_shown
-from nodes.question import Question
+from nodes.question import Question, Tokens
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role, Sampling
 from turnwise.calls.errors import ServerFailed
 from turnwise.testing.askers import ScriptedAsker
@@ -13,26 +13,25 @@ QUESTION = Question(
     node="inner_monologue",
     role=Role.MAIN,
     purpose=Purpose.MONOLOGUE,
+    prompt="inner_monologue",
     answer=MonologueAnswer,
+    fields=("chat",),
     sampling=Sampling(temperature=0.3, max_tokens=7),
+    tokens=Tokens(1, 1),
+    convert=lambda answer, view: (answer.thought, view.user_text),
+    fallback=lambda view: ("rules", view.user_text),
 )
 
 
 async def ask(asker):
-    """Ask about one message, the rules saying "rules"."""
-    return await QUESTION.ask(
-        asker,
-        "zh",
-        {"chat": lines_shown([], "你好")},
-        convert=lambda parsed: parsed.thought,
-        fallback=lambda: "rules",
-    )
+    """Ask about one message."""
+    return await QUESTION.ask(asker, TurnView(user_text="你好", language="zh"))
 
 
 async def test_the_call_is_the_questions_and_the_material_the_turns():
     """The prompt is the node's in the language asked for; the answer is converted."""
     asker = ScriptedAsker({Purpose.MONOLOGUE: {"thought": "hm"}})
-    assert await ask(asker) == ("hm", None)
+    assert await ask(asker) == (("hm", "你好"), None)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.MONOLOGUE)
     assert call.response_model is MonologueAnswer
@@ -45,4 +44,4 @@ async def test_the_call_is_the_questions_and_the_material_the_turns():
 async def test_the_degradation_names_the_node():
     """Without an answer the rules speak, and the turn's record says for which node."""
     result, degradation = await ask(ScriptedAsker({Purpose.MONOLOGUE: ServerFailed("down")}))
-    assert (result, degradation.node) == ("rules", "inner_monologue")
+    assert (result, degradation.node) == (("rules", "你好"), "inner_monologue")

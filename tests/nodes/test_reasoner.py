@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.detection_rules import detect_by_rules
-from nodes.reasoner import reason
-from nodes.reasoner_rules import MAX_GOALS, reason_by_rules
+from nodes.detection import detect_by_rules
+from nodes.reasoner import MAX_GOALS, REASONING, reason_by_rules
 from nodes.records import (
     Detection,
     Mode,
@@ -19,14 +18,14 @@ from nodes.records import (
     ResponsePlan,
     Signal,
 )
+from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.testing.askers import ScriptedAsker
 
 
 async def run(asker, user_text="Is it far?"):
     """Plan the reply of one turn."""
-    return await reason(
-        asker,
+    view = TurnView(
         language="en",
         user_text=user_text,
         persona=Persona(),
@@ -36,6 +35,7 @@ async def run(asker, user_text="Is it far?"):
         mood=Mood(busyness=0.7),
         mode=Mode.CURIOUS,
     )
+    return await REASONING.ask(asker, view)
 
 
 async def test_it_asks_one_main_call_that_sees_what_came_before():

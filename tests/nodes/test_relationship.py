@@ -3,9 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.evolver import RelationshipDelta
+from nodes.evolver import MAX_FALLS, MAX_RISES, RelationshipDelta, apply_delta
 from nodes.records import Relationship
-from nodes.relationship import MAX_FALLS, MAX_RISES, apply_delta
 
 signed = st.floats(-1.0, 1.0)
 unit = st.floats(0.0, 1.0)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.sentences import cut_at_sentence, split_sentences
+from nodes.text import cut_at_sentence, split_sentences
 
 
 def test_sentences_of_both_languages() -> None:

@@ -5,9 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.prompt import chat, lines_shown
 from nodes.records import Line, Persona
 from nodes.shortening import shortened
+from nodes.turn import chat, lines_shown
 
 LONG = {
     "persona": Persona(name="Lin", background="b" * 900),

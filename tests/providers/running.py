@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from graph import opening
+from graph import engine
 from graph.app import app
 from tests.providers.behaviour import Behaviour
 from tests.providers.refusals import HISTORY_WORD
@@ -110,13 +110,13 @@ class QuickClock(SystemClock):
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables and a quick clock, and put back what was there."""
-    clock, opening.SystemClock = opening.SystemClock, QuickClock
+    clock, engine.SystemClock = engine.SystemClock, QuickClock
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        opening.SystemClock = clock
+        engine.SystemClock = clock
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -250,6 +250,8 @@ class Quotable:
         texts is looked for as a whole.
         """
         if self._documents is None:
+            if self._lacks_a_key_of(value):
+                return False
             self._documents = list(self._found())
         if not self._documents and not self._materials:
             return False
@@ -263,6 +265,25 @@ class Quotable:
         if not isinstance(value, list) or not value:
             return False
         return value in self._documents or all(map(self._has_entry, value))
+
+    def _lacks_a_key_of(self, value: Any) -> bool:
+        """Return whether the prompt, unread, shows that it has no object with all of the keys.
+
+        A key in letters is in a JSON text as it is, unless there are escapes of letters, here or
+        in a text of it.
+        """
+        if not isinstance(value, dict) or len(value) < 2:
+            return False
+        contents = [each.content for each in self._messages if each.role == "user"]
+        if any("\\\\" in content or "\\u" in content for content in contents):
+            return False
+        return any(
+            isinstance(key, str)
+            and key.isidentifier()
+            and key.isascii()
+            and not any(key in content for content in contents)
+            for key in value
+        )
 
     def _has_entry(self, entry: Any) -> bool:
         return isinstance(entry, Mapping) and self.has(entry)

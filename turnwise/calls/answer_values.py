@@ -22,6 +22,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from turnwise.calls.loose_json import embedded_json
@@ -53,6 +54,7 @@ _SEPARATOR = re.compile(r"[,;、，；\n]")
 _UNIT_BOUNDS = frozenset({(0.0, 1.0), (-1.0, 1.0)})
 
 
+@lru_cache(maxsize=1024)
 def normal_name(name: object) -> str:
     """Return a name without letter case, spaces, hyphens and underscores."""
     return re.sub(r"[\W_]+", "", str(name)).casefold()
@@ -61,7 +63,7 @@ def normal_name(name: object) -> str:
 def resolved(node: Any, document: SchemaNode) -> SchemaNode:
     """Return a schema node with its reference followed and null taken out of its union."""
     for _ in range(16):
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict | Mapping):  # ABCs are slow, and it is nearly always a dict
             return {}
         if "$ref" in node:
             node = document.get("$defs", {}).get(str(node["$ref"]).removeprefix("#/$defs/"))
@@ -77,11 +79,13 @@ def resolved(node: Any, document: SchemaNode) -> SchemaNode:
 
 
 def _is_null(node: Any) -> bool:
-    return isinstance(node, Mapping) and node.get("type") == "null"
+    return isinstance(node, dict | Mapping) and node.get("type") == "null"
 
 
 def _is_nullable(node: Any) -> bool:
-    return isinstance(node, Mapping) and any(map(_is_null, node.get("anyOf") or ()))
+    if not isinstance(node, dict | Mapping):
+        return False
+    return any(map(_is_null, options)) if (options := node.get("anyOf")) else False
 
 
 def _bounds(node: SchemaNode) -> tuple[float, float]:
@@ -214,6 +218,8 @@ class _Tidying:
 
     def _chosen(self, value: Any, node: SchemaNode) -> SchemaNode:
         """Return the one option of a union that a value is of the type of."""
+        if "anyOf" not in node and "oneOf" not in node:
+            return node
         options = [resolved(each, self._document) for each in node.get("anyOf", ())]
         options += [resolved(each, self._document) for each in node.get("oneOf", ())]
         fitting = [option for option in options if _is_of_type(value, option)]
@@ -363,6 +369,8 @@ def _member(value: Any, members: Sequence[Any]) -> Any:
 
 def _with_known_keys(value: Mapping[str, Any], properties: SchemaNode) -> dict[str, Any]:
     """Return an object with its keys spelled as the schema does, where only one is meant."""
+    if value.keys() <= properties.keys():
+        return dict(value)
     spellings: dict[str, list[str]] = {}
     for key in value.keys() - properties.keys():
         spellings.setdefault(normal_name(key), []).append(key)

@@ -12,6 +12,7 @@ Reading is a function of the text, the model, the finish reason and the prompt a
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
@@ -279,6 +280,7 @@ def _short(notes: list[str]) -> tuple[str, ...]:
     return (*kept[: MAX_NOTES - 1], f"and {len(kept) - MAX_NOTES + 1} more")
 
 
+@lru_cache(maxsize=256)
 def _known_names(model: type[BaseModel]) -> frozenset[str]:
     names = {normal_name(name) for name in response_schema(model).get("properties", {})}
     return frozenset(names | {normal_name(name) for name in model.model_fields})

@@ -24,7 +24,7 @@ def say_environment(app: "App", overrides: Sequence[str]) -> None:
         app: the app.
         overrides: `knob=value`, which go before the environment.
     """
-    from turnwise.knobs.overrides import whole_path
+    from turnwise.knobs.presets import whole_path
     from turnwise.replay.app_protocol import TakesEnvironment
 
     taken = app.environment_knobs() if isinstance(app, TakesEnvironment) else ()

@@ -6,7 +6,7 @@ empty variable counts as not set, and a misspelt one is an error: a knob that si
 nothing is worse than none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import Trust, TrustedSettings
-from turnwise.knobs.overrides import apply_overrides, whole_path
-from turnwise.knobs.validation import validate
+from turnwise.knobs.knob_paths import validate
+from turnwise.knobs.presets import Overrides, apply_overrides, parse_overrides, whole_path
 
 __all__ = ["EnvironmentKnob", "environment_knobs", "own_trust", "settings_from"]
 
@@ -89,7 +89,7 @@ def settings_from(
     model_cls: type[ModelT],
     data: Mapping[str, Any],
     *,
-    overrides: Sequence[str],
+    overrides: Overrides,
     environ: Mapping[str, str],
     is_file: bool = False,
 ) -> ModelT:
@@ -98,7 +98,7 @@ def settings_from(
     Args:
         model_cls: the settings' model.
         data: the preset's.
-        overrides: `knob=value`.
+        overrides: single knobs, see `apply_overrides`.
         environ: environment variables.
         is_file: whether the data are of a file that was named by its path, and may be
             anybody's: the settings then know what of them the user named as well.
@@ -108,9 +108,10 @@ def settings_from(
             that the environment set names its variable.
     """
     taken = environment_knobs(environ, model_cls)
-    laid_over = [*(knob.override for knob in taken), *overrides]
-    merged = apply_overrides(data, laid_over, model_cls)
-    named_later = {whole_path(each.partition("=")[0].strip(), model_cls) for each in overrides}
+    given = parse_overrides(overrides)
+    below = apply_overrides(data, [knob.override for knob in taken], model_cls)
+    merged = apply_overrides(below, given, model_cls)
+    named_later = {whole_path(name, model_cls) for name in given}
     sources = {knob.path: knob.variable for knob in taken if knob.path not in named_later}
     settings = validate(model_cls, merged, sources=sources)
     if not is_file or not isinstance(settings, TrustedSettings):
@@ -120,7 +121,7 @@ def settings_from(
 
 def own_trust(
     model_cls: type[BaseModel],
-    overrides: Sequence[str],
+    overrides: Overrides,
     environ: Mapping[str, str],
     *,
     allows_this_machine: bool = False,
@@ -129,12 +130,12 @@ def own_trust(
 
     Args:
         model_cls: the settings' model.
-        overrides: `knob=value`.
+        overrides: single knobs, see `apply_overrides`.
         environ: environment variables.
         allows_this_machine: see `Trust`.
     """
     taken = [knob.override for knob in environment_knobs(environ, model_cls)]
-    own = apply_overrides({}, [*taken, *overrides], model_cls)
+    own = apply_overrides(apply_overrides({}, taken, model_cls), overrides, model_cls)
     cache = own.get("cache")
     disk = cache.get("disk") if isinstance(cache, Mapping) else None
     return Trust.of_own(

@@ -1,8 +1,7 @@
 """Call plans: what a turn will ask, before it runs and without a model. Light to import."""
 
-from turnwise.plan.repairs import with_repairs
+from turnwise.plan.bound import Network, Parallel, PlannedCall, Serial, Step, Wave, with_repairs
 from turnwise.plan.rows import plan_rows
-from turnwise.plan.steps import Network, Parallel, PlannedCall, Serial, Step, Wave
 from turnwise.plan.turn_plan import ScenarioPlan, TurnPlan
 
 __all__ = [

@@ -18,6 +18,7 @@ from turnwise.budget.recorder import Recorder
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.payload import well_formed, well_formed_id
 from turnwise.calls.trust import Trust, import_folder
+from turnwise.knobs import Overrides
 from turnwise.knobs.environment import EnvironmentKnob
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class App(Protocol):
         """Return the names of its presets."""
         ...
 
-    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> BaseModel:
+    def settings(self, preset: str | None, overrides: Overrides = ()) -> BaseModel:
         """Return the knobs of a preset, or of the default one, with `knob=value` overrides.
 
         Raises:

@@ -38,6 +38,7 @@ from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.trust import Trust, TrustedSettings
 from turnwise.knobs import (
     EnvironmentKnob,
+    Overrides,
     environment_knobs,
     load_preset,
     own_trust,
@@ -103,7 +104,7 @@ class ProgramApp:
         """Return the model of the knobs."""
         return ProgramSettings
 
-    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> ProgramSettings:
+    def settings(self, preset: str | None, overrides: Overrides = ()) -> ProgramSettings:
         """Return the knobs of a YAML file or the default ones, the environment's and overrides.
 
         Raises:

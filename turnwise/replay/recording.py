@@ -7,7 +7,7 @@ they were given in `manifest.json`, the calls in its cassette.
 import hashlib
 import inspect
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.trust import NOTHING, Trust, TrustedSettings
-from turnwise.knobs import apply_overrides, data_problem, validate
+from turnwise.knobs import Overrides, apply_overrides, data_problem, validate
 from turnwise.replay.app_protocol import (
     SHIPPED_APP,
     App,
@@ -55,7 +55,7 @@ class Recording:
     is_simulated: bool
     digest: str
 
-    def settings(self, preset: str | None, overrides: Sequence[str] = ()) -> BaseModel:
+    def settings(self, preset: str | None, overrides: Overrides = ()) -> BaseModel:
         """Return the knobs of a setting.
 
         Args:

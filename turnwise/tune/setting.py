@@ -14,7 +14,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.knobs.presets import parse_yaml
 from turnwise.tune.row import TurnRow
 
 __all__ = [

@@ -35,8 +35,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.knobs.nearest import nearest_names
-from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.knobs.knob_paths import nearest_names
+from turnwise.knobs.presets import parse_yaml
 from turnwise.tune.row import TurnRow
 
 __all__ = [

@@ -12,7 +12,7 @@ from lats.answers import Draft, Drafts, NoAnswer, NodeId, Verdict, Verdicts
 from lats.search_knobs import SearchKnobs
 from lats.search_tree import SearchTree
 from lats.similarity import identity_key
-from nodes.prompt import material, prompt
+from nodes.prompt import prompt
 from nodes.records import Line, MemoryLine, Mode, Monologue, Persona, ResponsePlan, Stage
 from nodes.search.action_answers import (
     MAX_GOAL_CHARS,
@@ -33,6 +33,7 @@ from nodes.search.action_calls import (
 )
 from nodes.search.judge_rubrics import RUBRICS
 from nodes.search_material import SearchMaterial
+from nodes.turn import material
 from turnwise.calls.call import Purpose, Role
 from turnwise.calls.errors import AuthFailed, CallRefused, ConfigError, InvalidAnswer
 from turnwise.calls.key import call_key

@@ -13,6 +13,7 @@ from turnwise.knobs import (
     apply_overrides,
     knob_paths,
     nearest_names,
+    parse_overrides,
     settings_digest,
     validate,
 )
@@ -235,3 +236,14 @@ def test_a_value_that_may_be_a_secret_is_not_repeated() -> None:
 def test_a_known_name_is_its_own_nearest(path: str) -> None:
     """Nothing is nearer to a name than itself."""
     assert nearest_names(path, [knob.path for knob in knob_paths(Settings)])[0] == path
+
+
+def test_overrides_are_a_mapping_and_the_command_lines_texts_mean_the_same() -> None:
+    """Values need no YAML; a group may be given whole, and is not shared with the settings."""
+    group = {"rollouts": 2}
+    merged = apply_overrides({"search": {"rollouts": 4}}, {"search": group, "seed": 7})
+    assert merged == {"search": {"rollouts": 2}, "seed": 7}
+    assert merged["search"] is not group
+    texts = ["search.rollouts=4", "seed=7", "search.rollouts=2"]
+    assert parse_overrides(texts) == {"seed": 7, "search.rollouts": 2}
+    assert apply_overrides({}, texts) == apply_overrides({}, parse_overrides(texts))

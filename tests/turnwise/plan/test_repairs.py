@@ -4,9 +4,7 @@ from dataclasses import replace
 
 from turnwise.calls.call import Purpose, Role
 from turnwise.plan import Network, Parallel, PlannedCall, Serial, Step, Wave, with_repairs
-from turnwise.plan.flat import flatten
-from turnwise.plan.repairs import REPAIR_QUOTE_TOKENS, REPAIR_WORDS_TOKENS
-from turnwise.plan.schedule import rounds
+from turnwise.plan.bound import REPAIR_QUOTE_TOKENS, REPAIR_WORDS_TOKENS, flatten, rounds
 
 CHAT = PlannedCall("a", Role.MAIN, Purpose.PLAN, input_tokens=100, output_tokens=10)
 EMBED = PlannedCall("a", Role.EMBED, Purpose.EMBED, input_tokens=5, is_repairable=False)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from turnwise.calls.call import Purpose, Role
 from turnwise.plan import Network, Parallel, PlannedCall, Serial, Step, Wave
-from turnwise.plan.flat import flatten
-from turnwise.plan.schedule import rounds, seconds
+from turnwise.plan.bound import flatten, rounds, seconds
 
 CALL = PlannedCall("a", Role.MAIN, Purpose.PLAN)
 

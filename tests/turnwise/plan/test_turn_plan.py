@@ -108,7 +108,7 @@ def test_the_rows_are_plain_text() -> None:
 def test_plans_are_light_to_import() -> None:
     """`turnwise plan` starts at once: nothing heavy comes with the plans."""
     code = (
-        "import sys, turnwise.plan, graph.plan; "
+        "import sys, turnwise.plan, graph.app; "
         "heavy = {'numpy', 'langgraph', 'langchain_core', 'openai', 'aiohttp', 'tiktoken', "
         "'diskcache'}; print(sorted(heavy & set(sys.modules)))"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np  # noqa: F401 - an inner pytest forgets modules, and numpy loads once only
 import pytest
 
-import graph.opening  # noqa: F401 - loaded once for all inner runs
+import graph.drivers  # noqa: F401 - loaded once for all inner runs
 import turnwise.testing.fixture  # noqa: F401 - the same
 from turnwise.shipped import configs_folder
 

@@ -22,8 +22,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.knobs.nearest import nearest_names
-from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.knobs.knob_paths import nearest_names
+from turnwise.knobs.presets import parse_yaml
 from turnwise.report.lines import TurnKey
 from turnwise.testing.gate.drift import Drift, Finding, Held
 

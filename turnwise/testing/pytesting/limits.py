@@ -11,7 +11,7 @@ from typing import Any
 
 from turnwise.calls.call import Purpose, Role
 from turnwise.calls.errors import ConfigError
-from turnwise.knobs.nearest import nearest_names
+from turnwise.knobs.knob_paths import nearest_names
 from turnwise.report.cells import printable
 from turnwise.testing.pytesting.asked import AskedCall, path_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from turnwise.knobs.yaml_form import parse_yaml
+from turnwise.knobs.presets import parse_yaml
 from turnwise.shipped import conversation_path
 from turnwise.testing.gate import read_quarantine
 

@@ -1,0 +1,149 @@
+"""One step of a turn, and the two drivers of all of them: LangGraph and a plain loop.
+
+Live runs, checkpoints and graph servers need LangGraph. A strict replay waits for nothing, keeps
+no checkpoint and is cut nowhere, so a loop runs the same steps in the same order; a test checks
+that both give the same bytes. LangGraph's own retries are off: a retried node would ask all of
+its calls again, and the budgeter retries, and counts, each call.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydantic import BaseModel
+
+from graph.context import TurnContext, clips_noted
+from graph.order import NODES, predecessors
+from graph.settings import FuseKnobs
+from graph.state import TurnState, collect_degraded
+from graph.steps import STEPS, Step
+from turnwise.budget.scope import ScopeKind
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph import StateGraph
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["ReplyGraph", "build_graph", "compiled", "plain_values", "run_directly", "run_step"]
+
+ReplyGraph: TypeAlias = "CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]"
+
+_FIELDS = frozenset(TurnState.model_fields)
+
+
+async def run_step(
+    name: str, step: Step, waits_for: tuple[str, ...], state: TurnState, context: TurnContext
+) -> dict[str, Any]:
+    """Return a node's update of the state, asked for in the node's scope.
+
+    Args:
+        name: the node.
+        step: what it does.
+        waits_for: the nodes before it.
+        state: of the turn.
+        context: of the turn.
+
+    Raises:
+        KeyError: when the step returns a field that the state lacks.
+    """
+    turn = await context.turn_scope(state, name)
+    with turn.open(ScopeKind.NODE, name, after=waits_for), clips_noted(name) as clips:
+        update = dict(await step(state, context))
+    if clips:  # what its prompts had to leave out
+        update["degraded"] = [*(update.get("degraded") or ()), *clips]
+    if not update.keys() <= _FIELDS:  # LangGraph would drop these without a word
+        unknown = sorted(update.keys() - _FIELDS)
+        raise KeyError(f"node {name!r} returned {unknown}, which the state lacks")
+    return update
+
+
+async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnState:
+    """Return the state at the end of a turn whose scope is open, run by a plain loop.
+
+    Args:
+        given: what a caller of the graph gives.
+        context: the turn's. Its knobs decide who waits for whom, and so the rounds.
+
+    Raises:
+        LookupError: when the turn's scope is not open.
+    """
+    state = TurnState.model_validate(dict(given))
+    if context.engine.turn(state.identity) is None:
+        raise LookupError(f"no turn of {state.conversation_id!r} is open")
+    settings = context.engine.settings
+    for name, waits_for in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
+        update = await run_step(name, STEPS[name], waits_for, state, context)
+        if "degraded" in update:
+            update["degraded"] = collect_degraded(state.degraded, update["degraded"])
+        state = state.model_copy(update=update)
+    return state
+
+
+def plain_values(update: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a node's output as plain JSON values, the only thing that kept channels hold."""
+    return {field: _plain(value) for field, value in update.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def _node(name: str, step: Step, waits_for: tuple[str, ...], *, is_kept: bool) -> Any:
+    """Return a step as LangGraph runs it; its type there is LangGraph's own affair."""
+    from langgraph.runtime import Runtime  # noqa: PLC0415 - heavy
+
+    async def run(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
+        update = await run_step(name, step, waits_for, state, runtime.context)
+        return plain_values(update) if is_kept else update
+
+    return run
+
+
+def compiled(
+    graph: "StateGraph[Any, Any, Any, Any]",
+    node: Callable[[str, tuple[str, ...]], Any],
+    *,
+    overlap: bool,
+    fuse: FuseKnobs | None = None,
+    checkpointer: "BaseCheckpointSaver[str] | None" = None,
+) -> "CompiledStateGraph[Any, Any, Any, Any]":
+    """Return a graph with all nodes, each waiting for those before it.
+
+    Args:
+        graph: has the schema of the state, and nothing else yet.
+        node: returns a node of LangGraph by its name and the nodes that it waits for.
+        overlap: run nodes side by side where the data allow.
+        fuse: which nodes ask together; None for none.
+        checkpointer: keeps the state of a conversation between processes, if wanted.
+    """
+    from langgraph.graph import END, START  # noqa: PLC0415 - heavy
+
+    for name, waits_for in predecessors(overlap=overlap, fuse=fuse or FuseKnobs()).items():
+        run = node(name, waits_for)
+        run.__name__ = name
+        graph.add_node(name, run)
+        before = waits_for or (START,)
+        graph.add_edge(before[0] if len(before) == 1 else list(before), name)
+    graph.add_edge(NODES[-1], END)
+    return graph.compile(checkpointer=checkpointer, name="turnwise")
+
+
+def build_graph(
+    *,
+    overlap: bool,
+    fuse: FuseKnobs | None = None,
+    checkpointer: "BaseCheckpointSaver[str] | None" = None,
+) -> ReplyGraph:
+    """Return the reply graph, which takes each turn's context from its run; see `compiled`."""
+    from langgraph.graph import StateGraph  # noqa: PLC0415 - heavy
+
+    def node(name: str, waits_for: tuple[str, ...]) -> Any:
+        # What no checkpointer will ever write may stay the records that it is.
+        return _node(name, STEPS[name], waits_for, is_kept=checkpointer is not None)
+
+    graph = StateGraph(TurnState, context_schema=TurnContext)
+    return compiled(graph, node, overlap=overlap, fuse=fuse, checkpointer=checkpointer)

@@ -1,0 +1,398 @@
+"""What one turn asks in each scenario: the pipeline run on answers by form, and the search's plan.
+
+The plain loop runs every node but the search against a client that answers by form, and once
+more against one whose answers cannot be read, for the worst case; what was asked is read from the
+ledger. The calls of the search are those of `lats.plan`, which runs the search alone, and its
+worst case is a written bound.
+
+Where calls are fused, every scenario has the fused ones, and `worst` also has the separate calls
+that follow when they fail. Where a turn may be wound down, the scenarios are of a turn that finds
+the whole budget, and `worst` bounds every form of it.
+
+Under a cap a failure moves calls of the search from one kind to another: a judge that is not asked
+leaves room for a candidate, a repair takes the place of a later call. So the worst case of a capped
+search is several ways of spending the cap (`worst_ways`), of which each bounds something.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from graph.context import TurnContext
+from graph.drivers import run_step
+from graph.engine import make_engine
+from graph.fusing import Fusing, fusing_for, is_limited, room_at_start
+from graph.order import predecessors
+from graph.settings import BudgetKnobs, FuseKnobs, SamplingKnobs, Settings, sampling_of
+from graph.state import TurnState
+from graph.steps import QUESTIONS, STEPS
+from lats.actions import ActionKind
+from lats.search_knobs import SearchKnobs, with_stage
+from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
+from lats.search_state import DEFAULT_CAP
+from nodes.question import CANDIDATE_TOKENS, Tokens
+from nodes.records import Bubble
+from turnwise.budget.ledger_row import LedgerRow
+from turnwise.calls import Call, Endpoint
+from turnwise.calls.call import Purpose, Role
+from turnwise.calls.client import Prices
+from turnwise.calls.endpoint_settings import EndpointSettings
+from turnwise.memory.conversation_memory import ConversationMemory
+from turnwise.memory.snapshot_memory import SnapshotBackend
+from turnwise.plan.bound import (
+    Network,
+    Parallel,
+    PlannedCall,
+    Serial,
+    Step,
+    with_calls,
+    with_repairs,
+)
+from turnwise.plan.dry_run import FormClient, steps_by_node
+from turnwise.plan.turn_plan import ScenarioPlan, TurnPlan
+
+__all__ = [
+    "LIST_TOKENS",
+    "REPLY_NODE",
+    "SEARCH_TOKENS",
+    "costliest_knobs",
+    "plan_turn",
+    "search_steps",
+    "staged_knobs",
+    "worst_ways",
+]
+
+REPLY_NODE = "final_validator"
+"""The node after which the reply is out."""
+
+SEARCH_TOKENS: Mapping[Purpose, Tokens] = MappingProxyType(
+    {
+        Purpose.PLAN: Tokens(1250, 300),
+        Purpose.EXPAND: Tokens(1400, 60),
+        Purpose.JUDGE: Tokens(1000, 120),
+        Purpose.CHECK: Tokens(600, 60),
+    }
+)
+"""Expected tokens of the search's calls, as those of `nodes.question.Question.tokens`. Each
+candidate that a call writes adds `CANDIDATE_TOKENS`."""
+
+LIST_TOKENS = Tokens(1300, 420)
+"""The same for a call that judges a list, some seven candidates long."""
+
+_EMBEDDING_TOKENS = Tokens(80, 0)
+
+_TOKENS = {question.answer: question.tokens for question in QUESTIONS}
+
+_MEANINGS: Mapping[Scenario, str] = MappingProxyType(
+    {
+        Scenario.DEFAULT: "no early exit, no failure",
+        Scenario.EARLY_EXIT: "the search ends as soon as its gates may open, at the root if they "
+        "may open there",
+        Scenario.EARLY_EXIT_AFTER_FIRST_ROLLOUT: "the search ends after its first rollout",
+        Scenario.WORST: "a bound on calls, of each node, role and purpose by itself: no early "
+        "exit, a top-up, every answer repaired as often as it may be, fused calls followed by the "
+        "separate ones, bubbles asked for",
+    }
+)
+
+
+def _tokens_of(call: Call) -> tuple[int, int]:
+    """Return a call's expected tokens; its answer is no longer than its `max_tokens`."""
+    if call.response_model is None:
+        return _EMBEDDING_TOKENS
+    tokens = _TOKENS[call.response_model]
+    return tokens.input, min(tokens.output, call.sampling.max_tokens or tokens.output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a turn asked in a dry run.
+
+    Args:
+        steps: of each node but the search.
+        searched: whether the search would have run.
+    """
+
+    steps: Mapping[str, Step]
+    searched: bool
+
+
+async def _found(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
+    """Stand in for the search, whose calls are planned apart."""
+    return {"draft": "text", "planned_bubbles": [Bubble(text="text", delay_seconds=1.0)]}
+
+
+async def _found_without_bubbles(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
+    return {"draft": "text"}
+
+
+async def _asked(settings: Settings, *, is_readable: bool) -> _Asked:
+    """Return what a turn without limits asks, run by a plain loop.
+
+    Args:
+        settings: the knobs; their `fuse` says which nodes ask together.
+        is_readable: whether answers have the form asked for. Where they have not, the search
+            leaves no bubbles either.
+    """
+    client = FormClient(_tokens_of, is_readable=is_readable)
+    endpoints = {role: Endpoint(name="plan", model="plan", client=client) for role in Role}
+    rows: list[LedgerRow] = []
+    book = ConversationMemory(SnapshotBackend())
+    engine = make_engine(
+        settings, endpoints, book, recorder=None, cache=None, sinks=(rows.append,), is_offline=True
+    )
+    context = TurnContext(engine)
+    state = TurnState(requested_turn=0, user_text="text")
+    engine.open_turn(state.identity, 0)
+    searched = False
+    for name, waits_for in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
+        step, seen = STEPS[name], state
+        if name == _NODE and _NODE not in state.answered:
+            searched, step = True, _found if is_readable else _found_without_bubbles
+        if name == "memory_retriever":  # a memory that reaches further back than what is shown
+            seen = state.model_copy(update={"version": state.shown_turns + 1})
+        state = state.model_copy(update=await run_step(name, step, waits_for, seen, context))
+    engine.close()
+    await engine.budgeter.aclose()
+    return _Asked(steps_by_node(rows), searched)
+
+
+def _run(settings: Settings, fusing: Fusing, *, is_readable: bool) -> _Asked:
+    """Return what a turn asks under some fusing; also where a loop is running already."""
+    fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
+    free = settings.model_copy(update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse)})
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, _asked(free, is_readable=is_readable)).result()
+
+
+def _prices(endpoints: Mapping[Role, EndpointSettings]) -> dict[Role, Prices]:
+    """Return the price lists of the settings, by role.
+
+    A role without settings may be served by another model than `main`, named in the
+    environment, so `main`'s prices are not taken for its own.
+    """
+    return {
+        role: endpoint.prices.prices()
+        for role, endpoint in endpoints.items()
+        if endpoint.prices is not None
+    }
+
+
+def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> PlannedCall:
+    """Return a planned call whose answer is no longer than the knobs of its purpose allow."""
+    limit = sampling_of(call.purpose, sampling).get("max_tokens")
+    if limit is None or limit >= call.output_tokens:
+        return call
+    return replace(call, output_tokens=limit)
+
+
+def _turn_steps(settings: Settings, asked: _Asked, search: Step, *, max_repairs: int = 0) -> Step:
+    """Return a turn's steps: those that were asked, and a search in its place."""
+    waits = predecessors(overlap=settings.overlap, fuse=settings.fuse)
+    parts = {name: asked.steps.get(name, Serial()) for name in waits}
+    if asked.searched:
+        limited = with_calls(search, lambda call: _limited(call, settings.sampling))
+        parts[_NODE] = with_repairs(limited, max_repairs)
+    return Network(parts, waits)
+
+
+def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) -> TurnPlan:
+    """Return what one turn will ask.
+
+    Scenarios: the four of the search, and how the default differs where the stage of
+    the relationship sets the search's knobs. `worst` bounds them all.
+
+    Args:
+        settings: the knobs.
+        explicit: names of the search's knobs that a stage must leave alone; see
+            `lats.stage.with_stage`.
+    """
+    knobs = settings.search
+    staged = staged_knobs(knobs, explicit)
+    fusing = fusing_for(settings, room_at_start(settings))
+    answered = _run(settings, fusing, is_readable=True)
+    scenarios = []
+    for scenario in Scenario:
+        steps: Sequence[Step]
+        if scenario is Scenario.WORST:
+            if is_limited(settings):
+                fusing = Fusing(thinking=True, bookkeeping=True, reply=True)
+            unread = _run(settings, fusing, is_readable=False)
+            repairs = settings.repair.max_repairs
+            ways = worst_ways(knobs, staged, max_repairs=repairs)
+            steps = [_turn_steps(settings, unread, way, max_repairs=repairs) for way in ways]
+        else:
+            search = search_steps(plan_search(knobs, scenario), knobs)
+            steps = [_turn_steps(settings, answered, search)]
+        meaning = _MEANINGS[scenario]
+        scenarios.append(
+            ScenarioPlan(scenario.value, meaning, steps[0], other_ways=tuple(steps[1:]))
+        )
+    policies = [settings.retry, *(each.retry for each in settings.endpoints.values() if each.retry)]
+    default = plan_search(knobs)
+    for stage, chosen in staged.items():
+        if answered.searched and plan_search(chosen) != default:
+            search = search_steps(plan_search(chosen), chosen)
+            meaning = f"no early exit, no failure, and the relationship is {stage}"
+            own = _turn_steps(settings, answered, search)
+            scenarios.append(ScenarioPlan(f"default_{stage}", meaning, own))
+    return TurnPlan(
+        preset=settings.preset,
+        scenarios=tuple(scenarios),
+        reply_part=REPLY_NODE,
+        prices=_prices(settings.endpoints),
+        max_attempts=max(policy.most_attempts for policy in policies),
+        max_calls=settings.budget.turn.max_calls,
+    )
+
+
+_NODE = "lats_search"
+
+_CALLS: Mapping[ActionKind, tuple[Role, Purpose]] = MappingProxyType(
+    {
+        ActionKind.PLAN_ROOT: (Role.MAIN, Purpose.PLAN),
+        ActionKind.EXPAND: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.TOP_UP: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.JUDGE: (Role.JUDGE, Purpose.JUDGE),
+        ActionKind.FINAL_JUDGE: (Role.JUDGE, Purpose.JUDGE),
+        ActionKind.CHECK_ASSISTANT: (Role.JUDGE, Purpose.CHECK),
+        ActionKind.GENERATE: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.REFINE: (Role.MAIN, Purpose.EXPAND),
+        ActionKind.JUDGE_LIST: (Role.JUDGE, Purpose.JUDGE),
+    }
+)
+"""Who answers each kind, and what for. The first generation is a plan: see `_calls`."""
+
+_WITHIN_CAP = frozenset({ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST})
+"""Kinds whose repairs come out of the search's own cap."""
+
+_FIRST_GENERATION = Tokens(SEARCH_TOKENS[Purpose.PLAN].input, SEARCH_TOKENS[Purpose.EXPAND].output)
+"""The prompt of a plan, and an answer of candidates."""
+
+_STAGES = ("initiating", "intensifying", "differentiating")
+"""One stage for each preset that a stage of the relationship can set."""
+
+
+def _candidates(kind: ActionKind, knobs: SearchKnobs) -> int:
+    """Return how many candidates a call of a kind writes."""
+    if kind in {ActionKind.EXPAND, ActionKind.TOP_UP}:
+        return knobs.expand_k
+    if kind is ActionKind.GENERATE:
+        return knobs.generate_k
+    return knobs.refine_k if kind is ActionKind.REFINE else 0
+
+
+def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list[PlannedCall]:
+    role, purpose = _CALLS[planned.kind]
+    tokens = LIST_TOKENS if planned.kind is ActionKind.JUDGE_LIST else SEARCH_TOKENS[purpose]
+    written = _candidates(planned.kind, knobs) * CANDIDATE_TOKENS
+    call = PlannedCall(
+        node=_NODE,
+        role=role,
+        purpose=purpose,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output + written,
+        speculative=planned.is_speculative,
+        is_repairable=planned.kind not in _WITHIN_CAP,
+    )
+    calls = [call] * planned.count_calls
+    if is_first and planned.kind is ActionKind.GENERATE:
+        # The call that the reply must have; those beside it could be done without.
+        calls[0] = replace(
+            call,
+            purpose=Purpose.PLAN,
+            input_tokens=_FIRST_GENERATION.input,
+            output_tokens=_FIRST_GENERATION.output + written,
+            speculative=False,
+        )
+    return calls
+
+
+def search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
+    """Return a search's calls, round by round."""
+    return Serial(
+        tuple(
+            Parallel(
+                tuple(
+                    call for part in together for call in _calls(part, knobs, is_first=place == 0)
+                )
+            )
+            for place, together in enumerate(plan.rounds)
+        )
+    )
+
+
+def worst_ways(
+    knobs: SearchKnobs, staged: Mapping[str, SearchKnobs], *, max_repairs: int
+) -> tuple[Step, ...]:
+    """Return ways in which a search may spend most, the one of most calls and rounds first.
+
+    Whatever a model answers, each node, role and purpose asks at most as much as in one of
+    them.
+
+    Args:
+        knobs: of the search.
+        staged: the same as each stage sets them; see `staged_knobs`.
+        max_repairs: times that a wrong answer is asked again. Those of kinds within the cap
+            are in the result; `with_repairs` adds the others.
+    """
+    costliest = costliest_knobs(knobs, staged)
+    ways = [search_steps(plan_search(costliest, Scenario.WORST), costliest)]
+    for each in (knobs, *staged.values()):
+        ways += (
+            _uncapped_kinds(each) if each.policy == "classic_uct" else _within(each, max_repairs)
+        )
+    return tuple(ways)
+
+
+def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
+    """Return a classic search's calls of one purpose or role at a time, as far as its cap goes."""
+    free = knobs.model_copy(update={"max_calls": None})
+    rounds = plan_search(free, Scenario.WORST).rounds
+    calls = [
+        call
+        for place, together in enumerate(rounds)
+        for part in together
+        for call in _calls(part, knobs, is_first=place == 0)
+    ]
+    ways = [[call for call in calls if call.purpose is purpose] for purpose in Purpose]
+    ways += [[call for call in calls if call.role is role] for role in Role]
+    return [Serial(tuple(way[: knobs.max_calls])) for way in ways if way]
+
+
+def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
+    """Return ways in which a capped search spends its cap: on its first call, on one kind."""
+    cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
+    first = PlannedCalls(ActionKind.GENERATE, 1)
+    plan = _calls(first, knobs, is_first=True)
+    ways: list[list[PlannedCall]] = [plan * (1 + max_repairs)]
+    ways += [
+        plan + _calls(PlannedCalls(kind, cap), knobs, is_first=False)
+        for kind in (ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST)
+    ]
+    return [Serial(tuple(way[:cap])) for way in ways]
+
+
+def staged_knobs(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:
+    """Return the knobs as each stage sets them; none when stages have no say.
+
+    Args:
+        knobs: of the search.
+        explicit: names that a stage must leave alone; see `lats.stage.with_stage`.
+    """
+    if knobs.stage_presets == "off":
+        return {}
+    return {stage: with_stage(knobs, stage, explicit=explicit) for stage in _STAGES}
+
+
+def costliest_knobs(knobs: SearchKnobs, staged: Mapping[str, SearchKnobs]) -> SearchKnobs:
+    """Return the knobs, among those that a stage may set, whose search can cost most."""
+
+    def cost(candidate: SearchKnobs) -> tuple[int, int]:
+        plan = plan_search(candidate, Scenario.WORST)
+        return plan.calls, len(plan.rounds)
+
+    return max((knobs, *staged.values()), key=cost)
