@@ -35,7 +35,6 @@ class LedgerRow(NamedTuple):
         attempts: tries at serving it, retries included.
         requests: HTTP requests that left the machine for it.
         sent: those of them that left now; 0 where a recording answered.
-        batch_id: the batch it travelled in, or None when it travelled alone.
         input_tokens: known prompt tokens of all its attempts.
         output_tokens: known answer tokens of all its attempts.
         cached_tokens: known prompt tokens found in the provider's prompt cache.
@@ -45,8 +44,6 @@ class LedgerRow(NamedTuple):
         over_tokens: tokens that it was billed beyond what was reserved for it; 0 where
             nothing had to be reserved.
         over_picodollars: the same in 1e-12 USD.
-        queue_seconds: wait for a place.
-        rate_seconds: wait for a rate limit.
         work_seconds: time of all its attempts.
         retry_seconds: waits between its attempts.
         path_seconds: what it adds to its scope's path: from its start to its end, or
@@ -79,7 +76,6 @@ class LedgerRow(NamedTuple):
     attempts: int
     requests: int
     sent: int
-    batch_id: str | None
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -88,8 +84,6 @@ class LedgerRow(NamedTuple):
     unknown_usd: int
     over_tokens: int
     over_picodollars: int
-    queue_seconds: float
-    rate_seconds: float
     work_seconds: float
     retry_seconds: float
     path_seconds: float

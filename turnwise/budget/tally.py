@@ -45,8 +45,6 @@ class Counts:
         speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
         unreadable: answered calls whose answer is not in the form that was asked for.
-        queue_seconds: sum of waits for a place.
-        rate_seconds: sum of waits for a rate limit.
         work_seconds: sum of all attempts' time.
         retry_seconds: sum of waits between attempts.
     """
@@ -68,8 +66,6 @@ class Counts:
     speculative: int
     repairs: int
     unreadable: int
-    queue_seconds: float
-    rate_seconds: float
     work_seconds: float
     retry_seconds: float
 
@@ -107,8 +103,6 @@ class Tally:
         "_over_picodollars",
         "_over_tokens",
         "_picodollars",
-        "_queue_microseconds",
-        "_rate_microseconds",
         "_repairs",
         "_requests",
         "_retry_microseconds",
@@ -126,7 +120,6 @@ class Tally:
         self._over_calls = self._over_tokens = self._over_picodollars = 0
         self._speculative = self._repairs = self._unreadable = 0
         # Integers: the sum is the same in whatever order the calls end.
-        self._queue_microseconds = self._rate_microseconds = 0
         self._work_microseconds = self._retry_microseconds = 0
         self._outcomes = dict(_NO_OUTCOMES)
 
@@ -167,9 +160,6 @@ class Tally:
                 self._over_picodollars += row.over_picodollars
             if row.retry_seconds:
                 self._retry_microseconds += _microseconds(row.retry_seconds)
-        if row.queue_seconds or row.rate_seconds:
-            self._queue_microseconds += _microseconds(row.queue_seconds)
-            self._rate_microseconds += _microseconds(row.rate_seconds)
 
     def include(self, other: "Tally") -> None:
         """Count everything that another tally has counted so far."""
@@ -212,8 +202,6 @@ class Tally:
             speculative=self._speculative,
             repairs=self._repairs,
             unreadable=self._unreadable,
-            queue_seconds=self._queue_microseconds / 1e6,
-            rate_seconds=self._rate_microseconds / 1e6,
             work_seconds=self._work_microseconds / 1e6,
             retry_seconds=self._retry_microseconds / 1e6,
         )

@@ -58,8 +58,6 @@ class CallLine(Line):
     """What had to be mended or left out to read the answer; empty where nothing had to be."""
     usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Cost; None when it is not known, which is not 0."""
-    queue_seconds: Seconds = 0.0
-    rate_seconds: Seconds = 0.0
     work_seconds: Seconds = 0.0
     retry_seconds: Seconds = 0.0
 

@@ -36,8 +36,6 @@ class CallSums:
         speculative: calls asked before they were known to be needed.
         unreadable: answered calls whose answer is not in the form that was asked for.
         repairs: calls that asked again for an answer that did not fit.
-        queue_seconds: sum of waits for a place.
-        rate_seconds: sum of waits for a rate limit.
         work_seconds: sum of all attempts' time.
         retry_seconds: sum of waits between attempts.
     """
@@ -59,15 +57,13 @@ class CallSums:
     speculative: int
     unreadable: int
     repairs: int
-    queue_seconds: float
-    rate_seconds: float
     work_seconds: float
     retry_seconds: float
 
     @property
     def total_seconds(self) -> float:
         """All time that the calls took, waits included, as if one after another."""
-        return self.queue_seconds + self.rate_seconds + self.work_seconds + self.retry_seconds
+        return self.work_seconds + self.retry_seconds
 
 
 def _sent(row: CallLine) -> int:
@@ -99,8 +95,6 @@ def sum_calls(rows: Sequence[CallLine]) -> CallSums:
         speculative=sum(row.is_speculative for row in rows),
         unreadable=sum(row.is_unreadable for row in rows),
         repairs=sum(row.repair > 0 for row in rows),
-        queue_seconds=math.fsum(row.queue_seconds for row in rows),
-        rate_seconds=math.fsum(row.rate_seconds for row in rows),
         work_seconds=math.fsum(row.work_seconds for row in rows),
         retry_seconds=math.fsum(row.retry_seconds for row in rows),
     )

@@ -40,7 +40,7 @@ _SUM_COLUMNS = (
     "usd",
 )
 
-_TIME_COLUMNS = ("queue_seconds", "rate_seconds", "work_seconds", "retry_seconds", "total_seconds")
+_TIME_COLUMNS = ("work_seconds", "retry_seconds", "total_seconds")
 
 _TURN_COLUMNS = (
     "rounds_reply",

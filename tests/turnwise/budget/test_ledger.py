@@ -56,7 +56,7 @@ async def test_a_row_is_json(make_budgeter, ask_for):
     assert document["outcome"] == "served"
     assert document["usd"] is None
     assert document["is_speculative"] is True
-    assert (document["queue_seconds"], document["batch_id"]) == (0, None)
+    assert (document["requests"], document["sent"]) == (1, 1)
 
 
 async def test_books_that_do_not_add_up_are_an_error(make_budgeter, ask_for):

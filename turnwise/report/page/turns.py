@@ -43,8 +43,6 @@ _SHOWN_ELSEWHERE = frozenset(
         "cached_tokens",
         "usd",
         "unknown_usage",
-        "queue_seconds",
-        "rate_seconds",
         "work_seconds",
         "retry_seconds",
         "unreadable",
