@@ -24,8 +24,8 @@ from graph.wind_down import Fusing, bookkeeping_calls, thinking_calls
 from nodes.fused_thinking import thinking_call
 from nodes.search_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial
-from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
+from turnwise.budget.usage import PICODOLLARS
 from turnwise.calls.call import Call
 from turnwise.calls.vocabulary import Role
 

@@ -31,7 +31,7 @@ _DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, Endpo
 
 def _note_unfinished(error: CallError, rows: Sequence[LedgerRow]) -> None:
     """Say with an error what its turn has spent: an unfinished turn is in no total."""
-    sent = sum(row.requests for row in rows)
+    sent = sum(row.usage.requests for row in rows)
     if sent:
         error.add_note(
             f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that failed "

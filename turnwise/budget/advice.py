@@ -4,7 +4,7 @@ import math
 
 from turnwise.budget.bounds import Bounds
 from turnwise.budget.path import Position
-from turnwise.budget.room import PICODOLLARS
+from turnwise.budget.usage import PICODOLLARS
 from turnwise.calls.asker import Advisory
 from turnwise.calls.vocabulary import Role
 

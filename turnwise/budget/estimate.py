@@ -9,7 +9,8 @@ A cap on tokens or USD is as hard as that; `docs/limits.md` has what it may be p
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from turnwise.budget.room import Amounts, to_picodollars
+from turnwise.budget.room import Amounts
+from turnwise.budget.usage import to_picodollars
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.reply import Reply, Usage

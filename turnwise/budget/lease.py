@@ -12,7 +12,8 @@ released, and of the credits that drawn calls have not yet used.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from turnwise.budget.room import NOTHING, PICODOLLARS, Amounts, Room
+from turnwise.budget.room import NOTHING, Amounts, Room
+from turnwise.budget.usage import PICODOLLARS
 
 __all__ = ["NO_CREDIT", "Credit", "Lease", "LeaseStatistics"]
 

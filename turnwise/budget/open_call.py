@@ -9,8 +9,8 @@ from turnwise.budget.recorder import Where
 from turnwise.budget.room import NOTHING, Amounts
 from turnwise.budget.scope import Scope
 from turnwise.budget.sending import Sending
-from turnwise.budget.spent import Spent
 from turnwise.budget.tally import LedgerError
+from turnwise.budget.usage import NO_USAGE
 from turnwise.calls.call import Call, Origin
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallRefused
@@ -42,7 +42,8 @@ class OpenCall:
     Attributes:
         account: what it has taken from the limits.
         sending: the work that it pays for, or None when it pays for none.
-        spent: what that work has spent, once this call has ended.
+        usage: what that work has spent, once this call has ended.
+        usage_note: what is odd about the usage that was reported.
         refusal: why the budget had no room for it, where it had none.
         was_found: whether a recording had an exchange for it.
         path_seconds: what it adds to its scope's path, once it has ended.
@@ -61,8 +62,9 @@ class OpenCall:
         "scope",
         "sending",
         "sequence",
-        "spent",
         "started_at_seconds",
+        "usage",
+        "usage_note",
         "was_found",
     )
 
@@ -86,7 +88,8 @@ class OpenCall:
         self.started_at_seconds = started_at_seconds
         self.account = Account(scope.bounds.rooms(call.role))
         self.sending: Sending | None = None
-        self.spent = Spent()
+        self.usage = NO_USAGE
+        self.usage_note = ""
         self.refusal: CallRefused | None = None
         self.was_found = False
         self.path_seconds = 0.0
@@ -216,7 +219,7 @@ class OpenCall:
         """
         if self._outcome is None:
             raise LedgerError(f"call {self.sequence} has not ended")
-        call, scope, endpoint, spent = self.call, self.scope, self.endpoint, self.spent
+        call, scope, endpoint = self.call, self.scope, self.endpoint
         return LedgerRow(
             sequence=self.sequence,
             scope=scope.path,
@@ -233,19 +236,7 @@ class OpenCall:
             is_speculative=call.speculative,
             is_simulated=is_simulated or endpoint.client.is_simulated,
             is_unreadable=is_unreadable,
-            attempts=spent.attempts,
-            requests=spent.requests,
-            sent=0 if self.was_found else spent.requests,
-            input_tokens=spent.input_tokens,
-            output_tokens=spent.output_tokens,
-            cached_tokens=spent.cached_tokens,
-            picodollars=spent.picodollars,
-            unknown_usage=spent.unknown_usage,
-            unknown_usd=spent.unknown_usd,
-            over_tokens=spent.over_tokens,
-            over_picodollars=spent.over_picodollars,
-            work_seconds=spent.work_seconds,
-            retry_seconds=spent.retry_seconds,
+            usage=self.usage,
             path_seconds=self.path_seconds,
             end_round=self.end.round - scope.first_round,
             key=self.key,

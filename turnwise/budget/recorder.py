@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from turnwise.budget.usage import NO_USAGE, Usage
 from turnwise.calls.call import Call
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
@@ -79,22 +80,9 @@ class RecordedExchange:
         outcome: how the call ended when it was recorded; never `replayed`.
         reply: the answer, or None when there was none. Its `parsed` is None.
         error: what ended the call instead, or None when there is a reply.
-        attempts: tries at serving it, retries included.
-        requests: HTTP requests that left the machine for it.
+        usage: what it spent. Its `sent` and `work_microseconds` are not recorded.
         latency_seconds: time from its first attempt to its end, backoff included.
-        input_tokens: known prompt tokens of all its attempts.
-        output_tokens: known answer tokens of all its attempts.
-        cached_tokens: known prompt tokens found in the provider's prompt cache.
-        usd: known cost of all its attempts; None when none of it is known.
-        unknown_usage: requests whose tokens are not known.
-        unknown_usd: requests whose cost is not known.
-        charged_tokens: what the limits were charged: the known tokens, and the whole
-            reservation of each request whose usage is not known.
-        charged_usd: the same in USD; 0 when the endpoint has no prices.
-        over_tokens: the part of `charged_tokens` beyond what had been reserved.
-        over_usd: the part of `charged_usd` beyond what had been reserved.
         usage_note: what is odd about the usage that was reported.
-        retry_seconds: the part of `latency_seconds` that was backoff.
         sequence: in which order the calls of its run were asked, from 1; 0 is not known.
             Equal calls of one scope are handed out in this order, whichever ended first.
         end_number: in which order the calls of its turn ended, from 1; 0 is not known. It is
@@ -104,23 +92,17 @@ class RecordedExchange:
     outcome: Outcome
     reply: Reply | None = None
     error: RecordedError | None = None
-    attempts: int = 0
-    requests: int = 0
+    usage: Usage = NO_USAGE
     latency_seconds: float = 0.0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    usd: float | None = None
-    unknown_usage: int = 0
-    charged_tokens: int = 0
-    charged_usd: float = 0.0
-    over_tokens: int = 0
-    over_usd: float = 0.0
     usage_note: str = ""
-    unknown_usd: int = 0
-    retry_seconds: float = 0.0
     sequence: int = field(default=0, compare=False)
     end_number: int = field(default=0, compare=False)
+
+    @property
+    def usd(self) -> float | None:
+        """Known cost of all its attempts; None when none of it is known."""
+        usage = self.usage
+        return usage.usd if usage.requests > usage.unknown_usd else None
 
 
 @runtime_checkable

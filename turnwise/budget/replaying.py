@@ -28,8 +28,8 @@ from turnwise.budget.estimate import Estimator
 from turnwise.budget.open_call import OpenCall
 from turnwise.budget.recorded_error import error_of_record, record_of_error
 from turnwise.budget.recorder import RecordedExchange, Recorder
-from turnwise.budget.room import PICODOLLARS, Amounts, to_picodollars
-from turnwise.budget.spent import Spent
+from turnwise.budget.room import Amounts
+from turnwise.budget.usage import to_microseconds
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
 from turnwise.calls.listener import pieces_of
 from turnwise.calls.loop_thread import let_react, pass_turn, pass_turns
@@ -162,27 +162,13 @@ class Replayer:
                 that were given out.
             error: what ended it instead, with secrets taken out.
         """
-        spent = call.spent
-        is_cost_known = spent.requests > spent.unknown_usd
         exchange = RecordedExchange(
             outcome=call.outcome or Outcome.FAILED,
             reply=reply,
             error=None if error is None else record_of_error(error, str(error)),
-            attempts=spent.attempts,
-            requests=spent.requests,
+            usage=call.usage,
             latency_seconds=call.path_seconds,
-            input_tokens=spent.input_tokens,
-            output_tokens=spent.output_tokens,
-            cached_tokens=spent.cached_tokens,
-            usd=spent.picodollars / PICODOLLARS if is_cost_known else None,
-            unknown_usage=spent.unknown_usage,
-            charged_tokens=spent.charged_tokens,
-            charged_usd=spent.charged_picodollars / PICODOLLARS,
-            over_tokens=spent.over_tokens,
-            over_usd=spent.over_picodollars / PICODOLLARS,
-            usage_note=spent.usage_note,
-            unknown_usd=spent.unknown_usd,
-            retry_seconds=spent.retry_seconds,
+            usage_note=call.usage_note,
             sequence=call.sequence,
         )
         self._recorder.record(call.key, call.call, call.where, exchange)
@@ -223,8 +209,7 @@ class Replayer:
         return self._orders[call.where.conversation, call.where.turn]
 
     async def _replay(self, call: OpenCall, exchange: RecordedExchange) -> Answer:
-        call.spent = _spent(exchange)
-        call.path_seconds = exchange.latency_seconds
+        _set_usage(call, exchange)
         call.finish(Outcome.REPLAYED)
         # As if it had been sent: whoever runs beside it comes to ask before it ends.
         try:
@@ -254,8 +239,7 @@ class Replayer:
                 await asyncio.sleep(2 * exchange.latency_seconds + CANCEL_MARGIN_SECONDS)
         except BaseException:
             _charge(call, exchange)
-            call.spent = _spent(exchange)
-            call.path_seconds = exchange.latency_seconds
+            _set_usage(call, exchange)
             raise
 
 
@@ -276,37 +260,22 @@ def _give_out(call: OpenCall, exchange: RecordedExchange) -> bool:
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:
-    return Amounts(
-        calls=1,
-        requests=exchange.requests,
-        tokens=exchange.charged_tokens,
-        picodollars=to_picodollars(exchange.charged_usd),
-    )
+    usage = exchange.usage
+    return Amounts(1, usage.requests, usage.charged_tokens, usage.charged_picodollars)
 
 
 def _over(exchange: RecordedExchange) -> Amounts:
-    return Amounts(tokens=exchange.over_tokens, picodollars=to_picodollars(exchange.over_usd))
+    return Amounts(0, 0, exchange.usage.over_tokens, exchange.usage.over_picodollars)
 
 
-def _spent(exchange: RecordedExchange) -> Spent:
-    paid = exchange.attempts > 0
-    return Spent(
-        attempts=exchange.attempts,
-        requests=exchange.requests,
-        input_tokens=exchange.input_tokens,
-        output_tokens=exchange.output_tokens,
-        cached_tokens=exchange.cached_tokens,
-        picodollars=to_picodollars(exchange.usd or 0.0),
-        unknown_usage=exchange.unknown_usage,
-        unknown_usd=exchange.unknown_usd,
-        charged_tokens=exchange.charged_tokens,
-        charged_picodollars=to_picodollars(exchange.charged_usd),
-        over_tokens=exchange.over_tokens,
-        over_picodollars=to_picodollars(exchange.over_usd),
-        usage_note=exchange.usage_note,
-        work_seconds=exchange.latency_seconds - exchange.retry_seconds if paid else 0.0,
-        retry_seconds=exchange.retry_seconds,
-    )
+def _set_usage(call: OpenCall, exchange: RecordedExchange) -> None:
+    usage = exchange.usage
+    if usage.attempts:
+        work_microseconds = to_microseconds(exchange.latency_seconds) - usage.retry_microseconds
+        usage = usage._replace(sent=0, work_microseconds=work_microseconds)
+    call.usage = usage
+    call.usage_note = exchange.usage_note
+    call.path_seconds = exchange.latency_seconds
 
 
 def _standing_refusal(call: OpenCall, exchange: RecordedExchange) -> CallRefused | None:

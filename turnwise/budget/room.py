@@ -9,13 +9,11 @@ import math
 from typing import NamedTuple
 
 from turnwise.budget.limits import RoleLimits
+from turnwise.budget.usage import PICODOLLARS, to_picodollars
 from turnwise.calls.errors import CallRefused
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["NOTHING", "PICODOLLARS", "Amounts", "Room", "to_picodollars"]
-
-PICODOLLARS = 10**12
-"""Picodollars in a dollar. One token at 0.01 USD a million costs 10,000 of them."""
+__all__ = ["NOTHING", "Amounts", "Room"]
 
 
 class Amounts(NamedTuple):
@@ -39,11 +37,6 @@ NOTHING = Amounts()
 _NAMES = ("max_calls", "max_requests", "max_tokens", "max_usd")
 _SPENDING = 2
 """Index from which amounts are reserved by an estimate: tokens and USD."""
-
-
-def to_picodollars(usd: float) -> int:
-    """Return a price in picodollars, rounded to the nearest."""
-    return round(usd * PICODOLLARS)
 
 
 def _in_unit(index: int, amount: float) -> float:

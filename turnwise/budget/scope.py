@@ -19,9 +19,10 @@ from turnwise.budget.clock import Clock
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Limits
 from turnwise.budget.path import ORIGIN, Path, Position
-from turnwise.budget.room import Amounts, to_picodollars
+from turnwise.budget.room import Amounts
 from turnwise.budget.scope_statistics import Breakdown, ScopeStatistics
 from turnwise.budget.tally import Counts, LedgerError, Tally
+from turnwise.budget.usage import to_picodollars
 from turnwise.calls.vocabulary import Role
 
 __all__ = ["AtOwner", "Scope", "ScopeKind", "current_scope", "run_here"]

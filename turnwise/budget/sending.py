@@ -1,7 +1,7 @@
 """Sending one call: attempt, settle, wait, attempt again.
 
 Each attempt reserves one request, and its tokens and USD where those are limited,
-before it is sent, and settles as soon as it ends, however it ends: see `billing`. One
+before it is sent, and settles as soon as it ends, however it ends: see `usage`. One
 that never left the machine is an attempt and no request, and is given back whole.
 
 An answer that its token limit ended before it began, because the model thought first,
@@ -19,14 +19,13 @@ from random import Random
 
 from turnwise.budget.account import Account
 from turnwise.budget.answer import Answer, read_reply
-from turnwise.budget.billing import Bill, bill_attempt
 from turnwise.budget.bounds import Bounds
 from turnwise.budget.clock import Clock
 from turnwise.budget.estimate import Estimate, Estimator
 from turnwise.budget.health import EndpointHealth, Probe, is_outage
 from turnwise.budget.path import Position
-from turnwise.budget.room import Amounts
-from turnwise.budget.spent import Spent
+from turnwise.budget.room import NOTHING, Amounts
+from turnwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import (
@@ -39,13 +38,15 @@ from turnwise.calls.errors import (
 )
 from turnwise.calls.key import CallKey
 from turnwise.calls.listener import CallEnd, Piece, reply_of_pieces
-from turnwise.calls.reply import Reply, Usage
+from turnwise.calls.reply import Reply
+from turnwise.calls.reply import Usage as ReportedUsage
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.usage import checked_usage, usage_note
 
 __all__ = ["Sending", "SendingRules"]
 
 _ONE_REQUEST = Amounts(requests=1)
+_ONE_ATTEMPT = Usage(attempts=1)
 
 MAX_GROWTH = 4
 """Most that `max_tokens` is multiplied by for an answer that was cut before it began."""
@@ -85,7 +86,8 @@ class Sending:
         position: where on the path whoever pays started.
 
     Attributes:
-        spent: what it has spent so far.
+        usage: what it has spent so far.
+        usage_note: what is odd about the usage that was reported.
     """
 
     __slots__ = (
@@ -105,7 +107,8 @@ class Sending:
         "_rules",
         "_sent_call",
         "_sent_count",
-        "spent",
+        "usage",
+        "usage_note",
     )
 
     def __init__(
@@ -126,7 +129,8 @@ class Sending:
         self._retry = endpoint.retry or rules.retry
         self._sent_call = call
         self._is_cut_by_deadline = False
-        self.spent = Spent()
+        self.usage = NO_USAGE
+        self.usage_note = ""
         self._estimated: Estimate | None = None
         self._reserved: Amounts | None = None
         self._is_attempting = False
@@ -240,7 +244,7 @@ class Sending:
                 raise result
             learned += isinstance(result, ParameterRefused)
             polled += isinstance(result, ModelLoading)
-            attempt = self.spent.attempts - learned - polled
+            attempt = self.usage.attempts - learned - polled
             wait_seconds = None
             if probe is None or not is_outage(result):
                 wait_seconds = self._retry.wait_seconds(
@@ -267,7 +271,7 @@ class Sending:
                 polled_seconds += wait_seconds
                 max_seconds = self._retry.model_loading_seconds
                 rules.health.loading(self._endpoint, max_seconds=max_seconds)
-            self.spent.retry_seconds += wait_seconds
+            self.usage += Usage(retry_microseconds=to_microseconds(wait_seconds))
             await rules.clock.sleep(wait_seconds)
 
     def _judge_health(self, error: CallError) -> None:
@@ -291,7 +295,7 @@ class Sending:
     async def _attempt(self) -> Reply | CallError:
         clock = self._rules.clock
         left_seconds = self._bounds.seconds_left(self._now()) if self._bounds.is_timed else None
-        self.spent.attempts += 1
+        self.usage += _ONE_ATTEMPT
         self._sent_count = 0
         self._received.clear()
         self._is_attempting = True
@@ -377,46 +381,48 @@ class Sending:
         requests = self._sent_count
         if requests == 0 and result is not None and getattr(result, "was_sent", True):
             requests = 1
-        spent = self.spent
-        bill = Bill()
+        spent = NO_USAGE
         if requests:
             prices = self._endpoint.prices
             received = self._estimate_received if self._received else None
-            bill = bill_attempt(
-                result, requests, spent, prices=prices, estimate=self._estimate, received=received
+            spent = attempt_usage(
+                result, requests, prices=prices, estimate=self._estimate, received=received
             )
         if isinstance(result, Reply):
-            spent.usage_note = usage_note(self._sent_call, result) or spent.usage_note
+            self.usage_note = usage_note(self._sent_call, result) or self.usage_note
             has_parts = any(message.parts for message in self._sent_call.messages)
             if self._estimated is not None and not has_parts:  # what images cost teaches nothing
                 self._rules.estimator.observe(self._estimated, self._endpoint, result.usage)
-        spent.requests += requests
-        spent.work_seconds += latency_seconds
-        spent.charged_tokens += bill.tokens
-        spent.charged_picodollars += bill.picodollars
-        self._account.settle(reserved, Amounts(0, requests, *bill))
+        charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
+        self._account.settle(reserved, charged)
+        over = NOTHING
         if reserved is not _ONE_REQUEST:
-            self._count_over(bill.tokens - reserved.tokens, bill.picodollars - reserved.picodollars)
+            over = self._over(charged, reserved)
+            if over != NOTHING:
+                self._account.pass_reservation(over)
+        self.usage += spent._replace(
+            requests=requests,
+            sent=requests,
+            over_tokens=over.tokens,
+            over_picodollars=over.picodollars,
+            work_microseconds=to_microseconds(latency_seconds),
+        )
 
-    def _count_over(self, tokens: int, picodollars: int) -> None:
-        """Count what an attempt was billed beyond what was reserved; negative where it was less."""
+    def _over(self, charged: Amounts, reserved: Amounts) -> Amounts:
+        """Return what an attempt was charged beyond what was reserved."""
+        picodollars = charged.picodollars - reserved.picodollars
         if self._endpoint.prices is None:
             picodollars = 0
-        if tokens > 0 or picodollars > 0:
-            over = Amounts(0, 0, max(tokens, 0), max(picodollars, 0))
-            self.spent.over_tokens += over.tokens
-            self.spent.over_picodollars += over.picodollars
-            self._account.pass_reservation(over)
+        return Amounts(0, 0, max(charged.tokens - reserved.tokens, 0), max(picodollars, 0))
 
     def _estimate(self) -> Estimate:
         if self._estimated is None:
             self._estimated = self._rules.estimator.estimate(self._sent_call, self._endpoint)
         return self._estimated
 
-    def _estimate_received(self) -> tuple[Usage, Estimate]:
+    def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
         reply = reply_of_pieces(self._received)
         return self._rules.estimator.received(self._sent_call, self._endpoint, reply)
 
     def _now(self) -> Position:
-        passed_seconds = self.spent.work_seconds + self.spent.retry_seconds
-        return Position(self._position.round, self._position.seconds + passed_seconds)
+        return Position(self._position.round, self._position.seconds + self.usage.path_seconds)

@@ -16,6 +16,7 @@ from turnwise.budget.room import Amounts
 from turnwise.budget.scope import Scope
 from turnwise.budget.scrub import Scrubber
 from turnwise.budget.sending import Sending, SendingRules
+from turnwise.budget.usage import NO_USAGE
 from turnwise.calls.call import Call, HoldBack
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CallRefused, CallTimeout, CassetteMiss, UnknownRole
@@ -157,7 +158,7 @@ class Serving:
             return answer
         call.finish(Outcome.COALESCED)
         if flight.payer.sending is not None:
-            call.path_seconds = flight.payer.sending.spent.path_seconds
+            call.path_seconds = flight.payer.sending.usage.path_seconds
         # Read anew: two askers must not hold one and the same parsed object.
         return read_reply(call.call, replace(answer.reply, parsed=None))
 
@@ -200,13 +201,13 @@ class Serving:
         """Settle what is open, and write its row."""
         if call.sending is not None:
             call.sending.close()
-            call.spent = call.sending.spent
-            call.path_seconds = call.spent.path_seconds
+            call.usage, call.usage_note = call.sending.usage, call.sending.usage_note
+            call.path_seconds = call.usage.path_seconds
         call.account.close()
         if not (call.was_found or self._clock.is_virtual):
             call.path_seconds = self._clock.now() - call.started_at_seconds
         problem = error
-        notes = [call.spent.usage_note] if call.spent.usage_note else []
+        notes = [call.usage_note] if call.usage_note else []
         if error is not None:
             self._scrubber.clean_error(error)
         elif answer is not None:
@@ -226,14 +227,13 @@ class Serving:
         if answer is not None and answer.reply.tool_calls:
             call.scope.count_tool_calls(len(answer.reply.tool_calls))
         if call.call.listener is not None:
-            is_billed = row.outcome is not Outcome.REPLAYED
-            billed = Usage(row.input_tokens, row.output_tokens, row.cached_tokens)
+            usage = NO_USAGE if row.outcome is Outcome.REPLAYED else row.usage
             call.call.listener.on_end(
                 CallEnd(
                     row.sequence,
                     row.outcome,
                     row.model,
-                    billed if is_billed else Usage(0, 0, 0),
+                    Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens),
                     call.scope.turn_tool_calls,
                 )
             )

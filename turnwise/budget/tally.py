@@ -8,11 +8,12 @@ Asking, ending and being in flight are counted apart, so that the check is one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
 from turnwise.budget.ledger_row import LedgerRow
-from turnwise.budget.room import PICODOLLARS
+from turnwise.budget.usage import NO_USAGE, Usage
 from turnwise.calls.errors import TurnwiseError
 from turnwise.calls.vocabulary import Outcome
 
@@ -31,61 +32,48 @@ class Counts:
         asked: calls wanted.
         in_flight: those that have not ended yet.
         outcomes: how the others ended; every outcome is a key.
-        attempts: tries at serving them, retries included.
-        requests: HTTP requests that left the machine, or in a replay, had left it.
-        input_tokens: known prompt tokens.
-        output_tokens: known answer tokens.
-        cached_tokens: known prompt tokens found in the provider's prompt cache.
-        usd: known cost. Not the whole cost when `unknown_usd` is above 0.
-        unknown_usage: requests whose tokens are not known.
-        unknown_usd: requests whose cost is not known.
-        over_calls: calls that were billed beyond what was reserved for them.
-        over_tokens: tokens beyond it.
-        over_usd: USD beyond it.
+        usage: what they spent.
+        over_calls: calls that were charged beyond what was reserved for them.
         speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
         unreadable: answered calls whose answer is not in the form that was asked for.
-        work_seconds: sum of all attempts' time.
-        retry_seconds: sum of waits between attempts.
     """
 
     asked: int
     in_flight: int
     outcomes: Mapping[Outcome, int]
-    attempts: int
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    usd: float
-    unknown_usage: int
-    unknown_usd: int
+    usage: Usage
     over_calls: int
-    over_tokens: int
-    over_usd: float
     speculative: int
     repairs: int
     unreadable: int
-    work_seconds: float
-    retry_seconds: float
-
-    @property
-    def tokens(self) -> int:
-        """Known input and output tokens together."""
-        return self.input_tokens + self.output_tokens
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts as JSON values."""
-        document: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        document["outcomes"] = {outcome.value: n for outcome, n in self.outcomes.items()}
-        return document
+        """Return the counts as JSON values, the usage by flat names."""
+        usage = {name: v for name, v in self.usage.to_json().items() if name not in _NOT_IN_COUNTS}
+        seconds = {name: usage.pop(name) for name in ("work_seconds", "retry_seconds")}
+        over = {name: usage.pop(name) for name in ("over_tokens", "over_usd")}
+        return {
+            "asked": self.asked,
+            "in_flight": self.in_flight,
+            "outcomes": {outcome.value: n for outcome, n in self.outcomes.items()},
+            **usage,
+            "over_calls": self.over_calls,
+            **over,
+            "speculative": self.speculative,
+            "repairs": self.repairs,
+            "unreadable": self.unreadable,
+            **seconds,
+        }
 
+
+_NOT_IN_COUNTS = {"sent", "charged_tokens", "charged_usd"}
+"""Fields of the usage that are left out of the JSON of counts."""
+
+for _name in (*Usage._fields, "tokens", "usd", "over_usd", "work_seconds", "retry_seconds"):
+    setattr(Counts, _name, property(attrgetter(f"usage.{_name}")))
 
 _NO_OUTCOMES: Mapping[Outcome, int] = MappingProxyType(dict.fromkeys(Outcome, 0))
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)
 
 
 class Tally:
@@ -93,34 +81,19 @@ class Tally:
 
     __slots__ = (
         "_asked",
-        "_attempts",
-        "_cached_tokens",
         "_in_flight",
-        "_input_tokens",
         "_outcomes",
-        "_output_tokens",
         "_over_calls",
-        "_over_picodollars",
-        "_over_tokens",
-        "_picodollars",
         "_repairs",
-        "_requests",
-        "_retry_microseconds",
         "_speculative",
-        "_unknown_usage",
-        "_unknown_usd",
         "_unreadable",
-        "_work_microseconds",
+        "_usage",
     )
 
     def __init__(self) -> None:
-        self._asked = self._in_flight = self._attempts = self._requests = 0
-        self._input_tokens = self._output_tokens = self._cached_tokens = 0
-        self._picodollars = self._unknown_usage = self._unknown_usd = 0
-        self._over_calls = self._over_tokens = self._over_picodollars = 0
+        self._asked = self._in_flight = self._over_calls = 0
         self._speculative = self._repairs = self._unreadable = 0
-        # Integers: the sum is the same in whatever order the calls end.
-        self._work_microseconds = self._retry_microseconds = 0
+        self._usage = NO_USAGE
         self._outcomes = dict(_NO_OUTCOMES)
 
     @property
@@ -143,23 +116,10 @@ class Tally:
             self._repairs += 1
         if row.is_unreadable:
             self._unreadable += 1
-        if row.attempts:
-            self._attempts += row.attempts
-            self._requests += row.requests
-            self._input_tokens += row.input_tokens
-            self._output_tokens += row.output_tokens
-            self._cached_tokens += row.cached_tokens
-            self._picodollars += row.picodollars
-            self._work_microseconds += _microseconds(row.work_seconds)
-            if row.unknown_usd or row.unknown_usage:
-                self._unknown_usage += row.unknown_usage
-                self._unknown_usd += row.unknown_usd
-            if row.over_tokens or row.over_picodollars:
+        if row.usage is not NO_USAGE:
+            self._usage += row.usage
+            if row.usage.is_over:
                 self._over_calls += 1
-                self._over_tokens += row.over_tokens
-                self._over_picodollars += row.over_picodollars
-            if row.retry_seconds:
-                self._retry_microseconds += _microseconds(row.retry_seconds)
 
     def include(self, other: "Tally") -> None:
         """Count everything that another tally has counted so far."""
@@ -188,20 +148,9 @@ class Tally:
             asked=self._asked,
             in_flight=self._in_flight,
             outcomes=dict(self._outcomes),
-            attempts=self._attempts,
-            requests=self._requests,
-            input_tokens=self._input_tokens,
-            output_tokens=self._output_tokens,
-            cached_tokens=self._cached_tokens,
-            usd=self._picodollars / PICODOLLARS,
-            unknown_usage=self._unknown_usage,
-            unknown_usd=self._unknown_usd,
+            usage=self._usage,
             over_calls=self._over_calls,
-            over_tokens=self._over_tokens,
-            over_usd=self._over_picodollars / PICODOLLARS,
             speculative=self._speculative,
             repairs=self._repairs,
             unreadable=self._unreadable,
-            work_seconds=self._work_microseconds / 1e6,
-            retry_seconds=self._retry_microseconds / 1e6,
         )

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from turnwise.budget.recorded_error import error_of_record
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
+from turnwise.budget.usage import JSON_NAMES, Usage
 from turnwise.calls.call import Call, Message
 from turnwise.calls.key import CallKey, response_schema
 from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
@@ -284,7 +285,7 @@ def encode_exchange(
         "model": where.model,
         **prompt_of(call),
         "outcome": exchange.outcome.value,
-        **_non_default(exchange, "outcome", "reply", "error", "sequence", "end_number"),
+        **_counts(exchange),
     }
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
@@ -293,15 +294,32 @@ def encode_exchange(
     return _line_of(document)
 
 
+def _counts(exchange: RecordedExchange) -> dict[str, Any]:
+    """Return what an exchange spent, by flat names; zeros left out."""
+    values: dict[str, Any] = {
+        **exchange.usage.to_json(),
+        "latency_seconds": exchange.latency_seconds,
+        "usage_note": exchange.usage_note,
+    }
+    document = {name: values[name] for name in _COUNT_TYPES}
+    document["usd"] = exchange.usd
+    return {name: v for name, v in document.items() if v or (name == "usd" and v is not None)}
+
+
 _OF_OWN_FORM = ("text", "parsed", "usage", "tool_calls", "token_logprobs")
-_COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
-    "outcome",
-    "reply",
-    "error",
-    "sequence",
-    "end_number",
-}
-_ENDS = _COUNTS | {"outcome", "reply", "error"}
+_FIRST_COUNTS = (
+    *("attempts", "requests", "latency_seconds", "input_tokens", "output_tokens", "cached_tokens"),
+    *("usd", "unknown_usage", "charged_tokens", "charged_usd", "over_tokens", "over_usd"),
+    *("usage_note", "unknown_usd", "retry_seconds"),
+)
+_COUNT_TYPES: Mapping[str, Any] = {
+    name: str if name == "usage_note" else float if name.endswith(("usd", "seconds")) else int
+    for name in dict.fromkeys((*_FIRST_COUNTS, *JSON_NAMES))
+    if name not in {"sent", "work_seconds"}
+} | {"usd": float | None, "unknown_usd": int}
+"""What an exchange spent, in the order in which a line has it, and of which type."""
+
+_ENDS = _COUNT_TYPES.keys() | {"outcome", "reply", "error"}
 _PLACE_AND_PROMPT: Mapping[str, Any] = {
     **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), str),
     **dict.fromkeys(("endpoint", "model"), str),
@@ -347,11 +365,14 @@ _MAX_AMOUNT = 1e12
 
 def _require_amounts(record: Any, names: Iterable[str], where: str) -> None:
     for name in names:
-        value = getattr(record, name)
-        if isinstance(value, int | float) and value < 0:
-            raise ValueError(f"the field {where}.{name} must be 0 or more, found {value!r}")
-        if isinstance(value, float) and value > _MAX_AMOUNT:
-            raise ValueError(f"the field {where}.{name} is too large: {value!r}")
+        _require_amount(getattr(record, name), f"{where}.{name}")
+
+
+def _require_amount(value: Any, name: str) -> None:
+    if isinstance(value, int | float) and value < 0:
+        raise ValueError(f"the field {name} must be 0 or more, found {value!r}")
+    if isinstance(value, float) and value > _MAX_AMOUNT:
+        raise ValueError(f"the field {name} is too large: {value!r}")
 
 
 def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
@@ -361,17 +382,15 @@ def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
         ValueError: when it is not an exchange as `encode_exchange` writes it; names the
             field.
     """
-    ends = {name: document[name] for name in _COUNTS.intersection(document)}
-    if "outcome" in document:
-        ends["outcome"] = document["outcome"]
-    exchange = read_dataclass(
-        RecordedExchange,
-        ends,
-        "the exchange",
-        given={
-            "reply": _read_reply(document.get("reply")),
-            "error": _read_error(document.get("error")),
-        },
-    )
-    _require_amounts(exchange, sorted(_COUNTS), "the exchange")
-    return exchange
+    counts = {name: document[name] for name in _COUNT_TYPES if name in document}
+    for name, value in counts.items():
+        require_json(_COUNT_TYPES[name], value, f"the exchange.{name}")
+        _require_amount(value, f"the exchange.{name}")
+    given = {
+        "reply": _read_reply(document.get("reply")),
+        "error": _read_error(document.get("error")),
+        "usage": Usage.from_json(counts),
+    }
+    own = ("outcome", "latency_seconds", "usage_note")
+    ends = {name: document[name] for name in own if name in document}
+    return read_dataclass(RecordedExchange, ends, "the exchange", given=given)

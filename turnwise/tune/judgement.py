@@ -359,7 +359,7 @@ class _Judging:
 def _take_off(purse: Purse, counts: Counts) -> None:
     outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
     calls = sum(counts.outcomes[outcome] for outcome in outcomes)
-    purse.spend(calls, counts.usd, counts.unknown_usd)
+    purse.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
 
 
 @contextmanager

@@ -229,5 +229,5 @@ async def test_every_call_is_recorded_once_with_its_outcome(make_budgeter, ask_f
         Outcome.FAILED,
         Outcome.REFUSED,
     ]
-    assert [exchange.requests for exchange in exchanges] == [1, 0, 0, 1, 0]
+    assert [exchange.usage.requests for exchange in exchanges] == [1, 0, 0, 1, 0]
     assert {where.turn for _, where, _ in recorder.recorded} == {"1"}

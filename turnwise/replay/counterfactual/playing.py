@@ -89,8 +89,8 @@ class Player:
                 where.node,
                 where.role,
                 where.purpose,
-                stand_in.input_tokens,
-                stand_in.output_tokens,
+                stand_in.usage.input_tokens,
+                stand_in.usage.output_tokens,
                 stand_in.usd,
             )
         )
