@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from turnwise.budget.advice import advise
-from turnwise.budget.cache import ReplyCache
+from turnwise.budget.call_path import build_call_path
 from turnwise.budget.clock import Clock, SystemClock
 from turnwise.budget.estimate import (
     DEFAULT_OUTPUT_TOKENS,
@@ -25,23 +25,20 @@ from turnwise.budget.estimate import (
 )
 from turnwise.budget.fan_out import fan_out
 from turnwise.budget.health import EndpointHealth
-from turnwise.budget.ledger import Ledger, RowSink
+from turnwise.budget.in_flight import InFlightCall, step_mark
+from turnwise.budget.layers.cache import ReplyCache
+from turnwise.budget.layers.ledger import Ledger, RowSink, endpoint_of
 from turnwise.budget.limits import Limits
-from turnwise.budget.open_call import step_mark
 from turnwise.budget.path import Track
 from turnwise.budget.pricing import require_prices
 from turnwise.budget.recorder import Recorder
-from turnwise.budget.replaying import Replayer
 from turnwise.budget.scope import Scope, ScopeKind, current_scope
 from turnwise.budget.scrub import Scrubber
-from turnwise.budget.sending import SendingRules
-from turnwise.budget.serving import Serving
 from turnwise.calls.asker import Advisory
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
-from turnwise.calls.errors import CallError, ContextTooLong
+from turnwise.calls.errors import CallError
 from turnwise.calls.owner_loop import OwnerLoop
-from turnwise.calls.repair import repair_call
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.vocabulary import Role
@@ -125,21 +122,19 @@ class Budgeter:
             max_kept_rows=max_kept_rows,
             at_owner=self.owner.call,
         )
-        self._serving = Serving(
+        self._call_path = build_call_path(
             self._endpoints,
-            rules=SendingRules(
-                clock=self._clock,
-                estimator=self._estimator,
-                retry=retry or RetryPolicy(),
-                seed=seed,
-                health=EndpointHealth(self._clock, notify),
-                store=None if cache is None else cache.put,
-            ),
             ledger=self.ledger,
+            clock=self._clock,
+            estimator=self._estimator,
             cache=cache,
-            replayer=None if recorder is None else Replayer(recorder, self._estimator),
+            recorder=recorder,
+            retry=retry or RetryPolicy(),
+            seed=seed,
+            health=EndpointHealth(self._clock, notify),
             scrubber=Scrubber(secrets),
         )
+        self._first_layer = self._call_path.first
 
     @property
     def current(self) -> Scope:
@@ -150,7 +145,11 @@ class Budgeter:
     @property
     def in_flight(self) -> int:
         """Pieces of work under way; equal calls share one."""
-        return self._serving.in_flight
+        return self._call_path.in_flight
+
+    def statistics(self) -> dict[str, dict[str, int | float]]:
+        """Return what each layer of the call path has counted, in the order of the path."""
+        return self.owner.call(self._call_path.statistics)
 
     def scope(
         self,
@@ -176,7 +175,7 @@ class Budgeter:
         Raises:
             UnknownRole: when no endpoint serves its role.
         """
-        return self._estimator.estimate(call, self._serving.endpoint(call.role))
+        return self._estimator.estimate(call, endpoint_of(call.role, self._endpoints))
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer, its `parsed` set when the call has a response model.
@@ -251,16 +250,5 @@ class Budgeter:
             yield node
 
     async def _ask(self, call: Call, scope: Scope, track: Track) -> Reply:
-        """Ask, and ask again with what was wrong while an answer does not fit."""
-        asked = call
-        while True:
-            try:
-                answer = await self._serving.serve(asked, scope, track)
-            except ContextTooLong as error:
-                error.repairs = asked.repair - call.repair
-                raise
-            if answer.invalid is None:
-                return answer.reply
-            if asked.repair - call.repair >= call.max_repairs:
-                raise answer.invalid
-            asked = repair_call(asked, answer.invalid)
+        answer = await self._first_layer(InFlightCall(call, scope, track))
+        return answer.reply

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.budget.reply_json import document_of_reply, reply_of_document
 from turnwise.calls.key import KEY_VERSION, CallKey
 from turnwise.calls.reply import Reply

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from turnwise.budget.answer import read_reply
+from turnwise.budget.in_flight import read_reply
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.reply import Reply
 

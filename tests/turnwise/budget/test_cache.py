@@ -2,7 +2,7 @@
 
 import pytest
 
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import CallKey, Reply
 
 

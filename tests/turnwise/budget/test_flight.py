@@ -4,10 +4,8 @@ import asyncio
 
 import pytest
 
-from turnwise.budget.flight import Flights
-from turnwise.calls import CallKey, CallRefused
-
-KEY = CallKey("0" * 64)
+from turnwise.budget.layers.share import SharedWork
+from turnwise.calls import CallRefused
 
 
 class Work:
@@ -32,6 +30,20 @@ def refusal(name):
     return CallRefused(name, "max_calls", 0, 0, 1)
 
 
+class Flights:
+    """Work under way by its name, as the layer keeps it."""
+
+    def __init__(self, take_over):
+        self._take_over = take_over
+        self.under_way = {}
+
+    def start(self, payer, work):
+        """Start work that others may join."""
+        flight = SharedWork(payer, work, self._take_over, lambda: self.under_way.pop("key"))
+        self.under_way["key"] = flight
+        return flight
+
+
 class Bills:
     """Who paid when, and who cannot."""
 
@@ -50,7 +62,7 @@ class Bills:
 async def start(bills, names):
     """Return flights, work under way for the first name, and everybody waiting for it."""
     flights, work = Flights(bills.take_over), Work()
-    flight = flights.start(KEY, names[0], work.run())
+    flight = flights.start(names[0], work.run())
     waits = {name: asyncio.ensure_future(flight.wait(name)) for name in names}
     await asyncio.sleep(0)
     return flights, flight, work, waits
@@ -59,11 +71,10 @@ async def start(bills, names):
 async def test_all_waiters_get_the_answer_and_nobody_joins_afterwards():
     """One answer for all, and then the key is free again."""
     flights, _, work, waits = await start(Bills(), "abc")
-    assert flights.get(KEY) is not None
+    assert flights.under_way
     work.gate.set()
     assert await asyncio.gather(*waits.values()) == ["answer"] * 3
-    assert flights.get(KEY) is None
-    assert len(flights) == 0
+    assert not flights.under_way
 
 
 async def test_the_bill_moves_down_the_line():
@@ -90,7 +101,7 @@ async def test_all_cancelled_at_once_cancels_the_work():
     await asyncio.wait(waits.values())
     assert bills.moves == []
     assert work.was_cancelled
-    assert len(flights) == 0
+    assert not flights.under_way
 
 
 async def test_a_follower_that_leaves_changes_nothing():
@@ -129,7 +140,7 @@ async def test_a_leaving_payer_waits_until_the_work_has_come_to_rest():
             log.append("settled")
 
     flights = Flights(Bills().take_over)
-    task = asyncio.ensure_future(flights.start(KEY, "a", slow_to_stop()).wait("a"))
+    task = asyncio.ensure_future(flights.start("a", slow_to_stop()).wait("a"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()
@@ -152,7 +163,7 @@ async def test_a_second_cancellation_does_not_wait():
 
     rest = asyncio.Event()
     flights = Flights(Bills().take_over)
-    task = asyncio.ensure_future(flights.start(KEY, "a", stubborn()).wait("a"))
+    task = asyncio.ensure_future(flights.start("a", stubborn()).wait("a"))
     for _ in range(2):
         await asyncio.sleep(0)
     for _ in range(2):
@@ -172,6 +183,6 @@ async def test_a_failure_reaches_everyone():
         raise ZeroDivisionError
 
     flights = Flights(Bills().take_over)
-    flight = flights.start(KEY, "a", fail())
+    flight = flights.start("a", fail())
     results = await asyncio.gather(*map(flight.wait, "ab"), return_exceptions=True)
     assert [type(result) for result in results] == [ZeroDivisionError] * 2

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from turnwise.budget import LedgerError, ScopeKind
+from turnwise.budget.in_flight import InFlightCall
+from turnwise.budget.path import Track
 from turnwise.budget.tally import Tally
 from turnwise.calls import Outcome
 from turnwise.testing.clients import ScriptedClient
@@ -79,7 +81,8 @@ async def test_books_that_do_not_add_up_are_an_error(make_budgeter, ask_for):
 async def test_an_outcome_is_set_once(make_budgeter, ask_for):
     """A call that ended cannot end again."""
     budgeter = make_budgeter()
-    call = budgeter._serving._open(ask_for(), budgeter.run, budgeter.run.position)
+    call = InFlightCall(ask_for(), budgeter.run, Track(budgeter.run.position))
+    budgeter._call_path.layers["ledger"]._open(call)
     with pytest.raises(LedgerError, match="has not ended"):
         call.row(None)
     call.finish(Outcome.SERVED)

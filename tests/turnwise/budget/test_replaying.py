@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from turnwise.budget import Limits, RecordedExchange, RetryPolicy, ScopeKind
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import CallRefused, Outcome, Reply, Sampling, Usage
 from turnwise.calls.errors import AuthFailed, CallError, CassetteMiss, RateLimited, ServerFailed
 from turnwise.testing.clients import FailingClient, ScriptedClient

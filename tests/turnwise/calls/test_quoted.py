@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from turnwise.budget.answer import read_reply
+from turnwise.budget.in_flight import read_reply
 from turnwise.calls import Call, Message, Purpose, Reply, Role
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.structured import read_answer

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.clock import Clock, SystemClock, VirtualClock
-from turnwise.budget.ledger import RowSink
+from turnwise.budget.layers.ledger import RowSink
 from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
 from turnwise.budget.tokens import estimator

@@ -1,4 +1,4 @@
-"""Answering calls from a recording, and recording those that were not.
+"""Layer `replay`: answers calls from a recording, and records those that were not in it.
 
 A replay has to refuse the calls that the recorded run refused, though in it nothing is
 ever in flight: answers come at once, so that reservations never add up as they did.
@@ -22,10 +22,12 @@ ends after `MAX_ORDER_SECONDS`.
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
-from turnwise.budget.answer import Answer, read_reply
+from turnwise.budget.clock import Clock
 from turnwise.budget.estimate import Estimator
-from turnwise.budget.open_call import OpenCall
+from turnwise.budget.in_flight import InFlightCall, ReadReply, read_reply
 from turnwise.budget.recorded_error import error_of_record, record_of_error
 from turnwise.budget.recorder import RecordedExchange, Recorder
 from turnwise.budget.room import Amounts
@@ -36,7 +38,7 @@ from turnwise.calls.loop_thread import let_react, pass_turn, pass_turns
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Outcome
 
-__all__ = ["Replayer"]
+__all__ = ["ReplayLayer"]
 
 MAX_CANCEL_TURNS = 1000
 """Turns of the asker's event loop in which a call that was cancelled may be cancelled again."""
@@ -105,22 +107,61 @@ class _EndOrder:
             self._waiting.discard(number)
 
 
-class Replayer:
-    """A recorder, as the budgeter uses it.
+class ReplayLayer:
+    """Uses a recorder.
 
     Args:
         recorder: the recording.
         estimator: learns from what replayed calls are recorded to have used, so that a run
             that goes on live reserves as if it had never stopped.
+        clock: time.
     """
 
-    def __init__(self, recorder: Recorder, estimator: Estimator) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        estimator: Estimator,
+        clock: Clock,
+        *,
+        next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
+    ) -> None:
         self._recorder = recorder
         self._estimator = estimator
+        self._clock = clock
+        self._next = next
+        self._replayed = 0
+        self._recorded = 0
         self._orders: defaultdict[tuple[str | None, str | None], _EndOrder]
         self._orders = defaultdict(_EndOrder)
 
-    async def answer(self, call: OpenCall) -> Answer | None:
+    async def __call__(self, carried: InFlightCall) -> ReadReply:
+        """Return the recorded answer, or that of the layer below, which is recorded.
+
+        Raises:
+            CallError: what ended it when it was recorded, or ends it now.
+            CassetteMiss: when it is not recorded and may not be sent.
+        """
+        answer: ReadReply | None = None
+        error: BaseException | None = None
+        try:
+            answer = await self._answer(carried)
+            if answer is None:
+                answer = await self._next(carried)
+            else:
+                self._replayed += 1
+        except BaseException as problem:
+            error = problem
+            raise
+        finally:
+            carried.close(self._clock, error)
+            self._record(carried, answer, error)
+        return answer
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return how many calls were answered from the recording, and how many recorded."""
+        return {"replayed": self._replayed, "recorded": self._recorded}
+
+    async def _answer(self, call: InFlightCall) -> ReadReply | None:
         """Admit a call and answer it from the recording; None when it may be sent.
 
         Raises:
@@ -153,19 +194,23 @@ class Replayer:
             self._estimator.observe(estimate, call.endpoint, exchange.reply.usage)
         return await self._replay(call, exchange)
 
-    def record(self, call: OpenCall, reply: Reply | None, error: CallError | None) -> None:
-        """Record how a call ended that was not replayed.
-
-        Args:
-            call: the call, ended.
-            reply: its answer, where it had one; of one that ended otherwise, the pieces
-                that were given out.
-            error: what ended it instead, with secrets taken out.
-        """
+    def _record(
+        self, call: InFlightCall, answer: ReadReply | None, error: BaseException | None
+    ) -> None:
+        """Record how a call ended that was not replayed, unless a bug ended it."""
+        if call.was_found or isinstance(error, CassetteMiss):
+            return
+        if answer is not None:
+            reply: Reply | None = replace(answer.reply, parsed=None)
+        elif isinstance(error, CallError) or call.outcome is Outcome.CANCELLED:
+            reply = None if call.work is None else call.work.given_out()
+        else:
+            return
+        self._recorded += 1
         exchange = RecordedExchange(
             outcome=call.outcome or Outcome.FAILED,
             reply=reply,
-            error=None if error is None else record_of_error(error, str(error)),
+            error=record_of_error(error, str(error)) if isinstance(error, CallError) else None,
             usage=call.usage,
             latency_seconds=call.path_seconds,
             usage_note=call.usage_note,
@@ -173,7 +218,9 @@ class Replayer:
         )
         self._recorder.record(call.key, call.call, call.where, exchange)
 
-    async def _find(self, call: OpenCall) -> tuple[RecordedExchange | None, CassetteMiss | None]:
+    async def _find(
+        self, call: InFlightCall
+    ) -> tuple[RecordedExchange | None, CassetteMiss | None]:
         """Return the next exchange that can be used here, and why nothing may be sent.
 
         Raises:
@@ -201,14 +248,14 @@ class Replayer:
                 call.was_found = True
                 call.refuse(refusal)
 
-    def _end(self, call: OpenCall, exchange: RecordedExchange) -> None:
+    def _end(self, call: InFlightCall, exchange: RecordedExchange) -> None:
         if exchange.end_number:
             self._order(call).end(exchange.end_number)
 
-    def _order(self, call: OpenCall) -> _EndOrder:
+    def _order(self, call: InFlightCall) -> _EndOrder:
         return self._orders[call.where.conversation, call.where.turn]
 
-    async def _replay(self, call: OpenCall, exchange: RecordedExchange) -> Answer:
+    async def _replay(self, call: InFlightCall, exchange: RecordedExchange) -> ReadReply:
         _set_usage(call, exchange)
         call.finish(Outcome.REPLAYED)
         # As if it had been sent: whoever runs beside it comes to ask before it ends.
@@ -226,7 +273,7 @@ class Replayer:
             raise CassetteMiss(f"the recorded exchange of {call.key} has no answer and no error")
         return read_reply(call.call, exchange.reply)
 
-    async def _await_cancellation(self, call: OpenCall, exchange: RecordedExchange) -> None:
+    async def _await_cancellation(self, call: InFlightCall, exchange: RecordedExchange) -> None:
         # A stream is left over one of its pieces, maybe from another thread.
         pause_seconds = PIECE_PAUSE_SECONDS if _give_out(call, exchange) else 0
         try:
@@ -243,13 +290,13 @@ class Replayer:
             raise
 
 
-def _charge(call: OpenCall, exchange: RecordedExchange) -> None:
+def _charge(call: InFlightCall, exchange: RecordedExchange) -> None:
     """Charge a call that is admitted what it is recorded to have spent."""
     call.account.charge(_charged(exchange)._replace(calls=0))
     call.account.pass_reservation(_over(exchange))
 
 
-def _give_out(call: OpenCall, exchange: RecordedExchange) -> bool:
+def _give_out(call: InFlightCall, exchange: RecordedExchange) -> bool:
     """Give out the pieces of an answer that broke off; return whether there are any."""
     listener = call.call.listener
     if listener is None or not call.call.stream or exchange.reply is None:
@@ -268,7 +315,7 @@ def _over(exchange: RecordedExchange) -> Amounts:
     return Amounts(0, 0, exchange.usage.over_tokens, exchange.usage.over_picodollars)
 
 
-def _set_usage(call: OpenCall, exchange: RecordedExchange) -> None:
+def _set_usage(call: InFlightCall, exchange: RecordedExchange) -> None:
     usage = exchange.usage
     if usage.attempts:
         work_microseconds = to_microseconds(exchange.latency_seconds) - usage.retry_microseconds
@@ -278,7 +325,7 @@ def _set_usage(call: OpenCall, exchange: RecordedExchange) -> None:
     call.path_seconds = exchange.latency_seconds
 
 
-def _standing_refusal(call: OpenCall, exchange: RecordedExchange) -> CallRefused | None:
+def _standing_refusal(call: InFlightCall, exchange: RecordedExchange) -> CallRefused | None:
     """Return a recorded refusal when the limit that it names binds this call too."""
     if exchange.error is None:
         return None

@@ -1,0 +1,1 @@
+"""The layers of the call path, one per file; `budget.call_path` lists them in order."""
