@@ -11,8 +11,8 @@ atomic without a lock.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from turnwise.budget.advice import advise
 from turnwise.budget.call_path import build_call_path
@@ -185,8 +185,8 @@ class Budgeter:
             UnknownRole: when no endpoint serves its role. That is not counted.
             ConfigError: when calls are in flight on another loop; see `own_loop`.
         """
-        # The path is the asker's, and moves where it asks: in the order of its own steps.
         with self._asked_in(call) as scope:
+            # The path is the asker's, and moves where it asks: in the order of its own steps.
             track = Track(scope.position)
             try:
                 return await self.owner.run(self._ask, call, scope, track)
@@ -236,18 +236,15 @@ class Budgeter:
         if self._cache is not None:
             await self._cache.aclose()
 
-    @contextmanager
-    def _asked_in(self, call: Call | None = None) -> Iterator[Scope]:
-        """Give the scope that a call is asked in: that of its origin's node, if there is no other.
+    def _asked_in(self, call: Call | None = None) -> AbstractContextManager[Scope]:
+        """Return the scope that a call is asked in.
 
-        A node that the program has opened itself is the one that counts.
+        A node that the program has opened itself counts before the node of the call's origin.
         """
-        scope, origin = self.current, call.origin if call is not None else None
+        scope, origin = self.current, None if call is None else call.origin
         if origin is None or not origin.node or scope.node is not None:
-            yield scope
-            return
-        with scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin)) as node:
-            yield node
+            return nullcontext(scope)
+        return scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin))
 
     async def _ask(self, call: Call, scope: Scope, track: Track) -> Reply:
         answer = await self._first_layer(InFlightCall(call, scope, track))

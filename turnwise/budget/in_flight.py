@@ -42,7 +42,6 @@ __all__ = ["InFlightCall", "ReadReply", "Work", "read_reply", "step_mark"]
 
 _ONE_CALL = Amounts(calls=1)
 _ONE_REQUEST = Amounts(requests=1)
-_ONE_ATTEMPT = Usage(attempts=1)
 
 
 class ReadReply(NamedTuple):
@@ -459,9 +458,8 @@ class Work:
         return self._bounds.seconds_left(self._now()) if self._bounds.is_timed else None
 
     def begin_attempt(self) -> None:
-        """Count an attempt, which `reserve` has found quota for."""
+        """Begin an attempt, which `reserve` has found quota for."""
         self.left_seconds = self.seconds_left()
-        self.usage += _ONE_ATTEMPT
         self.sent_count = 0
         self._received.clear()
         self._is_attempting = True
@@ -485,15 +483,15 @@ class Work:
         requests = self.sent_count
         if requests == 0 and result is not None and getattr(result, "was_sent", True):
             requests = 1
-        spent, prices = NO_USAGE, self.endpoint.prices
-        if requests:
-            spent = attempt_usage(
-                result,
-                requests,
-                prices=prices,
-                estimate=self._estimate,
-                received=self._estimate_received if self._received else None,
-            )
+        prices = self.endpoint.prices
+        spent = attempt_usage(
+            result,
+            requests,
+            latency_seconds,
+            prices=prices,
+            estimate=self._estimate,
+            received=self._estimate_received if self._received else None,
+        )
         if isinstance(result, Reply):
             self.usage_note = usage_note(self.sent_call, result) or self.usage_note
             if self._estimated is not None:
@@ -502,20 +500,15 @@ class Work:
                     self._estimator.observe(self._estimated, self.endpoint, result.usage)
         charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
         self._account.settle(reserved, charged)
-        over_tokens = over_picodollars = 0
         if reserved is not _ONE_REQUEST:
-            over_tokens = max(charged.tokens - reserved.tokens, 0)
+            tokens = max(charged.tokens - reserved.tokens, 0)
+            picodollars = 0
             if prices is not None:
-                over_picodollars = max(charged.picodollars - reserved.picodollars, 0)
-            if over_tokens or over_picodollars:
-                self._account.pass_reservation(Amounts(0, 0, over_tokens, over_picodollars))
-        self.usage += spent._replace(
-            requests=requests,
-            sent=requests,
-            over_tokens=over_tokens,
-            over_picodollars=over_picodollars,
-            work_microseconds=to_microseconds(latency_seconds),
-        )
+                picodollars = max(charged.picodollars - reserved.picodollars, 0)
+            if tokens or picodollars:
+                self._account.pass_reservation(Amounts(0, 0, tokens, picodollars))
+                spent = spent._replace(over_tokens=tokens, over_picodollars=picodollars)
+        self.usage = spent if self.usage is NO_USAGE else self.usage + spent
 
     def close(self) -> None:
         """Settle what is still reserved. Does nothing after a whole run."""

@@ -138,9 +138,12 @@ class Room:
 
     def take(self, amounts: Amounts) -> None:
         """Use amounts up, or give back negative ones, whether they fit or not."""
+        calls, requests, tokens, picodollars = amounts
         used = self._used
-        for index in range(4):
-            used[index] += amounts[index]
+        used[0] += calls
+        used[1] += requests
+        used[2] += tokens
+        used[3] += picodollars
 
     def pass_reservation(self, amounts: Amounts) -> None:
         """Note that of what is used this much went beyond what had been reserved."""

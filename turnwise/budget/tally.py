@@ -8,7 +8,7 @@ Asking, ending and being in flight are counted apart, so that the check is one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import add, attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -93,7 +93,7 @@ class Tally:
     def __init__(self) -> None:
         self._asked = self._in_flight = self._over_calls = 0
         self._speculative = self._repairs = self._unreadable = 0
-        self._usage = NO_USAGE
+        self._usage: list[int] = list(NO_USAGE)
         self._outcomes = dict(_NO_OUTCOMES)
 
     @property
@@ -116,16 +116,18 @@ class Tally:
             self._repairs += 1
         if row.is_unreadable:
             self._unreadable += 1
-        if row.usage is not NO_USAGE:
-            self._usage += row.usage
-            if row.usage.is_over:
+        usage = row.usage
+        if usage is not NO_USAGE:
+            self._usage = list(map(add, self._usage, usage))
+            if usage.over_tokens or usage.over_picodollars:
                 self._over_calls += 1
 
     def include(self, other: "Tally") -> None:
         """Count everything that another tally has counted so far."""
         for name in Tally.__slots__:
-            if name != "_outcomes":
+            if name not in {"_outcomes", "_usage"}:
                 setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._usage = list(map(add, self._usage, other._usage))
         for outcome, count in other._outcomes.items():
             self._outcomes[outcome] += count
 
@@ -148,7 +150,7 @@ class Tally:
             asked=self._asked,
             in_flight=self._in_flight,
             outcomes=dict(self._outcomes),
-            usage=self._usage,
+            usage=Usage(*self._usage),
             over_calls=self._over_calls,
             speculative=self._speculative,
             repairs=self._repairs,

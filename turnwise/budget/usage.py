@@ -133,11 +133,6 @@ class Usage(NamedTuple):
         """Attempts and the waits between them: the time waited, on a virtual clock."""
         return (self.work_microseconds + self.retry_microseconds) / MICROSECONDS
 
-    @property
-    def is_over(self) -> bool:
-        """Whether more was charged than was reserved."""
-        return self.over_tokens > 0 or self.over_picodollars > 0
-
     def to_json(self) -> dict[str, int | float]:
         """Return the fields as JSON values in the order of declaration; in USD and seconds."""
         return {
@@ -180,26 +175,31 @@ _TURNED_AWAY = (RateLimited, AuthFailed, BadRequest, UnknownModel, QuotaExhauste
 def attempt_usage(
     result: Reply | CallError | None,
     requests: int,
+    latency_seconds: float,
     *,
     prices: Prices | None,
     estimate: Callable[[], "Estimate"],
     received: Callable[[], "tuple[ReportedUsage, Estimate]"] | None = None,
 ) -> Usage:
-    """Return tokens and cost of a sent attempt, and what the limits are charged for them.
+    """Return what one attempt has spent, and what the limits are charged for it.
 
     Args:
         result: how it ended; None when it was broken off.
-        requests: requests that it sent; at least 1.
+        requests: requests that it sent.
+        latency_seconds: how long it took.
         prices: of the endpoint.
         estimate: returns what the attempt may have used at most; called only when something
             is unknown.
         received: returns about how much of a stream arrived, and what to charge for that; None
             where nothing arrived.
     """
-    if isinstance(result, _TURNED_AWAY):
-        return NO_USAGE
-    if isinstance(result, ContentRefused) and (result.status or 0) >= 400:
-        return NO_USAGE
+    work_microseconds = to_microseconds(latency_seconds)
+    if (
+        not requests
+        or isinstance(result, _TURNED_AWAY)
+        or (isinstance(result, ContentRefused) and (result.status or 0) >= 400)
+    ):
+        return Usage(1, requests, requests, work_microseconds=work_microseconds)
     if not isinstance(result, Reply):
         tokens, picodollars, _ = estimate()
         input_tokens = output_tokens = 0
@@ -209,10 +209,14 @@ def attempt_usage(
             tokens = min(charged.tokens, tokens)
             picodollars = min(charged.picodollars, picodollars)
         return Usage(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+            1,
+            requests,
+            requests,
+            input_tokens,
+            output_tokens,
             unknown_usage=requests,
             unknown_usd=requests,
+            work_microseconds=work_microseconds,
             charged_tokens=tokens,
             charged_picodollars=picodollars,
         )
@@ -228,12 +232,16 @@ def attempt_usage(
     else:
         charged_picodollars = 0 if prices is None else estimate().picodollars
     return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cached_tokens=usage.cached_tokens or 0,
-        picodollars=picodollars_known or 0,
+        1,
+        requests,
+        requests,
+        input_tokens,
+        output_tokens,
+        usage.cached_tokens or 0,
+        picodollars_known or 0,
         unknown_usage=0 if is_known else 1,
         unknown_usd=0 if picodollars_known is not None else 1,
+        work_microseconds=work_microseconds,
         charged_tokens=charged_tokens,
         charged_picodollars=charged_picodollars,
     )
