@@ -17,7 +17,6 @@ from turnwise.budget.clock import SystemClock, VirtualClock
 from turnwise.budget.disk_cache import DiskCache
 from turnwise.budget.layers.cache import MemoryCache, ReplyCache
 from turnwise.budget.layers.ledger import RowSink
-from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.recorder import Recorder
 from turnwise.calls import Endpoint, Role
 from turnwise.calls.errors import ConfigError
@@ -118,14 +117,13 @@ async def open_session(
     if book is None:
         book = open_book(stack.enter_context(SqliteMemoryStore(folder / "memory.sqlite")))
     cache = _cache_of(settings, is_offline=is_offline)
-    rows: list[LedgerRow] = []
     engine = make_engine(
         settings,
         endpoints,
         book,
         recorder=recorder,
         cache=cache,
-        sinks=(rows.append,),
+        sinks=(),
         notify=notices.tell,
         is_offline=is_offline,
     )
@@ -140,7 +138,6 @@ async def open_session(
         engine=engine,
         graph=build_graph(overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer),
         is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
-        rows=rows,
         is_checkpointed=checkpointer is not None,
         is_direct=is_offline and checkpointer is None,
         notices=notices,

@@ -82,7 +82,6 @@ class ReplySession:
         engine: what all turns share.
         graph: the compiled graph.
         is_simulated: whether every answer is simulated.
-        rows: the ledger rows that were written and not yet handed out.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
         is_direct: run the graph's steps without the graph; see `direct`.
         notices: what a person should know of it.
@@ -91,7 +90,6 @@ class ReplySession:
     engine: Engine
     graph: ReplyGraph
     is_simulated: bool
-    rows: list[LedgerRow]
     is_checkpointed: bool = False
     is_direct: bool = False
     notices: Notices = field(default_factory=Notices)
@@ -165,12 +163,7 @@ class ReplySession:
         Nodes that run side by side ask in an order that depends on who was answered
         first; the ledger of a turn should not.
         """
-        mine: list[LedgerRow] = []
-        others: list[LedgerRow] = []
-        for row in self.rows:
-            is_mine = row.conversation == turn.conversation and row.turn == turn.turn
-            (mine if is_mine else others).append(row)
-        self.rows[:] = others
+        mine = turn.take_rows()
         settings = self.engine.settings
         order = list(predecessors(overlap=settings.overlap, fuse=settings.fuse))
         places = {name: place for place, name in enumerate(order)}

@@ -232,7 +232,7 @@ def answer_through() -> Answer:
             )
             graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
             session = ReplySession(
-                engine=engine, graph=graph, is_simulated=True, rows=rows, is_direct=is_direct
+                engine=engine, graph=graph, is_simulated=True, is_direct=is_direct
             )
             turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
             engine.close()

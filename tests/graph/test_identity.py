@@ -89,7 +89,7 @@ async def _pipeline(folder: Path, preset: str = "balanced") -> AsyncIterator[Pip
             settings, endpoints, open_book(store), recorder=None, cache=None, sinks=(rows.append,)
         )
         graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
-        session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
+        session = ReplySession(engine=engine, graph=graph, is_simulated=True)
 
         async def context() -> TurnContext:
             return TurnContext(engine)

@@ -27,7 +27,7 @@ from turnwise.budget.fan_out import fan_out
 from turnwise.budget.health import EndpointHealth
 from turnwise.budget.in_flight import InFlightCall, step_mark
 from turnwise.budget.layers.cache import ReplyCache
-from turnwise.budget.layers.ledger import Ledger, RowSink, endpoint_of
+from turnwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
 from turnwise.budget.limits import Limits
 from turnwise.budget.path import Track
 from turnwise.budget.pricing import require_prices
@@ -98,7 +98,7 @@ class Budgeter:
         sinks: Iterable[RowSink] = (),
         secrets: Iterable[str] = (),
         default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
-        max_kept_rows: int | None = None,
+        max_kept_rows: int | None = MAX_KEPT_ROWS,
         advises_by_path: bool = False,
         notify: Callable[[str], None] | None = None,
         own_loop: bool = False,

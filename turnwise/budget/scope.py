@@ -134,6 +134,7 @@ class Scope:
         self.tally = Tally()
         self._breakdown = Breakdown() if is_outermost else None
         self._tool_calls = 0
+        self._rows: list[LedgerRow] | None = [] if kind is ScopeKind.TURN else None
 
     def open(
         self,
@@ -312,6 +313,18 @@ class Scope:
             scope.tally.end(row)
             if scope._breakdown is not None:
                 scope._breakdown.end(row)
+            if scope._rows is not None:
+                scope._rows.append(row)
+
+    def take_rows(self) -> list[LedgerRow]:
+        """Return the rows of a turn that were not taken yet, in the order in which calls ended."""
+        return self._at_owner(self._take_rows)
+
+    def _take_rows(self) -> list[LedgerRow]:
+        rows = self._rows or []
+        if rows:
+            self._rows = []
+        return rows
 
     @property
     def lasting(self) -> "Scope":

@@ -6,6 +6,7 @@ import pytest
 
 from turnwise.budget import LedgerError, ScopeKind
 from turnwise.budget.in_flight import InFlightCall
+from turnwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger
 from turnwise.budget.path import Track
 from turnwise.budget.tally import Tally
 from turnwise.calls import Outcome
@@ -32,6 +33,20 @@ async def test_a_bounded_ledger_keeps_the_latest_rows(make_budgeter, ask_for):
     assert [row.sequence for row in budgeter.ledger.rows] == [4, 5]
     assert budgeter.ledger.counts().outcomes[Outcome.SERVED] == 5
     budgeter.ledger.check()
+
+
+async def test_a_turn_has_its_own_rows(make_budgeter, ask_for):
+    """They are taken once, and those of other turns are not among them; memory is bounded."""
+    budgeter = make_budgeter(max_kept_rows=0)
+    with budgeter.scope(ScopeKind.TURN, "1") as first, budgeter.scope(ScopeKind.NODE, "n"):
+        await budgeter.ask(ask_for("a"))
+        await budgeter.ask(ask_for("b"))
+    with budgeter.scope(ScopeKind.TURN, "2") as second:
+        await budgeter.ask(ask_for("c"))
+    assert [row.sequence for row in first.take_rows()] == [1, 2]
+    assert [row.sequence for row in second.take_rows()] == [3]
+    assert (first.take_rows(), budgeter.run.take_rows()) == ([], [])
+    assert Ledger(budgeter.run.tally)._rows.maxlen == MAX_KEPT_ROWS
 
 
 async def test_a_failing_sink_costs_no_answer_and_is_not_forgotten(make_budgeter, ask_for, caplog):

@@ -27,10 +27,13 @@ from turnwise.calls.listener import CallEnd
 from turnwise.calls.reply import Usage as ReportedUsage
 from turnwise.calls.vocabulary import Outcome, Role
 
-__all__ = ["Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
+__all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
 
 RowSink = Callable[[LedgerRow], None]
 """Told each row, once, on the event loop: it must not block."""
+
+MAX_KEPT_ROWS = 10_000
+"""Rows that a budgeter keeps in memory where nothing else is asked for, about 7 MB."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class Ledger:
         tally: the tally of the root scope, to hold the rows against.
         sinks: told each row as it is written.
         max_kept_rows: most rows kept in memory, the oldest dropped first; None keeps
-            all until they are drained. Sinks and counts miss none either way.
+            all until they are drained. Sinks, turns and counts miss none either way.
         at_owner: runs a function where rows are written.
     """
 
@@ -51,7 +54,7 @@ class Ledger:
         tally: Tally,
         *,
         sinks: Iterable[RowSink] = (),
-        max_kept_rows: int | None = None,
+        max_kept_rows: int | None = MAX_KEPT_ROWS,
         at_owner: AtOwner = run_here,
     ) -> None:
         self._tally = tally
