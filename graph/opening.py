@@ -13,8 +13,8 @@ from graph.settings import Settings
 from graph.wiring import build_graph
 from nodes.prompt import load_prompts
 from turnwise.budget.budgeter import Budgeter
+from turnwise.budget.cache_disk import DiskCache
 from turnwise.budget.clock import SystemClock, VirtualClock
-from turnwise.budget.disk_cache import DiskCache
 from turnwise.budget.layers.cache import MemoryCache, ReplyCache
 from turnwise.budget.layers.ledger import RowSink
 from turnwise.budget.recorder import Recorder

@@ -14,26 +14,20 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from turnwise.budget.advice import advise
 from turnwise.budget.call_path import build_call_path
 from turnwise.budget.clock import Clock, SystemClock
-from turnwise.budget.estimate import (
-    DEFAULT_OUTPUT_TOKENS,
-    Estimate,
-    Estimator,
-    TokenCounter,
-)
+from turnwise.budget.critical_path import CriticalPathTrack
 from turnwise.budget.fan_out import fan_out
 from turnwise.budget.health import EndpointHealth
 from turnwise.budget.in_flight import InFlightCall, step_mark
 from turnwise.budget.layers.cache import ReplyCache
 from turnwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
 from turnwise.budget.limits import Limits
-from turnwise.budget.path import Track
-from turnwise.budget.pricing import require_prices
 from turnwise.budget.recorder import Recorder
+from turnwise.budget.redactor import Redactor
 from turnwise.budget.scope import Scope, ScopeKind, current_scope
-from turnwise.budget.scrub import Scrubber
+from turnwise.budget.scope_limits import advise, require_prices
+from turnwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from turnwise.calls.asker import Advisory
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
@@ -117,7 +111,7 @@ class Budgeter:
             at_owner=self.owner.call,
         )
         self.ledger = Ledger(
-            self.run.tally,
+            self.run.counters,
             sinks=sinks,
             max_kept_rows=max_kept_rows,
             at_owner=self.owner.call,
@@ -132,7 +126,7 @@ class Budgeter:
             retry=retry or RetryPolicy(),
             seed=seed,
             health=EndpointHealth(self._clock, notify),
-            scrubber=Scrubber(secrets),
+            redactor=Redactor(secrets),
         )
         self._first_layer = self._call_path.first
 
@@ -187,7 +181,7 @@ class Budgeter:
         """
         with self._asked_in(call) as scope:
             # The path is the asker's, and moves where it asks: in the order of its own steps.
-            track = Track(scope.position)
+            track = CriticalPathTrack(scope.position)
             try:
                 return await self.owner.run(self._ask, call, scope, track)
             finally:
@@ -246,6 +240,6 @@ class Budgeter:
             return nullcontext(scope)
         return scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin))
 
-    async def _ask(self, call: Call, scope: Scope, track: Track) -> Reply:
+    async def _ask(self, call: Call, scope: Scope, track: CriticalPathTrack) -> Reply:
         answer = await self._first_layer(InFlightCall(call, scope, track))
         return answer.reply

@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.estimate import Estimator
 from turnwise.budget.health import EndpointHealth
 from turnwise.budget.in_flight import InFlightCall, ReadReply
 from turnwise.budget.layers.admit import AdmitLayer
@@ -44,7 +43,8 @@ from turnwise.budget.layers.retry import RetryLayer
 from turnwise.budget.layers.send import SendLayer
 from turnwise.budget.layers.share import ShareLayer
 from turnwise.budget.recorder import Recorder
-from turnwise.budget.scrub import Scrubber
+from turnwise.budget.redactor import Redactor
+from turnwise.budget.token_estimate import Estimator
 from turnwise.calls.client import Endpoint
 from turnwise.calls.retry import RetryPolicy
 from turnwise.calls.vocabulary import Role
@@ -103,7 +103,7 @@ def build_call_path(
     retry: RetryPolicy,
     seed: int,
     health: EndpointHealth,
-    scrubber: Scrubber,
+    redactor: Redactor,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
@@ -117,10 +117,10 @@ def build_call_path(
         retry: when to try again, where the endpoint has no policy.
         seed: of the retries' jitter.
         health: which endpoints have just failed.
-        scrubber: removes secrets from errors.
+        redactor: removes secrets from errors.
     """
     layers: dict[str, Layer[Any, Any]] = {}
-    layers["send"] = send = SendLayer(clock, scrubber)
+    layers["send"] = send = SendLayer(clock, redactor)
     layers["reserve"] = reserve = ReserveLayer(clock, next=send)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=reserve)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
@@ -131,7 +131,7 @@ def build_call_path(
     if recorder is not None:
         layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)
     layers["ledger"] = below = LedgerLayer(
-        ledger, endpoints, clock=clock, estimator=estimator, scrubber=scrubber, next=below
+        ledger, endpoints, clock=clock, estimator=estimator, redactor=redactor, next=below
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())))

@@ -1,11 +1,6 @@
-"""What travels down the call path: an asked call, and the work that is paid for it.
+"""An asked call from asking to its ledger row: what travels down the call path to `share`.
 
-An `InFlightCall` lives from asking to its ledger row. `Work` is the part that costs; it may
-outlive the call that began it, when the payer is cancelled and another asker of an equal call
-pays from then on. So layers below `share` read who pays from the work at each use.
-
-Invariant: each call ends in exactly one outcome; each reservation is settled once, on every
-path, synchronously.
+Invariant: each call ends in exactly one outcome.
 """
 
 import asyncio
@@ -16,32 +11,28 @@ from typing import NamedTuple
 
 import orjson
 
-from turnwise.budget.account import Account
 from turnwise.budget.clock import Clock
-from turnwise.budget.estimate import Estimate, Estimator
+from turnwise.budget.counters import LedgerError
+from turnwise.budget.critical_path import CriticalPathPoint, CriticalPathTrack
 from turnwise.budget.ledger_row import LedgerRow
-from turnwise.budget.path import Position, Track
+from turnwise.budget.limits import NOTHING, Amounts, Reservation
 from turnwise.budget.recorder import Where
-from turnwise.budget.room import NOTHING, Amounts
 from turnwise.budget.scope import Scope
-from turnwise.budget.tally import LedgerError
-from turnwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
+from turnwise.budget.token_estimate import Estimator
+from turnwise.budget.usage import NO_USAGE
+from turnwise.budget.work import Work
 from turnwise.calls.answer_text import was_cut
 from turnwise.calls.call import Call, Origin
 from turnwise.calls.client import Endpoint
-from turnwise.calls.errors import CallError, CallRefused, InvalidAnswer
+from turnwise.calls.errors import CallRefused, InvalidAnswer
 from turnwise.calls.key import CallKey
-from turnwise.calls.listener import CallEnd, Piece, reply_of_pieces
 from turnwise.calls.reply import Reply
-from turnwise.calls.reply import Usage as ReportedUsage
 from turnwise.calls.structured import read_answer
-from turnwise.calls.usage import usage_note
 from turnwise.calls.vocabulary import Outcome
 
-__all__ = ["InFlightCall", "ReadReply", "Work", "read_reply", "step_mark"]
+__all__ = ["InFlightCall", "ReadReply", "read_reply", "step_mark"]
 
 _ONE_CALL = Amounts(calls=1)
-_ONE_REQUEST = Amounts(requests=1)
 
 
 class ReadReply(NamedTuple):
@@ -120,7 +111,7 @@ class InFlightCall:
         sequence: its number. Starts at 1.
         position: where on its scope's path it starts.
         started_at_seconds: when, by the clock.
-        account: what it has taken from the limits.
+        reservation: what it has taken from the limits.
         is_admitted: whether it was counted against the limits, or refused.
         store: keeps a usable reply of a shared call for later equal ones; None keeps nothing.
         work: the work that it pays for, or None when it pays for none.
@@ -135,7 +126,6 @@ class InFlightCall:
         "_is_closed",
         "_outcome",
         "_where",
-        "account",
         "call",
         "endpoint",
         "is_admitted",
@@ -143,6 +133,7 @@ class InFlightCall:
         "path_seconds",
         "position",
         "refusal",
+        "reservation",
         "scope",
         "sequence",
         "started_at_seconds",
@@ -158,9 +149,9 @@ class InFlightCall:
     key: CallKey
     sequence: int
     started_at_seconds: float
-    account: Account
+    reservation: Reservation
 
-    def __init__(self, call: Call, scope: Scope, track: Track) -> None:
+    def __init__(self, call: Call, scope: Scope, track: CriticalPathTrack) -> None:
         self.call = call
         self.scope = scope
         self.track = track
@@ -192,7 +183,7 @@ class InFlightCall:
         self.key = key
         self.sequence = sequence
         self.started_at_seconds = now_seconds
-        self.account = Account(self.scope.bounds.rooms(call.role))
+        self.reservation = Reservation(self.scope.bounds.rooms(call.role))
 
     @property
     def outcome(self) -> Outcome | None:
@@ -229,7 +220,7 @@ class InFlightCall:
         return self._where
 
     @property
-    def end(self) -> Position:
+    def end(self) -> CriticalPathPoint:
         """Where on the path it ended. A refused call waited for nothing."""
         return self.position.after(self._outcome is not Outcome.REFUSED, self.path_seconds)
 
@@ -261,14 +252,14 @@ class InFlightCall:
         refusal = bounds.refusal_by_time(self.position, by_path=by_path, lease=self.call.lease)
         if refusal is None:
             if self.call.lease is not None:
-                self.account.credit = bounds.draw(self.call.lease)
+                self.reservation.share = bounds.draw(self.call.lease)
             asked = spent if over == NOTHING else Amounts(*map(sub, spent, over))
-            refusal = self.account.take(asked, is_recorded=by_path)
+            refusal = self.reservation.take(asked, is_recorded=by_path)
         if refusal is not None:
             self.refuse(refusal)
         if over != NOTHING:
-            self.account.charge(over)
-            self.account.pass_reservation(over)
+            self.reservation.charge(over)
+            self.reservation.pass_reservation(over)
 
     def refuse(self, refusal: CallRefused) -> None:
         """End it for want of room, and raise that.
@@ -277,24 +268,36 @@ class InFlightCall:
             CallRefused: always.
         """
         self.refusal = refusal
-        self.account.refuse()
+        self.reservation.refuse()
         self.finish(Outcome.REFUSED)
         raise refusal
+
+    def new_work(self, estimator: Estimator) -> Work:
+        """Return work that this call pays for, nothing of it reserved yet."""
+        return Work(
+            self.call,
+            self.endpoint,
+            self.key,
+            estimator=estimator,
+            bounds=self.scope.bounds,
+            reservation=self.reservation,
+            position=self.position,
+        )
 
     def take_over(self, payer: "InFlightCall") -> CallRefused | None:
         """Pay from now on for the work that `payer` paid for, or return why not."""
         work = payer.work
         if work is None:
             raise LedgerError(f"call {payer.sequence} has no bill to take over")
-        if self.account.limits_spending:
+        if self.reservation.limits_spending:
             work.estimate_reservation()
-        refusal = payer.account.move_to(self.account)
+        refusal = payer.reservation.move_to(self.reservation)
         if refusal is not None:
             self.refusal = refusal
             return refusal
         payer.work = None
         self.work = work
-        work.move_to(self)
+        work.move_to(self.scope.bounds, self.reservation, self.position)
         return None
 
     def close(self, clock: Clock, error: BaseException | None) -> None:
@@ -312,7 +315,7 @@ class InFlightCall:
             work.close()
             self.usage, self.usage_note = work.usage, work.usage_note
             self.path_seconds = self.usage.path_seconds
-        self.account.close()
+        self.reservation.close()
         if not (self.was_found or clock.is_virtual):
             self.path_seconds = clock.now() - self.started_at_seconds
         if self._outcome is None:
@@ -364,217 +367,3 @@ class InFlightCall:
             error=error,
             notes=notes,
         )
-
-
-class Work:
-    """The work of getting one call answered.
-
-    Args:
-        payer: the call that pays first.
-        estimator: what to reserve.
-
-    Attributes:
-        call: what was asked.
-        sent_call: what the next attempt sends; `call`, maybe with more tokens to answer with.
-        endpoint: who is asked.
-        key: the call's identity.
-        usage: what it has spent so far.
-        usage_note: what is odd about the usage that was reported.
-        left_seconds: time left when the attempt began; None without a deadline.
-        is_cut_by_deadline: whether the timeout of the attempt was cut to the time left.
-        sent_count: requests that left in this attempt.
-    """
-
-    __slots__ = (
-        "_account",
-        "_bounds",
-        "_estimated",
-        "_estimator",
-        "_given_count",
-        "_is_attempting",
-        "_position",
-        "_received",
-        "_reserved",
-        "call",
-        "endpoint",
-        "is_cut_by_deadline",
-        "key",
-        "left_seconds",
-        "sent_call",
-        "sent_count",
-        "usage",
-        "usage_note",
-    )
-
-    def __init__(self, payer: InFlightCall, estimator: Estimator) -> None:
-        self.call = self.sent_call = payer.call
-        self.endpoint = payer.endpoint
-        self.key = payer.key
-        self.usage = NO_USAGE
-        self.usage_note = ""
-        self.left_seconds: float | None = None
-        self.is_cut_by_deadline = False
-        self.sent_count = 0
-        self._estimator = estimator
-        self._estimated: Estimate | None = None
-        self._reserved: Amounts | None = None
-        self._is_attempting = False
-        self._received: list[Piece] = []
-        self._given_count = 0
-        self.move_to(payer)
-
-    def move_to(self, payer: InFlightCall) -> None:
-        """Charge another call from now on. What is taken so far has been moved already."""
-        self._bounds = payer.scope.bounds
-        self._account = payer.account
-        self._position = payer.position
-
-    def reserve(self) -> CallRefused | None:
-        """Reserve one attempt, or return why there is no quota or time for it."""
-        refusal = None
-        if self._bounds.is_timed:
-            refusal = self._bounds.refusal_by_time(self._now(), by_path=False)
-        if refusal is None:
-            amounts = (
-                self._estimate().reservation() if self._account.limits_spending else _ONE_REQUEST
-            )
-            refusal = self._account.take(amounts)
-            if refusal is None:
-                self._reserved = amounts
-        return refusal
-
-    def estimate_reservation(self) -> None:
-        """Reserve tokens and USD for the attempt under way, where only a request is.
-
-        For a payer whose limits need them, taking over from one whose did not.
-        """
-        if self._reserved is _ONE_REQUEST:
-            estimated = self._estimate().reservation()
-            self._account.settle(self._reserved, estimated)
-            self._reserved = estimated
-
-    def seconds_left(self) -> float | None:
-        """Return the time until the nearest deadline of the payer; None without one."""
-        return self._bounds.seconds_left(self._now()) if self._bounds.is_timed else None
-
-    def begin_attempt(self) -> None:
-        """Begin an attempt, which `reserve` has found quota for."""
-        self.left_seconds = self.seconds_left()
-        self.sent_count = 0
-        self._received.clear()
-        self._is_attempting = True
-
-    def count_sent(self, index: int) -> None:
-        """Count a request that has left the machine."""
-        del index
-        self.sent_count += 1
-
-    def settle(self, result: Reply | CallError | None, latency_seconds: float) -> None:
-        """Charge what the attempt really used. Does nothing when that was done.
-
-        Args:
-            result: how it ended; None when it was broken off.
-            latency_seconds: how long it took.
-        """
-        reserved, self._reserved = self._reserved, None
-        self._is_attempting = False
-        if reserved is None:
-            return
-        requests = self.sent_count
-        if requests == 0 and result is not None and getattr(result, "was_sent", True):
-            requests = 1
-        prices = self.endpoint.prices
-        spent = attempt_usage(
-            result,
-            requests,
-            latency_seconds,
-            prices=prices,
-            estimate=self._estimate,
-            received=self._estimate_received if self._received else None,
-        )
-        if isinstance(result, Reply):
-            self.usage_note = usage_note(self.sent_call, result) or self.usage_note
-            if self._estimated is not None:
-                has_parts = any(message.parts for message in self.sent_call.messages)
-                if not has_parts:  # what images cost teaches nothing
-                    self._estimator.observe(self._estimated, self.endpoint, result.usage)
-        charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
-        self._account.settle(reserved, charged)
-        if reserved is not _ONE_REQUEST:
-            tokens = max(charged.tokens - reserved.tokens, 0)
-            picodollars = 0
-            if prices is not None:
-                picodollars = max(charged.picodollars - reserved.picodollars, 0)
-            if tokens or picodollars:
-                self._account.pass_reservation(Amounts(0, 0, tokens, picodollars))
-                spent = spent._replace(over_tokens=tokens, over_picodollars=picodollars)
-        self.usage = spent if self.usage is NO_USAGE else self.usage + spent
-
-    def close(self) -> None:
-        """Settle what is still reserved. Does nothing after a whole run."""
-        if self._reserved is not None:
-            if self._is_attempting:
-                self.settle(None, 0.0)
-            else:
-                self._account.settle(self._reserved, Amounts())
-                self._reserved = None
-
-    def add_retry_seconds(self, seconds: float) -> None:
-        """Count a wait between two attempts."""
-        self.usage += Usage(retry_microseconds=to_microseconds(seconds))
-
-    def ask_for_more(self, max_growth: int) -> None:
-        """Double the tokens that the next attempt may answer with, up to a multiple."""
-        most = self.call.sampling.max_tokens
-        sampling = self.sent_call.sampling
-        if most is None or sampling.max_tokens is None:
-            return
-        more = min(sampling.max_tokens * 2, most * max_growth)
-        self.sent_call = replace(self.sent_call, sampling=replace(sampling, max_tokens=more))
-        self._estimated = None
-
-    # As the listener of a streamed answer.
-
-    def on_piece(self, piece: Piece) -> None:
-        """Give a piece of the answer to the call's listener, and keep it.
-
-        A blank beginning is kept back: it may be all that comes, and be asked for again. A
-        call with a response model gives out nothing, since its answer counts only when it fits.
-        """
-        if not any(piece):
-            return
-        self._received.append(piece)
-        listener = self.call.listener
-        if listener is None or self.call.response_model is not None:
-            return
-        if self._given_count or not piece.is_blank:
-            for kept in self._received[self._given_count :]:
-                if kept.is_answer:
-                    listener.on_piece(kept)
-            self._given_count = len(self._received)
-
-    def on_end(self, end: CallEnd) -> None:
-        """Do nothing: the call has a row, its work has none."""
-
-    @property
-    def was_given_out(self) -> bool:
-        """Whether the listener was given a part of the answer."""
-        return self._given_count > 0
-
-    def given_out(self) -> Reply | None:
-        """Return what the listener was given of the answer, or None for nothing."""
-        if not self._given_count:
-            return None
-        return reply_of_pieces(self._received[: self._given_count])
-
-    def _estimate(self) -> Estimate:
-        if self._estimated is None:
-            self._estimated = self._estimator.estimate(self.sent_call, self.endpoint)
-        return self._estimated
-
-    def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
-        reply = reply_of_pieces(self._received)
-        return self._estimator.received(self.sent_call, self.endpoint, reply)
-
-    def _now(self) -> Position:
-        return Position(self._position.round, self._position.seconds + self.usage.path_seconds)

@@ -1,15 +1,15 @@
-"""The seam between the budgeter and a recording: look an exchange up, or record one.
+"""The interface of a recording, as the budgeter uses it: look an exchange up, or record one.
 
-The budgeter decides what is counted; a recorder only remembers. Every asked call asks
-the recorder, before anything else, and every call that was not replayed is recorded
-once, whatever its outcome; only a bug in a client is not. So a recording has exactly
-one exchange a call, and equal calls find theirs in the order in which they were asked:
+The budgeter decides what is counted; a recorder only remembers. Every asked call asks the
+recorder before anything else, and every call that was not replayed is recorded once, whatever
+its outcome; only a bug in a client is not. So a recording has exactly one exchange per call, and
+equal calls find theirs in the order in which they were asked:
 
 - `served` and `failed` carry what they spent;
 - `cached` and `coalesced` carry the answer and spent nothing;
-- `refused` carries the refusal: a replay under the same limit refuses the same
-  call, whichever way the two runs interleaved; under another limit it is no answer,
-  and the budgeter looks up the next exchange of that key;
+- `refused` carries the refusal: a replay under the same limit refuses the same call, whichever
+  way the two runs interleaved; under another limit it is no answer, and the budgeter looks up
+  the next exchange of that key;
 - `cancelled` carries what was spent until then, and no answer.
 
 Invariant: an exchange is handed out at most once.
@@ -20,12 +20,31 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from turnwise.budget.usage import NO_USAGE, Usage
+from turnwise.calls import errors
 from turnwise.calls.call import Call
+from turnwise.calls.errors import (
+    CallError,
+    CallRefused,
+    ContentRefused,
+    ContextTooLong,
+    EmptyAnswer,
+    EndpointError,
+    InvalidAnswer,
+    ParameterRefused,
+    RateLimited,
+)
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
-__all__ = ["RecordedError", "RecordedExchange", "Recorder", "Where"]
+__all__ = [
+    "RecordedError",
+    "RecordedExchange",
+    "Recorder",
+    "Where",
+    "error_of_record",
+    "record_of_error",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +147,80 @@ class Recorder(Protocol):
         A failed write must not raise here: keep it for the recorder's own close.
         """
         ...
+
+
+def record_of_error(error: CallError, message: str) -> RecordedError:
+    """Return an error in a form that can be written down.
+
+    Args:
+        error: the error.
+        message: its text, without secrets.
+    """
+    detail: dict[str, Any] = {}
+    status = retry_after_seconds = None
+    if isinstance(error, CallRefused):
+        names = ("scope", "limit", "limit_value", "used_value", "asked_value")
+        detail = {name: getattr(error, name) for name in names}
+    elif isinstance(error, InvalidAnswer):
+        detail = {"text": error.text}
+    elif isinstance(error, EmptyAnswer):
+        detail = {"is_cut": True} if error.is_cut else {}
+    elif isinstance(error, ContentRefused):
+        status = error.status
+    elif isinstance(error, EndpointError):
+        status = error.status
+        detail = {"was_sent": error.was_sent, "latency_seconds": error.latency_seconds}
+        if isinstance(error, RateLimited):
+            retry_after_seconds = error.retry_after_seconds
+        elif isinstance(error, ContextTooLong):
+            detail["limit_tokens"] = error.limit_tokens
+            detail["prompt_tokens"] = error.prompt_tokens
+        elif isinstance(error, ParameterRefused):
+            detail["change"] = error.change
+    return RecordedError(type(error).__name__, message, status, retry_after_seconds, detail)
+
+
+def error_of_record(record: RecordedError) -> CallError:
+    """Return the error that a record describes; a plain `CallError` for an unknown class."""
+    kind = getattr(errors, record.type_name, None)
+    if not (isinstance(kind, type) and issubclass(kind, CallError)):
+        return CallError(f"{record.type_name}: {record.message}")
+    detail = record.detail
+    if issubclass(kind, CallRefused):
+        return kind(**detail)
+    if issubclass(kind, InvalidAnswer):
+        return kind(record.message, str(detail.get("text", "")))
+    if issubclass(kind, EmptyAnswer):
+        return kind(record.message, is_cut=bool(detail.get("is_cut")))
+    if issubclass(kind, ContentRefused):
+        return kind(record.message, status=record.status)
+    if issubclass(kind, RateLimited):
+        return kind(
+            record.message,
+            retry_after_seconds=record.retry_after_seconds,
+            status=record.status,
+            latency_seconds=detail.get("latency_seconds", 0.0),
+        )
+    if issubclass(kind, ContextTooLong):
+        return kind(
+            record.message,
+            limit_tokens=detail.get("limit_tokens"),
+            prompt_tokens=detail.get("prompt_tokens"),
+            status=record.status,
+            latency_seconds=detail.get("latency_seconds", 0.0),
+        )
+    if issubclass(kind, ParameterRefused):
+        return kind(
+            record.message,
+            change=str(detail.get("change", "")),
+            status=record.status,
+            latency_seconds=detail.get("latency_seconds", 0.0),
+        )
+    if issubclass(kind, EndpointError):
+        return kind(
+            record.message,
+            status=record.status,
+            was_sent=detail.get("was_sent", True),
+            latency_seconds=detail.get("latency_seconds", 0.0),
+        )
+    return kind(record.message)

@@ -14,14 +14,12 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import Protocol, Self, TypeVar
 
-from turnwise.budget.bounds import Bounds
 from turnwise.budget.clock import Clock
+from turnwise.budget.counters import Counters, CountersByPart, Counts, LedgerError, ScopeStatistics
+from turnwise.budget.critical_path import ORIGIN, CriticalPath, CriticalPathPoint
 from turnwise.budget.ledger_row import LedgerRow
-from turnwise.budget.limits import Limits
-from turnwise.budget.path import ORIGIN, Path, Position
-from turnwise.budget.room import Amounts
-from turnwise.budget.scope_statistics import Breakdown, ScopeStatistics
-from turnwise.budget.tally import Counts, LedgerError, Tally
+from turnwise.budget.limits import Amounts, Limits
+from turnwise.budget.scope_limits import ScopeLimits
 from turnwise.budget.usage import to_picodollars
 from turnwise.calls.vocabulary import Role
 
@@ -75,7 +73,7 @@ class Scope:
         clock: where its time comes from.
         accept_limits: called with the limits and the path of this scope and of each
             one below; raises ConfigError for limits that could not bind.
-        after: names of the sibling nodes that it has to wait for; see `Path`.
+        after: names of the sibling nodes that it has to wait for; see `CriticalPath`.
         mark: ends its path, where siblings of one name are different tasks.
         at_owner: runs what changes or sums up the books where calls are counted; None takes
             the parent's.
@@ -83,7 +81,7 @@ class Scope:
     Attributes:
         chain: this scope and all around it, innermost first.
         bounds: what binds the calls asked in it.
-        tally: its counts, live. To look at them, use `statistics`.
+        counters: its counts, live. To look at them, use `statistics`.
         conversation: name of the conversation that it is or stands in, or None.
         turn: name of its turn, or None.
         node: name of its innermost node, or None.
@@ -110,10 +108,12 @@ class Scope:
         accept_limits(self.limits, self.path)
         self._clock, self._accept_limits = clock, accept_limits
         self._at_owner: AtOwner = at_owner or (parent._at_owner if parent else run_here)
-        self._progress: Path = parent._progress.open_child(after) if parent else Path(ORIGIN)
+        self._progress: CriticalPath = (
+            parent._progress.open_child(after) if parent else CriticalPath(ORIGIN)
+        )
         self.chain: tuple[Scope, ...] = (self, *parent.chain) if parent else (self,)
         self.root: Scope = self.chain[-1]
-        self.bounds: Bounds = Bounds(
+        self.bounds: ScopeLimits = ScopeLimits(
             self.path, self.limits, clock, self._progress, parent.bounds if parent else None
         )
         self.conversation: str | None = parent.conversation if parent else None
@@ -131,8 +131,8 @@ class Scope:
         )
         self._is_closed = False
         self._entered_from: list[Scope | None] = []
-        self.tally = Tally()
-        self._breakdown = Breakdown() if is_outermost else None
+        self.counters = Counters()
+        self._breakdown = CountersByPart() if is_outermost else None
         self._tool_calls = 0
         self._rows: list[LedgerRow] | None = [] if kind is ScopeKind.TURN else None
 
@@ -214,7 +214,7 @@ class Scope:
         self._is_closed = True
         self.bounds.release_all()
         self._push_parent()
-        self.tally.check(self.path)
+        self.counters.check(self.path)
 
     @property
     def is_closed(self) -> bool:
@@ -224,7 +224,7 @@ class Scope:
     # Its path.
 
     @property
-    def position(self) -> Position:
+    def position(self) -> CriticalPathPoint:
         """Where it stands, in rounds and seconds of the root scope."""
         return self._progress.position
 
@@ -238,7 +238,7 @@ class Scope:
         """Seconds of its longest chain of calls, measured, virtual or recorded."""
         return self._progress.length.seconds
 
-    def end_of(self, node: str) -> Position:
+    def end_of(self, node: str) -> CriticalPathPoint:
         """Return rounds and seconds from its start to the end of one of its nodes.
 
         Raises:
@@ -246,7 +246,7 @@ class Scope:
         """
         return self._progress.end_of(node)
 
-    def advance_to(self, end: Position) -> None:
+    def advance_to(self, end: CriticalPathPoint) -> None:
         """Move to where a call asked in it ended."""
         self._progress.advance_to(end)
         if self._is_closed:
@@ -305,12 +305,12 @@ class Scope:
         if self._is_closed:
             raise LedgerError(f"{self.path} is closed: nothing can be asked in it")
         for scope in self.chain:
-            scope.tally.begin()
+            scope.counters.begin()
 
     def end(self, row: LedgerRow) -> None:
         """Count how one call ended, here and all the way up."""
         for scope in self.chain:
-            scope.tally.end(row)
+            scope.counters.end(row)
             if scope._breakdown is not None:
                 scope._breakdown.end(row)
             if scope._rows is not None:
@@ -343,18 +343,18 @@ class Scope:
 
     def counts(self) -> Counts:
         """Return its calls, those of the scopes below it included."""
-        return self._at_owner(self.tally.counts)
+        return self._at_owner(self.counters.counts)
 
     def statistics(self) -> ScopeStatistics:
         """Return where it stands."""
         return self._at_owner(self._statistics)
 
     def _statistics(self) -> ScopeStatistics:
-        parts = self._breakdown or Breakdown()
+        parts = self._breakdown or CountersByPart()
         return ScopeStatistics(
             path=self.path,
             is_closed=self._is_closed,
-            counts=self.tally.counts(),
+            counts=self.counters.counts(),
             by_node=parts.by_node(),
             by_role=parts.by_role(),
             by_purpose=parts.by_purpose(),

@@ -16,17 +16,35 @@ import os
 import tempfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = [
     "FAMILIES",
     "Encoding",
+    "InputTokens",
     "TokenWeights",
     "cached_encoding",
     "is_at_hand",
     "is_known_tokenizer",
     "weights_for",
 ]
+
+
+class InputTokens(NamedTuple):
+    """Estimated input tokens, by what they are spent on.
+
+    Args:
+        ascii: ASCII text, and what wraps the messages.
+        other: all other characters.
+    """
+
+    ascii: int
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.ascii + self.other
 
 
 class Encoding(Protocol):

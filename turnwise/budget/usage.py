@@ -35,7 +35,7 @@ from turnwise.calls.reply import Reply
 from turnwise.calls.reply import Usage as ReportedUsage
 
 if TYPE_CHECKING:
-    from turnwise.budget.estimate import Estimate
+    from turnwise.budget.token_estimate import Estimate
 
 __all__ = ["NO_USAGE", "PICODOLLARS", "Usage", "attempt_usage", "to_microseconds", "to_picodollars"]
 

@@ -24,8 +24,7 @@ from typing import Any, NoReturn
 import orjson
 from pydantic import BaseModel
 
-from turnwise.budget.recorded_error import error_of_record
-from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
+from turnwise.budget.recorder import RecordedError, RecordedExchange, Where, error_of_record
 from turnwise.budget.usage import JSON_NAMES, Usage
 from turnwise.calls.call import Call, Message
 from turnwise.calls.key import CallKey, response_schema

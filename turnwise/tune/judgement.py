@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import orjson
 
+from turnwise.budget.counters import Counts
 from turnwise.budget.limits import Limits
-from turnwise.budget.tally import Counts
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.vocabulary import Outcome

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnwise.budget.disk_cache import DiskCache
+from turnwise.budget.cache_disk import DiskCache, document_of_reply, reply_of_document
 from turnwise.budget.layers.cache import MemoryCache
-from turnwise.budget.reply_json import document_of_reply, reply_of_document
 from turnwise.calls import CallKey, Outcome, Reply, Usage
 from turnwise.calls.reply import TokenLogprobs
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from turnwise.budget.estimate import Estimator
+from turnwise.budget.token_estimate import Estimator
 from turnwise.calls import Call, Endpoint, Prices, Purpose, Role, Sampling
 from turnwise.testing.clients import ScriptedClient
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from turnwise.budget import LedgerError, ScopeKind
+from turnwise.budget.counters import Counters
+from turnwise.budget.critical_path import CriticalPathTrack
 from turnwise.budget.in_flight import InFlightCall
 from turnwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger
-from turnwise.budget.path import Track
-from turnwise.budget.tally import Tally
 from turnwise.calls import Outcome
 from turnwise.testing.clients import ScriptedClient
 
@@ -46,7 +46,7 @@ async def test_a_turn_has_its_own_rows(make_budgeter, ask_for):
     assert [row.sequence for row in first.take_rows()] == [1, 2]
     assert [row.sequence for row in second.take_rows()] == [3]
     assert (first.take_rows(), budgeter.run.take_rows()) == ([], [])
-    assert Ledger(budgeter.run.tally)._rows.maxlen == MAX_KEPT_ROWS
+    assert Ledger(budgeter.run.counters)._rows.maxlen == MAX_KEPT_ROWS
 
 
 async def test_a_failing_sink_costs_no_answer_and_is_not_forgotten(make_budgeter, ask_for, caplog):
@@ -80,15 +80,15 @@ async def test_books_that_do_not_add_up_are_an_error(make_budgeter, ask_for):
     """A call that was begun and never ended, or ended twice, is found."""
     budgeter = make_budgeter()
     await budgeter.ask(ask_for())
-    tally = Tally()
-    tally.begin()
-    tally.check("run")
-    tally.end(budgeter.ledger.rows[0])
-    tally.check("run")
-    tally.end(budgeter.ledger.rows[0])
+    counters = Counters()
+    counters.begin()
+    counters.check("run")
+    counters.end(budgeter.ledger.rows[0])
+    counters.check("run")
+    counters.end(budgeter.ledger.rows[0])
     with pytest.raises(LedgerError, match="asked 1, but 2 ended and -1 are in flight"):
-        tally.check("run")
-    budgeter.run.tally.begin()
+        counters.check("run")
+    budgeter.run.counters.begin()
     with pytest.raises(LedgerError, match="the rows say"):
         budgeter.ledger.check()
 
@@ -96,7 +96,7 @@ async def test_books_that_do_not_add_up_are_an_error(make_budgeter, ask_for):
 async def test_an_outcome_is_set_once(make_budgeter, ask_for):
     """A call that ended cannot end again."""
     budgeter = make_budgeter()
-    call = InFlightCall(ask_for(), budgeter.run, Track(budgeter.run.position))
+    call = InFlightCall(ask_for(), budgeter.run, CriticalPathTrack(budgeter.run.position))
     budgeter._call_path.layers["ledger"]._open(call)
     with pytest.raises(LedgerError, match="has not ended"):
         call.row(None)

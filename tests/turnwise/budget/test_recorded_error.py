@@ -2,8 +2,7 @@
 
 import pytest
 
-from turnwise.budget.recorded_error import error_of_record, record_of_error
-from turnwise.budget.recorder import RecordedError
+from turnwise.budget.recorder import RecordedError, error_of_record, record_of_error
 from turnwise.calls import errors
 
 EXAMPLES = [

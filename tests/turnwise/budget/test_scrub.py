@@ -2,7 +2,7 @@
 
 import traceback
 
-from turnwise.budget.scrub import Scrubber
+from turnwise.budget.redactor import Redactor
 from turnwise.calls.errors import ServerFailed
 
 KEY = "a-very-secret-key-0123"
@@ -10,7 +10,7 @@ KEY = "a-very-secret-key-0123"
 
 def test_a_key_is_taken_out_of_words_and_errors():
     """What is described or raised does not hold the key; other fields stay."""
-    scrubber = Scrubber([KEY, ""])
+    scrubber = Redactor([KEY, ""])
     error = ServerFailed(f"bad {KEY} here", status=500)
     assert KEY not in scrubber.describe(error)
     scrubber.clean_error(error)
@@ -22,9 +22,9 @@ def test_a_key_is_taken_out_of_words_and_errors():
 def test_an_error_without_secrets_is_left_alone():
     """Arguments that are no strings are not touched."""
     error = ValueError("fine", 3)
-    Scrubber([KEY]).clean_error(error)
+    Redactor([KEY]).clean_error(error)
     assert error.args == ("fine", 3)
-    assert Scrubber().describe(KeyError()) == "KeyError"
+    assert Redactor().describe(KeyError()) == "KeyError"
 
 
 def chained():
@@ -43,7 +43,7 @@ def chained():
 def test_a_traceback_shows_no_key():
     """Not in a cause, not in a note, not in what was being handled."""
     error = ExceptionGroup("group", [chained()])
-    scrubber = Scrubber([KEY])
+    scrubber = Redactor([KEY])
     for each in (chained(), error):
         assert KEY[:12] in "".join(traceback.format_exception(each))
         scrubber.clean_error(each)
@@ -64,7 +64,7 @@ def test_a_cause_that_keeps_a_key_is_cut_off():
     error = ServerFailed("fine", status=500)
     error.__cause__ = Stubborn()
     error.__context__ = error.__cause__
-    Scrubber([KEY]).clean_error(error)
+    Redactor([KEY]).clean_error(error)
     assert KEY not in "".join(traceback.format_exception(error))
 
 
@@ -72,5 +72,5 @@ def test_a_circle_of_causes_ends():
     """Two errors may name each other."""
     one, two = ValueError(KEY), ValueError(KEY)
     one.__cause__, two.__cause__ = two, one
-    Scrubber([KEY]).clean_error(one)
+    Redactor([KEY]).clean_error(one)
     assert KEY not in str(one) + str(two)

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.estimate import Estimator
+from turnwise.budget.counters import Counters, Counts, LedgerError
 from turnwise.budget.in_flight import InFlightCall, ReadReply
 from turnwise.budget.ledger_row import LedgerRow
-from turnwise.budget.room import Amounts
+from turnwise.budget.limits import Amounts
+from turnwise.budget.redactor import Redactor
 from turnwise.budget.scope import AtOwner, Scope, run_here
-from turnwise.budget.scrub import Scrubber
-from turnwise.budget.tally import Counts, LedgerError, Tally
+from turnwise.budget.token_estimate import Estimator
 from turnwise.budget.usage import NO_USAGE
 from turnwise.calls.call import HoldBack
 from turnwise.calls.client import Endpoint
@@ -42,7 +42,7 @@ class Ledger:
     """The rows of one budgeter, and the check that none is missing.
 
     Args:
-        tally: the tally of the root scope, to hold the rows against.
+        counters: the counters of the root scope, to hold the rows against.
         sinks: told each row as it is written.
         max_kept_rows: most rows kept in memory, the oldest dropped first; None keeps
             all until they are drained. Sinks, turns and counts miss none either way.
@@ -51,17 +51,17 @@ class Ledger:
 
     def __init__(
         self,
-        tally: Tally,
+        counters: Counters,
         *,
         sinks: Iterable[RowSink] = (),
         max_kept_rows: int | None = MAX_KEPT_ROWS,
         at_owner: AtOwner = run_here,
     ) -> None:
-        self._tally = tally
+        self._counters = counters
         self._at_owner = at_owner
         self._sinks = tuple(sinks)
         self._rows: deque[LedgerRow] = deque(maxlen=max_kept_rows)
-        self._written = Tally()
+        self._written = Counters()
         self._next_sequence = 1
         self._first_failure: Exception | None = None
         self._failure_count = 0
@@ -113,8 +113,8 @@ class Ledger:
 
     def _check(self) -> None:
         self._written.check("ledger")
-        self._tally.check("run")
-        written, counted = self._written.counts(), self._tally.counts()
+        self._counters.check("run")
+        written, counted = self._written.counts(), self._counters.counts()
         if written != counted:
             raise LedgerError(f"the rows say {written}, the scopes say {counted}")
         if self._first_failure is not None:
@@ -131,7 +131,7 @@ class LedgerLayer:
         endpoints: which endpoint serves each role.
         clock: time.
         estimator: what to hold back for later calls.
-        scrubber: removes secrets from errors.
+        redactor: removes secrets from errors.
     """
 
     def __init__(
@@ -141,14 +141,14 @@ class LedgerLayer:
         *,
         clock: Clock,
         estimator: Estimator,
-        scrubber: Scrubber,
+        redactor: Redactor,
         next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
     ) -> None:
         self._ledger = ledger
         self._endpoints = endpoints
         self._clock = clock
         self._estimator = estimator
-        self._scrubber = scrubber
+        self._redactor = redactor
         self._next = next
 
     async def __call__(self, carried: InFlightCall) -> ReadReply:
@@ -217,17 +217,17 @@ class LedgerLayer:
         problem = error
         notes = [call.usage_note] if call.usage_note else []
         if error is not None:
-            self._scrubber.clean_error(error)
+            self._redactor.clean_error(error)
         elif answer is not None:
             problem = answer.invalid
             notes = [*answer.notes, *notes]
         if call.call.note:
             notes.insert(0, call.call.note)
         row = call.row(
-            None if problem is None else self._scrubber.describe(problem),
+            None if problem is None else self._redactor.describe(problem),
             is_simulated=answer is not None and answer.reply.is_simulated,
             is_unreadable=error is None and answer is not None and answer.invalid is not None,
-            notes=self._scrubber.clean("; ".join(notes)) if notes else "",
+            notes=self._redactor.clean("; ".join(notes)) if notes else "",
         )
         call.scope.end(row)
         self._ledger.write(row)

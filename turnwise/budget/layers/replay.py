@@ -26,11 +26,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.estimate import Estimator
 from turnwise.budget.in_flight import InFlightCall, ReadReply, read_reply
-from turnwise.budget.recorded_error import error_of_record, record_of_error
-from turnwise.budget.recorder import RecordedExchange, Recorder
-from turnwise.budget.room import Amounts
+from turnwise.budget.limits import Amounts
+from turnwise.budget.recorder import RecordedExchange, Recorder, error_of_record, record_of_error
+from turnwise.budget.token_estimate import Estimator
 from turnwise.budget.usage import to_microseconds
 from turnwise.calls.errors import CallError, CallRefused, CassetteMiss
 from turnwise.calls.listener import pieces_of
@@ -189,7 +188,7 @@ class ReplayLayer:
             _charge(call, exchange)
         else:
             call.admit(_charged(exchange), over=_over(exchange), by_path=True)
-        if exchange.reply is not None and call.account.limits_spending:
+        if exchange.reply is not None and call.reservation.limits_spending:
             estimate = self._estimator.estimate(call.call, call.endpoint)
             self._estimator.observe(estimate, call.endpoint, exchange.reply.usage)
         return await self._replay(call, exchange)
@@ -292,8 +291,8 @@ class ReplayLayer:
 
 def _charge(call: InFlightCall, exchange: RecordedExchange) -> None:
     """Charge a call that is admitted what it is recorded to have spent."""
-    call.account.charge(_charged(exchange)._replace(calls=0))
-    call.account.pass_reservation(_over(exchange))
+    call.reservation.charge(_charged(exchange)._replace(calls=0))
+    call.reservation.pass_reservation(_over(exchange))
 
 
 def _give_out(call: InFlightCall, exchange: RecordedExchange) -> bool:

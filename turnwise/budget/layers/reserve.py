@@ -9,7 +9,7 @@ machine is no request, and is given back whole.
 from collections.abc import Awaitable, Callable, Mapping
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.in_flight import Work
+from turnwise.budget.work import Work
 from turnwise.calls.errors import CallError, CallTimeout, EmptyAnswer
 from turnwise.calls.reply import Reply
 

@@ -14,7 +14,7 @@ from random import Random
 
 from turnwise.budget.clock import Clock
 from turnwise.budget.health import EndpointHealth, Probe, is_outage
-from turnwise.budget.in_flight import Work
+from turnwise.budget.work import Work
 from turnwise.calls.errors import CallError, EmptyAnswer, ModelLoading, ParameterRefused
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy

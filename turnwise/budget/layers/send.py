@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.in_flight import Work
-from turnwise.budget.scrub import Scrubber
+from turnwise.budget.redactor import Redactor
+from turnwise.budget.work import Work
 from turnwise.calls.call import Call
 from turnwise.calls.errors import CallError, CallTimeout
 from turnwise.calls.reply import Reply
@@ -25,12 +25,12 @@ class SendLayer:
 
     Args:
         clock: time.
-        scrubber: removes secrets from errors.
+        redactor: removes secrets from errors.
     """
 
-    def __init__(self, clock: Clock, scrubber: Scrubber) -> None:
+    def __init__(self, clock: Clock, redactor: Redactor) -> None:
         self._clock = clock
-        self._scrubber = scrubber
+        self._redactor = redactor
         self._attempts = 0
         self._deadlines = 0
 
@@ -48,7 +48,7 @@ class SendLayer:
         try:
             reply = await self._in_time(carried)
         except BaseException as error:
-            self._scrubber.clean_error(error)
+            self._redactor.clean_error(error)
             if task is not None and task.cancelling() > cancellations:
                 raise asyncio.CancelledError from error
             raise

@@ -25,8 +25,9 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.estimate import Estimator
-from turnwise.budget.in_flight import InFlightCall, ReadReply, Work, read_reply
+from turnwise.budget.in_flight import InFlightCall, ReadReply, read_reply
+from turnwise.budget.token_estimate import Estimator
+from turnwise.budget.work import Work
 from turnwise.calls.errors import CallRefused, CallTimeout
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
@@ -220,7 +221,7 @@ class ShareLayer:
         Raises:
             CallRefused: when there is no quota for it.
         """
-        work = Work(call, self._estimator)
+        work = call.new_work(self._estimator)
         refusal = work.reserve()
         if refusal is not None:
             call.refuse(refusal)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from turnwise.budget.tally import Counts
+from turnwise.budget.counters import Counts
 from turnwise.calls.errors import CallError
 from turnwise.report.cells import printable
 from turnwise.tune.quality.scores import ReplyKey, Score

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from turnwise.budget.tally import Counts
+from turnwise.budget.counters import Counts
 from turnwise.calls.call import Call
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CallRefused

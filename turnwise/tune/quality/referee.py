@@ -19,7 +19,7 @@ from turnwise.budget.clock import Clock, SystemClock, VirtualClock
 from turnwise.budget.layers.ledger import RowSink
 from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
-from turnwise.budget.tokens import estimator
+from turnwise.budget.token_estimate import estimator
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.retry import RetryPolicy

@@ -10,10 +10,10 @@ from typing import Any
 from turnwise.calls.failures import scrub
 from turnwise.calls.redaction import redact
 
-__all__ = ["Scrubber"]
+__all__ = ["Redactor"]
 
 
-class Scrubber:
+class Redactor:
     """Takes a given set of secrets out of texts and errors.
 
     Args:

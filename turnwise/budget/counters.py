@@ -1,4 +1,4 @@
-"""Counts of the calls of one scope, or of one part of them.
+"""Counters of the calls of one scope, or of one part of them, and their statistics.
 
 The identity, in every scope and at every moment:
 `asked = served + cached + coalesced + replayed + refused + failed + cancelled + in flight`.
@@ -6,18 +6,19 @@ Asking, ending and being in flight are counted apart, so that the check is one.
 """
 # ruff: noqa: SLF001 - an object reads the private parts of others of its own class
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import add, attrgetter
 from types import MappingProxyType
 from typing import Any
 
 from turnwise.budget.ledger_row import LedgerRow
+from turnwise.budget.limits import LeaseStatistics
 from turnwise.budget.usage import NO_USAGE, Usage
 from turnwise.calls.errors import TurnwiseError
-from turnwise.calls.vocabulary import Outcome
+from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
-__all__ = ["Counts", "LedgerError", "Tally"]
+__all__ = ["Counters", "CountersByPart", "Counts", "LedgerError", "ScopeStatistics"]
 
 
 class LedgerError(TurnwiseError):
@@ -26,7 +27,7 @@ class LedgerError(TurnwiseError):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a tally says at one moment.
+    """What a counters says at one moment.
 
     Args:
         asked: calls wanted.
@@ -76,7 +77,7 @@ for _name in (*Usage._fields, "tokens", "usd", "over_usd", "work_seconds", "retr
 _NO_OUTCOMES: Mapping[Outcome, int] = MappingProxyType(dict.fromkeys(Outcome, 0))
 
 
-class Tally:
+class Counters:
     """Counts that grow as calls are asked and end."""
 
     __slots__ = (
@@ -122,9 +123,9 @@ class Tally:
             if usage.over_tokens or usage.over_picodollars:
                 self._over_calls += 1
 
-    def include(self, other: "Tally") -> None:
-        """Count everything that another tally has counted so far."""
-        for name in Tally.__slots__:
+    def include(self, other: "Counters") -> None:
+        """Count everything that another counters has counted so far."""
+        for name in Counters.__slots__:
             if name not in {"_outcomes", "_usage"}:
                 setattr(self, name, getattr(self, name) + getattr(other, name))
         self._usage = list(map(add, self._usage, other._usage))
@@ -156,3 +157,89 @@ class Tally:
             repairs=self._repairs,
             unreadable=self._unreadable,
         )
+
+
+Part = tuple[str | None, Role, Purpose]
+
+
+class CountersByPart:
+    """A counters for each node, role and purpose that asked."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self) -> None:
+        self._counters: dict[Part, Counters] = {}
+
+    def end(self, row: LedgerRow) -> None:
+        """Count one call under who asked, whom, and what for."""
+        part = (row.node, row.role, row.purpose)
+        counters = self._counters.get(part)
+        if counters is None:
+            counters = self._counters[part] = Counters()
+        counters.begin()
+        counters.end(row)
+
+    def by_node(self) -> dict[str, Counts]:
+        """Return the ended calls by node; those asked outside of one under `-`."""
+        return self._by(lambda part: part[0] or "-")
+
+    def by_role(self) -> dict[str, Counts]:
+        """Return the ended calls by role."""
+        return self._by(lambda part: part[1].value)
+
+    def by_purpose(self) -> dict[str, Counts]:
+        """Return the ended calls by purpose."""
+        return self._by(lambda part: part[2].value)
+
+    def _by(self, name: Callable[[Part], str]) -> dict[str, Counts]:
+        merged: dict[str, Counters] = {}
+        for part, counters in self._counters.items():
+            merged.setdefault(name(part), Counters()).include(counters)
+        return {key: merged[key].counts() for key in sorted(merged)}
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeStatistics:
+    """Where a scope stands.
+
+    Args:
+        path: its path.
+        is_closed: whether it has been closed.
+        counts: its calls, those of the scopes below it included.
+        by_node: the ended ones by node; empty below a turn.
+        by_role: the same by role.
+        by_purpose: the same by purpose.
+        rounds: the longest chain of calls that had to wait for each other.
+        path_seconds: the time that chain took, or would have taken.
+        leases: what is still held back.
+    """
+
+    path: str
+    is_closed: bool
+    counts: Counts
+    by_node: dict[str, Counts]
+    by_role: dict[str, Counts]
+    by_purpose: dict[str, Counts]
+    rounds: int
+    path_seconds: float
+    leases: tuple[LeaseStatistics, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the statistics as JSON values."""
+        parts = {
+            name: {part: counts.as_dict() for part, counts in getattr(self, name).items()}
+            for name in ("by_node", "by_role", "by_purpose")
+        }
+        leases = [
+            {"name": lease.name, "calls": lease.calls, "tokens": lease.tokens, "usd": lease.usd}
+            for lease in self.leases
+        ]
+        return {
+            "path": self.path,
+            "is_closed": self.is_closed,
+            **self.counts.as_dict(),
+            **parts,
+            "rounds": self.rounds,
+            "path_seconds": self.path_seconds,
+            "leases": leases,
+        }

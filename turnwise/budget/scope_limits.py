@@ -1,21 +1,31 @@
-"""What binds the calls of one scope: its rooms, its time, its leases, and those above."""
+"""What binds the calls of one scope, and what remains: quotas, time, leases, and those above it."""
 # ruff: noqa: SLF001 - an object reads the private parts of others of its own class
 
 import math
+from collections.abc import Mapping
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.lease import NO_CREDIT, Credit, Lease, LeaseStatistics
-from turnwise.budget.limits import Limits
-from turnwise.budget.path import Path, Position
-from turnwise.budget.room import Amounts, Room
-from turnwise.budget.tally import LedgerError
-from turnwise.calls.errors import CallRefused
+from turnwise.budget.counters import LedgerError
+from turnwise.budget.critical_path import CriticalPath, CriticalPathPoint
+from turnwise.budget.limits import (
+    NO_SHARE,
+    Amounts,
+    Lease,
+    LeaseShare,
+    LeaseStatistics,
+    Limits,
+    Quota,
+)
+from turnwise.budget.usage import PICODOLLARS
+from turnwise.calls.asker import Advisory
+from turnwise.calls.client import Endpoint
+from turnwise.calls.errors import CallRefused, ConfigError
 from turnwise.calls.vocabulary import Role
 
-__all__ = ["Bounds"]
+__all__ = ["ScopeLimits", "advise", "require_prices"]
 
 
-class Bounds:
+class ScopeLimits:
     """The limits of one scope, live.
 
     Args:
@@ -27,22 +37,27 @@ class Bounds:
     """
 
     def __init__(
-        self, scope: str, limits: Limits, clock: Clock, progress: Path, around: "Bounds | None"
+        self,
+        scope: str,
+        limits: Limits,
+        clock: Clock,
+        progress: CriticalPath,
+        around: "ScopeLimits | None",
     ) -> None:
         self._scope = scope
         self._clock = clock
         self._progress = progress
         self._opened_at_seconds = clock.now()
         self._max_seconds = limits.max_seconds
-        self._room = Room(scope, limits) if limits.is_counting else None
+        self._room = Quota(scope, limits) if limits.is_counting else None
         self._role_rooms = {
-            role: Room(scope, role_limits, role)
+            role: Quota(scope, role_limits, role)
             for role, role_limits in limits.roles.items()
             if role_limits.is_counting
         }
-        self._chain: tuple[Bounds, ...] = (self, *around._chain) if around else (self,)
+        self._chain: tuple[ScopeLimits, ...] = (self, *around._chain) if around else (self,)
         self._timed = tuple(bounds for bounds in self._chain if bounds._max_seconds is not None)
-        self._rooms: dict[Role, tuple[Room, ...]] = {}
+        self._rooms: dict[Role, tuple[Quota, ...]] = {}
         self._leases: dict[str, Lease] = {}
         self._held_seconds: dict[str, float] = {}
 
@@ -51,7 +66,7 @@ class Bounds:
         """Whether a deadline binds here."""
         return bool(self._timed)
 
-    def rooms(self, role: Role) -> tuple[Room, ...]:
+    def rooms(self, role: Role) -> tuple[Quota, ...]:
         """Return the rooms that bind a call of a role, innermost first."""
         rooms = self._rooms.get(role)
         if rooms is None:
@@ -63,11 +78,11 @@ class Bounds:
             rooms = self._rooms[role] = tuple(room for room in found if room is not None)
         return rooms
 
-    def common_rooms(self) -> list[Room]:
+    def common_rooms(self) -> list[Quota]:
         """Return the rooms that bind every role, innermost first."""
         return [bounds._room for bounds in self._chain if bounds._room is not None]
 
-    def role_rooms(self) -> list[Room]:
+    def role_rooms(self) -> list[Quota]:
         """Return the rooms that bind one role only, innermost first."""
         return [room for bounds in self._chain for room in bounds._role_rooms.values()]
 
@@ -121,7 +136,7 @@ class Bounds:
         for name in list(self._leases):
             self.release(name)
 
-    def draw(self, name: str | None) -> Credit:
+    def draw(self, name: str | None) -> LeaseShare:
         """Return a call's share of the nearest lease of that name; empty without one."""
         if name is not None:
             for bounds in self._chain:
@@ -129,7 +144,7 @@ class Bounds:
                 lease = bounds._leases.get(name)
                 if lease is not None and lease.calls_left:
                     return lease.draw()
-        return NO_CREDIT
+        return NO_SHARE
 
     def leases(self) -> tuple[LeaseStatistics, ...]:
         """Return what this scope's own leases still hold back."""
@@ -138,7 +153,7 @@ class Bounds:
     # Time.
 
     def refusal_by_time(
-        self, position: Position, *, by_path: bool, lease: str | None = None
+        self, position: CriticalPathPoint, *, by_path: bool, lease: str | None = None
     ) -> CallRefused | None:
         """Return why there is no time left for a call, or None when there is.
 
@@ -157,7 +172,7 @@ class Bounds:
                 return CallRefused(bounds._scope, "max_seconds", limit, limit - left, 0)
         return None
 
-    def seconds_left(self, position: Position, *, by_path: bool = False) -> float | None:
+    def seconds_left(self, position: CriticalPathPoint, *, by_path: bool = False) -> float | None:
         """Return the time until the nearest deadline, at least 0; None without one.
 
         What is held back for a lease that nobody has drawn on is taken off.
@@ -180,7 +195,7 @@ class Bounds:
             if name != lease
         )
 
-    def _own_seconds_left(self, position: Position, *, by_path: bool) -> float:
+    def _own_seconds_left(self, position: CriticalPathPoint, *, by_path: bool) -> float:
         if by_path or self._clock.is_virtual:
             elapsed = position.seconds - self._progress.start.seconds
         else:
@@ -197,3 +212,74 @@ class Bounds:
                 values = (room.limit_value(limit) for room in rooms if room is not None)
                 return next((value for value in values if value is not None), None)
         return None
+
+
+def _whole(left: float) -> int | None:
+    return None if left == math.inf else int(left)
+
+
+def advise(bounds: ScopeLimits, position: CriticalPathPoint, *, by_path: bool = False) -> Advisory:
+    """Return the tightest of all limits that bind here, leases taken off.
+
+    Reservations of calls in flight are taken off too, so more may be left once those
+    have settled. A pipeline that is to be replayed steers by calls: they are the same in
+    every replay, at every moment; time is not, nor what is reserved for calls in flight.
+
+    Args:
+        bounds: what binds the scope.
+        position: where on its path it stands.
+        by_path: tell the time that is left from the path, not the clock.
+    """
+    calls = requests = tokens = picodollars = math.inf
+    for room in bounds.common_rooms():
+        left = room.left
+        calls = min(calls, left[0])
+        requests = min(requests, left[1])
+        tokens = min(tokens, left[2])
+        picodollars = min(picodollars, left[3])
+    by_role: dict[Role, float] = {}
+    for room in bounds.role_rooms():
+        if room.role is not None:
+            left = room.left
+            known = by_role.get(room.role, math.inf)
+            by_role[room.role] = min(known, left[0], left[1])
+    seconds_left = bounds.seconds_left(position, by_path=by_path)
+    if seconds_left == 0:
+        calls = 0
+    return Advisory(
+        calls_left=_whole(calls),
+        requests_left=_whole(requests),
+        tokens_left=_whole(tokens),
+        usd_left=None if picodollars == math.inf else picodollars / PICODOLLARS,
+        seconds_left=seconds_left,
+        calls_left_by_role=tuple(
+            (role, int(left)) for role, left in sorted(by_role.items()) if left != math.inf
+        ),
+    )
+
+
+def require_prices(limits: Limits, scope: str, endpoints: Mapping[Role, Endpoint]) -> None:
+    """Do nothing when every limit in USD can bind.
+
+    Args:
+        limits: of a scope.
+        scope: its path, for the error.
+        endpoints: who serves each role.
+
+    Raises:
+        ConfigError: names the limit, and the endpoints that it covers and that have no
+            prices. A model that is free has prices of 0.
+    """
+    covered: list[tuple[str, list[Endpoint]]] = []
+    if limits.max_usd is not None:
+        covered.append(("max_usd", list(endpoints.values())))
+    for role, role_limits in limits.roles.items():
+        if role_limits.max_usd is not None and role in endpoints:
+            covered.append((f"roles.{role}.max_usd", [endpoints[role]]))
+    for limit, served in covered:
+        unpriced = sorted({endpoint.name for endpoint in served if endpoint.prices is None})
+        if unpriced:
+            raise ConfigError(
+                f"{scope}: {limit} cannot bind, because endpoint {', '.join(unpriced)} has no "
+                "prices; give it a price list (0 where it is free) or limit max_tokens instead"
+            )

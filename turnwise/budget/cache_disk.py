@@ -1,11 +1,11 @@
-"""The exact cache on disk: answers outlive the process, off the event loop.
+"""Cache tier on disk: answers outlive the process, off the event loop.
 
-All work on the folder happens in one thread of the cache's own, so that the event loop
-never blocks and the connection is closed where it was opened. What was read or written
-lately is also kept in memory.
+All work on the folder happens in one thread of the cache, so that the event loop never blocks
+and the connection is closed where it was opened. What was read or written lately is also kept
+in memory. A reply is a JSON object there; its `parsed` is left out and read again.
 
-A cache is a convenience: when the disk is full or a file is damaged, the answer still
-reaches whoever paid for it, and the failure stands in the log and in `statistics`.
+A cache is a convenience: when the disk is full or a file is damaged, the answer still reaches
+its caller, and the failure is in the log and in `statistics`.
 """
 
 import asyncio
@@ -17,14 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from turnwise.budget.layers.cache import MemoryCache
-from turnwise.budget.reply_json import document_of_reply, reply_of_document
 from turnwise.calls.key import KEY_VERSION, CallKey
 from turnwise.calls.reply import Reply
 
 if TYPE_CHECKING:
     from turnwise.budget.disk_store import DiskStore
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
-__all__ = ["DiskCache", "DiskCacheStatistics"]
+from turnwise.calls.logprobs import document_of_logprobs, logprobs_of_document
+from turnwise.calls.reply import Usage
+
+__all__ = ["DiskCache", "DiskCacheStatistics", "document_of_reply", "reply_of_document"]
 
 _LOGGER = logging.getLogger(__name__)
 _ReturnT = TypeVar("_ReturnT")
@@ -132,3 +137,37 @@ class DiskCache:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+_TEXTS_IF_ANY = ("reasoning_text", "system_fingerprint")
+_OF_OWN_FORM = {"parsed", "usage", "token_logprobs", *_TEXTS_IF_ANY}
+_PLAIN = tuple(field.name for field in fields(Reply) if field.name not in _OF_OWN_FORM)
+_USAGE = tuple(field.name for field in fields(Usage))
+
+
+def document_of_reply(reply: Reply) -> dict[str, Any]:
+    """Return a reply as a JSON object; what it need not have, only where it has any."""
+    document = {name: getattr(reply, name) for name in _PLAIN}
+    document["usage"] = {name: getattr(reply.usage, name) for name in _USAGE}
+    if reply.token_logprobs:
+        document["token_logprobs"] = document_of_logprobs(reply.token_logprobs)
+    document |= {name: text for name in _TEXTS_IF_ANY if (text := getattr(reply, name))}
+    return document
+
+
+def reply_of_document(document: Mapping[str, Any]) -> Reply:
+    """Return the reply that `document_of_reply` made a document of.
+
+    Raises:
+        ValueError: when it is not such a document.
+    """
+    try:
+        values = {name: document[name] for name in _PLAIN}
+        for name in ("choices", "tool_calls", "chunks"):
+            values[name] = tuple(values[name])
+        values["vectors"] = tuple(tuple(vector) for vector in values["vectors"])
+        values["token_logprobs"] = logprobs_of_document(document.get("token_logprobs", ()))
+        values |= {name: document.get(name, "") for name in _TEXTS_IF_ANY}
+        return Reply(**values, usage=Usage(**document["usage"]))
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"not a reply: {problem!r}") from problem

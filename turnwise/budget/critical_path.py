@@ -26,10 +26,10 @@ import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["ORIGIN", "Path", "Position", "Track", "scheduled_seconds"]
+__all__ = ["ORIGIN", "CriticalPath", "CriticalPathPoint", "CriticalPathTrack", "scheduled_seconds"]
 
 
-class Position(NamedTuple):
+class CriticalPathPoint(NamedTuple):
     """A point on a path.
 
     Args:
@@ -40,13 +40,13 @@ class Position(NamedTuple):
     round: int
     seconds: float
 
-    def after(self, rounds: int, duration_seconds: float) -> "Position":
+    def after(self, rounds: int, duration_seconds: float) -> "CriticalPathPoint":
         """Return where whoever starts here ends, to the microsecond."""
-        return Position(self.round + rounds, self.seconds + round(duration_seconds, 6))
+        return CriticalPathPoint(self.round + rounds, self.seconds + round(duration_seconds, 6))
 
-    def later(self, other: "Position") -> "Position":
+    def later(self, other: "CriticalPathPoint") -> "CriticalPathPoint":
         """Return the further of both, each coordinate on its own."""
-        return Position(max(self.round, other.round), max(self.seconds, other.seconds))
+        return CriticalPathPoint(max(self.round, other.round), max(self.seconds, other.seconds))
 
 
 _moving = threading.RLock()
@@ -57,11 +57,11 @@ if hasattr(os, "register_at_fork"):  # a forked process must not find it held fo
         before=_moving.acquire, after_in_parent=_moving.release, after_in_child=_moving.release
     )
 
-ORIGIN = Position(0, 0.0)
+ORIGIN = CriticalPathPoint(0, 0.0)
 """Where the root scope starts."""
 
 
-class Path:
+class CriticalPath:
     """Where one scope started, where it stands, and where its children ended.
 
     Args:
@@ -70,29 +70,29 @@ class Path:
 
     __slots__ = ("_ends", "_start", "position")
 
-    def __init__(self, start: Position) -> None:
+    def __init__(self, start: CriticalPathPoint) -> None:
         self._start = start
         self.position = start
-        self._ends: dict[str, Position] = {}
+        self._ends: dict[str, CriticalPathPoint] = {}
 
     @property
-    def start(self) -> Position:
+    def start(self) -> CriticalPathPoint:
         """Where it started, in the coordinates of the root scope."""
         return self._start
 
     @property
-    def length(self) -> Position:
+    def length(self) -> CriticalPathPoint:
         """Rounds and seconds from its start to where it stands."""
         return self._since_start(self.position)
 
-    def advance_to(self, end: Position) -> None:
+    def advance_to(self, end: CriticalPathPoint) -> None:
         """Move to `end` where that is further."""
         with _moving:
             here = self.position
             if end[0] > here[0] or end[1] > here[1]:
                 self.position = here.later(end)
 
-    def open_child(self, after: Sequence[str] | None) -> "Path":
+    def open_child(self, after: Sequence[str] | None) -> "CriticalPath":
         """Return the path of a child.
 
         Args:
@@ -103,13 +103,13 @@ class Path:
             LookupError: when a named child has not ended.
         """
         if after is None:
-            return Path(self.position)
+            return CriticalPath(self.position)
         start = self._start
         for name in after:
             start = start.later(self._end(name))
-        return Path(start)
+        return CriticalPath(start)
 
-    def close_child(self, name: str, child: "Path", *, is_named: bool) -> None:
+    def close_child(self, name: str, child: "CriticalPath", *, is_named: bool) -> None:
         """Move to where a child ended, and remember its end when it `is_named`."""
         end = child.position
         self.advance_to(end)
@@ -118,7 +118,7 @@ class Path:
                 known = self._ends.get(name)
                 self._ends[name] = end if known is None else known.later(end)
 
-    def end_of(self, name: str) -> Position:
+    def end_of(self, name: str) -> CriticalPathPoint:
         """Return rounds and seconds from the start of this path to the end of a child.
 
         Raises:
@@ -126,19 +126,19 @@ class Path:
         """
         return self._since_start(self._end(name))
 
-    def _end(self, name: str) -> Position:
+    def _end(self, name: str) -> CriticalPathPoint:
         try:
             return self._ends[name]
         except KeyError:
             ended = ", ".join(self._ends) or "none"
             raise LookupError(f"node {name!r} has not ended here; ended so far: {ended}") from None
 
-    def _since_start(self, position: Position) -> Position:
+    def _since_start(self, position: CriticalPathPoint) -> CriticalPathPoint:
         seconds = round(position.seconds - self._start.seconds, 6)
-        return Position(position.round - self._start.round, seconds)
+        return CriticalPathPoint(position.round - self._start.round, seconds)
 
 
-class Track:
+class CriticalPathTrack:
     """Where one chain of calls stands on the path: a call, and its repairs after it.
 
     Args:
@@ -147,7 +147,7 @@ class Track:
 
     __slots__ = ("position", "start")
 
-    def __init__(self, start: Position) -> None:
+    def __init__(self, start: CriticalPathPoint) -> None:
         self.start = start
         self.position = start
 
