@@ -18,7 +18,7 @@ from turnwise.budget.usage import NO_USAGE, Usage
 from turnwise.calls.errors import TurnwiseError
 from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
-__all__ = ["Counters", "CountersByPart", "Counts", "LedgerError", "ScopeStatistics"]
+__all__ = ["Counters", "Counts", "LedgerError", "ScopeStatistics"]
 
 
 class LedgerError(TurnwiseError):
@@ -77,25 +77,35 @@ for _name in (*Usage._fields, "tokens", "usd", "over_usd", "work_seconds", "retr
 _NO_OUTCOMES: Mapping[Outcome, int] = MappingProxyType(dict.fromkeys(Outcome, 0))
 
 
+Part = tuple[str | None, Role, Purpose]
+"""The node that asked, the role it asked, and what for."""
+
+
 class Counters:
-    """Counts that grow as calls are asked and end."""
+    """Counts that grow as calls are asked and end.
+
+    Args:
+        is_by_part: also count ended calls by node, role and purpose; their sum is the total.
+    """
 
     __slots__ = (
         "_asked",
         "_in_flight",
         "_outcomes",
         "_over_calls",
+        "_parts",
         "_repairs",
         "_speculative",
         "_unreadable",
         "_usage",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_by_part: bool = False) -> None:
         self._asked = self._in_flight = self._over_calls = 0
         self._speculative = self._repairs = self._unreadable = 0
         self._usage: list[int] = list(NO_USAGE)
         self._outcomes = dict(_NO_OUTCOMES)
+        self._parts: dict[Part, Counters] | None = {} if is_by_part else None
 
     @property
     def in_flight(self) -> int:
@@ -110,74 +120,51 @@ class Counters:
     def end(self, row: LedgerRow) -> None:
         """Count how one call ended."""
         self._in_flight -= 1
-        self._outcomes[row.outcome] += 1
+        counted = self
+        if self._parts is not None:
+            part = (row.node, row.role, row.purpose)
+            counted = self._parts.get(part) or self._parts.setdefault(part, Counters())
+            counted._asked += 1
+        counted._outcomes[row.outcome] += 1
         if row.is_speculative:
-            self._speculative += 1
+            counted._speculative += 1
         if row.repair:
-            self._repairs += 1
+            counted._repairs += 1
         if row.is_unreadable:
-            self._unreadable += 1
+            counted._unreadable += 1
         usage = row.usage
         if usage is not NO_USAGE:
-            self._usage = list(map(add, self._usage, usage))
+            counted._usage = list(map(add, counted._usage, usage))
             if usage.over_tokens or usage.over_picodollars:
-                self._over_calls += 1
-
-    def include(self, other: "Counters") -> None:
-        """Count everything that another counters has counted so far."""
-        for name in Counters.__slots__:
-            if name not in {"_outcomes", "_usage"}:
-                setattr(self, name, getattr(self, name) + getattr(other, name))
-        self._usage = list(map(add, self._usage, other._usage))
-        for outcome, count in other._outcomes.items():
-            self._outcomes[outcome] += count
+                counted._over_calls += 1
 
     def check(self, scope: str) -> None:
-        """Hold the identity.
+        """Check the identity.
 
         Raises:
             LedgerError: when the outcomes and what is in flight are not what was asked.
         """
-        ended = sum(self._outcomes.values())
+        outcomes = self._total()._outcomes
+        ended = sum(outcomes.values())
         if self._asked != ended + self._in_flight or self._in_flight < 0:
             raise LedgerError(
                 f"{scope}: asked {self._asked}, but {ended} ended and {self._in_flight} are "
-                f"in flight ({', '.join(f'{k} {n}' for k, n in self._outcomes.items() if n)})"
+                f"in flight ({', '.join(f'{k} {n}' for k, n in outcomes.items() if n)})"
             )
 
     def counts(self) -> Counts:
         """Return the counts at this moment."""
+        total = self._total()
         return Counts(
             asked=self._asked,
             in_flight=self._in_flight,
-            outcomes=dict(self._outcomes),
-            usage=Usage(*self._usage),
-            over_calls=self._over_calls,
-            speculative=self._speculative,
-            repairs=self._repairs,
-            unreadable=self._unreadable,
+            outcomes=dict(total._outcomes),
+            usage=Usage(*total._usage),
+            over_calls=total._over_calls,
+            speculative=total._speculative,
+            repairs=total._repairs,
+            unreadable=total._unreadable,
         )
-
-
-Part = tuple[str | None, Role, Purpose]
-
-
-class CountersByPart:
-    """A counters for each node, role and purpose that asked."""
-
-    __slots__ = ("_counters",)
-
-    def __init__(self) -> None:
-        self._counters: dict[Part, Counters] = {}
-
-    def end(self, row: LedgerRow) -> None:
-        """Count one call under who asked, whom, and what for."""
-        part = (row.node, row.role, row.purpose)
-        counters = self._counters.get(part)
-        if counters is None:
-            counters = self._counters[part] = Counters()
-        counters.begin()
-        counters.end(row)
 
     def by_node(self) -> dict[str, Counts]:
         """Return the ended calls by node; those asked outside of one under `-`."""
@@ -193,9 +180,27 @@ class CountersByPart:
 
     def _by(self, name: Callable[[Part], str]) -> dict[str, Counts]:
         merged: dict[str, Counters] = {}
-        for part, counters in self._counters.items():
-            merged.setdefault(name(part), Counters()).include(counters)
+        for part, counters in (self._parts or {}).items():
+            merged.setdefault(name(part), Counters())._include(counters)
         return {key: merged[key].counts() for key in sorted(merged)}
+
+    def _total(self) -> "Counters":
+        if self._parts is None:
+            return self
+        total = Counters()
+        for part in self._parts.values():
+            total._include(part)
+        return total
+
+    def _include(self, other: "Counters") -> None:
+        self._asked += other._asked
+        self._over_calls += other._over_calls
+        self._speculative += other._speculative
+        self._repairs += other._repairs
+        self._unreadable += other._unreadable
+        self._usage = list(map(add, self._usage, other._usage))
+        for outcome, count in other._outcomes.items():
+            self._outcomes[outcome] += count
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,9 +113,12 @@ class Quota:
         scope: path of the scope, for errors.
         limits: the limits.
         role: the role that they are for, or None for all.
+
+    Attributes:
+        limits_spending: whether tokens or USD are limited, so that calls have to be estimated.
     """
 
-    __slots__ = ("_held", "_max", "_over", "_used", "role", "scope")
+    __slots__ = ("_held", "_max", "_over", "_used", "limits_spending", "role", "scope")
 
     def __init__(self, scope: str, limits: RoleLimits, role: Role | None = None) -> None:
         self.scope = scope
@@ -132,6 +135,7 @@ class Quota:
         self._used = [0, 0, 0, 0]
         self._held = [0, 0, 0, 0]
         self._over = [0, 0, 0, 0]
+        self.limits_spending = self._max[2] != math.inf or self._max[3] != math.inf
 
     @property
     def used(self) -> Amounts:
@@ -151,11 +155,6 @@ class Quota:
             for limit, used, held in zip(self._max, self._used, self._held, strict=True)
         )
 
-    @property
-    def limits_spending(self) -> bool:
-        """Whether tokens or USD are limited, so that calls have to be estimated."""
-        return self._max[2] != math.inf or self._max[3] != math.inf
-
     def limit_name(self, index: int) -> str:
         """Return the name of a limit, e.g. `max_calls` or `max_calls[judge]`."""
         return _NAMES[index] if self.role is None else f"{_NAMES[index]}[{self.role}]"
@@ -166,6 +165,17 @@ class Quota:
             if limit != math.inf and self.limit_name(index) == name:
                 return _in_unit(index, limit)
         return None
+
+    def has(self, asked: Amounts) -> bool:
+        """Return whether `asked` fits beside all that is used and held back."""
+        calls, requests, tokens, picodollars = asked
+        used, held, most = self._used, self._held, self._max
+        return (
+            used[0] + held[0] + calls <= most[0]
+            and used[1] + held[1] + requests <= most[1]
+            and used[2] + held[2] + tokens <= most[2]
+            and used[3] + held[3] + picodollars <= most[3]
+        )
 
     def refusal(
         self, asked: Amounts, share: Amounts, *, is_recorded: bool = False
@@ -385,9 +395,10 @@ class Reservation:
         """
         share = self.share
         for quota in self._quotas:
-            refusal = quota.refusal(asked, share.in_quota(quota), is_recorded=is_recorded)
-            if refusal is not None:
-                return refusal
+            if not quota.has(asked):
+                refusal = quota.refusal(asked, share.in_quota(quota), is_recorded=is_recorded)
+                if refusal is not None:
+                    return refusal
         if share is not NO_SHARE:
             share.use(asked)
         self.charge(asked)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Protocol, Self, TypeVar
 
 from turnwise.budget.clock import Clock
-from turnwise.budget.counters import Counters, CountersByPart, Counts, LedgerError, ScopeStatistics
+from turnwise.budget.counters import Counters, Counts, LedgerError, ScopeStatistics
 from turnwise.budget.critical_path import ORIGIN, CriticalPath, CriticalPathPoint
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Amounts, Limits
@@ -131,8 +131,7 @@ class Scope:
         )
         self._is_closed = False
         self._entered_from: list[Scope | None] = []
-        self.counters = Counters()
-        self._breakdown = CountersByPart() if is_outermost else None
+        self.counters = Counters(is_by_part=is_outermost)
         self._tool_calls = 0
         self._rows: list[LedgerRow] | None = [] if kind is ScopeKind.TURN else None
 
@@ -311,8 +310,6 @@ class Scope:
         """Count how one call ended, here and all the way up."""
         for scope in self.chain:
             scope.counters.end(row)
-            if scope._breakdown is not None:
-                scope._breakdown.end(row)
             if scope._rows is not None:
                 scope._rows.append(row)
 
@@ -350,14 +347,14 @@ class Scope:
         return self._at_owner(self._statistics)
 
     def _statistics(self) -> ScopeStatistics:
-        parts = self._breakdown or CountersByPart()
+        counters = self.counters
         return ScopeStatistics(
             path=self.path,
             is_closed=self._is_closed,
-            counts=self.counters.counts(),
-            by_node=parts.by_node(),
-            by_role=parts.by_role(),
-            by_purpose=parts.by_purpose(),
+            counts=counters.counts(),
+            by_node=counters.by_node(),
+            by_role=counters.by_role(),
+            by_purpose=counters.by_purpose(),
             rounds=self.rounds,
             path_seconds=self.path_seconds,
             leases=self.bounds.leases(),
