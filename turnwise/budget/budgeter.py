@@ -51,7 +51,7 @@ class Budgeter:
         endpoints: who serves each role. Owned: `aclose` closes their clients.
         clock: time and waiting; the system's when None.
         estimator: counts input tokens before a call is sent; None takes
-            `turnwise.budget.tokens`, loaded at the first call that needs it.
+            `turnwise.budget.token_estimate`, loaded at the first call that needs it.
         cache: keeps answers for equal calls; None keeps none. Owned.
         recorder: a recording to read, write, or both. Not owned.
         limits: of the whole run.

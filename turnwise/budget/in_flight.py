@@ -318,7 +318,7 @@ class InFlightCall:
         self.reservation.close()
         if not (self.was_found or clock.is_virtual):
             self.path_seconds = clock.now() - self.started_at_seconds
-        if self._outcome is None:
+        if self._outcome is None and error is not None:
             is_gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
             self.finish(Outcome.CANCELLED if is_gone else Outcome.FAILED)
 

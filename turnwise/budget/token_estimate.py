@@ -320,7 +320,7 @@ class Estimator:
     """Estimates calls, endpoint by endpoint.
 
     Args:
-        counter: counts input tokens; None takes `turnwise.budget.tokens` by the model
+        counter: counts input tokens; None takes `turnwise.budget.token_estimate` by the model
             of the endpoint, which is loaded when it is first needed. One with a method
             `call_parts`, as that one has, is calibrated by kind of character.
         margin: what to multiply the input by; at least 1. None takes RESERVE_MARGIN.

@@ -169,22 +169,20 @@ class ReplayLayer:
             CallError: the error that it ended in when it was recorded.
         """
         exchange, miss = await self._find(call)
-        is_admitted = False
         while exchange is not None and exchange.outcome is Outcome.CANCELLED:
             call.was_found = True
-            if not is_admitted:
+            if not call.is_admitted:
                 call.admit(by_path=True)
-            is_admitted = True
             await self._await_cancellation(call, exchange)
             exchange, miss = await self._find(call)
         call.was_found = exchange is not None
         if exchange is None:
-            if not is_admitted:
+            if miss is None:
+                return None  # admitted below, where it is not yet
+            if not call.is_admitted:
                 call.admit()
-            if miss is not None:
-                raise miss
-            return None
-        if is_admitted:
+            raise miss
+        if call.is_admitted:
             _charge(call, exchange)
         else:
             call.admit(_charged(exchange), over=_over(exchange), by_path=True)
