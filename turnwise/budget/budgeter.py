@@ -63,9 +63,9 @@ class Budgeter:
             `max_tokens`.
         max_kept_rows: see `Ledger`.
         advises_by_path: tell the time that is left from the path, which is the same in
-            a replay and a little behind the clock, so that whoever winds down by it does
-            so at the same call there. Limits bind by the clock either way.
-        notify: told what a person should know while a call waits; None tells nobody.
+            a replay and a little behind the clock, so that a pipeline that winds down by it
+            does so at the same call there. Limits bind by the clock either way.
+        notify: called with what a person should know while a call waits; None calls nothing.
         own_loop: work on a private loop from the first call on. Clients, cache, recorder and
             sinks are then used in its thread.
 
@@ -157,7 +157,7 @@ class Budgeter:
         return self.current.open(kind, name, limits=limits, after=after)
 
     def advisory(self) -> Advisory:
-        """Return how much room the current scope has."""
+        """Return how much remains in the current scope."""
         scope = self.current
         return self.owner.call(
             lambda: advise(scope.bounds, scope.position, by_path=self._advises_by_path)

@@ -22,12 +22,12 @@ __all__ = ["Counters", "Counts", "LedgerError", "ScopeStatistics"]
 
 
 class LedgerError(TurnwiseError):
-    """The books do not add up. Always a bug, never a matter of luck or load."""
+    """The counters do not add up. Always a bug, never a matter of luck or load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a counters says at one moment.
+    """The counters of a scope at one moment.
 
     Args:
         asked: calls wanted.
@@ -205,7 +205,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class ScopeStatistics:
-    """Where a scope stands.
+    """Counts, path and leases of a scope.
 
     Args:
         path: its path.

@@ -1,12 +1,12 @@
 """The logical critical path of a scope: rounds, and the seconds they would take.
 
 Problem: a replay answers instantly and a simulated model on a virtual clock too, so
-what happened to overlap says nothing about what had to wait for what.
+what happened to overlap has no trace of what had to wait for what.
 
 Choice: rounds come from structure. A scope has a position. A call starts where its
-scope stands and, on its end, pushes the scope's position to its own end if that is
+scope is and, on its end, pushes the scope's position to its own end if that is
 further. Calls asked together start together. A child scope starts where its parent
-stands, or, with `after`, where the named siblings ended; closing it pushes its
+is, or, with `after`, where the named siblings ended; closing it pushes its
 parent. So parallel siblings with an explicit `after` do not see each other's end.
 
 Rejected: deriving rounds from start and end times. It gives another answer on a
@@ -41,7 +41,7 @@ class CriticalPathPoint(NamedTuple):
     seconds: float
 
     def after(self, rounds: int, duration_seconds: float) -> "CriticalPathPoint":
-        """Return where whoever starts here ends, to the microsecond."""
+        """Return where a call that starts here ends, to the microsecond."""
         return CriticalPathPoint(self.round + rounds, self.seconds + round(duration_seconds, 6))
 
     def later(self, other: "CriticalPathPoint") -> "CriticalPathPoint":
@@ -62,7 +62,7 @@ ORIGIN = CriticalPathPoint(0, 0.0)
 
 
 class CriticalPath:
-    """Where one scope started, where it stands, and where its children ended.
+    """Where one scope started, where it is, and where its children ended.
 
     Args:
         start: where it starts, in the coordinates of the root scope.
@@ -82,7 +82,7 @@ class CriticalPath:
 
     @property
     def length(self) -> CriticalPathPoint:
-        """Rounds and seconds from its start to where it stands."""
+        """Rounds and seconds from its start to where it is."""
         return self._since_start(self.position)
 
     def advance_to(self, end: CriticalPathPoint) -> None:
@@ -139,7 +139,7 @@ class CriticalPath:
 
 
 class CriticalPathTrack:
-    """Where one chain of calls stands on the path: a call, and its repairs after it.
+    """Where one chain of calls is on the path: a call, and its repairs after it.
 
     Args:
         start: where it starts.

@@ -204,7 +204,7 @@ class InFlightCall:
 
     @property
     def where(self) -> Where:
-        """Who asked, and whom, for a recording."""
+        """Where it was asked, and of which endpoint, for a recording."""
         if self._where is None:
             scope, call, endpoint = self.scope, self.call, self.endpoint
             self._where = Where(
@@ -240,12 +240,12 @@ class InFlightCall:
         """Count it against the limits, before anyone looks for an answer.
 
         Args:
-            spent: itself, and what a recording says it spent.
+            spent: itself, and what it spent by a recording.
             over: the part of `spent` that passed what had been reserved.
             by_path: hold deadlines against the path: the call is a recorded one.
 
         Raises:
-            CallRefused: when there is no room or no time.
+            CallRefused: when there is no quota or no time.
         """
         self.is_admitted = True
         bounds = self.scope.bounds
@@ -262,7 +262,7 @@ class InFlightCall:
             self.reservation.pass_reservation(over)
 
     def refuse(self, refusal: CallRefused) -> None:
-        """End it for want of room, and raise that.
+        """End it for lack of quota, and raise the refusal.
 
         Raises:
             CallRefused: always.
@@ -288,7 +288,7 @@ class InFlightCall:
         """Pay from now on for the work that `payer` paid for, or return why not."""
         work = payer.work
         if work is None:
-            raise LedgerError(f"call {payer.sequence} has no bill to take over")
+            raise LedgerError(f"call {payer.sequence} has no work to take over")
         if self.reservation.limits_spending:
             work.estimate_reservation()
         refusal = payer.reservation.move_to(self.reservation)
@@ -334,7 +334,7 @@ class InFlightCall:
 
         Args:
             error: what went wrong, without secrets.
-            is_simulated: whether its answer says that it is simulated.
+            is_simulated: whether its answer is marked as simulated.
             is_unreadable: whether its answer is not in the form that was asked for.
             notes: what had to be mended to read its answer, without secrets.
 

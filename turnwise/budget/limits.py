@@ -167,7 +167,7 @@ class Quota:
         return None
 
     def has(self, asked: Amounts) -> bool:
-        """Return whether `asked` fits beside all that is used and held back."""
+        """Return whether `asked` fits in addition to all that is used and held back."""
         calls, requests, tokens, picodollars = asked
         used, held, most = self._used, self._held, self._max
         return (
@@ -386,7 +386,7 @@ class Reservation:
         return any(quota.limits_spending for quota in self._quotas)
 
     def take(self, asked: Amounts, *, is_recorded: bool = False) -> CallRefused | None:
-        """Take `asked` from every quota, or nothing: then the refusal says why.
+        """Take `asked` from every quota, or nothing: then return why.
 
         Args:
             asked: what is wanted.

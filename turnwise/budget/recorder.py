@@ -17,6 +17,7 @@ Invariant: an exchange is handed out at most once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 from turnwise.budget.usage import NO_USAGE, Usage
@@ -49,7 +50,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Who asked, and whom. Not part of a call's identity; for lanes, misses and reports.
+    """Where a call was asked, and of which endpoint; for lanes, misses and reports.
+
+    Not part of a call's identity.
 
     Args:
         scope: path of the scope that asked, e.g. `run/conv:a/turn:3/node:detection`.
@@ -149,6 +152,16 @@ class Recorder(Protocol):
         ...
 
 
+_DETAILS: tuple[tuple[type[CallError], tuple[str, ...]], ...] = (
+    (CallRefused, ("scope", "limit", "limit_value", "used_value", "asked_value")),
+    (InvalidAnswer, ("text",)),
+    (EndpointError, ("was_sent", "latency_seconds")),
+    (ContextTooLong, ("limit_tokens", "prompt_tokens")),
+    (ParameterRefused, ("change",)),
+)
+"""What the constructors of some classes need besides a message and a status."""
+
+
 def record_of_error(error: CallError, message: str) -> RecordedError:
     """Return an error in a form that can be written down.
 
@@ -156,71 +169,43 @@ def record_of_error(error: CallError, message: str) -> RecordedError:
         error: the error.
         message: its text, without secrets.
     """
-    detail: dict[str, Any] = {}
-    status = retry_after_seconds = None
-    if isinstance(error, CallRefused):
-        names = ("scope", "limit", "limit_value", "used_value", "asked_value")
-        detail = {name: getattr(error, name) for name in names}
-    elif isinstance(error, InvalidAnswer):
-        detail = {"text": error.text}
-    elif isinstance(error, EmptyAnswer):
-        detail = {"is_cut": True} if error.is_cut else {}
-    elif isinstance(error, ContentRefused):
-        status = error.status
-    elif isinstance(error, EndpointError):
-        status = error.status
-        detail = {"was_sent": error.was_sent, "latency_seconds": error.latency_seconds}
-        if isinstance(error, RateLimited):
-            retry_after_seconds = error.retry_after_seconds
-        elif isinstance(error, ContextTooLong):
-            detail["limit_tokens"] = error.limit_tokens
-            detail["prompt_tokens"] = error.prompt_tokens
-        elif isinstance(error, ParameterRefused):
-            detail["change"] = error.change
-    return RecordedError(type(error).__name__, message, status, retry_after_seconds, detail)
+    detail: dict[str, Any] = {
+        name: getattr(error, name)
+        for kind, names in _DETAILS
+        if isinstance(error, kind) and not isinstance(error, ContentRefused)
+        for name in names
+    }
+    if isinstance(error, EmptyAnswer) and error.is_cut:
+        detail["is_cut"] = True
+    is_limited = isinstance(error, RateLimited)
+    return RecordedError(
+        type(error).__name__,
+        message,
+        getattr(error, "status", None),
+        getattr(error, "retry_after_seconds", None) if is_limited else None,
+        detail,
+    )
 
 
 def error_of_record(record: RecordedError) -> CallError:
-    """Return the error that a record describes; a plain `CallError` for an unknown class."""
+    """Return the error that a record describes; a plain `CallError` for an unknown class.
+
+    Raises:
+        TypeError: when the detail is not that of the class.
+    """
     kind = getattr(errors, record.type_name, None)
     if not (isinstance(kind, type) and issubclass(kind, CallError)):
         return CallError(f"{record.type_name}: {record.message}")
     detail = record.detail
     if issubclass(kind, CallRefused):
         return kind(**detail)
-    if issubclass(kind, InvalidAnswer):
-        return kind(record.message, str(detail.get("text", "")))
-    if issubclass(kind, EmptyAnswer):
-        return kind(record.message, is_cut=bool(detail.get("is_cut")))
-    if issubclass(kind, ContentRefused):
-        return kind(record.message, status=record.status)
-    if issubclass(kind, RateLimited):
-        return kind(
-            record.message,
-            retry_after_seconds=record.retry_after_seconds,
-            status=record.status,
-            latency_seconds=detail.get("latency_seconds", 0.0),
-        )
-    if issubclass(kind, ContextTooLong):
-        return kind(
-            record.message,
-            limit_tokens=detail.get("limit_tokens"),
-            prompt_tokens=detail.get("prompt_tokens"),
-            status=record.status,
-            latency_seconds=detail.get("latency_seconds", 0.0),
-        )
-    if issubclass(kind, ParameterRefused):
-        return kind(
-            record.message,
-            change=str(detail.get("change", "")),
-            status=record.status,
-            latency_seconds=detail.get("latency_seconds", 0.0),
-        )
-    if issubclass(kind, EndpointError):
-        return kind(
-            record.message,
-            status=record.status,
-            was_sent=detail.get("was_sent", True),
-            latency_seconds=detail.get("latency_seconds", 0.0),
-        )
-    return kind(record.message)
+    given = {
+        "status": record.status,
+        "retry_after_seconds": record.retry_after_seconds,
+        **detail,
+        "text": str(detail.get("text", "")),
+        "change": str(detail.get("change", "")),
+        "is_cut": bool(detail.get("is_cut")),
+    }
+    accepted = signature(kind.__init__).parameters
+    return kind(record.message, **{name: given[name] for name in accepted if name in given})

@@ -1,6 +1,6 @@
 """Keys, kept out of everything that is written down or raised.
 
-Clients scrub what providers say. This is the second line: whatever error reaches the
+Clients redact what providers report. This is the second line: any error that reaches the
 budgeter, also one from a client that is not ours, leaves it without the keys it knows.
 """
 
@@ -70,7 +70,7 @@ class Redactor:
                 setattr(error, name, new)
 
     def _cleaned(self, value: Any) -> Any:
-        """Return a value, or a clean text of it where a secret stands in it."""
+        """Return a value, or a clean text of it where there is a secret in it."""
         text = value if isinstance(value, str) else str(value)
         return value if redact(text, *self._secrets) == text else self.clean(text)
 

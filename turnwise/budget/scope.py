@@ -1,6 +1,6 @@
 """Scopes: who asks, under which limits, and how far along.
 
-A tree, run > conversation > turn > node > search. The current scope stands in a
+A tree, run > conversation > turn > node > search. The current scope is in a
 context variable, so that a node asks without being told where it is; tasks inherit it.
 A scope can be used as a context manager, which closes it, or opened by hand, entered
 as often as needed (`with scope.entered():`, also from other contexts, as a graph
@@ -75,14 +75,14 @@ class Scope:
             one below; raises ConfigError for limits that could not bind.
         after: names of the sibling nodes that it has to wait for; see `CriticalPath`.
         mark: ends its path, where siblings of one name are different tasks.
-        at_owner: runs what changes or sums up the books where calls are counted; None takes
+        at_owner: runs what changes or sums up counters where calls are counted; None takes
             the parent's.
 
     Attributes:
         chain: this scope and all around it, innermost first.
         bounds: what binds the calls asked in it.
         counters: its counts, live. To look at them, use `statistics`.
-        conversation: name of the conversation that it is or stands in, or None.
+        conversation: name of the conversation that it is or is in, or None.
         turn: name of its turn, or None.
         node: name of its innermost node, or None.
         first_round: the round at which its turn (outside of one, its run) started.
@@ -156,7 +156,7 @@ class Scope:
 
         Raises:
             ConfigError: for limits that could not bind.
-            LedgerError: when this scope is closed, or `kind` stands above it.
+            LedgerError: when this scope is closed, or `kind` is above it.
             LookupError: when a node named in `after` has not ended.
         """
         if self._is_closed:
@@ -198,12 +198,12 @@ class Scope:
             _CURRENT.set(before)
 
     def close(self) -> None:
-        """Close it: release its leases, push its parent's path, hold the identity.
+        """Close it: release its leases, push its parent's path, check the identity.
 
         Calls still in flight settle later and stay counted. Safe to do twice.
 
         Raises:
-            LedgerError: when its books do not add up.
+            LedgerError: when its counters do not add up.
         """
         self._at_owner(self._close)
 
@@ -224,12 +224,12 @@ class Scope:
 
     @property
     def position(self) -> CriticalPathPoint:
-        """Where it stands, in rounds and seconds of the root scope."""
+        """Where on the path it is, in rounds and seconds of the root scope."""
         return self._progress.position
 
     @property
     def rounds(self) -> int:
-        """Rounds from its start to where it stands."""
+        """Rounds from its start to where it is."""
         return self._progress.length.round
 
     @property
@@ -274,7 +274,7 @@ class Scope:
         what does not fit any more is not held. Where nothing is limited, nothing is.
 
         Args:
-            name: what `Call.lease` says.
+            name: the name that `Call.lease` has.
             calls: calls to hold back.
             tokens: tokens for all of them together.
             usd: USD for all of them together.
@@ -343,7 +343,7 @@ class Scope:
         return self._at_owner(self.counters.counts)
 
     def statistics(self) -> ScopeStatistics:
-        """Return where it stands."""
+        """Return its counts, its path and its leases."""
         return self._at_owner(self._statistics)
 
     def _statistics(self) -> ScopeStatistics:

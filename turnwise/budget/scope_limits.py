@@ -49,15 +49,15 @@ class ScopeLimits:
         self._progress = progress
         self._opened_at_seconds = clock.now()
         self._max_seconds = limits.max_seconds
-        self._room = Quota(scope, limits) if limits.is_counting else None
-        self._role_rooms = {
+        self._quota = Quota(scope, limits) if limits.is_counting else None
+        self._role_quotas = {
             role: Quota(scope, role_limits, role)
             for role, role_limits in limits.roles.items()
             if role_limits.is_counting
         }
         self._chain: tuple[ScopeLimits, ...] = (self, *around._chain) if around else (self,)
         self._timed = tuple(bounds for bounds in self._chain if bounds._max_seconds is not None)
-        self._rooms: dict[Role, tuple[Quota, ...]] = {}
+        self._quotas: dict[Role, tuple[Quota, ...]] = {}
         self._leases: dict[str, Lease] = {}
         self._held_seconds: dict[str, float] = {}
 
@@ -67,40 +67,40 @@ class ScopeLimits:
         return bool(self._timed)
 
     def rooms(self, role: Role) -> tuple[Quota, ...]:
-        """Return the rooms that bind a call of a role, innermost first."""
-        rooms = self._rooms.get(role)
-        if rooms is None:
+        """Return the quotas that bind a call of a role, innermost first."""
+        quotas = self._quotas.get(role)
+        if quotas is None:
             found = (
-                room
+                quota
                 for bounds in self._chain
-                for room in (bounds._room, bounds._role_rooms.get(role))
+                for quota in (bounds._quota, bounds._role_quotas.get(role))
             )
-            rooms = self._rooms[role] = tuple(room for room in found if room is not None)
-        return rooms
+            quotas = self._quotas[role] = tuple(quota for quota in found if quota is not None)
+        return quotas
 
     def common_rooms(self) -> list[Quota]:
-        """Return the rooms that bind every role, innermost first."""
-        return [bounds._room for bounds in self._chain if bounds._room is not None]
+        """Return the quotas that bind every role, innermost first."""
+        return [bounds._quota for bounds in self._chain if bounds._quota is not None]
 
     def role_rooms(self) -> list[Quota]:
-        """Return the rooms that bind one role only, innermost first."""
-        return [room for bounds in self._chain for room in bounds._role_rooms.values()]
+        """Return the quotas that bind one role only, innermost first."""
+        return [quota for bounds in self._chain for quota in bounds._role_quotas.values()]
 
     # Leases.
 
     def hold(self, name: str, wanted: Amounts, role: Role | None, *, seconds: float = 0.0) -> int:
-        """Hold back `wanted` here and above, and return how many calls got room.
+        """Hold back `wanted` here and above, and return for how many calls there was quota.
 
         Args:
             name: of the lease.
             wanted: what to hold back.
             role: hold back in this role's own limits too.
-            seconds: the end of the time that is left for whoever draws first.
+            seconds: the end of the time that is left for the first call that draws on it.
         """
         if name in self._leases:
             raise LedgerError(f"{self._scope} holds a lease {name!r} already")
-        rooms = self.common_rooms() if role is None else self.rooms(role)
-        lease = self._leases[name] = Lease(name, rooms, wanted)
+        quotas = self.common_rooms() if role is None else self.rooms(role)
+        lease = self._leases[name] = Lease(name, quotas, wanted)
         if seconds > 0:
             self._held_seconds[name] = seconds
         return lease.calls_left
@@ -158,7 +158,7 @@ class ScopeLimits:
         """Return why there is no time left for a call, or None when there is.
 
         Args:
-            position: where whoever asks stands.
+            position: where on its path the asker is.
             by_path: read the path, not the clock: what counts is recorded time.
             lease: the lease that it may draw on; time held back by others is not its.
         """
@@ -175,10 +175,10 @@ class ScopeLimits:
     def seconds_left(self, position: CriticalPathPoint, *, by_path: bool = False) -> float | None:
         """Return the time until the nearest deadline, at least 0; None without one.
 
-        What is held back for a lease that nobody has drawn on is taken off.
+        What is held back for a lease that no call has drawn on is taken off.
 
         Args:
-            position: where whoever asks stands.
+            position: where on its path the asker is.
             by_path: read the path, not the clock.
         """
         if not self._timed:
@@ -208,8 +208,8 @@ class ScopeLimits:
             if bounds._scope == scope:
                 if limit == "max_seconds":
                     return bounds._max_seconds
-                rooms = (bounds._room, *bounds._role_rooms.values())
-                values = (room.limit_value(limit) for room in rooms if room is not None)
+                quotas = (bounds._quota, *bounds._role_quotas.values())
+                values = (quota.limit_value(limit) for quota in quotas if quota is not None)
                 return next((value for value in values if value is not None), None)
         return None
 
@@ -227,22 +227,22 @@ def advise(bounds: ScopeLimits, position: CriticalPathPoint, *, by_path: bool = 
 
     Args:
         bounds: what binds the scope.
-        position: where on its path it stands.
+        position: where on its path it is.
         by_path: tell the time that is left from the path, not the clock.
     """
     calls = requests = tokens = picodollars = math.inf
-    for room in bounds.common_rooms():
-        left = room.left
+    for quota in bounds.common_rooms():
+        left = quota.left
         calls = min(calls, left[0])
         requests = min(requests, left[1])
         tokens = min(tokens, left[2])
         picodollars = min(picodollars, left[3])
     by_role: dict[Role, float] = {}
-    for room in bounds.role_rooms():
-        if room.role is not None:
-            left = room.left
-            known = by_role.get(room.role, math.inf)
-            by_role[room.role] = min(known, left[0], left[1])
+    for quota in bounds.role_rooms():
+        if quota.role is not None:
+            left = quota.left
+            known = by_role.get(quota.role, math.inf)
+            by_role[quota.role] = min(known, left[0], left[1])
     seconds_left = bounds.seconds_left(position, by_path=by_path)
     if seconds_left == 0:
         calls = 0

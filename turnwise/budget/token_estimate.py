@@ -78,7 +78,7 @@ UNKNOWN_OTHER_FACTOR: float = 2.2
 """The same for all other characters."""
 
 MESSAGE_TOKENS = 4
-"""What a message costs beside its text: its role and its delimiters.
+"""What a message costs in addition to its text: its role and its delimiters.
 
 Source: OpenAI's published chat format, 3 a message and 1 for the role.
 """
@@ -291,7 +291,7 @@ DEFAULT_OUTPUT_TOKENS = 1024
 
 
 class TokenCounter(Protocol):
-    """Whoever says how many input tokens a call has, about."""
+    """Estimates how many input tokens a call has."""
 
     def call_tokens(self, call: Call) -> int:
         """Return the estimated input tokens of a call."""

@@ -1,7 +1,7 @@
 """Token weights by kind of character, and where tiktoken keeps its tables.
 
 A tokenizer spends its tokens very differently on a Chinese character, an English
-word and a brace of JSON. Each row below says what one of each kind costs, fitted
+word and a brace of JSON. Each row below has what one of each kind costs, fitted
 to a real tokenizer by least squares on relative error.
 
 Source: fitted by `benchmarks/tokens.py --fit` on 2026-11-20 against the tables of

@@ -42,7 +42,7 @@ class Ledger:
     """The rows of one budgeter, and the check that none is missing.
 
     Args:
-        counters: the counters of the root scope, to hold the rows against.
+        counters: the counters of the root scope, to check the rows against.
         sinks: told each row as it is written.
         max_kept_rows: most rows kept in memory, the oldest dropped first; None keeps
             all until they are drained. Sinks, turns and counts miss none either way.
@@ -99,7 +99,7 @@ class Ledger:
         return self._at_owner(self._written.counts)
 
     def check(self) -> None:
-        """Hold the identity, the rows against the scopes, and that no sink failed.
+        """Check the identity, the rows against the scopes, and that no sink failed.
 
         Raises:
             LedgerError: when one of them does not hold.
@@ -202,7 +202,7 @@ class LedgerLayer:
         later = endpoint.completed(later)
         turn = scope.lasting
         one = Amounts(calls=1, requests=1)
-        if any(room.limits_spending for room in turn.bounds.rooms(later.role)):
+        if any(quota.limits_spending for quota in turn.bounds.rooms(later.role)):
             # The answer to the call that is asked now will be in its prompt: once more output.
             sampling = replace(later.sampling, n=later.sampling.n + 1)
             longer = replace(later, sampling=sampling)

@@ -3,11 +3,11 @@
 A replay has to refuse the calls that the recorded run refused, though in it nothing is
 ever in flight: answers come at once, so that reservations never add up as they did.
 Two rules make it so. A recorded refusal is repeated where the limit that it names still
-stands. And a recorded answer is charged what it was charged in the end, not what was
+applies. And a recorded answer is charged what it was charged in the end, not what was
 reserved for it: the sum of those, without what passed their reservations, fitted the
-limits then, so it fits in any order now (see `Room.refusal`).
+limits then, so it fits in any order now (see `Quota.refusal`).
 
-A call that was cancelled has no answer to replay. Whoever asks it again is given time to
+A call that was cancelled has no answer to replay. An asker that asks it again is given time to
 cancel it again: turns of its event loop, and in a program that is not ours, whose timeouts
 know no virtual clock, the time that the call took. If that does not come, the next exchange of
 its key is played; without one the call is sent, or in a strict replay missed.
@@ -164,7 +164,7 @@ class ReplayLayer:
         """Admit a call and answer it from the recording; None when it may be sent.
 
         Raises:
-            CallRefused: when it was refused under a limit that stands, or has no room now.
+            CallRefused: when it was refused under a limit that still applies, or has no quota now.
             CassetteMiss: when it is not recorded and may not be sent.
             CallError: the error that it ended in when it was recorded.
         """
@@ -221,7 +221,7 @@ class ReplayLayer:
         """Return the next exchange that can be used here, and why nothing may be sent.
 
         Raises:
-            CallRefused: when that is a refusal under a limit that still stands.
+            CallRefused: when that is a refusal under a limit that still applies.
         """
         while True:
             try:
@@ -237,7 +237,7 @@ class ReplayLayer:
                 return exchange, None
             refusal = _standing_refusal(call, exchange)
             if refusal is not None and exchange.end_number:
-                # What runs beside it had asked before the program went on with this.
+                # Calls that run at the same time had asked before the program went on with this.
                 await pass_turns()
                 self._order(call).was_refused = True
             self._end(call, exchange)
@@ -255,7 +255,7 @@ class ReplayLayer:
     async def _replay(self, call: InFlightCall, exchange: RecordedExchange) -> ReadReply:
         _set_usage(call, exchange)
         call.finish(Outcome.REPLAYED)
-        # As if it had been sent: whoever runs beside it comes to ask before it ends.
+        # As if it had been sent: calls that run at the same time are asked before it ends.
         try:
             if exchange.end_number:
                 await self._order(call).wait_for(exchange.end_number)

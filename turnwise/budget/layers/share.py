@@ -2,19 +2,19 @@
 
 Problem: ten equal calls at once should be paid for once. But the first asker may be
 cancelled (a search that stops early, a user who leaves) while nine others still wait
-for the very same answer; and when nobody waits any more, the work has to stop, and
+for the very same answer; and when none waits any more, the work has to stop, and
 what it has spent by then has to be counted.
 
 Choice: the work runs in a task of its own, which belongs to no asker. Askers wait for
 it, each on its own future. One of them pays. When the payer is cancelled, the next
 waiter that can pay takes over, and the work goes on untouched: nothing is sent twice.
-A waiter that cannot pay stays as long as someone else does. When nobody can or nobody
+A waiter that cannot pay stays as long as someone else does. When none can or none
 is left, the work is cancelled, the last payer waits until it has come to rest, so that
 what was sent is known, and waiters that could not pay are refused.
 
 Rejected: running the work in the first asker and shielding it (a cancelled asker then
-has no owner for the bill); restarting it for the next waiter (sends twice); letting
-the bill stay with the cancelled asker (its row is written before the cost is known).
+has no payer for it); restarting it for the next waiter (sends twice); leaving
+the cost with the cancelled asker (its row is written before the cost is known).
 
 Invariant: while work is under way, exactly one waiter is its payer.
 """
@@ -50,7 +50,7 @@ class SharedWork(Generic[WaiterT, ResultT]):
     Args:
         payer: who pays at first.
         work: the work. Its own cancellation must settle what was sent.
-        take_over: moves the bill.
+        take_over: moves the cost.
         forget: called once, when no further waiter may join.
 
     Attributes:
@@ -71,14 +71,14 @@ class SharedWork(Generic[WaiterT, ResultT]):
         self._forget = forget
         self._futures: dict[WaiterT, asyncio.Future[ResultT]] = {}
         self._has_ended = False
-        # Never eager, whatever the loop makes of its tasks: nobody knows of it or waits yet.
+        # Never eager, whatever the loop makes of its tasks: nothing knows of it or waits yet.
         self._task = asyncio.Task(self._run(work), loop=asyncio.get_running_loop())
 
     async def wait(self, waiter: WaiterT) -> ResultT:
         """Return what the work returns.
 
         Raises:
-            CallRefused: when the payer left and nobody who waits can pay.
+            CallRefused: when the payer left and none that waits can pay.
             BaseException: whatever the work raised.
         """
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
@@ -170,7 +170,7 @@ class ShareLayer:
 
         Raises:
             CallRefused: when there is no quota for the first attempt, or when the payer left
-                and nobody who waits can pay.
+                and none that waits can pay.
             CallError: how the work ended.
         """
         if not carried.call.is_shared:
@@ -187,7 +187,7 @@ class ShareLayer:
         carried.finish(Outcome.COALESCED)
         if shared.payer.work is not None:
             carried.path_seconds = shared.payer.work.usage.path_seconds
-        # Read anew: two askers must not have one and the same parsed object.
+        # Read again: two askers must not have one and the same parsed object.
         return read_reply(carried.call, replace(answer.reply, parsed=None))
 
     def is_under_way(self, key: CallKey) -> bool:
