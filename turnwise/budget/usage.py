@@ -37,7 +37,15 @@ from turnwise.calls.reply import Usage as ReportedUsage
 if TYPE_CHECKING:
     from turnwise.budget.token_estimate import Estimate
 
-__all__ = ["NO_USAGE", "PICODOLLARS", "Usage", "attempt_usage", "to_microseconds", "to_picodollars"]
+__all__ = [
+    "JSON_NAMES",
+    "NO_USAGE",
+    "PICODOLLARS",
+    "Usage",
+    "attempt_usage",
+    "to_microseconds",
+    "to_picodollars",
+]
 
 PICODOLLARS = 10**12
 """Picodollars in a dollar. One token at 0.01 USD a million costs 10,000 of them."""

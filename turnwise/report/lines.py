@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from turnwise.budget.usage import Usage
 from turnwise.calls.vocabulary import Outcome, Purpose, Role
 
 __all__ = ["CallLine", "Spans", "TurnKey", "TurnLine"]
@@ -65,6 +66,14 @@ class CallLine(Line):
     @classmethod
     def _is_text(cls, value: Any) -> str:
         return value if isinstance(value, str) else ""
+
+    @property
+    def usage(self) -> Usage:
+        """What it spent."""
+        usage = Usage.from_json(self.__dict__)
+        if self.sent is None:  # not counted then
+            usage = usage._replace(sent=0 if self.outcome is Outcome.REPLAYED else self.requests)
+        return usage
 
     @property
     def is_refused(self) -> bool:

@@ -91,11 +91,11 @@ def _sums_json(sums: CallSums) -> dict[str, Any]:
         "outcomes": [[outcome.value, count] for outcome, count in sums.outcomes.items() if count],
         "unreadable": sums.unreadable,
         "repairs": sums.repairs,
-        "attempts": sums.attempts,
-        "requests": sums.requests,
-        "input_tokens": sums.input_tokens,
-        "output_tokens": sums.output_tokens,
-        "unknown_usage": sums.unknown_usage,
+        "attempts": sums.usage.attempts,
+        "requests": sums.usage.requests,
+        "input_tokens": sums.usage.input_tokens,
+        "output_tokens": sums.usage.output_tokens,
+        "unknown_usage": sums.usage.unknown_usage,
         "usd": sums.usd,
     }
 
