@@ -23,7 +23,7 @@ from openai import AsyncOpenAI
 from benchmarks.figures import Figure, Measured
 from benchmarks.loopback import loopback_server
 from turnwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
-from turnwise.budget.estimate import Estimator
+from turnwise.budget.token_estimate import Estimator
 from turnwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.key import call_key
 from turnwise.calls.openai_http import OpenAIClient

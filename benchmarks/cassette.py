@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
 from turnwise.budget.recorder import RecordedExchange, Where
+from turnwise.budget.usage import Usage as Spent
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Usage, call_key
 from turnwise.replay.cassette import CassetteMode, open_cassette
 
@@ -65,12 +66,8 @@ def _write(path: Path, entries: int) -> float:
     answer = RecordedExchange(
         Outcome.SERVED,
         reply=Reply(_ANSWER, usage=Usage(700, 150), model=_MODEL, latency_seconds=0.8),
-        attempts=1,
-        requests=1,
+        usage=Spent(1, 1, input_tokens=700, output_tokens=150, charged_tokens=850),
         latency_seconds=0.8,
-        input_tokens=700,
-        output_tokens=150,
-        charged_tokens=850,
     )
     spent = 0.0
     with open_cassette(path, CassetteMode.REWRITE) as cassette:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Figure, Measured
 from turnwise.budget import Budgeter, Limits
-from turnwise.budget.room import PICODOLLARS
-from turnwise.budget.tokens import RESERVE_MARGIN
+from turnwise.budget.token_estimate import RESERVE_MARGIN
+from turnwise.budget.usage import PICODOLLARS
 from turnwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.errors import CallRefused
 

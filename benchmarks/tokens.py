@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from turnwise.budget.token_estimate import TokenEstimator, count_kinds, estimator
 from turnwise.budget.token_tables import FAMILIES, cached_encoding, weights_for
-from turnwise.budget.tokens import TokenEstimator, count_kinds, estimator
 
 __all__ = ["main"]
 

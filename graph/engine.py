@@ -10,9 +10,9 @@ from pathlib import Path
 from graph.settings import Settings
 from nodes.loader import ALL_TURNS, load_turn
 from turnwise.budget.budgeter import Budgeter
-from turnwise.budget.cache import MemoryCache, ReplyCache
 from turnwise.budget.clock import SystemClock, VirtualClock
-from turnwise.budget.ledger import RowSink
+from turnwise.budget.layers.cache import MemoryCache, ReplyCache
+from turnwise.budget.layers.ledger import RowSink
 from turnwise.budget.recorder import Recorder
 from turnwise.budget.scope import Scope, ScopeKind
 from turnwise.calls import Endpoint, Role
@@ -231,7 +231,7 @@ def cache_of(settings: Settings, *, is_offline: bool) -> ReplyCache | None:
                 f"only a file names the folder cache.disk={knobs.disk}, which is not below the "
                 "working directory: set it by --set cache.disk=... or TURNWISE__CACHE__DISK"
             )
-        from turnwise.budget.disk_cache import DiskCache  # noqa: PLC0415 - loads diskcache
+        from turnwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
         return DiskCache(Path(knobs.disk), memory=memory)
     return memory

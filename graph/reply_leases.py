@@ -24,8 +24,8 @@ from nodes.fused_calls import FUSED_REPLY
 from nodes.question import BOOKKEEPING_LEASE
 from nodes.search.action_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial
-from turnwise.budget.room import PICODOLLARS
 from turnwise.budget.scope import Scope
+from turnwise.budget.usage import PICODOLLARS
 from turnwise.calls.call import Call, Role
 
 __all__ = [

@@ -41,7 +41,7 @@ _DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, Endpo
 
 def _note_unfinished(error: CallError, rows: Sequence[LedgerRow]) -> None:
     """Say with an error what its turn has spent: an unfinished turn is in no total."""
-    sent = sum(row.requests for row in rows)
+    sent = sum(row.usage.requests for row in rows)
     if sent:
         error.add_note(
             f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that failed "
@@ -92,7 +92,6 @@ class ReplySession:
         engine: what all turns share.
         graph: the compiled graph; None runs its steps by a plain loop.
         is_simulated: whether every answer is simulated.
-        rows: the ledger rows that were written and not yet handed out.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
         notices: what a person should know of it.
     """
@@ -100,7 +99,6 @@ class ReplySession:
     engine: Engine
     graph: "ReplyGraph | None"
     is_simulated: bool
-    rows: list[LedgerRow]
     is_checkpointed: bool = False
     notices: Notices = field(default_factory=Notices)
 
@@ -173,12 +171,7 @@ class ReplySession:
         Nodes that run side by side ask in an order that depends on who was answered
         first; the ledger of a turn should not.
         """
-        mine: list[LedgerRow] = []
-        others: list[LedgerRow] = []
-        for row in self.rows:
-            is_mine = row.conversation == turn.conversation and row.turn == turn.turn
-            (mine if is_mine else others).append(row)
-        self.rows[:] = others
+        mine = turn.take_rows()
         settings = self.engine.settings
         order = list(predecessors(overlap=settings.overlap, fuse=settings.fuse))
         places = {name: place for place, name in enumerate(order)}
@@ -263,14 +256,13 @@ async def open_session(
     if book is None:
         book = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
     cache = cache_of(settings, is_offline=is_offline)
-    rows: list[LedgerRow] = []
     engine = make_engine(
         settings,
         endpoints,
         book,
         recorder=recorder,
         cache=cache,
-        sinks=(rows.append,),
+        sinks=(),
         notify=notices.tell,
         is_offline=is_offline,
     )
@@ -289,7 +281,6 @@ async def open_session(
         engine=engine,
         graph=graph,
         is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
-        rows=rows,
         is_checkpointed=checkpointer is not None,
         notices=notices,
     )

@@ -232,7 +232,7 @@ def answer_through() -> Answer:
             graph = None
             if not is_direct:
                 graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
-            session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
+            session = ReplySession(engine=engine, graph=graph, is_simulated=True)
             turns = [await session.run_turn(TurnInput("talk", None, text)) for text in texts]
             engine.close()
         return turns

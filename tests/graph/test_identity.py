@@ -95,7 +95,7 @@ async def _pipeline(folder: Path, preset: str = "balanced") -> AsyncIterator[Pip
             sinks=(rows.append,),
         )
         graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
-        session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=rows)
+        session = ReplySession(engine=engine, graph=graph, is_simulated=True)
 
         async def context() -> TurnContext:
             return TurnContext(engine)

@@ -165,7 +165,7 @@ def _asked(tmp_path: Path, preset: str, *overrides: str) -> list[Call]:
                 settings, endpoints, ConversationMemory(store), recorder=None, cache=None, sinks=()
             )
             graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
-            session = ReplySession(engine=engine, graph=graph, is_simulated=True, rows=[])
+            session = ReplySession(engine=engine, graph=graph, is_simulated=True)
             await session.run_turn(TurnInput("talk", None, "I lost my job."))
             engine.close()
 

@@ -24,7 +24,7 @@ CASES = [
     ("thorough", "en"),
 ]
 
-OF_THE_REPLAY = frozenset({"outcomes", "queue_seconds", "rate_seconds", "work_seconds"})
+OF_THE_REPLAY = frozenset({"outcomes", "work_seconds"})
 """What a replay of a turn may have of its own: that it was replayed, and how long that took."""
 
 

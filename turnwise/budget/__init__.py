@@ -2,11 +2,11 @@
 
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.clock import Clock, ManualClock, SystemClock, VirtualClock
+from turnwise.budget.counters import Counts, LedgerError
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.budget.limits import Limits, RoleLimits
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Recorder, Where
 from turnwise.budget.scope import Scope, ScopeKind, current_scope
-from turnwise.budget.tally import Counts, LedgerError
 from turnwise.calls.retry import RetryPolicy
 
 __all__ = [

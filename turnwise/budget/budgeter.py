@@ -11,36 +11,27 @@ atomic without a lock.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from turnwise.budget.advice import advise
-from turnwise.budget.cache import ReplyCache
+from turnwise.budget.call_path import build_call_path
 from turnwise.budget.clock import Clock, SystemClock
-from turnwise.budget.estimate import (
-    DEFAULT_OUTPUT_TOKENS,
-    Estimate,
-    Estimator,
-    TokenCounter,
-)
+from turnwise.budget.critical_path import CriticalPathTrack
 from turnwise.budget.fan_out import fan_out
 from turnwise.budget.health import EndpointHealth
-from turnwise.budget.ledger import Ledger, RowSink
+from turnwise.budget.in_flight import InFlightCall, step_mark
+from turnwise.budget.layers.cache import ReplyCache
+from turnwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
 from turnwise.budget.limits import Limits
-from turnwise.budget.open_call import step_mark
-from turnwise.budget.path import Track
-from turnwise.budget.pricing import require_prices
 from turnwise.budget.recorder import Recorder
-from turnwise.budget.replaying import Replayer
+from turnwise.budget.redactor import Redactor
 from turnwise.budget.scope import Scope, ScopeKind, current_scope
-from turnwise.budget.scrub import Scrubber
-from turnwise.budget.sending import SendingRules
-from turnwise.budget.serving import Serving
+from turnwise.budget.scope_limits import advise, require_prices
+from turnwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from turnwise.calls.call import Call, Role
 from turnwise.calls.client import Advisory, Endpoint
-from turnwise.calls.errors import CallError, ContextTooLong
+from turnwise.calls.errors import CallError
 from turnwise.calls.owner_loop import OwnerLoop
-from turnwise.calls.repair import repair_call
 from turnwise.calls.reply import Reply
 from turnwise.calls.retry import RetryPolicy
 
@@ -58,7 +49,7 @@ class Budgeter:
         endpoints: who serves each role. Owned: `aclose` closes their clients.
         clock: time and waiting; the system's when None.
         estimator: counts input tokens before a call is sent; None takes
-            `turnwise.budget.tokens`, loaded at the first call that needs it.
+            `turnwise.budget.token_estimate`, loaded at the first call that needs it.
         cache: keeps answers for equal calls; None keeps none. Owned.
         recorder: a recording to read, write, or both. Not owned.
         limits: of the whole run.
@@ -70,9 +61,9 @@ class Budgeter:
             `max_tokens`.
         max_kept_rows: see `Ledger`.
         advises_by_path: tell the time that is left from the path, which is the same in
-            a replay and a little behind the clock, so that whoever winds down by it does
-            so at the same call there. Limits bind by the clock either way.
-        notify: told what a person should know while a call waits; None tells nobody.
+            a replay and a little behind the clock, so that a pipeline that winds down by it
+            does so at the same call there. Limits bind by the clock either way.
+        notify: called with what a person should know while a call waits; None calls nothing.
         own_loop: work on a private loop from the first call on. Clients, cache, recorder and
             sinks are then used in its thread.
 
@@ -99,7 +90,7 @@ class Budgeter:
         sinks: Iterable[RowSink] = (),
         secrets: Iterable[str] = (),
         default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
-        max_kept_rows: int | None = None,
+        max_kept_rows: int | None = MAX_KEPT_ROWS,
         advises_by_path: bool = False,
         notify: Callable[[str], None] | None = None,
         own_loop: bool = False,
@@ -118,26 +109,24 @@ class Budgeter:
             at_owner=self.owner.call,
         )
         self.ledger = Ledger(
-            self.run.tally,
+            self.run.counters,
             sinks=sinks,
             max_kept_rows=max_kept_rows,
             at_owner=self.owner.call,
         )
-        self._serving = Serving(
+        self._call_path = build_call_path(
             self._endpoints,
-            rules=SendingRules(
-                clock=self._clock,
-                estimator=self._estimator,
-                retry=retry or RetryPolicy(),
-                seed=seed,
-                health=EndpointHealth(self._clock, notify),
-                store=None if cache is None else cache.put,
-            ),
             ledger=self.ledger,
+            clock=self._clock,
+            estimator=self._estimator,
             cache=cache,
-            replayer=None if recorder is None else Replayer(recorder, self._estimator),
-            scrubber=Scrubber(secrets),
+            recorder=recorder,
+            retry=retry or RetryPolicy(),
+            seed=seed,
+            health=EndpointHealth(self._clock, notify),
+            redactor=Redactor(secrets),
         )
+        self._first_layer = self._call_path.first
 
     @property
     def current(self) -> Scope:
@@ -148,7 +137,11 @@ class Budgeter:
     @property
     def in_flight(self) -> int:
         """Pieces of work under way; equal calls share one."""
-        return self._serving.in_flight
+        return self._call_path.in_flight
+
+    def statistics(self) -> dict[str, dict[str, int | float]]:
+        """Return what each layer of the call path has counted, in the order of the path."""
+        return self.owner.call(self._call_path.statistics)
 
     def scope(
         self,
@@ -162,7 +155,7 @@ class Budgeter:
         return self.current.open(kind, name, limits=limits, after=after)
 
     def advisory(self) -> Advisory:
-        """Return how much room the current scope has."""
+        """Return how much remains in the current scope."""
         scope = self.current
         return self.owner.call(
             lambda: advise(scope.bounds, scope.position, by_path=self._advises_by_path)
@@ -174,7 +167,7 @@ class Budgeter:
         Raises:
             UnknownRole: when no endpoint serves its role.
         """
-        return self._estimator.estimate(call, self._serving.endpoint(call.role))
+        return self._estimator.estimate(call, endpoint_of(call.role, self._endpoints))
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer, its `parsed` set when the call has a response model.
@@ -184,9 +177,9 @@ class Budgeter:
             UnknownRole: when no endpoint serves its role. That is not counted.
             ConfigError: when calls are in flight on another loop; see `own_loop`.
         """
-        # The path is the asker's, and moves where it asks: in the order of its own steps.
         with self._asked_in(call) as scope:
-            track = Track(scope.position)
+            # The path is the asker's, and moves where it asks: in the order of its own steps.
+            track = CriticalPathTrack(scope.position)
             try:
                 return await self.owner.run(self._ask, call, scope, track)
             finally:
@@ -235,30 +228,16 @@ class Budgeter:
         if self._cache is not None:
             await self._cache.aclose()
 
-    @contextmanager
-    def _asked_in(self, call: Call | None = None) -> Iterator[Scope]:
-        """Give the scope that a call is asked in: that of its origin's node, if there is no other.
+    def _asked_in(self, call: Call | None = None) -> AbstractContextManager[Scope]:
+        """Return the scope that a call is asked in.
 
-        A node that the program has opened itself is the one that counts.
+        A node that the program has opened itself counts before the node of the call's origin.
         """
-        scope, origin = self.current, call.origin if call is not None else None
+        scope, origin = self.current, None if call is None else call.origin
         if origin is None or not origin.node or scope.node is not None:
-            yield scope
-            return
-        with scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin)) as node:
-            yield node
+            return nullcontext(scope)
+        return scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin))
 
-    async def _ask(self, call: Call, scope: Scope, track: Track) -> Reply:
-        """Ask, and ask again with what was wrong while an answer does not fit."""
-        asked = call
-        while True:
-            try:
-                answer = await self._serving.serve(asked, scope, track)
-            except ContextTooLong as error:
-                error.repairs = asked.repair - call.repair
-                raise
-            if answer.invalid is None:
-                return answer.reply
-            if asked.repair - call.repair >= call.max_repairs:
-                raise answer.invalid
-            asked = repair_call(asked, answer.invalid)
+    async def _ask(self, call: Call, scope: Scope, track: CriticalPathTrack) -> Reply:
+        answer = await self._first_layer(InFlightCall(call, scope, track))
+        return answer.reply

@@ -22,7 +22,7 @@ import math
 from collections import deque
 from typing import NamedTuple
 
-from turnwise.budget.tokens import InputTokens
+from turnwise.budget.token_tables import InputTokens
 
 __all__ = ["Calibration"]
 

@@ -1,7 +1,7 @@
 """Where time comes from. Injected everywhere, so that no test and no replay waits.
 
 Three clocks: the system's; a manual one that a test advances; and a virtual one on
-which nobody waits, because answers come at once (a simulated model in process, or a
+which nothing waits, because answers come at once (a simulated model in process, or a
 replay). Under a virtual clock the time that a scope has used is read off its path:
 the sum of the latencies that its calls would have had to wait for.
 """
@@ -20,7 +20,7 @@ class Clock(Protocol):
 
     @property
     def is_virtual(self) -> bool:
-        """Whether nobody waits, so that durations come from latencies, not from `now`."""
+        """Whether nothing waits, so that durations come from latencies, not from `now`."""
         ...
 
     def now(self) -> float:
@@ -47,7 +47,7 @@ class SystemClock:
 
 
 class VirtualClock:
-    """A clock that stands still. Time is logical and comes from the path of a scope."""
+    """A clock that does not move. Time is logical and comes from the path of a scope."""
 
     is_virtual = True
 
@@ -68,7 +68,7 @@ class ManualClock:
     which they went to sleep.
 
     Args:
-        start_seconds: what `now` says at first.
+        start_seconds: what `now` returns at first.
     """
 
     is_virtual = False

@@ -1,8 +1,8 @@
 """A folder of JSON documents, synchronous: what `disk_cache` does in its thread.
 
-The only room that imports diskcache. Its default form is pickle, which runs code on
+The only file that imports diskcache. Its default form is pickle, which runs code on
 reading (CVE-2025-69872); its JSON disk writes none, but would still load one that
-somebody else put into the database. The disk here refuses to.
+another process put into the database. The disk here refuses to.
 """
 
 import sqlite3

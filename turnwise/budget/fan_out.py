@@ -9,7 +9,7 @@ import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
 
-from turnwise.budget.path import Position, Track, scheduled_seconds
+from turnwise.budget.critical_path import CriticalPathPoint, CriticalPathTrack, scheduled_seconds
 from turnwise.budget.scope import Scope
 from turnwise.calls.call import Call
 from turnwise.calls.errors import CallError
@@ -17,13 +17,15 @@ from turnwise.calls.reply import Reply
 
 __all__ = ["fan_out"]
 
-AskOne = Callable[[Call, Track], Awaitable[Reply]]
+AskOne = Callable[[Call, CriticalPathTrack], Awaitable[Reply]]
 
 
 class _FanOut:
     """One `fan_out` under way."""
 
-    def __init__(self, calls: Sequence[Call], ask: AskOne, start: Position, width: int) -> None:
+    def __init__(
+        self, calls: Sequence[Call], ask: AskOne, start: CriticalPathPoint, width: int
+    ) -> None:
         self._calls = calls
         self._ask = ask
         self._start = start
@@ -31,13 +33,13 @@ class _FanOut:
         self._indexes = iter(range(len(calls)))
         self._freed_at_seconds: list[float] = []
         self._must_stop = False
-        self.tracks: list[Track] = []
+        self.tracks: list[CriticalPathTrack] = []
         self.results: list[Reply | Exception | None] = [None] * len(calls)
 
     async def work(self) -> None:
         """Ask one call after the other, until none is left or going on makes no sense."""
         for index in self._indexes:
-            track = Track(self._start_of(index))
+            track = CriticalPathTrack(self._start_of(index))
             self.tracks.append(track)
             try:
                 self.results[index] = await self._ask(self._calls[index], track)
@@ -49,7 +51,7 @@ class _FanOut:
             if self._must_stop:
                 return
 
-    def end(self) -> Position:
+    def end(self) -> CriticalPathPoint:
         """Return where on the path everything that was started has ended."""
         durations = [track.position.seconds - track.start.seconds for track in self.tracks]
         seconds = scheduled_seconds(durations, max_concurrency=self._width)
@@ -59,12 +61,14 @@ class _FanOut:
             for track in self.tracks
             if track.position.round > track.start.round
         ]
-        return Position(max(rounds, default=self._start.round), self._start.seconds + seconds)
+        return CriticalPathPoint(
+            max(rounds, default=self._start.round), self._start.seconds + seconds
+        )
 
-    def _start_of(self, index: int) -> Position:
+    def _start_of(self, index: int) -> CriticalPathPoint:
         waited = index >= self._width and bool(self._freed_at_seconds)
         seconds = heapq.heappop(self._freed_at_seconds) if waited else self._start.seconds
-        return Position(self._start.round + index // self._width, seconds)
+        return CriticalPathPoint(self._start.round + index // self._width, seconds)
 
 
 async def fan_out(

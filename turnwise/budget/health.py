@@ -4,7 +4,7 @@ An endpoint that cannot be reached, or does not answer, is down after one call h
 up its attempts on it: a whole turn then costs no more than those. One that answers 5xx
 is down after two such calls in a row, because one may be the request's own fault. While
 it is down nothing is sent; after that time one call makes one attempt, and its end
-decides. Any other end of a call, a refusal included, says that the endpoint is there.
+decides. Any other end of a call, a refusal included, shows that the endpoint is there.
 
 A host that cannot be connected to is down for all its models; a model that does not
 answer, or fails, is down alone. On a virtual clock nothing is ever down: no time passes
@@ -60,7 +60,7 @@ class EndpointHealth:
 
     Args:
         clock: time.
-        notify: told what a person should know; None tells nobody.
+        notify: called with what a person should know; None calls nothing.
     """
 
     def __init__(self, clock: Clock, notify: Callable[[str], None] | None = None) -> None:

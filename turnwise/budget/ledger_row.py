@@ -1,8 +1,9 @@
 """One line of the ledger: how one asked call ended, and what it spent."""
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from turnwise.budget.room import PICODOLLARS
+from turnwise.budget.usage import Usage
 from turnwise.calls.call import Outcome, Purpose, Role
 from turnwise.calls.key import CallKey
 
@@ -12,9 +13,7 @@ __all__ = ["LedgerRow"]
 class LedgerRow(NamedTuple):
     """How one asked call ended.
 
-    Requests, attempts, tokens and cost stand on the row of the call that paid, once;
-    on a replayed row they are what the recording paid. Cached and coalesced rows have
-    none: their answer was paid for elsewhere.
+    The fields of its usage can be read from the row itself, as `row.requests`.
 
     Args:
         sequence: in which order the calls were asked. Starts at 1.
@@ -32,23 +31,9 @@ class LedgerRow(NamedTuple):
         is_speculative: asked before it was known to be needed.
         is_simulated: whether a simulated model answers at this endpoint.
         is_unreadable: whether it was answered, and not in the form that was asked for.
-        attempts: tries at serving it, retries included.
-        requests: HTTP requests that left the machine for it.
-        sent: those of them that left now; 0 where a recording answered.
-        batch_id: the batch it travelled in, or None when it travelled alone.
-        input_tokens: known prompt tokens of all its attempts.
-        output_tokens: known answer tokens of all its attempts.
-        cached_tokens: known prompt tokens found in the provider's prompt cache.
-        picodollars: known cost in 1e-12 USD.
-        unknown_usage: its requests whose tokens are not known.
-        unknown_usd: its requests whose cost is not known.
-        over_tokens: tokens that it was billed beyond what was reserved for it; 0 where
-            nothing had to be reserved.
-        over_picodollars: the same in 1e-12 USD.
-        queue_seconds: wait for a place.
-        rate_seconds: wait for a rate limit.
-        work_seconds: time of all its attempts.
-        retry_seconds: waits between its attempts.
+        usage: what it spent. It is on the row of the call that paid, once; on a replayed row
+            it is what the recording paid. Cached and coalesced rows have none: their answer
+            was paid for by another call.
         path_seconds: what it adds to its scope's path: from its start to its end, or
             the recorded or virtual time that would have been.
         end_round: the round it ended in, counted from the start of its turn (of the
@@ -57,7 +42,7 @@ class LedgerRow(NamedTuple):
         error: what went wrong, without secrets: the name of the error's class, and its
             text after a colon. None when nothing did. A call that was answered has one
             where the answer is unreadable.
-        notes: what had to be mended or left out to read the answer, joined by "; ";
+        notes: what had to be repaired or left out to read the answer, joined by "; ";
             empty where nothing had to be.
     """
 
@@ -76,22 +61,7 @@ class LedgerRow(NamedTuple):
     is_speculative: bool
     is_simulated: bool
     is_unreadable: bool
-    attempts: int
-    requests: int
-    sent: int
-    batch_id: str | None
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    picodollars: int
-    unknown_usage: int
-    unknown_usd: int
-    over_tokens: int
-    over_picodollars: int
-    queue_seconds: float
-    rate_seconds: float
-    work_seconds: float
-    retry_seconds: float
+    usage: Usage
     path_seconds: float
     end_round: int
     key: CallKey
@@ -106,15 +76,24 @@ class LedgerRow(NamedTuple):
     @property
     def usd(self) -> float | None:
         """Known cost, or None when the cost of one of its requests is not known."""
-        return None if self.unknown_usd else self.picodollars / PICODOLLARS
+        return None if self.usage.unknown_usd else self.usage.usd
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON values, in a fixed order; USD for picodollars."""
-        document: dict[str, Any] = dict(zip(_NAMES, self, strict=True))
+        """Return the row as JSON values in a fixed order, its usage by flat names."""
+        document: dict[str, Any] = {}
+        for name, value in zip(self._fields, self, strict=True):
+            if isinstance(value, Usage):
+                document |= value.to_json()
+            else:
+                document[name] = value
+        for name in _NOT_IN_ROWS:
+            del document[name]
         document["usd"] = self.usd
-        document["over_usd"] = self.over_picodollars / PICODOLLARS
         return document
 
 
-_NAMES = tuple(name.replace("picodollars", "usd") for name in LedgerRow._fields)
-"""What the fields are called in JSON."""
+_NOT_IN_ROWS = ("charged_tokens", "charged_usd")
+"""Fields of the usage that only recordings need: a replay charges what was charged."""
+
+for _name in (*Usage._fields, "work_seconds", "retry_seconds"):
+    setattr(LedgerRow, _name, property(attrgetter(f"usage.{_name}")))

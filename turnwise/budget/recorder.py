@@ -1,15 +1,15 @@
-"""The seam between the budgeter and a recording: look an exchange up, or record one.
+"""The interface of a recording, as the budgeter uses it: look an exchange up, or record one.
 
-The budgeter decides what is counted; a recorder only remembers. Every asked call asks
-the recorder, before anything else, and every call that was not replayed is recorded
-once, whatever its outcome; only a bug in a client is not. So a recording has exactly
-one exchange a call, and equal calls find theirs in the order in which they were asked:
+The budgeter decides what is counted; a recorder only remembers. Every asked call asks the
+recorder before anything else, and every call that was not replayed is recorded once, whatever
+its outcome; only a bug in a client is not. So a recording has exactly one exchange per call, and
+equal calls find theirs in the order in which they were asked:
 
 - `served` and `failed` carry what they spent;
 - `cached` and `coalesced` carry the answer and spent nothing;
-- `refused` carries the refusal: a replay under the same limit refuses the same
-  call, whichever way the two runs interleaved; under another limit it is no answer,
-  and the budgeter looks up the next exchange of that key;
+- `refused` carries the refusal: a replay under the same limit refuses the same call, whichever
+  way the two runs interleaved; under another limit it is no answer, and the budgeter looks up
+  the next exchange of that key;
 - `cancelled` carries what was spent until then, and no answer.
 
 Invariant: an exchange is handed out at most once.
@@ -17,18 +17,41 @@ Invariant: an exchange is handed out at most once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
+from turnwise.budget.usage import NO_USAGE, Usage
+from turnwise.calls import errors
 from turnwise.calls.call import Call, Outcome, Purpose, Role
+from turnwise.calls.errors import (
+    CallError,
+    CallRefused,
+    ContentRefused,
+    ContextTooLong,
+    EmptyAnswer,
+    EndpointError,
+    InvalidAnswer,
+    ParameterRefused,
+    RateLimited,
+)
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply
 
-__all__ = ["RecordedError", "RecordedExchange", "Recorder", "Where"]
+__all__ = [
+    "RecordedError",
+    "RecordedExchange",
+    "Recorder",
+    "Where",
+    "error_of_record",
+    "record_of_error",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Who asked, and whom. Not part of a call's identity; for lanes, misses and reports.
+    """Where a call was asked, and of which endpoint; for lanes, misses and reports.
+
+    Not part of a call's identity.
 
     Args:
         scope: path of the scope that asked, e.g. `run/conv:a/turn:3/node:detection`.
@@ -78,22 +101,9 @@ class RecordedExchange:
         outcome: how the call ended when it was recorded; never `replayed`.
         reply: the answer, or None when there was none. Its `parsed` is None.
         error: what ended the call instead, or None when there is a reply.
-        attempts: tries at serving it, retries included.
-        requests: HTTP requests that left the machine for it.
+        usage: what it spent. Its `sent` and `work_microseconds` are not recorded.
         latency_seconds: time from its first attempt to its end, backoff included.
-        input_tokens: known prompt tokens of all its attempts.
-        output_tokens: known answer tokens of all its attempts.
-        cached_tokens: known prompt tokens found in the provider's prompt cache.
-        usd: known cost of all its attempts; None when none of it is known.
-        unknown_usage: requests whose tokens are not known.
-        unknown_usd: requests whose cost is not known.
-        charged_tokens: what the limits were charged: the known tokens, and the whole
-            reservation of each request whose usage is not known.
-        charged_usd: the same in USD; 0 when the endpoint has no prices.
-        over_tokens: the part of `charged_tokens` beyond what had been reserved.
-        over_usd: the part of `charged_usd` beyond what had been reserved.
         usage_note: what is odd about the usage that was reported.
-        retry_seconds: the part of `latency_seconds` that was backoff.
         sequence: in which order the calls of its run were asked, from 1; 0 is not known.
             Equal calls of one scope are handed out in this order, whichever ended first.
         end_number: in which order the calls of its turn ended, from 1; 0 is not known. It is
@@ -103,23 +113,17 @@ class RecordedExchange:
     outcome: Outcome
     reply: Reply | None = None
     error: RecordedError | None = None
-    attempts: int = 0
-    requests: int = 0
+    usage: Usage = NO_USAGE
     latency_seconds: float = 0.0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    usd: float | None = None
-    unknown_usage: int = 0
-    charged_tokens: int = 0
-    charged_usd: float = 0.0
-    over_tokens: int = 0
-    over_usd: float = 0.0
     usage_note: str = ""
-    unknown_usd: int = 0
-    retry_seconds: float = 0.0
     sequence: int = field(default=0, compare=False)
     end_number: int = field(default=0, compare=False)
+
+    @property
+    def usd(self) -> float | None:
+        """Known cost of all its attempts; None when none of it is known."""
+        usage = self.usage
+        return usage.usd if usage.requests > usage.unknown_usd else None
 
 
 @runtime_checkable
@@ -145,3 +149,62 @@ class Recorder(Protocol):
         A failed write must not raise here: keep it for the recorder's own close.
         """
         ...
+
+
+_DETAILS: tuple[tuple[type[CallError], tuple[str, ...]], ...] = (
+    (CallRefused, ("scope", "limit", "limit_value", "used_value", "asked_value")),
+    (InvalidAnswer, ("text",)),
+    (EndpointError, ("was_sent", "latency_seconds")),
+    (ContextTooLong, ("limit_tokens", "prompt_tokens")),
+    (ParameterRefused, ("change",)),
+)
+"""What the constructors of some classes need besides a message and a status."""
+
+
+def record_of_error(error: CallError, message: str) -> RecordedError:
+    """Return an error in a form that can be written down.
+
+    Args:
+        error: the error.
+        message: its text, without secrets.
+    """
+    detail: dict[str, Any] = {
+        name: getattr(error, name)
+        for kind, names in _DETAILS
+        if isinstance(error, kind) and not isinstance(error, ContentRefused)
+        for name in names
+    }
+    if isinstance(error, EmptyAnswer) and error.is_cut:
+        detail["is_cut"] = True
+    is_limited = isinstance(error, RateLimited)
+    return RecordedError(
+        type(error).__name__,
+        message,
+        getattr(error, "status", None),
+        getattr(error, "retry_after_seconds", None) if is_limited else None,
+        detail,
+    )
+
+
+def error_of_record(record: RecordedError) -> CallError:
+    """Return the error that a record describes; a plain `CallError` for an unknown class.
+
+    Raises:
+        TypeError: when the detail is not that of the class.
+    """
+    kind = getattr(errors, record.type_name, None)
+    if not (isinstance(kind, type) and issubclass(kind, CallError)):
+        return CallError(f"{record.type_name}: {record.message}")
+    detail = record.detail
+    if issubclass(kind, CallRefused):
+        return kind(**detail)
+    given = {
+        "status": record.status,
+        "retry_after_seconds": record.retry_after_seconds,
+        **detail,
+        "text": str(detail.get("text", "")),
+        "change": str(detail.get("change", "")),
+        "is_cut": bool(detail.get("is_cut")),
+    }
+    accepted = signature(kind.__init__).parameters
+    return kind(record.message, **{name: given[name] for name in accepted if name in given})

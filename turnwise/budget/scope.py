@@ -1,6 +1,6 @@
 """Scopes: who asks, under which limits, and how far along.
 
-A tree, run > conversation > turn > node > search. The current scope stands in a
+A tree, run > conversation > turn > node > search. The current scope is in a
 context variable, so that a node asks without being told where it is; tasks inherit it.
 A scope can be used as a context manager, which closes it, or opened by hand, entered
 as often as needed (`with scope.entered():`, also from other contexts, as a graph
@@ -14,14 +14,13 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import Protocol, Self, TypeVar
 
-from turnwise.budget.bounds import Bounds
 from turnwise.budget.clock import Clock
+from turnwise.budget.counters import Counters, Counts, LedgerError, ScopeStatistics
+from turnwise.budget.critical_path import ORIGIN, CriticalPath, CriticalPathPoint
 from turnwise.budget.ledger_row import LedgerRow
-from turnwise.budget.limits import Limits
-from turnwise.budget.path import ORIGIN, Path, Position
-from turnwise.budget.room import Amounts, to_picodollars
-from turnwise.budget.scope_statistics import Breakdown, ScopeStatistics
-from turnwise.budget.tally import Counts, LedgerError, Tally
+from turnwise.budget.limits import Amounts, Limits
+from turnwise.budget.scope_limits import ScopeLimits
+from turnwise.budget.usage import to_picodollars
 from turnwise.calls.call import Role
 
 __all__ = ["AtOwner", "Scope", "ScopeKind", "current_scope", "run_here"]
@@ -74,16 +73,16 @@ class Scope:
         clock: where its time comes from.
         accept_limits: called with the limits and the path of this scope and of each
             one below; raises ConfigError for limits that could not bind.
-        after: names of the sibling nodes that it has to wait for; see `Path`.
+        after: names of the sibling nodes that it has to wait for; see `CriticalPath`.
         mark: ends its path, where siblings of one name are different tasks.
-        at_owner: runs what changes or sums up the books where calls are counted; None takes
+        at_owner: runs what changes or sums up counters where calls are counted; None takes
             the parent's.
 
     Attributes:
         chain: this scope and all around it, innermost first.
         bounds: what binds the calls asked in it.
-        tally: its counts, live. To look at them, use `statistics`.
-        conversation: name of the conversation that it is or stands in, or None.
+        counters: its counts, live. To look at them, use `statistics`.
+        conversation: name of the conversation that it is or is in, or None.
         turn: name of its turn, or None.
         node: name of its innermost node, or None.
         first_round: the round at which its turn (outside of one, its run) started.
@@ -109,10 +108,12 @@ class Scope:
         accept_limits(self.limits, self.path)
         self._clock, self._accept_limits = clock, accept_limits
         self._at_owner: AtOwner = at_owner or (parent._at_owner if parent else run_here)
-        self._progress: Path = parent._progress.open_child(after) if parent else Path(ORIGIN)
+        self._progress: CriticalPath = (
+            parent._progress.open_child(after) if parent else CriticalPath(ORIGIN)
+        )
         self.chain: tuple[Scope, ...] = (self, *parent.chain) if parent else (self,)
         self.root: Scope = self.chain[-1]
-        self.bounds: Bounds = Bounds(
+        self.bounds: ScopeLimits = ScopeLimits(
             self.path, self.limits, clock, self._progress, parent.bounds if parent else None
         )
         self.conversation: str | None = parent.conversation if parent else None
@@ -130,9 +131,9 @@ class Scope:
         )
         self._is_closed = False
         self._entered_from: list[Scope | None] = []
-        self.tally = Tally()
-        self._breakdown = Breakdown() if is_outermost else None
+        self.counters = Counters(is_by_part=is_outermost)
         self._tool_calls = 0
+        self._rows: list[LedgerRow] | None = [] if kind is ScopeKind.TURN else None
 
     def open(
         self,
@@ -155,7 +156,7 @@ class Scope:
 
         Raises:
             ConfigError: for limits that could not bind.
-            LedgerError: when this scope is closed, or `kind` stands above it.
+            LedgerError: when this scope is closed, or `kind` is above it.
             LookupError: when a node named in `after` has not ended.
         """
         if self._is_closed:
@@ -197,12 +198,12 @@ class Scope:
             _CURRENT.set(before)
 
     def close(self) -> None:
-        """Close it: release its leases, push its parent's path, hold the identity.
+        """Close it: release its leases, push its parent's path, check the identity.
 
         Calls still in flight settle later and stay counted. Safe to do twice.
 
         Raises:
-            LedgerError: when its books do not add up.
+            LedgerError: when its counters do not add up.
         """
         self._at_owner(self._close)
 
@@ -212,7 +213,7 @@ class Scope:
         self._is_closed = True
         self.bounds.release_all()
         self._push_parent()
-        self.tally.check(self.path)
+        self.counters.check(self.path)
 
     @property
     def is_closed(self) -> bool:
@@ -222,13 +223,13 @@ class Scope:
     # Its path.
 
     @property
-    def position(self) -> Position:
-        """Where it stands, in rounds and seconds of the root scope."""
+    def position(self) -> CriticalPathPoint:
+        """Where on the path it is, in rounds and seconds of the root scope."""
         return self._progress.position
 
     @property
     def rounds(self) -> int:
-        """Rounds from its start to where it stands."""
+        """Rounds from its start to where it is."""
         return self._progress.length.round
 
     @property
@@ -236,7 +237,7 @@ class Scope:
         """Seconds of its longest chain of calls, measured, virtual or recorded."""
         return self._progress.length.seconds
 
-    def end_of(self, node: str) -> Position:
+    def end_of(self, node: str) -> CriticalPathPoint:
         """Return rounds and seconds from its start to the end of one of its nodes.
 
         Raises:
@@ -244,7 +245,7 @@ class Scope:
         """
         return self._progress.end_of(node)
 
-    def advance_to(self, end: Position) -> None:
+    def advance_to(self, end: CriticalPathPoint) -> None:
         """Move to where a call asked in it ended."""
         self._progress.advance_to(end)
         if self._is_closed:
@@ -273,7 +274,7 @@ class Scope:
         what does not fit any more is not held. Where nothing is limited, nothing is.
 
         Args:
-            name: what `Call.lease` says.
+            name: the name that `Call.lease` has.
             calls: calls to hold back.
             tokens: tokens for all of them together.
             usd: USD for all of them together.
@@ -303,14 +304,24 @@ class Scope:
         if self._is_closed:
             raise LedgerError(f"{self.path} is closed: nothing can be asked in it")
         for scope in self.chain:
-            scope.tally.begin()
+            scope.counters.begin()
 
     def end(self, row: LedgerRow) -> None:
         """Count how one call ended, here and all the way up."""
         for scope in self.chain:
-            scope.tally.end(row)
-            if scope._breakdown is not None:
-                scope._breakdown.end(row)
+            scope.counters.end(row)
+            if scope._rows is not None:
+                scope._rows.append(row)
+
+    def take_rows(self) -> list[LedgerRow]:
+        """Return the rows of a turn that were not taken yet, in the order in which calls ended."""
+        return self._at_owner(self._take_rows)
+
+    def _take_rows(self) -> list[LedgerRow]:
+        rows = self._rows or []
+        if rows:
+            self._rows = []
+        return rows
 
     @property
     def lasting(self) -> "Scope":
@@ -329,21 +340,21 @@ class Scope:
 
     def counts(self) -> Counts:
         """Return its calls, those of the scopes below it included."""
-        return self._at_owner(self.tally.counts)
+        return self._at_owner(self.counters.counts)
 
     def statistics(self) -> ScopeStatistics:
-        """Return where it stands."""
+        """Return its counts, its path and its leases."""
         return self._at_owner(self._statistics)
 
     def _statistics(self) -> ScopeStatistics:
-        parts = self._breakdown or Breakdown()
+        counters = self.counters
         return ScopeStatistics(
             path=self.path,
             is_closed=self._is_closed,
-            counts=self.tally.counts(),
-            by_node=parts.by_node(),
-            by_role=parts.by_role(),
-            by_purpose=parts.by_purpose(),
+            counts=counters.counts(),
+            by_node=counters.by_node(),
+            by_role=counters.by_role(),
+            by_purpose=counters.by_purpose(),
             rounds=self.rounds,
             path_seconds=self.path_seconds,
             leases=self.bounds.leases(),

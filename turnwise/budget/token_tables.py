@@ -1,7 +1,7 @@
 """Token weights by kind of character, and where tiktoken keeps its tables.
 
 A tokenizer spends its tokens very differently on a Chinese character, an English
-word and a brace of JSON. Each row below says what one of each kind costs, fitted
+word and a brace of JSON. Each row below has what one of each kind costs, fitted
 to a real tokenizer by least squares on relative error.
 
 Source: fitted by `benchmarks/tokens.py --fit` on 2026-11-20 against the tables of
@@ -16,17 +16,35 @@ import os
 import tempfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = [
     "FAMILIES",
     "Encoding",
+    "InputTokens",
     "TokenWeights",
     "cached_encoding",
     "is_at_hand",
     "is_known_tokenizer",
     "weights_for",
 ]
+
+
+class InputTokens(NamedTuple):
+    """Estimated input tokens, by what they are spent on.
+
+    Args:
+        ascii: ASCII text, and what wraps the messages.
+        other: all other characters.
+    """
+
+    ascii: int
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.ascii + self.other
 
 
 class Encoding(Protocol):

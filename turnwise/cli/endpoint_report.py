@@ -144,9 +144,9 @@ def show(probed: Sequence[Probed]) -> None:
         print_text(line.rstrip())
     rows = [row for each in probed for row in each.rows]
     print_text(
-        f"\n{sum(row.requests for row in rows)} requests, "
-        f"{sum(row.input_tokens for row in rows):,} input and "
-        f"{sum(row.output_tokens for row in rows):,} output tokens"
+        f"\n{sum(row.usage.requests for row in rows)} requests, "
+        f"{sum(row.usage.input_tokens for row in rows):,} input and "
+        f"{sum(row.usage.output_tokens for row in rows):,} output tokens"
     )
 
 
@@ -155,9 +155,9 @@ def document_of(probed: Sequence[Probed]) -> dict[str, Any]:
     rows = [row for each in probed for row in each.rows]
     return {
         "endpoints": [_entry_document(each) for each in probed],
-        "requests": sum(row.requests for row in rows),
-        "input_tokens": sum(row.input_tokens for row in rows),
-        "output_tokens": sum(row.output_tokens for row in rows),
+        "requests": sum(row.usage.requests for row in rows),
+        "input_tokens": sum(row.usage.input_tokens for row in rows),
+        "output_tokens": sum(row.usage.output_tokens for row in rows),
     }
 
 

@@ -85,8 +85,8 @@ def _planned(row: LedgerRow) -> PlannedCall:
         node=row.node or "",
         role=row.role,
         purpose=row.purpose,
-        input_tokens=row.input_tokens + row.repair * repair_tokens(row.output_tokens),
-        output_tokens=row.output_tokens,
+        input_tokens=row.usage.input_tokens + row.repair * repair_tokens(row.usage.output_tokens),
+        output_tokens=row.usage.output_tokens,
         speculative=row.is_speculative,
     )
 

@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 
 import orjson
 
-from turnwise.budget.recorded_error import error_of_record
-from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
+from turnwise.budget.recorder import RecordedError, RecordedExchange, Where, error_of_record
+from turnwise.budget.usage import JSON_NAMES, Usage
 from turnwise.calls.call import Call, Message
 from turnwise.calls.key import CallKey
 from turnwise.calls.reply import Reply, document_of_logprobs, logprobs_of_document
@@ -32,6 +32,7 @@ from turnwise.calls.schema import schema_digest
 from turnwise.replay.typed_json import json_reader, read_dataclass
 
 __all__ = [
+    "COUNT_NAMES",
     "HEAD_BYTES",
     "Scrub",
     "asked_of",
@@ -285,7 +286,7 @@ def exchange_document(
         "model": where.model,
         **prompt_of(call),
         "outcome": exchange.outcome.value,
-        **_non_default(exchange, "outcome", "reply", "error", "sequence", "end_number"),
+        **_counts(exchange),
     }
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
@@ -294,15 +295,39 @@ def exchange_document(
     return document
 
 
+def _counts(exchange: RecordedExchange) -> dict[str, Any]:
+    """Return what an exchange spent, by flat names; zeros left out."""
+    values: dict[str, Any] = {
+        **exchange.usage.to_json(),
+        "latency_seconds": exchange.latency_seconds,
+        "usage_note": exchange.usage_note,
+    }
+    document = {name: values[name] for name in COUNT_NAMES}
+    document["usd"] = exchange.usd
+    return {name: v for name, v in document.items() if v or (name == "usd" and v is not None)}
+
+
 _OF_OWN_FORM = ("text", "parsed", "usage", "tool_calls", "token_logprobs")
-_COUNTS = frozenset(field.name for field in fields(RecordedExchange)) - {
-    "outcome",
-    "reply",
-    "error",
-    "sequence",
-    "end_number",
-}
-_ENDS = _COUNTS | {"outcome", "reply", "error"}
+_FIRST_COUNTS = (
+    *("attempts", "requests", "latency_seconds", "input_tokens", "output_tokens", "cached_tokens"),
+    *("usd", "unknown_usage", "charged_tokens", "charged_usd", "over_tokens", "over_usd"),
+    *("usage_note", "unknown_usd", "retry_seconds"),
+)
+COUNT_NAMES = tuple(
+    name
+    for name in dict.fromkeys((*_FIRST_COUNTS, *JSON_NAMES))
+    if name not in {"sent", "work_seconds"}
+)
+"""What an exchange spent, in the order in which a line has it."""
+
+_COUNT_READERS = {
+    name: json_reader(
+        str if name == "usage_note" else float if name.endswith(("usd", "seconds")) else int
+    )
+    for name in COUNT_NAMES
+} | {"usd": json_reader(float | None), "unknown_usd": json_reader(int)}
+
+_ENDS = _COUNT_READERS.keys() | {"outcome", "reply", "error"}
 _PLACE_AND_PROMPT = {
     **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), json_reader(str)),
     **dict.fromkeys(("endpoint", "model", "common", "after"), json_reader(str)),
@@ -361,17 +386,15 @@ def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
         ValueError: when it is not an exchange as `exchange_document` writes it; names the
             field.
     """
-    ends = {name: document[name] for name in _COUNTS.intersection(document)}
-    if "outcome" in document:
-        ends["outcome"] = document["outcome"]
-    exchange = read_dataclass(
-        RecordedExchange,
-        ends,
-        "the exchange",
-        given={
-            "reply": _read_reply(document.get("reply")),
-            "error": _read_error(document.get("error")),
-        },
-    )
-    _require_amounts(ends, "the exchange")
-    return exchange
+    counts = {name: document[name] for name in COUNT_NAMES if name in document}
+    for name, value in counts.items():
+        _COUNT_READERS[name](value, f"the exchange.{name}")
+    _require_amounts(counts, "the exchange")
+    given = {
+        "reply": _read_reply(document.get("reply")),
+        "error": _read_error(document.get("error")),
+        "usage": Usage.from_json(counts),
+    }
+    own = ("outcome", "latency_seconds", "usage_note")
+    ends = {name: document[name] for name in own if name in document}
+    return read_dataclass(RecordedExchange, ends, "the exchange", given=given)

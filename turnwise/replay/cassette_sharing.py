@@ -36,8 +36,8 @@ from typing import Any
 
 import orjson
 
-from turnwise.budget.recorder import RecordedExchange
 from turnwise.calls.reply import Reply
+from turnwise.replay.cassette_format import COUNT_NAMES
 from turnwise.replay.cassette_header import SEAL_ADVICE, LineDamaged
 
 __all__ = ["Shared", "Sharing", "line_of", "restore", "shared_name", "whole_prompt"]
@@ -73,8 +73,7 @@ _REPLY_ORDER = tuple(each.name for each in fields(Reply))
 _ORDER = (
     *("key", "lane", "asked", "common", "scope", "conversation", "turn", "node"),
     *("role", "purpose", "endpoint", "model", "after", "messages", "inputs", "settings"),
-    *(each.name for each in fields(RecordedExchange) if each.name not in {"reply", "error"}),
-    *("reply", "error"),
+    *("outcome", *COUNT_NAMES, "reply", "error"),
 )
 _PLACES = {"conv:": "conversation", "turn:": "turn", "node:": "node"}
 _USED = ("input_tokens", "output_tokens", "cached_tokens")

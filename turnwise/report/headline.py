@@ -46,9 +46,9 @@ def _outcomes(sums: CallSums) -> str:
 
 
 def _spent(sums: CallSums) -> str:
-    tokens = f"{sums.input_tokens:,} tokens in, {sums.output_tokens:,} out"
-    if sums.unknown_usage:
-        tokens += f" and unknown for {_counted(sums.unknown_usage, 'request')}"
+    tokens = f"{sums.usage.input_tokens:,} tokens in, {sums.usage.output_tokens:,} out"
+    if sums.usage.unknown_usage:
+        tokens += f" and unknown for {_counted(sums.usage.unknown_usage, 'request')}"
     if sums.usd is not None:
         cost = f"{sums.usd:.6f} USD"
     elif sums.usd_known:
@@ -57,17 +57,17 @@ def _spent(sums: CallSums) -> str:
         cost = "USD unknown"
     # What a replay shows was paid when it was recorded.
     paid = " (as recorded)" if sums.outcomes[Outcome.REPLAYED] else ""
-    requests = _counted(sums.requests, "request")
-    if sums.sent != sums.requests:
-        requests += f" ({sums.sent:,} sent now)"
-    return f"{requests}, {_counted(sums.attempts, 'attempt')}; {tokens}; {cost}{paid}"
+    requests = _counted(sums.usage.requests, "request")
+    if sums.usage.sent != sums.usage.requests:
+        requests += f" ({sums.usage.sent:,} sent now)"
+    return f"{requests}, {_counted(sums.usage.attempts, 'attempt')}; {tokens}; {cost}{paid}"
 
 
 def _over(sums: CallSums) -> list[str]:
     if not sums.over_calls:
         return []
-    calls, tokens = _counted(sums.over_calls, "call"), _counted(sums.over_tokens, "token")
-    return [f"billed beyond what was reserved: {calls}, {tokens}, {sums.over_usd:.6f} USD"]
+    calls, tokens = _counted(sums.over_calls, "call"), _counted(sums.usage.over_tokens, "token")
+    return [f"billed beyond what was reserved: {calls}, {tokens}, {sums.usage.over_usd:.6f} USD"]
 
 
 def _turns(totals: Totals) -> str:

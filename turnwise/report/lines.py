@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from turnwise.budget.usage import Usage
 from turnwise.calls.call import Outcome, Purpose, Role
 
 __all__ = ["CallLine", "Spans", "TurnKey", "TurnLine"]
@@ -58,8 +59,6 @@ class CallLine(Line):
     """What had to be mended or left out to read the answer; empty where nothing had to be."""
     usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Cost; None when it is not known, which is not 0."""
-    queue_seconds: Seconds = 0.0
-    rate_seconds: Seconds = 0.0
     work_seconds: Seconds = 0.0
     retry_seconds: Seconds = 0.0
 
@@ -67,6 +66,14 @@ class CallLine(Line):
     @classmethod
     def _is_text(cls, value: Any) -> str:
         return value if isinstance(value, str) else ""
+
+    @property
+    def usage(self) -> Usage:
+        """What it spent."""
+        usage = Usage.from_json(self.__dict__)
+        if self.sent is None:  # not counted then
+            usage = usage._replace(sent=0 if self.outcome is Outcome.REPLAYED else self.requests)
+        return usage
 
     @property
     def is_refused(self) -> bool:

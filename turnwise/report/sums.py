@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from turnwise.budget.usage import NO_USAGE, Usage
 from turnwise.calls.call import Outcome
 from turnwise.report.lines import CallLine
 
@@ -21,59 +22,34 @@ class CallSums:
     Args:
         asked: how many calls.
         outcomes: how they ended; every outcome is a key.
-        attempts: tries at serving them.
-        requests: HTTP requests that left the machine; in a replay, of the recording.
-        sent: those of them that left in this run; 0 in a strict replay.
-        input_tokens: known prompt tokens.
-        output_tokens: known answer tokens.
-        cached_tokens: known prompt tokens from the provider's prompt cache.
-        unknown_usage: requests whose tokens are not known.
+        usage: what they spent.
         usd: the whole cost, or None when a part of it is not known.
         usd_known: the part that is known.
         over_calls: calls that were billed beyond what was reserved for them.
-        over_tokens: tokens beyond it.
-        over_usd: USD beyond it.
         speculative: calls asked before they were known to be needed.
         unreadable: answered calls whose answer is not in the form that was asked for.
         repairs: calls that asked again for an answer that did not fit.
-        queue_seconds: sum of waits for a place.
-        rate_seconds: sum of waits for a rate limit.
-        work_seconds: sum of all attempts' time.
-        retry_seconds: sum of waits between attempts.
     """
 
     asked: int
     outcomes: dict[Outcome, int]
-    attempts: int
-    requests: int
-    sent: int
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    unknown_usage: int
+    usage: Usage
     usd: float | None
     usd_known: float
     over_calls: int
-    over_tokens: int
-    over_usd: float
     speculative: int
     unreadable: int
     repairs: int
-    queue_seconds: float
-    rate_seconds: float
-    work_seconds: float
-    retry_seconds: float
+
+    def figure(self, name: str) -> float | None:
+        """Return one figure by its name, of these sums or of their usage; None when not known."""
+        found: float | None = getattr(self if hasattr(self, name) else self.usage, name)
+        return found
 
     @property
     def total_seconds(self) -> float:
         """All time that the calls took, waits included, as if one after another."""
-        return self.queue_seconds + self.rate_seconds + self.work_seconds + self.retry_seconds
-
-
-def _sent(row: CallLine) -> int:
-    if row.sent is not None:
-        return row.sent
-    return 0 if row.outcome is Outcome.REPLAYED else row.requests
+        return self.usage.path_seconds
 
 
 def sum_calls(rows: Sequence[CallLine]) -> CallSums:
@@ -84,25 +60,13 @@ def sum_calls(rows: Sequence[CallLine]) -> CallSums:
     return CallSums(
         asked=len(rows),
         outcomes={outcome: ended[outcome] for outcome in Outcome},
-        attempts=sum(row.attempts for row in rows),
-        requests=sum(row.requests for row in rows),
-        sent=sum(map(_sent, rows)),
-        input_tokens=sum(row.input_tokens for row in rows),
-        output_tokens=sum(row.output_tokens for row in rows),
-        cached_tokens=sum(row.cached_tokens for row in rows),
-        unknown_usage=sum(row.unknown_usage for row in rows),
+        usage=sum((row.usage for row in rows), start=NO_USAGE),
         usd=usd_known if len(known_usd) == len(rows) else None,
         usd_known=usd_known,
         over_calls=sum(row.over_tokens > 0 or row.over_usd > 0 for row in rows),
-        over_tokens=sum(row.over_tokens for row in rows),
-        over_usd=math.fsum(row.over_usd for row in rows),
         speculative=sum(row.is_speculative for row in rows),
         unreadable=sum(row.is_unreadable for row in rows),
         repairs=sum(row.repair > 0 for row in rows),
-        queue_seconds=math.fsum(row.queue_seconds for row in rows),
-        rate_seconds=math.fsum(row.rate_seconds for row in rows),
-        work_seconds=math.fsum(row.work_seconds for row in rows),
-        retry_seconds=math.fsum(row.retry_seconds for row in rows),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from turnwise.budget.usage import JSON_NAMES
 from turnwise.report.against_plan import plan_table
 from turnwise.report.cells import Cell, Table
 from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
@@ -17,6 +18,13 @@ from turnwise.report.totals import Totals, total
 __all__ = ["Cell", "ReportTables", "Table", "summarise"]
 
 LineT = TypeVar("LineT", bound=Line)
+
+_USAGE_COLUMNS = tuple(
+    name
+    for name in JSON_NAMES
+    if name not in {"sent", "usd", "unknown_usd", "charged_tokens", "charged_usd"}
+    and not name.endswith("seconds")
+)
 
 _SUM_COLUMNS = (
     "asked",
@@ -29,18 +37,11 @@ _SUM_COLUMNS = (
     "cancelled",
     "unreadable",
     "repairs",
-    "attempts",
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "unknown_usage",
-    "over_tokens",
-    "over_usd",
+    *_USAGE_COLUMNS,
     "usd",
 )
 
-_TIME_COLUMNS = ("queue_seconds", "rate_seconds", "work_seconds", "retry_seconds", "total_seconds")
+_TIME_COLUMNS = ("work_seconds", "retry_seconds", "total_seconds")
 
 _TURN_COLUMNS = (
     "rounds_reply",
@@ -118,21 +119,15 @@ def _sum_cells(sums: CallSums) -> tuple[Cell, ...]:
         *sums.outcomes.values(),
         sums.unreadable,
         sums.repairs,
-        sums.attempts,
-        sums.requests,
-        sums.input_tokens,
-        sums.output_tokens,
-        sums.cached_tokens,
-        sums.unknown_usage,
-        sums.over_tokens,
-        sums.over_usd,
+        *(getattr(sums.usage, name) for name in _USAGE_COLUMNS),
         sums.usd,
     )
 
 
 def _time_cells(sums: CallSums, all_seconds: float) -> tuple[Cell, ...]:
     share = sums.total_seconds / all_seconds if all_seconds else None
-    return (*(getattr(sums, name) for name in _TIME_COLUMNS), share)
+    usage = sums.usage
+    return (usage.work_seconds, usage.retry_seconds, sums.total_seconds, share)
 
 
 def _grouped(

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.budget.calibration import AS_PREDICTED, MAX_RATIO, Calibration
-from turnwise.budget.tokens import InputTokens
+from turnwise.budget.token_tables import InputTokens
 
 COUNTS = st.integers(0, 5000)
 

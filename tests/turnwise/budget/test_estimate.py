@@ -2,7 +2,7 @@
 
 import pytest
 
-from turnwise.budget.estimate import Estimator
+from turnwise.budget.token_estimate import Estimator
 from turnwise.calls import Call, Endpoint, Prices, Purpose, Role, Sampling
 from turnwise.testing.clients import ScriptedClient
 
@@ -38,7 +38,7 @@ def test_an_embedding_has_no_output(ask_for):
 
 
 def test_without_a_counter_the_models_own_is_loaded(ask_for):
-    """The default counter is the one of `turnwise.budget.tokens` for the model."""
+    """The default counter is the one of `turnwise.budget.token_estimate` for the model."""
     estimator = Estimator(default_output_tokens=0)
     short = estimator.estimate(ask_for("hi"), ENDPOINT).tokens
     long = estimator.estimate(ask_for("hello there " * 50), ENDPOINT).tokens

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.budget import Budgeter, Limits, RetryPolicy, RoleLimits, Scope, ScopeKind
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import (
     Call,
     CallError,

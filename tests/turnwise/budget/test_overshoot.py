@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from turnwise.budget import Budgeter, Limits, ScopeKind
-from turnwise.budget.account import Account
-from turnwise.budget.room import NOTHING, Amounts, Room
+from turnwise.budget.limits import NOTHING, Amounts, Quota, Reservation
 from turnwise.calls import CallRefused, Endpoint, Message, Reply, Role, Sampling
 from turnwise.calls.reply import Usage
 from turnwise.testing.clients import ScriptedClient
@@ -118,8 +117,8 @@ async def test_every_attempt_counts_what_it_was_billed_beyond(make_budgeter, ask
 
 def test_who_takes_a_bill_over_takes_what_is_over_with_it():
     """What passed a reservation is held against live calls where it was paid, and there only."""
-    left, taken = (Room(name, Limits(max_tokens=100)) for name in ("left", "taken"))
-    payer, other = Account([left]), Account([taken])
+    left, taken = (Quota(name, Limits(max_tokens=100)) for name in ("left", "taken"))
+    payer, other = Reservation([left]), Reservation([taken])
     payer.take(Amounts(tokens=30))
     payer.charge(Amounts(tokens=50))
     payer.pass_reservation(Amounts(tokens=50))

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from turnwise.budget import Limits, RetryPolicy, ScopeKind
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import Call, CallRefused, Message, Outcome, Purpose, Reply, Role, Sampling
 from turnwise.calls.errors import (
     AuthFailed,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from turnwise.budget.token_estimate import RESERVE_MARGIN, TokenEstimator, count_kinds, estimator
 from turnwise.budget.token_tables import (
     FAMILIES,
     cached_encoding,
@@ -15,7 +16,6 @@ from turnwise.budget.token_tables import (
     is_known_tokenizer,
     weights_for,
 )
-from turnwise.budget.tokens import RESERVE_MARGIN, TokenEstimator, count_kinds, estimator
 from turnwise.calls import Call, Message, Purpose, Role
 
 

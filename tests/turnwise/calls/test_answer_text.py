@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from turnwise.budget.answer import read_reply
+from turnwise.budget.in_flight import read_reply
 from turnwise.calls import Call, Message, Purpose, Reply, Role
 from turnwise.calls.answer_text import (
     MAX_ANSWER_CHARS,

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from turnwise.budget import Budgeter
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import Advisory, ConfigError, Endpoint, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer

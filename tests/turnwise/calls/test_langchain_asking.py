@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from turnwise.budget import Budgeter, Limits, ManualClock, ScopeKind
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.budget.limits import RoleLimits
 from turnwise.calls import Endpoint, Prices, Reply, Role, Usage
 from turnwise.calls.call import Piece

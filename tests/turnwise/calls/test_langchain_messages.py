@@ -15,7 +15,7 @@ from langchain_core.messages import (
 
 from turnwise.budget import Budgeter, Where
 from turnwise.budget.recorder import RecordedExchange
-from turnwise.budget.tokens import IMAGE_TOKENS, LOW_DETAIL_TOKENS, estimator
+from turnwise.budget.token_estimate import IMAGE_TOKENS, LOW_DETAIL_TOKENS, estimator
 from turnwise.calls import Call, ConfigError, Endpoint, Message, Purpose, Reply, Role, call_key
 from turnwise.calls.call import Outcome
 from turnwise.calls.capabilities import Capabilities

@@ -15,7 +15,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel, Field
 
 from turnwise.budget import Budgeter, Limits, ScopeKind
-from turnwise.budget.cache import MemoryCache
+from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import Endpoint, Prices, Reply, Role, Usage
 from turnwise.calls.call import Piece
 from turnwise.calls.chat_model import BudgetedChatModel

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from turnwise.budget.recorder import RecordedExchange, Where
+from turnwise.budget.usage import Usage as Spent
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Usage, call_key
 
 
@@ -81,15 +82,17 @@ def answer() -> Callable[..., RecordedExchange]:
         return RecordedExchange(
             Outcome.SERVED,
             reply,
-            attempts=2,
-            requests=2,
+            usage=Spent(
+                attempts=2,
+                requests=2,
+                input_tokens=12,
+                output_tokens=3,
+                picodollars=10**8,
+                unknown_usage=1,
+                charged_tokens=40,
+                charged_picodollars=2 * 10**8,
+            ),
             latency_seconds=0.5,
-            input_tokens=12,
-            output_tokens=3,
-            usd=0.0001,
-            unknown_usage=1,
-            charged_tokens=40,
-            charged_usd=0.0002,
         )
 
     return make

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Recorder, Where
+from turnwise.budget.usage import Usage as Spent
 from turnwise.calls import Call, CallKey, Outcome
 from turnwise.calls.errors import CassetteMiss
 from turnwise.replay.cassette import CassetteMode, open_cassette
@@ -94,7 +95,7 @@ def test_every_end_of_a_call_is_played(tmp_path: Path, ask: Ask, answer: Answer)
     ends = [
         RecordedExchange(Outcome.REFUSED, error=RecordedError("CallRefused", "", detail=REFUSAL)),
         RecordedExchange(Outcome.FAILED, error=RecordedError("RateLimited", "slow", 429, 2.5)),
-        RecordedExchange(Outcome.CANCELLED, attempts=1, requests=1, charged_tokens=90),
+        RecordedExchange(Outcome.CANCELLED, usage=Spent(attempts=1, requests=1, charged_tokens=90)),
         RecordedExchange(Outcome.COALESCED, reply=answer().reply),
     ]
     with open_cassette(path, CassetteMode.REWRITE) as cassette:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from turnwise.budget.recorder import RecordedError, RecordedExchange, Where
+from turnwise.budget.usage import Usage as Spent
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Sampling, Usage
 from turnwise.calls.reply import TokenLogprobs
 from turnwise.replay.cassette_format import (
@@ -59,17 +60,28 @@ ERROR = st.builds(
     retry_after_seconds=st.none() | SECONDS,
     detail=OBJECT,
 )
+AMOUNT = st.integers(0, 10**15)
 EXCHANGE = st.builds(
     RecordedExchange,
     st.sampled_from(Outcome),
     reply=st.none() | REPLY,
     error=st.none() | ERROR,
-    attempts=COUNT,
-    requests=COUNT,
+    usage=st.builds(
+        lambda *amounts: Spent(*amounts[:2], 0, *amounts[2:]),
+        COUNT,
+        st.integers(3, 9),
+        *(COUNT,) * 3,
+        AMOUNT,
+        COUNT,
+        st.integers(0, 2),
+        COUNT,
+        AMOUNT,
+        st.just(0),
+        AMOUNT,
+        COUNT,
+        AMOUNT,
+    ),
     latency_seconds=SECONDS,
-    input_tokens=COUNT,
-    usd=st.none() | SECONDS,
-    charged_usd=SECONDS,
 )
 KEY = CallKey("0123456789abcdef" * 4)
 WHERE = Where("run/conv:a", "a", None, None, Role.MAIN, Purpose.PLAN, "local", "tiny")

@@ -123,8 +123,8 @@ class CounterfactualRecorder:
                 where.node,
                 where.role,
                 where.purpose,
-                stand_in.input_tokens,
-                stand_in.output_tokens,
+                stand_in.usage.input_tokens,
+                stand_in.usage.output_tokens,
                 stand_in.usd,
             )
         )

@@ -143,7 +143,7 @@ class Buyer:
         """Settle a call that was sent, and append it."""
         reserved = self._reserved.get((key, where.scope))
         if reserved:
-            self._purse.settle(reserved.pop(), exchange.usd if exchange.requests else 0.0)
+            self._purse.settle(reserved.pop(), exchange.usd if exchange.usage.requests else 0.0)
         self._recorder.record(key, call, where, exchange)
 
     def keep(self, turn: TurnInput) -> None:

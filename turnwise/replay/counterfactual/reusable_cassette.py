@@ -211,7 +211,8 @@ class StandInAnswers:
         used[kind] = number + 1
         exchange = self._tape.exchange(entries[number % len(entries)])
         # What it would cost if it were sent: its failures and its luck are not copied.
-        return replace(exchange, outcome=Outcome.SERVED, error=None, requests=1, attempts=1)
+        usage = exchange.usage._replace(requests=1, attempts=1)
+        return replace(exchange, outcome=Outcome.SERVED, error=None, usage=usage)
 
     def _nearest(self, kind: Kind, conversation: str | None, turn: str | None) -> list[int]:
         request = (kind, conversation, turn)

@@ -23,8 +23,6 @@ CALL_COLUMNS = (
     "cached_tokens",
     "unknown_usage",
     "usd",
-    "queue_seconds",
-    "rate_seconds",
     "work_seconds",
     "retry_seconds",
     "path_seconds",

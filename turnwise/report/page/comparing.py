@@ -90,8 +90,11 @@ def _beside(name: str, mine: Cell, others: Cell) -> Row:
     return name, mine, others, _difference(mine, others)
 
 
+_TOKENS = ("input_tokens", "output_tokens")
+
+
 def _figure_rows(mine: CallSums, others: CallSums) -> list[Row]:
-    return [_beside(name, getattr(mine, name), getattr(others, name)) for name in FIGURES]
+    return [_beside(name, mine.figure(name), others.figure(name)) for name in FIGURES]
 
 
 def _grouped_rows(
@@ -104,7 +107,7 @@ def _grouped_rows(
         sums = [sum_calls([row for row in side if name_of(row) == name]) for side in (mine, others)]
         for figures in (
             [each.asked for each in sums],
-            [each.input_tokens + each.output_tokens for each in sums],
+            [each.usage.tokens for each in sums],
             [each.usd for each in sums],
         ):
             cells += _beside("", *figures)[1:]
@@ -133,7 +136,7 @@ def differences(
     mine, others = sum_calls(calls), sum_calls(other_calls)
     nodes = _grouped_rows(calls, other_calls, _node)
     rounds = turn.spans[:2] != other.spans[:2]
-    tokens = (mine.input_tokens, mine.output_tokens) != (others.input_tokens, others.output_tokens)
+    tokens = any(mine.figure(name) != others.figure(name) for name in _TOKENS)
     kinds = {
         "user text": is_reworded,
         "reply": turn.reply != other.reply,

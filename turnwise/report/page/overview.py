@@ -55,9 +55,9 @@ def _tile(name: str, figure: str, under: str) -> str:
 
 def _tiles(run: GatheredRun) -> str:
     totals = run.tables.totals
-    sums = totals.sums
+    sums, usage = totals.sums, totals.sums.usage
     ended = ", ".join(f"{count:,} {kind.value}" for kind, count in sums.outcomes.items() if count)
-    unknown = f"unknown for {sums.unknown_usage:,} requests" if sums.unknown_usage else ""
+    unknown = f"unknown for {usage.unknown_usage:,} requests" if usage.unknown_usage else ""
     known = (
         f"{cell_text(sums.usd_known)} of it known" if sums.usd is None and sums.usd_known else ""
     )
@@ -68,9 +68,9 @@ def _tiles(run: GatheredRun) -> str:
         ("calls", f"{sums.asked:,}", f"{ended}; {unreadable}" if ended else unreadable),
         *_spread("calls a turn", totals.calls_per_turn),
         *(_spread("refused a turn", totals.refused_per_turn) if totals.cut_turns else []),
-        ("requests", f"{sums.requests:,}", f"{sums.attempts:,} attempts"),
-        ("tokens in", f"{sums.input_tokens:,}", unknown),
-        ("tokens out", f"{sums.output_tokens:,}", ""),
+        ("requests", f"{usage.requests:,}", f"{usage.attempts:,} attempts"),
+        ("tokens in", f"{usage.input_tokens:,}", unknown),
+        ("tokens out", f"{usage.output_tokens:,}", ""),
         ("USD", cell_text(sums.usd), known),
         *_spread("rounds to the reply", totals.rounds_to_reply),
         *_spread("seconds to the reply", totals.reply_seconds),

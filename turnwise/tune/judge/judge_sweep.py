@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import orjson
 
+from turnwise.budget.counters import Counts
 from turnwise.budget.limits import Limits
-from turnwise.budget.tally import Counts
 from turnwise.calls.call import Outcome
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import ConfigError
@@ -344,7 +344,7 @@ class _SweepJudging:
 def _spend(purse: Purse, counts: Counts) -> None:
     outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
     calls = sum(counts.outcomes[outcome] for outcome in outcomes)
-    purse.spend(calls, counts.usd, counts.unknown_usd)
+    purse.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
 
 
 @contextmanager

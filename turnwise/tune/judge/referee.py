@@ -19,11 +19,11 @@ from pathlib import Path
 
 from turnwise.budget.budgeter import Budgeter
 from turnwise.budget.clock import Clock, SystemClock, VirtualClock
-from turnwise.budget.ledger import RowSink
+from turnwise.budget.counters import Counts
+from turnwise.budget.layers.ledger import RowSink
 from turnwise.budget.limits import Limits
 from turnwise.budget.scope import ScopeKind
-from turnwise.budget.tally import Counts
-from turnwise.budget.tokens import estimator
+from turnwise.budget.token_estimate import estimator
 from turnwise.calls.call import Call, Role
 from turnwise.calls.client import Endpoint
 from turnwise.calls.errors import CallError, CallRefused, ConfigError

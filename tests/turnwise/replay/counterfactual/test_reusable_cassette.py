@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.budget.recorder import RecordedExchange, Where
+from turnwise.budget.usage import NO_USAGE
 from turnwise.calls import Call, CallKey, Outcome
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay.cassette import CassetteMode, open_cassette
@@ -37,7 +38,7 @@ def test_own_scope_first_then_any_other_paid_one_first(
     tmp_path: Path, ask: Ask, answer: Answer
 ) -> None:
     """That an equal call was shared elsewhere says nothing of this one."""
-    shared = replace(answer("shared"), outcome=Outcome.COALESCED, attempts=0, requests=0)
+    shared = replace(answer("shared"), outcome=Outcome.COALESCED, usage=NO_USAGE)
     tape = _tape(
         tmp_path / "c.jsonl",
         (ask("hello", scope=_scope(0)), shared),
@@ -73,7 +74,7 @@ def test_a_trace_says_where_a_turn_diverged(tmp_path: Path, ask: Ask, answer: An
     assert (trace.asked_count, trace.diverged_at, trace.is_reply_exact) == (2, 2, True)
     (missing,) = trace.missing
     assert (missing.node, missing.purpose.value) == ("detection", "detect")
-    assert missing.input_tokens == stand_in.input_tokens
+    assert missing.input_tokens == stand_in.usage.input_tokens
 
 
 def test_stand_ins_are_the_nearest_of_their_kind(tmp_path: Path, ask: Ask, answer: Answer) -> None:

@@ -4,7 +4,7 @@ const COLUMNS = [
   ["node", ""], ["role", ""], ["purpose", ""], ["outcome", ""], ["attempts", "number"],
   ["requests", "number"], ["input_tokens", "number"], ["output_tokens", "number"],
   ["cached_tokens", "number"], ["usd", "number"], ["path_seconds", "number"],
-  ["end_round", "number"], ["queue_seconds", "number"], ["rate_seconds", "number"],
+  ["end_round", "number"],
   ["retry_seconds", "number"], ["is_unreadable", "number"], ["repair", "number"], ["sample", "number"],
   ["unknown_usage", "number"], ["model", ""],
 ];
