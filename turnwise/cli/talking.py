@@ -18,7 +18,7 @@ from turnwise.cli.knobs import say_endpoints, say_environment, say_what_is_not_u
 from turnwise.replay.app import App, Session, TellsNotices, TurnInput, TurnResult, load_app
 from turnwise.replay.held_files import refuse_links
 from turnwise.report import brief_text, summarise, totals_json
-from turnwise.report.lines import TurnLine
+from turnwise.report.run_record import TurnLine
 
 __all__ = ["Talk", "keep_talking", "say_once"]
 

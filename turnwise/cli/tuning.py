@@ -23,7 +23,7 @@ from turnwise.cli.tune_buying import (
 from turnwise.cli.tune_options import TuneOptions, progress_bar
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.report import load_run
-from turnwise.report.headline import trouble_lines
+from turnwise.report.run_forms import trouble_lines
 from turnwise.report.totals import total
 from turnwise.shipped import configs_folder
 from turnwise.tune.analysis import Analysis, analyse, to_buy, with_estimates

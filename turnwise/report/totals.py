@@ -1,18 +1,151 @@
 """A run in one object: what `turnwise replay --json` ends with."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from turnwise.calls.vocabulary import Role
-from turnwise.report.lines import CallLine, TurnKey, TurnLine
-from turnwise.report.sums import CallSums, Spread, spread, sum_calls
+from turnwise.calls.vocabulary import Outcome, Role
+from turnwise.report.run_record import CallLine, TurnKey, TurnLine
 
-if TYPE_CHECKING:
-    from turnwise.report.tables import ReportTables
+__all__ = ["Spread", "Totals", "UsageSums", "spread", "sum_calls", "total"]
 
-__all__ = ["Totals", "total", "totals_json"]
+
+@dataclass(frozen=True, slots=True)
+class UsageSums:
+    """What some calls come to.
+
+    Invariant: `asked` is the sum of the outcomes.
+
+    Args:
+        asked: how many calls.
+        outcomes: how they ended; every outcome is a key.
+        attempts: tries at serving them.
+        requests: HTTP requests that left the machine; in a replay, of the recording.
+        sent: those of them that left in this run; 0 in a strict replay.
+        input_tokens: known prompt tokens.
+        output_tokens: known answer tokens.
+        cached_tokens: known prompt tokens from the provider's prompt cache.
+        unknown_usage: requests whose tokens are not known.
+        usd: the whole cost, or None when a part of it is not known.
+        usd_known: the part that is known.
+        over_calls: calls that were billed beyond what was reserved for them.
+        over_tokens: tokens beyond it.
+        over_usd: USD beyond it.
+        speculative: calls asked before they were known to be needed.
+        unreadable: answered calls whose answer is not in the form that was asked for.
+        repairs: calls that asked again for an answer that did not fit.
+        queue_seconds: sum of waits for a place.
+        rate_seconds: sum of waits for a rate limit.
+        work_seconds: sum of all attempts' time.
+        retry_seconds: sum of waits between attempts.
+    """
+
+    asked: int
+    outcomes: dict[Outcome, int]
+    attempts: int
+    requests: int
+    sent: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    unknown_usage: int
+    usd: float | None
+    usd_known: float
+    over_calls: int
+    over_tokens: int
+    over_usd: float
+    speculative: int
+    unreadable: int
+    repairs: int
+    queue_seconds: float
+    rate_seconds: float
+    work_seconds: float
+    retry_seconds: float
+
+    @property
+    def total_seconds(self) -> float:
+        """All time that the calls took, waits included, as if one after another."""
+        return self.queue_seconds + self.rate_seconds + self.work_seconds + self.retry_seconds
+
+
+def _sent(row: CallLine) -> int:
+    if row.sent is not None:
+        return row.sent
+    return 0 if row.outcome is Outcome.REPLAYED else row.requests
+
+
+def sum_calls(rows: Sequence[CallLine]) -> UsageSums:
+    """Return what some calls come to."""
+    ended = Counter(row.outcome for row in rows)
+    known_usd = [row.usd for row in rows if row.usd is not None]
+    usd_known = math.fsum(known_usd)
+    return UsageSums(
+        asked=len(rows),
+        outcomes={outcome: ended[outcome] for outcome in Outcome},
+        attempts=sum(row.attempts for row in rows),
+        requests=sum(row.requests for row in rows),
+        sent=sum(map(_sent, rows)),
+        input_tokens=sum(row.input_tokens for row in rows),
+        output_tokens=sum(row.output_tokens for row in rows),
+        cached_tokens=sum(row.cached_tokens for row in rows),
+        unknown_usage=sum(row.unknown_usage for row in rows),
+        usd=usd_known if len(known_usd) == len(rows) else None,
+        usd_known=usd_known,
+        over_calls=sum(row.over_tokens > 0 or row.over_usd > 0 for row in rows),
+        over_tokens=sum(row.over_tokens for row in rows),
+        over_usd=math.fsum(row.over_usd for row in rows),
+        speculative=sum(row.is_speculative for row in rows),
+        unreadable=sum(row.is_unreadable for row in rows),
+        repairs=sum(row.repair > 0 for row in rows),
+        queue_seconds=math.fsum(row.queue_seconds for row in rows),
+        rate_seconds=math.fsum(row.rate_seconds for row in rows),
+        work_seconds=math.fsum(row.work_seconds for row in rows),
+        retry_seconds=math.fsum(row.retry_seconds for row in rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How some values spread.
+
+    Args:
+        mean: their mean.
+        p50: their median, one of the values.
+        p95: the least value that at least 95 % of them do not exceed.
+        max: the largest.
+    """
+
+    mean: float
+    p50: float
+    p95: float
+    max: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON; whole numbers without a point."""
+        return {
+            "mean": round(self.mean, 6),
+            "p50": _plain(self.p50),
+            "p95": _plain(self.p95),
+            "max": _plain(self.max),
+        }
+
+
+def _plain(value: float) -> float:
+    return int(value) if float(value).is_integer() else round(value, 6)
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Return how values spread, by nearest rank; None when there are none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+
+    def at(percent: int) -> float:
+        return ordered[-(-percent * len(ordered) // 100) - 1]  # rounded up, without floats
+
+    return Spread(math.fsum(ordered) / len(ordered), at(50), at(95), ordered[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +183,7 @@ class Totals:
     unreadable_turns: int
     cut_turns: int
     wound_down_turns: int
-    sums: CallSums
+    sums: UsageSums
     by_node: dict[str, int]
     by_role: dict[Role, int]
     by_purpose: dict[str, int]
@@ -106,56 +239,3 @@ def total(
         wall_seconds=wall_seconds,
         is_simulated=any(turn.simulated for turn in turns),
     )
-
-
-def _json(spread_: Spread | None) -> dict[str, Any] | None:
-    return None if spread_ is None else spread_.as_json()
-
-
-def totals_json(tables: "ReportTables") -> dict[str, Any]:
-    """Return a report's totals as plain JSON. What is not known is null, never 0."""
-    totals = tables.totals
-    sums = totals.sums
-    return {
-        "turns": totals.turns,
-        "replies": totals.replies,
-        "degraded_turns": totals.degraded_turns,
-        "degraded_causes": dict(totals.degraded_causes),
-        "unreadable_turns": totals.unreadable_turns,
-        "cut_turns": totals.cut_turns,
-        "wound_down_turns": totals.wound_down_turns,
-        "asked": sums.asked,
-        "outcomes": {outcome.value: count for outcome, count in sums.outcomes.items()},
-        "requests": sums.requests,
-        "sent": sums.sent,
-        "attempts": sums.attempts,
-        "speculative": sums.speculative,
-        "unreadable": sums.unreadable,
-        "repairs": sums.repairs,
-        "tokens": {
-            "input": sums.input_tokens,
-            "output": sums.output_tokens,
-            "cached": sums.cached_tokens,
-            "total": sums.input_tokens + sums.output_tokens,
-            "unknown_usage": sums.unknown_usage,
-        },
-        "usd": sums.usd,
-        "usd_known": sums.usd_known,
-        "over_reservation": {
-            "calls": sums.over_calls,
-            "tokens": sums.over_tokens,
-            "usd": sums.over_usd,
-        },
-        "by_node": dict(totals.by_node),
-        "by_role": {role.value: count for role, count in totals.by_role.items()},
-        "by_purpose": dict(totals.by_purpose),
-        "calls_per_turn": _json(totals.calls_per_turn),
-        "refused_per_turn": _json(totals.refused_per_turn),
-        "rounds": {"reply": _json(totals.rounds_to_reply), "turn": _json(totals.rounds_a_turn)},
-        "path_seconds": {
-            "reply": _json(totals.reply_seconds),
-            "turn": _json(totals.turn_seconds),
-        },
-        "wall_seconds": None if totals.wall_seconds is None else round(totals.wall_seconds, 6),
-        "simulated": totals.is_simulated,
-    }

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from turnwise.report.cells import Cell, Table
-from turnwise.report.text import tables_text
+from turnwise.report.table import Cell, Table, tables_text
 from turnwise.tune.analysis import Analysis, SettingSummary, ToBuy
 from turnwise.tune.statistics.bootstrap import Interval
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.lines import CallLine
+from turnwise.report.run_record import CallLine
 from turnwise.testing.pytesting.asked import AskedCall, AskedTurn
 from turnwise.testing.pytesting.limits import allowed_calls, broken_limits
 

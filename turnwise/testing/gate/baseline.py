@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from turnwise.calls.errors import FormatError
-from turnwise.report.lines import CallLine, TurnKey, TurnLine
+from turnwise.report.run_record import CallLine, TurnKey, TurnLine
 from turnwise.testing.gate.baseline_file import (
     BASELINE_VERSION,
     baseline_text,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.cells import printable
+from turnwise.safe_text import printable
 from turnwise.testing.gate.baseline import Baseline
 
 __all__ = ["Mismatch", "mismatch", "require_comparable", "require_exact"]

@@ -14,7 +14,7 @@ from pydantic import (
     model_serializer,
 )
 
-from turnwise.report.lines import CallLine, TurnKey, TurnLine
+from turnwise.report.run_record import CallLine, TurnKey, TurnLine
 
 __all__ = ["CallPath", "TurnFigures", "asked_by_path", "figures_of", "whole_paths"]
 

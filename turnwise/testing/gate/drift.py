@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.lines import TurnKey
+from turnwise.report.run_record import TurnKey
 from turnwise.testing.gate.baseline import Baseline
 from turnwise.testing.gate.causes import Causes, causes_between
 from turnwise.testing.gate.comparable import require_comparable

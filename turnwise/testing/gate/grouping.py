@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from turnwise.report.lines import TurnKey
+from turnwise.report.run_record import TurnKey
 from turnwise.testing.gate.baseline import Baseline
 from turnwise.testing.gate.counting import CallPath
 from turnwise.testing.gate.drift import Figure, Finding

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.lines import TurnKey, TurnLine
+from turnwise.report.run_record import TurnKey, TurnLine
 
 __all__ = ["quality_by_turn"]
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.yaml_form import parse_yaml
-from turnwise.report.lines import TurnKey
+from turnwise.report.run_record import TurnKey
 from turnwise.testing.gate.drift import Drift, Finding, Held
 
 __all__ = ["Case", "Quarantine", "put_in_quarantine", "read_quarantine"]

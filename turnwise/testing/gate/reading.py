@@ -12,9 +12,8 @@ from pydantic import ValidationError
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.vocabulary import Outcome
 from turnwise.replay.asked_prompts import merged_digests
-from turnwise.report.headline import trouble_lines
-from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
-from turnwise.report.run_record import RunRecord, load_run
+from turnwise.report.run_forms import trouble_lines
+from turnwise.report.run_record import CallLine, RunFileLine, RunRecord, TurnKey, TurnLine, load_run
 from turnwise.report.totals import total
 from turnwise.testing.gate.baseline import Baseline
 from turnwise.testing.gate.causes import flat_knobs
@@ -23,7 +22,7 @@ from turnwise.testing.gate.quality import quality_by_turn
 
 __all__ = ["RunFigures", "baseline_of_record", "baseline_of_rows", "baseline_of_run"]
 
-LineT = TypeVar("LineT", bound=Line)
+LineT = TypeVar("LineT", bound=RunFileLine)
 
 _NOT_SENT = frozenset({Outcome.REPLAYED, Outcome.REFUSED, Outcome.CANCELLED})
 """How calls may end in a replay that sends none."""

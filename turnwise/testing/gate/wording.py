@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from turnwise.report.cells import cell_text, printable
-from turnwise.report.lines import TurnKey
+from turnwise.report.run_record import TurnKey
+from turnwise.report.table import cell_text
+from turnwise.safe_text import printable
 from turnwise.testing.gate.causes import Causes, KnobChange, causes_between
 from turnwise.testing.gate.drift import Drift, Figure, Finding
 from turnwise.testing.gate.grouping import Group, PathNames, grouped

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from turnwise.report.cells import printable
-from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.run_record import CallLine, TurnLine
+from turnwise.safe_text import printable
 
 __all__ = ["AskedCall", "AskedTurn", "CallCounts", "count_calls", "path_of"]
 

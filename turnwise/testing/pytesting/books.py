@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from turnwise.calls import Outcome
-from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.testing.gate import Baseline
 from turnwise.testing.pytesting.asked import AskedCall, AskedTurn, CallCounts, count_calls
 from turnwise.testing.pytesting.asking import TurnAsker

@@ -12,7 +12,7 @@ from typing import Any
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.knobs.nearest import nearest_names
-from turnwise.report.cells import printable
+from turnwise.safe_text import printable
 from turnwise.testing.pytesting.asked import AskedCall, path_of
 
 __all__ = ["allowed_calls", "broken_limits"]

@@ -15,7 +15,7 @@ from turnwise.replay.normalising import Rule
 from turnwise.replay.reading import first_turns
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.report import load_run
-from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.testing.pytesting.asked import CallCounts, count_calls
 from turnwise.testing.pytesting.place import BenchPlace
 

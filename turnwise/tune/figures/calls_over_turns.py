@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.tune.figures.basis import Basis, counted
 from turnwise.tune.figures.calls_by_node import nodes_in_order
 from turnwise.tune.figures.palette import NO_NODE

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from turnwise.budget.tally import Counts
 from turnwise.calls.errors import CallError
-from turnwise.report.cells import printable
+from turnwise.safe_text import printable
 from turnwise.tune.quality.scores import ReplyKey, Score
 
 __all__ = ["Judged", "Loss", "Losses"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import fmean
 
 from turnwise.calls.errors import FormatError
-from turnwise.report.cells import unguarded
+from turnwise.report.table import unguarded
 from turnwise.tune.quality.agreement import Agreement, agreement_of
 from turnwise.tune.quality.csv_table import CsvRow, number_of, read_csv
 from turnwise.tune.quality.scores import ReplyKey, Score, ScoreKind, reply_id

@@ -14,7 +14,7 @@ from typing import BinaryIO, Self, get_args
 
 from turnwise.calls.errors import ConfigError
 from turnwise.replay.held_files import private_opener, try_lock
-from turnwise.report.cells import unguarded
+from turnwise.report.table import unguarded
 from turnwise.tune.quality.csv_table import (
     CsvRow,
     CsvTable,

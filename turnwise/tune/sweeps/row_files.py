@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.report.cells import guarded, unguarded
+from turnwise.report.table import guarded, unguarded
 from turnwise.tune.row import Standing, TurnRow
 from turnwise.tune.sweeps.row_json import FIELDS, row_from_json
 

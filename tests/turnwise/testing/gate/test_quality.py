@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.lines import TurnLine
+from turnwise.report.run_record import TurnLine
 from turnwise.testing.gate.quality import quality_by_turn
 from turnwise.tune.quality.score_file import write_scores
 from turnwise.tune.quality.scores import Score, ScoreKind, reply_id

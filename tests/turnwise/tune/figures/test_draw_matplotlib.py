@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.tune.figures import (
     Basis,
     ChainStep,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.replay.cassette_check import is_sealed, require_whole
-from turnwise.report.page.gathered import GatheredRun
 from turnwise.report.page.plain import mapping, text
+from turnwise.report.run_record import RunRecord
 
 __all__ = ["recorded_words", "spoken"]
 
@@ -23,10 +23,10 @@ _NAMES = frozenset({"reason", "reasons", "rationale", "critique", "comment", "wo
 _JUDGES = b'"role":"judge"'
 
 
-def cassette_of(run: GatheredRun) -> Path | None:
+def cassette_of(record: RunRecord) -> Path | None:
     """Return the recording that a run played or made; None when it is nowhere to be found."""
-    folder = run.record.folder
-    named = text(mapping(run.record.manifest.get("identity")).get("cassette"))
+    folder = record.folder
+    named = text(mapping(record.manifest.get("identity")).get("cassette"))
     places = [folder / "cassette.jsonl"]
     if named and "\0" not in named:
         places = [Path(named), folder / Path(named).name, *places]
@@ -80,16 +80,16 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
                 yield text(exchange.get("key")), text(exchange.get("scope")), answer
 
 
-def recorded_words(run: GatheredRun, calls: list[Mapping[str, Any]]) -> list[str]:
+def recorded_words(record: RunRecord, calls: list[Mapping[str, Any]]) -> list[str]:
     """Return what was said in each call, as the recording has it; empty where it has nothing.
 
     Of equal calls the one of the same scope answers, then the oldest.
 
     Args:
-        run: whose recording to look in.
+        record: whose recording to look in.
         calls: ledger lines as plain JSON.
     """
-    path = cassette_of(run) if calls else None
+    path = cassette_of(record) if calls else None
     if path is None:
         return [""] * len(calls)
     wanted = {text(call.get("key")) for call in calls}

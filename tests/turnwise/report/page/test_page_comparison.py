@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.page.comparing import compared_tables, pair
-from turnwise.report.page.document import document_of
-from turnwise.report.page.gathered import gather
-from turnwise.report.page.write import page_of
+from turnwise.report.page.page_comparison import compared_tables, pair
+from turnwise.report.page.page_data import gather
+from turnwise.report.page.page_html import document_of, page_of
 
 RunMaker = Callable[..., Path]
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from turnwise.report import ReportTables, Table, load_run, summarise, totals_json
-from turnwise.report.forms import table_json
-from turnwise.report.headline import headline
+from turnwise.report.run_forms import headline
+from turnwise.report.table import table_json
 
 RunWriter = Callable[..., Path]
 RowMaker = Callable[..., dict[str, Any]]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnwise.calls.vocabulary import Outcome, Purpose, Role
-from turnwise.report.lines import CallLine
-from turnwise.report.sums import Spread, spread, sum_calls
+from turnwise.report.run_record import CallLine
+from turnwise.report.totals import Spread, spread, sum_calls
 
 CALLS = st.builds(
     CallLine,

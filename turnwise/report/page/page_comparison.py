@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.cells import Cell, Table
-from turnwise.report.lines import CallLine, TurnKey, TurnLine
-from turnwise.report.page.gathered import GatheredRun
+from turnwise.report.page.page_data import PageRun, calls_of
 from turnwise.report.page.plain import mapping
-from turnwise.report.page.turns import calls_of
-from turnwise.report.sums import CallSums, sum_calls
+from turnwise.report.run_record import CallLine, TurnKey, TurnLine
+from turnwise.report.table import Cell, Table
+from turnwise.report.totals import UsageSums, sum_calls
 
-__all__ = ["Pairing", "compared_tables", "differences", "pair"]
+__all__ = ["TurnPairing", "compared_tables", "differences", "pair"]
 
 FIGURES = (
     "asked",
@@ -34,7 +33,7 @@ Row = tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pairing:
+class TurnPairing:
     """Which turns two runs have in common.
 
     Args:
@@ -54,7 +53,7 @@ def _named(keys: Sequence[TurnKey]) -> str:
     return (", ".join(f"{name[:40]!r}" for name in names[:3]) or "no turn") + more
 
 
-def pair(run: GatheredRun, other: GatheredRun) -> Pairing:
+def pair(run: PageRun, other: PageRun) -> TurnPairing:
     """Return which turns two runs have in common.
 
     Raises:
@@ -76,7 +75,7 @@ def pair(run: GatheredRun, other: GatheredRun) -> Pairing:
         for key in keys
         if own[key].get("user_text") != other.raw_turns[places[key]].get("user_text")
     )
-    return Pairing({key: places[key] for key in keys}, keys, reworded)
+    return TurnPairing({key: places[key] for key in keys}, keys, reworded)
 
 
 def _difference(mine: Cell, others: Cell) -> Cell:
@@ -90,7 +89,7 @@ def _beside(name: str, mine: Cell, others: Cell) -> Row:
     return name, mine, others, _difference(mine, others)
 
 
-def _figure_rows(mine: CallSums, others: CallSums) -> list[Row]:
+def _figure_rows(mine: UsageSums, others: UsageSums) -> list[Row]:
     return [_beside(name, getattr(mine, name), getattr(others, name)) for name in FIGURES]
 
 
@@ -170,7 +169,7 @@ def _flat(settings: Any) -> dict[str, str]:
     return found
 
 
-def _manifest_table(run: GatheredRun, other: GatheredRun, part: str, title: str) -> Table:
+def _manifest_table(run: PageRun, other: PageRun, part: str, title: str) -> Table:
     """Return where a part of the manifests (knobs, prompts) differs."""
     mine, others = (_flat(mapping(each.record.manifest.get(part))) for each in (run, other))
     rows = [
@@ -187,7 +186,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _run_rows(
-    turns: tuple[Sequence[TurnLine], Sequence[TurnLine]], sums: tuple[CallSums, CallSums]
+    turns: tuple[Sequence[TurnLine], Sequence[TurnLine]], sums: tuple[UsageSums, UsageSums]
 ) -> list[Row]:
     rows = [(str(name).replace("_", " "), *cells) for name, *cells in _figure_rows(*sums)]
     for place, name in enumerate(_SPANS):
@@ -210,7 +209,7 @@ def _grouped_table(name: str, rows: Sequence[Row]) -> Table:
     return Table(f"compared_by_{name}", f"By {name}", columns, tuple(rows))
 
 
-def compared_tables(run: GatheredRun, other: GatheredRun, pairing: Pairing) -> list[Table]:
+def compared_tables(run: PageRun, other: PageRun, pairing: TurnPairing) -> list[Table]:
     """Return the tables that hold two runs against each other, over the turns of both."""
     of_run, of_other = calls_of(run), calls_of(other)
     mine = [row for key in pairing.keys for row in of_run[key]]

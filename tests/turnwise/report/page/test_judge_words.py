@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.replay.cassette_check import seal_line
-from turnwise.report.page.document import document_of
-from turnwise.report.page.gathered import gather
-from turnwise.report.page.words import MAX_WORDS_CHARS, spoken
+from turnwise.report.page.judge_words import MAX_WORDS_CHARS, spoken
+from turnwise.report.page.page_data import gather
+from turnwise.report.page.page_html import document_of
 
 RunMaker = Callable[..., Path]
 

@@ -6,21 +6,27 @@ Calls that a limit refused are none of those planned: they have a row of their o
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from turnwise.report.cells import Cell, Table
-from turnwise.report.lines import CallLine
-from turnwise.report.sums import Spread, spread
-from turnwise.report.totals import Totals
+from turnwise.report.run_record import CallLine
+from turnwise.report.table import Cell, Table
+from turnwise.report.totals import Spread, Totals, spread
 
-__all__ = ["plan_table"]
+__all__ = ["plan_table", "scenario_table"]
+
 
 _COLUMNS = ("figure", "planned", "actual_mean", "difference", "planned_worst", "actual_max")
 
+
 Row = tuple[Cell, ...]
+
+
 Calls = Sequence[CallLine]
+
+
 Scenario = Mapping[str, Any]
 
 
@@ -129,3 +135,58 @@ def plan_table(plan: Mapping[str, Any], totals: Totals, turns: Sequence[Calls]) 
     lines += _count_rows("by_purpose", (usual, worst), turns, lambda row: row.purpose.value)
     lines += _token_rows(usual, turns)
     return Table("plan", "Plan against actual, a turn", _COLUMNS, tuple(lines))
+
+
+WORST = "worst"
+
+
+BETWEEN = "another, within the worst"
+
+
+ABOVE = "above the worst"
+
+
+CUT = "cut by a limit"
+
+
+def _asked(scenario: Mapping[str, Any]) -> int | None:
+    asked = scenario.get("asked")
+    return asked if isinstance(asked, int) else None
+
+
+def _scenario_of(calls: Sequence[CallLine], scenarios: Mapping[str, Mapping[str, Any]]) -> str:
+    if any(row.is_refused for row in calls):
+        return CUT
+    by_role = Counter(row.role.value for row in calls)
+    for name, scenario in scenarios.items():
+        if scenario.get("by_role") == by_role:
+            return name
+    most = _asked(scenarios.get(WORST, {}))
+    return ABOVE if most is not None and len(calls) > most else BETWEEN
+
+
+def scenario_table(plan: Mapping[str, Any], turns: Sequence[Sequence[CallLine]]) -> Table:
+    """Return how many turns went as each scenario.
+
+    Args:
+        plan: as `TurnPlan.as_json` gives it.
+        turns: each finished turn's calls; at least one turn.
+    """
+    scenarios = {
+        str(name): scenario
+        for name, scenario in (plan.get("scenarios") or {}).items()
+        if isinstance(scenario, Mapping)
+    }
+    counts = Counter(_scenario_of(calls, scenarios) for calls in turns)
+    planned: dict[str, int | None] = {name: _asked(found) for name, found in scenarios.items()}
+    names = [*planned, BETWEEN, ABOVE, *([CUT] if counts[CUT] else [])]
+    rows: list[tuple[Cell, ...]] = [
+        (name, planned.get(name, ""), counts[name], counts[name] / len(turns)) for name in names
+    ]
+    columns = ("scenario", "planned_asked", "turns", "share")
+    return Table(
+        "scenarios",
+        "Turns that cost what a scenario of the plan costs (calls by role)",
+        columns,
+        tuple(rows),
+    )

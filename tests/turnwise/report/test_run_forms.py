@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from turnwise.report import load_run, render
-from turnwise.report.render import Form, TableName
+from turnwise.report.run_forms import Form, TableName
 
 RunWriter = Callable[..., Path]
 

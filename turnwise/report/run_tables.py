@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from turnwise.report.against_plan import plan_table
-from turnwise.report.cells import Cell, Table
-from turnwise.report.lines import CallLine, Line, TurnKey, TurnLine
-from turnwise.report.scenarios import scenario_table
-from turnwise.report.sums import CallSums, sum_calls
-from turnwise.report.totals import Totals, total
+from turnwise.report.plan_tables import plan_table, scenario_table
+from turnwise.report.run_record import CallLine, RunFileLine, TurnKey, TurnLine
+from turnwise.report.table import (
+    Cell,
+    Table,
+)
+from turnwise.report.totals import Totals, UsageSums, sum_calls, total
 
-__all__ = ["Cell", "ReportTables", "Table", "summarise"]
+__all__ = ["ReportTables", "summarise"]
 
-LineT = TypeVar("LineT", bound=Line)
+
+LineT = TypeVar("LineT", bound=RunFileLine)
+
 
 _SUM_COLUMNS = (
     "asked",
@@ -40,7 +43,9 @@ _SUM_COLUMNS = (
     "usd",
 )
 
+
 _TIME_COLUMNS = ("queue_seconds", "rate_seconds", "work_seconds", "retry_seconds", "total_seconds")
+
 
 _TURN_COLUMNS = (
     "rounds_reply",
@@ -112,7 +117,7 @@ class ReportTables:
         return tuple(table for table in every if table is not None)
 
 
-def _sum_cells(sums: CallSums) -> tuple[Cell, ...]:
+def _sum_cells(sums: UsageSums) -> tuple[Cell, ...]:
     return (
         sums.asked,
         *sums.outcomes.values(),
@@ -130,7 +135,7 @@ def _sum_cells(sums: CallSums) -> tuple[Cell, ...]:
     )
 
 
-def _time_cells(sums: CallSums, all_seconds: float) -> tuple[Cell, ...]:
+def _time_cells(sums: UsageSums, all_seconds: float) -> tuple[Cell, ...]:
     share = sums.total_seconds / all_seconds if all_seconds else None
     return (*(getattr(sums, name) for name in _TIME_COLUMNS), share)
 
@@ -144,7 +149,7 @@ def _grouped(
     return groups
 
 
-def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: CallSums) -> Table:
+def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
     lines: list[tuple[Cell, ...]] = [
         (group, *_sum_cells(sum_calls(rows))) for group, rows in groups.items()
     ]
@@ -152,7 +157,7 @@ def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: Ca
     return Table(f"by_{name}", f"By {name}", (name, *_SUM_COLUMNS), tuple(lines))
 
 
-def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: CallSums) -> Table:
+def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
     everything = all_sums.total_seconds
     lines: list[tuple[Cell, ...]] = [
         (group, *_time_cells(sum_calls(rows), everything)) for group, rows in groups.items()

@@ -3,7 +3,7 @@
 import html
 import re
 
-__all__ = ["shown", "shown_html"]
+__all__ = ["printable", "shown", "shown_html"]
 
 _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
@@ -23,3 +23,8 @@ def shown(text: str) -> str:
 def shown_html(text: str) -> str:
     """Return a text fit to stand in HTML, in an element or in a quoted attribute."""
     return html.escape(shown(text), quote=True)
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, without characters that a terminal would obey."""
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in text)
