@@ -7,7 +7,7 @@ import pytest
 from nodes.detection import DetectionAnswer, detect
 from nodes.records import Line, Persona, Relationship, Signal, Stage
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 ANSWER = {
     "context": "The user is angry about a delay.",

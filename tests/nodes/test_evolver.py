@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nodes.evolver import DELTA_NAMES, RelationshipDelta, evolve, evolve_by_rules
 from nodes.records import Detection, Persona, Relationship, Signal
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 
 async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa: B008 - frozen

@@ -12,7 +12,7 @@ from nodes.prompt import prompt
 from nodes.records import Detection, Persona, Relationship
 from turnwise.calls import Purpose, Role
 from turnwise.calls.errors import ServerFailed
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 MOVEMENT = {"reason": "She confided.", "trust_delta": 0.3}
 NOTES = [

@@ -18,7 +18,7 @@ from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import AuthFailed, CallRefused, ServerFailed
 from turnwise.calls.key import response_schema
 from turnwise.calls.schema import schema_format
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 
 class Left(BaseModel):

@@ -37,7 +37,7 @@ from turnwise.calls import Purpose, Role
 from turnwise.calls.simulated import SimulatedModel
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.wire import chat_body
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 MATERIAL = ThinkingMaterial(
     language="en",

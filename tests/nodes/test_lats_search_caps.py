@@ -19,7 +19,7 @@ from turnwise.calls import Endpoint
 from turnwise.calls.errors import ServerFailed
 from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
 from turnwise.calls.vocabulary import Outcome, Purpose, Role
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(language="en", user_text="I lost my keys again.")

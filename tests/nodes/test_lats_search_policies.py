@@ -15,7 +15,7 @@ from nodes.search_material import SearchMaterial
 from turnwise.calls.asker import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
 from turnwise.calls.vocabulary import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(language="en", user_text="I lost my keys again.")

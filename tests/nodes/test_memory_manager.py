@@ -10,7 +10,7 @@ from nodes.memory_manager import MAX_NOTES, NoteAnswer, check_notes, remember
 from nodes.memory_rules import MAX_SUMMARY_CHARS, remember_by_rules
 from nodes.records import Line, NoteDraft, Persona
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 USER_TEXT = '我叫陆琳，我在成都上班。 She said "be on time" to me.'
 REPLY = "好，那我周五提醒你。"

@@ -10,7 +10,7 @@ from turnwise.calls.errors import AuthFailed, ServerFailed
 from turnwise.memory import AgentUser, Embedding, NewNote, TurnCommit
 from turnwise.memory.book import MemoryBook
 from turnwise.memory.over_store import open_book
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 

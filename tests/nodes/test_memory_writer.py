@@ -12,7 +12,7 @@ from turnwise.calls import Purpose, Reply
 from turnwise.memory import AgentUser, MemoryConflict
 from turnwise.memory.book import MemoryBook
 from turnwise.memory.over_store import open_book
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 

@@ -10,7 +10,7 @@ from nodes.bubbles import MAX_DELAY_SECONDS
 from nodes.processor import MIN_OVERLAP, humanize, overlap
 from nodes.records import Bubble, Mode, Mood, Persona, StyleVector
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 DRAFT = "I was thinking about you today. Did the interview on the 12th go well?"
 PLANNED = (

@@ -12,15 +12,14 @@ from turnwise.calls.errors import ConfigError
 from turnwise.cli.exits import print_text, say
 from turnwise.testing.gate.as_json import drift_json, live_json
 from turnwise.testing.gate.baseline import Baseline
-from turnwise.testing.gate.comparable import require_exact
-from turnwise.testing.gate.drift import compare
+from turnwise.testing.gate.gate_comparison import compare, require_exact
+from turnwise.testing.gate.gate_exceptions import Quarantine, put_in_quarantine, read_quarantine
 from turnwise.testing.gate.gates import parse_gates
-from turnwise.testing.gate.live import DEFAULT_ALPHA, compare_live
+from turnwise.testing.gate.live_gate import DEFAULT_ALPHA, compare_live
 from turnwise.testing.gate.markdown import drift_markdown, live_markdown
-from turnwise.testing.gate.quarantine import Quarantine, put_in_quarantine, read_quarantine
-from turnwise.testing.gate.reading import RunFigures, baseline_of_run
+from turnwise.testing.gate.presenter import finding_lines, live_lines, live_verdict, verdict
 from turnwise.testing.gate.renewing import renew
-from turnwise.testing.gate.wording import finding_lines, live_lines, live_verdict, verdict
+from turnwise.testing.gate.run_figures import RunFigures, run_figures
 
 __all__ = ["CheckOptions", "check_and_show"]
 
@@ -140,7 +139,7 @@ def check_and_show(options: CheckOptions) -> bool:
     _refuse_contradictions(options)
     # Before anything that takes time: a file that is not there is said at once.
     baseline = None if options.is_update else Baseline.read(options.baseline)
-    run = baseline_of_run(options.run, scores_file=options.scores)
+    run = run_figures(options.run, scores_file=options.scores)
     for notice in run.notices:
         say(notice)
     if baseline is None:

@@ -34,23 +34,21 @@ from turnwise.calls.errors import ConfigError
 from turnwise.replay.cassette import Cassette
 from turnwise.replay.normalising import Rule
 from turnwise.replay.run_recorder import RunRecorder
-from turnwise.testing.gate import Drift, LiveDrift, parse_gates
-from turnwise.testing.pytesting.asked import CallCounts
-from turnwise.testing.pytesting.asking import TurnAsker
-from turnwise.testing.pytesting.books import Books
-from turnwise.testing.pytesting.checking import Checks
-from turnwise.testing.pytesting.limits import broken_limits
-from turnwise.testing.pytesting.options import Choices
-from turnwise.testing.pytesting.place import BenchPlace
-from turnwise.testing.pytesting.replaying import (
+from turnwise.testing.baseline_check import Checks
+from turnwise.testing.call_counts import CallCounts, broken_limits
+from turnwise.testing.call_log import FixtureCallLog
+from turnwise.testing.fixture_endpoints import FixtureEndpoints, key_values
+from turnwise.testing.gate import GateComparison, LiveComparison, parse_gates
+from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
+from turnwise.testing.plugin_summary import CallNote
+from turnwise.testing.replayed_run import (
     ReplayedRun,
     ReplayOrder,
     find_beside,
     open_test_cassette,
     replay,
 )
-from turnwise.testing.pytesting.seating import Seats, key_values
-from turnwise.testing.pytesting.summary import CallNote
+from turnwise.testing.turn_llm import TurnLLM
 
 if TYPE_CHECKING:
     from turnwise.calls.chat_model import BudgetedChatModel
@@ -68,12 +66,12 @@ class Bench:
         choices: what pytest was asked to do.
     """
 
-    def __init__(self, place: BenchPlace, choices: Choices) -> None:
+    def __init__(self, place: FixtureLocation, choices: PluginChoices) -> None:
         self._place = place
         self._choices = choices
-        self._asker = TurnAsker(place.name, secrets=key_values())
-        self._seats = Seats(self._asker, is_live=choices.is_live)
-        self._books = Books(self._asker, self._seats)
+        self._asker = TurnLLM(place.name, secrets=key_values())
+        self._seats = FixtureEndpoints(self._asker, is_live=choices.is_live)
+        self._books = FixtureCallLog(self._asker, self._seats)
         self._checks = Checks(choices, place.file, place.today)
         self._cassette: Cassette | None = None
         self._recorder: RunRecorder | None = None
@@ -248,7 +246,7 @@ class Bench:
 
     def check(
         self, run: ReplayedRun | None, name: str, *gates: str, alpha: float | None = None
-    ) -> Drift | LiveDrift | None:
+    ) -> GateComparison | LiveComparison | None:
         """Hold a run, or what the test's own models asked, against a committed baseline.
 
         Args:

@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks only, thin over `turnwise.testing.pytesting`.
+"""The pytest plugin: hooks only.
 
 pytest imports this file whenever it starts, in every project that has Turnwise installed.
 So nothing is imported here but pytest; the rest is, when a test uses the fixture or the
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from turnwise.testing.pytesting.options import add_options, choices_of, refusal_in_ci
-from turnwise.testing.pytesting.summary import NOTES, Summary
+from turnwise.testing.plugin_options import add_options, choices_of, refusal_in_ci
+from turnwise.testing.plugin_summary import NOTES, PluginSummary
 
 if TYPE_CHECKING:
     from turnwise.testing.fixture import Bench
@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         if refusal := refusal_in_ci(config, os.environ):
             raise pytest.UsageError(refusal)
-        config.pluginmanager.register(Summary(), "turnwise-summary")
+        config.pluginmanager.register(PluginSummary(), "turnwise-summary")
 
 
 @pytest.fixture
@@ -99,10 +99,12 @@ def _bench(
     request: pytest.FixtureRequest, *, name: str, file: Path, folder: Path
 ) -> Iterator["Bench"]:
     from turnwise.testing.fixture import Bench  # noqa: PLC0415 - pytest starts often
-    from turnwise.testing.pytesting.place import BenchPlace  # noqa: PLC0415 - the same
+    from turnwise.testing.plugin_options import FixtureLocation  # noqa: PLC0415 - the same
 
     today = datetime.now(UTC).date()
-    place = BenchPlace(test=request.node.nodeid, name=name, file=file, folder=folder, today=today)
+    place = FixtureLocation(
+        test=request.node.nodeid, name=name, file=file, folder=folder, today=today
+    )
     bench = Bench(place, choices_of(request.config))
     request.node.stash[_BENCH] = bench
     yield bench
@@ -130,7 +132,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not marks:
         return
     from turnwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
-    from turnwise.testing.pytesting.limits import allowed_calls  # noqa: PLC0415 - the same
+    from turnwise.testing.call_counts import allowed_calls  # noqa: PLC0415 - the same
 
     if not set(_FIXTURES).intersection(getattr(item, "fixturenames", ())):
         pytest.fail(

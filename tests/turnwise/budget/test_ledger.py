@@ -7,7 +7,7 @@ import pytest
 from turnwise.budget import LedgerError, ScopeKind
 from turnwise.budget.tally import Tally
 from turnwise.calls import Outcome
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 async def test_rows_go_to_the_sinks_and_can_be_drained(make_budgeter, ask_for):

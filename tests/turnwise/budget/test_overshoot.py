@@ -9,7 +9,7 @@ from turnwise.budget.account import Account
 from turnwise.budget.room import NOTHING, Amounts, Room
 from turnwise.calls import CallRefused, Endpoint, Message, Reply, Role, Sampling
 from turnwise.calls.reply import Usage
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 from .conftest import PRICES, MemoryRecorder
 

@@ -29,7 +29,7 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.openai_client import OpenAIClient
 from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.calls.simulated.settings import SimulatedSettings
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.testing.sim_server import SimServer
 
 MAX_SECONDS = 30

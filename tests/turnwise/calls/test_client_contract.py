@@ -13,7 +13,7 @@ from turnwise.calls import Call, Client, Message, Purpose, Reply, Role
 from turnwise.calls.errors import CallError, ConnectionFailed, ServerFailed
 from turnwise.calls.langchain_client import LangChainClient
 from turnwise.calls.openai_client import OpenAIClient
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 class EchoModel(BaseChatModel):

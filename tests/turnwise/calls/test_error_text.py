@@ -17,7 +17,7 @@ from turnwise.calls.errors import (
     UnknownModel,
     WrongAddress,
 )
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 def seen(error, role=Role.MAIN):

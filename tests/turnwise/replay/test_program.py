@@ -21,7 +21,7 @@ from turnwise.replay.app import TurnInput
 from turnwise.replay.program import ProgramApp, ProgramSettings, program_app
 from turnwise.replay.program_session import ProgramFailed
 from turnwise.replay.run import FinishedRun, RunRequest, run_replay
-from turnwise.testing.gate import Baseline, compare
+from turnwise.testing.gate import baseline_of_run, compare
 from turnwise.testing.sim_server import SimServer
 
 STRICT = CassetteMode.STRICT
@@ -131,7 +131,7 @@ async def test_a_replay_is_the_same_at_any_concurrency(
         nodes = [[row["node"] for row in run.rows] for run in (live, played)]
         assert nodes[0] == nodes[1]
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "three")
-    baselines = [Baseline.of_run(tmp_path / name) for name in ("live", "one")]
+    baselines = [baseline_of_run(tmp_path / name) for name in ("live", "one")]
     assert not compare(*baselines).failures
     assert baselines[0].prompts == baselines[1].prompts
 
@@ -364,7 +364,7 @@ async def test_an_outage_stops_the_run_and_is_not_recorded(
         played = await replay(talk, tmp_path / "played", chain(), cassette=cassette, mode=STRICT)
         assert len(server.log) == sent
     assert [turn["reply"] for turn in played.turns] == [turn["reply"] for turn in done.turns]
-    baselines = [Baseline.of_run(tmp_path / name) for name in ("run", "played")]
+    baselines = [baseline_of_run(tmp_path / name) for name in ("run", "played")]
     assert not compare(*baselines).failures
 
 

@@ -18,10 +18,9 @@ from turnwise.budget import Limits
 from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import CassetteMiss, ConfigError, RateLimited
 from turnwise.calls.openai_client import OpenAIClient
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.testing.fixture import Bench
-from turnwise.testing.pytesting.options import Choices
-from turnwise.testing.pytesting.place import BenchPlace
+from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 from turnwise.testing.sim_server import SimServer
 
 NAME = "agent.cassette.jsonl"
@@ -35,7 +34,7 @@ class State(TypedDict):
 
 def bench(folder: Path, *, is_recording: bool = False) -> Bench:
     """Return a bench of a test in a folder."""
-    choices = Choices(
+    choices = PluginChoices(
         is_updating=False,
         is_live=False,
         quarantine=None,
@@ -44,7 +43,9 @@ def bench(folder: Path, *, is_recording: bool = False) -> Bench:
         is_recording=is_recording,
     )
     test_file = folder / "test_agent.py"
-    place = BenchPlace("test_agent.py::test_it", "test_it", test_file, folder, date(2026, 1, 1))
+    place = FixtureLocation(
+        "test_agent.py::test_it", "test_it", test_file, folder, date(2026, 1, 1)
+    )
     return Bench(place, choices)
 
 

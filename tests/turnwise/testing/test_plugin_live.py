@@ -14,8 +14,7 @@ from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.calls.simulated import SimulatedSettings
 from turnwise.shipped import configs_folder
 from turnwise.testing.fixture import Bench
-from turnwise.testing.pytesting.options import Choices
-from turnwise.testing.pytesting.place import BenchPlace
+from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 from turnwise.testing.sim_server import SimServer
 
 pytest_plugins = ("pytester",)
@@ -60,7 +59,9 @@ APP = """
     app = App()
 """
 
-LIVE = Choices(is_updating=False, is_live=True, quarantine=None, baselines=None, root=Path.cwd())
+LIVE = PluginChoices(
+    is_updating=False, is_live=True, quarantine=None, baselines=None, root=Path.cwd()
+)
 
 TEST = """
 def test_talk(turnwise):
@@ -80,9 +81,9 @@ def far(project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return project
 
 
-def place_in(folder: Path) -> BenchPlace:
+def place_in(folder: Path) -> FixtureLocation:
     """Return where a test of no importance stands."""
-    return BenchPlace("t", "t", folder / "test_x.py", folder, date(2026, 1, 1))
+    return FixtureLocation("t", "t", folder / "test_x.py", folder, date(2026, 1, 1))
 
 
 def talk(project: Any, *, conversations: int) -> None:
@@ -144,7 +145,7 @@ def test_a_cassette_is_played_on_a_live_run_too(tmp_path: Path) -> None:
 def test_a_scripted_model_is_exact_on_a_live_run(project: Any, small_talk: str) -> None:
     """What a test wrote itself does not vary, so one call more is one call more."""
     body = """
-    from turnwise.testing.clients import ScriptedClient
+    from turnwise.testing.fakes import ScriptedClient
 
     def test_talk(turnwise):
         ask(turnwise, 2, client=ScriptedClient(lambda call: "yes"))

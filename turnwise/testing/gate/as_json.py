@@ -3,10 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from turnwise.testing.gate.causes import Causes, causes_between
-from turnwise.testing.gate.drift import Drift, Finding
-from turnwise.testing.gate.live import LiveDrift
-from turnwise.testing.gate.quarantine import Case
+from turnwise.testing.gate.gate_comparison import (
+    ChangeCauses,
+    Finding,
+    GateComparison,
+    causes_between,
+)
+from turnwise.testing.gate.gate_exceptions import GateException
+from turnwise.testing.gate.live_gate import LiveComparison
 
 __all__ = ["drift_json", "live_json"]
 
@@ -30,7 +34,7 @@ def _findings(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     return [_finding(finding) for finding in findings]
 
 
-def _causes(causes: Causes) -> dict[str, Any]:
+def _causes(causes: ChangeCauses) -> dict[str, Any]:
     return {
         "knobs": [
             {"knob": change.knob, "before": change.before, "now": change.now}
@@ -41,11 +45,11 @@ def _causes(causes: Causes) -> dict[str, Any]:
     }
 
 
-def _cases(cases: Iterable[Case]) -> list[dict[str, Any]]:
+def _cases(cases: Iterable[GateException]) -> list[dict[str, Any]]:
     return [case.model_dump(mode="json") for case in cases]
 
 
-def drift_json(drift: Drift, verdict: str) -> dict[str, Any]:
+def drift_json(drift: GateComparison, verdict: str) -> dict[str, Any]:
     """Return a comparison as one JSON object.
 
     Args:
@@ -74,7 +78,7 @@ def drift_json(drift: Drift, verdict: str) -> dict[str, Any]:
     }
 
 
-def live_json(live: LiveDrift, verdict: str) -> dict[str, Any]:
+def live_json(live: LiveComparison, verdict: str) -> dict[str, Any]:
     """Return the test of a live run as one JSON object; see `drift_json`."""
     return {
         "passed": not live.has_failed,

@@ -8,14 +8,21 @@ numbers, and the three marks that could end a span or a cell are shown as their 
 import math
 from collections.abc import Iterable, Sequence
 
-from turnwise.testing.gate.causes import Causes, causes_between
-from turnwise.testing.gate.drift import Drift, Figure, Finding
-from turnwise.testing.gate.grouping import Group, PathNames, grouped
-from turnwise.testing.gate.live import LiveDrift
-from turnwise.testing.gate.quarantine import Case
-from turnwise.testing.gate.wording import (
+from turnwise.testing.gate.gate_comparison import (
+    ChangeCauses,
+    Finding,
+    GateComparison,
+    GatedFigure,
+    causes_between,
+)
+from turnwise.testing.gate.gate_exceptions import GateException
+from turnwise.testing.gate.live_gate import LiveComparison
+from turnwise.testing.gate.presenter import (
+    FindingGroup,
+    PathNames,
     calls_a_turn,
     counted,
+    grouped,
     number,
     share_words,
     short,
@@ -45,7 +52,7 @@ def _table(heads: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[s
     ]
 
 
-def _where(group: Group) -> str:
+def _where(group: FindingGroup) -> str:
     if not group.keys:
         most = group.finding.most_in
         if group.finding.path is not None:
@@ -74,7 +81,7 @@ def _rows(findings: Sequence[Finding], names: PathNames, standing: str) -> list[
     return rows
 
 
-def _finding_lines(drift: Drift) -> list[str]:
+def _finding_lines(drift: GateComparison) -> list[str]:
     names = PathNames((drift.baseline, drift.current))
     rows = _rows(drift.failures, names, "**worse**")
     for case in dict.fromkeys(held.case for held in drift.held):
@@ -92,7 +99,7 @@ def _finding_lines(drift: Drift) -> list[str]:
     return lines
 
 
-def _cause_lines(causes: Causes) -> list[str]:
+def _cause_lines(causes: ChangeCauses) -> list[str]:
     if causes.are_none:
         text = unexplained(causes)
         return [f"{text[0].upper()}{text[1:]}.", ""]
@@ -110,7 +117,7 @@ def _cause_lines(causes: Causes) -> list[str]:
     return ["Changed since the baseline:", "", *lines, ""]
 
 
-def _expired_lines(cases: Sequence[Case]) -> list[str]:
+def _expired_lines(cases: Sequence[GateException]) -> list[str]:
     if not cases:
         return []
     rows = [
@@ -128,15 +135,15 @@ def _expired_lines(cases: Sequence[Case]) -> list[str]:
     return ["Quarantine that is over:", "", *_table(heads, ("---",) * 6, rows)]
 
 
-def _whole_run(drift: Drift) -> list[str]:
+def _whole_run(drift: GateComparison) -> list[str]:
     """Return the table of sums: what a reader wants first."""
     before, now = calls_a_turn(drift)
     rows = [["calls a turn", before, now]]
     sides = (drift.baseline.turns, drift.current.turns)
     shown_above_0 = {
         "refused calls": "refused",
-        Figure.DEGRADED: "degraded",
-        Figure.UNREADABLE: "unreadable",
+        GatedFigure.DEGRADED: "degraded",
+        GatedFigure.UNREADABLE: "unreadable",
     }
     for name, field in shown_above_0.items():
         sums = [sum(getattr(turn, field) for turn in turns) for turns in sides]
@@ -164,7 +171,7 @@ def _head(is_failed: bool, is_simulated: bool, name: str, turns: int) -> list[st
     ]
 
 
-def drift_markdown(drift: Drift, name: str) -> str:
+def drift_markdown(drift: GateComparison, name: str) -> str:
     """Return a comparison as Markdown.
 
     Args:
@@ -179,7 +186,7 @@ def drift_markdown(drift: Drift, name: str) -> str:
     return "\n".join(lines + _expired_lines(drift.expired)).rstrip() + "\n"
 
 
-def live_markdown(live: LiveDrift, name: str) -> str:
+def live_markdown(live: LiveComparison, name: str) -> str:
     """Return the test of a live run as Markdown; see `drift_markdown`."""
     names = PathNames((live.baseline, live.current))
     lines = _head(live.has_failed, live.current.is_simulated, name, live.turns)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.testing.gate.baseline import Baseline
-from turnwise.testing.gate.comparable import mismatch
-from turnwise.testing.gate.drift import Drift, compare
-from turnwise.testing.gate.grouping import PathNames, grouped
-from turnwise.testing.gate.wording import (
+from turnwise.testing.gate.gate_comparison import GateComparison, compare, mismatch
+from turnwise.testing.gate.presenter import (
     MAX_SHOWN,
+    PathNames,
     calls_a_turn,
     cause_lines,
     change_words,
     counted,
+    grouped,
     knob_words,
     short,
 )
@@ -47,7 +47,7 @@ def _before(path: Path) -> tuple[Baseline | None, str]:
         return None, error.problem
 
 
-def _changes(drift: Drift) -> list[str]:
+def _changes(drift: GateComparison) -> list[str]:
     names = PathNames((drift.baseline, drift.current))
     groups = grouped((*drift.failures, *drift.tolerated, *drift.gains))
     lines = [

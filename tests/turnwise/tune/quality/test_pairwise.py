@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from turnwise.calls import Call
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.tune.quality.judged import Loss
 from turnwise.tune.quality.pairwise import Pairwise, order_consistency
 

@@ -20,7 +20,7 @@ from turnwise.calls.errors import (
     UnknownModel,
 )
 from turnwise.calls.simulated import SimulatedClient, SimulatedSettings
-from turnwise.testing.clients import Answer, FailingClient, ScriptedClient
+from turnwise.testing.fakes import Answer, FailingClient, ScriptedClient
 from turnwise.tune.quality.items import ReplyItem, items_of
 from turnwise.tune.quality.judged import Loss
 from turnwise.tune.quality.pairwise import Pairwise

@@ -7,7 +7,7 @@ import pytest
 from joblib import delayed
 from joblib import hash as content_hash
 
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.sweeps.chunk import evaluate_chunk
 from turnwise.tune.sweeps.evaluating import Evaluator, SettingResult
 from turnwise.tune.sweeps.row_json import row_as_json

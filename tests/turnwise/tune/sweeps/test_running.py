@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError, TurnwiseError
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.sweeps.evaluating import Setting
 from turnwise.tune.sweeps.running import SweepProgress, WorkerDied, run_sweep
 from turnwise.tune.sweeps.setting import make_setting

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.sweeps.running import SweepProgress
 from turnwise.tune.sweeps.sampling import StudyOutcome, run_study
 from turnwise.tune.sweeps.study_file import BATCH_MARK, cut_back

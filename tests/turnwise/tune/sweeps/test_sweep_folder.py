@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.replay.run_folder import DiskFull
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.sweeps.appended_file import AppendedFile
 from turnwise.tune.sweeps.evaluating import Setting, SettingResult
 from turnwise.tune.sweeps.reply_file import ReplyFile

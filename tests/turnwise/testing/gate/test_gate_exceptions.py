@@ -8,7 +8,7 @@ import pytest
 from tests.turnwise.testing.gate.conftest import toy
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.testing.gate import (
-    Case,
+    GateException,
     Gates,
     Quarantine,
     compare,
@@ -29,8 +29,8 @@ FILE = """
 """
 
 
-def _case(**fields: object) -> Case:
-    return Case.model_validate(
+def _case(**fields: object) -> GateException:
+    return GateException.model_validate(
         {"reason": "ties", "owner": "sam", "until": LAST.isoformat(), **fields}
     )
 
@@ -46,7 +46,7 @@ def _case(**fields: object) -> Case:
         (_case(node="detection"), False),
     ],
 )
-def test_an_entry_covers_what_it_names(case: Case, *, is_covered: bool) -> None:
+def test_an_entry_covers_what_it_names(case: GateException, *, is_covered: bool) -> None:
     """Conversation and node are patterns, the turn is a number; all that stand must fit."""
     drift = compare(toy(), toy({("one", 1): (1, 5)}))
     found = put_in_quarantine(drift, Quarantine([case], today=LAST))

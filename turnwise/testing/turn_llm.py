@@ -33,7 +33,7 @@ from turnwise.calls.errors import ConfigError
 from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.replay.asked_prompts import AskedPrompts, merged_digests
 
-__all__ = ["TurnAsker"]
+__all__ = ["TurnLLM"]
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ T = TypeVar("T")
 class _Place:
     """One turn of the test, and its scope once something was asked in it."""
 
-    owner: "TurnAsker"
+    owner: "TurnLLM"
     conversation: str
     turn: int
     limits: Limits | None = None
@@ -52,7 +52,7 @@ class _Place:
 _PLACE: ContextVar[_Place | None] = ContextVar("turnwise_test_turn", default=None)
 
 
-class TurnAsker:
+class TurnLLM:
     """Answers the calls of a test's models, turn by turn. An `Asker`.
 
     Args:

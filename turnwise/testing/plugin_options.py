@@ -3,13 +3,17 @@
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-__all__ = ["Choices", "add_options", "choices_of", "refusal_in_ci"]
+__all__ = ["FixtureLocation", "PluginChoices", "add_options", "choices_of", "refusal_in_ci"]
+
 
 _MAX_NAME_CHARS, _MAX_NAME_BYTES = 100, 200
+
+
 _DEVICES = frozenset(
     {"aux", "con", "nul", "prn", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
 )
@@ -31,7 +35,7 @@ def _is_file_name(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class PluginChoices:
     """What this run of pytest was asked to do.
 
     Args:
@@ -134,7 +138,7 @@ def refusal_in_ci(config: pytest.Config, environ: Mapping[str, str]) -> str:
     )
 
 
-def choices_of(config: pytest.Config) -> Choices:
+def choices_of(config: pytest.Config) -> PluginChoices:
     """Return what was chosen.
 
     Precedence, first that is given: the option on the command line, the entry of the ini
@@ -149,7 +153,7 @@ def choices_of(config: pytest.Config) -> Choices:
     elif entry:
         quarantine = root / entry
     folder = config.getini("turnwise_baselines")
-    return Choices(
+    return PluginChoices(
         is_updating=bool(config.getoption("turnwise_update")),
         is_live=bool(config.getoption("turnwise_live")),
         is_recording=bool(config.getoption("turnwise_record")),
@@ -157,3 +161,22 @@ def choices_of(config: pytest.Config) -> Choices:
         baselines=root / folder if folder else None,
         root=root,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FixtureLocation:
+    """Where a test is, or the module or session whose fixture it uses.
+
+    Args:
+        test: its node id; empty for the session.
+        name: its function's name; the conversation of calls outside of every turn.
+        file: its file; for the session, a file in pytest's root folder.
+        folder: a folder of its own, for runs.
+        today: the day, for the ends of quarantines.
+    """
+
+    test: str
+    name: str
+    file: Path
+    folder: Path
+    today: date

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from tests.turnwise.testing.gate.conftest import rows_of, toy, turns_of
 from turnwise.calls.errors import ConfigError
-from turnwise.testing.gate import Baseline, CallPath, Figure, Gates, compare, require_exact
+from turnwise.testing.gate import Baseline, CallGroup, GatedFigure, Gates, compare, require_exact
+from turnwise.testing.gate.run_figures import baseline_of_rows
 
-EXPAND = CallPath("lats_search", "main", "expand")
+EXPAND = CallGroup("lats_search", "main", "expand")
 COUNTS = st.fixed_dictionaries(
     {
         key: st.tuples(st.integers(0, 3), st.integers(1, 4))
@@ -31,7 +32,7 @@ def test_one_more_call_is_found_in_its_place() -> None:
     drift = compare(toy(), toy({("one", 1): (1, 5)}))
     assert drift.has_failed
     (found,) = drift.failures
-    assert (found.figure, found.path, found.key) == (Figure.CALLS, EXPAND, ("one", 1))
+    assert (found.figure, found.path, found.key) == (GatedFigure.CALLS, EXPAND, ("one", 1))
     assert (found.before, found.now, found.share) == (4, 5, 0.25)
 
 
@@ -75,10 +76,10 @@ def test_other_figures_are_gated_on_request_only() -> None:
     now = toy(row={"requests": 2, "input_tokens": 120, "usd": 0.002})
     assert not compare(toy(), now).has_failed
     for gates, figures in (
-        (Gates(requests=0.0), {Figure.REQUESTS}),
-        (Gates(tokens=0.1), {Figure.TOKENS}),
+        (Gates(requests=0.0), {GatedFigure.REQUESTS}),
+        (Gates(tokens=0.1), {GatedFigure.TOKENS}),
         (Gates(tokens=0.2), set()),
-        (Gates(usd=0.5), {Figure.USD}),
+        (Gates(usd=0.5), {GatedFigure.USD}),
         (Gates(usd=1.0), set()),
         (Gates(rounds=0.0), set()),
     ):
@@ -90,9 +91,9 @@ def test_more_unreadable_answers_are_a_failure() -> None:
     before = toy(row={"is_unreadable": True})
     drift = compare(toy(), before)
     assert {(each.figure, each.key, each.now) for each in drift.failures} == {
-        (Figure.UNREADABLE, ("one", 0), 5),
-        (Figure.UNREADABLE, ("one", 1), 5),
-        (Figure.UNREADABLE, ("two", 0), 3),
+        (GatedFigure.UNREADABLE, ("one", 0), 5),
+        (GatedFigure.UNREADABLE, ("one", 1), 5),
+        (GatedFigure.UNREADABLE, ("two", 0), 3),
     }
     assert not compare(before, before).failures
     assert compare(before, toy()).gains
@@ -107,10 +108,10 @@ def test_more_degradations_are_a_failure() -> None:
     turns = turns_of(rows)
     degraded = [{**turns[0], "degraded": [{"node": "reasoner"}, {"node": "lats_search"}]}]
     facts: Any = {"app": "toy.app:app", "preset": "toy"}
-    whole = Baseline.of_rows(rows, turns, **facts)
-    poor = Baseline.of_rows(rows, degraded + turns[1:], **facts)
+    whole = baseline_of_rows(rows, turns, **facts)
+    poor = baseline_of_rows(rows, degraded + turns[1:], **facts)
     (found,) = compare(whole, poor).failures
-    assert (found.figure, found.key, found.now) == (Figure.DEGRADED, ("one", 0), 2)
+    assert (found.figure, found.key, found.now) == (GatedFigure.DEGRADED, ("one", 0), 2)
     assert not compare(poor, whole).has_failed
 
 
@@ -119,15 +120,15 @@ def test_rounds_are_held_in_every_turn() -> None:
     drift = compare(toy(), toy({("two", 0): (1, 3)}), Gates(rounds=0.0))
     found = {(each.figure, each.key, each.now) for each in drift.failures[1:]}
     assert found == {
-        (Figure.ROUNDS_REPLY, ("two", 0), 4),
-        (Figure.ROUNDS_TURN, ("two", 0), 5),
+        (GatedFigure.ROUNDS_REPLY, ("two", 0), 4),
+        (GatedFigure.ROUNDS_TURN, ("two", 0), 5),
     }
 
 
 def test_tokens_name_the_turn_that_rose_most() -> None:
     """A figure of the whole run says where most of it is."""
     drift = compare(toy(), toy({("one", 1): (1, 6), ("two", 0): (1, 3)}), Gates(tokens=0.0))
-    (found,) = (each for each in drift.failures if each.figure is Figure.TOKENS)
+    (found,) = (each for each in drift.failures if each.figure is GatedFigure.TOKENS)
     assert (found.key, found.most_in) == (None, ("one", 1))
 
 

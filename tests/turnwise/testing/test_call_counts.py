@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError
 from turnwise.report.run_record import CallLine
-from turnwise.testing.pytesting.asked import AskedCall, AskedTurn
-from turnwise.testing.pytesting.limits import allowed_calls, broken_limits
+from turnwise.testing.call_counts import AskedTurn, LoggedCall, allowed_calls, broken_limits
 
 
 def calls(
@@ -21,7 +20,7 @@ def calls(
     node: str | None = "lats_search",
     role: str = "main",
     purpose: str = "expand",
-) -> list[AskedCall]:
+) -> list[LoggedCall]:
     """Return equal calls of one turn."""
     line = CallLine.model_validate(
         {
@@ -33,7 +32,7 @@ def calls(
             "outcome": "served",
         }
     )
-    return [AskedCall(AskedTurn(source, conversation, turn), line)] * count
+    return [LoggedCall(AskedTurn(source, conversation, turn), line)] * count
 
 
 def test_a_breach_names_turn_node_and_by_how_much() -> None:

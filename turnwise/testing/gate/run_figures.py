@@ -1,13 +1,15 @@
 """From a run to a baseline. What was lost on the way is an error, not a smaller count."""
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.calls.vocabulary import Outcome
@@ -15,17 +17,27 @@ from turnwise.replay.asked_prompts import merged_digests
 from turnwise.report.run_forms import trouble_lines
 from turnwise.report.run_record import CallLine, RunFileLine, RunRecord, TurnKey, TurnLine, load_run
 from turnwise.report.totals import total
-from turnwise.testing.gate.baseline import Baseline
-from turnwise.testing.gate.causes import flat_knobs
-from turnwise.testing.gate.counting import TurnFigures, asked_by_path, figures_of
-from turnwise.testing.gate.quality import quality_by_turn
+from turnwise.testing.gate.baseline import Baseline, CallGroup, TurnFigures
 
-__all__ = ["RunFigures", "baseline_of_record", "baseline_of_rows", "baseline_of_run"]
+__all__ = [
+    "RunFigures",
+    "baseline_of_record",
+    "baseline_of_rows",
+    "baseline_of_run",
+    "quality_by_turn",
+    "run_figures",
+]
+
 
 LineT = TypeVar("LineT", bound=RunFileLine)
 
+
 _NOT_SENT = frozenset({Outcome.REPLAYED, Outcome.REFUSED, Outcome.CANCELLED})
 """How calls may end in a replay that sends none."""
+
+
+_USD_DIGITS = 12
+"""A cost is kept in whole 1e-12 USD, as the ledger counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +163,13 @@ def baseline_of_record(
         raise FormatError(record.folder, None, _first_problem(error)) from error
 
 
-def baseline_of_run(
+def run_figures(
     folder: Path,
     *,
     quality: Mapping[TurnKey, float] | None = None,
     scores_file: Path | None = None,
 ) -> RunFigures:
-    """Return the baseline that a run's folder makes, and how the reading went.
+    """Return a run's baseline, and how the reading of its folder went.
 
     Args:
         folder: the run's folder.
@@ -179,17 +191,38 @@ def baseline_of_run(
     return RunFigures(baseline, notices, is_torn)
 
 
+def baseline_of_run(folder: Path, *, quality: Mapping[TurnKey, float] | None = None) -> Baseline:
+    """Return the baseline that a run's folder makes; see `run_figures`."""
+    return run_figures(folder, quality=quality).baseline
+
+
 def baseline_of_rows(
     rows: Iterable[CallLine | Mapping[str, Any]],
-    turns: Iterable[TurnLine | Mapping[str, Any]] | None,
+    turns: Iterable[TurnLine | Mapping[str, Any]] | None = None,
     *,
-    quality: Mapping[TurnKey, float] | None,
-    is_simulated: bool | None,
-    is_replayed: bool | None,
-    knobs: Mapping[str, Any],
+    app: str,
+    quality: Mapping[TurnKey, float] | None = None,
+    is_simulated: bool | None = None,
+    is_replayed: bool | None = None,
+    knobs: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> Baseline:
-    """Return the baseline of a run in memory; see `Baseline.of_rows`."""
+    """Return the baseline of a run that is in memory.
+
+    Args:
+        rows: its ledger, a line a call, as `LedgerRow.as_dict` gives it.
+        turns: its finished turns as in `turns.jsonl`; None takes the turns that the
+            ledger names, which then have no rounds.
+        app: name of what was run; another name is another graph.
+        quality: quality of replies by turn.
+        is_simulated: whether a simulated model gave every answer; None goes by the rows.
+        is_replayed: whether a recording gave every answer; None goes by the rows.
+        knobs: nested or flat.
+        facts: `preset`, `settings`, `conversations`, `prompts` of `Baseline`.
+
+    Raises:
+        ConfigError: when a line is none of a run, or a turn stands twice.
+    """
     given = list(rows)
     try:
         calls = _read(given, CallLine)
@@ -198,9 +231,10 @@ def baseline_of_rows(
         if is_simulated is None:
             is_simulated = bool(given) and all(map(_says_simulated, given))
         return Baseline(
+            app=app,
             is_simulated=is_simulated,
             is_replayed=_is_replayed(calls) if is_replayed is None else is_replayed,
-            knobs=flat_knobs(knobs),
+            knobs=flat_knobs(knobs or {}),
             asked_outside=outside,
             turns=tuple(figures),
             **facts,
@@ -217,3 +251,96 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"])) or "line"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+_KINDS = frozenset({"pointwise", "label", "truth"})
+"""Scores that say something of one reply. Which of two won is not in the same unit."""
+
+
+def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKey, float]:
+    """Return the mean score of each turn's reply; a reply that nobody scored has none.
+
+    Args:
+        scores_file: the table, all its scores by one judge.
+        turns: the run's turns, with their replies.
+
+    Raises:
+        ConfigError: when several judges stand in the table: their units differ.
+        FormatError: when the table cannot be read.
+    """
+    # Scores stand on the floor of sweeps, which a gate without them need not load.
+    from turnwise.tune.quality.score_file import read_scores  # noqa: PLC0415
+    from turnwise.tune.quality.scores import reply_id  # noqa: PLC0415
+
+    values: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+    judges: set[str] = set()
+    for score in read_scores(scores_file).scores:
+        if score.kind in _KINDS:
+            judges.add(score.by)
+            values[score.conversation, score.turn, score.reply_id].append(score.value)
+    if len(judges) > 1:
+        raise ConfigError(
+            f"{scores_file} holds scores by {len(judges)} judges ({', '.join(sorted(judges))}), "
+            "whose units differ; give a table by one of them"
+        )
+    keys = {turn.key: (*turn.key, reply_id(turn.reply)) for turn in turns}
+    return {key: fmean(values[reply]) for key, reply in keys.items() if reply in values}
+
+
+def asked_by_path(rows: Iterable[CallLine]) -> dict[str, int]:
+    """Return calls asked by `node/role/purpose`, sorted by it."""
+    counted = Counter(
+        str(CallGroup(row.node or "-", row.role.value, row.purpose.value)) for row in rows
+    )
+    return dict(sorted(counted.items()))
+
+
+def figures_of(
+    key: TurnKey,
+    rows: Iterable[CallLine],
+    *,
+    line: TurnLine | None = None,
+    quality: Mapping[TurnKey, float] | None = None,
+) -> TurnFigures:
+    """Return one turn's figures.
+
+    Args:
+        key: which turn.
+        rows: its calls.
+        line: the turn's own line, for its rounds and for what it went on without; None
+            where there is none.
+        quality: quality of replies by turn.
+    """
+    calls = list(rows)
+    is_usage_known = not any(row.unknown_usage for row in calls)
+    costs = [row.usd for row in calls if row.usd is not None]
+    rounds = None if line is None else line.rounds
+    return TurnFigures(
+        conversation=key[0],
+        turn=key[1],
+        asked=asked_by_path(calls),
+        refused=sum(row.is_refused for row in calls),
+        unreadable=sum(row.is_unreadable for row in calls),
+        degraded=0 if line is None else len(line.degraded),
+        requests=sum(row.requests for row in calls),
+        input_tokens=sum(row.input_tokens for row in calls) if is_usage_known else None,
+        output_tokens=sum(row.output_tokens for row in calls) if is_usage_known else None,
+        usd=round(math.fsum(costs), _USD_DIGITS) if len(costs) == len(calls) else None,
+        rounds_reply=None if rounds is None else rounds.reply,
+        rounds_turn=None if rounds is None else rounds.turn,
+        quality=None if quality is None else quality.get(key),
+    )
+
+
+def flat_knobs(knobs: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Return nested knobs under dotted names: `{"search": {"rollouts": 4}}` as `search.rollouts`.
+
+    A list is one value, and a group without knobs is left out. Flat knobs stay as they are.
+    """
+    flat: dict[str, JsonValue] = {}
+    for name, value in knobs.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{inner}": each for inner, each in flat_knobs(value).items()})
+        else:
+            flat[str(name)] = list(value) if isinstance(value, tuple) else value
+    return flat

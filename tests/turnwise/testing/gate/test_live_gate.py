@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 from tests.turnwise.testing.gate.conftest import toy
 from turnwise.calls.errors import ConfigError
-from turnwise.testing.gate import Baseline, CallPath, Case, Quarantine, TurnFigures, compare_live
-from turnwise.testing.gate.live import sign_flip_p
-from turnwise.testing.gate.wording import live_lines, live_verdict
+from turnwise.testing.gate import (
+    Baseline,
+    CallGroup,
+    GateException,
+    Quarantine,
+    TurnFigures,
+    compare_live,
+)
+from turnwise.testing.gate.live_gate import sign_flip_p
+from turnwise.testing.gate.presenter import live_lines, live_verdict
 
 CONVERSATIONS, TURNS = 24, 6
 
@@ -87,7 +94,7 @@ def test_the_result_says_rate_p_and_size() -> None:
     assert (found.turns, found.conversations, found.alpha) == (13, 12, 0.01)
     assert found.p_value == pytest.approx(2**-10)
     assert found.has_failed
-    assert found.by_path == ((CallPath("lats_search", "main", "expand"), pytest.approx(10 / 13)),)
+    assert found.by_path == ((CallGroup("lats_search", "main", "expand"), pytest.approx(10 / 13)),)
     line = live_verdict(found, "b.json")
     assert line.startswith("failed: 4.85 -> 5.62 calls a turn over 13 turns of 12 conversations")
     assert "p = 0.00098, false-alarm rate 1 %" in line
@@ -128,7 +135,9 @@ def test_other_runs_cannot_be_tested() -> None:
 def test_quarantined_calls_are_left_out_on_both_sides() -> None:
     """A case that is known to be flaky neither alarms nor hides; one that expired fails."""
     before, now = _talks([4] * 10), _talks([5] * 10)
-    case = Case(conversation="s*", node="lats*", reason="ties", owner="sam", until="2026-12-31")
+    case = GateException(
+        conversation="s*", node="lats*", reason="ties", owner="sam", until="2026-12-31"
+    )
     standing = Quarantine([case], today=date(2026, 12, 31))
     found = compare_live(before, now, quarantine=standing)
     assert (found.p_value, found.held_turns, found.has_failed) == (1.0, 10, False)

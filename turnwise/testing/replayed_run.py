@@ -16,8 +16,8 @@ from turnwise.replay.reading import first_turns
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.report import load_run
 from turnwise.report.run_record import CallLine, TurnLine
-from turnwise.testing.pytesting.asked import CallCounts, count_calls
-from turnwise.testing.pytesting.place import BenchPlace
+from turnwise.testing.call_counts import CallCounts, count_calls
+from turnwise.testing.plugin_options import FixtureLocation
 
 __all__ = ["ReplayOrder", "ReplayedRun", "find_beside", "open_test_cassette", "replay"]
 
@@ -109,7 +109,7 @@ def find_beside(given: str | Path, test_file: Path, root: Path) -> Path:
 
 def open_test_cassette(
     given: str | Path,
-    place: BenchPlace,
+    place: FixtureLocation,
     *,
     root: Path,
     is_recording: bool,

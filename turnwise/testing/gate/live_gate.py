@@ -30,21 +30,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from turnwise.calls.errors import ConfigError
-from turnwise.testing.gate.baseline import Baseline
-from turnwise.testing.gate.comparable import require_comparable
-from turnwise.testing.gate.counting import CallPath, TurnFigures
+from turnwise.testing.gate.baseline import Baseline, CallGroup, TurnFigures
+from turnwise.testing.gate.gate_comparison import require_comparable
 
 if TYPE_CHECKING:
-    from turnwise.testing.gate.quarantine import Case, Quarantine
+    from turnwise.testing.gate.gate_exceptions import GateException, Quarantine
 
-__all__ = ["DEFAULT_ALPHA", "LiveDrift", "compare_live", "sign_flip_p"]
+__all__ = ["DEFAULT_ALPHA", "LiveComparison", "compare_live", "sign_flip_p"]
 
 DEFAULT_ALPHA = 0.01
 """Share of runs without a change that alarm, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class LiveDrift:
+class LiveComparison:
     """Calls of a live run beside a baseline's.
 
     Args:
@@ -69,9 +68,9 @@ class LiveDrift:
     conversations: int
     before: float
     now: float
-    by_path: tuple[tuple[CallPath, float], ...]
+    by_path: tuple[tuple[CallGroup, float], ...]
     held_turns: int = 0
-    expired: tuple["Case", ...] = ()
+    expired: tuple["GateException", ...] = ()
 
     @property
     def least_conversations(self) -> int:
@@ -136,7 +135,7 @@ def _asked(turn: TurnFigures, quarantine: "Quarantine | None") -> tuple[dict[str
     kept = {
         text: count
         for text, count in turn.asked.items()
-        if quarantine.case_of(turn.key, CallPath.of(text).node) is None
+        if quarantine.case_of(turn.key, CallGroup.of(text).node) is None
     }
     return kept, len(kept) < len(turn.asked)
 
@@ -147,7 +146,7 @@ def compare_live(
     *,
     alpha: float = DEFAULT_ALPHA,
     quarantine: "Quarantine | None" = None,
-) -> LiveDrift:
+) -> LiveComparison:
     """Return whether calls a turn rose by more than the model's own noise.
 
     Args:
@@ -177,7 +176,7 @@ def compare_live(
         rise.subtract(asked_before)
     turns = len(baseline.turns)
     ordered = sorted(rise.items(), key=lambda item: (-item[1], item[0]))
-    return LiveDrift(
+    return LiveComparison(
         baseline=baseline,
         current=current,
         alpha=alpha,
@@ -186,7 +185,7 @@ def compare_live(
         conversations=len(by_conversation),
         before=before / max(turns, 1),
         now=now / max(turns, 1),
-        by_path=tuple((CallPath.of(text), count / turns) for text, count in ordered if count),
+        by_path=tuple((CallGroup.of(text), count / turns) for text, count in ordered if count),
         held_turns=held_turns,
         expired=() if quarantine is None else quarantine.expired,
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.testing.gate import (
     Baseline,
-    Drift,
+    GateComparison,
     Gates,
-    LiveDrift,
+    LiveComparison,
     Quarantine,
     compare,
     compare_live,
@@ -24,9 +24,9 @@ from turnwise.testing.gate import (
     read_quarantine,
     verdict,
 )
-from turnwise.testing.gate.live import DEFAULT_ALPHA
-from turnwise.testing.gate.wording import counted, live_lines, live_verdict
-from turnwise.testing.pytesting.options import Choices
+from turnwise.testing.gate.live_gate import DEFAULT_ALPHA
+from turnwise.testing.gate.presenter import counted, live_lines, live_verdict
+from turnwise.testing.plugin_options import PluginChoices
 
 __all__ = ["Checks"]
 
@@ -70,7 +70,7 @@ class _Checked:
     failure: str
     held: tuple[str, ...]
     gains: str
-    drift: Drift | LiveDrift
+    drift: GateComparison | LiveComparison
 
 
 def _checked(
@@ -201,7 +201,7 @@ class Checks:
         gains: what fell below its baseline so far.
     """
 
-    choices: Choices
+    choices: PluginChoices
     test_file: Path
     today: date
     held: list[str] = field(default_factory=list)
@@ -210,7 +210,7 @@ class Checks:
 
     def check(
         self, current: Baseline, name: str, gates: Gates, *, is_live: bool, alpha: float | None
-    ) -> tuple[Drift | LiveDrift | None, str]:
+    ) -> tuple[GateComparison | LiveComparison | None, str]:
         """Return the comparison, None where the baseline will be written, and why it fails.
 
         Args:

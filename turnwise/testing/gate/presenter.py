@@ -1,24 +1,34 @@
 """What the gate found, in plain lines. Names and values in them are untrusted: one line each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from turnwise.report.run_record import TurnKey
 from turnwise.report.table import cell_text
 from turnwise.safe_text import printable
-from turnwise.testing.gate.causes import Causes, KnobChange, causes_between
-from turnwise.testing.gate.drift import Drift, Figure, Finding
-from turnwise.testing.gate.grouping import Group, PathNames, grouped
-from turnwise.testing.gate.live import LiveDrift
-from turnwise.testing.gate.quarantine import Case
+from turnwise.testing.gate.baseline import Baseline, CallGroup
+from turnwise.testing.gate.gate_comparison import (
+    ChangeCauses,
+    ChangedKnob,
+    Finding,
+    GateComparison,
+    GatedFigure,
+    causes_between,
+)
+from turnwise.testing.gate.gate_exceptions import GateException
+from turnwise.testing.gate.live_gate import LiveComparison
 
 __all__ = [
     "MAX_SHOWN",
+    "FindingGroup",
+    "PathNames",
     "calls_a_turn",
     "case_words",
     "cause_lines",
     "change_words",
     "counted",
     "finding_lines",
+    "grouped",
     "knob_words",
     "live_lines",
     "live_verdict",
@@ -29,11 +39,91 @@ __all__ = [
     "verdict",
 ]
 
+
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """Findings that differ in their turn only.
+
+    Args:
+        finding: the first of them.
+        keys: their turns, in order; empty where the finding is of no turn.
+    """
+
+    finding: Finding
+    keys: tuple[TurnKey, ...]
+
+    @property
+    def change_sum(self) -> float:
+        """Their changes together."""
+        return self.finding.change * max(len(self.keys), 1)
+
+
+def grouped(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:
+    """Return findings as groups, the largest change in all first; calls before the rest."""
+    members: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in findings:
+        kind = (
+            finding.figure,
+            finding.path,
+            finding.before,
+            finding.now,
+            finding.key is None,
+            finding.most_in,
+        )
+        members.setdefault(kind, []).append(finding)
+    groups = [
+        FindingGroup(each[0], tuple(sorted(one.key for one in each if one.key is not None)))
+        for each in members.values()
+    ]
+    places = {figure: place for place, figure in enumerate(GatedFigure)}
+    return tuple(
+        sorted(
+            groups,
+            key=lambda group: (
+                places[group.finding.figure],
+                -abs(group.change_sum),
+                str(group.finding.path or ""),
+                group.keys,
+            ),
+        )
+    )
+
+
+class PathNames:
+    """Short names of paths: node and purpose, and the role where it tells two apart.
+
+    Args:
+        baselines: whose paths are named.
+    """
+
+    def __init__(self, baselines: Sequence[Baseline]) -> None:
+        texts = {
+            text
+            for baseline in baselines
+            for asked in (baseline.asked_outside, *(turn.asked for turn in baseline.turns))
+            for text in asked
+        }
+        roles: dict[tuple[str, str], set[str]] = {}
+        for path in map(CallGroup.of, texts):
+            roles.setdefault((path.node, path.purpose), set()).add(path.role)
+        self._is_plain = {pair: len(names) == 1 for pair, names in roles.items()}
+
+    def of(self, path: CallGroup) -> str:
+        """Return the name of a path: `lats_search expand`, or `lats_search expand by fast`."""
+        name = path.purpose if path.node == "-" else f"{path.node} {path.purpose}"
+        return name if self._is_plain.get((path.node, path.purpose)) else f"{name} by {path.role}"
+
+
 MAX_SHOWN = 10
 """Findings shown in a terminal; the rest is counted."""
 
+
 _MAX_CAUSES_INLINE = 3
+
+
 _MAX_CAUSES_SHOWN = 12
+
+
 _MAX_NAME_CHARS = 80
 
 
@@ -56,7 +146,7 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 def share_words(finding: Finding) -> str:
     """Return how much of itself a figure changed: `+50 %`; `new` from nothing."""
     share = finding.share
-    if finding.figure is Figure.QUALITY:
+    if finding.figure is GatedFigure.QUALITY:
         return f"{finding.change:+.3g}"
     if share is None:
         return "new"
@@ -74,7 +164,7 @@ def _turn_words(key: TurnKey) -> str:
     return f"turn {key[1]} of {short(key[0])}"
 
 
-def _where(group: Group) -> str:
+def _where(group: FindingGroup) -> str:
     if group.keys:
         more = len(group.keys) - 1
         rest = f" and {counted(more, 'more turn')}" if more else ""
@@ -85,13 +175,13 @@ def _where(group: Group) -> str:
     return " in the whole run" + (f", most in {_turn_words(most)}" if most else "")
 
 
-def knob_words(change: KnobChange) -> str:
+def knob_words(change: ChangedKnob) -> str:
     """Return how a knob changed: `search.rollouts 4 -> 6`."""
     before, now = (("unset" if v is None else short(v)) for v in (change.before, change.now))
     return f"{short(change.knob)} {before} -> {now}"
 
 
-def _since(causes: Causes) -> str:
+def _since(causes: ChangeCauses) -> str:
     """Return the end of a finding's line: what else changed, by name where it is little."""
     if causes.are_none:
         return ""
@@ -113,7 +203,7 @@ def _listed(title: str, words: Sequence[str]) -> str:
     return f"{title}: {', '.join(words[:_MAX_CAUSES_SHOWN])}{rest}"
 
 
-def unexplained(causes: Causes) -> str:
+def unexplained(causes: ChangeCauses) -> str:
     """Return what may have changed where no knob and no prompt is known to have."""
     others = "the code or the model's answers did"
     if not causes.are_conversations_equal:
@@ -123,7 +213,7 @@ def unexplained(causes: Causes) -> str:
     return f"no knob changed, and the prompts are not recorded: a prompt, {others}"
 
 
-def cause_lines(causes: Causes) -> list[str]:
+def cause_lines(causes: ChangeCauses) -> list[str]:
     """Return what else changed, where a finding's own line has no room for it."""
     if causes.are_none:
         return [unexplained(causes)]
@@ -137,7 +227,7 @@ def cause_lines(causes: Causes) -> list[str]:
     return lines
 
 
-def case_words(case: Case) -> str:
+def case_words(case: GateException) -> str:
     """Return what an entry of the quarantine covers: `turn 7 of moving-*, node lats_search`."""
     parts = [] if case.turn is None else [f"turn {case.turn}"]
     if case.conversation != "*":
@@ -148,7 +238,7 @@ def case_words(case: Case) -> str:
     return words
 
 
-def _expired_lines(cases: Sequence[Case]) -> list[str]:
+def _expired_lines(cases: Sequence[GateException]) -> list[str]:
     return [
         f"quarantine of {case_words(case)} ended on {case.until.isoformat()}: {short(case.owner)} "
         f"was to mend it ({short(case.reason)}); take the entry out, or give it a new day"
@@ -165,7 +255,7 @@ def _group_lines(findings: Sequence[Finding], names: PathNames, since: str, most
     return lines
 
 
-def finding_lines(drift: Drift, *, max_shown: int = MAX_SHOWN) -> list[str]:
+def finding_lines(drift: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
     """Return what was found, the largest first, a line each: failures, then what is known.
 
     Args:
@@ -178,7 +268,7 @@ def finding_lines(drift: Drift, *, max_shown: int = MAX_SHOWN) -> list[str]:
     if drift.failures:
         lines += cause_lines(drift.causes)
     lines += _expired_lines(drift.expired)
-    by_case: dict[Case, list[Finding]] = {}
+    by_case: dict[GateException, list[Finding]] = {}
     for held in drift.held:
         by_case.setdefault(held.case, []).append(held.finding)
     for case, findings in by_case.items():
@@ -192,7 +282,7 @@ def finding_lines(drift: Drift, *, max_shown: int = MAX_SHOWN) -> list[str]:
     return lines + _group_lines(drift.gains, names, " (better: --update keeps it)", max_shown)
 
 
-def calls_a_turn(drift: Drift) -> tuple[str, str]:
+def calls_a_turn(drift: GateComparison) -> tuple[str, str]:
     """Return mean calls a turn of baseline and run, with digits enough to differ if they do."""
     means = drift.baseline.mean_calls_a_turn, drift.current.mean_calls_a_turn
     for digits in range(1, 7):
@@ -202,7 +292,7 @@ def calls_a_turn(drift: Drift) -> tuple[str, str]:
     return before, now
 
 
-def _over(drift: Drift) -> str:
+def _over(drift: GateComparison) -> str:
     label = " (simulated)" if drift.current.is_simulated else ""
     refused = drift.current.refused_count
     more = f", {counted(refused, 'more call')} refused by a limit" if refused else ""
@@ -213,7 +303,7 @@ def _turn_count(findings: Sequence[Finding]) -> int:
     return len({finding.key for finding in findings if finding.key is not None})
 
 
-def _failed(drift: Drift, name: str) -> str:
+def _failed(drift: GateComparison, name: str) -> str:
     before, now = calls_a_turn(drift)
     reasons = []
     if drift.failures:
@@ -230,7 +320,7 @@ def _failed(drift: Drift, name: str) -> str:
     )
 
 
-def verdict(drift: Drift, name: str) -> str:
+def verdict(drift: GateComparison, name: str) -> str:
     """Return the one line that says how it went.
 
     Args:
@@ -255,7 +345,7 @@ def _share(rate: float) -> str:
     return f"{rate * 100:g} %"
 
 
-def live_verdict(live: LiveDrift, name: str) -> str:
+def live_verdict(live: LiveComparison, name: str) -> str:
     """Return the one line that says how a live run went; see `verdict`."""
     over = f"over {counted(live.turns, 'turn')} of {counted(live.conversations, 'conversation')}"
     test = f"p = {live.p_value:.2g}, false-alarm rate {_share(live.alpha)}"
@@ -269,7 +359,7 @@ def live_verdict(live: LiveDrift, name: str) -> str:
     return f"ok: {figures}, no more than noise can do ({test}), against {name}{held}"
 
 
-def live_lines(live: LiveDrift, *, max_shown: int = MAX_SHOWN) -> list[str]:
+def live_lines(live: LiveComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
     """Return where calls of a live run rose, the largest first, a line each."""
     names = PathNames((live.baseline, live.current))
     lines: list[str] = []

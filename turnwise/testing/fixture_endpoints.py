@@ -9,9 +9,9 @@ from turnwise.calls import Client, Endpoint, Role
 from turnwise.calls.client import OfflineClient
 from turnwise.calls.endpoints import endpoints_from_settings
 from turnwise.calls.errors import ConfigError
-from turnwise.testing.pytesting.asking import TurnAsker
+from turnwise.testing.turn_llm import TurnLLM
 
-__all__ = ["Seats", "endpoint_for", "is_sender", "key_values", "played_endpoint"]
+__all__ = ["FixtureEndpoints", "endpoint_for", "is_sender", "key_values", "played_endpoint"]
 
 _SENDERS = ("turnwise.calls.openai_client", "turnwise.calls.langchain_client")
 """The modules of Turnwise's own clients that reach other machines."""
@@ -96,7 +96,7 @@ def _refuse_sender(client: Any) -> None:
         raise ConfigError(
             f"a {type(client).__name__} sends requests, and nothing is sent without "
             "--turnwise-live; give the test a simulated model (no client), a scripted one "
-            "(turnwise.testing.clients.ScriptedClient), or run pytest with --turnwise-live"
+            "(turnwise.testing.fakes.ScriptedClient), or run pytest with --turnwise-live"
         )
 
 
@@ -118,7 +118,7 @@ def _wrapped(chat: Any) -> Client:
     return LangChainClient(chat)
 
 
-class Seats:
+class FixtureEndpoints:
     """Who answers which role in a test.
 
     Args:
@@ -130,7 +130,7 @@ class Seats:
         is_recorded: whether every call is played from a recording, or recorded.
     """
 
-    def __init__(self, asker: TurnAsker, *, is_live: bool) -> None:
+    def __init__(self, asker: TurnLLM, *, is_live: bool) -> None:
         self._asker = asker
         self._is_live = is_live
         self._given: dict[Role, Any] = {}

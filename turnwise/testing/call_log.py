@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 
 from turnwise.calls import Outcome
 from turnwise.report.run_record import CallLine, TurnLine
+from turnwise.testing.call_counts import AskedTurn, CallCounts, LoggedCall, count_calls
+from turnwise.testing.fixture_endpoints import FixtureEndpoints
 from turnwise.testing.gate import Baseline
-from turnwise.testing.pytesting.asked import AskedCall, AskedTurn, CallCounts, count_calls
-from turnwise.testing.pytesting.asking import TurnAsker
-from turnwise.testing.pytesting.replaying import ReplayedRun
-from turnwise.testing.pytesting.seating import Seats
-from turnwise.testing.pytesting.summary import CallNote
+from turnwise.testing.gate.run_figures import baseline_of_rows, baseline_of_run
+from turnwise.testing.plugin_summary import CallNote
+from turnwise.testing.replayed_run import ReplayedRun
+from turnwise.testing.turn_llm import TurnLLM
 
-__all__ = ["Books"]
+__all__ = ["FixtureCallLog"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class _Source:
 
 
 @dataclass(slots=True)
-class Books:
+class FixtureCallLog:
     """A test's calls, whoever asked them.
 
     Args:
@@ -34,8 +35,8 @@ class Books:
         runs: the runs that it replayed, in order.
     """
 
-    asker: TurnAsker
-    seats: Seats
+    asker: TurnLLM
+    seats: FixtureEndpoints
     runs: list[ReplayedRun] = field(default_factory=list)
     _before: tuple[int, int, int] = (0, 0, 0)
     """Calls, turns and runs that a fixture of a wider scope had before this test."""
@@ -48,14 +49,16 @@ class Books:
         """Return what the test's own models asked."""
         return count_calls(self._own_rows(), self._own_turns())
 
-    def asked(self, *, in_test: bool = False) -> list[AskedCall]:
+    def asked(self, *, in_test: bool = False) -> list[LoggedCall]:
         """Return every call, whatever its outcome.
 
         Args:
             in_test: leave out what was asked before this test.
         """
         return [
-            AskedCall(None if row.turn_key is None else AskedTurn(source.label, *row.turn_key), row)
+            LoggedCall(
+                None if row.turn_key is None else AskedTurn(source.label, *row.turn_key), row
+            )
             for source in self._sources(in_test=in_test)
             for row in source.rows
         ]
@@ -71,12 +74,12 @@ class Books:
             FormatError: when the run cannot be read.
         """
         if run is not None:
-            return Baseline.of_run(run.folder)
+            return baseline_of_run(run.folder)
         # Rounds are left out: a program that is not ours may run its nodes in threads, and
         # what happens to overlap then is no property of the program.
         rows = [row.as_dict() for row in self.asker.rows]
         is_replayed = True if self.seats.is_recorded else None
-        return Baseline.of_rows(
+        return baseline_of_rows(
             rows,
             self._own_turns(),
             app=name,

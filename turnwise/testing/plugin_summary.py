@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-__all__ = ["NOTES", "CallNote", "Summary", "summary_lines", "twice_written"]
+__all__ = ["NOTES", "CallNote", "PluginSummary", "summary_lines", "twice_written"]
 
 NOTES = "turnwise_notes"
 """Name of the attribute of a report that carries a test's notes, one for each fixture."""
@@ -96,7 +96,7 @@ def _test_line(note: CallNote) -> str:
     return f"{note['test']}: {calls} in {turns}{most}{kind}"
 
 
-class Summary:
+class PluginSummary:
     """Collects notes where reports arrive, and prints them once."""
 
     def __init__(self) -> None:

@@ -7,23 +7,128 @@ where a name is several. All asked calls count, whatever their outcome.
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.vocabulary import Purpose, Role
 from turnwise.knobs.nearest import nearest_names
+from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.safe_text import printable
-from turnwise.testing.pytesting.asked import AskedCall, path_of
 
-__all__ = ["allowed_calls", "broken_limits"]
+__all__ = [
+    "AskedTurn",
+    "CallCounts",
+    "LoggedCall",
+    "allowed_calls",
+    "broken_limits",
+    "count_calls",
+    "path_of",
+]
+
+
+NO_NODE = "-"
+"""What is shown where no node asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTurn:
+    """One turn of a test.
+
+    Args:
+        source: which of the test's runs it is of, in words; empty for the test's own models.
+        conversation: the conversation's id. Untrusted.
+        turn: its number there. Starts at 0.
+    """
+
+    source: str
+    conversation: str
+    turn: int
+
+    def __str__(self) -> str:
+        """Return it as it is shown."""
+        where = f" ({self.source})" if self.source else ""
+        return f"turn {self.turn} of {printable(self.conversation)}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCall:
+    """One call of a test, whatever its outcome.
+
+    Args:
+        turn: the turn that asked; None where the run has it outside of any.
+        line: its line of the ledger.
+    """
+
+    turn: AskedTurn | None
+    line: CallLine
+
+    @property
+    def node(self) -> str:
+        """The node that asked; empty where none did."""
+        return self.line.node or ""
+
+
+def path_of(line: CallLine) -> str:
+    """Return who asked, as `node/role/purpose`; one line, for people."""
+    return f"{printable(line.node or NO_NODE)}/{line.role}/{line.purpose}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallCounts:
+    """Calls asked, counted from every side. Each map is sorted by name.
+
+    Args:
+        total: all of them.
+        by_node: by node; `-` where none asked.
+        by_role: by role.
+        by_purpose: by purpose.
+        by_turn: by conversation and turn; turns that asked nothing are there with 0.
+    """
+
+    total: int
+    by_node: dict[str, int]
+    by_role: dict[str, int]
+    by_purpose: dict[str, int]
+    by_turn: dict[tuple[str, int], int]
+
+
+def count_calls(rows: Iterable[CallLine], turns: Iterable[TurnLine] = ()) -> CallCounts:
+    """Return what a run asked.
+
+    Args:
+        rows: its ledger.
+        turns: its turns, so that those without a call are counted too.
+    """
+    lines = list(rows)
+    by_turn = Counter({turn.key: 0 for turn in turns})
+    by_turn.update(line.turn_key for line in lines if line.turn_key is not None)
+    return CallCounts(
+        total=len(lines),
+        by_node=_sorted(line.node or NO_NODE for line in lines),
+        by_role=_sorted(str(line.role) for line in lines),
+        by_purpose=_sorted(str(line.purpose) for line in lines),
+        by_turn=dict(sorted(by_turn.items())),
+    )
+
+
+def _sorted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
 
 _TOTALS = ("turn", "conversation", "test")
+
+
 _NOTHING_ASKED = (
     "max_calls: the test asked nothing through the turnwise fixture, so nothing was held; give "
     "the program a model from turnwise.model(), or say max_calls(test=0)"
 )
+
+
 _MAX_LINES = 6
 """Turns that are shown for one limit; the rest is counted."""
+
+
 _MAX_PATHS = 8
 """Kinds of calls that are shown for one turn; the rest is counted."""
 
@@ -52,7 +157,7 @@ def allowed_calls(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
     return allowed
 
 
-def broken_limits(allowed: Mapping[str, int], calls: Sequence[AskedCall]) -> list[str]:
+def broken_limits(allowed: Mapping[str, int], calls: Sequence[LoggedCall]) -> list[str]:
     """Return one text for each limit that was passed, or that could not have been.
 
     Args:
@@ -94,7 +199,7 @@ def _unknown(name: str, nodes: Iterable[str]) -> str:
     )
 
 
-def _counts(name: str, kind: str, call: AskedCall) -> bool:
+def _counts(name: str, kind: str, call: LoggedCall) -> bool:
     if kind == "role":
         return call.line.role == name
     if kind == "node":
@@ -102,7 +207,7 @@ def _counts(name: str, kind: str, call: AskedCall) -> bool:
     return kind in _TOTALS or call.line.purpose == name
 
 
-def _scope_of(kind: str, call: AskedCall) -> Hashable | None:
+def _scope_of(kind: str, call: LoggedCall) -> Hashable | None:
     """Return what the limit is held in: the test, a conversation, or a turn; None outside."""
     if kind == "test":
         return "the test"
@@ -114,7 +219,7 @@ def _scope_of(kind: str, call: AskedCall) -> Hashable | None:
     return call.turn
 
 
-def _passed(name: str, kind: str, most: int, calls: Sequence[AskedCall]) -> list[str]:
+def _passed(name: str, kind: str, most: int, calls: Sequence[LoggedCall]) -> list[str]:
     asked: dict[Hashable, Counter[str]] = defaultdict(Counter)
     for call in calls:
         scope = _scope_of(kind, call)

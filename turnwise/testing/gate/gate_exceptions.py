@@ -25,14 +25,14 @@ from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.yaml_form import parse_yaml
 from turnwise.report.run_record import TurnKey
-from turnwise.testing.gate.drift import Drift, Finding, Held
+from turnwise.testing.gate.gate_comparison import ExceptedFinding, Finding, GateComparison
 
-__all__ = ["Case", "Quarantine", "put_in_quarantine", "read_quarantine"]
+__all__ = ["GateException", "Quarantine", "put_in_quarantine", "read_quarantine"]
 
 Words = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
-class Case(BaseModel):
+class GateException(BaseModel):
     """One entry. At least one of conversation, turn and node narrows it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,7 +62,7 @@ class Case(BaseModel):
             raise ValueError(f"expected a day such as 2026-12-31, got {value!r}") from None
 
     @model_validator(mode="after")
-    def _is_narrow(self) -> "Case":
+    def _is_narrow(self) -> "GateException":
         if self.turn is None and not self.conversation.strip("*") and not self.node.strip("*"):
             raise ValueError(
                 "name a conversation, a turn or a node: an entry that covers everything would "
@@ -94,15 +94,15 @@ class Quarantine:
         today: the day on which it is asked.
     """
 
-    def __init__(self, cases: Sequence[Case] = (), *, today: date) -> None:
+    def __init__(self, cases: Sequence[GateException] = (), *, today: date) -> None:
         self.standing = tuple(case for case in cases if today <= case.until)
         self.expired = tuple(case for case in cases if today > case.until)
 
-    def case_of(self, key: TurnKey | None, node: str | None) -> Case | None:
+    def case_of(self, key: TurnKey | None, node: str | None) -> GateException | None:
         """Return the first standing entry that covers this, or None."""
         return next((case for case in self.standing if case.covers(key, node)), None)
 
-    def case_of_finding(self, finding: Finding) -> Case | None:
+    def case_of_finding(self, finding: Finding) -> GateException | None:
         """Return the first standing entry that covers a finding, or None.
 
         A figure of the whole run is covered by none.
@@ -112,16 +112,16 @@ class Quarantine:
         return self.case_of(finding.key, finding.path.node if finding.path else None)
 
 
-def put_in_quarantine(drift: Drift, quarantine: Quarantine) -> Drift:
+def put_in_quarantine(drift: GateComparison, quarantine: Quarantine) -> GateComparison:
     """Return a drift whose known failures are held, and whose expired entries fail."""
-    held: list[Held] = []
+    held: list[ExceptedFinding] = []
     failures: list[Finding] = []
     for finding in drift.failures:
         case = quarantine.case_of_finding(finding)
         if case is None:
             failures.append(finding)
         else:
-            held.append(Held(finding, case))
+            held.append(ExceptedFinding(finding, case))
     return replace(
         drift,
         failures=tuple(failures),
@@ -130,13 +130,13 @@ def put_in_quarantine(drift: Drift, quarantine: Quarantine) -> Drift:
     )
 
 
-def _case(data: Any, number: int, path: Path) -> Case:
+def _case(data: Any, number: int, path: Path) -> GateException:
     if not isinstance(data, dict):
         raise FormatError(
             path, None, f"entry {number}: expected fields such as owner: and until:, got {data!r}"
         )
     try:
-        return Case.model_validate(data)
+        return GateException.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         # A misspelt field is also a missing one: the misspelling is what to say.
@@ -144,13 +144,13 @@ def _case(data: Any, number: int, path: Path) -> Case:
         name = ".".join(map(str, first["loc"]))
         words = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            nearest = nearest_names(name, list(Case.model_fields))
+            nearest = nearest_names(name, list(GateException.model_fields))
             words = "unknown field" + (f"; did you mean {' or '.join(nearest)}?" if nearest else "")
         problem = f"{name}: {words}" if name else words
         raise FormatError(path, None, f"entry {number}: {problem}") from error
 
 
-def read_quarantine(path: Path) -> tuple[Case, ...]:
+def read_quarantine(path: Path) -> tuple[GateException, ...]:
     """Return the entries of a file, YAML or JSON: a list.
 
     Raises:
