@@ -7,7 +7,7 @@ from typing import Any
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.calls import CallError, Role
 from turnwise.calls.capabilities import Capabilities, SchemaMode
-from turnwise.cli.exits import print_text
+from turnwise.cli.terminal import print_text
 
 __all__ = ["Probed", "document_of", "show"]
 

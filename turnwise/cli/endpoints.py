@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnwise.cli.exits import EXIT_FAILED, clear_errors, print_json, say
-from turnwise.cli.knobs import say_endpoints, say_environment
+from turnwise.cli.info_commands import say_endpoints, say_environment
 from turnwise.cli.options import (
     AppOption,
+    CommandOptions,
     JsonOption,
     PresetOption,
     SetOption,
     TrustCodeOption,
     TrustEndpointOption,
+    command,
 )
+from turnwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, say
 
 if TYPE_CHECKING:
     from turnwise.calls import Endpoint, Role
@@ -53,29 +55,32 @@ def _endpoints() -> None:
     """Group the commands about endpoints."""
 
 
-@endpoints.command()
-def check(
-    preset: PresetOption = None,
-    overrides: SetOption = None,
+class EndpointsCheckOptions(CommandOptions):
+    """Options of `turnwise endpoints check`."""
+
+    preset: PresetOption = None
+    overrides: SetOption = []
     role: Annotated[
-        str | None, typer.Option("--role", help="Check this role only: main, judge, fast or embed.")
-    ] = None,
+        str | None, typer.Option(help="Check this role only: main, judge, fast or embed.")
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Write what was found as a YAML file of knobs."),
-    ] = None,
-    max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=1.0, help="Time for the whole check.")
-    ] = 300.0,
-    as_json: JsonOption = False,
-    app: AppOption = "graph.app:app",
-    trust_endpoints: TrustEndpointOption = None,
-    trust_code: TrustCodeOption = None,
-) -> None:
+    ] = None
+    max_seconds: Annotated[float, typer.Option(min=1.0, help="Time for the whole check.")] = 300.0
+    as_json: JsonOption = False
+    app: AppOption = "graph.app:app"
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []
+
+
+@endpoints.command()
+@command
+def check(options: EndpointsCheckOptions) -> None:
     """Reach every configured endpoint, and show what it can do.
 
     Each endpoint is asked a few short calls: one word, one small form, one stream. Refused
-    parameters are found out, and a file written with --out spares later runs the refusals.
+    parameters are found, and a file written with --out spares later runs the refusals.
     The exit code is 1 when a role cannot be served.
 
     TURNWISE_BASE_URL=https://api.deepseek.com/v1 TURNWISE_MODEL=deepseek-chat turnwise endpoints
@@ -90,19 +95,21 @@ def check(
         from turnwise.cli.endpoint_report import document_of, show
         from turnwise.replay.app import load_app
 
-        loaded = load_app(app)
+        out, app = options.out, load_app(options.app)
         settings = confirmed(
-            loaded.settings(preset, overrides or ()), trust_endpoints or (), trust_code or ()
+            app.settings(options.preset, options.overrides),
+            options.trust_endpoints,
+            options.trust_code,
         )
-        say_environment(loaded, overrides or ())
+        say_environment(app, options.overrides)
         say_endpoints(settings)
         chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
         trust: Trust = getattr(settings, "trust", EVERYTHING)
-        found = _Check(chosen, os.environ, role, trust)
+        found = _Check(chosen, os.environ, options.role, trust)
         if out is not None:
             _refuse_to_write(out)
-        probed = asyncio.run(found.run(max_seconds))
-        if as_json:
+        probed = asyncio.run(found.run(options.max_seconds))
+        if options.as_json:
             print_json(document_of(probed))
         else:
             show(probed)
@@ -113,7 +120,9 @@ def check(
         if found.is_default:
             say(NOTHING_SET)
         elif out is not None and is_whole:
-            base = preset or next((name for name in loaded.presets() if name == "classic"), None)
+            base = options.preset or next(
+                (name for name in app.presets() if name == "classic"), None
+            )
             out.write_text(found.yaml(probed, base, out), encoding="utf-8")
             say(f'wrote {out}; use it: turnwise run "Hello" --preset {_as_preset(out)}')
         elif out is not None:

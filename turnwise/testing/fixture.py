@@ -91,7 +91,7 @@ class Bench:
         overrides: Sequence[str] = (),
         cassette: str | Path | None = None,
         app: str = "graph.app:app",
-        limit_turns: int | None = None,
+        max_turns: int | None = None,
         max_concurrency: int = 1,
         normalise: Sequence[Rule] = (),
     ) -> ReplayedRun:
@@ -108,7 +108,7 @@ class Bench:
             overrides: single knobs as `knob=value`.
             cassette: the recording to play.
             app: the app's import string.
-            limit_turns: the first turns only, over all conversations; at least 1.
+            max_turns: the first turns only, over all conversations; at least 1.
             max_concurrency: users side by side; at least 1.
             normalise: what the recording's keys leave out; see `open_cassette`.
 
@@ -125,7 +125,7 @@ class Bench:
             overrides=tuple(overrides),
             cassette=None if cassette is None else self._find_cassette(cassette),
             app=app,
-            limit_turns=limit_turns,
+            max_turns=max_turns,
             max_concurrency=max_concurrency,
             is_live=self.is_live,
             is_recording=self._choices.is_recording,

@@ -67,7 +67,7 @@ class ReplayOrder:
         overrides: knobs as `knob=value`.
         cassette: play calls from this recording, and send none; None asks the endpoints.
         app: the app's import string.
-        limit_turns: the first turns only, at least 1; None is all.
+        max_turns: the first turns only, at least 1; None is all.
         max_concurrency: users side by side; at least 1.
         is_live: whether real endpoints may be asked where there is no cassette.
         is_recording: whether what the cassette lacks is asked and recorded.
@@ -80,7 +80,7 @@ class ReplayOrder:
     overrides: Sequence[str]
     cassette: Path | None
     app: str
-    limit_turns: int | None
+    max_turns: int | None
     max_concurrency: int
     is_live: bool
     is_recording: bool
@@ -186,10 +186,10 @@ def _refuse_sending(order: ReplayOrder, *, is_simulated: bool) -> None:
 def _request(order: ReplayOrder, app: App, settings: BaseModel) -> RunRequest:
     whole = list(read_conversations(order.conversations).conversations)
     some = whole
-    if order.limit_turns is not None:
-        if order.limit_turns < 1:
-            raise ConfigError(f"limit_turns is at least 1, got {order.limit_turns}")
-        some = list(first_turns(whole, order.limit_turns))
+    if order.max_turns is not None:
+        if order.max_turns < 1:
+            raise ConfigError(f"max_turns is at least 1, got {order.max_turns}")
+        some = list(first_turns(whole, order.max_turns))
     is_played = order.cassette is not None and not order.is_recording
     return RunRequest(
         app=app,

@@ -214,7 +214,7 @@ def test_a_cut_run_is_unusable_and_cannot_become_a_baseline(checked: Any) -> Non
 def test_a_run_of_something_else_is_unusable(cli: Any, checked: Any) -> None:
     """Another preset, and other conversations, each with the way out."""
     other = cli("replay", "talk.jsonl", "--preset", "instant", "--out", "other")
-    part = cli("replay", "talk.jsonl", *PRESET, "--out", "part", "--limit-turns", 2)
+    part = cli("replay", "talk.jsonl", *PRESET, "--out", "part", "--max-turns", 2)
     line = {"conversation_id": "talk", "turn": 0, "user_text": "Something else."}
     Path("else.jsonl").write_text(json.dumps(line) + "\n")
     third = cli("replay", "else.jsonl", *PRESET, "--out", "third")

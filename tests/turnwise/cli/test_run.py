@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from turnwise.cli.exits import printable
+from turnwise.cli.terminal import printable
 
 
 def test_run_prints_reply_and_ledger(cli: Any) -> None:

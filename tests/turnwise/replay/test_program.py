@@ -380,7 +380,7 @@ async def test_a_bare_thread_asks_in_the_only_open_turn(talk: Path, tmp_path: Pa
 
     run = await replay(talk, tmp_path / "run", build)
     assert [row["turn"] for row in run.rows] == ["0", "1"] * 3
-    with pytest.raises(ConfigError, match="--concurrency 1"):
+    with pytest.raises(ConfigError, match="--max-concurrency 1"):
         await replay(talk, tmp_path / "side", build, max_concurrency=3)
 
 

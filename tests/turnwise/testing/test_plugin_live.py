@@ -134,9 +134,9 @@ def test_a_cassette_is_played_on_a_live_run_too(tmp_path: Path) -> None:
     """A recording that is named is never replaced by buying its calls again."""
     bench = Bench(place_in(tmp_path), LIVE)
     talk = configs_folder() / "conversations" / "en_moving_city.jsonl"
-    bought = bench.replay(talk, preset="instant", limit_turns=1)
+    bought = bench.replay(talk, preset="instant", max_turns=1)
     cassette = bought.folder / "cassette.jsonl"
-    played = bench.replay(talk, preset="instant", limit_turns=1, cassette=cassette)
+    played = bench.replay(talk, preset="instant", max_turns=1, cassette=cassette)
     bench.close()
     assert {row.outcome for row in played.rows} == {"replayed"}
     assert not played.is_live
