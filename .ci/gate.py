@@ -23,7 +23,7 @@ from turnwise.replay.app import App, load_app
 from turnwise.replay.run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
 from turnwise.testing.gate import Baseline, Gates, baseline_of_run, compare, finding_lines, verdict
-from turnwise.testing.gate.renewing import renew
+from turnwise.testing.gate.presenter import renew
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "graph.app:app"

@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +12,7 @@ from turnwise.cli.options import CommandOptions, JsonOption
 from turnwise.cli.terminal import EXIT_FAILED, clear_errors, print_text, say
 
 if TYPE_CHECKING:
-    from turnwise.testing.gate import Baseline, Quarantine
+    from turnwise.testing.gate import Baseline, GateComparison
     from turnwise.testing.gate.run_figures import RunFigures
 
 __all__ = ["check"]
@@ -94,17 +92,6 @@ def check(options: CheckOptions) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """How a check went: whether it passed, and each form of saying so."""
-
-    has_passed: bool
-    verdict: str
-    lines: Sequence[str]
-    document: dict[str, Any]
-    markdown: str = ""
-
-
 def _refuse_contradictions(options: CheckOptions) -> None:
     from turnwise.calls.errors import ConfigError
 
@@ -116,18 +103,44 @@ def _refuse_contradictions(options: CheckOptions) -> None:
         raise ConfigError("--update compares nothing to write about; leave out --markdown")
 
 
-def _quarantine(options: CheckOptions) -> "Quarantine":
-    from turnwise.testing.gate import Quarantine, read_quarantine
-
-    today = datetime.now(UTC).date()
-    if options.quarantine is None:
-        return Quarantine(today=today)
-    return Quarantine(read_quarantine(options.quarantine), today=today)
-
-
-def _updated(options: CheckOptions, run: "RunFigures") -> _Outcome:
+def _compared(options: CheckOptions, current: "Baseline", baseline: "Baseline") -> "GateComparison":
     from turnwise.calls.errors import ConfigError
-    from turnwise.testing.gate.renewing import renew
+    from turnwise.testing.gate import (
+        Quarantine,
+        compare,
+        compare_live,
+        parse_gates,
+        read_quarantine,
+        require_exact,
+    )
+    from turnwise.testing.gate.live_gate import DEFAULT_ALPHA
+
+    exceptions = () if options.quarantine is None else read_quarantine(options.quarantine)
+    quarantine = Quarantine(exceptions, today=datetime.now(UTC).date())
+    if not options.live:
+        require_exact(current)
+        gates = parse_gates(options.gates)
+        return compare(baseline, current, gates, quarantine=quarantine)
+    alpha = DEFAULT_ALPHA if options.alpha is None else options.alpha
+    comparison = compare_live(baseline, current, alpha=alpha, quarantine=quarantine)
+    live = comparison.live
+    if live is not None and not live.can_show_rise:
+        raise ConfigError(
+            f"{live.conversations} conversations cannot show a rise of any size at a false-alarm "
+            f"rate of {alpha:g}: at least {live.least_conversations} are needed; run more "
+            "conversations, or take a larger --alpha"
+        )
+    return comparison
+
+
+def _update(options: CheckOptions, run: "RunFigures") -> None:
+    """Write the baseline from a run and print what changed.
+
+    Raises:
+        ConfigError: when the run is incomplete, or the file cannot be written.
+    """
+    from turnwise.calls.errors import ConfigError
+    from turnwise.testing.gate.presenter import renew
 
     if run.is_torn:
         raise ConfigError(
@@ -135,66 +148,20 @@ def _updated(options: CheckOptions, run: "RunFigures") -> _Outcome:
             "than it should; run the same `turnwise replay` again, then update"
         )
     renewed = renew(options.baseline, run.baseline)
-    document = {
-        "passed": True,
-        "verdict": renewed.verdict,
-        "changed": renewed.has_changed,
-        "changes": list(renewed.lines),
-    }
-    return _Outcome(True, renewed.verdict, renewed.lines, document)
+    if options.as_json:
+        document = {
+            "passed": True,
+            "verdict": renewed.verdict,
+            "changed": renewed.has_changed,
+            "changes": list(renewed.lines),
+        }
+        _print_json(document)
+        return
+    print_text("\n  ".join((renewed.verdict, *renewed.lines)))
 
 
-def _tested(options: CheckOptions, current: "Baseline", baseline: "Baseline") -> _Outcome:
-    from turnwise.calls.errors import ConfigError
-    from turnwise.testing.gate import compare_live
-    from turnwise.testing.gate.as_json import live_json
-    from turnwise.testing.gate.live_gate import DEFAULT_ALPHA
-    from turnwise.testing.gate.markdown import live_markdown
-    from turnwise.testing.gate.presenter import live_lines, live_verdict
-
-    alpha = DEFAULT_ALPHA if options.alpha is None else options.alpha
-    found = compare_live(baseline, current, alpha=alpha, quarantine=_quarantine(options))
-    if not found.can_show_rise:
-        raise ConfigError(
-            f"{found.conversations} conversations cannot show a rise of any size at a false-alarm "
-            f"rate of {alpha:g}: at least {found.least_conversations} are needed; run more "
-            "conversations, or take a larger --alpha"
-        )
-    name = str(options.baseline)
-    line = live_verdict(found, name)
-    return _Outcome(
-        not found.has_failed,
-        line,
-        live_lines(found),
-        live_json(found, line),
-        live_markdown(found, name),
-    )
-
-
-def _compared(options: CheckOptions, current: "Baseline", baseline: "Baseline") -> _Outcome:
-    from turnwise.testing.gate import (
-        compare,
-        finding_lines,
-        parse_gates,
-        put_in_quarantine,
-        require_exact,
-        verdict,
-    )
-    from turnwise.testing.gate.as_json import drift_json
-    from turnwise.testing.gate.markdown import drift_markdown
-
-    require_exact(current)
-    drift = compare(baseline, current, parse_gates(options.gates))
-    drift = put_in_quarantine(drift, _quarantine(options))
-    name = str(options.baseline)
-    line = verdict(drift, name)
-    return _Outcome(
-        not drift.has_failed,
-        line,
-        finding_lines(drift),
-        drift_json(drift, line),
-        drift_markdown(drift, name),
-    )
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def _write_markdown(path: Path, text: str) -> None:
@@ -208,35 +175,32 @@ def _write_markdown(path: Path, text: str) -> None:
 
 
 def _check(options: CheckOptions) -> bool:
-    """Check or update, print how it went, and return whether it passed.
+    """Check or update, print the result, and return whether it passed.
 
-    On standard output: one verdict line, and below it what got worse, if it did; or one
-    JSON object. What else is worth knowing goes to standard error.
+    On standard output: one verdict line, and below it what got worse, if anything did; or one
+    JSON object. Everything else goes to standard error.
     """
-    from turnwise.testing.gate import Baseline
+    from turnwise.testing.gate import Baseline, finding_lines, verdict
+    from turnwise.testing.gate.comparison_forms import comparison_json, comparison_markdown
     from turnwise.testing.gate.run_figures import run_figures
 
     _refuse_contradictions(options)
-    # Before anything that takes time: a file that is not there is said at once.
+    # Before anything that takes time, so that a missing file is reported at once.
     baseline = None if options.update else Baseline.read(options.baseline)
     run = run_figures(options.run, scores_file=options.scores)
     for notice in run.notices:
         say(notice)
     if baseline is None:
-        outcome = _updated(options, run)
-    elif options.live:
-        outcome = _tested(options, run.baseline, baseline)
-    else:
-        outcome = _compared(options, run.baseline, baseline)
+        _update(options, run)
+        return True
+    comparison, name = _compared(options, run.baseline, baseline), str(options.baseline)
     if options.markdown is not None:
-        _write_markdown(options.markdown, outcome.markdown)
+        _write_markdown(options.markdown, comparison_markdown(comparison, name))
     if options.as_json:
-        sys.stdout.write(json.dumps(outcome.document, ensure_ascii=True, allow_nan=False) + "\n")
-        return outcome.has_passed
-    print_text(outcome.verdict)
-    for line in outcome.lines:
-        if outcome.has_passed and not options.update:
-            say(f"  {line}")
-        else:
-            print_text(f"  {line}")
-    return outcome.has_passed
+        _print_json(comparison_json(comparison, name))
+        return not comparison.has_failed
+    print_text(verdict(comparison, name))
+    show = print_text if comparison.has_failed else say
+    for line in finding_lines(comparison):
+        show(f"  {line}")
+    return not comparison.has_failed

@@ -121,7 +121,7 @@ def plan_table(plan: Mapping[str, Any], totals: Totals, turns: Sequence[Calls]) 
     spreads = (
         ("asked", ("asked",), totals.calls_per_turn),
         ("rounds to reply", ("rounds", "reply"), totals.rounds_to_reply),
-        ("rounds a turn", ("rounds", "turn"), totals.rounds_a_turn),
+        ("rounds a turn", ("rounds", "turn"), totals.rounds_per_turn),
     )
     lines = [
         _row(name, _figure(usual, *path), _figure(worst, *path), actual)

@@ -126,7 +126,7 @@ def headline(tables: "ReportTables") -> list[str]:
     if totals.sums.outcomes[Outcome.REFUSED]:
         lines += _spread("refused besides, per turn", totals.refused_per_turn)
     lines += _spread("rounds to the reply", totals.rounds_to_reply)
-    lines += _spread("rounds to the end of the turn", totals.rounds_a_turn)
+    lines += _spread("rounds to the end of the turn", totals.rounds_per_turn)
     lines += _spread("seconds to the reply", totals.reply_seconds)
     lines += _spread("seconds to the end of the turn", totals.turn_seconds)
     if totals.wall_seconds is not None:
@@ -236,7 +236,7 @@ def totals_json(tables: "ReportTables") -> dict[str, Any]:
         "by_purpose": dict(totals.by_purpose),
         "calls_per_turn": _json(totals.calls_per_turn),
         "refused_per_turn": _json(totals.refused_per_turn),
-        "rounds": {"reply": _json(totals.rounds_to_reply), "turn": _json(totals.rounds_a_turn)},
+        "rounds": {"reply": _json(totals.rounds_to_reply), "turn": _json(totals.rounds_per_turn)},
         "path_seconds": {
             "reply": _json(totals.reply_seconds),
             "turn": _json(totals.turn_seconds),

@@ -19,6 +19,7 @@ __all__ = [
     "escaped_markdown",
     "guarded",
     "left_out",
+    "markdown_rows",
     "markdown_table",
     "max_rows_of",
     "plain_table",
@@ -280,19 +281,35 @@ def markdown_table(table: Table, *, max_rows: int | None = None) -> str:
         max_rows: most rows shown; what is left out is said. None shows all.
     """
     shown = table.rows if max_rows is None else table.rows[:max_rows]
-    sides = [
-        "---" if any(isinstance(row[place], str) for row in table.rows) else "---:"
+    numbers = [
+        place
         for place in range(len(table.columns))
+        if not any(isinstance(row[place], str) for row in table.rows)
     ]
-    lines = [
-        f"### {table.title}",
-        "",
-        f"| {' | '.join(name.replace('_', ' ') for name in table.columns)} |",
-        f"|{'|'.join(sides)}|",
-        *(f"| {' | '.join(map(_markdown_cell, row))} |" for row in shown),
-    ]
+    heads = [name.replace("_", " ") for name in table.columns]
+    cells = [[_markdown_cell(cell) for cell in row] for row in shown]
+    text = f"### {table.title}\n\n{markdown_rows(heads, cells, numbers=numbers)}"
     if len(shown) < len(table.rows):
-        lines += ["", left_out(table, len(shown))]
+        text += f"\n{left_out(table, len(shown))}\n"
+    return text
+
+
+def markdown_rows(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int]
+) -> str:
+    """Return rows of escaped cells as a Markdown table.
+
+    Args:
+        heads: names of the columns.
+        rows: cells that are safe already.
+        numbers: places of the columns that are aligned right.
+    """
+    sides = ["---:" if place in numbers else "---" for place in range(len(heads))]
+    lines = [
+        f"| {' | '.join(heads)} |",
+        f"|{'|'.join(sides)}|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
     return "\n".join(lines) + "\n"
 
 

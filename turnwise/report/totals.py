@@ -169,7 +169,7 @@ class Totals:
             turns.
         refused_per_turn: spread of the calls that a limit refused in each turn.
         rounds_to_reply: spread of rounds until the reply; None when turns do not say.
-        rounds_a_turn: spread of rounds until the end of the turn.
+        rounds_per_turn: spread of rounds until the end of the turn.
         reply_seconds: spread of the longest chain's time until the reply.
         turn_seconds: spread of the longest chain's time until the end of the turn.
         wall_seconds: time that the process took; None when not known.
@@ -190,7 +190,7 @@ class Totals:
     calls_per_turn: Spread | None
     refused_per_turn: Spread | None
     rounds_to_reply: Spread | None
-    rounds_a_turn: Spread | None
+    rounds_per_turn: Spread | None
     reply_seconds: Spread | None
     turn_seconds: Spread | None
     wall_seconds: float | None
@@ -233,7 +233,7 @@ def total(
         calls_per_turn=spread([made_of[turn.key] for turn in turns]),
         refused_per_turn=spread([refused_of[turn.key] for turn in turns]),
         rounds_to_reply=_known_spread(turn.spans[0] for turn in turns),
-        rounds_a_turn=_known_spread(turn.spans[1] for turn in turns),
+        rounds_per_turn=_known_spread(turn.spans[1] for turn in turns),
         reply_seconds=_known_spread(turn.spans[2] for turn in turns),
         turn_seconds=_known_spread(turn.spans[3] for turn in turns),
         wall_seconds=wall_seconds,

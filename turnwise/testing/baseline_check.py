@@ -15,17 +15,15 @@ from turnwise.testing.gate import (
     Baseline,
     GateComparison,
     Gates,
-    LiveComparison,
     Quarantine,
     compare,
     compare_live,
     finding_lines,
-    put_in_quarantine,
     read_quarantine,
     verdict,
 )
 from turnwise.testing.gate.live_gate import DEFAULT_ALPHA
-from turnwise.testing.gate.presenter import counted, live_lines, live_verdict
+from turnwise.testing.gate.presenter import counted, excepted_lines
 from turnwise.testing.plugin_options import PluginChoices
 
 __all__ = ["Checks"]
@@ -56,49 +54,30 @@ class _Pending:
         return hashlib.sha256(self.baseline.text().encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """How a check went.
-
-    Args:
-        failure: why it fails, in words; empty when it does not.
-        held: what is worse and in quarantine, a line each.
-        gains: what fell, in words, so that the baseline can learn of it; empty for nothing.
-        drift: the comparison behind it.
-    """
-
-    failure: str
-    held: tuple[str, ...]
-    gains: str
-    drift: GateComparison | LiveComparison
-
-
-def _checked(
+def _compared(
     current: Baseline,
     path: Path,
     shown: str,
     *,
     gates: Gates,
-    is_live: bool = False,
-    alpha: float | None = None,
-    quarantine: Path | None = None,
-    today: date,
-) -> _Checked:
-    """Hold a run against the baseline in a file. Nothing is written.
+    is_live: bool,
+    alpha: float | None,
+    quarantine: Quarantine,
+) -> GateComparison:
+    """Return a run compared with the baseline in a file. Nothing is written.
 
     Args:
         current: the run.
         path: the baseline's file.
         shown: what to call it.
-        gates: which figures are held, in an exact comparison.
+        gates: which figures are gated, in an exact comparison.
         is_live: whether calls vary by themselves.
         alpha: false-alarm rate of the statistical gate, in (0, 0.5]; None takes its default.
-        quarantine: file of known flaky cases.
-        today: which of them have ended.
+        quarantine: known flaky cases.
 
     Raises:
         ConfigError: when run and baseline cannot be compared.
-        FormatError: when one of the files cannot be read.
+        FormatError: when the file cannot be read.
     """
     if not path.exists():
         raise ConfigError(
@@ -107,45 +86,20 @@ def _checked(
             "Look at them, and write it with --turnwise-update"
         )
     baseline = Baseline.read(path)
-    known = None
-    if quarantine is not None:
-        known = Quarantine(read_quarantine(quarantine), today=today)
-    if is_live:
-        return _checked_live(baseline, current, shown, alpha=alpha, known=known)
-    drift = compare(baseline, current, gates)
-    if known is not None:
-        drift = put_in_quarantine(drift, known)
-    lines = finding_lines(drift)
-    verdict_line = verdict(drift, shown)
-    failure = "\n  ".join([verdict_line, *lines]) if drift.has_failed else ""
-    known_only = replace(drift, failures=(), expired=(), tolerated=(), gains=())
-    held = tuple(finding_lines(known_only)) if drift.held else ()
-    gains = verdict_line if drift.gains and not drift.has_failed else ""
-    return _Checked(failure, held, gains, drift)
-
-
-def _checked_live(
-    baseline: Baseline,
-    current: Baseline,
-    shown: str,
-    *,
-    alpha: float | None,
-    known: Quarantine | None,
-) -> _Checked:
-    live = compare_live(
-        baseline, current, alpha=DEFAULT_ALPHA if alpha is None else alpha, quarantine=known
+    if not is_live:
+        return compare(baseline, current, gates, quarantine=quarantine)
+    comparison = compare_live(
+        baseline, current, alpha=DEFAULT_ALPHA if alpha is None else alpha, quarantine=quarantine
     )
-    if not live.can_show_rise:
+    live = comparison.live
+    if live is not None and not live.can_show_rise:
         raise ConfigError(
             f"{counted(live.conversations, 'conversation')} cannot show any rise at a "
             f"false-alarm rate of {live.alpha * 100:g} %: run at least "
             f"{live.least_conversations}, allow more with check(..., alpha=0.05), or check a "
             "replay of a recording, which is exact"
         )
-    words = live_verdict(live, shown)
-    failure = "\n  ".join([words, *live_lines(live)]) if live.has_failed else ""
-    held = (words,) if live.held_turns else ()
-    return _Checked(failure, held, "", live)
+    return comparison
 
 
 def _pending(current: Baseline, path: Path) -> _Pending:
@@ -197,20 +151,20 @@ class Checks:
         choices: what pytest was asked to do.
         test_file: the test's file.
         today: the day, for the ends of quarantines.
-        held: what was worse and in quarantine so far.
+        excepted: what was worse and in quarantine so far.
         gains: what fell below its baseline so far.
     """
 
     choices: PluginChoices
     test_file: Path
     today: date
-    held: list[str] = field(default_factory=list)
+    excepted: list[str] = field(default_factory=list)
     gains: list[str] = field(default_factory=list)
     _waiting: dict[Path, _Pending] = field(default_factory=dict)
 
     def check(
         self, current: Baseline, name: str, gates: Gates, *, is_live: bool, alpha: float | None
-    ) -> tuple[GateComparison | LiveComparison | None, str]:
+    ) -> tuple[GateComparison | None, str]:
         """Return the comparison, None where the baseline will be written, and why it fails.
 
         Args:
@@ -226,27 +180,33 @@ class Checks:
         path = self.choices.baseline_path(self.test_file, name)
         if self.choices.is_updating:
             return None, self._wait(_pending(current, path), name)
+        shown, file = self._shown(path), self.choices.quarantine
         try:
-            checked = _checked(
+            exceptions = () if file is None else read_quarantine(file)
+            comparison = _compared(
                 current,
                 path,
-                self._shown(path),
+                shown,
                 gates=gates,
                 is_live=is_live,
                 alpha=alpha,
-                quarantine=self.choices.quarantine,
-                today=self.today,
+                quarantine=Quarantine(exceptions, today=self.today),
             )
         except (ConfigError, FormatError) as error:
             return None, _for_pytest(str(error))
-        self.held += checked.held
-        if checked.gains:
-            self.gains.append(_for_pytest(checked.gains))
-        return checked.drift, _for_pytest(checked.failure)
+        line = verdict(comparison, shown)
+        self.excepted += excepted_lines(comparison)
+        if comparison.live is not None and comparison.live.excepted_turns:
+            self.excepted.append(line)
+        if comparison.has_failed:
+            return comparison, _for_pytest("\n  ".join([line, *finding_lines(comparison)]))
+        if comparison.gains:
+            self.gains.append(_for_pytest(line))
+        return comparison, ""
 
     def forget(self) -> None:
         """Forget an earlier test's checks, which have been told, and what it left unwritten."""
-        self.held, self.gains = [], []
+        self.excepted, self.gains = [], []
         self._waiting.clear()
 
     def write(self) -> list[tuple[str, str, str]]:

@@ -38,7 +38,7 @@ from turnwise.testing.baseline_check import Checks
 from turnwise.testing.call_counts import CallCounts, broken_limits
 from turnwise.testing.call_log import FixtureCallLog
 from turnwise.testing.fixture_endpoints import FixtureEndpoints, key_values
-from turnwise.testing.gate import GateComparison, LiveComparison, parse_gates
+from turnwise.testing.gate import GateComparison, parse_gates
 from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 from turnwise.testing.plugin_summary import CallNote
 from turnwise.testing.replayed_run import (
@@ -246,7 +246,7 @@ class Bench:
 
     def check(
         self, run: ReplayedRun | None, name: str, *gates: str, alpha: float | None = None
-    ) -> GateComparison | LiveComparison | None:
+    ) -> GateComparison | None:
         """Hold a run, or what the test's own models asked, against a committed baseline.
 
         Args:
@@ -314,8 +314,8 @@ class Bench:
             test: its node id.
             updated: from `write_baselines`.
         """
-        held, gains = self._checks.held, self._checks.gains
-        return self._books.note(test, updated=updated, held=held, gains=gains)
+        excepted, gains = self._checks.excepted, self._checks.gains
+        return self._books.note(test, updated=updated, held=excepted, gains=gains)
 
     def close(self, *, has_failed: bool = False) -> None:
         """Close models, clients, loops and the cassette. Safe to call twice.

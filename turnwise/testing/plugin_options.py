@@ -84,7 +84,7 @@ class PluginChoices:
 
 def add_options(parser: pytest.Parser) -> None:
     """Tell pytest the options and the ini entries."""
-    group = parser.getgroup("turnwise", "calls a turn")
+    group = parser.getgroup("turnwise", "calls per turn")
     group.addoption(
         "--turnwise-update",
         action="store_true",

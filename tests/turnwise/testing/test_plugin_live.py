@@ -114,7 +114,7 @@ def test_a_live_run_goes_through_the_statistical_gate(far: Any) -> None:
     result.stdout.fnmatch_lines(
         [
             "turnwise.check('talk'): failed: 2.00 -> 3.00 *(p = 0.0039, false-alarm rate 1 %)*",
-            "*think reason +1.00 calls a turn, since knob calls 2 -> 3*",
+            "*think reason +1.00 calls per turn, since knob calls 2 -> 3*",
         ]
     )
 
@@ -157,7 +157,7 @@ def test_a_scripted_model_is_exact_on_a_live_run(project: Any, small_talk: str) 
     project.write(small_talk, body.replace("2,", "3,"))
     result = project.run("--turnwise-live")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*failed: 2.0 -> 3.0 calls a turn*"])
+    result.stdout.fnmatch_lines(["*failed: 2.0 -> 3.0 calls per turn*"])
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ from turnwise.testing.gate.gate_comparison import (
 from turnwise.testing.gate.gate_exceptions import (
     GateException,
     Quarantine,
-    put_in_quarantine,
     read_quarantine,
 )
 from turnwise.testing.gate.gates import Gates, parse_gates
-from turnwise.testing.gate.live_gate import LiveComparison, compare_live
+from turnwise.testing.gate.live_gate import compare_live
 from turnwise.testing.gate.presenter import finding_lines, verdict
 from turnwise.testing.gate.run_figures import baseline_of_run
 
@@ -27,7 +26,6 @@ __all__ = [
     "GateException",
     "GatedFigure",
     "Gates",
-    "LiveComparison",
     "Quarantine",
     "TurnFigures",
     "baseline_of_run",
@@ -35,7 +33,6 @@ __all__ = [
     "compare_live",
     "finding_lines",
     "parse_gates",
-    "put_in_quarantine",
     "read_quarantine",
     "require_exact",
     "verdict",

@@ -223,7 +223,7 @@ class Baseline(BaseModel):
         return sum(turn.asked_count for turn in self.turns) + sum(self.asked_outside.values())
 
     @property
-    def mean_calls_a_turn(self) -> float:
+    def mean_calls_per_turn(self) -> float:
         """Calls in turns, a turn, those that a limit refused left out; 0 without turns."""
         made = sum(turn.asked_count for turn in self.turns) - self.refused_count
         return made / max(len(self.turns), 1)

@@ -1,4 +1,4 @@
-"""Known flaky cases: each with a reason, an owner and an end.
+"""Exceptions of the gate: known flaky cases, each with a reason, an owner and an end.
 
     - conversation: moving-*
       turn: 7
@@ -7,13 +7,12 @@
       owner: sam
       until: 2026-12-31
 
-A finding that an entry covers is shown and does not fail. An entry whose day is over
-fails by itself, so that nothing stays here for good.
+A finding that an exception covers is shown and does not fail. An exception past its last day
+fails by itself, so that none is permanent.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,15 +24,14 @@ from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.knobs.nearest import nearest_names
 from turnwise.knobs.yaml_form import parse_yaml
 from turnwise.report.run_record import TurnKey
-from turnwise.testing.gate.gate_comparison import ExceptedFinding, Finding, GateComparison
 
-__all__ = ["GateException", "Quarantine", "put_in_quarantine", "read_quarantine"]
+__all__ = ["GateException", "Quarantine", "read_quarantine"]
 
 Words = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
 class GateException(BaseModel):
-    """One entry. At least one of conversation, turn and node narrows it."""
+    """One exception. At least one of conversation, turn and node narrows it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +44,7 @@ class GateException(BaseModel):
     reason: Words
     """Why it is flaky."""
     owner: Words
-    """Who will mend it."""
+    """Who will fix it."""
     until: date
     """Last day on which it is covered."""
 
@@ -71,11 +69,11 @@ class GateException(BaseModel):
         return self
 
     def covers(self, key: TurnKey | None, node: str | None) -> bool:
-        """Return whether it is about this.
+        """Return whether it covers calls of a turn and node.
 
         Args:
             key: conversation and turn; None outside of turns.
-            node: the node that asked; None for a figure that is of no node.
+            node: the node that asked; None for a figure of no node.
         """
         is_node = self.node == "*" or (node is not None and fnmatchcase(node, self.node))
         if key is None:
@@ -87,50 +85,23 @@ class GateException(BaseModel):
 
 
 class Quarantine:
-    """The entries of a file, sorted into those that hold today and those that are over.
+    """Exceptions, split into the active and the expired ones.
 
     Args:
-        cases: the entries.
-        today: the day on which it is asked.
+        cases: the exceptions.
+        today: the day that decides; needed where there are any.
     """
 
-    def __init__(self, cases: Sequence[GateException] = (), *, today: date) -> None:
-        self.standing = tuple(case for case in cases if today <= case.until)
+    def __init__(self, cases: Sequence[GateException] = (), *, today: date = date.min) -> None:
+        self.active = tuple(case for case in cases if today <= case.until)
         self.expired = tuple(case for case in cases if today > case.until)
 
-    def case_of(self, key: TurnKey | None, node: str | None) -> GateException | None:
-        """Return the first standing entry that covers this, or None."""
-        return next((case for case in self.standing if case.covers(key, node)), None)
-
-    def case_of_finding(self, finding: Finding) -> GateException | None:
-        """Return the first standing entry that covers a finding, or None.
-
-        A figure of the whole run is covered by none.
-        """
-        if finding.key is None and finding.path is None:
-            return None
-        return self.case_of(finding.key, finding.path.node if finding.path else None)
+    def exception_of(self, key: TurnKey | None, node: str | None) -> GateException | None:
+        """Return the first active exception that covers this, or None."""
+        return next((case for case in self.active if case.covers(key, node)), None)
 
 
-def put_in_quarantine(drift: GateComparison, quarantine: Quarantine) -> GateComparison:
-    """Return a drift whose known failures are held, and whose expired entries fail."""
-    held: list[ExceptedFinding] = []
-    failures: list[Finding] = []
-    for finding in drift.failures:
-        case = quarantine.case_of_finding(finding)
-        if case is None:
-            failures.append(finding)
-        else:
-            held.append(ExceptedFinding(finding, case))
-    return replace(
-        drift,
-        failures=tuple(failures),
-        held=(*drift.held, *held),
-        expired=(*drift.expired, *quarantine.expired),
-    )
-
-
-def _case(data: Any, number: int, path: Path) -> GateException:
+def _exception(data: Any, number: int, path: Path) -> GateException:
     if not isinstance(data, dict):
         raise FormatError(
             path, None, f"entry {number}: expected fields such as owner: and until:, got {data!r}"
@@ -170,7 +141,7 @@ def read_quarantine(path: Path) -> tuple[GateException, ...]:
         return ()
     if not isinstance(document, list):
         raise FormatError(path, None, "expected a list of entries, each with an owner and an end")
-    return tuple(_case(data, number, path) for number, data in enumerate(document, start=1))
+    return tuple(_exception(data, number, path) for number, data in enumerate(document, start=1))
 
 
 def _json(text: str, path: Path) -> Any:

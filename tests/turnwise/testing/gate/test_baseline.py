@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.turnwise.testing.gate.conftest import rows_of, toy, turns_of
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.testing.gate import Baseline, CallGroup, compare
-from turnwise.testing.gate.markdown import drift_markdown
+from turnwise.testing.gate.comparison_forms import comparison_markdown
 from turnwise.testing.gate.run_figures import baseline_of_rows
 
 
@@ -251,17 +251,17 @@ def test_any_name_and_value_comes_back(
     assert Baseline.read(path) == found
 
 
-def test_refused_calls_are_asked_and_are_no_calls_a_turn(tmp_path: Path) -> None:
+def test_refused_calls_are_asked_and_are_no_calls_per_turn(tmp_path: Path) -> None:
     """A limit's refusals are gated as calls, kept in the file, and left out of the mean."""
     rows = rows_of()
     for row in rows[1:4]:
         row |= {"outcome": "refused", "attempts": 0, "requests": 0}
     found = baseline_of_rows(rows, turns_of(rows), app="toy.app:app", preset="toy")
     assert (found.asked_count, found.refused_count) == (13, 3)
-    assert found.mean_calls_a_turn == 10 / 3
+    assert found.mean_calls_per_turn == 10 / 3
     found.write(tmp_path / "b.json")
     assert Baseline.read(tmp_path / "b.json") == found
-    text = drift_markdown(compare(found, found), "b.json")
-    assert "| calls a turn | 3.3 | 3.3 |" in text
+    text = comparison_markdown(compare(found, found), "b.json")
+    assert "| calls per turn | 3.3 | 3.3 |" in text
     assert "| refused calls | 3 | 3 |" in text
     assert "refused" not in toy().text()

@@ -169,8 +169,10 @@ def test_quality_may_not_fall(now: float, *, has_failed: bool, is_gain: bool) ->
 def test_a_figure_that_is_unknown_cannot_be_gated(
     gates: Gates, row: dict[str, Any], said: str
 ) -> None:
-    """Unknown is not 0: the error says which side does not know it."""
-    with pytest.raises(ConfigError, match=f"cannot gate {said}: the (run|baseline) does not know"):
+    """Unknown is not 0: the error says which side does not record it."""
+    with pytest.raises(
+        ConfigError, match=f"cannot gate {said}: the (run|baseline) does not record"
+    ):
         compare(toy(), toy(row=row), gates)
 
 

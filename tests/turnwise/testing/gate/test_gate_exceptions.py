@@ -13,7 +13,6 @@ from turnwise.testing.gate import (
     Quarantine,
     compare,
     finding_lines,
-    put_in_quarantine,
     read_quarantine,
     verdict,
 )
@@ -48,35 +47,36 @@ def _case(**fields: object) -> GateException:
 )
 def test_an_entry_covers_what_it_names(case: GateException, *, is_covered: bool) -> None:
     """Conversation and node are patterns, the turn is a number; all that stand must fit."""
-    drift = compare(toy(), toy({("one", 1): (1, 5)}))
-    found = put_in_quarantine(drift, Quarantine([case], today=LAST))
+    quarantine = Quarantine([case], today=LAST)
+    found = compare(toy(), toy({("one", 1): (1, 5)}), quarantine=quarantine)
     assert found.has_failed != is_covered
-    assert len(found.held) == is_covered
+    assert len(found.excepted) == is_covered
 
 
 def test_what_no_entry_covers_still_fails() -> None:
     """One finding is held, the other shuts the gate."""
-    drift = compare(toy(), toy({("one", 1): (2, 5)}))
-    found = put_in_quarantine(drift, Quarantine([_case(node="detection")], today=LAST))
-    assert (len(found.failures), len(found.held)) == (1, 1)
+    quarantine = Quarantine([_case(node="detection")], today=LAST)
+    found = compare(toy(), toy({("one", 1): (2, 5)}), quarantine=quarantine)
+    assert (len(found.failures), len(found.excepted)) == (1, 1)
     assert found.has_failed
 
 
 def test_an_entry_of_a_node_is_of_its_calls_only() -> None:
     """Rounds and tokens are of no node, and those of the whole run are covered by nothing."""
     gates = Gates(rounds=0.0, tokens=0.0)
-    drift = compare(toy(), toy({("one", 1): (1, 5)}), gates)
-    of_node = put_in_quarantine(drift, Quarantine([_case(node="lats_search")], today=LAST))
+    both = toy(), toy({("one", 1): (1, 5)})
+    quarantine = Quarantine([_case(node="lats_search")], today=LAST)
+    of_node = compare(*both, gates, quarantine=quarantine)
     assert len(of_node.failures) == 3
-    of_turn = put_in_quarantine(drift, Quarantine([_case(turn=1)], today=LAST))
+    of_turn = compare(*both, gates, quarantine=Quarantine([_case(turn=1)], today=LAST))
     assert [str(found.figure) for found in of_turn.failures] == ["tokens"]
 
 
 def test_an_expired_entry_fails_and_names_its_owner() -> None:
     """The day after its last, also where nothing rose."""
-    drift = compare(toy(), toy())
     case = _case(conversation="one", turn=1)
-    found = put_in_quarantine(drift, Quarantine([case], today=date(2027, 1, 1)))
+    quarantine = Quarantine([case], today=date(2027, 1, 1))
+    found = compare(toy(), toy(), quarantine=quarantine)
     assert found.has_failed
     assert verdict(found, "b").endswith("1 quarantine entry expired, against b")
     (line,) = finding_lines(found)

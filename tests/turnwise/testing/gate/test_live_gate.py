@@ -20,7 +20,7 @@ from turnwise.testing.gate import (
     compare_live,
 )
 from turnwise.testing.gate.live_gate import sign_flip_p
-from turnwise.testing.gate.presenter import live_lines, live_verdict
+from turnwise.testing.gate.presenter import finding_lines, verdict
 
 CONVERSATIONS, TURNS = 24, 6
 
@@ -91,22 +91,25 @@ def _talks(counts: list[int]) -> Baseline:
 def test_the_result_says_rate_p_and_size() -> None:
     """Pairs, clusters, means, and where the calls rose."""
     found = compare_live(_talks([4] * 10), _talks([5] * 10))
-    assert (found.turns, found.conversations, found.alpha) == (13, 12, 0.01)
-    assert found.p_value == pytest.approx(2**-10)
+    live = found.live
+    assert live is not None
+    assert (live.turns, live.conversations, live.alpha) == (13, 12, 0.01)
+    assert live.p_value == pytest.approx(2**-10)
     assert found.has_failed
-    assert found.by_path == ((CallGroup("lats_search", "main", "expand"), pytest.approx(10 / 13)),)
-    line = live_verdict(found, "b.json")
-    assert line.startswith("failed: 4.85 -> 5.62 calls a turn over 13 turns of 12 conversations")
+    assert live.by_path == ((CallGroup("lats_search", "main", "expand"), pytest.approx(10 / 13)),)
+    line = verdict(found, "b.json")
+    assert line.startswith("failed: 4.85 -> 5.62 calls per turn over 13 turns of 12 conversations")
     assert "p = 0.00098, false-alarm rate 1 %" in line
-    assert live_lines(found)[0] == "lats_search expand +0.77 calls a turn"
+    assert finding_lines(found)[0] == "lats_search expand +0.77 calls per turn"
 
 
 def test_a_fall_is_no_alarm() -> None:
     """The test is one-sided: a saving never fails."""
     found = compare_live(_talks([5] * 10), _talks([4] * 10))
-    assert found.p_value == 1.0
+    assert found.live is not None
+    assert found.live.p_value == 1.0
     assert not found.has_failed
-    assert live_verdict(found, "b").startswith("ok: ")
+    assert verdict(found, "b").startswith("ok: ")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +118,9 @@ def test_a_fall_is_no_alarm() -> None:
 def test_few_conversations_can_show_nothing_and_say_so(alpha: float, least: int) -> None:
     """C conversations have no p below 2^-C; the least that are needed are named."""
     found = compare_live(toy(), toy({("one", 0): (9, 9)}), alpha=alpha)
-    assert found.least_conversations == least
-    assert found.can_show_rise == (least <= 2)
+    assert found.live is not None
+    assert found.live.least_conversations == least
+    assert found.live.can_show_rise == (least <= 2)
 
 
 @pytest.mark.parametrize("alpha", [0.0, -0.1, 0.51, float("nan")])
@@ -140,10 +144,11 @@ def test_quarantined_calls_are_left_out_on_both_sides() -> None:
     )
     standing = Quarantine([case], today=date(2026, 12, 31))
     found = compare_live(before, now, quarantine=standing)
-    assert (found.p_value, found.held_turns, found.has_failed) == (1.0, 10, False)
+    assert found.live is not None
+    assert (found.live.p_value, found.live.excepted_turns, found.has_failed) == (1.0, 10, False)
     late = Quarantine([case], today=date(2027, 1, 1))
     assert compare_live(before, before, quarantine=late).has_failed
-    assert "sam" in live_lines(compare_live(before, before, quarantine=late))[-1]
+    assert "sam" in finding_lines(compare_live(before, before, quarantine=late))[-1]
 
 
 def test_counts_of_an_edited_baseline_take_no_memory() -> None:

@@ -17,11 +17,10 @@ from turnwise.testing.gate import (
     compare,
     compare_live,
     finding_lines,
-    put_in_quarantine,
     verdict,
 )
-from turnwise.testing.gate.markdown import MAX_ROWS, drift_markdown, live_markdown
-from turnwise.testing.gate.renewing import renew
+from turnwise.testing.gate.comparison_forms import MAX_ROWS, comparison_markdown
+from turnwise.testing.gate.presenter import renew
 from turnwise.testing.gate.run_figures import baseline_of_rows
 
 SIX = {**KNOBS, "search": {"rollouts": 6, "rubrics": ["overall"]}}
@@ -34,7 +33,8 @@ def test_a_finding_names_node_count_turn_and_knob() -> None:
         "lats_search expand 4 -> 6 (+50 %), turn 1 of one, since knob search.rollouts 4 -> 6"
     ]
     assert verdict(drift, "b.json") == (
-        "failed: 4.3 -> 5.0 calls a turn over 3 turns, 1 figure got worse in 1 turn, against b.json"
+        "failed: 4.3 -> 5.0 calls per turn over 3 turns, 1 figure got worse in 1 turn, "
+        "against b.json"
     )
 
 
@@ -96,7 +96,7 @@ def test_a_saving_is_said_in_the_verdict() -> None:
     """A drop passes, and the way to keep it is named."""
     drift = compare(toy(), toy({("one", 0): (0, 4)}))
     line = verdict(drift, "b.json")
-    assert line.startswith("ok: 4.0 calls a turn over 3 turns, 4.3 in b.json; 1 figure fell")
+    assert line.startswith("ok: 4.0 calls per turn over 3 turns, 4.3 in b.json; 1 figure fell")
     assert "--update" in line
     assert finding_lines(drift) == [
         "detection detect 1 -> 0 (-100 %), turn 0 of one (better: --update keeps it)"
@@ -108,7 +108,7 @@ def test_simulated_is_said() -> None:
     run = toy(row={"is_simulated": True})
     assert "(simulated)" in verdict(compare(run, run), "b.json")
     assert verdict(compare(toy(), toy()), "b.json") == (
-        "ok: 4.3 calls a turn over 3 turns, as in b.json"
+        "ok: 4.3 calls per turn over 3 turns, as in b.json"
     )
 
 
@@ -126,13 +126,16 @@ def test_only_so_many_are_shown() -> None:
 def test_allowed_and_quarantined_rises_are_said() -> None:
     """What does not fail is shown, with why."""
     case = GateException(turn=0, reason="ties", owner="sam", until="2026-12-31")
-    drift = compare(toy(), toy({("one", 0): (1, 9), ("one", 1): (1, 5)}), Gates(calls=0.25))
-    drift = put_in_quarantine(drift, Quarantine([case], today=date(2026, 1, 1)))
+    now = toy({("one", 0): (1, 9), ("one", 1): (1, 5)})
+    quarantine = Quarantine([case], today=date(2026, 1, 1))
+    drift = compare(toy(), now, Gates(calls=0.25), quarantine=quarantine)
     assert finding_lines(drift) == [
         "lats_search expand 4 -> 9 (+125 %), turn 0 of one (in quarantine until 2026-12-31, sam)",
         "lats_search expand 4 -> 5 (+25 %), turn 1 of one (allowed)",
     ]
-    assert verdict(drift, "b").startswith("ok: 6.3 calls a turn over 3 turns, 4.3 in b; 1 figure ")
+    assert verdict(drift, "b").startswith(
+        "ok: 6.3 calls per turn over 3 turns, 4.3 in b; 1 figure "
+    )
 
 
 def test_names_stay_one_line_of_bounded_length() -> None:
@@ -198,26 +201,26 @@ def test_hostile_text_stays_in_its_cell(text: str) -> None:
     now = toy(
         {(text, 0): (1, 4), (text, 1): (1, 3)}, row=row, knobs={text: 1}, prompts={text: text}
     )
-    drift = compare(before, now, Gates(rounds=0.0, tokens=0.0))
     words = {"reason": f"because {text}", "owner": f"sam {text}"}
     cases = [
         GateException(turn=0, until="2026-12-31", **words),
         GateException(conversation=f"x{text}", until="2020-12-31", **words),
     ]
-    drift = put_in_quarantine(drift, Quarantine(cases, today=date(2026, 1, 1)))
+    quarantine = Quarantine(cases, today=date(2026, 1, 1))
+    drift = compare(before, now, Gates(rounds=0.0, tokens=0.0), quarantine=quarantine)
     assert drift.failures
-    assert drift.held
+    assert drift.excepted
     assert drift.expired
-    _assert_is_harmless(drift_markdown(drift, f"{text}.json"))
-    _assert_is_harmless(live_markdown(compare_live(before, now, alpha=0.25), text))
+    _assert_is_harmless(comparison_markdown(drift, f"{text}.json"))
+    _assert_is_harmless(comparison_markdown(compare_live(before, now, alpha=0.25), text))
 
 
 def test_the_table_says_what_the_lines_say() -> None:
     """Sums of the run, each finding with its place and change, and what changed."""
     knobs = {**KNOBS, "search": {"rollouts": 6, "rubrics": ["overall"]}}
-    text = drift_markdown(compare(toy(), toy({("one", 1): (1, 6)}, knobs=knobs)), "b.json")
+    text = comparison_markdown(compare(toy(), toy({("one", 1): (1, 6)}, knobs=knobs)), "b.json")
     assert text.startswith("### Calls per turn: **failed**\n\n3 turns against `b.json`.\n")
-    assert "| calls a turn | 4.3 | 5.0 |" in text
+    assert "| calls per turn | 4.3 | 5.0 |" in text
     assert "| `lats_search expand` | turn 1 of `one` | 4 | 6 | +50 % | **worse** |" in text
     assert "- knob `search.rollouts`: `4` → `6`" in text
 
@@ -225,7 +228,7 @@ def test_the_table_says_what_the_lines_say() -> None:
 def test_a_pass_is_short() -> None:
     """Nothing to say but the sums; simulated is said."""
     run = toy(row={"is_simulated": True})
-    text = drift_markdown(compare(run, run), "b.json")
+    text = comparison_markdown(compare(run, run), "b.json")
     assert text.startswith("### Calls per turn: ok\n")
     assert "simulated" in text
     assert text.count("\n|") == 6
@@ -235,7 +238,7 @@ def test_a_comment_has_an_end() -> None:
     """The rest of many findings is counted: a forge refuses a comment that is too long."""
     counts = {(f"c{number}", 0): (1, 1) for number in range(70)}
     more = {key: (1, 2 + place) for place, key in enumerate(counts)}
-    text = drift_markdown(compare(toy(counts), toy(more)), "b.json")
+    text = comparison_markdown(compare(toy(counts), toy(more)), "b.json")
     assert text.count("**worse**") == MAX_ROWS
     assert "40 more rows not shown." in text
     assert len(text) < 20_000
@@ -244,7 +247,7 @@ def test_a_comment_has_an_end() -> None:
 def test_a_live_run_has_its_test() -> None:
     """Means, p and rate, and where it rose."""
     before, now = (toy({(f"s{n}", 0): (1, count) for n in range(9)}) for count in (4, 6))
-    text = live_markdown(compare_live(before, now), "b.json")
+    text = comparison_markdown(compare_live(before, now), "b.json")
     assert "| p, one-sided | 0.00195 |" in text
     assert "| `lats_search expand` | +1.500 |" in text
     assert "No knob and no prompt changed" in text
@@ -253,7 +256,7 @@ def test_a_live_run_has_its_test() -> None:
 def test_a_first_baseline_is_made(tmp_path: Path) -> None:
     """A file that was not there is said to be made; the same again is unchanged."""
     path = tmp_path / "b.json"
-    assert renew(path, toy(), name="b").verdict == "made: b, 4.3 calls a turn over 3 turns"
+    assert renew(path, toy(), name="b").verdict == "made: b, 4.3 calls per turn over 3 turns"
     again = renew(path, toy(), name="b")
     assert (again.has_changed, again.verdict.split(":")[0]) == (False, "unchanged")
 
