@@ -137,7 +137,7 @@ def _change(before: Baseline, current: Baseline, calls: str) -> str:
 def _facts(before: Baseline, current: Baseline) -> str:
     names = [
         name
-        for name in ("settings", "conversations", "knobs", "prompts", "is_replayed", "turns")
+        for name in ("conversations", "knobs", "prompts", "is_replayed", "turns")
         if getattr(before, name) != getattr(current, name)
     ]
     return ", ".join(names) or "form"

@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from turnwise.calls.errors import ConfigError, FormatError
@@ -170,8 +171,6 @@ class Baseline(BaseModel):
     """Import string or name of the app."""
     preset: str = ""
     """Name of the preset; empty for an app that has none."""
-    settings: str | None = None
-    """Digest of all knobs. Informs only: a new knob with a default changes it."""
     conversations: str | None = None
     """Digest of the conversations; None where the run does not say."""
     is_simulated: bool = False
@@ -179,13 +178,22 @@ class Baseline(BaseModel):
     is_replayed: bool = False
     """Whether every answer came from a recording."""
     knobs: dict[str, JsonValue] = {}
-    """All knobs, flat: `search.rollouts` to 4."""
+    """Knobs that the preset or the user set, flat: `search.rollouts` to 4. The others have
+    their defaults, so that a new default changes no baseline."""
     prompts: dict[str, str] | None = None
     """Digest of each prompt by name; None where the run does not say."""
     asked_outside: dict[str, Annotated[int, Field(ge=1, le=MAX_COUNT)]] = {}
     """Calls asked outside of any turn, by `node/role/purpose`."""
     turns: tuple[TurnFigures, ...] = ()
     """Its finished turns, sorted by conversation and number; none twice."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_settings(cls, document: Any) -> Any:
+        # Earlier files had a digest of all knobs here, which every new default changed.
+        if isinstance(document, dict) and isinstance(document.get("settings"), str):
+            return {name: value for name, value in document.items() if name != "settings"}
+        return document
 
     @field_validator("turnwise_baseline", mode="before")
     @classmethod

@@ -144,7 +144,7 @@ def _causes(comparison: GateComparison) -> str:
     lines = [
         f"- knob {_code(change.knob)}: "
         + " → ".join(
-            "unset" if value is None else _code(value) for value in (change.before, change.now)
+            "default" if value is None else _code(value) for value in (change.before, change.now)
         )
         for change in causes.knobs
     ]

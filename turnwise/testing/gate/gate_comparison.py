@@ -100,7 +100,7 @@ class ExceptedFinding:
 
 @dataclass(frozen=True, slots=True)
 class ChangedKnob:
-    """One knob that differs; `before` and `now` are JSON, None where unset."""
+    """One knob that differs; `before` and `now` are JSON, None where it has its default."""
 
     knob: str
     before: str | None
@@ -259,7 +259,7 @@ def mismatch(baseline: Baseline, current: Baseline) -> tuple[str, str] | None:
     now_keys = {turn.key for turn in current.turns}
     if lost := sorted(before_keys - now_keys):
         again = "run the same `turnwise replay` again to finish it"
-        if current.settings is None:  # calls of a test's own program
+        if current.conversations is None:  # calls of a test's own program
             again = "the program asked nothing there, see why it ended early"
         return (
             f"the run lacks turns of the baseline: {_turn_words(lost)}",

@@ -165,7 +165,7 @@ def by_exception(comparison: GateComparison) -> Iterator[tuple[GateException, li
 
 def knob_words(change: ChangedKnob) -> str:
     """Return how a knob changed: `search.rollouts 4 -> 6`."""
-    before, now = (("unset" if v is None else short(v)) for v in (change.before, change.now))
+    before, now = (("default" if v is None else short(v)) for v in (change.before, change.now))
     return f"{short(change.knob)} {before} -> {now}"
 
 

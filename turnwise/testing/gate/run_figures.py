@@ -137,7 +137,8 @@ def baseline_of_record(
     manifest = record.manifest
     identity = manifest.get("identity")
     facts: Mapping[str, Any] = identity if isinstance(identity, dict) else {}
-    knobs = manifest.get("knobs")
+    # What was set; runs of earlier versions record all knobs only.
+    knobs = manifest.get("given", manifest.get("knobs"))
     prompts = manifest.get("prompts") or merged_digests(turn.prompts for turn in record.turns)
     figures, outside = _turn_figures(record.rows, record.turns, quality)
     if not figures:
@@ -145,12 +146,12 @@ def baseline_of_record(
             record.folder, None, "the run has no finished turn; run `turnwise replay` first"
         )
     _refuse_lost_calls(record, {each.key: each for each in figures})
-    preset = knobs.get("preset") if isinstance(knobs, dict) else None
+    everything = manifest.get("knobs")
+    preset = everything.get("preset") if isinstance(everything, dict) else None
     try:
         return Baseline(
             app=str(facts.get("app") or ""),
             preset=preset if isinstance(preset, str) else "",
-            settings=facts.get("settings"),
             conversations=facts.get("conversations"),
             is_simulated=_is_simulated(record),
             is_replayed=facts.get("mode") == "strict" or _is_replayed(record.rows),
@@ -218,7 +219,7 @@ def baseline_of_rows(
         is_simulated: whether a simulated model gave every answer; None goes by the rows.
         is_replayed: whether a recording gave every answer; None goes by the rows.
         knobs: nested or flat.
-        facts: `preset`, `settings`, `conversations`, `prompts` of `Baseline`.
+        facts: `preset`, `conversations`, `prompts` of `Baseline`.
 
     Raises:
         ConfigError: when a line is none of a run, or a turn stands twice.

@@ -78,10 +78,10 @@ def test_without_a_cause_it_says_what_is_left() -> None:
     assert others.endswith("the code, the model's answers or the conversations did")
 
 
-def test_a_knob_that_is_new_was_unset() -> None:
-    """A knob that one side does not have is shown as unset there."""
+def test_a_knob_that_is_not_recorded_has_its_default() -> None:
+    """A knob that only one side records is shown as default on the other."""
     drift = compare(toy(), toy({("one", 0): (2, 4)}, knobs={**KNOBS, "extra": None}))
-    assert finding_lines(drift)[0].endswith("since knob extra unset -> null")
+    assert finding_lines(drift)[0].endswith("since knob extra default -> null")
 
 
 def test_a_role_is_said_where_it_tells_two_apart() -> None:
@@ -270,7 +270,7 @@ def test_what_changes_is_said(tmp_path: Path) -> None:
     assert found.lines == [
         "detection detect 1 -> 2 (+100 %) in 1 turn",
         "lats_search expand 4 -> 3 (-25 %) in 1 turn",
-        "knob seed unset -> 1",
+        "knob seed default -> 1",
         "prompt plan changed",
     ]
     assert Baseline.read(path) == now

@@ -9,6 +9,7 @@ import pytest
 from tests.turnwise.testing.gate.conftest import rows_of, toy, turns_of
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.report.run_record import TurnLine
+from turnwise.testing.gate.baseline import Baseline
 from turnwise.testing.gate.run_figures import baseline_of_run, quality_by_turn, run_figures
 from turnwise.tune.quality.score_file import write_scores
 from turnwise.tune.quality.scores import Score, ScoreKind, reply_id
@@ -18,7 +19,7 @@ RunWriter = Callable[..., Path]
 
 def test_a_folder_gives_what_its_rows_give(write_run: RunWriter) -> None:
     """The same run, read or in memory, is the same baseline."""
-    assert baseline_of_run(write_run()) == toy(settings="5" * 64)
+    assert baseline_of_run(write_run()) == toy()
 
 
 def test_neither_paths_nor_replies_reach_a_baseline(write_run: RunWriter) -> None:
@@ -59,7 +60,10 @@ def test_a_cut_ledger_is_refused_where_turns_do_not_count(write_run: RunWriter) 
 
 @pytest.mark.parametrize(
     ("manifest", "said"),
-    [({"turnwise_run": 9}, "format 9"), ({"identity": {"app": "x", "settings": 3}}, "settings")],
+    [
+        ({"turnwise_run": 9}, "format 9"),
+        ({"identity": {"app": "x", "conversations": 3}}, "conversations"),
+    ],
 )
 def test_a_manifest_that_is_none_is_refused(
     write_run: RunWriter, manifest: dict[str, Any], said: str
@@ -149,3 +153,20 @@ def test_two_judges_have_two_units(tmp_path: Path) -> None:
     write_scores(path, [_score(0.2), _score(9.0, by="another")])
     with pytest.raises(ConfigError, match="another, judge"):
         quality_by_turn(path, [_turn(0, "hi")])
+
+
+def test_a_baseline_has_the_knobs_that_were_set(write_run: Callable[..., Path]) -> None:
+    """A knob with its default is left out, so that a new default changes no baseline."""
+    given = {"preset": "toy", "search": {"rollouts": 6}}
+    assert baseline_of_run(write_run(given=given)).knobs == {"preset": "toy", "search.rollouts": 6}
+    everything = baseline_of_run(write_run("earlier"))
+    assert "search.rubrics" in everything.knobs
+
+
+def test_a_digest_of_all_knobs_in_an_earlier_file_is_passed_over(tmp_path: Path) -> None:
+    """A baseline of an earlier version reads as one of this version, and is written without it."""
+    path = tmp_path / "b.json"
+    text = toy().text()
+    path.write_text(text.replace('"conversations":', '"settings":"43",\n"conversations":', 1))
+    assert Baseline.read(path) == toy()
+    assert "settings" not in Baseline.read(path).text()
