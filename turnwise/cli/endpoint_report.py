@@ -8,6 +8,7 @@ from turnwise.budget.ledger_row import LedgerRow
 from turnwise.calls import CallError, Role
 from turnwise.calls.capabilities import Capabilities, SchemaMode
 from turnwise.cli.terminal import print_text
+from turnwise.report.table import aligned
 
 __all__ = ["Probed", "document_of", "show"]
 
@@ -138,10 +139,8 @@ def show(probed: Sequence[Probed]) -> None:
     for each in probed:
         dimension = f"{each.dimension} numbers" if each.dimension else "-"
         columns.append([", ".join(each.roles), *_cells(each), dimension])
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print_text(line.rstrip())
+    for line in aligned(list(zip(*columns, strict=True))):
+        print_text(line)
     rows = [row for each in probed for row in each.rows]
     print_text(
         f"\n{sum(row.requests for row in rows)} requests, "

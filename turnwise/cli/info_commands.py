@@ -20,11 +20,11 @@ from turnwise.cli.options import (
 from turnwise.cli.terminal import (
     EXIT_FAILED,
     clear_errors,
-    escaped_json,
     print_json,
     print_text,
     say,
 )
+from turnwise.safe_text import escaped_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

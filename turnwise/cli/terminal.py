@@ -9,7 +9,6 @@ Results go to standard output, everything else to standard error.
 """
 
 import errno
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,17 +19,16 @@ import typer
 
 from turnwise.calls.error_text import text_of_error
 from turnwise.calls.errors import CallError, ConfigError, FormatError, TurnwiseError
+from turnwise.safe_text import escaped_json, printable_lines
 
 __all__ = [
     "EXIT_FAILED",
     "EXIT_STOPPED",
     "EXIT_WRONG_REQUEST",
     "clear_errors",
-    "escaped_json",
     "os_error_text",
     "print_json",
     "print_text",
-    "printable",
     "progress_bar",
     "say",
     "say_skipped",
@@ -41,25 +39,9 @@ EXIT_WRONG_REQUEST = 2
 EXIT_STOPPED = 130
 
 
-_CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-)
-"""Control characters, lone surrogates, and marks that reverse or break what is read."""
-
-
-def printable(text: str) -> str:
-    """Return a text without the control characters that a terminal would obey."""
-    return _CONTROLS.sub("\ufffd", text)
-
-
 def print_text(text: str, end: str = "\n") -> None:
     """Print a result, which may contain untrusted text."""
-    sys.stdout.write(printable(text) + end)
-
-
-def escaped_json(text: str) -> str:
-    """Return JSON whose unescaped control characters are escaped."""
-    return _CONTROLS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
+    sys.stdout.write(printable_lines(text) + end)
 
 
 def print_json(document: Any) -> None:
@@ -69,7 +51,7 @@ def print_json(document: Any) -> None:
 
 def say(text: str) -> None:
     """Print a line to standard error."""
-    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.write(printable_lines(text) + "\n")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from turnwise.report.page.page_comparison import TurnPairing, compared_tables, d
 from turnwise.report.page.page_data import CALL_COLUMNS, PageRun, calls_of, gather, turn_views
 from turnwise.report.page.plain import mapping, text
 from turnwise.report.run_forms import degraded_line
-from turnwise.report.table import Cell, Table, cell_text
+from turnwise.report.table import Cell, Table, cell_text, is_text_column, shown_places
 from turnwise.report.totals import Spread
 from turnwise.safe_text import shown_html
 
@@ -208,16 +208,6 @@ def _is_number(cell: Cell) -> bool:
     return isinstance(cell, int | float)
 
 
-def _shown_places(table: Table) -> list[int]:
-    """Return the columns worth the room: the first, and those that are not all 0 or blank."""
-    columns: list[Sequence[Cell]] = list(zip(*table.rows, strict=True))
-    return [
-        place
-        for place, column in enumerate(columns)
-        if place == 0 or not all(cell in {0, ""} for cell in column)
-    ] or list(range(len(table.columns)))
-
-
 def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> str:
     if isinstance(cell, str):
         inner = shown_html(cell)
@@ -233,11 +223,8 @@ def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> s
 
 def table_html(table: Table) -> str:
     """Return one table under its title, in a frame of its own that scrolls where it must."""
-    places = _shown_places(table)
-    texts = [
-        any(isinstance(row[place], str) and row[place] for row in table.rows)
-        for place in range(len(table.columns))
-    ]
+    places = shown_places(table)
+    texts = [is_text_column(table, place) for place in range(len(table.columns))]
     title = shown_html(table.title)
     heads = "".join(
         f'<th scope="col"{"" if texts[place] else " class=number"}>'
