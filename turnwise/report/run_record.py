@@ -1,13 +1,14 @@
 """A run's folder, read back: its manifest, finished turns and calls.
 
 A run that was killed may end in half a line, or have calls of a turn that it did not
-finish. Both are left out and said; a run that goes on drops them too. Anything else
-that cannot be read is an error, with file and line.
+finish. Both are left out and reported; a run that continues drops them too. Anything else
+that cannot be read is an error, with file and line. Fields that a report does not need are
+ignored, so an app may write more.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -51,6 +52,8 @@ class CallLine(RunFileLine):
     is_unreadable: bool = False
     """Answered, and not in the form that was asked for; False in runs that did not count it."""
     is_speculative: bool = False
+    is_simulated: bool = False
+    """Whether a simulated model answered it; True in no other form than `true`."""
     attempts: Count = 0
     requests: Count = 0
     sent: Count | None = None
@@ -79,6 +82,11 @@ class CallLine(RunFileLine):
     @classmethod
     def _is_text(cls, value: Any) -> str:
         return value if isinstance(value, str) else ""
+
+    @field_validator("is_simulated", mode="before")
+    @classmethod
+    def _is_true(cls, value: Any) -> bool:
+        return value is True
 
     @property
     def is_refused(self) -> bool:
@@ -158,16 +166,23 @@ class TurnLine(RunFileLine):
 LineT = TypeVar("LineT", bound=RunFileLine)
 
 
+RawLine = Mapping[str, Any]
+"""One line of a run's file as plain JSON, unchecked."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run, as its folder tells it.
+    """A run, read from its folder.
 
     Args:
-        folder: where it stands.
-        manifest: which app, knobs and conversations it is of, and its plan.
+        folder: the run's folder.
+        manifest: its app, knobs, conversations and plan.
         turns: its finished turns, in the file's order.
-        rows: the calls of those turns, in the file's order.
-        notices: what a person should know about the reading, in words.
+        rows: the calls of those turns and those outside of turns, in the file's order.
+        notices: what a user should know about the reading.
+        raw_turns: the lines of `turns` as plain JSON; empty unless asked for.
+        raw_rows: the lines of `rows`, likewise.
+        torn_files: names of files that end in half a line: the run was killed.
     """
 
     folder: Path
@@ -175,6 +190,9 @@ class RunRecord:
     turns: tuple[TurnLine, ...]
     rows: tuple[CallLine, ...]
     notices: tuple[str, ...] = ()
+    raw_turns: tuple[RawLine, ...] = ()
+    raw_rows: tuple[RawLine, ...] = ()
+    torn_files: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Mapping[str, Any] | None:
@@ -224,22 +242,18 @@ def _manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _whole_lines(path: Path, notices: list[str]) -> Iterator[tuple[int, bytes]]:
-    """Give the lines that end, each with its number from 1; a cut last one is said."""
-    data = _read(path)
-    whole, _, rest = data.rpartition(b"\n")
+def _lines(path: Path, kind: type[LineT], torn: list[str]) -> list[tuple[LineT, RawLine]]:
+    """Return each line that ends, checked and as plain JSON; name the file in `torn` if cut."""
+    whole, _, rest = _read(path).rpartition(b"\n")
     if rest:
-        notices.append(f"{path.name}: the last line is cut off and was left out")
+        torn.append(path.name)
+    read: list[tuple[LineT, RawLine]] = []
     for number, line in enumerate(whole.split(b"\n") if whole else (), start=1):
-        if line.strip():
-            yield number, line
-
-
-def _lines(path: Path, kind: type[LineT], notices: list[str]) -> list[LineT]:
-    read: list[LineT] = []
-    for number, line in _whole_lines(path, notices):
+        if not line.strip():
+            continue
         try:
-            read.append(kind.model_validate(_json(line)))
+            raw = _json(line)
+            read.append((kind.model_validate(raw), raw))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "line"
@@ -249,7 +263,7 @@ def _lines(path: Path, kind: type[LineT], notices: list[str]) -> list[LineT]:
     return read
 
 
-def _disagreements(turns: list[TurnLine], rows: list[CallLine]) -> list[str]:
+def _disagreements(turns: Sequence[TurnLine], rows: Sequence[CallLine]) -> list[str]:
     """Return what to say when turns and ledger count differently."""
     counted = Counter(row.turn_key for row in rows)
     wrong = [turn for turn in turns if turn.asked is not None and turn.asked != counted[turn.key]]
@@ -264,11 +278,12 @@ def _disagreements(turns: list[TurnLine], rows: list[CallLine]) -> list[str]:
     return [problem]
 
 
-def load_run(folder: Path) -> RunRecord:
+def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
     """Return a run, read from its folder.
 
     Args:
-        folder: holds `manifest.json`, `turns.jsonl` and `ledger.jsonl`.
+        folder: has `manifest.json`, `turns.jsonl` and `ledger.jsonl`.
+        keep_raw: keep each line as plain JSON too.
 
     Raises:
         FormatError: when a file is missing, of another format, or cannot be read.
@@ -277,15 +292,26 @@ def load_run(folder: Path) -> RunRecord:
     if not folder.is_dir():
         raise FormatError(folder, None, "there is no such folder; expected the folder of a run")
     manifest = _manifest(folder / "manifest.json")
-    notices: list[str] = []
-    turns = _lines(folder / "turns.jsonl", TurnLine, notices)
-    rows = _lines(folder / "ledger.jsonl", CallLine, notices)
-    finished = {turn.key for turn in turns}
-    kept = [row for row in rows if row.turn_key is None or row.turn_key in finished]
+    torn: list[str] = []
+    turns = _lines(folder / "turns.jsonl", TurnLine, torn)
+    rows = _lines(folder / "ledger.jsonl", CallLine, torn)
+    notices = [f"{name}: the last line is cut off and was left out" for name in torn]
+    finished = {turn.key for turn, _ in turns}
+    kept = [each for each in rows if each[0].turn_key is None or each[0].turn_key in finished]
     if len(kept) < len(rows):
         notices.append(
             f"ledger.jsonl: {len(rows) - len(kept)} calls are of turns that were not finished "
             "and were left out"
         )
-    notices.extend(_disagreements(turns, kept))
-    return RunRecord(folder, manifest, tuple(turns), tuple(kept), tuple(notices))
+    checked, calls = tuple(turn for turn, _ in turns), tuple(row for row, _ in kept)
+    notices.extend(_disagreements(checked, calls))
+    return RunRecord(
+        folder,
+        manifest,
+        checked,
+        calls,
+        tuple(notices),
+        raw_turns=tuple(raw for _, raw in turns) if keep_raw else (),
+        raw_rows=tuple(raw for _, raw in kept) if keep_raw else (),
+        torn_files=tuple(torn),
+    )

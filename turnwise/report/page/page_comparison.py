@@ -69,11 +69,11 @@ def pair(run: PageRun, other: PageRun) -> TurnPairing:
             f"that one has {_named(other.keys)}, this one {_named(run.keys)}; "
             "compare runs of the same conversations"
         )
-    own = dict(zip(run.keys, run.raw_turns, strict=True))
+    own = dict(zip(run.keys, run.record.raw_turns, strict=True))
     reworded = frozenset(
         key
         for key in keys
-        if own[key].get("user_text") != other.raw_turns[places[key]].get("user_text")
+        if own[key].get("user_text") != other.record.raw_turns[places[key]].get("user_text")
     )
     return TurnPairing({key: places[key] for key in keys}, keys, reworded)
 

@@ -1,8 +1,7 @@
 """A finished turn, as the page shows it."""
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from turnwise.calls.vocabulary import Outcome, Role
 from turnwise.report.page.judge_words import recorded_words
 from turnwise.report.page.plain import Fact, facts_of, figure, items, mapping, text
 from turnwise.report.page.trees import Search, search_of
-from turnwise.report.run_record import CallLine, RunRecord, TurnKey, TurnLine, load_run
+from turnwise.report.run_record import CallLine, RawLine, RunRecord, TurnKey, TurnLine, load_run
 from turnwise.report.run_tables import ReportTables, summarise
 from turnwise.report.table import Cell
 from turnwise.report.totals import UsageSums, sum_calls
@@ -30,24 +29,19 @@ __all__ = [
 ]
 
 
-RawLine = Mapping[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class PageRun:
     """A run, as the page needs it.
 
     Args:
-        record: from `load_run`.
+        record: from `load_run`, with its raw lines.
         tables: from `summarise`; every total that the page shows is from here.
-        raw_turns: each finished turn's line as plain JSON, in the order of `record.turns`.
         raw_calls: each finished turn's ledger lines as plain JSON, in the file's order.
     """
 
     record: RunRecord
     tables: ReportTables
-    raw_turns: tuple[RawLine, ...]
-    raw_calls: Mapping[TurnKey, tuple[RawLine, ...]]
+    raw_calls: Mapping[TurnKey, Sequence[RawLine]]
 
     @property
     def name(self) -> str:
@@ -66,43 +60,21 @@ class PageRun:
         return tuple(turn.key for turn in self.record.turns)
 
 
-def _raw_lines(path: Path) -> Iterator[RawLine]:
-    """Give the whole lines of a file that `load_run` has read without a complaint."""
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    for line in whole.split(b"\n"):
-        if line.strip():
-            yield json.loads(line)
-
-
-def _raw_turns(record: RunRecord) -> tuple[RawLine, ...]:
-    found: dict[TurnKey, RawLine] = {}
-    for line in _raw_lines(record.folder / "turns.jsonl"):
-        found.setdefault((str(line["conversation_id"]), int(line["turn"])), line)
-    return tuple(found.get(turn.key, {}) for turn in record.turns)
-
-
-def _raw_calls(record: RunRecord) -> dict[TurnKey, tuple[RawLine, ...]]:
-    found: dict[TurnKey, list[RawLine]] = {turn.key: [] for turn in record.turns}
-    for line in _raw_lines(record.folder / "ledger.jsonl"):
-        if line.get("conversation") is None or line.get("turn") is None:
-            continue
-        calls = found.get((str(line["conversation"]), int(line["turn"])))
-        if calls is not None:
-            calls.append(line)
-    return {key: tuple(calls) for key, calls in found.items()}
-
-
 def gather(folder: Path) -> PageRun:
     """Return a run, read from its folder.
 
     Raises:
         FormatError: when it is no run, or cannot be read; see `load_run`.
     """
-    record = load_run(folder)
+    record = load_run(folder, keep_raw=True)
     tables = summarise(
         record.rows, record.turns, plan=record.plan, is_simulated=record.is_simulated
     )
-    return PageRun(record, tables, _raw_turns(record), _raw_calls(record))
+    calls: dict[TurnKey, list[RawLine]] = {turn.key: [] for turn in record.turns}
+    for row, raw in zip(record.rows, record.raw_rows, strict=True):
+        if row.turn_key is not None:
+            calls[row.turn_key].append(raw)
+    return PageRun(record, tables, calls)
 
 
 MAX_ANCHOR_CHARS = 120
@@ -264,7 +236,7 @@ def turn_views(run: PageRun) -> list[dict[str, Any]]:
     words = _words_of_turns(run, searches, calls)
     return [
         _view(run, turn, raw, calls[turn.key], search=searches[turn.key], words=words[turn.key])
-        for turn, raw in zip(run.record.turns, run.raw_turns, strict=True)
+        for turn, raw in zip(run.record.turns, run.record.raw_turns, strict=True)
     ]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
-import orjson
 from pydantic import JsonValue, ValidationError
 
 from turnwise.calls.errors import ConfigError, FormatError
@@ -56,11 +55,6 @@ class RunFigures:
     is_torn: bool
 
 
-def _is_cut(path: Path) -> bool:
-    data = path.read_bytes()
-    return bool(data) and not data.endswith(b"\n")
-
-
 def _refuse_lost_calls(record: RunRecord, turns: Mapping[TurnKey, TurnFigures]) -> None:
     """Refuse a ledger that lost calls: fewer calls would pass for a saving.
 
@@ -78,26 +72,20 @@ def _refuse_lost_calls(record: RunRecord, turns: Mapping[TurnKey, TurnFigures]) 
                 f"lost calls: turn {line.turn} of {line.conversation_id!r} says that it asked "
                 f"{line.asked} and {counted} stand here; {again}",
             )
-    if _is_cut(path) and any(line.asked is None for line in record.turns):
+    if path.name in record.torn_files and any(line.asked is None for line in record.turns):
         raise FormatError(path, None, f"its last line is cut off, and calls may be lost; {again}")
-
-
-def _says_simulated(row: CallLine | Mapping[str, Any]) -> bool:
-    return isinstance(row, Mapping) and row.get("is_simulated") is True
 
 
 def _is_simulated(record: RunRecord) -> bool:
     """Return whether every answer of a run was simulated.
 
-    A manifest knows of the model in this process only; a simulated server says of each
-    answer what it is, and that stands in the ledger.
+    A manifest knows the model in this process only; a simulated server marks each answer, and
+    the ledger keeps the mark.
     """
     if record.manifest.get("simulated") is True:
         return True
-    if not record.rows or not any(turn.simulated for turn in record.turns):
-        return False
-    lines = (record.folder / "ledger.jsonl").read_bytes().splitlines(keepends=True)
-    return all(_says_simulated(orjson.loads(line)) for line in lines if line.endswith(b"\n"))
+    is_any = any(turn.simulated for turn in record.turns) and bool(record.rows)
+    return is_any and all(row.is_simulated for row in record.rows)
 
 
 def _is_replayed(rows: Iterable[CallLine]) -> bool:
@@ -184,12 +172,11 @@ def run_figures(
     record = load_run(folder)
     if scores_file is not None:
         quality = quality_by_turn(scores_file, record.turns)
-    is_torn = any(_is_cut(record.folder / f"{name}.jsonl") for name in ("turns", "ledger"))
     baseline = baseline_of_record(record, quality=quality)
     notices = [*record.notices, *trouble_lines(total(record.rows, record.turns))]
     if record.is_simulated and not baseline.is_simulated:
         notices.append("some of the answers are simulated, and the others are not")
-    return RunFigures(baseline, notices, is_torn)
+    return RunFigures(baseline, notices, bool(record.torn_files))
 
 
 def baseline_of_run(folder: Path, *, quality: Mapping[TurnKey, float] | None = None) -> Baseline:
@@ -224,13 +211,12 @@ def baseline_of_rows(
     Raises:
         ConfigError: when a line is none of a run, or a turn stands twice.
     """
-    given = list(rows)
     try:
-        calls = _read(given, CallLine)
+        calls = _read(rows, CallLine)
         lines = None if turns is None else _read(turns, TurnLine)
         figures, outside = _turn_figures(calls, lines, quality)
         if is_simulated is None:
-            is_simulated = bool(given) and all(map(_says_simulated, given))
+            is_simulated = bool(calls) and all(row.is_simulated for row in calls)
         return Baseline(
             app=app,
             is_simulated=is_simulated,
