@@ -1,16 +1,26 @@
-"""One check of a test against its committed baseline.
+"""Conversations replayed in a test, and a test's calls compared with a committed baseline.
 
-Which gate holds it, first that applies: with `--turnwise-update` none, the baseline is
-written once the test has passed; a live run goes through the statistical gate; any other
-run, replayed, simulated or scripted, is compared exactly.
+Which comparison, first that applies: with `--turnwise-update` none, the baseline is written
+once the test has passed; a live run is tested statistically; any other run, replayed,
+simulated or scripted, is compared exactly.
 """
 
 import hashlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Any, TypeVar
 
 from turnwise.calls.errors import ConfigError, FormatError
+from turnwise.replay import CassetteMode, read_conversations
+from turnwise.replay.app import load_app
+from turnwise.replay.normalising import Rule
+from turnwise.replay.reading import first_turns
+from turnwise.replay.run import RunRequest, run_replay
+from turnwise.report import load_run
+from turnwise.report.run_record import CallLine, TurnLine
+from turnwise.testing.call_counts import CallCounts, count_calls
 from turnwise.testing.gate import (
     Baseline,
     GateComparison,
@@ -24,27 +34,58 @@ from turnwise.testing.gate import (
 )
 from turnwise.testing.gate.live_gate import DEFAULT_ALPHA
 from turnwise.testing.gate.presenter import counted, excepted_lines
-from turnwise.testing.plugin_options import PluginChoices
+from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 
-__all__ = ["Checks"]
+__all__ = ["Checks", "ReplayedRun", "find_beside", "find_cassette", "replay"]
+
+
+T = TypeVar("T")
+
+
+Runner = Callable[[Coroutine[Any, Any, T]], T]
+"""Runs a coroutine to its end and returns its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedRun:
+    """A run that a test made.
+
+    Args:
+        folder: its run folder, under the test's own temporary folder.
+        manifest: of which app, knobs and conversations it is.
+        turns: its turns, in the order of the conversations.
+        rows: its calls, likewise.
+        label: what to call it where a test has several.
+        is_replayed: whether every call was played from a recording.
+        is_live: whether a real endpoint was asked.
+        is_simulated: whether a simulated model gave the answers, now or when recorded.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any] = field(repr=False)
+    turns: tuple[TurnLine, ...] = field(repr=False)
+    rows: tuple[CallLine, ...] = field(repr=False)
+    label: str
+    is_replayed: bool
+    is_live: bool
+    is_simulated: bool
+
+    @property
+    def calls(self) -> CallCounts:
+        """Its calls, by node, role, purpose and turn."""
+        return count_calls(self.rows, self.turns)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A baseline that is written when its test has passed.
-
-    Args:
-        path: its file.
-        baseline: what goes there.
-        change: what changes, in words; empty when the file is as it was.
-    """
+    """A baseline that is written when its test has passed; no `change` where it is the same."""
 
     path: Path
     baseline: Baseline
     change: str
 
     def write(self) -> str:
-        """Write it where it changes something, and return a digest of what stands there now.
+        """Write it where it changes, and return a digest of the file.
 
         Raises:
             ConfigError: when the file cannot be written.
@@ -65,15 +106,6 @@ def _compared(
     quarantine: Quarantine,
 ) -> GateComparison:
     """Return a run compared with the baseline in a file. Nothing is written.
-
-    Args:
-        current: the run.
-        path: the baseline's file.
-        shown: what to call it.
-        gates: which figures are gated, in an exact comparison.
-        is_live: whether calls vary by themselves.
-        alpha: false-alarm rate of the statistical gate, in (0, 0.5]; None takes its default.
-        quarantine: known flaky cases.
 
     Raises:
         ConfigError: when run and baseline cannot be compared.
@@ -114,7 +146,7 @@ def _pending(current: Baseline, path: Path) -> _Pending:
     try:
         before = Baseline.read(path)
     except (ConfigError, FormatError):
-        return _Pending(path, current, f"could not be read, made anew: {calls}")
+        return _Pending(path, current, f"could not be read, made again: {calls}")
     if before.text() == current.text() and path.read_bytes() == current.text().encode():
         return _Pending(path, current, "")
     return _Pending(path, current, _change(before, current, calls))
@@ -124,10 +156,10 @@ def _change(before: Baseline, current: Baseline, calls: str) -> str:
     try:
         drift = compare(before, current)
     except ConfigError:
-        return f"of another run than before, made anew: {calls}"
+        return f"of another run than before, made again: {calls}"
     if not drift.failures and not drift.gains:
         return f"same calls, other facts: {_facts(before, current)}"
-    # Written down on purpose, a fall is a change like a rise.
+    # In an update, a fall is a change like a rise.
     changes = replace(drift, failures=(*drift.failures, *drift.gains), gains=())
     lines = finding_lines(changes)
     rest = "; and more" if len(changes.failures) > 1 else ""
@@ -170,9 +202,9 @@ class Checks:
         Args:
             current: the run.
             name: the baseline's name.
-            gates: which figures are held.
+            gates: which figures are gated, in an exact comparison.
             is_live: whether calls vary by themselves.
-            alpha: false-alarm rate of the statistical gate; None takes its default.
+            alpha: false-alarm rate of a live test, in (0, 0.5]; None takes its default.
 
         Raises:
             ConfigError: for a name that is none.
@@ -205,7 +237,7 @@ class Checks:
         return comparison, ""
 
     def forget(self) -> None:
-        """Forget an earlier test's checks, which have been told, and what it left unwritten."""
+        """Forget an earlier test's results, which were reported, and its unwritten baselines."""
         self.excepted, self.gains = [], []
         self._waiting.clear()
 
@@ -221,10 +253,10 @@ class Checks:
         ]
 
     def _wait(self, waiting: _Pending, name: str) -> str:
-        """Let a baseline wait for the test to pass; return why it cannot."""
+        """Keep a baseline until the test has passed; return why it cannot be."""
         other = self._waiting.setdefault(waiting.path, waiting)
         if other.baseline.text() != waiting.baseline.text():
-            return f"the test checks {name!r} twice, and not alike; give each check its own name"
+            return f"the test checks {name!r} twice, with different results; give each its own name"
         return ""
 
     def _shown(self, path: Path) -> str:
@@ -233,5 +265,106 @@ class Checks:
 
 
 def _for_pytest(text: str) -> str:
-    """Return the gate's words with the option's name as pytest knows it."""
+    """Return a text of the gate with the option's name in pytest."""
     return text.replace("--update", "--turnwise-update")
+
+
+def find_beside(given: str | Path, test_file: Path, root: Path) -> Path:
+    """Return a file that a test names: beside the test first, then from the root folder.
+
+    Args:
+        given: as the test wrote it; an absolute path stays as it is.
+        test_file: the test's own file.
+        root: pytest's root folder.
+
+    Raises:
+        ConfigError: when it is in neither.
+    """
+    candidates = [test_file.parent / given, root / given]
+    for path in candidates:
+        if path.exists():
+            return path
+    looked = " and ".join(dict.fromkeys(str(path) for path in candidates))
+    raise ConfigError(f"there is no {given}; looked for {looked}")
+
+
+def find_cassette(
+    given: str | Path, location: FixtureLocation, *, root: Path, is_recording: bool
+) -> Path:
+    """Return the cassette that a test names; a new one is made next to the test's file.
+
+    Raises:
+        ConfigError: when there is none to play; with the command that records it.
+    """
+    try:
+        return find_beside(given, location.file, root)
+    except ConfigError as error:
+        if is_recording:
+            path = location.file.parent / given
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path
+        raise ConfigError(
+            f"{error}. Record it: pytest {location.test} --turnwise-record, with the endpoint in "
+            "TURNWISE_BASE_URL and TURNWISE_MODEL, or as the model's client; or a replay's: "
+            f"turnwise replay CONVERSATION --preset NAME --record {given}"
+        ) from None
+
+
+def replay(
+    run: Runner[Any],
+    *,
+    app_name: str,
+    preset: str | None,
+    overrides: Sequence[str],
+    conversations: Sequence[Path],
+    max_turns: int | None,
+    cassette: Path | None,
+    normalise: Sequence[Rule],
+    max_concurrency: int,
+    folder: Path,
+    choices: PluginChoices,
+) -> ReplayedRun:
+    """Run conversations under the budgeter, and return what they asked.
+
+    Raises:
+        ConfigError: when it would send something and may not, or a setting cannot work.
+        FormatError: when a file cannot be read.
+        CallError: what stopped the run, such as a call that the cassette lacks.
+    """
+    app = load_app(app_name)
+    settings = app.settings(preset, overrides)
+    is_simulated = app.is_simulated(settings)
+    if cassette is None and not is_simulated and not choices.is_live:
+        raise ConfigError(
+            f"replaying with preset {preset!r} would send requests: its endpoints are not "
+            "simulated, and there is no cassette. Give replay(cassette=...) a recording "
+            "(`turnwise replay ... --record FILE` makes one), or run pytest with --turnwise-live"
+        )
+    if max_turns is not None and max_turns < 1:
+        raise ConfigError(f"max_turns is at least 1, got {max_turns}")
+    whole = list(read_conversations(conversations).conversations)
+    is_played = cassette is not None and not choices.is_recording
+    request = RunRequest(
+        app=app,
+        app_target=app_name,
+        settings=settings,
+        conversations=whole if max_turns is None else list(first_turns(whole, max_turns)),
+        digest_of=whole,
+        folder=folder,
+        cassette=cassette,
+        mode=CassetteMode.STRICT if is_played else CassetteMode.NEW_EPISODES,
+        max_concurrency=max_concurrency,
+        normalise=normalise,
+    )
+    run(run_replay(request))
+    record = load_run(folder)
+    return ReplayedRun(
+        folder=record.folder,
+        manifest=record.manifest,
+        turns=record.turns,
+        rows=record.rows,
+        label=" ".join([preset or str(getattr(settings, "preset", "")), *overrides]),
+        is_replayed=cassette is not None,
+        is_live=cassette is None and not is_simulated,
+        is_simulated=record.is_simulated,
+    )

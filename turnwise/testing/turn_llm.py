@@ -1,22 +1,24 @@
-"""A test's own budgeter: every model of the test asks it, and every call knows its turn.
+"""A test's own budgeter: every model of the test asks it, and every call has its turn.
 
-The programs under test are not ours, so three things are found out instead of told:
+The programs under test are foreign, so three things are detected:
 
-- the turn stands in a context variable, which tasks and LangGraph's threads inherit; a
-  thread of the test's own does not, and there the only open turn counts, if there is one;
+- the turn is in a context variable, which tasks and LangGraph's threads inherit; a thread
+  that the test starts does not, and there the only open turn counts, if there is one;
 - a call outside of every turn belongs to turn 0 of a conversation named as the test;
 - the node is the one that LangGraph is running, with the graphs and tools around it.
 
-A test may have several loops (its own, `asyncio.run` twice) and threads. All is answered
-and counted on one private loop, which ends after the test: see `turnwise.calls.owner_loop`.
+A test may have several loops (its own, `asyncio.run` twice) and threads. Every call is
+answered and counted on one private loop, which ends after the test: see
+`turnwise.calls.owner_loop`. Nothing is sent without `--turnwise-live` or `--turnwise-record`.
 """
 
+import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from turnwise.budget import (
     Budgeter,
@@ -28,18 +30,36 @@ from turnwise.budget import (
     SystemClock,
     VirtualClock,
 )
-from turnwise.calls import Advisory, Call, CallError, Endpoint, Reply, Role
+from turnwise.calls import Advisory, Call, CallError, Client, Endpoint, Reply, Role
+from turnwise.calls.client import OfflineClient
+from turnwise.calls.endpoints import endpoints_from_settings
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.replay.asked_prompts import AskedPrompts, merged_digests
 
-__all__ = ["TurnLLM"]
+__all__ = [
+    "FixtureEndpoints",
+    "TurnLLM",
+    "endpoint_for",
+    "is_sender",
+    "key_values",
+    "played_endpoint",
+]
+
+
+_SENDERS = ("turnwise.calls.openai_client", "turnwise.calls.langchain_client")
+"""The modules of Turnwise's own clients that reach other machines."""
+
+
+Recorded = Mapping[Role, tuple[str, str]]
+"""Endpoint and model that answered each role in a recording."""
+
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _CallPlace:
     """One turn of the test, and its scope once something was asked in it."""
 
     owner: "TurnLLM"
@@ -49,18 +69,18 @@ class _Place:
     scope: Scope | None = None
 
 
-_PLACE: ContextVar[_Place | None] = ContextVar("turnwise_test_turn", default=None)
+_CURRENT: ContextVar[_CallPlace | None] = ContextVar("turnwise_test_turn", default=None)
 
 
 class TurnLLM:
     """Answers the calls of a test's models, turn by turn. An `Asker`.
 
     Args:
-        outside: name of the conversation of calls that are asked outside of every turn.
-        secrets: values of keys, kept out of every error.
+        outside: name of the conversation of calls outside of every turn.
+        secrets: values of keys, redacted in every error.
 
     Attributes:
-        owner: the loop that all of it works on.
+        owner: the loop on which everything runs.
     """
 
     def __init__(self, outside: str, *, secrets: Sequence[str] = ()) -> None:
@@ -71,20 +91,14 @@ class TurnLLM:
         self._budgeters: list[Budgeter] = []
         self._current: Budgeter | None = None
         self._conversations: dict[str, Scope] = {}
-        self._outside = _Place(self, outside, 0)
-        self._open: list[_Place] = []
+        self._outside = _CallPlace(self, outside, 0)
+        self._open: list[_CallPlace] = []
         self._turns: dict[tuple[str, int], None] = {}
         self._recorder: Recorder | None = None
         self._prompts = AskedPrompts()
 
-    # What the test sets up.
-
-    def seat(self, role: Role, endpoint: Endpoint) -> None:
-        """Let an endpoint serve a role, from the next turn on.
-
-        Args:
-            role: the role.
-            endpoint: who serves it.
+    def set_endpoint(self, role: Role, endpoint: Endpoint) -> None:
+        """Serve a role by an endpoint, from the next turn on.
 
         Raises:
             ConfigError: when another one serves it, or a turn is under way.
@@ -119,12 +133,7 @@ class TurnLLM:
     def turn(
         self, conversation: str, turn: int | None = None, *, limits: Limits | None = None
     ) -> Iterator[None]:
-        """Ask in a turn for as long as the block lasts.
-
-        Args:
-            conversation: the conversation's id.
-            turn: its number there, at least 0; None goes on after the last one.
-            limits: hard limits of the turn; a call beyond them is refused.
+        """Ask in a turn for as long as the block lasts; see `Bench.turn`.
 
         Raises:
             ConfigError: when the turn was run already.
@@ -136,20 +145,18 @@ class TurnLLM:
             problem = "was run in this test already" if turn >= 0 else "cannot be: turns start at 0"
             raise ConfigError(f"turn {turn} of {conversation!r} {problem}")
         self._turns[conversation, turn] = None
-        place = _Place(self, conversation, turn, limits)
-        before = _PLACE.get()
+        place = _CallPlace(self, conversation, turn, limits)
+        before = _CURRENT.get()
         self._open.append(place)
-        _PLACE.set(place)
+        _CURRENT.set(place)
         try:
             yield
         finally:
             # Set, not reset: a fixture may end in another context than it began in.
-            _PLACE.set(before)
+            _CURRENT.set(before)
             self._open.remove(place)
             if place.scope is not None:
                 self.owner.call(place.scope.close)
-
-    # What the test's models do.
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer; see `Budgeter.ask`."""
@@ -170,7 +177,7 @@ class TurnLLM:
         )
 
     def advisory(self) -> Advisory:
-        """Return how much room the current turn has."""
+        """Return what remains of the current turn's limits."""
         return self.owner.call(self._advisory)
 
     def _advisory(self) -> Advisory:
@@ -182,8 +189,6 @@ class TurnLLM:
         budgeter = self._budgeter()
         with self._entered(budgeter):
             return await asking(budgeter)
-
-    # Where a call stands.
 
     def _budgeter(self) -> Budgeter:
         """Return the budgeter that serves all roles that have an endpoint by now."""
@@ -201,7 +206,7 @@ class TurnLLM:
         return self._current
 
     def _entered(self, budgeter: Budgeter) -> AbstractContextManager[Scope]:
-        place = _PLACE.get()
+        place = _CURRENT.get()
         if place is None or place.owner is not self:
             under_way = tuple(self._open)  # the test's own threads open and close turns
             place = under_way[0] if len(under_way) == 1 else self._outside
@@ -227,8 +232,6 @@ class TurnLLM:
         self._conversations.clear()
         self._current = None
 
-    # What is left at the end.
-
     @property
     def rows(self) -> tuple[LedgerRow, ...]:
         """Every call that has ended, in the order in which they ended."""
@@ -245,10 +248,10 @@ class TurnLLM:
         return tuple(self._turns)
 
     def check(self) -> None:
-        """Hold the books: every asked call has its row.
+        """Check that every asked call has its row.
 
         Raises:
-            LedgerError: when they do not add up.
+            LedgerError: when one has not.
         """
         for budgeter in self._budgeters:
             budgeter.ledger.check()
@@ -272,3 +275,154 @@ def _with_origin(call: Call) -> Call:
     from turnwise.calls.langgraph_origin import origin_here  # noqa: PLC0415 - it is heavy
 
     return replace(call, origin=origin_here())
+
+
+def endpoint_for(role: Role, given: Any, *, model: str, is_live: bool) -> Endpoint:
+    """Return an endpoint for a role.
+
+    Precedence: what the test gives; on a live run what the environment names
+    (`TURNWISE_BASE_URL`, ...); the simulated model.
+
+    `given` is a client, an endpoint, a LangChain chat model, or None; `model` is the name of the
+    model there, for a client.
+
+    Raises:
+        ConfigError: when it would send something and the run is not live, or cannot
+            answer at all.
+    """
+    if given is None:
+        return endpoints_from_settings({}, environ=os.environ if is_live else {})[role]
+    client = given.client if isinstance(given, Endpoint) else given
+    if not is_live:
+        _refuse_sender(client)
+    if isinstance(given, Endpoint):
+        return given
+    if isinstance(client, Client):
+        return Endpoint(f"test-{role}", model, client)
+    return Endpoint(f"test-{role}", model, _wrapped(client))
+
+
+def played_endpoint(role: Role, given: Any, *, model: str, recorded: Recorded) -> Endpoint:
+    """Return an endpoint for a role whose calls are all played. Nothing real is made or asked.
+
+    `given` is as in `endpoint_for`, or a function that makes it, which is not called.
+    """
+    if isinstance(given, Endpoint):
+        return replace(given, client=OfflineClient())
+    name, model = recorded.get(role, (f"test-{role}", model))
+    return Endpoint(name, model, OfflineClient())
+
+
+def _made(given: Any) -> Any:
+    """Return what a test gives, or what the function that it gives makes."""
+    is_made = isinstance(given, Endpoint | Client) or hasattr(given, "ainvoke")
+    return given() if callable(given) and not is_made else given
+
+
+def key_values() -> tuple[str, ...]:
+    """Return the keys that the environment holds, so that they stay out of every error."""
+    return tuple(value for name, value in os.environ.items() if name.endswith("_API_KEY") and value)
+
+
+def is_sender(client: Any) -> bool:
+    """Return whether a client is known to reach other machines; a test's own class is not."""
+    modules = [kind.__module__ for kind in type(client).__mro__]
+    # langchain_openai and the rest; langchain_core has only fakes and base classes.
+    package = modules[0].partition(".")[0]
+    is_provider = package.startswith("langchain") and package != "langchain_core"
+    return is_provider or any(module in _SENDERS for module in modules)
+
+
+def _refuse_sender(client: Any) -> None:
+    """Refuse a client that sends, by a ConfigError."""
+    if is_sender(client):
+        raise ConfigError(
+            f"a {type(client).__name__} sends requests, and nothing is sent without "
+            "--turnwise-live; give the test a simulated model (no client), a scripted one "
+            "(turnwise.testing.fakes.ScriptedClient), or run pytest with --turnwise-live"
+        )
+
+
+def _wrapped(chat: Any) -> Client:
+    """Return a LangChain chat model as a client.
+
+    Raises:
+        ConfigError: when it is none.
+    """
+    from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - it is heavy
+
+    from turnwise.calls.langchain_client import LangChainClient  # noqa: PLC0415 - it is heavy
+
+    if not isinstance(chat, BaseChatModel):
+        raise ConfigError(
+            f"client is a {type(chat).__name__}; give a turnwise Client or Endpoint, or a "
+            "LangChain chat model"
+        )
+    return LangChainClient(chat)
+
+
+class FixtureEndpoints:
+    """The endpoint of each role in a test.
+
+    Attributes:
+        has_sender: whether one of them reaches other machines.
+        is_recorded: whether every call is played from a recording, or recorded.
+    """
+
+    def __init__(self, asker: TurnLLM, *, is_live: bool) -> None:
+        self._asker = asker
+        self._is_live = is_live
+        self._given: dict[Role, Any] = {}
+        self._recorded: Recorded | None = None
+        self.is_recorded = False
+        self.has_sender = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether calls vary by themselves. What is recorded is the same each time."""
+        return self.has_sender and not self.is_recorded
+
+    def record(self, recorded: Recorded | None) -> None:
+        """Play or record every call.
+
+        Args:
+            recorded: endpoint and model of each role in the recording, where every call is
+                played; None where what it lacks is asked and recorded.
+
+        Raises:
+            ConfigError: when a role has a client already.
+        """
+        if self._given:
+            raise ConfigError(
+                "a model was made before its cassette was named; call turnwise.cassette(...) first"
+            )
+        self.is_recorded, self._recorded = True, recorded
+
+    def take(self, name: str, given: Any, *, model: str) -> Role:
+        """Set what answers a role, and return the role; see `endpoint_for`.
+
+        `given` may also be a function that makes it; None keeps the present one.
+
+        Raises:
+            ConfigError: when there is no such role, another client answers it, or it would
+                send and may not.
+        """
+        try:
+            role = Role(name)
+        except ValueError:
+            raise ConfigError(f"there is no role {name!r}; there are: {', '.join(Role)}") from None
+        if role in self._given and (given is None or self._given[role] is given):
+            return role
+        if self._recorded is not None:
+            endpoint = played_endpoint(role, given, model=model, recorded=self._recorded)
+            sends = False
+        else:
+            made = _made(given)
+            is_live = self._is_live or self.is_recorded
+            endpoint = endpoint_for(role, made, model=model, is_live=is_live)
+            # A chat model of LangChain is judged by itself, not by what wraps it.
+            sends = is_sender(endpoint.client if isinstance(made, Endpoint | None) else made)
+        self._asker.set_endpoint(role, endpoint)
+        self._given[role] = given
+        self.has_sender = self.has_sender or sends
+        return role

@@ -108,8 +108,8 @@ def test_a_recording_is_played_without_its_client(tmp_path: Path) -> None:
     assert run(recording, ("a", "b"), client=script) == ["to a", "to b"]
     assert run(playing, ("a", "b")) == ["to a", "to b"]
     assert recording.calls == playing.calls
-    assert recording._books.baseline(None, "x").text() == playing._books.baseline(None, "x").text()
-    assert {row.outcome for row in playing._asker.rows} == {"replayed"}
+    assert recording._log.baseline(None, "x").text() == playing._log.baseline(None, "x").text()
+    assert {row.outcome for row in playing._llm.rows} == {"replayed"}
     assert script.sent_requests == 2
 
 
@@ -175,7 +175,7 @@ def record_and_play(folder: Path, script: Any, program: Any) -> list[Any]:
         with made.turn("talk"):
             answer = program(model)
             given.append(asyncio.run(answer) if asyncio.iscoroutine(answer) else answer)
-        given.append((made.calls.by_node, [row.requests for row in made._asker.rows]))
+        given.append((made.calls.by_node, [row.requests for row in made._llm.rows]))
         made.close()
     return given
 
@@ -365,7 +365,7 @@ def test_a_prompt_that_changed_is_named(tmp_path: Path) -> None:
         with made.turn("talk"):
             asyncio.run(graph.ainvoke({"messages": [("system", prompt), ("user", "hi")]}))
         made.close()
-        return made._books.baseline(None, "x")
+        return made._log.baseline(None, "x")
 
     first, second = baseline("Be short."), baseline("Be very short.")
     assert list(first.prompts) == ["think"]
@@ -416,7 +416,7 @@ def test_a_server_is_recorded_and_then_not_asked(
     played = bench(tmp_path)
     assert run(played, ("a", "b")) == recorded
     assert len(server.log) == 2
-    assert [row.requests for row in played._asker.rows] == [1, 1]
+    assert [row.requests for row in played._llm.rows] == [1, 1]
 
 
 def test_a_real_client_is_not_asked_in_a_replay(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_prices_come_with_an_endpoint(turnwise: Bench) -> None:
     """An endpoint brings its own prices, so that cost can be gated; a client has none."""
     endpoint = Endpoint("shop", "large", ScriptedClient(yes), Prices(1.0, 2.0))
     turnwise.model(client=endpoint).invoke("hello")
-    (turn,) = turnwise._books.baseline(None, "shop").turns
+    (turn,) = turnwise._log.baseline(None, "shop").turns
     assert turn.usd == pytest.approx((10 * 1.0 + 5 * 2.0) / 1e6)
 
 

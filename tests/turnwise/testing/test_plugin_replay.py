@@ -83,7 +83,9 @@ def test_a_file_is_looked_for_beside_the_test_first(turnwise: Bench) -> None:
         ConfigError, match=r"no missing\.jsonl; looked for .*testing/missing\.jsonl"
     ):
         turnwise.replay("missing.jsonl")
-    with pytest.raises(ConfigError, match=r"Record it: pytest .*--turnwise-record, or turnwise "):
+    with pytest.raises(
+        ConfigError, match=r"Record it: pytest .*--turnwise-record.* turnwise replay "
+    ):
         turnwise.replay(TALK, cassette="missing.cassette.jsonl")
     # From the root folder, where pytest was started on this project.
     run = turnwise.replay(

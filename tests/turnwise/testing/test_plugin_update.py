@@ -252,7 +252,7 @@ def test_a_torn_baseline_fails_and_is_made_anew(project: Any, small_talk: str) -
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["turnwise.check('talk'): *cut off*--turnwise-update*"])
     result = project.run("--turnwise-update")
-    result.stdout.fnmatch_lines(["baseline written: *could not be read, made anew: 2 calls*"])
+    result.stdout.fnmatch_lines(["baseline written: *could not be read, made again: 2 calls*"])
     assert asked(project) == [{"-/main/other": 2}]
 
 
