@@ -1,4 +1,4 @@
-"""What was found out of the endpoints, as a table and as one JSON object."""
+"""Results of the endpoints' probes, as a table and as one JSON object."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -28,8 +28,8 @@ class Probed:
         schema_mode: the strongest way to ask for a form in which the answer had it.
         capabilities: what it takes, learned ones included.
         has_logprobs: whether it gave the log-probabilities that were asked for.
-        has_usage: whether it tells tokens.
-        has_stream_usage: whether it tells tokens of a stream.
+        has_usage: whether it reports tokens.
+        has_stream_usage: whether it reports tokens of a stream.
         context_tokens: context length, prompt and answer together.
         batch_route: its route for batches; "" when it has none.
         dimension: of its embeddings.
@@ -103,7 +103,7 @@ ROWS: tuple[tuple[str, Callable[[Probed], str]], ...] = (
         ),
     ),
     ("log-probabilities", lambda each: _yes(each.has_logprobs)),
-    ("tokens told", lambda each: _yes(each.has_usage)),
+    ("reports tokens", lambda each: _yes(each.has_usage)),
     ("tokens of a stream", lambda each: _yes(each.has_stream_usage)),
     (
         "context length",

@@ -1,4 +1,4 @@
-"""`turnwise endpoints check`: what the configured endpoints can do, as a table and as settings."""
+"""`turnwise endpoints check`: the configured endpoints probed; a table, and a file of knobs."""
 
 import asyncio
 import os
@@ -227,7 +227,7 @@ class _Check:
         ]
 
     def _made(self, role: "Role", settings: "EndpointSettings") -> "Endpoint":
-        """Return a role's endpoint under other settings of its own, with a client of its own."""
+        """Return a role's endpoint under other settings, with its own client."""
         from turnwise.calls.endpoints import endpoints_from_settings
 
         given = {**self.chosen, role: settings}
@@ -288,7 +288,7 @@ class _Check:
         if isinstance(error, AuthFailed):
             return f"Set {whole.api_key_env} to a key of {probed.name}"
         if isinstance(error, QuotaExhausted):
-            return f"The account behind {whole.api_key_env} has no quota left: add some"
+            return f"The key in {whole.api_key_env} has no quota left: add some"
         if isinstance(error, UnknownModel):
             known = f" to one of: {', '.join(probed.models[:5])}" if probed.models else ""
             return f"Set {self._set_by(role, 'model', MODEL_VARIABLES[role])}{known}"
@@ -303,7 +303,7 @@ class _Check:
         return f"What is sent to it can be set under endpoints.{main}"
 
     def _set_by(self, role: "Role", name: str, variable: str) -> str:
-        """Return what sets a setting of a role: a knob of its own, one of `main`, a variable."""
+        """Return what sets a setting of a role: its own knob, one of `main`, a variable."""
         from turnwise.calls import Role
 
         for owner in (role, Role.MAIN):
@@ -330,7 +330,7 @@ class _Check:
         for role, settings in whole.items():
             entry = self._entry(settings, by_role[role])
             main = written.get(str(Role.MAIN))
-            # A role has what `main` has, but for what is a fact of its own model.
+            # A role has what `main` has, but for what belongs to its own model.
             written[str(role)] = (
                 entry if main is None else {k: v for k, v in entry.items() if main.get(k) != v}
             )

@@ -2,7 +2,7 @@
 
 A command is a function of one options model: each field of the model is one option, declared
 there and nowhere else. A field's name is the option's name; `typer.Option` adds what a name and
-a type do not say. Fields that are no options are methods or properties.
+a type do not express. Fields that are no options are methods or properties.
 """
 
 import inspect

@@ -59,7 +59,7 @@ def clear_errors(stopped: str = "stopped") -> Iterator[None]:
     """Turn the project's errors into one line and an exit code.
 
     Args:
-        stopped: what to say on Ctrl-C.
+        stopped: message on Ctrl-C.
     """
     try:
         yield

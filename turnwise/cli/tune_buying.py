@@ -99,11 +99,11 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
     purse = options.purse
     with progress_bar("turns", is_quiet=options.as_json) as show:
 
-        def told(progress: PurchaseProgress) -> None:
+        def show_progress(progress: PurchaseProgress) -> None:
             if show is not None:
                 show(progress.turns, lacking.turns, f"{progress.calls} calls")
 
-        bought = _bought(options, request, finished, purse, told)
+        bought = _bought(options, request, finished, purse, show_progress)
     say(spent(purse))
     if bought.stopped:
         say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
@@ -115,7 +115,7 @@ def _bought(
     request: SweepRequest,
     finished: FinishedSweep,
     purse: Purse,
-    told: Callable[[PurchaseProgress], None],
+    on_turn: Callable[[PurchaseProgress], None],
 ) -> Bought:
     """Buy for all settings, or with a race for those that are not beaten."""
     if not options.race:
@@ -126,7 +126,7 @@ def _bought(
             past=request.past,
             max_turns=request.max_turns,
             max_concurrency=options.max_concurrency,
-            on_turn=told,
+            on_turn=on_turn,
             trust=options.trust,
         )
     recording = open_recording(request.recording, trust=options.trust)
@@ -152,7 +152,7 @@ def _bought(
             trust=options.trust,
         ),
         judged,
-        on_turn=told,
+        on_turn=on_turn,
     )
     for each in raced.dropped:
         say(

@@ -197,10 +197,10 @@ def _spec(options: TuneOptions) -> "SweepSpec":
     from turnwise.tune.sweeps.sweep_spec import SweepSpec
 
     if options.race and not options.buy:
-        raise ConfigError("--race is about what is bought: say --buy as well")
+        raise ConfigError("--race needs --buy")
     if options.grid is None and not options.knobs:
         raise ConfigError(
-            "say what to try: --grid FILE (or a shipped sweep, such as search_size), or "
+            "nothing to try: give --grid FILE (or a shipped sweep, such as search_size), or "
             "--knob search.max_calls=3,6,11"
         )
     spec = SweepSpec()
@@ -237,11 +237,11 @@ def _sweep(
     values_of = quality_values(recording, request.folder, options.quality_request, request.spec)
     with progress_bar("settings", is_quiet=options.as_json) as show:
 
-        def told(progress: "SweepProgress") -> None:
+        def show_progress(progress: "SweepProgress") -> None:
             if show is not None:
                 show(progress.done, progress.total, progress.result.setting)
 
-        return sweep(request, values_of=values_of, on_result=told, evaluator=evaluator)
+        return sweep(request, values_of=values_of, on_result=show_progress, evaluator=evaluator)
 
 
 @contextmanager
@@ -294,11 +294,13 @@ def _judged(
             request = QualityRequest("none", options.labels)
     with progress_bar("scores", is_quiet=options.as_json) as show:
 
-        def told(count: int) -> None:
+        def show_progress(count: int) -> None:
             if show is not None:
                 show(count, None, "")
 
-        return judge_rows(recording, finished.folder, finished.rows, request, on_scores=told)
+        return judge_rows(
+            recording, finished.folder, finished.rows, request, on_scores=show_progress
+        )
 
 
 def _analysed(options: TuneOptions, judged: "JudgedRows") -> "Analysis":
@@ -325,7 +327,7 @@ def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str
 
 
 def _draw(options: TuneOptions, folder: Path, judged: "JudgedRows") -> str:
-    """Draw the sweep's figures, and return what to say of them."""
+    """Draw the sweep's figures, and return how many."""
     from turnwise.tune.figure_files import sweep_figures, write_figures
 
     figures = sweep_figures(

@@ -1,4 +1,4 @@
-"""Where each call of a run went: tables, and their forms. Light to import."""
+"""Reports of a run: tables, totals, and their forms. Light to import."""
 
 from turnwise.report.run_forms import (
     brief_text,

@@ -1,8 +1,8 @@
-"""Planned figures beside those that came out, a turn.
+"""Plan and run compared: figures per turn, and which scenario each turn followed.
 
-The plan speaks of one turn; a run has many. So the usual plan stands beside the mean
-over turns, and the plan's worst case, which no turn may pass, beside the largest turn.
-Calls that a limit refused are none of those planned: they have a row of their own.
+A plan is of one turn, a run has many: the usual plan is compared with the mean over turns,
+and the plan's worst case, which no turn may exceed, with the largest turn. Calls that a limit
+refused were not planned: they have their own row.
 """
 
 import math
@@ -54,7 +54,7 @@ def _count_rows(
     turns: Sequence[Calls],
     name_of: Callable[[CallLine], str],
 ) -> list[Row]:
-    """Return calls a turn by node, role or purpose; a name not planned is planned 0."""
+    """Return calls per turn by node, role or purpose; a name not planned is planned 0."""
     usual, worst = (_figure(scenario, field) or {} for scenario in scenarios)
     names = [[name_of(row) for row in calls if not row.is_refused] for calls in turns]
     lines: list[Row] = []
@@ -66,7 +66,7 @@ def _count_rows(
 
 
 def _spent_rows(usual: Scenario, worst: Scenario, turns: Sequence[Calls]) -> list[Row]:
-    """Return requests, tokens and USD a turn; unknown where a part is not known."""
+    """Return requests, tokens and USD per turn; unknown where a part is not known."""
     every = [row for calls in turns for row in calls]
     lines = [
         _row(
@@ -91,7 +91,7 @@ def _spent_rows(usual: Scenario, worst: Scenario, turns: Sequence[Calls]) -> lis
 
 
 def _token_rows(usual: Scenario, turns: Sequence[Calls]) -> list[Row]:
-    """Return tokens a request by purpose, over the calls whose usage is known."""
+    """Return tokens per request by purpose, over the calls whose usage is known."""
     known = [row for calls in turns for row in calls if row.requests and not row.unknown_usage]
     lines: list[Row] = []
     for purpose in dict.fromkeys(row.purpose.value for row in known):
@@ -103,7 +103,7 @@ def _token_rows(usual: Scenario, turns: Sequence[Calls]) -> list[Row]:
             field = f"{side}_tokens"
             mean = sum(getattr(row, field) for row in mine) / sum(row.requests for row in mine)
             difference = None if a_call is None else mean - a_call
-            name = f"{purpose} {side} tokens a request"
+            name = f"{purpose} {side} tokens per request"
             lines.append((name, a_call, mean, difference, "", ""))
     return lines
 
@@ -121,7 +121,7 @@ def plan_table(plan: Mapping[str, Any], totals: Totals, turns: Sequence[Calls]) 
     spreads = (
         ("asked", ("asked",), totals.calls_per_turn),
         ("rounds to reply", ("rounds", "reply"), totals.rounds_to_reply),
-        ("rounds a turn", ("rounds", "turn"), totals.rounds_per_turn),
+        ("rounds per turn", ("rounds", "turn"), totals.rounds_per_turn),
     )
     lines = [
         _row(name, _figure(usual, *path), _figure(worst, *path), actual)
@@ -134,7 +134,7 @@ def plan_table(plan: Mapping[str, Any], totals: Totals, turns: Sequence[Calls]) 
     lines += _count_rows("by_node", (usual, worst), turns, lambda row: row.node or "-")
     lines += _count_rows("by_purpose", (usual, worst), turns, lambda row: row.purpose.value)
     lines += _token_rows(usual, turns)
-    return Table("plan", "Plan against actual, a turn", _COLUMNS, tuple(lines))
+    return Table("plan", "Plan against actual, per turn", _COLUMNS, tuple(lines))
 
 
 WORST = "worst"

@@ -1,4 +1,4 @@
-"""A run in a form of choice: a headline for people, text, Markdown, CSV, JSON."""
+"""A run as text, Markdown, CSV or JSON, with a headline."""
 
 import json
 from typing import Any, Literal, TextIO
@@ -107,7 +107,7 @@ def degraded_line(totals: Totals) -> str:
 
 
 def trouble_lines(totals: Totals) -> list[str]:
-    """Return what a run's turns went on without and could not read, a line each."""
+    """Return degraded turns and unreadable answers of a run, one line each."""
     lines = [degraded_line(totals)] if totals.degraded_turns else []
     if totals.unreadable_turns:
         turns = _counted(totals.turns, "turn")
@@ -124,7 +124,7 @@ def headline(tables: "ReportTables") -> list[str]:
     lines += [_outcomes(totals.sums), _spent(totals.sums), *_over(totals.sums)]
     lines += _spread("calls per turn", totals.calls_per_turn)
     if totals.sums.outcomes[Outcome.REFUSED]:
-        lines += _spread("refused besides, per turn", totals.refused_per_turn)
+        lines += _spread("also refused, per turn", totals.refused_per_turn)
     lines += _spread("rounds to the reply", totals.rounds_to_reply)
     lines += _spread("rounds to the end of the turn", totals.rounds_per_turn)
     lines += _spread("seconds to the reply", totals.reply_seconds)
@@ -140,7 +140,7 @@ Form = Literal["text", "markdown", "csv", "json"]
 TableName = Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"]
 
 
-_NO_PLAN = Table("plan", "The run has no plan, or no turn to hold against it", ("figure",), ())
+_NO_PLAN = Table("plan", "The run has no plan, or no turn to compare with it", ("figure",), ())
 
 
 def _chosen(tables: ReportTables, name: TableName) -> list[Table]:
@@ -174,8 +174,8 @@ def render(run: RunRecord, *, form: Form = "text", table: TableName = "all") -> 
 
     Args:
         run: from `load_run`.
-        form: what to write it in. CSV holds one table, and so does JSON unless it
-            holds all: of the plan's two the one with its figures.
+        form: CSV has one table, and so has JSON unless all are asked for: of the plan's
+            two the one with its figures.
         table: which table; `all` is the one by node in CSV.
     """
     tables = summarise(run.rows, run.turns, plan=run.plan, is_simulated=run.is_simulated)

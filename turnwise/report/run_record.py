@@ -70,7 +70,7 @@ class CallLine(RunFileLine):
     error: str = ""
     """What went wrong; empty where nothing did."""
     notes: str = ""
-    """What had to be mended or left out to read the answer; empty where nothing had to be."""
+    """What was repaired or left out to read the answer; empty for nothing."""
     usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Cost; None when it is not known, which is not 0."""
     queue_seconds: Seconds = 0.0
@@ -115,7 +115,7 @@ class TurnLine(RunFileLine):
     turn: Count
     reply: str = ""
     asked: Count | None = None
-    """Calls that the turn says it asked; None when it does not say."""
+    """Calls asked, by the turn's own record; None where it is not recorded."""
     rounds: Spans | None = None
     path_seconds: Spans | None = None
     degraded: tuple[Mapping[str, Any], ...] = ()
@@ -148,7 +148,7 @@ class TurnLine(RunFileLine):
 
     @property
     def spans(self) -> tuple[float | None, float | None, float | None, float | None]:
-        """Rounds to the reply and to the end, then seconds; None where it does not say."""
+        """Rounds to the reply and to the end, then seconds; None where not recorded."""
         rounds, path = self.rounds, self.path_seconds
         return (
             None if rounds is None else rounds.reply,
@@ -159,7 +159,7 @@ class TurnLine(RunFileLine):
 
     @property
     def search_stop(self) -> str:
-        """Why the search stopped; empty when the turn does not say."""
+        """Why the search stopped; empty where not recorded."""
         return str(self.search.get("stop_reason") or self.search.get("stopped") or "")
 
 
@@ -264,7 +264,7 @@ def _lines(path: Path, kind: type[LineT], torn: list[str]) -> list[tuple[LineT, 
 
 
 def _disagreements(turns: Sequence[TurnLine], rows: Sequence[CallLine]) -> list[str]:
-    """Return what to say when turns and ledger count differently."""
+    """Return a notice when turns and ledger disagree; empty otherwise."""
     counted = Counter(row.turn_key for row in rows)
     wrong = [turn for turn in turns if turn.asked is not None and turn.asked != counted[turn.key]]
     if not wrong:
@@ -272,7 +272,7 @@ def _disagreements(turns: Sequence[TurnLine], rows: Sequence[CallLine]) -> list[
     first = wrong[0]
     problem = (
         f"{len(wrong)} of {len(turns)} turns disagree with the ledger: turn {first.turn} of "
-        f"{first.conversation_id!r} says {first.asked} calls and the ledger has "
+        f"{first.conversation_id!r} records {first.asked} calls and the ledger has "
         f"{counted[first.key]}"
     )
     return [problem]

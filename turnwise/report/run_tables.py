@@ -1,7 +1,4 @@
-"""A run as tables: by node, role, purpose and turn, against its plan, and in time.
-
-A table is data only; how it looks is `forms` and `text`.
-"""
+"""A run as tables: by node, role, purpose and turn, against its plan, and in time."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,12 +80,12 @@ class ReportTables:
 
     Args:
         totals: the run in figures.
-        by_node: a row a node, in the order in which nodes first asked, and the total.
-        by_role: a row a role, and the total.
-        by_purpose: a row a purpose, and the total.
-        by_turn: a row a turn, in the order of the turns.
-        by_call: a row a call with what went wrong in it, in the ledger's order.
-        against_plan: planned and actual figures a turn; None without a plan.
+        by_node: one row per node, in the order in which nodes first asked, and the total.
+        by_role: one row per role, and the total.
+        by_purpose: one row per purpose, and the total.
+        by_turn: one row per turn, in the order of the turns.
+        by_call: one row per call with its error, in the ledger's order.
+        against_plan: planned and actual figures per turn; None without a plan.
         scenarios: how many turns went as each scenario of the plan; None without one.
         time: where the calls' time went, by node, and the total.
     """
@@ -233,7 +230,7 @@ def summarise(
     """Return a run, added up.
 
     Args:
-        rows: its ledger, a line a call, as JSON objects or as read by `load_run`.
+        rows: its ledger, one line per call, as JSON objects or as read by `load_run`.
         turns: its finished turns, likewise.
         plan: the plan it started with, as `TurnPlan.as_json` gives it.
         wall_seconds: time that the process took; None when not known.

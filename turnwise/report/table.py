@@ -1,4 +1,8 @@
-"""A table as data, and a cell as text."""
+"""A table as data, and its forms: text, Markdown, CSV, JSON.
+
+Text in a cell is untrusted and stays text in all of them: no terminal obeys it, no spreadsheet
+runs it, no forge links or formats it.
+"""
 
 import csv
 import io
@@ -44,7 +48,7 @@ class Table:
         name: for files and options, e.g. `by_node`.
         title: for people.
         columns: names of the columns; units end them.
-        rows: the cells, one a column. Text in them is untrusted.
+        rows: the cells, one per column. Text in them is untrusted.
     """
 
     name: str
@@ -53,7 +57,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def __post_init__(self) -> None:
-        """Refuse rows that do not have a cell a column."""
+        """Refuse rows that do not have one cell per column."""
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(
@@ -114,7 +118,7 @@ def is_text_column(table: Table, place: int) -> bool:
 def aligned(rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> list[str]:
     """Return rows of cells as lines of aligned columns.
 
-    Padding is by `text_width`; rich, which draws tables in a terminal, took 6 ms a row here.
+    Padding is by `text_width`; rich, which draws tables in a terminal, took 6 ms per row.
 
     Args:
         rows: cells of one line each, the same number in each row.
@@ -142,7 +146,7 @@ class _Shown:
     cell_widths: list[int]
     """The widest cell of each column, its head aside."""
     left_out: str | None
-    """The line that says what is not shown."""
+    """The line about rows that are not shown."""
 
 
 def _shown(table: Table, max_rows: int | None) -> _Shown:
@@ -202,7 +206,7 @@ def plain_table(table: Table, *, max_rows: int | None = None) -> str:
 
     Args:
         table: the table.
-        max_rows: most rows shown; what is left out is said. None shows all.
+        max_rows: most rows shown; a line counts the rest. None shows all.
     """
     return _plain(_shown(table, max_rows))
 
@@ -256,7 +260,7 @@ def to_csv(table: Table) -> str:
 
 
 def table_json(table: Table) -> list[dict[str, Any]]:
-    """Return a table as JSON objects, one a row; what is not known is null."""
+    """Return a table as JSON objects, one per row; what is not known is null."""
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
@@ -274,7 +278,7 @@ def markdown_table(table: Table, *, max_rows: int | None = None) -> str:
 
     Args:
         table: the table.
-        max_rows: most rows shown; what is left out is said. None shows all.
+        max_rows: most rows shown; a line counts the rest. None shows all.
     """
     shown = table.rows if max_rows is None else table.rows[:max_rows]
     numbers = [
@@ -310,7 +314,7 @@ def markdown_rows(
 
 
 def left_out(table: Table, shown: int) -> str:
-    """Return the line that says how much of a table is not shown, and how to see it."""
+    """Return the line about rows that are not shown, and how to see them."""
     option = table.name.removeprefix("by_")
     return f"{len(table.rows) - shown} more rows: ask for the table `{option}` alone to see them."
 

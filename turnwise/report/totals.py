@@ -1,4 +1,7 @@
-"""A run in one object: what `turnwise replay --json` ends with."""
+"""Sums and spreads of calls, and a run in figures.
+
+What is not known is never added up as if it were 0.
+"""
 
 import math
 from collections import Counter
@@ -155,7 +158,7 @@ class Totals:
     Args:
         turns: finished turns.
         replies: those of them with a reply.
-        degraded_turns: those in which a node went on without its call.
+        degraded_turns: those in which a node continued without its call.
         degraded_causes: degraded turns by cause, the most frequent first; a turn may have
             several causes.
         unreadable_turns: those with an answer that is not in the form that was asked for.
@@ -168,7 +171,7 @@ class Totals:
         calls_per_turn: spread of the calls of each turn, refused ones left out; None without
             turns.
         refused_per_turn: spread of the calls that a limit refused in each turn.
-        rounds_to_reply: spread of rounds until the reply; None when turns do not say.
+        rounds_to_reply: spread of rounds until the reply; None where not recorded.
         rounds_per_turn: spread of rounds until the end of the turn.
         reply_seconds: spread of the longest chain's time until the reply.
         turn_seconds: spread of the longest chain's time until the end of the turn.

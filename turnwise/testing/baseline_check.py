@@ -36,7 +36,7 @@ from turnwise.testing.gate.live_gate import DEFAULT_ALPHA
 from turnwise.testing.gate.presenter import counted, excepted_lines
 from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 
-__all__ = ["Checks", "ReplayedRun", "find_beside", "find_cassette", "replay"]
+__all__ = ["Checks", "ReplayedRun", "find_cassette", "find_test_file", "replay"]
 
 
 T = TypeVar("T")
@@ -269,7 +269,7 @@ def _for_pytest(text: str) -> str:
     return text.replace("--update", "--turnwise-update")
 
 
-def find_beside(given: str | Path, test_file: Path, root: Path) -> Path:
+def find_test_file(given: str | Path, test_file: Path, root: Path) -> Path:
     """Return a file that a test names: beside the test first, then from the root folder.
 
     Args:
@@ -297,7 +297,7 @@ def find_cassette(
         ConfigError: when there is none to play; with the command that records it.
     """
     try:
-        return find_beside(given, location.file, root)
+        return find_test_file(given, location.file, root)
     except ConfigError as error:
         if is_recording:
             path = location.file.parent / given

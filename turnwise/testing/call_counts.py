@@ -1,4 +1,4 @@
-"""`@pytest.mark.max_calls(turn=16, judge=6)`: what it allows, and what a test asked too much.
+"""Calls of a test counted, and compared with `@pytest.mark.max_calls(turn=16, judge=6)`.
 
 `turn` is a whole turn's calls, `conversation` and `test` those of a conversation and of the
 test. Every other name counts within each turn: a role, a node, or a purpose, in this order
@@ -36,7 +36,7 @@ class AskedTurn:
     """One turn of a test.
 
     Args:
-        source: which of the test's runs it is of, in words; empty for the test's own models.
+        source: which of the test's runs it is of; empty for the test's own models.
         conversation: the conversation's id. Untrusted.
         turn: its number there. Starts at 0.
     """
@@ -70,7 +70,7 @@ class LoggedCall:
 
 
 def path_of(line: CallLine) -> str:
-    """Return who asked, as `node/role/purpose`; one line, for people."""
+    """Return node, role and purpose in one line."""
     return f"{printable(line.node or NO_NODE)}/{line.role}/{line.purpose}"
 
 
@@ -120,8 +120,8 @@ _TOTALS = ("turn", "conversation", "test")
 
 
 _NOTHING_ASKED = (
-    "max_calls: the test asked nothing through the turnwise fixture, so nothing was held; give "
-    "the program a model from turnwise.model(), or say max_calls(test=0)"
+    "max_calls: the test asked nothing through the turnwise fixture, so nothing was checked; give "
+    "the program a model from turnwise.model(), or use max_calls(test=0)"
 )
 
 
@@ -134,7 +134,7 @@ _MAX_PATHS = 8
 
 
 def allowed_calls(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> dict[str, int]:
-    """Return what marks allow together; of two that say the same name, the first counts.
+    """Return what marks allow together; of two with the same name, the first counts.
 
     Args:
         marks: positional and named arguments of each mark, the nearest to the test first.
@@ -208,7 +208,7 @@ def _counts(name: str, kind: str, call: LoggedCall) -> bool:
 
 
 def _scope_of(kind: str, call: LoggedCall) -> Hashable | None:
-    """Return what the limit is held in: the test, a conversation, or a turn; None outside."""
+    """Return what the limit is counted in: the test, a conversation, or a turn; None outside."""
     if kind == "test":
         return "the test"
     if call.turn is None:

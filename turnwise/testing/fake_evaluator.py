@@ -1,6 +1,6 @@
 """A fake at the evaluator seam: rows that follow from a setting alone, without a recording.
 
-It lives here, and not beside the tests, because other processes and machines import it.
+It is here, and not with the tests, because other processes and machines import it.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class ScriptedEvaluator:
         killed_by: name of the setting that kills the process that evaluates it.
         killed_once: a file that is made before the kill, and that stays it the next time;
             None kills each time.
-        log: a file to which the name of every evaluated setting is written, one a line.
+        log: a file to which the name of every evaluated setting is written, one per line.
     """
 
     conversations: int = 2

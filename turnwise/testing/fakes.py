@@ -1,7 +1,7 @@
-"""Fakes that stand at the client seam and pass the same contract tests as the real ones.
+"""Fakes of a client and of what a node asks, which pass the contract tests of the real ones.
 
 They answer from a script, keep what they were asked, and count the requests they
-would have sent, so that a test can hold a ledger against them.
+would have sent, so that a test can compare a ledger with them.
 """
 
 import asyncio
@@ -51,8 +51,8 @@ class ScriptedClient:
 
     Args:
         script: the answers. A call beyond the last one raises `ScriptExhausted`.
-        usage: what each text answer says it used.
-        is_simulated: what the client says of itself and of its text answers.
+        usage: the usage that each text answer reports.
+        is_simulated: whether it and its text answers are marked as simulated.
 
     Attributes:
         calls: every call asked, in the order of arrival, answered or not.
@@ -115,7 +115,7 @@ class ScriptedClient:
             answer = self._next_answer()
             self._send(index, answer, on_sent)
             return self._reply(answer, call, model)
-        # A function that waits stands for a server that thinks: its request has left.
+        # A function that waits is like a server that computes: its request was sent.
         pending = self._function(call)
         if not inspect.isawaitable(pending):
             self._send(index, pending, on_sent)
@@ -271,7 +271,7 @@ class ScriptedAsker:
         return list(outcomes)
 
     def advisory(self) -> Advisory:
-        """Return the room left: as scripted, else by `max_calls`."""
+        """Return what remains: as scripted, else by `max_calls`."""
         if self._advisory is not None:
             return self._advisory
         if self._max_calls is None:

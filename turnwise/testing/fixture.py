@@ -34,8 +34,8 @@ from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.testing.baseline_check import (
     Checks,
     ReplayedRun,
-    find_beside,
     find_cassette,
+    find_test_file,
     replay,
 )
 from turnwise.testing.call_counts import (
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from turnwise.calls.chat_model import BudgetedChatModel
 
 __all__ = ["Bench", "FixtureCallLog"]
-
 
 T = TypeVar("T")
 
@@ -335,9 +334,9 @@ class Bench:
         """Return a LangChain chat model whose calls the test counts; see `asker`.
 
         Args:
-            role: as in `asker`; so are `client` and `model`.
-            client: see there.
-            model: see there.
+            role: as in `asker`.
+            client: as in `asker`.
+            model: as in `asker`.
             purpose: of its calls, as in the ledger: `reason`, `judge`, `other`.
             arguments: further ones of `BudgetedChatModel`, such as `final_answer`.
 
@@ -444,7 +443,7 @@ class Bench:
         return self._llm.owner.wait(lambda: coroutine)
 
     def _find(self, given: str | Path) -> Path:
-        return find_beside(given, self._place.file, self._choices.root)
+        return find_test_file(given, self._place.file, self._choices.root)
 
     def _find_cassette(self, given: str | Path) -> Path:
         root, is_new = self._choices.root, self._choices.is_recording

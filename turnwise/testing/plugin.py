@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks only.
+"""Hooks and fixtures of the pytest plugin.
 
 pytest imports this file whenever it starts, in every project that has Turnwise installed.
 So nothing is imported here but pytest; the rest is, when a test uses the fixture or the
@@ -51,12 +51,12 @@ _MARK = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Tell pytest the options."""
+    """Add the options."""
     add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest the mark, and collect notes where the summary is printed.
+    """Add the mark, and collect notes where the summary is printed.
 
     Raises:
         pytest.UsageError: when files would be written under CI.
@@ -124,7 +124,7 @@ def _used_benches(item: pytest.Item) -> list["Bench"]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Read the mark, and refuse one that could hold nothing, before anything is run."""
+    """Read the mark, and refuse one that checks nothing, before anything is run."""
     item.stash[_HAS_FAILED] = False
     for bench in _used_benches(item):
         bench.begin_test()
@@ -148,7 +148,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Hold the mark once the test's own code has passed."""
+    """Check the mark once the test's own code has passed."""
     result = yield
     allowed = item.stash.get(_ALLOWED, None)
     benches = _used_benches(item)
@@ -170,7 +170,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Write the baselines of a test that passed whole, and send its note along."""
     report = yield
-    # An expected failure is no pass: what it asked is nothing to hold others to.
+    # An expected failure is no pass: its calls are no baseline.
     if not report.passed or hasattr(report, "wasxfail"):
         for node in (item, item.getparent(pytest.Module), item.session):
             if node is not None:

@@ -1,4 +1,4 @@
-"""The plugin's options: what each is called, and which of two places that say it counts."""
+"""Options of the plugin, their precedence, and the location of a test."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class PluginChoices:
         is_recording: what a test's cassette lacks is asked and recorded.
         quarantine: the quarantine's file; None where there is none.
         baselines: the folder of all baselines, with the folders of the test files in it; None
-            is `baselines` beside each test file.
+            is `baselines` next to each test file.
         root: pytest's root folder.
     """
 
@@ -83,12 +83,12 @@ class PluginChoices:
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Tell pytest the options and the ini entries."""
+    """Add the options and the ini entries."""
     group = parser.getgroup("turnwise", "calls per turn")
     group.addoption(
         "--turnwise-update",
         action="store_true",
-        help="write the baselines of tests that pass, and say which changed",
+        help="write the baselines of tests that pass, and list which changed",
     )
     group.addoption(
         "--turnwise-live",
@@ -112,7 +112,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "turnwise_baselines",
-        "folder of all baselines, in folders as the test files are; default: `baselines` beside "
+        "folder of all baselines, in subfolders like the test files; default: `baselines` next to "
         "each test file",
     )
     parser.addini("turnwise_quarantine", "the same as --turnwise-quarantine, which goes before it")
@@ -171,7 +171,7 @@ class FixtureLocation:
         test: its node id; empty for the session.
         name: its function's name; the conversation of calls outside of every turn.
         file: its file; for the session, a file in pytest's root folder.
-        folder: a folder of its own, for runs.
+        folder: its own folder, for runs.
         today: the day, for the ends of quarantines.
     """
 

@@ -1,4 +1,4 @@
-"""The summary at the end of a pytest run, from what each test noted.
+"""Summary of calls at the end of a pytest run, from one note per test.
 
 A test's note travels on the report of its teardown. pytest-xdist carries reports, with what
 hangs on them, from its workers to the controller, so the summary is made in one place either
@@ -49,7 +49,7 @@ def twice_written(notes: Iterable[CallNote]) -> list[str]:
             writers[path][note["test"]] = digest
     return [
         f"{path} was written by {len(tests)} tests, and not alike: {', '.join(sorted(tests))}; "
-        "give each a baseline of its own"
+        "give each its own baseline"
         for path, tests in sorted(writers.items())
         if len(set(tests.values())) > 1
     ]
@@ -62,7 +62,7 @@ def summary_lines(notes: Sequence[CallNote], *, verbosity: int = 0) -> list[str]
         notes: one a test.
         verbosity: pytest's: 1 and more lists every test, below 0 none.
     """
-    # A test that asked nothing has nothing to say, whatever it was made for.
+    # A test that asked nothing is not listed.
     ordered = sorted(
         (note for note in notes if note["asked"] or note["updated"]), key=lambda note: note["test"]
     )
@@ -91,7 +91,7 @@ def summary_lines(notes: Sequence[CallNote], *, verbosity: int = 0) -> list[str]
 def _test_line(note: CallNote) -> str:
     calls = f"{note['asked']} call{'' if note['asked'] == 1 else 's'}"
     turns = f"{note['turns']} turn{'' if note['turns'] == 1 else 's'}"
-    most = f", at most {note['most']} a turn" if note["turns"] > 1 else ""
+    most = f", at most {note['most']} per turn" if note["turns"] > 1 else ""
     kind = f" ({note['kind']})" if note["kind"] else ""
     return f"{note['test']}: {calls} in {turns}{most}{kind}"
 

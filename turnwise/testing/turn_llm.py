@@ -269,7 +269,7 @@ class TurnLLM:
 
 
 def _with_origin(call: Call) -> Call:
-    """Return a call with the node that asks it here; a model of LangChain has said it already."""
+    """Return a call with the node that asks it here; a model of LangChain has set it already."""
     if call.origin is not None or "langchain_core.runnables.config" not in sys.modules:
         return call  # where LangChain was never loaded, nothing of it can be running
     from turnwise.calls.langgraph_origin import origin_here  # noqa: PLC0415 - it is heavy

@@ -193,13 +193,13 @@ def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "say what to try"),
+        ((), "nothing to try"),
         (("--knob", "search.max_cals=3"), "did you mean"),
         (("--knob", "search.max_calls=-3"), "out of range"),
         (("--knob", "search.max_calls"), "expected knob=value"),
         (("--grid", "no_such"), "unknown sweep"),
         (("--knob", KNOB, "--quality", "truth", "--labels", "nobody.csv"), "nobody.csv"),
-        (("--knob", KNOB, "--race"), "say --buy as well"),
+        (("--knob", KNOB, "--race"), "--race needs --buy"),
         (("--knob", KNOB, "--cluster", "nonsense"), "no dask scheduler answers at nonsense"),
         (
             ("--knob", "search.max_calls=5", "--buy", "--yes", "--race", "--quality", "none"),

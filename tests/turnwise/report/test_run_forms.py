@@ -28,7 +28,7 @@ def test_every_choice_gives_text(write_run: RunWriter, form: Form, table: TableN
 def test_the_plan_comes_with_its_scenarios(write_run: RunWriter) -> None:
     """For people both of the plan's tables are shown."""
     text = render(load_run(write_run()), form="markdown", table="plan")
-    assert "### Plan against actual, a turn" in text
+    assert "### Plan against actual, per turn" in text
     assert "### Turns that cost what a scenario of the plan costs" in text
 
 

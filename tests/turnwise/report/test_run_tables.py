@@ -89,7 +89,7 @@ def test_plan_and_actual_stand_side_by_side(tables: ReportTables) -> None:
     assert (rows["requests"]["planned_worst"], rows["requests"]["actual_max"]) == (12, 3)
     assert rows["input tokens"]["actual_mean"] is None
     assert (rows["node detection"]["planned"], rows["node detection"]["actual_mean"]) == (1, 0.5)
-    assert rows["detect input tokens a request"]["difference"] == 50
+    assert rows["detect input tokens per request"]["difference"] == 50
     assert rows["usd"]["planned"] is None
 
 
@@ -215,7 +215,7 @@ def test_refused_calls_are_no_calls_per_turn(capped: ReportTables) -> None:
     lines = headline(capped)
     assert lines[0] == "2 turns, 2 replies, 1 turn cut by a limit (simulated)"
     assert "calls per turn: mean 2, p50 1, p95 3, max 3" in lines
-    assert "refused besides, per turn: mean 1, p50 0, p95 2, max 2" in lines
+    assert "also refused, per turn: mean 1, p50 0, p95 2, max 2" in lines
 
 
 def test_a_turn_cut_by_a_limit_goes_as_no_scenario(capped: ReportTables) -> None:

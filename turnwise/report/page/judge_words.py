@@ -1,6 +1,6 @@
-"""The judge's words from a run's recording, where a turn's own record holds none.
+"""The judge's reasons from a run's recording, where a turn's own record has none.
 
-The recording is optional: one that is missing, or cannot be read, leaves the words out. It
+The recording is optional: one that is missing, or cannot be read, leaves the reasons out. It
 is large, so only lines that look like a judge's are parsed.
 """
 
@@ -40,7 +40,7 @@ def cassette_of(record: RunRecord) -> Path | None:
 
 
 def _said(value: Any) -> Iterator[str]:
-    """Give the texts that stand under a name for reasons, in reading order."""
+    """Give the texts under a name for reasons, in reading order."""
     waiting = [value]
     while waiting:
         here = waiting.pop()
@@ -54,7 +54,7 @@ def _said(value: Any) -> Iterator[str]:
 
 
 def spoken(answer: str) -> str:
-    """Return what a judge said in an answer: its reasons, or all of it where it has none."""
+    """Return a judge's reasons in an answer, or all of it where it has none."""
     try:
         words = "\n".join(_said(json.loads(answer)))
     except (ValueError, RecursionError):
@@ -81,12 +81,12 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def recorded_words(record: RunRecord, calls: list[Mapping[str, Any]]) -> list[str]:
-    """Return what was said in each call, as the recording has it; empty where it has nothing.
+    """Return the reasons in each call, from the recording; empty where it has none.
 
     Of equal calls the one of the same scope answers, then the oldest.
 
     Args:
-        record: whose recording to look in.
+        record: the run of the recording.
         calls: ledger lines as plain JSON.
     """
     path = cassette_of(record) if calls else None

@@ -1,4 +1,4 @@
-"""Two runs beside each other: turns are paired by conversation and number, and by nothing else."""
+"""Two runs compared: turns are paired by conversation and number alone."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -85,12 +85,12 @@ def _difference(mine: Cell, others: Cell) -> Cell:
     return round(found, 9) if isinstance(found, float) else found
 
 
-def _beside(name: str, mine: Cell, others: Cell) -> Row:
+def _compared(name: str, mine: Cell, others: Cell) -> Row:
     return name, mine, others, _difference(mine, others)
 
 
 def _figure_rows(mine: UsageSums, others: UsageSums) -> list[Row]:
-    return [_beside(name, getattr(mine, name), getattr(others, name)) for name in FIGURES]
+    return [_compared(name, getattr(mine, name), getattr(others, name)) for name in FIGURES]
 
 
 def _grouped_rows(
@@ -106,7 +106,7 @@ def _grouped_rows(
             [each.input_tokens + each.output_tokens for each in sums],
             [each.usd for each in sums],
         ):
-            cells += _beside("", *figures)[1:]
+            cells += _compared("", *figures)[1:]
         rows.append(tuple(cells))
     return rows
 
@@ -126,7 +126,7 @@ def differences(
     """Return how a turn differs from its other, as plain JSON.
 
     Returns:
-        `figures` and `nodes` are rows of `this, other, difference`; `kinds` says in words what
+        `figures` and `nodes` are rows of `this, other, difference`; `kinds` names what
         differs, and is empty where nothing does. Time is shown and is no difference.
     """
     mine, others = sum_calls(calls), sum_calls(other_calls)
@@ -143,7 +143,7 @@ def differences(
         "degraded": turn.degraded != other.degraded or turn.wound_down != other.wound_down,
     }
     spans = [
-        _beside(name, *both)
+        _compared(name, *both)
         for name, both in zip(_SPANS, zip(turn.spans, other.spans, strict=True), strict=True)
     ]
     return {
@@ -191,9 +191,9 @@ def _run_rows(
     rows = [(str(name).replace("_", " "), *cells) for name, *cells in _figure_rows(*sums)]
     for place, name in enumerate(_SPANS):
         both = (_mean([turn.spans[place] for turn in side]) for side in turns)
-        rows.append(_beside(f"{name.replace('_', ' ')}, mean a turn", *both))
+        rows.append(_compared(f"{name.replace('_', ' ')}, mean per turn", *both))
     degraded = (sum(bool(turn.degraded) for turn in side) for side in turns)
-    rows.append(_beside("degraded turns", *degraded))
+    rows.append(_compared("degraded turns", *degraded))
     replies = [mine.reply != others.reply for mine, others in zip(*turns, strict=True)]
     rows.append(("turns with another reply", sum(replies), "", ""))
     return rows
@@ -210,7 +210,7 @@ def _grouped_table(name: str, rows: Sequence[Row]) -> Table:
 
 
 def compared_tables(run: PageRun, other: PageRun, pairing: TurnPairing) -> list[Table]:
-    """Return the tables that hold two runs against each other, over the turns of both."""
+    """Return the tables that compare two runs, over the turns of both."""
     of_run, of_other = calls_of(run), calls_of(other)
     mine = [row for key in pairing.keys for row in of_run[key]]
     others = [row for key in pairing.keys for row in of_other[key]]

@@ -1,4 +1,4 @@
-"""A finished turn, as the page shows it."""
+"""A run as the data of its page: turns, calls, the judge's reasons; all of it unchecked text."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class PageRun:
 
     @property
     def preset(self) -> str:
-        """The preset that the run says it had; empty when it does not say. Untrusted."""
+        """The preset in the run's manifest; empty where it has none. Untrusted."""
         knobs = self.record.manifest.get("knobs")
         return text(knobs.get("preset")) if isinstance(knobs, Mapping) else ""
 
@@ -78,7 +78,7 @@ def gather(folder: Path) -> PageRun:
 
 
 MAX_ANCHOR_CHARS = 120
-"""Longest conversation id that stands in a link as it is."""
+"""Longest conversation id that is put in a link unchanged."""
 
 
 _ANSWERED = frozenset({Outcome.SERVED, Outcome.CACHED, Outcome.COALESCED, Outcome.REPLAYED})
@@ -117,7 +117,7 @@ _SHOWN_ELSEWHERE = frozenset(
 
 
 def anchor_of(key: TurnKey) -> str:
-    """Return what a link to a turn ends with: letters, digits and percent signs only."""
+    """Return the end of a link to a turn: letters, digits and percent signs only."""
     conversation, turn = key
     name = quote(conversation, safe="", errors="backslashreplace")
     if len(name) > MAX_ANCHOR_CHARS:
@@ -136,7 +136,7 @@ def calls_of(run: PageRun) -> dict[TurnKey, list[CallLine]]:
 
 
 def _notes(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return what a turn says went otherwise: a title, a reason, and details."""
+    """Return a turn's notes on what went wrong: a title, a reason, and details."""
     notes = []
     for line in lines:
         title = text(line.get("node")) or text(line.get("what"))
@@ -146,7 +146,7 @@ def _notes(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             # What is down, and where, is in the detail.
             if name not in {"node", "what", "role", "endpoint"} and text(value)
         ]
-        notes.append([title or "(not said)", *rest])
+        notes.append([title or "(unnamed)", *rest])
     return notes
 
 
@@ -171,8 +171,8 @@ def _facts(raw: Mapping[str, Any]) -> list[Fact]:
     for name, value in raw.items():
         if name not in _SHOWN_ELSEWHERE:
             facts += [(f"{name}.{inner}", each) for inner, each in facts_of(mapping(value))]
-            said = [each for each in items(value) if text(each)]
-            facts += [(name, ", ".join(said))] if said else []
+            texts = [each for each in items(value) if text(each)]
+            facts += [(name, ", ".join(texts))] if texts else []
     return facts
 
 
@@ -181,7 +181,7 @@ def _words_of_turns(
     searches: Mapping[TurnKey, Search | None],
     calls: Mapping[TurnKey, Sequence[CallLine]],
 ) -> dict[TurnKey, list[str]]:
-    """Return what was said in each call, for the turns whose own record holds no words."""
+    """Return the judge's reasons of each call, for turns whose own record has none."""
     wanted = []
     for key, search in searches.items():
         if search is not None and search.has_words:
@@ -191,9 +191,9 @@ def _words_of_turns(
             for place, call in enumerate(calls[key])
             if call.role is Role.JUDGE and call.outcome in _ANSWERED
         ]
-    said = recorded_words(run.record, [run.raw_calls[key][place] for key, place in wanted])
+    reasons = recorded_words(run.record, [run.raw_calls[key][place] for key, place in wanted])
     found = {key: [""] * len(rows) for key, rows in calls.items()}
-    for (key, place), words in zip(wanted, said, strict=True):
+    for (key, place), words in zip(wanted, reasons, strict=True):
         found[key][place] = words
     return found
 
@@ -268,7 +268,7 @@ CALL_COLUMNS = (
     "notes",
     "words",
 )
-"""What each call's row holds, in this order."""
+"""Columns of a call's row, in this order."""
 
 
 _RAW_FIGURES = ("path_seconds", "end_round")
@@ -280,22 +280,22 @@ _RAW_TEXTS = ("model", "endpoint")
 def call_rows(
     calls: Sequence[CallLine], raw_calls: Sequence[Mapping[str, Any]], words: Sequence[str]
 ) -> list[list[Any]]:
-    """Return a row a call, as `CALL_COLUMNS` says.
+    """Return one row per call, with `CALL_COLUMNS`.
 
     Args:
         calls: of one turn, as they were checked.
         raw_calls: the same lines, for what a report does not add up.
-        words: what the judge said in each; empty where it is not known.
+        words: the judge's reasons in each; empty where not known.
     """
     rows = []
-    for call, raw, said in zip(calls, raw_calls, words, strict=True):
+    for call, raw, reasons in zip(calls, raw_calls, words, strict=True):
         known: dict[str, Any] = {
             **{name: getattr(call, name, None) for name in CALL_COLUMNS},
             **{name: figure(raw.get(name)) for name in _RAW_FIGURES},
             **{name: text(raw.get(name)) for name in _RAW_TEXTS},
             "node": call.node or "-",
             "sample": figure(raw.get("sample")) or 0,
-            "words": said,
+            "words": reasons,
         }
         rows.append([known[name] for name in CALL_COLUMNS])
     return rows
@@ -317,7 +317,7 @@ def plan_rows(
             row[place["actual_mean"]],
         )
         for row in table.rows
-        if not str(row[0]).endswith(" a request")
+        if not str(row[0]).endswith(" per request")
     ]
 
 

@@ -1,4 +1,19 @@
-"""The page's first view as HTML: a run's totals, and how it compares, readable without a script."""
+"""A run's page: overview as HTML, data packed for the script, one file.
+
+The overview is readable without a script. Three things keep foreign text from running, each
+enough alone:
+
+1. The data is a packed block in an element that is never a script, and the script that
+   reads it makes text nodes only.
+2. Text in the HTML is escaped (`safe_text`).
+3. The policy allows this very script and this very style, by their digests, and no
+   request, no frame, no form, no other script, whatever is in the page.
+
+The data is packed because texts are large: gzip, then base64, read by the browser's own
+`DecompressionStream`. Names that come from a run are never keys of an object in it, only
+values, so the script looks nothing up by a foreign name. The file is written whole or not at
+all, and replaces nothing but a page.
+"""
 
 import base64
 import gzip
@@ -61,7 +76,7 @@ def about_html(run: PageRun, other: PageRun | None) -> str:
     parts += [f"preset {run.preset}" if run.preset else "", app, text(manifest.get("started"))]
     if other is not None:
         preset = f" (preset {other.preset})" if other.preset else ""
-        parts.append(f"beside {other.name}{preset}")
+        parts.append(f"compared with {other.name}{preset}")
     return " · ".join(shown_html(part) for part in parts if part)
 
 
@@ -91,8 +106,8 @@ def _tiles(run: PageRun) -> str:
     tiles = [
         ("turns", f"{totals.turns:,}", degraded),
         ("calls", f"{sums.asked:,}", f"{ended}; {unreadable}" if ended else unreadable),
-        *_spread("calls a turn", totals.calls_per_turn),
-        *(_spread("refused a turn", totals.refused_per_turn) if totals.cut_turns else []),
+        *_spread("calls per turn", totals.calls_per_turn),
+        *(_spread("refused per turn", totals.refused_per_turn) if totals.cut_turns else []),
         ("requests", f"{sums.requests:,}", f"{sums.attempts:,} attempts"),
         ("tokens in", f"{sums.input_tokens:,}", unknown),
         ("tokens out", f"{sums.output_tokens:,}", ""),
@@ -110,7 +125,9 @@ def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -
     notices = [*([degraded] if degraded else []), *run.record.notices]
     outside = sum(row.turn_key is None for row in run.record.rows)
     if outside:
-        notices.append(f"{outside:,} calls were asked outside of any turn; the totals hold them.")
+        notices.append(
+            f"{outside:,} calls were asked outside of any turn; the totals include them."
+        )
     if other is not None and pairing is not None:
         notices += [f"The other run: {notice}" for notice in other.record.notices]
         paired, mine, others = len(pairing.keys), len(run.keys), len(other.keys)
@@ -137,7 +154,7 @@ def overview_html(
 
     Args:
         run: the run that the page is of.
-        other: the run beside it, or None.
+        other: the run to compare with, or None.
         pairing: from `pair`, where there is another run.
         compared: from `compared_tables`, likewise.
     """
@@ -152,7 +169,7 @@ def overview_html(
     )
     parts = [*_notices(run, other, pairing), _tiles(run), '<div id="chart"></div>']
     if compared:
-        parts += ['<h2 class="apart">Beside the other run</h2>', *map(table_html, compared)]
+        parts += ['<h2 class="apart">Compared with the other run</h2>', *map(table_html, compared)]
         parts.append('<h2 class="apart">This run</h2>')
     parts += [table_html(table) for table in own if table is not None]
     return "\n".join(parts)
@@ -177,7 +194,7 @@ def document_of(
 
     Args:
         run: the run that the page is of.
-        other: the run beside it, or None.
+        other: the run to compare with, or None.
         pairing: from `pair`, where there is another run.
     """
     document: dict[str, Any] = {
@@ -222,7 +239,7 @@ def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> s
 
 
 def table_html(table: Table) -> str:
-    """Return one table under its title, in a frame of its own that scrolls where it must."""
+    """Return one table under its title, in its own frame that scrolls where it must."""
     places = shown_places(table)
     texts = [is_text_column(table, place) for place in range(len(table.columns))]
     title = shown_html(table.title)
@@ -263,7 +280,7 @@ SCRIPTS = (
     "keys.js",
     "main.js",
 )
-"""The rooms of the page's script, in the order in which they are put together."""
+"""The parts of the page's script, in the order in which they are joined."""
 
 
 _PLACE = re.compile(r"\[\[([a-z]+)\]\]")
@@ -277,18 +294,18 @@ def _asset(name: str) -> str:
 
 
 def script_text() -> str:
-    """Return the page's script: all of its rooms in one function."""
-    rooms = "\n".join(map(_asset, SCRIPTS))
-    return f'(() => {{\n"use strict";\n{rooms}}})();'
+    """Return the page's script: all of its parts in one function."""
+    parts = "\n".join(map(_asset, SCRIPTS))
+    return f'(() => {{\n"use strict";\n{parts}}})();'
 
 
 def json_for_html(value: Any) -> str:
-    """Return JSON that ends no element and starts none, wherever in HTML it stands."""
+    """Return JSON that ends and starts no element, anywhere in HTML."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).translate(_ESCAPES)
 
 
 def packed(document: Mapping[str, Any]) -> str:
-    """Return a document as the page's data block: JSON that holds it packed.
+    """Return a document as the page's data block: packed, inside JSON.
 
     Lone surrogates come through as the escapes that JSON has for them.
     """
@@ -323,7 +340,7 @@ def assembled(parts: Mapping[str, str]) -> str:
 
     Args:
         parts: HTML for the template's places `title`, `simulated`, `name`, `about` and
-            `overview`, and `data` from `packed`. What stands in a part is not looked at again.
+            `overview`, and `data` from `packed`. Parts are not searched for places.
     """
     script, style = script_text(), _asset("page.css")
     whole = {**parts, "script": script, "style": style, "policy": policy_of(script, style)}
@@ -338,11 +355,11 @@ class WrittenPage:
     """What was written.
 
     Args:
-        file: where it stands.
+        file: its path.
         size_bytes: how large it is.
         turns: how many turns it shows.
-        paired_turns: how many of them have another beside them; None without another run.
-        notices: what a person should know about the reading, in words.
+        paired_turns: how many of them are paired; None without another run.
+        notices: what a user should know about the reading.
     """
 
     file: Path
@@ -353,11 +370,11 @@ class WrittenPage:
 
 
 def page_of(folder: Path, against: Path | None = None) -> tuple[str, WrittenPage]:
-    """Return the page of a run as HTML, and what there is to say of it; its file is `folder`'s.
+    """Return the page of a run as HTML, and its size, turns and notices; its `file` is `folder`.
 
     Args:
         folder: the run's folder.
-        against: the folder of a run to hold beside it, or None.
+        against: the folder of a run to compare with, or None.
 
     Raises:
         FormatError: when a folder is no run, or cannot be read.
@@ -386,7 +403,7 @@ def page_of(folder: Path, against: Path | None = None) -> tuple[str, WrittenPage
 
 
 def _check_place(file: Path) -> None:
-    """Refuse a place that cannot hold the page, or that holds something else."""
+    """Refuse a path that is not writable as a page, or that has something else."""
     if not file.parent.is_dir():
         raise ConfigError(f"there is no folder {file.parent} to write {file.name} into; make it")
     if file.is_dir():
@@ -407,12 +424,12 @@ def write_page(folder: Path, file: Path, *, against: Path | None = None) -> Writ
     Args:
         folder: the run's folder.
         file: where to; an older page there is replaced in one step.
-        against: the folder of a run to hold beside it, or None.
+        against: the folder of a run to compare with, or None.
 
     Raises:
         FormatError: when a folder is no run, or cannot be read.
-        ConfigError: when no turn of the two runs pairs, or the page cannot stand there.
-        OSError: when the disk takes no more; what stood there before stands.
+        ConfigError: when no turn of the two runs pairs, or the page cannot be written there.
+        OSError: when the disk is full; an older page is kept.
     """
     file = Path(file).resolve()
     _check_place(file)

@@ -1,6 +1,6 @@
-"""A baseline: what a run spent, turn by turn, as a file that is committed beside the code.
+"""A baseline: what a run spent, turn by turn, as a file that is committed with the code.
 
-It holds figures, knobs and digests only: no message, no reply, no path, no key. The same
+It contains figures, knobs and digests only: no message, no reply, no path, no key. The same
 run gives the same bytes, whatever the concurrency it was made with.
 """
 
@@ -50,7 +50,7 @@ Rounds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class CallGroup(NamedTuple):
-    """Who asked: one kind of call of a turn.
+    """One kind of call of a turn: who asked, and what for.
 
     Args:
         node: the node's name as the ledger has it; `-` where none asked. Untrusted.
@@ -63,12 +63,12 @@ class CallGroup(NamedTuple):
     purpose: str
 
     def __str__(self) -> str:
-        """Return it as it stands in a baseline: `lats_search/main/expand`."""
+        """Return it as in a baseline: `lats_search/main/expand`."""
         return "/".join(self)
 
     @classmethod
     def of(cls, text: str) -> "CallGroup":
-        """Return the path that a baseline's key says; a node's name may hold slashes.
+        """Return the path of a baseline's key; a node's name may contain slashes.
 
         Raises:
             ValueError: when it has not three parts.
@@ -116,11 +116,11 @@ class TurnFigures(BaseModel):
     usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     """Cost; None where a part is not known, which is not 0."""
     rounds_reply: Rounds | None = None
-    """Rounds until the reply; None where the turn does not say."""
+    """Rounds until the reply; None where not recorded."""
     rounds_turn: Rounds | None = None
     """Rounds until the turn's end, likewise."""
     quality: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Quality of the reply in the judge's own unit; None where nobody judged."""
+    """Quality of the reply in the judge's own unit; None where not judged."""
 
     @field_validator("asked")
     @classmethod
@@ -157,7 +157,7 @@ class TurnFigures(BaseModel):
 BASELINE_VERSION: Literal[1] = 1
 
 
-_WAY_OUT = "restore it from version control, or make it anew with --update"
+_WAY_OUT = "restore it from version control, or make it again with --update"
 
 
 class Baseline(BaseModel):
@@ -172,7 +172,7 @@ class Baseline(BaseModel):
     preset: str = ""
     """Name of the preset; empty for an app that has none."""
     conversations: str | None = None
-    """Digest of the conversations; None where the run does not say."""
+    """Digest of the conversations; None where not recorded."""
     is_simulated: bool = False
     """Whether a simulated model gave every answer."""
     is_replayed: bool = False
@@ -181,7 +181,7 @@ class Baseline(BaseModel):
     """Knobs that the preset or the user set, flat: `search.rollouts` to 4. The others have
     their defaults, so that a new default changes no baseline."""
     prompts: dict[str, str] | None = None
-    """Digest of each prompt by name; None where the run does not say."""
+    """Digest of each prompt by name; None where not recorded."""
     asked_outside: dict[str, Annotated[int, Field(ge=1, le=MAX_COUNT)]] = {}
     """Calls asked outside of any turn, by `node/role/purpose`."""
     turns: tuple[TurnFigures, ...] = ()
@@ -217,7 +217,7 @@ class Baseline(BaseModel):
         ordered = sorted(turns, key=lambda each: each.key)
         for before, after in pairwise(ordered):
             if before.key == after.key:
-                raise ValueError(f"turn {after.turn} of {after.conversation!r} stands twice")
+                raise ValueError(f"turn {after.turn} of {after.conversation!r} is there twice")
         return tuple(ordered)
 
     @property
@@ -232,7 +232,7 @@ class Baseline(BaseModel):
 
     @property
     def mean_calls_per_turn(self) -> float:
-        """Calls in turns, a turn, those that a limit refused left out; 0 without turns."""
+        """Mean calls per turn, without those that a limit refused; 0 without turns."""
         made = sum(turn.asked_count for turn in self.turns) - self.refused_count
         return made / max(len(self.turns), 1)
 
@@ -243,7 +243,7 @@ class Baseline(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> "Baseline":
-        """Return the baseline that a file holds.
+        """Return the baseline in a file.
 
         Raises:
             ConfigError: when there is no such file.
@@ -259,7 +259,7 @@ class Baseline(BaseModel):
             raise FormatError(path, None, f"{where}: {words}; {_WAY_OUT}") from error
 
     def text(self) -> str:
-        """Return it as it is committed: JSON, one knob and one turn a line."""
+        """Return it as it is committed: JSON, one line per knob and turn."""
         return baseline_text(self.model_dump(mode="json", exclude_none=True))
 
     def write(self, path: Path) -> None:
@@ -276,7 +276,7 @@ _MARK = b'"turnwise_baseline"'
 
 
 _MARK_WITHIN_BYTES = 256
-"""A file that says what it is says so at its head, also when its end is lost."""
+"""The mark is at the head of a file, so that it is found when the end is lost."""
 
 
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?:[ \r\n]|$)|^={7}\r?$", re.MULTILINE)
@@ -301,7 +301,7 @@ def _block(brackets: str, lines: list[str]) -> str:
 
 
 def baseline_text(document: Mapping[str, Any]) -> str:
-    """Return a baseline's JSON: a line a fact, a knob, a prompt and a turn, all sorted.
+    """Return a baseline's JSON: one line per fact, knob, prompt and turn, all sorted.
 
     Args:
         document: the baseline as plain JSON. Its turns are in order already.
@@ -373,7 +373,7 @@ def read_document(path: Path) -> dict[str, Any]:
             path,
             error.lineno,
             f"expected a baseline as JSON, and this is cut off or edited: {error.msg}; "
-            "restore it from version control, or make it anew with --update",
+            "restore it from version control, or make it again with --update",
         ) from error
     except (ValueError, RecursionError) as error:
         words = str(error) if isinstance(error, ValueError) else "nested too deeply"
@@ -386,7 +386,7 @@ def read_document(path: Path) -> dict[str, Any]:
             path,
             None,
             f"is a baseline of format {version!r}, this Turnwise reads {BASELINE_VERSION}; "
-            "make it anew with --update, or use the Turnwise that wrote it",
+            "make it again with --update, or use the Turnwise that wrote it",
         )
     return document
 
@@ -395,7 +395,7 @@ def _refuse_strangers(path: Path) -> None:
     """Let nothing be overwritten that is no baseline. One that is torn or old is one still.
 
     Raises:
-        ConfigError: when something else stands there.
+        ConfigError: when something else is there.
         FormatError: when a merge of the file is not finished.
     """
     try:
@@ -417,12 +417,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a baseline's text, whole or not at all.
 
     Raises:
-        ConfigError: when something else than a baseline stands there, or it may not be
+        ConfigError: when the file is something else than a baseline, or cannot be
             written.
         FormatError: when a merge of the file is not finished; with the line.
     """
     _refuse_strangers(path)
-    # A name of its own, so that two that write at once do not mix.
+    # Its own name, so that two processes that write at once do not mix.
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

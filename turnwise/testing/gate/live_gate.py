@@ -1,4 +1,4 @@
-"""A gate for live runs, whose calls vary by themselves: a test with a stated false-alarm rate.
+"""Test of live runs, whose calls vary by themselves, with a stated false-alarm rate.
 
 **The question.** Did calls per turn rise on average, or is this the model's own noise?
 

@@ -264,7 +264,7 @@ def _live_lines(comparison: GateComparison, live: LiveTest, max_shown: int) -> l
 
 
 def finding_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
-    """Return what was found, a line each, the largest first: failures, then the rest.
+    """Return what was found, one line each, the largest first: failures, then the rest.
 
     Args:
         comparison: a run and its baseline.
@@ -288,7 +288,7 @@ def finding_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> 
 
 
 def excepted_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
-    """Return what got worse and is in quarantine, a line each."""
+    """Return what got worse and is in quarantine, one line each."""
     names = PathNames(comparison)
     return [
         line

@@ -1,4 +1,4 @@
-"""From a run to a baseline. What was lost on the way is an error, not a smaller count."""
+"""Figures of a run as a baseline: a call that was lost is an error, not a smaller count."""
 
 import math
 from collections import Counter, defaultdict
@@ -45,7 +45,7 @@ class RunFigures:
 
     Args:
         baseline: the run's figures.
-        notices: in words.
+        notices: what a user should know about it.
         is_torn: whether a file of the run ends in half a line: it was killed, and may have
             fewer turns than it should.
     """
@@ -59,7 +59,7 @@ def _refuse_lost_calls(record: RunRecord, turns: Mapping[TurnKey, TurnFigures]) 
     """Refuse a ledger that lost calls: fewer calls would pass for a saving.
 
     Raises:
-        FormatError: when a turn has fewer calls than it says, or the ledger is cut.
+        FormatError: when a turn has fewer calls than it records, or the ledger is cut.
     """
     path = record.folder / "ledger.jsonl"
     again = "run the same `turnwise replay` again to make the run whole"
@@ -69,8 +69,8 @@ def _refuse_lost_calls(record: RunRecord, turns: Mapping[TurnKey, TurnFigures]) 
             raise FormatError(
                 path,
                 None,
-                f"lost calls: turn {line.turn} of {line.conversation_id!r} says that it asked "
-                f"{line.asked} and {counted} stand here; {again}",
+                f"lost calls: turn {line.turn} of {line.conversation_id!r} records "
+                f"{line.asked} calls and {counted} are here; {again}",
             )
     if path.name in record.torn_files and any(line.asked is None for line in record.turns):
         raise FormatError(path, None, f"its last line is cut off, and calls may be lost; {again}")
@@ -167,7 +167,7 @@ def run_figures(
 
     Raises:
         ConfigError: when the scores are by several judges.
-        FormatError: when it cannot be read, lost calls, or holds no finished turn.
+        FormatError: when it cannot be read, lost calls, or has no finished turn.
     """
     record = load_run(folder)
     if scores_file is not None:
@@ -198,7 +198,7 @@ def baseline_of_rows(
     """Return the baseline of a run that is in memory.
 
     Args:
-        rows: its ledger, a line a call, as `LedgerRow.as_dict` gives it.
+        rows: its ledger, one line per call, as `LedgerRow.as_dict` gives it.
         turns: its finished turns as in `turns.jsonl`; None takes the turns that the
             ledger names, which then have no rounds.
         app: name of what was run; another name is another graph.
@@ -209,7 +209,7 @@ def baseline_of_rows(
         facts: `preset`, `conversations`, `prompts` of `Baseline`.
 
     Raises:
-        ConfigError: when a line is none of a run, or a turn stands twice.
+        ConfigError: when a line is none of a run, or a turn is there twice.
     """
     try:
         calls = _read(rows, CallLine)
@@ -241,21 +241,21 @@ def _first_problem(error: ValidationError) -> str:
 
 
 _KINDS = frozenset({"pointwise", "label", "truth"})
-"""Scores that say something of one reply. Which of two won is not in the same unit."""
+"""Scores of one reply. Which of two won is not in the same unit."""
 
 
 def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKey, float]:
-    """Return the mean score of each turn's reply; a reply that nobody scored has none.
+    """Return the mean score of each turn's reply; a reply without a score has none.
 
     Args:
         scores_file: the table, all its scores by one judge.
         turns: the run's turns, with their replies.
 
     Raises:
-        ConfigError: when several judges stand in the table: their units differ.
+        ConfigError: when the table has several judges: their units differ.
         FormatError: when the table cannot be read.
     """
-    # Scores stand on the floor of sweeps, which a gate without them need not load.
+    # Scores belong to tune, which a gate without them need not load.
     from turnwise.tune.quality.score_file import read_scores  # noqa: PLC0415
     from turnwise.tune.quality.scores import reply_id  # noqa: PLC0415
 
@@ -267,7 +267,7 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
             values[score.conversation, score.turn, score.reply_id].append(score.value)
     if len(judges) > 1:
         raise ConfigError(
-            f"{scores_file} holds scores by {len(judges)} judges ({', '.join(sorted(judges))}), "
+            f"{scores_file} has scores by {len(judges)} judges ({', '.join(sorted(judges))}), "
             "whose units differ; give a table by one of them"
         )
     keys = {turn.key: (*turn.key, reply_id(turn.reply)) for turn in turns}

@@ -109,11 +109,11 @@ def test_one_sent_call_makes_a_run_live() -> None:
 
 
 def test_rows_that_are_none_are_refused() -> None:
-    """A row without a role, or a turn that stands twice, is an error in words."""
+    """A row without a role, or a turn that is there twice, is an error in words."""
     with pytest.raises(ConfigError, match="role"):
         baseline_of_rows([{"conversation": "one"}], app="toy")
     turns = turns_of(rows_of())
-    with pytest.raises(ConfigError, match="stands twice"):
+    with pytest.raises(ConfigError, match="is there twice"):
         baseline_of_rows(rows_of(), [*turns, turns[0]], app="toy")
 
 
@@ -137,7 +137,7 @@ def _with_turn(**changes: Any) -> list[Any]:
         ({"app": 7}, "app"),
         ({"surprise": 1}, "surprise"),
         ({"turns": {}}, "turns"),
-        ({"turns": [*_with_turn(), *_with_turn()]}, "stands twice"),
+        ({"turns": [*_with_turn(), *_with_turn()]}, "is there twice"),
         ({"turns": _with_turn(asked={"a/main/plan": "4"})}, "asked"),
         ({"turns": _with_turn(asked={"a/main/plan": -1})}, "asked"),
         ({"turns": _with_turn(asked={"a/main/plan": 1.5})}, "asked"),

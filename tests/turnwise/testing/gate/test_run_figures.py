@@ -44,7 +44,7 @@ def test_a_torn_turn_is_left_out_and_said(write_run: RunWriter) -> None:
 def test_lost_calls_are_no_saving(write_run: RunWriter) -> None:
     """A ledger with fewer calls than its turns say is refused, with the turn."""
     folder = write_run(rows=rows_of()[:-1], turns=turns_of(rows_of()))
-    with pytest.raises(FormatError, match=r"turn 0 of 'two' .* 3 and 2 stand here"):
+    with pytest.raises(FormatError, match=r"turn 0 of 'two' .* 3 calls and 2 are here"):
         baseline_of_run(folder)
 
 
@@ -89,7 +89,7 @@ def test_a_manifest_without_prompts_knows_none(write_run: RunWriter) -> None:
 def test_a_turn_that_stands_twice_is_refused(write_run: RunWriter) -> None:
     """Two lines of one turn would count its calls twice."""
     turns = turns_of(rows_of())
-    with pytest.raises(FormatError, match="stands twice"):
+    with pytest.raises(FormatError, match="is there twice"):
         baseline_of_run(write_run(turns=[*turns, turns[0]]))
 
 
