@@ -107,7 +107,7 @@ def test_a_live_run_goes_through_the_statistical_gate(far: Any) -> None:
     far.run("--turnwise-live", "--turnwise-update").assert_outcomes(passed=1)
     result = far.run("--turnwise-live")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*::test_talk: 16 calls in 8 turns, at most 2 a turn (live)"])
+    result.stdout.fnmatch_lines(["*::test_talk: 16 calls in 8 turns, at most 2 per turn (live)"])
     far.write(TEST.replace("calls=2", "calls=3"))
     result = far.run("--turnwise-live")
     result.assert_outcomes(failed=1)

@@ -84,7 +84,7 @@ def test_the_summary_lists_calls_by_test(project: Any, small_talk: str) -> None:
     result.stdout.fnmatch_lines(
         [
             "*turnwise: calls asked*",
-            "*::test_one: 4 calls in 2 turns, at most 3 a turn (simulated)",
+            "*::test_one: 4 calls in 2 turns, at most 3 per turn (simulated)",
             "*::test_two: 1 call in 1 turn (scripted)",
         ]
     )
