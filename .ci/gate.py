@@ -22,8 +22,8 @@ from turnwise.replay import Conversation, read_conversations
 from turnwise.replay.app_protocol import App, load_app
 from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
-from turnwise.testing.gate import Baseline, Gates, compare, finding_lines, verdict
-from turnwise.testing.gate.renewing import renew
+from turnwise.testing.gate import Baseline, Gates, baseline_of_run, compare, finding_lines, verdict
+from turnwise.testing.gate.presenter import renew
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "graph.app:app"
@@ -48,7 +48,7 @@ def run_of(
             folder=Path(name) / "run",
         )
         asyncio.run(run_replay(request))
-        return Baseline.of_run(request.folder)
+        return baseline_of_run(request.folder)
 
 
 def say(verdict_line: str, *lines: str) -> None:

@@ -31,7 +31,15 @@ from turnwise.replay.app_protocol import load_app
 from turnwise.replay.cassette import CassetteMode
 from turnwise.replay.replay_run import RunRequest, run_replay
 from turnwise.shipped import configs_folder
-from turnwise.testing.gate import Baseline, Drift, Gates, TurnFigures, compare, compare_live
+from turnwise.testing.gate import (
+    Baseline,
+    GateComparison,
+    Gates,
+    TurnFigures,
+    baseline_of_run,
+    compare,
+    compare_live,
+)
 
 __all__ = ["measure"]
 
@@ -91,7 +99,7 @@ def _run(
         max_concurrency=max_concurrency,
     )
     asyncio.run(run_replay(request))
-    return Baseline.of_run(folder)
+    return baseline_of_run(folder)
 
 
 def _check_time(run: Path, baseline: Path, turns: int) -> Figure:
@@ -113,7 +121,7 @@ def _check_time(run: Path, baseline: Path, turns: int) -> Figure:
     )
 
 
-def _names_it(drift: Drift, key: tuple[str, int], node: str) -> bool:
+def _names_it(drift: GateComparison, key: tuple[str, int], node: str) -> bool:
     """Return whether the only finding is one call more of this node in this turn."""
     if len(drift.failures) != 1:
         return False
@@ -139,7 +147,7 @@ def _planted(run: Path, baseline: Baseline, folder: Path) -> Figure:
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns("*.sqlite*", "cassette*"))
         (copy / "ledger.jsonl").write_bytes(b"".join([*lines, lines[place]]))
         key = rows[place]["conversation"], int(rows[place]["turn"])
-        found += _names_it(compare(baseline, Baseline.of_run(copy)), key, node)
+        found += _names_it(compare(baseline, baseline_of_run(copy)), key, node)
         shutil.rmtree(copy)
     return Figure(
         f"one planted call, in each of {len(nodes)} nodes: found, with node, turn and count",

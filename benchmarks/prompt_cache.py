@@ -111,7 +111,7 @@ def _replayed(checkout: Path, preset: str, base_url: str) -> list[dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, "-m", "turnwise", "replay", str(CONVERSATION)]
-        options = ["--preset", preset, "--limit-turns", str(TURNS), "--out", str(out)]
+        options = ["--preset", preset, "--max-turns", str(TURNS), "--out", str(out)]
         done = subprocess.run(  # noqa: S603 - our own command
             [*command, *options],
             cwd=checkout,

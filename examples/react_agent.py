@@ -18,7 +18,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from turnwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
 from turnwise.calls import Call, CallRefused, Endpoint, Prices, Purpose, Reply, Role, Usage
 from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 __all__ = ["QUESTION", "ask_agent", "build_agent", "scripted"]
 

@@ -16,7 +16,7 @@ from langgraph.graph.state import CompiledStateGraph
 from turnwise.budget import Budgeter
 from turnwise.calls import Call, Endpoint, Role
 from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 __all__ = ["QUESTION", "build", "scripted"]
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.testing.fixture import Bench
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "react_agent.py"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.testing.fixture import Bench
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

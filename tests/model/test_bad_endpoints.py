@@ -76,7 +76,7 @@ def test_a_context_too_short_ends_in_a_turn(command, behind, conversations, narr
     """Prompts that do not fit are clipped or given up; the turns end and are counted."""
     proxy = behind(narrow_server)
     command.use(proxy.base_url)
-    command("replay", conversations["en"], "-p", "balanced", "--limit-turns", 3, "--out", "run")
+    command("replay", conversations["en"], "-p", "balanced", "--max-turns", 3, "--out", "run")
     turns = rows_of(command.folder / "run" / "turns.jsonl")
     ledger = rows_of(command.folder / "run" / "ledger.jsonl")
     refused = [each for each in proxy.log if each.status == 400]
@@ -95,7 +95,7 @@ def test_a_dead_judge_is_named_and_asked_a_bounded_number_of_times(
     proxy = behind()
     command.use(proxy.base_url)
     done = command(
-        *("replay", conversations["en"], "-p", "balanced", "--limit-turns", 1, "--out", "run"),
+        *("replay", conversations["en"], "-p", "balanced", "--max-turns", 1, "--out", "run"),
         *("-s", f"endpoints.judge.base_url={dead_url}", "-s", "endpoints.judge.model=judge"),
         code=None,
     )
@@ -115,7 +115,7 @@ def test_a_dead_server_stops_the_run_at_once(command, conversations, dead_url):
     """Nothing listens: the run ends, names host and variable, and can be resumed."""
     command.use(dead_url)
     done = command(
-        *("replay", conversations["en"], "-p", "balanced", "--limit-turns", 2, "--out", "run"),
+        *("replay", conversations["en"], "-p", "balanced", "--max-turns", 2, "--out", "run"),
         code=1,
     )
     assert "TURNWISE_BASE_URL" in done.stderr
@@ -129,7 +129,7 @@ def test_a_run_goes_on_after_the_server_was_stopped(command, behind, conversatio
     """
     proxy = behind(stops_after=14)
     command.use(proxy.base_url)
-    arguments = ("replay", conversations["en"], "-p", "balanced", "--limit-turns", 3)
+    arguments = ("replay", conversations["en"], "-p", "balanced", "--max-turns", 3)
     done = command(*arguments, "--out", "run", code=1)
     assert "same command" in done.stderr
     assert len(proxy.log) == 14

@@ -29,7 +29,7 @@ def recorded(proxy, conversations, tmp_path_factory):
     """Return a command line in whose folder `frugal` has recorded two turns as `run`."""
     command = CommandLine(tmp_path_factory.mktemp("recorded"))
     command.use(proxy.base_url, TURNWISE_REFEREE_MODEL="smollm2-referee")
-    arguments = ("replay", conversations["en"], "-p", "frugal", "--limit-turns", 2)
+    arguments = ("replay", conversations["en"], "-p", "frugal", "--max-turns", 2)
     begun = len(proxy.log)
     command(*arguments, "--out", "run", "--record", "calls.jsonl")
     ledger = rows_of(command.folder / "run" / "ledger.jsonl")
@@ -72,7 +72,7 @@ def test_chat_answers_each_line(command, proxy):
 def test_a_recording_is_replayed_checked_and_reported(recorded, conversations, proxy):
     """`replay --cassette`, `check` and `report` end well, and send nothing."""
     begun = len(proxy.log)
-    arguments = ("replay", conversations["en"], "-p", "frugal", "--limit-turns", 2)
+    arguments = ("replay", conversations["en"], "-p", "frugal", "--max-turns", 2)
     recorded(*arguments, "--out", "again", "--cassette", "calls.jsonl")
     recorded("check", "run", "--baseline", "baseline.json", "--update")
     recorded("check", "again", "--baseline", "baseline.json", "-g", "requests", "-g", "tokens")

@@ -26,7 +26,7 @@ def test_embeddings_are_counted_as_the_server_counts_them(
     embed = behind(embedding_server)
     command.use(chat.base_url, TURNWISE_EMBED_MODEL="smollm2-embed")
     command(
-        *("replay", conversations["en"], "-p", "frugal", "--limit-turns", 3, "--out", "run"),
+        *("replay", conversations["en"], "-p", "frugal", "--max-turns", 3, "--out", "run"),
         *("--set", "memory.dense=true", "--set", f"endpoints.embed.base_url={embed.base_url}"),
     )
     ledger = rows_of(command.folder / "run" / "ledger.jsonl")

@@ -31,7 +31,7 @@ def test_a_turn_of_instant_ends_in_a_reply_of_the_model(
     command.use(proxy.base_url)
     begun = time.monotonic()
     command(
-        *("replay", conversations["en"], "-p", "instant", "--limit-turns", 1, "--out", "run"),
+        *("replay", conversations["en"], "-p", "instant", "--max-turns", 1, "--out", "run"),
     )
     seconds = time.monotonic() - begun
     (turn,) = rows_of(command.folder / "run" / "turns.jsonl")

@@ -35,7 +35,7 @@ def test_turns_end_in_replies_and_both_books_agree(
     """Three turns: replies, no call over the plan, ledger = proxy, strict replay the same."""
     proxy = behind()
     command.use(proxy.base_url)
-    arguments = ("replay", conversations[language], "-p", preset, "--limit-turns", TURNS)
+    arguments = ("replay", conversations[language], "-p", preset, "--max-turns", TURNS)
     command(*arguments, "--out", "bought", "--record", "calls.jsonl")
     bought = command.folder / "bought"
     turns, ledger = rows_of(bought / "turns.jsonl"), rows_of(bought / "ledger.jsonl")
@@ -78,7 +78,7 @@ def test_unreadable_answers_are_repairs_in_both_books(command, behind, conversat
 
     proxy.stand_in = every_third_unreadable
     command.use(proxy.base_url)
-    command("replay", conversations["en"], "-p", "balanced", "--limit-turns", 2, "--out", "run")
+    command("replay", conversations["en"], "-p", "balanced", "--max-turns", 2, "--out", "run")
     turns = rows_of(command.folder / "run" / "turns.jsonl")
     assert [turn["is_fallback"] for turn in turns] == [False, False]
     assert sum(turn["repairs"] for turn in turns) > 0
@@ -90,7 +90,7 @@ def test_what_the_model_itself_writes_ends_in_a_turn(language, command, behind, 
     """Nonsense under the server's grammar: whatever it is, the turn ends and is counted."""
     proxy = behind(stand_in=None, max_output_tokens=120)
     command.use(proxy.base_url)
-    command("replay", conversations[language], "-p", "frugal", "--limit-turns", 1, "--out", "run")
+    command("replay", conversations[language], "-p", "frugal", "--max-turns", 1, "--out", "run")
     (turn,) = rows_of(command.folder / "run" / "turns.jsonl")
     assert turn["reply"]
     assert counted_in([turn]) == spent_in(proxy.log)

@@ -16,7 +16,7 @@ from turnwise.calls.errors import (
     RateLimited,
     ServerFailed,
 )
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 CALL = Call(Role.MAIN, Purpose.MONOLOGUE, (Message("user", "{}"),), response_model=MonologueAnswer)
 

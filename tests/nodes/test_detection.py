@@ -8,7 +8,7 @@ from nodes.detection import DETECTION, DetectionAnswer
 from nodes.records import Line, Persona, Relationship, Signal, Stage
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 ANSWER = {
     "context": "The user is angry about a delay.",

@@ -9,7 +9,7 @@ from nodes.evolver import DELTA_NAMES, EVOLVING, RelationshipDelta, evolve_by_ru
 from nodes.records import Detection, Persona, Relationship, Signal
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 
 async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa: B008 - frozen

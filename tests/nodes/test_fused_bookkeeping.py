@@ -13,7 +13,7 @@ from nodes.records import Detection, Persona, Relationship
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
 from turnwise.calls.errors import ServerFailed
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 MOVEMENT = {"reason": "She confided.", "trust_delta": 0.3}
 NOTES = [

@@ -19,7 +19,7 @@ from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role, Sampling
 from turnwise.calls.errors import AuthFailed, CallRefused, ServerFailed
 from turnwise.calls.schema import response_schema, schema_format
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 
 class Left(BaseModel):

@@ -39,7 +39,7 @@ from turnwise.calls import Purpose, Role
 from turnwise.calls.structured import parse_answer
 from turnwise.calls.wire import chat_body
 from turnwise.simulator import SimulatedModel
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 VIEW = TurnView(
     language="en",

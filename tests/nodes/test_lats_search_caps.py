@@ -30,7 +30,7 @@ from turnwise.calls.call import Outcome, Purpose, Role
 from turnwise.calls.client import Advisory
 from turnwise.calls.errors import ServerFailed
 from turnwise.simulator import SimulatedClient, SimulatedSettings
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))

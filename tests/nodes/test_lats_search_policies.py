@@ -15,7 +15,7 @@ from nodes.turn import TurnView
 from turnwise.calls.call import Purpose, Role
 from turnwise.calls.client import Advisory
 from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))

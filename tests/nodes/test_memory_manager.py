@@ -17,7 +17,7 @@ from nodes.memory_manager import (
 from nodes.records import Line, NoteDraft, Persona
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 USER_TEXT = '我叫陆琳，我在成都上班。 She said "be on time" to me.'
 REPLY = "好，那我周五提醒你。"

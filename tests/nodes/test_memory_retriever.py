@@ -10,7 +10,7 @@ from turnwise.calls.errors import AuthFailed, ServerFailed
 from turnwise.memory import AgentUser, Embedding, NewNote, TurnCommit
 from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.langgraph_backend import LangGraphBackend
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 

@@ -12,7 +12,7 @@ from turnwise.calls import Purpose, Reply
 from turnwise.memory import AgentUser, MemoryConflict
 from turnwise.memory.conversation_memory import ConversationMemory
 from turnwise.memory.langgraph_backend import LangGraphBackend
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 

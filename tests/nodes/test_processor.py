@@ -11,7 +11,7 @@ from nodes.processor import MIN_OVERLAP, humanize, overlap
 from nodes.records import Bubble, Mode, Mood, Persona, StyleVector
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 DRAFT = "I was thinking about you today. Did the interview on the 12th go well?"
 PLANNED = (

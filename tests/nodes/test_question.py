@@ -7,7 +7,7 @@ from nodes.question import Question, Tokens
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role, Sampling
 from turnwise.calls.errors import ServerFailed
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 QUESTION = Question(
     node="inner_monologue",

@@ -20,7 +20,7 @@ from nodes.records import (
 )
 from nodes.turn import TurnView
 from turnwise.calls import Purpose, Role
-from turnwise.testing.askers import ScriptedAsker
+from turnwise.testing.fakes import ScriptedAsker
 
 
 async def run(asker, user_text="Is it far?"):

@@ -1,3 +1,3 @@
-"""The command line. `turnwise.cli.main:main` is its entry; rooms are loaded when used."""
+"""The command line; `turnwise.cli.main:main` is its entry point."""
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
-"""What an endpoint can do, found out with the least that shows it.
+"""Probes of an endpoint: what it can do, found with as few calls as possible.
 
 Three calls of a few tokens each: one word, one small form with every parameter that a
 turn may send, and one word as a stream. What the client learns from refusals on the way
-is part of the result. Then what the endpoint says of itself: its models, its context
+is part of the result. Then what the endpoint reports: its models, its context
 length, a batch route. Every request, refused ones and those without tokens too, goes
 through a budgeter and is counted.
 """
@@ -36,7 +36,7 @@ MODES: tuple[SchemaMode, ...] = ("json_schema", "json_object", "prompt")
 """Ways to ask for the form of an answer, the strongest first."""
 
 ANSWER_TOKENS = 256
-"""Room for one word, and for the thoughts of a model that thinks before it."""
+"""Tokens for one word, and for the reasoning of a model that reasons first."""
 
 LOOK_UP_SECONDS = 15.0
 
@@ -62,7 +62,7 @@ _ONE_WORD = (Message("user", "Answer with the single word OK."),)
 _SMALL_FORM = (
     Message("system", "You answer questions about the sky, shortly."),
     # The names of the form's fields are not in it: only an endpoint that keeps to the schema,
-    # or one that was told the form in words, can have them right.
+    # or one whose prompt has the form, can have them right.
     Message("user", "Which colour has a clear sky at noon, and is it night then?"),
 )
 
@@ -87,7 +87,7 @@ class ProbeTarget:
         roles: which it serves.
         settings: its whole settings.
         base_url: where it is; None for kinds without one.
-        make: returns the endpoint with a client of its own, by settings.
+        make: returns the endpoint with its own client, by settings.
         secrets: keys that must be in no error.
     """
 
@@ -99,10 +99,10 @@ class ProbeTarget:
 
 
 class _LookUps:
-    """What an endpoint says of itself, as a client: so that its requests are counted.
+    """What an endpoint reports about itself, as a client, so that its requests are counted.
 
     Args:
-        client: who asks. Not owned.
+        client: makes the requests. Not owned.
         base_url: the client's.
 
     Attributes:
@@ -123,7 +123,7 @@ class _LookUps:
         model: str,  # noqa: ARG002 - it is the endpoint that is asked, not a model
         on_sent: Callable[[int], None] | None = None,
     ) -> Sequence[Reply | CallError]:
-        """Get the URL that each call holds."""
+        """Get the URL of each call."""
         ends: list[Reply | CallError] = []
         for index, call in enumerate(calls):
             url = call.messages[0].content
@@ -156,7 +156,7 @@ async def probe(
     Args:
         target: the endpoint.
         max_seconds: time for all of it; at least 0. What is not done by then is not known.
-        say: told what is asked next.
+        say: called with what is asked next.
         clock: monotonic seconds.
     """
     endpoint = target.make(target.settings)
@@ -192,13 +192,13 @@ class _Probing:
     clock: Callable[[], float]
 
     def _open(self, endpoint: Endpoint) -> tuple[Budgeter, _LookUps | None]:
-        """Return a budgeter over an endpoint and what it says of itself."""
+        """Return a budgeter over an endpoint and its look-ups."""
         patient = replace(endpoint, retry=_RETRY)
         endpoints = {Role.MAIN: patient, Role.EMBED: patient}
         look_ups = None
         if self.target.base_url is not None and isinstance(endpoint.client, Getter):
             look_ups = _LookUps(endpoint.client, self.target.base_url)
-            # By another name: one route that fails says nothing of the model.
+            # By another name: one route that fails is no property of the model.
             name = f"{endpoint.name}-itself"
             endpoints[Role.FAST] = replace(patient, name=name, model="", client=look_ups)
         budgeter = Budgeter(
@@ -285,7 +285,8 @@ class _Probing:
             opened = self.target.make(_with_capabilities(self.target.settings, known, mode))
             asking, _ = self._open(opened)
         probed.problem = (
-            f"no answer had the form that was asked for, neither by schema nor in words ({problem})"
+            "no answer had the form that was asked for, neither by schema nor by prompt "
+            f"({problem})"
         )
         return known
 

@@ -1,4 +1,4 @@
-"""What was found out of the endpoints, as a table and as one JSON object."""
+"""Results of the endpoints' probes, as a table and as one JSON object."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -7,7 +7,8 @@ from typing import Any
 from turnwise.budget.ledger_row import LedgerRow
 from turnwise.calls import CallError, Role
 from turnwise.calls.capabilities import Capabilities, SchemaMode
-from turnwise.cli.exits import print_text
+from turnwise.cli.terminal import print_text
+from turnwise.report.table import aligned
 
 __all__ = ["Probed", "document_of", "show"]
 
@@ -27,8 +28,8 @@ class Probed:
         schema_mode: the strongest way to ask for a form in which the answer had it.
         capabilities: what it takes, learned ones included.
         has_logprobs: whether it gave the log-probabilities that were asked for.
-        has_usage: whether it tells tokens.
-        has_stream_usage: whether it tells tokens of a stream.
+        has_usage: whether it reports tokens.
+        has_stream_usage: whether it reports tokens of a stream.
         context_tokens: context length, prompt and answer together.
         batch_route: its route for batches; "" when it has none.
         dimension: of its embeddings.
@@ -102,7 +103,7 @@ ROWS: tuple[tuple[str, Callable[[Probed], str]], ...] = (
         ),
     ),
     ("log-probabilities", lambda each: _yes(each.has_logprobs)),
-    ("tokens told", lambda each: _yes(each.has_usage)),
+    ("reports tokens", lambda each: _yes(each.has_usage)),
     ("tokens of a stream", lambda each: _yes(each.has_stream_usage)),
     (
         "context length",
@@ -138,10 +139,8 @@ def show(probed: Sequence[Probed]) -> None:
     for each in probed:
         dimension = f"{each.dimension} numbers" if each.dimension else "-"
         columns.append([", ".join(each.roles), *_cells(each), dimension])
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print_text(line.rstrip())
+    for line in aligned(list(zip(*columns, strict=True))):
+        print_text(line)
     rows = [row for each in probed for row in each.rows]
     print_text(
         f"\n{sum(row.usage.requests for row in rows)} requests, "

@@ -1,4 +1,4 @@
-"""`turnwise endpoints check`: what the configured endpoints can do, as a table and as settings."""
+"""`turnwise endpoints check`: the configured endpoints probed; a table, and a file of knobs."""
 
 import asyncio
 import os
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnwise.cli.exits import EXIT_FAILED, clear_errors, print_json, say
-from turnwise.cli.knobs import say_endpoints, say_environment
+from turnwise.cli.info_commands import say_endpoints, say_environment
 from turnwise.cli.options import (
     AppOption,
+    CommandOptions,
     JsonOption,
     PresetOption,
     SetOption,
     TrustCodeOption,
     TrustEndpointOption,
+    command,
 )
+from turnwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, say
 
 if TYPE_CHECKING:
     from turnwise.calls import Endpoint, Role
@@ -53,29 +55,32 @@ def _endpoints() -> None:
     """Group the commands about endpoints."""
 
 
-@endpoints.command()
-def check(
-    preset: PresetOption = None,
-    overrides: SetOption = None,
+class EndpointsCheckOptions(CommandOptions):
+    """Options of `turnwise endpoints check`."""
+
+    preset: PresetOption = None
+    overrides: SetOption = []
     role: Annotated[
-        str | None, typer.Option("--role", help="Check this role only: main, judge, fast or embed.")
-    ] = None,
+        str | None, typer.Option(help="Check this role only: main, judge, fast or embed.")
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Write what was found as a YAML file of knobs."),
-    ] = None,
-    max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=1.0, help="Time for the whole check.")
-    ] = 300.0,
-    as_json: JsonOption = False,
-    app: AppOption = "graph.app:app",
-    trust_endpoints: TrustEndpointOption = None,
-    trust_code: TrustCodeOption = None,
-) -> None:
+    ] = None
+    max_seconds: Annotated[float, typer.Option(min=1.0, help="Time for the whole check.")] = 300.0
+    as_json: JsonOption = False
+    app: AppOption = "graph.app:app"
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []
+
+
+@endpoints.command()
+@command
+def check(options: EndpointsCheckOptions) -> None:
     """Reach every configured endpoint, and show what it can do.
 
     Each endpoint is asked a few short calls: one word, one small form, one stream. Refused
-    parameters are found out, and a file written with --out spares later runs the refusals.
+    parameters are found, and a file written with --out spares later runs the refusals.
     The exit code is 1 when a role cannot be served.
 
     TURNWISE_BASE_URL=https://api.deepseek.com/v1 TURNWISE_MODEL=deepseek-chat turnwise endpoints
@@ -90,19 +95,21 @@ def check(
         from turnwise.cli.endpoint_report import document_of, show
         from turnwise.replay.app_protocol import load_app
 
-        loaded = load_app(app)
+        out, app = options.out, load_app(options.app)
         settings = confirmed(
-            loaded.settings(preset, overrides or ()), trust_endpoints or (), trust_code or ()
+            app.settings(options.preset, options.overrides),
+            options.trust_endpoints,
+            options.trust_code,
         )
-        say_environment(loaded, overrides or ())
+        say_environment(app, options.overrides)
         say_endpoints(settings)
         chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
         trust: Trust = getattr(settings, "trust", EVERYTHING)
-        found = _Check(chosen, os.environ, role, trust)
+        found = _Check(chosen, os.environ, options.role, trust)
         if out is not None:
             _refuse_to_write(out)
-        probed = asyncio.run(found.run(max_seconds))
-        if as_json:
+        probed = asyncio.run(found.run(options.max_seconds))
+        if options.as_json:
             print_json(document_of(probed))
         else:
             show(probed)
@@ -113,7 +120,9 @@ def check(
         if found.is_default:
             say(NOTHING_SET)
         elif out is not None and is_whole:
-            base = preset or next((name for name in loaded.presets() if name == "classic"), None)
+            base = options.preset or next(
+                (name for name in app.presets() if name == "classic"), None
+            )
             out.write_text(found.yaml(probed, base, out), encoding="utf-8")
             say(f'wrote {out}; use it: turnwise run "Hello" --preset {_as_preset(out)}')
         elif out is not None:
@@ -218,7 +227,7 @@ class _Check:
         ]
 
     def _made(self, role: "Role", settings: "EndpointSettings") -> "Endpoint":
-        """Return a role's endpoint under other settings of its own, with a client of its own."""
+        """Return a role's endpoint under other settings, with its own client."""
         from turnwise.calls.endpoints import endpoints_from_settings
 
         given = {**self.chosen, role: settings}
@@ -279,7 +288,7 @@ class _Check:
         if isinstance(error, AuthFailed):
             return f"Set {whole.api_key_env} to a key of {probed.name}"
         if isinstance(error, QuotaExhausted):
-            return f"The account behind {whole.api_key_env} has no quota left: add some"
+            return f"The key in {whole.api_key_env} has no quota left: add some"
         if isinstance(error, UnknownModel):
             known = f" to one of: {', '.join(probed.models[:5])}" if probed.models else ""
             return f"Set {self._set_by(role, 'model', MODEL_VARIABLES[role])}{known}"
@@ -294,7 +303,7 @@ class _Check:
         return f"What is sent to it can be set under endpoints.{main}"
 
     def _set_by(self, role: "Role", name: str, variable: str) -> str:
-        """Return what sets a setting of a role: a knob of its own, one of `main`, a variable."""
+        """Return what sets a setting of a role: its own knob, one of `main`, a variable."""
         from turnwise.calls import Role
 
         for owner in (role, Role.MAIN):
@@ -321,7 +330,7 @@ class _Check:
         for role, settings in whole.items():
             entry = self._entry(settings, by_role[role])
             main = written.get(str(Role.MAIN))
-            # A role has what `main` has, but for what is a fact of its own model.
+            # A role has what `main` has, but for what belongs to its own model.
             written[str(role)] = (
                 entry if main is None else {k: v for k, v in entry.items() if main.get(k) != v}
             )

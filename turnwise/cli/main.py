@@ -1,23 +1,17 @@
-"""The `turnwise` command. Each subcommand loads what it needs when it runs."""
+"""The `turnwise` command. A subcommand imports heavy modules when it runs, not before."""
 
 from typing import Annotated
 
 import typer
 
 from turnwise import __version__
-from turnwise.cli.cassette import cassette
-from turnwise.cli.chat import chat
-from turnwise.cli.check import check
-from turnwise.cli.conversations import conversations
-from turnwise.cli.demo import demo
+from turnwise.cli.check_command import check
 from turnwise.cli.endpoints import endpoints
-from turnwise.cli.knobs import knobs, presets
-from turnwise.cli.plan import plan
-from turnwise.cli.replay import replay
-from turnwise.cli.report import report
-from turnwise.cli.run import run
-from turnwise.cli.sim import sim
-from turnwise.cli.tune import tune
+from turnwise.cli.info_commands import cassette, knobs, plan, presets, report, sim
+from turnwise.cli.options import command
+from turnwise.cli.replay_command import conversations, demo, replay
+from turnwise.cli.talk_commands import chat, run
+from turnwise.cli.tune_command import tune
 
 __all__ = ["main", "turnwise"]
 
@@ -25,10 +19,10 @@ turnwise = typer.Typer(
     name="turnwise",
     help=(
         "Spend LLM calls wisely, turn by turn.\n\n"
-        "plan what a turn will cost, before it runs; run it under a cap that is never passed; "
+        "plan what a turn will cost, before it runs; run it under a cap that is never exceeded; "
         "replay it for free, byte for byte; tune every other setting from the same recording; "
-        "check in CI that it has not crept up; report where each call went. Without an endpoint "
-        "everything runs on an embedded simulated model, and says so. To use a real one, set "
+        "check in CI that it has not risen; report where each call went. Without an endpoint "
+        "everything runs on an embedded simulated model, labelled so. To use a real one, set "
         "TURNWISE_BASE_URL, TURNWISE_MODEL and TURNWISE_API_KEY, and begin with: turnwise "
         "endpoints check."
     ),
@@ -38,7 +32,7 @@ turnwise = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (
+for _run in (
     plan,
     run,
     chat,
@@ -52,7 +46,7 @@ for _command in (
     presets,
     demo,
 ):
-    turnwise.command()(_command)
+    turnwise.command()(command(_run))
 turnwise.add_typer(endpoints, name="endpoints")
 turnwise.add_typer(sim, name="sim")
 

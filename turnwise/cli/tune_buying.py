@@ -1,16 +1,16 @@
-"""What `turnwise tune --buy` shows, asks and buys."""
+"""`turnwise tune --buy`: price, confirmation, purchase."""
 
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.trust import endpoint_lines
-from turnwise.cli.exits import say
-from turnwise.cli.tune_options import TuneOptions, progress_bar
+from turnwise.cli.terminal import progress_bar, say
 from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
 from turnwise.replay.recording import Recording, open_recording
 from turnwise.tune.analysis import ToBuy, to_buy
@@ -28,29 +28,35 @@ from turnwise.tune.row import TurnRow
 from turnwise.tune.summary import buy_sentence
 from turnwise.tune.sweep import FinishedSweep, SweepRequest
 
+if TYPE_CHECKING:
+    from turnwise.cli.tune_command import TuneOptions
+
 __all__ = ["agreed", "buy_missing", "buyer_as_it_goes", "buys_as_it_goes", "spent"]
 
 
-def agreed(options: TuneOptions, question: str) -> bool:
-    """Return whether the person wants to spend that.
+def agreed(options: "TuneOptions", question: str) -> bool:
+    """Return whether the user confirms a purchase.
 
     Raises:
-        ConfigError: when nobody can be asked.
+        ConfigError: when standard input is no terminal.
     """
-    if options.is_agreed:
+    if options.yes:
         return True
     if not sys.stdin.isatty():
-        raise ConfigError("nobody can be asked here before money is spent: say --yes")
+        raise ConfigError(
+            "a purchase needs a confirmation, but standard input is no terminal; "
+            "give --yes to confirm"
+        )
     return typer.confirm(question, err=True)
 
 
-def buys_as_it_goes(options: TuneOptions, request: SweepRequest) -> bool:
+def buys_as_it_goes(options: "TuneOptions", request: SweepRequest) -> bool:
     """Return whether what to buy is only known once earlier settings have been judged."""
-    return options.buys and request.spec.sampler in {"nsga2", "tpe"}
+    return options.buy and request.spec.sampler in {"nsga2", "tpe"}
 
 
 def buyer_as_it_goes(
-    options: TuneOptions, request: SweepRequest, recording: Recording
+    options: "TuneOptions", request: SweepRequest, recording: Recording
 ) -> tuple[SweepRequest, BuyingEvaluator] | None:
     """Return a sweep that buys as it goes, in one process; None without consent.
 
@@ -85,25 +91,25 @@ def spent(purse: Purse) -> str:
     return f"Bought {purse.calls} calls: {usd}."
 
 
-def buy_missing(options: TuneOptions, request: SweepRequest, finished: FinishedSweep) -> bool:
+def buy_missing(options: "TuneOptions", request: SweepRequest, finished: FinishedSweep) -> bool:
     """Show the price, ask, and buy; return whether anything was bought."""
     lacking = to_buy(finished.rows)
     say(buy_sentence(lacking))
     if not lacking.calls:
         return False
     _check_purse(options, lacking)
-    _say_sellers(options, request, finished)
+    _say_endpoints(options, request, finished)
     if not agreed(options, f"Buy up to {lacking.calls} calls?"):
         say("Nothing was bought.")
         return False
     purse = options.purse
     with progress_bar("turns", is_quiet=options.as_json) as show:
 
-        def told(progress: PurchaseProgress) -> None:
+        def show_progress(progress: PurchaseProgress) -> None:
             if show is not None:
                 show(progress.turns, lacking.turns, f"{progress.calls} calls")
 
-        bought = _bought(options, request, finished, purse, told)
+        bought = _bought(options, request, finished, purse, show_progress)
     say(spent(purse))
     if bought.stopped:
         say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
@@ -111,14 +117,14 @@ def buy_missing(options: TuneOptions, request: SweepRequest, finished: FinishedS
 
 
 def _bought(
-    options: TuneOptions,
+    options: "TuneOptions",
     request: SweepRequest,
     finished: FinishedSweep,
     purse: Purse,
-    told: Callable[[PurchaseProgress], None],
+    on_turn: Callable[[PurchaseProgress], None],
 ) -> Bought:
     """Buy for all settings, or with a race for those that are not beaten."""
-    if not options.races:
+    if not options.race:
         return buy(
             request.recording,
             finished.settings,
@@ -126,7 +132,7 @@ def _bought(
             past=request.past,
             max_turns=request.max_turns,
             max_concurrency=options.max_concurrency,
-            on_turn=told,
+            on_turn=on_turn,
             trust=options.trust,
         )
     recording = open_recording(request.recording, trust=options.trust)
@@ -137,7 +143,7 @@ def _bought(
         if not found.by and purse.is_empty:
             raise PurseEmpty(f"{purse.calls} calls were bought, and none are left to judge with")
         if not found.by:
-            raise ConfigError("--race needs to know quality: say --quality referee, or --labels")
+            raise ConfigError("--race needs quality: give --quality referee, or --labels")
         return found.rows
 
     raced = buy_racing(
@@ -152,7 +158,7 @@ def _bought(
             trust=options.trust,
         ),
         judged,
-        on_turn=told,
+        on_turn=on_turn,
     )
     for each in raced.dropped:
         say(
@@ -162,8 +168,8 @@ def _bought(
     return raced.bought
 
 
-def _say_sellers(options: TuneOptions, request: SweepRequest, finished: FinishedSweep) -> None:
-    """Print whom the missing calls would be bought from, where the recording names them."""
+def _say_endpoints(options: "TuneOptions", request: SweepRequest, finished: FinishedSweep) -> None:
+    """Print the endpoints of the missing calls, where the recording names them."""
     recording = open_recording(request.recording, trust=options.trust)
     all_lines = (
         endpoint_lines(settings_of(recording, each), os.environ) for each in finished.settings
@@ -172,7 +178,7 @@ def _say_sellers(options: TuneOptions, request: SweepRequest, finished: Finished
         say(line)
 
 
-def _check_purse(options: TuneOptions, lacking: ToBuy) -> None:
+def _check_purse(options: "TuneOptions", lacking: ToBuy) -> None:
     if options.purse.max_usd is not None and lacking.usd is None:
         raise ConfigError(
             "--max-buy-usd cannot bind: the price of some of these calls is unknown. Set "

@@ -228,7 +228,7 @@ class ProgramSession:
             return opened.scope, opened
         raise ConfigError(
             "a model was asked outside of every turn: run the thread in a copy of the context "
-            "(contextvars.copy_context().run), or replay with --concurrency 1"
+            "(contextvars.copy_context().run), or replay with --max-concurrency 1"
         )
 
     # Turns.

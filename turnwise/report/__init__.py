@@ -1,11 +1,17 @@
-"""Where each call of a run went: tables, and their forms. Light to import."""
+"""Reports of a run: tables, totals, and their forms. Light to import."""
 
-from turnwise.report.forms import to_csv, to_json, to_markdown
-from turnwise.report.render import render
+from turnwise.report.run_forms import (
+    brief_text,
+    render,
+    to_json,
+    to_markdown,
+    to_text,
+    totals_json,
+)
 from turnwise.report.run_record import RunRecord, load_run
-from turnwise.report.tables import ReportTables, Table, summarise
-from turnwise.report.text import brief_text, to_text
-from turnwise.report.totals import Totals, totals_json
+from turnwise.report.run_tables import ReportTables, summarise
+from turnwise.report.table import Table, to_csv
+from turnwise.report.totals import Totals
 
 __all__ = [
     "ReportTables",

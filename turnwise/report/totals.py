@@ -1,18 +1,118 @@
-"""A run in one object: what `turnwise replay --json` ends with."""
+"""Sums and spreads of calls, and a run in figures.
 
+What is not known is never added up as if it were 0.
+"""
+
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from turnwise.calls.call import Role
-from turnwise.report.lines import CallLine, TurnKey, TurnLine
-from turnwise.report.sums import CallSums, Spread, spread, sum_calls
+from turnwise.budget.usage import NO_USAGE, Usage
+from turnwise.calls.call import Outcome, Role
+from turnwise.report.run_record import CallLine, TurnKey, TurnLine
 
-if TYPE_CHECKING:
-    from turnwise.report.tables import ReportTables
+__all__ = ["Spread", "Totals", "UsageSums", "spread", "sum_calls", "total"]
 
-__all__ = ["Totals", "total", "totals_json"]
+
+@dataclass(frozen=True, slots=True)
+class UsageSums:
+    """What some calls come to.
+
+    Invariant: `asked` is the sum of the outcomes.
+
+    Args:
+        asked: how many calls.
+        outcomes: how they ended; every outcome is a key.
+        usage: what they spent.
+        usd: the whole cost, or None when a part of it is not known.
+        usd_known: the part that is known.
+        over_calls: calls that were billed beyond what was reserved for them.
+        speculative: calls asked before they were known to be needed.
+        unreadable: answered calls whose answer is not in the form that was asked for.
+        repairs: calls that asked again for an answer that did not fit.
+    """
+
+    asked: int
+    outcomes: dict[Outcome, int]
+    usage: Usage
+    usd: float | None
+    usd_known: float
+    over_calls: int
+    speculative: int
+    unreadable: int
+    repairs: int
+
+    def figure(self, name: str) -> float | None:
+        """Return one figure by its name, of these sums or of their usage; None when not known."""
+        found: float | None = getattr(self if hasattr(self, name) else self.usage, name)
+        return found
+
+    @property
+    def total_seconds(self) -> float:
+        """All time that the calls took, waits included, as if one after another."""
+        return self.usage.path_seconds
+
+
+def sum_calls(rows: Sequence[CallLine]) -> UsageSums:
+    """Return what some calls come to."""
+    ended = Counter(row.outcome for row in rows)
+    known_usd = [row.usd for row in rows if row.usd is not None]
+    usd_known = math.fsum(known_usd)
+    return UsageSums(
+        asked=len(rows),
+        outcomes={outcome: ended[outcome] for outcome in Outcome},
+        usage=sum((row.usage for row in rows), start=NO_USAGE),
+        usd=usd_known if len(known_usd) == len(rows) else None,
+        usd_known=usd_known,
+        over_calls=sum(row.over_tokens > 0 or row.over_usd > 0 for row in rows),
+        speculative=sum(row.is_speculative for row in rows),
+        unreadable=sum(row.is_unreadable for row in rows),
+        repairs=sum(row.repair > 0 for row in rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How some values spread.
+
+    Args:
+        mean: their mean.
+        p50: their median, one of the values.
+        p95: the least value that at least 95 % of them do not exceed.
+        max: the largest.
+    """
+
+    mean: float
+    p50: float
+    p95: float
+    max: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON; whole numbers without a point."""
+        return {
+            "mean": round(self.mean, 6),
+            "p50": _plain(self.p50),
+            "p95": _plain(self.p95),
+            "max": _plain(self.max),
+        }
+
+
+def _plain(value: float) -> float:
+    return int(value) if float(value).is_integer() else round(value, 6)
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Return how values spread, by nearest rank; None when there are none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+
+    def at(percent: int) -> float:
+        return ordered[-(-percent * len(ordered) // 100) - 1]  # rounded up, without floats
+
+    return Spread(math.fsum(ordered) / len(ordered), at(50), at(95), ordered[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +122,7 @@ class Totals:
     Args:
         turns: finished turns.
         replies: those of them with a reply.
-        degraded_turns: those in which a node went on without its call.
+        degraded_turns: those in which a node continued without its call.
         degraded_causes: degraded turns by cause, the most frequent first; a turn may have
             several causes.
         unreadable_turns: those with an answer that is not in the form that was asked for.
@@ -35,8 +135,8 @@ class Totals:
         calls_per_turn: spread of the calls of each turn, refused ones left out; None without
             turns.
         refused_per_turn: spread of the calls that a limit refused in each turn.
-        rounds_to_reply: spread of rounds until the reply; None when turns do not say.
-        rounds_a_turn: spread of rounds until the end of the turn.
+        rounds_to_reply: spread of rounds until the reply; None where not recorded.
+        rounds_per_turn: spread of rounds until the end of the turn.
         reply_seconds: spread of the longest chain's time until the reply.
         turn_seconds: spread of the longest chain's time until the end of the turn.
         wall_seconds: time that the process took; None when not known.
@@ -50,14 +150,14 @@ class Totals:
     unreadable_turns: int
     cut_turns: int
     wound_down_turns: int
-    sums: CallSums
+    sums: UsageSums
     by_node: dict[str, int]
     by_role: dict[Role, int]
     by_purpose: dict[str, int]
     calls_per_turn: Spread | None
     refused_per_turn: Spread | None
     rounds_to_reply: Spread | None
-    rounds_a_turn: Spread | None
+    rounds_per_turn: Spread | None
     reply_seconds: Spread | None
     turn_seconds: Spread | None
     wall_seconds: float | None
@@ -100,62 +200,9 @@ def total(
         calls_per_turn=spread([made_of[turn.key] for turn in turns]),
         refused_per_turn=spread([refused_of[turn.key] for turn in turns]),
         rounds_to_reply=_known_spread(turn.spans[0] for turn in turns),
-        rounds_a_turn=_known_spread(turn.spans[1] for turn in turns),
+        rounds_per_turn=_known_spread(turn.spans[1] for turn in turns),
         reply_seconds=_known_spread(turn.spans[2] for turn in turns),
         turn_seconds=_known_spread(turn.spans[3] for turn in turns),
         wall_seconds=wall_seconds,
         is_simulated=any(turn.simulated for turn in turns),
     )
-
-
-def _json(spread_: Spread | None) -> dict[str, Any] | None:
-    return None if spread_ is None else spread_.as_json()
-
-
-def totals_json(tables: "ReportTables") -> dict[str, Any]:
-    """Return a report's totals as plain JSON. What is not known is null, never 0."""
-    totals = tables.totals
-    sums = totals.sums
-    return {
-        "turns": totals.turns,
-        "replies": totals.replies,
-        "degraded_turns": totals.degraded_turns,
-        "degraded_causes": dict(totals.degraded_causes),
-        "unreadable_turns": totals.unreadable_turns,
-        "cut_turns": totals.cut_turns,
-        "wound_down_turns": totals.wound_down_turns,
-        "asked": sums.asked,
-        "outcomes": {outcome.value: count for outcome, count in sums.outcomes.items()},
-        "requests": sums.usage.requests,
-        "sent": sums.usage.sent,
-        "attempts": sums.usage.attempts,
-        "speculative": sums.speculative,
-        "unreadable": sums.unreadable,
-        "repairs": sums.repairs,
-        "tokens": {
-            "input": sums.usage.input_tokens,
-            "output": sums.usage.output_tokens,
-            "cached": sums.usage.cached_tokens,
-            "total": sums.usage.input_tokens + sums.usage.output_tokens,
-            "unknown_usage": sums.usage.unknown_usage,
-        },
-        "usd": sums.usd,
-        "usd_known": sums.usd_known,
-        "over_reservation": {
-            "calls": sums.over_calls,
-            "tokens": sums.usage.over_tokens,
-            "usd": sums.usage.over_usd,
-        },
-        "by_node": dict(totals.by_node),
-        "by_role": {role.value: count for role, count in totals.by_role.items()},
-        "by_purpose": dict(totals.by_purpose),
-        "calls_per_turn": _json(totals.calls_per_turn),
-        "refused_per_turn": _json(totals.refused_per_turn),
-        "rounds": {"reply": _json(totals.rounds_to_reply), "turn": _json(totals.rounds_a_turn)},
-        "path_seconds": {
-            "reply": _json(totals.reply_seconds),
-            "turn": _json(totals.turn_seconds),
-        },
-        "wall_seconds": None if totals.wall_seconds is None else round(totals.wall_seconds, 6),
-        "simulated": totals.is_simulated,
-    }

@@ -1,3 +1,3 @@
-"""What tests of Turnwise, and of code built on it, stand on. Each room is imported by name."""
+"""Test support: the pytest plugin, the regression gate, fakes."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks only, thin over `turnwise.testing.pytesting`.
+"""Hooks and fixtures of the pytest plugin.
 
 pytest imports this file whenever it starts, in every project that has Turnwise installed.
 So nothing is imported here but pytest; the rest is, when a test uses the fixture or the
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from turnwise.testing.pytesting.options import add_options, choices_of, refusal_in_ci
-from turnwise.testing.pytesting.summary import NOTES, Summary
+from turnwise.testing.plugin_options import add_options, choices_of, refusal_in_ci
+from turnwise.testing.plugin_summary import NOTES, PluginSummary
 
 if TYPE_CHECKING:
     from turnwise.testing.fixture import Bench
@@ -51,12 +51,12 @@ _MARK = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Tell pytest the options."""
+    """Add the options."""
     add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest the mark, and collect notes where the summary is printed.
+    """Add the mark, and collect notes where the summary is printed.
 
     Raises:
         pytest.UsageError: when files would be written under CI.
@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         if refusal := refusal_in_ci(config, os.environ):
             raise pytest.UsageError(refusal)
-        config.pluginmanager.register(Summary(), "turnwise-summary")
+        config.pluginmanager.register(PluginSummary(), "turnwise-summary")
 
 
 @pytest.fixture
@@ -99,10 +99,12 @@ def _bench(
     request: pytest.FixtureRequest, *, name: str, file: Path, folder: Path
 ) -> Iterator["Bench"]:
     from turnwise.testing.fixture import Bench  # noqa: PLC0415 - pytest starts often
-    from turnwise.testing.pytesting.place import BenchPlace  # noqa: PLC0415 - the same
+    from turnwise.testing.plugin_options import FixtureLocation  # noqa: PLC0415 - the same
 
     today = datetime.now(UTC).date()
-    place = BenchPlace(test=request.node.nodeid, name=name, file=file, folder=folder, today=today)
+    place = FixtureLocation(
+        test=request.node.nodeid, name=name, file=file, folder=folder, today=today
+    )
     bench = Bench(place, choices_of(request.config))
     request.node.stash[_BENCH] = bench
     yield bench
@@ -122,7 +124,7 @@ def _used_benches(item: pytest.Item) -> list["Bench"]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Read the mark, and refuse one that could hold nothing, before anything is run."""
+    """Read the mark, and refuse one that checks nothing, before anything is run."""
     item.stash[_HAS_FAILED] = False
     for bench in _used_benches(item):
         bench.begin_test()
@@ -130,7 +132,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not marks:
         return
     from turnwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
-    from turnwise.testing.pytesting.limits import allowed_calls  # noqa: PLC0415 - the same
+    from turnwise.testing.call_counts import allowed_calls  # noqa: PLC0415 - the same
 
     if not set(_FIXTURES).intersection(getattr(item, "fixturenames", ())):
         pytest.fail(
@@ -146,7 +148,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Hold the mark once the test's own code has passed."""
+    """Check the mark once the test's own code has passed."""
     result = yield
     allowed = item.stash.get(_ALLOWED, None)
     benches = _used_benches(item)
@@ -168,7 +170,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Write the baselines of a test that passed whole, and send its note along."""
     report = yield
-    # An expected failure is no pass: what it asked is nothing to hold others to.
+    # An expected failure is no pass: its calls are no baseline.
     if not report.passed or hasattr(report, "wasxfail"):
         for node in (item, item.getparent(pytest.Module), item.session):
             if node is not None:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from turnwise.report.cells import Cell, Table
-from turnwise.report.text import tables_text
+from turnwise.report.table import Cell, Table, tables_text
 from turnwise.tune.analysis import Analysis, SettingSummary, ToBuy
 from turnwise.tune.statistics.bootstrap import Interval
 from turnwise.tune.statistics.power import interval_in_words

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.report.cells import guarded, unguarded
+from turnwise.report.table import guarded, unguarded
 from turnwise.tune.row import FIELDS, Standing, TurnRow, row_from_json
 
 __all__ = [

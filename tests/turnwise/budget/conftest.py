@@ -10,7 +10,7 @@ import pytest
 from turnwise.budget import Budgeter, RecordedExchange, Where
 from turnwise.calls import Call, CallKey, Endpoint, Message, Prices, Purpose, Role
 from turnwise.calls.errors import CassetteMiss
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 PRICES = Prices(input_usd_per_million=1.0, output_usd_per_million=2.0)
 

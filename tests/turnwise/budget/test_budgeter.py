@@ -12,7 +12,7 @@ from turnwise.calls.errors import (
     InvalidAnswer,
     UnknownRole,
 )
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 class Score(BaseModel):

@@ -10,7 +10,7 @@ from turnwise.budget.in_flight import InFlightCall, ReadReply
 from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import Outcome, Reply
 from turnwise.calls.errors import CallRefused, ServerFailed
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 ORDER = ["repair", "ledger", "replay", "admit", "cache", "share", "retry", "reserve", "send"]
 UPPER = ORDER[2:6]

@@ -7,7 +7,7 @@ import pytest
 from turnwise.budget import Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
 from turnwise.calls import CallRefused, Outcome, Reply
 from turnwise.calls.errors import CallTimeout, ServerFailed
-from turnwise.testing.clients import FailingClient, ScriptedClient
+from turnwise.testing.fakes import FailingClient, ScriptedClient
 
 
 async def test_a_call_after_the_deadline_is_refused(make_budgeter, ask_for):

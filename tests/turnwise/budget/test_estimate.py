@@ -4,7 +4,7 @@ import pytest
 
 from turnwise.budget.token_estimate import Estimator
 from turnwise.calls import Call, Endpoint, Prices, Purpose, Role, Sampling
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 class TenTokens:

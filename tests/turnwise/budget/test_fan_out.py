@@ -7,7 +7,7 @@ import pytest
 from turnwise.budget import RetryPolicy, ScopeKind, VirtualClock
 from turnwise.calls import Outcome, Reply
 from turnwise.calls.errors import AuthFailed, ServerFailed
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 class Meter:

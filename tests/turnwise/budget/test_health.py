@@ -14,7 +14,7 @@ from turnwise.calls.errors import (
     EndpointDown,
     ServerFailed,
 )
-from turnwise.testing.clients import FailingClient, ScriptedClient
+from turnwise.testing.fakes import FailingClient, ScriptedClient
 
 RETRY = RetryPolicy(first_wait_seconds=0.0, down_seconds=20.0)
 

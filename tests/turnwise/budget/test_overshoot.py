@@ -8,7 +8,7 @@ from turnwise.budget import Budgeter, Limits, ScopeKind
 from turnwise.budget.limits import NOTHING, Amounts, Quota, Reservation
 from turnwise.calls import CallRefused, Endpoint, Message, Reply, Role, Sampling
 from turnwise.calls.reply import Usage
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 from .conftest import PRICES, MemoryRecorder
 

@@ -16,7 +16,7 @@ from turnwise.calls.errors import (
     InvalidAnswer,
     ServerFailed,
 )
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 FAST = RetryPolicy(first_wait_seconds=0.0)
 

@@ -30,7 +30,7 @@ from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.owner_loop import OwnerLoop
 from turnwise.simulator.server import SimServer
 from turnwise.simulator.simulator_settings import SimulatedSettings
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 MAX_SECONDS = 30
 MAX_REQUESTS = 20

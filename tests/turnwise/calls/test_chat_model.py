@@ -27,7 +27,7 @@ from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer
 from turnwise.calls.structured import parse_answer
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 SCOPE = ContextVar("scope", default="none")
 

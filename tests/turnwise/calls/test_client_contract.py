@@ -14,7 +14,7 @@ from turnwise.calls.errors import CallError, ConnectionFailed, ServerFailed
 from turnwise.calls.langchain_client import LangChainClient
 from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.openai_sdk import OpenAISdkClient
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 class EchoModel(BaseChatModel):

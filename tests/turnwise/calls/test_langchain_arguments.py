@@ -12,7 +12,7 @@ from turnwise.calls.capabilities import Capabilities
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.wire import chat_body
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 SCHEMA = {
     "type": "json_schema",

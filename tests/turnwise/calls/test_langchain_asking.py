@@ -21,7 +21,7 @@ from turnwise.calls.errors import CallRefused, CallTimeout, EmptyAnswer, StreamC
 from turnwise.calls.langchain_client import LangChainClient
 from turnwise.calls.reply import TokenLogprobs
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 pytestmark = pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
 

@@ -23,7 +23,7 @@ from turnwise.calls.errors import CallRefused, CallTimeout, ServerFailed, Stream
 from turnwise.calls.langchain_client import LangChainClient
 from turnwise.calls.openai_http import OpenAIClient
 from turnwise.calls.retry import RetryPolicy
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 PRICES = Prices(1.0, 2.0)
 AT_ONCE = RetryPolicy(first_wait_seconds=0, max_wait_seconds=0)

@@ -21,7 +21,7 @@ from langgraph.types import Send
 from turnwise.budget import Budgeter, ScopeKind
 from turnwise.calls import Endpoint, Role, langgraph_origin
 from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 class Program:

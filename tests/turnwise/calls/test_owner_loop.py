@@ -17,7 +17,7 @@ from turnwise.calls import Call, CallRefused, Endpoint, Message, Purpose, Role
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.owner_loop import OwnerLoop
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 ASKERS = 300
 ROOT = Path(__file__).parents[3]
@@ -85,7 +85,7 @@ from turnwise.budget import Budgeter
 from turnwise.calls import Endpoint, Role
 from turnwise.calls.chat_model import BudgetedChatModel
 from turnwise.calls.errors import ConfigError
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 async def never(call):
     await asyncio.Event().wait()

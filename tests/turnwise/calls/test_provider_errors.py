@@ -32,7 +32,7 @@ from turnwise.calls.provider_errors import (
     scrub,
     text_of_error,
 )
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 keys = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", min_size=8)

@@ -199,7 +199,7 @@ def test_the_server_counts_what_the_ledger_counts(
 
 def test_out_folders_that_cannot_be_used(cli: Any, talk: Path, tmp_path: Path) -> None:
     """Another run, a folder that is no run, a file: said, and left alone."""
-    assert cli("replay", talk, "--out", "run", "--limit-turns", 1).exit_code == 0
+    assert cli("replay", talk, "--out", "run", "--max-turns", 1).exit_code == 0
     words = _words(cli("replay", talk, "--out", "run", "--set", "rollouts=1"), 2)
     assert "is another run" in words
     (tmp_path / "mine").mkdir()
@@ -222,8 +222,8 @@ def test_out_folders_that_cannot_be_used(cli: Any, talk: Path, tmp_path: Path) -
         (("--record", "talk.jsonl"), "not a cassette"),
         (("--record", "no/such/folder/a.jsonl"), "folder"),
         (("--mode", "sometimes"), "strict"),
-        (("--limit-turns", "0"), "--limit-turns"),
-        (("--concurrency", "0"), "--concurrency"),
+        (("--max-turns", "0"), "--max-turns"),
+        (("--max-concurrency", "0"), "--max-concurrency"),
         (("--app", "nowhere:app"), "nowhere"),
         (("--app", "graph.app"), "module:attribute"),
         (("--app", "json:dumps"), "is not an app"),
@@ -247,7 +247,7 @@ def test_a_report_of_no_run(cli: Any, tmp_path: Path) -> None:
 
 def test_a_strict_miss_ends_with_one(cli: Any, talk: Path, tmp_path: Path) -> None:
     """A call that is not recorded ends the run with 1 and names turn and node."""
-    assert cli("replay", talk, "--record", "c.jsonl", "--limit-turns", 1).exit_code == 0
+    assert cli("replay", talk, "--record", "c.jsonl", "--max-turns", 1).exit_code == 0
     words = _words(cli("replay", talk, "--cassette", "c.jsonl"), 1)
     assert "CassetteMiss" in words
     assert "turn 1, node detection" in words

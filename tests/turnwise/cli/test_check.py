@@ -33,7 +33,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         result = CliRunner().invoke(turnwise, [str(each) for each in command])
         assert result.exit_code == 0, result.output
     assert result.stdout.startswith("made: ")
-    assert result.stdout.endswith("b.json, 5.0 calls a turn over 3 turns (simulated)\n")
+    assert result.stdout.endswith("b.json, 5.0 calls per turn over 3 turns (simulated)\n")
     return folder
 
 
@@ -69,7 +69,7 @@ def test_a_run_as_its_baseline_is_one_line(checked: Any) -> None:
     """Exit 0, one verdict line on standard output, nothing else."""
     result = checked()
     assert result.exit_code == 0
-    assert result.stdout == "ok: 5.0 calls a turn over 3 turns (simulated), as in b.json\n"
+    assert result.stdout == "ok: 5.0 calls per turn over 3 turns (simulated), as in b.json\n"
 
 
 def test_a_replay_is_as_its_recording(cli: Any, checked: Any) -> None:
@@ -90,7 +90,9 @@ def test_one_planted_call_is_named_wherever_it_is(checked: Any) -> None:
         result = checked(_edited(f"{node}{turn}", _plant(turn, node)))
         assert result.exit_code == 1
         verdict, finding, cause = result.stdout.splitlines()
-        assert verdict.startswith("failed: 5.0 -> 5.3 calls a turn over 3 turns (simulated), 1 fig")
+        assert verdict.startswith(
+            "failed: 5.0 -> 5.3 calls per turn over 3 turns (simulated), 1 fig"
+        )
         assert re.fullmatch(rf"  {node} \w+ \d -> \d \(\+\d+ %\), turn {turn} of talk", finding)
         assert cause == "  no knob and no prompt changed: the code or the model's answers did"
 
@@ -112,7 +114,9 @@ def test_a_judge_that_died_is_a_finding(checked: Any) -> None:
     result = checked(folder)
     assert result.exit_code == 1
     verdict, *lines = result.stdout.splitlines()
-    assert verdict.startswith("failed: 5.0 -> 5.0 calls a turn over 3 turns (simulated), 5 figures")
+    assert verdict.startswith(
+        "failed: 5.0 -> 5.0 calls per turn over 3 turns (simulated), 5 figures"
+    )
     assert "  degradations 0 -> 1 (new), turn 1 of talk and 1 more turn" in lines
     assert any(line.startswith("  unreadable answers 0 -> ") for line in lines)
     assert "2 of 3 turns degraded: judge at localhost-8001 is down (2)" in result.stderr
@@ -142,7 +146,7 @@ def test_a_saving_passes_and_can_be_kept(cli: Any, checked: Any) -> None:
     assert "1 figure fell or got better: --update keeps it" in result.stdout
     assert "(better: --update keeps it)" in result.stderr
     updated = cli("check", "run", "-b", "b.json", "--update")
-    assert updated.stdout.splitlines()[0].startswith("updated: b.json, 5.0 calls a turn")
+    assert updated.stdout.splitlines()[0].startswith("updated: b.json, 5.0 calls per turn")
     assert " 2 -> 1 (-50 %) in 1 turn" in updated.stdout
     assert "fell" not in checked().stdout
 
@@ -183,7 +187,7 @@ def test_a_quarantined_call_passes_until_its_day_is_over(checked: Any) -> None:
     Path("q.yaml").write_text(entry.format("2020-12-31"))
     late = checked("run", "--quarantine", "q.yaml")
     assert late.exit_code == 1
-    assert "ended on 2020-12-31: sam was to mend it" in late.stdout
+    assert "ended on 2020-12-31: sam was to fix it" in late.stdout
 
 
 def _cut(name: str) -> str:
@@ -214,7 +218,7 @@ def test_a_cut_run_is_unusable_and_cannot_become_a_baseline(checked: Any) -> Non
 def test_a_run_of_something_else_is_unusable(cli: Any, checked: Any) -> None:
     """Another preset, and other conversations, each with the way out."""
     other = cli("replay", "talk.jsonl", "--preset", "instant", "--out", "other")
-    part = cli("replay", "talk.jsonl", *PRESET, "--out", "part", "--limit-turns", 2)
+    part = cli("replay", "talk.jsonl", *PRESET, "--out", "part", "--max-turns", 2)
     line = {"conversation_id": "talk", "turn": 0, "user_text": "Something else."}
     Path("else.jsonl").write_text(json.dumps(line) + "\n")
     third = cli("replay", "else.jsonl", *PRESET, "--out", "third")
@@ -252,8 +256,8 @@ def test_files_that_cannot_be_used(cli: Any, checked: Any, tmp_path: Path) -> No
     [
         (("--gate", "latency"), "replayed call answers at once"),
         (("--gate", "speed"), "there are: calls"),
-        (("--gate", "usd"), "does not know the USD"),
-        (("--gate", "quality=0.1"), "does not know the quality"),
+        (("--gate", "usd"), "does not record the USD"),
+        (("--gate", "quality=0.1"), "does not record the quality"),
         (("--alpha", "0.05"), "--live"),
         (("--live", "--gate", "tokens"), "leave out --gate"),
         (("--live",), "at least 7 are needed"),
@@ -294,7 +298,7 @@ def test_a_live_run_needs_the_live_gate(cli: Any) -> None:
     result = cli("check", "live", "-b", "l.json", "--live")
     assert result.exit_code == 0
     assert result.stdout == (
-        "ok: 2.00 -> 2.00 calls a turn over 7 turns of 7 conversations, no more than noise can do "
+        "ok: 2.00 -> 2.00 calls per turn over 7 turns of 7 conversations, within noise "
         "(p = 1, false-alarm rate 1 %), against l.json\n"
     )
     shutil.copytree("live", "more")

@@ -312,7 +312,7 @@ def test_a_way_that_is_taken_and_not_kept_to_is_left(
         ),
         pytest.param(
             {"status": (402, "Insufficient Balance")},
-            ("QuotaExhausted", "The account behind TURNWISE_API_KEY has no quota left"),
+            ("QuotaExhausted", "The key in TURNWISE_API_KEY has no quota left"),
         ),
     ],
 )

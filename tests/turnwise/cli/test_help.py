@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from turnwise import __version__
 from turnwise.calls.errors import CassetteMiss, ConfigError, FormatError
-from turnwise.cli.exits import clear_errors
+from turnwise.cli.options import CommandOptions, command
+from turnwise.cli.terminal import clear_errors
 
 COMMANDS = {
     "plan": ("--preset", "--set", "--json", "--latency-seconds", "--rpm"),
@@ -21,7 +24,7 @@ COMMANDS = {
         "--record",
         "--cassette",
         "--mode",
-        "--limit-turns",
+        "--max-turns",
         "--out",
         "--json",
         "--skip-bad",
@@ -52,8 +55,8 @@ def test_the_whole_help_lists_every_command(cli: Any) -> None:
     """The first help that one sees lists all commands and where to start."""
     shown = cli("--help")
     assert shown.exit_code == 0
-    for command in COMMANDS:
-        assert f"\n  {command} " in shown.stdout
+    for name in COMMANDS:
+        assert f"\n  {name} " in shown.stdout
     assert "turnwise demo" in shown.stdout
 
 
@@ -83,8 +86,6 @@ def test_a_wrong_command_line_exits_with_two(cli: Any, arguments: tuple[str, ...
 )
 def test_errors_end_in_their_exit_codes(error: BaseException, code: int) -> None:
     """Each kind of error ends a command with the code that scripts rely on."""
-    import typer
-
     with pytest.raises(typer.Exit) as ending, clear_errors():
         raise error
     assert ending.value.exit_code == code
@@ -120,3 +121,47 @@ def test_a_plan_writes_nothing(cli: Any, tmp_path: Path, preset: str) -> None:
     """A plan leaves no file behind."""
     assert cli("plan", "--preset", preset).exit_code == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "new"),
+    [
+        (("replay", "talk.jsonl", "--limit-turns", 3), "--max-turns"),
+        (("replay", "talk.jsonl", "--concurrency", 3), "--max-concurrency"),
+        (("tune", "run", "--margin", 0.1), "--margin-share"),
+    ],
+)
+def test_an_earlier_name_of_an_option_is_refused(
+    cli: Any, arguments: tuple[object, ...], new: str
+) -> None:
+    """The error names the option that replaced it; the help does not list the old one."""
+    shown = cli(*arguments)
+    assert shown.exit_code == 2
+    assert f"this option is called {new} now" in " ".join(shown.stderr.split())
+    assert f"{arguments[2]} " not in cli(str(arguments[0]), "--help").stdout
+
+
+class _GreetOptions(CommandOptions):
+    name: Annotated[str, typer.Argument()]
+    max_times: Annotated[int, typer.Option(min=1)] = 2
+    words: Annotated[list[str], typer.Option("--word", "-w")] = []  # noqa: RUF012 - pydantic copies it
+
+
+def test_a_field_of_an_options_model_is_an_option() -> None:
+    """Name, default, range and list come from the one declaration; the model arrives whole."""
+    seen: list[_GreetOptions] = []
+
+    def greet(options: _GreetOptions) -> None:
+        """Greet."""
+        seen.append(options)
+
+    app = typer.Typer()
+    app.command()(command(greet))
+    runner = CliRunner()
+    assert runner.invoke(app, ["Sam"]).exit_code == 0
+    assert runner.invoke(app, ["-w", "a", "--word", "b", "--max-times", "3", "Sam"]).exit_code == 0
+    assert seen == [
+        _GreetOptions(name="Sam"),
+        _GreetOptions(name="Sam", max_times=3, words=["a", "b"]),
+    ]
+    assert runner.invoke(app, ["Sam", "--max-times", "0"]).exit_code == 2

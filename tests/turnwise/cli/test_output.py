@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from turnwise.cli.exits import os_error_text
+from turnwise.cli.terminal import os_error_text
 
 ESCAPES = (
     "\x1b[31m",  # colour

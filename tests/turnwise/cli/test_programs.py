@@ -79,7 +79,7 @@ def test_a_program_is_recorded_replayed_and_gated(
     for command in commands:
         result = cli(*command)
         assert result.exit_code == 0, result.output
-    assert result.stdout == "ok: 2.0 calls a turn over 3 turns (simulated), as in b.json\n"
+    assert result.stdout == "ok: 2.0 calls per turn over 3 turns (simulated), as in b.json\n"
     baseline = Path("b.json").read_text(encoding="utf-8")
     assert '"supervise/main/other":1,"supervise/researcher/model/main/other":1' in baseline
     assert '"supervise/researcher/model":"' in baseline.partition('"prompts"')[2]

@@ -63,7 +63,7 @@ def test_a_recording_is_looked_over_and_sealed(
 ) -> None:
     """A damaged line ends the command with 1 and names the line; a seal makes it whole."""
     cassette = tmp_path / "c.jsonl"
-    cli("replay", talk, "--record", cassette, "--normalise", "uuid", "--limit-turns", "1")
+    cli("replay", talk, "--record", cassette, "--normalise", "uuid", "--max-turns", "1")
     found = one_object(cli("cassette", cassette, "--json"))
     assert (found["damaged_count"], found["normalise"]) == (0, ["name uuid"])
     cassette.write_bytes(
@@ -75,7 +75,7 @@ def test_a_recording_is_looked_over_and_sealed(
     assert "c.jsonl:2: expected a whole exchange" in damaged.stdout
     sealed = cli("cassette", cassette, "--seal")
     assert (sealed.exit_code, "with checksums" in sealed.stdout) == (0, True)
-    again = one_object(cli("replay", talk, "--cassette", cassette, "--limit-turns", "1", "--json"))
+    again = one_object(cli("replay", talk, "--cassette", cassette, "--max-turns", "1", "--json"))
     assert again["sent"] == 0 < again["requests"]
     refused = cli("replay", talk, "--cassette", cassette, "--normalise", "x+")
     assert refused.exit_code == 2
@@ -99,7 +99,7 @@ def test_the_same_command_goes_on_where_it_stopped(
     cli: Any, one_object: Any, talk: Path, tmp_path: Path
 ) -> None:
     """First some turns, then all: the folder is found again without being named."""
-    part = one_object(cli("replay", talk, "--limit-turns", 1, "--json"))
+    part = one_object(cli("replay", talk, "--max-turns", 1, "--json"))
     whole = one_object(cli("replay", talk, "--json"))
     assert (part["turns"], whole["turns"]) == (1, 3)
     assert len(list((tmp_path / "turnwise-runs").iterdir())) == 1
@@ -163,7 +163,9 @@ def test_a_report_of_a_broken_off_run(cli: Any, talk: Path, tmp_path: Path) -> N
 def test_shipped_conversations_replay(cli: Any, one_object: Any) -> None:
     """A folder of files is read to the bottom, side by side, in both languages."""
     folder = configs_folder() / "conversations"
-    document = one_object(cli("replay", folder, "--limit-turns", 16, "--concurrency", 4, "--json"))
+    document = one_object(
+        cli("replay", folder, "--max-turns", 16, "--max-concurrency", 4, "--json")
+    )
     assert (document["turns"], document["replies"]) == (16, 16)
 
 

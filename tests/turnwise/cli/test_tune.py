@@ -113,11 +113,11 @@ def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Pa
 
 
 def test_nothing_is_bought_without_consent(cli: Any, run: Path) -> None:
-    """Where nobody can be asked, that is an error, and the recording stays as it is."""
+    """Without a terminal to ask at, that is an error, and the recording stays as it is."""
     before = (run / "cassette.jsonl").read_bytes()
     result = cli("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--buy")
     assert result.exit_code == 2
-    assert "say --yes" in result.stderr
+    assert "standard input is no terminal; give --yes" in result.stderr
     assert (run / "cassette.jsonl").read_bytes() == before
 
 
@@ -195,17 +195,17 @@ def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "say what to try"),
+        ((), "nothing to try"),
         (("--knob", "search.max_cals=3"), "did you mean"),
         (("--knob", "search.max_calls=-3"), "out of range"),
         (("--knob", "search.max_calls"), "expected knob=value"),
         (("--grid", "no_such"), "unknown sweep"),
         (("--knob", KNOB, "--quality", "truth", "--labels", "nobody.csv"), "nobody.csv"),
-        (("--knob", KNOB, "--race"), "say --buy as well"),
+        (("--knob", KNOB, "--race"), "--race needs --buy"),
         (("--knob", KNOB, "--cluster", "nonsense"), "no dask scheduler answers at nonsense"),
         (
             ("--knob", "search.max_calls=5", "--buy", "--yes", "--race", "--quality", "none"),
-            "--race needs to know quality",
+            "--race needs quality",
         ),
     ],
 )

@@ -22,7 +22,7 @@ from turnwise.replay.program_session import ProgramFailed
 from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 from turnwise.simulator import SimulatedSettings
 from turnwise.simulator.server import SimServer
-from turnwise.testing.gate import Baseline, compare
+from turnwise.testing.gate import baseline_of_run, compare
 
 STRICT = CassetteMode.STRICT
 
@@ -131,7 +131,7 @@ async def test_a_replay_is_the_same_at_any_concurrency(
         nodes = [[row["node"] for row in run.rows] for run in (live, played)]
         assert nodes[0] == nodes[1]
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "three")
-    baselines = [Baseline.of_run(tmp_path / name) for name in ("live", "one")]
+    baselines = [baseline_of_run(tmp_path / name) for name in ("live", "one")]
     assert not compare(*baselines).failures
     assert baselines[0].prompts == baselines[1].prompts
 
@@ -366,7 +366,7 @@ async def test_an_outage_stops_the_run_and_is_not_recorded(
         played = await replay(talk, tmp_path / "played", chain(), cassette=cassette, mode=STRICT)
         assert len(server.log) == sent
     assert [turn["reply"] for turn in played.turns] == [turn["reply"] for turn in done.turns]
-    baselines = [Baseline.of_run(tmp_path / name) for name in ("run", "played")]
+    baselines = [baseline_of_run(tmp_path / name) for name in ("run", "played")]
     assert not compare(*baselines).failures
 
 
@@ -382,7 +382,7 @@ async def test_a_bare_thread_asks_in_the_only_open_turn(talk: Path, tmp_path: Pa
 
     run = await replay(talk, tmp_path / "run", build)
     assert [row["turn"] for row in run.rows] == ["0", "1"] * 3
-    with pytest.raises(ConfigError, match="--concurrency 1"):
+    with pytest.raises(ConfigError, match="--max-concurrency 1"):
         await replay(talk, tmp_path / "side", build, max_concurrency=3)
 
 

@@ -19,10 +19,9 @@ from turnwise.calls import Call, Message, Purpose, Role
 from turnwise.calls.errors import CassetteMiss, ConfigError, RateLimited
 from turnwise.calls.openai_http import OpenAIClient
 from turnwise.simulator.server import SimServer
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.testing.fixture import Bench
-from turnwise.testing.pytesting.options import Choices
-from turnwise.testing.pytesting.place import BenchPlace
+from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 
 NAME = "agent.cassette.jsonl"
 
@@ -35,7 +34,7 @@ class State(TypedDict):
 
 def bench(folder: Path, *, is_recording: bool = False) -> Bench:
     """Return a bench of a test in a folder."""
-    choices = Choices(
+    choices = PluginChoices(
         is_updating=False,
         is_live=False,
         quarantine=None,
@@ -44,7 +43,9 @@ def bench(folder: Path, *, is_recording: bool = False) -> Bench:
         is_recording=is_recording,
     )
     test_file = folder / "test_agent.py"
-    place = BenchPlace("test_agent.py::test_it", "test_it", test_file, folder, date(2026, 1, 1))
+    place = FixtureLocation(
+        "test_agent.py::test_it", "test_it", test_file, folder, date(2026, 1, 1)
+    )
     return Bench(place, choices)
 
 
@@ -107,8 +108,8 @@ def test_a_recording_is_played_without_its_client(tmp_path: Path) -> None:
     assert run(recording, ("a", "b"), client=script) == ["to a", "to b"]
     assert run(playing, ("a", "b")) == ["to a", "to b"]
     assert recording.calls == playing.calls
-    assert recording._books.baseline(None, "x").text() == playing._books.baseline(None, "x").text()
-    assert {row.outcome for row in playing._asker.rows} == {"replayed"}
+    assert recording._log.baseline(None, "x").text() == playing._log.baseline(None, "x").text()
+    assert {row.outcome for row in playing._llm.rows} == {"replayed"}
     assert script.sent_requests == 2
 
 
@@ -174,7 +175,7 @@ def record_and_play(folder: Path, script: Any, program: Any) -> list[Any]:
         with made.turn("talk"):
             answer = program(model)
             given.append(asyncio.run(answer) if asyncio.iscoroutine(answer) else answer)
-        given.append((made.calls.by_node, [row.requests for row in made._asker.rows]))
+        given.append((made.calls.by_node, [row.requests for row in made._llm.rows]))
         made.close()
     return given
 
@@ -364,7 +365,7 @@ def test_a_prompt_that_changed_is_named(tmp_path: Path) -> None:
         with made.turn("talk"):
             asyncio.run(graph.ainvoke({"messages": [("system", prompt), ("user", "hi")]}))
         made.close()
-        return made._books.baseline(None, "x")
+        return made._log.baseline(None, "x")
 
     first, second = baseline("Be short."), baseline("Be very short.")
     assert list(first.prompts) == ["think"]
@@ -415,7 +416,7 @@ def test_a_server_is_recorded_and_then_not_asked(
     played = bench(tmp_path)
     assert run(played, ("a", "b")) == recorded
     assert len(server.log) == 2
-    assert [row.requests for row in played._asker.rows] == [1, 1]
+    assert [row.requests for row in played._llm.rows] == [1, 1]
 
 
 def test_a_real_client_is_not_asked_in_a_replay(tmp_path: Path) -> None:

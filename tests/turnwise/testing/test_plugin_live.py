@@ -15,8 +15,7 @@ from turnwise.shipped import configs_folder
 from turnwise.simulator import SimulatedSettings
 from turnwise.simulator.server import SimServer
 from turnwise.testing.fixture import Bench
-from turnwise.testing.pytesting.options import Choices
-from turnwise.testing.pytesting.place import BenchPlace
+from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 
 pytest_plugins = ("pytester",)
 
@@ -60,7 +59,9 @@ APP = """
     app = App()
 """
 
-LIVE = Choices(is_updating=False, is_live=True, quarantine=None, baselines=None, root=Path.cwd())
+LIVE = PluginChoices(
+    is_updating=False, is_live=True, quarantine=None, baselines=None, root=Path.cwd()
+)
 
 TEST = """
 def test_talk(turnwise):
@@ -80,9 +81,9 @@ def far(project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return project
 
 
-def place_in(folder: Path) -> BenchPlace:
+def place_in(folder: Path) -> FixtureLocation:
     """Return where a test of no importance stands."""
-    return BenchPlace("t", "t", folder / "test_x.py", folder, date(2026, 1, 1))
+    return FixtureLocation("t", "t", folder / "test_x.py", folder, date(2026, 1, 1))
 
 
 def talk(project: Any, *, conversations: int) -> None:
@@ -106,14 +107,14 @@ def test_a_live_run_goes_through_the_statistical_gate(far: Any) -> None:
     far.run("--turnwise-live", "--turnwise-update").assert_outcomes(passed=1)
     result = far.run("--turnwise-live")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*::test_talk: 16 calls in 8 turns, at most 2 a turn (live)"])
+    result.stdout.fnmatch_lines(["*::test_talk: 16 calls in 8 turns, at most 2 per turn (live)"])
     far.write(TEST.replace("calls=2", "calls=3"))
     result = far.run("--turnwise-live")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
             "turnwise.check('talk'): failed: 2.00 -> 3.00 *(p = 0.0039, false-alarm rate 1 %)*",
-            "*think reason +1.00 calls a turn, since knob calls 2 -> 3*",
+            "*think reason +1.00 calls per turn, since knob calls 2 -> 3*",
         ]
     )
 
@@ -133,9 +134,9 @@ def test_a_cassette_is_played_on_a_live_run_too(tmp_path: Path) -> None:
     """A recording that is named is never replaced by buying its calls again."""
     bench = Bench(place_in(tmp_path), LIVE)
     talk = configs_folder() / "conversations" / "en_moving_city.jsonl"
-    bought = bench.replay(talk, preset="instant", limit_turns=1)
+    bought = bench.replay(talk, preset="instant", max_turns=1)
     cassette = bought.folder / "cassette.jsonl"
-    played = bench.replay(talk, preset="instant", limit_turns=1, cassette=cassette)
+    played = bench.replay(talk, preset="instant", max_turns=1, cassette=cassette)
     bench.close()
     assert {row.outcome for row in played.rows} == {"replayed"}
     assert not played.is_live
@@ -144,7 +145,7 @@ def test_a_cassette_is_played_on_a_live_run_too(tmp_path: Path) -> None:
 def test_a_scripted_model_is_exact_on_a_live_run(project: Any, small_talk: str) -> None:
     """What a test wrote itself does not vary, so one call more is one call more."""
     body = """
-    from turnwise.testing.clients import ScriptedClient
+    from turnwise.testing.fakes import ScriptedClient
 
     def test_talk(turnwise):
         ask(turnwise, 2, client=ScriptedClient(lambda call: "yes"))
@@ -156,7 +157,7 @@ def test_a_scripted_model_is_exact_on_a_live_run(project: Any, small_talk: str) 
     project.write(small_talk, body.replace("2,", "3,"))
     result = project.run("--turnwise-live")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*failed: 2.0 -> 3.0 calls a turn*"])
+    result.stdout.fnmatch_lines(["*failed: 2.0 -> 3.0 calls per turn*"])
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np  # noqa: F401 - an inner pytest forgets modules, and numpy loads once only
 import pytest
 
-import turnwise.testing.fixture
-import turnwise.testing.pytesting.limits  # noqa: F401 - loaded once for all inner runs
+import turnwise.testing.call_counts  # noqa: F401 - loaded once for all inner runs
 
 pytest_plugins = ("pytester",)
 

@@ -14,10 +14,9 @@ from turnwise.budget import Limits
 from turnwise.calls import Call, CallRefused, Endpoint, Message, Prices, Purpose, Role
 from turnwise.calls.errors import ConfigError
 from turnwise.calls.openai_http import OpenAIClient
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.testing.fixture import Bench
-from turnwise.testing.pytesting.options import Choices
-from turnwise.testing.pytesting.place import BenchPlace
+from turnwise.testing.plugin_options import FixtureLocation, PluginChoices
 
 
 def yes(call: Call) -> str:
@@ -135,7 +134,7 @@ def test_prices_come_with_an_endpoint(turnwise: Bench) -> None:
     """An endpoint brings its own prices, so that cost can be gated; a client has none."""
     endpoint = Endpoint("shop", "large", ScriptedClient(yes), Prices(1.0, 2.0))
     turnwise.model(client=endpoint).invoke("hello")
-    (turn,) = turnwise._books.baseline(None, "shop").turns
+    (turn,) = turnwise._log.baseline(None, "shop").turns
     assert turn.usd == pytest.approx((10 * 1.0 + 5 * 2.0) / 1e6)
 
 
@@ -197,10 +196,10 @@ def test_a_provider_of_langchain_is_refused(turnwise: Bench) -> None:
 
 def test_on_a_live_run_it_may_answer(tmp_path: Path) -> None:
     """With --turnwise-live the same client is taken; nothing is sent by that alone."""
-    choices = Choices(
+    choices = PluginChoices(
         is_updating=False, is_live=True, quarantine=None, baselines=None, root=tmp_path
     )
-    place = BenchPlace("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
+    place = FixtureLocation("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
     bench = Bench(place, choices)
     bench.model(client=OpenAIClient("https://api.example.com/v1", api_key="secret"))
     bench.close()
@@ -209,10 +208,10 @@ def test_on_a_live_run_it_may_answer(tmp_path: Path) -> None:
 
 def test_clients_are_closed_after_the_test(tmp_path: Path) -> None:
     """The bench owns what it was given, as a budgeter does."""
-    choices = Choices(
+    choices = PluginChoices(
         is_updating=False, is_live=False, quarantine=None, baselines=None, root=tmp_path
     )
-    place = BenchPlace("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
+    place = FixtureLocation("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
     bench = Bench(place, choices)
     client = ScriptedClient(yes)
     bench.model(client=client).invoke("hello")

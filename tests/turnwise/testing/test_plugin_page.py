@@ -70,7 +70,7 @@ def test_its_links_lead_somewhere() -> None:
 
 def test_every_option_stands_on_the_page() -> None:
     """The table names the options and ini entries that the plugin has, and no others."""
-    source = (PAGE.parents[1] / "turnwise/testing/pytesting/options.py").read_text(encoding="utf-8")
+    source = (PAGE.parents[1] / "turnwise/testing/plugin_options.py").read_text(encoding="utf-8")
     known = set(re.findall(r'\.(?:addoption|addini)\(\s*"([^"]+)"', source))
     table = TEXT.partition("## Options")[2].partition("## What")[0]
     assert set(re.findall(r"--turnwise-[a-z-]+|turnwise_[a-z]+", table)) == known

@@ -15,7 +15,7 @@ TALK = configs_folder() / "conversations" / "en_moving_city.jsonl"
 def test_a_run_says_what_it_asked(turnwise: Bench) -> None:
     """The classic preset asks 16 a turn; the run is simulated, and stands in a folder."""
     shut = ["search.early_exit.enabled=false"]
-    run = turnwise.replay(TALK, preset="classic", overrides=shut, limit_turns=2)
+    run = turnwise.replay(TALK, preset="classic", overrides=shut, max_turns=2)
     assert run.calls.by_turn == {("moving-city", 0): 16, ("moving-city", 1): 16}
     assert run.calls.by_role == {"fast": 6, "judge": 12, "main": 14}
     assert run.calls.by_node["lats_search"] == 22
@@ -30,16 +30,16 @@ def test_a_run_says_what_it_asked(turnwise: Bench) -> None:
 
 async def test_it_works_in_an_asynchronous_test(turnwise: Bench) -> None:
     """A loop that runs already is no hindrance."""
-    run = turnwise.replay(TALK, preset="instant", limit_turns=1)
+    run = turnwise.replay(TALK, preset="instant", max_turns=1)
     assert run.calls.total == 2
 
 
 def test_a_cassette_is_played_strictly(turnwise: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a recording a real endpoint is not needed, and none is asked."""
-    recorded = turnwise.replay(TALK, preset="instant", limit_turns=2)
+    recorded = turnwise.replay(TALK, preset="instant", max_turns=2)
     cassette = recorded.folder / "cassette.jsonl"
     before = cassette.read_bytes()
-    played = turnwise.replay(TALK, preset="instant", limit_turns=2, cassette=cassette)
+    played = turnwise.replay(TALK, preset="instant", max_turns=2, cassette=cassette)
     assert {row.outcome for row in played.rows} == {"replayed"}
     assert played.calls == recorded.calls
     assert played.is_replayed
@@ -48,15 +48,15 @@ def test_a_cassette_is_played_strictly(turnwise: Bench, monkeypatch: pytest.Monk
     monkeypatch.setenv("TURNWISE_BASE_URL", "https://api.example.com/v1")
     monkeypatch.setenv("TURNWISE_MODEL", "real")
     with pytest.raises(CassetteMiss):
-        turnwise.replay(TALK, preset="instant", limit_turns=1, cassette=cassette)
+        turnwise.replay(TALK, preset="instant", max_turns=1, cassette=cassette)
 
 
 def test_a_call_that_is_not_recorded_is_an_error(turnwise: Bench) -> None:
     """Another preset asks other calls, and nothing makes them up."""
-    recorded = turnwise.replay(TALK, preset="instant", limit_turns=1)
+    recorded = turnwise.replay(TALK, preset="instant", max_turns=1)
     with pytest.raises(CassetteMiss):
         turnwise.replay(
-            TALK, preset="frugal", limit_turns=1, cassette=recorded.folder / "cassette.jsonl"
+            TALK, preset="frugal", max_turns=1, cassette=recorded.folder / "cassette.jsonl"
         )
 
 
@@ -68,12 +68,12 @@ def test_real_endpoints_are_not_asked_by_default(
     monkeypatch.setenv("TURNWISE_MODEL", "real")
     monkeypatch.setenv("TURNWISE_API_KEY", "secret")
     with pytest.raises(ConfigError, match=r"would send requests.*--turnwise-live"):
-        turnwise.replay(TALK, preset="instant", limit_turns=1)
+        turnwise.replay(TALK, preset="instant", max_turns=1)
 
 
 def test_overrides_are_knobs(turnwise: Bench) -> None:
     """A knob that is set shows in the calls."""
-    run = turnwise.replay(TALK, overrides=["search.rollouts=1"], limit_turns=1)
+    run = turnwise.replay(TALK, overrides=["search.rollouts=1"], max_turns=1)
     assert run.calls.total < 16
 
 
@@ -83,24 +83,26 @@ def test_a_file_is_looked_for_beside_the_test_first(turnwise: Bench) -> None:
         ConfigError, match=r"no missing\.jsonl; looked for .*testing/missing\.jsonl"
     ):
         turnwise.replay("missing.jsonl")
-    with pytest.raises(ConfigError, match=r"Record it: pytest .*--turnwise-record, or turnwise "):
+    with pytest.raises(
+        ConfigError, match=r"Record it: pytest .*--turnwise-record.* turnwise replay "
+    ):
         turnwise.replay(TALK, cassette="missing.cassette.jsonl")
     # From the root folder, where pytest was started on this project.
     run = turnwise.replay(
-        "configs/conversations/en_moving_city.jsonl", preset="instant", limit_turns=1
+        "configs/conversations/en_moving_city.jsonl", preset="instant", max_turns=1
     )
     assert run.calls.total == 2
 
 
 def test_a_limit_of_no_turns_is_refused(turnwise: Bench) -> None:
     """A run of nothing would hold nothing."""
-    with pytest.raises(ConfigError, match="limit_turns is at least 1"):
-        turnwise.replay(TALK, limit_turns=0)
+    with pytest.raises(ConfigError, match="max_turns is at least 1"):
+        turnwise.replay(TALK, max_turns=0)
 
 
 @pytest.mark.max_calls(turn=16, judge=6, lats_search=11, plan=1)
 def test_the_mark_holds_runs_too(turnwise: Bench, tmp_path: Path) -> None:
     """Two runs of one conversation are two runs, and each is within the limits."""
     for _ in range(2):
-        run = turnwise.replay(TALK, limit_turns=1)
+        run = turnwise.replay(TALK, max_turns=1)
         assert run.folder.is_relative_to(tmp_path)

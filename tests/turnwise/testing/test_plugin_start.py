@@ -67,7 +67,7 @@ def test_the_summary_lists_calls_by_test(project: Any, small_talk: str) -> None:
     project.write(
         small_talk,
         """
-    from turnwise.testing.clients import ScriptedClient
+    from turnwise.testing.fakes import ScriptedClient
 
     def test_one(turnwise):
         with turnwise.turn("talk", 0):
@@ -84,7 +84,7 @@ def test_the_summary_lists_calls_by_test(project: Any, small_talk: str) -> None:
     result.stdout.fnmatch_lines(
         [
             "*turnwise: calls asked*",
-            "*::test_one: 4 calls in 2 turns, at most 3 a turn (simulated)",
+            "*::test_one: 4 calls in 2 turns, at most 3 per turn (simulated)",
             "*::test_two: 1 call in 1 turn (scripted)",
         ]
     )
@@ -96,7 +96,7 @@ def test_an_asynchronous_test_is_held(project: Any) -> None:
     project.write(
         """
     import pytest
-    from turnwise.testing.clients import ScriptedClient
+    from turnwise.testing.fakes import ScriptedClient
 
     @pytest.mark.max_calls(turn=1)
     async def test_talk(turnwise):

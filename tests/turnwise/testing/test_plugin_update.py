@@ -71,7 +71,7 @@ def test_one_call_more_fails_and_names_it(project: Any, small_talk: str) -> None
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "turnwise.check('talk'): failed: 2.0 -> 3.0 calls a turn over 1 turn (simulated)*",
+            "turnwise.check('talk'): failed: 2.0 -> 3.0 calls per turn over 1 turn (simulated)*",
             "*other 2 -> 3 (+50 %), turn 0 of talk*",
         ]
     )
@@ -86,7 +86,7 @@ def test_one_call_less_passes_and_is_told(project: Any, small_talk: str) -> None
     result = project.run()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["below its baseline: *1.0 calls a turn*--turnwise-update keeps it"]
+        ["below its baseline: *1.0 calls per turn*--turnwise-update keeps it"]
     )
 
 
@@ -252,7 +252,7 @@ def test_a_torn_baseline_fails_and_is_made_anew(project: Any, small_talk: str) -
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["turnwise.check('talk'): *cut off*--turnwise-update*"])
     result = project.run("--turnwise-update")
-    result.stdout.fnmatch_lines(["baseline written: *could not be read, made anew: 2 calls*"])
+    result.stdout.fnmatch_lines(["baseline written: *could not be read, made again: 2 calls*"])
     assert asked(project) == [{"-/main/other": 2}]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.adaptive import StudyOutcome, run_study
 from turnwise.tune.setting import Setting
 from turnwise.tune.sweep_record import STORE, load_sweep

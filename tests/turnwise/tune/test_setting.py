@@ -12,7 +12,7 @@ from joblib import hash as content_hash
 
 from turnwise.calls.errors import ConfigError
 from turnwise.knobs import apply_overrides
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.row import row_figures
 from turnwise.tune.setting import (
     Evaluator,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
 from turnwise.replay.run_folder import DiskFull
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.judge.score_file import read_scores, write_scores
 from turnwise.tune.judge.scores import Score
 from turnwise.tune.row import TurnRow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from turnwise.calls.errors import ConfigError, TurnwiseError
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.setting import Setting, make_setting
 from turnwise.tune.sweep_record import load_sweep
 from turnwise.tune.sweep_store import SweepStore

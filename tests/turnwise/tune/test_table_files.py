@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.row import (
     FIELDS,
     Standing,

@@ -1,4 +1,4 @@
-"""Reading plain JSON that nobody has checked: what is not of the kind expected is not there."""
+"""Values of unchecked JSON: one of another type than expected counts as absent."""
 
 import math
 from collections.abc import Mapping

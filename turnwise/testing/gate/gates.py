@@ -1,4 +1,4 @@
-"""Which figures of a run are gated, and how much each may get worse."""
+"""Gated figures and their tolerances."""
 
 import math
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ class Gates:
     """How much each figure may get worse; None leaves a figure alone.
 
     A tolerance is relative, 0.05 for 5 %, and at least 0: no rise passes at 0. Calls,
-    degradations, unreadable answers, requests and rounds are held in every turn, calls of
-    each node, role and purpose apart. Tokens, USD and quality are held over all turns
+    degradations, unreadable answers, requests and rounds are compared in every turn, calls of
+    each node, role and purpose apart. Tokens, USD and quality are compared over all turns
     together, since one turn's move with every word of a prompt.
 
     Latency has no gate: a replayed call answers at once, and the time that its recording
@@ -23,7 +23,7 @@ class Gates:
 
     Args:
         calls: calls asked. Always gated.
-        degraded: nodes and roles that a turn went on without. Always gated.
+        degraded: nodes and roles that a turn continued without. Always gated.
         unreadable: answers that were not in the form that was asked for. Always gated.
         requests: HTTP requests, those that the recording paid in a replay.
         rounds: rounds until the reply, and until the turn's end.
@@ -43,7 +43,7 @@ class Gates:
     quality: float | None = None
 
     def __post_init__(self) -> None:
-        """Hold the tolerances.
+        """Check the tolerances.
 
         Raises:
             ConfigError: when one is negative or no number.
@@ -82,7 +82,7 @@ def parse_gates(texts: Iterable[str]) -> Gates:
 
     Raises:
         ConfigError: for a figure that is not gated (names those that are), latency
-            (says why), or a tolerance that is no number.
+            (with the reason), or a tolerance that is no number.
     """
     found: dict[str, float] = {}
     for text in texts:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnwise.calls.errors import FormatError
-from turnwise.report.cells import guarded
+from turnwise.report.table import guarded
 
 __all__ = [
     "CsvRow",

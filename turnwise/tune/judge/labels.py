@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnwise.calls.errors import FormatError
-from turnwise.report.cells import unguarded
+from turnwise.report.table import unguarded
 from turnwise.simulator.phrases import true_quality
 from turnwise.tune.judge.csv_table import CsvRow, number_of, read_csv
 from turnwise.tune.judge.items import ReplyItem, distinct

@@ -30,7 +30,7 @@ from turnwise.calls.errors import CallError, CallRefused, ConfigError
 from turnwise.calls.key import CallKey
 from turnwise.calls.retry import RetryPolicy
 from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.report.cells import printable
+from turnwise.safe_text import printable
 from turnwise.tune.judge.items import ReplyItem, distinct
 from turnwise.tune.judge.judging_plan import (
     JudgingPlan,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from turnwise.calls.errors import ConfigError
-from turnwise.report.cells import unguarded
+from turnwise.report.table import unguarded
 from turnwise.tune.judge.csv_table import (
     CsvRow,
     CsvTable,

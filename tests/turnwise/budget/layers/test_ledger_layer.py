@@ -10,7 +10,7 @@ from turnwise.budget.critical_path import CriticalPathTrack
 from turnwise.budget.in_flight import InFlightCall
 from turnwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger
 from turnwise.calls import Outcome
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 
 
 async def test_rows_go_to_the_sinks_and_can_be_drained(make_budgeter, ask_for):

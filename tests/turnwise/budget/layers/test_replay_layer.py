@@ -9,7 +9,7 @@ from turnwise.budget import Limits, RecordedExchange, RetryPolicy, ScopeKind
 from turnwise.budget.layers.cache import MemoryCache
 from turnwise.calls import CallRefused, Outcome, Reply, Sampling, Usage
 from turnwise.calls.errors import AuthFailed, CallError, CassetteMiss, RateLimited, ServerFailed
-from turnwise.testing.clients import FailingClient, ScriptedClient
+from turnwise.testing.fakes import FailingClient, ScriptedClient
 
 FAST = RetryPolicy(first_wait_seconds=0.0)
 

@@ -19,7 +19,7 @@ from turnwise.calls.errors import (
     ServerFailed,
     UnknownModel,
 )
-from turnwise.testing.clients import FailingClient, ScriptedClient
+from turnwise.testing.fakes import FailingClient, ScriptedClient
 
 FAST = RetryPolicy(first_wait_seconds=0.0)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from turnwise.testing.gate import Baseline
+from turnwise.testing.gate.run_figures import baseline_of_rows
 
 Rows = list[dict[str, Any]]
 
@@ -71,7 +72,7 @@ def toy(
         "knobs": KNOBS,
         "prompts": {"plan": "0" * 16},
     }
-    return Baseline.of_rows(rows, turns_of(rows), **(given | facts))
+    return baseline_of_rows(rows, turns_of(rows), **(given | facts))
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.turnwise.testing.gate.conftest import rows_of, toy, turns_of
 from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.testing.gate import Baseline, CallPath, compare
-from turnwise.testing.gate.markdown import drift_markdown
+from turnwise.testing.gate import Baseline, CallGroup, compare
+from turnwise.testing.gate.comparison_forms import comparison_markdown
+from turnwise.testing.gate.run_figures import baseline_of_rows
 
 
 def test_a_baseline_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_the_order_of_a_run_does_not_matter() -> None:
         shuffle = random.Random(seed).shuffle
         shuffle(rows)
         shuffle(turns)
-        texts.add(Baseline.of_rows(rows, turns, app="toy").text())
+        texts.add(baseline_of_rows(rows, turns, app="toy").text())
     assert len(texts) == 1
 
 
@@ -50,10 +51,10 @@ def test_a_turn_is_one_line_and_so_is_a_knob() -> None:
 
 def test_what_is_not_known_is_left_out_and_is_not_0() -> None:
     """Tokens and cost of which a part is unknown, and rounds nobody counted, are None."""
-    found = Baseline.of_rows(rows_of(usd=None, unknown_usage=1), app="toy").turns[0]
+    found = baseline_of_rows(rows_of(usd=None, unknown_usage=1), app="toy").turns[0]
     assert (found.usd, found.tokens, found.rounds_reply, found.quality) == (None,) * 4
     assert found.requests == 5
-    free = Baseline.of_rows(rows_of(usd=0.0), app="toy")
+    free = baseline_of_rows(rows_of(usd=0.0), app="toy")
     assert free.turns[0].usd == 0.0
     assert '"usd":0' in free.text()
 
@@ -75,7 +76,7 @@ def test_what_went_well_is_left_out_and_an_older_baseline_reads_as_0(tmp_path: P
 def test_turns_may_be_those_that_the_ledger_names() -> None:
     """Without turn lines the calls still find their turns; what is of none stands apart."""
     rows = [*rows_of(), *rows_of({}, conversation=None, turn=None)[:2]]
-    found = Baseline.of_rows(rows, app="toy")
+    found = baseline_of_rows(rows, app="toy")
     assert [turn.key for turn in found.turns] == [("one", 0), ("one", 1), ("two", 0)]
     assert found.asked_outside == {"detection/fast/detect": 1, "lats_search/main/expand": 1}
     assert found.asked_count == len(rows)
@@ -96,7 +97,7 @@ def test_the_rows_tell_what_kind_of_run_it_was(
     fields: dict[str, Any], *, is_simulated: bool, is_replayed: bool
 ) -> None:
     """Simulated, replayed, both, or live."""
-    found = Baseline.of_rows(rows_of(**fields), app="toy")
+    found = baseline_of_rows(rows_of(**fields), app="toy")
     assert (found.is_simulated, found.is_replayed) == (is_simulated, is_replayed)
 
 
@@ -104,16 +105,16 @@ def test_one_sent_call_makes_a_run_live() -> None:
     """A replay that had to send one call is no replay."""
     rows = rows_of()
     rows[3]["outcome"] = "served"
-    assert not Baseline.of_rows(rows, app="toy").is_exact
+    assert not baseline_of_rows(rows, app="toy").is_exact
 
 
 def test_rows_that_are_none_are_refused() -> None:
-    """A row without a role, or a turn that stands twice, is an error in words."""
+    """A row without a role, or a turn that is there twice, is an error in words."""
     with pytest.raises(ConfigError, match="role"):
-        Baseline.of_rows([{"conversation": "one"}], app="toy")
+        baseline_of_rows([{"conversation": "one"}], app="toy")
     turns = turns_of(rows_of())
-    with pytest.raises(ConfigError, match="stands twice"):
-        Baseline.of_rows(rows_of(), [*turns, turns[0]], app="toy")
+    with pytest.raises(ConfigError, match="is there twice"):
+        baseline_of_rows(rows_of(), [*turns, turns[0]], app="toy")
 
 
 def _edited(path: Path, **changes: Any) -> Path:
@@ -136,7 +137,7 @@ def _with_turn(**changes: Any) -> list[Any]:
         ({"app": 7}, "app"),
         ({"surprise": 1}, "surprise"),
         ({"turns": {}}, "turns"),
-        ({"turns": [*_with_turn(), *_with_turn()]}, "stands twice"),
+        ({"turns": [*_with_turn(), *_with_turn()]}, "is there twice"),
         ({"turns": _with_turn(asked={"a/main/plan": "4"})}, "asked"),
         ({"turns": _with_turn(asked={"a/main/plan": -1})}, "asked"),
         ({"turns": _with_turn(asked={"a/main/plan": 1.5})}, "asked"),
@@ -226,8 +227,8 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_a_path_may_hold_slashes() -> None:
     """A node's name is whatever its graph calls it."""
-    assert CallPath.of("sub/graph/main/plan") == CallPath("sub/graph", "main", "plan")
-    assert str(CallPath("sub/graph", "main", "plan")) == "sub/graph/main/plan"
+    assert CallGroup.of("sub/graph/main/plan") == CallGroup("sub/graph", "main", "plan")
+    assert str(CallGroup("sub/graph", "main", "plan")) == "sub/graph/main/plan"
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -244,23 +245,23 @@ def test_any_name_and_value_comes_back(
     if isinstance(knob, float) and knob in {float("inf"), float("-inf")}:
         return
     rows = rows_of({}, conversation=conversation, node=node)[:3]
-    found = Baseline.of_rows(rows, app="toy", knobs={"a": {"b": knob}})
+    found = baseline_of_rows(rows, app="toy", knobs={"a": {"b": knob}})
     path = tmp_path_factory.getbasetemp() / "any.json"
     found.write(path)
     assert Baseline.read(path) == found
 
 
-def test_refused_calls_are_asked_and_are_no_calls_a_turn(tmp_path: Path) -> None:
+def test_refused_calls_are_asked_and_are_no_calls_per_turn(tmp_path: Path) -> None:
     """A limit's refusals are gated as calls, kept in the file, and left out of the mean."""
     rows = rows_of()
     for row in rows[1:4]:
         row |= {"outcome": "refused", "attempts": 0, "requests": 0}
-    found = Baseline.of_rows(rows, turns_of(rows), app="toy.app:app", preset="toy")
+    found = baseline_of_rows(rows, turns_of(rows), app="toy.app:app", preset="toy")
     assert (found.asked_count, found.refused_count) == (13, 3)
-    assert found.mean_calls_a_turn == 10 / 3
+    assert found.mean_calls_per_turn == 10 / 3
     found.write(tmp_path / "b.json")
     assert Baseline.read(tmp_path / "b.json") == found
-    text = drift_markdown(compare(found, found), "b.json")
-    assert "| calls a turn | 3.3 | 3.3 |" in text
+    text = comparison_markdown(compare(found, found), "b.json")
+    assert "| calls per turn | 3.3 | 3.3 |" in text
     assert "| refused calls | 3 | 3 |" in text
     assert "refused" not in toy().text()

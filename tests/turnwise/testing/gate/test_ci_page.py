@@ -82,4 +82,4 @@ def test_the_program_of_the_page_is_gated(tmp_path: Path) -> None:
     (commands,) = _blocks("console")
     done = _shell(f"mkdir ci\n{commands.replace('$ ', '')}", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("ok: 1.0 calls a turn over 2 turns")
+    assert done.stdout.splitlines()[-1].startswith("ok: 1.0 calls per turn over 2 turns")

@@ -63,7 +63,7 @@ def test_the_gate_is_green(gate: Gate) -> None:
     """The cheapest preset, in one verdict line."""
     code, printed = gate("instant")
     assert (code, printed.count("\n")) == (0, 1)
-    assert printed.startswith("instant: ok: 2.0 calls a turn over 52 turns (simulated), as in ")
+    assert printed.startswith("instant: ok: 2.0 calls per turn over 52 turns (simulated), as in ")
 
 
 def test_a_raised_knob_turns_it_red(gate: Gate) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.tune.figures import (
     ChainStep,
     FigureBasis,

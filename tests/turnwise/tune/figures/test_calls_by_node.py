@@ -2,7 +2,7 @@
 
 import pytest
 
-from turnwise.report.lines import CallLine, TurnLine
+from turnwise.report.run_record import CallLine, TurnLine
 from turnwise.tune.figures import calls_by_node_of, calls_over_turns_of
 from turnwise.tune.figures.palette import NO_NODE
 from turnwise.tune.figures.whisker import Whisker

@@ -6,7 +6,7 @@ from turnwise.budget import Limits
 from turnwise.calls import Endpoint, Prices
 from turnwise.calls.errors import ConfigError
 from turnwise.replay.counterfactual.purchase import Purse
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.tune.judge.judge_sweep import QualityRequest
 from turnwise.tune.judge.referee_endpoint import referee_endpoint
 

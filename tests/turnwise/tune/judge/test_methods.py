@@ -8,7 +8,7 @@ import pytest
 from turnwise.calls import Call
 from turnwise.calls.errors import InvalidAnswer
 from turnwise.calls.structured import parse_answer
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.tune.judge.methods import Pairwise, Pointwise, marks_model
 from turnwise.tune.judge.referee import LostScore
 from turnwise.tune.judge.reliability import reliability_of

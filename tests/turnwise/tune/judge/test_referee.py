@@ -20,7 +20,7 @@ from turnwise.calls.errors import (
     UnknownModel,
 )
 from turnwise.simulator import SimulatedClient, SimulatedSettings
-from turnwise.testing.clients import Answer, FailingClient, ScriptedClient
+from turnwise.testing.fakes import Answer, FailingClient, ScriptedClient
 from turnwise.tune.judge.items import ReplyItem, items_of
 from turnwise.tune.judge.methods import Pairwise, Pointwise
 from turnwise.tune.judge.referee import LostScore, open_referee

@@ -5,7 +5,7 @@ import pytest
 from turnwise.calls import ConfigError, Endpoint
 from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings
 from turnwise.calls.errors import MissingKey
-from turnwise.testing.clients import ScriptedClient
+from turnwise.testing.fakes import ScriptedClient
 from turnwise.tune.judge.referee_endpoint import (
     referee_endpoint,
     referee_secrets,
