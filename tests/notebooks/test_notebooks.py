@@ -110,7 +110,7 @@ def test_a_changed_output_is_found(script: ModuleType, notebook: dict[str, Any])
 
 def test_tidying_takes_out_what_differs_from_run_to_run(script: ModuleType) -> None:
     """Ids, times, versions and last digits go; the outputs stay."""
-    data = {script.PLOTLY: {"data": [{"x": [0.1 + 0.2]}]}, "text/plain": "a figure"}
+    data = {script.VEGA_LITE: {"data": [{"x": [0.1 + 0.2]}]}, "text/plain": "a figure"}
     output = {"output_type": "display_data", "data": data, "metadata": {"at": "noon"}}
     cell = {
         "cell_type": "code",
@@ -125,7 +125,7 @@ def test_tidying_takes_out_what_differs_from_run_to_run(script: ModuleType) -> N
     assert kept["id"] == "cell-01"
     assert kept["metadata"] == {}
     assert kept["outputs"][0]["metadata"] == {}
-    assert kept["outputs"][0]["data"][script.PLOTLY]["data"] == [{"x": [0.3]}]
+    assert kept["outputs"][0]["data"][script.VEGA_LITE]["data"] == [{"x": [0.3]}]
     assert tidied["metadata"]["language_info"] == {"name": "python"}
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnwise.budget.recorder import RecordedExchange, Where
+from turnwise.budget.usage import Usage
 from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Role, call_key
 from turnwise.calls.errors import CassetteMiss, FormatError
 from turnwise.replay import cassette_sharing
@@ -66,9 +67,7 @@ COUNTS = st.sampled_from([0, 0, 1, 700])
 CHANGES = st.fixed_dictionaries(
     {
         "outcome": st.sampled_from([Outcome.SERVED, Outcome.CACHED, Outcome.FAILED]),
-        "input_tokens": COUNTS,
-        "cached_tokens": COUNTS,
-        "charged_tokens": COUNTS,
+        "usage": st.builds(Usage, input_tokens=COUNTS, cached_tokens=COUNTS, charged_tokens=COUNTS),
         "latency_seconds": st.sampled_from([0.0, 0.25, 2.0]),
     }
 )
@@ -123,7 +122,11 @@ def test_a_text_that_grows_is_written_once(answer: Answer) -> None:
 def test_what_does_not_recur_is_not_longer(answer: Answer) -> None:
     """A cassette without repetitions has no shared lines, and none of its lines grows."""
     documents = [
-        _document([Message("user", f"{number} {LONG}")], replace(answer(), attempts=number), "run")
+        _document(
+            [Message("user", f"{number} {LONG}")],
+            replace(answer(), usage=answer().usage._replace(attempts=number)),
+            "run",
+        )
         for number in range(9)
     ]
     lines = _packed(documents)

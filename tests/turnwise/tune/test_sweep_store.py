@@ -67,7 +67,7 @@ def _change(path: Path, query: str, *values: object) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from turnwise.testing.evaluators import ScriptedEvaluator
+from turnwise.testing.fake_evaluator import ScriptedEvaluator
 from turnwise.tune.sweep_store import SweepStore
 from turnwise.tune.setting import make_setting
 

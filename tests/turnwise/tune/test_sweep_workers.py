@@ -123,7 +123,7 @@ def test_an_evaluator_that_raises_stops_the_sweep_in_words(tmp_path: Path, jobs:
         pytest.raises(TurnwiseError, match=r"max_calls=\d.*RuntimeError: no disk") as error,
     ):
         run_sweep(SETTINGS, ScriptedEvaluator(raising="no disk"), folder, jobs=jobs)
-    assert "evaluators.py" in "".join(error.value.__notes__)
+    assert "fake_evaluator.py" in "".join(error.value.__notes__)
 
 
 @pytest.mark.parametrize("options", [{"jobs": 0}, {"chunk": 0}])

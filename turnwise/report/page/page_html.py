@@ -10,9 +10,8 @@ enough alone:
    request, no frame, no form, no other script, whatever is in the page.
 
 The data is packed because texts are large: gzip, then base64, read by the browser's own
-`DecompressionStream`. Names that come from a run are never keys of an object in it, only
-values, so the script looks nothing up by a foreign name. The file is written whole or not at
-all, and replaces nothing but a page.
+`DecompressionStream`. Names that come from a run are never keys of an object in it, so the
+script looks nothing up by a foreign name. The file is written whole, and replaces only a page.
 """
 
 import base64
