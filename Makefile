@@ -26,7 +26,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 setup: $(VENV)/.dev ## Set up the virtual environment with everything developers use
 
 demo: $(VENV)/.runtime ## Replay a shipped conversation on the simulated model and print the ledger
-	@$(BIN)/turnwise demo
+	@$(BIN)/callwise demo
 
 test: $(VENV)/.dev ## Run the suite: offline, without a key, under three minutes
 	@$(BIN)/python -m pytest -n 2 -m "not slow and not model"

@@ -16,14 +16,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from turnwise.calls.call import Role
-from turnwise.calls.errors import TurnwiseError
-from turnwise.replay import Conversation, read_conversations
-from turnwise.replay.app_protocol import App, load_app
-from turnwise.replay.replay_run import RunRequest, run_replay
-from turnwise.shipped import configs_folder
-from turnwise.testing.gate import Baseline, Gates, baseline_of_run, compare, finding_lines, verdict
-from turnwise.testing.gate.presenter import renew
+from callwise.calls.call import Role
+from callwise.calls.errors import CallwiseError
+from callwise.recordings import Conversation, read_conversations
+from callwise.recordings.app_protocol import App, load_app
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.shipped import configs_folder
+from callwise.testing.gate import Baseline, Gates, baseline_of_run, compare, finding_lines, verdict
+from callwise.testing.gate.presenter import renew
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "graph.app:app"
@@ -39,7 +39,7 @@ def run_of(
     app: App, preset: str, overrides: Sequence[str], conversations: Sequence[Conversation]
 ) -> Baseline:
     """Return what a preset spends on the conversations."""
-    with tempfile.TemporaryDirectory(prefix="turnwise-gate-") as name:
+    with tempfile.TemporaryDirectory(prefix="callwise-gate-") as name:
         request = RunRequest(
             app=app,
             app_target=APP,
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             for preset in options.presets or app.presets()
         ]
-    except TurnwiseError as error:
+    except CallwiseError as error:
         sys.stderr.write(f"gate: {error}\n")
         return 2
     return 0 if all(passed) else 1

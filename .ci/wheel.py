@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT, cwd=folder)
-        wheel = next((folder / "dist").glob("turnwise-*.whl"))
+        wheel = next((folder / "dist").glob("callwise-*.whl"))
         venv.create(folder / "empty", with_pip=True)
         python = folder / "empty" / "bin" / "python"
         run(
@@ -40,7 +40,7 @@ def main() -> None:
             *("-c", ROOT / "constraints.txt", wheel),
             cwd=folder,
         )
-        command = folder / "empty" / "bin" / "turnwise"
+        command = folder / "empty" / "bin" / "callwise"
         plan = json.loads(run(command, "plan", "--preset", "classic", "--json", cwd=folder))
         asked = plan["scenarios"]["default"]["asked"]
         if asked != 16:

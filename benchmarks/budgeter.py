@@ -22,12 +22,12 @@ from openai import AsyncOpenAI
 
 from benchmarks.figures import Figure, Measured
 from benchmarks.loopback import loopback_server
-from turnwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
-from turnwise.budget.token_estimate import Estimator
-from turnwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
-from turnwise.calls.key import call_key
-from turnwise.calls.openai_http import OpenAIClient
-from turnwise.calls.wire import chat_body
+from callwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
+from callwise.budget.token_estimate import Estimator
+from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
+from callwise.calls.key import call_key
+from callwise.calls.openai_http import OpenAIClient
+from callwise.calls.wire import chat_body
 
 __all__ = ["measure"]
 

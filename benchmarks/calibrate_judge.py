@@ -1,8 +1,8 @@
 """Measure how a real judge errs, and solve the simulated judge's figures from it.
 
 Reads the recorded Topical-Chat pool and the CharacterBench scores under
-`TURNWISE_DATA` and prints aggregates only; no recorded row leaves the data. The
-printed values stand, with their date, in `turnwise/simulator/judge.py`.
+`CALLWISE_DATA` and prints aggregates only; no recorded row leaves the data. The
+printed values stand, with their date, in `callwise/simulator/judge.py`.
 
 Run: `python benchmarks/calibrate_judge.py` (needs the `bench` extra).
 
@@ -35,7 +35,7 @@ LATENT_DRAWS = 400_000
 def data_folder() -> Path:
     """Return the folder of recorded data."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    return Path(os.environ.get("TURNWISE_DATA", default))
+    return Path(os.environ.get("CALLWISE_DATA", default))
 
 
 def within(values: np.ndarray) -> np.ndarray:

@@ -20,10 +20,10 @@ from statistics import quantiles
 from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
-from turnwise.budget.recorder import RecordedExchange, Where
-from turnwise.budget.usage import Usage as Spent
-from turnwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Usage, call_key
-from turnwise.replay.cassette import CassetteMode, open_cassette
+from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.usage import Usage as Spent
+from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Usage, call_key
+from callwise.recordings.cassette import CassetteMode, open_cassette
 
 __all__ = ["measure", "measure_sizes"]
 

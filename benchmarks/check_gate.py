@@ -1,6 +1,6 @@
 """The gate: how long it takes, whether it finds one call too many, whether it cries wolf.
 
-One recording on the simulated model. Of it: how long `turnwise check` takes, whether one
+One recording on the simulated model. Of it: how long `callwise check` takes, whether one
 planted call is found and named for every node, and whether any of 200 strict replays, at
 one to eight users side by side, alarms with every figure gated at no rise. For live runs:
 how often runs without a change alarm, on simulated noise.
@@ -26,12 +26,12 @@ import numpy as np
 import orjson
 
 from benchmarks.figures import ROOT, Figure, Measured
-from turnwise.replay import Conversation, read_conversations
-from turnwise.replay.app_protocol import load_app
-from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.replay_run import RunRequest, run_replay
-from turnwise.shipped import configs_folder
-from turnwise.testing.gate import (
+from callwise.recordings import Conversation, read_conversations
+from callwise.recordings.app_protocol import load_app
+from callwise.recordings.cassette import CassetteMode
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.shipped import configs_folder
+from callwise.testing.gate import (
     Baseline,
     GateComparison,
     Gates,
@@ -44,7 +44,7 @@ from turnwise.testing.gate import (
 __all__ = ["measure"]
 
 APP, PRESET = "graph.app:app", "classic"
-COMMAND = Path(sys.executable).with_name("turnwise")
+COMMAND = Path(sys.executable).with_name("callwise")
 CHECKS = 3
 MAX_CHECK_SECONDS = 10.0
 MAX_OWN_SECONDS = 40.0
@@ -73,7 +73,7 @@ def _copies() -> Iterator[Conversation]:
 
 def _conversations() -> Sequence[Conversation]:
     """Return recorded user turns, or the shipped conversations again and again."""
-    data = Path(os.environ.get("TURNWISE_DATA", ROOT / "../shared/data"))
+    data = Path(os.environ.get("CALLWISE_DATA", ROOT / "../shared/data"))
     recorded = data / "sample_memorybank_cn" / "turns.jsonl"
     return read_conversations([recorded]).conversations if recorded.exists() else [*_copies()]
 
@@ -114,7 +114,7 @@ def _check_time(run: Path, baseline: Path, turns: int) -> Figure:
         seconds.append(time.perf_counter() - began)
     found = median(seconds)
     return Figure(
-        f"`turnwise check` of {turns} turns, start included, median of {CHECKS}, seconds",
+        f"`callwise check` of {turns} turns, start included, median of {CHECKS}, seconds",
         f"{found:.2f}",
         f"<= {MAX_CHECK_SECONDS:g} s",
         found <= MAX_CHECK_SECONDS,

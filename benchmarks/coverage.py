@@ -10,11 +10,11 @@ import time
 import numpy as np
 
 from benchmarks.figures import Figure, Measured
-from tests.turnwise.tune.statistics.coverage import ASKED, coverage, drop_rate, estimated_coverage
-from tests.turnwise.tune.statistics.known_truth import WORLDS, with_figures
-from turnwise.tune.panel import Panel
-from turnwise.tune.statistics.front import pareto_front
-from turnwise.tune.statistics.recommendation import recommend
+from callwise.tuning.panel import Panel
+from callwise.tuning.statistics.front import pareto_front
+from callwise.tuning.statistics.recommendation import recommend
+from tests.callwise.tuning.statistics.coverage import ASKED, coverage, drop_rate, estimated_coverage
+from tests.callwise.tuning.statistics.known_truth import WORLDS, with_figures
 
 __all__ = ["measure"]
 

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure, Measured
-from turnwise.budget import Budgeter, Limits
-from turnwise.budget.token_estimate import RESERVE_MARGIN
-from turnwise.budget.usage import PICODOLLARS
-from turnwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
-from turnwise.calls.errors import CallRefused
+from callwise.budget import Budgeter, Limits
+from callwise.budget.token_estimate import RESERVE_MARGIN
+from callwise.budget.usage import PICODOLLARS
+from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
+from callwise.calls.errors import CallRefused
 
 __all__ = ["Storm", "measure", "storm"]
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from benchmarks.figures import Figure, Measured
 from benchmarks.search.intervals import mean_interval
-from turnwise.simulator.phrases import true_quality
+from callwise.simulator.phrases import true_quality
 
 __all__ = ["measure"]
 
-COMMAND = Path(sys.executable).with_name("turnwise")
+COMMAND = Path(sys.executable).with_name("callwise")
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS: Mapping[str, int] = {
     "classic": 17,
@@ -59,7 +59,7 @@ def _quality(turns: Sequence[Mapping[str, Any]]) -> str:
 
 def measure() -> Measured:
     """Return calls, rounds and simulated quality of each preset."""
-    data = Path(os.environ.get("TURNWISE_DATA", ROOT / "../shared/data"))
+    data = Path(os.environ.get("CALLWISE_DATA", ROOT / "../shared/data"))
     source = data / "sample_memorybank_cn" / "turns.jsonl"
     if not source.is_file():
         return Measured("presets", skipped=f"no recorded conversations at {source.parent.name}")

@@ -106,11 +106,11 @@ def _tokens(origin: str, text: str) -> int:
 
 def _replayed(checkout: Path, preset: str, base_url: str) -> list[dict[str, Any]]:
     """Return the turns that a checkout's command line replays against an endpoint."""
-    kept = {name: value for name, value in os.environ.items() if name[:9] != "TURNWISE_"}
-    endpoint = {"TURNWISE_BASE_URL": base_url, "TURNWISE_MODEL": "smollm2-cut"}
+    kept = {name: value for name, value in os.environ.items() if name[:9] != "CALLWISE_"}
+    endpoint = {"CALLWISE_BASE_URL": base_url, "CALLWISE_MODEL": "smollm2-cut"}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        command = [sys.executable, "-m", "turnwise", "replay", str(CONVERSATION)]
+        command = [sys.executable, "-m", "callwise", "replay", str(CONVERSATION)]
         options = ["--preset", preset, "--max-turns", str(TURNS), "--out", str(out)]
         done = subprocess.run(  # noqa: S603 - our own command
             [*command, *options],

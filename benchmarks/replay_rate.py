@@ -26,11 +26,11 @@ from typing import Any
 import orjson
 
 from benchmarks.figures import ROOT, Figure, Measured
-from turnwise.replay import Conversation, read_conversations
-from turnwise.replay.app_protocol import load_app
-from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
-from turnwise.shipped import configs_folder
+from callwise.recordings import Conversation, read_conversations
+from callwise.recordings.app_protocol import load_app
+from callwise.recordings.cassette import CassetteMode
+from callwise.recordings.replay_run import FinishedRun, RunRequest, run_replay
+from callwise.shipped import configs_folder
 
 __all__ = ["measure"]
 
@@ -47,7 +47,7 @@ _DIFFERENT_FIELDS = ("outcome",)
 
 def _conversations() -> tuple[Sequence[Conversation], str]:
     """Return what is replayed, and what to call it."""
-    data = Path(os.environ.get("TURNWISE_DATA", ROOT / "../shared/data"))
+    data = Path(os.environ.get("CALLWISE_DATA", ROOT / "../shared/data"))
     recorded = data / "sample_memorybank_cn" / "turns.jsonl"
     if recorded.exists():
         return read_conversations([recorded]).conversations, "sample_memorybank_cn"

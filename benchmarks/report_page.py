@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure, Measured
-from turnwise.report.page import WrittenPage, write_page
+from callwise.report.page import WrittenPage, write_page
 
 __all__ = ["measure"]
 
-COMMAND = Path(sys.executable).with_name("turnwise")
+COMMAND = Path(sys.executable).with_name("callwise")
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ("classic", "thorough")
 TURNS = 600
@@ -108,7 +108,7 @@ def _opening(file: Path) -> list[Figure]:
 
 def measure() -> Measured:
     """Return size and seconds of the pages of recorded turns."""
-    data = Path(os.environ.get("TURNWISE_DATA", ROOT / "../shared/data"))
+    data = Path(os.environ.get("CALLWISE_DATA", ROOT / "../shared/data"))
     source = data / "sample_memorybank_cn" / "turns.jsonl"
     if not source.is_file():
         return Measured("report_page", skipped=f"no recorded conversations at {source.parent.name}")

@@ -2,7 +2,7 @@
 
     python benchmarks/retrieval.py
 
-Reads `sample_memorybank_cn` from TURNWISE_DATA, in place: 15 users, 566 turns in
+Reads `sample_memorybank_cn` from CALLWISE_DATA, in place: 15 users, 566 turns in
 Chinese, 100 questions with the turns that answer them (labelled by a model, not
 checked by people). Each question is asked of its own user's turns, and of all
 turns. Lexical only: no model is asked. hit@k: a turn that answers is among the first k.
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Figure, Measured
-from turnwise.memory.retrieval import TurnIndex
+from callwise.memory.retrieval import TurnIndex
 
 __all__ = ["main"]
 
@@ -64,7 +64,7 @@ def _text(turn: dict[str, Any]) -> str:
     return f"{turn['user_text']}\n{turn['bot_text']}"
 
 
-def turnwise_index(turns: Rows, questions: Sequence[str], *, dated: bool = True) -> list[list[int]]:
+def callwise_index(turns: Rows, questions: Sequence[str], *, dated: bool = True) -> list[list[int]]:
     """Rank as the memory book does."""
     index = TurnIndex()
     for turn in turns:
@@ -76,7 +76,7 @@ def turnwise_index(turns: Rows, questions: Sequence[str], *, dated: bool = True)
 
 def undated_index(turns: Rows, questions: Sequence[str]) -> list[list[int]]:
     """Rank as the memory book does where turns have no time."""
-    return turnwise_index(turns, questions, dated=False)
+    return callwise_index(turns, questions, dated=False)
 
 
 def first_hits(ranker: Ranker, turns: Rows, probes: Rows, *, own: bool) -> np.ndarray:
@@ -142,7 +142,7 @@ def print_speed(turns: Rows, questions: Sequence[str]) -> None:
 
 def data_folder() -> Path:
     """Return where the recorded conversations and questions are, or would be."""
-    return Path(os.environ.get("TURNWISE_DATA", "../shared/data")) / "sample_memorybank_cn"
+    return Path(os.environ.get("CALLWISE_DATA", "../shared/data")) / "sample_memorybank_cn"
 
 
 def _read(folder: Path) -> tuple[Rows, Rows]:
@@ -158,9 +158,9 @@ def measure() -> Measured:
     """Return the hit rates of a user's own memory, words only, beside plain BM25."""
     folder = data_folder()
     if not folder.exists():
-        return Measured("retrieval", skipped=f"no recorded data in {folder}; set TURNWISE_DATA")
+        return Measured("retrieval", skipped=f"no recorded data in {folder}; set CALLWISE_DATA")
     turns, probes = _read(folder)
-    ours = first_hits(turnwise_index, turns, probes, own=True)
+    ours = first_hits(callwise_index, turns, probes, own=True)
     plain = first_hits(plain_bm25, turns, probes, own=True)
     figures = [
         Figure(
@@ -178,13 +178,13 @@ def main() -> None:
     """Print hit rates and timings, or say why not."""
     folder = data_folder()
     if not folder.exists():
-        print(f"skipped: the recorded data are not in {folder}; set TURNWISE_DATA")
+        print(f"skipped: the recorded data are not in {folder}; set CALLWISE_DATA")
         return
     turns, probes = _read(folder)
     rankers: dict[str, Ranker] = {
         "plain BM25": plain_bm25,
-        "Turnwise without days": undated_index,
-        "Turnwise": turnwise_index,
+        "Callwise without days": undated_index,
+        "Callwise": callwise_index,
     }
     users = sorted({turn["user_id"] for turn in turns})
     parts = {

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
-from turnwise.replay import read_conversations
-from turnwise.replay.app_protocol import load_app
-from turnwise.replay.replay_run import RunRequest, run_replay
-from turnwise.tune.replay_evaluator import CounterfactualEvaluator
-from turnwise.tune.row import Standing
-from turnwise.tune.setting import make_setting
+from callwise.recordings import read_conversations
+from callwise.recordings.app_protocol import load_app
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.tuning.replay_evaluator import CounterfactualEvaluator
+from callwise.tuning.row import Standing
+from callwise.tuning.setting import make_setting
 
 __all__ = ["measure"]
 

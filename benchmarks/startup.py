@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, Measured
 
 __all__ = ["measure"]
 
-COMMAND = Path(sys.executable).with_name("turnwise")
+COMMAND = Path(sys.executable).with_name("callwise")
 
 
 def _seconds(*words: str, repeats: int = 7) -> float:
@@ -40,7 +40,7 @@ def measure() -> Measured:
         seconds = _seconds(*words)
         figures.append(
             Figure(
-                f"`turnwise {' '.join(words)}`, seconds",
+                f"`callwise {' '.join(words)}`, seconds",
                 f"{seconds:.2f} ({seconds / bare:.0f} x a bare interpreter)",
                 f"<= {target}",
                 seconds <= target,

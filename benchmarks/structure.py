@@ -20,7 +20,7 @@ from pathlib import Path
 
 __all__ = ["Source", "figures"]
 
-PACKAGES = ("graph", "nodes", "lats", "callwise", "turnwise")
+PACKAGES = ("graph", "nodes", "lats", "callwise", "callwise")
 PLUG_INS = re.compile(r"^(nodes/[a-z_]+|.*/(formats|strategies|layers)/[a-z_]+)\.py$")
 """Places where one file per thing is meant: a node, a conversation format, a strategy, a layer."""
 SMALL_LINES = 100

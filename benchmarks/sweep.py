@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
-from turnwise.replay import read_conversations
-from turnwise.replay.app_protocol import load_app
-from turnwise.replay.conversation_files import first_turns
-from turnwise.replay.replay_run import RunRequest, run_replay
-from turnwise.tune.sweep_record import load_sweep
+from callwise.recordings import read_conversations
+from callwise.recordings.app_protocol import load_app
+from callwise.recordings.conversation_files import first_turns
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.tuning.sweep_record import load_sweep
 
 __all__ = ["measure"]
 
@@ -66,8 +66,8 @@ def _sweep_here(recording: Path, folder: Path, count: int, jobs: int) -> dict[st
     """Run one sweep in this process, and return what it took."""
     from joblib.externals.loky import get_reusable_executor
 
-    from turnwise.tune.sweep import SweepRequest, sweep
-    from turnwise.tune.sweep_spec import SweepSpec
+    from callwise.tuning.sweep import SweepRequest, sweep
+    from callwise.tuning.sweep_spec import SweepSpec
 
     connections = 0
 

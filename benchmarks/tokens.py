@@ -2,10 +2,10 @@
 
     python benchmarks/tokens.py [--fit] [--tokenizer-json NAME=PATH ...]
 
-Holds the weights of `turnwise/budget/token_tables.py` against tiktoken's tables, if
+Holds the weights of `callwise/budget/token_tables.py` against tiktoken's tables, if
 they are in tiktoken's cache folder (TIKTOKEN_CACHE_DIR), and against any tokenizer
 in Hugging Face's JSON format whose path is given (needs `pip install tokenizers`).
-Reads recorded conversations from TURNWISE_DATA, in place. What is absent is left
+Reads recorded conversations from CALLWISE_DATA, in place. What is absent is left
 out, and said. `--fit` prints weights fitted on every second message; the errors
 are always those of the other messages. Deterministic, timing aside.
 """
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from turnwise.budget.token_estimate import TokenEstimator, count_kinds, estimator
-from turnwise.budget.token_tables import FAMILIES, cached_encoding, weights_for
+from callwise.budget.token_estimate import TokenEstimator, count_kinds, estimator
+from callwise.budget.token_tables import FAMILIES, cached_encoding, weights_for
 
 __all__ = ["main"]
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="also print fitted weights")
     parser.add_argument("--tokenizer-json", action="append", default=[], metavar="NAME=PATH")
     options = parser.parse_args()
-    data = Path(os.environ.get("TURNWISE_DATA", "../shared/data"))
+    data = Path(os.environ.get("CALLWISE_DATA", "../shared/data"))
     sources, references = read_sources(data), read_references(options.tokenizer_json)
     if not sources or not references:
         print(f"no errors measured: {len(references)} tokenizers, {len(sources)} sources in {data}")

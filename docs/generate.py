@@ -6,10 +6,10 @@
 import sys
 from pathlib import Path
 
+from callwise.knobs import knob_paths
+from callwise.recordings.formats import FORMATS
 from graph.drivers import build_graph
 from graph.settings import Settings
-from turnwise.knobs import knob_paths
-from turnwise.replay.formats import FORMATS
 
 HERE = Path(__file__).resolve().parent
 TABLE = "<!-- The table is written by docs/generate.py. -->"
@@ -33,7 +33,7 @@ def knobs_page() -> str:
     """Return the page that lists every knob."""
     words = (
         "Set in a preset's YAML, with `--set name=value`, or in the environment "
-        "(`TURNWISE__SEARCH__ROLLOUTS=2` for `search.rollouts=2`)."
+        "(`CALLWISE__SEARCH__ROLLOUTS=2` for `search.rollouts=2`)."
     )
     rows = [NOTE, "# Knobs", "", words, ""]
     rows += ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]

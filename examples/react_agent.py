@@ -1,8 +1,8 @@
 """A tool-calling agent in plain LangGraph, put under the budgeter by swapping its model.
 
-Nothing of the agent knows Turnwise but `BudgetedChatModel`. It is answered from a script
+Nothing of the agent knows Callwise but `BudgetedChatModel`. It is answered from a script
 here, so that it runs without a key; for a real model give the endpoint another client,
-e.g. `turnwise.calls.openai_http.OpenAIClient`.
+e.g. `callwise.calls.openai_http.OpenAIClient`.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
-from turnwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
-from turnwise.calls import Call, CallRefused, Endpoint, Prices, Purpose, Reply, Role, Usage
-from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.testing.fakes import ScriptedClient
+from callwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
+from callwise.calls import Call, CallRefused, Endpoint, Prices, Purpose, Reply, Role, Usage
+from callwise.calls.chat_model import BudgetedChatModel
+from callwise.testing.fakes import ScriptedClient
 
 __all__ = ["QUESTION", "ask_agent", "build_agent", "scripted"]
 

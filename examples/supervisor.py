@@ -13,10 +13,10 @@ from langchain_core.messages import SystemMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from turnwise.budget import Budgeter
-from turnwise.calls import Call, Endpoint, Role
-from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.testing.fakes import ScriptedClient
+from callwise.budget import Budgeter
+from callwise.calls import Call, Endpoint, Role
+from callwise.calls.chat_model import BudgetedChatModel
+from callwise.testing.fakes import ScriptedClient
 
 __all__ = ["QUESTION", "build", "scripted"]
 

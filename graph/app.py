@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from graph.settings import Settings
-from turnwise.budget.recorder import Recorder
-from turnwise.calls.errors import ConfigError
-from turnwise.calls.trust import Trust
-from turnwise.knobs import (
+from callwise.budget.recorder import Recorder
+from callwise.calls.errors import ConfigError
+from callwise.calls.trust import Trust
+from callwise.knobs import (
     EnvironmentKnob,
     Overrides,
     environment_knobs,
@@ -25,12 +24,13 @@ from turnwise.knobs import (
     preset_names,
     settings_from,
 )
-from turnwise.plan import TurnPlan
-from turnwise.shipped import configs_folder
+from callwise.plans import TurnPlan
+from callwise.shipped import configs_folder
+from graph.settings import Settings
 
 if TYPE_CHECKING:
+    from callwise.memory.conversation_memory import ConversationMemory
     from graph.session import ReplySession
-    from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["ReplyPipeline", "app"]
 
@@ -42,7 +42,7 @@ def _settings(settings: BaseModel) -> Settings:
 
 
 class ReplyPipeline:
-    """The reply pipeline, as `turnwise.replay.app_protocol.App` wants it."""
+    """The reply pipeline, as `callwise.recordings.app_protocol.App` wants it."""
 
     name = "reply"
 

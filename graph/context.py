@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
+from callwise.budget.scope import Scope
+from callwise.calls import Advisory, Asker, Call, CallError, Reply
+from callwise.calls.errors import ContextTooLong
+from callwise.recordings.app_protocol import ReplyListener
 from graph.engine import Engine
 from graph.settings import SamplingKnobs, sampled
 from graph.state import TurnState
 from nodes.records import Degradation
 from nodes.shortening import shortened
-from turnwise.budget.scope import Scope
-from turnwise.calls import Advisory, Asker, Call, CallError, Reply
-from turnwise.calls.errors import ContextTooLong
-from turnwise.replay.app_protocol import ReplyListener
 
 __all__ = ["TurnContext", "clips_noted"]
 

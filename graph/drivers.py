@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel
 
+from callwise.budget.scope import ScopeKind
 from graph.context import TurnContext, clips_noted
 from graph.order import NODES, predecessors
 from graph.settings import FuseKnobs
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS, Step
-from turnwise.budget.scope import ScopeKind
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -129,7 +129,7 @@ def compiled(
         before = waits_for or (START,)
         graph.add_edge(before[0] if len(before) == 1 else list(before), name)
     graph.add_edge(NODES[-1], END)
-    return graph.compile(checkpointer=checkpointer, name="turnwise")
+    return graph.compile(checkpointer=checkpointer, name="callwise")
 
 
 def build_graph(

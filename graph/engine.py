@@ -7,24 +7,24 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callwise.budget.budgeter import Budgeter
+from callwise.budget.clock import SystemClock, VirtualClock
+from callwise.budget.layers.cache import MemoryCache, ReplyCache
+from callwise.budget.layers.ledger import RowSink
+from callwise.budget.recorder import Recorder
+from callwise.budget.scope import Scope, ScopeKind
+from callwise.calls import Endpoint, Role
+from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
+from callwise.calls.endpoints import EndpointSettings, endpoints_from_settings
+from callwise.calls.errors import ConfigError
+from callwise.memory import AgentUser, Identity
+from callwise.memory.conversation_memory import ConversationMemory
 from graph.settings import Settings
 from nodes.loader import ALL_TURNS, load_turn
-from turnwise.budget.budgeter import Budgeter
-from turnwise.budget.clock import SystemClock, VirtualClock
-from turnwise.budget.layers.cache import MemoryCache, ReplyCache
-from turnwise.budget.layers.ledger import RowSink
-from turnwise.budget.recorder import Recorder
-from turnwise.budget.scope import Scope, ScopeKind
-from turnwise.calls import Endpoint, Role
-from turnwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
-from turnwise.calls.endpoints import EndpointSettings, endpoints_from_settings
-from turnwise.calls.errors import ConfigError
-from turnwise.memory import AgentUser, Identity
-from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["Engine", "cache_of", "endpoints_of", "make_engine", "secret_values"]
 
-_DEFAULT_KEY_VARIABLE = "TURNWISE_API_KEY"
+_DEFAULT_KEY_VARIABLE = "CALLWISE_API_KEY"
 
 _FORMER_NAME = "user"
 """The user that memory was kept of before, where none was given."""
@@ -229,9 +229,9 @@ def cache_of(settings: Settings, *, is_offline: bool) -> ReplyCache | None:
         if not settings.trust.writes_to(knobs.disk):
             raise ConfigError(
                 f"only a file names the folder cache.disk={knobs.disk}, which is not below the "
-                "working directory: set it by --set cache.disk=... or TURNWISE__CACHE__DISK"
+                "working directory: set it by --set cache.disk=... or CALLWISE__CACHE__DISK"
             )
-        from turnwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
+        from callwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
         return DiskCache(Path(knobs.disk), memory=memory)
     return memory

@@ -19,12 +19,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
+from callwise.budget.limits import Limits
 from graph.settings import Settings
 from lats.actions import ActionKind
 from lats.search_knobs import SearchKnobs
 from lats.search_plan import plan_search
 from nodes.records import Record
-from turnwise.budget.limits import Limits
 
 __all__ = [
     "MIN_FUSED_SEARCH_CALLS",

@@ -2,8 +2,8 @@
 
 A server runs nodes with no session around them and refuses blocking calls in them. So
 the engine is made in a thread when the process's first node needs it, and kept. The
-preset is TURNWISE_PRESET (default `classic`); memory lives in the folder TURNWISE_HOME
-(default `turnwise-runs/served`). The server brings the checkpointer.
+preset is CALLWISE_PRESET (default `classic`); memory lives in the folder CALLWISE_HOME
+(default `callwise-runs/served`). The server brings the checkpointer.
 """
 
 import asyncio
@@ -29,6 +29,11 @@ from pydantic import (
     model_validator,
 )
 
+from callwise.calls.payload import well_formed
+from callwise.memory import Identity
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.sqlite_backend import SqliteBackend
+from callwise.recordings.source_records import iso_time
 from graph.app import app
 from graph.context import TurnContext
 from graph.drivers import compiled, plain_values, run_step
@@ -39,11 +44,6 @@ from graph.state import TurnState
 from graph.steps import STEPS
 from nodes.prompt import load_prompts
 from nodes.records import Line, Persona
-from turnwise.calls.payload import well_formed
-from turnwise.memory import Identity
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.sqlite_backend import SqliteBackend
-from turnwise.replay.source_records import iso_time
 
 __all__ = [
     "Given",
@@ -378,7 +378,7 @@ def thread_graph(
 
 
 _served = ServedContext(
-    os.environ.get("TURNWISE_PRESET", "classic"),
-    Path(os.environ.get("TURNWISE_HOME", "turnwise-runs/served")),
+    os.environ.get("CALLWISE_PRESET", "classic"),
+    Path(os.environ.get("CALLWISE_HOME", "callwise-runs/served")),
 )
 graph = thread_graph(_served, overlap=_served.overlap, fuse=_served.fuse)

@@ -17,6 +17,9 @@ Where time is limited, some of it is held back for the first draft in the same w
 
 import math
 
+from callwise.budget.scope import Scope
+from callwise.budget.usage import PICODOLLARS
+from callwise.calls.call import Call, Role
 from graph.engine import Engine
 from graph.fusing import Fusing, bookkeeping_calls, thinking_calls
 from graph.state import TurnState
@@ -24,9 +27,6 @@ from nodes.fused_calls import FUSED_REPLY
 from nodes.question import BOOKKEEPING_LEASE
 from nodes.search.action_calls import REPLY_LEASE, reply_call
 from nodes.search_material import SearchMaterial
-from turnwise.budget.scope import Scope
-from turnwise.budget.usage import PICODOLLARS
-from turnwise.calls.call import Call, Role
 
 __all__ = [
     "NOTES_TOKENS",

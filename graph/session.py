@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.recorder import Recorder
+from callwise.budget.scope import Scope
+from callwise.calls.call import Role
+from callwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
+from callwise.memory import Identity
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.sqlite_backend import SqliteBackend
+from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
+from callwise.recordings.learned_endpoints import LearnedEndpoints
 from graph.context import TurnContext
 from graph.drivers import ReplyGraph, build_graph, run_directly
 from graph.engine import Engine, cache_of, endpoints_of, make_engine
@@ -16,16 +26,6 @@ from graph.settings import Settings
 from graph.state import TurnState, collect_degraded
 from nodes.prompt import clip, load_prompts
 from nodes.records import Degradation, Persona
-from turnwise.budget.ledger_row import LedgerRow
-from turnwise.budget.recorder import Recorder
-from turnwise.budget.scope import Scope
-from turnwise.calls.call import Role
-from turnwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
-from turnwise.memory import Identity
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.sqlite_backend import SqliteBackend
-from turnwise.replay.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
-from turnwise.replay.learned_endpoints import LearnedEndpoints
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver

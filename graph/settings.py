@@ -16,15 +16,15 @@ from pydantic import (
     model_validator,
 )
 
+from callwise.budget.limits import Limits
+from callwise.calls.call import Call, Purpose, Role
+from callwise.calls.endpoint_settings import checked_extra_body
+from callwise.calls.endpoints import EndpointSettings
+from callwise.calls.retry import RetryPolicy
+from callwise.calls.trust import TrustedSettings
+from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
 from nodes.records import Persona
-from turnwise.budget.limits import Limits
-from turnwise.calls.call import Call, Purpose, Role
-from turnwise.calls.endpoint_settings import checked_extra_body
-from turnwise.calls.endpoints import EndpointSettings
-from turnwise.calls.retry import RetryPolicy
-from turnwise.calls.trust import TrustedSettings
-from turnwise.knobs.knob_paths import nearest_names
 
 __all__ = [
     "BudgetKnobs",
@@ -251,7 +251,7 @@ class Settings(Knobs, TrustedSettings):
     """Seeds the search, the retries' jitter and the simulated model."""
     endpoints: dict[Role, EndpointSettings] = {}
     """Who answers each role. What another role leaves out is as for `main`, and what `main`
-    leaves out as TURNWISE_BASE_URL, TURNWISE_MODEL and TURNWISE_API_KEY say; the embedded
+    leaves out as CALLWISE_BASE_URL, CALLWISE_MODEL and CALLWISE_API_KEY say; the embedded
     simulated model where nothing is set."""
 
     @field_validator("sampling")

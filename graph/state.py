@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from callwise.memory import Identity
 from graph.fusing import Fusing
 from nodes.records import Degradation, Guidance, Line, NoteDraft
 from nodes.turn import TurnView
-from turnwise.memory import Identity
 
 __all__ = ["TurnState", "collect_degraded", "degraded_by"]
 

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from callwise.budget.scope import ScopeKind, current_scope
+from callwise.calls.errors import ContextTooLong, EndpointError
 from graph.context import TurnContext
 from graph.fusing import fusing_for
 from graph.reply_leases import (
@@ -53,8 +55,6 @@ from nodes.records import Detection, Guidance, Line, Monologue, ResponsePlan, St
 from nodes.search_material import SearchMaterial
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
-from turnwise.budget.scope import ScopeKind, current_scope
-from turnwise.calls.errors import ContextTooLong, EndpointError
 
 __all__ = ["NO_SEARCH", "QUESTIONS", "STEPS", "Step"]
 

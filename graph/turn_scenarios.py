@@ -21,6 +21,24 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from callwise.budget.ledger_row import LedgerRow
+from callwise.calls import Call, Endpoint
+from callwise.calls.call import Purpose, Role
+from callwise.calls.client import Prices
+from callwise.calls.endpoint_settings import EndpointSettings
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.snapshot_memory import SnapshotBackend
+from callwise.plans.bound import (
+    Network,
+    Parallel,
+    PlannedCall,
+    Serial,
+    Step,
+    with_calls,
+    with_repairs,
+)
+from callwise.plans.dry_run import FormClient, steps_by_node
+from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.context import TurnContext
 from graph.drivers import run_step
 from graph.engine import make_engine
@@ -35,24 +53,6 @@ from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.search_state import DEFAULT_CAP
 from nodes.question import CANDIDATE_TOKENS, Tokens
 from nodes.records import Bubble
-from turnwise.budget.ledger_row import LedgerRow
-from turnwise.calls import Call, Endpoint
-from turnwise.calls.call import Purpose, Role
-from turnwise.calls.client import Prices
-from turnwise.calls.endpoint_settings import EndpointSettings
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.snapshot_memory import SnapshotBackend
-from turnwise.plan.bound import (
-    Network,
-    Parallel,
-    PlannedCall,
-    Serial,
-    Step,
-    with_calls,
-    with_repairs,
-)
-from turnwise.plan.dry_run import FormClient, steps_by_node
-from turnwise.plan.turn_plan import ScenarioPlan, TurnPlan
 
 __all__ = [
     "LIST_TOKENS",

@@ -1,3 +1,3 @@
-"""The reply pipeline's nodes, one file each. They see `turnwise.calls` and memory only."""
+"""The reply pipeline's nodes, one file each. They see `callwise.calls` and memory only."""
 
 __all__: list[str] = []

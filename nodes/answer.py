@@ -1,7 +1,7 @@
 """What the nodes' answers are made of.
 
 The reader of answers brings values to the types and bounds of the schema (see
-`turnwise.calls.structured`); here is what is the nodes' own:
+`callwise.calls.structured`); here is what is the nodes' own:
 
 - null is neutral (0) where a score is required.
 - A text is stripped, and clipped to its maximum. It may be blank, since no strict schema

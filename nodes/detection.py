@@ -25,11 +25,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, Field
 
+from callwise.calls import Purpose, Role, Sampling
 from nodes.answer import Answer, SignedScore, Text, UnitScore, each_once
 from nodes.prompt import MAX_CHARS, clip
 from nodes.question import Question, Tokens
 from nodes.records import Detection, Language, Signal, Stage
-from turnwise.calls import Purpose, Role, Sampling
 
 __all__ = [
     "DETECTION",

@@ -10,6 +10,7 @@ It says which way and how strongly; damping, caps and stages are rules elsewhere
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from callwise.calls import Purpose, Role, Sampling
 from nodes.answer import Answer, SignedScore, Text
 from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
 from nodes.records import (
@@ -20,7 +21,6 @@ from nodes.records import (
     Signal,
     Signed,
 )
-from turnwise.calls import Purpose, Role, Sampling
 
 __all__ = [
     "EVOLVING",

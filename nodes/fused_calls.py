@@ -33,6 +33,8 @@ from pydantic import (
     model_validator,
 )
 
+from callwise.calls import Asker, Purpose, Role, Sampling
+from callwise.calls.structured import fitted, notes_of
 from lats.answers import MAX_REPLY_CHARS, clean_text
 from nodes.answer import Answer, Text
 from nodes.detection import DetectionAnswer, detect_by_rules
@@ -52,8 +54,6 @@ from nodes.records import (
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.style import choose_style
 from nodes.turn import TurnView
-from turnwise.calls import Asker, Purpose, Role, Sampling
-from turnwise.calls.structured import fitted, notes_of
 
 __all__ = [
     "FUSED_BOOKKEEPING",

@@ -8,6 +8,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from callwise.calls import Purpose, Role, Sampling
 from nodes.answer import Answer, Text
 from nodes.question import Question, Tokens
 from nodes.records import (
@@ -16,7 +17,6 @@ from nodes.records import (
     Mode,
     Monologue,
 )
-from turnwise.calls import Purpose, Role, Sampling
 
 __all__ = ["MONOLOGUE", "MonologueAnswer", "think_by_rules"]
 

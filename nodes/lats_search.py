@@ -14,6 +14,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from callwise.calls.call import Role
+from callwise.calls.client import Advisory, Asker
+from callwise.calls.errors import CallError
 from lats.actions import Action, ActionKind, Side, side_of
 from lats.answers import MAX_REPLY_CHARS, ActionAnswer, Draft, clean_text
 from lats.policies import start_search
@@ -32,9 +35,6 @@ from nodes.search.action_answers import answer_to
 from nodes.search.action_calls import call_for, goal_of
 from nodes.search.judge_rubrics import check_judging
 from nodes.search_material import SearchMaterial
-from turnwise.calls.call import Role
-from turnwise.calls.client import Advisory, Asker
-from turnwise.calls.errors import CallError
 
 __all__ = [
     "MAX_PLANNED_BUBBLES",

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from callwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
+from callwise.memory.conversation_memory import ConversationMemory
 from nodes.records import Guidance, Language, Line, Mode, Mood, Record, Relationship
 from nodes.text import detect_language
-from turnwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
-from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["ALL_TURNS", "LoadedTurn", "Standing", "load_turn", "turns_left_out"]
 

@@ -18,6 +18,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from callwise.calls import Purpose, Role, Sampling
+from callwise.calls.payload import well_formed
+from callwise.memory.lexical_index import query_weights
 from nodes.answer import Answer, Text
 from nodes.prompt import MAX_CHARS, clip
 from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
@@ -28,9 +31,6 @@ from nodes.records import (
 )
 from nodes.text import split_sentences
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role, Sampling
-from turnwise.calls.payload import well_formed
-from turnwise.memory.lexical_index import query_weights
 
 __all__ = [
     "MAX_NOTES",

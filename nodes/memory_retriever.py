@@ -4,12 +4,12 @@ An adapter over memory's ranking: by words always, and by vectors as well where 
 asker for embeddings is given.
 """
 
+from callwise.calls import Asker, Call, CallError, Purpose, Role
+from callwise.memory import AgentUser, Embedding, MemorySnapshot, RecalledTurn
+from callwise.memory.conversation_memory import ConversationMemory
 from nodes.prompt import clip
 from nodes.question import degradation_of
 from nodes.records import Degradation, MemoryLine
-from turnwise.calls import Asker, Call, CallError, Purpose, Role
-from turnwise.memory import AgentUser, Embedding, MemorySnapshot, RecalledTurn
-from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = [
     "MAX_EMBEDDED_CHARS",

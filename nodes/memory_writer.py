@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from callwise.calls import Asker
+from callwise.memory import AgentUser, NewNote, TurnCommit
+from callwise.memory.conversation_memory import ConversationMemory
 from nodes.loader import Standing
 from nodes.memory_retriever import embed_text
 from nodes.records import Degradation, NoteDraft, Record
-from turnwise.calls import Asker
-from turnwise.memory import AgentUser, NewNote, TurnCommit
-from turnwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["WrittenTurn", "write_turn"]
 

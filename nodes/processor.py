@@ -22,6 +22,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from callwise.calls import Asker, Purpose, Role, Sampling
+from callwise.calls.errors import InvalidAnswer
 from nodes.answer import Answer, BubbleText
 from nodes.bubbles import (
     MAX_BUBBLES,
@@ -39,8 +41,6 @@ from nodes.records import (
     Record,
 )
 from nodes.turn import TurnView
-from turnwise.calls import Asker, Purpose, Role, Sampling
-from turnwise.calls.errors import InvalidAnswer
 
 __all__ = [
     "HUMANIZING",

@@ -30,9 +30,9 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
+from callwise.calls import ConfigError
+from callwise.calls.payload import well_formed, without_template_marks
 from nodes.records import Language
-from turnwise.calls import ConfigError
-from turnwise.calls.payload import well_formed, without_template_marks
 
 __all__ = [
     "DEFAULT_MAX_CHARS",

@@ -6,11 +6,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from callwise.calls import Asker, Call, CallError, CallRefused, Purpose, Role, Sampling
+from callwise.calls.errors import ContentRefused, EmptyAnswer, InvalidAnswer
 from nodes.prompt import clip
 from nodes.records import Degradation
 from nodes.turn import PROMPT_FIELDS, TurnView, chat
-from turnwise.calls import Asker, Call, CallError, CallRefused, Purpose, Role, Sampling
-from turnwise.calls.errors import ContentRefused, EmptyAnswer, InvalidAnswer
 
 __all__ = [
     "BOOKKEEPING_LEASE",

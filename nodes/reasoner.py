@@ -12,13 +12,13 @@ from types import MappingProxyType
 
 from pydantic import Field
 
+from callwise.calls import Purpose, Role, Sampling
 from nodes.answer import Answer, FilledTexts, Text, Texts
 from nodes.prompt import MAX_CHARS, clip
 from nodes.question import Question, Tokens
 from nodes.records import Detection, Language, Mode, ResponsePlan, Signal
 from nodes.text import split_sentences
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role, Sampling
 
 __all__ = [
     "MAX_GOALS",

@@ -12,6 +12,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from callwise.calls.loose_json import (
+    DECODER,
+    OPENING,
+    begins_document,
+    may_begin,
+    read_broken,
+    read_cut,
+    scan_document,
+)
 from nodes.detection import DetectionAnswer
 from nodes.evolver import EvolverAnswer
 from nodes.fused_calls import BookkeepingAnswer, ReplyingAnswer, ThinkingAnswer
@@ -26,15 +35,6 @@ from nodes.search.action_answers import (
     OverallEntry,
     OverallVerdicts,
     RootPlan,
-)
-from turnwise.calls.loose_json import (
-    DECODER,
-    OPENING,
-    begins_document,
-    may_begin,
-    read_broken,
-    read_cut,
-    scan_document,
 )
 
 __all__ = ["unwrap_json"]

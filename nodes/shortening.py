@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from callwise.calls import Message
 from nodes.prompt import clip, dumped
-from turnwise.calls import Message
 
 __all__ = ["MIN_BACKGROUND_CHARS", "Shortened", "shortened"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from callwise.calls import Message
 from nodes.phrases import detection_shown, mood_phrase, relationship_phrase
 from nodes.prompt import MAX_CHARS, Prepared, clip, material_json, prepared, prompt
 from nodes.records import (
@@ -26,7 +27,6 @@ from nodes.records import (
     ResponsePlan,
     StyleVector,
 )
-from turnwise.calls import Message
 
 __all__ = ["PROMPT_FIELDS", "TurnView", "chat", "lines_shown", "material"]
 

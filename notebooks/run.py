@@ -7,7 +7,7 @@
 
 What is written holds nothing of the machine or the hour: no paths, times or random ids, so that
 the same code gives the same bytes. Real endpoints are left out of it: the kernels are started
-without any TURNWISE_ variable.
+without any CALLWISE_ variable.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def execute(path: Path) -> tuple[Notebook, float]:
 
 def clean_environment(folder: Path) -> None:
     """Take out what would make a run another one: endpoints, keys, own start-up files."""
-    for name in [name for name in os.environ if name.startswith(("TURNWISE_", "OPENAI_"))]:
+    for name in [name for name in os.environ if name.startswith(("CALLWISE_", "OPENAI_"))]:
         del os.environ[name]
     for name in ("CI", "BUILD_NUMBER"):
         os.environ.pop(name, None)  # pytest words its summary otherwise where it sees them
@@ -222,7 +222,7 @@ def run(names: Sequence[str], *, is_check: bool) -> list[str]:
     strangers = sorted(set(names) - {path.stem for path in paths})
     problems += [f"{name}: there is no such notebook" for name in strangers]
     whole_seconds = 0.0
-    with tempfile.TemporaryDirectory(prefix="turnwise-notebooks-") as name:
+    with tempfile.TemporaryDirectory(prefix="callwise-notebooks-") as name:
         clean_environment(Path(name))
         folder = copied(Path(name)) if is_check else HERE
         for path in paths:
@@ -248,8 +248,8 @@ def run(names: Sequence[str], *, is_check: bool) -> list[str]:
 
 def record() -> None:
     """Make the shipped recording and the gate's baseline anew, on the simulated model."""
-    command = [sys.executable, "-m", "turnwise"]
-    with tempfile.TemporaryDirectory(prefix="turnwise-notebooks-") as name:
+    command = [sys.executable, "-m", "callwise"]
+    with tempfile.TemporaryDirectory(prefix="callwise-notebooks-") as name:
         clean_environment(Path(name))
         plain = Path(name) / "recording.jsonl"
         subprocess.run(

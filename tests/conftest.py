@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-KEPT_VARIABLES = frozenset({"TURNWISE_DATA"})
-"""Where the recorded data lies is no setting of Turnwise."""
+KEPT_VARIABLES = frozenset({"CALLWISE_DATA"})
+"""Where the recorded data lies is no setting of Callwise."""
 
-FOREIGN_PREFIXES = ("TURNWISE_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OPENAI_")
+FOREIGN_PREFIXES = ("CALLWISE_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OPENAI_")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 settings.register_profile(
-    "turnwise",
+    "callwise",
     settings(),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.load_profile("turnwise")
+settings.load_profile("callwise")
 """How fast a machine makes and runs an example is no property of the code."""
 
 
@@ -88,7 +88,7 @@ def _network_wall() -> Iterator[None]:
         yield
 
 
-PRODUCT_PACKAGES = ("turnwise", "graph", "nodes", "lats")
+PRODUCT_PACKAGES = ("callwise", "graph", "nodes", "lats")
 
 
 @pytest.fixture(scope="session", autouse=True)

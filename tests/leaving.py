@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from enum import StrEnum
 
-from turnwise.budget import SystemClock
-from turnwise.calls import Call, CallError, Reply
-from turnwise.calls.client import Client
+from callwise.budget import SystemClock
+from callwise.calls import Call, CallError, Reply
+from callwise.calls.client import Client
 
 __all__ = ["HurriedClock", "Leaving", "WatchedClient", "mean_to_leave"]
 

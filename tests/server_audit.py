@@ -17,15 +17,15 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from callwise.budget import Budgeter, LedgerRow, Limits
+from callwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
+from callwise.calls.key import call_key
+from callwise.calls.openai_http import OpenAIClient
+from callwise.calls.wire import chat_body
+from callwise.simulator.model import body_digest
+from callwise.simulator.server import SimServer
+from callwise.simulator.simulator_settings import SimulatedSettings
 from tests.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
-from turnwise.budget import Budgeter, LedgerRow, Limits
-from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
-from turnwise.calls.key import call_key
-from turnwise.calls.openai_http import OpenAIClient
-from turnwise.calls.wire import chat_body
-from turnwise.simulator.model import body_digest
-from turnwise.simulator.server import SimServer
-from turnwise.simulator.simulator_settings import SimulatedSettings
 
 __all__ = ["Audit", "run_audit"]
 

@@ -31,8 +31,8 @@ def test_this_machine_is_within_reach() -> None:
 
 
 def test_no_setting_leaks_in() -> None:
-    """No variable of Turnwise is set but the place of the recorded data."""
-    assert {name for name in os.environ if name.startswith("TURNWISE_")} <= {"TURNWISE_DATA"}
+    """No variable of Callwise is set but the place of the recorded data."""
+    assert {name for name in os.environ if name.startswith("CALLWISE_")} <= {"CALLWISE_DATA"}
 
 
 def test_no_property_test_looks_at_the_clock() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("graph", "nodes", "lats", "turnwise")
+PACKAGES = ("graph", "nodes", "lats", "callwise")
 MODULES = tuple(sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")))
 DOORS = tuple(path for path in MODULES if path.name == "__init__.py")
 

@@ -6,14 +6,14 @@ from contextlib import suppress
 
 import pytest
 
+from callwise.budget import Budgeter, Limits, ScopeKind
+from callwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
+from callwise.calls.openai_http import OpenAIClient
+from callwise.simulator.faults import Fault
+from callwise.simulator.server import SimServer
+from callwise.simulator.simulator_settings import SimulatedSettings
 from tests.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
 from tests.server_audit import run_audit
-from turnwise.budget import Budgeter, Limits, ScopeKind
-from turnwise.calls import Call, CallError, Endpoint, Message, Outcome, Purpose, Role
-from turnwise.calls.openai_http import OpenAIClient
-from turnwise.simulator.faults import Fault
-from turnwise.simulator.server import SimServer
-from turnwise.simulator.simulator_settings import SimulatedSettings
 
 QUICK_SECONDS = 0.1
 """Longest time for one attempt, where one is to time out."""

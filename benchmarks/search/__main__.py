@@ -36,7 +36,7 @@ pools: {", ".join(POOLS)}
   python -m benchmarks.search --tuning --out look
       the same report and figures somewhere else
 
-Recorded pools are read from the folder that TURNWISE_DATA names (default: ../shared/data).
+Recorded pools are read from the folder that CALLWISE_DATA names (default: ../shared/data).
 Prompts are halved by sorted id. Knobs are chosen on the first half (tuning), and what is
 claimed is measured on the second (reporting): do not look at the second to choose.
 treequest, matplotlib and pyarrow are in the `bench` extra.

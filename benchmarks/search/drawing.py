@@ -45,7 +45,7 @@ def draw(found: Sequence[Panel], *, x_label: str, caption: str) -> bytes:
 
     columns = min(len(found), 2)
     lines = -(-len(found) // columns)
-    with mpl.rc_context({"svg.hashsalt": "turnwise", "font.size": 9}):
+    with mpl.rc_context({"svg.hashsalt": "callwise", "font.size": 9}):
         figure = Figure(figsize=(6.0 * columns, 3.7 * lines + 1.5), layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False)
         handles: dict[str, Any] = {}

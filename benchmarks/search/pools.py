@@ -243,9 +243,9 @@ class Pool(ABC):
 
 
 def data_folder() -> Path:
-    """Return the folder of recorded data: `TURNWISE_DATA`, or `../shared/data`."""
+    """Return the folder of recorded data: `CALLWISE_DATA`, or `../shared/data`."""
     default = Path(__file__).resolve().parents[3] / "shared" / "data"
-    return Path(os.environ.get("TURNWISE_DATA", default))
+    return Path(os.environ.get("CALLWISE_DATA", default))
 
 
 def read_columns(*path: str, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
@@ -260,7 +260,7 @@ def read_columns(*path: str, columns: Sequence[str] | None = None) -> dict[str, 
     """
     file = data_folder().joinpath(*path)
     if not file.is_file():
-        raise PoolAbsent(f"there is no {file}: set TURNWISE_DATA to the folder of recorded data")
+        raise PoolAbsent(f"there is no {file}: set CALLWISE_DATA to the folder of recorded data")
     try:
         import pyarrow.parquet as pq
     except ImportError as error:

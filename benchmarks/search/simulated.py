@@ -7,7 +7,7 @@ parent is already good, as the simulated model's replies do (docs/simulated-mode
 
 The judge is the simulated model's: weights, the bias that a rubric repeats, the drift of a
 call, the bias for places, the rounding and the scale are those of
-`turnwise/simulator/judge.py`. Left out: missing scores and sub-scores.
+`callwise/simulator/judge.py`. Left out: missing scores and sub-scores.
 
 All draws of a prompt are made at once, from its place and the seed, so that every policy
 sees the same candidates, and the judge misreads them alike for each.
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from benchmarks.search.pools import OVERALL, Half, Item, Pool, PoolPrompt
 from benchmarks.search.simulated_setting import SimulatedSetting
+from callwise.simulator.judge import JUDGE_CALIBRATION
 from lats.answers import Verdict
-from turnwise.simulator.judge import JUDGE_CALIBRATION
 
 __all__ = ["ORACLE_CANDIDATES", "SimulatedPool", "SimulatedPrompt"]
 

@@ -4,7 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from turnwise.simulator.judge import JUDGE_CALIBRATION
+from callwise.simulator.judge import JUDGE_CALIBRATION
 
 __all__ = ["GRID", "MIX", "SimulatedSetting"]
 

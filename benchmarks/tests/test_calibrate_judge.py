@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from turnwise.simulator.judge import JUDGE_CALIBRATION
+from callwise.simulator.judge import JUDGE_CALIBRATION
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("TURNWISE_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("CALLWISE_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.mark.data

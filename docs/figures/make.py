@@ -16,13 +16,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from turnwise.report import load_run
-from turnwise.report.search_svg import search_svg
-from turnwise.report.search_view import read_search
-from turnwise.simulator.phrases import true_quality
-from turnwise.tune import TurnRow, panel_of
-from turnwise.tune.analysis import analyse
-from turnwise.tune.figures import (
+from callwise.report import load_run
+from callwise.report.search_svg import search_svg
+from callwise.report.search_view import read_search
+from callwise.simulator.phrases import true_quality
+from callwise.tuning import TurnRow, panel_of
+from callwise.tuning.analysis import analyse
+from callwise.tuning.figures import (
     ChainStep,
     FigureData,
     basis_of,
@@ -34,13 +34,13 @@ from turnwise.tune.figures import (
     tradeoff_of_front,
     waterfall_of,
 )
-from turnwise.tune.replay_evaluator import CounterfactualEvaluator
-from turnwise.tune.setting import Setting
-from turnwise.tune.statistics.bootstrap import mean_intervals, paired_difference
+from callwise.tuning.replay_evaluator import CounterfactualEvaluator
+from callwise.tuning.setting import Setting
+from callwise.tuning.statistics.bootstrap import mean_intervals, paired_difference
 
 HERE = Path(__file__).resolve().parent
 TALK = HERE.parents[1] / "configs" / "conversations" / "en_moving_city.jsonl"
-TURNWISE = Path(sys.executable).with_name("turnwise")
+CALLWISE = Path(sys.executable).with_name("callwise")
 CONVERSATIONS, TURNS = 12, 4
 CAPS = (3, 4, 6, 8, 10)
 PRESETS = ("classic", "classic_parallel", "balanced", "frugal", "instant")
@@ -66,7 +66,7 @@ def run(talk: Path, folder: Path, preset: str, *overrides: str) -> Path:
     sets = [part for override in overrides for part in ("--set", override)]
     cassette = folder.with_suffix(".cassette.jsonl")
     subprocess.run(  # noqa: S603 - our own command
-        [str(TURNWISE), "replay", str(talk), "--preset", preset, *sets,
+        [str(CALLWISE), "replay", str(talk), "--preset", preset, *sets,
          "--record", str(cassette), "--out", str(folder)],
         check=True, capture_output=True,
     )  # fmt: skip

@@ -21,6 +21,9 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from callwise.calls.errors import CallError, CallRefused
+from callwise.calls.payload import well_formed
+from callwise.calls.reply import Reply
 from lats.actions import Action, JudgeList
 from lats.answers import (
     ActionAnswer,
@@ -36,9 +39,6 @@ from lats.logprob_scores import JsonPath, expected_scores, numbers_at
 from lats.search_tree import SearchTree
 from nodes.answer import Answer
 from nodes.search_material import SearchMaterial
-from turnwise.calls.errors import CallError, CallRefused
-from turnwise.calls.payload import well_formed
-from turnwise.calls.reply import Reply
 
 __all__ = [
     "MAX_DETAIL_CHARS",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from callwise.calls.call import Call, Message, Purpose, Role, Sampling
 from lats.actions import Action, Generate, JudgeList, Refine
 from lats.answers import NodeId
 from lats.classic_uct import ASSISTANT_CHECK, SINGLE
@@ -30,7 +31,6 @@ from nodes.search.action_answers import (
 from nodes.search.judge_rubrics import rubric_called
 from nodes.search_material import SearchMaterial
 from nodes.turn import chat, lines_shown
-from turnwise.calls.call import Call, Message, Purpose, Role, Sampling
 
 __all__ = ["REPLY_LEASE", "call_for", "goal_of", "judging_fields", "reply_call", "writing_fields"]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from callwise.calls.errors import ConfigError
 from lats.search_knobs import SearchKnobs
 from nodes.records import Language
 from nodes.search.action_answers import (
@@ -17,7 +18,6 @@ from nodes.search.action_answers import (
     ListVerdicts,
     OverallVerdicts,
 )
-from turnwise.calls.errors import ConfigError
 
 __all__ = ["RUBRICS", "Rubric", "check_judging", "rubric_called"]
 

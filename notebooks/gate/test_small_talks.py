@@ -2,16 +2,16 @@
 
 import pytest
 
-from turnwise.testing.fixture import Bench
+from callwise.testing.fixture import Bench
 
 
 @pytest.mark.max_calls(turn=13, detection=1)
-def test_small_talks_cost_no_more_calls(turnwise: Bench) -> None:
+def test_small_talks_cost_no_more_calls(callwise: Bench) -> None:
     """Every turn asks what the committed baseline says, and none more than 13."""
-    run = turnwise.replay(
+    run = callwise.replay(
         "../data/small_talks.jsonl",
         preset="balanced",
         overrides=["search.max_calls=11"],
         cassette="../data/small_talks.cassette.jsonl.gz",
     )
-    turnwise.check(run, "small_talks")
+    callwise.check(run, "small_talks")

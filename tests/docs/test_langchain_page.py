@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from turnwise.calls.langchain_arguments import KNOWN_ARGUMENTS, REFUSED_ARGUMENTS
+from callwise.calls.langchain_arguments import KNOWN_ARGUMENTS, REFUSED_ARGUMENTS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "langchain.md"
 

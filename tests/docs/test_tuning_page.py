@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from turnwise.cli.main import turnwise
+from callwise.cli.main import callwise
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tuning.md"
@@ -37,8 +37,8 @@ def test_every_command_prints_what_the_page_shows(
     assert len(steps) >= 6
     for command, shown in steps:
         words = command.split()
-        assert words[0] == "turnwise"
-        result = CliRunner().invoke(turnwise, words[1:])
+        assert words[0] == "callwise"
+        result = CliRunner().invoke(callwise, words[1:])
         assert result.exit_code == 0, f"{command}\n{result.output}"
         for line in shown:
             assert line in result.output.splitlines(), f"{command}\nshows\n{line}\nbut prints\n" + (

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from turnwise.testing.fakes import ScriptedClient
-from turnwise.testing.fixture import Bench
+from callwise.testing.fakes import ScriptedClient
+from callwise.testing.fixture import Bench
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "react_agent.py"
 
@@ -58,12 +58,12 @@ def test_it_prints_its_ledger(tmp_path: Path) -> None:
 
 @pytest.mark.max_calls(turn=3, main=3, think=3)
 async def test_the_agent_asks_no_more_than_its_baseline(
-    example: ModuleType, turnwise: Bench
+    example: ModuleType, callwise: Bench
 ) -> None:
     """The gate holds an agent that is not ours in shape: three calls, all of one node."""
-    agent = example.build_agent(turnwise.model(client=ScriptedClient(example.scripted)))
-    with turnwise.turn("leeds-to-lyon", 0):
+    agent = example.build_agent(callwise.model(client=ScriptedClient(example.scripted)))
+    with callwise.turn("leeds-to-lyon", 0):
         said = await agent.ainvoke({"messages": [example.QUESTION]})
     assert said["messages"][-1].text == "1201 km."
-    assert turnwise.calls.by_node == {"think": 3}
-    turnwise.check(None, "react_agent")
+    assert callwise.calls.by_node == {"think": 3}
+    callwise.check(None, "react_agent")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from turnwise.testing.fakes import ScriptedClient
-from turnwise.testing.fixture import Bench
+from callwise.testing.fakes import ScriptedClient
+from callwise.testing.fixture import Bench
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -28,27 +28,27 @@ react_agent, supervisor = load("react_agent"), load("supervisor")
 
 
 @pytest.mark.max_calls(turn=3, think=3)
-async def test_the_react_agent(turnwise: Bench) -> None:
-    """Recorded with `--turnwise-record --turnwise-update`; this is all that it takes."""
-    turnwise.cassette("cassettes/react_agent.jsonl")
+async def test_the_react_agent(callwise: Bench) -> None:
+    """Recorded with `--callwise-record --callwise-update`; this is all that it takes."""
+    callwise.cassette("cassettes/react_agent.jsonl")
     client = lambda: ScriptedClient(react_agent.scripted)  # noqa: E731 - asked to record only
-    agent = react_agent.build_agent(turnwise.model(client=client))
-    with turnwise.turn("leeds-to-lyon"):
+    agent = react_agent.build_agent(callwise.model(client=client))
+    with callwise.turn("leeds-to-lyon"):
         said = await agent.ainvoke({"messages": [react_agent.QUESTION]})
     assert said["messages"][-1].text == "1201 km."
-    turnwise.check(None, "recorded_react_agent")
+    callwise.check(None, "recorded_react_agent")
 
 
 @pytest.mark.max_calls(turn=5, **{"researcher/model": 1, "writer/model": 1})
-async def test_the_supervisor(turnwise: Bench) -> None:
+async def test_the_supervisor(callwise: Bench) -> None:
     """A call that moves from one sub-agent to the other is a finding."""
-    turnwise.cassette("cassettes/supervisor.jsonl")
+    callwise.cassette("cassettes/supervisor.jsonl")
     client = lambda: ScriptedClient(supervisor.scripted)  # noqa: E731 - asked to record only
-    team = supervisor.build(turnwise.model(client=client))
-    with turnwise.turn("cats"):
+    team = supervisor.build(callwise.model(client=client))
+    with callwise.turn("cats"):
         said = await team.ainvoke({"messages": [supervisor.QUESTION]})
     assert said["messages"][-1].text == "Nobody is sure why. They purr at 25 to 150 Hz."
-    turnwise.check(None, "recorded_supervisor")
+    callwise.check(None, "recorded_supervisor")
 
 
 @pytest.mark.parametrize("test", [test_the_react_agent, test_the_supervisor])

@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 import pytest
 
+from callwise.budget.recorder import Recorder
+from callwise.calls import Call, CallError, Client, Purpose, Reply, Role
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.sqlite_backend import SqliteBackend
+from callwise.recordings.app_protocol import TurnInput, TurnResult
 from graph.app import app
 from graph.drivers import build_graph
 from graph.engine import endpoints_of, make_engine
 from graph.session import ReplySession
-from turnwise.budget.recorder import Recorder
-from turnwise.calls import Call, CallError, Client, Purpose, Reply, Role
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.sqlite_backend import SqliteBackend
-from turnwise.replay.app_protocol import TurnInput, TurnResult
 
 PLAIN = {"null_rate": 0, "missing_score_rate": 0, "strategy_repeat_rate": 0}
 """A simulated model that leaves nothing out: bubbles and every score come along."""

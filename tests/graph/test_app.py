@@ -2,10 +2,10 @@
 
 import pytest
 
+from callwise.shipped import configs_folder
 from graph.app import app
 from graph.engine import endpoints_of
 from graph.settings import FuseKnobs
-from turnwise.shipped import configs_folder
 
 FUSED = {
     "classic": FuseKnobs(),
@@ -57,8 +57,8 @@ def test_an_instant_turn_is_planned_as_two_calls() -> None:
     [
         ({}, "simulated"),
         ({"OPENAI_BASE_URL": "https://p.example.com/v1"}, "simulated"),
-        ({"OPENAI_BASE_URL": "https://p.example.com/v1", "TURNWISE_MODEL": "m"}, "p.example.com"),
-        ({"TURNWISE_BASE_URL": "https://p.example.com/v1", "TURNWISE_MODEL": "m"}, "p.example.com"),
+        ({"OPENAI_BASE_URL": "https://p.example.com/v1", "CALLWISE_MODEL": "m"}, "p.example.com"),
+        ({"CALLWISE_BASE_URL": "https://p.example.com/v1", "CALLWISE_MODEL": "m"}, "p.example.com"),
     ],
 )
 def test_a_replay_needs_no_key_of_the_endpoint_that_it_is_of(

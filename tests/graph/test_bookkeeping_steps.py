@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from turnwise.calls.errors import ServerFailed
+from callwise.calls.errors import ServerFailed
 
 BOOKS = ("evolver", "memory_manager")
 NO_RETRIES = "retry.server_failed_attempts=1"

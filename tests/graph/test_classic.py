@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from callwise.memory import AgentUser
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.records import TurnCommit
+from callwise.memory.sqlite_backend import SqliteBackend
 from graph.app import app
 from nodes.loader import Standing
 from nodes.records import Relationship
-from turnwise.memory import AgentUser
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.records import TurnCommit
-from turnwise.memory.sqlite_backend import SqliteBackend
 
 FUSED = ("balanced", "instant", "thorough")
 """Presets that fuse calls. What their searches ask is for the search's own tests."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from callwise.calls import Call, CallError, Client, Reply, Role
+from callwise.calls.errors import ContextTooLong
+from callwise.calls.payload import well_formed
+from callwise.recordings.cassette import CassetteMode, open_cassette
 from graph.app import app
-from turnwise.calls import Call, CallError, Client, Reply, Role
-from turnwise.calls.errors import ContextTooLong
-from turnwise.calls.payload import well_formed
-from turnwise.replay.cassette import CassetteMode, open_cassette
 
 TEXTS = [f"This is what I have to say for the {n}th time. {'So it goes. ' * 12}" for n in range(5)]
 """Long enough that the last turns' chat does not fit."""

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
+from callwise.calls.errors import ConfigError, FormatError
+from callwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
+from callwise.recordings import read_conversations
+from callwise.recordings.cassette import CassetteMode, open_cassette
+from callwise.recordings.cassette_inspection import seal_cassette
+from callwise.recordings.counterfactual import CounterfactualTurn, Tape, evaluate, record_past
+from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty, buy_turns
+from callwise.recordings.recording import Recording, open_recording
+from callwise.recordings.replay_run import RunRecorder, RunRequest, run_replay
+from callwise.shipped import configs_folder
 from graph.app import app
-from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
-from turnwise.replay import read_conversations
-from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.replay.cassette_inspection import seal_cassette
-from turnwise.replay.counterfactual import CounterfactualTurn, Tape, evaluate, record_past
-from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty, buy_turns
-from turnwise.replay.recording import Recording, open_recording
-from turnwise.replay.replay_run import RunRecorder, RunRequest, run_replay
-from turnwise.shipped import configs_folder
 
 PRESETS = ("classic", "classic_parallel", "balanced", "frugal", "instant", "thorough")
 
@@ -268,9 +268,9 @@ def test_another_model_is_named_as_the_reason(
 ) -> None:
     """A recording of one endpoint is not replayed as another's, and both are named."""
     recording = _record(tmp_path / "run", "balanced", turns=1)
-    monkeypatch.setenv("TURNWISE_BASE_URL", "https://api.example.com/v1")
-    monkeypatch.setenv("TURNWISE_MODEL", "other-model")
-    with pytest.raises(ConfigError, match=r"(?s)first difference: endpoint.*TURNWISE_BASE_URL"):
+    monkeypatch.setenv("CALLWISE_BASE_URL", "https://api.example.com/v1")
+    monkeypatch.setenv("CALLWISE_MODEL", "other-model")
+    with pytest.raises(ConfigError, match=r"(?s)first difference: endpoint.*CALLWISE_BASE_URL"):
         _opened(recording)
 
 
@@ -281,7 +281,7 @@ def test_another_model_is_named_as_the_reason(
         (lambda run: (run / "manifest.json").unlink(), "it is no run"),
         (lambda run: (run / "turns.jsonl").write_text(""), "no finished turn"),
         (lambda run: (run / "turns.jsonl").write_text('{"turn": 1}\n'), "expected one finished"),
-        (lambda run: _edit(run, turnwise_run=99), "is of format 99"),
+        (lambda run: _edit(run, callwise_run=99), "is of format 99"),
         (lambda run: _edit(run, given=None), "which settings were given"),
     ],
 )

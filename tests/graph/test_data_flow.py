@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from callwise.budget.scope import ScopeKind
 from graph.app import app
 from graph.context import TurnContext
 from graph.order import NODES, predecessors
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
-from turnwise.budget.scope import ScopeKind
 
 GIVEN = frozenset(
     {

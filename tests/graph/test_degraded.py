@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from callwise.calls import Call, CallError, Client, Purpose, Role
+from callwise.calls.errors import AuthFailed, ConnectionFailed, EndpointDown, InvalidAnswer
 from tests.graph.conftest import Change, ChangingClient
-from turnwise.calls import Call, CallError, Client, Purpose, Role
-from turnwise.calls.errors import AuthFailed, ConnectionFailed, EndpointDown, InvalidAnswer
 
 NO_RETRIES = "retry.connection_failed_attempts=1"
 

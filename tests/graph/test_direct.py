@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from callwise.recordings import read_conversations
+from callwise.recordings.app_protocol import TurnInput
+from callwise.recordings.cassette import CassetteMode, open_cassette
+from callwise.shipped import conversation_path
 from graph.app import app
 from graph.drivers import build_graph
-from turnwise.replay import read_conversations
-from turnwise.replay.app_protocol import TurnInput
-from turnwise.replay.cassette import CassetteMode, open_cassette
-from turnwise.shipped import conversation_path
 
 
 async def _turns(

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from langgraph.runtime import Runtime
 
+from callwise.budget.budgeter import Budgeter
+from callwise.memory import Identity
+from callwise.recordings.app_protocol import TurnInput
 from graph.app import app
 from graph.context import TurnContext
 from graph.drivers import _node, build_graph
 from graph.state import TurnState, collect_degraded
 from nodes.records import Mode, Persona
-from turnwise.budget.budgeter import Budgeter
-from turnwise.memory import Identity
-from turnwise.replay.app_protocol import TurnInput
 
 
 async def test_a_key_that_the_state_lacks_is_an_error(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from callwise.budget.limits import Limits
+from callwise.calls.errors import ConfigError
 from graph.app import app
 from graph.fusing import (
     Fusing,
@@ -20,8 +22,6 @@ from graph.fusing import (
 )
 from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, ProcessorKnobs, Settings
 from lats.search_knobs import SearchKnobs
-from turnwise.budget.limits import Limits
-from turnwise.calls.errors import ConfigError
 
 CAPS = st.none() | st.integers(0, 20)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from callwise.recordings.app_protocol import TurnInput
 from graph.app import app
-from turnwise.replay.app_protocol import TurnInput
 
 HARD_TO_PLEASE = (
     "search.reflection.bar=0.95",

@@ -13,21 +13,21 @@ import orjson
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
+from callwise.calls import Call, CallError, Client, Reply
+from callwise.calls.errors import ConfigError
+from callwise.memory import Identity
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.sqlite_backend import SqliteBackend
+from callwise.recordings import Conversation, RecordedTurn
+from callwise.recordings.app_protocol import TurnInput, TurnResult
+from callwise.recordings.replay_run import replay_conversations
+from callwise.recordings.run_folder import RunFolder
 from graph.app import app
 from graph.context import TurnContext
 from graph.drivers import build_graph
 from graph.engine import endpoints_of, make_engine
 from graph.langgraph_app import thread_graph
 from graph.session import ReplySession
-from turnwise.calls import Call, CallError, Client, Reply
-from turnwise.calls.errors import ConfigError
-from turnwise.memory import Identity
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.sqlite_backend import SqliteBackend
-from turnwise.replay import Conversation, RecordedTurn
-from turnwise.replay.app_protocol import TurnInput, TurnResult
-from turnwise.replay.replay_run import replay_conversations
-from turnwise.replay.run_folder import RunFolder
 
 USERS: tuple[str | None, ...] = ("talk", "user", "thread-1", None)
 """Names that conversations, threads and users without a name have been taken for."""

@@ -208,7 +208,7 @@ async def test_half_an_emoji_does_not_make_a_message_twice(served_graph: Any) ->
 def test_importing_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading the module makes no folder, no file and no client."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TURNWISE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CALLWISE_HOME", str(tmp_path / "home"))
     importlib.reload(importlib.import_module("graph.langgraph_app"))
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +229,7 @@ def dev_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     shutil.copytree(ROOT / "graph", tmp_path / "graph")
     variables = {
         **os.environ,
-        "TURNWISE_HOME": str(tmp_path / "home"),
+        "CALLWISE_HOME": str(tmp_path / "home"),
         "LANGSMITH_TRACING": "false",
         "LANGGRAPH_CLI_NO_ANALYTICS": "1",
     }
@@ -256,19 +256,19 @@ def test_langgraph_dev_runs_two_turns(dev_server: tuple[str, Path]) -> None:
         states = [
             client.post(
                 f"/threads/{thread}/runs/wait",
-                json={"assistant_id": "turnwise", "input": {"user_text": text}},
+                json={"assistant_id": "callwise", "input": {"user_text": text}},
             ).json()
             for text in ("I lost my job.", "Nobody knows yet.")
         ]
         chat = client.post(
             f"/threads/{thread}/runs/wait",
             json={
-                "assistant_id": "turnwise",
+                "assistant_id": "callwise",
                 "input": {"messages": [{"role": "user", "content": "What would you do?"}]},
             },
         ).json()
         nothing = client.post(
-            f"/threads/{thread}/runs/wait", json={"assistant_id": "turnwise", "input": {}}
+            f"/threads/{thread}/runs/wait", json={"assistant_id": "callwise", "input": {}}
         ).json()
     assert [state.get("turn") for state in states] == [0, 1], states
     assert all(state["reply"] for state in states)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from callwise.calls import Call, Purpose
+from callwise.recordings.app_protocol import TurnInput, TurnResult
 from graph.app import app
 from lats.search_knobs import PolicyName
 from tests.graph.conftest import Change, ChangingClient
-from turnwise.calls import Call, Purpose
-from turnwise.replay.app_protocol import TurnInput, TurnResult
 
 PLAIN = "null_rate: 0, missing_score_rate: 0, strategy_repeat_rate: 0"
 

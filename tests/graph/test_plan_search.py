@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
+from callwise.calls.call import Purpose, Role
+from callwise.plans.bound import PlannedCall, Step, flatten
 from graph.turn_scenarios import costliest_knobs, search_steps, staged_knobs, worst_ways
 from lats.actions import ActionKind, Side, side_of
 from lats.search_knobs import SearchKnobs
 from lats.search_plan import PlannedCalls, SearchPlan, plan_search
-from turnwise.calls.call import Purpose, Role
-from turnwise.plan.bound import PlannedCall, Step, flatten
 
 KNOBS = SearchKnobs(expand_k=3, generate_k=4, refine_k=2)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from callwise.recordings import read_conversations
+from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.tuning.buying import FinishedRace, RaceRequest, buy_racing
+from callwise.tuning.replay_evaluator import CounterfactualEvaluator
+from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.setting import Setting, make_setting
 from graph.app import app
-from turnwise.replay import read_conversations
-from turnwise.replay.counterfactual.purchase import Purse, PurseEmpty
-from turnwise.replay.replay_run import RunRequest, run_replay
-from turnwise.tune.buying import FinishedRace, RaceRequest, buy_racing
-from turnwise.tune.replay_evaluator import CounterfactualEvaluator
-from turnwise.tune.row import Standing, TurnRow
-from turnwise.tune.setting import Setting, make_setting
 
 CONVERSATIONS = 16
 

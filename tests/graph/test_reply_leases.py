@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from callwise.budget.scope import Scope
+from callwise.memory import Identity
 from graph.app import app
 from graph.engine import Engine
 from graph.fusing import Fusing
@@ -19,8 +21,6 @@ from graph.reply_leases import (
 from graph.state import TurnState
 from nodes.question import BOOKKEEPING_LEASE
 from nodes.search.action_calls import REPLY_LEASE
-from turnwise.budget.scope import Scope
-from turnwise.memory import Identity
 
 APART, FUSED = Fusing(), Fusing(thinking=True, bookkeeping=True)
 INSTANT = Fusing(thinking=True, bookkeeping=True, reply=True)

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from callwise.memory import Identity, StoreFailed
+from callwise.recordings.app_protocol import TurnInput
 from graph.app import app
-from turnwise.memory import Identity, StoreFailed
-from turnwise.replay.app_protocol import TurnInput
 
 OTHER_PROCESS = """
 import asyncio, json, sys
 from pathlib import Path
 from graph.app import app
-from turnwise.memory import Identity, StoreFailed
-from turnwise.replay.app_protocol import TurnInput
+from callwise.memory import Identity, StoreFailed
+from callwise.recordings.app_protocol import TurnInput
 
 async def main(folder, texts):
     thread = Identity("agent", None, "talk").thread_id

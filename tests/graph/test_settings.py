@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
+from callwise.calls import Call, CallError, Client, Message, Purpose, Reply, Role, Sampling
+from callwise.calls.errors import CassetteMiss, ConfigError
+from callwise.knobs import settings_digest, validate
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.sqlite_backend import SqliteBackend
+from callwise.recordings import read_conversations
+from callwise.recordings.app_protocol import TurnInput
+from callwise.recordings.cassette import CassetteMode
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.shipped import configs_folder
 from graph.app import app
 from graph.drivers import build_graph
 from graph.engine import endpoints_of, make_engine
 from graph.session import ReplySession
 from graph.settings import SAMPLING_PURPOSES, SamplingKnobs, Settings, sampled
-from turnwise.calls import Call, CallError, Client, Message, Purpose, Reply, Role, Sampling
-from turnwise.calls.errors import CassetteMiss, ConfigError
-from turnwise.knobs import settings_digest, validate
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.sqlite_backend import SqliteBackend
-from turnwise.replay import read_conversations
-from turnwise.replay.app_protocol import TurnInput
-from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.replay_run import RunRequest, run_replay
-from turnwise.shipped import configs_folder
 
 
 def _knobs(*overrides: str) -> Settings:
@@ -237,13 +237,13 @@ def test_the_environment_sets_knobs_of_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are among what was given, and so in the digest that a resumed run is held to."""
-    monkeypatch.setenv("TURNWISE__SAMPLING__EXPAND__TEMPERATURE", "0.8")
-    monkeypatch.setenv("TURNWISE__SEARCH__ROLLOUTS", "1")
+    monkeypatch.setenv("CALLWISE__SAMPLING__EXPAND__TEMPERATURE", "0.8")
+    monkeypatch.setenv("CALLWISE__SEARCH__ROLLOUTS", "1")
     _replay(tmp_path / "run", "search.rollouts=0")
     given = json.loads((tmp_path / "run" / "manifest.json").read_text())["given"]
     assert given["sampling"] == {"expand": {"temperature": 0.8}}
     assert given["search"]["rollouts"] == 0
-    monkeypatch.delenv("TURNWISE__SAMPLING__EXPAND__TEMPERATURE")
+    monkeypatch.delenv("CALLWISE__SAMPLING__EXPAND__TEMPERATURE")
     with pytest.raises(
         ConfigError, match=r"expand\.temperature was 0\.8 and is now not set\. Choose"
     ):

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from callwise.calls.errors import ConfigError, FormatError
+from callwise.recordings import read_conversations
+from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.recording import open_recording
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.shipped import configs_folder
+from callwise.tuning.buying import BuyingEvaluator, buy
+from callwise.tuning.judge.judge_sweep import QualityRequest, judge_rows, quality_values
+from callwise.tuning.replay_evaluator import CounterfactualEvaluator
+from callwise.tuning.row import Standing
+from callwise.tuning.setting import make_setting
+from callwise.tuning.sweep import SweepRequest, sweep
+from callwise.tuning.sweep_record import load_sweep
+from callwise.tuning.sweep_spec import SweepSpec
 from graph.app import app
-from turnwise.calls.errors import ConfigError, FormatError
-from turnwise.replay import read_conversations
-from turnwise.replay.counterfactual.purchase import Purse
-from turnwise.replay.recording import open_recording
-from turnwise.replay.replay_run import RunRequest, run_replay
-from turnwise.shipped import configs_folder
-from turnwise.tune.buying import BuyingEvaluator, buy
-from turnwise.tune.judge.judge_sweep import QualityRequest, judge_rows, quality_values
-from turnwise.tune.replay_evaluator import CounterfactualEvaluator
-from turnwise.tune.row import Standing
-from turnwise.tune.setting import make_setting
-from turnwise.tune.sweep import SweepRequest, sweep
-from turnwise.tune.sweep_record import load_sweep
-from turnwise.tune.sweep_spec import SweepSpec
 
 
 def _spec(**fields: object) -> SweepSpec:
@@ -86,7 +86,7 @@ def test_a_cluster_changes_nothing(
     distributed = pytest.importorskip("distributed", reason="needs the cluster extra")
     from typer.testing import CliRunner
 
-    from turnwise.cli.main import turnwise
+    from callwise.cli.main import callwise
 
     monkeypatch.chdir(tmp_path)
     command = ["tune", "run", "--knob", "search.max_calls=3,5,11", "--out"]
@@ -99,8 +99,8 @@ def test_a_cluster_changes_nothing(
         silence_logs=logging.CRITICAL,
     ) as cluster:
         address = cluster.scheduler_address
-        there = CliRunner().invoke(turnwise, [*command, "there", "--cluster", address])
-    here = CliRunner().invoke(turnwise, [*command, "here", "--jobs", "1"])
+        there = CliRunner().invoke(callwise, [*command, "there", "--cluster", address])
+    here = CliRunner().invoke(callwise, [*command, "here", "--jobs", "1"])
     assert there.exit_code == here.exit_code == 0, there.output
     assert there.stdout == here.stdout
     assert Path("there/rows.csv").read_bytes() == Path("here/rows.csv").read_bytes()

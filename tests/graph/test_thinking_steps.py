@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from turnwise.calls.errors import AuthFailed, ContentRefused, ServerFailed
+from callwise.calls.errors import AuthFailed, ContentRefused, ServerFailed
 
 PARTS = {"detection": "detection", "monologue": "inner_monologue", "plan": "reasoner"}
 THINKING = ("detection", "inner_monologue", "reasoner")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from callwise.memory import Identity
+from callwise.recordings.app_protocol import TurnInput, TurnResult
 from graph.app import app
 from graph.settings import ReplyKnobs
-from turnwise.memory import Identity
-from turnwise.replay.app_protocol import TurnInput, TurnResult
 
 TEXTS = (
     "I lost my job this morning and have not told anyone yet.",

@@ -6,6 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callwise.budget.limits import Limits
+from callwise.calls.call import Role
+from callwise.calls.endpoint_settings import EndpointSettings, PriceSettings
+from callwise.calls.retry import RetryPolicy
 from graph.app import app
 from graph.settings import (
     BudgetKnobs,
@@ -17,10 +21,6 @@ from graph.settings import (
 )
 from graph.turn_scenarios import plan_turn
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
-from turnwise.budget.limits import Limits
-from turnwise.calls.call import Role
-from turnwise.calls.endpoint_settings import EndpointSettings, PriceSettings
-from turnwise.calls.retry import RetryPolicy
 
 PARALLEL = SearchKnobs(prefetch=True, soft_max_concurrency=4)
 

@@ -2,7 +2,7 @@
 
 A file contains what differs from the defaults, so that a new knob or field is no difference
 in it. To write one again after a change that is meant, delete it and run this test with
-TURNWISE_WRITE_GOLDEN=1; then read the difference before you keep it.
+CALLWISE_WRITE_GOLDEN=1; then read the difference before you keep it.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from lats.search_state import SearchProgress
 from lats.search_text import render_tree
 from lats.search_tree import Candidate
 
-IS_WRITING = os.environ.get("TURNWISE_WRITE_GOLDEN") == "1"
+IS_WRITING = os.environ.get("CALLWISE_WRITE_GOLDEN") == "1"
 """Read before the fixtures that clear the environment run."""
 
 CLASSIC = {

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from callwise.report.search_svg import search_svg
+from callwise.report.search_view import read_search
 from lats.actions import ActionKind
 from lats.classic_uct import ClassicUct
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
-from turnwise.report.search_svg import search_svg
-from turnwise.report.search_view import read_search
 
 SEARCHES = [
     ("listwise", 6, {}),

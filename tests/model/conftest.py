@@ -50,7 +50,7 @@ def counted_in(rows: Rows) -> dict[str, int]:
 
 
 class CommandLine:
-    """`turnwise ...` in a folder, with nothing but the environment to tell it the endpoint.
+    """`callwise ...` in a folder, with nothing but the environment to tell it the endpoint.
 
     Args:
         folder: where it runs.
@@ -63,8 +63,8 @@ class CommandLine:
     def use(self, base_url: str, **variables: str) -> None:
         """Set the endpoint, and further variables, as a user would."""
         self.environment = {
-            "TURNWISE_BASE_URL": base_url,
-            "TURNWISE_MODEL": MODEL,
+            "CALLWISE_BASE_URL": base_url,
+            "CALLWISE_MODEL": MODEL,
             **variables,
         }
 
@@ -74,12 +74,12 @@ class CommandLine:
         """Run a command.
 
         Args:
-            arguments: after `turnwise`.
+            arguments: after `callwise`.
             stdin: what is typed.
             code: the exit code that it must have; None takes any.
         """
         done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "turnwise", *map(str, arguments)],
+            [sys.executable, "-m", "callwise", *map(str, arguments)],
             cwd=self.folder,
             env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | self.environment,
             input=stdin,

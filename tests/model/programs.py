@@ -18,8 +18,8 @@ ENVIRONMENT = Path(os.environ.get("MODEL_VENV", ROOT / ".venv-model")).absolute(
 
 _SIMULATED = """
 import asyncio, os, threading
-from turnwise.simulator import SimulatedSettings
-from turnwise.simulator.server import serve
+from callwise.simulator import SimulatedSettings
+from callwise.simulator.server import serve
 threading.Thread(target=lambda: (os.read(0, 1), os._exit(0)), daemon=True).start()
 asyncio.run(serve("127.0.0.1", 0, SimulatedSettings(), on_ready=print))
 """

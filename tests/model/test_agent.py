@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from callwise.budget import Budgeter
+from callwise.calls import Endpoint, Purpose, Role
+from callwise.calls.chat_model import BudgetedChatModel
+from callwise.calls.openai_http import OpenAIClient
 from tests.model.conftest import MODEL, spent_in
-from turnwise.budget import Budgeter
-from turnwise.calls import Endpoint, Purpose, Role
-from turnwise.calls.chat_model import BudgetedChatModel
-from turnwise.calls.openai_http import OpenAIClient
 
 pytestmark = pytest.mark.model
 

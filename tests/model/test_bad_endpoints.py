@@ -50,7 +50,7 @@ def test_a_url_without_its_version_works_or_names_it(command, behind):
     done = command("run", "Hello there", "-p", "instant", code=None)
     if done.returncode:
         assert "/v1" in done.stderr
-        assert "TURNWISE_BASE_URL" in done.stderr
+        assert "CALLWISE_BASE_URL" in done.stderr
     else:
         assert proxy.log
 
@@ -60,14 +60,14 @@ def test_https_for_http_is_named(command, behind):
     proxy = behind()
     command.use(proxy.base_url.replace("http://", "https://"))
     done = command("run", "Hello there", "-p", "instant", code=1)
-    assert "TURNWISE_BASE_URL" in done.stderr
+    assert "CALLWISE_BASE_URL" in done.stderr
     assert not proxy.log
 
 
 def test_a_model_that_the_server_does_not_know_is_served_by_what_it_has(command, behind):
     """llama.cpp has one model and takes any name for it, so there is nothing to report."""
     proxy = behind()
-    command.use(proxy.base_url, TURNWISE_MODEL="no-such-model")
+    command.use(proxy.base_url, CALLWISE_MODEL="no-such-model")
     command("run", "Hello there", "-p", "instant")
     assert {each.body["model"] for each in proxy.log} == {"no-such-model"}
 
@@ -118,7 +118,7 @@ def test_a_dead_server_stops_the_run_at_once(command, conversations, dead_url):
         *("replay", conversations["en"], "-p", "balanced", "--max-turns", 2, "--out", "run"),
         code=1,
     )
-    assert "TURNWISE_BASE_URL" in done.stderr
+    assert "CALLWISE_BASE_URL" in done.stderr
     assert "same command" in done.stderr
 
 

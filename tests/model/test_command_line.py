@@ -28,7 +28,7 @@ def proxy(cut_server, simulated):
 def recorded(proxy, conversations, tmp_path_factory):
     """Return a command line in whose folder `frugal` has recorded two turns as `run`."""
     command = CommandLine(tmp_path_factory.mktemp("recorded"))
-    command.use(proxy.base_url, TURNWISE_REFEREE_MODEL="smollm2-referee")
+    command.use(proxy.base_url, CALLWISE_REFEREE_MODEL="smollm2-referee")
     arguments = ("replay", conversations["en"], "-p", "frugal", "--max-turns", 2)
     begun = len(proxy.log)
     command(*arguments, "--out", "run", "--record", "calls.jsonl")

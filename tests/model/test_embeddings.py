@@ -24,7 +24,7 @@ def test_embeddings_are_counted_as_the_server_counts_them(
     """Chat and embedding requests, on two hosts, each as its server saw them."""
     chat = behind(stand_in=answered_by(simulated))
     embed = behind(embedding_server)
-    command.use(chat.base_url, TURNWISE_EMBED_MODEL="smollm2-embed")
+    command.use(chat.base_url, CALLWISE_EMBED_MODEL="smollm2-embed")
     command(
         *("replay", conversations["en"], "-p", "frugal", "--max-turns", 3, "--out", "run"),
         *("--set", "memory.dense=true", "--set", f"endpoints.embed.base_url={embed.base_url}"),

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from callwise.calls import Call, Message, Purpose, Role
+from callwise.calls.errors import ConnectionFailed, EndpointError, ServerFailed
+from callwise.calls.openai_http import OpenAIClient
+from callwise.simulator.server import SimServer
 from tests.model.proxy import Proxy
-from turnwise.calls import Call, Message, Purpose, Role
-from turnwise.calls.errors import ConnectionFailed, EndpointError, ServerFailed
-from turnwise.calls.openai_http import OpenAIClient
-from turnwise.simulator.server import SimServer
 
 QUESTION = Call(
     role=Role.MAIN, purpose=Purpose.OTHER, messages=(Message("user", "How was your day?"),)

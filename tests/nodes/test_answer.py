@@ -7,6 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from callwise.calls.errors import InvalidAnswer
+from callwise.calls.schema import MAX_LEVELS, response_schema, schema_format, schema_in_words
+from callwise.calls.structured import parse_answer, read_answer
+from callwise.simulator import SimulatedModel, SimulatedSettings
 from nodes.answer import (
     MAX_TEXT_CHARS,
     MAX_TEXTS,
@@ -27,10 +31,6 @@ from nodes.reasoner import ReasonerAnswer
 from nodes.records import Signal
 from nodes.search.action_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
 from nodes.search.judge_rubrics import RUBRICS
-from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.schema import MAX_LEVELS, response_schema, schema_format, schema_in_words
-from turnwise.calls.structured import parse_answer, read_answer
-from turnwise.simulator import SimulatedModel, SimulatedSettings
 
 FORMS = (
     DetectionAnswer,

@@ -2,10 +2,8 @@
 
 import pytest
 
-from nodes.inner_monologue import MonologueAnswer
-from nodes.question import MAX_DETAIL_CHARS, ask_or, degradation_of
-from turnwise.calls import Call, CallRefused, Message, Purpose, Reply, Role
-from turnwise.calls.errors import (
+from callwise.calls import Call, CallRefused, Message, Purpose, Reply, Role
+from callwise.calls.errors import (
     AuthFailed,
     CallTimeout,
     CassetteMiss,
@@ -16,7 +14,9 @@ from turnwise.calls.errors import (
     RateLimited,
     ServerFailed,
 )
-from turnwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedAsker
+from nodes.inner_monologue import MonologueAnswer
+from nodes.question import MAX_DETAIL_CHARS, ask_or, degradation_of
 
 CALL = Call(Role.MAIN, Purpose.MONOLOGUE, (Message("user", "{}"),), response_model=MonologueAnswer)
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from callwise.calls import Purpose, Role
+from callwise.testing.fakes import ScriptedAsker
 from nodes.detection import DETECTION, DetectionAnswer
 from nodes.records import Line, Persona, Relationship, Signal, Stage
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.testing.fakes import ScriptedAsker
 
 ANSWER = {
     "context": "The user is angry about a delay.",

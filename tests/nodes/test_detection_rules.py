@@ -126,7 +126,7 @@ def test_a_very_long_message_is_described(unit):
 def test_friendly_recorded_conversations_are_not_heard_as_hostile():
     """Of 566 friendly recorded messages none is hostile or manipulative."""
     default = Path(__file__).parents[2] / ".." / "shared" / "data"
-    path = Path(os.environ.get("TURNWISE_DATA", default)) / "sample_memorybank_cn" / "turns.jsonl"
+    path = Path(os.environ.get("CALLWISE_DATA", default)) / "sample_memorybank_cn" / "turns.jsonl"
     if not path.is_file():
         pytest.skip(f"the recorded conversations are not at {path}")
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -5,11 +5,11 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callwise.calls import Purpose, Role
+from callwise.testing.fakes import ScriptedAsker
 from nodes.evolver import DELTA_NAMES, EVOLVING, RelationshipDelta, evolve_by_rules
 from nodes.records import Detection, Persona, Relationship, Signal
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.testing.fakes import ScriptedAsker
 
 
 async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa: B008 - frozen

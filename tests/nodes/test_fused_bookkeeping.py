@@ -5,15 +5,15 @@ import re
 
 import pytest
 
+from callwise.calls import Purpose, Role
+from callwise.calls.errors import ServerFailed
+from callwise.testing.fakes import ScriptedAsker
 from nodes.evolver import EvolverAnswer
 from nodes.fused_calls import BookkeepingAnswer, keep_books_at_once
 from nodes.memory_manager import MemoryAnswer, NoteAnswer
 from nodes.prompt import prompt
 from nodes.records import Detection, Persona, Relationship
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.calls.errors import ServerFailed
-from turnwise.testing.fakes import ScriptedAsker
 
 MOVEMENT = {"reason": "She confided.", "trust_delta": 0.3}
 NOTES = [

@@ -5,6 +5,10 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from callwise.calls import Purpose, Role, Sampling
+from callwise.calls.errors import AuthFailed, CallRefused, ServerFailed
+from callwise.calls.schema import response_schema, schema_format
+from callwise.testing.fakes import ScriptedAsker
 from nodes.fused_calls import (
     FusedAnswer,
     Missing,
@@ -16,10 +20,6 @@ from nodes.fused_calls import (
 )
 from nodes.question import Question, Tokens
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role, Sampling
-from turnwise.calls.errors import AuthFailed, CallRefused, ServerFailed
-from turnwise.calls.schema import response_schema, schema_format
-from turnwise.testing.fakes import ScriptedAsker
 
 
 class Left(BaseModel):

@@ -8,6 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from callwise.calls import Purpose, Role
+from callwise.calls.structured import parse_answer
+from callwise.calls.wire import chat_body
+from callwise.simulator import SimulatedModel
+from callwise.testing.fakes import ScriptedAsker
 from nodes.detection import DetectionAnswer, detect_by_rules
 from nodes.fused_calls import (
     FUSED_REPLY,
@@ -35,11 +40,6 @@ from nodes.records import (
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.style import choose_style
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.calls.structured import parse_answer
-from turnwise.calls.wire import chat_body
-from turnwise.simulator import SimulatedModel
-from turnwise.testing.fakes import ScriptedAsker
 
 VIEW = TurnView(
     language="en",

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from callwise.calls import Purpose, Role
+from callwise.testing.fakes import ScriptedAsker
 from nodes.inner_monologue import MONOLOGUE, think_by_rules
 from nodes.records import Detection, Language, Mode, Monologue, Persona, Relationship
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.testing.fakes import ScriptedAsker
 
 
 async def run(asker, detection=Detection(context="The user greets."), language: Language = "en"):  # noqa: B008 - frozen

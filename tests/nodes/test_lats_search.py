@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from callwise.calls.call import Purpose, Role
+from callwise.calls.client import Advisory, Asker
+from callwise.calls.errors import (
+    AuthFailed,
+    CallRefused,
+    CallTimeout,
+    CassetteMiss,
+    ContentRefused,
+    InvalidAnswer,
+)
+from callwise.calls.reply import Reply
 from lats.result import StopReason
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from nodes.lats_search import search_reply
@@ -13,17 +24,6 @@ from nodes.search.action_answers import AssistantCheck, Judgement, RootPlan, Var
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from nodes.turn import TurnView
-from turnwise.calls.call import Purpose, Role
-from turnwise.calls.client import Advisory, Asker
-from turnwise.calls.errors import (
-    AuthFailed,
-    CallRefused,
-    CallTimeout,
-    CassetteMiss,
-    ContentRefused,
-    InvalidAnswer,
-)
-from turnwise.calls.reply import Reply
 
 MATERIAL = SearchMaterial(
     TurnView(

@@ -7,6 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callwise.budget.budgeter import Budgeter
+from callwise.budget.clock import VirtualClock
+from callwise.budget.limits import Limits
+from callwise.budget.scope import ScopeKind
+from callwise.calls import Endpoint
+from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.client import Advisory
+from callwise.calls.errors import ServerFailed
+from callwise.simulator import SimulatedClient, SimulatedSettings
+from callwise.testing.fakes import ScriptedClient
 from lats.actions import ActionKind
 from lats.policy import RemainingCalls
 from lats.result import StopReason
@@ -21,16 +31,6 @@ from nodes.lats_search import (
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from nodes.turn import TurnView
-from turnwise.budget.budgeter import Budgeter
-from turnwise.budget.clock import VirtualClock
-from turnwise.budget.limits import Limits
-from turnwise.budget.scope import ScopeKind
-from turnwise.calls import Endpoint
-from turnwise.calls.call import Outcome, Purpose, Role
-from turnwise.calls.client import Advisory
-from turnwise.calls.errors import ServerFailed
-from turnwise.simulator import SimulatedClient, SimulatedSettings
-from turnwise.testing.fakes import ScriptedClient
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))

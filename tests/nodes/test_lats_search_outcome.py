@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from callwise.calls.errors import CallTimeout
 from lats.actions import ActionKind, Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.policies import start_search
@@ -13,7 +14,6 @@ from lats.rule_score import ReplyContext
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from nodes.lats_search import MAX_PLANNED_BUBBLES, outcome_of, planned_bubbles
 from nodes.records import StyleVector
-from turnwise.calls.errors import CallTimeout
 
 """What a classic search has always said of itself, in its order."""
 

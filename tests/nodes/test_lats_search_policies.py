@@ -4,6 +4,10 @@ import json
 
 import pytest
 
+from callwise.calls.call import Purpose, Role
+from callwise.calls.client import Advisory
+from callwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
+from callwise.testing.fakes import ScriptedAsker
 from lats.answers import MAX_REPLY_CHARS
 from lats.reflection import Guideline
 from lats.result import StopReason
@@ -12,10 +16,6 @@ from nodes.lats_search import SearchBounds, search_reply
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from nodes.turn import TurnView
-from turnwise.calls.call import Purpose, Role
-from turnwise.calls.client import Advisory
-from turnwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
-from turnwise.testing.fakes import ScriptedAsker
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.store.memory import InMemoryStore
 
+from callwise.memory import AgentUser, StoreDamaged, TurnCommit
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.langgraph_backend import LangGraphBackend
 from nodes.loader import LoadedTurn, Standing, load_turn, turns_left_out
 from nodes.memory_writer import write_turn
 from nodes.records import Line, Mode, Mood, Relationship
-from turnwise.memory import AgentUser, StoreDamaged, TurnCommit
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.langgraph_backend import LangGraphBackend
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callwise.calls import Purpose, Role
+from callwise.testing.fakes import ScriptedAsker
 from nodes.memory_manager import (
     MAX_NOTES,
     MAX_SUMMARY_CHARS,
@@ -16,8 +18,6 @@ from nodes.memory_manager import (
 )
 from nodes.records import Line, NoteDraft, Persona
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.testing.fakes import ScriptedAsker
 
 USER_TEXT = '我叫陆琳，我在成都上班。 She said "be on time" to me.'
 REPLY = "好，那我周五提醒你。"

@@ -3,14 +3,14 @@
 import pytest
 from langgraph.store.memory import InMemoryStore
 
+from callwise.calls import Purpose, Reply, Role
+from callwise.calls.errors import AuthFailed, ServerFailed
+from callwise.memory import AgentUser, Embedding, NewNote, TurnCommit
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.langgraph_backend import LangGraphBackend
+from callwise.testing.fakes import ScriptedAsker
 from nodes.memory_retriever import retrieve_memories
 from nodes.records import MemoryLine
-from turnwise.calls import Purpose, Reply, Role
-from turnwise.calls.errors import AuthFailed, ServerFailed
-from turnwise.memory import AgentUser, Embedding, NewNote, TurnCommit
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.langgraph_backend import LangGraphBackend
-from turnwise.testing.fakes import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 

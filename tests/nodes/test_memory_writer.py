@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from langgraph.store.memory import InMemoryStore
 
+from callwise.calls import Purpose, Reply
+from callwise.memory import AgentUser, MemoryConflict
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.langgraph_backend import LangGraphBackend
+from callwise.testing.fakes import ScriptedAsker
 from nodes.loader import Standing, load_turn
 from nodes.memory_writer import WrittenTurn, write_turn
 from nodes.records import Degradation, Mood, NoteDraft
-from turnwise.calls import Purpose, Reply
-from turnwise.memory import AgentUser, MemoryConflict
-from turnwise.memory.conversation_memory import ConversationMemory
-from turnwise.memory.langgraph_backend import LangGraphBackend
-from turnwise.testing.fakes import ScriptedAsker
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 

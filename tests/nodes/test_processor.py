@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callwise.calls import Purpose, Role
+from callwise.testing.fakes import ScriptedAsker
 from nodes.bubbles import MAX_BUBBLES, MAX_DELAY_SECONDS
 from nodes.processor import MIN_OVERLAP, humanize, overlap
 from nodes.records import Bubble, Mode, Mood, Persona, StyleVector
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.testing.fakes import ScriptedAsker
 
 DRAFT = "I was thinking about you today. Did the interview on the 12th go well?"
 PLANNED = (

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callwise.calls import ConfigError, Message
 from nodes.prompt import (
     DEFAULT_MAX_CHARS,
     MAX_CHARS,
@@ -21,7 +22,6 @@ from nodes.prompt import (
 from nodes.records import Line, MemoryLine, Mode, Persona, Stage
 from nodes.shortening import shortened
 from nodes.turn import PROMPT_FIELDS, chat, lines_shown, material
-from turnwise.calls import ConfigError, Message
 
 NODES = {
     "detection": "DetectionAnswer",

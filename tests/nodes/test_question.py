@@ -2,12 +2,12 @@
 
 import json
 
+from callwise.calls import Purpose, Role, Sampling
+from callwise.calls.errors import ServerFailed
+from callwise.testing.fakes import ScriptedAsker
 from nodes.inner_monologue import MonologueAnswer
 from nodes.question import Question, Tokens
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role, Sampling
-from turnwise.calls.errors import ServerFailed
-from turnwise.testing.fakes import ScriptedAsker
 
 QUESTION = Question(
     node="inner_monologue",

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callwise.calls import Purpose, Role
+from callwise.testing.fakes import ScriptedAsker
 from nodes.detection import detect_by_rules
 from nodes.reasoner import MAX_GOALS, REASONING, reason_by_rules
 from nodes.records import (
@@ -19,8 +21,6 @@ from nodes.records import (
     Signal,
 )
 from nodes.turn import TurnView
-from turnwise.calls import Purpose, Role
-from turnwise.testing.fakes import ScriptedAsker
 
 
 async def run(asker, user_text="Is it far?"):

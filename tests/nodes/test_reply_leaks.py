@@ -166,7 +166,7 @@ def test_the_shipped_conversations_pass() -> None:
 def test_recorded_conversations_pass(name: str) -> None:
     """Nor in conversations that other people recorded."""
     default = Path(__file__).parents[2] / ".." / "shared" / "data"
-    path = Path(os.environ.get("TURNWISE_DATA", default)) / f"{name}.jsonl"
+    path = Path(os.environ.get("CALLWISE_DATA", default)) / f"{name}.jsonl"
     if not path.is_file():
         pytest.skip(f"the recorded conversations are not at {path}")
     _check_no_alarm(path)

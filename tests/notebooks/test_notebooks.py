@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from turnwise.calls.errors import CassetteMiss
-from turnwise.tune.notebook import replay
+from callwise.calls.errors import CassetteMiss
+from callwise.tuning.notebook import replay
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 DATA = NOTEBOOKS / "data"

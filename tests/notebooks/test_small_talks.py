@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from turnwise.replay import Conversation, read_conversations
+from callwise.recordings import Conversation, read_conversations
 
 DATA = Path(__file__).parents[2] / "notebooks" / "data"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -15,7 +15,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 @pytest.fixture(scope="module")
 def talks() -> tuple[Conversation, ...]:
-    """Return the conversations, read as `turnwise replay` reads them."""
+    """Return the conversations, read as `callwise replay` reads them."""
     found = read_conversations([DATA / "small_talks.jsonl"])
     assert not found.skipped
     return found.conversations

@@ -13,15 +13,15 @@ from typing import Any
 
 import orjson
 
+from callwise.budget.clock import SystemClock
+from callwise.recordings.cassette import CassetteMode
+from callwise.recordings.conversation import Conversation, RecordedTurn
+from callwise.recordings.replay_run import FinishedRun, RunRequest, run_replay
 from graph import engine
 from graph.app import app
 from tests.providers.behaviour import Behaviour
 from tests.providers.refusals import HISTORY_WORD
 from tests.providers.server import LogEntry, ProviderServer
-from turnwise.budget.clock import SystemClock
-from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.conversation import Conversation, RecordedTurn
-from turnwise.replay.replay_run import FinishedRun, RunRequest, run_replay
 
 __all__ = ["USER_TEXT", "Outcome", "environment", "problems_of", "request", "run_behaviour"]
 
@@ -154,12 +154,12 @@ def request(behaviour: Behaviour, base_url: str, folder: Path, **changes: Any) -
 def variables_for(behaviour: Behaviour, server_url: str) -> dict[str, str]:
     """Return the environment that makes a server the endpoint of every role."""
     variables = {
-        "TURNWISE_BASE_URL": server_url,
-        "TURNWISE_MODEL": "main-model",
-        "TURNWISE_API_KEY": "test-key-0123456789abcdef",
+        "CALLWISE_BASE_URL": server_url,
+        "CALLWISE_MODEL": "main-model",
+        "CALLWISE_API_KEY": "test-key-0123456789abcdef",
     }
     if behaviour.has_judge_model:
-        variables["TURNWISE_JUDGE_MODEL"] = "judge-model"
+        variables["CALLWISE_JUDGE_MODEL"] = "judge-model"
     return variables
 
 

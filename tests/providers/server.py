@@ -17,9 +17,9 @@ from typing import Any, Protocol, Self
 
 from aiohttp import web
 
-from turnwise.simulator.model import SimulatedModel
-from turnwise.simulator.request import asked_schema
-from turnwise.simulator.server_responses import chat_response
+from callwise.simulator.model import SimulatedModel
+from callwise.simulator.request import asked_schema
+from callwise.simulator.server_responses import chat_response
 
 __all__ = ["Asked", "LogEntry", "ProviderServer", "Script", "Sent", "chars_of", "text_of"]
 

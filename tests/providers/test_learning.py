@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from callwise.recordings.cassette import CassetteMode
+from callwise.recordings.replay_run import run_replay
 from tests.providers.behaviour import Behaviour, reply, scripted
 from tests.providers.refusals import error, has_fixed_temperature, has_schema
 from tests.providers.running import conversation, environment, request, variables_for
 from tests.providers.server import Asked, ProviderServer, Script, Sent
-from turnwise.replay.cassette import CassetteMode
-from turnwise.replay.replay_run import run_replay
 
 FACTS = 2
 

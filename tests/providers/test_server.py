@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from callwise.simulator.request import asked_schema, read_material
 from tests.providers.server import _canonical
-from turnwise.simulator.request import asked_schema, read_material
 
 INSTRUCTIONS = "Judge this.\n\nBe {brief}."
 

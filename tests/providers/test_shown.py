@@ -12,11 +12,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from callwise.cli.main import callwise
 from tests.providers.behaviour import Behaviour
 from tests.providers.behaviours import BEHAVIOURS
 from tests.providers.running import QUICK, USER_TEXT, variables_for
 from tests.providers.server import ProviderServer
-from turnwise.cli.main import turnwise
 
 BY_NAME = {behaviour.name: behaviour for behaviour in BEHAVIOURS}
 
@@ -57,21 +57,21 @@ def _replayed(talk: Path, behaviour: Behaviour, base_url: str) -> Result:
     arguments = ["replay", str(talk), "--preset", "balanced", "--out", "run"]
     for knob in knobs:
         arguments += ["--set", knob]
-    return CliRunner().invoke(turnwise, arguments)
+    return CliRunner().invoke(callwise, arguments)
 
 
 @pytest.mark.parametrize(
     ("name", "patterns"),
     [
-        ("wrong key: OpenAI", (r"\bmain\b", "127.0.0.1", "TURNWISE_API_KEY")),
+        ("wrong key: OpenAI", (r"\bmain\b", "127.0.0.1", "CALLWISE_API_KEY")),
         ("quota: DeepSeek", (r"\bmain\b", "127.0.0.1", "quota|credit|balance")),
         ("quota: DashScope", (r"\bmain\b", "127.0.0.1", "quota|credit|balance")),
         ("quota: in Chinese", (r"\bmain\b", "127.0.0.1", "quota|credit|balance")),
-        ("unknown model: Ollama", (r"\bmain\b", "main-model", "TURNWISE_MODEL")),
-        ("the judge's endpoint has no such model", (r"\bjudge\b", "TURNWISE_JUDGE_MODEL")),
-        ("base URL without /v1", ("/v1", "TURNWISE_BASE_URL")),
-        ("base URL with the route in it", ("TURNWISE_BASE_URL",)),
-        ("501 always", (r"\bmain\b", "501", "TURNWISE_BASE_URL|endpoints check")),
+        ("unknown model: Ollama", (r"\bmain\b", "main-model", "CALLWISE_MODEL")),
+        ("the judge's endpoint has no such model", (r"\bjudge\b", "CALLWISE_JUDGE_MODEL")),
+        ("base URL without /v1", ("/v1", "CALLWISE_BASE_URL")),
+        ("base URL with the route in it", ("CALLWISE_BASE_URL",)),
+        ("501 always", (r"\bmain\b", "501", "CALLWISE_BASE_URL|endpoints check")),
     ],
 )
 def test_an_error_says_which_role_what_sets_it_and_how_to_go_on(
@@ -92,7 +92,7 @@ def test_an_error_says_which_role_what_sets_it_and_how_to_go_on(
         assert "0123456789abcdef" not in failed.output
         assert "During task" not in failed.output, "the graph's own words are no help"
         server.mend()
-        monkeypatch.setenv("TURNWISE_BASE_URL", server.base_url)
+        monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)
         mended = _replayed(talk, behaviour, server.base_url)
         assert mended.exit_code == 0, mended.output
 

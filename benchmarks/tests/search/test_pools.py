@@ -120,6 +120,6 @@ def test_lots_are_named():
 
 def test_an_absent_record_says_what_to_do(monkeypatch, tmp_path):
     """Without the data the error names the file and the variable."""
-    monkeypatch.setenv("TURNWISE_DATA", str(tmp_path))
-    with pytest.raises(PoolAbsent, match="TURNWISE_DATA"):
+    monkeypatch.setenv("CALLWISE_DATA", str(tmp_path))
+    with pytest.raises(PoolAbsent, match="CALLWISE_DATA"):
         read_columns("nowhere", "pool.parquet")

@@ -146,14 +146,14 @@ def test_equal_findings_are_written_as_equal_bytes(tmp_path):
 @pytest.mark.slow
 def test_without_recorded_data_the_rest_still_runs(tmp_path, monkeypatch):
     """Every pool says why it was left out; the simulator and the clock have their say."""
-    monkeypatch.setenv("TURNWISE_DATA", str(tmp_path))
+    monkeypatch.setenv("CALLWISE_DATA", str(tmp_path))
     lines = []
     scale = Scale(
         half="tuning", seeds=1, simulated_prompts=3, caps=(3, 6), turns=1, sizes=(20,), workers=1
     )
     result = measure(["humaneval", "game24"], scale, lines.append)
     assert set(result.absent) == {"humaneval", "game24"}
-    assert all("TURNWISE_DATA" in why for why in result.absent.values())
+    assert all("CALLWISE_DATA" in why for why in result.absent.values())
     assert (result.pools, result.trust) == ([], [])
     assert len({row.pool for row in result.grid}) == 18
     assert list(result.savings) == ["simulated mix"]
@@ -175,4 +175,4 @@ def test_help_teaches_both_halves(capsys):
     text = capsys.readouterr().out
     assert "--tuning" in text
     assert "reporting half" in text
-    assert "TURNWISE_DATA" in text
+    assert "CALLWISE_DATA" in text

@@ -9,6 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from callwise.calls.errors import InvalidAnswer
+from callwise.calls.reply import Reply, TokenLogprobs
+from callwise.calls.schema import schema_format
+from callwise.calls.structured import parse_answer
 from lats.answers import NodeId, Verdict
 from nodes.search.action_answers import (
     MAX_REASON_CHARS,
@@ -24,10 +28,6 @@ from nodes.search.action_answers import (
     candidate_labels,
     verdicts_of,
 )
-from turnwise.calls.errors import InvalidAnswer
-from turnwise.calls.reply import Reply, TokenLogprobs
-from turnwise.calls.schema import schema_format
-from turnwise.calls.structured import parse_answer
 
 IDS = (NodeId("b7"), NodeId("a1"), NodeId("f0"))
 LABELS = ("kw7", "bb2", "zq9")

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from callwise.calls.errors import ConfigError
 from lats.search_knobs import SearchKnobs
 from nodes.search.action_answers import Judgement
 from nodes.search.judge_rubrics import RUBRICS, check_judging, rubric_called
-from turnwise.calls.errors import ConfigError
 
 
 def _knobs(**knobs):

@@ -1,0 +1,31 @@
+"""The shared call budgeter: everything between asking and sending."""
+
+from callwise.budget.budgeter import Budgeter
+from callwise.budget.clock import Clock, ManualClock, SystemClock, VirtualClock
+from callwise.budget.counters import Counts, LedgerError
+from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.limits import Limits, RoleLimits
+from callwise.budget.recorder import RecordedError, RecordedExchange, Recorder, Where
+from callwise.budget.scope import Scope, ScopeKind, current_scope
+from callwise.calls.retry import RetryPolicy
+
+__all__ = [
+    "Budgeter",
+    "Clock",
+    "Counts",
+    "LedgerError",
+    "LedgerRow",
+    "Limits",
+    "ManualClock",
+    "RecordedError",
+    "RecordedExchange",
+    "Recorder",
+    "RetryPolicy",
+    "RoleLimits",
+    "Scope",
+    "ScopeKind",
+    "SystemClock",
+    "VirtualClock",
+    "Where",
+    "current_scope",
+]

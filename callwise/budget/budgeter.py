@@ -1,0 +1,243 @@
+"""The shared call budgeter: everything between asking and sending.
+
+One asked call goes through, in this order: identity, replay, count, cache, coalesce,
+reserve, (queue, rate, batch, route: their places are marked in `sending`), send with
+retries, settle, record. Every call that is asked ends in exactly one outcome and in
+exactly one ledger row, whatever happens to it on the way.
+
+A budgeter works on one event loop at a time, its owner loop (see `calls.owner_loop`).
+Nothing between checking a limit and taking from it awaits, which on one loop makes it
+atomic without a lock.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from callwise.budget.call_path import build_call_path
+from callwise.budget.clock import Clock, SystemClock
+from callwise.budget.critical_path import CriticalPathTrack
+from callwise.budget.fan_out import fan_out
+from callwise.budget.health import EndpointHealth
+from callwise.budget.in_flight import InFlightCall, step_mark
+from callwise.budget.layers.cache import ReplyCache
+from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
+from callwise.budget.limits import Limits
+from callwise.budget.recorder import Recorder
+from callwise.budget.redactor import Redactor
+from callwise.budget.scope import Scope, ScopeKind, current_scope
+from callwise.budget.scope_limits import advise, require_prices
+from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
+from callwise.calls.call import Call, Role
+from callwise.calls.client import Advisory, Endpoint
+from callwise.calls.errors import CallError
+from callwise.calls.owner_loop import OwnerLoop
+from callwise.calls.reply import Reply
+from callwise.calls.retry import RetryPolicy
+
+__all__ = ["Budgeter"]
+
+
+class Budgeter:
+    """Counts, caps, shares, retries, records and answers calls. An `Asker`.
+
+    Who awaits it directly lends it the running loop; then it can be used from one loop at a
+    time. With `own_loop`, and once a `BudgetedChatModel` asks it, it works on a private loop
+    in a thread, and may be used from any loop and thread; its scopes, ledger and sinks too.
+
+    Args:
+        endpoints: who serves each role. Owned: `aclose` closes their clients.
+        clock: time and waiting; the system's when None.
+        estimator: counts input tokens before a call is sent; None takes
+            `callwise.budget.token_estimate`, loaded at the first call that needs it.
+        cache: keeps answers for equal calls; None keeps none. Owned.
+        recorder: a recording to read, write, or both. Not owned.
+        limits: of the whole run.
+        retry: when to try again, at endpoints without a policy of their own.
+        seed: of the retries' jitter.
+        sinks: told each ledger row.
+        secrets: values of keys, kept out of every error.
+        default_output_tokens: what to reserve for the output of a call without
+            `max_tokens`.
+        max_kept_rows: see `Ledger`.
+        advises_by_path: tell the time that is left from the path, which is the same in
+            a replay and a little behind the clock, so that a pipeline that winds down by it
+            does so at the same call there. Limits bind by the clock either way.
+        notify: called with what a person should know while a call waits; None calls nothing.
+        own_loop: work on a private loop from the first call on. Clients, cache, recorder and
+            sinks are then used in its thread.
+
+    Raises:
+        ConfigError: when `limits` has a `max_usd` and an endpoint has no prices.
+
+    Attributes:
+        run: the root scope. It stays open.
+        ledger: the rows.
+        owner: the loop that it works on.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[Role, Endpoint],
+        *,
+        clock: Clock | None = None,
+        estimator: TokenCounter | None = None,
+        cache: ReplyCache | None = None,
+        recorder: Recorder | None = None,
+        limits: Limits | None = None,
+        retry: RetryPolicy | None = None,
+        seed: int = 0,
+        sinks: Iterable[RowSink] = (),
+        secrets: Iterable[str] = (),
+        default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
+        max_kept_rows: int | None = MAX_KEPT_ROWS,
+        advises_by_path: bool = False,
+        notify: Callable[[str], None] | None = None,
+        own_loop: bool = False,
+    ) -> None:
+        self.owner = OwnerLoop(is_private=own_loop, before_end=self._close_parts)
+        self._advises_by_path = advises_by_path
+        self._endpoints = dict(endpoints)
+        self._clock = clock or SystemClock()
+        self._cache = cache
+        self._estimator = Estimator(estimator, default_output_tokens=default_output_tokens)
+        self.run = Scope(
+            ScopeKind.RUN,
+            limits=limits,
+            clock=self._clock,
+            accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
+            at_owner=self.owner.call,
+        )
+        self.ledger = Ledger(
+            self.run.counters,
+            sinks=sinks,
+            max_kept_rows=max_kept_rows,
+            at_owner=self.owner.call,
+        )
+        self._call_path = build_call_path(
+            self._endpoints,
+            ledger=self.ledger,
+            clock=self._clock,
+            estimator=self._estimator,
+            cache=cache,
+            recorder=recorder,
+            retry=retry or RetryPolicy(),
+            seed=seed,
+            health=EndpointHealth(self._clock, notify),
+            redactor=Redactor(secrets),
+        )
+        self._first_layer = self._call_path.first
+
+    @property
+    def current(self) -> Scope:
+        """The scope that a call asked here and now is asked in."""
+        scope = current_scope()
+        return self.run if scope is None or scope.root is not self.run else scope
+
+    @property
+    def in_flight(self) -> int:
+        """Pieces of work under way; equal calls share one."""
+        return self._call_path.in_flight
+
+    def statistics(self) -> dict[str, dict[str, int | float]]:
+        """Return what each layer of the call path has counted, in the order of the path."""
+        return self.owner.call(self._call_path.statistics)
+
+    def scope(
+        self,
+        kind: ScopeKind,
+        name: str = "",
+        *,
+        limits: Limits | None = None,
+        after: Sequence[str] | None = None,
+    ) -> Scope:
+        """Return a new scope inside the current one; see `Scope.open`."""
+        return self.current.open(kind, name, limits=limits, after=after)
+
+    def advisory(self) -> Advisory:
+        """Return how much remains in the current scope."""
+        scope = self.current
+        return self.owner.call(
+            lambda: advise(scope.bounds, scope.position, by_path=self._advises_by_path)
+        )
+
+    def estimate(self, call: Call) -> Estimate:
+        """Return what one attempt at a call would reserve. Asks nothing.
+
+        Raises:
+            UnknownRole: when no endpoint serves its role.
+        """
+        return self._estimator.estimate(call, endpoint_of(call.role, self._endpoints))
+
+    async def ask(self, call: Call) -> Reply:
+        """Return the answer, its `parsed` set when the call has a response model.
+
+        Raises:
+            CallError: whatever ended the call instead; see the tree in `errors`.
+            UnknownRole: when no endpoint serves its role. That is not counted.
+            ConfigError: when calls are in flight on another loop; see `own_loop`.
+        """
+        with self._asked_in(call) as scope:
+            # The path is the asker's, and moves where it asks: in the order of its own steps.
+            track = CriticalPathTrack(scope.position)
+            try:
+                return await self.owner.run(self._ask, call, scope, track)
+            finally:
+                scope.advance_to(track.position)
+
+    async def ask_all(
+        self, calls: Sequence[Call], *, max_concurrency: int | None = None
+    ) -> list[Reply | CallError]:
+        """Ask several calls in one round, and return each one's reply or error in order.
+
+        Args:
+            calls: what to ask; all of one origin.
+            max_concurrency: most of them at once; at least 1. The i-th then starts in
+                round i // max_concurrency after the first.
+
+        Raises:
+            CallError: a fatal one, once all have ended.
+            Exception: a bug in a client, once all have ended.
+        """
+        with self._asked_in(*calls[:1]) as scope:
+            return await self.owner.run(
+                fan_out,
+                calls,
+                lambda call, track: self._ask(call, scope, track),
+                scope,
+                max_concurrency=max_concurrency,
+            )
+
+    async def prepare(self) -> None:
+        """Load the token tables in a thread, so that no call has to on the event loop."""
+        for endpoint in self._endpoints.values():
+            await asyncio.to_thread(self._estimator.load, endpoint.model)
+
+    async def aclose(self) -> None:
+        """Close the clients, the cache and the private loop. Safe to call twice."""
+        await self.owner.aclose()
+
+    def close(self) -> None:
+        """Do what `aclose` does, for synchronous code."""
+        self.owner.close()
+
+    async def _close_parts(self) -> None:
+        clients = {id(endpoint.client): endpoint.client for endpoint in self._endpoints.values()}
+        for client in clients.values():
+            await client.aclose()
+        if self._cache is not None:
+            await self._cache.aclose()
+
+    def _asked_in(self, call: Call | None = None) -> AbstractContextManager[Scope]:
+        """Return the scope that a call is asked in.
+
+        A node that the program has opened itself counts before the node of the call's origin.
+        """
+        scope, origin = self.current, None if call is None else call.origin
+        if origin is None or not origin.node or scope.node is not None:
+            return nullcontext(scope)
+        return scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin))
+
+    async def _ask(self, call: Call, scope: Scope, track: CriticalPathTrack) -> Reply:
+        answer = await self._first_layer(InFlightCall(call, scope, track))
+        return answer.reply

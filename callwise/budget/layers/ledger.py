@@ -1,0 +1,258 @@
+"""Layer `ledger`: every asked call has one outcome and one row.
+
+Rows are handed to the sinks in the order in which calls end, and kept in memory until
+`drain` takes them. A sink that fails loses nothing: the row is kept and counted first,
+the failure is logged, and `check` raises it.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+
+from callwise.budget.clock import Clock
+from callwise.budget.counters import Counters, Counts, LedgerError
+from callwise.budget.in_flight import InFlightCall, ReadReply
+from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.limits import Amounts
+from callwise.budget.redactor import Redactor
+from callwise.budget.scope import AtOwner, Scope, run_here
+from callwise.budget.token_estimate import Estimator
+from callwise.budget.usage import NO_USAGE
+from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import CallError, UnknownRole
+from callwise.calls.key import call_key
+from callwise.calls.reply import Usage as ReportedUsage
+
+__all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
+
+RowSink = Callable[[LedgerRow], None]
+"""Told each row, once, on the event loop: it must not block."""
+
+MAX_KEPT_ROWS = 10_000
+"""Rows that a budgeter keeps in memory where nothing else is asked for, about 7 MB."""
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Ledger:
+    """The rows of one budgeter, and the check that none is missing.
+
+    Args:
+        counters: the counters of the root scope, to check the rows against.
+        sinks: told each row as it is written.
+        max_kept_rows: most rows kept in memory, the oldest dropped first; None keeps
+            all until they are drained. Sinks, turns and counts miss none either way.
+        at_owner: runs a function where rows are written.
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        sinks: Iterable[RowSink] = (),
+        max_kept_rows: int | None = MAX_KEPT_ROWS,
+        at_owner: AtOwner = run_here,
+    ) -> None:
+        self._counters = counters
+        self._at_owner = at_owner
+        self._sinks = tuple(sinks)
+        self._rows: deque[LedgerRow] = deque(maxlen=max_kept_rows)
+        self._written = Counters()
+        self._next_sequence = 1
+        self._first_failure: Exception | None = None
+        self._failure_count = 0
+
+    @property
+    def rows(self) -> tuple[LedgerRow, ...]:
+        """The rows kept now, in the order in which the calls ended."""
+        return tuple(self._rows)
+
+    def next_sequence(self) -> int:
+        """Return the number of a call that is being asked, and count it."""
+        sequence = self._next_sequence
+        self._next_sequence += 1
+        self._written.begin()
+        return sequence
+
+    def write(self, row: LedgerRow) -> None:
+        """Keep one row and tell the sinks."""
+        self._written.end(row)
+        self._rows.append(row)
+        for sink in self._sinks:
+            try:
+                sink(row)
+            except Exception as error:
+                _LOGGER.exception("a sink lost ledger row %d", row.sequence)
+                self._failure_count += 1
+                self._first_failure = self._first_failure or error
+
+    def drain(self) -> list[LedgerRow]:
+        """Take the kept rows out, in the order in which the calls ended."""
+        return self._at_owner(self._drain)
+
+    def counts(self) -> Counts:
+        """Return the counts of all rows ever written."""
+        return self._at_owner(self._written.counts)
+
+    def check(self) -> None:
+        """Check the identity, the rows against the scopes, and that no sink failed.
+
+        Raises:
+            LedgerError: when one of them does not hold.
+        """
+        self._at_owner(self._check)
+
+    def _drain(self) -> list[LedgerRow]:
+        rows = list(self._rows)
+        self._rows.clear()
+        return rows
+
+    def _check(self) -> None:
+        self._written.check("ledger")
+        self._counters.check("run")
+        written, counted = self._written.counts(), self._counters.counts()
+        if written != counted:
+            raise LedgerError(f"the rows say {written}, the scopes say {counted}")
+        if self._first_failure is not None:
+            raise LedgerError(
+                f"{self._failure_count} rows did not reach a sink: {self._first_failure!r}"
+            ) from self._first_failure
+
+
+class LedgerLayer:
+    """Opens each call, and closes it with one outcome and one row, however it ends.
+
+    Args:
+        ledger: where rows go.
+        endpoints: which endpoint serves each role.
+        clock: time.
+        estimator: what to hold back for later calls.
+        redactor: removes secrets from errors.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        endpoints: Mapping[Role, Endpoint],
+        *,
+        clock: Clock,
+        estimator: Estimator,
+        redactor: Redactor,
+        next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
+    ) -> None:
+        self._ledger = ledger
+        self._endpoints = endpoints
+        self._clock = clock
+        self._estimator = estimator
+        self._redactor = redactor
+        self._next = next
+
+    async def __call__(self, carried: InFlightCall) -> ReadReply:
+        """Return an answer, whether it fits or not, and move the call's track to its end.
+
+        Raises:
+            CallError: what ended the call.
+            UnknownRole: when no endpoint serves its role. That is not counted.
+            LedgerError: when its scope is closed. That is not counted either.
+        """
+        self._open(carried)
+        answer: ReadReply | None = None
+        error: BaseException | None = None
+        try:
+            answer = await self._next(carried)
+        except BaseException as problem:
+            error = problem
+            if isinstance(problem, CallError) and problem.endpoint is None:
+                problem.role, problem.endpoint = carried.call.role, carried.endpoint
+            raise
+        finally:
+            self._close(carried, answer, error)
+            carried.track.position = carried.end
+        return answer
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return how many calls were asked, and how many of them have not ended."""
+        counts = self._ledger.counts()
+        return {"asked": counts.asked, "in_flight": counts.in_flight}
+
+    def _open(self, carried: InFlightCall) -> None:
+        asked, scope = carried.call, carried.scope
+        endpoint = endpoint_of(asked.role, self._endpoints)
+        call = endpoint.completed(asked)
+        key = call_key(call, endpoint=endpoint.name, model=endpoint.model)
+        if call.held_back is not None and not scope.lasting.is_closed:
+            self._hold_back(call.held_back, scope)
+        scope.begin()
+        carried.open(
+            call,
+            endpoint,
+            key,
+            sequence=self._ledger.next_sequence(),
+            now_seconds=self._clock.now(),
+        )
+
+    def _hold_back(self, held: HoldBack, scope: Scope) -> None:
+        """Hold capacity back for a later call, as it would be if it were asked next."""
+        later = held.call
+        endpoint = endpoint_of(later.role, self._endpoints)
+        later = endpoint.completed(later)
+        turn = scope.lasting
+        one = Amounts(calls=1, requests=1)
+        if any(quota.limits_spending for quota in turn.bounds.rooms(later.role)):
+            # The answer to the call that is asked now will be in its prompt: once more output.
+            sampling = replace(later.sampling, n=later.sampling.n + 1)
+            longer = replace(later, sampling=sampling)
+            one = Amounts(1, *self._estimator.estimate(longer, endpoint).reservation()[1:])
+        turn.bounds.hold_anew(later.lease or "", one, held.calls, later.role, seconds=held.seconds)
+
+    def _close(
+        self, call: InFlightCall, answer: ReadReply | None, error: BaseException | None
+    ) -> None:
+        """Settle what is open, and write the call's row."""
+        call.close(self._clock, error)
+        problem = error
+        notes = [call.usage_note] if call.usage_note else []
+        if error is not None:
+            self._redactor.clean_error(error)
+        elif answer is not None:
+            problem = answer.invalid
+            notes = [*answer.notes, *notes]
+        if call.call.note:
+            notes.insert(0, call.call.note)
+        row = call.row(
+            None if problem is None else self._redactor.describe(problem),
+            is_simulated=answer is not None and answer.reply.is_simulated,
+            is_unreadable=error is None and answer is not None and answer.invalid is not None,
+            notes=self._redactor.clean("; ".join(notes)) if notes else "",
+        )
+        call.scope.end(row)
+        self._ledger.write(row)
+        if answer is not None and answer.reply.tool_calls:
+            call.scope.count_tool_calls(len(answer.reply.tool_calls))
+        listener = call.call.listener
+        if listener is not None:
+            usage = NO_USAGE if row.outcome is Outcome.REPLAYED else row.usage
+            listener.on_end(
+                CallEnd(
+                    row.sequence,
+                    row.outcome,
+                    row.model,
+                    ReportedUsage(usage.input_tokens, usage.output_tokens, usage.cached_tokens),
+                    call.scope.turn_tool_calls,
+                )
+            )
+
+
+def endpoint_of(role: Role, endpoints: Mapping[Role, Endpoint]) -> Endpoint:
+    """Return the endpoint that serves a role.
+
+    Raises:
+        UnknownRole: when none does.
+    """
+    endpoint = endpoints.get(role)
+    if endpoint is None:
+        served = ", ".join(endpoints) or "none"
+        raise UnknownRole(f"no endpoint serves role {role!r}; served: {served}")
+    return endpoint

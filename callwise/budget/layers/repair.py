@@ -1,0 +1,45 @@
+"""Layer `repair`: asks again, bounded, while an answer does not fit its form.
+
+Each repair is a call: it has its own key, outcome and row.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from callwise.budget.in_flight import InFlightCall, ReadReply
+from callwise.calls.errors import ContextTooLong
+from callwise.calls.repair import repair_call
+
+__all__ = ["RepairLayer"]
+
+
+class RepairLayer:
+    """Asks a successor of a call whose answer does not fit, at most `max_repairs` times."""
+
+    def __init__(self, *, next: Callable[[InFlightCall], Awaitable[ReadReply]]) -> None:  # noqa: A002
+        self._next = next
+        self._repairs = 0
+
+    async def __call__(self, carried: InFlightCall) -> ReadReply:
+        """Return an answer that fits.
+
+        Raises:
+            InvalidAnswer: when the last one that may be asked for does not.
+        """
+        first = asked = carried.call
+        while True:
+            try:
+                answer = await self._next(carried)
+            except ContextTooLong as error:
+                error.repairs = asked.repair - first.repair
+                raise
+            if answer.invalid is None:
+                return answer
+            if asked.repair - first.repair >= first.max_repairs:
+                raise answer.invalid
+            self._repairs += 1
+            asked = repair_call(asked, answer.invalid)
+            carried = InFlightCall(asked, carried.scope, carried.track)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return how many repairs were asked."""
+        return {"repairs": self._repairs}

@@ -1,0 +1,99 @@
+"""One line of the ledger: how one asked call ended, and what it spent."""
+
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from callwise.budget.usage import Usage
+from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.key import CallKey
+
+__all__ = ["LedgerRow"]
+
+
+class LedgerRow(NamedTuple):
+    """How one asked call ended.
+
+    The fields of its usage can be read from the row itself, as `row.requests`.
+
+    Args:
+        sequence: in which order the calls were asked. Starts at 1.
+        scope: path of the scope that asked.
+        conversation: name of its conversation scope, or None.
+        turn: name of its turn scope, or None.
+        node: name of its innermost node scope, or None.
+        role: which model was asked.
+        purpose: what for.
+        endpoint: name of the endpoint.
+        model: the model's name there.
+        outcome: how it ended.
+        sample: which resample it was. Starts at 0.
+        repair: how many times the question had been asked before. Starts at 0.
+        is_speculative: asked before it was known to be needed.
+        is_simulated: whether a simulated model answers at this endpoint.
+        is_unreadable: whether it was answered, and not in the form that was asked for.
+        usage: what it spent. It is on the row of the call that paid, once; on a replayed row
+            it is what the recording paid. Cached and coalesced rows have none: their answer
+            was paid for by another call.
+        path_seconds: what it adds to its scope's path: from its start to its end, or
+            the recorded or virtual time that would have been.
+        end_round: the round it ended in, counted from the start of its turn (of the
+            run outside of one). The first calls of a turn end in round 1.
+        key: identity of the call, 64 hexadecimal digits.
+        error: what went wrong, without secrets: the name of the error's class, and its
+            text after a colon. None when nothing did. A call that was answered has one
+            where the answer is unreadable.
+        notes: what had to be repaired or left out to read the answer, joined by "; ";
+            empty where nothing had to be.
+    """
+
+    sequence: int
+    scope: str
+    conversation: str | None
+    turn: str | None
+    node: str | None
+    role: Role
+    purpose: Purpose
+    endpoint: str
+    model: str
+    outcome: Outcome
+    sample: int
+    repair: int
+    is_speculative: bool
+    is_simulated: bool
+    is_unreadable: bool
+    usage: Usage
+    path_seconds: float
+    end_round: int
+    key: CallKey
+    error: str | None
+    notes: str
+
+    @property
+    def error_name(self) -> str:
+        """Name of the error's class; empty where nothing went wrong."""
+        return (self.error or "").partition(":")[0]
+
+    @property
+    def usd(self) -> float | None:
+        """Known cost, or None when the cost of one of its requests is not known."""
+        return None if self.usage.unknown_usd else self.usage.usd
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as JSON values in a fixed order, its usage by flat names."""
+        document: dict[str, Any] = {}
+        for name, value in zip(self._fields, self, strict=True):
+            if isinstance(value, Usage):
+                document |= value.to_json()
+            else:
+                document[name] = value
+        for name in _NOT_IN_ROWS:
+            del document[name]
+        document["usd"] = self.usd
+        return document
+
+
+_NOT_IN_ROWS = ("charged_tokens", "charged_usd")
+"""Fields of the usage that only recordings need: a replay charges what was charged."""
+
+for _name in (*Usage._fields, "work_seconds", "retry_seconds"):
+    setattr(LedgerRow, _name, property(attrgetter(f"usage.{_name}")))

@@ -1,0 +1,361 @@
+"""Scopes: who asks, under which limits, and how far along.
+
+A tree, run > conversation > turn > node > search. The current scope is in a
+context variable, so that a node asks without being told where it is; tasks inherit it.
+A scope can be used as a context manager, which closes it, or opened by hand, entered
+as often as needed (`with scope.entered():`, also from other contexts, as a graph
+server runs nodes in) and closed by hand.
+"""
+# ruff: noqa: SLF001 - an object reads the private parts of others of its own class
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Protocol, Self, TypeVar
+
+from callwise.budget.clock import Clock
+from callwise.budget.counters import Counters, Counts, LedgerError, ScopeStatistics
+from callwise.budget.critical_path import ORIGIN, CriticalPath, CriticalPathPoint
+from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.limits import Amounts, Limits
+from callwise.budget.scope_limits import ScopeLimits
+from callwise.budget.usage import to_picodollars
+from callwise.calls.call import Role
+
+__all__ = ["AtOwner", "Scope", "ScopeKind", "current_scope", "run_here"]
+
+T = TypeVar("T")
+
+
+class AtOwner(Protocol):
+    """Runs a short function where no call is between two of its steps; see `OwnerLoop.call`."""
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """Return what the function returns."""
+        ...
+
+
+def run_here(work: Callable[[], T]) -> T:
+    """Run a function at once: the `AtOwner` of code that has one loop."""
+    return work()
+
+
+class ScopeKind(StrEnum):
+    """The floors of the tree, from the root down."""
+
+    RUN = "run"
+    CONVERSATION = "conv"
+    TURN = "turn"
+    NODE = "node"
+    SEARCH = "search"
+
+
+_FLOORS = tuple(ScopeKind)
+_TURN_FLOOR = _FLOORS.index(ScopeKind.TURN)
+_CURRENT: ContextVar["Scope | None"] = ContextVar("callwise_scope", default=None)
+_UNLIMITED = Limits()
+
+
+def current_scope() -> "Scope | None":
+    """Return the scope that a call asked here and now would be asked in."""
+    return _CURRENT.get()
+
+
+class Scope:
+    """One scope. Made by a budgeter (the root) or by `open`.
+
+    Args:
+        kind: its floor.
+        name: its name among its siblings; may be empty.
+        parent: the scope around it; None for the root.
+        limits: its hard limits.
+        clock: where its time comes from.
+        accept_limits: called with the limits and the path of this scope and of each
+            one below; raises ConfigError for limits that could not bind.
+        after: names of the sibling nodes that it has to wait for; see `CriticalPath`.
+        mark: ends its path, where siblings of one name are different tasks.
+        at_owner: runs what changes or sums up counters where calls are counted; None takes
+            the parent's.
+
+    Attributes:
+        chain: this scope and all around it, innermost first.
+        bounds: what binds the calls asked in it.
+        counters: its counts, live. To look at them, use `statistics`.
+        conversation: name of the conversation that it is or is in, or None.
+        turn: name of its turn, or None.
+        node: name of its innermost node, or None.
+        first_round: the round at which its turn (outside of one, its run) started.
+    """
+
+    def __init__(
+        self,
+        kind: ScopeKind,
+        name: str = "",
+        *,
+        parent: "Scope | None" = None,
+        limits: Limits | None = None,
+        clock: Clock,
+        accept_limits: Callable[[Limits, str], None],
+        after: Sequence[str] | None = None,
+        mark: str = "",
+        at_owner: AtOwner | None = None,
+    ) -> None:
+        label = (f"{kind}:{name}" if name else str(kind)) + mark
+        self.kind, self.name, self.parent = kind, name, parent
+        self.path: str = f"{parent.path}/{label}" if parent else label
+        self.limits = limits or _UNLIMITED
+        accept_limits(self.limits, self.path)
+        self._clock, self._accept_limits = clock, accept_limits
+        self._at_owner: AtOwner = at_owner or (parent._at_owner if parent else run_here)
+        self._progress: CriticalPath = (
+            parent._progress.open_child(after) if parent else CriticalPath(ORIGIN)
+        )
+        self.chain: tuple[Scope, ...] = (self, *parent.chain) if parent else (self,)
+        self.root: Scope = self.chain[-1]
+        self.bounds: ScopeLimits = ScopeLimits(
+            self.path, self.limits, clock, self._progress, parent.bounds if parent else None
+        )
+        self.conversation: str | None = parent.conversation if parent else None
+        self.turn: str | None = parent.turn if parent else None
+        self.node: str | None = parent.node if parent else None
+        if kind is ScopeKind.CONVERSATION:
+            self.conversation = name
+        elif kind is ScopeKind.TURN:
+            self.turn = name
+        elif kind is ScopeKind.NODE:
+            self.node = name
+        is_outermost = parent is None or kind is ScopeKind.TURN
+        self.first_round: int = (
+            self._progress.start.round if is_outermost or not parent else parent.first_round
+        )
+        self._is_closed = False
+        self._entered_from: list[Scope | None] = []
+        self.counters = Counters(is_by_part=is_outermost)
+        self._tool_calls = 0
+        self._rows: list[LedgerRow] | None = [] if kind is ScopeKind.TURN else None
+
+    def open(
+        self,
+        kind: ScopeKind,
+        name: str = "",
+        *,
+        limits: Limits | None = None,
+        after: Sequence[str] | None = None,
+        mark: str = "",
+    ) -> "Scope":
+        """Return a new scope inside this one. It is not entered yet.
+
+        Args:
+            kind: its floor; not above this scope's.
+            name: its name among its siblings.
+            limits: its hard limits, on top of those around it.
+            after: names of the sibling nodes that it has to wait for; empty for none
+                of them, None for all that has ended in this scope so far.
+            mark: ends its path, where siblings of one name are different tasks.
+
+        Raises:
+            ConfigError: for limits that could not bind.
+            LedgerError: when this scope is closed, or `kind` is above it.
+            LookupError: when a node named in `after` has not ended.
+        """
+        if self._is_closed:
+            raise LedgerError(f"{self.path} is closed: no {kind} can be opened in it")
+        if kind is ScopeKind.RUN or _FLOORS.index(kind) < _FLOORS.index(self.kind):
+            raise LedgerError(f"a {kind} scope cannot stand in {self.path}")
+        return self._at_owner(
+            lambda: Scope(
+                kind,
+                name,
+                parent=self,
+                limits=limits,
+                clock=self._clock,
+                accept_limits=self._accept_limits,
+                after=after,
+                mark=mark,
+            )
+        )
+
+    def __enter__(self) -> Self:
+        self._entered_from.append(_CURRENT.get())
+        _CURRENT.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Set, not reset by token: a scope may be left in another context than it was
+        # entered in, and there a token is worth nothing.
+        _CURRENT.set(self._entered_from.pop())
+        self.close()
+
+    @contextmanager
+    def entered(self) -> Iterator[Self]:
+        """Ask in this scope for a while, without closing it. Works from any context."""
+        before = _CURRENT.get()
+        _CURRENT.set(self)
+        try:
+            yield self
+        finally:
+            _CURRENT.set(before)
+
+    def close(self) -> None:
+        """Close it: release its leases, push its parent's path, check the identity.
+
+        Calls still in flight settle later and stay counted. Safe to do twice.
+
+        Raises:
+            LedgerError: when its counters do not add up.
+        """
+        self._at_owner(self._close)
+
+    def _close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.bounds.release_all()
+        self._push_parent()
+        self.counters.check(self.path)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has been closed. Nothing can be asked in it any more."""
+        return self._is_closed
+
+    # Its path.
+
+    @property
+    def position(self) -> CriticalPathPoint:
+        """Where on the path it is, in rounds and seconds of the root scope."""
+        return self._progress.position
+
+    @property
+    def rounds(self) -> int:
+        """Rounds from its start to where it is."""
+        return self._progress.length.round
+
+    @property
+    def path_seconds(self) -> float:
+        """Seconds of its longest chain of calls, measured, virtual or recorded."""
+        return self._progress.length.seconds
+
+    def end_of(self, node: str) -> CriticalPathPoint:
+        """Return rounds and seconds from its start to the end of one of its nodes.
+
+        Raises:
+            LookupError: when no node of this name has been closed in it.
+        """
+        return self._progress.end_of(node)
+
+    def advance_to(self, end: CriticalPathPoint) -> None:
+        """Move to where a call asked in it ended."""
+        self._progress.advance_to(end)
+        if self._is_closed:
+            self._push_parent()
+
+    def _push_parent(self) -> None:
+        if self.parent is not None:
+            is_node = self.kind is ScopeKind.NODE
+            self.parent._progress.close_child(self.name, self._progress, is_named=is_node)
+
+    # Its leases.
+
+    def hold(
+        self,
+        name: str,
+        *,
+        calls: int = 1,
+        tokens: int = 0,
+        usd: float = 0.0,
+        seconds: float = 0.0,
+        role: Role | None = None,
+    ) -> int:
+        """Hold capacity back for calls that name this lease, and return how many it is for.
+
+        Held back in this scope and in those around it, with one request for each call;
+        what does not fit any more is not held. Where nothing is limited, nothing is.
+
+        Args:
+            name: the name that `Call.lease` has.
+            calls: calls to hold back.
+            tokens: tokens for all of them together.
+            usd: USD for all of them together.
+            seconds: the end of the time that is left, until the first of them is asked.
+            role: hold back in this role's own limits too.
+
+        Raises:
+            LedgerError: when it holds a lease of this name already, or is closed.
+        """
+        if self._is_closed:
+            raise LedgerError(f"{self.path} is closed: nothing can be held back in it")
+        wanted = Amounts(calls, calls, tokens, to_picodollars(usd))
+        return self._at_owner(lambda: self.bounds.hold(name, wanted, role, seconds=seconds))
+
+    def release(self, name: str) -> None:
+        """Hold back nothing for a lease any more. A name that is not held is no error."""
+        self._at_owner(lambda: self.bounds.release(name))
+
+    # Its counts.
+
+    def begin(self) -> None:
+        """Count one call that was asked, here and all the way up.
+
+        Raises:
+            LedgerError: when this scope is closed.
+        """
+        if self._is_closed:
+            raise LedgerError(f"{self.path} is closed: nothing can be asked in it")
+        for scope in self.chain:
+            scope.counters.begin()
+
+    def end(self, row: LedgerRow) -> None:
+        """Count how one call ended, here and all the way up."""
+        for scope in self.chain:
+            scope.counters.end(row)
+            if scope._rows is not None:
+                scope._rows.append(row)
+
+    def take_rows(self) -> list[LedgerRow]:
+        """Return the rows of a turn that were not taken yet, in the order in which calls ended."""
+        return self._at_owner(self._take_rows)
+
+    def _take_rows(self) -> list[LedgerRow]:
+        rows = self._rows or []
+        if rows:
+            self._rows = []
+        return rows
+
+    @property
+    def lasting(self) -> "Scope":
+        """The nearest scope that lasts a turn or longer: this one, or one around it."""
+        return next(scope for scope in self.chain if _FLOORS.index(scope.kind) <= _TURN_FLOOR)
+
+    @property
+    def turn_tool_calls(self) -> int | None:
+        """Tool calls that models have asked for in its turn; None outside of one."""
+        lasting = self.lasting
+        return lasting._tool_calls if lasting.kind is ScopeKind.TURN else None
+
+    def count_tool_calls(self, count: int) -> None:
+        """Count tool calls that a model asks for."""
+        self.lasting._tool_calls += count
+
+    def counts(self) -> Counts:
+        """Return its calls, those of the scopes below it included."""
+        return self._at_owner(self.counters.counts)
+
+    def statistics(self) -> ScopeStatistics:
+        """Return its counts, its path and its leases."""
+        return self._at_owner(self._statistics)
+
+    def _statistics(self) -> ScopeStatistics:
+        counters = self.counters
+        return ScopeStatistics(
+            path=self.path,
+            is_closed=self._is_closed,
+            counts=counters.counts(),
+            by_node=counters.by_node(),
+            by_role=counters.by_role(),
+            by_purpose=counters.by_purpose(),
+            rounds=self.rounds,
+            path_seconds=self.path_seconds,
+            leases=self.bounds.leases(),
+        )

@@ -1,0 +1,261 @@
+"""The work that is paid for: what travels down the call path from `retry` on.
+
+Work may outlive the call that began it: when the payer is cancelled, another asker of an equal
+call pays from then on. So layers below `share` read who pays from the work at each use.
+
+Invariant: each reservation is settled once, on every path, synchronously.
+"""
+
+from dataclasses import replace
+
+from callwise.budget.critical_path import CriticalPathPoint
+from callwise.budget.limits import Amounts, Reservation
+from callwise.budget.scope_limits import ScopeLimits
+from callwise.budget.token_estimate import Estimate, Estimator
+from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
+from callwise.calls.call import Call, CallEnd, Piece, reply_of_pieces
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import CallError, CallRefused
+from callwise.calls.key import CallKey
+from callwise.calls.reply import Reply
+from callwise.calls.reply import Usage as ReportedUsage
+from callwise.calls.usage import usage_note
+
+__all__ = ["Work"]
+
+_ONE_REQUEST = Amounts(requests=1)
+
+
+class Work:
+    """The work of getting one call answered.
+
+    Args:
+        call: what was asked.
+        endpoint: who is asked.
+        key: the call's identity.
+        estimator: what to reserve.
+        bounds: what binds the payer.
+        reservation: of the payer.
+        position: where on the critical path the payer started.
+
+    Attributes:
+        call: what was asked.
+        sent_call: what the next attempt sends; `call`, maybe with more tokens to answer with.
+        endpoint: who is asked.
+        key: the call's identity.
+        usage: what it has spent so far.
+        usage_note: what is odd about the usage that was reported.
+        left_seconds: time left when the attempt began; None without a deadline.
+        is_cut_by_deadline: whether the timeout of the attempt was cut to the time left.
+        sent_count: requests that left in this attempt.
+    """
+
+    __slots__ = (
+        "_bounds",
+        "_estimated",
+        "_estimator",
+        "_given_count",
+        "_is_attempting",
+        "_position",
+        "_received",
+        "_reservation",
+        "_reserved",
+        "call",
+        "endpoint",
+        "is_cut_by_deadline",
+        "key",
+        "left_seconds",
+        "sent_call",
+        "sent_count",
+        "usage",
+        "usage_note",
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        endpoint: Endpoint,
+        key: CallKey,
+        *,
+        estimator: Estimator,
+        bounds: ScopeLimits,
+        reservation: Reservation,
+        position: CriticalPathPoint,
+    ) -> None:
+        self.call = self.sent_call = call
+        self.endpoint = endpoint
+        self.key = key
+        self.usage = NO_USAGE
+        self.usage_note = ""
+        self.left_seconds: float | None = None
+        self.is_cut_by_deadline = False
+        self.sent_count = 0
+        self._estimator = estimator
+        self._estimated: Estimate | None = None
+        self._reserved: Amounts | None = None
+        self._is_attempting = False
+        self._received: list[Piece] = []
+        self._given_count = 0
+        self.move_to(bounds, reservation, position)
+
+    def move_to(
+        self, bounds: ScopeLimits, reservation: Reservation, position: CriticalPathPoint
+    ) -> None:
+        """Charge another payer from now on. What is taken so far has been moved already."""
+        self._bounds = bounds
+        self._reservation = reservation
+        self._position = position
+
+    def reserve(self) -> CallRefused | None:
+        """Reserve one attempt, or return why there is no quota or time for it."""
+        refusal = None
+        if self._bounds.is_timed:
+            refusal = self._bounds.refusal_by_time(self._now(), by_path=False)
+        if refusal is None:
+            amounts = (
+                self._estimate().reservation()
+                if self._reservation.limits_spending
+                else _ONE_REQUEST
+            )
+            refusal = self._reservation.take(amounts)
+            if refusal is None:
+                self._reserved = amounts
+        return refusal
+
+    def estimate_reservation(self) -> None:
+        """Reserve tokens and USD for the attempt under way, where only a request is.
+
+        For a payer whose limits need them, taking over from one whose did not.
+        """
+        if self._reserved is _ONE_REQUEST:
+            estimated = self._estimate().reservation()
+            self._reservation.settle(self._reserved, estimated)
+            self._reserved = estimated
+
+    def seconds_left(self) -> float | None:
+        """Return the time until the nearest deadline of the payer; None without one."""
+        return self._bounds.seconds_left(self._now()) if self._bounds.is_timed else None
+
+    def begin_attempt(self) -> None:
+        """Begin an attempt, which `reserve` has found quota for."""
+        self.left_seconds = self.seconds_left()
+        self.sent_count = 0
+        self._received.clear()
+        self._is_attempting = True
+
+    def count_sent(self, index: int) -> None:
+        """Count a request that has left the machine."""
+        del index
+        self.sent_count += 1
+
+    def settle(self, result: Reply | CallError | None, latency_seconds: float) -> None:
+        """Charge what the attempt really used. Does nothing when that was done.
+
+        Args:
+            result: how it ended; None when it was broken off.
+            latency_seconds: how long it took.
+        """
+        reserved, self._reserved = self._reserved, None
+        self._is_attempting = False
+        if reserved is None:
+            return
+        requests = self.sent_count
+        if requests == 0 and result is not None and getattr(result, "was_sent", True):
+            requests = 1
+        prices = self.endpoint.prices
+        spent = attempt_usage(
+            result,
+            requests,
+            latency_seconds,
+            prices=prices,
+            estimate=self._estimate,
+            received=self._estimate_received if self._received else None,
+        )
+        if isinstance(result, Reply):
+            self.usage_note = usage_note(self.sent_call, result) or self.usage_note
+            if self._estimated is not None:
+                has_parts = any(message.parts for message in self.sent_call.messages)
+                if not has_parts:  # what images cost teaches nothing
+                    self._estimator.observe(self._estimated, self.endpoint, result.usage)
+        charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
+        self._reservation.settle(reserved, charged)
+        if reserved is not _ONE_REQUEST:
+            tokens = max(charged.tokens - reserved.tokens, 0)
+            picodollars = 0
+            if prices is not None:
+                picodollars = max(charged.picodollars - reserved.picodollars, 0)
+            if tokens or picodollars:
+                self._reservation.pass_reservation(Amounts(0, 0, tokens, picodollars))
+                spent = spent._replace(over_tokens=tokens, over_picodollars=picodollars)
+        self.usage = spent if self.usage is NO_USAGE else self.usage + spent
+
+    def close(self) -> None:
+        """Settle what is still reserved. Does nothing after a whole run."""
+        if self._reserved is not None:
+            if self._is_attempting:
+                self.settle(None, 0.0)
+            else:
+                self._reservation.settle(self._reserved, Amounts())
+                self._reserved = None
+
+    def add_retry_seconds(self, seconds: float) -> None:
+        """Count a wait between two attempts."""
+        self.usage += Usage(retry_microseconds=to_microseconds(seconds))
+
+    def ask_for_more(self, max_growth: int) -> None:
+        """Double the tokens that the next attempt may answer with, up to a multiple."""
+        most = self.call.sampling.max_tokens
+        sampling = self.sent_call.sampling
+        if most is None or sampling.max_tokens is None:
+            return
+        more = min(sampling.max_tokens * 2, most * max_growth)
+        self.sent_call = replace(self.sent_call, sampling=replace(sampling, max_tokens=more))
+        self._estimated = None
+
+    # As the listener of a streamed answer.
+
+    def on_piece(self, piece: Piece) -> None:
+        """Give a piece of the answer to the call's listener, and keep it.
+
+        A blank beginning is kept back: it may be all that comes, and be asked for again. A
+        call with a response model gives out nothing, since its answer counts only when it fits.
+        """
+        if not any(piece):
+            return
+        self._received.append(piece)
+        listener = self.call.listener
+        if listener is None or self.call.response_model is not None:
+            return
+        if self._given_count or not piece.is_blank:
+            for kept in self._received[self._given_count :]:
+                if kept.is_answer:
+                    listener.on_piece(kept)
+            self._given_count = len(self._received)
+
+    def on_end(self, end: CallEnd) -> None:
+        """Do nothing: the call has a row, its work has none."""
+
+    @property
+    def was_given_out(self) -> bool:
+        """Whether the listener was given a part of the answer."""
+        return self._given_count > 0
+
+    def given_out(self) -> Reply | None:
+        """Return what the listener was given of the answer, or None for nothing."""
+        if not self._given_count:
+            return None
+        return reply_of_pieces(self._received[: self._given_count])
+
+    def _estimate(self) -> Estimate:
+        if self._estimated is None:
+            self._estimated = self._estimator.estimate(self.sent_call, self.endpoint)
+        return self._estimated
+
+    def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
+        reply = reply_of_pieces(self._received)
+        return self._estimator.received(self.sent_call, self.endpoint, reply)
+
+    def _now(self) -> CriticalPathPoint:
+        return CriticalPathPoint(
+            self._position.round, self._position.seconds + self.usage.path_seconds
+        )

@@ -1,0 +1,31 @@
+"""What one call is, and who answers it. The ground floor: imports nothing above."""
+
+from callwise.calls.call import Call, Message, Origin, Outcome, Purpose, Role, Sampling
+from callwise.calls.client import Advisory, Asker, Client, Endpoint, Prices
+from callwise.calls.errors import CallError, CallRefused, CallwiseError, ConfigError, FormatError
+from callwise.calls.key import CallKey, call_key
+from callwise.calls.reply import Reply, Usage
+
+__all__ = [
+    "Advisory",
+    "Asker",
+    "Call",
+    "CallError",
+    "CallKey",
+    "CallRefused",
+    "CallwiseError",
+    "Client",
+    "ConfigError",
+    "Endpoint",
+    "FormatError",
+    "Message",
+    "Origin",
+    "Outcome",
+    "Prices",
+    "Purpose",
+    "Reply",
+    "Role",
+    "Sampling",
+    "Usage",
+    "call_key",
+]

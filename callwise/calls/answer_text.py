@@ -1,0 +1,333 @@
+"""JSON documents in the text of an answer, whatever a model wrote around or into them.
+
+In this order: thoughts are set apart; whole documents are read as JSON; what is broken or
+was cut off is read as far as it can be (see `loose_json`). The result depends on the
+arguments alone, so a replay reads what the run read.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from callwise.calls.call import Message
+from callwise.calls.loose_json import (
+    DECODER,
+    OPENING,
+    begins_document,
+    may_begin,
+    read_broken,
+    read_cut,
+    scan_document,
+)
+from callwise.calls.payload import mended, well_formed
+from callwise.calls.thoughts import split_thoughts
+
+__all__ = [
+    "MAX_ANSWER_CHARS",
+    "MAX_EXCERPT_CHARS",
+    "Document",
+    "FoundDocuments",
+    "Quotable",
+    "excerpt",
+    "find_documents",
+    "was_cut",
+]
+
+MAX_ANSWER_CHARS = 1_000_000
+"""Longest answer that is read, in characters."""
+
+MAX_TRIED = 32
+"""How many brackets are tried as the start of a broken document; bounds the work on nonsense."""
+
+MAX_EXCERPT_CHARS = 400
+"""Longest part of an answer that is quoted back, in characters."""
+
+_CUT_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+
+_FENCE = re.compile(r"\A\s*```[\w-]*\s*\n(?P<text>.*?)\n?\s*(?:```\s*)?\Z", re.DOTALL)
+
+
+_AFTER_ANSWER = re.compile(r"[\s`*.]+")
+"""What may follow an answer that is the last thing."""
+
+
+class Document(NamedTuple):
+    """One JSON object or list that was found in an answer.
+
+    Args:
+        value: the document.
+        is_strict: whether it is JSON as it was written.
+        is_cut: whether its end is missing, and what was not whole is left out.
+        note: what had to be done to read it; blank when nothing.
+    """
+
+    value: Any
+    is_strict: bool = True
+    is_cut: bool = False
+    note: str = ""
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether it is an object, or a list of nothing but objects."""
+        return isinstance(self.value, dict) or all(isinstance(each, dict) for each in self.value)
+
+
+class FoundDocuments(NamedTuple):
+    """The documents of an answer.
+
+    Args:
+        documents: in the order of the text.
+        problem: why there is none, or none after the last one; blank when there is no reason.
+        is_cut: whether the answer ended before its end.
+        excerpt: a short part of the answer without its thoughts, where the problem is.
+    """
+
+    documents: tuple[Document, ...]
+    problem: str
+    is_cut: bool
+    excerpt: str
+
+
+def was_cut(finish_reason: str | None) -> bool:
+    """Return whether an answer was cut off by a limit."""
+    return finish_reason is not None and finish_reason.lower() in _CUT_REASONS
+
+
+def excerpt(text: str, position: int | None = None) -> str:
+    """Return a short part of a text: around a position, or its beginning and end."""
+    text = text.strip()
+    if len(text) <= MAX_EXCERPT_CHARS:
+        return text
+    if position is None:
+        half = MAX_EXCERPT_CHARS // 2 - 2
+        return f"{text[:half]} … {text[-half:]}"
+    begin = max(min(position, len(text)) - MAX_EXCERPT_CHARS // 2, 0)
+    return text[begin : begin + MAX_EXCERPT_CHARS]
+
+
+def find_documents(text: str, *, is_cut: bool = False, is_thoughts: bool = False) -> FoundDocuments:
+    """Return the JSON documents of an answer.
+
+    Thoughts count only where there is nothing outside of them and they end in a document:
+    one inside of them is a draft or a quotation. A model that was cut while it thought has
+    not answered.
+
+    Args:
+        text: the answer. Untrusted; parsed and never evaluated.
+        is_cut: whether a limit cut it off; see `was_cut`.
+        is_thoughts: whether all of it is thoughts, as a server marks them.
+    """
+    if len(text) > MAX_ANSWER_CHARS:
+        problem = f"it has {len(text)} characters, more than {MAX_ANSWER_CHARS}"
+        return FoundDocuments((), problem, is_cut, excerpt(text))
+    visible, thoughts = split_thoughts(text.removeprefix("\ufeff"))
+    if is_thoughts:
+        visible, thoughts = "", f"{thoughts}\n{visible}"
+    search = _Search(visible)
+    documents = tuple(search.documents())
+    if not visible.strip() and not is_cut:
+        documents = _last_of_thoughts(thoughts, "" if is_thoughts else "read from the thoughts")
+    problem = search.problem or ("" if documents else "there is no JSON object in it")
+    part = excerpt(search.text, search.position)
+    return FoundDocuments(documents[-MAX_TRIED:], problem, is_cut or search.is_open, part)
+
+
+def _last_of_thoughts(thoughts: str, note: str) -> tuple[Document, ...]:
+    """Return the document that thoughts end in, if they do."""
+    search = _Search(thoughts)
+    documents = list(search.documents())
+    if not documents or not documents[-1].is_strict or _AFTER_ANSWER.sub("", search.rest):
+        return ()
+    return (documents[-1]._replace(note=note),)
+
+
+class _Search:
+    """The search for documents in a text without thoughts.
+
+    Attributes:
+        text: the text, without a code fence around it.
+        problem: why a document could not be read; blank when each could.
+        position: where in the text, or None.
+        is_open: whether the text ended inside a document.
+        rest: the text after the last document.
+    """
+
+    def __init__(self, text: str) -> None:
+        fenced = _FENCE.match(text)
+        self.text = text if fenced is None else fenced["text"]
+        self.problem = ""
+        self.position: int | None = None
+        self.is_open = False
+        self.rest = self.text
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents in their order, none from inside another."""
+        text = self.text = _inside_string(self.text)
+        # Halves of an emoji come escaped, or raw where a client let them through.
+        needs_mending = "\\u" in text or well_formed(text) is not text
+        begin = tried = 0
+        while tried < MAX_TRIED and (opening := OPENING.search(text, begin)):
+            start = opening.start()
+            if not may_begin(text, start):
+                begin = start + 1
+                continue
+            try:
+                value, begin = DECODER.raw_decode(text, start)
+                document: Document | None = Document(value)
+            except RecursionError:
+                self._fail("it is nested too deeply", start)
+                return
+            except ValueError as error:
+                reached = getattr(error, "pos", start)
+                tried += 1
+                if not begins_document(text, start):
+                    begin = start + 1
+                    self.problem = self.problem or str(error)
+                    continue
+                document, begin = self._broken(start)
+                if document is None:
+                    self._fail(self.problem or str(error), reached)
+            if document is not None:
+                self.problem = ""
+                self.rest = text[begin:]
+                value = mended(document.value) if needs_mending else document.value
+                yield document._replace(value=value)
+
+    def _broken(self, start: int) -> tuple[Document | None, int]:
+        """Return what can be read of a broken document, and where to go on."""
+        self.problem = ""
+        scan = scan_document(self.text, start)
+        if scan.is_too_deep:
+            self.problem = "it is nested too deeply"
+            return None, len(self.text)
+        if scan.end is not None:
+            value = read_broken(self.text[start : scan.end])
+            document = Document(value, is_strict=False, note="repaired its JSON")
+            return None if value is None else document, scan.end
+        self.is_open = True
+        value = read_cut(scan)
+        note = "kept what was whole of a cut answer"
+        document = Document(value, is_strict=False, is_cut=True, note=note)
+        return None if value is None else document, len(self.text)
+
+    def _fail(self, problem: str, position: int) -> None:
+        self.problem, self.position = problem, position
+
+
+def _inside_string(text: str) -> str:
+    """Return the text inside, where a text is a JSON string of an object."""
+    for _ in range(2):
+        stripped = text.strip()
+        if not (stripped.startswith('"') and "{" in stripped):
+            break
+        try:
+            text = str(json.loads(stripped, strict=False))
+        except ValueError:
+            break
+    return text
+
+
+MAX_DEPTH = 8
+"""How deep the material is looked into."""
+
+
+class Quotable:
+    """The JSON that an answer may quote from its prompt. Looked for when first asked."""
+
+    def __init__(self, messages: Sequence[Message] = ()) -> None:
+        self._messages = messages
+        self._documents: list[Mapping[str, Any] | list[Any]] | None = None
+        self._materials: list[Mapping[str, Any]] = []
+
+    def has(self, value: Any) -> bool:
+        """Return whether a document is one of the prompt's, or a part of its members.
+
+        Of a list of objects, or of an object around one, each entry is looked for; a list of
+        texts is looked for as a whole.
+        """
+        if self._documents is None:
+            if self._lacks_a_key_of(value):
+                return False
+            self._documents = list(self._found())
+        if not self._documents and not self._materials:
+            return False
+        if isinstance(value, Mapping):
+            sources = [each for each in self._documents if isinstance(each, Mapping)]
+            if len(value) > 1:
+                sources += self._materials
+            if value and any(value.items() <= each.items() for each in sources):
+                return True
+            value = next(iter(value.values())) if len(value) == 1 else None
+        if not isinstance(value, list) or not value:
+            return False
+        return value in self._documents or all(map(self._has_entry, value))
+
+    def _lacks_a_key_of(self, value: Any) -> bool:
+        """Return whether the prompt, unread, shows that it has no object with all of the keys.
+
+        A key in letters is in a JSON text as it is, unless there are escapes of letters, here or
+        in a text of it.
+        """
+        if not isinstance(value, dict) or len(value) < 2:
+            return False
+        contents = [each.content for each in self._messages if each.role == "user"]
+        if any("\\\\" in content or "\\u" in content for content in contents):
+            return False
+        return any(
+            isinstance(key, str)
+            and key.isidentifier()
+            and key.isascii()
+            and not any(key in content for content in contents)
+            for key in value
+        )
+
+    def _has_entry(self, entry: Any) -> bool:
+        return isinstance(entry, Mapping) and self.has(entry)
+
+    def _found(self) -> Iterator[Mapping[str, Any] | list[Any]]:
+        for message in self._messages:
+            if message.role == "user" and message.content.startswith("{"):
+                try:
+                    material = orjson.loads(message.content)
+                except orjson.JSONDecodeError:
+                    continue
+                self._materials.append(material)
+                for text in _texts(material, MAX_DEPTH):
+                    yield from _documents_in(text)
+
+
+def _texts(node: Any, levels: int) -> Iterator[str]:
+    """Yield the texts that may contain a document."""
+    if isinstance(node, str):
+        if "{" in node or "[" in node:
+            yield node
+    elif levels:
+        for child in _children(node):
+            yield from _texts(child, levels - 1)
+
+
+@lru_cache(maxsize=256)
+def _documents_in(text: str) -> tuple[Mapping[str, Any] | list[Any], ...]:
+    """Return the objects and lists of texts in a text; most calls of a turn have the same."""
+    documents = find_documents(text).documents
+    return tuple(each for found in documents for each in _objects(found.value, MAX_DEPTH))
+
+
+def _objects(node: Any, levels: int) -> Iterator[Mapping[str, Any] | list[Any]]:
+    """Yield the objects and the lists of texts in a document, the outermost first."""
+    is_list_of_texts = isinstance(node, list) and any(isinstance(each, str) for each in node)
+    if is_list_of_texts or isinstance(node, Mapping):
+        yield node
+    if levels:
+        for child in _children(node):
+            yield from _objects(child, levels - 1)
+
+
+def _children(node: Any) -> Sequence[Any]:
+    if isinstance(node, Mapping):
+        return list(node.values())
+    return node if isinstance(node, list) else ()

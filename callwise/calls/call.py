@@ -1,0 +1,379 @@
+"""What one call is: the question a node puts to a model, what came of it, and its listener.
+
+A listener travels with a call and is no part of its identity. The client feeds it the
+pieces of a streamed answer; the budgeter reports how each asking ended, the repairs of an
+answer included. Both may happen in another thread than the caller's.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel
+
+from callwise.calls.reply import Reply, Usage
+
+__all__ = [
+    "Call",
+    "CallEnd",
+    "HoldBack",
+    "Listener",
+    "Message",
+    "Origin",
+    "Outcome",
+    "Piece",
+    "Purpose",
+    "Role",
+    "Sampling",
+    "pieces_of",
+    "reply_of_pieces",
+]
+
+
+class _Word(StrEnum):
+    """A word that is hashed as the string it is: it keys every count of the hot path."""
+
+    __hash__ = str.__hash__
+
+
+class Role(_Word):
+    """Which model serves a call."""
+
+    MAIN = "main"
+    JUDGE = "judge"
+    FAST = "fast"
+    EMBED = "embed"
+
+
+class Purpose(_Word):
+    """What a call is for. Shown in every ledger, plan and plot."""
+
+    DETECT = "detect"
+    MONOLOGUE = "monologue"
+    REASON = "reason"
+    PLAN = "plan"
+    EXPAND = "expand"
+    JUDGE = "judge"
+    CHECK = "check"
+    HUMANIZE = "humanize"
+    EVOLVE = "evolve"
+    REMEMBER = "remember"
+    INTENT = "intent"
+    FUSE = "fuse"
+    EMBED = "embed"
+    REFEREE = "referee"
+    """Judging a reply from outside, after the fact. Never part of a turn."""
+    OTHER = "other"
+    """A call of another application that does not name its purpose."""
+
+
+class Outcome(_Word):
+    """How an asked call ended. Each asked call ends in exactly one of these."""
+
+    SERVED = "served"
+    CACHED = "cached"
+    COALESCED = "coalesced"
+    REPLAYED = "replayed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Piece(NamedTuple):
+    """One piece of a streamed answer.
+
+    Args:
+        text: what the answer's text goes on with. Untrusted.
+        tool_calls: parts of tool calls in the OpenAI wire format of a stream: each has the
+            `index` of the tool call that it belongs to.
+        thought: what the model's thoughts go on with. Counted, and not given out.
+    """
+
+    text: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    thought: str = ""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it has anything of the answer itself."""
+        return bool(self.text or self.tool_calls)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has nothing of the answer but white space."""
+        return not (self.tool_calls or self.text.strip())
+
+
+class CallEnd(NamedTuple):
+    """How one asking of a call ended.
+
+    Args:
+        sequence: the number of its ledger row.
+        outcome: how it ended.
+        model: the model that its endpoint asks.
+        billed: tokens that this asking was billed, by its ledger row; those of a cached,
+            coalesced or replayed one are 0.
+        turn_tool_calls: tool calls that models have asked for in its turn so far; None
+            outside of a turn.
+    """
+
+    sequence: int
+    outcome: Outcome
+    model: str
+    billed: Usage
+    turn_tool_calls: int | None = None
+
+
+class Listener(Protocol):
+    """Callbacks of one call."""
+
+    def on_piece(self, piece: Piece) -> None:
+        """Take a piece of the answer, in order. Must not raise."""
+        ...
+
+    def on_end(self, end: CallEnd) -> None:
+        """Take how an asking ended, before its answer is returned. Must not raise."""
+        ...
+
+
+def pieces_of(reply: Reply) -> Iterator[Piece]:
+    """Yield a whole reply as pieces: its texts as they came, then each tool call whole."""
+    for text in reply.chunks or (reply.text,):
+        if text:
+            yield Piece(text)
+    for index, tool_call in enumerate(reply.tool_calls):
+        yield Piece(tool_calls=({**tool_call, "index": index},))
+
+
+def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
+    """Return what came of a streamed answer that was broken off."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    tool_calls: dict[int, dict[str, Any]] = {}
+    for piece in pieces:
+        if piece.text:
+            texts.append(piece.text)
+        thoughts.append(piece.thought)
+        for part in piece.tool_calls:
+            empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            tool_call = tool_calls.setdefault(part["index"], empty)
+            tool_call["id"] = part.get("id") or tool_call["id"]
+            for name, text in part["function"].items():
+                tool_call["function"][name] += text
+    calls = tuple(tool_call for _, tool_call in sorted(tool_calls.items()))
+    return Reply(
+        "".join(texts), chunks=tuple(texts), tool_calls=calls, reasoning_text="".join(thoughts)
+    )
+
+
+MAX_TOP_LOGPROBS = 20
+"""Most alternatives per token that an OpenAI-compatible endpoint returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message.
+
+    Args:
+        role: who speaks, in the words of the OpenAI chat format.
+        content: its text. Untrusted; never evaluated, never markup.
+        tool_calls: tool calls of an assistant message, in the OpenAI wire format.
+        tool_call_id: for a `tool` message, the tool call that it answers.
+        name: speaker's name where the wire format has one.
+        parts: all content parts in the OpenAI wire format, where some are not text (images,
+            audio, files); empty for text alone. `content` is the text among them.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    parts: tuple[Mapping[str, Any], ...] = ()
+
+    def followed_by(self, other: "Message") -> "Message":
+        """Return this message with another's content as a further paragraph."""
+        content = "\n\n".join(filter(None, (self.content, other.content)))
+        parts: tuple[Mapping[str, Any], ...] = ()
+        if self.parts or other.parts:
+            parts = tuple(
+                part
+                for each in (self, other)
+                for part in each.parts or ({"type": "text", "text": each.content},)
+                if part.get("type") != "text" or part.get("text")
+            )
+        return replace(self, content=content, parts=parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The parameters that shape an answer. `None` leaves the endpoint's default.
+
+    Args:
+        temperature: 0 is greedy; usual range [0, 2].
+        top_p: nucleus mass in (0, 1].
+        max_tokens: most output tokens; also what is reserved for the output.
+        seed: the endpoint's own sampling seed, where it honours one. A resample is sent
+            this plus its index, so that no two samples are one request.
+        stop: strings that end the answer.
+        n: answers per request; at least 1.
+        reasoning_effort: for models that think before they answer.
+        top_logprobs: how many likely tokens to return per place of the answer, with
+            their log-probabilities, in [0, 20]; 0 returns the chosen tokens only.
+            None asks for none, and leaves the call's identity as it was. They come as
+            `Reply.token_logprobs`, where the endpoint gives them; one that refuses the
+            parameter is not sent it again. An endpoint of kind `langchain` is not asked
+            for them.
+        presence_penalty: usual range [-2, 2].
+        frequency_penalty: usual range [-2, 2].
+        extra_body: further fields of the request body, for what an endpoint has of its
+            own; JSON values. They go before the fields above.
+
+    Raises:
+        ValueError: when `top_logprobs` is out of its range.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    reasoning_effort: str | None = None
+    top_logprobs: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a number of tokens that no endpoint takes."""
+        if self.top_logprobs is not None and not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
+            raise ValueError(
+                f"Sampling.top_logprobs is in [0, {MAX_TOP_LOGPROBS}], or None for none; "
+                f"got {self.top_logprobs}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a program that opens no scopes asks a call. Not part of its identity.
+
+    Args:
+        node: its node, after those of the graphs and tools around it, such as
+            `researcher/model`; empty outside of a node.
+        task: what distinguishes tasks of one node that run side by side; empty where nothing
+            has to.
+        step: the steps of its graphs, the outermost first: `3.1-2` is task 1 of step 3, and
+            step 2 of the graph inside. Empty outside of a node.
+    """
+
+    node: str = ""
+    task: str = ""
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One time that an answer of a model is wanted, chat or embedding.
+
+    A call that asks for k candidates in one answer is one call.
+
+    Args:
+        role: which model serves it.
+        purpose: what for.
+        messages: the chat, oldest first; empty for an embedding call.
+        inputs: texts to embed; empty for a chat call.
+        response_model: a pydantic model that the answer must fit, or None for text.
+        sampling: parameters that shape the answer.
+        tools: tool definitions in the OpenAI wire format.
+        tool_choice: which tool the model may or must call, in the OpenAI wire format.
+        sample: which resample of an otherwise equal call this is. Starts at 0.
+            Two calls that differ only here are never merged: the third resample
+            is not the first.
+        share: whether equal calls may be answered once, in flight and from the cache. None
+            merges those whose answers are meant to be equal: embeddings, and a temperature
+            of 0. Not part of the call's identity; repairs follow the call.
+        repair: how many times this question has been asked again because its
+            answer did not fit `response_model`. 0 for the first asking.
+        speculative: asked before it was known to be needed (a prefetch).
+        lease: name of the lease this call may draw on, when its scope has one.
+        max_repairs: how many times an answer that does not fit may be asked again.
+        timeout_seconds: longest wait for one attempt; None leaves the client's own.
+            Not part of the call's identity.
+        stream: fetch the answer as a stream; the same answer, so not identity.
+        unkeyed_body: further fields of the request body that do not change the answer, such
+            as `user` and `metadata`: sent, and not part of the call's identity.
+        held_back: what to hold back for a later call while this one is asked.
+        listener: receives its pieces and its end. Not part of the call's identity.
+        note: what its ledger row notes of it. Not part of the call's identity.
+        origin: where a program that opens no scopes asks it; None where scopes name it.
+    """
+
+    role: Role
+    purpose: Purpose
+    messages: tuple[Message, ...] = ()
+    inputs: tuple[str, ...] = ()
+    response_model: type[BaseModel] | None = None
+    sampling: Sampling = Sampling()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    sample: int = 0
+    share: bool | None = None
+    repair: int = 0
+    speculative: bool = False
+    lease: str | None = None
+    max_repairs: int = 1
+    timeout_seconds: float | None = None
+    stream: bool = False
+    unkeyed_body: Mapping[str, Any] = field(default_factory=dict)
+    held_back: "HoldBack | None" = None
+    listener: Listener | None = field(default=None, compare=False, repr=False)
+    note: str = ""
+    origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a call that is neither chat nor embedding, or both."""
+        if bool(self.messages) == bool(self.inputs):
+            raise ValueError(
+                "a Call has either messages (chat) or inputs (embedding): "
+                f"got {len(self.messages)} messages and {len(self.inputs)} inputs"
+            )
+        if self.sampling.n < 1:
+            raise ValueError(f"Sampling.n is at least 1, got {self.sampling.n}")
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether this asks for vectors instead of text."""
+        return bool(self.inputs)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether an equal call's answer may be its answer."""
+        if self.share is not None:
+            return self.share
+        sampling = self.sampling
+        temperature = sampling.extra_body.get("temperature", sampling.temperature)
+        return self.is_embedding or temperature == 0
+
+    def resample(self, sample: int) -> "Call":
+        """Return the same question asked as its `sample`-th resample."""
+        return replace(self, sample=sample)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldBack:
+    """Capacity that is held back for a later call, in the turn that asks.
+
+    It is renewed by each call that names it, by the estimate of the later call as
+    it would be then, until that one draws on it.
+
+    Args:
+        call: the later call; its `lease` names what is held back.
+        calls: how many such calls may be made in the turn; at least 1.
+        seconds: the end of the turn's time to hold back as well.
+    """
+
+    call: Call
+    calls: int = 1
+    seconds: float = 0.0

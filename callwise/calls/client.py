@@ -1,0 +1,264 @@
+"""The two seams of a call: the `Client` that sends it, and what a node asks.
+
+A client sends what it is given and returns what came back: it does not retry, cache or
+count. All of that is the budgeter's, so that every request is counted once, in one place.
+Fakes for tests stand at these seams and pass the same contract tests as the real clients.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from callwise.calls.call import Call, Role
+from callwise.calls.errors import CallError, CassetteMiss, ConfigError
+from callwise.calls.payload import document_of
+from callwise.calls.reply import Reply
+from callwise.calls.retry import RetryPolicy
+
+__all__ = [
+    "Advisory",
+    "Asker",
+    "Client",
+    "Endpoint",
+    "Getter",
+    "OfflineClient",
+    "Prices",
+    "look_up",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What an endpoint charges, in USD per million tokens.
+
+    Args:
+        input_usd_per_million: per million prompt tokens.
+        output_usd_per_million: per million answer tokens.
+        cached_usd_per_million: per million prompt tokens found in the provider's
+            prompt cache; None charges them like any other.
+    """
+
+    input_usd_per_million: float
+    output_usd_per_million: float
+    cached_usd_per_million: float | None = None
+
+    def usd(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+        """Return the price of one answer in USD."""
+        cached_price = self.cached_usd_per_million
+        if cached_price is None:
+            cached_price = self.input_usd_per_million
+        fresh_tokens = max(input_tokens - cached_tokens, 0)
+        return (
+            fresh_tokens * self.input_usd_per_million
+            + min(cached_tokens, input_tokens) * cached_price
+            + output_tokens * self.output_usd_per_million
+        ) / 1e6
+
+    def most_usd(self, input_tokens: int, output_tokens: int) -> float:
+        """Return the price of one answer at most, whatever is found in a prompt cache."""
+        is_dearer = (self.cached_usd_per_million or 0.0) > self.input_usd_per_million
+        return self.usd(input_tokens, output_tokens, input_tokens if is_dearer else 0)
+
+
+@runtime_checkable
+class Client(Protocol):
+    """Who answers calls: an HTTP endpoint, a LangChain model, a simulated model."""
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether its answers are simulated, so that they are labelled wherever they are shown."""
+        ...
+
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> Sequence[Reply | CallError]:
+        """Answer one call, or several that may travel together.
+
+        One attempt: no retries. An error of one call is returned in its place,
+        not raised, so that the others keep their answers. Cancelling this
+        coroutine cancels what is in flight.
+
+        Args:
+            calls: at least one.
+            model: the model that should answer.
+            on_sent: called once for each request that leaves the machine, at the
+                moment it leaves, with the index in `calls` of the (first) call that
+                it carries. A client that never calls it for an answered call sent
+                one request for that call. After a cancellation, what it was called
+                with is what was sent.
+
+        Returns:
+            One reply or error a call, in the order of `calls`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineClient:
+    """A client that sends nothing and answers nothing."""
+
+    is_simulated: bool = False
+
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,  # noqa: ARG002 - nothing is sent
+    ) -> Sequence[Reply | CallError]:
+        """Return an error for every call."""
+        return [CassetteMiss(f"offline: nothing is sent to {model}") for _ in calls]
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model somewhere, with a name.
+
+    Args:
+        name: part of every call's identity; letters, digits, `-`, `_` and `.`.
+        model: the model's name there.
+        client: who sends.
+        prices: its price list; None when unknown. Unknown is not free.
+        retry: when a failed attempt there is tried again; None takes the budgeter's policy.
+        timeout_seconds: longest time for one attempt; None leaves the client's own.
+        extra_body: fields of every chat request's body, for what it has of its own.
+        key_variable: environment variable that its key is read from, for errors.
+    """
+
+    name: str
+    model: str
+    client: Client
+    prices: Prices | None = None
+    retry: RetryPolicy | None = None
+    timeout_seconds: float | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    key_variable: str | None = None
+
+    def completed(self, call: Call) -> Call:
+        """Return a call with what this endpoint adds; what the call has itself goes before."""
+        if call.timeout_seconds is None and self.timeout_seconds is not None:
+            call = replace(call, timeout_seconds=self.timeout_seconds)
+        if self.extra_body and not call.is_embedding:
+            body = {**self.extra_body, **call.sampling.extra_body}
+            call = replace(call, sampling=replace(call.sampling, extra_body=body))
+        return call
+
+
+@runtime_checkable
+class Getter(Protocol):
+    """A client that can send a GET to its endpoint."""
+
+    async def get(
+        self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
+    ) -> tuple[int, bytes]:
+        """Return the response's status, whatever it is, and its body.
+
+        Args:
+            url: a path below the base URL, or a whole URL of the same host.
+            timeout_seconds: longest time for it.
+            on_sent: called once, when the request leaves.
+
+        Raises:
+            CallError: when no response came.
+        """
+        ...
+
+
+async def look_up(
+    client: Getter,
+    url: str,
+    *,
+    base_url: str,
+    timeout_seconds: float,
+    on_sent: Callable[[], None] | None = None,
+) -> tuple[int, Any]:
+    """Return the status and the JSON document of a GET, None where it is no JSON.
+
+    Args:
+        client: whose key is sent.
+        url: a path below the base URL, or a whole URL of the same host and port.
+        base_url: the client's.
+        timeout_seconds: longest time for it.
+        on_sent: called once, when the request leaves.
+
+    Raises:
+        ConfigError: when the URL is of another host; nothing was sent.
+        CallError: when no response came.
+    """
+    home = urlsplit(base_url).netloc
+    if urlsplit(url).netloc not in {"", home}:
+        raise ConfigError(f"{url} is not of {home}")
+    status, content = await client.get(url, timeout_seconds=timeout_seconds, on_sent=on_sent)
+    try:
+        return status, document_of(content)
+    except ValueError:
+        return status, None
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """What remains in the current scope, the tightest of all scopes above it.
+
+    `None` means that nothing limits it. Leases of others are already taken off.
+
+    Args:
+        calls_left: whole calls that would still be accepted, of any role.
+        requests_left: HTTP requests that would still be sent.
+        tokens_left: tokens that may still be reserved.
+        usd_left: USD that may still be reserved.
+        seconds_left: time until the nearest deadline.
+        calls_left_by_role: the same as `calls_left` for roles with their own limit.
+    """
+
+    calls_left: int | None = None
+    requests_left: int | None = None
+    tokens_left: int | None = None
+    usd_left: float | None = None
+    seconds_left: float | None = None
+    calls_left_by_role: tuple[tuple[Role, int], ...] = ()
+
+    def room_for(self, calls: int, *, role: Role | None = None) -> bool:
+        """Return whether `calls` more calls would fit, counting calls only."""
+        if self.calls_left is not None and self.calls_left < calls:
+            return False
+        if self.requests_left is not None and self.requests_left < calls:
+            return False
+        return all(left >= calls for name, left in self.calls_left_by_role if name is role)
+
+
+class Asker(Protocol):
+    """The one way for a node to reach a model. The budgeter is one."""
+
+    async def ask(self, call: Call) -> Reply:
+        """Return the answer, its `parsed` set when the call has a response model.
+
+        Raises:
+            CallError: whatever ended the call instead; see the tree in `errors`.
+        """
+        ...
+
+    async def ask_all(
+        self, calls: Sequence[Call], *, max_concurrency: int | None = None
+    ) -> list[Reply | CallError]:
+        """Ask several calls in one round, and return each one's reply or error in order.
+
+        Calls in one round do not wait for each other, beyond `max_concurrency`.
+        Fatal errors (`CallError.is_fatal`) are raised once all have ended.
+        """
+        ...
+
+    def advisory(self) -> Advisory:
+        """Return what remains in the current scope."""
+        ...

@@ -1,0 +1,204 @@
+"""Which model serves which role: from settings, the environment, or the simulated default.
+
+A role has its own settings; what they leave out is what `main` has, field by field; and
+what `main` leaves out is what the environment names (`CALLWISE_BASE_URL`, `CALLWISE_MODEL`,
+`CALLWISE_API_KEY`; where a model is named and no URL, `OPENAI_BASE_URL` and `OPENAI_API_KEY`
+as OpenAI's own tools read them, which alone make nothing real). A model for a single role may
+be in the environment too (`CALLWISE_JUDGE_MODEL`, `CALLWISE_FAST_MODEL`,
+`CALLWISE_EMBED_MODEL`): it goes before that of `main`. Only where nothing real is set is a
+role simulated: a conversation is never half simulated by accident. The role `embed` is left
+out unless an embedding model is named, since a chat model cannot embed.
+
+Not inherited from `main` is what is a fact of something else: by another model its prices
+and limits, by another base URL also how it is asked, by another host also its key, and by
+another kind of endpoint everything.
+
+Keys are in environment variables only. Nothing is sent, and nothing heavy imported,
+before a client is needed.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from callwise.calls.call import Role
+from callwise.calls.client import Client, Endpoint
+from callwise.calls.endpoint_kinds import endpoint_of
+from callwise.calls.endpoint_settings import EndpointSettings, PriceSettings, environment_url
+from callwise.calls.errors import ConfigError
+from callwise.calls.retry import RetryPolicy
+from callwise.calls.trust import EVERYTHING, Trust, require_trust
+
+__all__ = [
+    "MODEL_VARIABLES",
+    "EndpointSettings",
+    "PriceSettings",
+    "endpoints_from_settings",
+    "settings_by_role",
+]
+
+MODEL_VARIABLES: Mapping[Role, str] = {
+    Role.MAIN: "CALLWISE_MODEL",
+    Role.JUDGE: "CALLWISE_JUDGE_MODEL",
+    Role.FAST: "CALLWISE_FAST_MODEL",
+    Role.EMBED: "CALLWISE_EMBED_MODEL",
+}
+"""The environment variable that names a role's model."""
+
+_REAL_VARIABLES = ("CALLWISE_BASE_URL", "CALLWISE_API_KEY", *MODEL_VARIABLES.values())
+"""The environment variables that mean a real endpoint."""
+
+_OF_A_MODEL = frozenset({"prices", "system_role", "refused", "context_tokens", "max_output_tokens"})
+"""Settings that are a fact of one model."""
+
+_OF_A_SERVER = frozenset({"schema_mode", "token_limit_field", "extra_body", "api_version"})
+"""Settings that are a fact of one server, besides those of its models."""
+
+
+def endpoints_from_settings(
+    settings: Mapping[Role, EndpointSettings],
+    *,
+    environ: Mapping[str, str],
+    retry: RetryPolicy | None = None,
+    trust: Trust = EVERYTHING,
+    is_offline: bool = False,
+) -> Mapping[Role, Endpoint]:
+    """Return who serves each role. Roles with equal access share one client.
+
+    Args:
+        settings: by role; roles may be missing.
+        environ: environment variables. An empty one counts as not set.
+        retry: what an endpoint's own retry settings are laid over; None takes the defaults.
+        trust: what of the settings their user named; the rest is refused.
+        is_offline: names and prices alone: no client is made, no code imported, no key read.
+
+    Raises:
+        ConfigError: when something is missing or cannot work, or only a file names it; it
+            names the variable or setting. Nothing was sent.
+        MissingKey: when a host other than this machine needs a key and has none.
+    """
+    environ = _set_variables(environ)
+    chosen = settings_by_role(settings, environ=environ)
+    if not is_offline:
+        require_trust(chosen, environ, trust)
+    main = chosen[Role.MAIN]
+    if main.base_url is not None and "api_key_env" not in main.model_fields_set:
+        # The default key belongs to the host of `main`, where the environment names no other.
+        environ.setdefault("CALLWISE_BASE_URL", main.base_url)
+    clients: dict[Hashable, Client] = {}
+    endpoints: dict[Role, Endpoint] = {}
+    for role, whole in chosen.items():
+        if whole.retry is not None:
+            laid_over = _laid_over(retry or RetryPolicy(), whole.retry, role)
+            whole = whole.model_copy(update={"retry": laid_over})  # noqa: PLW2901 - made whole
+        endpoints[role] = endpoint_of(role, whole, environ, clients, is_offline=is_offline)
+    return endpoints
+
+
+def settings_by_role(
+    settings: Mapping[Role, EndpointSettings], *, environ: Mapping[str, str]
+) -> dict[Role, EndpointSettings]:
+    """Return the whole settings of each role that is served, inheritance resolved.
+
+    A base URL that only the environment names is left out, and a model that nothing names.
+
+    Args:
+        settings: by role; roles may be missing.
+        environ: environment variables. An empty one counts as not set.
+
+    Raises:
+        ConfigError: when only other roles than `main` have settings, and it needs them.
+    """
+    environ = _set_variables(environ)
+    main = settings.get(Role.MAIN)
+    if main is None and any(name in environ for name in _REAL_VARIABLES):
+        main = EndpointSettings()
+    if main is None:
+        if any(other.kind != "simulated" for other in settings.values()):
+            raise ConfigError(
+                "nothing serves the role main: give it settings, or set the environment "
+                "variables CALLWISE_BASE_URL and CALLWISE_MODEL"
+            )
+        main = EndpointSettings(kind="simulated")
+    if main.is_http and main.model is None:
+        main = main.model_copy(update={"model": environ.get(MODEL_VARIABLES[Role.MAIN])})
+    chosen = {Role.MAIN: main}
+    for role in Role:
+        if role is not Role.MAIN:
+            whole = _like_main(role, settings.get(role), main, environ)
+            if whole is not None:
+                chosen[role] = whole
+    return chosen
+
+
+def _set_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value.strip() for name, value in environ.items() if value.strip()}
+
+
+def _like_main(
+    role: Role, own: EndpointSettings | None, main: EndpointSettings, environ: Mapping[str, str]
+) -> EndpointSettings | None:
+    """Return the settings of another role, or None for an `embed` that has no model."""
+    given = _given(own) if own is not None else {}
+    kind = given.get("kind") or (
+        "openai" if "base_url" in given and not main.is_http else main.kind
+    )
+    inherited = _given(main) if kind == main.kind else {}
+    if role is Role.EMBED and kind != "simulated":
+        inherited.pop("model", None)
+    if kind in {"openai", "openai_sdk"}:
+        candidates = [given.get("model"), environ.get(MODEL_VARIABLES[role])]
+        if role is not Role.EMBED:
+            candidates += [inherited.get("model"), environ.get(MODEL_VARIABLES[Role.MAIN])]
+        given["model"] = next((name for name in candidates if name), None)
+    if role is Role.EMBED and own is None and kind != "simulated" and not given.get("model"):
+        return None
+    for name in _facts_of_main(given, main, environ):
+        inherited.pop(name, None)
+    if "retry" in given and inherited.get("retry") is not None:
+        given["retry"] = _laid_over(inherited["retry"], given["retry"], role)
+    return EndpointSettings(**{**inherited, **given, "kind": kind})
+
+
+def _given(settings: EndpointSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def _facts_of_main(
+    given: Mapping[str, Any], main: EndpointSettings, environ: Mapping[str, str]
+) -> frozenset[str]:
+    """Return the settings of `main` that do not apply to another role's endpoint."""
+    if given.get("langchain", main.langchain) != main.langchain:
+        return _OF_A_MODEL | {"model"}
+    main_url = main.base_url or (environment_url(environ) or ("", ""))[1].rstrip("/")
+    url = given.get("base_url") or main_url
+    if _host(url) != _host(main_url):
+        return _OF_A_MODEL | _OF_A_SERVER | {"api_key_env"}
+    if url != main_url:
+        return _OF_A_MODEL | _OF_A_SERVER
+    return _OF_A_MODEL if given.get("model", main.model) != main.model else frozenset()
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # of the environment; who builds the endpoint names the variable
+        return None
+
+
+def _laid_over(base: RetryPolicy, over: RetryPolicy | None, role: Role) -> RetryPolicy:
+    """Return a retry policy with what another one sets laid over it, field by field.
+
+    Raises:
+        ConfigError: when the two do not fit together.
+    """
+    if over is None:
+        return base
+    given = base.model_dump(exclude_unset=True) | over.model_dump(exclude_unset=True)
+    try:
+        return RetryPolicy.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"endpoints.{role}.retry: {problem}") from None

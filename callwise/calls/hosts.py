@@ -1,0 +1,221 @@
+"""Hosts: whether one is this machine, what an endpoint is called, and what is known of it.
+
+The table of known endpoints is data, in `known_endpoints.yaml`. A row decides where a
+capability starts, so that a well-known refusal need not be paid for; what the endpoint
+itself refuses goes before it. Local servers have rows too, to be read: no host tells one
+server on this machine from another, so none of those rows is ever chosen.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from datetime import date
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from callwise.calls.capabilities import (
+    Capabilities,
+    SchemaMode,
+    SystemRole,
+    TokenLimitField,
+)
+
+__all__ = [
+    "KnownEndpoint",
+    "endpoint_name",
+    "is_like_a_key",
+    "is_this_machine",
+    "known_capabilities",
+    "known_endpoints",
+    "openai_url",
+    "shown_url",
+]
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether a host's name or address is a loopback one. Looks nothing up.
+
+    This machine needs no key, and is not asked through a proxy.
+    """
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def openai_url(environ: Mapping[str, str]) -> str:
+    """Return the URL that OpenAI's own tools would ask with these variables."""
+    return environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+
+
+def endpoint_name(base_url: str) -> str:
+    """Return an endpoint's name: its host, and of port and path what is not usual.
+
+    `https://api.deepseek.com/v1` is `api.deepseek.com`, `http://localhost:8000/v1` is
+    `localhost-8000`, `https://openrouter.ai/api/v1` is `openrouter.ai-api`. A part of the path
+    that looks like a key is left out: names are recorded and shown.
+    """
+    parts = urlsplit(base_url)
+    words = [parts.hostname or ""]
+    if parts.port is not None:
+        words.append(str(parts.port))
+    words += [
+        word
+        for word in unquote(parts.path).split("/")
+        if word not in {"", "v1"} and not is_like_a_key(word)
+    ]
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
+
+
+_KEY_BEGINNING = re.compile(
+    r"(?i)(?:sk|pk|gsk|xai|hf|AIza|gh[pousr]|xox[abp]|key|token|eyJ)[-_.:=]?\w*\d"
+)
+_ID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHORTEST_KEY = 16
+"""A run of letters and digits is taken for a key from this length on, in characters."""
+
+
+def is_like_a_key(word: str) -> bool:
+    """Return whether a part of a URL's path may be a key, or a secret id.
+
+    A model's or deployment's name is made of short words and numbers; a key has a well-known
+    beginning, is a UUID, or has a long run that mixes letters and digits or cases.
+    """
+    if _ID.fullmatch(word) or (len(word) >= _SHORTEST_KEY and _KEY_BEGINNING.match(word)):
+        return True
+    return any(_is_mixed(run) for run in re.split(r"[^A-Za-z0-9]+", word))
+
+
+def _is_mixed(run: str) -> bool:
+    if len(run) < _SHORTEST_KEY:
+        return False
+    has_digits = any(char.isdigit() for char in run)
+    is_in_cases = run != run.lower() and run != run.upper()
+    changes = sum(a.isupper() and b.islower() for a, b in pairwise(run))
+    return has_digits or (is_in_cases and changes * 6 > len(run))
+
+
+def shown_url(url: str) -> str:
+    """Return a URL fit to be shown: without user, password, query, and what may be a key."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    port = "" if parts.port is None else f":{parts.port}"
+    path = "/".join(
+        "[key]" if is_like_a_key(unquote(part)) else part for part in parts.path.split("/")
+    )
+    return f"{parts.scheme}://{host}{port}{path}"
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KnownCapabilities(_Row):
+    """Capabilities that a row sets; see `Capabilities`. None leaves what was there."""
+
+    schema_mode: SchemaMode | None = None
+    token_limit_field: TokenLimitField | None = None
+    system_role: SystemRole | None = None
+    refused: frozenset[str] = frozenset()
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    def laid_over(self, capabilities: Capabilities) -> Capabilities:
+        """Return capabilities with what is set here."""
+        return Capabilities(
+            schema_mode=self.schema_mode or capabilities.schema_mode,
+            token_limit_field=self.token_limit_field or capabilities.token_limit_field,
+            system_role=self.system_role or capabilities.system_role,
+            refused=capabilities.refused | self.refused,
+            context_tokens=capabilities.context_tokens,
+            max_output_tokens=self.max_output_tokens or capabilities.max_output_tokens,
+        )
+
+
+class KnownModels(_Row):
+    """Models of an endpoint that take something else than its others."""
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Patterns of model names, as in a shell: `o?`, `gpt-5*`."""
+
+    start: KnownCapabilities
+
+
+class KnownEndpoint(_Row):
+    """One endpoint of the table."""
+
+    name: str
+    """The provider or server."""
+
+    hosts: tuple[str, ...] = ()
+    """Hosts it is recognised by; none for a server that runs anywhere."""
+
+    base_url: str
+    """What to set as the base URL."""
+
+    key_variable: str | None = None
+    """Variable that the provider's own documents keep the key in; None needs no key."""
+
+    start: KnownCapabilities = KnownCapabilities()
+    """Where capabilities start."""
+
+    models: tuple[KnownModels, ...] = ()
+    """What differs for some models; later entries go before earlier ones."""
+
+    is_confirmed: bool = False
+    """Whether calls need not wait for the first one to find out what is taken."""
+
+    notes: str = ""
+    """What else is worth knowing."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """The document, or the report, that the row is from."""
+
+    date: date
+    """When that was read."""
+
+    tried: Annotated[str, Field(pattern=r"^(yes|no)\b")]
+    """Whether the row was tried, and how."""
+
+    def capabilities(self, model: str) -> Capabilities:
+        """Return where a model's capabilities start."""
+        found = self.start.laid_over(Capabilities())
+        bare = model.rpartition("/")[2]  # routers put the maker before the model
+        for each in self.models:
+            if any(fnmatchcase(bare, pattern) for pattern in each.models):
+                found = each.start.laid_over(found)
+        return found
+
+
+@cache
+def known_endpoints() -> tuple[KnownEndpoint, ...]:
+    """Return the rows of the table, in its order.
+
+    Raises:
+        pydantic.ValidationError: when the file is not what it should be.
+    """
+    text = Path(__file__).with_name("known_endpoints.yaml").read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = yaml.safe_load(text)
+    return tuple(KnownEndpoint.model_validate(row) for row in rows)
+
+
+def known_capabilities(base_url: str, model: str) -> tuple[Capabilities, bool]:
+    """Return what a model is taken to take at first, and whether that is confirmed.
+
+    Args:
+        base_url: of the endpoint; its host is looked up, with its parent domains.
+        model: the model's name there.
+    """
+    host = urlsplit(base_url).hostname or ""
+    for row in known_endpoints():
+        if any(host == each or host.endswith(f".{each}") for each in row.hosts):
+            return row.capabilities(model), row.is_confirmed
+    return Capabilities(), False

@@ -1,0 +1,415 @@
+"""Any OpenAI-compatible endpoint as a client: OpenAI, DeepSeek, Groq, OpenRouter, vLLM, Ollama.
+
+One attempt a call, no retries, no redirects: each call is at most one HTTP request,
+and `on_sent` is called at the moment it leaves (see `http_transport`). What a model there
+takes is learned from what it refuses (see `capabilities`, `learning`): the call that was
+refused ends in `ParameterRefused`, and its repetition sends what was learned.
+"""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from callwise.calls.call import Call, Purpose
+from callwise.calls.capabilities import Capabilities
+from callwise.calls.errors import (
+    BadRequest,
+    CallError,
+    CallTimeout,
+    ConfigError,
+    ConnectionFailed,
+    StreamCut,
+    WrongAddress,
+)
+from callwise.calls.hosts import openai_url, shown_url
+from callwise.calls.http_transport import (
+    MAX_ANSWER_BYTES,
+    HttpTransport,
+    RequestMoment,
+    Response,
+    Route,
+    Transport,
+    TransportFailed,
+)
+from callwise.calls.learning import EndpointKnowledge, LearnedFact
+from callwise.calls.openai_stream import StreamAssembly
+from callwise.calls.payload import body_bytes
+from callwise.calls.reply import Reply
+from callwise.calls.responses import Refused, ResponseReader
+from callwise.calls.wire import (
+    chat_body,
+    embedding_body,
+    reply_of_chat,
+    reply_of_embeddings,
+)
+
+__all__ = ["TIMEOUT_SECONDS", "OpenAIClient"]
+
+TIMEOUT_SECONDS: Mapping[Purpose, float] = {
+    Purpose.DETECT: 45.0,
+    Purpose.INTENT: 45.0,
+    Purpose.JUDGE: 60.0,
+    Purpose.CHECK: 45.0,
+    Purpose.REFEREE: 120.0,
+    Purpose.EVOLVE: 60.0,
+    Purpose.REMEMBER: 90.0,
+    Purpose.MONOLOGUE: 90.0,
+    Purpose.REASON: 120.0,
+    Purpose.PLAN: 120.0,
+    Purpose.HUMANIZE: 120.0,
+    Purpose.EXPAND: 180.0,
+    Purpose.FUSE: 180.0,
+    Purpose.EMBED: 30.0,
+    Purpose.OTHER: 180.0,
+}
+"""Longest time for one attempt, from asking to the last byte, waiting for a connection
+included. Short for what a person waits for and the fallback is cheap, long for long answers."""
+
+DRAIN_SECONDS = 0.5
+"""How long the end of a stream is waited for after its end marker, to keep the connection."""
+
+OPENAI_HOST = "api.openai.com"
+
+_OPENAI_VARIABLES = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+
+_VERSION = re.compile(r"/v\d")
+"""A path of a base URL that names a version of the interface."""
+
+_TLS_MISMATCH = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record layer failure")
+"""Errors of a server that answers a TLS handshake in plain HTTP."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class OpenAIClient:
+    """A client of one OpenAI-compatible endpoint, with one pool of connections.
+
+    The pool is made on first use, inside the running loop; used from another loop
+    later, the client makes a new pool there. Close it before its loop ends.
+
+    Args:
+        base_url: up to and with the version, e.g. `https://api.deepseek.com/v1`.
+        api_key: sent as a bearer token; None sends none. Read it from the environment.
+        capabilities: what every model there is taken to take at first; None begins by
+            the table of known endpoints.
+        is_confirmed: whether `capabilities` are known to be right, so that no call waits
+            for another to find out. A refusal changes them all the same.
+        max_connections: most connections at a time; at least 1. More calls wait.
+        max_answer_bytes: longest answer that is read; see `http_transport`.
+        timeout_seconds: longest time for one attempt, by purpose; what is not named
+            keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
+        clock: monotonic seconds, for latencies.
+        now: the current time with a time zone, for `Retry-After` dates.
+
+    Raises:
+        ConfigError: when the URL, the key or the environment's proxy cannot be used.
+            None of them is repeated.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        capabilities: Capabilities | None = None,
+        is_confirmed: bool = False,
+        max_connections: int = 64,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        timeout_seconds: Mapping[Purpose, float] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigError("an endpoint's base URL starts with http:// or https:// and a host")
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
+            raise ConfigError(
+                f"the key for {parts.hostname} cannot be sent as a header: it is empty, or has "
+                "line breaks or characters outside ASCII"
+            )
+        self._base_url = base_url
+        self._host = parts.hostname
+        self._route = Route.to(base_url)
+        self._api_key = api_key
+        self._known = EndpointKnowledge(
+            base_url, capabilities=capabilities, is_confirmed=is_confirmed
+        )
+        self._max_connections = max_connections
+        self._max_answer_bytes = max_answer_bytes
+        self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
+        self._clock = clock
+        bare_url = re.sub(r"/(?:chat/completions|embeddings)?/*$", "", base_url)
+        likely_url = bare_url if _VERSION.search(parts.path) else f"{bare_url}/v1"
+        advice = "is the base URL right?"
+        if likely_url != base_url.rstrip("/"):
+            advice = f"try the base URL {shown_url(likely_url)}"
+        self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
+        self._transport: Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._host!r})"
+
+    @property
+    def is_simulated(self) -> bool:
+        """False: what answers over there is not ours to label."""
+        return False
+
+    def capabilities(self, model: str) -> Capabilities:
+        """Return what a model there takes, as far as is known by now."""
+        return self._known.model(model).capabilities
+
+    def start_from(self, model: str, capabilities: Capabilities) -> None:
+        """Begin with what was learned of a model before; its calls do not wait to find out."""
+        self._known.start_from(model, capabilities)
+
+    def listen(
+        self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
+    ) -> None:
+        """Set callbacks for each fact that is learned and for notices to the user, each once."""
+        self._known.listen(on_learned=on_learned, on_notice=on_notice)
+
+    async def answer(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> Sequence[Reply | CallError]:
+        """Answer each call with its own request, all at the same time."""
+        reports = [partial(on_sent, index) if on_sent else None for index in range(len(calls))]
+        if len(calls) == 1:
+            return [await self._attempt(calls[0], model, reports[0])]
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._attempt(call, model, report))
+                for call, report in zip(calls, reports, strict=True)
+            ]
+        return [task.result() for task in tasks]
+
+    async def get(
+        self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
+    ) -> tuple[int, bytes]:
+        """Return status and body of a GET with the endpoint's key; see `client.Getter`."""
+        moment, started = RequestMoment(on_sent), self._clock()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                response = await self._connected().send("GET", url, b"", moment)
+                try:
+                    return response.status, await response.read()
+                finally:
+                    response.close()
+        except (TimeoutError, TransportFailed) as error:
+            raise self._unanswered(error, moment, timeout_seconds, started) from None
+
+    async def aclose(self) -> None:
+        """Close every connection. Safe to call twice; the next call opens a new pool."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    def _connected(self) -> Transport:
+        loop = asyncio.get_running_loop()
+        if self._transport is None or self._loop is not loop:
+            self._loop = loop
+            self._transport = self._open()
+        return self._transport
+
+    def _open(self) -> Transport:
+        """Return a new transport, of the running loop."""
+        headers = {
+            "Accept": "application/json",
+            "User-Agent": "callwise",
+            **openai_headers(self._host, os.environ),
+        }
+        if self._api_key is not None:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        return HttpTransport(
+            self._base_url, self._route, headers=headers, max_connections=self._max_connections
+        )
+
+    async def _attempt(
+        self, call: Call, model: str, on_sent: Callable[[], None] | None
+    ) -> Reply | CallError:
+        """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
+        moment = RequestMoment(
+            on_sent, max_answer_bytes=self._max_answer_bytes, embeddings=len(call.inputs)
+        )
+        known = self._known.model(model)
+        body = _body(call, model, known.capabilities)
+        if known.takes(body):
+            return await self._timed_attempt(call, body, moment)
+        async with known.asking(lambda: _body(call, model, known.capabilities)):
+            body = _body(call, model, known.capabilities)
+            result = await self._timed_attempt(call, body, moment)
+            if isinstance(result, Reply):
+                known.confirm(body)
+            return result
+
+    async def _timed_attempt(
+        self, call: Call, body: dict[str, Any], moment: RequestMoment
+    ) -> Reply | CallError:
+        started = self._clock()
+        limit_seconds = call.timeout_seconds
+        if limit_seconds is None:
+            limit_seconds = self._timeout_seconds[call.purpose]
+        try:
+            async with asyncio.timeout(limit_seconds):
+                return await self._exchange(call, body, moment, started)
+        except CallError as error:
+            return error
+        except (TimeoutError, TransportFailed) as error:
+            return self._unanswered(error, moment, limit_seconds, started)
+        except Refused as refused:
+            latency_seconds = self._clock() - started
+            if refused.was_streamed and refused.refusal.status == 200:
+                return StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
+            return self._known.error_of(
+                refused.refusal,
+                body,
+                lambda capabilities: _body(call, body["model"], capabilities),
+                latency_seconds=latency_seconds,
+            )
+
+    def _unanswered(
+        self,
+        error: TimeoutError | TransportFailed,
+        moment: RequestMoment,
+        limit_seconds: float,
+        started: float,
+    ) -> CallError:
+        """Return the error of a request that got no answer."""
+        seconds = self._clock() - started
+        if isinstance(error, TimeoutError):
+            words = (
+                f"{self._host} did not answer in {limit_seconds:g} s"
+                if moment.was_sent
+                else f"no connection to {self._host} in {limit_seconds:g} s"
+            )
+            return CallTimeout(words, was_sent=moment.was_sent, latency_seconds=seconds)
+        words = str(error)
+        kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
+        if _TLS_MISMATCH.search(words):
+            kind = WrongAddress
+            words = f"answers in plain HTTP: begin the base URL with http:// ({words})"
+        return kind(self._reader.scrubbed(words), was_sent=moment.was_sent, latency_seconds=seconds)
+
+    async def _exchange(
+        self, call: Call, body: dict[str, Any], moment: RequestMoment, started: float
+    ) -> Reply:
+        """Return the answer to a call.
+
+        Raises:
+            CallError: what has a class already.
+            Refused: a status that means failure, or an error under another one.
+            TransportFailed: when no connection was made, or it broke.
+        """
+        path = "/embeddings" if call.is_embedding else "/chat/completions"
+        response = await self._connected().send("POST", path, _encoded(body), moment)
+        try:
+            if not 200 <= response.status < 300:
+                content = await response.read()
+                raise Refused(self._reader.refusal_of_response(response, content))
+            if not call.stream or call.is_embedding:
+                return await self._whole(call, response, started)
+            if "text/event-stream" in response.headers.get("content-type", ""):
+                return await self._streamed(call, response, started)
+            # Some servers answer whole although they were asked for a stream.
+            reply = await self._whole(call, response, started)
+            return replace(reply, chunks=(reply.text,) if reply.text else ())
+        finally:
+            response.close()
+
+    async def _whole(self, call: Call, response: Response, started: float) -> Reply:
+        content = await response.read()
+        latency_seconds = self._clock() - started
+        document = self._reader.document(response, content, latency_seconds=latency_seconds)
+        return self._reply(call, document, latency_seconds)
+
+    async def _streamed(self, call: Call, response: Response, started: float) -> Reply:
+        """Return the answer that a stream brings.
+
+        Raises:
+            StreamCut: when it broke off before its end.
+        """
+        assembly = StreamAssembly(None if call.listener is None else call.listener.on_piece)
+        async with aclosing(response.pieces()) as pieces:
+            problem = await assembly.read(
+                pieces, broken=TransportFailed, drain_seconds=DRAIN_SECONDS
+            )
+        if assembly.error is not None:
+            raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
+        latency_seconds = self._clock() - started
+        if not assembly.is_whole:
+            raise StreamCut(
+                self._reader.scrubbed(
+                    f"broke off a stream after {len(assembly.chunks)} pieces: {problem}"
+                ),
+                status=response.status,
+                latency_seconds=latency_seconds,
+            )
+        chunks, body = assembly.chunks, assembly.body()
+        document = self._reader.redacted(body)
+        reply = self._reply(call, document, latency_seconds)
+        if document != body:  # a key may be cut by the pieces of a stream
+            chunks = (reply.text,) if reply.text else ()
+        return replace(reply, chunks=chunks)
+
+    def _reply(self, call: Call, document: Mapping[str, Any], seconds: float) -> Reply:
+        if call.is_embedding:
+            expected = len(call.inputs)
+            reply = reply_of_embeddings(document, expected=expected, latency_seconds=seconds)
+        else:
+            is_structured = call.response_model is not None and not call.tools
+            reply = reply_of_chat(document, latency_seconds=seconds, is_structured=is_structured)
+        if reply.usage.odd:
+            self._known.notice("usage", self._reader.scrubbed(f"odd usage ({reply.usage.odd})"))
+        return reply
+
+
+def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the further headers that the environment names: `Name: value`, one a line."""
+    lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    parts = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, colon, value in parts if colon}
+
+
+def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the environment names as OpenAI's own tools read it.
+
+    Organization and project go to OpenAI alone, further headers to the host that OpenAI's
+    tools would ask; no other host gets any of them.
+    """
+    is_theirs = host == urlsplit(openai_url(environ)).hostname
+    headers = custom_headers(environ) if is_theirs else {}
+    if host == OPENAI_HOST:
+        found = ((name, environ.get(variable)) for name, variable in _OPENAI_VARIABLES.items())
+        headers |= {name: value for name, value in found if value}
+    return headers
+
+
+def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:
+    make = embedding_body if call.is_embedding else chat_body
+    return make(call, model=model, capabilities=capabilities)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """Return a request body's bytes.
+
+    Raises:
+        BadRequest: when JSON cannot express it; nothing was sent.
+    """
+    try:
+        return body_bytes(body)
+    except TypeError as error:
+        raise BadRequest(f"the call cannot be written as JSON: {error}", was_sent=False) from error

@@ -1,0 +1,241 @@
+"""A streamed chat answer, put together again as if it had come whole."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from callwise.calls.call import Piece
+from callwise.calls.errors import BadResponse
+from callwise.calls.payload import document_of, well_formed
+
+__all__ = ["EventLines", "StreamAssembly"]
+
+DONE = b"[DONE]"
+
+NOTHING = Piece()
+
+
+class EventLines:
+    """Splits the bytes of a server-sent event stream into the payloads of its `data:` lines.
+
+    Lines end with LF or CRLF only: JSON may carry other line separators inside its
+    strings. A last line without an end is never returned: it is cut.
+    """
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the payloads that end in this piece."""
+        first, *others = piece.split(b"\n")
+        self._rest.append(first)
+        if not others:
+            return []
+        lines = [b"".join(self._rest), *others[:-1]]
+        self._rest = [others[-1]]
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
+def _index(value: Any) -> int:
+    """Return a position in a list as a stream gives it; 0 where it does not."""
+    return value if isinstance(value, int) else 0
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a JSON list; none where it is something else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+class _StreamChoice:
+    """One choice of a streamed answer, as far as it has come."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.thoughts: list[str] = []
+        self.refusals: list[str] = []
+        self.tool_calls: dict[int, dict[str, Any]] = {}
+        self.finish_reason: str | None = None
+        self.token_logprobs: list[Any] = []
+        self._half = ""
+
+    def add(self, choice: Mapping[str, Any]) -> Piece:
+        """Take what an event has of this choice; return what the answer goes on with."""
+        reason = choice.get("finish_reason")
+        if reason:
+            self.finish_reason = str(reason)
+        logprobs = choice.get("logprobs")
+        if logprobs:
+            self._add_logprobs(logprobs)
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return NOTHING
+        text = delta.get("content")
+        text = self._add_text(text) if isinstance(text, str) else ""
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        tool_calls = delta.get("tool_calls")
+        refusal = delta.get("refusal")
+        if isinstance(refusal, str):
+            self.refusals.append(refusal)
+        if not thought and not tool_calls:
+            return Piece(text) if text else NOTHING
+        thought = thought if isinstance(thought, str) else ""
+        self.thoughts.append(thought)
+        parts = tuple(map(self._add_tool_call, _mappings(tool_calls)))
+        return Piece(text, parts, well_formed(thought))
+
+    def message(self) -> dict[str, Any]:
+        """Return what has come as a chat message."""
+        return {
+            "content": "".join(self.texts),
+            "reasoning_content": well_formed("".join(self.thoughts)),
+            "refusal": "".join(self.refusals) or None,
+            "tool_calls": [call for _, call in sorted(self.tool_calls.items())],
+        }
+
+    def _add_text(self, text: str) -> str:
+        """Append a piece of text, and return it. Half an emoji at its end waits for the rest."""
+        text = self._half + text
+        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        if not text.isascii():
+            text = well_formed(text.removesuffix(self._half))
+        if text:
+            self.texts.append(text)
+        return text
+
+    def _add_logprobs(self, logprobs: Any) -> None:
+        content = logprobs.get("content") if isinstance(logprobs, dict) else None
+        if isinstance(content, list):
+            self.token_logprobs += content
+
+    def _add_tool_call(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Extend a tool call, whose id and name come first; return the part as it was read."""
+        index = self._tool_index(part)
+        empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        call = self.tool_calls.setdefault(index, empty)
+        read: dict[str, Any] = {"index": index, "id": None, "function": {}}
+        if part.get("id"):
+            read["id"] = call["id"] = str(part["id"])
+        function = part.get("function")
+        if isinstance(function, dict):
+            for field in ("name", "arguments"):
+                read["function"][field] = str(function.get(field) or "")
+                call["function"][field] += read["function"][field]
+        return read
+
+    def _tool_index(self, part: Mapping[str, Any]) -> int:
+        """Return which tool call a part belongs to; without an index, by id and name."""
+        if isinstance(part.get("index"), int) or not self.tool_calls:
+            return _index(part.get("index"))
+        call_id, function = part.get("id"), part.get("function")
+        if call_id:
+            same = (at for at, call in self.tool_calls.items() if call["id"] == str(call_id))
+            return next(same, max(self.tool_calls) + 1)
+        is_new = isinstance(function, dict) and bool(function.get("name"))
+        return max(self.tool_calls) + is_new
+
+
+class StreamAssembly:
+    """Collects the events of one stream.
+
+    Args:
+        on_piece: called with each piece of the first choice as it comes; or None.
+
+    Attributes:
+        error: the error object that the stream carried instead of an answer.
+        is_done: whether the end marker came.
+    """
+
+    def __init__(self, on_piece: Callable[[Piece], None] | None = None) -> None:
+        self.error: Any = None
+        self.is_done = False
+        self._on_piece = on_piece
+        self._choices: dict[int, _StreamChoice] = {}
+        self._usage: Mapping[str, Any] | None = None
+        self._model = self._fingerprint = ""
+
+    @property
+    def chunks(self) -> tuple[str, ...]:
+        """The first choice's texts, in the order they came; none is empty."""
+        return tuple(self._choices[0].texts) if 0 in self._choices else ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer ended: by the end marker, or by every choice's own word."""
+        reasons = [choice.finish_reason for choice in self._choices.values()]
+        return self.is_done or (bool(reasons) and None not in reasons)
+
+    async def read(
+        self, pieces: AsyncIterator[bytes], *, broken: type[Exception], drain_seconds: float
+    ) -> str:
+        """Take all events of a stream; return why it ended, for one that is not whole.
+
+        Args:
+            pieces: its bytes, as they come.
+            broken: what a connection that breaks raises.
+            drain_seconds: how long its end is waited for after the end marker, so that
+                the connection can be kept.
+        """
+        lines = EventLines()
+        try:
+            async for piece in pieces:
+                for data in lines.feed(piece):
+                    self.add(data)
+                    if self.is_done or self.error is not None:
+                        break
+                if self.is_done or self.error is not None:
+                    break
+        except (broken, ValueError) as error:
+            return str(error)
+        if self.is_done:
+            with suppress(TimeoutError, broken, BadResponse):  # nothing of it is wanted
+                async with asyncio.timeout(drain_seconds):
+                    async for _ in pieces:
+                        pass
+        return "it ended without its end marker"
+
+    def add(self, data: bytes) -> None:
+        """Take one event's payload.
+
+        Raises:
+            ValueError: when it is neither a JSON object nor the end marker.
+        """
+        if data == DONE:
+            self.is_done = True
+            return
+        event = document_of(data, keep_halves=True)
+        if not isinstance(event, dict):
+            raise ValueError(f"expected a JSON object, got {type(event).__name__}")  # noqa: TRY004 - one kind with malformed JSON
+        self.error = self.error or event.get("error") or None
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            self._usage = usage
+        if not self._model:
+            self._model = str(event.get("model") or "")
+        if not self._fingerprint:
+            self._fingerprint = str(event.get("system_fingerprint") or "")
+        for choice in _mappings(event.get("choices")):
+            index = _index(choice.get("index"))
+            added = self._choices.get(index)
+            if added is None:
+                added = self._choices[index] = _StreamChoice()
+            piece = added.add(choice)
+            if index == 0 and piece is not NOTHING and self._on_piece is not None:
+                self._on_piece(piece)
+
+    def body(self) -> dict[str, Any]:
+        """Return the answer so far in the form of a whole chat completion."""
+        return {
+            "model": self._model,
+            "system_fingerprint": self._fingerprint,
+            "usage": self._usage,
+            "choices": [
+                {
+                    "index": index,
+                    "finish_reason": it.finish_reason,
+                    "message": it.message(),
+                    "logprobs": {"content": it.token_logprobs},
+                }
+                for index, it in sorted(self._choices.items())
+            ],
+        }

@@ -1,0 +1,206 @@
+"""`callwise check`: calls per turn of a run compared with a committed baseline."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callwise.cli.options import CommandOptions, JsonOption
+from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_text, say
+
+if TYPE_CHECKING:
+    from callwise.testing.gate import Baseline, GateComparison
+    from callwise.testing.gate.run_figures import RunFigures
+
+__all__ = ["check"]
+
+
+class CheckOptions(CommandOptions):
+    """Options of `callwise check`."""
+
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder (`replay --out`).")]
+    baseline: Annotated[
+        Path, typer.Option("--baseline", "-b", help="The baseline, a committed JSON file.")
+    ]
+    update: Annotated[
+        bool, typer.Option("--update", help="Write the baseline from this run; show what changed.")
+    ] = False
+    gates: Annotated[
+        list[str],
+        typer.Option(
+            "--gate",
+            "-g",
+            metavar="NAME[=TOLERANCE]",
+            help=(
+                "Gate more than calls, degraded and unreadable, which always are: requests, "
+                "rounds, tokens, usd, quality. The tolerance is what may get worse, such as 5%; "
+                "without one nothing may. Repeatable."
+            ),
+        ),
+    ] = []
+    scores: Annotated[
+        Path | None, typer.Option(help="A table of scores (scores.csv), for --gate quality.")
+    ] = None
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(help="Known flaky cases: YAML with reason, owner and until of each."),
+    ] = None
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write a table for a pull-request comment here.")
+    ] = None
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="The run is live: test for a rise that is more than noise."),
+    ] = False
+    alpha: Annotated[
+        float | None, typer.Option(help="With --live: share of false alarms. Default: 0.01.")
+    ] = None
+    as_json: JsonOption = False
+
+
+def check(options: CheckOptions) -> None:
+    """Compare a run's calls per turn with a committed baseline; show what rose, where and why.
+
+    Degraded turns (a judge that is down, say) and unreadable answers are compared too.
+
+    Exits with 0 when nothing got worse, 1 when something did, 2 when the two cannot be
+    compared: another app, preset or conversations, missing turns, an unreadable file.
+
+    First make a run and its baseline, and commit the baseline:
+
+    callwise replay talk.jsonl --cassette talk.cassette.jsonl --out run
+
+    callwise check run --baseline baselines/talk.json --update
+
+    Then, on every change, the same replay and:
+
+    callwise check run --baseline baselines/talk.json
+
+    callwise check run -b baselines/talk.json --gate rounds --gate tokens=5% --markdown gate.md
+
+    A drop does not fail; --update keeps it. A live run, whose model answers differently each
+    time, is tested with a stated false-alarm rate:
+
+    callwise check live-run -b baselines/live.json --live --alpha 0.01
+    """
+    with clear_errors():
+        has_passed = _check(options)
+    if not has_passed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse_contradictions(options: CheckOptions) -> None:
+    from callwise.calls.errors import ConfigError
+
+    if options.alpha is not None and not options.live:
+        raise ConfigError("--alpha is the false-alarm rate of --live; an exact check has none")
+    if options.live and options.gates:
+        raise ConfigError("--live tests calls alone; leave out --gate, or check a replay")
+    if options.update and options.markdown is not None:
+        raise ConfigError("--update compares nothing to write about; leave out --markdown")
+
+
+def _compared(options: CheckOptions, current: "Baseline", baseline: "Baseline") -> "GateComparison":
+    from callwise.calls.errors import ConfigError
+    from callwise.testing.gate import (
+        Quarantine,
+        compare,
+        compare_live,
+        parse_gates,
+        read_quarantine,
+        require_exact,
+    )
+    from callwise.testing.gate.live_gate import DEFAULT_ALPHA
+
+    exceptions = () if options.quarantine is None else read_quarantine(options.quarantine)
+    quarantine = Quarantine(exceptions, today=datetime.now(UTC).date())
+    if not options.live:
+        require_exact(current)
+        gates = parse_gates(options.gates)
+        return compare(baseline, current, gates, quarantine=quarantine)
+    alpha = DEFAULT_ALPHA if options.alpha is None else options.alpha
+    comparison = compare_live(baseline, current, alpha=alpha, quarantine=quarantine)
+    live = comparison.live
+    if live is not None and not live.can_show_rise:
+        raise ConfigError(
+            f"{live.conversations} conversations cannot show a rise of any size at a false-alarm "
+            f"rate of {alpha:g}: at least {live.least_conversations} are needed; run more "
+            "conversations, or take a larger --alpha"
+        )
+    return comparison
+
+
+def _update(options: CheckOptions, run: "RunFigures") -> None:
+    """Write the baseline from a run and print what changed.
+
+    Raises:
+        ConfigError: when the run is incomplete, or the file cannot be written.
+    """
+    from callwise.calls.errors import ConfigError
+    from callwise.testing.gate.presenter import renew
+
+    if run.is_torn:
+        raise ConfigError(
+            f"{options.run} was killed in the middle of a turn: a baseline of it would gate less "
+            "than it should; run the same `callwise replay` again, then update"
+        )
+    renewed = renew(options.baseline, run.baseline)
+    if options.as_json:
+        document = {
+            "passed": True,
+            "verdict": renewed.verdict,
+            "changed": renewed.has_changed,
+            "changes": list(renewed.lines),
+        }
+        _print_json(document)
+        return
+    print_text("\n  ".join((renewed.verdict, *renewed.lines)))
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def _write_markdown(path: Path, text: str) -> None:
+    from callwise.calls.errors import ConfigError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _check(options: CheckOptions) -> bool:
+    """Check or update, print the result, and return whether it passed.
+
+    On standard output: one verdict line, and below it what got worse, if anything did; or one
+    JSON object. Everything else goes to standard error.
+    """
+    from callwise.testing.gate import Baseline, finding_lines, verdict
+    from callwise.testing.gate.comparison_forms import comparison_json, comparison_markdown
+    from callwise.testing.gate.run_figures import run_figures
+
+    _refuse_contradictions(options)
+    # Before anything that takes time, so that a missing file is reported at once.
+    baseline = None if options.update else Baseline.read(options.baseline)
+    run = run_figures(options.run, scores_file=options.scores)
+    for notice in run.notices:
+        say(notice)
+    if baseline is None:
+        _update(options, run)
+        return True
+    comparison, name = _compared(options, run.baseline, baseline), str(options.baseline)
+    if options.markdown is not None:
+        _write_markdown(options.markdown, comparison_markdown(comparison, name))
+    if options.as_json:
+        _print_json(comparison_json(comparison, name))
+        return not comparison.has_failed
+    print_text(verdict(comparison, name))
+    show = print_text if comparison.has_failed else say
+    for line in finding_lines(comparison):
+        show(f"  {line}")
+    return not comparison.has_failed

@@ -1,0 +1,346 @@
+"""Commands that ask no model: `plan`, `knobs`, `presets`, `report`, `cassette`, `sim serve`."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from callwise.cli.options import (
+    AppOption,
+    CommandOptions,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    command,
+)
+from callwise.cli.terminal import (
+    EXIT_FAILED,
+    clear_errors,
+    print_json,
+    print_text,
+    say,
+)
+from callwise.safe_text import escaped_json
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from callwise.recordings.app_protocol import App
+
+__all__ = [
+    "cassette",
+    "knobs",
+    "plan",
+    "presets",
+    "report",
+    "say_endpoints",
+    "say_environment",
+    "say_unused_variables",
+    "sim",
+]
+
+
+def say_environment(app: "App", overrides: Sequence[str]) -> None:
+    """Print the knobs that an app takes from environment variables, if there are any.
+
+    Args:
+        app: the app.
+        overrides: `knob=value`; they take precedence over the environment.
+    """
+    from callwise.knobs.presets import whole_path
+    from callwise.recordings.app_protocol import TakesEnvironment
+
+    taken = app.environment_knobs() if isinstance(app, TakesEnvironment) else ()
+    if taken:
+        model = app.settings_model()
+        overridden = {whole_path(each.partition("=")[0].strip(), model) for each in overrides}
+        shown = [each.override for each in taken if each.path not in overridden]
+        say(f"knobs from the environment: {', '.join(shown) or 'all of them overridden'}")
+
+
+def say_unused_variables(app: "App", settings: "BaseModel") -> None:
+    """Print which variables of OpenAI's own tools are set while a simulated model answers."""
+    from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
+    from callwise.calls.hosts import openai_url
+
+    names = [name for name in (OPENAI_KEY_VARIABLE, "OPENAI_BASE_URL") if os.environ.get(name)]
+    if names and not getattr(settings, "endpoints", None) and app.is_simulated(settings):
+        say(
+            f"{' and '.join(names)} not used, because no model is named: the simulated model "
+            f"answers. Set CALLWISE_MODEL to ask {openai_url(os.environ)}."
+        )
+
+
+def say_endpoints(settings: object) -> None:
+    """Print the endpoints that a preset file or a recording names, if there are any."""
+    from callwise.calls.trust import endpoint_lines
+
+    for line in endpoint_lines(settings, os.environ):
+        say(line)
+
+
+class PlanOptions(CommandOptions):
+    """Options of `callwise plan`."""
+
+    preset: PresetOption = None
+    overrides: SetOption = []
+    latency_seconds: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that one request takes.")
+    ] = 1.0
+    rpm: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests per minute that are allowed.")
+    ] = None
+    as_json: JsonOption = False
+    app: AppOption = "graph.app:app"
+
+
+def plan(options: PlanOptions) -> None:
+    """Show what one turn will cost, from the knobs alone: no model is asked.
+
+    callwise plan --preset classic --set search.rollouts=2 --latency-seconds 0.8 --rpm 60
+    """
+    with clear_errors():
+        from callwise.calls.errors import ConfigError
+        from callwise.plans import plan_rows
+        from callwise.recordings.app_protocol import load_app
+
+        app = load_app(options.app)
+        settings = app.settings(options.preset, options.overrides)
+        say_environment(app, options.overrides)
+        turn_plan = app.plan(settings)
+        if turn_plan is None:
+            raise ConfigError(
+                f"what {options.app} asks is not known before it runs: record it (callwise replay "
+                f"CONVERSATION --app {options.app} --record FILE --out DIR), and see callwise "
+                "report DIR"
+            )
+        seconds, rpm = options.latency_seconds, options.rpm
+        if options.as_json:
+            print_json(turn_plan.as_json(latency_seconds=seconds, rpm=rpm))
+            return
+        for row in plan_rows(turn_plan, latency_seconds=seconds, rpm=rpm):
+            print_text(row)
+
+
+class KnobsOptions(CommandOptions):
+    """Options of `callwise knobs`."""
+
+    contains: Annotated[str, typer.Argument(help="Show only knobs whose name contains this.")] = ""
+    preset: PresetOption = None
+    app: AppOption = "graph.app:app"
+
+
+def knobs(options: KnobsOptions) -> None:
+    """List every knob with its value in a preset, its range, and what it does."""
+    with clear_errors():
+        from callwise.knobs import knob_paths
+        from callwise.recordings.app_protocol import load_app
+
+        app = load_app(options.app)
+        settings = app.settings(options.preset)
+        for knob in knob_paths(app.settings_model()):
+            if options.contains not in knob.path:
+                continue
+            value: object = settings
+            for part in knob.path.split("."):
+                value = getattr(value, part, None)
+            print_text(f"{knob.path} = {value}")
+            print_text(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
+
+
+class PresetsOptions(CommandOptions):
+    """Options of `callwise presets`."""
+
+    app: AppOption = "graph.app:app"
+
+
+def presets(options: PresetsOptions) -> None:
+    """List the shipped presets, with the calls that each plans for one turn."""
+    with clear_errors():
+        from callwise.recordings.app_protocol import load_app
+
+        app = load_app(options.app)
+        for name in app.presets():
+            plan = app.plan(app.settings(name))
+            if plan is None:
+                typer.echo(f"{name:<18} calls are known once it is recorded")
+                continue
+            planned = plan.as_json()["scenarios"]["default"]
+            rounds = planned["rounds"]
+            print_text(
+                f"{name:<18} {planned['asked']} calls per turn, "
+                f"{rounds['reply']} rounds to the reply, {rounds['turn']} in all"
+            )
+
+
+class ReportOptions(CommandOptions):
+    """Options of `callwise report`."""
+
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
+    form: Annotated[
+        Literal["text", "markdown", "csv", "json"], typer.Option("--format", "-f", help="Form.")
+    ] = "text"
+    table: Annotated[
+        Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"],
+        typer.Option("--table", "-t", help="Which table. CSV has one; `all` gives by node."),
+    ] = "all"
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write one page with every turn, its calls, timeline and search; print no table.",
+        ),
+    ] = None
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER_DIR", help="With --html: compare with another run."),
+    ] = None
+
+
+def report(options: ReportOptions) -> None:
+    """Show where the calls of a run went: by node, role, purpose and turn, and against its plan.
+
+    `--table call` lists every call with its error and what was repaired to read its answer.
+    """
+    with clear_errors():
+        if options.html is not None or options.against is not None:
+            _write_page(options)
+            return
+        from callwise.report import load_run, render
+
+        run = load_run(options.folder)
+        for notice in run.notices:
+            say(notice)
+        rendered = render(run, form=options.form, table=options.table)
+        print_text(escaped_json(rendered) if options.form == "json" else rendered, end="")
+
+
+def _write_page(options: ReportOptions) -> None:
+    from callwise.calls.errors import ConfigError
+    from callwise.report.page import write_page
+
+    if options.html is None:
+        raise ConfigError("--against compares two runs on a page: give --html FILE")
+    if (options.form, options.table) != ("text", "all"):
+        raise ConfigError("--html writes a page of all tables: give no --format or --table with it")
+    written = write_page(options.folder, options.html, against=options.against)
+    for notice in written.notices:
+        say(notice)
+    paired = "" if written.paired_turns is None else f", {written.paired_turns:,} of them paired"
+    size = f"{written.size_bytes / 1_000_000:.2f} MB"
+    say(f"page: {options.html}   ({written.turns:,} turns{paired}, {size})")
+
+
+class CassetteOptions(CommandOptions):
+    """Options of `callwise cassette`."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of calls.")]
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal", help="Give every line a new checksum, after you changed it on purpose."
+        ),
+    ] = False
+    as_json: JsonOption = False
+
+
+def cassette(options: CassetteOptions) -> None:
+    """Read every line of a recording, and name those that are damaged.
+
+    Ends with 1 where a line is damaged. After a change on purpose, `--seal` makes the file
+    whole again; a recording of an older version becomes one of the present version.
+
+    callwise cassette talk.cassette.jsonl
+
+    callwise cassette talk.cassette.jsonl --seal
+    """
+    with clear_errors():
+        from dataclasses import asdict
+
+        import orjson
+
+        from callwise.calls.errors import ConfigError
+        from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
+
+        if options.seal:
+            try:
+                seal_cassette(options.file)
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot seal {options.file}: {error.strerror or error}"
+                ) from error
+        found = survey_cassette(options.file)
+        if options.as_json:
+            sys.stdout.write(orjson.dumps(asdict(found)).decode() + "\n")
+        else:
+            sums = "with checksums" if found.is_sealed else "without checksums (version 1)"
+            lines = [f"{found.exchanges:,} calls, {sums}"]
+            if found.normalise:
+                lines.append(f"keys leave out: {', '.join(found.normalise)}")
+            if found.recovered_bytes:
+                lines.append(f"a broken last line of {found.recovered_bytes:,} bytes is left out")
+            lines += found.damaged
+            if found.damaged_count > len(found.damaged):
+                lines.append(f"{found.damaged_count - len(found.damaged):,} more damaged lines")
+            print_text("\n".join(lines))
+        if found.damaged_count:
+            raise typer.Exit(EXIT_FAILED)
+
+
+sim = typer.Typer(help="The simulated model.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@sim.callback()
+def _sim() -> None:
+    """Group the simulator's commands."""
+
+
+class ServeOptions(CommandOptions):
+    """Options of `callwise sim serve`."""
+
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8765
+    log: Annotated[Path | None, typer.Option(help="Write one line per request to this file.")] = (
+        None
+    )
+    overrides: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="NAME=VALUE",
+            help="Set one of the simulator's settings, e.g. error_rate_429=0.1 or seed=7.",
+        ),
+    ] = []
+
+
+@sim.command()
+@command
+def serve(options: ServeOptions) -> None:
+    """Serve the simulated model over HTTP until Ctrl-C, with a request log and faults.
+
+    callwise sim serve --port 8765 --set error_rate_500=0.05
+
+    CALLWISE_BASE_URL=http://127.0.0.1:8765/v1 CALLWISE_MODEL=simulated callwise run "hello"
+    """
+    with clear_errors("stopped"):
+        from callwise.knobs import apply_overrides, validate
+        from callwise.simulator import SimulatedSettings
+        from callwise.simulator.server import serve as serve_forever
+
+        data = apply_overrides({}, options.overrides, SimulatedSettings)
+        settings = validate(SimulatedSettings, data)
+        try:
+            asyncio.run(
+                serve_forever(
+                    options.host, options.port, settings, log_file=options.log, on_ready=say
+                )
+            )
+        except OSError as error:
+            if error.filename is None:
+                error.filename = f"{options.host}:{options.port}"
+            raise

@@ -1,0 +1,372 @@
+"""`callwise replay`, `conversations` and `demo`: recorded conversations read and answered."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from callwise.cli.info_commands import say_endpoints, say_environment, say_unused_variables
+from callwise.cli.options import (
+    AgentOption,
+    AppOption,
+    CommandOptions,
+    ConversationArgument,
+    FreshOption,
+    JsonOption,
+    MaxConcurrencyOption,
+    MaxTurnsOption,
+    OutOption,
+    PresetOption,
+    SetOption,
+    SideOption,
+    SkipBadOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+)
+from callwise.cli.terminal import (
+    clear_errors,
+    print_json,
+    print_text,
+    progress_bar,
+    say,
+    say_skipped,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from callwise.recordings import Conversation
+    from callwise.recordings.app_protocol import App, TurnResult
+    from callwise.recordings.cassette import CassetteMode
+    from callwise.recordings.conversation_files import ReadResult
+    from callwise.recordings.replay_run import FinishedRun
+
+__all__ = ["RUNS", "conversations", "demo", "replay"]
+
+RUNS = Path("callwise-runs")
+"""Default folder of runs and sweeps, below the working directory."""
+
+DEMO_CONVERSATION = "en_moving_city.jsonl"
+
+
+class ReplayOptions(CommandOptions):
+    """Options of `callwise replay`."""
+
+    conversations: ConversationArgument
+    preset: PresetOption = None
+    overrides: SetOption = []
+    max_turns: MaxTurnsOption = None
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Record calls to this cassette; calls that it already has are reused."),
+    ] = None
+    cassette: Annotated[
+        Path | None, typer.Option(help="Play calls from this cassette, and send none.")
+    ] = None
+    mode: Annotated[
+        Literal["strict", "new-episodes", "rewrite"] | None,
+        typer.Option(
+            help=(
+                "strict: a call that is not recorded is an error (default with --cassette). "
+                "new-episodes: it is sent and recorded (default with --record). "
+                "rewrite: everything is recorded again."
+            ),
+        ),
+    ] = None
+    normalise: Annotated[
+        list[str],
+        typer.Option(
+            help=(
+                "Leave volatile text out of the recording's keys: uuid, iso-time, iso-date, "
+                "clock-time, unix-time, hex, call-id, or a regular expression. May be given "
+                "several times; a recording's own names are taken from it."
+            ),
+        ),
+    ] = []
+    out: OutOption = None
+    fresh: FreshOption = False
+    max_concurrency: MaxConcurrencyOption = 1
+    skip_bad: SkipBadOption = False
+    agent: AgentOption = None
+    side: SideOption = None
+    as_json: JsonOption = False
+    app: AppOption = "graph.app:app"
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []
+
+    def cassette_and_mode(self) -> "tuple[Path | None, CassetteMode]":
+        """Return the cassette, None where the run's own folder has it, and its mode.
+
+        Raises:
+            ConfigError: when options contradict each other.
+        """
+        from callwise.calls.errors import ConfigError
+        from callwise.recordings.cassette import CassetteMode
+
+        if self.record is not None and self.cassette is not None:
+            raise ConfigError("give --record or --cassette, not both: one recording serves a run")
+        if self.cassette is not None:
+            mode = CassetteMode(self.mode or CassetteMode.STRICT)
+            if mode is CassetteMode.STRICT and not self.cassette.exists():
+                raise ConfigError(f"there is no cassette {self.cassette}; make one with --record")
+            return self.cassette, mode
+        mode = CassetteMode(self.mode or CassetteMode.NEW_EPISODES)
+        if self.record is not None and mode is CassetteMode.STRICT:
+            raise ConfigError("--mode strict sends nothing, so --record would record nothing")
+        return self.record, mode
+
+
+def replay(options: ReplayOptions) -> None:
+    """Answer recorded conversations turn by turn, and count every call.
+
+    Every finished turn is written at once: after Ctrl-C or a crash, run the same
+    command again and it goes on where it stopped, buying nothing twice.
+
+    callwise replay talk.jsonl --preset classic --record talk.cassette.jsonl
+
+    callwise replay talk.jsonl --cassette talk.cassette.jsonl
+
+    callwise replay talk.jsonl --set budget.turn.max_calls=5 --json
+    """
+    with clear_errors("stopped; finished turns are kept, run the same command to go on"):
+        replay_and_show(options)
+
+
+def _run_name(
+    options: ReplayOptions,
+    settings: "BaseModel",
+    conversations: "Sequence[Conversation]",
+    recording: str,
+) -> str:
+    """Return a folder name that depends on all of the request: equal requests have one name."""
+    from callwise.knobs import settings_digest
+    from callwise.recordings import conversation_digest
+
+    identity = f"{conversation_digest(conversations)} {settings_digest(settings)} {recording}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    stem = options.conversations[0].stem or "conversations"
+    preset = options.preset or str(getattr(settings, "preset", "default"))
+    return f"{stem}-{Path(preset).stem}-{digest}"
+
+
+@contextmanager
+def _folder(
+    options: ReplayOptions,
+    settings: "BaseModel",
+    conversations: "Sequence[Conversation]",
+    cassette: Path | None,
+    mode: "CassetteMode",
+) -> Iterator[Path]:
+    """Give the run's folder: the one named, a default one, or for a strict replay a temporary."""
+    from callwise.recordings.cassette import CassetteMode
+    from callwise.recordings.run_folder import RunFolder
+
+    if options.out is None and mode is CassetteMode.STRICT:
+        with tempfile.TemporaryDirectory(prefix="callwise-") as name:
+            yield Path(name)
+        return
+    if options.out is not None:
+        path = options.out
+    else:
+        path = RUNS / _run_name(options, settings, conversations, f"{cassette} {mode}")
+    # A run whose cassette was deleted cannot be continued.
+    is_orphan = options.out is None and cassette is not None and not cassette.exists()
+    if options.fresh or is_orphan or mode is CassetteMode.REWRITE:
+        RunFolder.clear(path)
+    yield path
+
+
+def _read(options: ReplayOptions) -> "ReadResult":
+    from callwise.recordings import read_conversations
+    from callwise.recordings.conversation_files import ReadOptions
+
+    with progress_bar("reading", is_quiet=options.as_json, kind="bytes") as show:
+        read = read_conversations(
+            options.conversations,
+            options=ReadOptions(
+                skip_bad=options.skip_bad,
+                agent=options.agent,
+                side=options.side,
+                progress=None if show is None else lambda done, size: show(done, size, ""),
+            ),
+        )
+    say_skipped(read.skipped, read.skipped_count)
+    return read
+
+
+def _run(
+    options: ReplayOptions, app: "App", settings: "BaseModel", on_notice: Callable[[str], None]
+) -> "FinishedRun":
+    from callwise.recordings.conversation_files import first_turns
+    from callwise.recordings.replay_run import RunRequest, run_replay
+
+    read = _read(options)
+    conversations = list(read.conversations)
+    if options.max_turns is not None:
+        conversations = list(first_turns(conversations, options.max_turns))
+    cassette, mode = options.cassette_and_mode()
+    total = sum(len(conversation.turns) for conversation in conversations)
+    turns = asked = 0
+    with (
+        _folder(options, settings, read.conversations, cassette, mode) as path,
+        progress_bar("turns", is_quiet=options.as_json, total=total) as show,
+    ):
+
+        def advance(result: "TurnResult") -> None:
+            nonlocal turns, asked
+            turns, asked = turns + 1, asked + len(result.rows)
+            if show is not None:
+                show(turns, total, f"{asked} calls")
+
+        request = RunRequest(
+            app=app,
+            app_target=options.app,
+            settings=settings,
+            conversations=conversations,
+            digest_of=read.conversations,
+            folder=path,
+            cassette=cassette,
+            mode=mode,
+            max_concurrency=options.max_concurrency,
+            normalise=options.normalise,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return asyncio.run(run_replay(request, on_turn=advance, on_notice=on_notice))
+
+
+def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "FinishedRun":
+    """Replay, and print the ledger: a table, or with `as_json` one object.
+
+    Args:
+        options: the options.
+        is_kept: whether the run's folder outlives the command, so that it is worth naming.
+    """
+    from callwise.calls.trust import confirmed
+    from callwise.recordings.app_protocol import load_app
+    from callwise.recordings.cassette import CassetteMode
+    from callwise.report import brief_text, summarise, totals_json
+
+    app = load_app(options.app)
+    settings = confirmed(
+        app.settings(options.preset, options.overrides), options.trust_endpoints, options.trust_code
+    )
+    say_environment(app, options.overrides)
+    say_unused_variables(app, settings)
+    if options.cassette_and_mode()[1] is not CassetteMode.STRICT:
+        say_endpoints(settings)
+    shown: set[str] = set()
+
+    def notice(text: str) -> None:
+        if text not in shown:
+            shown.add(text)
+            say(text)
+
+    run = _run(options, app, settings, notice)
+    for text in run.notices:
+        notice(text)
+    plan = app.plan(settings)
+    tables = summarise(
+        run.rows,
+        run.turns,
+        plan=None if plan is None else plan.as_json(),
+        wall_seconds=run.wall_seconds,
+    )
+    if options.as_json:
+        print_json(totals_json(tables))
+        return run
+    print_text(brief_text(tables), end="")
+    if tables.totals.is_simulated:
+        say("All answers above are simulated: they prove counting, not language.")
+    if run.folder.exists() and is_kept:
+        say(f"run: {run.folder}   (callwise report {run.folder})")
+    return run
+
+
+class ConversationsOptions(CommandOptions):
+    """Options of `callwise conversations`."""
+
+    conversations: ConversationArgument
+    agent: AgentOption = None
+    side: SideOption = None
+    skip_bad: SkipBadOption = False
+    as_json: JsonOption = False
+
+
+def conversations(options: ConversationsOptions) -> None:
+    """Show what is read from conversation files. No model is asked.
+
+    Format, conversations, turns, which words were read as which role, the first turn, and
+    what was left out. Exit code 2 when nothing can be read.
+
+    callwise conversations export.json
+
+    callwise conversations telegram.json --agent "Support Bot"
+    """
+    with clear_errors():
+        import json
+
+        from callwise.recordings.conversation_files import ReadOptions
+        from callwise.recordings.conversation_survey import (
+            survey_conversations,
+            survey_json,
+            survey_text,
+        )
+
+        with progress_bar("reading", is_quiet=options.as_json, kind="bytes") as show:
+            survey = survey_conversations(
+                options.conversations,
+                ReadOptions(
+                    skip_bad=options.skip_bad,
+                    agent=options.agent,
+                    side=options.side,
+                    progress=None if show is None else lambda done, size: show(done, size, ""),
+                ),
+            )
+        if options.as_json:
+            typer.echo(json.dumps(survey_json(survey)))
+            return
+        for line in survey_text(survey):
+            print_text(line)
+        say_skipped(survey.skipped, survey.skipped_count)
+
+
+class DemoOptions(CommandOptions):
+    """Options of `callwise demo`."""
+
+    app: AppOption = "graph.app:app"
+
+
+def demo(options: DemoOptions) -> None:
+    """Plan, run and replay a shipped conversation on the simulated model, in seconds."""
+    from callwise.calls.call import Role
+
+    # Every role by name: an endpoint in the environment serves roles that are left open.
+    simulated = [f"endpoints.{role}.kind=simulated" for role in Role]
+    with clear_errors(), tempfile.TemporaryDirectory(prefix="callwise-demo-") as name:
+        from callwise.shipped import conversation_path
+
+        path = conversation_path(DEMO_CONVERSATION)
+        cassette = Path(name) / "demo.cassette.jsonl"
+        say(f"1. Replaying {path.name} with preset classic, recording every call.\n")
+        request = ReplayOptions(conversations=[path], overrides=simulated, app=options.app)
+        first = replay_and_show(
+            request.model_copy(update={"record": cassette, "out": Path(name) / "run"}),
+            is_kept=False,
+        )
+        for turn in first.turns[:3]:
+            say(f"\n  user   {turn['user_text']}\n  reply  {turn['reply']}")
+        say("\n2. The same from the recording: no call is sent, every byte is equal.\n")
+        again = replay_and_show(request.model_copy(update={"cassette": cassette}))
+        replies = [turn["reply"] for turn in first.turns]
+        is_equal = replies == [turn["reply"] for turn in again.turns]
+        say(f"replies equal: {'yes' if is_equal else 'NO'}")
+        say(
+            "\nTo use a real endpoint: CALLWISE_BASE_URL=https://api.deepseek.com/v1 "
+            "CALLWISE_MODEL=deepseek-chat CALLWISE_API_KEY=... callwise run 'hello'"
+        )

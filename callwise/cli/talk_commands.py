@@ -1,0 +1,221 @@
+"""`callwise run` and `callwise chat`: one message or many, each with its call ledger."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callwise.cli.info_commands import say_endpoints, say_environment, say_unused_variables
+from callwise.cli.options import (
+    AppOption,
+    CommandOptions,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+    UserOption,
+)
+from callwise.cli.terminal import clear_errors, print_json, print_text, say
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from callwise.recordings.app_protocol import App, Session, TurnInput, TurnResult
+
+__all__ = ["chat", "run"]
+
+HOME = Path("callwise-runs/chat")
+HomeOption = Annotated[Path, typer.Option(help="Folder of the kept conversations.")]
+
+
+class ChatOptions(CommandOptions):
+    """Options of `callwise chat`, and a dialogue under them."""
+
+    preset: PresetOption = None
+    overrides: SetOption = []
+    conversation: Annotated[
+        str | None, typer.Option(help="Which kept conversation to continue.")
+    ] = "default"
+    user: UserOption = None
+    home: HomeOption = HOME
+    app: AppOption = "graph.app:app"
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []
+
+    def opened(self) -> "tuple[App, BaseModel]":
+        """Return the app and its settings, and print what comes from outside the command line.
+
+        Raises:
+            ConfigError: when one of them cannot be used.
+        """
+        from callwise.calls.trust import confirmed
+        from callwise.recordings.app_protocol import load_app
+
+        app = load_app(self.app)
+        settings = confirmed(
+            app.settings(self.preset, self.overrides), self.trust_endpoints, self.trust_code
+        )
+        say_environment(app, self.overrides)
+        say_unused_variables(app, settings)
+        say_endpoints(settings)
+        return app, settings
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Give the folder of the conversations; a temporary one when none is kept.
+
+        Raises:
+            ConfigError: when it contains links.
+        """
+        from callwise.recordings.held_files import refuse_links
+
+        if self.conversation is None:
+            with tempfile.TemporaryDirectory(prefix="callwise-") as name:
+                yield Path(name)
+            return
+        self.home.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.home)
+        yield self.home
+
+    def next_turn(self, text: str) -> "TurnInput":
+        """Return the next turn of the conversation.
+
+        Raises:
+            ConfigError: when the message is empty.
+        """
+        from callwise.calls.errors import ConfigError
+        from callwise.recordings.app_protocol import TurnInput
+
+        if not text.strip():
+            raise ConfigError("there is nothing to answer: the message is empty")
+        return TurnInput(
+            conversation_id=self.conversation or "passing",
+            turn=None,
+            user_text=text,
+            user_id=self.user,
+        )
+
+
+class RunOptions(ChatOptions):
+    """Options of `callwise run`."""
+
+    text: Annotated[str, typer.Argument(help="The user's message.")]
+    conversation: Annotated[
+        str | None, typer.Option(help="Continue a kept conversation. Default: a new one.")
+    ] = None
+    as_json: JsonOption = False
+
+
+def run(options: RunOptions) -> None:
+    """Answer one message, and show the call ledger of the turn.
+
+    callwise run "I lost my job today" --set search.rollouts=2
+    """
+    with clear_errors():
+        from callwise.report import brief_text, summarise, totals_json
+
+        app, settings = options.opened()
+        turn = options.next_turn(options.text)
+
+        async def answer() -> "TurnResult":
+            with options.folder() as folder:
+                async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
+                    _listen(session)
+                    return await session.run_turn(turn)
+
+        result = asyncio.run(answer())
+        record, tables = result.record, summarise(result.rows, [result.record])
+        if options.as_json:
+            print_json({"reply": record["reply"], "turn": record, **totals_json(tables)})
+            return
+        for bubble in record["bubbles"]:
+            print_text(bubble["text"])
+        print_text("\n" + brief_text(tables), end="")
+        say(_cost_line(result))
+
+
+def chat(options: ChatOptions) -> None:
+    """Talk with the pipeline. An empty line or Ctrl-D ends it; the conversation is kept.
+
+    The same --conversation continues where it stopped, in this process or the next.
+    """
+    with clear_errors("stopped; the conversation is kept up to the last whole turn"):
+        app, settings = options.opened()
+        if app.is_simulated(settings):
+            say(
+                "All answers here are simulated; for real ones set CALLWISE_BASE_URL "
+                "and CALLWISE_MODEL."
+            )
+        # Lines are read outside of the loop: a thread that waits for one cannot be stopped,
+        # and Ctrl-C would have to wait for the next line.
+        with options.folder() as folder, asyncio.Runner() as runner:
+            opened = AsyncExitStack()
+            session = runner.run(
+                opened.enter_async_context(app.open(settings, folder=folder, keep_checkpoints=True))
+            )
+            _listen(session)
+            try:
+                for text in _lines():
+                    turn = options.next_turn(text)
+                    say(_cost_line(runner.run(session.run_turn(turn, on_reply=_show))))
+            finally:
+                runner.run(opened.aclose())
+
+
+def _cost_line(result: "TurnResult") -> str:
+    from callwise.report.run_record import TurnLine
+
+    record = result.record
+    rounds, seconds = record.get("rounds"), record.get("path_seconds")
+    spans = ""  # unknown for a program that schedules its nodes itself
+    if rounds and seconds:
+        spans = (
+            f", {rounds['reply']} rounds and {seconds['reply']:.1f} s to the reply, "
+            f"{rounds['turn']} rounds in all"
+        )
+    degraded = ", ".join(TurnLine.model_validate(record).degraded_causes)
+    unreadable, repairs = record.get("unreadable", 0), record.get("repairs", 0)
+    refused = record["outcomes"].get("refused", 0)
+    counted = f"; {refused} more refused by a limit" if refused else ""
+    counted += f"; {unreadable} unreadable" if unreadable else ""
+    counted += f"; {repairs} repair{'s' if repairs > 1 else ''}" if repairs else ""
+    wound_down = ", ".join(row["what"] for row in record.get("wound_down", ()))
+    return (
+        f"  [turn {record['turn']}: {record['asked'] - refused} calls{spans}"
+        f"{counted}"
+        f"{'; simulated' if record['simulated'] else ''}"
+        f"{f'; wound down to: {wound_down}' if wound_down else ''}"
+        f"{f'; degraded: {degraded}' if degraded else ''}]"
+    )
+
+
+def _listen(session: "Session") -> None:
+    """Print the session's notices as they come."""
+    from callwise.recordings.app_protocol import TellsNotices
+
+    if isinstance(session, TellsNotices):
+        session.notices.listener = say
+
+
+async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
+    for bubble in bubbles:
+        print_text(f"< {bubble['text']}")
+    sys.stdout.flush()
+
+
+def _lines() -> Iterator[str]:
+    """Give the lines of standard input until it ends, or one of them is empty."""
+    while True:
+        try:
+            text = input("> ")
+        except EOFError:
+            return
+        if not text.strip():
+            return
+        yield text

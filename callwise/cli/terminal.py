@@ -1,0 +1,171 @@
+"""What a command prints, and how it ends: an error is one line and an exit code.
+
+0    done
+1    the run failed: an endpoint, a recording, a full disk
+2    the request was wrong: a knob, a file, a missing key; nothing was sent
+130  stopped by Ctrl-C; finished work is kept
+
+Results go to standard output, everything else to standard error.
+"""
+
+import errno
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import orjson
+import typer
+
+from callwise.calls.errors import CallError, CallwiseError, ConfigError, FormatError
+from callwise.calls.provider_errors import text_of_error
+from callwise.safe_text import escaped_json, printable_lines
+
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_STOPPED",
+    "EXIT_WRONG_REQUEST",
+    "clear_errors",
+    "os_error_text",
+    "print_json",
+    "print_text",
+    "progress_bar",
+    "say",
+    "say_skipped",
+]
+
+EXIT_FAILED = 1
+EXIT_WRONG_REQUEST = 2
+EXIT_STOPPED = 130
+
+
+def print_text(text: str, end: str = "\n") -> None:
+    """Print a result, which may contain untrusted text."""
+    sys.stdout.write(printable_lines(text) + end)
+
+
+def print_json(document: Any) -> None:
+    """Print a result as one JSON object in one line."""
+    sys.stdout.write(escaped_json(orjson.dumps(document).decode()) + "\n")
+
+
+def say(text: str) -> None:
+    """Print a line to standard error."""
+    sys.stderr.write(printable_lines(text) + "\n")
+
+
+@contextmanager
+def clear_errors(stopped: str = "stopped") -> Iterator[None]:
+    """Turn the project's errors into one line and an exit code.
+
+    Args:
+        stopped: message on Ctrl-C.
+    """
+    try:
+        yield
+    except (ConfigError, FormatError) as error:
+        say(f"callwise: {error}")
+        raise typer.Exit(EXIT_WRONG_REQUEST) from error
+    except CallError as error:
+        say(f"callwise: {text_of_error(error)}")
+        raise typer.Exit(EXIT_FAILED) from error
+    except CallwiseError as error:
+        say(f"callwise: {type(error).__name__}: {error}")
+        raise typer.Exit(EXIT_FAILED) from error
+    except KeyboardInterrupt as error:
+        say(f"callwise: {stopped}")
+        raise typer.Exit(EXIT_STOPPED) from error
+    except BrokenPipeError as error:
+        raise typer.Exit(EXIT_FAILED) from error
+    except OSError as error:  # a full disk, a port in use, no permission
+        say(f"callwise: {os_error_text(error)}")
+        raise typer.Exit(EXIT_FAILED) from error
+
+
+_WAYS_OUT = {
+    errno.EACCES: "check its owner and permissions, or choose another path",
+    errno.EPERM: "check its owner and permissions, or choose another path",
+    errno.EROFS: "choose a path on a disk that can be written to",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file: choose another path",
+    errno.EISDIR: "it is a folder: give a file",
+    errno.EEXIST: "a file is in the way: choose another path, or move it",
+    errno.ENOTEMPTY: "choose another path, or empty the folder",
+    errno.ELOOP: "its links lead in a circle: choose another path",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOSPC: "free some space and run the same command again; what was finished is kept",
+    errno.EDQUOT: "free some space and run the same command again; what was finished is kept",
+    errno.EFBIG: "choose a disk that allows larger files",
+    errno.EIO: "the disk reports an error: check it, or choose another path",
+    errno.EMFILE: (
+        "raise the limit on open files (`ulimit -n`), or lower --max-concurrency or --jobs"
+    ),
+    errno.EADDRINUSE: "choose another --port, or 0 for a free one",
+    errno.EADDRNOTAVAIL: "choose a --host that is an address of this machine",
+}
+
+
+def os_error_text(error: OSError) -> str:
+    """Return the path, the operating system's message, and what to do."""
+    problem = error.strerror or str(error) or type(error).__name__
+    paths = [str(each) for each in (error.filename, error.filename2) if each is not None]
+    where = f"{' and '.join(paths)}: " if paths else ""
+    way_out = _WAYS_OUT.get(error.errno or 0)
+    return f"{where}{problem}{f'; {way_out}' if way_out else ''}"
+
+
+_MAX_SKIPPED = 20
+"""Skipped records that are printed; the rest is counted."""
+
+
+def say_skipped(skipped: Sequence[FormatError], count: int) -> None:
+    """Print the first skipped records, and how many more there are."""
+    for error in skipped[:_MAX_SKIPPED]:
+        say(f"skipped: {error}")
+    more = count - min(len(skipped), _MAX_SKIPPED)
+    if more > 0:
+        say(f"skipped: {more} more")
+
+
+Progress = Callable[[int, int | None, str], None]
+"""Shows how much is done, of how much (None where unknown), and a note."""
+
+
+@contextmanager
+def progress_bar(
+    unit: str,
+    *,
+    is_quiet: bool,
+    total: int | None = None,
+    kind: Literal["count", "bytes"] = "count",
+) -> Iterator[Progress | None]:
+    """Give a function that updates a bar on standard error; None when quiet or no terminal."""
+    if is_quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    count: ProgressColumn = DownloadColumn() if kind == "bytes" else MofNCompleteColumn()
+    columns = (
+        TextColumn(unit),
+        BarColumn(),
+        count,
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(unit, total=total, note="")
+
+        def show(done: int, of: int | None, note: str) -> None:
+            bar.update(task, completed=done, total=of, note=note[:40])
+
+        yield show

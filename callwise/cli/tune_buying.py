@@ -1,0 +1,186 @@
+"""`callwise tune --buy`: price, confirmation, purchase."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from callwise.calls.errors import ConfigError
+from callwise.calls.trust import endpoint_lines
+from callwise.cli.terminal import progress_bar, say
+from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty
+from callwise.recordings.recording import Recording, open_recording
+from callwise.tuning.analysis import ToBuy, to_buy
+from callwise.tuning.buying import (
+    Bought,
+    BuyingEvaluator,
+    PurchaseProgress,
+    RaceRequest,
+    buy,
+    buy_racing,
+)
+from callwise.tuning.judge.judge_sweep import judge_rows
+from callwise.tuning.replay_evaluator import settings_of
+from callwise.tuning.row import TurnRow
+from callwise.tuning.summary import buy_sentence
+from callwise.tuning.sweep import FinishedSweep, SweepRequest
+
+if TYPE_CHECKING:
+    from callwise.cli.tune_command import TuneOptions
+
+__all__ = ["agreed", "buy_missing", "buyer_as_it_goes", "buys_as_it_goes", "spent"]
+
+
+def agreed(options: "TuneOptions", question: str) -> bool:
+    """Return whether the user confirms a purchase.
+
+    Raises:
+        ConfigError: when standard input is no terminal.
+    """
+    if options.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "a purchase needs a confirmation, but standard input is no terminal; "
+            "give --yes to confirm"
+        )
+    return typer.confirm(question, err=True)
+
+
+def buys_as_it_goes(options: "TuneOptions", request: SweepRequest) -> bool:
+    """Return whether what to buy is only known once earlier settings have been judged."""
+    return options.buy and request.spec.sampler in {"nsga2", "tpe"}
+
+
+def buyer_as_it_goes(
+    options: "TuneOptions", request: SweepRequest, recording: Recording
+) -> tuple[SweepRequest, BuyingEvaluator] | None:
+    """Return a sweep that buys as it goes, in one process; None without consent.
+
+    Raises:
+        ConfigError: when nothing caps what may be spent.
+    """
+    purse = options.purse
+    if purse.max_calls is None and purse.max_usd is None and not recording.is_simulated:
+        raise ConfigError(
+            f"`sampler: {request.spec.sampler}` chooses as it goes, so its price is not known "
+            "beforehand: cap it with --max-buy-calls or --max-buy-usd"
+        )
+    turns = min(len(recording.inputs), request.max_turns or len(recording.inputs))
+    cap = [f"{purse.max_calls:,} calls"] if purse.max_calls is not None else []
+    cap += [f"USD {purse.max_usd:.4f}"] if purse.max_usd is not None else []
+    say(
+        f"Up to {request.spec.trials} settings are chosen one after another and run on {turns} "
+        f"turns each; what is not recorded is bought, up to {' and '.join(cap) or 'any number'}."
+    )
+    if not agreed(options, "Buy as the sweep goes?"):
+        return None
+    evaluator = BuyingEvaluator(request.evaluator, purse, options.max_concurrency)
+    return replace(request, jobs=1), evaluator
+
+
+def spent(purse: Purse) -> str:
+    """Return what was bought; a cost that is not known is not 0."""
+    if purse.unknown_usd:
+        usd = f"USD unknown for {purse.unknown_usd} of them, {purse.usd:.6f} for the others"
+    else:
+        usd = f"USD {purse.usd:.6f}"
+    return f"Bought {purse.calls} calls: {usd}."
+
+
+def buy_missing(options: "TuneOptions", request: SweepRequest, finished: FinishedSweep) -> bool:
+    """Show the price, ask, and buy; return whether anything was bought."""
+    lacking = to_buy(finished.rows)
+    say(buy_sentence(lacking))
+    if not lacking.calls:
+        return False
+    _check_purse(options, lacking)
+    _say_endpoints(options, request, finished)
+    if not agreed(options, f"Buy up to {lacking.calls} calls?"):
+        say("Nothing was bought.")
+        return False
+    purse = options.purse
+    with progress_bar("turns", is_quiet=options.as_json) as show:
+
+        def show_progress(progress: PurchaseProgress) -> None:
+            if show is not None:
+                show(progress.turns, lacking.turns, f"{progress.calls} calls")
+
+        bought = _bought(options, request, finished, purse, show_progress)
+    say(spent(purse))
+    if bought.stopped:
+        say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
+    return True
+
+
+def _bought(
+    options: "TuneOptions",
+    request: SweepRequest,
+    finished: FinishedSweep,
+    purse: Purse,
+    on_turn: Callable[[PurchaseProgress], None],
+) -> Bought:
+    """Buy for all settings, or with a race for those that are not beaten."""
+    if not options.race:
+        return buy(
+            request.recording,
+            finished.settings,
+            purse,
+            past=request.past,
+            max_turns=request.max_turns,
+            max_concurrency=options.max_concurrency,
+            on_turn=on_turn,
+            trust=options.trust,
+        )
+    recording = open_recording(request.recording, trust=options.trust)
+
+    def judged(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> Sequence[TurnRow]:
+        quality = options.quality_request
+        found = judge_rows(recording, finished.folder, rows, quality, texts=texts)
+        if not found.by and purse.is_empty:
+            raise PurseEmpty(f"{purse.calls} calls were bought, and none are left to judge with")
+        if not found.by:
+            raise ConfigError("--race needs quality: give --quality referee, or --labels")
+        return found.rows
+
+    raced = buy_racing(
+        RaceRequest(
+            request.recording,
+            finished.settings,
+            purse,
+            cost=options.cost,
+            past=request.past,
+            max_turns=request.max_turns,
+            max_concurrency=options.max_concurrency,
+            trust=options.trust,
+        ),
+        judged,
+        on_turn=on_turn,
+    )
+    for each in raced.dropped:
+        say(
+            f"dropped after {each.conversations} conversations: {each.setting}, beaten by "
+            f"{each.beaten_by}"
+        )
+    return raced.bought
+
+
+def _say_endpoints(options: "TuneOptions", request: SweepRequest, finished: FinishedSweep) -> None:
+    """Print the endpoints of the missing calls, where the recording names them."""
+    recording = open_recording(request.recording, trust=options.trust)
+    all_lines = (
+        endpoint_lines(settings_of(recording, each), os.environ) for each in finished.settings
+    )
+    for line in dict.fromkeys(line for lines in all_lines for line in lines):
+        say(line)
+
+
+def _check_purse(options: "TuneOptions", lacking: ToBuy) -> None:
+    if options.purse.max_usd is not None and lacking.usd is None:
+        raise ConfigError(
+            "--max-buy-usd cannot bind: the price of some of these calls is unknown. Set "
+            "endpoints.<role>.prices in the recorded run's preset, or cap with --max-buy-calls"
+        )

@@ -1,0 +1,41 @@
+"""Knobs: presets as YAML, the environment, overrides, validation in plain words, and a digest.
+
+Knows no particular settings: every function takes the pydantic model they are for.
+"""
+
+from callwise.knobs.environment import (
+    EnvironmentKnob,
+    environment_knobs,
+    own_trust,
+    settings_from,
+)
+from callwise.knobs.knob_paths import KnobInfo, knob_paths, nearest_names, validate
+from callwise.knobs.presets import (
+    Overrides,
+    apply_overrides,
+    data_problem,
+    is_preset_file,
+    load_preset,
+    parse_overrides,
+    preset_names,
+    settings_digest,
+)
+
+__all__ = [
+    "EnvironmentKnob",
+    "KnobInfo",
+    "Overrides",
+    "apply_overrides",
+    "data_problem",
+    "environment_knobs",
+    "is_preset_file",
+    "knob_paths",
+    "load_preset",
+    "nearest_names",
+    "own_trust",
+    "parse_overrides",
+    "preset_names",
+    "settings_digest",
+    "settings_from",
+    "validate",
+]

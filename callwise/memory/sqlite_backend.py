@@ -1,0 +1,300 @@
+"""Memory in one SQLite file: a commit is one transaction, and the version is checked in it.
+
+A single connection behind a lock; async methods run in a thread, so that they never block an
+event loop. Write-ahead logging lets other processes read while one writes; a writer waits for
+another up to the busy timeout. After a crash of the process at any moment a transaction is
+whole or absent. With `durable=False` a commit does not wait for the disk: a power cut may
+lose the last commits, whole ones, and never damages the file.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from callwise.calls.errors import ConfigError, FormatError
+from callwise.memory.memory_errors import (
+    MemoryConflict,
+    StoreDamaged,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+)
+from callwise.memory.records import AgentUser
+from callwise.memory.stored_turns import StoredTurn, json_bytes, json_value
+
+__all__ = ["SCHEMA_VERSION", "SqliteBackend"]
+
+SCHEMA_VERSION = 2
+"""Kept in the file's `user_version`. Changes when an older release cannot read the file."""
+
+_APPLICATION_ID = 0x7475726E
+"""Kept in the file's header, so that another program's database is not written to."""
+
+_SCHEMA = """
+CREATE TABLE turns (
+    agent TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    turn BLOB NOT NULL,
+    state BLOB,
+    PRIMARY KEY (agent, owner, version)
+) STRICT, WITHOUT ROWID
+"""
+"""`turn` is JSON of the entry and its notes; `state` is in the last row of an owner only."""
+
+_LAST = "SELECT version, state FROM turns WHERE agent = ? AND owner = ? ORDER BY version DESC"
+_TURNS = """
+SELECT version, turn FROM turns
+WHERE agent = ? AND owner = ? AND version > ? AND version <= ? ORDER BY version
+"""
+_APPEND = "INSERT INTO turns (agent, owner, version, turn, state) VALUES (?, ?, ?, ?, ?)"
+_DROP_STATE = "UPDATE turns SET state = NULL WHERE agent = ? AND owner = ? AND version = ?"
+
+
+class SqliteBackend:
+    """Turns and states in a SQLite file. A `StorageBackend`.
+
+    Args:
+        path: the file; made when it does not exist. Its folder must exist.
+        busy_timeout_seconds: how long to wait for another process.
+        durable: whether each commit waits for the disk.
+
+    Raises:
+        ConfigError: when the folder does not exist or the file cannot be opened.
+        FormatError: when it is not a database, not one of ours, or of a newer version.
+        StoreFailed: when a file of version 1 cannot be converted; it is left as it was.
+    """
+
+    def __init__(
+        self, path: str | Path, *, busy_timeout_seconds: float = 5.0, durable: bool = False
+    ) -> None:
+        self.path = path = Path(path)
+        self._lock = threading.Lock()
+        if not path.parent.is_dir():
+            raise ConfigError(f"cannot open the memory {path}: its folder does not exist")
+        with suppress(OSError):  # an error of the path is reported below
+            # Conversations are private; SQLite gives its other files the mode of this one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            self._connection = sqlite3.connect(
+                path,
+                timeout=busy_timeout_seconds,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=64,
+            )
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot open the memory {path}: {error}") from error
+        # A graph on a server keeps its memory until its process ends, and never closes it.
+        weakref.finalize(self, self._connection.close)
+        try:
+            self._set_up(durable=durable)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _set_up(self, *, durable: bool) -> None:
+        connection = self._connection
+        try:
+            # Tables first: a process that creates the file sets the other two with them.
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError as error:
+            raise self._explained_error(error) from error
+        except sqlite3.DatabaseError as error:
+            raise FormatError(
+                self.path, None, f"expected a SQLite database of memories: {error}"
+            ) from error
+        if tables and owner != _APPLICATION_ID:
+            raise FormatError(self.path, None, "this is a database of another program")
+        if tables and found not in (1, SCHEMA_VERSION):
+            raise FormatError(
+                self.path,
+                None,
+                f"expected a memory of version {SCHEMA_VERSION}, found version {found}",
+            )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        except sqlite3.Error as error:
+            raise self._explained_error(error) from error
+        if not tables or found == 1:
+            self._create()
+
+    def _create(self) -> None:
+        with self._transaction() as connection:
+            # Another process may have created or converted it in between.
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if "turns" in tables:
+                return
+            connection.execute(_SCHEMA)
+            if "items" in tables:
+                _convert(connection)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
+        """Return the state of the last commit, or None for a stranger.
+
+        Raises:
+            StoreFailed: when the file cannot be read.
+        """
+        return await asyncio.to_thread(self._state, agent_user)
+
+    def _state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
+        with self._lock, self._explained():
+            row = self._connection.execute(_LAST, agent_user.labels).fetchone()
+        return None if row is None else _read(row[1], agent_user, row[0])
+
+    async def turns(self, agent_user: AgentUser, *, after: int, upto: int) -> list[StoredTurn]:
+        """Return the turns with versions above `after` and up to `upto`, in order.
+
+        Raises:
+            StoreDamaged: when one is missing, or is not JSON.
+            StoreFailed: when the file cannot be read.
+        """
+        return await asyncio.to_thread(self._turns, agent_user, after, upto)
+
+    def _turns(self, agent_user: AgentUser, after: int, upto: int) -> list[StoredTurn]:
+        with self._lock, self._explained():
+            rows = dict(self._connection.execute(_TURNS, (*agent_user.labels, after, upto)))
+        turns = []
+        for version in range(after + 1, upto + 1):
+            if version not in rows:
+                raise StoreDamaged(
+                    f"turn {version} of {upto} of agent {agent_user.agent_id!r} and user "
+                    f"{agent_user.user_id!r} is missing from the memory {self.path}"
+                )
+            turn = _read(rows[version], agent_user, version)
+            turns.append(StoredTurn(version, turn["entry"], turn["notes"]))
+        return turns
+
+    async def append(
+        self, agent_user: AgentUser, turn: StoredTurn, state: Mapping[str, Any]
+    ) -> None:
+        """Store a turn and the state that it makes, all or nothing.
+
+        Raises:
+            MemoryConflict: when the stored version is not `turn.version - 1`.
+            StoreFailed: when the file cannot store it. Nothing was committed.
+        """
+        written = json_bytes({"entry": turn.entry, "notes": turn.notes})
+        await asyncio.to_thread(self._append, agent_user, turn.version, written, json_bytes(state))
+
+    def _append(self, agent_user: AgentUser, version: int, turn: bytes, state: bytes) -> None:
+        labels = agent_user.labels
+        with self._transaction() as connection:
+            row = connection.execute(_LAST, labels).fetchone()
+            stored = row[0] if row else 0
+            if stored != version - 1:
+                raise MemoryConflict(agent_user.agent_id, agent_user.user_id, version - 1, stored)
+            connection.execute(_DROP_STATE, (*labels, stored))
+            connection.execute(_APPEND, (*labels, version, turn, state))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write as the only writer; commit at the end, or nothing if anything is raised."""
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # A full disk has rolled back by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explained_error(error) from error
+
+    def _explained_error(self, error: sqlite3.Error) -> StoreFailed:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if isinstance(code, int) else None
+        where = f"the memory {self.path}"
+        if primary == sqlite3.SQLITE_FULL:
+            return StoreFull(f"{where}: the disk is full. Nothing was committed.")
+        if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return StoreLocked(
+                f"{where} is locked by another process for longer than the busy timeout. "
+                "Nothing was committed."
+            )
+        if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return StoreDamaged(f"{where} is damaged: {error}. Nothing was committed.")
+        return StoreFailed(f"{where}: {error}. Nothing was committed.")
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        """Return the backend."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+
+def _read(data: bytes, agent_user: AgentUser, version: int) -> dict[str, Any]:
+    try:
+        return json_value(data)
+    except (TypeError, ValueError) as error:
+        raise StoreDamaged(
+            f"version {version} of the memory of agent {agent_user.agent_id!r} about user "
+            f"{agent_user.user_id!r} is damaged: {error}"
+        ) from error
+
+
+def _convert(connection: sqlite3.Connection) -> None:
+    """Copy the items of a file of version 1, which was a LangGraph store, into `turns`.
+
+    What a store of that version did not show, such as half a turn, is left out.
+
+    Raises:
+        StoreDamaged: when a turn is missing or is not JSON; the file is left as it was.
+    """
+    items: dict[tuple[str, str, str], dict[str, bytes]] = {}
+    for namespace, key, value in connection.execute("SELECT namespace, key, value FROM items"):
+        _, agent, owner, kind = namespace.split(".")
+        items.setdefault((agent, owner, kind), {})[key] = value
+    for (agent, owner, kind), states in items.items():
+        if kind != "state":
+            continue
+        state = json_value(states["state"])
+        entries = items.get((agent, owner, "transcript"), {})
+        notes = items.get((agent, owner, "notes"), {})
+        for version in range(1, state["version"] + 1):
+            key = f"{version:012d}"
+            try:
+                entry = json_value(entries[key])
+                found = [
+                    json_value(notes[f"{key}-{place:03d}"]) for place in range(entry["note_count"])
+                ]
+            except (KeyError, ValueError) as error:
+                raise StoreDamaged(
+                    f"turn {version} of {state['version']} of agent {agent!r} and user {owner!r} "
+                    f"cannot be converted: {error}"
+                ) from error
+            turn = json_bytes({"entry": entry, "notes": found})
+            kept = states["state"] if version == state["version"] else None
+            connection.execute(_APPEND, (agent, owner, version, turn, kept))
+    connection.execute("DROP TABLE items")

@@ -1,0 +1,280 @@
+"""The plan of one turn in several scenarios, and its JSON form."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from callwise.calls.call import Purpose, Role
+from callwise.calls.client import Prices
+from callwise.plans.bound import FlatPlan, Moments, PlannedCall, Step, flatten, rounds, seconds
+
+__all__ = [
+    "PlanCounts",
+    "PlannedScenario",
+    "ScenarioPlan",
+    "TurnPlan",
+    "count_plan",
+    "largest_counts",
+]
+
+
+NameT = TypeVar("NameT")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCounts:
+    """Sums over a plan's calls. Roles, nodes and purposes without a call are absent.
+
+    Of a plan that may go in several ways each figure is the largest of all, so that the parts
+    may add up to more than `asked`.
+
+    Args:
+        asked: all calls.
+        speculative: those of them that are asked before they are known to be needed.
+        by_role: calls by role.
+        by_node: calls by node, in the order in which nodes first ask.
+        by_purpose: calls by purpose.
+        tokens_by_purpose: estimated prompt and answer tokens of each purpose's calls.
+        input_tokens: estimated prompt tokens.
+        output_tokens: estimated answer tokens.
+        usd: cost by the price lists; None when a role that is asked has none.
+        unpriced_roles: the roles that are asked and have no price list.
+    """
+
+    asked: int
+    speculative: int
+    by_role: Mapping[Role, int]
+    by_node: Mapping[str, int]
+    by_purpose: Mapping[Purpose, int]
+    tokens_by_purpose: Mapping[Purpose, tuple[int, int]]
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+    unpriced_roles: tuple[Role, ...]
+
+
+def _tokens_of(calls: Sequence[PlannedCall], purpose: Purpose) -> tuple[int, int]:
+    """Return the prompt and answer tokens of a purpose's calls."""
+    mine = [call for call in calls if call.purpose is purpose]
+    return sum(call.input_tokens for call in mine), sum(call.output_tokens for call in mine)
+
+
+def count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
+    """Return a plan's sums.
+
+    Args:
+        plan: the plan.
+        prices: price lists by role; a role without one is not free but unknown.
+    """
+    calls = [task.call for task in plan.tasks]
+    role_counts = Counter(call.role for call in calls)
+    by_role = {role: role_counts[role] for role in Role if role_counts[role]}
+    purpose_counts = Counter(call.purpose for call in calls)
+    by_purpose = {
+        purpose: purpose_counts[purpose] for purpose in Purpose if purpose_counts[purpose]
+    }
+    unpriced = tuple(role for role in by_role if role not in prices)
+    usd = None
+    if not unpriced:
+        usd = math.fsum(
+            prices[call.role].usd(call.input_tokens, call.output_tokens) for call in calls
+        )
+    return PlanCounts(
+        asked=len(calls),
+        speculative=sum(call.speculative for call in calls),
+        by_role=by_role,
+        by_node=dict(Counter(call.node for call in calls)),
+        by_purpose=by_purpose,
+        tokens_by_purpose={purpose: _tokens_of(calls, purpose) for purpose in by_purpose},
+        input_tokens=sum(call.input_tokens for call in calls),
+        output_tokens=sum(call.output_tokens for call in calls),
+        usd=usd,
+        unpriced_roles=unpriced,
+    )
+
+
+def _largest(counts: Sequence[Mapping[NameT, int]]) -> dict[NameT, int]:
+    """Return each name's largest count, in the order in which names first come."""
+    names = dict.fromkeys(name for each in counts for name in each)
+    return {name: max(each.get(name, 0) for each in counts) for name in names}
+
+
+def largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
+    """Return the largest of each figure over the ways in which a plan may go; at least one."""
+    if len(ways) == 1:
+        return ways[0]
+
+    def most(figure: Callable[[PlanCounts], int]) -> int:
+        return max(map(figure, ways))
+
+    costs = [each.usd for each in ways]
+    known = [cost for cost in costs if cost is not None]
+    by_role = _largest([each.by_role for each in ways])
+    by_purpose = _largest([each.by_purpose for each in ways])
+    spent = [each.tokens_by_purpose for each in ways]
+    unpriced = {role for each in ways for role in each.unpriced_roles}
+    return PlanCounts(
+        asked=most(lambda each: each.asked),
+        speculative=most(lambda each: each.speculative),
+        by_role={role: by_role[role] for role in Role if role in by_role},
+        by_node=_largest([each.by_node for each in ways]),
+        by_purpose={purpose: by_purpose[purpose] for purpose in Purpose if purpose in by_purpose},
+        tokens_by_purpose={
+            purpose: (
+                max(each.get(purpose, (0, 0))[0] for each in spent),
+                max(each.get(purpose, (0, 0))[1] for each in spent),
+            )
+            for purpose in Purpose
+            if purpose in by_purpose
+        },
+        input_tokens=most(lambda each: each.input_tokens),
+        output_tokens=most(lambda each: each.output_tokens),
+        usd=max(known) if len(known) == len(costs) else None,
+        unpriced_roles=tuple(role for role in Role if role in unpriced),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioPlan:
+    """What a turn asks when things go one way.
+
+    Args:
+        name: e.g. `default`, `early_exit`, `worst`.
+        meaning: in words, for people.
+        steps: the calls and how they wait.
+        other_ways: the same with other calls in their places, where it is not known which
+            will be asked. Each count is then the largest over all ways; rounds and seconds
+            are those of `steps`, which no other way exceeds.
+    """
+
+    name: str
+    meaning: str
+    steps: Step
+    other_ways: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedScenario:
+    """A scenario, measured.
+
+    Args:
+        name: see `ScenarioPlan`.
+        meaning: see `ScenarioPlan`.
+        counts: calls, tokens, USD.
+        rounds: longest chains of calls; whole numbers.
+        seconds: how long the calls take at the given latency and rate.
+        max_requests: requests when every call needs all the attempts that it may have;
+            without failures there are as many requests as calls.
+        accepted: calls that the turn's own `max_calls` accepts; the rest is refused.
+    """
+
+    name: str
+    meaning: str
+    counts: PlanCounts
+    rounds: Moments
+    seconds: Moments
+    max_requests: int
+    accepted: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON. An unknown cost is null, never 0."""
+        counts = self.counts
+        return {
+            "meaning": self.meaning,
+            "asked": counts.asked,
+            "accepted": self.accepted,
+            "speculative": counts.speculative,
+            "by_role": {role.value: count for role, count in counts.by_role.items()},
+            "by_node": dict(counts.by_node),
+            "by_purpose": {purpose.value: count for purpose, count in counts.by_purpose.items()},
+            "rounds": {"reply": int(self.rounds.reply), "turn": int(self.rounds.turn)},
+            "requests": counts.asked,
+            "max_requests": self.max_requests,
+            "tokens_by_purpose": {
+                purpose.value: {"input": spent[0], "output": spent[1]}
+                for purpose, spent in counts.tokens_by_purpose.items()
+            },
+            "tokens": {
+                "input": counts.input_tokens,
+                "output": counts.output_tokens,
+                "total": counts.input_tokens + counts.output_tokens,
+            },
+            "usd": None if counts.usd is None else round(counts.usd, 9),
+            "unpriced_roles": [role.value for role in counts.unpriced_roles],
+            "seconds": {
+                "reply": round(self.seconds.reply, 6),
+                "turn": round(self.seconds.turn, 6),
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPlan:
+    """What one turn will ask, before it runs.
+
+    Args:
+        preset: name of the knobs' preset.
+        scenarios: the ways it can go, the usual one first.
+        reply_part: the part of the scenarios' networks after which the reply is out.
+        prices: price lists by role; a role without one has an unknown price.
+        max_attempts: most attempts of one call, the first one included; at least 1.
+        max_calls: the turn's own limit on accepted calls; None for none.
+    """
+
+    preset: str
+    scenarios: tuple[ScenarioPlan, ...]
+    reply_part: str
+    prices: Mapping[Role, Prices] = field(default_factory=dict)
+    max_attempts: int = 1
+    max_calls: int | None = None
+
+    def measured(
+        self, *, latency_seconds: float = 1.0, rpm: float | None = None
+    ) -> tuple[PlannedScenario, ...]:
+        """Return every scenario, measured.
+
+        Args:
+            latency_seconds: of every request; at least 0.
+            rpm: requests a minute; None for no limit.
+        """
+        return tuple(self._measure(scenario, latency_seconds, rpm) for scenario in self.scenarios)
+
+    def _measure(
+        self, scenario: ScenarioPlan, latency_seconds: float, rpm: float | None
+    ) -> PlannedScenario:
+        flat = flatten(scenario.steps)
+        others = (count_plan(flatten(way), self.prices) for way in scenario.other_ways)
+        counts = largest_counts((count_plan(flat, self.prices), *others))
+        return PlannedScenario(
+            name=scenario.name,
+            meaning=scenario.meaning,
+            counts=counts,
+            rounds=rounds(flat, reply_part=self.reply_part),
+            seconds=seconds(
+                flat, reply_part=self.reply_part, latency_seconds=latency_seconds, rpm=rpm
+            ),
+            max_requests=counts.asked * self.max_attempts,
+            accepted=counts.asked if self.max_calls is None else min(counts.asked, self.max_calls),
+        )
+
+    def as_json(self, *, latency_seconds: float = 1.0, rpm: float | None = None) -> dict[str, Any]:
+        """Return the plan as plain JSON.
+
+        Args:
+            latency_seconds: of every request; at least 0.
+            rpm: requests a minute; None for no limit.
+        """
+        measured = self.measured(latency_seconds=latency_seconds, rpm=rpm)
+        return {
+            "preset": self.preset,
+            "assumptions": {
+                "latency_seconds": latency_seconds,
+                "rpm": rpm,
+                "max_attempts": self.max_attempts,
+                "max_calls": self.max_calls,
+                "tokens": "estimated",
+            },
+            "scenarios": {scenario.name: scenario.as_json() for scenario in measured},
+        }

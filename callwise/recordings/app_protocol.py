@@ -1,0 +1,275 @@
+"""What the command line and the replay runner ask of an application.
+
+Callwise knows no pipeline. An app is loaded by an import string such as
+`graph.app:app`; anything that fits `App` can be planned, run, replayed and reported. A function
+that builds a LangGraph or LangChain program around a model is made one; see `program`.
+"""
+
+import importlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from pydantic import BaseModel
+
+from callwise.budget.recorder import Recorder
+from callwise.calls.errors import ConfigError
+from callwise.calls.payload import well_formed, well_formed_id
+from callwise.calls.trust import Trust, import_folder
+from callwise.knobs import Overrides
+from callwise.knobs.environment import EnvironmentKnob
+
+if TYPE_CHECKING:
+    from callwise.memory.conversation_memory import ConversationMemory
+
+__all__ = [
+    "SHIPPED_APP",
+    "App",
+    "Notices",
+    "ReplyListener",
+    "Session",
+    "StartsFromPast",
+    "TakesEnvironment",
+    "TellsNotices",
+    "TellsPrompts",
+    "TellsTrust",
+    "TurnInput",
+    "TurnResult",
+    "load_app",
+]
+
+
+SHIPPED_APP = "graph.app:app"
+"""Import string of the app that comes with Callwise: the only one that a file may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """One user message, and where it belongs. Every text is made whole; see `well_formed`.
+
+    Ids that differ still differ then; see `well_formed_id`.
+
+    Args:
+        conversation_id: the conversation; untrusted, never a path.
+        turn: which turn; starts at 0; None goes on after the last finished one.
+        user_text: what the user wrote. Untrusted.
+        user_id: whose memory is used; None or blank is anonymous, with a memory of this
+            conversation alone.
+        time: when it was written, ISO 8601, where known.
+        persona: who answers: `name`, `background`, `speaking_style`; empty is the app's own.
+    """
+
+    conversation_id: str
+    turn: int | None
+    user_text: str
+    user_id: str | None = None
+    time: str | None = None
+    persona: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Make every text whole."""
+        object.__setattr__(self, "user_text", well_formed(self.user_text))
+        object.__setattr__(self, "conversation_id", well_formed_id(self.conversation_id))
+        user_id = well_formed_id(self.user_id or "")
+        object.__setattr__(self, "user_id", user_id if user_id.strip() else None)
+        if self.persona:
+            persona = {name: well_formed(text) for name, text in self.persona.items()}
+            object.__setattr__(self, "persona", persona)
+
+    @property
+    def memory_owner(self) -> tuple[str, str]:
+        """The memory that it uses: `("user", id)` or, without one, `("conversation", id)`."""
+        if self.user_id is None:
+            return "conversation", self.conversation_id
+        return "user", self.user_id
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """One finished turn.
+
+    Args:
+        record: the turn as a plain JSON object, one line of `turns.jsonl`; has at
+            least `conversation_id`, `turn`, `user_text` and `reply`.
+        rows: its ledger rows as plain JSON objects, in the order they were asked.
+    """
+
+    record: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+ReplyListener = Callable[[str, Sequence[Mapping[str, Any]]], Awaitable[None]]
+"""Told the reply and its bubbles as soon as they are out, before the bookkeeping ends."""
+
+
+class Session(Protocol):
+    """An open app: connections, memory and a budgeter."""
+
+    async def run_turn(
+        self, turn: TurnInput, *, on_reply: ReplyListener | None = None
+    ) -> TurnResult:
+        """Answer one user message and do the bookkeeping after it."""
+        ...
+
+
+class Notices:
+    """What a person should know of a session, each once, in the order it came up.
+
+    Attributes:
+        texts: all that is worth keeping.
+        listener: told each at once, and what only matters while it lasts.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.listener: Callable[[str], None] | None = None
+
+    def add(self, text: str) -> None:
+        """Keep a text and tell it, unless it was told before."""
+        if text not in self.texts:
+            self.texts.append(text)
+            self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """Tell a text that is not kept, such as progress."""
+        if self.listener is not None:
+            self.listener(text)
+
+
+@runtime_checkable
+class TellsNotices(Protocol):
+    """A session with notices for the user."""
+
+    notices: Notices
+
+
+class App(Protocol):
+    """An application that Callwise can plan, run, replay and report."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as in run manifests."""
+        ...
+
+    def presets(self) -> Sequence[str]:
+        """Return the names of its presets."""
+        ...
+
+    def settings(self, preset: str | None, overrides: Overrides = ()) -> BaseModel:
+        """Return the knobs of a preset, or of the default one, with `knob=value` overrides.
+
+        Raises:
+            ConfigError: for an unknown preset or knob (names the nearest), or a value
+                out of range (names the range).
+        """
+        ...
+
+    def settings_model(self) -> type[BaseModel]:
+        """Return the model of its knobs, so that they can be listed and explained."""
+        ...
+
+    def plan(self, settings: BaseModel) -> Any:
+        """Return the call plan of one turn, a `callwise.plans.TurnPlan`; None where not known."""
+        ...
+
+    def is_simulated(self, settings: BaseModel) -> bool:
+        """Return whether all answers under these settings would be simulated."""
+        ...
+
+    def open(
+        self,
+        settings: BaseModel,
+        *,
+        folder: Path,
+        recorder: Recorder | None = None,
+        is_offline: bool = False,
+        keep_checkpoints: bool = False,
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a session whose memory lives in `folder`.
+
+        Args:
+            is_offline: never build a client that could reach the network.
+            keep_checkpoints: also keep the graph's own checkpoints in the folder.
+        """
+        ...
+
+
+@runtime_checkable
+class TellsPrompts(Protocol):
+    """An app that lists its prompts, so that a changed one can be named."""
+
+    def prompt_digests(self) -> Mapping[str, str]:
+        """Return a digest of each prompt, by name."""
+        ...
+
+
+@runtime_checkable
+class TakesEnvironment(Protocol):
+    """An app whose settings take knobs from environment variables."""
+
+    def environment_knobs(self) -> Sequence[EnvironmentKnob]:
+        """Return the knobs that the environment sets now."""
+        ...
+
+
+@runtime_checkable
+class TellsTrust(Protocol):
+    """An app whose settings name endpoints."""
+
+    def own_trust(self) -> Trust:
+        """Return what its user named of them in the environment."""
+        ...
+
+
+@runtime_checkable
+class StartsFromPast(App, Protocol):
+    """An app whose memory can be a book, so that other settings can start from one past."""
+
+    def open(
+        self,
+        settings: BaseModel,
+        *,
+        folder: Path,
+        recorder: Recorder | None = None,
+        is_offline: bool = False,
+        keep_checkpoints: bool = False,
+        book: "ConversationMemory | None" = None,
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a session whose memory is `book`, or lives in `folder`."""
+        ...
+
+
+def load_app(target: str) -> App:
+    """Return the app that an import string names.
+
+    Args:
+        target: `module:attribute`, from the user and never from a file. The working
+            directory is importable for it, and for no app that is shipped.
+
+    Raises:
+        ConfigError: when it cannot be imported, or is not an app.
+    """
+    module_name, separator, attribute = target.partition(":")
+    if not separator or not module_name or not attribute:
+        raise ConfigError(
+            f"an app is named as module:attribute, e.g. graph.app:app; got {target!r}"
+        )
+    if target != SHIPPED_APP:
+        import_folder()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"cannot import {module_name!r} of the app {target!r}: {error}"
+        ) from error
+    app: Any = getattr(module, attribute, None)
+    missing = [
+        name for name in ("settings", "plan", "open") if not callable(getattr(app, name, None))
+    ]
+    if not missing:
+        return cast("App", app)
+    from callwise.recordings.program import program_app  # noqa: PLC0415 - it knows us
+
+    return program_app(app, target, missing)

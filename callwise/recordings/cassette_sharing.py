@@ -1,0 +1,439 @@
+"""Shared lines of a cassette: what its exchanges have in common, written once.
+
+Problem: the prompts of a run share their beginnings (instructions, a persona, the
+conversation so far), and the exchanges of a node share most of their other fields: four
+fifths of a cassette were repetitions.
+
+Choice: what recurs has its own line before the first line that refers to it, and is named
+by a digest of that line's content:
+
+    {"shared":"<16 characters>","common":{"role":"judge","model":"…","settings":{…},…}}
+    {"shared":"…","messages":[{"role":"system","content":"…"}]}
+    {"shared":"…","after":"…","text":" and what is added to the text of that other line"}
+
+An exchange then has `"common":"<name>"` in place of those fields, `"after":"<name>"` for the
+messages that its own `messages` continue, and `{"after":"<name>","text":"…"}` in place of a
+text. Fields that follow from others are left out: conversation, turn and node where the
+scope's path names them, the charged tokens where they are the used ones, time and usage of
+the answer where they are those of the exchange.
+
+A thing is shared when it is seen for the second time, so that a cassette without repetitions
+is not longer for it. Rejected: numbering the shared lines, because cassettes are joined end
+to end; compressing the file, because it is read by people and compared line by line.
+
+Invariant: `restore(pack(document)) == document`. An answer is played without its prompt, so
+texts are only put together where prompts are read.
+"""
+
+import hashlib
+import json
+from base64 import urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from callwise.calls.reply import Reply
+from callwise.recordings.cassette_format import COUNT_NAMES
+from callwise.recordings.cassette_header import SEAL_ADVICE, LineDamaged
+
+__all__ = ["Shared", "Sharing", "line_of", "restore", "shared_name", "whole_prompt"]
+
+Shared = Callable[[str], Mapping[str, Any]]
+"""Gives the fields of a shared line by its name; a `ValueError` when there is none."""
+
+MIN_SHARED_CHARS = 160
+"""Shortest beginning that is written once: a shared line and a reference take about 80."""
+
+MAX_KEPT_CHARS = 4_000_000
+"""Most characters of recent prompts that a recorder keeps to compare with."""
+
+MAX_RECENT = 16
+"""Most recent prompts with the same start that a prompt is compared with."""
+
+MAX_SEEN = 4_096
+"""Most sets of common fields that a recorder remembers to have seen once."""
+
+MAX_PROMPT_CHARS = 256 << 20
+"""Longest prompt that is put together: a few lines that refer to each other can mean far more."""
+
+_START_CHARS = 64
+_SHARED = b'{"shared":"'
+_NAME_END = len(_SHARED) + 16
+
+_COMMON = (
+    *("role", "purpose", "endpoint", "model", "settings"),
+    *("outcome", "attempts", "requests", "unknown_usage", "unknown_usd", "usage_note"),
+)
+_COMMON_OF_REPLY = ("model", "finish_reason", "is_simulated")
+_REPLY_ORDER = tuple(each.name for each in fields(Reply))
+_ORDER = (
+    *("key", "lane", "asked", "common", "scope", "conversation", "turn", "node"),
+    *("role", "purpose", "endpoint", "model", "after", "messages", "inputs", "settings"),
+    *("outcome", *COUNT_NAMES, "reply", "error"),
+)
+_PLACES = {"conv:": "conversation", "turn:": "turn", "node:": "node"}
+_USED = ("input_tokens", "output_tokens", "cached_tokens")
+_UNKNOWN_CACHED = {"cached_tokens": None}
+
+
+def line_of(document: Mapping[str, Any]) -> bytes:
+    """Return a JSON object as one line, its end included."""
+    try:
+        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # Lone surrogates are legal in a Python string and illegal in UTF-8; json escapes them.
+        return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _ordered(mapping: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """Return a mapping with the named fields first, in this order; the others by name."""
+    ordered = {name: mapping[name] for name in order if name in mapping}
+    if len(ordered) < len(mapping):
+        ordered.update((name, mapping[name]) for name in sorted(mapping.keys() - ordered.keys()))
+    return ordered
+
+
+def _name_of(content: bytes) -> bytes:
+    """Return the name of a shared line: 96 bits of its fields as written, in 16 characters."""
+    return urlsafe_b64encode(hashlib.blake2b(content, digest_size=12).digest())
+
+
+def shared_name(line: bytes) -> bytes | None:
+    """Return the name of a shared line, or None for another line.
+
+    Raises:
+        LineDamaged: when the line is not as it was written.
+    """
+    if not line.startswith(_SHARED):
+        return None
+    content = line.rstrip()
+    name, fields = content[len(_SHARED) : _NAME_END], content[_NAME_END + 2 : -1]
+    if content != b'%b%b",%b}' % (_SHARED, name, fields) or _name_of(fields) != name:
+        raise LineDamaged(f"it is not as it was written, its name does not fit it. {SEAL_ADVICE}")
+    return name
+
+
+@lru_cache(maxsize=256)
+def _places(scope: str) -> Mapping[str, str | None]:
+    """Return conversation, turn and node as a scope's path names them."""
+    places: dict[str, str | None] = dict.fromkeys(_PLACES.values())
+    for part in scope.split("/"):
+        if part[:5] in _PLACES:
+            places[_PLACES[part[:5]]] = part[5:]
+    return places
+
+
+@dataclass(slots=True)
+class _Group:
+    """Recent prompts that start alike, and the beginnings of them that are shared by name."""
+
+    recent: list[Sequence[Any]] = field(default_factory=list)
+    shared: dict[Sequence[Any], str] = field(default_factory=dict)
+    chars: int = 0
+
+
+class _Beginnings:
+    """Finds how much of a text, or of a list of messages, was seen before.
+
+    Args:
+        chars: how long a part is when it is written.
+    """
+
+    def __init__(self, chars: Callable[[Any], int]) -> None:
+        self._chars = chars
+        self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
+        self._kept_chars = 0
+
+    def longest(
+        self, start: Hashable, whole: Sequence[Any], *, is_new: bool
+    ) -> tuple[int, str | None, int]:
+        """Return how much has a name, that name, and how much was seen (no less).
+
+        Args:
+            start: what all have in common that it is compared with.
+            whole: the text or the messages.
+            is_new: whether it is remembered for those that follow.
+        """
+        group = self._groups.get(start) or _Group()
+        named, name = 0, None
+        for beginning, known in group.shared.items():
+            length = len(beginning)
+            if length > named and whole[:length] == beginning:
+                named, name = length, known
+        if not is_new:
+            return named, name, named
+        seen = named
+        for other in group.recent:
+            if seen < len(whole) and whole[: seen + 1] == other[: seen + 1]:
+                seen = _common_length(whole, other, seen + 1)
+        self._remember(start, group, whole)
+        return named, name, seen if self._chars(whole[named:seen]) >= MIN_SHARED_CHARS else named
+
+    def _remember(self, start: Hashable, group: _Group, whole: Sequence[Any]) -> None:
+        self._groups[start] = group
+        self._groups.move_to_end(start)
+        if whole in group.recent:
+            return
+        group.recent.append(whole)
+        added = self._chars(whole)
+        if len(group.recent) > MAX_RECENT:
+            added -= self._chars(group.recent.pop(0))
+        group.chars += added
+        self._kept_chars += added
+        while self._kept_chars > MAX_KEPT_CHARS and len(self._groups) > 1:
+            self._kept_chars -= self._groups.popitem(last=False)[1].chars
+
+    def name(self, start: Hashable, beginning: Sequence[Any], name: str) -> None:
+        """Remember the name of a beginning that was just written."""
+        group = self._groups[start]
+        group.shared[beginning] = name
+        if len(group.shared) > MAX_RECENT:
+            del group.shared[next(iter(group.shared))]
+
+
+def _common_length(one: Sequence[Any], other: Sequence[Any], low: int) -> int:
+    """Return how much two sequences have in common at their start; `low` or more."""
+    high = min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+class Sharing:
+    """Shortens the documents of exchanges, and writes the shared lines that they need.
+
+    Args:
+        is_written: whether a shared line of this name is in the file.
+    """
+
+    def __init__(self, is_written: Callable[[bytes], bool]) -> None:
+        self._is_written = is_written
+        self._texts = _Beginnings(len)
+        self._lists = _Beginnings(lambda parts: sum(map(len, parts)))
+        self._names: OrderedDict[bytes, str] = OrderedDict()
+        """Name of each set of common fields that was seen, by how it is written."""
+        self._lines: dict[bytes, bytes] = {}
+
+    def pack(self, document: Mapping[str, Any]) -> list[bytes]:
+        """Return an exchange's line, after the shared lines that it is the first to need.
+
+        Args:
+            document: an exchange as a JSON object; left as it is.
+
+        Raises:
+            TypeError: when a value has no form in JSON.
+            ValueError: when a value contains itself.
+        """
+        short = dict(document)
+        self._lines = {}
+        messages = short.get("messages", ())
+        if messages:
+            self._pack_messages(short)
+        fixed = messages[: len(messages) - len(short.get("messages", ()))]
+        _leave_out(short)
+        self._pack_common(short, is_after_fixed=all(each["role"] == "system" for each in fixed))
+        if "reply" in short:
+            short["reply"] = _ordered(short["reply"], _REPLY_ORDER)
+        return [*self._lines.values(), line_of(_ordered(short, _ORDER))]
+
+    def _share(self, fields: Mapping[str, Any]) -> str:
+        """Return the name of a shared line, which is written if it is new."""
+        content = line_of(fields)[1:-2]
+        name = _name_of(content)
+        if not self._is_written(name):
+            self._lines[name] = b'%b%b",%b}\n' % (_SHARED, name, content)
+        return name.decode()
+
+    def _pack_messages(self, short: dict[str, Any]) -> None:
+        messages = short.pop("messages")
+        whole = tuple(line_of(message) for message in messages)
+        named, name, seen = self._lists.longest(whole[0], whole, is_new=True)
+        if seen > named:
+            parts = [self._pack_message(each, is_new=False) for each in messages[named:seen]]
+            name = self._share(_after(name, {"messages": parts}))
+            self._lists.name(whole[0], whole[:seen], name)
+        if name:
+            short["after"] = name
+        if messages[seen:]:
+            short["messages"] = [self._pack_message(each, is_new=True) for each in messages[seen:]]
+
+    def _pack_message(self, message: Mapping[str, Any], *, is_new: bool) -> Mapping[str, Any]:
+        text = message.get("content")
+        if not isinstance(text, str) or len(text) < MIN_SHARED_CHARS:
+            return message
+        start = text[:_START_CHARS]
+        named, name, seen = self._texts.longest(start, text, is_new=is_new)
+        if seen > named:
+            name = self._share(_after(name, {"text": text[named:seen]}))
+            self._texts.name(start, text[:seen], name)
+        if not name:
+            return message
+        return {**message, "content": {"after": name, "text": text[seen:]}}
+
+    def _pack_common(self, short: dict[str, Any], *, is_after_fixed: bool) -> None:
+        """Leave out what the exchanges of its kind have in common, once that was seen before.
+
+        Args:
+            short: an exchange.
+            is_after_fixed: whether the messages that its own continue are instructions only.
+        """
+        common = {name: short[name] for name in _COMMON if name in short}
+        if is_after_fixed and "after" in short:
+            common["after"] = short["after"]
+        reply = short.get("reply", {})
+        of_reply = {name: reply[name] for name in _COMMON_OF_REPLY if name in reply}
+        if reply.get("usage") == _UNKNOWN_CACHED:
+            of_reply["usage"] = reply["usage"]
+        if of_reply:
+            common["reply"] = of_reply
+        content = line_of({"common": common})
+        name = self._names.get(content)
+        if name is None:
+            name = self._names[content] = _name_of(content[1:-2]).decode()
+            if len(self._names) > MAX_SEEN:
+                self._names.popitem(last=False)
+            if not self._is_written(name.encode()):
+                return
+        elif not self._is_written(name.encode()):
+            self._share({"common": common})
+        short["common"] = name
+        for left_out in common.keys() - {"reply"}:
+            del short[left_out]
+        if of_reply:
+            short["reply"] = {key: value for key, value in reply.items() if key not in of_reply}
+
+
+def _after(name: str | None, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"after": name, **fields} if name else fields
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int else 0
+
+
+def _leave_out(short: dict[str, Any]) -> None:
+    """Leave out what follows from other fields; write what does not, be it a default."""
+    for name, value in _places(short["scope"]).items():
+        if name in short and short[name] == value:
+            del short[name]
+    used = _whole(short.get("input_tokens")) + _whole(short.get("output_tokens"))
+    if short.setdefault("charged_tokens", 0) == used:
+        del short["charged_tokens"]
+    if "reply" not in short:
+        return
+    reply = short["reply"] = dict(short["reply"])
+    if reply.setdefault("latency_seconds", 0.0) == short.get("latency_seconds", 0.0):
+        del reply["latency_seconds"]
+    usage = {**dict.fromkeys(_USED), **reply.pop("usage", {})}
+    usage = {
+        name: value
+        for name, value in usage.items()
+        if name not in _USED or value != short.get(name, 0)
+    }
+    if usage:
+        reply["usage"] = usage
+
+
+def _put_back(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an exchange with what `_leave_out` took from it."""
+    scope = document.get("scope")
+    if isinstance(scope, str):
+        document = {**_places(scope), **document}
+    used = _whole(document.get("input_tokens")) + _whole(document.get("output_tokens"))
+    if document.setdefault("charged_tokens", used) == 0:
+        del document["charged_tokens"]
+    reply = document.get("reply")
+    if not isinstance(reply, dict):
+        return document
+    if reply.setdefault("latency_seconds", document.get("latency_seconds", 0.0)) == 0:
+        del reply["latency_seconds"]
+    usage = reply.get("usage", {})
+    if isinstance(usage, dict):
+        whole = {**{name: document.get(name, 0) for name in _USED}, **usage}
+        reply["usage"] = {name: value for name, value in whole.items() if value is not None}
+        if not reply["usage"]:
+            del reply["usage"]
+    return document
+
+
+def restore(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
+    """Return an exchange with all its fields but its prompt, which `whole_prompt` puts together.
+
+    Args:
+        document: what `Sharing.pack` made its line of; changed.
+
+    Raises:
+        ValueError: when it refers to a line that is not there, or is of another kind.
+    """
+    name = document.pop("common", None)
+    if name is not None:
+        common = shared(name).get("common")
+        if not isinstance(common, dict):
+            raise ValueError(f"its common fields should be in the line {name!r:.40}")
+        of_reply, reply = common.get("reply"), document.get("reply")
+        document = {**common, **document}
+        if isinstance(of_reply, dict):
+            document["reply"] = {**of_reply, **reply} if isinstance(reply, dict) else reply
+    return _put_back(document)
+
+
+class _Prompt:
+    """Puts one prompt together, up to a size."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._left = MAX_PROMPT_CHARS
+
+    def parts(self, name: Any, kind: str) -> list[Any]:
+        """Return what the shared lines from the first to the named one have of a kind."""
+        found: list[Any] = []
+        while name is not None:
+            fields = self._shared(name)
+            part = fields.get(kind)
+            if not isinstance(part, str if kind == "text" else list):
+                raise ValueError(f"its {kind} should be in the line {name!r:.40}")  # noqa: TRY004
+            self.count(part)
+            found.append(part)
+            name = fields.get("after")
+        return found[::-1]
+
+    def count(self, part: Sequence[Any]) -> None:
+        self._left -= len(part) + 1
+        if self._left < 0:
+            raise ValueError(f"its prompt is longer than {MAX_PROMPT_CHARS:,} characters")
+
+    def message(self, message: Any) -> Any:
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, dict):
+            return message
+        own = content.get("text", "")
+        if not isinstance(own, str):
+            raise ValueError("the text of a message must be a text")  # noqa: TRY004 - one error
+        text = "".join([*self.parts(content.get("after"), "text"), own])
+        return {**message, "content": text}
+
+
+def whole_prompt(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
+    """Return an exchange with the messages of its prompt put together.
+
+    Args:
+        document: as `restore` returns it; changed.
+
+    Raises:
+        ValueError: when it refers to a line that is not there, or is longer than any prompt.
+    """
+    prompt = _Prompt(shared)
+    beginning = prompt.parts(document.pop("after", None), "messages")
+    own = document.get("messages", [])
+    if isinstance(own, list) and (beginning or own):
+        messages = [each for part in (*beginning, own) for each in part]
+        document["messages"] = [prompt.message(each) for each in messages]
+    return document

@@ -1,0 +1,118 @@
+"""What one conversation format is: a name, how it is recognised, and its reader."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from callwise.recordings.conversation import Conversation
+from callwise.recordings.source_files import SourceFile
+from callwise.recordings.source_records import RecordProblems, SourceRecord
+
+__all__ = ["Collector", "ConversationFormat", "DetectedRecord", "Reading", "read_each"]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedRecord:
+    """A conversation and the record that it starts at.
+
+    Args:
+        may_be_renamed: whether its id only numbers the records of a file, so that the
+            same id elsewhere is another conversation, not the same one twice.
+    """
+
+    conversation: Conversation
+    record: SourceRecord
+    may_be_renamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The reading of one file in one format.
+
+    Args:
+        problems: where bad records, and notes on what was left out, go.
+        agent: the speaker who is the agent, where a person has said so.
+        side: which of two conversations in a record is read, `a` or `b`; None when a
+            person has not said.
+    """
+
+    file: SourceFile
+    problems: RecordProblems
+    agent: str | None = None
+    side: str | None = None
+
+    def default_id(self, record: SourceRecord) -> str:
+        """Return the name of a conversation without an id."""
+        return f"{self.file.label}-{record.number}"
+
+
+class Collector(Protocol):
+    """Takes the records of one file in one format, and gives conversations."""
+
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+        """Take one record; give the conversations that are complete with it.
+
+        Raises:
+            FormatError: when the record does not fit; nothing of it is kept.
+        """
+        ...
+
+    def finish(self) -> Iterator[DetectedRecord]:
+        """Give the conversations that are complete only when the file has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFormat:
+    """A format.
+
+    Args:
+        name: as in manifests and errors.
+        about: where it comes from and how it is read, in one line, for the docs.
+        example: a record of it, as JSON; several, one a line, where a record is a turn.
+        recognises: whether a JSON value is a record in this format.
+        open: starts to read a file in this format.
+        is_weak: whether records of other kinds look alike, so that a file which was not
+            named by a person is not taken for conversations on this ground alone.
+    """
+
+    name: str
+    about: str
+    example: str
+    recognises: Callable[[Any], bool]
+    open: Callable[[Reading], Collector]
+    is_weak: bool = False
+
+
+class _Each:
+    """The collector of a format in which each record is a whole conversation."""
+
+    def __init__(
+        self, reading: Reading, convert: Callable[[SourceRecord, Reading], Conversation]
+    ) -> None:
+        self._reading = reading
+        self._convert = convert
+
+    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+        yield DetectedRecord(self._convert(record, self._reading), record, may_be_renamed=True)
+
+    def finish(self) -> Iterator[DetectedRecord]:
+        yield from ()
+
+
+def read_each(
+    convert: Callable[[SourceRecord, Reading], Conversation],
+) -> Callable[[Reading], Collector]:
+    """Return the reader of a format in which each record is a whole conversation.
+
+    A conversation with one bad message is bad as a whole: what the rest would have been
+    without it is not known.
+
+    Args:
+        convert: gets a record, and raises FormatError when it is bad.
+    """
+
+    def open_reading(reading: Reading) -> Collector:
+        return _Each(reading, convert)
+
+    return open_reading

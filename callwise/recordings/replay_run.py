@@ -1,0 +1,341 @@
+"""One replay from beginning to end: folder, recording, session, turns.
+
+This is what `callwise replay` does, for those who would rather call it from Python.
+
+The turns of one user go one after another, because each depends on what the one before left
+in memory; at most `max_concurrency` users run at the same time. A finished turn is written
+at once. Whatever stops a run (Ctrl-C, an error, a killed process), running it again goes on
+where it stopped, and calls of the interrupted turn that were already paid for come from its
+recording.
+
+A failure that ends a run (a wrong key, an endpoint that is down) is not recorded at once: it
+would be played when the run goes on, which would then break off at the same call for ever. It
+is kept back until its turn goes on after it or ends, which makes it part of what happened.
+The order within a turn stays.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from callwise.budget.recorder import RecordedExchange, Recorder, Where
+from callwise.calls.call import Call, Outcome, Role
+from callwise.calls.errors import ConfigError
+from callwise.calls.key import CallKey
+from callwise.calls.payload import well_formed_id
+from callwise.calls.provider_errors import scrub
+from callwise.knobs import settings_digest
+from callwise.recordings.app_protocol import (
+    App,
+    Session,
+    TellsNotices,
+    TellsPrompts,
+    TurnInput,
+    TurnResult,
+)
+from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
+from callwise.recordings.conversation import Conversation, conversation_digest
+from callwise.recordings.normalising import Rule
+from callwise.recordings.run_folder import RunFolder, TurnKey
+
+__all__ = [
+    "FinishedRun",
+    "RunRecorder",
+    "RunRequest",
+    "TurnListener",
+    "replay_conversations",
+    "run_replay",
+    "turn_order",
+]
+
+_Turn = tuple[str | None, str | None]
+"""Conversation and turn, as the names of their scopes."""
+
+_BROKEN_OFF = frozenset({Outcome.FAILED, Outcome.CANCELLED})
+
+
+class RunRecorder:
+    """A recorder for one run.
+
+    Args:
+        recorder: where exchanges are looked up and kept. Not owned.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._held: dict[_Turn, list[tuple[CallKey, Call, Where, RecordedExchange]]] = {}
+
+    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+        """Take the next exchange of a key; see `Recorder.lookup`."""
+        return self._recorder.lookup(key, call, where)
+
+    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+        """Remember how a call ended, as soon as its turn goes on."""
+        if exchange.outcome in _BROKEN_OFF:
+            turn = (where.conversation, where.turn)
+            self._held.setdefault(turn, []).append((key, call, where, exchange))
+            return
+        self.keep(where.conversation, where.turn)
+        self._recorder.record(key, call, where, exchange)
+
+    def keep(self, conversation: str | None, turn: str | None) -> None:
+        """Write what is held back of a turn: it went on, or has ended."""
+        for held in self._held.pop((conversation, turn), ()):
+            self._recorder.record(*held)
+
+    def answered_by(self) -> Mapping[Role, tuple[str, str]]:
+        """Return the endpoint and the model that answered each role; none where it is not said."""
+        return self._recorder.answered_by() if isinstance(self._recorder, Cassette) else {}
+
+    def keep_all(self) -> None:
+        """Write what is held back of every turn."""
+        for conversation, turn in list(self._held):
+            self.keep(conversation, turn)
+
+
+TurnListener = Callable[[TurnResult], None]
+"""Told each turn that has just been finished and written."""
+
+
+def _inputs(conversation: Conversation) -> Iterable[TurnInput]:
+    for turn in conversation.turns:
+        yield TurnInput(
+            conversation_id=conversation.conversation_id,
+            turn=turn.turn,
+            user_text=turn.user_text,
+            user_id=conversation.user_id,
+            time=turn.time,
+            persona=turn.persona or conversation.persona or None,
+        )
+
+
+def turn_order(conversations: Sequence[Conversation]) -> list[TurnKey]:
+    """Return the turns of conversations in the order in which files list them."""
+    return [
+        (well_formed_id(conversation.conversation_id), turn.turn)
+        for conversation in conversations
+        for turn in conversation.turns
+    ]
+
+
+def _lanes(conversations: Sequence[Conversation]) -> list[list[TurnInput]]:
+    """Return the turns that must go one after another: one lane per memory."""
+    lanes: dict[tuple[str, str], list[TurnInput]] = {}
+    for conversation in conversations:
+        for turn in _inputs(conversation):
+            lanes.setdefault(turn.memory_owner, []).append(turn)
+    return list(lanes.values())
+
+
+def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> None:
+    """Refuse to go on with turns that an older version kept for another user.
+
+    It gave a conversation without a user the user of the conversation's name, whose memory
+    is no longer read for it.
+    """
+    former = {
+        row["conversation_id"]
+        for row in folder.turns
+        if row.get("user_id") == row["conversation_id"]
+    }
+    for turn in (turn for lane in lanes for turn in lane):
+        if turn.user_id is None and turn.conversation_id in former and not _is_done(turn, folder):
+            raise ConfigError(
+                f"{folder.path} was begun by an older version, which kept the memory of "
+                f"conversation {turn.conversation_id!r} for a user of that name. Choose another "
+                f"folder with --out and give its recording with --cassette; no call is paid twice"
+            )
+
+
+def _is_done(turn: TurnInput, folder: RunFolder) -> bool:
+    return turn.turn is not None and (turn.conversation_id, turn.turn) in folder.finished
+
+
+async def replay_conversations(
+    conversations: Sequence[Conversation],
+    session: Session,
+    folder: RunFolder,
+    *,
+    max_concurrency: int = 1,
+    on_turn: TurnListener | None = None,
+) -> None:
+    """Answer every turn that the folder does not have yet, and write each as it ends.
+
+    Args:
+        conversations: what to replay, in the order in which the files shall list it.
+        folder: where finished turns are and go.
+        max_concurrency: most users at once; at least 1.
+
+    Raises:
+        ConfigError: when an older version began the run and kept memory otherwise.
+        Exception: whatever a turn raised; the other lanes are cancelled, and the turns
+            finished so far are in the folder.
+    """
+    if max_concurrency < 1:
+        raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
+    turns = _lanes(conversations)
+    _check_users(turns, folder)
+    lanes = iter(turns)
+
+    async def work() -> None:
+        # Each worker takes the next lane, so that lanes start in order.
+        for lane in lanes:
+            for turn in lane:
+                if _is_done(turn, folder):
+                    continue
+                result = await session.run_turn(turn)
+                folder.add(result)
+                if on_turn is not None:
+                    on_turn(result)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(max_concurrency):
+                workers.create_task(work())
+    except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
+        raise group.exceptions[0] from None
+    folder.finish(turn_order(conversations))
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What to replay, how, and where to.
+
+    Args:
+        app_target: its import string, for the manifest.
+        conversations: what to replay now.
+        digest_of: the conversations that identify the run, when `conversations` is
+            only their beginning; None when it is all of them.
+        cassette: the recording; None is the folder's own.
+        mode: how the recording is used.
+        max_concurrency: users side by side; at least 1.
+        started: wall time for the manifest, ISO 8601; None leaves it out.
+        normalise: what the recording's keys leave out; see `open_cassette`.
+    """
+
+    app: App
+    app_target: str
+    settings: BaseModel
+    conversations: Sequence[Conversation]
+    folder: Path
+    digest_of: Sequence[Conversation] | None = None
+    cassette: Path | None = None
+    mode: CassetteMode = CassetteMode.NEW_EPISODES
+    max_concurrency: int = 1
+    started: str | None = None
+    normalise: Sequence[Rule] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that ended well.
+
+    Args:
+        turns: its turns, in the order of the conversations.
+        rows: its ledger rows, in the same order.
+        wall_seconds: time that this process spent; turns of earlier ones not included.
+        turns_before: turns that stood in the folder already.
+        notices: what the user should know, as sentences.
+    """
+
+    folder: Path
+    turns: Sequence[Mapping[str, Any]] = field(repr=False)
+    rows: Sequence[Mapping[str, Any]] = field(repr=False)
+    wall_seconds: float
+    turns_before: int
+    notices: Sequence[str] = ()
+
+
+def _identity(request: RunRequest) -> dict[str, Any]:
+    whole = request.digest_of if request.digest_of is not None else request.conversations
+    return {
+        "app": request.app_target,
+        "settings": settings_digest(request.settings),
+        "conversations": conversation_digest(whole),
+        "cassette": str(request.cassette.resolve()) if request.cassette else None,
+        "mode": str(request.mode),
+    }
+
+
+def _details(request: RunRequest) -> dict[str, Any]:
+    app, is_strict = request.app, request.mode is CassetteMode.STRICT
+    plan = app.plan(request.settings)
+    return {
+        # Of a recording each turn says itself whether its answers are simulated.
+        "simulated": not (is_strict and plan is None) and app.is_simulated(request.settings),
+        "started": request.started,
+        "knobs": request.settings.model_dump(mode="json"),
+        # What was said of them: an app may treat a knob that was set unlike its default.
+        "given": request.settings.model_dump(mode="json", exclude_unset=True),
+        "prompts": dict(app.prompt_digests()) if isinstance(app, TellsPrompts) else {},
+        "plan": None if plan is None else plan.as_json(),
+    }
+
+
+async def run_replay(
+    request: RunRequest,
+    *,
+    on_turn: TurnListener | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> FinishedRun:
+    """Replay conversations, going on where the folder ends.
+
+    Args:
+        on_notice: told at once what a person should know; what is worth keeping is also
+            in the run's `notices`.
+
+    Raises:
+        ConfigError: when the folder has something else, or a setting cannot work.
+        FormatError: when the folder or the recording cannot be read.
+        CallError: what stopped the run; the turns finished before are in the folder.
+    """
+    # A clock for what the person waited; nothing that is written depends on it.
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        folder = RunFolder(request.folder, identity=_identity(request), details=_details(request))
+        stack.callback(folder.close)
+        turns_before = len(folder.finished)
+        if not folder.finished.issuperset(turn_order(request.conversations)):
+            folder.check_app_files()
+        cassette_path = request.cassette or request.folder / "cassette.jsonl"
+        cassette = stack.enter_context(
+            open_cassette(cassette_path, request.mode, scrub=scrub, normalise=request.normalise)
+        )
+        recorder = RunRecorder(cassette)
+
+        def finished(result: TurnResult) -> None:
+            recorder.keep(str(result.record["conversation_id"]), str(result.record["turn"]))
+            if on_turn is not None:
+                on_turn(result)
+
+        async with request.app.open(
+            request.settings,
+            folder=request.folder,
+            recorder=recorder,
+            is_offline=request.mode is CassetteMode.STRICT,
+        ) as session:
+            notices: Sequence[str] = ()
+            if isinstance(session, TellsNotices):
+                session.notices.listener = on_notice
+                notices = session.notices.texts
+            await replay_conversations(
+                request.conversations,
+                session,
+                folder,
+                max_concurrency=request.max_concurrency,
+                on_turn=finished,
+            )
+        return FinishedRun(
+            folder=request.folder,
+            turns=folder.turns,
+            rows=folder.rows,
+            wall_seconds=time.perf_counter() - began,
+            turns_before=turns_before,
+            notices=(*cassette.notices, *notices),
+        )

@@ -1,0 +1,327 @@
+"""A run as the data of its page: turns, calls, the judge's reasons; all of it unchecked text."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from callwise.calls.call import Outcome, Role
+from callwise.report.page.judge_words import recorded_words
+from callwise.report.page.plain import Fact, facts_of, figure, items, mapping, text
+from callwise.report.page.trees import Search, search_of
+from callwise.report.run_record import CallLine, RawLine, RunRecord, TurnKey, TurnLine, load_run
+from callwise.report.run_tables import ReportTables, summarise
+from callwise.report.table import Cell
+from callwise.report.totals import UsageSums, sum_calls
+
+__all__ = [
+    "CALL_COLUMNS",
+    "PageRun",
+    "above_plan",
+    "anchor_of",
+    "call_rows",
+    "calls_of",
+    "gather",
+    "plan_rows",
+    "turn_views",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRun:
+    """A run, as the page needs it.
+
+    Args:
+        record: from `load_run`, with its raw lines.
+        tables: from `summarise`; every total that the page shows is from here.
+        raw_calls: each finished turn's ledger lines as plain JSON, in the file's order.
+    """
+
+    record: RunRecord
+    tables: ReportTables
+    raw_calls: Mapping[TurnKey, Sequence[RawLine]]
+
+    @property
+    def name(self) -> str:
+        """The folder's own name. Untrusted."""
+        return self.record.folder.resolve().name
+
+    @property
+    def preset(self) -> str:
+        """The preset in the run's manifest; empty where it has none. Untrusted."""
+        knobs = self.record.manifest.get("knobs")
+        return text(knobs.get("preset")) if isinstance(knobs, Mapping) else ""
+
+    @property
+    def keys(self) -> tuple[TurnKey, ...]:
+        """Which turns it has, in their order."""
+        return tuple(turn.key for turn in self.record.turns)
+
+
+def gather(folder: Path) -> PageRun:
+    """Return a run, read from its folder.
+
+    Raises:
+        FormatError: when it is no run, or cannot be read; see `load_run`.
+    """
+    record = load_run(folder, keep_raw=True)
+    tables = summarise(
+        record.rows, record.turns, plan=record.plan, is_simulated=record.is_simulated
+    )
+    calls: dict[TurnKey, list[RawLine]] = {turn.key: [] for turn in record.turns}
+    for row, raw in zip(record.rows, record.raw_rows, strict=True):
+        if row.turn_key is not None:
+            calls[row.turn_key].append(raw)
+    return PageRun(record, tables, calls)
+
+
+MAX_ANCHOR_CHARS = 120
+"""Longest conversation id that is put in a link unchanged."""
+
+
+_ANSWERED = frozenset({Outcome.SERVED, Outcome.CACHED, Outcome.COALESCED, Outcome.REPLAYED})
+
+
+_SHOWN_ELSEWHERE = frozenset(
+    {
+        "conversation_id",
+        "turn",
+        "time",
+        "user_text",
+        "reply",
+        "degraded",
+        "wound_down",
+        "search",
+        "rounds",
+        "path_seconds",
+        "simulated",
+        "asked",
+        "outcomes",
+        "attempts",
+        "requests",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "usd",
+        "unknown_usage",
+        "work_seconds",
+        "retry_seconds",
+        "unreadable",
+        "repairs",
+    }
+)
+
+
+def anchor_of(key: TurnKey) -> str:
+    """Return the end of a link to a turn: letters, digits and percent signs only."""
+    conversation, turn = key
+    name = quote(conversation, safe="", errors="backslashreplace")
+    if len(name) > MAX_ANCHOR_CHARS:
+        digest = hashlib.blake2b(name.encode("ascii"), digest_size=8).hexdigest()
+        name = f"{name[:40].rpartition('%')[0] or name[:40]}~{digest}"
+    return f"turn/{name}/{turn}"
+
+
+def calls_of(run: PageRun) -> dict[TurnKey, list[CallLine]]:
+    """Return the calls of each finished turn, in the ledger's order."""
+    found: dict[TurnKey, list[CallLine]] = {key: [] for key in run.keys}
+    for row in run.record.rows:
+        if row.turn_key is not None:
+            found[row.turn_key].append(row)
+    return found
+
+
+def _notes(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return a turn's notes on what went wrong: a title, a reason, and details."""
+    notes = []
+    for line in lines:
+        title = text(line.get("node")) or text(line.get("what"))
+        rest = [
+            value
+            for name, value in line.items()
+            # What is down, and where, is in the detail.
+            if name not in {"node", "what", "role", "endpoint"} and text(value)
+        ]
+        notes.append([title or "(unnamed)", *rest])
+    return notes
+
+
+def _sums_json(sums: UsageSums) -> dict[str, Any]:
+    return {
+        "asked": sums.asked,
+        "outcomes": [[outcome.value, count] for outcome, count in sums.outcomes.items() if count],
+        "unreadable": sums.unreadable,
+        "repairs": sums.repairs,
+        "attempts": sums.usage.attempts,
+        "requests": sums.usage.requests,
+        "input_tokens": sums.usage.input_tokens,
+        "output_tokens": sums.usage.output_tokens,
+        "unknown_usage": sums.usage.unknown_usage,
+        "usd": sums.usd,
+    }
+
+
+def _facts(raw: Mapping[str, Any]) -> list[Fact]:
+    """Return what else the app wrote of a turn, inner objects and lists of words included."""
+    facts = facts_of(raw, leaving_out=_SHOWN_ELSEWHERE)
+    for name, value in raw.items():
+        if name not in _SHOWN_ELSEWHERE:
+            facts += [(f"{name}.{inner}", each) for inner, each in facts_of(mapping(value))]
+            texts = [each for each in items(value) if text(each)]
+            facts += [(name, ", ".join(texts))] if texts else []
+    return facts
+
+
+def _words_of_turns(
+    run: PageRun,
+    searches: Mapping[TurnKey, Search | None],
+    calls: Mapping[TurnKey, Sequence[CallLine]],
+) -> dict[TurnKey, list[str]]:
+    """Return the judge's reasons of each call, for turns whose own record has none."""
+    wanted = []
+    for key, search in searches.items():
+        if search is not None and search.has_words:
+            continue
+        wanted += [
+            (key, place)
+            for place, call in enumerate(calls[key])
+            if call.role is Role.JUDGE and call.outcome in _ANSWERED
+        ]
+    reasons = recorded_words(run.record, [run.raw_calls[key][place] for key, place in wanted])
+    found = {key: [""] * len(rows) for key, rows in calls.items()}
+    for (key, place), words in zip(wanted, reasons, strict=True):
+        found[key][place] = words
+    return found
+
+
+def _view(
+    run: PageRun,
+    turn: TurnLine,
+    raw: Mapping[str, Any],
+    calls: Sequence[CallLine],
+    *,
+    search: Search | None,
+    words: Sequence[str],
+) -> dict[str, Any]:
+    sums = sum_calls(calls)
+    rounds, seconds = turn.spans[:2], turn.spans[2:]
+    return {
+        "conversation": turn.conversation_id,
+        "turn": turn.turn,
+        "anchor": anchor_of(turn.key),
+        "time": text(raw.get("time")),
+        "user_text": text(raw.get("user_text")),
+        "reply": turn.reply,
+        "degraded": _notes(turn.degraded),
+        "wound_down": _notes(turn.wound_down),
+        "sums": _sums_json(sums),
+        "rounds": rounds,
+        "seconds": seconds,
+        "above_plan": above_plan(run, sums.asked - sums.outcomes[Outcome.REFUSED]),
+        "plan": plan_rows(run, turn, calls),
+        "calls": call_rows(calls, run.raw_calls[turn.key], words),
+        "search": None if search is None else search.as_json(),
+        "facts": _facts(raw),
+    }
+
+
+def turn_views(run: PageRun) -> list[dict[str, Any]]:
+    """Return each finished turn as plain JSON, in the run's order."""
+    calls = calls_of(run)
+    searches = {turn.key: search_of(turn.search) for turn in run.record.turns}
+    words = _words_of_turns(run, searches, calls)
+    return [
+        _view(run, turn, raw, calls[turn.key], search=searches[turn.key], words=words[turn.key])
+        for turn, raw in zip(run.record.turns, run.record.raw_turns, strict=True)
+    ]
+
+
+CALL_COLUMNS = (
+    "node",
+    "role",
+    "purpose",
+    "outcome",
+    "attempts",
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "unknown_usage",
+    "usd",
+    "work_seconds",
+    "retry_seconds",
+    "path_seconds",
+    "end_round",
+    "is_unreadable",
+    "repair",
+    "sample",
+    "is_speculative",
+    "model",
+    "endpoint",
+    "error",
+    "notes",
+    "words",
+)
+"""Columns of a call's row, in this order."""
+
+
+_RAW_FIGURES = ("path_seconds", "end_round")
+
+
+_RAW_TEXTS = ("model", "endpoint")
+
+
+def call_rows(
+    calls: Sequence[CallLine], raw_calls: Sequence[Mapping[str, Any]], words: Sequence[str]
+) -> list[list[Any]]:
+    """Return one row per call, with `CALL_COLUMNS`.
+
+    Args:
+        calls: of one turn, as they were checked.
+        raw_calls: the same lines, for what a report does not add up.
+        words: the judge's reasons in each; empty where not known.
+    """
+    rows = []
+    for call, raw, reasons in zip(calls, raw_calls, words, strict=True):
+        known: dict[str, Any] = {
+            **{name: getattr(call, name, None) for name in CALL_COLUMNS},
+            **{name: figure(raw.get(name)) for name in _RAW_FIGURES},
+            **{name: text(raw.get(name)) for name in _RAW_TEXTS},
+            "node": call.node or "-",
+            "sample": figure(raw.get("sample")) or 0,
+            "words": reasons,
+        }
+        rows.append([known[name] for name in CALL_COLUMNS])
+    return rows
+
+
+def plan_rows(
+    run: PageRun, turn: TurnLine, calls: Sequence[CallLine]
+) -> list[tuple[Cell, Cell, Cell, Cell]]:
+    """Return figure, planned, worst and actual of one turn; empty where the run has no plan."""
+    table = summarise(calls, [turn], plan=run.record.plan).against_plan
+    if table is None:
+        return []
+    place = {name: table.columns.index(name) for name in table.columns}
+    return [
+        (
+            row[0],
+            row[place["planned"]],
+            row[place["planned_worst"]],
+            row[place["actual_mean"]],
+        )
+        for row in table.rows
+        if not str(row[0]).endswith(" per request")
+    ]
+
+
+def above_plan(run: PageRun, asked: int) -> str:
+    """Return how far a turn's calls go beyond the plan: empty, `usual` or `worst`."""
+    scenarios = mapping(mapping(run.record.plan).get("scenarios"))
+    bounds = {
+        "worst": figure(mapping(scenarios.get("worst")).get("asked")),
+        "usual": figure(mapping(scenarios.get("default")).get("asked")),
+    }
+    return next((name for name, most in bounds.items() if most is not None and asked > most), "")

@@ -1,0 +1,450 @@
+"""A run's page: overview as HTML, data packed for the script, one file.
+
+The overview is readable without a script. Three things keep foreign text from running, each
+enough alone:
+
+1. The data is a packed block in an element that is never a script, and the script that
+   reads it makes text nodes only.
+2. Text in the HTML is escaped (`safe_text`).
+3. The policy allows this very script and this very style, by their digests, and no
+   request, no frame, no form, no other script, whatever is in the page.
+
+The data is packed because texts are large: gzip, then base64, read by the browser's own
+`DecompressionStream`. Names that come from a run are never keys of an object in it, so the
+script looks nothing up by a foreign name. The file is written whole, and replaces only a page.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from callwise.calls.errors import ConfigError
+from callwise.report.page.page_comparison import TurnPairing, compared_tables, differences, pair
+from callwise.report.page.page_data import CALL_COLUMNS, PageRun, calls_of, gather, turn_views
+from callwise.report.page.plain import mapping, text
+from callwise.report.run_forms import degraded_line
+from callwise.report.table import Cell, Table, cell_text, is_text_column, shown_places
+from callwise.report.totals import Spread
+from callwise.safe_text import shown_html
+
+__all__ = [
+    "SCRIPTS",
+    "WrittenPage",
+    "about_html",
+    "assembled",
+    "document_of",
+    "json_for_html",
+    "overview_html",
+    "packed",
+    "page_of",
+    "policy_of",
+    "script_text",
+    "simulated_html",
+    "table_html",
+    "write_page",
+]
+
+
+def simulated_html(run: PageRun, other: PageRun | None) -> str:
+    """Return the label of simulated results; empty where nothing was simulated."""
+    sides = [("This run", run), *([] if other is None else [("The other run", other)])]
+    names = [name for name, each in sides if each.record.is_simulated]
+    if not names:
+        return ""
+    which = names[0] if len(names) == 1 else "Both runs"
+    verb = "is" if len(names) == 1 else "are"
+    return (
+        f'<p class="simulated" role="note"><strong>Simulated.</strong> {which} {verb} answered by '
+        "a simulated model: that proves counting, not language.</p>"
+    )
+
+
+def about_html(run: PageRun, other: PageRun | None) -> str:
+    """Return in one line what the page is of."""
+    manifest = run.record.manifest
+    app = text(mapping(manifest.get("identity")).get("app"))
+    parts = ["simulated" if run.record.is_simulated else ""]
+    parts += [f"preset {run.preset}" if run.preset else "", app, text(manifest.get("started"))]
+    if other is not None:
+        preset = f" (preset {other.preset})" if other.preset else ""
+        parts.append(f"compared with {other.name}{preset}")
+    return " · ".join(shown_html(part) for part in parts if part)
+
+
+def _spread(name: str, spread: Spread | None) -> list[tuple[str, str, str]]:
+    if spread is None:
+        return []
+    under = f"p95 {cell_text(spread.p95)}, most {cell_text(spread.max)}"
+    return [(name, cell_text(spread.mean), under)]
+
+
+def _tile(name: str, figure: str, under: str) -> str:
+    kind = ' class="unknown"' if figure == "unknown" else ""
+    small = f"<small>{under}</small>" if under else ""
+    return f"<div><dt>{name}</dt><dd{kind}>{figure}{small}</dd></div>"
+
+
+def _tiles(run: PageRun) -> str:
+    totals = run.tables.totals
+    sums = totals.sums
+    ended = ", ".join(f"{count:,} {kind.value}" for kind, count in sums.outcomes.items() if count)
+    unknown = (
+        f"unknown for {sums.usage.unknown_usage:,} requests" if sums.usage.unknown_usage else ""
+    )
+    known = (
+        f"{cell_text(sums.usd_known)} of it known" if sums.usd is None and sums.usd_known else ""
+    )
+    degraded = f"{totals.degraded_turns:,} degraded, {totals.wound_down_turns:,} wound down"
+    unreadable = f"{sums.unreadable:,} unreadable, {sums.repairs:,} repairs"
+    tiles = [
+        ("turns", f"{totals.turns:,}", degraded),
+        ("calls", f"{sums.asked:,}", f"{ended}; {unreadable}" if ended else unreadable),
+        *_spread("calls per turn", totals.calls_per_turn),
+        *(_spread("refused per turn", totals.refused_per_turn) if totals.cut_turns else []),
+        ("requests", f"{sums.usage.requests:,}", f"{sums.usage.attempts:,} attempts"),
+        ("tokens in", f"{sums.usage.input_tokens:,}", unknown),
+        ("tokens out", f"{sums.usage.output_tokens:,}", ""),
+        ("USD", cell_text(sums.usd), known),
+        *_spread("rounds to the reply", totals.rounds_to_reply),
+        *_spread("seconds to the reply", totals.reply_seconds),
+    ]
+    return '<dl class="tiles">{}</dl>'.format(
+        "".join(_tile(name, figure, under) for name, figure, under in tiles)
+    )
+
+
+def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -> list[str]:
+    degraded = degraded_line(run.tables.totals)
+    notices = [*([degraded] if degraded else []), *run.record.notices]
+    outside = sum(row.turn_key is None for row in run.record.rows)
+    if outside:
+        notices.append(
+            f"{outside:,} calls were asked outside of any turn; the totals include them."
+        )
+    if other is not None and pairing is not None:
+        notices += [f"The other run: {notice}" for notice in other.record.notices]
+        paired, mine, others = len(pairing.keys), len(run.keys), len(other.keys)
+        if paired < max(mine, others):
+            notices.append(
+                f"{paired:,} turns pair, of {mine:,} here and {others:,} in the other run; "
+                "comparisons are over those."
+            )
+        if pairing.reworded:
+            notices.append(
+                f"In {len(pairing.reworded):,} paired turns the user wrote something else: "
+                "the runs may be of different conversations."
+            )
+    return [f'<p class="notice">{shown_html(notice)}</p>' for notice in notices]
+
+
+def overview_html(
+    run: PageRun,
+    other: PageRun | None = None,
+    pairing: TurnPairing | None = None,
+    compared: Sequence[Table] = (),
+) -> str:
+    """Return the first view.
+
+    Args:
+        run: the run that the page is of.
+        other: the run to compare with, or None.
+        pairing: from `pair`, where there is another run.
+        compared: from `compared_tables`, likewise.
+    """
+    tables = run.tables
+    own = (
+        tables.by_node,
+        tables.by_role,
+        tables.by_purpose,
+        tables.against_plan,
+        tables.scenarios,
+        tables.time,
+    )
+    parts = [*_notices(run, other, pairing), _tiles(run), '<div id="chart"></div>']
+    if compared:
+        parts += ['<h2 class="apart">Compared with the other run</h2>', *map(table_html, compared)]
+        parts.append('<h2 class="apart">This run</h2>')
+    parts += [table_html(table) for table in own if table is not None]
+    return "\n".join(parts)
+
+
+VERSION = 1
+
+
+def _run_json(run: PageRun) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "preset": run.preset,
+        "simulated": run.record.is_simulated,
+        "turns": turn_views(run),
+    }
+
+
+def document_of(
+    run: PageRun, other: PageRun | None = None, pairing: TurnPairing | None = None
+) -> dict[str, Any]:
+    """Return the page's data.
+
+    Args:
+        run: the run that the page is of.
+        other: the run to compare with, or None.
+        pairing: from `pair`, where there is another run.
+    """
+    document: dict[str, Any] = {
+        "version": VERSION,
+        "call_columns": CALL_COLUMNS,
+        "runs": [_run_json(run)],
+        "is_compared": other is not None,
+    }
+    if other is None or pairing is None:
+        return document
+    document["runs"].append(_run_json(other))
+    of_run, of_other = calls_of(run), calls_of(other)
+    for turn, view in zip(run.record.turns, document["runs"][0]["turns"], strict=True):
+        place = pairing.other_place.get(turn.key)
+        view["other"] = place
+        if place is not None:
+            view["differences"] = differences(
+                turn,
+                other.record.turns[place],
+                of_run[turn.key],
+                of_other[turn.key],
+                is_reworded=turn.key in pairing.reworded,
+            )
+    return document
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, int | float)
+
+
+def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> str:
+    if isinstance(cell, str):
+        inner = shown_html(cell)
+    else:
+        inner = shown_html(cell_text(cell))
+        if is_difference and _is_number(cell) and cell:
+            inner = f"+{inner}" if cell > 0 else inner.replace("-", "\N{MINUS SIGN}", 1)
+    if is_head:
+        return f'<th scope="row">{inner}</th>'
+    kind = "unknown" if cell is None else "" if is_text else "number"
+    return f'<td class="{kind}">{inner}</td>' if kind else f"<td>{inner}</td>"
+
+
+def table_html(table: Table) -> str:
+    """Return one table under its title, in its own frame that scrolls where it must."""
+    places = shown_places(table)
+    texts = [is_text_column(table, place) for place in range(len(table.columns))]
+    title = shown_html(table.title)
+    heads = "".join(
+        f'<th scope="col"{"" if texts[place] else " class=number"}>'
+        f"{shown_html(table.columns[place].replace('_', ' '))}</th>"
+        for place in places
+    )
+    lines = [
+        f'<section class="table" id="table-{table.name.replace("_", "-")}">',
+        f"<h3>{title}</h3>",
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{title}"><table>',
+        f"<thead><tr>{heads}</tr></thead><tbody>",
+    ]
+    for row in table.rows:
+        cells = "".join(
+            _cell(
+                row[place],
+                is_head=place == 0,
+                is_difference=table.columns[place].endswith("difference"),
+                is_text=texts[place],
+            )
+            for place in places
+        )
+        total = ' class="total"' if row[0] == "total" else ""
+        lines.append(f"<tr{total}>{cells}</tr>")
+    lines.append("</tbody></table></div></section>")
+    return "\n".join(lines)
+
+
+SCRIPTS = (
+    "dom.js",
+    "timeline.js",
+    "tree.js",
+    "turn.js",
+    "list.js",
+    "chart.js",
+    "keys.js",
+    "main.js",
+)
+"""The parts of the page's script, in the order in which they are joined."""
+
+
+_PLACE = re.compile(r"\[\[([a-z]+)\]\]")
+
+
+_ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
+
+
+def _asset(name: str) -> str:
+    return (files("callwise.report.page") / "assets" / name).read_text(encoding="utf-8")
+
+
+def script_text() -> str:
+    """Return the page's script: all of its parts in one function."""
+    parts = "\n".join(map(_asset, SCRIPTS))
+    return f'(() => {{\n"use strict";\n{parts}}})();'
+
+
+def json_for_html(value: Any) -> str:
+    """Return JSON that ends and starts no element, anywhere in HTML."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).translate(_ESCAPES)
+
+
+def packed(document: Mapping[str, Any]) -> str:
+    """Return a document as the page's data block: packed, inside JSON.
+
+    Lone surrogates come through as the escapes that JSON has for them.
+    """
+    plain = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    data = gzip.compress(plain.encode("utf-8", "backslashreplace"), 9, mtime=0)
+    return json_for_html(
+        {"encoding": "gzip+base64", "data": base64.b64encode(data).decode("ascii")}
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def policy_of(script: str, style: str) -> str:
+    """Return the content security policy of a page with this script and style."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src 'sha256-{_digest(script)}'",
+            f"style-src 'sha256-{_digest(style)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+
+
+def assembled(parts: Mapping[str, str]) -> str:
+    """Return the page.
+
+    Args:
+        parts: HTML for the template's places `title`, `simulated`, `name`, `about` and
+            `overview`, and `data` from `packed`. Parts are not searched for places.
+    """
+    script, style = script_text(), _asset("page.css")
+    whole = {**parts, "script": script, "style": style, "policy": policy_of(script, style)}
+    return _PLACE.sub(lambda place: whole[place[1]], _asset("page.html"))
+
+
+_START = b"<!doctype html>"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPage:
+    """What was written.
+
+    Args:
+        file: its path.
+        size_bytes: how large it is.
+        turns: how many turns it shows.
+        paired_turns: how many of them are paired; None without another run.
+        notices: what a user should know about the reading.
+    """
+
+    file: Path
+    size_bytes: int
+    turns: int
+    paired_turns: int | None
+    notices: tuple[str, ...]
+
+
+def page_of(folder: Path, against: Path | None = None) -> tuple[str, WrittenPage]:
+    """Return the page of a run as HTML, and its size, turns and notices; its `file` is `folder`.
+
+    Args:
+        folder: the run's folder.
+        against: the folder of a run to compare with, or None.
+
+    Raises:
+        FormatError: when a folder is no run, or cannot be read.
+        ConfigError: when no turn of the two runs pairs.
+    """
+    run = gather(folder)
+    other = None if against is None else gather(against)
+    pairing = None if other is None else pair(run, other)
+    compared = [] if other is None or pairing is None else compared_tables(run, other, pairing)
+    html = assembled(
+        {
+            "title": shown_html(f"{run.name} - callwise report"),
+            "simulated": simulated_html(run, other),
+            "name": shown_html(run.name),
+            "about": about_html(run, other),
+            "overview": overview_html(run, other, pairing, compared),
+            "data": packed(document_of(run, other, pairing)),
+        }
+    )
+    notices = list(run.record.notices)
+    if other is not None:
+        notices += [f"{against}: {notice}" for notice in other.record.notices]
+    paired = None if pairing is None else len(pairing.keys)
+    written = WrittenPage(folder, len(html.encode("utf-8")), len(run.keys), paired, tuple(notices))
+    return html, written
+
+
+def _check_place(file: Path) -> None:
+    """Refuse a path that is not writable as a page, or that has something else."""
+    if not file.parent.is_dir():
+        raise ConfigError(f"there is no folder {file.parent} to write {file.name} into; make it")
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder; name a file in it, such as {file / 'report.html'}")
+    if not file.exists():
+        return
+    if not file.is_file():
+        raise ConfigError(f"{file} is no plain file; name another")
+    with file.open("rb") as stream:
+        start = stream.read(len(_START))
+    if start and start.lower() != _START:
+        raise ConfigError(f"{file} exists and is no page; name another file, or remove it")
+
+
+def write_page(folder: Path, file: Path, *, against: Path | None = None) -> WrittenPage:
+    """Write the page of a run and return what was written.
+
+    Args:
+        folder: the run's folder.
+        file: where to; an older page there is replaced in one step.
+        against: the folder of a run to compare with, or None.
+
+    Raises:
+        FormatError: when a folder is no run, or cannot be read.
+        ConfigError: when no turn of the two runs pairs, or the page cannot be written there.
+        OSError: when the disk is full; an older page is kept.
+    """
+    file = Path(file).resolve()
+    _check_place(file)
+    html, written = page_of(folder, against)
+    part = file.parent / f".callwise-{os.getpid()}.part"
+    part.unlink(missing_ok=True)  # a link of this name would be followed
+    try:
+        with part.open("xb") as stream:
+            stream.write(html.encode("utf-8"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return WrittenPage(
+        file, written.size_bytes, written.turns, written.paired_turns, written.notices
+    )

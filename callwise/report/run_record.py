@@ -1,0 +1,325 @@
+"""A run's folder, read back: its manifest, finished turns and calls.
+
+A run that was killed may end in half a line, or have calls of a turn that it did not
+finish. Both are left out and reported; a run that continues drops them too. Anything else
+that cannot be read is an error, with file and line. Fields that a report does not need are
+ignored, so an app may write more.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from callwise.budget.usage import Usage
+from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.errors import FormatError
+from callwise.recordings.run_folder import RUN_VERSION
+from callwise.recordings.typed_json import under_this_name
+
+__all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "load_run"]
+
+
+TurnKey = tuple[str, int]
+"""Conversation id and turn number."""
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class RunFileLine(BaseModel):
+    """Base of the lines: frozen, and open to fields of others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class CallLine(RunFileLine):
+    """One line of `ledger.jsonl`: how one asked call ended, and what it spent."""
+
+    conversation: str | None = None
+    turn: Count | None = None
+    """A number, also where the ledger has it as the name of a scope."""
+    node: str | None = None
+    role: Role
+    purpose: Purpose
+    outcome: Outcome
+    repair: Count = 0
+    is_unreadable: bool = False
+    """Answered, and not in the form that was asked for; False in runs that did not count it."""
+    is_speculative: bool = False
+    is_simulated: bool = False
+    """Whether a simulated model answered it; True in no other form than `true`."""
+    attempts: Count = 0
+    requests: Count = 0
+    sent: Count | None = None
+    """Requests that left for it when this run was made; None in runs that did not count it."""
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_tokens: Count = 0
+    unknown_usage: Count = 0
+    """Requests whose tokens are not known."""
+    over_tokens: Count = 0
+    """Tokens billed beyond what was reserved for the call."""
+    over_usd: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """USD billed beyond it."""
+    error: str = ""
+    """What went wrong; empty where nothing did."""
+    notes: str = ""
+    """What was repaired or left out to read the answer; empty for nothing."""
+    usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    """Cost; None when it is not known, which is not 0."""
+    work_seconds: Seconds = 0.0
+    retry_seconds: Seconds = 0.0
+
+    @field_validator("error", "notes", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> str:
+        return value if isinstance(value, str) else ""
+
+    @field_validator("is_simulated", mode="before")
+    @classmethod
+    def _is_true(cls, value: Any) -> bool:
+        return value is True
+
+    @property
+    def usage(self) -> Usage:
+        """What it spent."""
+        usage = Usage.from_json(self.__dict__)
+        if self.sent is None:  # not counted then
+            usage = usage._replace(sent=0 if self.outcome is Outcome.REPLAYED else self.requests)
+        return usage
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a limit refused it, so that nothing was sent."""
+        return self.outcome is Outcome.REFUSED
+
+    @property
+    def turn_key(self) -> TurnKey | None:
+        """Which turn asked, or None outside of one."""
+        if self.conversation is None or self.turn is None:
+            return None
+        return self.conversation, self.turn
+
+
+class Spans(RunFileLine):
+    """Rounds or seconds of a turn: until the reply, and until its end."""
+
+    reply: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    turn: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+
+
+class TurnLine(RunFileLine):
+    """One line of `turns.jsonl`: one finished turn."""
+
+    conversation_id: str
+    turn: Count
+    reply: str = ""
+    asked: Count | None = None
+    """Calls asked, by the turn's own record; None where it is not recorded."""
+    rounds: Spans | None = None
+    path_seconds: Spans | None = None
+    degraded: tuple[Mapping[str, Any], ...] = ()
+    """The nodes that went on without their call, and why."""
+    wound_down: tuple[Mapping[str, Any], ...] = ()
+    """What the turn gave up for want of calls, and why."""
+    search: Mapping[str, Any] = {}
+    """What the app's search did."""
+    simulated: bool = False
+    prompts: Mapping[str, tuple[str, ...]] = {}
+    """Digests of the prompts that were asked, by node, of an app that has no prompt files."""
+
+    @property
+    def key(self) -> TurnKey:
+        """Which turn it is."""
+        return self.conversation_id, self.turn
+
+    @property
+    def degraded_causes(self) -> tuple[str, ...]:
+        """Why it is degraded, a few words each, none twice: what is down first. Untrusted."""
+        down: list[str] = []
+        others: list[str] = []
+        for row in self.degraded:
+            role, endpoint = row.get("role"), row.get("endpoint")
+            if role and endpoint:
+                down.append(f"{role} at {endpoint} is down")
+            else:
+                others.append(f"{row.get('node') or '-'} {row.get('reason') or ''}".rstrip())
+        return tuple(dict.fromkeys(down + others))
+
+    @property
+    def spans(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """Rounds to the reply and to the end, then seconds; None where not recorded."""
+        rounds, path = self.rounds, self.path_seconds
+        return (
+            None if rounds is None else rounds.reply,
+            None if rounds is None else rounds.turn,
+            None if path is None else path.reply,
+            None if path is None else path.turn,
+        )
+
+    @property
+    def search_stop(self) -> str:
+        """Why the search stopped; empty where not recorded."""
+        return str(self.search.get("stop_reason") or self.search.get("stopped") or "")
+
+
+LineT = TypeVar("LineT", bound=RunFileLine)
+
+
+RawLine = Mapping[str, Any]
+"""One line of a run's file as plain JSON, unchecked."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run, read from its folder.
+
+    Args:
+        folder: the run's folder.
+        manifest: its app, knobs, conversations and plan.
+        turns: its finished turns, in the file's order.
+        rows: the calls of those turns and those outside of turns, in the file's order.
+        notices: what a user should know about the reading.
+        raw_turns: the lines of `turns` as plain JSON; empty unless asked for.
+        raw_rows: the lines of `rows`, likewise.
+        torn_files: names of files that end in half a line: the run was killed.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    turns: tuple[TurnLine, ...]
+    rows: tuple[CallLine, ...]
+    notices: tuple[str, ...] = ()
+    raw_turns: tuple[RawLine, ...] = ()
+    raw_rows: tuple[RawLine, ...] = ()
+    torn_files: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> Mapping[str, Any] | None:
+        """The plan that the run started with, as JSON; None when it has none."""
+        plan = self.manifest.get("plan")
+        return plan if isinstance(plan, dict) else None
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether a simulated model answered any of it."""
+        return self.manifest.get("simulated") is True or any(turn.simulated for turn in self.turns)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FormatError(
+            path, None, "there is no such file; expected the folder of a run"
+        ) from None
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
+
+
+def _json(data: bytes) -> Any:
+    """Return JSON; every way of not being JSON is a ValueError."""
+    try:
+        return json.loads(data.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    data = _read(path)
+    try:
+        manifest = under_this_name(_json(data))
+    except ValueError as error:
+        raise FormatError(path, None, f"expected a run's manifest as JSON: {error}") from error
+    if not isinstance(manifest, dict) or "callwise_run" not in manifest:
+        raise FormatError(path, None, "expected a run's manifest, with `callwise_run`")
+    if manifest["callwise_run"] != RUN_VERSION:
+        raise FormatError(
+            path,
+            None,
+            f"is of format {manifest['callwise_run']!r}, this Callwise reads {RUN_VERSION}",
+        )
+    return manifest
+
+
+def _lines(path: Path, kind: type[LineT], torn: list[str]) -> list[tuple[LineT, RawLine]]:
+    """Return each line that ends, checked and as plain JSON; name the file in `torn` if cut."""
+    whole, _, rest = _read(path).rpartition(b"\n")
+    if rest:
+        torn.append(path.name)
+    read: list[tuple[LineT, RawLine]] = []
+    for number, line in enumerate(whole.split(b"\n") if whole else (), start=1):
+        if not line.strip():
+            continue
+        try:
+            raw = _json(line)
+            read.append((kind.model_validate(raw), raw))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "line"
+            raise FormatError(path, number, f"{where}: {first['msg']}") from error
+        except ValueError as error:
+            raise FormatError(path, number, f"expected one JSON object: {error}") from error
+    return read
+
+
+def _disagreements(turns: Sequence[TurnLine], rows: Sequence[CallLine]) -> list[str]:
+    """Return a notice when turns and ledger disagree; empty otherwise."""
+    counted = Counter(row.turn_key for row in rows)
+    wrong = [turn for turn in turns if turn.asked is not None and turn.asked != counted[turn.key]]
+    if not wrong:
+        return []
+    first = wrong[0]
+    problem = (
+        f"{len(wrong)} of {len(turns)} turns disagree with the ledger: turn {first.turn} of "
+        f"{first.conversation_id!r} records {first.asked} calls and the ledger has "
+        f"{counted[first.key]}"
+    )
+    return [problem]
+
+
+def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
+    """Return a run, read from its folder.
+
+    Args:
+        folder: has `manifest.json`, `turns.jsonl` and `ledger.jsonl`.
+        keep_raw: keep each line as plain JSON too.
+
+    Raises:
+        FormatError: when a file is missing, of another format, or cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FormatError(folder, None, "there is no such folder; expected the folder of a run")
+    manifest = _manifest(folder / "manifest.json")
+    torn: list[str] = []
+    turns = _lines(folder / "turns.jsonl", TurnLine, torn)
+    rows = _lines(folder / "ledger.jsonl", CallLine, torn)
+    notices = [f"{name}: the last line is cut off and was left out" for name in torn]
+    finished = {turn.key for turn, _ in turns}
+    kept = [each for each in rows if each[0].turn_key is None or each[0].turn_key in finished]
+    if len(kept) < len(rows):
+        notices.append(
+            f"ledger.jsonl: {len(rows) - len(kept)} calls are of turns that were not finished "
+            "and were left out"
+        )
+    checked, calls = tuple(turn for turn, _ in turns), tuple(row for row, _ in kept)
+    notices.extend(_disagreements(checked, calls))
+    return RunRecord(
+        folder,
+        manifest,
+        checked,
+        calls,
+        tuple(notices),
+        raw_turns=tuple(raw for _, raw in turns) if keep_raw else (),
+        raw_rows=tuple(raw for _, raw in kept) if keep_raw else (),
+        torn_files=tuple(torn),
+    )

@@ -1,0 +1,260 @@
+"""A run as tables: by node, role, purpose and turn, against its plan, and in time."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from callwise.budget.usage import JSON_NAMES
+from callwise.report.plan_tables import plan_table, scenario_table
+from callwise.report.run_record import CallLine, RunFileLine, TurnKey, TurnLine
+from callwise.report.table import (
+    Cell,
+    Table,
+)
+from callwise.report.totals import Totals, UsageSums, sum_calls, total
+
+__all__ = ["ReportTables", "summarise"]
+
+
+LineT = TypeVar("LineT", bound=RunFileLine)
+
+
+_USAGE_COLUMNS = tuple(
+    name
+    for name in JSON_NAMES
+    if name not in {"sent", "usd", "unknown_usd", "charged_tokens", "charged_usd"}
+    and not name.endswith("seconds")
+)
+
+_SUM_COLUMNS = (
+    "asked",
+    "served",
+    "cached",
+    "coalesced",
+    "replayed",
+    "refused",
+    "failed",
+    "cancelled",
+    "unreadable",
+    "repairs",
+    *_USAGE_COLUMNS,
+    "usd",
+)
+
+_TIME_COLUMNS = ("work_seconds", "retry_seconds", "total_seconds")
+
+
+_TURN_COLUMNS = (
+    "rounds_reply",
+    "rounds_turn",
+    "path_seconds_reply",
+    "path_seconds_turn",
+    "degraded",
+    "wound_down",
+    "search_stop",
+)
+
+
+_CALL_COLUMNS = (
+    "conversation",
+    "turn",
+    "node",
+    "role",
+    "purpose",
+    "outcome",
+    "unreadable",
+    "repair",
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "usd",
+    "over_tokens",
+    "error",
+    "notes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTables:
+    """A run, added up.
+
+    Args:
+        totals: the run in figures.
+        by_node: one row per node, in the order in which nodes first asked, and the total.
+        by_role: one row per role, and the total.
+        by_purpose: one row per purpose, and the total.
+        by_turn: one row per turn, in the order of the turns.
+        by_call: one row per call with its error, in the ledger's order.
+        against_plan: planned and actual figures per turn; None without a plan.
+        scenarios: how many turns went as each scenario of the plan; None without one.
+        time: where the calls' time went, by node, and the total.
+    """
+
+    totals: Totals
+    by_node: Table
+    by_role: Table
+    by_purpose: Table
+    by_turn: Table
+    by_call: Table
+    against_plan: Table | None
+    scenarios: Table | None
+    time: Table
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the tables of sums that there are, in reading order."""
+        every = (
+            self.by_node,
+            self.by_role,
+            self.by_purpose,
+            self.against_plan,
+            self.scenarios,
+            self.time,
+            self.by_turn,
+        )
+        return tuple(table for table in every if table is not None)
+
+
+def _sum_cells(sums: UsageSums) -> tuple[Cell, ...]:
+    return (
+        sums.asked,
+        *sums.outcomes.values(),
+        sums.unreadable,
+        sums.repairs,
+        *(getattr(sums.usage, name) for name in _USAGE_COLUMNS),
+        sums.usd,
+    )
+
+
+def _time_cells(sums: UsageSums, all_seconds: float) -> tuple[Cell, ...]:
+    share = sums.total_seconds / all_seconds if all_seconds else None
+    usage = sums.usage
+    return (usage.work_seconds, usage.retry_seconds, sums.total_seconds, share)
+
+
+def _grouped(
+    rows: Sequence[CallLine], name_of: Callable[[CallLine], str]
+) -> dict[str, list[CallLine]]:
+    groups: dict[str, list[CallLine]] = {}
+    for row in rows:
+        groups.setdefault(name_of(row), []).append(row)
+    return groups
+
+
+def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
+    lines: list[tuple[Cell, ...]] = [
+        (group, *_sum_cells(sum_calls(rows))) for group, rows in groups.items()
+    ]
+    lines.append(("total", *_sum_cells(all_sums)))
+    return Table(f"by_{name}", f"By {name}", (name, *_SUM_COLUMNS), tuple(lines))
+
+
+def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
+    everything = all_sums.total_seconds
+    lines: list[tuple[Cell, ...]] = [
+        (group, *_time_cells(sum_calls(rows), everything)) for group, rows in groups.items()
+    ]
+    lines.append(("total", *_time_cells(all_sums, everything)))
+    title = "Where the time went (seconds of all calls, as if one after another)"
+    return Table("time", title, ("node", *_TIME_COLUMNS, "share"), tuple(lines))
+
+
+def _calls_of_turns(
+    turns: Sequence[TurnLine], rows: Sequence[CallLine]
+) -> list[Sequence[CallLine]]:
+    """Return each turn's calls, in the order of the turns."""
+    rows_of: dict[TurnKey | None, list[CallLine]] = {}
+    for row in rows:
+        rows_of.setdefault(row.turn_key, []).append(row)
+    return [rows_of.get(turn.key, []) for turn in turns]
+
+
+def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[CallLine]]) -> Table:
+    lines: list[tuple[Cell, ...]] = [
+        (
+            turn.conversation_id,
+            turn.turn,
+            *_sum_cells(sum_calls(calls)),
+            *turn.spans,
+            len(turn.degraded),
+            len(turn.wound_down),
+            turn.search_stop,
+        )
+        for turn, calls in zip(turns, calls_of_turns, strict=True)
+    ]
+    columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_COLUMNS)
+    return Table("by_turn", "By turn", columns, tuple(lines))
+
+
+def _call_table(rows: Sequence[CallLine]) -> Table:
+    lines: list[tuple[Cell, ...]] = [
+        (
+            row.conversation or "-",
+            "-" if row.turn is None else row.turn,
+            row.node or "-",
+            row.role.value,
+            row.purpose.value,
+            row.outcome.value,
+            int(row.is_unreadable),
+            row.repair,
+            row.requests,
+            None if row.unknown_usage else row.input_tokens,
+            None if row.unknown_usage else row.output_tokens,
+            row.usd,
+            row.over_tokens,
+            row.error,
+            row.notes,
+        )
+        for row in rows
+    ]
+    return Table("by_call", "By call", _CALL_COLUMNS, tuple(lines))
+
+
+def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:
+    return [line if isinstance(line, kind) else kind.model_validate(line) for line in lines]
+
+
+def summarise(
+    rows: Iterable[CallLine | Mapping[str, Any]],
+    turns: Iterable[TurnLine | Mapping[str, Any]],
+    *,
+    plan: Mapping[str, Any] | None = None,
+    wall_seconds: float | None = None,
+    is_simulated: bool | None = None,
+) -> ReportTables:
+    """Return a run, added up.
+
+    Args:
+        rows: its ledger, one line per call, as JSON objects or as read by `load_run`.
+        turns: its finished turns, likewise.
+        plan: the plan it started with, as `TurnPlan.as_json` gives it.
+        wall_seconds: time that the process took; None when not known.
+        is_simulated: whether a simulated model answered any of it; None goes by the turns.
+
+    Raises:
+        pydantic.ValidationError: when a line is not one of a run.
+    """
+    calls, ended = _read(rows, CallLine), _read(turns, TurnLine)
+    totals = total(calls, ended, wall_seconds=wall_seconds)
+    if is_simulated is not None:
+        totals = replace(totals, is_simulated=is_simulated)
+    calls_of_turns = _calls_of_turns(ended, calls)
+    by_node = _grouped(calls, lambda row: row.node or "-")
+    by_role = _grouped(calls, lambda row: row.role.value)
+    ordered_roles = {role.value: by_role[role.value] for role in totals.by_role}
+    against_plan = scenarios = None
+    if plan is not None and ended:
+        against_plan = plan_table(plan, totals, calls_of_turns)
+        scenarios = scenario_table(plan, calls_of_turns)
+    return ReportTables(
+        totals=totals,
+        by_node=_sum_table("node", by_node, totals.sums),
+        by_role=_sum_table("role", ordered_roles, totals.sums),
+        by_purpose=_sum_table(
+            "purpose", _grouped(calls, lambda row: row.purpose.value), totals.sums
+        ),
+        by_turn=_turn_table(ended, calls_of_turns),
+        by_call=_call_table(calls),
+        against_plan=against_plan,
+        scenarios=scenarios,
+        time=_time_table(by_node, totals.sums),
+    )

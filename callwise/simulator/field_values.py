@@ -1,0 +1,374 @@
+"""Values for the number, boolean and string fields of an answer."""
+
+import math
+from functools import lru_cache
+
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+from callwise.simulator.faults import Draws
+from callwise.simulator.forms import Convention, Node
+from callwise.simulator.judge import with_levels
+from callwise.simulator.phrases import STRATEGIES, bank_of
+from callwise.simulator.scene import Place, Scene, sentences_of
+
+__all__ = [
+    "boolean_value",
+    "evidence",
+    "fitted",
+    "fitted_number",
+    "matching_text",
+    "number_value",
+    "pick_strategy",
+    "proved_text",
+    "string_value",
+]
+
+_SMALL_SHARE = 0.12
+"""SD of a small signed value, as a share of half its range."""
+
+_DRIFT_SHARE = 0.06
+"""SD by which a value that the material already has moves, as a share of its range."""
+
+_LOW_SHARE = 0.12
+"""SD of what is usually low, as a share of its range."""
+
+_USUALLY_LOW = frozenset({Convention.LOW, Convention.RISK, Convention.ASSISTANTNESS})
+
+_ASSISTANT_THRESHOLD = 0.35
+
+
+def _bounds(node: Node, kind: Convention) -> tuple[float, float]:
+    """Return the least and greatest value to write; what is not bounded is guessed."""
+    low, high = node.minimum, node.maximum
+    width = 9.0 if node.kind == "integer" else 1.0
+    if kind is Convention.SECONDS:
+        width = 3.0
+    if low is None and high is None:
+        if kind is Convention.SIGNED:
+            return -width, width
+        return (0.3, 3.0) if kind is Convention.SECONDS and node.kind == "number" else (0.0, width)
+    if low is None:
+        assert high is not None  # noqa: S101 - narrowed above
+        return (0.0 if high > 0 else high - width), high
+    if high is None:
+        return low, low + width
+    return low, high
+
+
+def _fitted(value: float, node: Node, low: float, high: float) -> float | int:
+    """Return the value as the node allows it: in range, rounded, a multiple."""
+    if node.multiple_of:
+        step = node.multiple_of
+        first = math.ceil(low / step - 1e-9) + (
+            node.is_open_low and math.isclose(math.ceil(low / step) * step, low)
+        )
+        last = math.floor(high / step + 1e-9) - (
+            node.is_open_high and math.isclose(math.floor(high / step) * step, high)
+        )
+        count = min(max(round(value / step), first), last)
+        whole = node.kind == "integer" or float(step).is_integer()
+        return int(count * step) if whole else round(count * step, 10)
+    if node.kind == "integer":
+        least = math.floor(low) + 1 if node.is_open_low else math.ceil(low)
+        most = math.ceil(high) - 1 if node.is_open_high else math.floor(high)
+        return min(max(round(value), least), most)
+    digits = 2 if high - low >= 0.2 else 2 + math.ceil(-math.log10(max(high - low, 1e-9)))
+    rounded = min(max(round(value, digits), low), high)
+    if (node.is_open_low and rounded <= low) or (node.is_open_high and rounded >= high):
+        margin = (high - low) * 0.01
+        rounded = min(max(value, low + margin), high - margin)
+    return rounded
+
+
+def fitted_number(value: float, node: Node) -> float | int:
+    """Return the number nearest to a value that the node's own bounds allow."""
+    low = min(value, 0) if node.minimum is None else node.minimum
+    high = max(value, low + 1) if node.maximum is None else node.maximum
+    return _fitted(value, node, min(low, high), high)
+
+
+def _score(scene: Scene, kind: Convention, name: str, place: Place) -> float | None:
+    """Return a judge's reading as a share of the range, or None when nothing is judged."""
+    if kind not in {Convention.SCORE, Convention.ASSISTANTNESS, Convention.RISK}:
+        return None
+    look = scene.subject_look(place)
+    if look is None:
+        return None
+    if kind is Convention.ASSISTANTNESS:
+        return look.assistantness()
+    if kind is Convention.RISK:
+        return _risk(look.share(name))
+    return look.share(name)
+
+
+def _risk(share: float) -> float:
+    return round((1.0 - share) / 2, 3)
+
+
+def _levels(scene: Scene, kind: Convention, name: str, place: Place) -> list[tuple[float, float]]:
+    """Return the scores that might stand at a place, as shares, and their distances.
+
+    None for assistant-likeness: it is read off the text, and not rounded to steps.
+    """
+    look = scene.subject_look(place)
+    if look is None or kind is Convention.ASSISTANTNESS:
+        return []
+    levels = look.levels(name)
+    if kind is Convention.RISK:
+        return [(_risk(share), distance) for share, distance in levels]
+    return levels
+
+
+def number_value(
+    scene: Scene, kind: Convention, name: str, node: Node, place: Place
+) -> float | int:
+    """Return the number of a field.
+
+    In order: a rank, a judge's reading, a value near the one that the material has
+    under the same name, something usually low, a small signed value, a value near the
+    middle.
+
+    Args:
+        scene: the answer.
+        kind: what the field's name means.
+        name: the field's name.
+        node: an integer or number node.
+        place: where it stands.
+    """
+    low, high = _bounds(node, kind)
+    draws = scene.draws
+    if kind is Convention.RANK and place.item is not None:
+        return fitted_number(1 + scene.ranked().index(place.item), node)
+    share = _score(scene, kind, name, place)
+    if share is not None:
+        written = _fitted(low + share * (high - low), node, low, high)
+        if not scene.keeps_levels:
+            return written
+        return with_levels(
+            written,
+            [
+                (_fitted(low + each * (high - low), node, low, high), distance)
+                for each, distance in _levels(scene, kind, name, place)
+            ],
+        )
+    current = scene.current(name)
+    if (
+        isinstance(current, int | float)
+        and not isinstance(current, bool)
+        and low <= current <= high
+    ):
+        return _fitted(current + _DRIFT_SHARE * (high - low) * draws.normal(), node, low, high)
+    if kind in _USUALLY_LOW:
+        return _fitted(low + _LOW_SHARE * (high - low) * abs(draws.normal()), node, low, high)
+    if low < 0.0 < high:
+        return _fitted(_SMALL_SHARE * min(-low, high) * draws.normal(), node, low, high)
+    middle = (draws.unit() + draws.unit()) / 2
+    return _fitted(low + (high - low) * middle, node, low, high)
+
+
+def boolean_value(scene: Scene, kind: Convention, place: Place) -> bool:
+    """Return the truth of a field: a reading for assistant-likeness, else a draw."""
+    if kind is Convention.ASSISTANTNESS:
+        look = scene.subject_look(place)
+        if look is not None:
+            return look.assistantness() >= _ASSISTANT_THRESHOLD
+    return scene.draws.chance(scene.settings.boolean_true_rate)
+
+
+_SHORT_CHARS = 24
+_QUOTE_CHARS = 60
+_FIRST_DAY, _DAYS = 1, 28
+_LEAD_IN = {"en": "they said that ", "zh": "对方的意思是"}
+
+_PATTERN_TRIALS = (
+    "calm",
+    "a_1",
+    "c1",
+    "a-b",
+    "A1",
+    "ABC",
+    "Calm",
+    "1",
+    "12",
+    "0.5",
+    "2026-01-05",
+    "12:30",
+    "2026-01-05T12:30:00Z",
+    "#a0b1c2",
+    "a0b1c2d3",
+    "a@example.org",
+    "https://example.org/a",
+    "en",
+    "en-GB",
+    "平静",
+    "Calm words.",
+    "",
+)
+
+
+def fitted(text: str, node: Node, filler: str) -> str:
+    """Return a text with a length that the node allows.
+
+    Whole sentences are dropped from the end first; what is too short is filled up.
+
+    Args:
+        text: the text.
+        node: a string node.
+        filler: what is appended while the text is too short.
+    """
+    most = node.max_length
+    if most is not None and len(text) > most:
+        sentences = sentences_of(text)
+        joint = " " if text.isascii() else ""
+        while len(sentences) > 1 and len(joint.join(sentences)) > most:
+            sentences.pop()
+        text = joint.join(sentences)[:most].strip()
+    while len(text) < node.min_length:
+        text = f"{text} {filler}".strip()
+        if most is not None and len(text) > most:
+            text = text[:most].rstrip().ljust(node.min_length, ".")
+    return text
+
+
+def _formatted(name: str, draws: Draws) -> str | None:
+    day = f"2026-{1 + draws.index(12):02d}-{_FIRST_DAY + draws.index(_DAYS):02d}"
+    clock = f"{draws.index(24):02d}:{draws.index(60):02d}:00"
+    digits = "".join(f"{draws.index(16):x}" for _ in range(32))
+    forms = {
+        "date": day,
+        "time": f"{clock}Z",
+        "date-time": f"{day}T{clock}Z",
+        "duration": f"PT{1 + draws.index(59)}M",
+        "uuid": f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}",
+        "uuid4": f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}",
+        "email": f"{digits[:6]}@example.org",
+        "uri": f"https://example.org/{digits[:6]}",
+        "ipv4": f"192.0.2.{1 + draws.index(254)}",
+        "ipv6": f"2001:db8::{digits[:4]}",
+    }
+    return forms.get(name)
+
+
+def matching_text(pattern: str, node: Node, draws: Draws) -> str:
+    """Return a text that matches a simple pattern, tried out from a list of usual forms.
+
+    A pattern that none of them fits gets the first form: then the answer is invalid,
+    and the asker's repair has work. Such patterns are rare in response models.
+    """
+    start = draws.index(3)
+    trials = [*_PATTERN_TRIALS[start:], *_PATTERN_TRIALS[:start]]
+    for trial in trials:
+        for text in (trial, trial * max(node.min_length, 1), trial * 8):
+            cut = text if node.max_length is None else text[: node.max_length]
+            if len(cut) >= node.min_length and _matches(pattern, cut):
+                return cut
+    return _PATTERN_TRIALS[0]
+
+
+def pick_strategy(scene: Scene, allowed: list[str] | None = None) -> str:
+    """Return a strategy tag that no earlier candidate has, if one is left.
+
+    Earlier ones are those of this answer, and `strategies_used` of the material.
+    """
+    draws, used = scene.draws, scene.strategies
+    names = allowed or list(STRATEGIES)
+    if used and used[-1] in names and draws.chance(scene.settings.strategy_repeat_rate):
+        return used[-1]
+    chosen = draws.pick([name for name in names if name not in used] or names)
+    used.append(chosen)
+    return chosen
+
+
+def evidence(scene: Scene, node: Node) -> str:
+    """Return a quotation: a verbatim piece of a source, or, rarely, not quite."""
+    draws, sources = scene.draws, scene.material.sources
+    if not sources:
+        return fitted("", node, bank_of(scene.language).goals[0])
+    source = draws.pick(sources[:2]) if len(sources) > 1 else sources[0]
+    if draws.chance(scene.settings.evidence_miss_rate):
+        return fitted(_LEAD_IN[scene.language] + source[:_QUOTE_CHARS], node, "…")
+    most = min(node.max_length or _QUOTE_CHARS, _QUOTE_CHARS)
+    least = min(max(node.min_length, 4), most)
+    long_enough = [piece for piece in sentences_of(source[:2000]) if len(piece) >= least]
+    piece = draws.pick(long_enough) if long_enough else source.strip()
+    if len(piece) < node.min_length:
+        piece = source
+    return fitted(piece[: max(most, node.min_length)].strip(), node, "…")
+
+
+def proved_text(scene: Scene, quote: str, node: Node) -> str:
+    """Return a text that says what a quotation says."""
+    lead_in = _LEAD_IN[scene.language]
+    return fitted(quote if quote.startswith(lead_in) else lead_in + quote, node, "…")
+
+
+def _sentence(scene: Scene) -> str:
+    thought = scene.draws.pick(bank_of(scene.language).thoughts)
+    words = scene.fragment() or scene.draws.pick(bank_of(scene.language).words)
+    return thought.replace("{x}", words)
+
+
+def _plain_text(scene: Scene, kind: Convention, node: Node, place: Place) -> str:
+    bank, draws = bank_of(scene.language), scene.draws
+    if kind is Convention.REPLY:
+        return scene.reply_at(place)
+    if kind is Convention.TEXT and (place.bubble is not None or place.is_reply_place):
+        return place.bubble if place.bubble is not None else scene.reply_at(place)
+    if kind is Convention.BUBBLES:
+        return scene.reply_at(place)
+    if kind is Convention.STRATEGY:
+        return pick_strategy(scene)
+    if kind is Convention.ID:
+        shown = scene.material.candidates
+        return f"c{place.number + 1}" if place.item is None else shown[place.item].id
+    if kind is Convention.BEST and scene.material.candidates:
+        return scene.material.candidates[scene.ranked()[0]].id
+    if kind is Convention.GOAL:
+        return draws.pick(bank.goals)
+    if kind is Convention.LANGUAGE:
+        return scene.language
+    is_short = node.max_length is not None and node.max_length < _SHORT_CHARS
+    if kind is Convention.WORD or is_short:
+        return draws.pick(bank.words)
+    return _sentence(scene)
+
+
+def string_value(scene: Scene, kind: Convention, node: Node, place: Place) -> str:
+    """Return the text of a string field.
+
+    Args:
+        scene: the answer.
+        kind: what the field's name means.
+        node: a string node.
+        place: where it stands.
+    """
+    scene.allowance.take(node.min_length // 16)
+    if node.format is not None:
+        formatted = _formatted(node.format, scene.draws)
+        if formatted is not None:
+            return formatted
+    if kind is Convention.EVIDENCE and node.pattern is None:
+        return evidence(scene, node)
+    text = _plain_text(scene, kind, node, place)
+    bank = bank_of(scene.language)
+    text = fitted(text, node, scene.draws.pick(bank.goals) if node.min_length else "")
+    if node.pattern is not None and not _matches(node.pattern, text):
+        return matching_text(node.pattern, node, scene.draws)
+    return text
+
+
+@lru_cache(maxsize=256)
+def _checked_by(pattern: str) -> SchemaValidator | None:
+    """Return what checks texts by a pattern in time linear in their length; None for no pattern.
+
+    A pattern may be anybody's, and Python's own expressions can take longer than anybody waits.
+    """
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except SchemaError:
+        return None
+
+
+def _matches(pattern: str, text: str) -> bool:
+    checked = _checked_by(pattern)
+    return checked is not None and checked.isinstance_python(text)

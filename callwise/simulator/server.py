@@ -1,0 +1,420 @@
+"""The simulated model as an OpenAI-compatible HTTP server that logs every request.
+
+A ledger is compared with the log, over a real socket: retries, timeouts and cancellations
+included. An entry is therefore made when the handler starts, before anything can go wrong.
+The log's file has one JSON object a line and is flushed after each, so that it survives a
+killed server.
+
+The server gives the same bytes as `SimulatedClient` for the same body. A body's seed is the
+index of its sample. One departure: without a seed, the index is the number of equal bodies
+answered before; a request that failed, or whose asker left before the answer, does not
+count. Equal bodies in flight together get their indices in the order of arrival.
+
+Every answer names a model `simulated-…` and carries `X-Callwise-Simulated: 1`.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import orjson
+from aiohttp import web
+
+from callwise.simulator.faults import Counter, Fault, FaultPlan
+from callwise.simulator.model import (
+    SchemaRefused,
+    SimulatedAnswer,
+    SimulatedModel,
+    body_digest,
+    sample_of,
+)
+from callwise.simulator.request import asked_schema
+from callwise.simulator.server_requests import problem_of_chat, problem_of_embeddings
+from callwise.simulator.server_responses import (
+    SIMULATED_HEADERS,
+    chat_response,
+    cut,
+    embeddings_response,
+    error_response,
+    failure,
+    json_response,
+    sse_events,
+    status_of,
+    stream,
+    texts_of,
+)
+from callwise.simulator.simulator_settings import SimulatedSettings
+
+__all__ = ["LogEntry", "RequestLog", "SimServer", "serve"]
+
+
+@dataclass(slots=True)
+class LogEntry:
+    """One received request.
+
+    Args:
+        request_id: counts requests; starts at 1.
+        path: the path that was asked for.
+        model: the model that was asked for; empty when the body names none.
+        status: the HTTP status that it was to get; None when none was to come (a
+            timeout, or a body that never arrived).
+        fault: how the attempt was to go, as in `Fault`; `ok` without a fault.
+        body_digest: identifies the body; equal bodies have equal digests.
+        sample: how many equal bodies had been answered before.
+        is_stream: whether a stream was asked for.
+    """
+
+    request_id: int
+    path: str
+    model: str = ""
+    status: int | None = None
+    fault: str = "ok"
+    body_digest: str = ""
+    sample: int = 0
+    is_stream: bool = False
+
+
+class RequestLog:
+    """The log of one server, in memory and, where asked for, in a file.
+
+    Args:
+        file: where lines are appended; None keeps them in memory only.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._entries: list[LogEntry] = []
+        self._path = file
+        self._stream: TextIO | None = None
+        self._arrival = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        """Open the file."""
+        if self._path is not None:
+            self._stream = self._path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file. The entries stay readable."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        return iter(self._entries)
+
+    def __getitem__(self, index: int) -> LogEntry:
+        return self._entries[index]
+
+    def received(self, path: str) -> LogEntry:
+        """Enter a request that has just arrived, and return its entry to be completed."""
+        entry = LogEntry(request_id=len(self._entries) + 1, path=path)
+        self._entries.append(entry)
+        arrival, self._arrival = self._arrival, asyncio.Event()
+        arrival.set()
+        return entry
+
+    async def reached(self, count: int) -> None:
+        """Wait until this many requests have arrived, those whose askers left included."""
+        while len(self._entries) < count:
+            await self._arrival.wait()
+
+    def write(self, entry: LogEntry) -> None:
+        """Append a completed entry to the file, if there is one."""
+        if self._stream is not None:
+            self._stream.write(json.dumps(asdict(entry)) + "\n")
+            self._stream.flush()
+
+    def as_dicts(self) -> list[dict[str, object]]:
+        """Return all entries as JSON objects."""
+        return [asdict(entry) for entry in self._entries]
+
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Longest body that is read; a longer one is a 413. Two million tokens fit."""
+
+NO_OBJECT = "expected a JSON object"
+
+_PAGE = (
+    "This is Callwise's simulated model.\n\n"
+    "It answers in the OpenAI format, from a seed and without a language model. It proves\n"
+    "counting, capping and scheduling; it proves nothing about language.\n\n"
+    "POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /__log\n"
+)
+
+
+class SimServer:
+    """A simulated model behind a socket on this machine.
+
+    Use it as `async with SimServer(settings) as server:` and give `server.base_url` to
+    any OpenAI-compatible client, with any key.
+
+    Args:
+        settings: how the model answers and fails; None is a model without faults.
+        faults: how the first requests go, exactly, in the order of arrival; after
+            that faults are drawn by the settings' rates.
+        host: where to listen.
+        port: 0 takes a free one.
+        log_file: where each received request is appended as a JSON line, or None.
+        sleep: how time passes.
+    """
+
+    def __init__(
+        self,
+        settings: SimulatedSettings | None = None,
+        *,
+        faults: Iterable[Fault | str] = (),
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log_file: Path | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings or SimulatedSettings()
+        self.model = SimulatedModel(settings=self.settings)
+        self.log = RequestLog(log_file)
+        self._faults = FaultPlan(self.settings, faults)
+        self._answered = Counter()
+        self._host = host
+        self._port = port
+        self._sleep = sleep
+        self._closing = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._open = ExitStack()
+
+    @property
+    def base_url(self) -> str:
+        """The URL for an OpenAI client, `/v1` included. Known once the server runs."""
+        return f"{self.origin}/v1"
+
+    @property
+    def origin(self) -> str:
+        """The URL without a path.
+
+        Raises:
+            RuntimeError: when the server does not run.
+        """
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the server does not run: use `async with`")
+        port = self._runner.addresses[0][1]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{port}"
+
+    async def __aenter__(self) -> Self:
+        """Open the log and listen."""
+        self._open.enter_context(self.log)
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/__log", self._log),
+                web.get("/v1/models", self._models),
+                web.post("/v1/chat/completions", self._chat),
+                web.post("/v1/embeddings", self._embeddings),
+            ]
+        )
+        # Cancelled handlers tell that the asker has left; hanging ones end with it.
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
+        )
+        try:
+            await self._runner.setup()
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go of hanging requests, and stop."""
+        await self._close()
+
+    async def _close(self) -> None:
+        self._closing.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._open.close()
+
+    async def _page(self, _request: web.Request) -> web.Response:
+        return web.Response(text=_PAGE, headers=SIMULATED_HEADERS)
+
+    async def _log(self, _request: web.Request) -> web.Response:
+        return json_response({"requests": self.log.as_dicts()})
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        names = ["simulated-main", "simulated-judge", "simulated-fast", "simulated-embed"]
+        rows = [{"id": name, "object": "model", "owned_by": "callwise"} for name in names]
+        return json_response({"object": "list", "data": rows})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        entry = self.log.received(request.path)
+        body = await self._body_of(request, entry)
+        problem = NO_OBJECT if body is None else problem_of_chat(body)
+        if body is None or problem is not None:
+            return self._not_understood(entry, problem or NO_OBJECT)
+        is_structured = asked_schema(body) is not None
+        fault, sample = self._arrived(entry, body, is_structured=is_structured)
+        if fault not in {Fault.OK, Fault.MALFORMED_JSON, Fault.CUT_STREAM}:
+            return await self._failed(request, fault)
+        is_counted = sample_of(body) is None
+        if is_counted:
+            self._answered.add(entry.body_digest)
+        try:
+            answer = self.model.answer(body, sample, digest=entry.body_digest)
+            await self._pass(answer.latency_seconds)
+            if fault is Fault.CUT_STREAM and is_counted:
+                self._answered.take_back(entry.body_digest)
+            return await self._answer(request, body, answer, entry)
+        except SchemaRefused as error:
+            if is_counted:
+                self._answered.take_back(entry.body_digest)
+            entry.status = 400
+            return json_response(error_response(str(error), "invalid_request_error"), status=400)
+        except asyncio.CancelledError:
+            if is_counted:
+                self._answered.take_back(entry.body_digest)
+            raise
+
+    async def _answer(
+        self,
+        request: web.Request,
+        body: Mapping[str, Any],
+        answer: SimulatedAnswer,
+        entry: LogEntry,
+    ) -> web.StreamResponse:
+        """Send a chat answer, whole or as a stream, spoilt or cut as its entry says."""
+        is_spoilt = entry.fault == Fault.MALFORMED_JSON
+        texts = texts_of(answer, spoil=int(entry.body_digest[:4], 16) if is_spoilt else None)
+        named = {"model": entry.model, "request_id": entry.body_digest[:16]}
+        is_cut = entry.fault == Fault.CUT_STREAM
+        if not entry.is_stream:
+            if is_cut:
+                return await cut(request, [])
+            return json_response(chat_response(answer, texts, **named))
+        options = body.get("stream_options")
+        has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
+        events = sse_events(answer, texts, has_usage=has_usage, **named)
+        return await (cut(request, events) if is_cut else stream(request, events))
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        entry = self.log.received(request.path)
+        body = await self._body_of(request, entry)
+        problem = NO_OBJECT if body is None else problem_of_embeddings(body)
+        if body is None or problem is not None:
+            return self._not_understood(entry, problem or NO_OBJECT)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        fault, _ = self._arrived(entry, body, is_structured=False)
+        if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
+            return await self._failed(request, fault)
+        vectors, usage, latency_seconds = self.model.embed(texts)
+        await self._pass(latency_seconds)
+        as_base64 = body.get("encoding_format") == "base64"
+        return json_response(
+            embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64)
+        )
+
+    async def _body_of(self, request: web.Request, entry: LogEntry) -> dict[str, Any] | None:
+        """Return the request's JSON object, or None when it holds something else.
+
+        What is nested more deeply than can be written again is something else, too.
+        """
+        try:
+            body = orjson.loads(await request.read())
+            orjson.dumps(body)
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            return None
+        except BaseException:
+            self.log.write(entry)  # the asker left before its body was here
+            raise
+        return body if isinstance(body, dict) else None
+
+    def _not_understood(self, entry: LogEntry, expected: str) -> web.Response:
+        entry.status = 400
+        self.log.write(entry)
+        return json_response(error_response(expected, "invalid_request_error"), status=400)
+
+    def _arrived(
+        self, entry: LogEntry, body: Mapping[str, Any], *, is_structured: bool
+    ) -> tuple[Fault, int]:
+        """Complete and write the log entry; return how the attempt goes, and its sample."""
+        entry.model = str(body.get("model") or "")
+        entry.is_stream = bool(body.get("stream"))
+        entry.body_digest = body_digest(body)
+        sample = sample_of(body)
+        entry.sample = self._answered.count(entry.body_digest) if sample is None else sample
+        fault = self._faults.next(
+            (entry.body_digest, entry.sample),
+            is_stream=entry.is_stream,
+            is_structured=is_structured,
+        )
+        entry.fault = fault.value
+        entry.status = status_of(fault)
+        self.log.write(entry)
+        return fault, entry.sample
+
+    async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        if fault is Fault.TIMEOUT:
+            # No answer until the asker leaves, the time is over, or the server stops.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.timeout_seconds):
+                    await self._closing.wait()
+            return await cut(request, [])
+        if fault is Fault.CUT_STREAM:
+            return await cut(request, [])
+        return failure(fault, retry_after_seconds=self.settings.retry_after_seconds)
+
+    async def _pass(self, latency_seconds: float) -> None:
+        """Let the virtual latency pass, as far as the settings make it real."""
+        if self.settings.real_time_scale > 0.0:
+            await self._sleep(latency_seconds * self.settings.real_time_scale)
+
+
+async def serve(
+    host: str,
+    port: int,
+    settings: SimulatedSettings,
+    log_file: Path | None = None,
+    *,
+    faults: Iterable[Fault | str] = (),
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the simulated model until cancelled.
+
+    Args:
+        host: where to listen.
+        port: 0 takes a free one.
+        settings: how the model answers and fails.
+        log_file: where each received request is appended as a JSON line, or None.
+        faults: how the first requests go, exactly.
+        on_ready: called once with the base URL, when the server listens.
+
+    Raises:
+        OSError: when it cannot listen there, or cannot write the log.
+    """
+    server = SimServer(
+        settings,
+        faults=faults,
+        host=host,
+        port=port,
+        log_file=log_file,
+    )
+    async with server:
+        if on_ready is not None:
+            on_ready(server.base_url)
+        await asyncio.Event().wait()

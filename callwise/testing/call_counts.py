@@ -1,0 +1,255 @@
+"""Calls of a test counted, and compared with `@pytest.mark.max_calls(turn=16, judge=6)`.
+
+`turn` is a whole turn's calls, `conversation` and `test` those of a conversation and of the
+test. Every other name counts within each turn: a role, a node, or a purpose, in this order
+where a name is several. All asked calls count, whatever their outcome.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from callwise.calls.call import Purpose, Role
+from callwise.calls.errors import ConfigError
+from callwise.knobs.knob_paths import nearest_names
+from callwise.report.run_record import CallLine, TurnLine
+from callwise.safe_text import printable
+
+__all__ = [
+    "AskedTurn",
+    "CallCounts",
+    "LoggedCall",
+    "allowed_calls",
+    "broken_limits",
+    "count_calls",
+    "path_of",
+]
+
+
+NO_NODE = "-"
+"""What is shown where no node asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTurn:
+    """One turn of a test.
+
+    Args:
+        source: which of the test's runs it is of; empty for the test's own models.
+        conversation: the conversation's id. Untrusted.
+        turn: its number there. Starts at 0.
+    """
+
+    source: str
+    conversation: str
+    turn: int
+
+    def __str__(self) -> str:
+        """Return it as it is shown."""
+        where = f" ({self.source})" if self.source else ""
+        return f"turn {self.turn} of {printable(self.conversation)}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCall:
+    """One call of a test, whatever its outcome.
+
+    Args:
+        turn: the turn that asked; None where the run has it outside of any.
+        line: its line of the ledger.
+    """
+
+    turn: AskedTurn | None
+    line: CallLine
+
+    @property
+    def node(self) -> str:
+        """The node that asked; empty where none did."""
+        return self.line.node or ""
+
+
+def path_of(line: CallLine) -> str:
+    """Return node, role and purpose in one line."""
+    return f"{printable(line.node or NO_NODE)}/{line.role}/{line.purpose}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallCounts:
+    """Calls asked, counted from every side. Each map is sorted by name.
+
+    Args:
+        total: all of them.
+        by_node: by node; `-` where none asked.
+        by_role: by role.
+        by_purpose: by purpose.
+        by_turn: by conversation and turn; turns that asked nothing are there with 0.
+    """
+
+    total: int
+    by_node: dict[str, int]
+    by_role: dict[str, int]
+    by_purpose: dict[str, int]
+    by_turn: dict[tuple[str, int], int]
+
+
+def count_calls(rows: Iterable[CallLine], turns: Iterable[TurnLine] = ()) -> CallCounts:
+    """Return what a run asked.
+
+    Args:
+        rows: its ledger.
+        turns: its turns, so that those without a call are counted too.
+    """
+    lines = list(rows)
+    by_turn = Counter({turn.key: 0 for turn in turns})
+    by_turn.update(line.turn_key for line in lines if line.turn_key is not None)
+    return CallCounts(
+        total=len(lines),
+        by_node=_sorted(line.node or NO_NODE for line in lines),
+        by_role=_sorted(str(line.role) for line in lines),
+        by_purpose=_sorted(str(line.purpose) for line in lines),
+        by_turn=dict(sorted(by_turn.items())),
+    )
+
+
+def _sorted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+_TOTALS = ("turn", "conversation", "test")
+
+
+_NOTHING_ASKED = (
+    "max_calls: the test asked nothing through the callwise fixture, so nothing was checked; give "
+    "the program a model from callwise.model(), or use max_calls(test=0)"
+)
+
+
+_MAX_LINES = 6
+"""Turns that are shown for one limit; the rest is counted."""
+
+
+_MAX_PATHS = 8
+"""Kinds of calls that are shown for one turn; the rest is counted."""
+
+
+def allowed_calls(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> dict[str, int]:
+    """Return what marks allow together; of two with the same name, the first counts.
+
+    Args:
+        marks: positional and named arguments of each mark, the nearest to the test first.
+
+    Raises:
+        ConfigError: when a mark allows nothing that can be counted.
+    """
+    allowed: dict[str, int] = {}
+    for given, named in marks:
+        if given or not named:
+            raise ConfigError(
+                "max_calls wants names, such as @pytest.mark.max_calls(turn=16, judge=6)"
+            )
+        for name, most in named.items():
+            if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+                raise ConfigError(
+                    f"max_calls({name}={most!r}) cannot work: give a whole number, at least 0"
+                )
+            allowed.setdefault(name, most)
+    return allowed
+
+
+def broken_limits(allowed: Mapping[str, int], calls: Sequence[LoggedCall]) -> list[str]:
+    """Return one text for each limit that was passed, or that could not have been.
+
+    Args:
+        allowed: from `allowed_calls`.
+        calls: everything that the test asked.
+    """
+    if not calls and any(allowed.values()):
+        return [_NOTHING_ASKED]
+    nodes = {call.node for call in calls if call.node}
+    broken: list[str] = []
+    for name, most in allowed.items():
+        kind = _kind_of(name, nodes)
+        if kind is None:
+            broken.append(_unknown(name, nodes))
+        else:
+            broken.extend(_passed(name, kind, most, calls))
+    return broken
+
+
+def _kind_of(name: str, nodes: Iterable[str]) -> str | None:
+    """Return what a name counts: a total, `role`, `node` or `purpose`; None for nothing."""
+    if name in _TOTALS:
+        return name
+    if name in set(Role):
+        return "role"
+    if name in nodes:
+        return "node"
+    return "purpose" if name in set(Purpose) else None
+
+
+def _unknown(name: str, nodes: Iterable[str]) -> str:
+    known = {*_TOTALS, *map(str, Role), *map(str, Purpose), *nodes}
+    near = nearest_names(name, known)
+    seen = ", ".join(printable(node) for node in sorted(nodes)) or "none"
+    guess = f"; did you mean {' or '.join(printable(each) for each in near)}?" if near else ""
+    return (
+        f"max_calls: {name!r} is no role and no purpose, and no node of this name asked"
+        f"{guess} (nodes that asked: {seen})"
+    )
+
+
+def _counts(name: str, kind: str, call: LoggedCall) -> bool:
+    if kind == "role":
+        return call.line.role == name
+    if kind == "node":
+        return call.node == name
+    return kind in _TOTALS or call.line.purpose == name
+
+
+def _scope_of(kind: str, call: LoggedCall) -> Hashable | None:
+    """Return what the limit is counted in: the test, a conversation, or a turn; None outside."""
+    if kind == "test":
+        return "the test"
+    if call.turn is None:
+        return None
+    if kind == "conversation":
+        where = f" ({call.turn.source})" if call.turn.source else ""
+        return f"conversation {printable(call.turn.conversation)}{where}"
+    return call.turn
+
+
+def _passed(name: str, kind: str, most: int, calls: Sequence[LoggedCall]) -> list[str]:
+    asked: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    for call in calls:
+        scope = _scope_of(kind, call)
+        if scope is not None and _counts(name, kind, call):
+            asked[scope][path_of(call.line)] += 1
+    over = {scope: paths for scope, paths in asked.items() if paths.total() > most}
+    of_what = "" if kind in _TOTALS else f" of {kind} {printable(name)}"
+    lines = [
+        f"max_calls: {scope} asked {_calls(paths.total())}{of_what}, allowed {most} "
+        f"(+{paths.total() - most}): {_listed(paths)}"
+        for scope, paths in over.items()
+    ]
+    left = list(over.values())[_MAX_LINES:]
+    if left:
+        worst = max(paths.total() for paths in left) - most
+        what = "conversation" if kind == "conversation" else "turn"
+        lines[_MAX_LINES:] = [
+            f"max_calls: and {len(left)} more {what}s asked too much{of_what}, up to +{worst}"
+        ]
+    return lines
+
+
+def _calls(count: int) -> str:
+    return f"{count} call" if count == 1 else f"{count} calls"
+
+
+def _listed(paths: Counter[str]) -> str:
+    ordered = sorted(paths.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{path} {count}" for path, count in ordered[:_MAX_PATHS]]
+    if len(ordered) > _MAX_PATHS:
+        rest = sum(count for _, count in ordered[_MAX_PATHS:])
+        shown.append(f"{len(ordered) - _MAX_PATHS} more kinds {rest}")
+    return ", ".join(shown)

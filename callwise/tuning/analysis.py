@@ -1,0 +1,314 @@
+"""Analysis of a sweep: each setting's figures with intervals, the front, the recommendation.
+
+The quality of a reply that is not recorded is an estimate (`imputation`), never that of the reply
+played in its place. Its spread goes into every interval that contains it, and each interval has
+the share of such turns.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callwise.tuning.panel import Panel, panel_of
+from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
+from callwise.tuning.statistics.front import Front, pareto_front
+from callwise.tuning.statistics.imputation import impute, shared_error
+from callwise.tuning.statistics.recommendation import MARGIN_SHARE, Recommendation, recommend
+
+__all__ = [
+    "COSTS",
+    "Analysis",
+    "SettingSummary",
+    "ToBuy",
+    "analyse",
+    "exact_mask",
+    "to_buy",
+    "with_estimates",
+]
+
+COSTS: Mapping[str, str] = {
+    "asked": "calls per turn",
+    "requests": "requests per turn",
+    "usd": "USD per turn",
+    "rounds_reply": "rounds to the reply",
+    "tokens": "tokens per turn",
+}
+"""The costs by field of `TurnRow`, and their units."""
+
+
+MIN_EXACT_SHARE = 0.5
+"""Least share of a setting's replies in the recording for the setting to be compared: nothing can
+be shown of one that is mostly estimated, and the least known must not win."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToBuy:
+    """Calls that a real run of some rows would have to buy.
+
+    Args:
+        calls: number that are not recorded.
+        tokens: their input and output tokens, estimated; None when not known.
+        usd: their price, estimated; None when not known, which is not 0.
+        turns: that need any.
+    """
+
+    calls: int
+    tokens: int | None
+    usd: float | None
+    turns: int
+
+
+def to_buy(rows: Sequence[TurnRow]) -> ToBuy:
+    """Return the calls that rows lack; a call that several settings lack counts for each."""
+    lacking = [row for row in rows if row.missing_calls]
+    tokens = [row.missing_tokens for row in lacking]
+    usd = [row.missing_usd for row in lacking]
+    known_tokens = [each for each in tokens if each is not None]
+    known_usd = [each for each in usd if each is not None]
+    return ToBuy(
+        calls=sum(row.missing_calls for row in lacking),
+        tokens=sum(known_tokens) if len(known_tokens) == len(lacking) else None,
+        usd=math.fsum(known_usd) if len(known_usd) == len(lacking) else None,
+        turns=len(lacking),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSummary:
+    """One setting over all turns.
+
+    Args:
+        setting: its name.
+        turns: its turns.
+        exact_turns: those whose every call is recorded.
+        exact_replies: those whose every call up to the reply is.
+        asked: mean calls per turn.
+        quality: mean quality of a reply; without a mean where none was judged.
+        mean_requests: HTTP requests per turn.
+        mean_tokens: input and output tokens per turn.
+        mean_usd: cost per turn; None when that of any turn is not known.
+        mean_rounds: rounds to the reply.
+        mean_by_node: calls per turn by node.
+        buy: the calls that it lacks.
+        is_on_front: whether no other setting is both cheaper and better, as observed.
+        front_share: share of draws in which none is.
+    """
+
+    setting: str
+    turns: int
+    exact_turns: int
+    exact_replies: int
+    asked: Interval
+    quality: Interval
+    mean_requests: float
+    mean_tokens: float
+    mean_usd: float | None
+    mean_rounds: float
+    mean_by_node: Mapping[str, float]
+    buy: ToBuy
+    is_on_front: bool
+    front_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The results of a sweep.
+
+    Args:
+        settings: by name, in the order of the sweep.
+        front: of cost and quality.
+        recommendation: None where no quality is known.
+        cost: the field of `TurnRow` that is compared as cost.
+        quality: the panel behind it all, estimates included.
+        costs: the panel of the cost.
+        by: source of the quality; empty where none was judged.
+        turns: how many each setting was evaluated on.
+        conversations: of how many conversations.
+        is_simulated: whether a simulated model gave any answer.
+        notices: what to know when reading them, as sentences.
+    """
+
+    settings: Mapping[str, SettingSummary]
+    front: Front
+    recommendation: Recommendation | None
+    cost: str
+    quality: Panel = field(repr=False)
+    costs: Panel = field(repr=False)
+    by: str = ""
+    turns: int = 0
+    conversations: int = 0
+    is_simulated: bool = False
+    notices: tuple[str, ...] = ()
+
+
+def exact_mask(rows: Sequence[TurnRow], panel: Panel) -> NDArray[np.bool_]:
+    """Return (S, T) whether a reply is what a real run gives, in the order of a panel."""
+    settings = {name: place for place, name in enumerate(panel.settings)}
+    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
+    mask = np.zeros(panel.values.shape, dtype=bool)
+    for row in rows:
+        mask[settings[row.setting], turns[_turn(row)]] = row.is_reply_exact
+    return mask
+
+
+def with_estimates(rows: Sequence[TurnRow], quality: Panel) -> list[TurnRow]:
+    """Return rows whose unknown qualities are the panel's estimates, each with its spread.
+
+    Args:
+        rows: that the panel was made of, with what was measured.
+        quality: `Analysis.quality`.
+    """
+    settings = {name: place for place, name in enumerate(quality.settings)}
+    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
+    by = next((row.quality_by for row in rows if row.quality_by), "")
+    found = []
+    for row in rows:
+        place = settings[row.setting], turns[_turn(row)]
+        value, spread = float(quality.values[place]), float(quality.spread[place])
+        is_known = not np.isnan(value)
+        found.append(
+            replace(
+                row,
+                quality=value if is_known else None,
+                quality_spread=spread if is_known else 0.0,
+                quality_by=by if is_known else "",
+            )
+        )
+    return found
+
+
+def _turn(row: TurnRow) -> tuple[str, int]:
+    return row.conversation, row.turn
+
+
+def analyse(
+    rows: Sequence[TurnRow],
+    *,
+    scale_width: float | None = None,
+    margin_share: float = MARGIN_SHARE,
+    cost: str = "asked",
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> Analysis:
+    """Analyse the rows of a sweep.
+
+    Args:
+        rows: with their quality, where it was judged.
+        scale_width: of the quality scale; None takes the gap between the sweep's best and worst.
+        margin_share: loss that still counts as not worse, as a share of the scale.
+        cost: a numeric field of `TurnRow` to spend less of; see `COSTS`.
+        seed: of the draws.
+        draws: how many.
+
+    Raises:
+        ValueError: without a row, or with two rows of one turn under one setting.
+    """
+    if not rows:
+        raise ValueError("a sweep without rows cannot be analysed: no setting could run")
+    measured = panel_of(rows, "quality")
+    mask = exact_mask(rows, measured)
+    quality = impute(measured, mask)
+    costs = panel_of(rows, cost)
+    shared = shared_error(quality)
+    is_simulated = any(row.is_simulated for row in rows)
+    is_known = mask.mean(axis=1) >= MIN_EXACT_SHARE
+    compared = _without(quality, ~is_known)
+    front = pareto_front(costs, compared, seed=seed, draws=draws, shared=shared)
+    recommendation = None
+    if front.points:
+        recommendation = recommend(
+            costs,
+            compared,
+            margin_share=margin_share,
+            scale_width=scale_width,
+            seed=seed,
+            draws=draws,
+            shared=shared,
+            is_simulated=is_simulated,
+            cost_unit=COSTS.get(cost, cost),
+        )
+    asked = mean_intervals(panel_of(rows, "asked"), seed=seed, draws=draws)
+    qualities = mean_intervals(quality, seed=seed, draws=draws, shared=shared)
+    by_setting: dict[str, list[TurnRow]] = {}
+    for row in rows:
+        by_setting.setdefault(row.setting, []).append(row)
+    return Analysis(
+        settings={
+            name: _summary(name, own, asked[name], qualities[name], front)
+            for name, own in by_setting.items()
+        },
+        front=front,
+        recommendation=recommendation,
+        cost=cost,
+        quality=quality,
+        costs=costs,
+        by=next((row.quality_by for row in rows if row.quality_by), ""),
+        turns=quality.values.shape[1],
+        conversations=len(quality.conversations),
+        is_simulated=is_simulated,
+        notices=_notices(rows, int((~is_known).sum())),
+    )
+
+
+def _without(panel: Panel, left_out: NDArray[np.bool_]) -> Panel:
+    """Return a panel in which some settings are not known at all."""
+    gone = left_out[:, None]
+    return Panel(
+        settings=panel.settings,
+        conversations=panel.conversations,
+        conversation_of=panel.conversation_of,
+        values=np.where(gone, np.nan, panel.values),
+        spread=np.where(gone, 0.0, panel.spread),
+    )
+
+
+def _notices(rows: Sequence[TurnRow], unknown_settings: int) -> tuple[str, ...]:
+    notices = []
+    missing = sum(row.standing is Standing.MISSING for row in rows)
+    if missing:
+        notices.append(
+            f"{missing} of {len(rows)} turns ask for calls of a kind that the recording has none "
+            "of; their counts are the plan's"
+        )
+    if unknown_settings:
+        notices.append(
+            f"{unknown_settings} of {len({row.setting for row in rows})} settings have fewer than "
+            f"{MIN_EXACT_SHARE:.0%} of their replies in the recording: they are neither on the "
+            "front nor recommended until what they lack is bought (--buy)"
+        )
+    return tuple(notices)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _summary(
+    name: str, rows: Sequence[TurnRow], asked: Interval, quality: Interval, front: Front
+) -> SettingSummary:
+    costs = [row.usd for row in rows]
+    known_costs = [each for each in costs if each is not None]
+    nodes = dict.fromkeys(node for row in rows for node in row.asked_by_node)
+    point = front.points.get(name)
+    return SettingSummary(
+        setting=name,
+        turns=len(rows),
+        exact_turns=sum(row.standing is Standing.EXACT for row in rows),
+        exact_replies=sum(row.is_reply_exact for row in rows),
+        asked=asked,
+        quality=quality,
+        mean_requests=_mean([row.requests for row in rows]),
+        mean_tokens=_mean([row.tokens for row in rows]),
+        mean_usd=_mean(known_costs) if len(known_costs) == len(rows) else None,
+        mean_rounds=_mean([row.rounds_reply for row in rows]),
+        mean_by_node={
+            node: _mean([row.asked_by_node.get(node, 0) for row in rows]) for node in nodes
+        },
+        buy=to_buy(rows),
+        is_on_front=point is not None and point.is_on_front,
+        front_share=point.front_share if point is not None else 0.0,
+    )

@@ -1,0 +1,204 @@
+"""Figures as Vega-Lite specifications and as files: SVG, PNG, PDF, or a page of HTML.
+
+Equal records give equal bytes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from callwise.calls.errors import ConfigError
+from callwise.tuning.analysis import analyse
+from callwise.tuning.figures.bar_charts import (
+    calls_by_node_chart,
+    calls_over_turns_chart,
+    timeline_chart,
+    waterfall_chart,
+)
+from callwise.tuning.figures.calls_by_node import CallsByNode, CallsOverTurns, calls_by_node_of
+from callwise.tuning.figures.chart import Chart, plain_line
+from callwise.tuning.figures.timeline import Timeline
+from callwise.tuning.figures.tradeoff import Tradeoff, tradeoff_of_front
+from callwise.tuning.figures.tradeoff_chart import tradeoff_chart
+from callwise.tuning.figures.waterfall import Waterfall
+from callwise.tuning.figures.whisker import Cost
+from callwise.tuning.row import TurnRow
+
+__all__ = [
+    "FigureData",
+    "figure_bytes",
+    "loaded",
+    "sweep_figures",
+    "to_vega",
+    "write_figure",
+    "write_figures",
+]
+
+FigureData: TypeAlias = Tradeoff | CallsByNode | CallsOverTurns | Waterfall | Timeline
+"""The records that can be drawn."""
+
+
+def to_vega(found: FigureData) -> Chart:
+    """Return a record as a Vega-Lite specification: plain JSON, which Vega and altair read."""
+    match found:
+        case Tradeoff():
+            return tradeoff_chart(found)
+        case CallsByNode():
+            return calls_by_node_chart(found)
+        case CallsOverTurns():
+            return calls_over_turns_chart(found)
+        case Waterfall():
+            return waterfall_chart(found)
+        case Timeline():
+            return timeline_chart(found)
+
+
+FIGURE_FORMS = ("svg", "png", "pdf", "html")
+VEGA_LITE_VERSION = "6.4"
+"""Fixed, so that a newer vl-convert gives the same bytes."""
+
+PNG_SCALE = 2.0
+"""Dots per pixel of the specification."""
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<body>
+<div id="figure"></div>
+<script>{library}</script>
+<script>vegaEmbed("#figure", {specification}, {{"actions": false, "renderer": "svg"}})</script>
+</body>
+</html>
+"""
+
+
+def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) -> bytes:
+    """Return a figure as a file's bytes, without date, version or random ids.
+
+    Two fonts of one PDF, for example for Latin and Chinese letters, are in random order; SVG, PNG
+    and HTML always have equal bytes for equal records.
+
+    Args:
+        found: the figure's record.
+        form: `svg`, `png`, `pdf`, or `html`: an interactive page that needs no network
+            and contains Vega (900 KB).
+        png_scale: dots per pixel of the specification.
+
+    Raises:
+        ConfigError: when the form is another, or vl-convert is not installed.
+    """
+    if form not in FIGURE_FORMS:
+        raise ConfigError(f"figures are written as {', '.join(FIGURE_FORMS)}; got {form!r}")
+    convert = loaded("vl_convert")
+    # Versions 5 and 6 of Vega-Lite read the same charts; each warns of the other's schema.
+    chart = {**to_vega(found), "$schema": "https://vega.github.io/schema/vega-lite/v6.json"}
+    if form == "html":
+        return _page(chart, plain_line(found.title, 80)).encode()
+    # No base URL is allowed, so a specification cannot load anything.
+    svg = convert.vegalite_to_svg(chart, vl_version=VEGA_LITE_VERSION, allowed_base_urls=[])
+    if form == "svg":
+        return str(svg).encode()
+    if form == "png":
+        return bytes(convert.svg_to_png(svg, scale=png_scale))
+    return bytes(convert.svg_to_pdf(svg))
+
+
+def write_figure(found: FigureData, path: Path) -> None:
+    """Write a figure to a file; the file is opened after all its bytes are made.
+
+    Args:
+        found: the figure's record.
+        path: ends in `.svg`, `.png`, `.pdf` or `.html`.
+
+    Raises:
+        ConfigError: when it ends in something else, cannot be written, or vl-convert is
+            not installed.
+    """
+    path = Path(path)
+    data = figure_bytes(found, path.suffix.lower().removeprefix("."))
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def loaded(module: str) -> Any:
+    """Return a library of the extra `tune`, imported when it is first needed.
+
+    Raises:
+        ConfigError: when it is not installed; names the extra.
+    """
+    library = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != library:
+            raise
+        raise ConfigError(
+            f"figures need {library}, which is not installed. Install it with: "
+            "pip install 'callwise[tune]'"
+        ) from error
+
+
+def _page(chart: dict[str, Any], title: str) -> str:
+    # A name in the data must not end the script that contains it.
+    specification = json.dumps(chart).replace("<", "\\u003c")
+    return _PAGE.format(title=escape(title), library=_library(), specification=specification)
+
+
+@lru_cache(maxsize=1)
+def _library() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script."""
+    return str(loaded("vl_convert").javascript_bundle(vl_version=VEGA_LITE_VERSION))
+
+
+_FIELDS: Mapping[Cost, str] = {
+    Cost.CALLS: "asked",
+    Cost.TOKENS: "tokens",
+    Cost.USD: "usd",
+    Cost.ROUNDS: "rounds_reply",
+}
+
+
+def sweep_figures(
+    rows: Sequence[TurnRow], *, scale_width: float | None, margin_share: float
+) -> dict[str, FigureData]:
+    """Return a sweep's figures by file name, without suffix.
+
+    Those of quality are left out without judged replies, and that of USD without known prices.
+
+    Args:
+        rows: with their quality.
+        scale_width: of the quality scale; see `analyse`.
+        margin_share: loss that still counts as not worse; see `analyse`.
+    """
+    figures: dict[str, FigureData] = {"calls_by_node": calls_by_node_of(rows)}
+    for cost, field in _FIELDS.items():
+        if all(cost.of(row) is None for row in rows):
+            continue
+        found = analyse(rows, scale_width=scale_width, margin_share=margin_share, cost=field)
+        if found.front.points:
+            figures[f"quality_by_{cost.value}"] = tradeoff_of_front(
+                rows, found.front, cost=cost, recommendation=found.recommendation
+            )
+    return figures
+
+
+def write_figures(figures: Mapping[str, FigureData], folder: Path) -> list[Path]:
+    """Write figures as SVG, and return their paths.
+
+    Raises:
+        ConfigError: when vl-convert is not installed; names the extra.
+    """
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, record in figures.items():
+        path = folder / f"{name}.svg"
+        write_figure(record, path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,246 @@
+"""A turn's timeline as data: its calls as bars, a lane for each node, over rounds or seconds.
+
+Rounds are structure: a call that ends in round 5 waited for four others. Seconds are drawn round
+by round: a round begins when the longest call of the round before it has ended. Where nodes
+overlap that is the longest time that the turn may take, not its duration.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import accumulate
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from callwise.tuning.figures.palette import NO_NODE
+from callwise.tuning.statistics.power import counted
+
+__all__ = ["CallBar", "Lane", "Scale", "Timeline", "timeline_of"]
+
+MAX_ROUNDS = 10_000
+"""A file with more is damaged."""
+
+_Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Scale(StrEnum):
+    """The axis of a timeline."""
+
+    ROUNDS = "rounds"
+    SECONDS = "seconds"
+
+    @property
+    def label(self) -> str:
+        """The title of the axis."""
+        if self is Scale.ROUNDS:
+            return "rounds since the turn began"
+        return "seconds since the turn began"
+
+
+class _Row(BaseModel):
+    """The fields of a line of `ledger.jsonl` that are drawn."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    sequence: Annotated[int, Field(ge=1)]
+    node: str | None = None
+    role: str
+    purpose: str
+    outcome: str
+    end_round: Annotated[int, Field(ge=0, le=MAX_ROUNDS)]
+    path_seconds: _Seconds = 0.0
+    is_speculative: bool = False
+    is_simulated: bool = False
+    repair: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def took_a_round(self) -> bool:
+        """False for a call that the budget refused: nothing waited for it."""
+        return self.outcome != "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class CallBar:
+    """One call.
+
+    Args:
+        sequence: in which order the calls were asked. Starts at 1.
+        purpose: of the call.
+        role: of the call.
+        outcome: of the call.
+        start: on the scale.
+        end: on the scale; equal to `start` for a call that the budget refused.
+        seconds: its duration on the critical path.
+        row: its row in the lane, from 0; overlapping calls have different rows.
+        is_speculative: whether it was asked before it was known to be needed.
+        repair: number of the repair; 0 for the first call.
+    """
+
+    sequence: int
+    purpose: str
+    role: str
+    outcome: str
+    start: float
+    end: float
+    seconds: float
+    row: int
+    is_speculative: bool
+    repair: int
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the budget refused it; then nothing waited for it."""
+        return self.outcome == "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One node's calls.
+
+    Args:
+        node: its name.
+        bars: in the order asked.
+        rows: number of rows; at least 1.
+    """
+
+    node: str
+    bars: tuple[CallBar, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One turn's calls.
+
+    Args:
+        lanes: in the order in which the nodes first asked.
+        scale: of the axis.
+        reply_at: the moment of the reply, on the scale; None when not given.
+        where: a text that identifies the turn; may be empty.
+        is_simulated: whether a simulated model answered.
+    """
+
+    lanes: tuple[Lane, ...]
+    scale: Scale
+    reply_at: float | None
+    where: str
+    is_simulated: bool
+
+    @property
+    def end(self) -> float:
+        """The end of the last call."""
+        return max((bar.end for lane in self.lanes for bar in lane.bars), default=0.0)
+
+    @property
+    def title(self) -> str:
+        """The title of the figure."""
+        return f"Calls of {self.where}" if self.where else "Calls of one turn"
+
+    @property
+    def caption(self) -> str:
+        """The caption of the figure."""
+        bars = [bar for lane in self.lanes for bar in lane.bars]
+        words = [f"One turn, {counted(len(bars), 'call')}."]
+        if self.scale is Scale.SECONDS:
+            words.append("A round is drawn from the end of the longest call before it.")
+        if any(bar.is_speculative for bar in bars):
+            words.append("Dashed: asked before it was known to be needed.")
+        if any(bar.repair for bar in bars):
+            words.append("Framed: asked again, the answer did not fit.")
+        if any(bar.is_refused for bar in bars):
+            words.append("Cross: refused by the budget.")
+        if self.is_simulated:
+            words.append("Simulated: no real model answered.")
+        return " ".join(words)
+
+
+def timeline_of(
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    scale: Scale = Scale.ROUNDS,
+    reply_at: float | None = None,
+    where: str = "",
+) -> Timeline:
+    """Return one turn's ledger rows as a timeline.
+
+    Args:
+        rows: lines of `ledger.jsonl`, of one turn.
+        scale: of the axis.
+        reply_at: the round or the second of the reply.
+        where: a text that identifies the turn.
+
+    Raises:
+        ValueError: when a row is not a ledger row, or two rows have one sequence.
+    """
+    read = sorted((_read(row, place) for place, row in enumerate(rows)), key=_order)
+    if len({row.sequence for row in read}) < len(read):
+        raise ValueError("not the ledger of one turn: two rows have the same `sequence`")
+    starts = _round_starts(read)
+    by_node: dict[str, list[_Row]] = {}
+    for row in read:
+        by_node.setdefault(row.node or NO_NODE, []).append(row)
+    return Timeline(
+        lanes=tuple(_lane(node, own, scale, starts) for node, own in by_node.items()),
+        scale=scale,
+        reply_at=reply_at,
+        where=where,
+        is_simulated=any(row.is_simulated for row in read),
+    )
+
+
+def _order(row: _Row) -> int:
+    return row.sequence
+
+
+def _read(row: Mapping[str, Any], place: int) -> _Row:
+    try:
+        return _Row.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise ValueError(
+            f"not the ledger of one turn: row {place}: {where}: {first['msg']}"
+        ) from error
+
+
+def _round_starts(rows: Sequence[_Row]) -> tuple[float, ...]:
+    """Return the second in which each round begins, from round 0, and in which the last ends."""
+    longest = [0.0] * (1 + max((row.end_round for row in rows), default=0))
+    for row in rows:
+        if row.took_a_round:
+            longest[row.end_round] = max(longest[row.end_round], row.path_seconds)
+    return tuple(accumulate(longest, initial=0.0))
+
+
+def _lane(node: str, rows: Sequence[_Row], scale: Scale, starts: Sequence[float]) -> Lane:
+    """Return a node's lane, each call in the first free row."""
+    bars: list[CallBar] = []
+    free_from: list[float] = []
+    for row in rows:
+        start, end = _span(row, scale, starts)
+        place = next((at for at, free in enumerate(free_from) if free <= start), len(free_from))
+        free_from[place : place + 1] = [end]
+        bars.append(
+            CallBar(
+                sequence=row.sequence,
+                purpose=row.purpose,
+                role=row.role,
+                outcome=row.outcome,
+                start=start,
+                end=end,
+                seconds=row.path_seconds,
+                row=place,
+                is_speculative=row.is_speculative,
+                repair=row.repair,
+            )
+        )
+    return Lane(node, tuple(bars), max(len(free_from), 1))
+
+
+def _span(row: _Row, scale: Scale, starts: Sequence[float]) -> tuple[float, float]:
+    if scale is Scale.ROUNDS:
+        return max(row.end_round - row.took_a_round, 0), row.end_round
+    if not row.took_a_round:
+        return starts[row.end_round + 1], starts[row.end_round + 1]
+    return starts[row.end_round], starts[row.end_round] + row.path_seconds

@@ -1,0 +1,330 @@
+"""The trade-off as data: quality against cost, a point for each setting, and the front.
+
+A setting is on the front when no other is at least as good for at most the same cost, and better
+in one of the two. That compares means; `chance_on_front` is how sure it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from callwise.tuning.figures.whisker import (
+    Cost,
+    FigureBasis,
+    Whisker,
+    basis_of,
+    interval_words,
+    whiskers_of,
+)
+from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.statistics.front import Front, is_on_front
+from callwise.tuning.statistics.power import counted
+from callwise.tuning.statistics.recommendation import Recommendation
+
+__all__ = ["Tradeoff", "TradeoffPoint", "tradeoff_of", "tradeoff_of_front"]
+
+
+@dataclass(frozen=True, slots=True)
+class TradeoffPoint:
+    """One setting.
+
+    Args:
+        setting: its name.
+        cost: mean cost per turn.
+        quality: mean quality of the replies.
+        group: value of the swept knob; empty where none is given.
+        turns: turns of the setting.
+        judged_turns: those with a known quality.
+        exact_turns: those whose reply and calls are all recorded.
+        is_on_front: whether no other setting dominates it, by means.
+        chance_on_front: how likely it is on the front, in [0, 1]; None when not known.
+    """
+
+    setting: str
+    cost: Whisker
+    quality: Whisker
+    group: str
+    turns: int
+    judged_turns: int
+    exact_turns: int
+    is_on_front: bool
+    chance_on_front: float | None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing in it is an estimate."""
+        return self.exact_turns == self.turns
+
+
+@dataclass(frozen=True, slots=True)
+class Tradeoff:
+    """Quality against one cost.
+
+    Args:
+        cost: which cost.
+        points: one for each setting, in the order of the rows.
+        left_out: settings without a point, each with the reason.
+        knob: the knob that the colours show; empty for none.
+        groups: its values, in the order of their colours.
+        knee: the setting at the knee of the front; None when not given.
+        recommended: the setting that is recommended; None when not given.
+        recommended_as: its label in the legend.
+        quality_by: sources of quality, in order of name.
+        interval_words: a sentence on the intervals; may be empty.
+        basis: the turns of the figure.
+    """
+
+    cost: Cost
+    points: tuple[TradeoffPoint, ...]
+    left_out: tuple[tuple[str, str], ...]
+    knob: str
+    groups: tuple[str, ...]
+    knee: str | None
+    recommended: str | None
+    recommended_as: str
+    quality_by: tuple[str, ...]
+    interval_words: str
+    basis: FigureBasis
+
+    @property
+    def front(self) -> tuple[TradeoffPoint, ...]:
+        """The points of the front, cheapest first."""
+        members = (point for point in self.points if point.is_on_front)
+        return tuple(sorted(members, key=lambda point: (point.cost.mean, point.setting)))
+
+    @property
+    def steps(self) -> tuple[tuple[float, float], ...]:
+        """The corners of the front's line: the best quality at a cost, as (x, y).
+
+        It ends at the most expensive point, on the front or not.
+        """
+        corners: list[tuple[float, float]] = []
+        for point in self.front:
+            if corners:
+                corners.append((point.cost.mean, corners[-1][1]))
+            corners.append((point.cost.mean, point.quality.mean))
+        dearest = max((point.cost.mean for point in self.points), default=0.0)
+        if corners and dearest > corners[-1][0]:
+            corners.append((dearest, corners[-1][1]))
+        return tuple(corners)
+
+    @property
+    def problem(self) -> str:
+        """The reason for which nothing can be drawn; empty where something can."""
+        if self.points:
+            return ""
+        if not self.left_out:
+            return "There are no rows to draw."
+        if self.cost is Cost.USD and all("USD" in why for _, why in self.left_out):
+            return (
+                "USD is not known for any setting, and unknown is not 0. "
+                "Give the endpoints prices, or draw calls or tokens."
+            )
+        return f"No setting can be drawn: {self.left_out[0][1]}."
+
+    @property
+    def title(self) -> str:
+        """The title of the figure."""
+        return f"Quality against {self.cost.label}"
+
+    @property
+    def quality_label(self) -> str:
+        """The title of the axis of quality, with its sources."""
+        return f"quality of the reply ({', '.join(self.quality_by) or 'judge not named'})"
+
+    @property
+    def caption(self) -> str:
+        """The caption of the figure."""
+        words = [f"{counted(len(self.points), 'setting')} on {self.basis.words}."]
+        words += [self.interval_words] if self.interval_words else []
+        if any(point.chance_on_front is not None for point in self.points):
+            words.append("The paler, the less likely on the front.")
+        if any(not point.is_exact for point in self.points):
+            words.append("Hollow: not all of its calls are recorded.")
+        if self.left_out and self.points:
+            left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out[:3])
+            words.append(f"Left out: {len(self.left_out)} ({left_out}).")
+        return " ".join(words)
+
+
+_UNRECORDED = "most of its replies are not recorded, or not judged"
+_PRICELESS = "its cost is not known on every turn"
+
+
+def tradeoff_of(
+    rows: Sequence[TurnRow],
+    *,
+    cost: Cost = Cost.CALLS,
+    quality: Mapping[str, Any] | None = None,
+    costs: Mapping[str, Any] | None = None,
+    chance_on_front: Mapping[str, float] | None = None,
+    knee: str | None = None,
+    recommended: str | None = None,
+    recommended_as: str = "recommended",
+    knob: str = "",
+    knob_values: Mapping[str, str] | None = None,
+) -> Tradeoff:
+    """Return the rows of a sweep as a trade-off.
+
+    Args:
+        rows: of one sweep.
+        cost: the cost of the x-axis.
+        quality: `(mean, low, high)` of the quality by setting, a result of statistics;
+            where a setting has none, the plain mean over its rows is drawn, without bars.
+        costs: the same of the cost.
+        chance_on_front: by setting, in [0, 1].
+        knee: the setting at the knee of the front.
+        recommended: the recommended setting.
+        recommended_as: its label in the legend.
+        knob: the knob that the colours show.
+        knob_values: its value by setting.
+
+    Raises:
+        ValueError: when an argument names a setting without rows, or cannot be drawn.
+    """
+    by_setting: dict[str, list[TurnRow]] = {}
+    for row in rows:
+        by_setting.setdefault(row.setting, []).append(row)
+    _refuse_strangers(by_setting, chance_on_front, knee, recommended)
+    given = (
+        whiskers_of(costs, by_setting, what=f"the {cost}"),
+        whiskers_of(quality, by_setting, what="the quality"),
+    )
+    groups = knob_values or {}
+    found = {name: _point_of(name, own, cost, given, groups.get(name, ""))
+             for name, own in by_setting.items()}  # fmt: skip
+    points = [point for point in found.values() if isinstance(point, TradeoffPoint)]
+    return Tradeoff(
+        cost=cost,
+        points=_with_front(points, chance_on_front or {}),
+        left_out=tuple((name, why) for name, why in found.items() if isinstance(why, str)),
+        knob=knob,
+        groups=_in_order({point.group for point in points}),
+        knee=knee,
+        recommended=recommended,
+        recommended_as=recommended_as,
+        quality_by=tuple(sorted({row.quality_by for row in rows if row.quality_by})),
+        interval_words=interval_words(quality, costs),
+        basis=basis_of(rows),
+    )
+
+
+def tradeoff_of_front(
+    rows: Sequence[TurnRow],
+    front: Front,
+    *,
+    cost: Cost = Cost.CALLS,
+    recommendation: Recommendation | None = None,
+    knob: str = "",
+    knob_values: Mapping[str, str] | None = None,
+) -> Tradeoff:
+    """Return a front that statistics found as a trade-off, with its intervals and its knee.
+
+    Settings that are not in it are left out and named: a quality of stand-ins is not theirs.
+
+    Args:
+        rows: of the sweep that the front is of.
+        front: as `pareto_front` gives it.
+        cost: the cost that the front is of.
+        recommendation: as `recommend` gives it. A setting that is merely not shown to be
+            worse is not called recommended.
+        knob: the knob that the colours show.
+        knob_values: its value by setting.
+
+    Raises:
+        ValueError: as `tradeoff_of` does.
+    """
+    points = front.points
+    unknown: dict[str, str] = {}
+    for row in rows:
+        if row.setting not in points:
+            known = unknown.get(row.setting) != _PRICELESS and cost.of(row) is not None
+            unknown[row.setting] = _UNRECORDED if known else _PRICELESS
+    found = tradeoff_of(
+        [row for row in rows if row.setting in points],
+        cost=cost,
+        quality={name: point.quality for name, point in points.items()},
+        costs={name: point.cost for name, point in points.items()},
+        chance_on_front={name: point.front_share for name, point in points.items()},
+        knee=front.knee,
+        recommended=None if recommendation is None else recommendation.chosen,
+        recommended_as="recommended"
+        if recommendation is None or recommendation.is_shown
+        else "cheapest not shown worse",
+        knob=knob,
+        knob_values=knob_values,
+    )
+    return replace(found, left_out=(*found.left_out, *unknown.items()))
+
+
+def _refuse_strangers(
+    known: Mapping[str, Any],
+    chances: Mapping[str, float] | None,
+    knee: str | None,
+    recommended: str | None,
+) -> None:
+    named = {"the knee": [knee], "the recommendation": [recommended], "a chance": chances or []}
+    for what, names in named.items():
+        for name in names:
+            if name is not None and name not in known:
+                raise ValueError(f"{what} is {name!r}, which has no rows")
+    for name, chance in (chances or {}).items():
+        if not 0 <= chance <= 1:
+            raise ValueError(f"expected a chance in [0, 1] for {name!r}, got {chance!r}")
+
+
+def _point_of(
+    setting: str,
+    rows: Sequence[TurnRow],
+    cost: Cost,
+    given: tuple[Mapping[str, Whisker], Mapping[str, Whisker]],
+    group: str,
+) -> TradeoffPoint | str:
+    """Return a setting's point, or why it has none."""
+    costs = [found for row in rows if (found := cost.of(row)) is not None]
+    judged = [row for row in rows if row.quality is not None]
+    if len(costs) < len(rows):
+        unknown = len(rows) - len(costs)
+        return f"{cost.noun} not known on {unknown} of {len(rows)} turns"
+    if not judged:
+        return "quality not known on any turn"
+    plain = fmean(row.quality for row in judged if row.quality is not None)
+    return TradeoffPoint(
+        setting=setting,
+        cost=given[0].get(setting) or Whisker(fmean(costs)),
+        quality=given[1].get(setting) or Whisker(plain),
+        group=group,
+        turns=len(rows),
+        judged_turns=len(judged),
+        exact_turns=sum(row.is_reply_exact and row.standing is Standing.EXACT for row in rows),
+        is_on_front=False,
+        chance_on_front=None,
+    )
+
+
+def _with_front(
+    points: Sequence[TradeoffPoint], chances: Mapping[str, float]
+) -> tuple[TradeoffPoint, ...]:
+    """Return the points, those that none dominates marked."""
+    costs, qualities = (np.array([getattr(point, side).mean for point in points], dtype=float)
+                        for side in ("cost", "quality"))  # fmt: skip
+    on_front = is_on_front(costs, qualities)
+    return tuple(
+        replace(point, is_on_front=bool(is_on), chance_on_front=chances.get(point.setting))
+        for point, is_on in zip(points, on_front, strict=True)
+    )
+
+
+def _in_order(groups: set[str]) -> tuple[str, ...]:
+    """Return values as a reader expects them: numbers by size, then names."""
+
+    def rank(group: str) -> tuple[bool, float, str]:
+        try:
+            return False, float(group), group
+        except ValueError:
+            return True, 0.0, group
+
+    return tuple(sorted(groups, key=rank))

@@ -1,0 +1,317 @@
+"""The trade-off as a chart, its labels placed so that none covers another or a point."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from callwise.tuning.figures.chart import (
+    CHART_WIDTH,
+    Chart,
+    LegendEntry,
+    as_given,
+    chart_of,
+    ends_of,
+    message_chart,
+    number_axis,
+    plain_line,
+    text_columns,
+    texts,
+    tooltip_of,
+    whisker_layer,
+)
+from callwise.tuning.figures.palette import (
+    INK,
+    KNEE,
+    PAPER,
+    PICK,
+    SOFT,
+    group_colours,
+    strength_of,
+    tint,
+)
+from callwise.tuning.figures.tradeoff import Tradeoff, TradeoffPoint
+from callwise.tuning.figures.whisker import Whisker
+
+__all__ = ["LabelBox", "free_places", "tradeoff_chart"]
+
+MAX_ALL_LABELLED = 12
+"""With more settings only those of the front and the marked ones get a label."""
+
+MAX_LEGEND_GROUPS = 8
+_HEIGHT = 340
+_LABEL_PIXELS = 10
+_MARKS = (("knee", "diamond", 260, KNEE), ("recommended", "circle", 420, PICK))
+
+
+def tradeoff_chart(found: Tradeoff) -> Chart:
+    """Return a trade-off as a Vega-Lite specification."""
+    is_simulated = found.basis.is_simulated
+    if found.problem:
+        return message_chart(found.title, found.caption, found.problem, is_simulated=is_simulated)
+    across = _domain([point.cost for point in found.points])
+    up = _domain([point.quality for point in found.points])
+    x = number_axis("x", across, title=found.cost.label)
+    y = number_axis("y", up, title=found.quality_label)
+    return chart_of(
+        found.title,
+        found.caption,
+        [
+            _front(found, x, y),
+            *_intervals(found, x, y),
+            _points(found, x, y),
+            _rings(found, x, y),
+            texts(_labels(found, across, up), x, y, fontSize=_LABEL_PIXELS),
+        ],
+        height=_HEIGHT,
+        is_simulated=is_simulated,
+        legend=_legend(found),
+        legend_title=found.knob,
+    )
+
+
+def _domain(whiskers: Sequence[Whisker]) -> tuple[float, float]:
+    """Return the ends of an axis: every interval is inside, with a margin for labels."""
+    low = min(whisker.mean - whisker.below for whisker in whiskers)
+    high = max(whisker.mean + whisker.above for whisker in whiskers)
+    margin = 0.14 * (high - low) or 0.5 * abs(high) or 0.5
+    return low - margin, high + margin
+
+
+def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
+    return {
+        "data": {"values": [{"x": x, "y": y, "at": at} for at, (x, y) in enumerate(found.steps)]},
+        "mark": {"type": "line", "stroke": INK, "strokeWidth": 1.3},
+        "encoding": {"x": x, "y": y, "order": {"field": "at", "type": "quantitative"}},
+    }
+
+
+def _colours(found: Tradeoff) -> dict[str, str]:
+    return dict(zip(found.groups, group_colours(found.groups), strict=True))
+
+
+def _shade(point: TradeoffPoint, colours: dict[str, str]) -> str:
+    """Return the colour of a point: the less likely it is on the front, the paler."""
+    return tint(colours[point.group], 1 - strength_of(point.chance_on_front))
+
+
+def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
+    colours = _colours(found)
+    layers = []
+    for side, is_upright in (("cost", False), ("quality", True)):
+        own = [point for point in found.points if getattr(point, side).has_interval]
+        values = [
+            {
+                "x": point.cost.mean,
+                "y": point.quality.mean,
+                **ends_of(getattr(point, side)),
+                "color": _shade(point, colours),
+            }
+            for point in own
+        ]
+        if values:
+            layers.append(whisker_layer(values, x, y, is_upright=is_upright))
+    return layers
+
+
+def _points(found: Tradeoff, x: Chart, y: Chart) -> Chart:
+    colours = _colours(found)
+    return {
+        "data": {"values": [_point(found, each, _shade(each, colours)) for each in found.points]},
+        "mark": {"type": "point", "size": 60, "strokeWidth": 1.6, "opacity": 1},
+        "encoding": {
+            "x": x,
+            "y": y,
+            **as_given("fill", "stroke"),
+            "tooltip": tooltip_of(_tooltip(found)),
+        },
+    }  # fmt: skip
+
+
+def _tooltip(found: Tradeoff) -> list[str]:
+    names = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
+    if any(point.chance_on_front is not None for point in found.points):
+        names.append("chance on the front")
+    return names
+
+
+def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]:
+    chance = point.chance_on_front
+    knob = f"{found.knob}: {point.group}" if found.knob else ""
+    return {
+        "x": point.cost.mean,
+        "y": point.quality.mean,
+        "fill": colour if point.is_exact else PAPER,
+        "stroke": colour,
+        "setting": plain_line(point.setting),
+        "cost": f"{point.cost.words(found.cost.digits)} {found.cost.label}",
+        "quality": point.quality.words(),
+        "knob": plain_line(knob, 80),
+        "turns": point.turns,
+        "judged turns": point.judged_turns,
+        "exact turns": point.exact_turns,
+        "chance on the front": "" if chance is None else f"{chance:.2f}",
+    }
+
+
+def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, str]]:
+    """Give the marked points, each with the mark's name, shape, size and colour."""
+    points = {point.setting: point for point in found.points}
+    for setting, (name, shape, size, colour) in zip(
+        (found.knee, found.recommended), _MARKS, strict=True
+    ):
+        if setting in points:
+            label = found.recommended_as if name == "recommended" else name
+            yield points[setting], label, shape, size, colour
+
+
+def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
+    """Return a ring around the knee and the recommended setting."""
+    values = [
+        {"x": point.cost.mean, "y": point.quality.mean, "name": plain_line(name), "shape": shape,
+         "size": size, "stroke": colour}
+        for point, name, shape, size, colour in _marked(found)
+    ]  # fmt: skip
+    return {
+        "data": {"values": values},
+        "mark": {"type": "point", "strokeWidth": 2, "fill": None, "opacity": 1},
+        "encoding": {
+            "x": x,
+            "y": y,
+            **as_given("shape", "stroke", "size"),
+        },
+    }
+
+
+def _legend(found: Tradeoff) -> list[LegendEntry]:
+    colours = _colours(found) if found.knob else {}
+    # Of many values of a knob, some with even steps.
+    step = -(-len(colours) // MAX_LEGEND_GROUPS) or 1
+    entries = [LegendEntry(group, colour, colour) for group, colour in colours.items()][::step]
+    entries.append(LegendEntry("Pareto front", INK, INK, shape="stroke", size=260))
+    if any(not point.is_exact for point in found.points):
+        entries.append(LegendEntry("not all recorded", PAPER, SOFT))
+    entries += [
+        LegendEntry(name, "transparent", colour, shape, size / 2)
+        for _, name, shape, size, colour in _marked(found)
+    ]
+    return entries
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBox:
+    """A rectangle in pixels; y grows upwards."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+
+    def overlaps(self, other: "LabelBox") -> bool:
+        """Whether some of its inside is inside the other."""
+        return (
+            self.left < other.left + other.width
+            and other.left < self.left + self.width
+            and self.bottom < other.bottom + other.height
+            and other.bottom < self.bottom + self.height
+        )
+
+    def lies_in(self, frame: "LabelBox") -> bool:
+        """Whether no part of it is outside a frame."""
+        return (
+            self.left >= frame.left
+            and self.bottom >= frame.bottom
+            and self.left + self.width <= frame.left + frame.width
+            and self.bottom + self.height <= frame.bottom + frame.height
+        )
+
+
+def free_places(
+    anchors: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    taken: Sequence[LabelBox],
+    avoided: Sequence[LabelBox],
+    frame: LabelBox,
+    *,
+    gap: float,
+) -> list[LabelBox | None]:
+    """Return a place for each label, None where none is free; the first label has first choice.
+
+    Above and to the left is tried first: nothing is above and left of a Pareto front.
+
+    Args:
+        anchors: the points that labels belong to.
+        sizes: width and height of each label.
+        taken: no label covers these.
+        avoided: covered only where there is no better place.
+        frame: no label leaves it.
+        gap: between a point and its label.
+    """
+    occupied = list(taken)
+    placed: list[LabelBox | None] = []
+    for (x, y), (width, height) in zip(anchors, sizes, strict=True):
+        tries = _tries(x, y, width, height, gap)
+        free = [box for box in tries if box.lies_in(frame)]
+        free = [box for box in free if not any(map(box.overlaps, occupied))]
+        box = min(free, key=lambda box: sum(map(box.overlaps, avoided)), default=None)
+        if box is not None:
+            occupied.append(box)
+        placed.append(box)
+    return placed
+
+
+def _tries(x: float, y: float, width: float, height: float, gap: float) -> Iterator[LabelBox]:
+    for far in (gap, 2.5 * gap):
+        for across, up in (
+            (-far - width, far),
+            (far, -far - height),
+            (far, far),
+            (-far - width, -far - height),
+            (-width / 2, 2 * far),
+            (-width / 2, -2 * far - height),
+        ):
+            yield LabelBox(x + across, y + up, width, height)
+
+
+def _labels(
+    found: Tradeoff, across: tuple[float, float], up: tuple[float, float]
+) -> list[dict[str, Any]]:
+    """Return the names of settings, each with the middle of its place on the axes."""
+    x_pixels, y_pixels = CHART_WIDTH / (across[1] - across[0]), _HEIGHT / (up[1] - up[0])
+
+    def box(x: float, x2: float, y: float, y2: float, margin: float) -> LabelBox:
+        left, bottom = (min(x, x2) - across[0]) * x_pixels, (min(y, y2) - up[0]) * y_pixels
+        width, height = abs(x2 - x) * x_pixels, abs(y2 - y) * y_pixels
+        return LabelBox(left - margin, bottom - margin, width + 2 * margin, height + 2 * margin)
+
+    points = sorted(found.points, key=lambda point: _importance(point, found))
+    if len(points) > MAX_ALL_LABELLED:
+        points = [point for point in points if _importance(point, found) < 2]
+    names = [plain_line(point.setting, 28) for point in points]
+    spots = [(point.cost, point.quality) for point in found.points]
+    places = free_places(
+        [((point.cost.mean - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
+         for point in points],
+        [(0.64 * _LABEL_PIXELS * text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
+        [box(x.mean, x.mean, y.mean, y.mean, _LABEL_PIXELS / 2) for x, y in spots],
+        [box(x.mean - x.below, x.mean + x.above, y.mean, y.mean, 1.0) for x, y in spots]
+        + [box(x.mean, x.mean, y.mean - y.below, y.mean + y.above, 1.0) for x, y in spots]
+        + [box(x, x2, y, y2, 1.0) for (x, y), (x2, y2) in pairwise(found.steps)],
+        LabelBox(0, 0, CHART_WIDTH, _HEIGHT),
+        gap=0.7 * _LABEL_PIXELS,
+    )  # fmt: skip
+    return [
+        {
+            "x": across[0] + (place.left + place.width / 2) / x_pixels,
+            "y": up[0] + (place.bottom + place.height / 2) / y_pixels,
+            "text": name,
+        }
+        for name, place in zip(names, places, strict=True)
+        if place is not None
+    ]
+
+
+def _importance(point: TradeoffPoint, found: Tradeoff) -> int:
+    if point.setting in {found.knee, found.recommended}:
+        return 0
+    return 1 if point.is_on_front else 2

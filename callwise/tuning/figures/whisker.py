@@ -1,0 +1,189 @@
+"""A mean with its interval, the costs that it can be of, and the turns that it is over."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from callwise.tuning.row import TurnRow
+from callwise.tuning.statistics.power import counted
+
+__all__ = [
+    "Cost",
+    "FigureBasis",
+    "Whisker",
+    "basis_of",
+    "interval_words",
+    "whisker_of",
+    "whiskers_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Whisker:
+    """A mean, and its interval where there is one.
+
+    Args:
+        low: lower end, at most `mean`; None where no interval is known.
+        high: upper end, at least `mean`; None where no interval is known.
+        mean: in the unit of the axis.
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def below(self) -> float:
+        """Distance from the mean down to the lower end; 0 without an interval."""
+        return 0.0 if self.low is None else max(self.mean - self.low, 0.0)
+
+    @property
+    def above(self) -> float:
+        """Distance from the mean up to the upper end; 0 without an interval."""
+        return 0.0 if self.high is None else max(self.high - self.mean, 0.0)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is one."""
+        return self.low is not None
+
+    def words(self, digits: int = 2) -> str:
+        """Return it as text: `8.10 (7.90 to 8.30)`."""
+        mean = f"{self.mean:.{digits}f}"
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def whisker_of(value: Any) -> Whisker:
+    """Return a mean and its interval from a result of statistics.
+
+    Args:
+        value: `(mean, low, high)`, or a record with these three; `low` and `high` are
+            None, or not finite, where there is no interval.
+
+    Raises:
+        ValueError: when the mean is not a finite number, or the lower end is above the upper.
+    """
+    if isinstance(value, Whisker):
+        return value
+    parts = value if isinstance(value, tuple | list) else _parts_of(value)
+    if len(parts) != 3:
+        raise ValueError(f"expected (mean, low, high), got {value!r}")
+    mean, low, high = parts
+    if mean is None or not math.isfinite(mean):
+        raise ValueError(f"expected (mean, low, high) with a finite mean, got {value!r}")
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return Whisker(float(mean))
+    if low > high:
+        raise ValueError(f"expected low <= high, got {value!r}")
+    return Whisker(float(mean), float(low), float(high))
+
+
+def _parts_of(value: Any) -> tuple[Any, ...]:
+    try:
+        return value.mean, value.low, value.high
+    except AttributeError:
+        raise ValueError(f"expected (mean, low, high), got {value!r}") from None
+
+
+def whiskers_of(
+    intervals: Mapping[str, Any] | None, known: Collection[str], *, what: str
+) -> dict[str, Whisker]:
+    """Return the intervals by setting; those without a mean are left out.
+
+    Args:
+        intervals: `(mean, low, high)` by setting, or records with these three; None for none.
+        known: all settings.
+        what: the figure, for the error.
+
+    Raises:
+        ValueError: when one is of an unknown setting, or cannot be drawn.
+    """
+    given = intervals or {}
+    strangers = [name for name in given if name not in known]
+    if strangers:
+        raise ValueError(f"an interval of {what} is of {strangers[0]!r}, which has no rows")
+    return {
+        name: whisker_of(value)
+        for name, value in given.items()
+        if getattr(value, "mean", value) is not None
+    }
+
+
+def interval_words(*given: Mapping[str, Any] | None) -> str:
+    """Return a sentence on the intervals, or why there are none; empty where none are given.
+
+    It names a record's `level` or `why_none`; the level is 95 % where a record has none.
+    """
+    values = [value for each in given for value in (each or {}).values()]
+    drawn = [value for value in values if _has_ends(value)]
+    if drawn:
+        levels = sorted({getattr(value, "level", 0.95) for value in drawn})
+        shares = " and ".join(f"{100 * level:.4g} %" for level in levels)
+        return f"Bars: {shares} intervals over conversations."
+    reasons = [why for value in values if (why := getattr(value, "why_none", ""))]
+    return f"No intervals: {reasons[0]}." if reasons else ""
+
+
+def _has_ends(value: Any) -> bool:
+    return getattr(value, "mean", value) is not None and whisker_of(value).has_interval
+
+
+@dataclass(frozen=True, slots=True)
+class FigureBasis:
+    """The turns of a figure: their number, their conversations, whether any is simulated."""
+
+    turns: int
+    conversations: int
+    is_simulated: bool
+
+    @property
+    def words(self) -> str:
+        """The basis as a sentence of a caption."""
+        words = f"{counted(self.turns, 'turn')} of {counted(self.conversations, 'conversation')}"
+        return f"{words}. Simulated: no real model answered" if self.is_simulated else words
+
+
+def basis_of(rows: Iterable[TurnRow]) -> FigureBasis:
+    """Return the basis of a sweep's rows."""
+    turns: set[tuple[str, int]] = set()
+    is_simulated = False
+    for row in rows:
+        turns.add((row.conversation, row.turn))
+        is_simulated = is_simulated or row.is_simulated
+    return FigureBasis(len(turns), len({conversation for conversation, _ in turns}), is_simulated)
+
+
+class Cost(StrEnum):
+    """A cost of a turn."""
+
+    CALLS = "calls"
+    TOKENS = "tokens"
+    USD = "usd"
+    ROUNDS = "rounds"
+
+    @property
+    def noun(self) -> str:
+        """Its unit."""
+        return "USD" if self is Cost.USD else self.value
+
+    @property
+    def label(self) -> str:
+        """The title of its axis."""
+        return "rounds to the reply" if self is Cost.ROUNDS else f"{self.noun} per turn"
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point that are shown."""
+        return {Cost.TOKENS: 0, Cost.USD: 5}.get(self, 2)
+
+    def of(self, row: TurnRow) -> float | None:
+        """Return the cost of a turn; None where it is unknown, which is not 0."""
+        if self is Cost.CALLS:
+            return row.asked
+        if self is Cost.TOKENS:
+            return row.input_tokens + row.output_tokens
+        return row.usd if self is Cost.USD else row.rounds_reply

@@ -1,0 +1,365 @@
+"""The judging of a sweep: the source of quality, and the rows with their quality.
+
+Invariant: one source counts for all settings (labels of people, the scores of a referee, or a
+known truth), and sources are never mixed. The search's own judge is not a source: it chose the
+replies, so its scores of them are too high.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from callwise.budget.counters import Counts
+from callwise.budget.limits import Limits
+from callwise.calls.call import Outcome
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import ConfigError
+from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.recording import Recording
+from callwise.tuning.judge import (
+    Pairwise,
+    Pointwise,
+    ReplyItem,
+    Score,
+    items_of,
+    open_referee,
+    read_labels,
+    referee_endpoint,
+    references_of,
+    scale_width_of,
+    simulated_truth,
+    with_quality,
+)
+from callwise.tuning.judge.judging_plan import PricePreview
+from callwise.tuning.judge.referee import JudgedReplies
+from callwise.tuning.judge.referee_endpoint import PRICES, referee_secrets, same_model_notice
+from callwise.tuning.judge.reliability import JudgeReliability, judge_reliabilities
+from callwise.tuning.judge.scores import choose_source
+from callwise.tuning.replay_evaluator import run_apart
+from callwise.tuning.row import TurnRow
+from callwise.tuning.sweep_record import load_sweep
+from callwise.tuning.sweep_spec import ObjectiveValues, SweepSpec, mean_figures
+from callwise.tuning.sweep_store import SweepScores
+
+__all__ = [
+    "JudgedRows",
+    "QualityRequest",
+    "QualitySource",
+    "check_judging",
+    "judge_rows",
+    "preview_judging",
+    "quality_values",
+]
+
+QualitySource = Literal["auto", "truth", "referee", "pairwise", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class QualityRequest:
+    """The source of quality, and its limits.
+
+    Args:
+        source: `truth` reads the hidden quality of simulated replies; `referee` asks a model
+            for marks, `pairwise` for a comparison with the recorded reply; `auto` takes labels
+            where they are given, else the truth of a simulated recording, else nothing;
+            `none` leaves quality open.
+        labels: a CSV file of people's labels, which count before any other source.
+        repeats: passes of a referee over each reply; at least 1.
+        max_calls: most calls that a referee buys; None for all.
+        purse: the spending cap of all purchases of the sweep, which the referee's calls count
+            against. None sets no further limit.
+    """
+
+    source: QualitySource = "auto"
+    labels: Path | None = None
+    repeats: int = 1
+    max_calls: int | None = None
+    purse: Purse | None = field(default=None, compare=False)
+
+    @property
+    def calls_left(self) -> int | None:
+        """Calls that a referee may buy now; None for any number."""
+        of_cap = None if self.purse is None else self.purse.calls_left
+        known = [each for each in (self.max_calls, of_cap) if each is not None]
+        return min(known, default=None)
+
+    def limits(self, referee: Endpoint) -> Limits | None:
+        """Return the limit in USD that the spending cap sets; a simulated referee costs nothing.
+
+        Raises:
+            ConfigError: when there is one and the referee has no prices.
+        """
+        usd_left = None if self.purse is None else self.purse.usd_left
+        if usd_left is None or referee.client.is_simulated:
+            return None
+        if referee.prices is None:
+            raise ConfigError(
+                f"the limit in USD cannot bind the referee {referee.model}, because its prices "
+                f"are unknown. Set {PRICES} to its input and output price, or limit the calls "
+                "(--max-buy-calls)"
+            )
+        return Limits(max_usd=usd_left)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRows:
+    """Rows with their quality.
+
+    Args:
+        rows: in the order given, each with its quality.
+        by: the source; empty where there is none.
+        scale_width: of the source; None where there is none.
+        scores: of all sources, those that do not count included.
+        judged: the result of the referee; None without one.
+        notices: sentences for the user.
+    """
+
+    rows: tuple[TurnRow, ...]
+    by: str
+    scale_width: float | None
+    scores: tuple[Score, ...] = field(default=(), repr=False)
+    judged: JudgedReplies | None = None
+    reliability: tuple[JudgeReliability, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    data = path.read_bytes()
+    return [orjson.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+
+
+def _items(
+    recording: Recording,
+    folder: Path,
+    rows: Sequence[TurnRow],
+    texts: Mapping[str, str] | None = None,
+) -> tuple[list[ReplyItem], tuple[str, ...]]:
+    """Return the replies that a real run gives; stand-ins for others are not judged."""
+    if texts is None:
+        texts = load_sweep(folder).texts()
+    exact = [row for row in rows if row.is_reply_exact]
+    return items_of(exact, texts.get, _lines(recording.folder / "turns.jsonl"))
+
+
+def _method(recording: Recording, request: QualityRequest) -> Pointwise | Pairwise:
+    if request.source == "pairwise":
+        references = references_of(_lines(recording.folder / "turns.jsonl"))
+        return Pairwise(references, repeats=request.repeats)
+    return Pointwise(repeats=request.repeats)
+
+
+def _chosen(recording: Recording, request: QualityRequest) -> QualitySource:
+    if request.source != "auto":
+        return request.source
+    return "truth" if recording.is_simulated and request.labels is None else "none"
+
+
+def preview_judging(
+    recording: Recording,
+    folder: Path,
+    rows: Sequence[TurnRow],
+    request: QualityRequest,
+    *,
+    environ: Mapping[str, str],
+) -> PricePreview | None:
+    """Return the price of a referee; None where none would be asked. Sends nothing.
+
+    Raises:
+        ConfigError: when no referee can be reached with these variables.
+    """
+    if _chosen(recording, request) not in {"referee", "pairwise"}:
+        return None
+    items, _ = _items(recording, folder, rows)
+    method = _method(recording, request)
+
+    async def preview() -> PricePreview:
+        endpoint = referee_endpoint(environ, simulated_seed=_seed(recording))
+        request.limits(endpoint)
+        async with open_referee(endpoint, folder / "referee.jsonl") as referee:
+            return referee.preview(items, method, max_calls=request.calls_left)
+
+    return run_apart(preview())
+
+
+def check_judging(
+    recording: Recording, request: QualityRequest, *, environ: Mapping[str, str]
+) -> None:
+    """Check that the spending cap can bind the referee, where one is asked.
+
+    Raises:
+        ConfigError: when they cannot, or no referee can be reached with these variables.
+    """
+    if _chosen(recording, request) in {"referee", "pairwise"}:
+        request.limits(referee_endpoint(environ, simulated_seed=_seed(recording)))
+
+
+def judge_rows(
+    recording: Recording,
+    folder: Path,
+    rows: Sequence[TurnRow],
+    request: QualityRequest,
+    *,
+    texts: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    on_scores: Callable[[int], None] | None = None,
+) -> JudgedRows:
+    """Return rows with the quality of their replies, and keep every score in `scores.csv`.
+
+    Args:
+        recording: the recorded run.
+        folder: of the sweep.
+        rows: of the sweep.
+        request: the source of quality.
+        texts: replies by id; None takes those that the sweep stored.
+        environ: environment variables for a referee; None takes the process's own.
+        on_scores: called with the number of scores so far.
+
+    Raises:
+        ConfigError: when the source is not available.
+        FormatError: when labels cannot be read; names the line.
+    """
+    items, notices = _items(recording, folder, rows, texts)
+    source, judged = _chosen(recording, request), None
+    scores: list[Score] = []
+    if request.labels is not None:
+        labels = read_labels(request.labels, rows)
+        scores += labels.scores
+        notices = (*notices, *labels.notices)
+    if source == "truth":
+        _require_simulated(recording)
+        scores += simulated_truth(items, seed=_seed(recording))
+    elif source in {"referee", "pairwise"}:
+        variables = os.environ if environ is None else environ
+        method = _method(recording, request)
+        endpoint = referee_endpoint(variables, simulated_seed=_seed(recording))
+        judging = _SweepJudging(folder, endpoint, referee_secrets(variables), on_scores)
+        judged = run_apart(judging.judge(items, method, request))
+        scores += judged.scores
+        same = same_model_notice(endpoint, _judge_model(recording))
+        notices = (*notices, *judged.notices, *((same,) if same else ()))
+    with SweepScores(folder) as kept:
+        kept.add(scores)
+    reliability = judge_reliabilities(
+        _lines(recording.folder / "turns.jsonl"),
+        items,
+        scores,
+        is_simulated=recording.is_simulated,
+        seed=_seed(recording),
+    )
+    if not scores:
+        return JudgedRows(
+            tuple(rows), "", None, judged=judged, reliability=reliability, notices=notices
+        )
+    by = _by(scores, judged, is_labelled=request.labels is not None)
+    own = [score for score in scores if score.by == by]
+    return JudgedRows(
+        rows=tuple(with_quality(rows, own, by)),
+        by=by,
+        scale_width=scale_width_of(own),
+        scores=tuple(scores),
+        judged=judged,
+        reliability=reliability,
+        notices=notices,
+    )
+
+
+def _seed(recording: Recording) -> int:
+    """Return the seed of the simulated model that answered a simulated recording."""
+    return int(getattr(recording.settings(None), "seed", 0))
+
+
+def _judge_model(recording: Recording) -> str | None:
+    """Return the model that the search judged with, as the run's ledger has it."""
+    path = recording.folder / "ledger.jsonl"
+    rows = _lines(path) if path.is_file() else []
+    return next((row.get("model") for row in rows if row.get("role") == "judge"), None)
+
+
+def quality_values(
+    recording: Recording, folder: Path, request: QualityRequest, spec: SweepSpec
+) -> Callable[[Sequence[TurnRow]], ObjectiveValues]:
+    """Return a function from a setting's rows to its objectives; it judges the rows first."""
+    means = mean_figures(spec.objectives, spec.min_known_share)
+
+    def values(rows: Sequence[TurnRow]) -> ObjectiveValues:
+        return means(judge_rows(recording, folder, rows, request).rows)
+
+    return values
+
+
+def _require_simulated(recording: Recording) -> None:
+    if not recording.is_simulated:
+        raise ConfigError(
+            f"{recording.folder} was not simulated, so there is no truth to read. Pass --labels, "
+            "or let a referee judge with --quality referee"
+        )
+
+
+def _by(scores: Sequence[Score], judged: JudgedReplies | None, *, is_labelled: bool) -> str:
+    wanted = "human" if is_labelled else "referee" if judged is not None else None
+    return choose_source(scores, wanted) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class _SweepJudging:
+    """A referee for a sweep; scores and answers are kept in its folder as they come."""
+
+    folder: Path
+    endpoint: Endpoint
+    secrets: tuple[str, ...]
+    on_scores: Callable[[int], None] | None
+
+    async def judge(
+        self, items: Sequence[ReplyItem], method: Pointwise | Pairwise, request: QualityRequest
+    ) -> JudgedReplies:
+        """Return the scores, and count the calls against the spending cap.
+
+        Raises:
+            CallError: a fatal one; the scores until then are kept.
+        """
+        with _counting(self.folder, self.on_scores) as keep:
+            opened = open_referee(
+                self.endpoint,
+                self.folder / "referee.jsonl",
+                limits=request.limits(self.endpoint),
+                secrets=self.secrets,
+            )
+            async with opened as referee:
+                try:
+                    judged = await referee.judge(
+                        items, method, max_calls=request.calls_left, on_scores=keep
+                    )
+                finally:
+                    if request.purse is not None:
+                        _spend(request.purse, referee.budgeter.ledger.counts())
+        judged.raise_if_stopped()
+        return judged
+
+
+def _spend(purse: Purse, counts: Counts) -> None:
+    outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
+    calls = sum(counts.outcomes[outcome] for outcome in outcomes)
+    purse.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
+
+
+@contextmanager
+def _counting(
+    folder: Path, on_scores: Callable[[int], None] | None
+) -> Iterator[Callable[[Sequence[Score]], None]]:
+    """Give a function that keeps scores, and reports how many there are."""
+    count = 0
+    with SweepScores(folder) as stored:
+
+        def keep(scores: Sequence[Score]) -> None:
+            nonlocal count
+            count += len(scores)
+            stored.add(scores)
+            if on_scores is not None:
+                on_scores(count)
+
+        yield keep

@@ -1,0 +1,362 @@
+"""Labels of people and known truths, joined to the replies of a sweep.
+
+A CSV file has one label in each row. Columns, in any order; others are ignored:
+
+    conversation, turn     which turn
+    reply_id               which reply to it; or its text as `reply`; or the `setting` that
+                           gave it
+    value                  the label, a number; higher is better
+    rater                  who rated; optional
+    scale                  such as `1-5` or `-2..2`; optional, one for the whole file
+
+Several raters of one reply are kept as as many passes, and averaged where quality is joined. Cells
+are text and numbers and are never evaluated.
+
+A simulated reply's quality is in its own text and is read from it. It measures how well a sweep
+finds the best setting, and nothing about people. Its unit is the within-prompt SD: over random
+replies to one prompt the mean is 0 and the SD 1.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callwise.calls.errors import FormatError
+from callwise.report.table import unguarded
+from callwise.simulator.phrases import true_quality
+from callwise.tuning.judge.csv_table import CsvRow, number_of, read_csv
+from callwise.tuning.judge.items import ReplyItem, distinct
+from callwise.tuning.judge.scores import Score, ScoreKind
+from callwise.tuning.row import ReplyKey, TurnRow, reply_id
+
+__all__ = [
+    "TRUTH_SCALE",
+    "Labels",
+    "RaterAgreement",
+    "agreement_of",
+    "read_labels",
+    "read_truth",
+    "simulated_truth",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RaterAgreement:
+    """Agreement of raters, over the replies that at least two of them rated.
+
+    Args:
+        raters: how many people rated anything.
+        shared_replies: replies that at least two of them rated.
+        pairs: pairs of ratings of one reply by two people.
+        equal_share: share of those pairs that are equal, in [0, 1].
+        mean_distance: mean distance of a pair, in the unit of the scale.
+        alpha: Krippendorff's alpha for interval data: 1 is full agreement, 0 is chance, below
+            0 is worse than chance. None where all ratings are equal: then nothing varies
+            that could be agreed on.
+    """
+
+    raters: int
+    shared_replies: int
+    pairs: int
+    equal_share: float
+    mean_distance: float
+    alpha: float | None
+
+    def sentence(self) -> str:
+        """Return the figures in one line."""
+        alpha = "not defined" if self.alpha is None else f"{self.alpha:.3f}"
+        return (
+            f"{self.raters} raters, {self.shared_replies} replies rated by two or more: "
+            f"Krippendorff's alpha {alpha} (interval), {self.equal_share:.0%} of pairs equal, "
+            f"mean distance {self.mean_distance:.3g}"
+        )
+
+
+def agreement_of(ratings: Mapping[ReplyKey, Mapping[str, float]]) -> RaterAgreement | None:
+    """Return the agreement of raters; None where no two of them rated the same reply.
+
+    Source: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), the canonical
+    form with missing data: alpha = 1 - D_observed / D_expected with squared distances, each
+    rating of a reply weighted by one over the other ratings of that reply.
+
+    Args:
+        ratings: by reply, then by rater.
+    """
+    shared = [list(own.values()) for own in ratings.values() if len(own) >= 2]
+    if not shared:
+        return None
+    distances = [abs(a - b) for values in shared for a, b in combinations(values, 2)]
+    pooled = np.array([value for values in shared for value in values])
+    observed = math.fsum(_squared(np.array(values)) / (len(values) - 1) for values in shared)
+    expected = _squared(pooled) / (len(pooled) - 1)
+    return RaterAgreement(
+        raters=len({rater for own in ratings.values() for rater in own}),
+        shared_replies=len(shared),
+        pairs=len(distances),
+        equal_share=float(np.mean([distance == 0 for distance in distances])),
+        mean_distance=float(np.mean(distances)),
+        alpha=None if expected <= 0 else float(1.0 - observed / expected),
+    )
+
+
+def _squared(values: NDArray[np.float64]) -> float:
+    """Return the sum of squared distances over ordered pairs of values."""
+    if np.ptp(values) == 0:
+        return 0.0
+    centred = values - values.mean()
+    return float(2.0 * len(values) * np.sum(centred**2))
+
+
+SIMULATED_TRUTH = "truth:simulated"
+
+
+TRUTH_SCALE = (-2.0, 2.0)
+"""Two SD either way: a scale four wide. Single replies may lie outside of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a sweep's replies in a file.
+
+    Args:
+        by: `human:<file>`, or `truth:<file>`.
+        scores: one for each reply and rater, sorted; `repeat` is the number of the rater.
+        agreement: of raters; None where no two rated the same reply.
+        unknown_turns: rows of turns that the sweep does not have.
+        unknown_replies: rows of replies, or settings, that their turn does not have.
+        notices: sentences for the user.
+    """
+
+    by: str
+    scores: tuple[Score, ...]
+    agreement: RaterAgreement | None
+    unknown_turns: int
+    unknown_replies: int
+    notices: tuple[str, ...]
+
+
+_REPLY_COLUMNS = ("reply_id", "reply", "setting")
+_SCALE = re.compile(r"\s*([+-]?[0-9.]+)\s*(?:\.\.|[-–:])\s*([+-]?[0-9.]+)\s*")
+
+
+def read_labels(
+    path: Path, rows: Iterable[TurnRow], *, scale: tuple[float, float] | None = None
+) -> Labels:
+    """Return people's labels of a sweep's replies.
+
+    Args:
+        path: the file.
+        rows: of the sweep: its turns and replies.
+        scale: worst and best label; None takes the file's `scale`, else the labels' own range.
+
+    Raises:
+        FormatError: when the file cannot be read as labels; names the line.
+    """
+    return LabelTable(Path(path), rows).labels(f"human:{Path(path).name}", "label", scale)
+
+
+def simulated_truth(items: Iterable[ReplyItem], *, seed: int = 0) -> list[Score]:
+    """Return the true quality of simulated replies, sorted.
+
+    Args:
+        items: replies of a simulated model. Of other replies the result is meaningless.
+        seed: of the simulated model that gave them; another prefers other phrases.
+    """
+    low, high = TRUTH_SCALE
+    return [
+        Score(
+            SIMULATED_TRUTH, *item.key, true_quality(item.reply, seed=seed), low, high, kind="truth"
+        )
+        for item in distinct(items)
+    ]
+
+
+def read_truth(
+    path: Path, rows: Iterable[TurnRow], *, scale: tuple[float, float] | None = None
+) -> Labels:
+    """Return a pool's known qualities, from a CSV file in the form of `labels`.
+
+    Args:
+        path: the file.
+        rows: the sweep's.
+        scale: as for `read_labels`; values may lie outside of it.
+
+    Raises:
+        FormatError: when the file cannot be read; names the line.
+    """
+    return LabelTable(Path(path), rows).labels(f"truth:{Path(path).name}", "truth", scale)
+
+
+class LabelTable:
+    """A file of labels, matched with a sweep's rows.
+
+    Raises:
+        FormatError: when the file cannot be read, or has no column that names a reply.
+    """
+
+    def __init__(self, path: Path, rows: Iterable[TurnRow]) -> None:
+        self._table = read_csv(path, ("conversation", "turn", "value"))
+        named = [name for name in _REPLY_COLUMNS if name in self._table.columns]
+        if not named:
+            raise FormatError(
+                path, 1, "expected one of the columns reply_id, reply (its text) or setting"
+            )
+        self._column = named[0]
+        self._replies: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        self._reply_of: dict[tuple[str, int, str], str] = {}
+        for row in rows:
+            self._replies[row.conversation, row.turn].add(row.reply_id)
+            self._reply_of[row.conversation, row.turn, row.setting] = row.reply_id
+
+    def labels(self, by: str, kind: ScoreKind, scale: tuple[float, float] | None) -> Labels:
+        """Return the labels as scores of the source `by`.
+
+        Raises:
+            FormatError: for a cell that is no number, or a label off its scale.
+        """
+        table = self._table
+        unknown_turns = unknown_replies = 0
+        given: defaultdict[ReplyKey, defaultdict[str, list[float]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        low, high, how = self._scale(scale)
+        for row in table.rows:
+            value = table.number(row, "value")
+            if not low <= value <= high and kind == "label":
+                raise table.problem(row, f"value: {value:g} is off the scale {low:g} to {high:g}")
+            turn = self._turn(row)
+            if turn is None:
+                unknown_turns += 1
+            elif (reply := self._reply(row, turn)) is None:
+                unknown_replies += 1
+            else:
+                own = given[*turn, reply]
+                own[_rater(row, own)].append(value)
+        means = {
+            key: {rater: fmean(values) for rater, values in own.items()}
+            for key, own in given.items()
+        }
+        agreement = agreement_of(means)
+        return Labels(
+            by=by,
+            scores=tuple(_scores(means, by=by, kind=kind, scale=(low, high))),
+            agreement=agreement,
+            unknown_turns=unknown_turns,
+            unknown_replies=unknown_replies,
+            notices=self._notices(len(means), unknown_turns, unknown_replies, how, agreement),
+        )
+
+    def _turn(self, row: CsvRow) -> tuple[str, int] | None:
+        """Return the sweep's turn that a row is about, or None."""
+        number = self._table.whole(row, "turn")
+        cell = row.cells["conversation"]
+        places = ((name, number) for name in (cell, unguarded(cell), cell.strip()))
+        return next((place for place in places if place in self._replies), None)
+
+    def _reply(self, row: CsvRow, turn: tuple[str, int]) -> str | None:
+        """Return the id of the reply that a row is about, or None."""
+        cell = row.cells[self._column]
+        if self._column == "setting":
+            names = (cell, unguarded(cell), cell.strip())
+            return next(
+                (self._reply_of[*turn, n] for n in names if (*turn, n) in self._reply_of), None
+            )
+        if self._column == "reply_id":
+            ids: Sequence[str] = (cell.strip().lower(),)
+        else:  # a spreadsheet may have changed line ends and edges
+            unix = cell.replace("\r\n", "\n")
+            ids = [reply_id(text) for text in (cell, unix, unguarded(unix), unix.strip())]
+        return next((found for found in ids if found and found in self._replies[turn]), None)
+
+    def _scale(self, scale: tuple[float, float] | None) -> tuple[float, float, str]:
+        """Return the scale, and where it is from.
+
+        Raises:
+            FormatError: when a row's scale is none, or differs from those before.
+        """
+        table, found = self._table, scale
+        how = "as given"
+        for row in table.rows if "scale" in table.columns else ():
+            cell = row.cells["scale"].strip()
+            if not cell:
+                continue
+            own = _scale_of(cell)
+            if own is None:
+                raise table.problem(row, f"scale: expected one such as 1-5, found {cell[:40]!r}")
+            if found is not None and own != found:
+                raise table.problem(
+                    row,
+                    f"scale: {cell[:40]} differs from {found[0]:g}-{found[1]:g}; one file has one "
+                    "scale, so put labels of another into another file",
+                )
+            found, how = own, "of the file"
+        if found is not None:
+            return (*found, how)
+        values = [table.number(row, "value") for row in table.rows]
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        return low, (high if high > low else low + 1.0), "the range of its labels"
+
+    def _notices(
+        self,
+        reply_count: int,
+        unknown_turns: int,
+        unknown_replies: int,
+        how: str,
+        agreement: RaterAgreement | None,
+    ) -> tuple[str, ...]:
+        name = self._table.path.name
+        notices = []
+        if how == "the range of its labels":
+            notices.append(f"{name}: states no scale; {how} is taken for it")
+        if unknown_turns:
+            notices.append(
+                f"{name}: {unknown_turns} rows are of turns that the sweep does not have"
+            )
+        if unknown_replies:
+            notices.append(
+                f"{name}: {unknown_replies} rows are of replies that no setting gave on their turn"
+            )
+        if not reply_count:
+            notices.append(f"{name}: no row is of a reply of this sweep")
+        if agreement is not None:
+            notices.append(f"{name}: {agreement.sentence()}")
+        return tuple(notices)
+
+
+def _rater(row: CsvRow, own: "defaultdict[str, list[float]]") -> str:
+    """Return the rater of a label; rows without one have different raters."""
+    name = row.cells.get("rater", "").strip()
+    return name or f"\0{len(own):09d}"
+
+
+def _scale_of(cell: str) -> tuple[float, float] | None:
+    found = _SCALE.fullmatch(cell)
+    if found is None:
+        return None
+    low, high = number_of(found.group(1)), number_of(found.group(2))
+    return (low, high) if low is not None and high is not None and low < high else None
+
+
+def _scores(
+    means: "dict[ReplyKey, dict[str, float]]",
+    *,
+    by: str,
+    kind: ScoreKind,
+    scale: tuple[float, float],
+) -> list[Score]:
+    """Return a score a reply and rater; raters are numbered by name over the whole file."""
+    number = {name: n for n, name in enumerate(sorted({r for own in means.values() for r in own}))}
+    scores = [
+        Score(by, *key, value, *scale, repeat=number[rater], kind=kind)
+        for key, own in means.items()
+        for rater, value in own.items()
+    ]
+    return sorted(scores, key=lambda score: score.key)

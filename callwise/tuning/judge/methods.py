@@ -1,0 +1,314 @@
+"""Methods of judging: the questions of a judge pass, and the scores of its answers.
+
+A pass reads one reply once. `Pointwise` asks for a mark by criterion in one call; the value is
+the mean of the marks. `Pairwise` compares the reply with a reference of its turn in two calls, one
+for each order, because a judge favours the reply that is shown first (arXiv 2406.07791): a reply
+that wins in both orders has 1, one that loses in both 0, and contradictory verdicts give a tie.
+Both verdicts are kept, so their consistency can be counted.
+
+Invariant: a pass gives scores only when all its calls were answered, since half a comparison
+would measure the order. A repeated pass has its own sample index, so it is never the first
+pass's answer again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from statistics import fmean
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
+
+from callwise.calls.call import Call, Purpose, Role, Sampling
+from callwise.tuning.judge.items import ReplyItem
+from callwise.tuning.judge.referee_rubric import (
+    MARK_HIGH,
+    MARK_LOW,
+    MAX_REPLY_CHARS,
+    RefereeRubric,
+    clipped,
+    messages_of,
+    shipped_rubric,
+)
+from callwise.tuning.judge.scores import Order, ScoreKind
+from callwise.tuning.row import reply_id
+
+__all__ = [
+    "ANSWER_TOKENS",
+    "JudgeMethod",
+    "JudgePass",
+    "JudgeQuestion",
+    "Pairwise",
+    "Pointwise",
+    "RefereeComparison",
+    "SettledPass",
+    "marks_model",
+]
+
+ANSWER_TOKENS = 60
+"""Output tokens of one answer as expected in a price: a short sentence and some marks. Assumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeQuestion:
+    """One call of a pass, and the position of the judged reply in it."""
+
+    call: Call
+    order: Order = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledPass:
+    """The result of a pass that needs no call, such as one of an empty reply.
+
+    Args:
+        value: on the scale of the method; None when the reply cannot be judged by it.
+        why: the reason, for the notices.
+    """
+
+    value: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePass:
+    """One pass of a referee over one reply.
+
+    Args:
+        item: the reply.
+        repeat: the number of the pass over this reply. Starts at 0.
+        against: id of the reply that it is compared with, or empty.
+        questions: its calls; none when it is settled.
+        settled: its result where it needs no call.
+    """
+
+    item: ReplyItem
+    repeat: int
+    against: str = ""
+    questions: tuple[JudgeQuestion, ...] = ()
+    settled: SettledPass | None = None
+
+
+class JudgeMethod(Protocol):
+    """A way to judge: marks for one reply, or a comparison of two."""
+
+    @property
+    def kind(self) -> ScoreKind:
+        """The kind of its scores."""
+        ...
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The worst and the best value."""
+        ...
+
+    @property
+    def rubric(self) -> RefereeRubric:
+        """The instructions of the referee."""
+        ...
+
+    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
+        """Return every pass: the first over each item, then the second over each, and so on.
+
+        A budget that ends early then leaves out repeats before it leaves out replies.
+        """
+        ...
+
+    def value(self, answer: BaseModel, order: Order) -> float:
+        """Return the value that one answer gives the judged reply, on the scale."""
+        ...
+
+
+REFEREE_PURPOSE = Purpose.REFEREE
+"""The purpose of a referee's calls, which have a separate ledger."""
+
+REFEREE_SAMPLING = Sampling(max_tokens=500)
+"""Enough for a reason that is longer than was asked for. The temperature is the endpoint's."""
+
+
+Mark = Annotated[
+    float,
+    Field(ge=MARK_LOW, le=MARK_HIGH),
+    WithJsonSchema({"type": "integer", "minimum": MARK_LOW, "maximum": MARK_HIGH}),
+]
+"""Requested as a whole number; an answer of 7.5 is taken as 7.5."""
+
+
+@lru_cache(maxsize=64)
+def marks_model(criteria: tuple[str, ...]) -> type[BaseModel]:
+    """Return the form of an answer with these criteria, each of them required."""
+    # Requested first, so that the marks follow from it. Untrusted; not kept.
+    fields: dict[str, Any] = {"reason": (str, "")}
+    fields.update(dict.fromkeys(criteria, (Mark, ...)))
+    return create_model(
+        "RefereeMarks", __config__=ConfigDict(frozen=True, protected_namespaces=()), **fields
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """Marks for one reply at a time.
+
+    Args:
+        repeats: passes over each reply; at least 1.
+        rubric: the instructions, with at least one criterion.
+    """
+
+    repeats: int = 1
+    rubric: RefereeRubric = field(default_factory=lambda: shipped_rubric("pointwise"))
+
+    def __post_init__(self) -> None:
+        """Refuse a method that asks nothing.
+
+        Raises:
+            ValueError: for no repeats, or a rubric without criteria.
+        """
+        if self.repeats < 1:
+            raise ValueError(f"repeats is at least 1, got {self.repeats}")
+        if not self.rubric.criteria:
+            raise ValueError(f"the rubric {self.rubric.name!r} has no criteria to mark")
+
+    @property
+    def kind(self) -> ScoreKind:
+        """The kind of its scores."""
+        return "pointwise"
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The scale of the marks, which their mean keeps."""
+        return float(MARK_LOW), float(MARK_HIGH)
+
+    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
+        """Return every pass; an empty reply has the worst value without a call."""
+        blank = SettledPass(self.scale[0], "empty replies have the worst value, unasked")
+        return [
+            JudgePass(item, repeat, questions=(self._question(item, repeat),))
+            if item.reply.strip()
+            else JudgePass(item, repeat, settled=blank)
+            for repeat in range(self.repeats)
+            for item in items
+        ]
+
+    def value(self, answer: BaseModel, order: Order) -> float:  # noqa: ARG002 - one reply only
+        """Return the mean of the marks."""
+        return fmean(getattr(answer, name) for name in self.rubric.criteria)
+
+    def _question(self, item: ReplyItem, repeat: int) -> JudgeQuestion:
+        call = Call(
+            role=Role.JUDGE,
+            purpose=REFEREE_PURPOSE,
+            messages=messages_of(self.rubric, item, reply=clipped(item.reply, MAX_REPLY_CHARS)),
+            response_model=marks_model(self.rubric.criteria),
+            sampling=REFEREE_SAMPLING,
+            sample=repeat,
+            share=True,
+            max_repairs=0,  # the referee repairs itself, within its own budget
+        )
+        return JudgeQuestion(call)
+
+
+WIN, TIE, LOSS = 1.0, 0.5, 0.0
+
+
+class RefereeComparison(BaseModel):
+    """The form of an answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str = ""
+    """What decides. Untrusted; not kept."""
+
+    winner: Literal["a", "b", "tie"]
+    """The better one's id, or `tie`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairwise:
+    """Every reply against one reference of its turn, such as the recorded reply.
+
+    Args:
+        references: the reference's text by conversation and turn.
+        repeats: comparisons of each reply, of two calls each; at least 1.
+        rubric: the instructions.
+    """
+
+    references: Mapping[tuple[str, int], str]
+    repeats: int = 1
+    rubric: RefereeRubric = field(default_factory=lambda: shipped_rubric("pairwise"))
+
+    def __post_init__(self) -> None:
+        """Refuse a method that asks nothing.
+
+        Raises:
+            ValueError: for no repeats.
+        """
+        if self.repeats < 1:
+            raise ValueError(f"repeats is at least 1, got {self.repeats}")
+
+    @property
+    def kind(self) -> ScoreKind:
+        """The kind of its scores."""
+        return "pairwise"
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """A loss and a win; a tie is in the middle."""
+        return LOSS, WIN
+
+    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
+        """Return every pass; a reply that is empty, or equal to the reference, needs no call."""
+        return [self._pass(item, repeat) for repeat in range(self.repeats) for item in items]
+
+    def value(self, answer: BaseModel, order: Order) -> float:
+        """Return 1 for a win of the judged reply, 0.5 for a tie, 0 for a loss."""
+        winner = answer.winner if isinstance(answer, RefereeComparison) else "tie"
+        if winner == "tie":
+            return TIE
+        own = "a" if order == "first" else "b"
+        return WIN if winner == own else LOSS
+
+    def _pass(self, item: ReplyItem, repeat: int) -> JudgePass:
+        reference = self.references.get((item.conversation, item.turn))
+        if reference is None:
+            return JudgePass(
+                item, repeat, settled=SettledPass(None, "no reference reply on their turn")
+            )
+        against = reply_id(reference)
+        settled = _settled(item.reply, reference)
+        if settled is not None:
+            return JudgePass(item, repeat, against, settled=settled)
+        questions = (
+            self._question(item, (item.reply, reference), repeat, "first"),
+            self._question(item, (reference, item.reply), repeat, "second"),
+        )
+        return JudgePass(item, repeat, against, questions)
+
+    def _question(
+        self, item: ReplyItem, shown: tuple[str, str], repeat: int, order: Order
+    ) -> JudgeQuestion:
+        candidates: list[dict[str, Any]] = [
+            {"id": label, "reply": clipped(text, MAX_REPLY_CHARS)}
+            for label, text in zip(("a", "b"), shown, strict=True)
+        ]
+        call = Call(
+            role=Role.JUDGE,
+            purpose=REFEREE_PURPOSE,
+            messages=messages_of(self.rubric, item, candidates=candidates),
+            response_model=RefereeComparison,
+            sampling=REFEREE_SAMPLING,
+            sample=repeat,
+            share=True,
+            max_repairs=0,  # the referee repairs itself, within its own budget
+        )
+        return JudgeQuestion(call, order)
+
+
+def _settled(reply: str, reference: str) -> SettledPass | None:
+    """Return the result of two replies that need no reading; None where they need it."""
+    if reply == reference:
+        return SettledPass(TIE, "replies equal to the reference tie with it, unasked")
+    has_reply, has_reference = bool(reply.strip()), bool(reference.strip())
+    if has_reply and has_reference:
+        return None
+    value = TIE if has_reply == has_reference else WIN if has_reply else LOSS
+    return SettledPass(value, "an empty reply loses against any other, unasked")

@@ -1,0 +1,340 @@
+"""Reliability of a judge: its scores compared with a truth, a second judge, and itself.
+
+Everything is measured within a prompt, which is one turn of one conversation, since replies to
+different turns never compete. A judge that tells only hard turns from easy ones has a high
+correlation over all replies, and none within prompts.
+
+Each figure is a mean over prompts with its interval over conversations (`bootstrap.py`); the
+`turns` of an interval are the prompts that it is a mean over.
+
+The search's own judge is measured too. Its scores never count as quality, because it chose the
+replies and so its scores of them are too high.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from callwise.report.search_view import read_search
+from callwise.tuning.judge.items import ReplyItem
+from callwise.tuning.judge.labels import simulated_truth
+from callwise.tuning.judge.scores import Score, mean_values
+from callwise.tuning.panel import Panel
+from callwise.tuning.row import ReplyKey, reply_id
+from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
+
+__all__ = [
+    "JudgeReliability",
+    "judge_reliabilities",
+    "reliability_in_words",
+    "reliability_of",
+    "search_judge_items",
+    "search_judge_scores",
+]
+
+MIN_REPLIES = 3
+"""Least replies to a prompt for a correlation: of two it is always 1 or -1."""
+
+Prompt = tuple[str, int]
+ReplyScores = Mapping[str, float]
+"""The scores of one pass over a prompt, by reply id."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReliability:
+    """The reliability of one judge. Figures that cannot be computed are None.
+
+    Args:
+        by: the judge.
+        against: the sources that are taken as the truth; empty without any.
+        prompts: prompts that the judge scored at least one reply of.
+        within_prompt_correlation: of one pass with the truth, in [-1, 1]. 0 where the judge
+            scores all replies equal; prompts are left out where the truth does.
+        repeat_correlation: of two passes of the judge over the same replies, in [-1, 1]: what
+            repeats, true or biased.
+        tie_rate: share of pairs of replies to one prompt that one pass scores equal, or
+            compares and finds equal, in [0, 1].
+        order_consistency: of pairs compared in both orders, the share with the same verdict, in
+            [0, 1]. A judge that always takes the first has 0.
+        top1_recovery: share of passes whose best reply is the truth's best, in [0, 1]; among
+            equals, the chance of a random pick.
+        top1_by_lot: the same for a random pick among all replies of the same prompts.
+    """
+
+    by: str
+    against: str
+    prompts: int
+    within_prompt_correlation: Interval | None
+    repeat_correlation: Interval | None
+    tie_rate: Interval | None
+    order_consistency: Interval | None
+    top1_recovery: Interval | None
+    top1_by_lot: Interval | None
+
+
+def reliability_of(
+    scores: Sequence[Score],
+    truth: Sequence[Score] = (),
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> JudgeReliability:
+    """Return the reliability of a judge.
+
+    Args:
+        scores: of one judge; at least one.
+        truth: a known truth, people's labels, or the scores of a second judge. Several passes
+            over one reply are averaged. May be empty.
+        level: of the intervals, in (0, 1).
+        seed: of the draws.
+        draws: how many.
+
+    Raises:
+        ValueError: when the scores are of no judge or of several.
+    """
+    judges = sorted({score.by for score in scores})
+    if len(judges) != 1:
+        raise ValueError(f"expected the scores of one judge, got those of {judges or 'none'}")
+    passes = _passes(scores)
+    known: dict[Prompt, dict[str, float]] = defaultdict(dict)
+    for (conversation, turn, reply), value in mean_values(truth).items():
+        known[conversation, turn][reply] = value
+
+    def over(figure: Callable[[Prompt], float | None]) -> Interval | None:
+        values = {prompt: figure(prompt) for prompt in passes}
+        return _over_prompts(values, level=level, seed=seed, draws=draws)
+
+    verdicts = _verdicts(scores)
+    return JudgeReliability(
+        by=judges[0],
+        against=", ".join(sorted({score.by for score in truth})),
+        prompts=len(passes),
+        within_prompt_correlation=over(
+            lambda at: _mean(_correlation(one, known[at]) for one in passes[at])
+        ),
+        repeat_correlation=over(
+            lambda at: _mean(_correlation(*pair) for pair in combinations(passes[at], 2))
+        ),
+        tie_rate=over(lambda at: _tie_rate(passes[at], verdicts.get(at, {}))),
+        order_consistency=over(lambda at: _order_consistency(verdicts.get(at, {}))),
+        top1_recovery=over(lambda at: _mean(_top1(one, known[at]) for one in passes[at])),
+        top1_by_lot=over(
+            lambda at: _mean(_top1(dict.fromkeys(one, 0.0), known[at]) for one in passes[at])
+        ),
+    )
+
+
+def _passes(scores: Iterable[Score]) -> dict[Prompt, list[ReplyScores]]:
+    """Return the passes over each prompt; several scores of a reply in one pass are averaged."""
+    found: dict[Prompt, dict[int, dict[str, list[float]]]] = {}
+    for score in scores:
+        prompt = found.setdefault((score.conversation, score.turn), {})
+        prompt.setdefault(score.repeat, {}).setdefault(score.reply_id, []).append(score.value)
+    return {
+        prompt: [
+            {reply: fmean(values) for reply, values in repeats[repeat].items()}
+            for repeat in sorted(repeats)
+        ]
+        for prompt, repeats in found.items()
+    }
+
+
+Verdicts = dict[tuple[str, str, int], dict[str, int]]
+"""By reply, rival and repeat, then by order: 1 for the reply, 0 for a tie, -1 for the rival."""
+
+
+def _verdicts(scores: Iterable[Score]) -> dict[Prompt, Verdicts]:
+    """Return the verdicts of comparisons."""
+    found: dict[Prompt, Verdicts] = {}
+    for score in scores:
+        # One without an order needed no call: the reply is the reference itself.
+        if score.kind == "pairwise" and score.against and score.order:
+            middle = (score.scale_low + score.scale_high) / 2
+            verdict = int(np.sign(score.value - middle))
+            at = score.reply_id, score.against, score.repeat
+            prompt = found.setdefault((score.conversation, score.turn), {})
+            prompt.setdefault(at, {})[score.order] = verdict
+    return found
+
+
+def _correlation(one: ReplyScores, truth: ReplyScores) -> float | None:
+    """Return Pearson's r over the shared replies; None where the truth scores all equal."""
+    shared = sorted(set(one) & set(truth))
+    if len(shared) < MIN_REPLIES:
+        return None
+    ours = np.array([one[reply] for reply in shared])
+    theirs = np.array([truth[reply] for reply in shared])
+    if np.ptp(theirs) == 0:
+        return None
+    if np.ptp(ours) == 0:
+        return 0.0
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def _tie_rate(passes: Sequence[ReplyScores], verdicts: Verdicts) -> float | None:
+    """Return the share of ties, of comparisons where there are any, else of equal scores."""
+    if verdicts:
+        return fmean(found == 0 for own in verdicts.values() for found in own.values())
+    return _mean(
+        fmean(a == b for a, b in combinations(one.values(), 2)) if len(one) > 1 else None
+        for one in passes
+    )
+
+
+def _order_consistency(verdicts: Verdicts) -> float | None:
+    """Return the share of comparisons with the same verdict in both orders."""
+    both = [own for own in verdicts.values() if {"first", "second"} <= set(own)]
+    return fmean(own["first"] == own["second"] for own in both) if both else None
+
+
+def _top1(one: ReplyScores, truth: ReplyScores) -> float | None:
+    """Return the chance that a best reply of a pass is a best one of the truth."""
+    shared = sorted(set(one) & set(truth))
+    best_truth = max((truth[reply] for reply in shared), default=0.0)
+    if len(shared) < 2 or all(truth[reply] == best_truth for reply in shared):
+        return None
+    highest = max(one[reply] for reply in shared)
+    return fmean(truth[reply] == best_truth for reply in shared if one[reply] == highest)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _over_prompts(
+    values: Mapping[Prompt, float | None], *, level: float, seed: int, draws: int
+) -> Interval | None:
+    """Return the mean over prompts with its interval; None where no prompt has a figure."""
+    known = {prompt: value for prompt, value in values.items() if value is not None}
+    if not known:
+        return None
+    conversations = tuple(dict.fromkeys(conversation for conversation, _ in known))
+    place_of = {name: at for at, name in enumerate(conversations)}
+    panel = Panel(
+        settings=("judge",),
+        conversations=conversations,
+        conversation_of=np.array([place_of[name] for name, _ in known], dtype=np.intp),
+        values=np.array([list(known.values())], dtype=np.float64),
+        spread=np.zeros((1, len(known))),
+    )
+    return mean_intervals(panel, level=level, seed=seed, draws=draws)["judge"]
+
+
+SEARCH_JUDGE = "search judge"
+
+_SCALE = (0.0, 1.0)
+
+
+def _candidates(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, str, float]]:
+    """Yield conversation, turn, reply and mean score of every candidate that was judged."""
+    for turn in turns:
+        record = turn.get("search")
+        try:
+            nodes = read_search(record).candidates if isinstance(record, Mapping) else ()
+        except ValueError:  # the record of another app's search
+            nodes = ()
+        for node in nodes:
+            if node.reply and node.mean_score is not None and node.scores:
+                yield str(turn["conversation_id"]), int(turn["turn"]), node.reply, node.mean_score
+
+
+def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:
+    """Return the mean score that the search's judge gave each candidate of recorded turns.
+
+    Args:
+        turns: lines of `turns.jsonl`; those without a search tree are ignored.
+    """
+    found: dict[ReplyKey, Score] = {}
+    for conversation, turn, reply, score in _candidates(turns):
+        key = conversation, turn, reply_id(reply)
+        found.setdefault(key, Score(SEARCH_JUDGE, *key, score, *_SCALE))
+    return [found[key] for key in sorted(found)]
+
+
+def search_judge_items(turns: Iterable[Mapping[str, Any]]) -> list[ReplyItem]:
+    """Return the same candidates as replies, so that a truth can be read of them."""
+    found: dict[ReplyKey, ReplyItem] = {}
+    for conversation, turn, reply, _ in _candidates(turns):
+        item = ReplyItem(conversation, turn, "", reply)
+        found.setdefault(item.key, item)
+    return [found[key] for key in sorted(found)]
+
+
+KINDS = ("truth", "human", "referee")
+"""Kinds of sources, the most trusted first."""
+
+
+def _kind(by: str) -> str:
+    return by.partition(":")[0]
+
+
+def _known_better(by: str, scores: Sequence[Score]) -> list[Score]:
+    """Return the scores that a judge is compared with; empty where there are none."""
+    rank = KINDS.index(_kind(by)) if _kind(by) in KINDS else len(KINDS)
+    for kind in KINDS[:rank]:
+        sources = sorted({score.by for score in scores if _kind(score.by) == kind})
+        if sources:
+            return [score for score in scores if score.by == sources[0]]
+    return []
+
+
+def judge_reliabilities(
+    turns: Sequence[Mapping[str, Any]],
+    items: Sequence[ReplyItem],
+    scores: Sequence[Score],
+    *,
+    is_simulated: bool,
+    seed: int = 0,
+) -> tuple[JudgeReliability, ...]:
+    """Return the reliability of the referee and of the search's judge.
+
+    Args:
+        turns: lines of the recording's `turns.jsonl`.
+        items: the replies that were judged.
+        scores: of all sources.
+        is_simulated: whether the replies have a hidden true quality.
+        seed: of the simulated model that gave them.
+    """
+    search = search_judge_scores(turns)
+    known = list(scores)
+    if is_simulated:
+        known += simulated_truth([*items, *search_judge_items(turns)], seed=seed)
+    found = []
+    for by in sorted({score.by for score in scores if _kind(score.by) == "referee"}):
+        own = [score for score in scores if score.by == by]
+        found.append(reliability_of(own, _known_better(by, known)))
+    if search:
+        found.append(reliability_of(search, _known_better("search judge", known)))
+    return tuple(found)
+
+
+def _figure(name: str, interval: Interval | None) -> str | None:
+    if interval is None or interval.mean is None:
+        return None
+    reach = ""
+    if interval.low is not None and interval.high is not None:
+        reach = f" ({interval.low:.2f} to {interval.high:.2f})"
+    return f"{name} {interval.mean:.2f}{reach}, {interval.turns} turns"
+
+
+def reliability_in_words(judge: JudgeReliability) -> str:
+    """Return one judge's figures as a line; those that cannot be computed are left out."""
+    figures = (
+        _figure("within-prompt correlation", judge.within_prompt_correlation),
+        _figure("of two passes", judge.repeat_correlation),
+        _figure("ties", judge.tie_rate),
+        _figure("same verdict in both orders", judge.order_consistency),
+        _figure("finds the best reply", judge.top1_recovery),
+        _figure("a random pick finds it", judge.top1_by_lot),
+    )
+    known = "; ".join(figure for figure in figures if figure) or "nothing to compare it with"
+    against = f" compared with {judge.against}" if judge.against else ""
+    return f"{judge.by}{against}: {known}"

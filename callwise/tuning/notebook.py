@@ -1,0 +1,318 @@
+"""The functions for notebooks: `replay`, `tune`, `show`.
+
+Each is one call for what takes several elsewhere; nothing here is for notebooks alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import JsonValue
+
+from callwise.calls.trust import NOTHING, confirmed
+from callwise.recordings.app_protocol import load_app
+from callwise.recordings.cassette import CassetteMode
+from callwise.recordings.conversation_files import read_conversations
+from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.recording import open_recording
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.report import RunRecord, load_run
+from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
+from callwise.tuning.buying import buy
+from callwise.tuning.figures import Cost, Tradeoff, tradeoff_of_front
+from callwise.tuning.figures.figure_files import loaded
+from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
+from callwise.tuning.judge.reliability import reliability_in_words
+from callwise.tuning.notebook_figure import Shown, show
+from callwise.tuning.panel import Panel
+from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.setting import override_of
+from callwise.tuning.statistics.recommendation import MARGIN_SHARE
+from callwise.tuning.summary import buy_sentence, settings_table, verdict_table
+from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep
+from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, check_sweep
+from callwise.tuning.table_files import frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Shown", "TuneResult", "panel_of_run", "replay", "row_of_trial", "show", "tune"]
+
+_COSTS = {"asked": Cost.CALLS, "usd": Cost.USD, "rounds_reply": Cost.ROUNDS}
+"""What can be drawn, by the field of `TurnRow`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneResult:
+    """A sweep, judged and analysed.
+
+    Args:
+        finished: the sweep, as it ran.
+        judged: its rows with their quality, and how far the judge can be trusted.
+        analysis: of the judged rows.
+    """
+
+    finished: FinishedSweep = field(repr=False)
+    judged: JudgedRows = field(repr=False)
+    analysis: Analysis
+
+    @property
+    def rows(self) -> tuple[TurnRow, ...]:
+        """One row per setting and turn, with its quality or the estimate of it."""
+        return tuple(with_estimates(self.judged.rows, self.analysis.quality))
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """The rows as a data frame.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        return frame(self.rows)
+
+    @property
+    def settings(self) -> "pd.DataFrame":
+        """One line per setting, cheapest first, with intervals.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        table = settings_table(self.analysis)
+        shown = loaded("pandas").DataFrame(table.rows, columns=table.columns)
+        return shown.set_index("setting")
+
+    @property
+    def tradeoff(self) -> Tradeoff:
+        """Quality against the cost, with the front and the recommendation, as a figure's record."""
+        return tradeoff_of_front(
+            self.rows,
+            self.analysis.front,
+            cost=_COSTS[self.analysis.cost],
+            recommendation=self.analysis.recommendation,
+        )
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was left out, how far the judge can be trusted, what is not recorded."""
+        left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
+        trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
+        price = buy_sentence(to_buy(self.rows))
+        found = (*self.analysis.notices, *self.judged.notices)
+        return (*left_out, *found, *trust, price)
+
+    @property
+    def verdict(self) -> "pd.DataFrame":
+        """The recommendation as four rows; none where nothing is recommended.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        found = self.analysis.recommendation
+        table = None if found is None else verdict_table(found)
+        rows = () if table is None else table.rows
+        shown = loaded("pandas").DataFrame(rows, columns=("measure", "value"))
+        return shown.set_index("measure")
+
+    @property
+    def recommendation(self) -> str:
+        """The recommendation as one sentence."""
+        found = self.analysis.recommendation
+        return (
+            "The replies were not judged, so no setting can be recommended."
+            if found is None
+            else found.in_words()
+        )
+
+
+def tune(
+    recording: str | Path,
+    out: str | Path,
+    *,
+    knobs: Mapping[str, Sequence[JsonValue]] | None = None,
+    settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    quality: QualityRequest | None = None,
+    cost: Literal["asked", "usd", "rounds_reply"] = "asked",
+    margin_share: float = MARGIN_SHARE,
+    max_turns: int | None = None,
+    max_buy_calls: int = 0,
+    jobs: int = 1,
+    app: str | None = None,
+    trust_endpoints: Sequence[str] = (),
+    trust_code: Sequence[str] = (),
+) -> TuneResult:
+    """Evaluate other settings on a recorded run, judge their replies, and analyse the rows.
+
+    Nothing is sent unless `max_buy_calls` allows it: then what the settings lack is asked of
+    the endpoints, paid for, and added to the recording.
+
+    Args:
+        recording: the run's folder.
+        out: the sweep's folder; a sweep that was stopped there continues.
+        knobs: values by dotted knob; every combination is a setting.
+        settings: knobs by the name of a setting; `preset` chooses its preset. They come first.
+        quality: how replies are judged; None takes the hidden quality of simulated replies,
+            and judges no others.
+        cost: the cost to compare: `asked`, `usd` or `rounds_reply`.
+        margin_share: loss that still counts as not worse, as a share of the scale.
+        max_turns: the recording's first turns only; None is all of them.
+        max_buy_calls: most calls to buy, a referee's among them; 0 buys nothing.
+        jobs: worker processes; -1 is one per core, 1 stays in this process.
+        app: the run's app by its import string, where it is not the shipped one.
+        trust_endpoints: endpoints that the recording may name and be sent calls, as `HOST` or
+            `VARIABLE@HOST`.
+        trust_code: models that it may name, as `module:name`.
+
+    Raises:
+        ConfigError: for a sweep or a recording that cannot work.
+        FormatError: when a file cannot be read.
+        ValueError: when no setting could run.
+    """
+    named = [_named(name, given) for name, given in (settings or {}).items()]
+    swept = {knob: list(values) for knob, values in (knobs or {}).items()}
+    spec = check_sweep(SweepSpec(knobs=swept, settings=named))
+    trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
+    request = SweepRequest(
+        Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs, trust=trust
+    )
+    finished = sweep(request)
+    purse = Purse(max_calls=max_buy_calls)
+    if max_buy_calls and to_buy(finished.rows).calls:
+        buy(request.recording, finished.settings, purse, max_turns=max_turns, trust=trust)
+        finished = sweep(request)
+    judged = judge_rows(
+        open_recording(request.recording, trust=trust),
+        finished.folder,
+        finished.rows,
+        replace(quality or QualityRequest(), purse=purse),
+    )
+    analysis = analyse(
+        judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
+    )
+    return TuneResult(finished, judged, analysis)
+
+
+def _named(name: str, given: Mapping[str, JsonValue]) -> NamedSetting:
+    preset = given.get("preset")
+    knobs = {knob: value for knob, value in given.items() if knob != "preset"}
+    return NamedSetting(name=name, preset=preset, fixed=knobs)
+
+
+async def replay(
+    conversations: str | Path,
+    out: str | Path,
+    *,
+    preset: str = "balanced",
+    knobs: Mapping[str, JsonValue] | None = None,
+    cassette: str | Path | None = None,
+    app: str = "graph.app:app",
+    trust_endpoints: Sequence[str] = (),
+    trust_code: Sequence[str] = (),
+) -> RunRecord:
+    """Replay conversations and return the run, read back from its folder.
+
+    With a cassette every call is played from it, nothing is sent, and a call that it lacks
+    is an error. Without one the app's endpoints answer, and the folder keeps a recording.
+
+    Args:
+        conversations: a file or folder, in any format that `callwise replay` reads.
+        out: the run's folder; a run that was stopped there continues.
+        preset: name of a preset, or path of a file of knobs.
+        knobs: values by dotted knob, laid over the preset.
+        cassette: the recording to play.
+        app: the app's import string.
+        trust_endpoints: endpoints that a preset file may name and be sent calls, as `HOST` or
+            `VARIABLE@HOST`.
+        trust_code: models that it may name, as `module:name`.
+
+    Raises:
+        ConfigError: when a setting cannot work, or the folder has something else in it.
+        FormatError: when a file cannot be read.
+        CallError: what stopped the run, such as a call that the cassette lacks.
+    """
+    loaded = load_app(app)
+    overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
+    request = RunRequest(
+        app=loaded,
+        app_target=app,
+        settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
+        conversations=read_conversations([Path(conversations)]).conversations,
+        folder=Path(out),
+        cassette=None if cassette is None else Path(cassette),
+        mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,
+    )
+    await run_replay(request)
+    return load_run(request.folder)
+
+
+def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
+    """Return calls, rounds and seconds of each turn of a run, as a panel for `mean_intervals`.
+
+    Its settings are `calls per turn`, `rounds to the reply` and `seconds to the reply` (path
+    seconds); NaN where a turn has no such figure.
+
+    Args:
+        run: of `replay` or `load_run`.
+        is_by_turn: whether each turn counts as one conversation. Turns of a conversation are
+            alike, so such intervals are too narrow as a rule; they are for comparison.
+    """
+    names = [turn.conversation_id for turn in run.turns]
+    units = [str(place) for place in range(len(names))] if is_by_turn else names
+    places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
+    figures = [
+        [turn.asked for turn in run.turns],
+        [turn.spans[0] for turn in run.turns],
+        [turn.spans[2] for turn in run.turns],
+    ]
+    values = np.array(figures, dtype=np.float64)
+    return Panel(
+        settings=("calls per turn", "rounds to the reply", "seconds to the reply"),
+        conversations=tuple(places),
+        conversation_of=np.array([places[unit] for unit in units], dtype=np.intp),
+        values=values,
+        spread=np.zeros_like(values),
+    )
+
+
+def row_of_trial(
+    setting: str, prompt: str, *, calls: int, rounds: int, quality: float, quality_by: str
+) -> TurnRow:
+    """Return one search on one prompt of a simulated pool as a row, each prompt being a turn.
+
+    The statistics and figures of sweeps take such rows. A search without a pipeline writes no
+    text: it has no tokens, no price and no reply.
+
+    Args:
+        setting: name of the policy and its knobs.
+        prompt: its id; each prompt is one conversation.
+        calls: asked.
+        rounds: of calls that waited for each other.
+        quality: true quality of the pick, in the pool's unit.
+        quality_by: source of the quality.
+    """
+    return TurnRow(
+        setting=setting,
+        conversation=prompt,
+        turn=0,
+        seed=0,
+        standing=Standing.EXACT,
+        diverged_at=None,
+        missing_calls=0,
+        missing_tokens=0,
+        missing_usd=0.0,
+        asked=calls,
+        requests=calls,
+        input_tokens=0,
+        output_tokens=0,
+        usd=None,
+        rounds_reply=rounds,
+        rounds_turn=rounds,
+        seconds_reply=None,
+        seconds_turn=None,
+        is_reply_exact=True,
+        reply_id="",
+        is_simulated=True,
+        quality=quality,
+        quality_by=quality_by,
+    )

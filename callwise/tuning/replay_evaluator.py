@@ -1,0 +1,169 @@
+"""The evaluator that plays a recording: what each setting would have done, turn by turn.
+
+Nothing is sent. A recording is opened once per process and kept while its files are the same,
+because reading it and replaying its past takes longer than evaluating a setting on it.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from callwise.calls.errors import ConfigError
+from callwise.calls.trust import NOTHING, Trust
+from callwise.memory import StoreFailed
+from callwise.memory.snapshot_memory import SnapshotBackend
+from callwise.recordings.counterfactual.evaluation import (
+    CounterfactualTurn,
+    Past,
+    evaluate,
+    record_past,
+)
+from callwise.recordings.counterfactual.reusable_cassette import Tape
+from callwise.recordings.recording import Recording, open_recording
+from callwise.tuning.row import reply_id, row_of
+from callwise.tuning.setting import Setting, SettingResult
+
+__all__ = [
+    "RECORDED",
+    "CounterfactualEvaluator",
+    "OpenRecording",
+    "opened",
+    "run_apart",
+    "settings_of",
+]
+
+RECORDED = "recorded"
+"""Name of the preset that means the recorded run's own settings."""
+
+T = TypeVar("T")
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, also where a loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRecording:
+    """A recording with all that evaluating on it needs.
+
+    Args:
+        recording: the finished run.
+        tape: its calls.
+        shelf: what it remembered.
+    """
+
+    recording: Recording
+    tape: Tape
+    shelf: SnapshotBackend
+
+
+@lru_cache(maxsize=2)
+def _tape(cassette: str, _stamp: tuple[int, int]) -> Tape:
+    return Tape(Path(cassette))
+
+
+@lru_cache(maxsize=2)
+def _shelf(folder: str, _digest: str, trust: Trust) -> SnapshotBackend:
+    recording = open_recording(Path(folder), trust=trust)
+    return run_apart(record_past(recording, _tape_of(recording)))
+
+
+def _tape_of(recording: Recording) -> Tape:
+    status = os.stat(recording.cassette)  # noqa: PTH116 - one call for both figures
+    return _tape(str(recording.cassette), (status.st_size, status.st_mtime_ns))
+
+
+def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
+    """Return a recording, opened. What was read is kept for as long as its files are the same.
+
+    Args:
+        folder: of the recorded run.
+        trust: what the user named of its app and endpoints.
+
+    Raises:
+        FormatError: when it is no run, or its cassette cannot be read.
+        ConfigError: when it does not replay under its own settings.
+    """
+    recording = open_recording(folder, trust=trust)
+    shelf = _shelf(str(folder), recording.digest, trust)
+    return OpenRecording(recording, _tape_of(recording), shelf)
+
+
+def settings_of(recording: Recording, setting: Setting) -> Any:
+    """Return the knobs of a setting; the preset `recorded` is the recorded run's own."""
+    preset = None if setting.preset == RECORDED else setting.preset
+    return recording.settings(preset, setting.overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class CounterfactualEvaluator:
+    """Evaluates settings on a recording. A `callwise.tuning.setting.Evaluator`.
+
+    Args:
+        folder: the recorded run's folder.
+        past: where each turn starts from; see `callwise.recordings.counterfactual.evaluation`.
+        max_turns: how many of the recording's turns; None is all of them.
+        trust: what the user named of the recording's app and endpoints.
+    """
+
+    folder: Path
+    past: Past = "recorded"
+    max_turns: int | None = None
+    trust: Trust = NOTHING
+
+    def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
+        """Return one result per setting, in the same order.
+
+        Raises:
+            FormatError: when the recording cannot be read.
+            ConfigError: when it does not replay under its own settings.
+        """
+        known = opened(self.folder, self.trust)
+        return [self._result(known, setting) for setting in settings]
+
+    def _result(self, known: OpenRecording, setting: Setting) -> SettingResult:
+        recording = known.recording
+        try:
+            knobs = settings_of(recording, setting)
+            plan = recording.app.plan(knobs).as_json()
+            turns = run_apart(
+                evaluate(
+                    recording,
+                    known.tape,
+                    knobs,
+                    past=self.past,
+                    shelf=known.shelf,
+                    turns=recording.inputs[: self.max_turns],
+                )
+            )
+        except (ConfigError, StoreFailed) as error:
+            return SettingResult(setting.name, (), error=str(error))
+        is_simulated = recording.app.is_simulated(knobs)
+        scenario = next(iter(plan["scenarios"].values()))
+        rows = tuple(
+            row_of(
+                turn,
+                setting=setting.name,
+                seed=int(getattr(knobs, "seed", 0)),
+                scenario=scenario,
+                is_simulated=is_simulated,
+            )
+            for turn in turns
+        )
+        return SettingResult(setting.name, rows, replies=_replies(turns))
+
+
+def _replies(turns: Sequence[CounterfactualTurn]) -> dict[str, str]:
+    texts = (str(turn.record["reply"]) for turn in turns if turn.record is not None)
+    return {reply_id(text): text for text in texts if text}

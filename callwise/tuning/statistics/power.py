@@ -1,0 +1,129 @@
+"""The conversations that a verdict still takes, and figures as text.
+
+The standard error of a mean falls with the square root of the number of conversations. A verdict
+is reached when its bound clears the margin. For that to happen with a stated chance, the distance
+from the difference to the margin must be the critical value and that chance's quantile together,
+in standard errors. This supposes that the difference stays as it is.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from callwise.tuning.statistics.bootstrap import Interval
+
+__all__ = [
+    "CHANCE",
+    "NeededConversations",
+    "counted",
+    "interval_in_words",
+    "needed_for",
+    "needed_in_words",
+]
+
+CHANCE = 0.8
+"""Chance that the verdict is reached with as many conversations as are named."""
+
+_MAX_CONVERSATIONS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NeededConversations:
+    """The conversations that a verdict still takes.
+
+    Args:
+        verdict: the one that would be reached, `not worse` or `worse`; empty when none would.
+        more_conversations: besides those of now; None when no number is enough.
+        more_turns: the same in turns, at as many turns per conversation; None likewise.
+        chance: that it is reached then, in (0, 1).
+        why_none: why no number is enough; empty otherwise.
+    """
+
+    verdict: str
+    more_conversations: int | None
+    more_turns: int | None
+    chance: float
+    why_none: str = ""
+
+
+def needed_for(
+    difference: float,
+    standard_error: float,
+    *,
+    margin: float,
+    critical: float,
+    conversations: int,
+    turns: int,
+    chance: float = CHANCE,
+) -> NeededConversations:
+    """Return the conversations that show whether a difference is worse than a margin.
+
+    With `C` conversations now, `d` the difference, `m` the margin and `se` the error, the
+    verdict takes `C ((critical + z) se / |d + m|)^2` conversations, where `z` is the normal
+    quantile of the chance. It is "not worse" where `d + m` is above 0, and "worse" below.
+
+    Args:
+        difference: of a setting less the best; below 0 where it is worse.
+        standard_error: of it; at least 0.
+        margin: loss that still counts as not worse; at least 0.
+        critical: standard errors from the difference to its bound, corrections included.
+        conversations: now; at least 1.
+        turns: now; at least 1.
+        chance: that the verdict is reached then, in (0, 1).
+
+    Raises:
+        ValueError: when the margin is negative, or the chance is not in (0, 1).
+    """
+    if margin < 0:
+        raise ValueError(f"a margin is at least 0, got {margin}")
+    if not 0 < chance < 1:
+        raise ValueError(f"a chance lies between 0 and 1, got {chance}")
+    distance_to_margin = difference + margin
+    verdict = "not worse" if distance_to_margin >= 0 else "worse"
+    if standard_error == 0:
+        return NeededConversations(verdict, 0, 0, chance)
+    if distance_to_margin == 0:
+        why = "the difference lies on the margin itself, where no number of conversations decides"
+        return NeededConversations("", None, None, chance, why)
+    errors = max(critical + NormalDist().inv_cdf(chance), 0.0)
+    needed = conversations * (errors * standard_error / abs(distance_to_margin)) ** 2
+    if not needed <= _MAX_CONVERSATIONS:
+        why = f"it would take more than {_MAX_CONVERSATIONS:,} conversations"
+        return NeededConversations("", None, None, chance, why)
+    more = max(math.ceil(needed) - conversations, 0)
+    return NeededConversations(verdict, more, math.ceil(more * turns / conversations), chance)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, `1 turn` or `3 turns`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def interval_in_words(found: Interval, unit: str = "") -> str:
+    """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none.
+
+    Args:
+        found: the interval.
+        unit: of the figure; may be empty.
+    """
+    if found.mean is None:
+        return "not known"
+    mean = f"{found.mean:.3g} {unit}".rstrip()
+    if found.low is None or found.high is None:
+        return f"{mean} (no interval: {found.why_none})"
+    if found.low == found.high:
+        return f"{mean} in every conversation"
+    return f"{mean} ({found.low:.3g} to {found.high:.3g})"
+
+
+def needed_in_words(setting: str, needed: NeededConversations) -> str:
+    """Return the conversations that a verdict on a setting takes, as a sentence."""
+    if needed.more_conversations is None or needed.more_turns is None:
+        return f"no verdict on {setting} is in sight: {needed.why_none}"
+    if needed.more_conversations == 0:
+        return f"the conversations there are should nearly do for a verdict on {setting}"
+    more = counted(needed.more_conversations, "more conversation")
+    return (
+        f"if what is seen goes on, {more} ({counted(needed.more_turns, 'turn')}) would show "
+        f"{setting} to be {needed.verdict} with a chance of {needed.chance:.0%}"
+    )

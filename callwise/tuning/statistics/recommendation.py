@@ -1,0 +1,264 @@
+"""The cheapest setting that is not worse than the best by more than a margin.
+
+The best setting is not known; the bound of each setting's loss holds against the true best
+(`comparison.py`). Of all settings whose bound clears the margin, the cheapest
+is chosen; since all bounds hold at once, choosing among them costs nothing.
+"""
+
+import math
+from dataclasses import dataclass
+
+from callwise.calls.errors import ConfigError
+from callwise.tuning.panel import Panel
+from callwise.tuning.statistics.bootstrap import (
+    DRAWS,
+    MIN_CONVERSATIONS,
+    Interval,
+    mean_intervals,
+    paired_difference,
+)
+from callwise.tuning.statistics.cluster_draws import require_same_turns
+from callwise.tuning.statistics.comparison import BestComparison, compare_with_best
+from callwise.tuning.statistics.power import NeededConversations, counted, needed_in_words
+
+__all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
+
+MARGIN_SHARE = 0.01
+"""Loss that still counts as not worse, as a share of the scale's width."""
+
+SLACK = 1e-11
+"""Share of the scale by which a bound may miss the margin: the order of a sum, no loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A setting, and the figures behind the choice.
+
+    Args:
+        chosen: its name; None where the data allow no verdict.
+        is_shown: whether it is shown to be not worse than the best by more than the margin. If
+            not, it is merely the cheapest that is not shown to be worse.
+        best: the setting of the highest mean quality, as observed.
+        margin: loss that still counts as not worse, in quality.
+        margin_share: the same as a share of `scale_width`.
+        scale_width: of quality; the margin is a share of it.
+        is_scale_given: whether the caller stated it; if not, it is the gap between the
+            observed best and worst mean of the sweep, and changes with what is swept.
+        level: at which the choice holds.
+        saving: cost of the best less that of the chosen; its interval holds alone.
+        cost_unit: of the saving.
+        difference: quality of the chosen less that of the best; its interval holds alone.
+        low: lower bound of the chosen's quality less that of the true best, at most 0; None
+            where there is none. The choice rests on this bound.
+        exact_share: share of the turns behind `difference` on which both qualities were
+            measured, in [0, 1].
+        open_settings: settings for which no verdict is reached, cheapest first, as far as they
+            are cheaper than the chosen or are it.
+        needed: conversations for a verdict on the first of them; None where none is open.
+        left_out: settings with fewer known conversations than an interval takes, or without a
+            known cost.
+        is_simulated: whether a simulated model gave the replies.
+        why_none: why nothing is chosen, as a sentence; empty otherwise.
+    """
+
+    chosen: str | None
+    is_shown: bool
+    best: str | None
+    margin: float
+    margin_share: float
+    scale_width: float
+    is_scale_given: bool
+    level: float
+    saving: Interval | None
+    cost_unit: str
+    difference: Interval | None
+    low: float | None
+    exact_share: float
+    open_settings: tuple[str, ...]
+    needed: NeededConversations | None
+    left_out: tuple[str, ...]
+    is_simulated: bool
+    why_none: str = ""
+
+    def in_words(self) -> str:
+        """Return it as one sentence for people, `simulated` said first where it is."""
+        said = "Simulated: " if self.is_simulated else ""
+        if self.chosen is None or self.difference is None or self.saving is None:
+            return f"{said}no setting can be recommended: {self.why_none}."
+        data = (
+            f"{counted(self.difference.conversations, 'conversation')} and "
+            f"{counted(self.difference.turns, 'turn')}"
+        )
+        if self.exact_share < 1:
+            data += f", {1 - self.exact_share:.0%} of them with an estimated quality"
+        limit = f"at most {self.margin:.3g} below the best in quality"
+        if self.is_shown:
+            said += f"{self.chosen} is the cheapest setting shown to be {limit}, from {data}"
+        else:
+            said += (
+                f"{self.chosen} is the cheapest setting that may be {limit}, not shown by {data}"
+            )
+        said += f", at {self.level:.0%} confidence"
+        if self.needed is not None:
+            said += f"; {needed_in_words(self.open_settings[0], self.needed)}"
+        return f"{said}."
+
+    @property
+    def scale(self) -> str:
+        """What the margin is a share of, for people."""
+        whose = (
+            "the stated scale"
+            if self.is_scale_given
+            else "the gap between this sweep's best and worst mean"
+        )
+        return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {whose}"
+
+
+def recommend(
+    cost: Panel,
+    quality: Panel,
+    *,
+    margin_share: float = MARGIN_SHARE,
+    scale_width: float | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+    shared: float | None = None,
+    is_simulated: bool = False,
+    cost_unit: str = "calls a turn",
+) -> Recommendation:
+    """Return the cheapest setting not worse than the best by more than the margin.
+
+    Args:
+        cost: a figure to spend less of, such as `asked`.
+        quality: of the same settings and turns; higher is better.
+        margin_share: loss that still counts as not worse, as a share of the scale's width.
+        scale_width: width of the quality scale, such as 4 for grades from 1 to 5; None takes
+            the gap between the observed best and worst mean.
+        level: at which the choice holds.
+        seed: of the draws.
+        draws: how many.
+        shared: see `Bootstrap`.
+        is_simulated: whether a simulated model gave the replies.
+        cost_unit: as text.
+
+    Raises:
+        ConfigError: when no setting has a known quality, or the margin makes no sense.
+        ValueError: when the panels are not of the same turns, or as `mean_intervals` does.
+    """
+    require_same_turns(cost, quality)
+    qualities = mean_intervals(quality, level=level, seed=seed, draws=draws, shared=shared)
+    costs = mean_intervals(cost, level=level, seed=seed, draws=draws)
+    width = _width(qualities, scale_width, margin_share)
+    compared = compare_with_best(quality, level=level, seed=seed, draws=draws, shared=shared)
+    ranked = _ranked(compared.settings, costs, qualities)
+    choice = _choose(compared, ranked, (margin_share + SLACK) * width)
+    best = max(ranked, key=lambda name: qualities[name].mean or 0.0, default=None)
+    saving = difference = needed = None
+    if choice.chosen is not None and best is not None:
+        saving = paired_difference(cost, best, choice.chosen, level=level, seed=seed, draws=draws)
+        difference = paired_difference(
+            quality, choice.chosen, best, level=level, seed=seed, draws=draws, shared=shared
+        )
+    if choice.open_settings:
+        first = choice.open_settings[0]
+        needed = compared.needed(
+            first,
+            margin_share * width,
+            conversations=qualities[first].conversations,
+            turns=qualities[first].turns,
+        )
+    return Recommendation(
+        chosen=choice.chosen,
+        is_shown=choice.is_shown,
+        best=best,
+        margin=margin_share * width,
+        margin_share=margin_share,
+        scale_width=width,
+        is_scale_given=scale_width is not None,
+        level=level,
+        saving=saving,
+        cost_unit=cost_unit,
+        difference=difference,
+        low=None if choice.chosen is None else compared.gap_of(choice.chosen).low,
+        exact_share=1.0 - (difference.estimated_share if difference else 0.0),
+        open_settings=choice.open_settings,
+        needed=needed,
+        left_out=tuple(name for name in quality.settings if name not in ranked),
+        is_simulated=is_simulated,
+        why_none=_why_none(ranked, qualities, costs) if choice.chosen is None else "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What is chosen, whether it is shown, and what is open up to there."""
+
+    chosen: str | None
+    is_shown: bool
+    open_settings: tuple[str, ...]
+
+
+def _choose(compared: BestComparison, ranked: list[str], margin: float) -> _Choice:
+    """Return the first of the ranked whose loss is shown to be small, else the first open."""
+    shown = [name for name in ranked if compared.is_not_worse(name, margin)]
+    is_open = [name for name in ranked if name not in shown and not compared.is_worse(name, margin)]
+    chosen = next(iter(shown or is_open), None)
+    if chosen is None:
+        return _Choice(None, is_shown=False, open_settings=())
+    last = ranked.index(chosen)
+    return _Choice(
+        chosen,
+        is_shown=bool(shown),
+        open_settings=tuple(name for name in is_open if ranked.index(name) <= last),
+    )
+
+
+def _ranked(
+    settings: tuple[str, ...], costs: dict[str, Interval], qualities: dict[str, Interval]
+) -> list[str]:
+    """Return settings with a known cost, cheapest first; of equal cost, the better first."""
+
+    def key(name: str) -> tuple[float, float]:
+        return costs[name].mean or 0.0, -(qualities[name].mean or 0.0)
+
+    return sorted((name for name in settings if costs[name].mean is not None), key=key)
+
+
+def _width(qualities: dict[str, Interval], scale_width: float | None, margin_share: float) -> float:
+    """Return the scale's width, in quality.
+
+    Raises:
+        ConfigError: when it is not known, or the margin is not usable.
+    """
+    if not 0 <= margin_share < 1:
+        raise ConfigError(
+            f"margin {margin_share}: expected a share of the scale from 0 to below 1, "
+            "such as 0.01 for 1 %"
+        )
+    if scale_width is not None and not 0 < scale_width < math.inf:
+        raise ConfigError(
+            f"scale width {scale_width}: expected a number above 0, such as 4 for grades 1 to 5"
+        )
+    means = [each.mean for each in qualities.values() if each.mean is not None]
+    if not means:
+        raise ConfigError(
+            f"none of {len(qualities)} settings has a known quality, so none can be recommended: "
+            "let a referee judge the replies, or give human labels"
+        )
+    return max(means) - min(means) if scale_width is None else scale_width
+
+
+def _why_none(ranked: list[str], qualities: dict[str, Interval], costs: dict[str, Interval]) -> str:
+    """Return why nothing is chosen, and the way out."""
+    if all(each.mean is None for each in costs.values()):
+        return "no setting has a known cost: price the models, or take calls as the cost"
+    if not ranked:
+        most = max(each.conversations for each in qualities.values())
+        return (
+            f"the best-known setting has {most} conversation{'s' if most != 1 else ''} with a "
+            "known quality, and a verdict "
+            f"needs {MIN_CONVERSATIONS}: record more conversations; more turns of the same "
+            "do not help"
+        )
+    return "every setting with a known cost is shown to be worse than one without: price that one"

@@ -1,0 +1,201 @@
+"""A sweep of settings over a recorded run, from its settings to its stored rows."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from callwise.calls.trust import NOTHING, Trust
+from callwise.knobs import settings_digest
+from callwise.recordings.counterfactual.evaluation import Past
+from callwise.recordings.recording import Recording, open_recording
+from callwise.tuning.adaptive import run_study
+from callwise.tuning.grid import LeftOut, plan_settings
+from callwise.tuning.replay_evaluator import RECORDED, CounterfactualEvaluator, settings_of
+from callwise.tuning.row import TurnRow
+from callwise.tuning.setting import Evaluator, Setting
+from callwise.tuning.sweep_spec import ObjectiveValues, SweepSpec, sweep_digest
+from callwise.tuning.sweep_store import SweepStore
+from callwise.tuning.sweep_workers import OnResult, run_sweep
+
+__all__ = ["FinishedSweep", "SweepRequest", "plan_sweep", "sweep", "sweep_name"]
+
+ValuesOf = Callable[[Sequence[TurnRow]], ObjectiveValues]
+"""Returns the objectives of a setting's rows, or why they are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """What to sweep, on which recording, and where to.
+
+    Args:
+        recording: folder of the recorded run.
+        spec: which settings.
+        folder: the sweep's folder.
+        past: where each turn starts from; see `callwise.recordings.counterfactual.evaluation`.
+        max_turns: how many of the recording's turns; None is all of them.
+        jobs: worker processes; -1 is one per core, 1 stays in this process.
+        client: of a dask cluster, or None for this machine.
+        trust: what the user named of the recording's app and endpoints.
+    """
+
+    recording: Path
+    spec: SweepSpec
+    folder: Path
+    past: Past = "recorded"
+    max_turns: int | None = None
+    jobs: int = -1
+    client: Any = None
+    trust: Trust = NOTHING
+
+    @property
+    def evaluator(self) -> CounterfactualEvaluator:
+        """The evaluator of its settings."""
+        # Workers have working directories of their own, and outlive a change of this one.
+        folder = self.recording.resolve()
+        return CounterfactualEvaluator(
+            folder, past=self.past, max_turns=self.max_turns, trust=self.trust
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSweep:
+    """A sweep whose every setting has been evaluated.
+
+    Args:
+        folder: the sweep's.
+        settings: those that ran, in the order of the sweep.
+        rows: theirs, in that order, then in the order of the recording.
+        left_out: settings that were not tried or cannot run, and why.
+    """
+
+    folder: Path
+    settings: tuple[Setting, ...]
+    rows: tuple[TurnRow, ...] = field(repr=False)
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
+    """Return the settings that a sweep begins with, each validated against the app.
+
+    Raises:
+        ConfigError: as `plan_settings` does.
+    """
+    return plan_settings(spec, preset=RECORDED, validate=partial(settings_of, recording)).settings
+
+
+def sweep_name(request: SweepRequest) -> str:
+    """Return a folder name that is the same for the same request, and for no other."""
+    recording = open_recording(request.recording, trust=request.trust)
+    found = _identity(request, recording, plan_sweep(recording, request.spec))
+    identity = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
+    return f"{request.recording.name}-sweep-{hashlib.sha256(identity).hexdigest()[:8]}"
+
+
+def _identity(
+    request: SweepRequest, recording: Recording, settings: Sequence[Setting]
+) -> dict[str, Any]:
+    # A preset's file may have been edited since: what its settings are now is part of it.
+    knobs = [settings_digest(settings_of(recording, each)) for each in settings]
+    return {
+        "recording": recording.digest,
+        "sweep": sweep_digest(request.spec),
+        "knobs": hashlib.sha256(orjson.dumps(knobs)).hexdigest(),
+        "past": request.past,
+        "max_turns": request.max_turns,
+    }
+
+
+def _details(request: SweepRequest, recording: Recording) -> dict[str, Any]:
+    return {
+        "app": recording.app_target,
+        "recording_folder": str(request.recording),
+        "simulated": recording.is_simulated,
+        "spec": request.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+    }
+
+
+def sweep(
+    request: SweepRequest,
+    *,
+    values_of: ValuesOf | None = None,
+    on_result: OnResult | None = None,
+    evaluator: Evaluator | None = None,
+) -> FinishedSweep:
+    """Evaluate every setting of a sweep that its folder does not have yet.
+
+    Args:
+        request: what to sweep.
+        values_of: objectives of a setting for an adaptive sampler; None takes the means of the
+            rows, which have no quality.
+        on_result: called with each setting after it was stored.
+        evaluator: None plays what is recorded and buys nothing.
+
+    Raises:
+        ConfigError: for a sweep or a recording that cannot work.
+        FormatError: when a file cannot be read.
+        WorkerDied: when a worker was killed; finished settings are stored.
+        DiskFull: when the disk is full.
+    """
+    recording = open_recording(request.recording, trust=request.trust)
+    validate = partial(settings_of, recording)
+    plan = plan_settings(request.spec, preset=RECORDED, validate=validate)
+    chosen = request.evaluator if evaluator is None else evaluator
+    cassette_bytes = recording.cassette.stat().st_size
+    details = _details(request, recording)
+    identity = _identity(request, recording, plan.settings)
+    with SweepStore(request.folder, identity=identity, details=details) as folder:
+        stale = _stale(folder, cassette_bytes)
+        options: dict[str, Any] = {
+            "jobs": request.jobs,
+            "on_result": on_result,
+            "client": request.client,
+        }
+        order = [setting.name for setting in plan.settings]
+        run_sweep(plan.settings, chosen, folder, **options)
+        left_out = list(plan.left_out)
+        if request.spec.sampler in {"nsga2", "tpe"}:
+            study = run_study(
+                request.spec,
+                chosen,
+                folder,
+                preset=RECORDED,
+                validate=validate,
+                values_of=values_of,
+                **options,
+            )
+            order += [setting.name for setting in study.settings]
+            left_out += study.failed
+        _refresh(folder, chosen, stale)
+        folder.describe({"cassette_bytes": recording.cassette.stat().st_size})
+        folder.finish(list(dict.fromkeys(order)))
+        return _finished(folder, left_out)
+
+
+def _stale(folder: SweepStore, cassette_bytes: int) -> list[Setting]:
+    """Return inexact settings whose rows were made before the recording grew."""
+    known = folder.manifest.get("cassette_bytes")
+    if known == cassette_bytes or not folder.was_resumed:
+        return []
+    inexact = {row.setting for row in folder.rows() if row.missing_calls or row.diverged_at}
+    return [setting for setting in folder.settings if setting.name in inexact]
+
+
+def _refresh(folder: SweepStore, evaluator: Evaluator, settings: Sequence[Setting]) -> None:
+    for setting in settings:
+        (result,) = evaluator.evaluate([setting])
+        folder.add(setting, result)
+
+
+def _finished(folder: SweepStore, left_out: Sequence[LeftOut]) -> FinishedSweep:
+    errors = [LeftOut(name, error) for name, error in folder.errors.items()]
+    return FinishedSweep(
+        folder=folder.path,
+        settings=folder.settings,
+        rows=tuple(folder.rows()),
+        left_out=tuple({each.setting: each for each in (*left_out, *errors)}.values()),
+    )

@@ -1,0 +1,291 @@
+"""Settings of a sweep evaluated on all cores or on a dask cluster, stored as they finish.
+
+Workers evaluate chunks of settings; results come back in any order and are stored at once, by
+this process alone. Whatever ends a sweep (Ctrl-C, a killed worker, the machine) loses only the
+chunks in flight. `SweepStore.finish` restores the order of the settings, so the number of workers
+changes the time and nothing else.
+"""
+
+import os
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.tuning.setting import Evaluator, Setting, SettingResult
+from callwise.tuning.sweep_store import SweepStore
+
+__all__ = [
+    "ChunkResult",
+    "OnResult",
+    "SweepProgress",
+    "WorkerDied",
+    "cluster_backend",
+    "connect",
+    "evaluate_chunk",
+    "results_of",
+    "run_sweep",
+]
+
+_MAX_NAMES_SHOWN = 8
+
+
+class WorkerDied(CallwiseError):
+    """A worker process was killed. Settings that were finished before it are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepProgress:
+    """Progress of a sweep.
+
+    Args:
+        result: the setting that was just stored.
+        done: settings that are stored, including this one and those of earlier runs.
+        total: settings of the sweep.
+    """
+
+    result: SettingResult
+    done: int
+    total: int
+
+
+OnResult = Callable[[SweepProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """The results of a chunk, or the error that the evaluator raised, as text.
+
+    Many exceptions do not survive pickling between processes, so errors travel as text.
+
+    Args:
+        names: of its settings, in order.
+        results: one per setting; empty where the evaluator raised.
+        problem: the error's message; empty where none was raised.
+        is_config_error: whether the error was a `ConfigError`.
+        trace: the traceback; empty for errors that Callwise raises on purpose.
+    """
+
+    names: tuple[str, ...]
+    results: tuple[SettingResult, ...] = ()
+    problem: str = ""
+    is_config_error: bool = False
+    trace: str = ""
+
+
+def evaluate_chunk(
+    evaluator: Evaluator, settings: Sequence[Setting], parent_pid: int
+) -> ChunkResult:
+    """Evaluate settings in one call of the evaluator; an exception becomes text.
+
+    Args:
+        evaluator: called once, with all of them.
+        settings: at least one.
+        parent_pid: the process that collects. In any other, Ctrl-C is ignored.
+    """
+    if os.getpid() != parent_pid and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    names = tuple(setting.name for setting in settings)
+    try:
+        return ChunkResult(names, results=tuple(evaluator.evaluate(settings)))
+    except CallwiseError as error:
+        return ChunkResult(
+            names, problem=str(error), is_config_error=isinstance(error, ConfigError)
+        )
+    except Exception as error:  # noqa: BLE001 - becomes text; see ChunkResult
+        problem = f"{type(error).__name__}: {error}"
+        return ChunkResult(names, problem=problem, trace=traceback.format_exc())
+
+
+def results_of(chunk: ChunkResult) -> tuple[SettingResult, ...]:
+    """Return a chunk's results, one per setting.
+
+    Raises:
+        ConfigError: when the evaluator raised one.
+        CallwiseError: when it raised anything else, or gave results of other settings.
+    """
+    shown = ", ".join(map(repr, chunk.names))
+    if chunk.problem:
+        kind = ConfigError if chunk.is_config_error else CallwiseError
+        error = kind(f"evaluating {shown} failed: {chunk.problem}")
+        if chunk.trace:
+            error.add_note(chunk.trace)
+        raise error
+    given = tuple(result.setting for result in chunk.results)
+    if given != chunk.names:
+        raise CallwiseError(f"expected results of {shown}, the evaluator gave {given!r}")
+    return chunk.results
+
+
+@dataclass(frozen=True, slots=True)
+class _LostTask:
+    error: BaseException
+
+
+def connect(address: str, *, timeout_seconds: float = 30.0) -> Any:
+    """Return a client of a running scheduler, such as `tcp://10.0.0.5:8786`.
+
+    The caller closes it.
+
+    Raises:
+        ConfigError: when the extra is not installed, or no scheduler answers there.
+    """
+    try:
+        import distributed  # noqa: PLC0415 - heavy, and an extra
+    except ImportError as error:
+        raise ConfigError("many machines need an extra: pip install 'callwise[cluster]'") from error
+    client: Any = distributed.Client
+    try:
+        return client(address, timeout=timeout_seconds, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConfigError(
+            f"no dask scheduler answers at {address} ({error}); start one with `dask scheduler`, "
+            "and workers with `dask worker ADDRESS`"
+        ) from error
+
+
+def cluster_backend(client: Any) -> Any:
+    """Return a joblib backend that works on a dask client's workers.
+
+    joblib's own backend for dask does not report a lost task to its caller, so the sweep would
+    wait without end. This one reports it, by the two methods that every joblib backend has.
+    """
+    from joblib._dask import DaskDistributedBackend  # noqa: PLC0415 - heavy, and an extra
+
+    class _ReportingBackend(DaskDistributedBackend):  # type: ignore[misc] # joblib has no types
+        def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
+            future: Future[Any] = super().submit(func, callback)
+
+            def report(done: Future[Any]) -> None:
+                error = done.exception()
+                if error is not None and callback is not None:
+                    callback(_LostTask(error))
+
+            future.add_done_callback(report)
+            return future
+
+        def retrieve_result_callback(self, out: Any) -> Any:
+            if isinstance(out, _LostTask):
+                raise out.error
+            return super().retrieve_result_callback(out)
+
+    return _ReportingBackend(client=client)
+
+
+def run_sweep(
+    settings: Sequence[Setting],
+    evaluator: Evaluator,
+    store: SweepStore,
+    *,
+    jobs: int = -1,
+    chunk: int = 1,
+    on_result: OnResult | None = None,
+    client: Any = None,
+) -> None:
+    """Evaluate the settings that are not stored yet, and store each as it finishes.
+
+    The store is left open and unordered: `SweepStore.finish` ends a sweep.
+
+    Args:
+        settings: distinct, by name.
+        evaluator: sent to every worker; see `Evaluator`.
+        store: of the sweep.
+        jobs: worker processes; -1 is one per core, and 1 works in this process. On a cluster
+            its workers decide.
+        chunk: settings that a worker takes at a time; at least 1. A larger chunk loads the
+            recording less often and loses more when a worker dies.
+        on_result: called with each setting after it was stored, in any order.
+        client: of a dask cluster (`connect`). None works on this machine.
+
+    Raises:
+        WorkerDied: when a worker was killed, or its machine went away.
+        ConfigError: when the evaluator raised one, `jobs` or `chunk` is out of range, or
+            another setting of the same name is stored.
+        CallwiseError: when the evaluator raised anything else.
+        DiskFull: when the disk is full.
+    """
+    if jobs == 0 or chunk < 1:
+        raise ConfigError(f"expected jobs other than 0 and chunk of at least 1: {jobs}, {chunk}")
+    by_name = {setting.name: setting for setting in settings}
+    _check_names(settings, store)
+    finished = store.finished
+    waiting = [setting for setting in by_name.values() if setting.name not in finished]
+    chunks = [waiting[start : start + chunk] for start in range(0, len(waiting), chunk)]
+    done = len(by_name) - len(waiting)
+    with _results(chunks, evaluator, jobs=jobs, client=client) as arriving:
+        while (arrived := _next(arriving, store, by_name)) is not None:
+            for result in results_of(arrived):
+                store.add(by_name[result.setting], result)
+                done += 1
+                if on_result is not None:
+                    on_result(SweepProgress(result, done, len(by_name)))
+
+
+def _check_names(settings: Sequence[Setting], store: SweepStore) -> None:
+    stored = {setting.name: setting.identity for setting in store.settings}
+    for setting in settings:
+        if stored.setdefault(setting.name, setting.identity) != setting.identity:
+            raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
+
+
+def _next(
+    arriving: Iterator[ChunkResult], store: SweepStore, names: Collection[str]
+) -> ChunkResult | None:
+    """Return the next chunk that is finished, or None after the last.
+
+    Raises:
+        WorkerDied: when a worker did.
+    """
+    try:
+        return next(arriving, None)
+    except Exception as error:
+        if not _is_lost_worker(error):
+            raise
+        open_names = [name for name in names if name not in store.finished]
+        shown = ", ".join(map(repr, open_names[:_MAX_NAMES_SHOWN]))
+        more = len(open_names) - _MAX_NAMES_SHOWN
+        raise WorkerDied(
+            f"a worker was killed, perhaps by a lack of memory ({type(error).__name__}). "
+            f"{len(names) - len(open_names)} of {len(names)} settings are stored in {store.path}; "
+            f"not finished: {shown}{f' and {more} more' if more > 0 else ''}. "
+            "Run the same command again to continue, with fewer --jobs if memory is short"
+        ) from error
+
+
+def _is_lost_worker(error: Exception) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"BrokenProcessPool", "KilledWorker", "CommClosedError"})
+
+
+@contextmanager
+def _results(
+    chunks: Sequence[Sequence[Setting]], evaluator: Evaluator, *, jobs: int, client: Any
+) -> Iterator[Iterator[ChunkResult]]:
+    """Yield results as they finish; stop the workers when the block is left early."""
+    here = os.getpid()
+    if not chunks or (jobs == 1 and client is None):
+        yield (evaluate_chunk(evaluator, settings, here) for settings in chunks)
+        return
+    import joblib  # noqa: PLC0415 - a quarter of a second that a single process need not pay
+
+    with ExitStack() as stack:
+        if client is None:
+            stack.enter_context(joblib.parallel_config(backend="loky", max_nbytes=None))
+        else:
+            stack.enter_context(joblib.parallel_config(backend=cluster_backend(client)))
+        # joblib warns of results that were not taken, loky of workers that it had to stop: an
+        # interrupted sweep wants both.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", UserWarning)
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+        arriving = parallel(
+            joblib.delayed(evaluate_chunk)(evaluator, settings, here) for settings in chunks
+        )
+        stack.callback(arriving.close)
+        yield arriving

@@ -1,0 +1,188 @@
+"""Single flight: who pays, who leaves, and when the work ends."""
+
+import asyncio
+
+import pytest
+
+from callwise.budget.layers.share import SharedWork
+from callwise.calls import CallRefused
+
+
+class Work:
+    """Work that waits for a gate, and says whether it was cancelled."""
+
+    def __init__(self):
+        self.gate = asyncio.Event()
+        self.was_cancelled = False
+
+    async def run(self):
+        """Wait, and answer."""
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+        return "answer"
+
+
+def refusal(name):
+    """Return what someone says who cannot pay."""
+    return CallRefused(name, "max_calls", 0, 0, 1)
+
+
+class Flights:
+    """Work under way by its name, as the layer keeps it."""
+
+    def __init__(self, take_over):
+        self._take_over = take_over
+        self.under_way = {}
+
+    def start(self, payer, work):
+        """Start work that others may join."""
+        flight = SharedWork(payer, work, self._take_over, lambda: self.under_way.pop("key"))
+        self.under_way["key"] = flight
+        return flight
+
+
+class Bills:
+    """Who paid when, and who cannot."""
+
+    def __init__(self, *poor):
+        self.poor = set(poor)
+        self.moves = []
+
+    def take_over(self, who, whom):
+        """Move the bill, or refuse."""
+        if who in self.poor:
+            return refusal(who)
+        self.moves.append((whom, who))
+        return None
+
+
+async def start(bills, names):
+    """Return flights, work under way for the first name, and everybody waiting for it."""
+    flights, work = Flights(bills.take_over), Work()
+    flight = flights.start(names[0], work.run())
+    waits = {name: asyncio.ensure_future(flight.wait(name)) for name in names}
+    await asyncio.sleep(0)
+    return flights, flight, work, waits
+
+
+async def test_all_waiters_get_the_answer_and_nobody_joins_afterwards():
+    """One answer for all, and then the key is free again."""
+    flights, _, work, waits = await start(Bills(), "abc")
+    assert flights.under_way
+    work.gate.set()
+    assert await asyncio.gather(*waits.values()) == ["answer"] * 3
+    assert not flights.under_way
+
+
+async def test_the_bill_moves_down_the_line():
+    """Each payer that leaves hands over to the next that waits."""
+    bills = Bills("b")
+    _, flight, work, waits = await start(bills, "abcd")
+    waits["a"].cancel()
+    await asyncio.wait([waits["a"]])
+    assert (flight.payer, bills.moves) == ("c", [("a", "c")])
+    waits["c"].cancel()
+    await asyncio.wait([waits["c"]])
+    assert flight.payer == "d"
+    work.gate.set()
+    assert await waits["b"] == await waits["d"] == "answer"
+    assert not work.was_cancelled
+
+
+async def test_all_cancelled_at_once_cancels_the_work():
+    """Waiters that are being cancelled too are not handed the bill."""
+    bills = Bills()
+    flights, _, work, waits = await start(bills, "abc")
+    for task in waits.values():
+        task.cancel()
+    await asyncio.wait(waits.values())
+    assert bills.moves == []
+    assert work.was_cancelled
+    assert not flights.under_way
+
+
+async def test_a_follower_that_leaves_changes_nothing():
+    """Only the payer's leaving moves the bill."""
+    bills = Bills()
+    _, flight, work, waits = await start(bills, "ab")
+    waits["b"].cancel()
+    await asyncio.wait([waits["b"]])
+    work.gate.set()
+    assert await waits["a"] == "answer"
+    assert (flight.payer, bills.moves) == ("a", [])
+
+
+async def test_those_who_cannot_pay_are_refused_when_the_payer_leaves():
+    """Everyone left gets their own refusal, and the work stops."""
+    _, _, work, waits = await start(Bills("b", "c"), "abc")
+    waits["a"].cancel()
+    for name in "bc":
+        with pytest.raises(CallRefused) as caught:
+            await waits[name]
+        assert caught.value.scope == name
+    await asyncio.wait([waits["a"]])
+    assert work.was_cancelled
+
+
+async def test_a_leaving_payer_waits_until_the_work_has_come_to_rest():
+    """Whoever cancels work knows what it has spent when the cancellation comes out."""
+    rest = asyncio.Event()
+    log = []
+
+    async def slow_to_stop():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await rest.wait()
+            log.append("settled")
+
+    flights = Flights(Bills().take_over)
+    task = asyncio.ensure_future(flights.start("a", slow_to_stop()).wait("a"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+    rest.set()
+    await asyncio.wait([task])
+    assert (log, task.cancelled()) == (["settled"], True)
+
+
+async def test_a_second_cancellation_does_not_wait():
+    """Work that will not stop cannot hold its asker for ever."""
+
+    async def stubborn():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await rest.wait()
+
+    rest = asyncio.Event()
+    flights = Flights(Bills().take_over)
+    task = asyncio.ensure_future(flights.start("a", stubborn()).wait("a"))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert task.cancelled()
+    rest.set()
+    await asyncio.sleep(0)
+
+
+async def test_a_failure_reaches_everyone():
+    """An error of the work is every waiter's error."""
+
+    async def fail():
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    flights = Flights(Bills().take_over)
+    flight = flights.start("a", fail())
+    results = await asyncio.gather(*map(flight.wait, "ab"), return_exceptions=True)
+    assert [type(result) for result in results] == [ZeroDivisionError] * 2

@@ -1,0 +1,185 @@
+"""Scopes: the tree, the context variable, leases, paths and counts."""
+
+import asyncio
+import contextvars
+
+import pytest
+
+from callwise.budget import LedgerError, Limits, ScopeKind, current_scope
+from callwise.calls import Outcome, Purpose, Role
+
+
+async def test_the_path_names_every_floor(make_budgeter, ask_for):
+    """A row knows its scope, conversation, turn and node."""
+    budgeter = make_budgeter()
+    with (
+        budgeter.scope(ScopeKind.CONVERSATION, "alice"),
+        budgeter.scope(ScopeKind.TURN, "3"),
+        budgeter.scope(ScopeKind.NODE, "lats_search"),
+        budgeter.scope(ScopeKind.SEARCH),
+    ):
+        await budgeter.ask(ask_for())
+    (row,) = budgeter.ledger.rows
+    assert row.scope == "run/conv:alice/turn:3/node:lats_search/search"
+    assert (row.conversation, row.turn, row.node) == ("alice", "3", "lats_search")
+
+
+def test_leaving_a_scope_returns_to_the_one_around_it(make_budgeter):
+    """Scopes nest, and outside of all of them a call is asked in the run."""
+    budgeter = make_budgeter()
+    assert current_scope() is None
+    with budgeter.scope(ScopeKind.TURN, "1") as turn:
+        with budgeter.scope(ScopeKind.NODE, "a") as node:
+            assert current_scope() is node
+        assert current_scope() is turn
+        assert node.is_closed
+    assert current_scope() is None
+    assert budgeter.current is budgeter.run
+
+
+async def test_a_scope_is_entered_by_handle_from_another_context(make_budgeter, ask_for):
+    """A node that a graph server runs in a bare context finds its turn by the handle."""
+    budgeter = make_budgeter()
+    turn = budgeter.scope(ScopeKind.TURN, "1")
+
+    async def node(name):
+        with turn.entered(), budgeter.scope(ScopeKind.NODE, name, after=()):
+            await budgeter.ask(ask_for(name))
+
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(
+        *(loop.create_task(node(name), context=contextvars.Context()) for name in "ab")
+    )
+    turn.close()
+    assert {row.scope for row in budgeter.ledger.rows} == {
+        "run/turn:1/node:a",
+        "run/turn:1/node:b",
+    }
+    assert turn.rounds == 1
+
+
+def test_a_scope_may_be_left_in_another_context(make_budgeter):
+    """Entering and leaving need not happen in one context."""
+    turn = make_budgeter().scope(ScopeKind.TURN, "1")
+    contextvars.copy_context().run(turn.__enter__)
+    turn.__exit__(None, None, None)
+    assert turn.is_closed
+
+
+async def test_serial_and_parallel_nodes_give_their_rounds(make_budgeter, ask_for):
+    """A serial node waits for all before it; parallel ones only for those they name."""
+    budgeter = make_budgeter()
+
+    async def node(name, calls, after=None):
+        with budgeter.scope(ScopeKind.NODE, name, after=after):
+            for n in range(calls):
+                await budgeter.ask(ask_for(f"{name}{n}"))
+
+    with budgeter.scope(ScopeKind.TURN, "1"):
+        await budgeter.ask(ask_for("an earlier turn"))
+    with budgeter.scope(ScopeKind.TURN, "2") as turn:
+        await node("detection", 1)
+        await asyncio.gather(
+            node("reasoner", 3, after=("detection",)),
+            node("retriever", 1, after=("detection",)),
+        )
+        await node("processor", 1, after=("reasoner", "retriever"))
+        await asyncio.gather(
+            node("evolver", 1, after=("processor",)),
+            node("memory_manager", 2, after=("processor",)),
+        )
+    assert turn.rounds == 7
+    assert turn.end_of("retriever").round == 2
+    assert turn.end_of("processor").round == 5
+    assert turn.end_of("evolver").round == 6
+    last = {row.node: row.end_round for row in budgeter.ledger.rows if row.turn == "2"}
+    assert last["memory_manager"] == 7
+    assert last["detection"] == 1
+
+
+async def test_rounds_do_not_depend_on_which_node_ran_first(make_budgeter, ask_for):
+    """Parallel nodes that happen to run one after the other have the same rounds."""
+    budgeter = make_budgeter()
+    with budgeter.scope(ScopeKind.TURN, "1") as turn:
+        for name in ("a", "b", "c"):
+            with budgeter.scope(ScopeKind.NODE, name, after=()):
+                await budgeter.ask(ask_for(name))
+    assert turn.rounds == 1
+
+
+async def test_a_refused_call_is_no_round(make_budgeter, ask_for):
+    """A refusal is not waited for."""
+    budgeter = make_budgeter()
+    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_calls=1)) as turn:
+        await budgeter.ask_all([ask_for(f"{n}") for n in range(3)], max_concurrency=1)
+    assert turn.rounds == 1
+
+
+async def test_every_scope_counts_what_is_below_it(make_budgeter, ask_for):
+    """Counts add up from node to run, and split by node, role and purpose."""
+    budgeter = make_budgeter()
+    with budgeter.scope(ScopeKind.TURN, "1") as turn:
+        for name, role in (("a", Role.FAST), ("b", Role.MAIN), ("b", Role.MAIN)):
+            with budgeter.scope(ScopeKind.NODE, name) as node:
+                await budgeter.ask(ask_for(f"{name}{role}", role, purpose=Purpose.REASON))
+    assert node.statistics().counts.asked == 1
+    statistics = turn.statistics()
+    assert statistics.counts == budgeter.run.statistics().counts
+    assert {name: counts.asked for name, counts in statistics.by_node.items()} == {"a": 1, "b": 2}
+    assert {name: counts.requests for name, counts in statistics.by_role.items()} == {
+        "fast": 1,
+        "main": 2,
+    }
+    assert statistics.by_purpose["reason"].outcomes[Outcome.SERVED] == 3
+    document = statistics.as_dict()
+    assert (document["asked"], document["outcomes"]["served"], document["rounds"]) == (3, 3, 3)
+
+
+def test_a_scope_stands_below_its_parent_and_in_an_open_one(make_budgeter):
+    """A turn in a node, and anything in a closed scope, is a bug of the caller."""
+    budgeter = make_budgeter()
+    node = budgeter.scope(ScopeKind.NODE, "a")
+    with pytest.raises(LedgerError, match="turn scope cannot stand in run/node:a"):
+        node.open(ScopeKind.TURN, "1")
+    node.close()
+    node.close()
+    with pytest.raises(LedgerError, match="is closed"):
+        node.open(ScopeKind.SEARCH)
+    with pytest.raises(LedgerError, match="is closed"):
+        node.hold("reply")
+
+
+async def test_a_call_may_outlive_its_scope(make_budgeter, ask_for):
+    """A call in flight when its scope closes settles later, and moves the parent's path."""
+    budgeter = make_budgeter()
+    with budgeter.scope(ScopeKind.TURN, "1") as turn:
+        task = asyncio.ensure_future(budgeter.ask(ask_for()))
+        await asyncio.sleep(0)
+    assert turn.statistics().counts.in_flight == 1
+    await task
+    assert turn.statistics().counts.in_flight == 0
+    assert budgeter.run.rounds == 1
+    budgeter.ledger.check()
+
+
+def test_a_lease_holds_only_what_there_is(make_budgeter):
+    """Two leases cannot hold the same call, and closing gives back both."""
+    budgeter = make_budgeter()
+    with budgeter.scope(ScopeKind.CONVERSATION, "a", limits=Limits(max_calls=2)):
+        with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_calls=9)) as turn:
+            assert turn.hold("reply", calls=1) == 1
+            assert turn.hold("memory", calls=1, tokens=50, usd=0.5) == 1
+            assert budgeter.advisory().calls_left == 0
+            assert {lease.name for lease in turn.statistics().leases} == {"reply", "memory"}
+            with pytest.raises(LedgerError, match="'reply' already"):
+                turn.hold("reply")
+            turn.release("reply")
+            turn.release("reply")
+            assert budgeter.advisory().calls_left == 1
+        assert budgeter.advisory().calls_left == 2
+
+
+def test_names_may_be_anything(make_budgeter):
+    """Untrusted names, emoji and slashes included, are only ever text."""
+    scope = make_budgeter().scope(ScopeKind.CONVERSATION, "../a/🙂\ud800")
+    assert scope.conversation == "../a/🙂\ud800"

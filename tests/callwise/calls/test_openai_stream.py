@@ -1,0 +1,127 @@
+"""Putting streams together, however they were cut into pieces."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callwise.calls.openai_stream import EventLines, StreamAssembly
+from callwise.calls.wire import reply_of_chat
+
+texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6)
+
+
+def collect(pieces):
+    """Return the events of a stream that comes in these pieces."""
+    lines = EventLines()
+    return [data for piece in pieces for data in lines.feed(piece)]
+
+
+def cut(stream, places):
+    """Return a stream cut at some places."""
+    marks = [0, *sorted({place % (len(stream) + 1) for place in places}), len(stream)]
+    return [stream[start:end] for start, end in pairwise(marks)]
+
+
+@given(texts, st.lists(st.integers(0, 10_000), max_size=20), st.sampled_from([b"\n", b"\r\n"]))
+def test_the_pieces_do_not_matter(words, places, end):
+    """Wherever the network cuts, the events are the same."""
+    events = [json.dumps(word, ensure_ascii=False).encode() for word in words]
+    stream = b"".join(b": ping" + end + b"data: " + event + end + end for event in events)
+    assert collect(cut(stream, places)) == events
+
+
+def test_a_line_without_its_end_is_not_an_event():
+    """It is cut."""
+    assert collect([b"data: 1\n\ndata: 2"]) == [b"1"]
+
+
+@given(texts)
+def test_chunks_join_to_the_text(words):
+    """Escaped surrogate pairs included, as `json.dumps` writes them."""
+    assembly = StreamAssembly()
+    for word in words:
+        event = {"choices": [{"index": 0, "delta": {"content": word}}]}
+        assembly.add(json.dumps(event).encode())
+    assert not assembly.is_whole
+    assembly.add(b"[DONE]")
+    assert assembly.is_whole
+    assert "".join(assembly.chunks) == "".join(words)
+    if words:
+        assert reply_of_chat(assembly.body(), latency_seconds=0).text == "".join(words)
+
+
+@pytest.mark.parametrize("ids", [("c1", "c2"), ("", "")])
+def test_tool_calls_without_an_index_are_told_apart(ids):
+    """Some servers send each call whole, all of them without an index or with its id alone."""
+    assembly = StreamAssembly()
+    for call_id, name in zip(ids, ("look", "add"), strict=True):
+        parts = [{"id": call_id, "function": {"name": name, "arguments": "{"}}]
+        parts.append({"id": call_id, "function": {"arguments": "}"}})
+        for part in parts:
+            event = {"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}
+            assembly.add(json.dumps(event).encode())
+    [choice] = assembly.body()["choices"]
+    functions = [call["function"] for call in choice["message"]["tool_calls"]]
+    assert functions == [
+        {"name": "look", "arguments": "{}"},
+        {"name": "add", "arguments": "{}"},
+    ]
+
+
+def test_logprobs_of_a_stream_are_collected():
+    """In order, of whatever events carry some; the text does not depend on them."""
+    assembly = StreamAssembly()
+    one, two, three = ({"token": token, "logprob": -index} for index, token in enumerate("abc"))
+    for text, content in (("a", [one]), ("bc", [two, three]), ("d", None), ("", 7)):
+        choice = {"index": 0, "delta": {"content": text}, "logprobs": {"content": content}}
+        assembly.add(json.dumps({"choices": [choice]}).encode())
+    assembly.add(b'{"choices": [{"index": 0, "delta": null, "logprobs": 3}]}')
+    reply = reply_of_chat(assembly.body(), latency_seconds=0)
+    assert reply.text == "abcd"
+    read = [(each.token, each.logprob) for each in reply.token_logprobs]
+    assert read == [("a", 0), ("b", -1), ("c", -2)]
+
+
+def test_with_two_choices_both_must_end():
+    """The end of one is not the end of the answer."""
+    assembly = StreamAssembly()
+
+    def add(index, reason):
+        choice = {"index": index, "delta": {"content": "x"}, "finish_reason": reason}
+        assembly.add(json.dumps({"choices": [choice]}).encode())
+
+    add(0, None)
+    add(1, None)
+    add(0, "stop")
+    assert not assembly.is_whole
+    add(1, "stop")
+    assert assembly.is_whole
+    assert reply_of_chat(assembly.body(), latency_seconds=0).choices == ("xx", "xx")
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b'"x"', b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_event_is_a_value_error(data):
+    """So that the client can call it a cut."""
+    with pytest.raises(ValueError, match=r"."):
+        StreamAssembly().add(data)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"choices": None},
+        {"choices": [None]},
+        {"choices": [{"index": "a", "delta": 7}]},
+        {"choices": [{"delta": {"content": None, "tool_calls": [{"index": None}, 3]}}]},
+        {"choices": [{"delta": {"tool_calls": {"index": 1}}}]},
+    ],
+)
+def test_odd_events_do_no_harm(event):
+    """They add what can be understood."""
+    assembly = StreamAssembly()
+    assembly.add(json.dumps(event).encode())
+    assembly.body()

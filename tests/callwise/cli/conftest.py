@@ -1,0 +1,99 @@
+"""The command line in this process, and a simulated server beside it."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from callwise.cli.main import callwise
+from callwise.simulator import SimulatedSettings
+from callwise.simulator.server import SimServer
+
+Cli = Callable[..., Result]
+Serving = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every command in an empty folder, as wide as a table needs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def cli() -> Cli:
+    """Return a function that runs a command and returns its exit code and output."""
+
+    def run(*arguments: object, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(callwise, [str(each) for each in arguments], input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def one_object() -> Callable[[Result], dict[str, Any]]:
+    """Return a function that reads the one JSON object that a command printed."""
+
+    def read(result: Result) -> dict[str, Any]:
+        assert result.exit_code == 0, result.output
+        assert result.stdout.endswith("\n")
+        assert result.stdout.count("\n") == 1
+        document = json.loads(result.stdout)
+        assert isinstance(document, dict)
+        return document
+
+    return read
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """Return a conversation of three turns."""
+    texts = ("I lost my job.", "Nobody knows yet.", "What would you do?")
+    path = tmp_path / "talk.jsonl"
+    lines = (
+        {"conversation_id": "talk", "turn": turn, "user_text": text}
+        for turn, text in enumerate(texts)
+    )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def _serving(faults: list[str], **fields: Any) -> Iterator[SimServer]:
+    """Run a simulated server in a thread, since commands bring a loop of their own."""
+    loop = asyncio.new_event_loop()
+    server = SimServer(SimulatedSettings(**fields), faults=faults)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(timeout=120)
+        yield server
+        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(20)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=120)
+        loop.close()
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
+    """Return a function that starts a simulated server and sets it as the endpoint."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def start(*faults: str, **fields: Any) -> SimServer:
+            server = stack.enter_context(_serving(list(faults), **fields))
+            monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)
+            monkeypatch.setenv("CALLWISE_MODEL", "simulated")
+            return server
+
+        yield start

@@ -1,0 +1,325 @@
+"""`callwise tune`: from a recorded run to settings with intervals."""
+
+import asyncio
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callwise.recordings import read_conversations
+from callwise.recordings.app_protocol import load_app
+from callwise.recordings.cassette import CassetteMode, open_cassette
+from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.tuning.sweep_record import load_sweep
+
+KNOB = "search.max_calls=3,4,11"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of six conversations of two turns each, with a generous search."""
+    folder = tmp_path_factory.mktemp("recorded")
+    texts = ("I lost my job.", "Nobody knows yet.")
+    lines = [
+        {"conversation_id": f"c{number}", "turn": turn, "user_text": f"{text} ({number})"}
+        for number in range(6)
+        for turn, text in enumerate(texts)
+    ]
+    (folder / "talks.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
+    request = RunRequest(
+        app=load_app("graph.app:app"),
+        app_target="graph.app:app",
+        settings=load_app("graph.app:app").settings("balanced", ["search.max_calls=11"]),
+        conversations=read_conversations([folder / "talks.jsonl"]).conversations,
+        folder=folder / "run",
+    )
+    asyncio.run(run_replay(request))
+    return folder / "run"
+
+
+@pytest.fixture
+def run(recorded: Path) -> Path:
+    """Return a copy of that run, in the test's own folder."""
+    shutil.copytree(recorded, "run")
+    return Path("run")
+
+
+def test_a_recommendation_with_its_interval(cli: Any, one_object: Any, run: Path) -> None:
+    """Counts of the rows, intervals over conversations, and one sentence that says simulated."""
+    document = one_object(cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep", "--json"))
+    assert (document["turns"], document["conversations"]) == (12, 6)
+    assert document["simulated"] is True
+    assert document["quality_by"] == "truth:simulated"
+    small = document["settings"]["search.max_calls=3"]
+    assert small["asked"]["mean"] == 5.0
+    assert small["exact_replies"] == 12
+    assert small["quality"]["low"] < small["quality"]["mean"] < small["quality"]["high"]
+    assert document["settings"]["search.max_calls=11"]["exact_turns"] == 12
+    assert document["recommendation"]["chosen"] in document["settings"]
+    assert "imulated" in document["recommendation"]["in_words"]
+    with Path("sweep/rows.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    own = [row for row in rows if row["setting"] == "search.max_calls=3"]
+    assert {row["asked"] for row in own} == {"5"}
+    assert {row["quality_by"] for row in rows if row["is_reply_exact"] == "True"} <= {
+        "truth:simulated"
+    }
+    assert json.loads(Path("sweep/summary.json").read_text()) == {
+        name: value for name, value in document.items() if name != "folder"
+    }
+
+
+def test_text_says_what_is_exact_and_what_it_would_cost(cli: Any, run: Path) -> None:
+    """A table, the front, the recommendation, the judge, and the price of the rest."""
+    result = cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep")
+    assert result.exit_code == 0, result.output
+    assert "Settings on 12 turns of 6 conversations, quality by truth:simulated" in result.stdout
+    assert "Front, cheapest first:" in result.stdout
+    assert "Judge: search judge compared with truth:simulated: within-prompt" in result.stdout
+    assert "are not recorded: about" in result.stdout
+    assert "Simulated: this proves counting" in result.stderr
+
+
+def test_again_goes_on_where_it_stands(cli: Any, one_object: Any, run: Path) -> None:
+    """The same command gives the same document, from the rows that stand."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep", "--json")
+    first = one_object(cli(*command))
+    before = Path("sweep/replies.jsonl").read_bytes(), tuple(load_sweep(Path("sweep")).rows)
+    assert one_object(cli(*command)) == first
+    after = Path("sweep/replies.jsonl").read_bytes(), tuple(load_sweep(Path("sweep")).rows)
+    assert after == before
+
+
+def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Path) -> None:
+    """The price is said, the calls are appended to the recording, nothing is bought twice."""
+    command = ("tune", run, "--knob", "search.max_calls=5,11", "--jobs", 1, "--json")
+    with open_cassette(run / "cassette.jsonl", CassetteMode.STRICT) as cassette:
+        found = cassette.statistics().found_count
+    result = cli(*command, "--buy", "--yes")
+    assert "calls on 12 turns are not recorded" in result.stderr
+    assert "Bought" in result.stderr
+    document = one_object(result)
+    assert all(each["exact_turns"] == 12 for each in document["settings"].values())
+    with open_cassette(run / "cassette.jsonl", CassetteMode.STRICT) as cassette:
+        assert cassette.statistics().found_count > found
+    again = cli(*command, "--buy", "--yes")
+    assert "nothing has to be bought" in again.stderr
+
+
+def test_nothing_is_bought_without_consent(cli: Any, run: Path) -> None:
+    """Without a terminal to ask at, that is an error, and the recording stays as it is."""
+    before = (run / "cassette.jsonl").read_bytes()
+    result = cli("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--buy")
+    assert result.exit_code == 2
+    assert "standard input is no terminal; give --yes" in result.stderr
+    assert (run / "cassette.jsonl").read_bytes() == before
+
+
+def test_a_cap_on_purchases_holds(cli: Any, run: Path) -> None:
+    """It binds all settings together, and says how to go on."""
+    command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--buy", "--yes")
+    result = cli(*command, "--max-buy-calls", 4)
+    assert result.exit_code == 0, result.output
+    assert "Bought 4 calls" in result.stderr
+    assert "Run the same command to go on" in result.stderr
+
+
+def test_a_price_that_is_unknown_cannot_be_capped(cli: Any, run: Path) -> None:
+    """Unknown is not free: the error names both ways out."""
+    result = cli(
+        "tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--buy", "--max-buy-usd", 1
+    )
+    assert result.exit_code == 2
+    assert "--max-buy-calls" in result.stderr
+
+
+def test_a_referee_judges_and_is_judged(cli: Any, one_object: Any, run: Path) -> None:
+    """Its calls are counted and recorded; a second look costs nothing."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "referee", "--out", "s")
+    first = cli(*command)
+    assert first.exit_code == 0, first.output
+    assert "would judge" in first.stderr
+    assert "Judge: referee:simulated compared with truth:simulated" in first.stdout
+    again = cli(*command)
+    assert "would judge" not in again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_a_recording_with_troubles_is_said_first(cli: Any, run: Path) -> None:
+    """Settings are compared by what was recorded, dead judges and unreadable answers included."""
+    turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
+    down = {"node": "lats_search", "reason": "down", "role": "judge", "endpoint": "localhost-8001"}
+    turns[0]["degraded"] = [down]
+    (run / "turns.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns))
+    rows = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    rows[0]["is_unreadable"] = True
+    (run / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = cli("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "none", "--out", "s")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[:2] == [
+        "recording: 1 of 12 turns degraded: judge at localhost-8001 is down (1)",
+        "recording: 1 answer unreadable, in 1 of 12 turns",
+    ]
+
+
+def test_what_stands_in_is_not_judged(cli: Any, one_object: Any, run: Path) -> None:
+    """A setting whose every reply is an estimate has no score, and no quality of its own."""
+    command = ("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--out", "s", "--json")
+    document = one_object(cli(*command))
+    assert document["quality_by"] == ""
+    assert document["settings"]["search.max_calls=5"]["quality"]["mean"] is None
+    assert len(Path("s/scores.csv").read_text(encoding="utf-8").splitlines()) <= 1
+
+
+def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) -> None:
+    """A CSV of people's labels, by the reply's text."""
+    turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
+    with Path("labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["conversation", "turn", "reply", "value", "scale"])
+        for turn in turns:
+            writer.writerow([turn["conversation_id"], turn["turn"], turn["reply"], 4, "1-5"])
+    document = one_object(
+        cli("tune", run, "--knob", KNOB, "--jobs", 1, "--labels", "labels.csv", "--json")
+    )
+    assert document["quality_by"] == "human:labels.csv"
+    assert document["settings"]["search.max_calls=11"]["quality"]["mean"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "nothing to try"),
+        (("--knob", "search.max_cals=3"), "did you mean"),
+        (("--knob", "search.max_calls=-3"), "out of range"),
+        (("--knob", "search.max_calls"), "expected knob=value"),
+        (("--grid", "no_such"), "unknown sweep"),
+        (("--knob", KNOB, "--quality", "truth", "--labels", "nobody.csv"), "nobody.csv"),
+        (("--knob", KNOB, "--race"), "--race needs --buy"),
+        (("--knob", KNOB, "--cluster", "nonsense"), "no dask scheduler answers at nonsense"),
+        (
+            ("--knob", "search.max_calls=5", "--buy", "--yes", "--race", "--quality", "none"),
+            "--race needs quality",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_says_why(
+    cli: Any, run: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    """Before anything runs, with the thing, the value and the way out."""
+    result = cli("tune", run, *arguments, "--jobs", 1)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_folder_that_is_no_run(cli: Any, tmp_path: Path) -> None:
+    """It is named, and how to make one is said."""
+    result = cli("tune", tmp_path, "--knob", KNOB)
+    assert result.exit_code == 2
+    assert "callwise replay" in result.stderr
+
+
+def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
+    """It is not written over, unless told to start over."""
+    assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
+    other = ("tune", run, "--knob", "search.max_calls=4", "--jobs", 1, "--out", "s")
+    refused = cli(*other)
+    assert refused.exit_code == 2
+    assert "--fresh" in refused.stderr
+    assert cli(*other, "--fresh").exit_code == 0
+
+
+def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
+    """--fresh starts over only once it is known that there is something to start."""
+    assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
+    before = Path("s/sweep.sqlite").read_bytes()
+    wrong = cli("tune", run, "--knob", "search.max_cals=3", "--out", "s", "--fresh")
+    assert wrong.exit_code == 2
+    assert Path("s/sweep.sqlite").read_bytes() == before
+
+
+def test_a_shipped_sweep_by_name(cli: Any, one_object: Any, run: Path) -> None:
+    """Every preset beside the recording; those of other calls are missing, and say so."""
+    document = one_object(cli("tune", run, "--grid", "presets", "--jobs", 1, "--json"))
+    assert {"classic", "balanced", "frugal", "instant"} <= set(document["settings"])
+    assert document["settings"]["instant"]["missing"]["calls"] == 24
+    assert any("of a kind that the recording has none of" in each for each in document["notices"])
+
+
+def test_few_conversations_have_no_interval(cli: Any, one_object: Any, talk: Path) -> None:
+    """One conversation carries no verdict: a defined result with its reason."""
+    cli("replay", talk, "--preset", "balanced", "--out", "one")
+    document = one_object(
+        cli("tune", "one", "--knob", "search.max_calls=3,6", "--jobs", 1, "--json")
+    )
+    small = document["settings"]["search.max_calls=3"]["quality"]
+    assert small["low"] is None
+    assert document["recommendation"]["chosen"] is None
+    assert "record more conversations" in document["recommendation"]["in_words"]
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_and_cleared(cli: Any, run: Path) -> None:
+    """SVG files beside the rows, the same bytes each time; starting over takes them away."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s", "--figures")
+    first = cli(*command)
+    assert first.exit_code == 0, first.output
+    drawn = {path.name: path.read_bytes() for path in Path("s/figures").iterdir()}
+    assert set(drawn) == {
+        "calls_by_node.svg",
+        "quality_by_calls.svg",
+        "quality_by_rounds.svg",
+        "quality_by_tokens.svg",
+    }
+    assert b"simulated" in drawn["quality_by_calls.svg"]
+    assert cli(*command, "--fresh").exit_code == 0
+    assert {path.name: path.read_bytes() for path in Path("s/figures").iterdir()} == drawn
+
+
+def _judged(folder: str) -> int:
+    """Return how many scores a referee gave."""
+    lines = Path(folder, "scores.csv").read_text(encoding="utf-8").splitlines()
+    return sum("referee" in line for line in lines[1:])
+
+
+def test_a_cap_on_purchases_binds_the_referee_too(cli: Any, run: Path) -> None:
+    """What judging costs is bought: one call allowed is one call made, and the rest goes on."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "referee", "--out", "s")
+    first = cli(*command, "--max-buy-calls", 1)
+    assert first.exit_code == 0, first.output
+    assert "with 1 calls to buy" in first.stderr
+    assert _judged("s") == 1
+    second = cli(*command, "--max-buy-calls", 2)
+    assert second.exit_code == 0, second.output
+    assert _judged("s") == 3
+
+
+def test_settings_and_referee_draw_from_one_cap(cli: Any, run: Path) -> None:
+    """What the settings were bought with is not there for the referee again."""
+    command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--out", "s")
+    result = cli(*command, "--quality", "referee", "--buy", "--yes", "--max-buy-calls", 4)
+    assert result.exit_code == 0, result.output
+    assert "Bought 4 calls" in result.stderr
+    assert _judged("s") == 0
+
+
+def test_a_cap_in_usd_that_cannot_bind_a_referee_is_said_before_anything_is_bought(
+    cli: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its prices are unknown: nothing is swept, sent or paid, and both ways out are named."""
+    monkeypatch.setenv("CALLWISE_REFEREE_MODEL", "judge")
+    monkeypatch.setenv("CALLWISE_REFEREE_BASE_URL", "http://127.0.0.1:9/v1")
+    before = (run / "cassette.jsonl").read_bytes()
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s", "--quality", "referee")
+    result = cli(*command, "--buy", "--yes", "--max-buy-usd", 1)
+    assert result.exit_code == 2
+    assert "CALLWISE_REFEREE_USD_PER_MILLION" in result.stderr
+    assert "--max-buy-calls" in result.stderr
+    assert (run / "cassette.jsonl").read_bytes() == before
+    assert not Path("s").exists()

@@ -1,0 +1,164 @@
+"""The simulated judge errs as the recorded ones do."""
+
+import statistics
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from callwise.simulator import SimulatedModel, SimulatedSettings
+from callwise.simulator.faults import Draws
+from callwise.simulator.judge import JUDGE_CALIBRATION, Judge, judge_weights
+from callwise.simulator.phrases import phrase_book
+from callwise.simulator.scene import compose, render
+
+PROMPTS, REPLIES = 500, 4
+
+
+class Score(BaseModel):
+    """What a pointwise judge answers."""
+
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class Row(BaseModel):
+    """One line of a listwise judge."""
+
+    id: str
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class Listwise(BaseModel):
+    """What a listwise judge answers."""
+
+    scores: list[Row]
+    ranking: list[str]
+
+
+def random_replies(count):
+    """Return replies of random quality."""
+    draws = Draws(17)
+    book = phrase_book(0)
+    return [render(book, "en", compose(book, "en", draws), "this and that") for _ in range(count)]
+
+
+def centred(rows):
+    """Return all values less the mean of their prompt."""
+    return [value - statistics.fmean(row) for row in rows for value in row]
+
+
+def measured(body_of, settings):
+    """Return correlation with truth, tie rate, and correlation and equality of repeats."""
+    model = SimulatedModel(settings=settings)
+    replies = iter(random_replies(PROMPTS * REPLIES))
+    truths, first, second = [], [], []
+    for prompt in range(PROMPTS):
+        batch = [next(replies) for _ in range(REPLIES)]
+        bodies = [
+            body_of({"user_text": f"turn {prompt}", "reply": reply}, Score) for reply in batch
+        ]
+        truths.append([model.true_quality(reply) for reply in batch])
+        for rows, sample in ((first, 0), (second, 1)):
+            rows.append(
+                [Score.model_validate_json(model.answer(b, sample).text).score for b in bodies]
+            )
+    pairs = [
+        row[left] == row[right] for row in first for left in range(REPLIES) for right in range(left)
+    ]
+    return {
+        "truth_r": statistics.correlation(centred(first), centred(truths)),
+        "repeat_r": statistics.correlation(centred(first), centred(second)),
+        "tie_rate": statistics.fmean(pairs),
+        "repeat_equal": statistics.fmean(
+            a == b for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)
+        ),
+    }
+
+
+def test_simulated_judge_shows_the_calibrated_figures(body_of):
+    """Measured on its own answers: correlation, ties and repeats as in calibration.py."""
+    figures = measured(body_of, SimulatedSettings(missing_score_rate=0))
+    for name, value in figures.items():
+        assert abs(value - getattr(JUDGE_CALIBRATION, name).value) < 0.07, (name, value)
+
+
+def test_accuracy_can_be_set(body_of):
+    """`judge_accuracy` is what one score correlates by, up to what rounding allows."""
+    for accuracy in (0.0, 0.6):
+        figures = measured(body_of, SimulatedSettings(judge_accuracy=accuracy))
+        assert abs(figures["truth_r"] - accuracy) < 0.07
+    assert judge_weights(1.0, JUDGE_CALIBRATION).noise == 0.0
+
+
+def test_weights_are_a_unit():
+    """The latent reading keeps SD 1 whatever the accuracy."""
+    for accuracy in (None, 0.0, 0.3, 0.8, 1.0):
+        weights = judge_weights(accuracy, JUDGE_CALIBRATION)
+        assert abs(weights.truth**2 + weights.bias**2 + weights.noise**2 - 1) < 0.002
+
+
+def test_judge_is_monotone_in_truth_on_average(body_of):
+    """Better thirds of replies get better mean scores."""
+    model = SimulatedModel()
+    replies = sorted(random_replies(1500), key=model.true_quality)
+    means = []
+    for third in (replies[:500], replies[500:1000], replies[1000:]):
+        answers = [model.answer(body_of({"reply": reply}, Score)).text for reply in third]
+        means.append(statistics.fmean(Score.model_validate_json(text).score for text in answers))
+    assert means[0] < means[1] < means[2]
+
+
+def test_bias_repeats_with_the_rubric_and_partly_with_the_reply():
+    """The same rubric errs alike; another field or another rubric only partly so."""
+    judge = Judge(0)
+    letters = [f"reply{n}" for n in range(3000)]
+    base = [judge.bias(text, "r", "score") for text in letters]
+    assert base == [judge.bias(text, "r", "score") for text in letters]
+    other_rubric = statistics.correlation(base, [judge.bias(t, "s", "score") for t in letters])
+    other_field = statistics.correlation(base, [judge.bias(t, "r", "persona") for t in letters])
+    assert abs(other_rubric - JUDGE_CALIBRATION.bias_r_same_field.value) < 0.06
+    assert abs(other_field - JUDGE_CALIBRATION.bias_r_other_field.value) < 0.06
+
+
+def test_what_stands_first_is_favoured(body_of):
+    """In a list the first item gains and the last loses, whoever they are."""
+    model = SimulatedModel()
+    replies = random_replies(1200)
+    first = 0
+    for start in range(0, 1200, 2):
+        pair = replies[start : start + 2]
+        for order in (pair, pair[::-1]):
+            shown = [{"id": f"c{i}", "reply": reply} for i, reply in enumerate(order)]
+            text = model.answer(body_of({"candidates": shown}, Listwise)).text
+            first += Listwise.model_validate_json(text).ranking[0] == "c0"
+    assert 0.53 < first / 1200 < 0.75
+
+
+def test_drift_cancels_between_items_of_one_call():
+    """Two items of one call differ less by noise than two calls do."""
+    judge, book, draws = Judge(0), phrase_book(0), Draws(1)
+    reading = book.read("some text")
+    within, across = [], []
+    for _ in range(3000):
+        look, other = judge.look("r", draws), judge.look("r", draws)
+        one = look.item(reading).latent("score")
+        within.append(one - look.item(reading).latent("score"))
+        across.append(one - other.item(reading).latent("score"))
+    assert statistics.pstdev(within) < 0.93 * statistics.pstdev(across)
+
+
+def test_assistant_phrases_are_heard():
+    """A reply of assistant phrases reads higher than one without."""
+    book, draws = phrase_book(0), Draws(2)
+    look = Judge(0).look("r", draws)
+    plain = look.item(book.read("Wait, really? Who started it?"))
+    assistant = look.item(
+        book.read("That is a great question! Is there anything else I can help you with?")
+    )
+    assert plain.assistantness() < 0.35 < assistant.assistantness()
+
+
+def test_every_figure_says_where_it_comes_from():
+    """Each figure has a unit and is measured, solved or assumed."""
+    for name, _, unit, source in JUDGE_CALIBRATION.rows():
+        assert unit, name
+        assert source.startswith(("measured", "solved", "assumed")), name

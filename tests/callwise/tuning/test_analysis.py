@@ -1,0 +1,243 @@
+"""What a sweep's rows come to."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from callwise.tuning.analysis import analyse, to_buy
+from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.summary import (
+    analysis_json,
+    buy_sentence,
+    settings_table,
+    summary_text,
+    verdict_table,
+)
+
+CONVERSATIONS, TURNS = 8, 3
+
+
+def _row(setting: str, conversation: int, turn: int, **fields: object) -> TurnRow:
+    row = TurnRow(
+        setting=setting,
+        conversation=f"c{conversation}",
+        turn=turn,
+        seed=0,
+        standing=Standing.EXACT,
+        diverged_at=None,
+        missing_calls=0,
+        missing_tokens=0,
+        missing_usd=0.0,
+        asked=4,
+        requests=4,
+        input_tokens=100,
+        output_tokens=10,
+        usd=0.001,
+        rounds_reply=2,
+        rounds_turn=3,
+        seconds_reply=1.0,
+        seconds_turn=1.5,
+        is_reply_exact=True,
+        reply_id="0" * 16,
+        is_simulated=False,
+        asked_by_role={"main": 3, "judge": 1},
+        asked_by_node={"detection": 1, "lats_search": 3},
+        quality=1.0 + conversation / 10 + turn / 100,
+        quality_by="human:labels.csv",
+    )
+    return replace(row, **fields)  # type: ignore[arg-type]
+
+
+def _rows(setting: str, **fields: object) -> list[TurnRow]:
+    return [
+        _row(setting, conversation, turn, **fields)
+        for conversation in range(CONVERSATIONS)
+        for turn in range(TURNS)
+    ]
+
+
+def _better(rows: list[TurnRow], by: float) -> list[TurnRow]:
+    return [replace(row, quality=(row.quality or 0.0) + by) for row in rows]
+
+
+def test_the_cheapest_of_equals_is_recommended() -> None:
+    """A hair better is within the margin, so the cheap one is shown not worse."""
+    rows = _better(_rows("dear", asked=9), 0.001) + _rows("cheap", asked=4)
+    found = analyse(rows, scale_width=4.0)
+    assert found.recommendation is not None
+    assert (found.recommendation.chosen, found.recommendation.is_shown) == ("cheap", True)
+    assert found.recommendation.saving is not None
+    assert found.recommendation.saving.mean == 5.0
+    assert found.front.front == ("cheap", "dear")
+    assert (found.turns, found.conversations) == (24, 8)
+    cheap = found.settings["cheap"]
+    assert (cheap.asked.mean, cheap.mean_tokens) == (4.0, 110.0)
+    assert cheap.mean_usd == pytest.approx(0.001)
+    assert cheap.mean_by_node == {"detection": 1.0, "lats_search": 3.0}
+
+
+def test_a_verdict_is_four_rows_and_a_sentence() -> None:
+    """What is recommended, what it saves, what it loses, and whether that is shown."""
+    rows = _better(_rows("dear", asked=9), 0.001) + _rows("cheap", asked=4)
+    found = analyse(rows, scale_width=4.0)
+    assert found.recommendation is not None
+    table = verdict_table(found.recommendation)
+    assert table is not None
+    assert table.title == "Recommendation"
+    compared = "in every conversation, compared with dear, the best seen"
+    assert table.rows == (
+        ("recommended", "cheap"),
+        ("saves", f"5 calls per turn {compared}"),
+        ("quality difference", f"-0.001 {compared}"),
+        (
+            "verdict",
+            "shown: at most 0.001 below the best, margin 0.04 (0.01 of 4, the stated scale)",
+        ),
+    )
+    assert summary_text(found).endswith(
+        "cheap is the cheapest setting shown to be at most 0.04 below the best in "
+        "quality, from 8 conversations and 24 turns, at 95% confidence.\n"
+    )
+    simulated = verdict_table(replace(found.recommendation, is_simulated=True))
+    assert simulated is not None
+    assert simulated.title == "Recommendation (simulated)"
+
+
+def test_the_best_setting_saves_nothing() -> None:
+    """Nothing is compared with itself, and too few conversations have no table."""
+    rows = _better(_rows("dear", asked=9), 0.5) + _rows("cheap", asked=4)
+    found = analyse(rows, scale_width=4.0).recommendation
+    assert found is not None
+    table = verdict_table(found)
+    assert table is not None
+    assert [value for _, value in table.rows[:3]] == [
+        "dear",
+        "nothing: it is also the best seen",
+        "none",
+    ]
+    few = analyse([row for row in rows if row.conversation == "c0"], scale_width=4.0)
+    assert few.recommendation is not None
+    assert verdict_table(few.recommendation) is None
+    assert "no setting can be recommended" in summary_text(few)
+
+
+def test_a_better_setting_is_worth_its_calls() -> None:
+    """When all turns say so, the cheaper one is shown to be worse."""
+    rows = _better(_rows("dear", asked=9), 0.5) + _rows("cheap", asked=4)
+    found = analyse(rows, scale_width=4.0)
+    assert found.recommendation is not None
+    assert found.recommendation.chosen == "dear"
+    assert found.front.front == ("cheap", "dear")
+
+
+def test_what_stands_in_is_an_estimate_whatever_it_says() -> None:
+    """Its quality is that of other replies to the turn, and widens the interval."""
+    exact = _better(_rows("dear", asked=9), 0.5)
+    lucky = _rows(
+        "cheap", standing=Standing.BOUNDED, diverged_at=3, is_reply_exact=False, quality=99.0
+    )
+    other = _rows("other", asked=5)
+    found = analyse([*exact, *lucky, *other], scale_width=4.0)
+    cheap = found.settings["cheap"]
+    assert cheap.exact_replies == 0
+    assert cheap.quality.mean is not None
+    assert cheap.quality.mean < 3
+    assert cheap.quality.estimated_share == 1.0
+    sure = found.settings["other"].quality
+    assert cheap.quality.high is not None
+    assert cheap.quality.low is not None
+    assert sure.high is not None
+    assert sure.low is not None
+    assert cheap.quality.high - cheap.quality.low > sure.high - sure.low
+
+
+def test_what_is_mostly_an_estimate_is_not_compared() -> None:
+    """Least known must not win: such a setting is off the front until it is bought."""
+    lucky = [
+        replace(row, is_reply_exact=False, standing=Standing.BOUNDED, diverged_at=2)
+        for row in _rows("guess", asked=1)
+    ]
+    found = analyse([*_rows("a", asked=5), *_rows("b", asked=6), *lucky], scale_width=4.0)
+    assert found.front.front == ("a",)
+    assert found.recommendation is not None
+    assert found.recommendation.chosen == "a"
+    assert any("1 of 3 settings have fewer than 50%" in notice for notice in found.notices)
+
+
+def test_without_quality_there_is_no_front_and_no_recommendation() -> None:
+    """Counts stand all the same, and the way out is said."""
+    found = analyse([replace(row, quality=None, quality_by="") for row in _rows("only")])
+    assert found.recommendation is None
+    assert found.front.front == ()
+    assert "referee" in found.front.why_empty
+    assert found.settings["only"].asked.mean == 4.0
+    assert "No front:" in summary_text(found)
+    assert "quality not judged" in settings_table(found).title
+
+
+def test_no_rows_say_nothing() -> None:
+    """That is an error, not an empty table."""
+    with pytest.raises(ValueError, match="no setting could run"):
+        analyse([])
+
+
+def test_unknown_prices_stay_unknown() -> None:
+    """One turn without a price makes the mean unknown, and so does one missing call."""
+    rows = _rows("a")
+    rows[0] = replace(rows[0], usd=None, missing_calls=2, missing_tokens=50, missing_usd=None)
+    rows[1] = replace(rows[1], missing_calls=1, missing_tokens=25, missing_usd=0.5)
+    found = analyse(rows)
+    assert found.settings["a"].mean_usd is None
+    lacking = to_buy(rows)
+    assert (lacking.calls, lacking.turns, lacking.tokens, lacking.usd) == (3, 2, 75, None)
+    assert "USD unknown" in buy_sentence(lacking)
+    rows[2] = replace(rows[2], missing_calls=1, missing_tokens=None, missing_usd=0.1)
+    assert to_buy(rows).tokens is None
+    assert "an unknown number of tokens" in buy_sentence(to_buy(rows))
+    rows[2] = replace(rows[2], missing_calls=0)
+    assert "about USD 0.5000" in buy_sentence(to_buy(rows[1:]))
+    assert "nothing has to be bought" in buy_sentence(to_buy(rows[2:]))
+
+
+def test_the_cost_may_be_another_figure() -> None:
+    """Rounds, say: then fewer rounds are cheaper, whatever the calls."""
+    deep = _better(_rows("deep", asked=4, rounds_reply=7), 0.001)
+    rows = _rows("wide", asked=9, rounds_reply=2) + deep
+    found = analyse(rows, scale_width=4.0, cost="rounds_reply")
+    assert found.recommendation is not None
+    assert found.recommendation.chosen == "wide"
+    table = verdict_table(found.recommendation)
+    assert table is not None
+    assert table.rows[1] == (
+        "saves",
+        "5 rounds to the reply in every conversation, compared with deep, the best seen",
+    )
+
+
+def test_the_document_has_plain_numbers_only() -> None:
+    """Scripts read it: no NaN, nothing of numpy."""
+    missing = _rows("plan", standing=Standing.MISSING, diverged_at=1, is_reply_exact=False)
+    missing = [replace(row, quality=None, missing_calls=4) for row in missing]
+    document = analysis_json(analyse([*_rows("a"), *missing], scale_width=4.0))
+    assert document["settings"]["plan"]["missing"]["calls"] == 4 * 24
+    assert any("the recording has none of" in notice for notice in document["notices"])
+
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+        else:
+            assert value is None or type(value) in {bool, int, float, str}
+            assert not isinstance(value, float) or math.isfinite(value)
+
+    walk(document)
+
+
+def test_a_hostile_name_is_shown_as_text() -> None:
+    """A terminal must not obey a setting's name."""
+    found = analyse(_rows("a\x1b[31m\u202e"), scale_width=4.0)
+    assert "\x1b" not in summary_text(found).partition("Front")[0]

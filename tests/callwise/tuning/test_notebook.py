@@ -1,0 +1,139 @@
+"""Tuning in one call: what it says, and what it buys only where it may."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from callwise.calls.errors import CassetteMiss, ConfigError
+from callwise.tuning.judge.judge_sweep import QualityRequest
+from callwise.tuning.notebook import TuneResult, panel_of_run, replay, tune
+from callwise.tuning.statistics.bootstrap import mean_intervals
+
+SETTINGS = {
+    "recorded": {},
+    "search 3": {"search.max_calls": 3},
+    "search 6": {"search.max_calls": 6},
+}
+
+
+@pytest.fixture
+def talks(tmp_path: Path) -> Path:
+    """Return a file of six conversations of one turn each."""
+    path = tmp_path / "talks.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "conversation_id": f"talk-{number}",
+                    "user_id": f"user-{number}",
+                    "turn": 0,
+                    "user_text": f"I got job number {number}, and now I am scared of it.",
+                }
+            )
+            + "\n"
+            for number in range(6)
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+async def recording(tmp_path: Path, talks: Path) -> Path:
+    """Return the folder of a run with a search of 11 calls."""
+    await replay(talks, tmp_path / "run", knobs={"search.max_calls": 11})
+    return tmp_path / "run"
+
+
+async def test_other_settings_from_one_recording(tmp_path: Path, recording: Path) -> None:
+    """Inside a running loop, without a call: rows, a table, a figure and a sentence."""
+    before = (recording / "cassette.jsonl").read_bytes()
+    tuned = tune(recording, tmp_path / "sweep", settings=SETTINGS)
+    assert isinstance(tuned, TuneResult)
+    assert len(tuned.rows) == 18
+    assert list(tuned.frame["setting"].unique()) == list(SETTINGS)
+    assert set(tuned.settings.index) == set(SETTINGS)
+    assert tuned.recommendation.startswith("Simulated: ")
+    assert any("not recorded" in notice for notice in tuned.notices)
+    assert (recording / "cassette.jsonl").read_bytes() == before
+
+
+async def test_what_is_not_known_is_no_point(tmp_path: Path, recording: Path) -> None:
+    """A setting most of whose replies are not recorded is left out of the figure, and named."""
+    found = tune(recording, tmp_path / "sweep", settings=SETTINGS).tradeoff
+    assert "search 6" not in {point.setting for point in found.points}
+    assert "search 6" in dict(found.left_out)
+
+
+async def test_it_buys_what_it_may(tmp_path: Path, recording: Path) -> None:
+    """With a purse the settings are measured, and the recording has grown."""
+    tuned = tune(recording, tmp_path / "sweep", settings=SETTINGS, max_buy_calls=500)
+    assert {row.mark for row in tuned.rows} == {"exact"}
+    assert tuned.notices[-1].startswith("Every call of every setting is recorded")
+    assert tuned.tradeoff.left_out == ()
+
+
+async def test_a_sweep_that_cannot_work_is_refused(tmp_path: Path, recording: Path) -> None:
+    """Nothing to try, or an unknown knob, is an error before anything runs."""
+    with pytest.raises(ConfigError, match="would try nothing"):
+        tune(recording, tmp_path / "sweep")
+    with pytest.raises(ConfigError, match=r"search\.max_calls"):
+        tune(recording, tmp_path / "sweep", knobs={"search.max_call": [3]})
+
+
+async def test_a_referee_draws_from_the_same_calls(tmp_path: Path, recording: Path) -> None:
+    """Nothing is sent unless it may be: not for settings, and not for judging."""
+    settings = {"recorded": {}}
+    for allowed, expected in ((0, 0), (2, 2), (2, 4)):
+        tuned = tune(
+            recording,
+            tmp_path / "sweep",
+            settings=settings,
+            quality=QualityRequest("referee"),
+            max_buy_calls=allowed,
+        )
+        assert sum("referee" in score.by for score in tuned.judged.scores) == expected
+
+
+async def test_a_recording_replays_without_a_request(tmp_path: Path, talks: Path) -> None:
+    """The second run plays what the first recorded, call by call."""
+    first = await replay(talks, tmp_path / "first", preset="frugal")
+    again = await replay(
+        talks, tmp_path / "again", preset="frugal", cassette=tmp_path / "first" / "cassette.jsonl"
+    )
+    assert {row.outcome.value for row in first.rows} == {"served"}
+    assert {row.outcome.value for row in again.rows} == {"replayed"}
+    assert [turn.reply for turn in first.turns] == [turn.reply for turn in again.turns]
+    assert first.is_simulated
+
+
+async def test_knobs_are_laid_over_the_preset(tmp_path: Path, talks: Path) -> None:
+    """A knob given by its dotted name decides; one that does not exist names the nearest."""
+    run = await replay(talks, tmp_path / "run", preset="frugal", knobs={"search.max_calls": 2})
+    assert {turn.asked for turn in run.turns} == {4}
+    with pytest.raises(ConfigError, match="max_calls"):
+        await replay(talks, tmp_path / "wrong", knobs={"search.max_call": 2})
+
+
+async def test_a_call_that_is_not_recorded_is_an_error(tmp_path: Path, talks: Path) -> None:
+    """With a cassette nothing is sent, whatever is missing."""
+    await replay(talks, tmp_path / "run", preset="instant")
+    with pytest.raises(CassetteMiss):
+        await replay(
+            talks, tmp_path / "other", preset="frugal", cassette=tmp_path / "run/cassette.jsonl"
+        )
+
+
+async def test_a_run_as_a_panel(tmp_path: Path, talks: Path) -> None:
+    """Each figure of each turn, its conversations as clusters or each turn as its own."""
+    run = await replay(talks, tmp_path / "run", preset="instant")
+    panel = panel_of_run(run)
+    assert panel.conversations == tuple(f"talk-{number}" for number in range(6))
+    assert panel.values[0].tolist() == [2.0] * 6
+    assert not panel.spread.any()
+    assert mean_intervals(panel)["calls per turn"].mean == 2.0
+    by_turn = panel_of_run(run, is_by_turn=True)
+    assert by_turn.conversations == ("0", "1", "2", "3", "4", "5")
+    assert np.array_equal(by_turn.values, panel.values)

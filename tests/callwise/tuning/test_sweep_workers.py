@@ -1,0 +1,203 @@
+"""A sweep on all cores: the same bytes at any number of them, and nothing finished is lost."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.testing.fake_evaluator import ScriptedEvaluator
+from callwise.tuning.setting import Setting, make_setting
+from callwise.tuning.sweep_record import load_sweep
+from callwise.tuning.sweep_store import SweepStore
+from callwise.tuning.sweep_workers import SweepProgress, WorkerDied, run_sweep
+
+SETTINGS = tuple(make_setting("balanced", {}, {"search.max_calls": calls}) for calls in range(3, 9))
+NAMES = tuple(setting.name for setting in SETTINGS)
+
+
+@pytest.fixture
+def _no_workers_left() -> Iterator[None]:
+    """Stop the pool after a test, so that no process of it outlives the suite."""
+    yield
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def _folder(path: Path) -> SweepStore:
+    return SweepStore(path, identity={"sweep": "one"})
+
+
+def _run(path: Path, evaluator: ScriptedEvaluator, **options: object) -> tuple[object, ...]:
+    """Run a sweep to its end, and return what it reads back as."""
+    with _folder(path) as folder:
+        run_sweep(SETTINGS, evaluator, folder, **options)
+        folder.finish(NAMES)
+    record = load_sweep(path)
+    return record.settings, tuple(record.rows), tuple(record.replies())
+
+
+@pytest.mark.usefixtures("_no_workers_left")
+def test_any_number_of_workers_and_any_chunk_give_the_same_bytes(tmp_path: Path) -> None:
+    """Results come in any order, and the files do not show it."""
+    alone = _run(tmp_path / "alone", ScriptedEvaluator(), jobs=1)
+    assert _run(tmp_path / "two", ScriptedEvaluator(), jobs=2) == alone
+    assert _run(tmp_path / "three", ScriptedEvaluator(), jobs=3, chunk=4) == alone
+
+
+def test_progress_counts_settings_that_stood_before(tmp_path: Path) -> None:
+    """A sweep that goes on shows how far it is, not how far this run is."""
+    seen: list[SweepProgress] = []
+    with _folder(tmp_path / "sweep") as folder:
+        run_sweep(SETTINGS[:2], ScriptedEvaluator(), folder, jobs=1)
+        run_sweep(SETTINGS, ScriptedEvaluator(), folder, jobs=1, on_result=seen.append)
+    assert [(each.done, each.total) for each in seen] == [(3, 6), (4, 6), (5, 6), (6, 6)]
+    assert [each.result.setting for each in seen] == list(NAMES[2:])
+
+
+def test_finished_settings_are_not_evaluated_again_and_failed_ones_are(tmp_path: Path) -> None:
+    """A setting that could not run is named, the others go on, and it gets another try."""
+    log = tmp_path / "log"
+    failing = ScriptedEvaluator(failing=frozenset(NAMES[1:2]), log=log)
+    with _folder(tmp_path / "sweep") as folder:
+        run_sweep(SETTINGS, failing, folder, jobs=1)
+        assert folder.errors == {NAMES[1]: "scripted: it cannot run"}
+        assert folder.finished == set(NAMES) - set(NAMES[1:2])
+    again = _run(tmp_path / "sweep", ScriptedEvaluator(log=log), jobs=1)
+    assert log.read_text().split("\n")[6:] == [NAMES[1], ""]
+    assert again == _run(tmp_path / "whole", ScriptedEvaluator(), jobs=1)
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
+    """The settings that were written stand, and the sweep goes on to the same bytes."""
+
+    def interrupt(progress: SweepProgress) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    with _folder(tmp_path / "sweep") as folder, pytest.raises(KeyboardInterrupt):
+        run_sweep(SETTINGS, ScriptedEvaluator(), folder, jobs=1, on_result=interrupt)
+    with _folder(tmp_path / "sweep") as folder:
+        assert folder.finished == set(NAMES[:2])
+    whole = _run(tmp_path / "whole", ScriptedEvaluator(), jobs=1)
+    assert _run(tmp_path / "sweep", ScriptedEvaluator(), jobs=1) == whole
+
+
+@pytest.mark.usefixtures("_no_workers_left")
+def test_ctrl_c_ends_the_workers_without_a_warning(tmp_path: Path) -> None:
+    """What the pool still had in flight is given up quietly."""
+
+    def interrupt(_progress: SweepProgress) -> None:
+        raise KeyboardInterrupt
+
+    with _folder(tmp_path / "sweep") as folder:
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(SETTINGS, ScriptedEvaluator(), folder, jobs=2, on_result=interrupt)
+        assert len(folder.finished) == 1
+
+
+@pytest.mark.usefixtures("_no_workers_left")
+def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    """What is finished stands; the error says how many and what to do."""
+    deadly = ScriptedEvaluator(killed_by=NAMES[4], killed_once=tmp_path / "killed")
+    with _folder(tmp_path / "sweep") as folder:
+        with pytest.raises(
+            WorkerDied, match=r"settings are stored in .*Run the same command"
+        ) as error:
+            run_sweep(SETTINGS, deadly, folder, jobs=2)
+        assert f"{len(folder.finished)} of 6 settings are stored" in str(error.value)
+        assert repr(NAMES[4]) in str(error.value)
+    whole = _run(tmp_path / "whole", ScriptedEvaluator(), jobs=1)
+    assert _run(tmp_path / "sweep", deadly, jobs=2) == whole
+
+
+@pytest.mark.usefixtures("_no_workers_left")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_evaluator_that_raises_stops_the_sweep_in_words(tmp_path: Path, jobs: int) -> None:
+    """The error says which settings were asked for, here and in a worker alike."""
+    with (
+        _folder(tmp_path / "sweep") as folder,
+        pytest.raises(CallwiseError, match=r"max_calls=\d.*RuntimeError: no disk") as error,
+    ):
+        run_sweep(SETTINGS, ScriptedEvaluator(raising="no disk"), folder, jobs=jobs)
+    assert "fake_evaluator.py" in "".join(error.value.__notes__)
+
+
+@pytest.mark.parametrize("options", [{"jobs": 0}, {"chunk": 0}])
+def test_no_jobs_and_empty_chunks_are_refused(tmp_path: Path, options: dict[str, int]) -> None:
+    """They would do nothing, or for ever."""
+    with _folder(tmp_path / "sweep") as folder, pytest.raises(ConfigError, match="expected jobs"):
+        run_sweep(SETTINGS, ScriptedEvaluator(), folder, **options)
+
+
+def test_one_name_for_two_settings_is_refused(tmp_path: Path) -> None:
+    """Rows are kept by name, so the second would pass for the first."""
+    other = make_setting("frugal", {}, {}, name=NAMES[0])
+    with _folder(tmp_path / "sweep") as folder:
+        run_sweep(SETTINGS[:1], ScriptedEvaluator(), folder, jobs=1)
+        with pytest.raises(ConfigError, match="two different settings are named"):
+            run_sweep([other], ScriptedEvaluator(), folder, jobs=1)
+
+
+class _Swapping:
+    """Gives the results of other settings."""
+
+    def evaluate(self, settings: list[Setting]) -> list[object]:
+        return list(reversed(ScriptedEvaluator().evaluate(settings)))
+
+
+def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
+    """An evaluator that mixes settings up would make every figure wrong."""
+    with _folder(tmp_path / "sweep") as folder:
+        with pytest.raises(CallwiseError, match="expected results of"):
+            run_sweep(SETTINGS, _Swapping(), folder, jobs=1, chunk=2)
+        assert not folder.finished
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: Path) -> None:
+    """A real scheduler and two worker processes; one of them is killed, again and again."""
+    from distributed import LocalCluster
+
+    from callwise.tuning.sweep_workers import connect
+
+    alone = _run(tmp_path / "alone", ScriptedEvaluator(), jobs=1)
+    deadly = ScriptedEvaluator(killed_by=NAMES[4])
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        connect(cluster.scheduler_address) as client,
+    ):
+        assert _run(tmp_path / "cluster", ScriptedEvaluator(), client=client) == alone
+        with (
+            _folder(tmp_path / "killed") as folder,
+            pytest.raises(WorkerDied, match="Run the same command"),
+        ):
+            run_sweep(SETTINGS, deadly, folder, client=client)
+    assert _run(tmp_path / "killed", ScriptedEvaluator(), jobs=1) == alone
+
+
+def test_a_scheduler_that_is_not_there_is_a_clear_error() -> None:
+    """The error says how to start one."""
+    from callwise.tuning.sweep_workers import connect
+
+    with pytest.raises(ConfigError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        connect("tcp://127.0.0.1:9", timeout_seconds=0.2)
+
+
+def test_a_cluster_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the command to type."""
+    from callwise.tuning.sweep_workers import connect
+
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigError, match=r"pip install 'callwise\[cluster\]'"):
+        connect("tcp://127.0.0.1:9")

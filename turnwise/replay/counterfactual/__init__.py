@@ -1,6 +1,0 @@
-"""Any other setting, evaluated from one recording, and what of it is not recorded."""
-
-from turnwise.replay.counterfactual.evaluation import CounterfactualTurn, evaluate, record_past
-from turnwise.replay.counterfactual.reusable_cassette import MissingCall, Tape
-
-__all__ = ["CounterfactualTurn", "MissingCall", "Tape", "evaluate", "record_past"]
