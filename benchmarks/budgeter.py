@@ -24,7 +24,17 @@ from benchmarks.figures import Figure, Measured
 from benchmarks.loopback import loopback_server
 from callwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
 from callwise.budget.token_estimate import Estimator
-from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
+from callwise.calls import (
+    Call,
+    Endpoint,
+    Message,
+    Prices,
+    Purpose,
+    Reply,
+    ReportedUsage,
+    Role,
+    Sampling,
+)
 from callwise.calls.key import call_key
 from callwise.calls.openai_http import OpenAIClient
 from callwise.calls.wire import chat_body
@@ -82,7 +92,7 @@ class InstantClient:
     is_simulated = False
 
     def __init__(self) -> None:
-        self._replies = [Reply("Read the one about the lighthouse.", usage=Usage(700, 12))]
+        self._replies = [Reply("Read the one about the lighthouse.", usage=ReportedUsage(700, 12))]
 
     async def answer(
         self, calls: Sequence[Call], *, model: str, on_sent: Callable[[int], None] | None = None

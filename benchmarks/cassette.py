@@ -20,9 +20,19 @@ from statistics import quantiles
 from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
-from callwise.budget.recorder import RecordedExchange, Where
-from callwise.budget.usage import Usage as Spent
-from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Usage, call_key
+from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.budget.usage import ReportedUsage as Spent
+from callwise.calls import (
+    Call,
+    CallKey,
+    Message,
+    Outcome,
+    Purpose,
+    Reply,
+    ReportedUsage,
+    Role,
+    call_key,
+)
 from callwise.recordings.cassette import CassetteMode, open_cassette
 
 __all__ = ["measure", "measure_sizes"]
@@ -40,7 +50,7 @@ _PROMPT = "The user wrote about the flat in the old town and asked what to see f
 _ANSWER = "Start with the bridge before nine, while it is still empty. " * 10
 
 
-def _asked(number: int) -> tuple[CallKey, Call, Where]:
+def _asked(number: int) -> tuple[CallKey, Call, CallOrigin]:
     """Return one call of a run with 16 calls a turn."""
     turn = number // 16
     call = Call(
@@ -48,7 +58,7 @@ def _asked(number: int) -> tuple[CallKey, Call, Where]:
         purpose=Purpose.EXPAND,
         messages=(Message("system", _PROMPT), Message("user", f"Turn {turn}, call {number}.")),
     )
-    where = Where(
+    where = CallOrigin(
         scope=f"run/conv:c{turn // 40}/turn:{turn % 40}/node:lats_search",
         conversation=f"c{turn // 40}",
         turn=f"{turn % 40}",
@@ -65,7 +75,7 @@ def _write(path: Path, entries: int) -> float:
     """Record so many exchanges, and return the seconds that one `record` took on average."""
     answer = RecordedExchange(
         Outcome.SERVED,
-        reply=Reply(_ANSWER, usage=Usage(700, 150), model=_MODEL, latency_seconds=0.8),
+        reply=Reply(_ANSWER, usage=ReportedUsage(700, 150), model=_MODEL, latency_seconds=0.8),
         usage=Spent(1, 1, input_tokens=700, output_tokens=150, charged_tokens=850),
         latency_seconds=0.8,
     )

@@ -21,7 +21,17 @@ from benchmarks.figures import Figure, Measured
 from callwise.budget import Budgeter, Limits
 from callwise.budget.token_estimate import RESERVE_MARGIN
 from callwise.budget.usage import PICODOLLARS
-from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling, Usage
+from callwise.calls import (
+    Call,
+    Endpoint,
+    Message,
+    Prices,
+    Purpose,
+    Reply,
+    ReportedUsage,
+    Role,
+    Sampling,
+)
 from callwise.calls.errors import CallRefused
 
 __all__ = ["Storm", "measure", "storm"]
@@ -69,7 +79,7 @@ class _SlowClient:
 
     is_simulated = False
 
-    def __init__(self, usage: Usage, draw: random.Random, look: Callable[[], None]) -> None:
+    def __init__(self, usage: ReportedUsage, draw: random.Random, look: Callable[[], None]) -> None:
         self.requests = self.answered = 0
         self._usage = usage
         self._draw = draw
@@ -157,7 +167,7 @@ async def storm(limits: Limits, *, askers: int, times: int, used_part: float, se
         highest = max(highest, used())
 
     draw = random.Random(seed)
-    usage = Usage(int(INPUT_TOKENS * used_part), int(OUTPUT_TOKENS * used_part))
+    usage = ReportedUsage(int(INPUT_TOKENS * used_part), int(OUTPUT_TOKENS * used_part))
     client = _SlowClient(usage, draw, look)
     endpoint = Endpoint("bench", "bench-model", client, PRICES)
     budgeter = Budgeter({Role.MAIN: endpoint}, limits=limits, estimator=_KnownSize())

@@ -18,7 +18,7 @@ from callwise.recordings import read_conversations
 from callwise.recordings.app_protocol import load_app
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.tuning.replay_evaluator import CounterfactualEvaluator
-from callwise.tuning.row import Standing
+from callwise.tuning.row import Coverage
 from callwise.tuning.setting import make_setting
 
 __all__ = ["measure"]
@@ -81,7 +81,7 @@ def _figures(folder: Path) -> Iterator[Figure]:
         for result in CounterfactualEvaluator(recording).evaluate(settings):
             rows = result.rows
             replies = sum(row.is_reply_exact for row in rows) / len(rows)
-            turns = sum(row.standing is Standing.EXACT for row in rows) / len(rows)
+            turns = sum(row.standing is Coverage.EXACT for row in rows) / len(rows)
             yield Figure(
                 f"`{named}` recorded, `{result.setting}` asked: replies / whole turns exact",
                 f"{replies:.0%} / {turns:.0%}",

@@ -9,7 +9,7 @@ from pathlib import Path
 from callwise.knobs import knob_paths
 from callwise.recordings.formats import FORMATS
 from graph.drivers import build_graph
-from graph.settings import Settings
+from graph.settings import PipelineSettings
 
 HERE = Path(__file__).resolve().parent
 TABLE = "<!-- The table is written by docs/generate.py. -->"
@@ -37,7 +37,7 @@ def knobs_page() -> str:
     )
     rows = [NOTE, "# Knobs", "", words, ""]
     rows += ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]
-    for knob in knob_paths(Settings):
+    for knob in knob_paths(PipelineSettings):
         cells = (f"`{knob.path}`", knob.type, f"`{knob.default}`", knob.range, knob.doc)
         rows.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

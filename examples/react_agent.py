@@ -16,7 +16,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from callwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
-from callwise.calls import Call, CallRefused, Endpoint, Prices, Purpose, Reply, Role, Usage
+from callwise.calls import Call, CallRefused, Endpoint, Prices, Purpose, Reply, ReportedUsage, Role
 from callwise.calls.chat_model import BudgetedChatModel
 from callwise.testing.fakes import ScriptedClient
 
@@ -35,7 +35,7 @@ def distance_km(start: str, end: str) -> int:
 def scripted(call: Call) -> Reply:
     """Answer as a model would: look up one leg after the other, then say the sum."""
     known = [int(message.content) for message in call.messages if message.role == "tool"]
-    usage = Usage(input_tokens=40 + 20 * len(call.messages), output_tokens=15)
+    usage = ReportedUsage(input_tokens=40 + 20 * len(call.messages), output_tokens=15)
     if len(known) == len(LEGS):
         return Reply(f"{sum(known)} km.", usage=usage)
     start, end = list(LEGS)[len(known)]

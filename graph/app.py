@@ -26,7 +26,7 @@ from callwise.knobs import (
 )
 from callwise.plans import TurnPlan
 from callwise.shipped import configs_folder
-from graph.settings import Settings
+from graph.settings import PipelineSettings
 
 if TYPE_CHECKING:
     from callwise.memory.conversation_memory import ConversationMemory
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["ReplyPipeline", "app"]
 
 
-def _settings(settings: BaseModel) -> Settings:
-    if not isinstance(settings, Settings):
+def _settings(settings: BaseModel) -> PipelineSettings:
+    if not isinstance(settings, PipelineSettings):
         raise ConfigError(f"expected the reply pipeline's settings, got {type(settings).__name__}")
     return settings
 
@@ -50,11 +50,11 @@ class ReplyPipeline:
         """Return the names of the shipped presets."""
         return preset_names(configs_folder())
 
-    def settings_model(self) -> type[Settings]:
+    def settings_model(self) -> type[PipelineSettings]:
         """Return the model of the knobs."""
-        return Settings
+        return PipelineSettings
 
-    def settings(self, preset: str | None, overrides: Overrides = ()) -> Settings:
+    def settings(self, preset: str | None, overrides: Overrides = ()) -> PipelineSettings:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
 
         Without a preset they are those of `classic`. A preset that is named by its file's path
@@ -69,7 +69,7 @@ class ReplyPipeline:
         data = load_preset(preset, configs_folder())
         data["preset"] = Path(preset).stem
         return settings_from(
-            Settings,
+            PipelineSettings,
             data,
             overrides=overrides,
             environ=os.environ,
@@ -78,11 +78,11 @@ class ReplyPipeline:
 
     def own_trust(self) -> Trust:
         """Return what the environment names of endpoints and folders."""
-        return own_trust(Settings, (), os.environ)
+        return own_trust(PipelineSettings, (), os.environ)
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
         """Return the knobs that the environment sets."""
-        return environment_knobs(os.environ, Settings)
+        return environment_knobs(os.environ, PipelineSettings)
 
     def plan(self, settings: BaseModel) -> TurnPlan:
         """Return what one turn will cost under these knobs; see `graph.turn_scenarios`."""

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from callwise.budget.scope import Scope
-from callwise.calls import Advisory, Asker, Call, CallError, Reply
+from callwise.calls import LLM, Call, CallError, Remaining, Reply
 from callwise.calls.errors import ContextTooLong
 from callwise.recordings.app_protocol import ReplyListener
 from graph.engine import Engine
@@ -89,7 +89,7 @@ def _note(left_out: str) -> None:
 class _PipelineAsker:
     """The budgeter with what the knobs and the wiring add to a node's calls."""
 
-    asker: Asker
+    asker: LLM
     max_repairs: int
     sampling: Mapping[str, SamplingKnobs]
     lease: str | None
@@ -140,7 +140,7 @@ class _PipelineAsker:
             for place, answer in zip(again, later, strict=True):
                 answers[place] = answer
 
-    def advisory(self) -> Advisory:
+    def advisory(self) -> Remaining:
         return self.asker.advisory()
 
 
@@ -157,11 +157,11 @@ class TurnContext:
     on_reply: ReplyListener | None = None
 
     @property
-    def asker(self) -> Asker:
+    def asker(self) -> LLM:
         """Who answers the nodes' calls."""
         return self.asker_with()
 
-    def asker_with(self, lease: str | None = None, *, keeps_repairs: bool = False) -> Asker:
+    def asker_with(self, lease: str | None = None, *, keeps_repairs: bool = False) -> LLM:
         """Return who answers the nodes' calls.
 
         Args:

@@ -19,7 +19,7 @@ from callwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.errors import ConfigError
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
-from graph.settings import Settings
+from graph.settings import PipelineSettings
 from nodes.loader import ALL_TURNS, load_turn
 
 __all__ = ["Engine", "cache_of", "endpoints_of", "make_engine", "secret_values"]
@@ -51,7 +51,7 @@ class Engine:
             memory, which may have been interrupted for good: a server does not tell.
     """
 
-    settings: Settings
+    settings: PipelineSettings
     budgeter: Budgeter
     endpoints: Mapping[Role, Endpoint]
     book: ConversationMemory
@@ -172,7 +172,10 @@ class Engine:
 
 
 def endpoints_of(
-    settings: Settings, *, environ: Mapping[str, str] | None = None, is_offline: bool = False
+    settings: PipelineSettings,
+    *,
+    environ: Mapping[str, str] | None = None,
+    is_offline: bool = False,
 ) -> dict[Role, Endpoint]:
     """Return who answers each role.
 
@@ -209,14 +212,14 @@ def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
     return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
 
 
-def secret_values(settings: Settings) -> list[str]:
+def secret_values(settings: PipelineSettings) -> list[str]:
     """Return the keys that are in use, so that they can be kept out of every error."""
     names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
     names |= {each.api_key_env for each in settings.endpoints.values()}
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]
 
 
-def cache_of(settings: Settings, *, is_offline: bool) -> ReplyCache | None:
+def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | None:
     """Return the cache of settings.
 
     Raises:
@@ -238,7 +241,7 @@ def cache_of(settings: Settings, *, is_offline: bool) -> ReplyCache | None:
 
 
 def make_engine(
-    settings: Settings,
+    settings: PipelineSettings,
     endpoints: Mapping[Role, Endpoint],
     book: ConversationMemory,
     *,

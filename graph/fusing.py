@@ -20,19 +20,19 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from callwise.budget.limits import Limits
-from graph.settings import Settings
+from graph.settings import PipelineSettings
 from lats.actions import ActionKind
 from lats.search_knobs import SearchKnobs
 from lats.search_plan import plan_search
-from nodes.records import Record
+from nodes.records import FrozenRecord
 
 __all__ = [
     "MIN_FUSED_SEARCH_CALLS",
     "MIN_SEARCH_CALLS",
     "THINKING_CALLS",
     "Form",
-    "Fusing",
-    "WoundDown",
+    "Fusion",
+    "Reduction",
     "bookkeeping_calls",
     "fusing_as_set",
     "fusing_for",
@@ -76,7 +76,7 @@ _SHRINKS: Mapping[ActionKind, GivenUp] = MappingProxyType(
 )
 
 
-class WoundDown(Record):
+class Reduction(FrozenRecord):
     """One thing that a turn gave up for want of calls."""
 
     what: GivenUp
@@ -84,7 +84,7 @@ class WoundDown(Record):
     """The calls that were left, and those that the turn as it was set would need."""
 
 
-class Fusing(Record):
+class Fusion(FrozenRecord):
     """Which nodes of a turn ask together."""
 
     thinking: bool = False
@@ -93,7 +93,7 @@ class Fusing(Record):
     """Evolver and memory manager."""
     reply: bool = False
     """One call replies in place of the thinking call. Never without `thinking`."""
-    wound_down: tuple[WoundDown, ...] = ()
+    wound_down: tuple[Reduction, ...] = ()
     """What was fused beyond the knobs; empty when nothing was."""
 
     @property
@@ -104,17 +104,17 @@ class Fusing(Record):
         return "fused" if self.thinking else "separate"
 
 
-def thinking_calls(fusing: Fusing) -> int:
+def thinking_calls(fusing: Fusion) -> int:
     """Return the calls before the search; a reply among them is not counted extra."""
     return 1 if fusing.thinking else THINKING_CALLS
 
 
-def bookkeeping_calls(fusing: Fusing) -> int:
+def bookkeeping_calls(fusing: Fusion) -> int:
     """Return the calls after the reply."""
     return 1 if fusing.bookkeeping else 2
 
 
-def needed_calls(settings: Settings, fusing: Fusing, *, search_calls: int) -> int:
+def needed_calls(settings: PipelineSettings, fusing: Fusion, *, search_calls: int) -> int:
     """Return the calls of a turn in which nothing fails.
 
     Embeddings count where memory is dense, and the processor where it always asks; a
@@ -135,13 +135,13 @@ def needed_calls(settings: Settings, fusing: Fusing, *, search_calls: int) -> in
     return asked if fusing.reply else asked + search
 
 
-def fusing_as_set(settings: Settings) -> Fusing:
+def fusing_as_set(settings: PipelineSettings) -> Fusion:
     """Return which nodes ask together when nothing is short."""
     knobs = settings.fuse
-    return Fusing(thinking=knobs.thinking, bookkeeping=knobs.bookkeeping, reply=knobs.reply)
+    return Fusion(thinking=knobs.thinking, bookkeeping=knobs.bookkeeping, reply=knobs.reply)
 
 
-def fusing_for(settings: Settings, calls_left: int | None) -> Fusing:
+def fusing_for(settings: PipelineSettings, calls_left: int | None) -> Fusion:
     """Return which nodes ask together in a turn with so many calls left.
 
     Args:
@@ -166,7 +166,7 @@ def fusing_for(settings: Settings, calls_left: int | None) -> Fusing:
     return _explained(instant, as_set, reason)
 
 
-def _explained(fusing: Fusing, as_set: Fusing, reason: str) -> Fusing:
+def _explained(fusing: Fusion, as_set: Fusion, reason: str) -> Fusion:
     """Return it with what it fuses beyond the knobs, and why."""
     steps = tuple(
         what
@@ -177,13 +177,13 @@ def _explained(fusing: Fusing, as_set: Fusing, reason: str) -> Fusing:
         )
         if is_fused and not was_fused
     )
-    rows = tuple(WoundDown.model_validate({"what": what, "reason": reason}) for what in steps)
+    rows = tuple(Reduction.model_validate({"what": what, "reason": reason}) for what in steps)
     return fusing.model_copy(update={"wound_down": rows})
 
 
 def steps_down(
-    fusing: Fusing, search: Mapping[str, Any], knobs: SearchKnobs
-) -> tuple[WoundDown, ...]:
+    fusing: Fusion, search: Mapping[str, Any], knobs: SearchKnobs
+) -> tuple[Reduction, ...]:
     """Return all that a turn gave up for want of calls, in the order of giving up.
 
     Args:
@@ -198,7 +198,7 @@ def steps_down(
     return (*_given_up(knobs, smaller["planned"], smaller["knobs"]), *fusing.wound_down)
 
 
-def _given_up(knobs: SearchKnobs, planned: int, cap: int) -> Iterator[WoundDown]:
+def _given_up(knobs: SearchKnobs, planned: int, cap: int) -> Iterator[Reduction]:
     """Yield what a search does less of when it plans for fewer calls, by its own plan."""
     whole = plan_search(knobs).calls_by_kind()
     smaller = plan_search(knobs.model_copy(update={"max_calls": planned})).calls_by_kind()
@@ -206,19 +206,19 @@ def _given_up(knobs: SearchKnobs, planned: int, cap: int) -> Iterator[WoundDown]
         kept, wanted = smaller.get(kind, 0), whole.get(kind, 0)
         if kept < wanted:
             reason = f"{kept} of {wanted}: the search had {planned} of the {cap} calls of its cap"
-            yield WoundDown(what=what, reason=reason)
+            yield Reduction(what=what, reason=reason)
 
 
-def _limits(settings: Settings) -> tuple[Limits, ...]:
+def _limits(settings: PipelineSettings) -> tuple[Limits, ...]:
     return (settings.budget.run, settings.budget.conversation, settings.budget.turn)
 
 
-def room_at_start(settings: Settings) -> int | None:
+def room_at_start(settings: PipelineSettings) -> int | None:
     """Return the calls that the first turn of a run may ask; None where nothing limits them."""
     caps = (cap for each in _limits(settings) for cap in (each.max_calls, each.max_requests))
     return min((cap for cap in caps if cap is not None), default=None)
 
 
-def is_limited(settings: Settings) -> bool:
+def is_limited(settings: PipelineSettings) -> bool:
     """Return whether a turn may ever be short of calls, and so be wound down."""
     return settings.fuse.wind_down and room_at_start(settings) is not None

@@ -43,11 +43,11 @@ from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
 from nodes.prompt import load_prompts
-from nodes.records import Line, Persona
+from nodes.records import DialogueLine, Persona
 
 __all__ = [
     "Given",
-    "ServedContext",
+    "GraphServerContext",
     "ThreadInput",
     "ThreadState",
     "answered",
@@ -118,7 +118,7 @@ class Given(BaseModel):
     time: str | None = None
     persona: Persona = Persona()
     requested_turn: int | None = None
-    earlier_lines: list[Line] = []
+    earlier_lines: list[DialogueLine] = []
     takes_lines: bool = True
     message_id: str = ""
 
@@ -179,11 +179,11 @@ def _words(messages: Sequence[BaseMessage]) -> tuple[BaseMessage | None, Sequenc
     return None, messages
 
 
-def _lines(messages: Sequence[BaseMessage]) -> list[Line]:
+def _lines(messages: Sequence[BaseMessage]) -> list[DialogueLine]:
     """Return the lines of a chat; messages of systems and tools are none."""
     roles = {"human": "user", "ai": "agent"}
     return [
-        Line.model_validate({"role": roles[message.type], "text": well_formed(text)})
+        DialogueLine.model_validate({"role": roles[message.type], "text": well_formed(text)})
         for message in messages
         if message.type in roles and (text := str(message.text)).strip()
     ]
@@ -269,7 +269,7 @@ ContextMaker = Callable[[], Awaitable[TurnContext]]
 """Returns the context of nodes that a graph server runs."""
 
 
-class ServedContext:
+class GraphServerContext:
     """Gives every node of this process the same engine, made on first use."""
 
     def __init__(self, preset: str, home: Path) -> None:
@@ -377,7 +377,7 @@ def thread_graph(
     )
 
 
-_served = ServedContext(
+_served = GraphServerContext(
     os.environ.get("CALLWISE_PRESET", "classic"),
     Path(os.environ.get("CALLWISE_HOME", "callwise-runs/served")),
 )

@@ -21,7 +21,7 @@ from callwise.budget.scope import Scope
 from callwise.budget.usage import PICODOLLARS
 from callwise.calls.call import Call, Role
 from graph.engine import Engine
-from graph.fusing import Fusing, bookkeeping_calls, thinking_calls
+from graph.fusing import Fusion, bookkeeping_calls, thinking_calls
 from graph.state import TurnState
 from nodes.fused_calls import FUSED_REPLY
 from nodes.question import BOOKKEEPING_LEASE
@@ -49,7 +49,7 @@ def calls_left(scope: Scope) -> int | None:
     return None if least == math.inf else int(least)
 
 
-def _reply_call(engine: Engine, state: TurnState, fusing: Fusing) -> Call:
+def _reply_call(engine: Engine, state: TurnState, fusing: Fusion) -> Call:
     """Return the call that brings the reply, as far as it is known when the turn begins.
 
     What the nodes before the search will add is in `NOTES_TOKENS`.
@@ -59,7 +59,7 @@ def _reply_call(engine: Engine, state: TurnState, fusing: Fusing) -> Call:
     return reply_call(engine.settings.search, SearchMaterial(state))
 
 
-def hold_reply(engine: Engine, scope: Scope, state: TurnState, fusing: Fusing) -> None:
+def hold_reply(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) -> None:
     """Hold back one call of the role `main`, with its tokens and their price.
 
     Args:
@@ -83,7 +83,7 @@ def hold_reply(engine: Engine, scope: Scope, state: TurnState, fusing: Fusing) -
     )
 
 
-def _calls_before_bookkeeping(fusing: Fusing) -> int:
+def _calls_before_bookkeeping(fusing: Fusion) -> int:
     """Return the calls that a turn should have beside reply and bookkeeping.
 
     Those before the search, and the root's judge; a fused reply is all of them.
@@ -96,7 +96,7 @@ def held_reply_calls(scope: Scope) -> int:
     return sum(lease.calls for lease in scope.bounds.leases() if lease.name == REPLY_LEASE)
 
 
-def hold_bookkeeping(scope: Scope, fusing: Fusing) -> None:
+def hold_bookkeeping(scope: Scope, fusing: Fusion) -> None:
     """Hold back the bookkeeping's calls, where a turn has room for more than a bare reply.
 
     Only calls are held: what bookkeeping spends in tokens is small beside the search.
@@ -122,6 +122,6 @@ def hold_again(engine: Engine, scope: Scope, state: TurnState) -> None:
     """
     scope.release(BOOKKEEPING_LEASE)
     scope.release(REPLY_LEASE)
-    apart = Fusing(bookkeeping=state.fusing.bookkeeping)
+    apart = Fusion(bookkeeping=state.fusing.bookkeeping)
     hold_reply(engine, scope, state, apart)
     hold_bookkeeping(scope, apart)

@@ -22,7 +22,7 @@ from graph.drivers import ReplyGraph, build_graph, run_directly
 from graph.engine import Engine, cache_of, endpoints_of, make_engine
 from graph.fusing import steps_down
 from graph.order import predecessors
-from graph.settings import Settings
+from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
 from nodes.prompt import clip, load_prompts
 from nodes.records import Degradation, Persona
@@ -234,7 +234,7 @@ async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
 
 
 async def open_session(
-    settings: Settings,
+    settings: PipelineSettings,
     stack: AsyncExitStack,
     *,
     folder: Path,

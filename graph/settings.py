@@ -31,30 +31,30 @@ __all__ = [
     "CacheKnobs",
     "FuseKnobs",
     "MemoryKnobs",
+    "PipelineSettings",
     "ProcessorKnobs",
     "RepairKnobs",
     "ReplyKnobs",
     "SamplingKnobs",
-    "Settings",
     "sampled",
     "sampling_of",
 ]
 
 
-class Knobs(BaseModel):
+class KnobGroup(BaseModel):
     """Base of the groups: a misspelt knob is an error, in every group."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ProcessorKnobs(Knobs):
+class ProcessorKnobs(KnobGroup):
     """How the reply is cut into chat bubbles."""
 
     llm: Literal["auto", "always", "never"] = "auto"
     """`auto` asks a model only when the search left no bubbles; `never` cuts by rule."""
 
 
-class MemoryKnobs(Knobs):
+class MemoryKnobs(KnobGroup):
     """What of the past a turn sees."""
 
     history_turns: int = Field(default=8, ge=0, le=100)
@@ -68,7 +68,7 @@ class MemoryKnobs(Knobs):
     what is written. Needs an endpoint for the role `embed`."""
 
 
-class FuseKnobs(Knobs):
+class FuseKnobs(KnobGroup):
     """Which nodes ask one structured call together.
 
     A fused call that fails, is refused or cannot be read is followed by the separate
@@ -98,7 +98,7 @@ class FuseKnobs(Knobs):
         return self
 
 
-class SamplingKnobs(Knobs):
+class SamplingKnobs(KnobGroup):
     """What shapes the answers of one purpose.
 
     A knob that is not set leaves what the node asks for; one that is set to none sends
@@ -179,14 +179,14 @@ def sampled(call: Call, sampling: Mapping[str, SamplingKnobs]) -> Call:
     return replace(call, sampling=replace(call.sampling, **given))
 
 
-class RepairKnobs(Knobs):
+class RepairKnobs(KnobGroup):
     """What happens to an answer that does not have the form asked for."""
 
     max_repairs: int = Field(default=1, ge=0, le=5)
     """Times it is asked again. Each is a counted call."""
 
 
-class BudgetKnobs(Knobs):
+class BudgetKnobs(KnobGroup):
     """Hard limits a scope. What does not fit is refused before it is sent."""
 
     run: Limits = Limits()
@@ -195,7 +195,7 @@ class BudgetKnobs(Knobs):
     search: Limits = Limits()
 
 
-class CacheKnobs(Knobs):
+class CacheKnobs(KnobGroup):
     """Exact cache: an equal call gets the answer that was already paid for."""
 
     memory_entries: int = Field(default=0, ge=0)
@@ -204,7 +204,7 @@ class CacheKnobs(Knobs):
     """Folder of a cache on disk, or none."""
 
 
-class ReplyKnobs(Knobs):
+class ReplyKnobs(KnobGroup):
     """What may be shown to the user."""
 
     max_chars: int = Field(default=1200, ge=20, le=20_000)
@@ -219,7 +219,7 @@ class ReplyKnobs(Knobs):
     a usual speed; with less of it the search writes fewer candidates at once."""
 
 
-class Settings(Knobs, TrustedSettings):
+class PipelineSettings(KnobGroup, TrustedSettings):
     """Every knob of the reply pipeline."""
 
     preset: str = "classic"

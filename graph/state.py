@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from callwise.memory import Identity
-from graph.fusing import Fusing
-from nodes.records import Degradation, Guidance, Line, NoteDraft
+from graph.fusing import Fusion
+from nodes.records import Degradation, DialogueLine, Guidance, NoteDraft
 from nodes.turn import TurnView
 
 __all__ = ["TurnState", "collect_degraded", "degraded_by"]
@@ -53,12 +53,12 @@ class TurnState(TurnView):
     """Which turn this is to be; None goes on after the conversation's last one."""
     time: str | None = None
     """When the user wrote, as ISO 8601; None when it is not known."""
-    earlier_lines: list[Line] = Field(default=[])
+    earlier_lines: list[DialogueLine] = Field(default=[])
     """The chat before the conversation's first turn; shown until memory has a turn of it."""
 
     turn: int = Field(default=0, ge=0)
     """Which turn of the conversation this is. Starts at 0."""
-    fusing: Fusing = Fusing()
+    fusing: Fusion = Fusion()
     """Which nodes ask together in this turn; decided when it begins."""
     answered: list[str] = Field(default=[])
     """Nodes whose part of this turn came in a fused call, so that they need not ask."""

@@ -42,7 +42,7 @@ from nodes.fused_calls import (
 )
 from nodes.inner_monologue import MONOLOGUE
 from nodes.lats_search import search_bounds, search_reply
-from nodes.loader import Standing, load_turn
+from nodes.loader import RelationState, load_turn
 from nodes.memory_manager import REMEMBERING, MemoryUpdate
 from nodes.memory_retriever import retrieve_memories
 from nodes.memory_writer import write_turn
@@ -51,7 +51,7 @@ from nodes.processor import HUMANIZING, humanize
 from nodes.prompt import prompt
 from nodes.question import CANDIDATE_TOKENS, Question
 from nodes.reasoner import REASONING
-from nodes.records import Detection, Guidance, Line, Monologue, ResponsePlan, StyleVector
+from nodes.records import Detection, DialogueLine, Guidance, Monologue, ResponsePlan, StyleVector
 from nodes.search_material import SearchMaterial
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
@@ -123,7 +123,7 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     return {**update, "degraded": None}
 
 
-def _latest(lines: Sequence[Line], turns: int) -> Sequence[Line]:
+def _latest(lines: Sequence[DialogueLine], turns: int) -> Sequence[DialogueLine]:
     return lines[max(len(lines) - 2 * turns, 0) :]
 
 
@@ -366,7 +366,7 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
         version=state.version,
         user_text=state.user_text,
         reply=state.reply,
-        standing=Standing(
+        standing=RelationState(
             relationship=state.relationship,
             mood=state.mood,
             mode=state.mode,

@@ -29,10 +29,10 @@ from callwise.calls.endpoint_settings import EndpointSettings
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.plans.bound import (
+    InParallel,
+    InSequence,
     Network,
-    Parallel,
     PlannedCall,
-    Serial,
     Step,
     with_calls,
     with_repairs,
@@ -42,9 +42,9 @@ from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.context import TurnContext
 from graph.drivers import run_step
 from graph.engine import make_engine
-from graph.fusing import Fusing, fusing_for, is_limited, room_at_start
+from graph.fusing import Fusion, fusing_for, is_limited, room_at_start
 from graph.order import predecessors
-from graph.settings import BudgetKnobs, FuseKnobs, SamplingKnobs, Settings, sampling_of
+from graph.settings import BudgetKnobs, FuseKnobs, PipelineSettings, SamplingKnobs, sampling_of
 from graph.state import TurnState
 from graph.steps import QUESTIONS, STEPS
 from lats.actions import ActionKind
@@ -129,7 +129,7 @@ async def _found_without_bubbles(_state: TurnState, _context: TurnContext) -> Ma
     return {"draft": "text"}
 
 
-async def _asked(settings: Settings, *, is_readable: bool) -> _Asked:
+async def _asked(settings: PipelineSettings, *, is_readable: bool) -> _Asked:
     """Return what a turn without limits asks, run by a plain loop.
 
     Args:
@@ -160,7 +160,7 @@ async def _asked(settings: Settings, *, is_readable: bool) -> _Asked:
     return _Asked(steps_by_node(rows), searched)
 
 
-def _run(settings: Settings, fusing: Fusing, *, is_readable: bool) -> _Asked:
+def _run(settings: PipelineSettings, fusing: Fusion, *, is_readable: bool) -> _Asked:
     """Return what a turn asks under some fusing; also where a loop is running already."""
     fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
     free = settings.model_copy(update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse)})
@@ -189,17 +189,19 @@ def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> Planne
     return replace(call, output_tokens=limit)
 
 
-def _turn_steps(settings: Settings, asked: _Asked, search: Step, *, max_repairs: int = 0) -> Step:
+def _turn_steps(
+    settings: PipelineSettings, asked: _Asked, search: Step, *, max_repairs: int = 0
+) -> Step:
     """Return a turn's steps: those that were asked, and a search in its place."""
     waits = predecessors(overlap=settings.overlap, fuse=settings.fuse)
-    parts = {name: asked.steps.get(name, Serial()) for name in waits}
+    parts = {name: asked.steps.get(name, InSequence()) for name in waits}
     if asked.searched:
         limited = with_calls(search, lambda call: _limited(call, settings.sampling))
         parts[_NODE] = with_repairs(limited, max_repairs)
     return Network(parts, waits)
 
 
-def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) -> TurnPlan:
+def plan_turn(settings: PipelineSettings, *, explicit: Collection[str] | None = None) -> TurnPlan:
     """Return what one turn will ask.
 
     Scenarios: the four of the search, and how the default differs where the stage of
@@ -219,7 +221,7 @@ def plan_turn(settings: Settings, *, explicit: Collection[str] | None = None) ->
         steps: Sequence[Step]
         if scenario is Scenario.WORST:
             if is_limited(settings):
-                fusing = Fusing(thinking=True, bookkeeping=True, reply=True)
+                fusing = Fusion(thinking=True, bookkeeping=True, reply=True)
             unread = _run(settings, fusing, is_readable=False)
             repairs = settings.repair.max_repairs
             ways = worst_ways(knobs, staged, max_repairs=repairs)
@@ -313,9 +315,9 @@ def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list
 
 def search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
     """Return a search's calls, round by round."""
-    return Serial(
+    return InSequence(
         tuple(
-            Parallel(
+            InParallel(
                 tuple(
                     call for part in together for call in _calls(part, knobs, is_first=place == 0)
                 )
@@ -360,7 +362,7 @@ def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
     ]
     ways = [[call for call in calls if call.purpose is purpose] for purpose in Purpose]
     ways += [[call for call in calls if call.role is role] for role in Role]
-    return [Serial(tuple(way[: knobs.max_calls])) for way in ways if way]
+    return [InSequence(tuple(way[: knobs.max_calls])) for way in ways if way]
 
 
 def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
@@ -373,7 +375,7 @@ def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
         plan + _calls(PlannedCalls(kind, cap), knobs, is_first=False)
         for kind in (ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST)
     ]
-    return [Serial(tuple(way[:cap])) for way in ways]
+    return [InSequence(tuple(way[:cap])) for way in ways]
 
 
 def staged_knobs(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:

@@ -101,7 +101,7 @@ class ClassicProgress:
     failed: dict[ActionKind, int] = field(default_factory=dict)
 
 
-class _Saved(BaseModel):
+class _SavedClassic(BaseModel):
     """A state as it is written."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -150,7 +150,7 @@ class ClassicState:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain JSON, the same however the answers were ordered."""
-        saved = _Saved(
+        saved = _SavedClassic(
             knobs=self.knobs,
             context=self.context,
             nodes=list(self.tree.nodes.values()),
@@ -170,7 +170,7 @@ def load_state(raw: Mapping[str, Any]) -> ClassicState:
     """
     if raw.get("policy") != "classic_uct":
         raise StateError(f"expected a state of classic_uct, got one of {raw.get('policy')!r}")
-    saved = read_state(_Saved, raw, version=STATE_VERSION)
+    saved = read_state(_SavedClassic, raw, version=STATE_VERSION)
     state = ClassicState(saved.knobs, saved.context)
     try:
         state.tree = SearchTree.restored(saved.nodes, text_key, has_start=False)

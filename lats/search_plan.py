@@ -103,9 +103,9 @@ def _plan_classic(knobs: ClassicKnobs, scenario: Scenario) -> SearchPlan:
     """Return the exact calls of a classic search in a scenario; see `plan_search`."""
     if scenario is Scenario.WORST:
         free = knobs.model_copy(update={"max_calls": None})
-        rounds = _Walk(free, scenario).rounds()
+        rounds = _ClassicWalk(free, scenario).rounds()
         return SearchPlan(rounds if knobs.max_calls is None else _cut(rounds, knobs.max_calls))
-    return SearchPlan(_Walk(knobs, scenario).rounds())
+    return SearchPlan(_ClassicWalk(knobs, scenario).rounds())
 
 
 def _cut(rounds: tuple[PlannedRound, ...], max_calls: int) -> tuple[PlannedRound, ...]:
@@ -125,7 +125,7 @@ def _cut(rounds: tuple[PlannedRound, ...], max_calls: int) -> tuple[PlannedRound
     return tuple(narrow)
 
 
-class _Walk:
+class _ClassicWalk:
     """One pass through a search that has only its knobs to go by."""
 
     def __init__(self, knobs: ClassicKnobs, scenario: Scenario) -> None:

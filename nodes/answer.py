@@ -19,7 +19,7 @@ from nodes.prompt import clip
 __all__ = [
     "MAX_TEXTS",
     "MAX_TEXT_CHARS",
-    "Answer",
+    "AnswerForm",
     "BubbleText",
     "FilledTexts",
     "SignedScore",
@@ -38,7 +38,7 @@ MAX_TEXTS = 8
 ItemT = TypeVar("ItemT")
 
 
-class Answer(BaseModel):
+class AnswerForm(BaseModel):
     """Base of the answers: frozen, open to unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")

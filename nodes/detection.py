@@ -26,7 +26,7 @@ import yaml
 from pydantic import AfterValidator, Field
 
 from callwise.calls import Purpose, Role, Sampling
-from nodes.answer import Answer, SignedScore, Text, UnitScore, each_once
+from nodes.answer import AnswerForm, SignedScore, Text, UnitScore, each_once
 from nodes.prompt import MAX_CHARS, clip
 from nodes.question import Question, Tokens
 from nodes.records import Detection, Language, Signal, Stage
@@ -203,7 +203,7 @@ def detect_by_rules(user_text: str, language: Language) -> Detection:
     )
 
 
-class DetectionAnswer(Answer):
+class DetectionAnswer(AnswerForm):
     """What the model answers. `signals`, `sentiment` and `hostility` must be there."""
 
     context: Text = ""

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from callwise.calls import Purpose, Role, Sampling
-from nodes.answer import Answer, SignedScore, Text
+from nodes.answer import AnswerForm, SignedScore, Text
 from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
 from nodes.records import (
     Detection,
+    FrozenRecord,
     Language,
-    Record,
     Relationship,
     Signal,
     Signed,
@@ -35,7 +35,7 @@ __all__ = [
 DELTA_NAMES = ("closeness", "trust", "liking", "respect", "warmth", "power")
 
 
-class RelationshipDelta(Record):
+class RelationshipDelta(FrozenRecord):
     """How one turn moved the relationship, as the model or the rules see it.
 
     Each quantity in [-1, 1]: 0 for an ordinary turn, 1 for the most that a single
@@ -53,7 +53,7 @@ class RelationshipDelta(Record):
     """Why, in a sentence."""
 
 
-class EvolverAnswer(Answer):
+class EvolverAnswer(AnswerForm):
     """What the model answers. `reason` must be there; a delta left out is 0."""
 
     reason: Text

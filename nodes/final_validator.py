@@ -15,7 +15,7 @@ from types import MappingProxyType
 from pydantic import Field
 
 from nodes.bubbles import split_bubbles
-from nodes.records import Bubble, Language, Persona, Record
+from nodes.records import Bubble, FrozenRecord, Language, Persona
 from nodes.reply_json import unwrap_json
 from nodes.reply_leaks import (
     drop_control_characters,
@@ -53,7 +53,7 @@ _NEUTRAL_LINES: Mapping[Language, tuple[str, ...]] = MappingProxyType(
 )
 
 
-class ValidatedReply(Record):
+class ValidatedReply(FrozenRecord):
     """A reply that may be sent."""
 
     text: str

@@ -33,10 +33,10 @@ from pydantic import (
     model_validator,
 )
 
-from callwise.calls import Asker, Purpose, Role, Sampling
+from callwise.calls import LLM, Purpose, Role, Sampling
 from callwise.calls.structured import fitted, notes_of
 from lats.answers import MAX_REPLY_CHARS, clean_text
-from nodes.answer import Answer, Text
+from nodes.answer import AnswerForm, Text
 from nodes.detection import DetectionAnswer, detect_by_rules
 from nodes.evolver import EvolverAnswer, RelationshipDelta
 from nodes.inner_monologue import MonologueAnswer, think_by_rules
@@ -59,14 +59,14 @@ __all__ = [
     "FUSED_BOOKKEEPING",
     "FUSED_REPLY",
     "FUSED_THINKING",
+    "Bookkeeping",
     "BookkeepingAnswer",
-    "Books",
     "FusedAnswer",
     "Missing",
     "ReplyingAnswer",
+    "Thinking",
     "ThinkingAnswer",
-    "Thoughts",
-    "Unusable",
+    "UnusablePart",
     "ask_fused",
     "keep_books_at_once",
     "part",
@@ -81,7 +81,7 @@ PartT = TypeVar("PartT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class UnusablePart:
     """What stands where a part should.
 
     Args:
@@ -91,7 +91,7 @@ class Unusable:
     problem: str
 
 
-Missing = Field(default_factory=lambda: Unusable("it is missing"))
+Missing = Field(default_factory=lambda: UnusablePart("it is missing"))
 """The default of every part. The schema that is sent still requires each."""
 
 
@@ -102,7 +102,7 @@ def part(model: type[BaseModel]) -> PlainValidator:
         model: the node's own answer model; the schema of the fused answer names it.
     """
 
-    def read(value: Any, info: ValidationInfo) -> BaseModel | Unusable:
+    def read(value: Any, info: ValidationInfo) -> BaseModel | UnusablePart:
         notes: list[str] = []
         try:
             return fitted(value, model, notes)
@@ -112,7 +112,7 @@ def part(model: type[BaseModel]) -> PlainValidator:
                 f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}"
                 for problem in problems
             )
-            return Unusable("; ".join(lines))
+            return UnusablePart("; ".join(lines))
         finally:
             notes_of(info).extend(f"{note} of {info.field_name}" for note in notes)
 
@@ -123,7 +123,7 @@ def _requires_all(schema: dict[str, Any]) -> None:
     schema["required"] = list(schema["properties"])
 
 
-class FusedAnswer(Answer):
+class FusedAnswer(AnswerForm):
     """Base of the fused answers. At least one part must be usable."""
 
     model_config = ConfigDict(json_schema_extra=_requires_all)
@@ -138,16 +138,16 @@ class FusedAnswer(Answer):
 
 def unusable_parts(answer: FusedAnswer) -> dict[str, str]:
     """Return the parts that cannot be used, and why; empty when all can."""
-    return {name: value.problem for name, value in answer if isinstance(value, Unusable)}
+    return {name: value.problem for name, value in answer if isinstance(value, UnusablePart)}
 
 
-def usable(value: PartT | Unusable) -> PartT | None:
+def usable(value: PartT | UnusablePart) -> PartT | None:
     """Return a part, or None where it cannot be used."""
-    return None if isinstance(value, Unusable) else value
+    return None if isinstance(value, UnusablePart) else value
 
 
 async def ask_fused(
-    asker: Asker, question: Question[FormT, FormT | None], view: TurnView
+    asker: LLM, question: Question[FormT, FormT | None], view: TurnView
 ) -> tuple[FormT | None, Sequence[Degradation]]:
     """Return the answer to a fused question, or None, and what has to be asked apart.
 
@@ -185,12 +185,12 @@ def _reply_text(text: str) -> str:
 class ThinkingAnswer(FusedAnswer):
     """What the model answers: the answers of three nodes."""
 
-    detection: Annotated[DetectionAnswer | Unusable, part(DetectionAnswer)] = Missing
-    monologue: Annotated[MonologueAnswer | Unusable, part(MonologueAnswer)] = Missing
-    plan: Annotated[ReasonerAnswer | Unusable, part(ReasonerAnswer)] = Missing
+    detection: Annotated[DetectionAnswer | UnusablePart, part(DetectionAnswer)] = Missing
+    monologue: Annotated[MonologueAnswer | UnusablePart, part(MonologueAnswer)] = Missing
+    plan: Annotated[ReasonerAnswer | UnusablePart, part(ReasonerAnswer)] = Missing
 
 
-class ReplyingAnswer(Answer):
+class ReplyingAnswer(AnswerForm):
     """What the model answers when it replies at once. `reply` must say something."""
 
     thought: Text = ""
@@ -198,7 +198,7 @@ class ReplyingAnswer(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class Thoughts:
+class Thinking:
     """What came of a fused call. None is what has to be asked apart.
 
     Args:
@@ -260,7 +260,7 @@ FUSED_REPLY: Question[ReplyingAnswer, ReplyingAnswer | None] = Question(
 )
 
 
-async def think_at_once(asker: Asker, view: TurnView) -> Thoughts:
+async def think_at_once(asker: LLM, view: TurnView) -> Thinking:
     """Return what one fused call found, thought and planned.
 
     Raises:
@@ -268,7 +268,7 @@ async def think_at_once(asker: Asker, view: TurnView) -> Thoughts:
     """
     fused, degradations = await ask_fused(asker, FUSED_THINKING, view)
     if fused is None:
-        return Thoughts(degradations=degradations)
+        return Thinking(degradations=degradations)
     found, monologue = usable(fused.detection), usable(fused.monologue)
     plan = usable(fused.plan)
     detection = found.record() if found else None
@@ -278,7 +278,7 @@ async def think_at_once(asker: Asker, view: TurnView) -> Thoughts:
         view.mode,
         view.language,
     )
-    return Thoughts(
+    return Thinking(
         detection=detection,
         monologue=monologue.record() if monologue else None,
         plan=plan.record(by_rules) if plan else None,
@@ -286,7 +286,7 @@ async def think_at_once(asker: Asker, view: TurnView) -> Thoughts:
     )
 
 
-async def reply_at_once(asker: Asker, view: TurnView) -> Thoughts:
+async def reply_at_once(asker: LLM, view: TurnView) -> Thinking:
     """Return the reply that one call wrote, and what rules find, feel and plan around it.
 
     Raises:
@@ -294,12 +294,12 @@ async def reply_at_once(asker: Asker, view: TurnView) -> Thoughts:
     """
     answer, degradations = await ask_fused(asker, FUSED_REPLY, view)
     if answer is None:
-        return Thoughts(degradations=degradations)
+        return Thinking(degradations=degradations)
     detection = detect_by_rules(view.user_text, view.language)
     monologue = think_by_rules(detection, view.mode, view.language)
     if answer.thought:
         monologue = monologue.model_copy(update={"thought": answer.thought})
-    return Thoughts(
+    return Thinking(
         detection=detection, monologue=monologue, plan=ResponsePlan(), reply=answer.reply
     )
 
@@ -307,12 +307,12 @@ async def reply_at_once(asker: Asker, view: TurnView) -> Thoughts:
 class BookkeepingAnswer(FusedAnswer):
     """What the model answers: the answers of two nodes."""
 
-    movement: Annotated[EvolverAnswer | Unusable, part(EvolverAnswer)] = Missing
-    memory: Annotated[MemoryAnswer | Unusable, part(MemoryAnswer)] = Missing
+    movement: Annotated[EvolverAnswer | UnusablePart, part(EvolverAnswer)] = Missing
+    memory: Annotated[MemoryAnswer | UnusablePart, part(MemoryAnswer)] = Missing
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class Bookkeeping:
     """What came of a fused call. None is what has to be asked apart.
 
     Args:
@@ -343,7 +343,7 @@ FUSED_BOOKKEEPING: Question[BookkeepingAnswer, BookkeepingAnswer | None] = Quest
 )
 
 
-async def keep_books_at_once(asker: Asker, view: TurnView) -> Books:
+async def keep_books_at_once(asker: LLM, view: TurnView) -> Bookkeeping:
     """Return how one fused call judged the turn and what it noted of it.
 
     Raises:
@@ -351,9 +351,9 @@ async def keep_books_at_once(asker: Asker, view: TurnView) -> Books:
     """
     fused, degradations = await ask_fused(asker, FUSED_BOOKKEEPING, view)
     if fused is None:
-        return Books(degradations=degradations)
+        return Bookkeeping(degradations=degradations)
     movement, memory = usable(fused.movement), usable(fused.memory)
-    return Books(
+    return Bookkeeping(
         delta=movement.record() if movement else None,
         memory=memory.update(view) if memory else None,
         degradations=degradations,

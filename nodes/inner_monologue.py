@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from callwise.calls import Purpose, Role, Sampling
-from nodes.answer import Answer, Text
+from nodes.answer import AnswerForm, Text
 from nodes.question import Question, Tokens
 from nodes.records import (
     Detection,
@@ -21,7 +21,7 @@ from nodes.records import (
 __all__ = ["MONOLOGUE", "MonologueAnswer", "think_by_rules"]
 
 
-class MonologueAnswer(Answer):
+class MonologueAnswer(AnswerForm):
     """What the model answers. `thought` must be there."""
 
     thought: Text

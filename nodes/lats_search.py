@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from callwise.calls.call import Role
-from callwise.calls.client import Advisory, Asker
+from callwise.calls.client import LLM, Remaining
 from callwise.calls.errors import CallError
 from lats.actions import Action, ActionKind, Side, side_of
 from lats.answers import MAX_REPLY_CHARS, ActionAnswer, Draft, clean_text
@@ -39,7 +39,7 @@ from nodes.search_material import SearchMaterial
 __all__ = [
     "MAX_PLANNED_BUBBLES",
     "UNBOUNDED",
-    "SearchBounds",
+    "SearchLimits",
     "SearchOutcome",
     "outcome_of",
     "planned_bubbles",
@@ -81,7 +81,7 @@ def _says_the_reply(texts: Sequence[str], reply: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchBounds:
+class SearchLimits:
     """What of a search's limits the advisory does not tell.
 
     Args:
@@ -95,7 +95,7 @@ class SearchBounds:
     held_calls: int = 0
 
 
-UNBOUNDED = SearchBounds()
+UNBOUNDED = SearchLimits()
 """A search whose only limits are its knobs and what the advisory has."""
 
 
@@ -105,7 +105,7 @@ def search_bounds(
     max_calls: int | None = None,
     max_requests: int | None = None,
     held_calls: int = 0,
-) -> SearchBounds:
+) -> SearchLimits:
     """Return what is to bound a search.
 
     The scope is to be opened with `max_calls` of the result both as its `max_calls` and as
@@ -116,17 +116,17 @@ def search_bounds(
         knobs: of the search.
         max_calls: limit that the search's scope has anyway; None is no limit.
         max_requests: likewise.
-        held_calls: see `SearchBounds`.
+        held_calls: see `SearchLimits`.
     """
     if knobs.policy == "classic_uct":
-        return SearchBounds(held_calls=held_calls)
+        return SearchLimits(held_calls=held_calls)
     cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
     caps = (cap, max_calls, max_requests)
-    return SearchBounds(min(each for each in caps if each is not None), held_calls)
+    return SearchLimits(min(each for each in caps if each is not None), held_calls)
 
 
 def remaining_calls(
-    advisory: Advisory, bounds: SearchBounds = UNBOUNDED, *, is_first: bool = False
+    advisory: Remaining, bounds: SearchLimits = UNBOUNDED, *, is_first: bool = False
 ) -> RemainingCalls:
     """Return the budget's advisory as the search reads it: in calls.
 
@@ -327,14 +327,14 @@ def _no_reply(result: SearchResult, errors: Sequence[tuple[ActionKind, CallError
 
 
 async def search_reply(
-    asker: Asker,
+    asker: LLM,
     *,
     knobs: SearchKnobs,
     material: SearchMaterial,
     explicit: Collection[str] | None = None,
     max_repairs: int = 1,
     guidelines: Iterable[Guideline] = (),
-    bounds: SearchBounds = UNBOUNDED,
+    bounds: SearchLimits = UNBOUNDED,
 ) -> SearchOutcome:
     """Return the best reply that a search under these knobs finds.
 
@@ -372,12 +372,12 @@ async def search_reply(
 
 async def run_search(
     policy: SearchPolicy,
-    asker: Asker,
+    asker: LLM,
     material: SearchMaterial,
     *,
     max_repairs: int = 1,
     judge_logprobs: int = 0,
-    bounds: SearchBounds = UNBOUNDED,
+    bounds: SearchLimits = UNBOUNDED,
 ) -> list[tuple[ActionKind, CallError]]:
     """Drive a search, new or restored, to its end, and return what went wrong on the way.
 

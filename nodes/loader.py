@@ -11,16 +11,16 @@ from pydantic import Field, ValidationError
 
 from callwise.memory import AgentUser, MemorySnapshot, StoreDamaged, TranscriptEntry
 from callwise.memory.conversation_memory import ConversationMemory
-from nodes.records import Guidance, Language, Line, Mode, Mood, Record, Relationship
+from nodes.records import DialogueLine, FrozenRecord, Guidance, Language, Mode, Mood, Relationship
 from nodes.text import detect_language
 
-__all__ = ["ALL_TURNS", "LoadedTurn", "Standing", "load_turn", "turns_left_out"]
+__all__ = ["ALL_TURNS", "LoadedTurn", "RelationState", "load_turn", "turns_left_out"]
 
 ALL_TURNS = 2**31
 """More turns than any memory holds."""
 
 
-class Standing(Record):
+class RelationState(FrozenRecord):
     """How the agent stands to the user between turns, as memory keeps it."""
 
     relationship: Relationship = Relationship()
@@ -30,7 +30,7 @@ class Standing(Record):
     """What the search learned to mind; left out of memory where there is nothing."""
 
 
-class LoadedTurn(Record):
+class LoadedTurn(FrozenRecord):
     """What a turn starts from."""
 
     turn: int = Field(ge=0)
@@ -38,17 +38,17 @@ class LoadedTurn(Record):
     version: int = Field(ge=0)
     """The memory's version that the turn stands on; its commit must name it."""
     language: Language
-    history: tuple[Line, ...]
+    history: tuple[DialogueLine, ...]
     """The conversation's latest lines, oldest first. Never lines of another one."""
     shown_turns: int = Field(ge=0)
     """How many of the memory's last turns stand in `history`; retrieval leaves them out."""
     summary: str
-    standing: Standing
+    standing: RelationState
 
 
-def _standing(stored: Mapping[str, Any], agent_user: AgentUser) -> Standing:
+def _standing(stored: Mapping[str, Any], agent_user: AgentUser) -> RelationState:
     try:
-        return Standing.model_validate(stored)
+        return RelationState.model_validate(stored)
     except ValidationError as error:
         raise StoreDamaged(
             f"what agent {agent_user.agent_id!r} remembers of where it stands with user "
@@ -56,12 +56,12 @@ def _standing(stored: Mapping[str, Any], agent_user: AgentUser) -> Standing:
         ) from error
 
 
-def _lines(entries: Sequence[TranscriptEntry]) -> tuple[Line, ...]:
-    lines: list[Line] = []
+def _lines(entries: Sequence[TranscriptEntry]) -> tuple[DialogueLine, ...]:
+    lines: list[DialogueLine] = []
     for entry in entries:
-        lines.append(Line(role="user", text=entry.user_text))
+        lines.append(DialogueLine(role="user", text=entry.user_text))
         if entry.reply:
-            lines.append(Line(role="agent", text=entry.reply))
+            lines.append(DialogueLine(role="agent", text=entry.reply))
     return tuple(lines)
 
 

@@ -21,13 +21,13 @@ from pydantic import Field
 from callwise.calls import Purpose, Role, Sampling
 from callwise.calls.payload import well_formed
 from callwise.memory.lexical_index import query_weights
-from nodes.answer import Answer, Text
+from nodes.answer import AnswerForm, Text
 from nodes.prompt import MAX_CHARS, clip
 from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
 from nodes.records import (
+    FrozenRecord,
     Language,
     NoteDraft,
-    Record,
 )
 from nodes.text import split_sentences
 from nodes.turn import TurnView
@@ -171,7 +171,7 @@ NoteKind = Literal["fact", "preference", "event", "promise", "boundary"]
 _QUOTES = (("“", "”"), ("‘", "’"), ("「", "」"), ("『", "』"), ('"', '"'), ("'", "'"), ("«", "»"))
 
 
-class MemoryUpdate(Record):
+class MemoryUpdate(FrozenRecord):
     """What memory gains from one turn."""
 
     summary: str = ""
@@ -183,7 +183,7 @@ class MemoryUpdate(Record):
     """Why, one a dropped note, in the order of the answer."""
 
 
-class NoteAnswer(Answer):
+class NoteAnswer(AnswerForm):
     """One note as the model wrote it, unproved. An unknown kind is a fact."""
 
     text: Text = ""
@@ -191,7 +191,7 @@ class NoteAnswer(Answer):
     evidence: Text = ""
 
 
-class MemoryAnswer(Answer):
+class MemoryAnswer(AnswerForm):
     """What the model answers. `summary` must be there; notes may be none."""
 
     summary: Text

@@ -4,7 +4,7 @@ An adapter over memory's ranking: by words always, and by vectors as well where 
 asker for embeddings is given.
 """
 
-from callwise.calls import Asker, Call, CallError, Purpose, Role
+from callwise.calls import LLM, Call, CallError, Purpose, Role
 from callwise.memory import AgentUser, Embedding, MemorySnapshot, RecalledTurn
 from callwise.memory.conversation_memory import ConversationMemory
 from nodes.prompt import clip
@@ -23,7 +23,7 @@ MAX_EMBEDDED_CHARS = 4000
 
 
 async def embed_text(
-    asker: Asker, text: str, *, node: str
+    asker: LLM, text: str, *, node: str
 ) -> tuple[Embedding | None, Degradation | None]:
     """Return a text's vector, or why there is none.
 
@@ -77,7 +77,7 @@ async def retrieve_memories(
     user_text: str,
     max_lines: int = 5,
     shown_turns: int = 0,
-    embed_asker: Asker | None = None,
+    embed_asker: LLM | None = None,
 ) -> tuple[tuple[MemoryLine, ...], Degradation | None]:
     """Return the memories that bear on the user's words, most relevant first.
 

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from callwise.calls import Asker
+from callwise.calls import LLM
 from callwise.memory import AgentUser, NewNote, TurnCommit
 from callwise.memory.conversation_memory import ConversationMemory
-from nodes.loader import Standing
+from nodes.loader import RelationState
 from nodes.memory_retriever import embed_text
-from nodes.records import Degradation, NoteDraft, Record
+from nodes.records import Degradation, FrozenRecord, NoteDraft
 
 __all__ = ["WrittenTurn", "write_turn"]
 
 NODE = "memory_writer"
 
 
-class WrittenTurn(Record):
+class WrittenTurn(FrozenRecord):
     """What a commit did."""
 
     version: int = Field(ge=1)
@@ -48,11 +48,11 @@ async def write_turn(
     version: int,
     user_text: str,
     reply: str,
-    standing: Standing,
+    standing: RelationState,
     time: str | None = None,
     notes: Sequence[NoteDraft] = (),
     new_summary: str = "",
-    embed_asker: Asker | None = None,
+    embed_asker: LLM | None = None,
 ) -> tuple[WrittenTurn, Degradation | None]:
     """Keep a finished turn. Nothing may be changed after it.
 

@@ -22,9 +22,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from callwise.calls import Asker, Purpose, Role, Sampling
+from callwise.calls import LLM, Purpose, Role, Sampling
 from callwise.calls.errors import InvalidAnswer
-from nodes.answer import Answer, BubbleText
+from nodes.answer import AnswerForm, BubbleText
 from nodes.bubbles import (
     MAX_BUBBLES,
     MAX_DELAY_SECONDS,
@@ -38,7 +38,7 @@ from nodes.question import Question, Tokens
 from nodes.records import (
     Bubble,
     Degradation,
-    Record,
+    FrozenRecord,
 )
 from nodes.turn import TurnView
 
@@ -64,14 +64,14 @@ Chinese; a message retold in looser words overlaps .75 or more.
 _NUMBER = re.compile(r"\d+")
 
 
-class ProcessedReply(Record):
+class ProcessedReply(FrozenRecord):
     """A reply and its bubbles. They join to it, white space aside."""
 
     text: str
     bubbles: tuple[Bubble, ...]
 
 
-class HumanizeAnswer(Answer):
+class HumanizeAnswer(AnswerForm):
     """What the model answers: the reply as chat bubbles, in order."""
 
     bubbles: Annotated[list[BubbleText], Field(min_length=1)]
@@ -179,7 +179,7 @@ def _without_call(problem: str) -> Degradation:
 
 
 async def humanize(
-    asker: Asker, view: TurnView, *, llm: ProcessorLLM = "auto"
+    asker: LLM, view: TurnView, *, llm: ProcessorLLM = "auto"
 ) -> tuple[ProcessedReply, Degradation | None]:
     """Return the reply in bubbles, and why rules cut it if they had to.
 

@@ -37,7 +37,7 @@ from nodes.records import Language
 __all__ = [
     "DEFAULT_MAX_CHARS",
     "MAX_CHARS",
-    "Prepared",
+    "PreparedMaterial",
     "clip",
     "dumped",
     "load_prompts",
@@ -163,7 +163,7 @@ def _plain(value: Any, max_chars: int | None) -> Any:
         return value
     if kind is list or kind is tuple:
         return [_plain(item, max_chars) for item in value]
-    if kind is Prepared:
+    if kind is PreparedMaterial:
         return orjson.Fragment(value.json_bytes)
     if isinstance(value, BaseModel):
         value = {key: item for key, item in value if not _is_empty(item)}
@@ -181,7 +181,7 @@ def _plain(value: Any, max_chars: int | None) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedMaterial:
     """A field of the material that is made once and stands in several prompts.
 
     Args:
@@ -195,7 +195,7 @@ def _max_chars(name: str) -> int | None:
     return None if name == "chat" else MAX_CHARS.get(name, DEFAULT_MAX_CHARS)
 
 
-def prepared(name: str, value: Any) -> Prepared | None:
+def prepared(name: str, value: Any) -> PreparedMaterial | None:
     """Return a field of the material, clipped and dumped once for several prompts.
 
     Args:
@@ -209,7 +209,7 @@ def prepared(name: str, value: Any) -> Prepared | None:
         TypeError: when it is nothing that JSON knows.
     """
     plain = _plain(value, _max_chars(name))
-    return None if _is_empty(plain) else Prepared(dumped(plain))
+    return None if _is_empty(plain) else PreparedMaterial(dumped(plain))
 
 
 def dumped(data: Any) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from callwise.calls import Asker, Call, CallError, CallRefused, Purpose, Role, Sampling
+from callwise.calls import LLM, Call, CallError, CallRefused, Purpose, Role, Sampling
 from callwise.calls.errors import ContentRefused, EmptyAnswer, InvalidAnswer
 from nodes.prompt import clip
 from nodes.records import Degradation
@@ -50,7 +50,7 @@ def degradation_of(error: CallError, *, node: str) -> Degradation:
 
 
 async def ask_or(
-    asker: Asker,
+    asker: LLM,
     call: Call,
     *,
     node: str,
@@ -153,7 +153,7 @@ class Question(Generic[AnswerT, ResultT]):
             lease=self.lease,
         )
 
-    async def ask(self, asker: Asker, view: TurnView) -> tuple[ResultT, Degradation | None]:
+    async def ask(self, asker: LLM, view: TurnView) -> tuple[ResultT, Degradation | None]:
         """Return what the model answered about a turn, or what the rules say and why.
 
         Raises:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from pydantic import Field
 
 from callwise.calls import Purpose, Role, Sampling
-from nodes.answer import Answer, FilledTexts, Text, Texts
+from nodes.answer import AnswerForm, FilledTexts, Text, Texts
 from nodes.prompt import MAX_CHARS, clip
 from nodes.question import Question, Tokens
 from nodes.records import Detection, Language, Mode, ResponsePlan, Signal
@@ -126,7 +126,7 @@ def reason_by_rules(
     )
 
 
-class ReasonerAnswer(Answer):
+class ReasonerAnswer(AnswerForm):
     """What the model answers. Where it names no goal, the rules do; see `record`."""
 
     goals: FilledTexts

@@ -13,9 +13,9 @@ __all__ = [
     "Bubble",
     "Degradation",
     "Detection",
+    "DialogueLine",
     "Guidance",
     "Language",
-    "Line",
     "MemoryLine",
     "Mode",
     "Monologue",
@@ -36,13 +36,13 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Signed = Annotated[float, Field(ge=-1.0, le=1.0)]
 
 
-class Record(BaseModel):
+class FrozenRecord(BaseModel):
     """Base of the records: frozen, and closed to unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Persona(Record):
+class Persona(FrozenRecord):
     """Who the agent is. Free text; never empty in a prompt."""
 
     name: str = ""
@@ -53,14 +53,14 @@ class Persona(Record):
     """How it talks."""
 
 
-class Line(Record):
+class DialogueLine(FrozenRecord):
     """One line of the conversation so far."""
 
     role: Literal["user", "agent"]
     text: str
 
 
-class MemoryLine(Record):
+class MemoryLine(FrozenRecord):
     """One remembered turn that retrieval found worth showing to the model."""
 
     # A thread that an older version kept has other fields here, until its next turn begins.
@@ -133,7 +133,7 @@ class Mode(StrEnum):
     BRIEF = "brief"
 
 
-class Detection(Record):
+class Detection(FrozenRecord):
     """What detection found in the user's message."""
 
     context: str = ""
@@ -151,7 +151,7 @@ class Detection(Record):
     """The stage this message sounds like; None when it tells nothing."""
 
 
-class Monologue(Record):
+class Monologue(FrozenRecord):
     """What the agent thinks before it answers. Never shown to the user."""
 
     thought: str = ""
@@ -160,7 +160,7 @@ class Monologue(Record):
     """What it would like to do, wise or not."""
 
 
-class Mood(Record):
+class Mood(FrozenRecord):
     """The agent's mood: pleasure, arousal, dominance, and how busy it is."""
 
     pleasure: Signed = 0.0
@@ -169,7 +169,7 @@ class Mood(Record):
     busyness: Unit = 0.2
 
 
-class ResponsePlan(Record):
+class ResponsePlan(FrozenRecord):
     """What the reply should reach, before any words are chosen."""
 
     goals: tuple[str, ...] = ()
@@ -179,7 +179,7 @@ class ResponsePlan(Record):
     tone: str = ""
 
 
-class Guidance(Record):
+class Guidance(FrozenRecord):
     """What replies kept getting wrong, for the next ones to mind."""
 
     attribute: str
@@ -190,7 +190,7 @@ class Guidance(Record):
     """Turns that it still lives, the next one included."""
 
 
-class Relationship(Record):
+class Relationship(FrozenRecord):
     """How the agent stands to this user."""
 
     closeness: Unit = 0.1
@@ -209,7 +209,7 @@ class Relationship(Record):
     """Turns in a row that `pending_stage` has been pointed to."""
 
 
-class StyleVector(Record):
+class StyleVector(FrozenRecord):
     """Twelve dimensions of how the reply should sound, each in [0, 1]."""
 
     formality: Unit = 0.5
@@ -226,14 +226,14 @@ class StyleVector(Record):
     patience: Unit = 0.6
 
 
-class Bubble(Record):
+class Bubble(FrozenRecord):
     """One chat bubble, and how long the agent seems to type before it."""
 
     text: str
     delay_seconds: float = Field(ge=0.0)
 
 
-class NoteDraft(Record):
+class NoteDraft(FrozenRecord):
     """A note about the user with the words that prove it."""
 
     text: str
@@ -242,7 +242,7 @@ class NoteDraft(Record):
     """Words that stand verbatim in the turn it was taken from."""
 
 
-class Degradation(Record):
+class Degradation(FrozenRecord):
     """A node that went on without its model call, or with less in its prompt, and why."""
 
     node: str

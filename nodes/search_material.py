@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nodes.phrases import style_phrase
-from nodes.prompt import Prepared, prepared
+from nodes.prompt import PreparedMaterial, prepared
 from nodes.records import Language, Mode, Stage, StyleVector
 from nodes.turn import PROMPT_FIELDS, TurnView
 
@@ -52,7 +52,7 @@ class SearchMaterial:
         return self.view.earlier
 
     @cached_property
-    def lasting(self) -> dict[str, Prepared]:
+    def lasting(self) -> dict[str, PreparedMaterial]:
         """The larger fields as they stand in most prompts of a search, made once."""
         fields = {
             "plan": self.view.plan,
@@ -63,7 +63,7 @@ class SearchMaterial:
             },
         }
         made = {
-            name: value if isinstance(value, Prepared) else prepared(name, value)
+            name: value if isinstance(value, PreparedMaterial) else prepared(name, value)
             for name, value in fields.items()
         }
         return {name: value for name, value in made.items() if value is not None}

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls import Message
 from nodes.phrases import detection_shown, mood_phrase, relationship_phrase
-from nodes.prompt import MAX_CHARS, Prepared, clip, material_json, prepared, prompt
+from nodes.prompt import MAX_CHARS, PreparedMaterial, clip, material_json, prepared, prompt
 from nodes.records import (
     Bubble,
     Detection,
+    DialogueLine,
     Language,
-    Line,
     MemoryLine,
     Mode,
     Monologue,
@@ -42,7 +42,7 @@ class TurnView(BaseModel):
     """Who answers."""
     language: Language = "en"
     """Of the prompts, and so of the answers and of the reply."""
-    history: list[Line] = []
+    history: list[DialogueLine] = []
     """The latest lines before `user_text`, oldest first."""
     summary: str = ""
     """Of the whole conversation before this turn; blank when there is none."""
@@ -81,7 +81,7 @@ class TurnView(BaseModel):
 
 
 def lines_shown(
-    history: Sequence[Line], user_text: str, reply: str | None = None
+    history: Sequence[DialogueLine], user_text: str, reply: str | None = None
 ) -> list[dict[str, str]]:
     """Return the chat as a prompt shows it: the lines before this turn, then this turn's.
 
@@ -104,23 +104,23 @@ def lines_shown(
 @lru_cache(maxsize=32)
 def _chat_json(
     history: tuple[tuple[str, str], ...], user_text: str, reply: str | None
-) -> Prepared | None:
+) -> PreparedMaterial | None:
     shown = [{role: clip(text, MAX_CHARS["line"])} for role, text in history]
     return prepared("chat", [*shown, *lines_shown((), user_text, reply)])
 
 
-def _chat(view: TurnView) -> Prepared | None:
+def _chat(view: TurnView) -> PreparedMaterial | None:
     """Return the chat, made once for all calls that show the same."""
     history = tuple((line.role, line.text) for line in view.history)
     return _chat_json(history, view.user_text, view.reply or None)
 
 
 @lru_cache(maxsize=32)
-def _persona_json(persona: tuple[tuple[str, str], ...]) -> Prepared | None:
+def _persona_json(persona: tuple[tuple[str, str], ...]) -> PreparedMaterial | None:
     return prepared("persona", dict(persona))
 
 
-def _persona(view: TurnView) -> Prepared | None:
+def _persona(view: TurnView) -> PreparedMaterial | None:
     return _persona_json(tuple((name, text) for name, text in view.persona if text))
 
 

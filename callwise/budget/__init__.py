@@ -2,17 +2,18 @@
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock, ManualClock, SystemClock, VirtualClock
-from callwise.budget.counters import Counts, LedgerError
+from callwise.budget.counters import CounterValues, LedgerError
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Limits, RoleLimits
-from callwise.budget.recorder import RecordedError, RecordedExchange, Recorder, Where
+from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange, Recorder
 from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.calls.retry import RetryPolicy
 
 __all__ = [
     "Budgeter",
+    "CallOrigin",
     "Clock",
-    "Counts",
+    "CounterValues",
     "LedgerError",
     "LedgerRow",
     "Limits",
@@ -26,6 +27,5 @@ __all__ = [
     "ScopeKind",
     "SystemClock",
     "VirtualClock",
-    "Where",
     "current_scope",
 ]

@@ -29,7 +29,7 @@ from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.budget.scope_limits import advise, require_prices
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from callwise.calls.call import Call, Role
-from callwise.calls.client import Advisory, Endpoint
+from callwise.calls.client import Endpoint, Remaining
 from callwise.calls.errors import CallError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.reply import Reply
@@ -39,7 +39,7 @@ __all__ = ["Budgeter"]
 
 
 class Budgeter:
-    """Counts, caps, shares, retries, records and answers calls. An `Asker`.
+    """Counts, caps, shares, retries, records and answers calls. An `LLM`.
 
     Who awaits it directly lends it the running loop; then it can be used from one loop at a
     time. With `own_loop`, and once a `BudgetedChatModel` asks it, it works on a private loop
@@ -154,7 +154,7 @@ class Budgeter:
         """Return a new scope inside the current one; see `Scope.open`."""
         return self.current.open(kind, name, limits=limits, after=after)
 
-    def advisory(self) -> Advisory:
+    def advisory(self) -> Remaining:
         """Return how much remains in the current scope."""
         scope = self.current
         return self.owner.call(

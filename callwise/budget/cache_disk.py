@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from callwise.calls.reply import Usage, document_of_logprobs, logprobs_of_document
+from callwise.calls.reply import ReportedUsage, document_of_logprobs, logprobs_of_document
 
 __all__ = ["DiskCache", "DiskCacheStatistics", "document_of_reply", "reply_of_document"]
 
@@ -141,7 +141,7 @@ class DiskCache:
 _TEXTS_IF_ANY = ("reasoning_text", "system_fingerprint")
 _OF_OWN_FORM = {"parsed", "usage", "token_logprobs", *_TEXTS_IF_ANY}
 _PLAIN = tuple(field.name for field in fields(Reply) if field.name not in _OF_OWN_FORM)
-_USAGE = tuple(field.name for field in fields(Usage))
+_USAGE = tuple(field.name for field in fields(ReportedUsage))
 
 
 def document_of_reply(reply: Reply) -> dict[str, Any]:
@@ -167,6 +167,6 @@ def reply_of_document(document: Mapping[str, Any]) -> Reply:
         values["vectors"] = tuple(tuple(vector) for vector in values["vectors"])
         values["token_logprobs"] = logprobs_of_document(document.get("token_logprobs", ()))
         values |= {name: document.get(name, "") for name in _TEXTS_IF_ANY}
-        return Reply(**values, usage=Usage(**document["usage"]))
+        return Reply(**values, usage=ReportedUsage(**document["usage"]))
     except (KeyError, TypeError) as problem:
         raise ValueError(f"not a reply: {problem!r}") from problem

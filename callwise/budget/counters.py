@@ -18,7 +18,7 @@ from callwise.budget.usage import NO_USAGE, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import CallwiseError
 
-__all__ = ["Counters", "Counts", "LedgerError", "ScopeStatistics"]
+__all__ = ["CounterValues", "Counters", "LedgerError", "ScopeStatistics"]
 
 
 class LedgerError(CallwiseError):
@@ -26,7 +26,7 @@ class LedgerError(CallwiseError):
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class CounterValues:
     """The counters of a scope at one moment.
 
     Args:
@@ -72,7 +72,7 @@ _NOT_IN_COUNTS = {"sent", "charged_tokens", "charged_usd"}
 """Fields of the usage that are left out of the JSON of counts."""
 
 for _name in (*Usage._fields, "tokens", "usd", "over_usd", "work_seconds", "retry_seconds"):
-    setattr(Counts, _name, property(attrgetter(f"usage.{_name}")))
+    setattr(CounterValues, _name, property(attrgetter(f"usage.{_name}")))
 
 _NO_OUTCOMES: Mapping[Outcome, int] = MappingProxyType(dict.fromkeys(Outcome, 0))
 
@@ -152,10 +152,10 @@ class Counters:
                 f"in flight ({', '.join(f'{k} {n}' for k, n in outcomes.items() if n)})"
             )
 
-    def counts(self) -> Counts:
+    def counts(self) -> CounterValues:
         """Return the counts at this moment."""
         total = self._total()
-        return Counts(
+        return CounterValues(
             asked=self._asked,
             in_flight=self._in_flight,
             outcomes=dict(total._outcomes),
@@ -166,19 +166,19 @@ class Counters:
             unreadable=total._unreadable,
         )
 
-    def by_node(self) -> dict[str, Counts]:
+    def by_node(self) -> dict[str, CounterValues]:
         """Return the ended calls by node; those asked outside of one under `-`."""
         return self._by(lambda part: part[0] or "-")
 
-    def by_role(self) -> dict[str, Counts]:
+    def by_role(self) -> dict[str, CounterValues]:
         """Return the ended calls by role."""
         return self._by(lambda part: part[1].value)
 
-    def by_purpose(self) -> dict[str, Counts]:
+    def by_purpose(self) -> dict[str, CounterValues]:
         """Return the ended calls by purpose."""
         return self._by(lambda part: part[2].value)
 
-    def _by(self, name: Callable[[Part], str]) -> dict[str, Counts]:
+    def _by(self, name: Callable[[Part], str]) -> dict[str, CounterValues]:
         merged: dict[str, Counters] = {}
         for part, counters in (self._parts or {}).items():
             merged.setdefault(name(part), Counters())._include(counters)
@@ -221,10 +221,10 @@ class ScopeStatistics:
 
     path: str
     is_closed: bool
-    counts: Counts
-    by_node: dict[str, Counts]
-    by_role: dict[str, Counts]
-    by_purpose: dict[str, Counts]
+    counts: CounterValues
+    by_node: dict[str, CounterValues]
+    by_role: dict[str, CounterValues]
+    by_purpose: dict[str, CounterValues]
     rounds: int
     path_seconds: float
     leases: tuple[LeaseStatistics, ...]

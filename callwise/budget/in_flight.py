@@ -16,7 +16,7 @@ from callwise.budget.counters import LedgerError
 from callwise.budget.critical_path import CriticalPathPoint, CriticalPathTrack
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import NOTHING, Amounts, Reservation
-from callwise.budget.recorder import Where
+from callwise.budget.recorder import CallOrigin
 from callwise.budget.scope import Scope
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
@@ -163,7 +163,7 @@ class InFlightCall:
         self.refusal: CallRefused | None = None
         self.path_seconds = 0.0
         self._outcome: Outcome | None = None
-        self._where: Where | None = None
+        self._where: CallOrigin | None = None
 
     def open(
         self, call: Call, endpoint: Endpoint, key: CallKey, *, sequence: int, now_seconds: float
@@ -202,11 +202,11 @@ class InFlightCall:
         return f"{lane}#{origin.task}" if origin.task else lane
 
     @property
-    def where(self) -> Where:
+    def where(self) -> CallOrigin:
         """Where it was asked, and of which endpoint, for a recording."""
         if self._where is None:
             scope, call, endpoint = self.scope, self.call, self.endpoint
-            self._where = Where(
+            self._where = CallOrigin(
                 self._lane,
                 scope.conversation,
                 scope.turn,

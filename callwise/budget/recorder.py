@@ -38,17 +38,17 @@ from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
 
 __all__ = [
+    "CallOrigin",
     "RecordedError",
     "RecordedExchange",
     "Recorder",
-    "Where",
     "error_of_record",
     "record_of_error",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class CallOrigin:
     """Where a call was asked, and of which endpoint; for lanes, misses and reports.
 
     Not part of a call's identity.
@@ -130,7 +130,7 @@ class RecordedExchange:
 class Recorder(Protocol):
     """A recording that is read, written, or both. Its methods must not block."""
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next exchange of a key, the first one asked first.
 
         Returns:
@@ -142,7 +142,9 @@ class Recorder(Protocol):
         """
         ...
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Remember how a call that was not replayed ended.
 
         Called from the event loop, once a call, in the order in which calls end.

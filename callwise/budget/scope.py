@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Protocol, Self, TypeVar
 
 from callwise.budget.clock import Clock
-from callwise.budget.counters import Counters, Counts, LedgerError, ScopeStatistics
+from callwise.budget.counters import Counters, CounterValues, LedgerError, ScopeStatistics
 from callwise.budget.critical_path import ORIGIN, CriticalPath, CriticalPathPoint
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Amounts, Limits
@@ -338,7 +338,7 @@ class Scope:
         """Count tool calls that a model asks for."""
         self.lasting._tool_calls += count
 
-    def counts(self) -> Counts:
+    def counts(self) -> CounterValues:
         """Return its calls, those of the scopes below it included."""
         return self._at_owner(self.counters.counts)
 

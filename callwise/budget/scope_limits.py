@@ -18,7 +18,7 @@ from callwise.budget.limits import (
 )
 from callwise.budget.usage import PICODOLLARS
 from callwise.calls.call import Role
-from callwise.calls.client import Advisory, Endpoint
+from callwise.calls.client import Endpoint, Remaining
 from callwise.calls.errors import CallRefused, ConfigError
 
 __all__ = ["ScopeLimits", "advise", "require_prices"]
@@ -217,7 +217,7 @@ def _whole(left: float) -> int | None:
     return None if left == math.inf else int(left)
 
 
-def advise(bounds: ScopeLimits, position: CriticalPathPoint, *, by_path: bool = False) -> Advisory:
+def advise(bounds: ScopeLimits, position: CriticalPathPoint, *, by_path: bool = False) -> Remaining:
     """Return the tightest of all limits that bind here, leases taken off.
 
     Reservations of calls in flight are taken off too, so more may be left once those
@@ -245,7 +245,7 @@ def advise(bounds: ScopeLimits, position: CriticalPathPoint, *, by_path: bool = 
     seconds_left = bounds.seconds_left(position, by_path=by_path)
     if seconds_left == 0:
         calls = 0
-    return Advisory(
+    return Remaining(
         calls_left=_whole(calls),
         requests_left=_whole(requests),
         tokens_left=_whole(tokens),

@@ -35,7 +35,7 @@ from callwise.budget.token_tables import (
 from callwise.budget.usage import to_picodollars
 from callwise.calls.call import Call, Purpose, Role
 from callwise.calls.client import Endpoint
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.schema import response_schema
 
 __all__ = [
@@ -364,7 +364,9 @@ class Estimator:
         usd = prices.most_usd(input_tokens, output_tokens) if prices else 0.0
         return Estimate(input_tokens + output_tokens, to_picodollars(usd), estimated)
 
-    def received(self, call: Call, endpoint: Endpoint, reply: Reply) -> tuple[Usage, Estimate]:
+    def received(
+        self, call: Call, endpoint: Endpoint, reply: Reply
+    ) -> tuple[ReportedUsage, Estimate]:
         """Return what a stream that broke off has used, about, and what to charge for it."""
         texts = [reply.text, reply.reasoning_text]
         for tool_call in reply.tool_calls:
@@ -374,12 +376,12 @@ class Estimator:
         asked = self._input_tokens(call, endpoint)
         parts = asked, self._input_tokens(answer, endpoint)
         calibration = self._calibration(endpoint)
-        known = Usage(parts[0].total, parts[1].total)
+        known = ReportedUsage(parts[0].total, parts[1].total)
         most = [calibration.tokens(part, self._margin or 1.0) for part in parts]
         usd = endpoint.prices.usd(*most) if endpoint.prices else 0.0
         return known, Estimate(sum(most), to_picodollars(usd), asked)
 
-    def observe(self, estimate: Estimate, endpoint: Endpoint, usage: Usage) -> None:
+    def observe(self, estimate: Estimate, endpoint: Endpoint, usage: ReportedUsage) -> None:
         """Learn from the input tokens that an endpoint reports for a call.
 
         What a simulated model reports is an estimate itself, and teaches nothing.

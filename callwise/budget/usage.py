@@ -31,8 +31,7 @@ from callwise.calls.errors import (
     RateLimited,
     UnknownModel,
 )
-from callwise.calls.reply import Reply
-from callwise.calls.reply import Usage as ReportedUsage
+from callwise.calls.reply import Reply, ReportedUsage
 
 if TYPE_CHECKING:
     from callwise.budget.token_estimate import Estimate

@@ -17,8 +17,7 @@ from callwise.calls.call import Call, CallEnd, Piece, reply_of_pieces
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallRefused
 from callwise.calls.key import CallKey
-from callwise.calls.reply import Reply
-from callwise.calls.reply import Usage as ReportedUsage
+from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.usage import usage_note
 
 __all__ = ["Work"]

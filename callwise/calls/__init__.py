@@ -1,14 +1,13 @@
 """What one call is, and who answers it. The ground floor: imports nothing above."""
 
 from callwise.calls.call import Call, Message, Origin, Outcome, Purpose, Role, Sampling
-from callwise.calls.client import Advisory, Asker, Client, Endpoint, Prices
+from callwise.calls.client import LLM, Client, Endpoint, Prices, Remaining
 from callwise.calls.errors import CallError, CallRefused, CallwiseError, ConfigError, FormatError
 from callwise.calls.key import CallKey, call_key
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
-    "Advisory",
-    "Asker",
+    "LLM",
     "Call",
     "CallError",
     "CallKey",
@@ -23,9 +22,10 @@ __all__ = [
     "Outcome",
     "Prices",
     "Purpose",
+    "Remaining",
     "Reply",
+    "ReportedUsage",
     "Role",
     "Sampling",
-    "Usage",
     "call_key",
 ]

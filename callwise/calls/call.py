@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
     "Call",
@@ -121,7 +121,7 @@ class CallEnd(NamedTuple):
     sequence: int
     outcome: Outcome
     model: str
-    billed: Usage
+    billed: ReportedUsage
     turn_tool_calls: int | None = None
 
 

@@ -22,7 +22,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from callwise.calls.call import Call, Purpose, Role, Sampling
-from callwise.calls.client import Advisory, Asker
+from callwise.calls.client import LLM, Remaining
 from callwise.calls.langchain_arguments import (
     FORM_ARGUMENT,
     read_arguments,
@@ -86,7 +86,7 @@ class BudgetedChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    asker: SkipValidation[Asker] = Field(exclude=True, repr=False)
+    asker: SkipValidation[LLM] = Field(exclude=True, repr=False)
     role: Role = Role.MAIN
     purpose: Purpose = Purpose.OTHER
     sampling: Sampling = Sampling()
@@ -335,7 +335,7 @@ class BudgetedChatModel(BaseChatModel):
             return await self.asker.ask(call)
         return await self._owner.run(self.asker.ask, call)
 
-    def _advisory(self) -> Advisory:
+    def _advisory(self) -> Remaining:
         return self.asker.advisory()
 
     async def _invoke(self, call: Call, ending: Ending) -> Asked:

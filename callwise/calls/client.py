@@ -17,13 +17,13 @@ from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
 __all__ = [
-    "Advisory",
-    "Asker",
+    "LLM",
     "Client",
     "Endpoint",
     "Getter",
     "OfflineClient",
     "Prices",
+    "Remaining",
     "look_up",
 ]
 
@@ -208,7 +208,7 @@ async def look_up(
 
 
 @dataclass(frozen=True, slots=True)
-class Advisory:
+class Remaining:
     """What remains in the current scope, the tightest of all scopes above it.
 
     `None` means that nothing limits it. Leases of others are already taken off.
@@ -238,7 +238,7 @@ class Advisory:
         return all(left >= calls for name, left in self.calls_left_by_role if name is role)
 
 
-class Asker(Protocol):
+class LLM(Protocol):
     """The one way for a node to reach a model. The budgeter is one."""
 
     async def ask(self, call: Call) -> Reply:
@@ -259,6 +259,6 @@ class Asker(Protocol):
         """
         ...
 
-    def advisory(self) -> Advisory:
+    def advisory(self) -> Remaining:
         """Return what remains in the current scope."""
         ...

@@ -115,11 +115,11 @@ def shown_url(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{path}"
 
 
-class _Row(BaseModel):
+class _HostRow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class KnownCapabilities(_Row):
+class KnownCapabilities(_HostRow):
     """Capabilities that a row sets; see `Capabilities`. None leaves what was there."""
 
     schema_mode: SchemaMode | None = None
@@ -140,7 +140,7 @@ class KnownCapabilities(_Row):
         )
 
 
-class KnownModels(_Row):
+class KnownModels(_HostRow):
     """Models of an endpoint that take something else than its others."""
 
     models: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -149,7 +149,7 @@ class KnownModels(_Row):
     start: KnownCapabilities
 
 
-class KnownEndpoint(_Row):
+class KnownEndpoint(_HostRow):
     """One endpoint of the table."""
 
     name: str

@@ -29,7 +29,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls.call import Call, CallEnd, HoldBack, Message, Piece, pieces_of
-from callwise.calls.client import Advisory
+from callwise.calls.client import Remaining
 from callwise.calls.errors import (
     CallError,
     CallRefused,
@@ -40,7 +40,7 @@ from callwise.calls.errors import (
 )
 from callwise.calls.langchain_arguments import FORM_ARGUMENT, response_format_of
 from callwise.calls.langchain_messages import Asked, chunk_of_piece, last_chunk
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.structured import parse_answer
 
 __all__ = ["AnswerStream", "Ending", "FinalCall", "Invocation", "fitting", "in_form", "parsed"]
@@ -133,7 +133,7 @@ class Invocation:
     def __init__(
         self,
         asking: Callable[[Call], Awaitable[Reply]],
-        advisory: Callable[[], Advisory],
+        advisory: Callable[[], Remaining],
         ending: Ending,
         on_piece: Callable[[Piece], None] | None = None,
     ) -> None:
@@ -199,7 +199,7 @@ class Invocation:
             raise error
         if self._on_piece is not None:
             self._on_piece(Piece(final.text))
-        reply = Reply(final.text, usage=Usage(0, 0), finish_reason="stop")
+        reply = Reply(final.text, usage=ReportedUsage(0, 0), finish_reason="stop")
         return Asked(reply, tuple(self._ends), limit)
 
     def _last(self, call: Call, final: FinalCall, *, note: str) -> Call:
@@ -259,7 +259,7 @@ class AnswerStream:
     def __init__(
         self,
         asking: Callable[[Call], Awaitable[Reply]],
-        advisory: Callable[[], Advisory],
+        advisory: Callable[[], Remaining],
         ending: Ending,
         call: Call,
     ) -> None:

@@ -34,7 +34,7 @@ from callwise.calls.langchain_messages import (
 )
 from callwise.calls.provider_errors import failure_of_status, retry_after_seconds, scrub
 from callwise.calls.redaction import redact_document, redact_whole
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.schema import given_schema
 from callwise.calls.wire import messages_with_schema
 
@@ -190,7 +190,7 @@ class LangChainClient:
         return Reply(
             text="",
             vectors=tuple(tuple(map(float, row)) for row in rows),
-            usage=Usage(output_tokens=0),
+            usage=ReportedUsage(output_tokens=0),
             model=model,
             latency_seconds=self._clock() - started,
         )

@@ -24,7 +24,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from callwise.calls.call import CallEnd, Message, Outcome, Piece
 from callwise.calls.errors import ConfigError
-from callwise.calls.reply import Reply, Usage, wire_logprobs
+from callwise.calls.reply import Reply, ReportedUsage, wire_logprobs
 
 __all__ = [
     "Asked",
@@ -196,18 +196,18 @@ def tool_calls_to_wire(message: AIMessage) -> tuple[dict[str, Any], ...]:
     )
 
 
-def usage_from_langchain(metadata: UsageMetadata | None) -> Usage:
+def usage_from_langchain(metadata: UsageMetadata | None) -> ReportedUsage:
     """Return the usage that a LangChain message carries; unknown where it carries none."""
     if metadata is None:
-        return Usage()
-    return Usage(
+        return ReportedUsage()
+    return ReportedUsage(
         input_tokens=metadata["input_tokens"],
         output_tokens=metadata["output_tokens"],
         cached_tokens=metadata.get("input_token_details", {}).get("cache_read"),
     )
 
 
-def usage_to_langchain(usage: Usage) -> UsageMetadata | None:
+def usage_to_langchain(usage: ReportedUsage) -> UsageMetadata | None:
     """Return a usage as LangChain has it, or None where a count is unknown."""
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
@@ -239,7 +239,7 @@ class Asked:
     final_under: str = ""
 
 
-def _billed(asked: Asked) -> Usage:
+def _billed(asked: Asked) -> ReportedUsage:
     """Return what an invocation was billed; unknown where its answer's usage is."""
     reply, ends = asked.reply, asked.ends
     if not ends:
@@ -249,9 +249,9 @@ def _billed(asked: Asked) -> Usage:
     outputs = sum(usage.output_tokens or 0 for usage in billed)
     is_served = ends[-1].outcome is Outcome.SERVED
     if is_served and reply.usage.total_tokens is None and not inputs + outputs:
-        return Usage()
+        return ReportedUsage()
     cached = sum(usage.cached_tokens or 0 for usage in billed)
-    return Usage(
+    return ReportedUsage(
         inputs,
         outputs,
         cached_tokens=None if is_served and reply.usage.cached_tokens is None else cached,

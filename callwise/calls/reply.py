@@ -12,8 +12,8 @@ from callwise.calls.payload import well_formed
 
 __all__ = [
     "Reply",
+    "ReportedUsage",
     "TokenLogprobs",
-    "Usage",
     "document_of_logprobs",
     "is_simulated_model",
     "logprobs_of_document",
@@ -32,7 +32,7 @@ def is_simulated_model(model: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ReportedUsage:
     """Tokens of one answer. `None` means unknown, never 0.
 
     Args:
@@ -109,7 +109,7 @@ class Reply:
     parsed: BaseModel | None = None
     vectors: tuple[tuple[float, ...], ...] = ()
     tool_calls: tuple[Mapping[str, Any], ...] = ()
-    usage: Usage = Usage()
+    usage: ReportedUsage = ReportedUsage()
     model: str = ""
     finish_reason: str | None = None
     latency_seconds: float = 0.0

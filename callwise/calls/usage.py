@@ -4,7 +4,7 @@ Every figure has a defined result. One that is no number, negative, or larger th
 use (`MAX_TOKENS`, `MAX_USD`) is unknown. Figures that contradict each other are read as what
 may be billed at most: a total above the sum of its parts adds to the output, thoughts that
 exceed the output are counted apart from it, and no more of a prompt is cached than it has.
-Whatever had to be read so is noted in `Usage.odd`.
+Whatever had to be read so is noted in `ReportedUsage.odd`.
 
 A figure that is possible and far beyond the size of the texts is counted as reported, because
 it may be billed, and noted (`usage_note`).
@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from callwise.calls.call import Call
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = ["MAX_TOKENS", "MAX_USD", "checked_usage", "usage_note", "usage_of_body"]
 
@@ -33,7 +33,7 @@ SLACK_TOKENS = 4096
 images, and thoughts that a provider counts without showing them."""
 
 
-def usage_of_body(body: Mapping[str, Any]) -> Usage:
+def usage_of_body(body: Mapping[str, Any]) -> ReportedUsage:
     """Return the usage that a response body reports."""
     usage = body.get("usage")
     cached = _of(_of(usage, "prompt_tokens_details"), "cached_tokens")
@@ -46,7 +46,7 @@ def usage_of_body(body: Mapping[str, Any]) -> Usage:
     # No prompt has no tokens: servers that do not count report 0.
     if prompt == 0 and not isinstance(prompt, bool):
         prompt = None
-    reported = Usage(prompt, completion, cached, cost, reasoning)
+    reported = ReportedUsage(prompt, completion, cached, cost, reasoning)
     if _is_possible(reported) and (
         total is None or (type(total) is int and total == prompt + completion)
     ):
@@ -54,7 +54,7 @@ def usage_of_body(body: Mapping[str, Any]) -> Usage:
     return _settled(prompt, completion, cached, cost, reasoning, total=total)
 
 
-def checked_usage(usage: Usage) -> Usage:
+def checked_usage(usage: ReportedUsage) -> ReportedUsage:
     """Return a client's usage with every figure possible; the same object where it is so."""
     if _is_possible(usage):
         return usage
@@ -82,7 +82,7 @@ def usage_note(call: Call, reply: Reply) -> str:
     return f"odd usage ({'; '.join(notes)})" if notes else ""
 
 
-def _is_possible(usage: Usage) -> bool:
+def _is_possible(usage: ReportedUsage) -> bool:
     """Return whether prompt and answer were counted, and no figure contradicts another."""
     usd, cached, reasoning = usage.usd, usage.cached_tokens, usage.reasoning_tokens
     return (
@@ -111,7 +111,7 @@ def _settled(
     *,
     total: Any = None,
     odd: str = "",
-) -> Usage:
+) -> ReportedUsage:
     """Return figures as a usage; see the head of this file for the rules."""
     notes = [odd] if odd else []
 
@@ -136,7 +136,7 @@ def _settled(
     if cached_tokens is not None and input_tokens is not None and cached_tokens > input_tokens:
         notes.append(f"cached_tokens {cached_tokens} of {input_tokens}")
         cached_tokens = input_tokens
-    return Usage(
+    return ReportedUsage(
         input_tokens, output_tokens, cached_tokens, usd, reasoning_tokens, odd=", ".join(notes)
     )
 

@@ -26,7 +26,7 @@ from callwise.calls.client import Getter, look_up
 from callwise.calls.endpoint_settings import EndpointSettings
 from callwise.calls.errors import BadRequest, EmptyAnswer, InvalidAnswer
 from callwise.calls.hosts import is_this_machine
-from callwise.calls.reply import Usage
+from callwise.calls.reply import ReportedUsage
 from callwise.calls.retry import RetryPolicy
 from callwise.cli.endpoint_report import Probed
 
@@ -135,7 +135,7 @@ class _LookUps:
                     timeout_seconds=call.timeout_seconds or LOOK_UP_SECONDS,
                     on_sent=partial(on_sent, index) if on_sent is not None else None,
                 )
-                ends.append(Reply(text=str(self.found[url][0]), usage=Usage(0, 0)))
+                ends.append(Reply(text=str(self.found[url][0]), usage=ReportedUsage(0, 0)))
             except CallError as error:
                 ends.append(error)
         return ends

@@ -11,12 +11,12 @@ import typer
 from callwise.calls.errors import ConfigError
 from callwise.calls.trust import endpoint_lines
 from callwise.cli.terminal import progress_bar, say
-from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty
+from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached
 from callwise.recordings.recording import Recording, open_recording
 from callwise.tuning.analysis import ToBuy, to_buy
 from callwise.tuning.buying import (
-    Bought,
     BuyingEvaluator,
+    FinishedPurchase,
     PurchaseProgress,
     RaceRequest,
     buy,
@@ -82,7 +82,7 @@ def buyer_as_it_goes(
     return replace(request, jobs=1), evaluator
 
 
-def spent(purse: Purse) -> str:
+def spent(purse: SpendingCap) -> str:
     """Return what was bought; a cost that is not known is not 0."""
     if purse.unknown_usd:
         usd = f"USD unknown for {purse.unknown_usd} of them, {purse.usd:.6f} for the others"
@@ -120,9 +120,9 @@ def _bought(
     options: "TuneOptions",
     request: SweepRequest,
     finished: FinishedSweep,
-    purse: Purse,
+    purse: SpendingCap,
     on_turn: Callable[[PurchaseProgress], None],
-) -> Bought:
+) -> FinishedPurchase:
     """Buy for all settings, or with a race for those that are not beaten."""
     if not options.race:
         return buy(
@@ -141,7 +141,9 @@ def _bought(
         quality = options.quality_request
         found = judge_rows(recording, finished.folder, rows, quality, texts=texts)
         if not found.by and purse.is_empty:
-            raise PurseEmpty(f"{purse.calls} calls were bought, and none are left to judge with")
+            raise SpendingCapReached(
+                f"{purse.calls} calls were bought, and none are left to judge with"
+            )
         if not found.by:
             raise ConfigError("--race needs quality: give --quality referee, or --labels")
         return found.rows

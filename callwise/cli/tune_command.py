@@ -33,7 +33,7 @@ from callwise.cli.terminal import (
 
 if TYPE_CHECKING:
     from callwise.calls.trust import Trust
-    from callwise.recordings.counterfactual.purchase import Purse
+    from callwise.recordings.counterfactual.purchase import SpendingCap
     from callwise.recordings.recording import Recording
     from callwise.tuning.analysis import Analysis
     from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest
@@ -147,11 +147,11 @@ class TuneOptions(CommandOptions):
     trust_code: TrustCodeOption = []
 
     @cached_property
-    def purse(self) -> "Purse":
+    def purse(self) -> "SpendingCap":
         """What all paid calls may spend together: bought ones and a referee's."""
-        from callwise.recordings.counterfactual.purchase import Purse
+        from callwise.recordings.counterfactual.purchase import SpendingCap
 
-        return Purse(max_calls=self.max_buy_calls, max_usd=self.max_buy_usd)
+        return SpendingCap(max_calls=self.max_buy_calls, max_usd=self.max_buy_usd)
 
     @property
     def trust(self) -> "Trust":

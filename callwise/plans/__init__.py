@@ -1,15 +1,23 @@
 """Call plans: what a turn will ask, before it runs and without a model. Light to import."""
 
-from callwise.plans.bound import Network, Parallel, PlannedCall, Serial, Step, Wave, with_repairs
+from callwise.plans.bound import (
+    InParallel,
+    InSequence,
+    Network,
+    PlannedCall,
+    Step,
+    Wave,
+    with_repairs,
+)
 from callwise.plans.rows import plan_rows
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 
 __all__ = [
+    "InParallel",
+    "InSequence",
     "Network",
-    "Parallel",
     "PlannedCall",
     "ScenarioPlan",
-    "Serial",
     "Step",
     "TurnPlan",
     "Wave",

@@ -23,14 +23,14 @@ from callwise.calls.call import Purpose, Role
 __all__ = [
     "REPAIR_QUOTE_TOKENS",
     "REPAIR_WORDS_TOKENS",
+    "BoundTask",
+    "BoundTimes",
     "FlatPlan",
-    "Moments",
+    "InParallel",
+    "InSequence",
     "Network",
-    "Parallel",
     "PlannedCall",
-    "Serial",
     "Step",
-    "Task",
     "Wave",
     "flatten",
     "repair_tokens",
@@ -71,14 +71,14 @@ class PlannedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Serial:
+class InSequence:
     """Steps one after another."""
 
     steps: tuple["Step", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Parallel:
+class InParallel:
     """Steps that start together."""
 
     steps: tuple["Step", ...] = ()
@@ -126,7 +126,7 @@ class Network:
             raise ValueError(f"{strangers[0]!r} waits and is no part")
 
 
-Step = PlannedCall | Serial | Parallel | Wave | Network
+Step = PlannedCall | InSequence | InParallel | Wave | Network
 
 
 def with_calls(step: Step, change: Callable[[PlannedCall], Step]) -> Step:
@@ -134,10 +134,10 @@ def with_calls(step: Step, change: Callable[[PlannedCall], Step]) -> Step:
     match step:
         case PlannedCall():
             return change(step)
-        case Serial(steps):
-            return Serial(tuple(with_calls(inner, change) for inner in steps))
-        case Parallel(steps):
-            return Parallel(tuple(with_calls(inner, change) for inner in steps))
+        case InSequence(steps):
+            return InSequence(tuple(with_calls(inner, change) for inner in steps))
+        case InParallel(steps):
+            return InParallel(tuple(with_calls(inner, change) for inner in steps))
         case Wave(steps, max_concurrency):
             return Wave(tuple(with_calls(inner, change) for inner in steps), max_concurrency)
         case Network(parts, waits):
@@ -163,7 +163,7 @@ def _repaired(call: PlannedCall, max_repairs: int) -> Step:
         replace(call, input_tokens=call.input_tokens + times * grown)
         for times in range(1, max_repairs + 1)
     )
-    return Serial((call, *repairs))
+    return InSequence((call, *repairs))
 
 
 def with_repairs(step: Step, max_repairs: int) -> Step:
@@ -181,7 +181,7 @@ def with_repairs(step: Step, max_repairs: int) -> Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BoundTask:
     """One call and the places of the calls that it waits for, all of them before it."""
 
     call: PlannedCall
@@ -198,26 +198,26 @@ class FlatPlan:
             for; empty when it ends at once.
     """
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[BoundTask, ...]
     ends: Mapping[str, tuple[int, ...]]
 
 
 class _Flattening:
     def __init__(self) -> None:
-        self.tasks: list[Task] = []
+        self.tasks: list[BoundTask] = []
         self.ends: dict[str, tuple[int, ...]] = {}
 
     def add(self, step: Step, after: tuple[int, ...]) -> tuple[int, ...]:
         """Add a step's calls and return the places that its end waits for."""
         match step:
             case PlannedCall():
-                self.tasks.append(Task(step, after))
+                self.tasks.append(BoundTask(step, after))
                 return (len(self.tasks) - 1,)
-            case Serial(steps):
+            case InSequence(steps):
                 for inner in steps:
                     after = self.add(inner, after)
                 return after
-            case Parallel(steps):
+            case InParallel(steps):
                 return self._add_wave(steps, max(len(steps), 1), after)
             case Wave(steps, max_concurrency):
                 return self._add_wave(steps, max_concurrency, after)
@@ -254,7 +254,7 @@ def flatten(step: Step) -> FlatPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class BoundTimes:
     """When the reply is out, and when the turn is over, from the turn's start.
 
     Args:
@@ -291,15 +291,15 @@ def _ends(plan: FlatPlan, latency_seconds: float, slot_seconds: float) -> list[f
     return ends
 
 
-def _moments(plan: FlatPlan, ends: Sequence[float], reply_part: str) -> Moments:
+def _moments(plan: FlatPlan, ends: Sequence[float], reply_part: str) -> BoundTimes:
     turn = max(ends, default=0.0)
     reply_ends = plan.ends.get(reply_part)
     if reply_ends is None:
-        return Moments(turn, turn)
-    return Moments(max((ends[place] for place in reply_ends), default=0.0), turn)
+        return BoundTimes(turn, turn)
+    return BoundTimes(max((ends[place] for place in reply_ends), default=0.0), turn)
 
 
-def rounds(plan: FlatPlan, *, reply_part: str) -> Moments:
+def rounds(plan: FlatPlan, *, reply_part: str) -> BoundTimes:
     """Return the longest chains of calls: whole numbers.
 
     Args:
@@ -312,7 +312,7 @@ def rounds(plan: FlatPlan, *, reply_part: str) -> Moments:
 
 def seconds(
     plan: FlatPlan, *, reply_part: str, latency_seconds: float, rpm: float | None = None
-) -> Moments:
+) -> BoundTimes:
     """Return how long the calls take, without retries and without overhead.
 
     Args:

@@ -14,9 +14,9 @@ from callwise.budget.ledger_row import LedgerRow
 from callwise.calls.answer_values import resolved
 from callwise.calls.call import Call
 from callwise.calls.errors import CallError
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.schema import response_schema
-from callwise.plans.bound import Parallel, PlannedCall, Serial, Step, repair_tokens
+from callwise.plans.bound import InParallel, InSequence, PlannedCall, Step, repair_tokens
 
 __all__ = ["FormClient", "steps_by_node"]
 
@@ -67,7 +67,7 @@ class FormClient:
 
     def _reply(self, call: Call, model: str) -> Reply:
         sent, written = self.tokens_of(call)
-        usage = Usage(input_tokens=sent, output_tokens=written)
+        usage = ReportedUsage(input_tokens=sent, output_tokens=written)
         if call.is_embedding:
             return Reply(text="", vectors=((1.0,),), usage=usage, model=model)
         text = "?"
@@ -98,6 +98,6 @@ def steps_by_node(rows: Iterable[LedgerRow]) -> dict[str, Step]:
         together = rounds.setdefault(row.node or "", {}).setdefault(row.end_round, [])
         together.append(_planned(row))
     return {
-        node: Serial(tuple(Parallel(tuple(calls)) for calls in by_round.values()))
+        node: InSequence(tuple(InParallel(tuple(calls)) for calls in by_round.values()))
         for node, by_round in rounds.items()
     }

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from callwise.calls.call import Purpose, Role
 from callwise.calls.client import Prices
-from callwise.plans.bound import FlatPlan, Moments, PlannedCall, Step, flatten, rounds, seconds
+from callwise.plans.bound import BoundTimes, FlatPlan, PlannedCall, Step, flatten, rounds, seconds
 
 __all__ = [
     "PlanCounts",
@@ -173,8 +173,8 @@ class PlannedScenario:
     name: str
     meaning: str
     counts: PlanCounts
-    rounds: Moments
-    seconds: Moments
+    rounds: BoundTimes
+    seconds: BoundTimes
     max_requests: int
     accepted: int
 

@@ -28,12 +28,12 @@ __all__ = [
     "SHIPPED_APP",
     "App",
     "Notices",
+    "PromptDigests",
     "ReplyListener",
     "Session",
-    "StartsFromPast",
+    "SnapshotStart",
     "TakesEnvironment",
     "TellsNotices",
-    "TellsPrompts",
     "TellsTrust",
     "TurnInput",
     "TurnResult",
@@ -197,7 +197,7 @@ class App(Protocol):
 
 
 @runtime_checkable
-class TellsPrompts(Protocol):
+class PromptDigests(Protocol):
     """An app that lists its prompts, so that a changed one can be named."""
 
     def prompt_digests(self) -> Mapping[str, str]:
@@ -224,7 +224,7 @@ class TellsTrust(Protocol):
 
 
 @runtime_checkable
-class StartsFromPast(App, Protocol):
+class SnapshotStart(App, Protocol):
     """An app whose memory can be a book, so that other settings can start from one past."""
 
     def open(

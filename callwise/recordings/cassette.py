@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Role
 from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.calls.key import CallKey
@@ -172,7 +172,7 @@ class Cassette:
         ]
         return tuple(notices)
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next exchange of a key; see `cassette_index` for which one that is.
 
         Raises:
@@ -202,7 +202,9 @@ class Cassette:
         is_of_turn = recorded_in == (where.conversation, where.turn)
         return replace(exchange, end_number=self._ends.number(entry) if is_of_turn else 0)
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Append how a call ended; nothing in strict mode, nor after a failed write.
 
         Never raises for the file: a failed write is in `failure`, and the run goes on.

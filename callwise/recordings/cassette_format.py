@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from callwise.budget.recorder import RecordedError, RecordedExchange, Where, error_of_record
+from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange, error_of_record
 from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Call, Message
 from callwise.calls.key import CallKey
@@ -261,7 +261,7 @@ def _error(error: RecordedError, scrub: Scrub) -> dict[str, Any]:
 def exchange_document(
     key: CallKey,
     call: Call,
-    where: Where,
+    where: CallOrigin,
     exchange: RecordedExchange,
     *,
     scrub: Scrub,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callwise.budget.recorder import Where
+from callwise.budget.recorder import CallOrigin
 from callwise.calls.call import Call
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.key import CallKey
@@ -286,7 +286,10 @@ def _piece_difference(asked: list[_Piece], recorded: list[_Piece]) -> str | None
 
 
 def _settings_difference(
-    asked: Mapping[str, Any], recorded: Mapping[str, Any], where: Where, line: Mapping[str, Any]
+    asked: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    where: CallOrigin,
+    line: Mapping[str, Any],
 ) -> str:
     ours = {"endpoint": where.endpoint, "model": where.model, **asked.get("settings", {})}
     theirs = {
@@ -314,7 +317,7 @@ def _readable(
             continue  # a damaged line cannot be the nearest; it is reported when it is played
 
 
-def _entries_of_kind(cassette: CassetteFile, where: Where) -> Iterator[int]:
+def _entries_of_kind(cassette: CassetteFile, where: CallOrigin) -> Iterator[int]:
     """Return the entries of the same node and purpose."""
     kind = (where.node, where.purpose.value)
     for entry in range(len(cassette.index)):
@@ -327,7 +330,7 @@ def _entries_of_kind(cassette: CassetteFile, where: Where) -> Iterator[int]:
 
 
 def _nearest(
-    cassette: CassetteFile, asked: list[_Piece], where: Where
+    cassette: CassetteFile, asked: list[_Piece], where: CallOrigin
 ) -> tuple[int, dict[str, Any]] | None:
     """Return the nearest line: of the same scope if there is one, else of the same kind."""
     for entries in (
@@ -345,7 +348,7 @@ def _nearest(
 
 
 def explain_miss(
-    cassette: CassetteFile, key: CallKey, call: Call, where: Where, normaliser: Normaliser
+    cassette: CassetteFile, key: CallKey, call: Call, where: CallOrigin, normaliser: Normaliser
 ) -> str:
     """Return which call is not recorded, and how it differs from the nearest.
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from callwise.budget.recorder import Where
+from callwise.budget.recorder import CallOrigin
 from callwise.calls.call import Call, Message
 from callwise.calls.errors import ConfigError
 from callwise.calls.key import CallKey, call_key
@@ -240,13 +240,13 @@ class CassetteKeys:
         self.moved: dict[str, str] = {}
         """Names of endpoints whose calls were found under another name, and that name."""
 
-    def own(self, key: CallKey, call: Call, where: Where) -> CallKey:
+    def own(self, key: CallKey, call: Call, where: CallOrigin) -> CallKey:
         """Return the key under which a call is recorded."""
         if not self.normaliser:
             return key
         return call_key(self.normaliser.call(call), endpoint=where.endpoint, model=where.model)
 
-    def all(self, key: CallKey, call: Call, where: Where) -> Iterator[bytes]:
+    def all(self, key: CallKey, call: Call, where: CallOrigin) -> Iterator[bytes]:
         """Return the keys under which a call may be found, its own first."""
         yield bytes.fromhex(self.own(key, call, where))
         for endpoint in self._others(where):
@@ -256,7 +256,7 @@ class CassetteKeys:
                 self.moved[where.endpoint] = endpoint
                 yield found
 
-    def _others(self, where: Where) -> list[str]:
+    def _others(self, where: CallOrigin) -> list[str]:
         """Return the recorded names of a model's endpoints, where its own is not recorded."""
         if self._served is None:
             self._served = self._read_served()

@@ -8,10 +8,10 @@ from typing import Any
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Limits
-from callwise.budget.recorder import RecordedExchange, Recorder, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange, Recorder
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Purpose, Role
-from callwise.calls.client import Advisory
+from callwise.calls.client import Remaining
 from callwise.calls.errors import (
     CallError,
     CallTimeout,
@@ -65,19 +65,21 @@ class Replaying:
         self._recorder = recorder
         self.turns: set[_Turn] = set()
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next exchange of a key; see `Recorder.lookup`."""
         exchange = self._recorder.lookup(key, call, where)
         if exchange is None and self._is_again(where):
             raise CassetteMiss(f"node {where.node or '-'} asks what was not recorded")
         return exchange
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Record how a call ended, unless its turn is run again."""
         if not self._is_again(where):
             self._recorder.record(key, call, where, exchange)
 
-    def _is_again(self, where: Where) -> bool:
+    def _is_again(self, where: CallOrigin) -> bool:
         return (where.conversation, where.turn) in self.turns
 
 
@@ -98,7 +100,7 @@ class _Conversation:
 
 
 class ProgramSession:
-    """An open program. An `Asker` for its models, which places calls and collects prompts.
+    """An open program. An `LLM` for its models, which places calls and collects prompts.
 
     Args:
         rows: where the budgeter's rows go.
@@ -203,7 +205,7 @@ class ProgramSession:
             with scope.entered():
                 return await self._budgeter.ask_all(calls, max_concurrency=max_concurrency)
 
-    def advisory(self) -> Advisory:
+    def advisory(self) -> Remaining:
         """Return how much of the current turn's limits is left."""
         with self._place()[0].entered():
             return self._budgeter.advisory()

@@ -21,7 +21,7 @@ from callwise.knobs import Overrides, apply_overrides, data_problem, validate
 from callwise.recordings.app_protocol import (
     SHIPPED_APP,
     App,
-    StartsFromPast,
+    SnapshotStart,
     TellsTrust,
     TurnInput,
     load_app,
@@ -46,7 +46,7 @@ class Recording:
     """
 
     folder: Path
-    app: StartsFromPast
+    app: SnapshotStart
     app_target: str
     trust: Trust
     given: Mapping[str, Any]
@@ -139,7 +139,7 @@ def finished_turns(folder: Path) -> list[tuple[TurnInput, str]]:
     return [_turn(path, number, line) for number, line in enumerate(whole.splitlines(), start=1)]
 
 
-def _app(folder: Path, target: str, trust: Trust, given: str | None) -> StartsFromPast:
+def _app(folder: Path, target: str, trust: Trust, given: str | None) -> SnapshotStart:
     """Return the app of a run, which its manifest names and the user confirms.
 
     Raises:
@@ -156,7 +156,7 @@ def _app(folder: Path, target: str, trust: Trust, given: str | None) -> StartsFr
             f"if you know that app, add --app {shlex.quote(target)}"
         )
     app: App = load_app(target)
-    if not isinstance(app, StartsFromPast) or "book" not in inspect.signature(app.open).parameters:
+    if not isinstance(app, SnapshotStart) or "book" not in inspect.signature(app.open).parameters:
         raise ConfigError(
             f"{target!r} cannot start a turn from a recorded past: its `open` takes no `book` "
             "(see callwise.recordings.app_protocol.StartsFromPast)"

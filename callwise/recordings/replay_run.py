@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from callwise.budget.recorder import RecordedExchange, Recorder, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange, Recorder
 from callwise.calls.call import Call, Outcome, Role
 from callwise.calls.errors import ConfigError
 from callwise.calls.key import CallKey
@@ -33,9 +33,9 @@ from callwise.calls.provider_errors import scrub
 from callwise.knobs import settings_digest
 from callwise.recordings.app_protocol import (
     App,
+    PromptDigests,
     Session,
     TellsNotices,
-    TellsPrompts,
     TurnInput,
     TurnResult,
 )
@@ -69,13 +69,15 @@ class RunRecorder:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._held: dict[_Turn, list[tuple[CallKey, Call, Where, RecordedExchange]]] = {}
+        self._held: dict[_Turn, list[tuple[CallKey, Call, CallOrigin, RecordedExchange]]] = {}
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next exchange of a key; see `Recorder.lookup`."""
         return self._recorder.lookup(key, call, where)
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Remember how a call ended, as soon as its turn goes on."""
         if exchange.outcome in _BROKEN_OFF:
             turn = (where.conversation, where.turn)
@@ -273,7 +275,7 @@ def _details(request: RunRequest) -> dict[str, Any]:
         "knobs": request.settings.model_dump(mode="json"),
         # What was said of them: an app may treat a knob that was set unlike its default.
         "given": request.settings.model_dump(mode="json", exclude_unset=True),
-        "prompts": dict(app.prompt_digests()) if isinstance(app, TellsPrompts) else {},
+        "prompts": dict(app.prompt_digests()) if isinstance(app, PromptDigests) else {},
         "plan": None if plan is None else plan.as_json(),
     }
 

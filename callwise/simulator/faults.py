@@ -16,7 +16,15 @@ from typing import TypeVar
 
 from callwise.simulator.simulator_settings import SimulatedSettings
 
-__all__ = ["Counter", "Draws", "Fault", "FaultPlan", "hashed_int", "hashed_normal", "hashed_unit"]
+__all__ = [
+    "Fault",
+    "FaultPlan",
+    "RequestCounter",
+    "SeededStream",
+    "hashed_int",
+    "hashed_normal",
+    "hashed_unit",
+]
 
 MAX_COUNTED = 200_000
 
@@ -39,7 +47,7 @@ class Fault(StrEnum):
     """The key is refused. Scripted only."""
 
 
-class Counter:
+class RequestCounter:
     """How often each of many keys was seen; forgets the oldest beyond 200,000 keys."""
 
     def __init__(self) -> None:
@@ -83,7 +91,7 @@ class FaultPlan:
         self._settings = settings
         self._script = [Fault(entry) for entry in script]
         self._used = 0
-        self._attempts = Counter()
+        self._attempts = RequestCounter()
         self._has_rates = any(
             (
                 settings.error_rate_429,
@@ -155,7 +163,7 @@ def hashed_normal(*parts: object) -> float:
     return _NORMAL.inv_cdf(hashed_unit(*parts))
 
 
-class Draws:
+class SeededStream:
     """One answer's stream of random numbers."""
 
     __slots__ = ("_next",)

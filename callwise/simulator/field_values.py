@@ -5,11 +5,11 @@ from functools import lru_cache
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from callwise.simulator.faults import Draws
-from callwise.simulator.forms import Convention, Node
+from callwise.simulator.faults import SeededStream
+from callwise.simulator.forms import Convention, FormNode
 from callwise.simulator.judge import with_levels
 from callwise.simulator.phrases import STRATEGIES, bank_of
-from callwise.simulator.scene import Place, Scene, sentences_of
+from callwise.simulator.scene import FieldPlace, Scene, sentences_of
 
 __all__ = [
     "boolean_value",
@@ -37,7 +37,7 @@ _USUALLY_LOW = frozenset({Convention.LOW, Convention.RISK, Convention.ASSISTANTN
 _ASSISTANT_THRESHOLD = 0.35
 
 
-def _bounds(node: Node, kind: Convention) -> tuple[float, float]:
+def _bounds(node: FormNode, kind: Convention) -> tuple[float, float]:
     """Return the least and greatest value to write; what is not bounded is guessed."""
     low, high = node.minimum, node.maximum
     width = 9.0 if node.kind == "integer" else 1.0
@@ -55,7 +55,7 @@ def _bounds(node: Node, kind: Convention) -> tuple[float, float]:
     return low, high
 
 
-def _fitted(value: float, node: Node, low: float, high: float) -> float | int:
+def _fitted(value: float, node: FormNode, low: float, high: float) -> float | int:
     """Return the value as the node allows it: in range, rounded, a multiple."""
     if node.multiple_of:
         step = node.multiple_of
@@ -80,14 +80,14 @@ def _fitted(value: float, node: Node, low: float, high: float) -> float | int:
     return rounded
 
 
-def fitted_number(value: float, node: Node) -> float | int:
+def fitted_number(value: float, node: FormNode) -> float | int:
     """Return the number nearest to a value that the node's own bounds allow."""
     low = min(value, 0) if node.minimum is None else node.minimum
     high = max(value, low + 1) if node.maximum is None else node.maximum
     return _fitted(value, node, min(low, high), high)
 
 
-def _score(scene: Scene, kind: Convention, name: str, place: Place) -> float | None:
+def _score(scene: Scene, kind: Convention, name: str, place: FieldPlace) -> float | None:
     """Return a judge's reading as a share of the range, or None when nothing is judged."""
     if kind not in {Convention.SCORE, Convention.ASSISTANTNESS, Convention.RISK}:
         return None
@@ -105,7 +105,9 @@ def _risk(share: float) -> float:
     return round((1.0 - share) / 2, 3)
 
 
-def _levels(scene: Scene, kind: Convention, name: str, place: Place) -> list[tuple[float, float]]:
+def _levels(
+    scene: Scene, kind: Convention, name: str, place: FieldPlace
+) -> list[tuple[float, float]]:
     """Return the scores that might stand at a place, as shares, and their distances.
 
     None for assistant-likeness: it is read off the text, and not rounded to steps.
@@ -120,7 +122,7 @@ def _levels(scene: Scene, kind: Convention, name: str, place: Place) -> list[tup
 
 
 def number_value(
-    scene: Scene, kind: Convention, name: str, node: Node, place: Place
+    scene: Scene, kind: Convention, name: str, node: FormNode, place: FieldPlace
 ) -> float | int:
     """Return the number of a field.
 
@@ -166,7 +168,7 @@ def number_value(
     return _fitted(low + (high - low) * middle, node, low, high)
 
 
-def boolean_value(scene: Scene, kind: Convention, place: Place) -> bool:
+def boolean_value(scene: Scene, kind: Convention, place: FieldPlace) -> bool:
     """Return the truth of a field: a reading for assistant-likeness, else a draw."""
     if kind is Convention.ASSISTANTNESS:
         look = scene.subject_look(place)
@@ -206,7 +208,7 @@ _PATTERN_TRIALS = (
 )
 
 
-def fitted(text: str, node: Node, filler: str) -> str:
+def fitted(text: str, node: FormNode, filler: str) -> str:
     """Return a text with a length that the node allows.
 
     Whole sentences are dropped from the end first; what is too short is filled up.
@@ -230,7 +232,7 @@ def fitted(text: str, node: Node, filler: str) -> str:
     return text
 
 
-def _formatted(name: str, draws: Draws) -> str | None:
+def _formatted(name: str, draws: SeededStream) -> str | None:
     day = f"2026-{1 + draws.index(12):02d}-{_FIRST_DAY + draws.index(_DAYS):02d}"
     clock = f"{draws.index(24):02d}:{draws.index(60):02d}:00"
     digits = "".join(f"{draws.index(16):x}" for _ in range(32))
@@ -249,7 +251,7 @@ def _formatted(name: str, draws: Draws) -> str | None:
     return forms.get(name)
 
 
-def matching_text(pattern: str, node: Node, draws: Draws) -> str:
+def matching_text(pattern: str, node: FormNode, draws: SeededStream) -> str:
     """Return a text that matches a simple pattern, tried out from a list of usual forms.
 
     A pattern that none of them fits gets the first form: then the answer is invalid,
@@ -279,7 +281,7 @@ def pick_strategy(scene: Scene, allowed: list[str] | None = None) -> str:
     return chosen
 
 
-def evidence(scene: Scene, node: Node) -> str:
+def evidence(scene: Scene, node: FormNode) -> str:
     """Return a quotation: a verbatim piece of a source, or, rarely, not quite."""
     draws, sources = scene.draws, scene.material.sources
     if not sources:
@@ -296,7 +298,7 @@ def evidence(scene: Scene, node: Node) -> str:
     return fitted(piece[: max(most, node.min_length)].strip(), node, "…")
 
 
-def proved_text(scene: Scene, quote: str, node: Node) -> str:
+def proved_text(scene: Scene, quote: str, node: FormNode) -> str:
     """Return a text that says what a quotation says."""
     lead_in = _LEAD_IN[scene.language]
     return fitted(quote if quote.startswith(lead_in) else lead_in + quote, node, "…")
@@ -308,7 +310,7 @@ def _sentence(scene: Scene) -> str:
     return thought.replace("{x}", words)
 
 
-def _plain_text(scene: Scene, kind: Convention, node: Node, place: Place) -> str:
+def _plain_text(scene: Scene, kind: Convention, node: FormNode, place: FieldPlace) -> str:
     bank, draws = bank_of(scene.language), scene.draws
     if kind is Convention.REPLY:
         return scene.reply_at(place)
@@ -333,7 +335,7 @@ def _plain_text(scene: Scene, kind: Convention, node: Node, place: Place) -> str
     return _sentence(scene)
 
 
-def string_value(scene: Scene, kind: Convention, node: Node, place: Place) -> str:
+def string_value(scene: Scene, kind: Convention, node: FormNode, place: FieldPlace) -> str:
     """Return the text of a string field.
 
     Args:

@@ -17,12 +17,12 @@ from callwise.simulator.forms import (
     MAX_DEPTH,
     NEVER_EMPTY,
     Convention,
-    Node,
+    FormNode,
     SchemaRefused,
     convention_of,
 )
 from callwise.simulator.phrases import bank_of
-from callwise.simulator.scene import Place, ReplyHolder, Scene, sentences_of
+from callwise.simulator.scene import FieldPlace, ReplyHolder, Scene, sentences_of
 
 __all__ = ["fill"]
 
@@ -41,12 +41,12 @@ _SCORE_KINDS = frozenset({Convention.SCORE, Convention.ASSISTANTNESS, Convention
 _PER_CANDIDATE = frozenset({Convention.VERDICTS, Convention.RANKING})
 
 
-def fill(scene: Scene, node: Node) -> Any:
+def fill(scene: Scene, node: FormNode) -> Any:
     """Return content that fits the schema, as JSON values."""
-    return _value(scene, node, "", Place())
+    return _value(scene, node, "", FieldPlace())
 
 
-def _single(node: Node) -> Node:
+def _single(node: FormNode) -> FormNode:
     """Return the node that a union of one stands for; a circle of unions stands for none."""
     for _ in range(MAX_DEPTH):
         if node.kind != "union" or len(node.options) != 1:
@@ -55,13 +55,13 @@ def _single(node: Node) -> Node:
     raise SchemaRefused("the schema is a union of nothing but itself")
 
 
-def _value(scene: Scene, node: Node, name: str, place: Place) -> Any:
+def _value(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> Any:
     """Return what a place holds; its name says what it means."""
     with scene.allowance:
         return _value_of(scene, _single(node), name, place)
 
 
-def _value_of(scene: Scene, node: Node, name: str, place: Place) -> Any:
+def _value_of(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> Any:
     kind = convention_of(name)
     match node.kind:
         case "object":
@@ -81,10 +81,10 @@ def _value_of(scene: Scene, node: Node, name: str, place: Place) -> Any:
         case "null":
             return None
         case _:
-            return string_value(scene, kind, Node(kind="string"), place)
+            return string_value(scene, kind, FormNode(kind="string"), place)
 
 
-def _option(scene: Scene, node: Node, place: Place) -> Node:
+def _option(scene: Scene, node: FormNode, place: FieldPlace) -> FormNode:
     """Return one option of a union: no pattern where it can be avoided, flat when deep."""
     options = [option for option in node.options if _single(option).pattern is None]
     options = options or node.options
@@ -93,7 +93,7 @@ def _option(scene: Scene, node: Node, place: Place) -> Node:
     return scene.draws.pick(options)
 
 
-def _enum(scene: Scene, node: Node, kind: Convention, name: str) -> Any:
+def _enum(scene: Scene, node: FormNode, kind: Convention, name: str) -> Any:
     values = node.values
     if len(values) == 1:
         return values[0]
@@ -115,7 +115,7 @@ def _enum(scene: Scene, node: Node, kind: Convention, name: str) -> Any:
     return scene.draws.pick(values)
 
 
-def _is_left_empty(scene: Scene, node: Node, name: str, *, required: bool, depth: int) -> bool:
+def _is_left_empty(scene: Scene, node: FormNode, name: str, *, required: bool, depth: int) -> bool:
     kind = convention_of(name)
     if (required and not node.nullable) or kind in NEVER_EMPTY:
         return False
@@ -129,7 +129,7 @@ def _is_left_empty(scene: Scene, node: Node, name: str, *, required: bool, depth
     return scene.draws.chance(settings.missing_score_rate if is_score else settings.null_rate)
 
 
-def _object(scene: Scene, node: Node, name: str, place: Place) -> dict[str, Any]:
+def _object(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> dict[str, Any]:
     if place.is_reply_place:
         has_reply = any(convention_of(key) is Convention.REPLY for key, _, _ in node.properties)
         place.is_reply_place = not has_reply
@@ -149,24 +149,24 @@ def _object(scene: Scene, node: Node, name: str, place: Place) -> dict[str, Any]
     return written
 
 
-def _prove(scene: Scene, node: Node, written: dict[str, Any]) -> None:
+def _prove(scene: Scene, node: FormNode, written: dict[str, Any]) -> None:
     """Let a text that has its evidence beside it say what that evidence says."""
     names = {convention_of(key): (key, _single(child)) for key, child, _ in node.properties}
-    name, form = names.get(Convention.TEXT, ("", Node()))
-    quote = written.get(names.get(Convention.EVIDENCE, ("", Node()))[0])
+    name, form = names.get(Convention.TEXT, ("", FormNode()))
+    quote = written.get(names.get(Convention.EVIDENCE, ("", FormNode()))[0])
     is_plain = form.kind == "string" and form.pattern is None and form.format is None
     if name in written and isinstance(quote, str) and quote and is_plain:
         written[name] = proved_text(scene, quote, form)
 
 
 def _further_keys(
-    scene: Scene, node: Node, name: str, place: Place, written: dict[str, Any]
+    scene: Scene, node: FormNode, name: str, place: FieldPlace, written: dict[str, Any]
 ) -> None:
     """Write keys that the schema does not name: the candidates' ids, or some words."""
-    child = node.additional or Node()
+    child = node.additional or FormNode()
     if convention_of(name) in _PER_CANDIDATE and scene.material.candidates:
         for index, candidate in enumerate(scene.material.candidates):
-            inside = Place(depth=place.depth + 1, is_reply_place=False, item=index)
+            inside = FieldPlace(depth=place.depth + 1, is_reply_place=False, item=index)
             written[candidate.id] = _value(scene, child, "score", inside)
         return
     wanted = node.min_properties
@@ -178,14 +178,14 @@ def _further_keys(
             return
         key = scene.draws.pick(names) if attempt < len(names) else f"{names[0]}_{attempt}"
         if node.key_pattern is not None:
-            key = matching_text(node.key_pattern, Node(kind="string"), scene.draws)
+            key = matching_text(node.key_pattern, FormNode(kind="string"), scene.draws)
         if key not in written:
             written[key] = _value(scene, child, key, place.inside())
 
 
-def _array(scene: Scene, node: Node, name: str, place: Place) -> list[Any]:
+def _array(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> list[Any]:
     kind = convention_of(name)
-    items = _single(node.items) if node.items is not None else Node()
+    items = _single(node.items) if node.items is not None else FormNode()
     if node.max_items == 0:
         return []
     if node.prefix:
@@ -204,16 +204,16 @@ def _array(scene: Scene, node: Node, name: str, place: Place) -> list[Any]:
     return _different(scene, node, count, name, place)
 
 
-def _tuple(scene: Scene, node: Node, name: str, place: Place) -> list[Any]:
-    items = node.items or Node()
+def _tuple(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> list[Any]:
+    items = node.items or FormNode()
     written = [_value(scene, child, name, place.inside()) for child in node.prefix]
     missing = range(len(written), node.min_items)
     return written + [_value(scene, items, name, place.inside()) for _ in missing]
 
 
-def _different(scene: Scene, node: Node, count: int, name: str, place: Place) -> list[Any]:
+def _different(scene: Scene, node: FormNode, count: int, name: str, place: FieldPlace) -> list[Any]:
     """Return `count` values, all different where that is asked, or likely wanted (enums)."""
-    items = _single(node.items or Node())
+    items = _single(node.items or FormNode())
     must_differ = node.is_unique or items.kind == "enum"
     written: list[Any] = []
     seen: set[bytes] = set()
@@ -239,7 +239,7 @@ def _filled_up(scene: Scene, values: list[Any], least: int) -> list[Any]:
     return values + [values[-1]] * missing
 
 
-def _is_per_candidate(items: Node, kind: Convention) -> bool:
+def _is_per_candidate(items: FormNode, kind: Convention) -> bool:
     """Whether an array holds one entry for each candidate of the material."""
     if kind in _PER_CANDIDATE:
         return True
@@ -254,12 +254,16 @@ def _is_per_candidate(items: Node, kind: Convention) -> bool:
     )
 
 
-def _per_candidate(scene: Scene, node: Node, items: Node, name: str, place: Place) -> list[Any]:
+def _per_candidate(
+    scene: Scene, node: FormNode, items: FormNode, name: str, place: FieldPlace
+) -> list[Any]:
     is_ranking = convention_of(name) is Convention.RANKING
     order = scene.ranked() if is_ranking else range(len(scene.material.candidates))
     values: list[Any] = []
     for index in order[: node.max_items]:
-        inside = Place(depth=place.depth + 1, is_reply_place=False, item=index, number=len(values))
+        inside = FieldPlace(
+            depth=place.depth + 1, is_reply_place=False, item=index, number=len(values)
+        )
         if is_ranking and items.kind in {"string", "integer", "enum"}:
             values.append(_ranked_entry(scene, items, inside))
         else:
@@ -268,7 +272,7 @@ def _per_candidate(scene: Scene, node: Node, items: Node, name: str, place: Plac
     return _filled_up(scene, values, node.min_items)
 
 
-def _ranked_entry(scene: Scene, items: Node, place: Place) -> Any:
+def _ranked_entry(scene: Scene, items: FormNode, place: FieldPlace) -> Any:
     """Return a candidate of a ranking by its id, or by its number from 1."""
     index = place.item or 0
     name = scene.material.candidates[index].id
@@ -279,7 +283,7 @@ def _ranked_entry(scene: Scene, items: Node, place: Place) -> Any:
     return _value(scene, items, "id", place)
 
 
-def _candidates(scene: Scene, node: Node, items: Node, place: Place) -> list[Any]:
+def _candidates(scene: Scene, node: FormNode, items: FormNode, place: FieldPlace) -> list[Any]:
     wanted = scene.material.count
     if wanted is None:
         wanted = max(_DEFAULT_CANDIDATES, node.min_items)
@@ -288,7 +292,7 @@ def _candidates(scene: Scene, node: Node, items: Node, place: Place) -> list[Any
         wanted = min(wanted, node.max_items)
     written = []
     for number in range(wanted):
-        inside = Place(
+        inside = FieldPlace(
             depth=place.depth + 1,
             holder=ReplyHolder(is_candidate=True, number=number),
             number=number,
@@ -297,14 +301,14 @@ def _candidates(scene: Scene, node: Node, items: Node, place: Place) -> list[Any
     return written
 
 
-def _bubbles(scene: Scene, node: Node, items: Node, place: Place) -> list[Any]:
+def _bubbles(scene: Scene, node: FormNode, items: FormNode, place: FieldPlace) -> list[Any]:
     text = scene.reply_at(place)
     cut = sentences_of(text, max_count=node.max_items)
     while len(cut) < node.min_items:
         cut.append(scene.draws.pick(bank_of(scene.language).warmths))
     written = []
     for number, bubble in enumerate(cut):
-        inside = Place(
+        inside = FieldPlace(
             depth=place.depth + 1,
             holder=place.holder,
             is_reply_place=False,

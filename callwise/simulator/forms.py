@@ -21,7 +21,7 @@ __all__ = [
     "REPLY_KINDS",
     "Allowance",
     "Convention",
-    "Node",
+    "FormNode",
     "SchemaRefused",
     "compile_schema",
     "convention_of",
@@ -105,7 +105,7 @@ class Allowance:
 
 
 @dataclass(slots=True)
-class Node:
+class FormNode:
     """What one place of an answer may hold. Changed only while it is compiled.
 
     Args:
@@ -131,15 +131,15 @@ class Node:
     kind: str = "any"
     nullable: bool = False
     values: list[Any] = field(default_factory=list)
-    options: list["Node"] = field(default_factory=list)
-    properties: list[tuple[str, "Node", bool]] = field(default_factory=list)
+    options: list["FormNode"] = field(default_factory=list)
+    properties: list[tuple[str, "FormNode", bool]] = field(default_factory=list)
     has_reply: bool = False
-    additional: "Node | None" = None
+    additional: "FormNode | None" = None
     key_names: list[str] = field(default_factory=list)
     key_pattern: str | None = None
     min_properties: int = 0
-    items: "Node | None" = None
-    prefix: list["Node"] = field(default_factory=list)
+    items: "FormNode | None" = None
+    prefix: list["FormNode"] = field(default_factory=list)
     min_items: int = 0
     max_items: int | None = None
     is_unique: bool = False
@@ -159,21 +159,21 @@ class _Compiler:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
-        self._by_reference: dict[str, Node] = {}
+        self._by_reference: dict[str, FormNode] = {}
         self._allowance = Allowance(MAX_STEPS, "places")
 
-    def compile(self, schema: Any) -> Node:
-        node = Node()
+    def compile(self, schema: Any) -> FormNode:
+        node = FormNode()
         self._into(node, schema)
         return node
 
-    def _into(self, node: Node, schema: Any) -> None:
+    def _into(self, node: FormNode, schema: Any) -> None:
         if not isinstance(schema, Mapping):
             return  # `true`: anything fits
         with self._allowance:
             self._write(node, self._merged(schema))
 
-    def _write(self, node: Node, schema: Mapping[str, Any]) -> None:
+    def _write(self, node: FormNode, schema: Mapping[str, Any]) -> None:
         refused = next((word for word in REFUSED_KEYWORDS if word in schema), None)
         if refused is not None:
             raise SchemaRefused(
@@ -226,24 +226,24 @@ class _Compiler:
             target = target.get(name) if isinstance(target, Mapping) else None
         return target
 
-    def _child(self, schema: Any) -> Node:
+    def _child(self, schema: Any) -> FormNode:
         """Return the node of a schema; a bare reference shares one node."""
         if isinstance(schema, Mapping) and set(schema) == {"$ref"}:
             reference = str(schema["$ref"])
             known = self._by_reference.get(reference)
             if known is None:
-                known = self._by_reference[reference] = Node()
+                known = self._by_reference[reference] = FormNode()
                 self._into(known, self._resolve(reference))
             return known
         return self.compile(schema)
 
     @staticmethod
-    def _enum(node: Node, values: list[Any]) -> None:
+    def _enum(node: FormNode, values: list[Any]) -> None:
         node.nullable = None in values
         node.kind = "enum"
         node.values = [value for value in values if value is not None] or [None]
 
-    def _union(self, node: Node, options: list[Any]) -> None:
+    def _union(self, node: FormNode, options: list[Any]) -> None:
         nodes = [self._child(option) for option in options]
         node.nullable = any(child.kind == "null" or child.nullable for child in nodes)
         node.options = [child for child in nodes if child.kind != "null"]
@@ -252,7 +252,7 @@ class _Compiler:
             return
         node.kind = "union"
 
-    def _typed(self, node: Node, schema: Mapping[str, Any]) -> None:
+    def _typed(self, node: FormNode, schema: Mapping[str, Any]) -> None:
         kind = schema.get("type")
         if kind is None:
             kind = "object" if "properties" in schema else "array" if "items" in schema else "any"
@@ -264,7 +264,7 @@ class _Compiler:
         elif kind in _SCALARS:
             self._scalar(node, schema)
 
-    def _object(self, node: Node, schema: Mapping[str, Any]) -> None:
+    def _object(self, node: FormNode, schema: Mapping[str, Any]) -> None:
         required = set(schema.get("required") or ())
         node.properties = [
             (name, self._child(child), name in required)
@@ -283,7 +283,7 @@ class _Compiler:
         if further not in (None, False):
             node.additional = self._child(further)
 
-    def _array(self, node: Node, schema: Mapping[str, Any]) -> None:
+    def _array(self, node: FormNode, schema: Mapping[str, Any]) -> None:
         node.prefix = [self._child(child) for child in schema.get("prefixItems") or ()]
         items = schema.get("items")
         node.items = self._child(items) if items not in (None, False) else None
@@ -293,7 +293,7 @@ class _Compiler:
         node.is_unique = bool(schema.get("uniqueItems"))
 
     @staticmethod
-    def _scalar(node: Node, schema: Mapping[str, Any]) -> None:
+    def _scalar(node: FormNode, schema: Mapping[str, Any]) -> None:
         node.minimum, node.maximum = schema.get("minimum"), schema.get("maximum")
         low, high = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
         if low is not None and (node.minimum is None or low >= node.minimum):
@@ -313,7 +313,7 @@ def _bounded(schema: Mapping[str, Any], name: str, most: int) -> int:
     return least
 
 
-def compile_schema(schema: Mapping[str, Any]) -> Node:
+def compile_schema(schema: Mapping[str, Any]) -> FormNode:
     """Return the compiled form of a JSON schema.
 
     Raises:

@@ -24,18 +24,18 @@ from typing import Any
 import orjson
 
 from callwise.calls.reply import TokenLogprobs
-from callwise.simulator.faults import Draws, hashed_normal
+from callwise.simulator.faults import SeededStream, hashed_normal
 from callwise.simulator.phrases import TextReading
 
 __all__ = [
     "JUDGE_CALIBRATION",
     "AnswerOdds",
-    "Figure",
-    "ItemLook",
-    "Judge",
+    "CalibratedFigure",
+    "ItemNoise",
     "JudgeCalibration",
+    "JudgePassNoise",
     "JudgeWeights",
-    "Look",
+    "SimulatedJudge",
     "judge_weights",
     "numbers_of",
     "with_levels",
@@ -49,7 +49,7 @@ _SOLVED = "solved from truth_r, repeat_r and tie_rate by benchmarks/calibrate_ju
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class CalibratedFigure:
     """One number of the noise model.
 
     Args:
@@ -72,61 +72,73 @@ class JudgeCalibration:
     this reply, and what differs from one look to the next.
     """
 
-    truth_r: Figure = Figure(0.260, "within-prompt correlation of one score and truth", _POOL)
-    repeat_r: Figure = Figure(0.533, "within-prompt correlation of two samples", _POOL)
-    tie_rate: Figure = Figure(0.501, "share of pairs of a prompt with equal scores", _POOL)
-    repeat_equal: Figure = Figure(0.688, "share of repeats with an equal score", _POOL)
-    strong_truth_r: Figure = Figure(
+    truth_r: CalibratedFigure = CalibratedFigure(
+        0.260, "within-prompt correlation of one score and truth", _POOL
+    )
+    repeat_r: CalibratedFigure = CalibratedFigure(
+        0.533, "within-prompt correlation of two samples", _POOL
+    )
+    tie_rate: CalibratedFigure = CalibratedFigure(
+        0.501, "share of pairs of a prompt with equal scores", _POOL
+    )
+    repeat_equal: CalibratedFigure = CalibratedFigure(
+        0.688, "share of repeats with an equal score", _POOL
+    )
+    strong_truth_r: CalibratedFigure = CalibratedFigure(
         0.501,
         "as truth_r; not the default, a value for `judge_accuracy`",
         "measured: the same pool with the two human-written replies",
     )
-    role_play_r: Figure = Figure(
+    role_play_r: CalibratedFigure = CalibratedFigure(
         0.582,
         "correlation across contexts; an upper bound, not used",
         "measured: CharacterBench, CharacterJudge in Chinese, median of 7 dimensions",
     )
-    truth_weight: Figure = Figure(0.299, "weight in the latent reading", _SOLVED)
-    bias_weight: Figure = Figure(0.778, "weight in the latent reading", _SOLVED)
-    noise_weight: Figure = Figure(0.553, "weight in the latent reading", _SOLVED)
-    step_sd: Figure = Figure(1.946, "rounding step, within-prompt SD", _SOLVED)
-    rounding_attenuation: Figure = Figure(
+    truth_weight: CalibratedFigure = CalibratedFigure(
+        0.299, "weight in the latent reading", _SOLVED
+    )
+    bias_weight: CalibratedFigure = CalibratedFigure(0.778, "weight in the latent reading", _SOLVED)
+    noise_weight: CalibratedFigure = CalibratedFigure(
+        0.553, "weight in the latent reading", _SOLVED
+    )
+    step_sd: CalibratedFigure = CalibratedFigure(1.946, "rounding step, within-prompt SD", _SOLVED)
+    rounding_attenuation: CalibratedFigure = CalibratedFigure(
         0.870, "correlation of a latent reading and the rounded one", _SOLVED
     )
-    bias_r_same_field: Figure = Figure(
+    bias_r_same_field: CalibratedFigure = CalibratedFigure(
         0.697, "correlation of the biases of two rubrics that score the same attribute", _POOL
     )
-    bias_r_other_field: Figure = Figure(
+    bias_r_other_field: CalibratedFigure = CalibratedFigure(
         0.505, "correlation of the biases of two rubrics that score other attributes", _POOL
     )
-    drift_share: Figure = Figure(
+    drift_share: CalibratedFigure = CalibratedFigure(
         0.25,
         "share of the noise variance that all items of one call have in common",
         "assumed: the pool has one reply a call, so drift and noise cannot be told apart",
     )
-    halo_share: Figure = Figure(
+    halo_share: CalibratedFigure = CalibratedFigure(
         0.50,
         "share of an item's noise variance that all its scores in one call have in common",
         "assumed: the pool has one attribute a call",
     )
-    position_bias_sd: Figure = Figure(
+    position_bias_sd: CalibratedFigure = CalibratedFigure(
         0.25,
         "latent SD added to the first item of a list, taken from the last, linear between",
         "assumed: position bias is systematic (arXiv 2406.07791); its size is not in the pool",
     )
-    score_centre: Figure = Figure(
+    score_centre: CalibratedFigure = CalibratedFigure(
         0.66, "score of an average reply, as a share of the range", "assumed"
     )
-    score_sd: Figure = Figure(
+    score_sd: CalibratedFigure = CalibratedFigure(
         0.16, "score change for one latent SD, as a share of the range", "assumed"
     )
 
-    token_spread_steps: Figure = Figure(
+    token_spread_steps: CalibratedFigure = CalibratedFigure(
         0.50,
         "SD of a score token's distribution around the latent reading, in rounding steps",
         "assumed: the pool has samples of scores, and no log-probabilities",
     )
-    token_noise_steps: Figure = Figure(
+    token_noise_steps: CalibratedFigure = CalibratedFigure(
         0.15,
         "SD by which that distribution's centre misses the latent reading, in rounding steps",
         "assumed: as above",
@@ -175,7 +187,7 @@ def judge_weights(accuracy: float | None, figures: JudgeCalibration) -> JudgeWei
     return JudgeWeights(truth, bias * rest, noise * rest)
 
 
-class Judge:
+class SimulatedJudge:
     """A judge with a seed, an accuracy, and biases that stay.
 
     Args:
@@ -230,21 +242,21 @@ class Judge:
             self._biases[key] = known
         return known
 
-    def look(self, rubric: str, draws: Draws) -> "Look":
+    def look(self, rubric: str, draws: SeededStream) -> "JudgePassNoise":
         """Return one look: everything that one call reads."""
-        return Look(self, rubric, draws)
+        return JudgePassNoise(self, rubric, draws)
 
 
-class Look:
+class JudgePassNoise:
     """One call of a judge: its drift is drawn once, each item's noise once."""
 
-    def __init__(self, judge: Judge, rubric: str, draws: Draws) -> None:
+    def __init__(self, judge: SimulatedJudge, rubric: str, draws: SeededStream) -> None:
         self.judge = judge
         self.rubric = rubric
         self.draws = draws
         self.drift = draws.normal()
 
-    def item(self, reading: TextReading, position: int = 0, count: int = 1) -> "ItemLook":
+    def item(self, reading: TextReading, position: int = 0, count: int = 1) -> "ItemNoise":
         """Return the look at one item.
 
         Args:
@@ -254,15 +266,15 @@ class Look:
         """
         slope = 0.0 if count < 2 else 1.0 - 2.0 * position / (count - 1)
         place = slope * self.judge.figures.position_bias_sd.value
-        return ItemLook(self, reading, place)
+        return ItemNoise(self, reading, place)
 
 
-class ItemLook:
+class ItemNoise:
     """What one look makes of one item; the same field asked twice reads the same."""
 
     __slots__ = ("_latent", "_look", "_place", "_shared", "reading")
 
-    def __init__(self, look: Look, reading: TextReading, place: float) -> None:
+    def __init__(self, look: JudgePassNoise, reading: TextReading, place: float) -> None:
         self._look = look
         self.reading = reading
         self._place = place

@@ -19,12 +19,12 @@ from typing import Any
 
 import orjson
 
-from callwise.simulator.faults import Draws, hashed_int, hashed_normal
+from callwise.simulator.faults import SeededStream, hashed_int, hashed_normal
 from callwise.simulator.fill import fill
-from callwise.simulator.forms import MAX_VALUES, Allowance, Node, SchemaRefused, compile_schema
-from callwise.simulator.judge import JUDGE_CALIBRATION, AnswerOdds, Judge, numbers_of
+from callwise.simulator.forms import MAX_VALUES, Allowance, FormNode, SchemaRefused, compile_schema
+from callwise.simulator.judge import JUDGE_CALIBRATION, AnswerOdds, SimulatedJudge, numbers_of
 from callwise.simulator.phrases import phrase_book
-from callwise.simulator.request import Material, asked_schema, read_material
+from callwise.simulator.request import SimulatedRequest, asked_schema, read_material
 from callwise.simulator.scene import Scene, compose, fragment_of, render
 from callwise.simulator.simulator_settings import SimulatedSettings
 
@@ -172,7 +172,7 @@ def _tool_call(tool: Mapping[str, Any], arguments: str, digest: str) -> dict[str
     return {"id": f"call_{digest[:12]}", "type": "function", "function": function}
 
 
-def _filled(scene: Scene, node: Node) -> Any:
+def _filled(scene: Scene, node: FormNode) -> Any:
     """Return content that fits a schema.
 
     Raises:
@@ -200,8 +200,8 @@ class SimulatedModel:
             chosen = chosen.model_copy(update={"seed": seed})
         self.settings = chosen
         self._book = phrase_book(chosen.seed)
-        self._judge = Judge(chosen.seed, chosen.judge_accuracy, JUDGE_CALIBRATION)
-        self._compiled: dict[bytes, Node] = {}
+        self._judge = SimulatedJudge(chosen.seed, chosen.judge_accuracy, JUDGE_CALIBRATION)
+        self._compiled: dict[bytes, FormNode] = {}
 
     def true_quality(self, text: str) -> float:
         """Return the hidden true quality of a reply under this seed."""
@@ -262,7 +262,7 @@ class SimulatedModel:
         digest = body_digest({"input": inputs})
         return vectors, usage, self._latency(digest, 0, usage)
 
-    def _node(self, schema: Mapping[str, Any] | None) -> tuple[Node | None, int]:
+    def _node(self, schema: Mapping[str, Any] | None) -> tuple[FormNode | None, int]:
         """Return the compiled schema and the length of its JSON."""
         if schema is None:
             return None, 0
@@ -277,8 +277,8 @@ class SimulatedModel:
     def _write(
         self,
         answer: tuple[str, int, int],
-        node: Node | None,
-        material: Material,
+        node: FormNode | None,
+        material: SimulatedRequest,
         top: int | None,
         allowance: Allowance,
     ) -> tuple[str, AnswerOdds | None]:
@@ -292,7 +292,7 @@ class SimulatedModel:
             allowance: what all choices together may still write.
         """
         allowance.take()
-        draws = Draws(hashed_int("answer", self.settings.seed, *answer))
+        draws = SeededStream(hashed_int("answer", self.settings.seed, *answer))
         seed = (self.settings.seed, *answer)
         if node is None:
             draft = compose(self._book, material.language, draws)

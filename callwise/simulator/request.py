@@ -17,7 +17,7 @@ import orjson
 
 from callwise.simulator.faults import hashed_int
 
-__all__ = ["Candidate", "Material", "asked_schema", "read_material"]
+__all__ = ["ShownReply", "SimulatedRequest", "asked_schema", "read_material"]
 
 SCHEMA_MARKER = "JSON schema:"
 """What stands before a schema that is given in words, as `calls.wire` writes it."""
@@ -36,7 +36,7 @@ _USER_KEYS = ("user_text", "user_message", "text", "message", "question", "query
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ShownReply:
     """One reply of a list that is to be judged or improved."""
 
     id: str
@@ -44,7 +44,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class SimulatedRequest:
     """What the answer is about.
 
     Args:
@@ -65,7 +65,7 @@ class Material:
     user_text: str
     rubric: str
     reply: str | None = None
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ShownReply, ...] = ()
     parents: tuple[str, ...] = ()
     count: int | None = None
     strategies_used: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ def _reply_text(node: Any) -> str | None:
     return None
 
 
-def _candidates(node: Any) -> tuple[Candidate, ...]:
+def _candidates(node: Any) -> tuple[ShownReply, ...]:
     if isinstance(node, Mapping):
         node = [
             {"id": name, "reply": item} if isinstance(item, str) else {"id": name, **item}
@@ -122,7 +122,9 @@ def _candidates(node: Any) -> tuple[Candidate, ...]:
     found = []
     for index, item in enumerate(node[:MAX_CANDIDATES], start=1):
         name = item.get("id", item.get("candidate_id")) if isinstance(item, Mapping) else None
-        found.append(Candidate(f"c{index}" if name is None else str(name), _reply_text(item) or ""))
+        found.append(
+            ShownReply(f"c{index}" if name is None else str(name), _reply_text(item) or "")
+        )
     return tuple(found)
 
 
@@ -163,7 +165,7 @@ def _without_schema(text: str) -> str:
     return before.rpartition("\n\n")[0] if marker else text
 
 
-def read_material(body: Mapping[str, Any]) -> Material:
+def read_material(body: Mapping[str, Any]) -> SimulatedRequest:
     """Return the material of a chat request. Never fails: what is not there is empty."""
     messages = [message for message in body.get("messages") or () if isinstance(message, Mapping)]
     rubric = "\n".join(
@@ -176,7 +178,7 @@ def read_material(body: Mapping[str, Any]) -> Material:
     fields = next((found for told in reversed(said) if (found := _json_object(told))), None)
     if fields is None:
         text = said[-1] if said else ""
-        return Material(
+        return SimulatedRequest(
             language=_language({}, text),
             user_text=text,
             rubric=digest,
@@ -186,7 +188,7 @@ def read_material(body: Mapping[str, Any]) -> Material:
     return _of_fields(fields, digest, instructions=rubric)
 
 
-def _of_fields(fields: Mapping[str, Any], rubric: str, *, instructions: str) -> Material:
+def _of_fields(fields: Mapping[str, Any], rubric: str, *, instructions: str) -> SimulatedRequest:
     """Return the material of a JSON object.
 
     Args:
@@ -202,7 +204,7 @@ def _of_fields(fields: Mapping[str, Any], rubric: str, *, instructions: str) -> 
     named = fields.get("task")
     task = {**fields, **named} if isinstance(named, Mapping) else fields
     count, used = task.get("count"), task.get("strategies_used")
-    return Material(
+    return SimulatedRequest(
         language=_language(fields, instructions, user_text or "".join(turn)),
         user_text=user_text or (turn[0] if turn else ""),
         rubric=rubric,

@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from callwise.simulator.faults import Draws
+from callwise.simulator.faults import SeededStream
 from callwise.simulator.forms import MAX_VALUES, Allowance
-from callwise.simulator.judge import ItemLook, Judge, Look
+from callwise.simulator.judge import ItemNoise, JudgePassNoise, SimulatedJudge
 from callwise.simulator.phrases import SLOTS, Phrase, PhraseBook, bank_of
-from callwise.simulator.request import Material
+from callwise.simulator.request import SimulatedRequest
 from callwise.simulator.simulator_settings import SimulatedSettings
 
 __all__ = [
     "Draft",
-    "Place",
+    "FieldPlace",
     "Scene",
     "compose",
     "fragment_of",
@@ -44,7 +44,7 @@ class ReplyHolder:
 
 
 @dataclass(slots=True)
-class Place:
+class FieldPlace:
     """Where in the answer something is written.
 
     Args:
@@ -63,9 +63,9 @@ class Place:
     bubble: str | None = None
     number: int = 0
 
-    def inside(self) -> "Place":
+    def inside(self) -> "FieldPlace":
         """Return the place of an object within."""
-        return Place(
+        return FieldPlace(
             depth=self.depth + 1,
             holder=self.holder,
             is_reply_place=False,
@@ -82,9 +82,9 @@ class Scene:
         *,
         settings: SimulatedSettings,
         book: PhraseBook,
-        judge: Judge,
-        material: Material,
-        draws: Draws,
+        judge: SimulatedJudge,
+        material: SimulatedRequest,
+        draws: SeededStream,
         keeps_levels: bool = False,
         allowance: Allowance | None = None,
     ) -> None:
@@ -98,14 +98,14 @@ class Scene:
         self.draws = draws
         self.language = material.language
         self._judge = judge
-        self._look: Look | None = None
-        self._items: dict[str, ItemLook] = {}
+        self._look: JudgePassNoise | None = None
+        self._items: dict[str, ItemNoise] = {}
         self._base: Draft | None = None
         self._ranked: list[int] | None = None
         self._written: set[str] = set()
         self.strategies = list(material.strategies_used)
 
-    def item_look(self, key: str, text: str, position: int = 0, count: int = 1) -> ItemLook:
+    def item_look(self, key: str, text: str, position: int = 0, count: int = 1) -> ItemNoise:
         """Return this call's look at a text; the same key is looked at once."""
         if self._look is None:
             self._look = self._judge.look(self.material.rubric, self.draws)
@@ -115,12 +115,12 @@ class Scene:
             self._items[key] = known
         return known
 
-    def candidate_look(self, index: int) -> ItemLook:
+    def candidate_look(self, index: int) -> ItemNoise:
         """Return this call's look at one of the material's candidates."""
         shown = self.material.candidates
         return self.item_look(f"candidate:{index}", shown[index].reply, index, len(shown))
 
-    def subject_look(self, place: Place) -> ItemLook | None:
+    def subject_look(self, place: FieldPlace) -> ItemNoise | None:
         """Return the look at what a score at this place is about, or None."""
         if place.item is not None:
             return self.candidate_look(place.item)
@@ -163,7 +163,7 @@ class Scene:
         """Return a few of the user's words."""
         return fragment_of(self.material.user_text, self.language, self.draws)
 
-    def reply_at(self, place: Place) -> str:
+    def reply_at(self, place: FieldPlace) -> str:
         """Return the reply that belongs to a place; the same one each time."""
         holder = place.holder
         if holder.text is None:
@@ -225,7 +225,7 @@ _CLAUSE_ENDS = re.compile(r"[，。！？、；：…,.!?;:\n\r\t“”\"「」�
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？…]*[”」\"]?")
 
 
-def fragment_of(user_text: str, language: str, draws: Draws) -> str | None:
+def fragment_of(user_text: str, language: str, draws: SeededStream) -> str | None:
     """Return a few words that stand verbatim in the user's text, or None without words."""
     clauses = [
         clause
@@ -242,18 +242,20 @@ def fragment_of(user_text: str, language: str, draws: Draws) -> str | None:
     return " ".join(words[start : start + _FRAGMENT_WORDS])[:_FRAGMENT_CHARS].strip() or None
 
 
-def _draw_slot(book: PhraseBook, language: str, slot: int, draws: Draws) -> Phrase | None:
+def _draw_slot(book: PhraseBook, language: str, slot: int, draws: SeededStream) -> Phrase | None:
     if not draws.chance(SLOTS[slot][1]):
         return None
     return draws.pick(book.slots[language][slot])
 
 
-def compose(book: PhraseBook, language: str, draws: Draws) -> Draft:
+def compose(book: PhraseBook, language: str, draws: SeededStream) -> Draft:
     """Return a reply drawn at random: quality 0 on average, SD 1."""
     return tuple(_draw_slot(book, language, slot, draws) for slot in range(len(SLOTS)))
 
 
-def vary(book: PhraseBook, language: str, base: Draft, *, similarity: float, draws: Draws) -> Draft:
+def vary(
+    book: PhraseBook, language: str, base: Draft, *, similarity: float, draws: SeededStream
+) -> Draft:
     """Return a reply whose quality correlates with its siblings', drawn from the same base.
 
     Args:
@@ -274,7 +276,7 @@ def _quality(draft: Draft) -> float:
     return math.fsum(phrase.weight for phrase in draft if phrase)
 
 
-def _changed(book: PhraseBook, language: str, parent: Draft, draws: Draws) -> Draft:
+def _changed(book: PhraseBook, language: str, parent: Draft, draws: SeededStream) -> Draft:
     """Return a copy of a reply with one or two phrases drawn again."""
     child = list(parent)
     for slot in (draws.index(len(SLOTS)), draws.index(len(SLOTS))):
@@ -288,7 +290,7 @@ def refine(
     parent: Draft | None,
     *,
     target: float,
-    draws: Draws,
+    draws: SeededStream,
 ) -> Draft:
     """Return a child of a parent, as near to a target quality as a few tries get.
 

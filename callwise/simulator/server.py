@@ -25,7 +25,7 @@ from typing import Any, Self, TextIO
 import orjson
 from aiohttp import web
 
-from callwise.simulator.faults import Counter, Fault, FaultPlan
+from callwise.simulator.faults import Fault, FaultPlan, RequestCounter
 from callwise.simulator.model import (
     SchemaRefused,
     SimulatedAnswer,
@@ -185,7 +185,7 @@ class SimServer:
         self.model = SimulatedModel(settings=self.settings)
         self.log = RequestLog(log_file)
         self._faults = FaultPlan(self.settings, faults)
-        self._answered = Counter()
+        self._answered = RequestCounter()
         self._host = host
         self._port = port
         self._sleep = sleep

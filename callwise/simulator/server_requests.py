@@ -46,7 +46,7 @@ class _Named(_Part):
     name: str
 
 
-class _Choice(_Part):
+class _ToolChoice(_Part):
     function: _Named | None = None
 
 
@@ -80,7 +80,7 @@ class _Chat(_Part):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[_Tool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: str | _Choice | None = None
+    tool_choice: str | _ToolChoice | None = None
     response_format: _Format | None = None
 
 

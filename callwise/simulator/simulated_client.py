@@ -28,7 +28,7 @@ from callwise.calls.errors import (
     ServerFailed,
     StreamCut,
 )
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.wire import chat_body, embedding_body
 from callwise.simulator.faults import Fault, FaultPlan
 from callwise.simulator.model import (
@@ -211,8 +211,8 @@ class SimulatedClient:
                 return CallTimeout("simulated: no answer in time", latency_seconds=waited)
 
 
-def _usage(usage: SimulatedUsage) -> Usage:
-    return Usage(
+def _usage(usage: SimulatedUsage) -> ReportedUsage:
+    return ReportedUsage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cached_tokens,

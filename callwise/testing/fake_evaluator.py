@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import Setting, SettingResult
 
 __all__ = ["ScriptedEvaluator"]
@@ -87,7 +87,7 @@ class ScriptedEvaluator:
             conversation=f"talk-{conversation}",
             turn=turn,
             seed=0,
-            standing=Standing.EXACT if is_exact else Standing.BOUNDED,
+            standing=Coverage.EXACT if is_exact else Coverage.BOUNDED,
             diverged_at=None if is_exact else 2,
             missing_calls=0 if is_exact else 3,
             missing_tokens=0 if is_exact else 900,

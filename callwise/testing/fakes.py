@@ -14,9 +14,9 @@ import orjson
 from pydantic import BaseModel
 
 from callwise.calls.call import Call, Purpose
-from callwise.calls.client import Advisory
+from callwise.calls.client import Remaining
 from callwise.calls.errors import CallError, CallRefused, CallwiseError, EndpointError
-from callwise.calls.reply import Reply, Usage
+from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.structured import parse_answer
 
 __all__ = [
@@ -24,8 +24,8 @@ __all__ = [
     "AskerAnswer",
     "FailingClient",
     "ScriptExhausted",
-    "ScriptedAsker",
     "ScriptedClient",
+    "ScriptedLLM",
 ]
 
 
@@ -36,7 +36,7 @@ Answer = str | BaseModel | Reply | CallError
 Script = Iterable[Answer] | Callable[[Call], Answer | Awaitable[Answer]]
 
 
-DEFAULT_USAGE = Usage(input_tokens=10, output_tokens=5)
+DEFAULT_USAGE = ReportedUsage(input_tokens=10, output_tokens=5)
 
 
 class ScriptExhausted(CallwiseError):
@@ -65,7 +65,7 @@ class ScriptedClient:
         self,
         script: Script = (),
         *,
-        usage: Usage = DEFAULT_USAGE,
+        usage: ReportedUsage = DEFAULT_USAGE,
         is_simulated: bool = False,
     ) -> None:
         self.calls: list[Call] = []
@@ -195,7 +195,7 @@ AskerAnswer = str | BaseModel | Mapping[str, Any] | Reply | CallError
 AskerScript = AskerAnswer | Sequence[AskerAnswer] | Callable[[Call], AskerAnswer]
 
 
-class ScriptedAsker:
+class ScriptedLLM:
     """An asker that answers each purpose from a script.
 
     Args:
@@ -214,7 +214,7 @@ class ScriptedAsker:
         answers: Mapping[Purpose, AskerScript] | None = None,
         *,
         max_calls: int | None = None,
-        advisory: Advisory | None = None,
+        advisory: Remaining | None = None,
     ) -> None:
         self.calls: list[Call] = []
         self.max_in_flight = 0
@@ -269,13 +269,13 @@ class ScriptedAsker:
                 raise outcome
         return list(outcomes)
 
-    def advisory(self) -> Advisory:
+    def advisory(self) -> Remaining:
         """Return what remains: as scripted, else by `max_calls`."""
         if self._advisory is not None:
             return self._advisory
         if self._max_calls is None:
-            return Advisory()
-        return Advisory(calls_left=max(self._max_calls - len(self.calls), 0))
+            return Remaining()
+        return Remaining(calls_left=max(self._max_calls - len(self.calls), 0))
 
     def _next(self, call: Call) -> AskerAnswer:
         script = self._answers.get(call.purpose)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from callwise.budget import Limits
-from callwise.calls import Asker, Outcome, Purpose
+from callwise.calls import LLM, Outcome, Purpose
 from callwise.calls.errors import ConfigError
 from callwise.calls.provider_errors import scrub
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
@@ -54,7 +54,7 @@ from callwise.testing.turn_llm import FixtureEndpoints, TurnLLM, key_values
 if TYPE_CHECKING:
     from callwise.calls.chat_model import BudgetedChatModel
 
-__all__ = ["Bench", "FixtureCallLog"]
+__all__ = ["CallwiseFixture", "FixtureCallLog"]
 
 T = TypeVar("T")
 
@@ -185,7 +185,7 @@ class FixtureCallLog:
                 yield "live" if self.endpoints.has_sender else "scripted"
 
 
-class Bench:
+class CallwiseFixture:
     """Runs, counts and checks the calls of a test. One per test, module or session."""
 
     def __init__(self, place: FixtureLocation, choices: PluginChoices) -> None:
@@ -303,7 +303,7 @@ class Bench:
         """
         return self._llm.turn(conversation, turn, limits=limits)
 
-    def asker(self, role: str = "main", *, client: Any = None, model: str = "test") -> Asker:
+    def asker(self, role: str = "main", *, client: Any = None, model: str = "test") -> LLM:
         """Return the test's budgeter, for programs that ask it directly.
 
         Args:

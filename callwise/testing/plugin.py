@@ -23,7 +23,7 @@ from callwise.testing.plugin_options import add_options, choices_of, refusal_in_
 from callwise.testing.plugin_summary import NOTES, PluginSummary
 
 if TYPE_CHECKING:
-    from callwise.testing.fixture import Bench
+    from callwise.testing.fixture import CallwiseFixture
 
 __all__ = [
     "callwise",
@@ -36,8 +36,8 @@ __all__ = [
     "pytest_runtest_setup",
 ]
 
-_BENCH = pytest.StashKey["Bench"]()
-_BENCHES = pytest.StashKey[list["Bench"]]()
+_BENCH = pytest.StashKey["CallwiseFixture"]()
+_BENCHES = pytest.StashKey[list["CallwiseFixture"]]()
 _ALLOWED = pytest.StashKey[dict[str, int]]()
 _HAS_FAILED = pytest.StashKey[bool]()
 
@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def callwise(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["Bench"]:
+def callwise(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["CallwiseFixture"]:
     """Run conversations and programs under the budgeter, and check their calls."""
     name = getattr(request.node, "originalname", None) or request.node.name
     yield from _bench(request, name=name, file=request.path, folder=tmp_path)
@@ -79,7 +79,7 @@ def callwise(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["Bench"
 @pytest.fixture(scope="module")
 def callwise_module(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["Bench"]:
+) -> Iterator["CallwiseFixture"]:
     """The same for all tests of a module together, such as an agent that is run once."""
     folder = tmp_path_factory.mktemp("callwise-module")
     yield from _bench(request, name=request.path.stem, file=request.path, folder=folder)
@@ -88,7 +88,7 @@ def callwise_module(
 @pytest.fixture(scope="session")
 def callwise_session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["Bench"]:
+) -> Iterator["CallwiseFixture"]:
     """The same for all tests of a session; its files are looked for in the root folder."""
     folder = tmp_path_factory.mktemp("callwise-session")
     file = request.config.rootpath / "conftest.py"
@@ -97,21 +97,21 @@ def callwise_session(
 
 def _bench(
     request: pytest.FixtureRequest, *, name: str, file: Path, folder: Path
-) -> Iterator["Bench"]:
-    from callwise.testing.fixture import Bench  # noqa: PLC0415 - pytest starts often
+) -> Iterator["CallwiseFixture"]:
+    from callwise.testing.fixture import CallwiseFixture  # noqa: PLC0415 - pytest starts often
     from callwise.testing.plugin_options import FixtureLocation  # noqa: PLC0415 - the same
 
     today = datetime.now(UTC).date()
     place = FixtureLocation(
         test=request.node.nodeid, name=name, file=file, folder=folder, today=today
     )
-    bench = Bench(place, choices_of(request.config))
+    bench = CallwiseFixture(place, choices_of(request.config))
     request.node.stash[_BENCH] = bench
     yield bench
     bench.close(has_failed=request.node.stash.get(_HAS_FAILED, False))
 
 
-def _used_benches(item: pytest.Item) -> list["Bench"]:
+def _used_benches(item: pytest.Item) -> list["CallwiseFixture"]:
     """Return the benches that a test uses, its own and those of its module and session."""
     names = getattr(item, "fixturenames", ())
     nodes = (item, item.getparent(pytest.Module), item.session)
@@ -184,7 +184,7 @@ def pytest_runtest_makereport(
     return report
 
 
-def _finish(bench: "Bench", item: pytest.Item, report: pytest.TestReport) -> None:
+def _finish(bench: "CallwiseFixture", item: pytest.Item, report: pytest.TestReport) -> None:
     from callwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
 
     updated: list[tuple[str, str, str]] = []

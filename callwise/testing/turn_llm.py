@@ -30,7 +30,7 @@ from callwise.budget import (
     SystemClock,
     VirtualClock,
 )
-from callwise.calls import Advisory, Call, CallError, Client, Endpoint, Reply, Role
+from callwise.calls import Call, CallError, Client, Endpoint, Remaining, Reply, Role
 from callwise.calls.client import OfflineClient
 from callwise.calls.endpoints import endpoints_from_settings
 from callwise.calls.errors import ConfigError
@@ -77,7 +77,7 @@ _CURRENT: ContextVar[_CallPlace | None] = ContextVar("callwise_test_turn", defau
 
 
 class TurnLLM:
-    """Answers the calls of a test's models, turn by turn. An `Asker`.
+    """Answers the calls of a test's models, turn by turn. An `LLM`.
 
     Args:
         outside: name of the conversation of calls outside of every turn.
@@ -180,11 +180,11 @@ class TurnLLM:
             lambda budgeter: budgeter.ask_all(placed, max_concurrency=max_concurrency),
         )
 
-    def advisory(self) -> Advisory:
+    def advisory(self) -> Remaining:
         """Return what remains of the current turn's limits."""
         return self.owner.call(self._advisory)
 
-    def _advisory(self) -> Advisory:
+    def _advisory(self) -> Remaining:
         budgeter = self._budgeter()
         with self._entered(budgeter):
             return budgeter.advisory()

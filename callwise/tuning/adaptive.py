@@ -48,7 +48,7 @@ class StudyOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _AskedTrial:
     trial: "optuna.Trial"
     setting: Setting
     problem: str
@@ -117,7 +117,7 @@ def run_study(
 
 
 def _check_trials(
-    store: SweepStore, asked: Sequence[_Asked], told: Sequence[tuple[str, ObjectiveValues]]
+    store: SweepStore, asked: Sequence[_AskedTrial], told: Sequence[tuple[str, ObjectiveValues]]
 ) -> None:
     """Raise when the stored trials are not those that the sampler asks for."""
     if [each.setting.name for each in asked] != [name for name, _ in told]:
@@ -127,7 +127,9 @@ def _check_trials(
         )
 
 
-def _run(asked: Sequence[_Asked], evaluator: Evaluator, store: SweepStore, **options: Any) -> None:
+def _run(
+    asked: Sequence[_AskedTrial], evaluator: Evaluator, store: SweepStore, **options: Any
+) -> None:
     possible = {each.setting.name: each.setting for each in asked if not each.problem}
     run_sweep(list(possible.values()), evaluator, store, **options)
 
@@ -207,7 +209,7 @@ def _values_asked(params: Mapping[str, Any], spec: SweepSpec) -> dict[str, JsonV
     return swept
 
 
-def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Validate) -> _Asked:
+def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Validate) -> _AskedTrial:
     setting = setting_of(spec, preset, _values_asked(trial.params, spec))
     problem = ""
     try:
@@ -219,11 +221,11 @@ def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Valida
                 "`skip_impossible: true` leaves combinations out that cannot run"
             ) from error
         problem = str(error)
-    return _Asked(trial, setting, problem)
+    return _AskedTrial(trial, setting, problem)
 
 
 def _told(
-    asked: _Asked, store: SweepStore, values_of: Callable[[Sequence[TurnRow]], ObjectiveValues]
+    asked: _AskedTrial, store: SweepStore, values_of: Callable[[Sequence[TurnRow]], ObjectiveValues]
 ) -> ObjectiveValues:
     """Return the objectives of a setting, or why they are not known."""
     name = asked.setting.name

@@ -17,8 +17,8 @@ from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.counterfactual.evaluation import Past, evaluate
-from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty, buy_turns
-from callwise.recordings.counterfactual.reusable_cassette import Tape
+from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached, buy_turns
+from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette
 from callwise.recordings.recording import Recording
 from callwise.recordings.replay_run import RunRecorder
 from callwise.tuning.analysis import exact_mask
@@ -27,11 +27,11 @@ from callwise.tuning.replay_evaluator import CounterfactualEvaluator, opened, ru
 from callwise.tuning.row import TurnRow
 from callwise.tuning.setting import Setting, SettingResult
 from callwise.tuning.statistics.imputation import impute
-from callwise.tuning.statistics.racing import MIN_LOOK_CONVERSATIONS, Dropped, Race
+from callwise.tuning.statistics.racing import MIN_LOOK_CONVERSATIONS, Dropped, SettingRace
 
 __all__ = [
-    "Bought",
     "BuyingEvaluator",
+    "FinishedPurchase",
     "FinishedRace",
     "PurchaseProgress",
     "RaceRequest",
@@ -41,7 +41,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Bought:
+class FinishedPurchase:
     """A purchase that ended.
 
     Args:
@@ -81,7 +81,7 @@ class _Purchase:
     past: Past
     turns_meant: Sequence[TurnInput]
     max_concurrency: int
-    purse: Purse
+    purse: SpendingCap
     on_turn: Callable[[PurchaseProgress], None] | None
     turns: int = 0
 
@@ -92,11 +92,11 @@ class _Purchase:
             for setting in settings:
                 try:
                     await self.buy(setting, RunRecorder(cassette))
-                except PurseEmpty as empty:
+                except SpendingCapReached as empty:
                     return str(empty)
         return ""
 
-    async def lacking(self, tape: Tape, setting: Setting) -> list[TurnInput]:
+    async def lacking(self, tape: ReusableCassette, setting: Setting) -> list[TurnInput]:
         """Return the turns of a setting that have to be run; on its own past from the first."""
         evaluated = await evaluate(
             self.recording,
@@ -114,7 +114,7 @@ class _Purchase:
 
     async def buy(self, setting: Setting, recorder: RunRecorder) -> None:
         """Buy one setting's turns."""
-        tape = Tape(self.recording.cassette)
+        tape = ReusableCassette(self.recording.cassette)
         try:
             turns = await self.lacking(tape, setting)
             if turns:
@@ -142,7 +142,7 @@ class _Purchase:
 def buy(
     folder: Path,
     settings: Sequence[Setting],
-    purse: Purse,
+    purse: SpendingCap,
     *,
     past: Past = "recorded",
     max_turns: int | None = None,
@@ -150,7 +150,7 @@ def buy(
     max_concurrency: int = 1,
     on_turn: Callable[[PurchaseProgress], None] | None = None,
     trust: Trust = NOTHING,
-) -> Bought:
+) -> FinishedPurchase:
     """Run what settings lack, setting by setting, and add it to their recording.
 
     Args:
@@ -183,7 +183,7 @@ def buy(
     ]
     purchase = _Purchase(recording, known.shelf, past, meant, max_concurrency, purse, on_turn)
     stopped = run_apart(purchase.buy_all(settings))
-    return Bought(purchase.turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
+    return FinishedPurchase(purchase.turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ class BuyingEvaluator:
     """
 
     inner: CounterfactualEvaluator
-    purse: Purse
+    purse: SpendingCap
     max_concurrency: int = 1
     on_turn: Callable[[PurchaseProgress], None] | None = None
 
@@ -253,7 +253,7 @@ class RaceRequest:
 
     folder: Path
     settings: tuple[Setting, ...]
-    purse: Purse
+    purse: SpendingCap
     cost: str = "asked"
     past: Past = "recorded"
     max_turns: int | None = None
@@ -271,7 +271,7 @@ class FinishedRace:
         conversations: number bought for the settings that were not dropped.
     """
 
-    bought: Bought
+    bought: FinishedPurchase
     dropped: tuple[Dropped, ...]
     conversations: int
 
@@ -293,8 +293,8 @@ def buy_racing(
 
     Args:
         request: what to race.
-        judge: returns rows with their quality. It may raise `PurseEmpty`, which ends the race
-            without dropping more settings.
+        judge: returns rows with their quality. It may raise `SpendingCapReached`, which ends the
+            race without dropping more settings.
         on_turn: called with each turn bought whole; its numbers start with the block.
 
     Raises:
@@ -304,7 +304,7 @@ def buy_racing(
     inputs = opened(request.folder, request.trust).recording.inputs[: request.max_turns]
     conversations = list(dict.fromkeys(turn.conversation_id for turn in inputs))
     by_name = {setting.name: setting for setting in request.settings}
-    race = Race(tuple(by_name), max_conversations=len(conversations))
+    race = SettingRace(tuple(by_name), max_conversations=len(conversations))
     seen: list[str] = []
     turns, stopped = 0, ""
     for block in _blocks(conversations):
@@ -326,21 +326,21 @@ def buy_racing(
         seen += block
         try:
             race = _compared(race, request, running, seen, judge)
-        except PurseEmpty as empty:
+        except SpendingCapReached as empty:
             stopped = str(empty)
             break
     purse = request.purse
-    total = Bought(turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
+    total = FinishedPurchase(turns, purse.calls, purse.usd, purse.unknown_usd, stopped)
     return FinishedRace(total, race.dropped, len(seen))
 
 
 def _compared(
-    race: Race,
+    race: SettingRace,
     request: RaceRequest,
     running: Sequence[Setting],
     conversations: Sequence[str],
     judge: Judge,
-) -> Race:
+) -> SettingRace:
     """Return the race after a comparison on all conversations so far."""
     evaluator = CounterfactualEvaluator(
         request.folder, past=request.past, max_turns=request.max_turns, trust=request.trust

@@ -15,19 +15,19 @@ from callwise.calls.trust import NOTHING, confirmed
 from callwise.recordings.app_protocol import load_app
 from callwise.recordings.cassette import CassetteMode
 from callwise.recordings.conversation_files import read_conversations
-from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.report import RunRecord, load_run
 from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
 from callwise.tuning.buying import buy
-from callwise.tuning.figures import Cost, Tradeoff, tradeoff_of_front
+from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.figures.figure_files import loaded
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
-from callwise.tuning.notebook_figure import Shown, show
+from callwise.tuning.notebook_figure import NotebookFigure, show
 from callwise.tuning.panel import Panel
-from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
 from callwise.tuning.summary import buy_sentence, settings_table, verdict_table
@@ -38,9 +38,9 @@ from callwise.tuning.table_files import frame
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Shown", "TuneResult", "panel_of_run", "replay", "row_of_trial", "show", "tune"]
+__all__ = ["NotebookFigure", "TuneResult", "panel_of_run", "replay", "row_of_trial", "show", "tune"]
 
-_COSTS = {"asked": Cost.CALLS, "usd": Cost.USD, "rounds_reply": Cost.ROUNDS}
+_COSTS = {"asked": CostAxis.CALLS, "usd": CostAxis.USD, "rounds_reply": CostAxis.ROUNDS}
 """What can be drawn, by the field of `TurnRow`."""
 
 
@@ -177,7 +177,7 @@ def tune(
         Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs, trust=trust
     )
     finished = sweep(request)
-    purse = Purse(max_calls=max_buy_calls)
+    purse = SpendingCap(max_calls=max_buy_calls)
     if max_buy_calls and to_buy(finished.rows).calls:
         buy(request.recording, finished.settings, purse, max_turns=max_turns, trust=trust)
         finished = sweep(request)
@@ -296,7 +296,7 @@ def row_of_trial(
         conversation=prompt,
         turn=0,
         seed=0,
-        standing=Standing.EXACT,
+        standing=Coverage.EXACT,
         diverged_at=None,
         missing_calls=0,
         missing_tokens=0,

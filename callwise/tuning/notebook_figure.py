@@ -12,7 +12,7 @@ from typing import Any
 from callwise.tuning.figures import FigureData, figure_bytes, to_vega
 from callwise.tuning.figures.figure_files import loaded
 
-__all__ = ["VEGA_LITE_MIME", "Shown", "show"]
+__all__ = ["VEGA_LITE_MIME", "NotebookFigure", "show"]
 
 VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
 """The type of output that JupyterLab draws as Vega-Lite."""
@@ -22,7 +22,7 @@ _PNG_SCALE, _PNG_COLOURS = 1.0, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class NotebookFigure:
     """A figure as the last value of a cell.
 
     Args:
@@ -53,10 +53,10 @@ def _picture(record: FigureData) -> bytes:
     return out.getvalue()
 
 
-def show(record: FigureData) -> Shown:
+def show(record: FigureData) -> NotebookFigure:
     """Return a figure's record as something that a notebook draws.
 
     Args:
         record: of `callwise.tuning.figures`.
     """
-    return Shown(record)
+    return NotebookFigure(record)

@@ -23,7 +23,7 @@ from callwise.recordings.counterfactual.evaluation import (
     evaluate,
     record_past,
 )
-from callwise.recordings.counterfactual.reusable_cassette import Tape
+from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette
 from callwise.recordings.recording import Recording, open_recording
 from callwise.tuning.row import reply_id, row_of
 from callwise.tuning.setting import Setting, SettingResult
@@ -64,13 +64,13 @@ class OpenRecording:
     """
 
     recording: Recording
-    tape: Tape
+    tape: ReusableCassette
     shelf: SnapshotBackend
 
 
 @lru_cache(maxsize=2)
-def _tape(cassette: str, _stamp: tuple[int, int]) -> Tape:
-    return Tape(Path(cassette))
+def _tape(cassette: str, _stamp: tuple[int, int]) -> ReusableCassette:
+    return ReusableCassette(Path(cassette))
 
 
 @lru_cache(maxsize=2)
@@ -79,7 +79,7 @@ def _shelf(folder: str, _digest: str, trust: Trust) -> SnapshotBackend:
     return run_apart(record_past(recording, _tape_of(recording)))
 
 
-def _tape_of(recording: Recording) -> Tape:
+def _tape_of(recording: Recording) -> ReusableCassette:
     status = os.stat(recording.cassette)  # noqa: PTH116 - one call for both figures
     return _tape(str(recording.cassette), (status.st_size, status.st_mtime_ns))
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIELDS",
+    "Coverage",
     "ReplyKey",
     "RowField",
-    "Standing",
     "TurnRow",
     "reply_id",
     "row_figures",
@@ -46,7 +46,7 @@ def reply_id(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-class Standing(StrEnum):
+class Coverage(StrEnum):
     """How much of a turn under a setting is in the recording."""
 
     EXACT = "exact"
@@ -103,7 +103,7 @@ class TurnRow:
     conversation: str
     turn: int
     seed: int
-    standing: Standing
+    standing: Coverage
     diverged_at: int | None
     missing_calls: int
     missing_tokens: int | None
@@ -137,9 +137,9 @@ class TurnRow:
     @property
     def mark(self) -> str:
         """Coverage as it is shown: `exact`, `bounded@4`, `missing 3`."""
-        if self.standing is Standing.BOUNDED:
+        if self.standing is Coverage.BOUNDED:
             return f"bounded@{self.diverged_at}"
-        if self.standing is Standing.MISSING:
+        if self.standing is Coverage.MISSING:
             return f"missing {self.missing_calls}"
         return "exact"
 
@@ -166,7 +166,7 @@ def _row_field(hint: Any, *, is_needed: bool) -> RowField:
     return RowField(dict if is_map else kinds[0], may_be_none, is_needed)
 
 
-_STANDINGS = {str(standing): standing for standing in Standing}
+_STANDINGS = {str(standing): standing for standing in Coverage}
 _HINTS = get_type_hints(TurnRow)
 FIELDS: Mapping[str, RowField] = {
     each.name: _row_field(
@@ -233,7 +233,7 @@ def _checked(name: str, known: RowField, value: Any) -> Any:
         return None
     if kind is float and type(value) is int:
         return float(value)
-    if kind is Standing and isinstance(value, str) and value in _STANDINGS:
+    if kind is Coverage and isinstance(value, str) and value in _STANDINGS:
         return _STANDINGS[value]
     if kind is dict and isinstance(value, dict) and all(type(n) is int for n in value.values()):
         return value
@@ -287,7 +287,7 @@ def _played(
         conversation=str(record["conversation_id"]),
         turn=int(record["turn"]),
         seed=seed,
-        standing=Standing.EXACT if evaluated.diverged_at is None else Standing.BOUNDED,
+        standing=Coverage.EXACT if evaluated.diverged_at is None else Coverage.BOUNDED,
         diverged_at=evaluated.diverged_at,
         missing_calls=len(missing),
         missing_tokens=sum(call.input_tokens + call.output_tokens for call in missing),
@@ -336,7 +336,7 @@ def _planned(
         conversation=evaluated.turn.conversation_id,
         turn=evaluated.turn.turn or 0,
         seed=seed,
-        standing=Standing.MISSING,
+        standing=Coverage.MISSING,
         diverged_at=evaluated.diverged_at,
         missing_calls=missing,
         missing_tokens=round(tokens["total"] * share),

@@ -19,7 +19,7 @@ from typing import Any
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.report.table import guarded, unguarded
-from callwise.tuning.row import FIELDS, Standing, TurnRow, row_from_json
+from callwise.tuning.row import FIELDS, Coverage, TurnRow, row_from_json
 
 __all__ = [
     "frame",
@@ -46,7 +46,7 @@ class _Column:
         value = getattr(row, self.field)
         if self.part is not None:
             return value.get(self.part, 0)
-        return str(value) if isinstance(value, Standing) else value
+        return str(value) if isinstance(value, Coverage) else value
 
 
 def _columns(rows: Iterable[TurnRow]) -> list[_Column]:
@@ -59,7 +59,7 @@ def _columns(rows: Iterable[TurnRow]) -> list[_Column]:
         if each.kind is dict:
             columns += [_Column(f"{name}.{part}", name, part, int) for part in sorted(parts[name])]
         else:
-            columns.append(_Column(name, name, None, str if each.kind is Standing else each.kind))
+            columns.append(_Column(name, name, None, str if each.kind is Coverage else each.kind))
     return columns
 
 

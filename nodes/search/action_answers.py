@@ -37,7 +37,7 @@ from lats.answers import (
 )
 from lats.logprob_scores import JsonPath, expected_scores, numbers_at
 from lats.search_tree import SearchTree
-from nodes.answer import Answer
+from nodes.answer import AnswerForm
 from nodes.search_material import SearchMaterial
 
 __all__ = [
@@ -79,7 +79,7 @@ def _not_blank(text: str) -> str:
 _WholeReply = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 
 
-class RootPlan(Answer):
+class RootPlan(AnswerForm):
     """The answer to the root plan: what the reply is to reach, and a first reply."""
 
     goal: str = ""
@@ -94,7 +94,7 @@ class RootPlan(Answer):
     """The same reply cut into chat bubbles; empty where the model left that to the rules."""
 
 
-class Variant(Answer):
+class Variant(AnswerForm):
     """One variant of a reply; its fields are those of `RootPlan`."""
 
     strategy_tag: str = ""
@@ -102,13 +102,13 @@ class Variant(Answer):
     bubbles: list[str] = Field(default_factory=list)
 
 
-class Variants(Answer):
+class Variants(AnswerForm):
     """The answer to an expansion: variants of one reply, each with another strategy."""
 
     candidates: Annotated[tuple[Variant, ...], Field(min_length=1)]
 
 
-class CandidateSet(Answer):
+class CandidateSet(AnswerForm):
     """The answer to a generation: what the reply is to reach, and ways to reach it."""
 
     goal: str = ""
@@ -117,7 +117,7 @@ class CandidateSet(Answer):
     candidates: Annotated[tuple[Variant, ...], Field(min_length=1)]
 
 
-class Judgement(Answer):
+class Judgement(AnswerForm):
     """The answer of a judge: what it thinks, then scores of one reply."""
 
     reason: str = ""
@@ -131,7 +131,7 @@ class Judgement(Answer):
     immersion: Score = None
 
 
-class AssistantCheck(Answer):
+class AssistantCheck(AnswerForm):
     """The answer of an assistant check: how much a reply sounds like an assistant."""
 
     reason: str = ""
@@ -167,7 +167,7 @@ def _id(raw: Any) -> Any:
     return str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
 
 
-class ListEntry(Answer):
+class ListEntry(AnswerForm):
     """What a judge said of one candidate of a list."""
 
     id: Annotated[str, BeforeValidator(_id)] = ""
@@ -207,7 +207,7 @@ class FitEntry(ListEntry):
     mode_fit: Score = None
 
 
-class ListVerdicts(Answer):
+class ListVerdicts(AnswerForm):
     """Base of the answers: entries in any order, more or fewer than candidates were shown."""
 
     entry: ClassVar[type[ListEntry]] = ListEntry

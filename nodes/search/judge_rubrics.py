@@ -19,7 +19,7 @@ from nodes.search.action_answers import (
     OverallVerdicts,
 )
 
-__all__ = ["RUBRICS", "Rubric", "check_judging", "rubric_called"]
+__all__ = ["RUBRICS", "JudgeRubric", "check_judging", "rubric_called"]
 
 
 _MEANINGS: Mapping[str, Mapping[Language, str]] = MappingProxyType(
@@ -51,7 +51,7 @@ _JOINTS: Mapping[Language, tuple[str, str, str]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Rubric:
+class JudgeRubric:
     """One way to look at candidates.
 
     Args:
@@ -82,11 +82,11 @@ class Rubric:
         return joint.join(named)
 
 
-RUBRICS: Mapping[str, Rubric] = MappingProxyType(
+RUBRICS: Mapping[str, JudgeRubric] = MappingProxyType(
     {
         rubric.name: rubric
         for rubric in (
-            Rubric(
+            JudgeRubric(
                 "overall",
                 OverallVerdicts,
                 {
@@ -95,7 +95,7 @@ RUBRICS: Mapping[str, Rubric] = MappingProxyType(
                     "zh": "score 是总体上有多好：你更愿意发出哪一条？其余：",
                 },
             ),
-            Rubric(
+            JudgeRubric(
                 "character",
                 CharacterVerdicts,
                 {
@@ -106,7 +106,7 @@ RUBRICS: Mapping[str, Rubric] = MappingProxyType(
                     "其他暂且不论。其余：",
                 },
             ),
-            Rubric(
+            JudgeRubric(
                 "fit",
                 FitVerdicts,
                 {
@@ -123,7 +123,7 @@ RUBRICS: Mapping[str, Rubric] = MappingProxyType(
 """All rubrics by name. `overall` asks for every attribute at once."""
 
 
-def rubric_called(name: str) -> Rubric:
+def rubric_called(name: str) -> JudgeRubric:
     """Return a rubric.
 
     Raises:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from callwise.testing.fixture import Bench
+from callwise.testing.fixture import CallwiseFixture
 
 
 @pytest.mark.max_calls(turn=13, detection=1)
-def test_small_talks_cost_no_more_calls(callwise: Bench) -> None:
+def test_small_talks_cost_no_more_calls(callwise: CallwiseFixture) -> None:
     """Every turn asks what the committed baseline says, and none more than 13."""
     run = callwise.replay(
         "../data/small_talks.jsonl",

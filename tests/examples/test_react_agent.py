@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from callwise.testing.fakes import ScriptedClient
-from callwise.testing.fixture import Bench
+from callwise.testing.fixture import CallwiseFixture
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "react_agent.py"
 
@@ -58,7 +58,7 @@ def test_it_prints_its_ledger(tmp_path: Path) -> None:
 
 @pytest.mark.max_calls(turn=3, main=3, think=3)
 async def test_the_agent_asks_no_more_than_its_baseline(
-    example: ModuleType, callwise: Bench
+    example: ModuleType, callwise: CallwiseFixture
 ) -> None:
     """The gate holds an agent that is not ours in shape: three calls, all of one node."""
     agent = example.build_agent(callwise.model(client=ScriptedClient(example.scripted)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callwise.testing.fakes import ScriptedClient
-from callwise.testing.fixture import Bench
+from callwise.testing.fixture import CallwiseFixture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -28,7 +28,7 @@ react_agent, supervisor = load("react_agent"), load("supervisor")
 
 
 @pytest.mark.max_calls(turn=3, think=3)
-async def test_the_react_agent(callwise: Bench) -> None:
+async def test_the_react_agent(callwise: CallwiseFixture) -> None:
     """Recorded with `--callwise-record --callwise-update`; this is all that it takes."""
     callwise.cassette("cassettes/react_agent.jsonl")
     client = lambda: ScriptedClient(react_agent.scripted)  # noqa: E731 - asked to record only
@@ -40,7 +40,7 @@ async def test_the_react_agent(callwise: Bench) -> None:
 
 
 @pytest.mark.max_calls(turn=5, **{"researcher/model": 1, "writer/model": 1})
-async def test_the_supervisor(callwise: Bench) -> None:
+async def test_the_supervisor(callwise: CallwiseFixture) -> None:
     """A call that moves from one sub-agent to the other is a finding."""
     callwise.cassette("cassettes/supervisor.jsonl")
     client = lambda: ScriptedClient(supervisor.scripted)  # noqa: E731 - asked to record only

@@ -10,7 +10,7 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.records import TurnCommit
 from callwise.memory.sqlite_backend import SqliteBackend
 from graph.app import app
-from nodes.loader import Standing
+from nodes.loader import RelationState
 from nodes.records import Relationship
 
 FUSED = ("balanced", "instant", "thorough")
@@ -95,7 +95,7 @@ async def test_the_stage_sets_the_search_as_planned(
     stage: str, asked: int, answer: Any, gates_shut: Any, tmp_path: Path
 ) -> None:
     """Once two people know each other, or drift apart, the plan's staged default holds."""
-    standing = Standing(relationship=Relationship(stage=stage))
+    standing = RelationState(relationship=Relationship(stage=stage))
     with SqliteBackend(tmp_path / "memory.sqlite") as store:
         await ConversationMemory(store).commit(
             TurnCommit(

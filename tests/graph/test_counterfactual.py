@@ -14,8 +14,13 @@ from callwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
 from callwise.recordings import read_conversations
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.cassette_inspection import seal_cassette
-from callwise.recordings.counterfactual import CounterfactualTurn, Tape, evaluate, record_past
-from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty, buy_turns
+from callwise.recordings.counterfactual import (
+    CounterfactualTurn,
+    ReusableCassette,
+    evaluate,
+    record_past,
+)
+from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached, buy_turns
 from callwise.recordings.recording import Recording, open_recording
 from callwise.recordings.replay_run import RunRecorder, RunRequest, run_replay
 from callwise.shipped import configs_folder
@@ -45,8 +50,8 @@ def _record(folder: Path, preset: str, *overrides: str, turns: int = 4) -> Recor
     return open_recording(folder)
 
 
-def _opened(recording: Recording) -> tuple[Tape, SnapshotBackend]:
-    tape = Tape(recording.cassette)
+def _opened(recording: Recording) -> tuple[ReusableCassette, SnapshotBackend]:
+    tape = ReusableCassette(recording.cassette)
     return tape, asyncio.run(record_past(recording, tape))
 
 
@@ -92,7 +97,7 @@ def _assert_exact_ones_are_real(
     return turns
 
 
-def _buy(recording: Recording, settings: Any, purse: Purse, **options: Any) -> None:
+def _buy(recording: Recording, settings: Any, purse: SpendingCap, **options: Any) -> None:
     tape, shelf = _opened(recording)
     with open_cassette(recording.cassette, CassetteMode.NEW_EPISODES) as cassette:
         asyncio.run(
@@ -134,7 +139,7 @@ def test_every_preset_once_bought_is_exact_and_real(tmp_path: Path, preset: str)
     recording = _record(tmp_path / "run", recorded, turns=3)
     settings = recording.settings(preset)
     _assert_exact_ones_are_real(recording, settings, tmp_path / "before")
-    _buy(recording, settings, Purse())
+    _buy(recording, settings, SpendingCap())
     turns = _assert_exact_ones_are_real(recording, settings, tmp_path / "after")
     assert [turn.diverged_at for turn in turns] == [None] * 6
 
@@ -169,7 +174,7 @@ def test_random_settings_are_what_a_real_run_does(tmp_path: Path, count: int) ->
     for number in range(count):
         settings = recording.settings(None, _random_overrides(draw))
         if number % 2:
-            _buy(recording, settings, Purse())
+            _buy(recording, settings, SpendingCap())
         turns = _assert_exact_ones_are_real(recording, settings, tmp_path / str(number))
         exact += sum(turn.diverged_at is None for turn in turns)
     assert exact >= 2 * count
@@ -186,16 +191,16 @@ def test_a_purse_stops_before_the_call_that_does_not_fit(tmp_path: Path) -> None
     """What was bought until then is recorded, and is not bought again."""
     recording = _record(tmp_path / "run", "balanced", turns=2)
     settings = recording.settings("frugal", ["search.max_calls=5"])
-    purse = Purse(max_calls=3)
-    with pytest.raises(PurseEmpty, match="3 calls were bought"):
+    purse = SpendingCap(max_calls=3)
+    with pytest.raises(SpendingCapReached, match="3 calls were bought"):
         _buy(recording, settings, purse)
     assert purse.calls == 3
-    again = Purse()
+    again = SpendingCap()
     _buy(recording, settings, again)
     turns, _ = _evaluated(recording, settings)
     assert all(turn.diverged_at is None for turn in turns)
     fresh = _record(tmp_path / "fresh", "balanced", turns=2)
-    whole = Purse()
+    whole = SpendingCap()
     _buy(fresh, settings, whole)
     assert purse.calls + again.calls == whole.calls
 
@@ -206,7 +211,7 @@ def test_conversations_side_by_side_buy_the_same(tmp_path: Path) -> None:
     for concurrency in (1, 4):
         recording = _record(tmp_path / str(concurrency), "balanced", turns=2)
         settings = recording.settings("thorough")
-        _buy(recording, settings, Purse(), max_concurrency=concurrency)
+        _buy(recording, settings, SpendingCap(), max_concurrency=concurrency)
         turns, _ = _evaluated(recording, settings)
         played.append([(turn.record["reply"], _calls(turn.rows)) for turn in turns])
     assert played[0] == played[1]
@@ -234,7 +239,7 @@ def test_what_stands_on_an_estimate_is_one_though_all_its_calls_are_recorded(
     lines[at] = lines[at].replace(key, "0" * 64, 1)
     recording.cassette.write_text("".join(lines), encoding="utf-8")
     seal_cassette(recording.cassette)
-    tape = Tape(recording.cassette)
+    tape = ReusableCassette(recording.cassette)
     turns = asyncio.run(evaluate(recording, tape, recording.settings(None), past="own"))
     user = turns[0].turn.user_id
     own = [turn for turn in turns if turn.turn.user_id == user]

@@ -12,7 +12,7 @@ from callwise.budget.limits import Limits
 from callwise.calls.errors import ConfigError
 from graph.app import app
 from graph.fusing import (
-    Fusing,
+    Fusion,
     fusing_as_set,
     fusing_for,
     is_limited,
@@ -20,7 +20,7 @@ from graph.fusing import (
     room_at_start,
     steps_down,
 )
-from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, ProcessorKnobs, Settings
+from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, PipelineSettings, ProcessorKnobs
 from lats.search_knobs import SearchKnobs
 
 CAPS = st.none() | st.integers(0, 20)
@@ -32,7 +32,7 @@ FUSE = st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()).map
 )
 
 SETTINGS = st.builds(
-    Settings,
+    PipelineSettings,
     fuse=FUSE,
     search=st.builds(SearchKnobs, max_calls=CAPS),
     processor=st.builds(ProcessorKnobs, llm=st.sampled_from(["auto", "always", "never"])),
@@ -46,10 +46,10 @@ SETTINGS = st.builds(
 
 RANKS = {"separate": 0, "fused": 1, "instant": 2}
 
-WINDING = Settings(fuse=FuseKnobs(wind_down=True))
+WINDING = PipelineSettings(fuse=FuseKnobs(wind_down=True))
 
 
-def _what(fusing: Fusing) -> list[str]:
+def _what(fusing: Fusion) -> list[str]:
     return [row.what for row in fusing.wound_down]
 
 
@@ -94,27 +94,34 @@ def test_a_smaller_search_comes_first() -> None:
 
 def test_what_is_fused_anyway_was_not_given_up() -> None:
     """Only what goes beyond the knobs is wound down."""
-    settings = Settings(fuse=FuseKnobs(thinking=True, bookkeeping=True, wind_down=True))
+    settings = PipelineSettings(fuse=FuseKnobs(thinking=True, bookkeeping=True, wind_down=True))
     assert _what(fusing_for(settings, 5)) == []
     assert _what(fusing_for(settings, 3)) == ["fused_reply"]
 
 
 def test_a_search_with_a_smaller_cap_needs_less() -> None:
     """A cap of its own, or of its budget, is all that it could ask."""
-    capped = Settings(search=SearchKnobs(max_calls=3))
-    limited = Settings(budget=BudgetKnobs(search=Limits(max_calls=2)))
-    needs = [needed_calls(each, Fusing(), search_calls=4) for each in (Settings(), capped, limited)]
+    capped = PipelineSettings(search=SearchKnobs(max_calls=3))
+    limited = PipelineSettings(budget=BudgetKnobs(search=Limits(max_calls=2)))
+    needs = [
+        needed_calls(each, Fusion(), search_calls=4)
+        for each in (PipelineSettings(), capped, limited)
+    ]
     assert needs == [9, 8, 7]
 
 
 def test_calls_that_always_come_are_counted() -> None:
     """A processor that always asks, and both embeddings of a dense memory."""
-    settings = Settings(processor=ProcessorKnobs(llm="always"), memory=MemoryKnobs(dense=True))
-    assert needed_calls(settings, Fusing(), search_calls=4) == 9 + 1 + 2
+    settings = PipelineSettings(
+        processor=ProcessorKnobs(llm="always"), memory=MemoryKnobs(dense=True)
+    )
+    assert needed_calls(settings, Fusion(), search_calls=4) == 9 + 1 + 2
 
 
 @given(SETTINGS, CAPS)
-def test_without_the_knob_or_a_limit_nothing_changes(settings: Settings, left: int | None) -> None:
+def test_without_the_knob_or_a_limit_nothing_changes(
+    settings: PipelineSettings, left: int | None
+) -> None:
     """The knobs alone decide where winding down is off, or nothing limits the calls."""
     as_set = fusing_as_set(settings)
     assert fusing_for(settings, None) == as_set
@@ -124,7 +131,7 @@ def test_without_the_knob_or_a_limit_nothing_changes(settings: Settings, left: i
 
 
 @given(SETTINGS, st.integers(0, 30))
-def test_winding_down_only_ever_fuses(settings: Settings, calls_left: int) -> None:
+def test_winding_down_only_ever_fuses(settings: PipelineSettings, calls_left: int) -> None:
     """What the knobs fuse stays so, a reply never comes without thoughts, and rows say it all."""
     as_set, fusing = fusing_as_set(settings), fusing_for(settings, calls_left)
     assert fusing.thinking >= as_set.thinking
@@ -140,7 +147,7 @@ def test_winding_down_only_ever_fuses(settings: Settings, calls_left: int) -> No
 
 
 @given(SETTINGS)
-def test_fewer_calls_never_fuse_less(settings: Settings) -> None:
+def test_fewer_calls_never_fuse_less(settings: PipelineSettings) -> None:
     """As the room shrinks the form only goes one way, and it is the least that fits."""
     forms = [fusing_for(settings, left) for left in range(30, -1, -1)]
     for more, less in pairwise(forms):
@@ -151,10 +158,10 @@ def test_fewer_calls_never_fuse_less(settings: Settings) -> None:
 
 
 @given(SETTINGS)
-def test_a_fused_turn_never_needs_more(settings: Settings) -> None:
+def test_a_fused_turn_never_needs_more(settings: PipelineSettings) -> None:
     """Each step down saves calls."""
-    apart, fused = Fusing(), Fusing(thinking=True, bookkeeping=True)
-    instant = Fusing(thinking=True, bookkeeping=True, reply=True)
+    apart, fused = Fusion(), Fusion(thinking=True, bookkeeping=True)
+    instant = Fusion(thinking=True, bookkeeping=True, reply=True)
     needs = [needed_calls(settings, each, search_calls=2) for each in (apart, fused, instant)]
     assert needs == sorted(needs, reverse=True)
 
@@ -164,8 +171,8 @@ def test_the_room_at_the_start_is_the_tightest_limit() -> None:
     budget = BudgetKnobs(
         run=Limits(max_calls=50), conversation=Limits(max_requests=9), turn=Limits(max_calls=12)
     )
-    assert room_at_start(Settings(budget=budget)) == 9
-    assert room_at_start(Settings(budget=BudgetKnobs(turn=Limits(max_tokens=9)))) is None
+    assert room_at_start(PipelineSettings(budget=budget)) == 9
+    assert room_at_start(PipelineSettings(budget=BudgetKnobs(turn=Limits(max_tokens=9)))) is None
 
 
 @pytest.mark.parametrize("knobs", [{"reply": True}, {"reply": True, "bookkeeping": True}])

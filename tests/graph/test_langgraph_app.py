@@ -18,20 +18,24 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from graph.langgraph_app import ServedContext, thread_graph
+from graph.langgraph_app import GraphServerContext, thread_graph
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ServedContext]:
+async def served(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[GraphServerContext]:
     """Give what a server's nodes share, under `classic` or the test's own preset."""
     preset = getattr(request, "param", "classic")
-    async with aclosing(ServedContext(preset, tmp_path)) as context:
+    async with aclosing(GraphServerContext(preset, tmp_path)) as context:
         yield context
 
 
-async def test_a_thread_goes_on_without_a_session(served: ServedContext, tmp_path: Path) -> None:
+async def test_a_thread_goes_on_without_a_session(
+    served: GraphServerContext, tmp_path: Path
+) -> None:
     """A server that only runs nodes gets a turn 0, then a turn 1, on one thread."""
     graph = thread_graph(
         served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
@@ -51,7 +55,7 @@ async def test_a_thread_goes_on_without_a_session(served: ServedContext, tmp_pat
 
 
 @pytest.mark.parametrize("served", ["classic", "classic_parallel", "instant"], indirect=True)
-async def test_threads_side_by_side_do_not_meet(served: ServedContext) -> None:
+async def test_threads_side_by_side_do_not_meet(served: GraphServerContext) -> None:
     """Threads that name neither conversation nor user are each their own."""
     graph = thread_graph(
         served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
@@ -69,7 +73,7 @@ async def test_threads_side_by_side_do_not_meet(served: ServedContext) -> None:
     (await served()).engine.budgeter.ledger.check()
 
 
-async def test_runs_without_a_thread_are_each_their_own(served: ServedContext) -> None:
+async def test_runs_without_a_thread_are_each_their_own(served: GraphServerContext) -> None:
     """A stateless run is a conversation of one turn, whoever ran before."""
     graph = thread_graph(served, overlap=served.overlap, fuse=served.fuse)
     states = await asyncio.gather(
@@ -92,7 +96,7 @@ MESSAGES: tuple[Any, ...] = (
 @pytest.fixture
 async def served_graph(tmp_path: Path) -> AsyncIterator[Any]:
     """Give the graph as a server runs it, with checkpoints in memory."""
-    async with aclosing(ServedContext("instant", tmp_path)) as served:
+    async with aclosing(GraphServerContext("instant", tmp_path)) as served:
         yield thread_graph(
             served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
         )

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from callwise.recordings import read_conversations
-from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty
+from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.tuning.buying import FinishedRace, RaceRequest, buy_racing
 from callwise.tuning.replay_evaluator import CounterfactualEvaluator
-from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import Setting, make_setting
 from graph.app import app
 
@@ -44,7 +44,7 @@ def _settings() -> tuple[Setting, ...]:
     return tuple(make_setting("recorded", {}, {"search.max_calls": cap}) for cap in (3, 5, 6))
 
 
-def _race(run: Path, purse: Purse, worst: str | None) -> FinishedRace:
+def _race(run: Path, purse: SpendingCap, worst: str | None) -> FinishedRace:
     """Race three settings; the named one is judged worse on every turn."""
 
     def judge(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> list[TurnRow]:
@@ -69,14 +69,14 @@ def hash_share(name: str) -> float:
 def _exact_turns(run: Path) -> dict[str, int]:
     results = CounterfactualEvaluator(run).evaluate(_settings())
     return {
-        each.setting: sum(row.standing is Standing.EXACT for row in each.rows) for each in results
+        each.setting: sum(row.standing is Coverage.EXACT for row in each.rows) for each in results
     }
 
 
 @pytest.mark.slow
 def test_a_beaten_setting_is_bought_no_further(run: Path) -> None:
     """It costs more than another and is worse: after the first look nothing more is bought."""
-    race = _race(run, Purse(), "search.max_calls=6")
+    race = _race(run, SpendingCap(), "search.max_calls=6")
     (dropped,) = race.dropped
     assert (dropped.setting, dropped.conversations) == ("search.max_calls=6", 10)
     assert race.conversations == CONVERSATIONS
@@ -88,7 +88,7 @@ def test_a_beaten_setting_is_bought_no_further(run: Path) -> None:
 @pytest.mark.slow
 def test_without_a_loser_everything_is_bought(run: Path) -> None:
     """As a plain purchase would."""
-    race = _race(run, Purse(), None)
+    race = _race(run, SpendingCap(), None)
     assert race.dropped == ()
     assert set(_exact_turns(run).values()) == {CONVERSATIONS}
     assert race.bought.calls > 0
@@ -96,7 +96,7 @@ def test_without_a_loser_everything_is_bought(run: Path) -> None:
 
 def test_an_empty_purse_ends_the_race(run: Path) -> None:
     """What was bought stands, and it says why it stopped."""
-    race = _race(run, Purse(max_calls=3), None)
+    race = _race(run, SpendingCap(max_calls=3), None)
     assert race.bought.calls == 3
     assert "3 calls were bought" in race.bought.stopped
     assert race.conversations == 0
@@ -104,10 +104,10 @@ def test_an_empty_purse_ends_the_race(run: Path) -> None:
 
 def test_a_race_without_anything_left_to_judge_with_ends(run: Path) -> None:
     """What was bought stands, nothing more is bought, and it says why."""
-    purse = Purse()
+    purse = SpendingCap()
 
     def judge(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> list[TurnRow]:
-        raise PurseEmpty("none are left to judge with")
+        raise SpendingCapReached("none are left to judge with")
 
     race = buy_racing(RaceRequest(run, _settings(), purse), judge)
     assert race.bought.stopped == "none are left to judge with"

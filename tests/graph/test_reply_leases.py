@@ -10,7 +10,7 @@ from callwise.budget.scope import Scope
 from callwise.memory import Identity
 from graph.app import app
 from graph.engine import Engine
-from graph.fusing import Fusing
+from graph.fusing import Fusion
 from graph.reply_leases import (
     calls_left,
     held_reply_calls,
@@ -22,8 +22,8 @@ from graph.state import TurnState
 from nodes.question import BOOKKEEPING_LEASE
 from nodes.search.action_calls import REPLY_LEASE
 
-APART, FUSED = Fusing(), Fusing(thinking=True, bookkeeping=True)
-INSTANT = Fusing(thinking=True, bookkeeping=True, reply=True)
+APART, FUSED = Fusion(), Fusion(thinking=True, bookkeeping=True)
+INSTANT = Fusion(thinking=True, bookkeeping=True, reply=True)
 STATE = TurnState(user_text="Is it far?")
 
 OpenTurn = Callable[..., AbstractAsyncContextManager[tuple[Engine, Scope]]]
@@ -76,7 +76,7 @@ async def test_calls_left_is_the_tightest_of_calls_and_requests(
     ],
 )
 async def test_a_turn_holds_what_its_form_needs(
-    open_turn: OpenTurn, fusing: Fusing, max_calls: int, held: dict[str, int]
+    open_turn: OpenTurn, fusing: Fusion, max_calls: int, held: dict[str, int]
 ) -> None:
     """The reply first; the bookkeeping's calls where the notes and a judge still fit."""
     async with open_turn(f"budget.turn.max_calls={max_calls}") as (engine, scope):

@@ -23,10 +23,10 @@ from graph.app import app
 from graph.drivers import build_graph
 from graph.engine import endpoints_of, make_engine
 from graph.session import ReplySession
-from graph.settings import SAMPLING_PURPOSES, SamplingKnobs, Settings, sampled
+from graph.settings import SAMPLING_PURPOSES, PipelineSettings, SamplingKnobs, sampled
 
 
-def _knobs(*overrides: str) -> Settings:
+def _knobs(*overrides: str) -> PipelineSettings:
     return app.settings("classic", overrides)
 
 
@@ -95,8 +95,8 @@ def test_what_is_set_to_none_is_written_and_read_as_such() -> None:
     assert unset.model_dump(mode="json")["sampling"] == {}
     assert written["sampling"] == {"default": {"temperature": None}}
     assert none.model_dump(mode="json", exclude_unset=True)["sampling"] == written["sampling"]
-    assert validate(Settings, written).sampling == none.sampling
-    assert settings_digest(validate(Settings, written)) == settings_digest(none)
+    assert validate(PipelineSettings, written).sampling == none.sampling
+    assert settings_digest(validate(PipelineSettings, written)) == settings_digest(none)
     assert settings_digest(none) != settings_digest(unset)
     bare = _knobs("sampling.default={}")
     assert settings_digest(none) != settings_digest(bare)

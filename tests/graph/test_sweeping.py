@@ -10,14 +10,14 @@ import pytest
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.recordings import read_conversations
-from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.shipped import configs_folder
 from callwise.tuning.buying import BuyingEvaluator, buy
 from callwise.tuning.judge.judge_sweep import QualityRequest, judge_rows, quality_values
 from callwise.tuning.replay_evaluator import CounterfactualEvaluator
-from callwise.tuning.row import Standing
+from callwise.tuning.row import Coverage
 from callwise.tuning.setting import make_setting
 from callwise.tuning.sweep import SweepRequest, sweep
 from callwise.tuning.sweep_record import load_sweep
@@ -120,8 +120,8 @@ def test_rows_say_what_was_asked(run: Path, tmp_path: Path) -> None:
         for counts in (row.asked_by_role, row.asked_by_purpose, row.asked_by_node):
             assert sum(counts.values()) == row.asked
         assert sum(row.requests_by_role.values()) == row.requests
-        assert (row.standing is Standing.EXACT) == (row.diverged_at is None)
-        assert (row.missing_calls == 0) == (row.standing is Standing.EXACT)
+        assert (row.standing is Coverage.EXACT) == (row.diverged_at is None)
+        assert (row.missing_calls == 0) == (row.standing is Coverage.EXACT)
     largest = [row for row in finished.rows if row.setting == "search.max_calls=11"]
     assert {row.mark for row in largest} == {"exact"}
 
@@ -131,11 +131,11 @@ def test_what_was_bought_since_is_looked_up_again(run: Path, tmp_path: Path) -> 
     request = SweepRequest(run, _spec(), tmp_path / "s", jobs=1)
     before = sweep(request)
     assert any(row.missing_calls for row in before.rows)
-    bought = buy(run, before.settings, Purse())
+    bought = buy(run, before.settings, SpendingCap())
     assert bought.calls > 0
-    assert bought.turns == sum(row.standing is not Standing.EXACT for row in before.rows)
+    assert bought.turns == sum(row.standing is not Coverage.EXACT for row in before.rows)
     after = sweep(request)
-    assert all(row.standing is Standing.EXACT for row in after.rows)
+    assert all(row.standing is Coverage.EXACT for row in after.rows)
     assert sweep(request).rows == after.rows
 
 
@@ -154,13 +154,13 @@ def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> No
     for name in ("a", "b"):
         copy = shutil.copytree(run, tmp_path / f"run-{name}")
         recording = open_recording(copy)
-        purse = Purse()
+        purse = SpendingCap()
         finished = sweep(
             SweepRequest(copy, spec, tmp_path / name, jobs=1),
             values_of=quality_values(recording, tmp_path / name, QualityRequest(), spec),
             evaluator=BuyingEvaluator(CounterfactualEvaluator(copy), purse),
         )
-        assert all(row.standing is Standing.EXACT for row in finished.rows)
+        assert all(row.standing is Coverage.EXACT for row in finished.rows)
         assert not finished.left_out
         tried.append([setting.name for setting in finished.settings])
     assert tried[0] == tried[1]
@@ -168,11 +168,11 @@ def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> No
 
 def test_an_empty_purse_leaves_settings_out_with_a_reason(run: Path, tmp_path: Path) -> None:
     """What was bought until then stands; the settings go on when there is more."""
-    evaluator = BuyingEvaluator(CounterfactualEvaluator(run), Purse(max_calls=2))
+    evaluator = BuyingEvaluator(CounterfactualEvaluator(run), SpendingCap(max_calls=2))
     finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1), evaluator=evaluator)
     assert {left.reason.partition(":")[0] for left in finished.left_out} == {"not bought"}
     assert [setting.name for setting in finished.settings] == ["search.max_calls=11"]
-    more = BuyingEvaluator(CounterfactualEvaluator(run), Purse())
+    more = BuyingEvaluator(CounterfactualEvaluator(run), SpendingCap())
     again = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1), evaluator=more)
     assert len(again.settings) == 3
     assert not again.left_out
@@ -182,9 +182,9 @@ def test_settings_of_their_own_past(run: Path, tmp_path: Path) -> None:
     """A whole run of each: bought, it is exact to the end."""
     request = SweepRequest(run, _spec(), tmp_path / "s", past="own", jobs=1)
     before = sweep(request)
-    assert any(row.standing is not Standing.EXACT for row in before.rows)
-    buy(run, before.settings, Purse(), past="own")
-    assert all(row.standing is Standing.EXACT for row in sweep(request).rows)
+    assert any(row.standing is not Coverage.EXACT for row in before.rows)
+    buy(run, before.settings, SpendingCap(), past="own")
+    assert all(row.standing is Coverage.EXACT for row in sweep(request).rows)
 
 
 def test_a_packed_recording_is_played_and_not_bought_into(run: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_packed_recording_is_played_and_not_bought_into(run: Path, tmp_path: P
     (run / "manifest.json").write_text(json.dumps(manifest))
     finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1))
     with pytest.raises(ConfigError, match="unpack it"):
-        buy(run, finished.settings, Purse())
+        buy(run, finished.settings, SpendingCap())
 
 
 def test_a_setting_that_cannot_run_is_left_out_with_its_reason(run: Path) -> None:
@@ -218,7 +218,7 @@ def test_what_nothing_stands_in_for_is_planned_from_there(run: Path) -> None:
     """Calls before it are recorded and need not be bought."""
     setting = make_setting("recorded", {}, {"search.policy": "classic_uct"})
     (result,) = CounterfactualEvaluator(run).evaluate([setting])
-    assert {row.standing for row in result.rows} == {Standing.MISSING}
+    assert {row.standing for row in result.rows} == {Coverage.MISSING}
     for row in result.rows:
         assert row.diverged_at == 2
         assert row.missing_calls == row.asked - 1

@@ -15,9 +15,9 @@ from graph.settings import (
     BudgetKnobs,
     FuseKnobs,
     MemoryKnobs,
+    PipelineSettings,
     ProcessorKnobs,
     RepairKnobs,
-    Settings,
 )
 from graph.turn_scenarios import plan_turn
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
@@ -26,7 +26,7 @@ PARALLEL = SearchKnobs(prefetch=True, soft_max_concurrency=4)
 
 
 def _scenarios(**knobs: Any) -> dict[str, Any]:
-    return plan_turn(Settings(**knobs)).as_json()["scenarios"]
+    return plan_turn(PipelineSettings(**knobs)).as_json()["scenarios"]
 
 
 def _asked(**knobs: Any) -> dict[str, int]:
@@ -112,11 +112,11 @@ def test_a_knob_that_was_set_holds_for_every_stage() -> None:
 
 def test_worst_counts_the_stage_that_costs_most() -> None:
     """Knobs that were not set may be raised by a stage, and the bound knows."""
-    settings_ = Settings(search=SearchKnobs(rollouts=1), repair=RepairKnobs(max_repairs=0))
+    settings_ = PipelineSettings(search=SearchKnobs(rollouts=1), repair=RepairKnobs(max_repairs=0))
     assert _asked_of(settings_, explicit=())["worst"] == 5 + 11 + 1 + 1
 
 
-def _asked_of(knobs: Settings, explicit: tuple[str, ...]) -> dict[str, int]:
+def _asked_of(knobs: PipelineSettings, explicit: tuple[str, ...]) -> dict[str, int]:
     document = plan_turn(knobs, explicit=explicit).as_json()
     return {name: scenario["asked"] for name, scenario in document["scenarios"].items()}
 
@@ -220,7 +220,7 @@ FUSE = st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()).map
 )
 
 KNOBS = st.builds(
-    Settings,
+    PipelineSettings,
     fuse=FUSE,
     budget=st.builds(BudgetKnobs, turn=st.builds(Limits, max_calls=st.none() | st.integers(0, 12))),
     overlap=st.booleans(),
@@ -245,7 +245,9 @@ KNOBS = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(KNOBS, st.none() | st.just(()))
-def test_worst_bounds_every_scenario(knobs: Settings, explicit: tuple[str, ...] | None) -> None:
+def test_worst_bounds_every_scenario(
+    knobs: PipelineSettings, explicit: tuple[str, ...] | None
+) -> None:
     """No scenario asks more calls, in all or of a role, node or purpose, or waits more rounds.
 
     The worst bounds each of them by itself, so its parts may add up to more than its calls.

@@ -14,7 +14,7 @@ from callwise.simulator import SimulatedModel, SimulatedSettings
 from nodes.answer import (
     MAX_TEXT_CHARS,
     MAX_TEXTS,
-    Answer,
+    AnswerForm,
     FilledTexts,
     SignedScore,
     Text,
@@ -52,7 +52,7 @@ FORMS = (
 """Every form that a node asks for."""
 
 
-class Everything(Answer):
+class Everything(AnswerForm):
     """One field of each kind."""
 
     unit: UnitScore = 0.0
@@ -62,7 +62,7 @@ class Everything(Answer):
     filled: FilledTexts = ["-"]  # noqa: RUF012
 
 
-class Scores(Answer):
+class Scores(AnswerForm):
     """Scores that must be there."""
 
     unit: UnitScore

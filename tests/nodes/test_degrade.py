@@ -14,7 +14,7 @@ from callwise.calls.errors import (
     RateLimited,
     ServerFailed,
 )
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.inner_monologue import MonologueAnswer
 from nodes.question import MAX_DETAIL_CHARS, ask_or, degradation_of
 
@@ -24,7 +24,7 @@ CALL = Call(Role.MAIN, Purpose.MONOLOGUE, (Message("user", "{}"),), response_mod
 async def ask(answer, **options):
     """Ask the one call with a script, the rules saying "rules"."""
     return await ask_or(
-        ScriptedAsker({Purpose.MONOLOGUE: answer}, **options),
+        ScriptedLLM({Purpose.MONOLOGUE: answer}, **options),
         CALL,
         node="n",
         answer=MonologueAnswer,
@@ -90,7 +90,7 @@ async def test_a_converter_may_reject_an_answer():
         raise InvalidAnswer("of no use", parsed.thought)
 
     result, degradation = await ask_or(
-        ScriptedAsker({Purpose.MONOLOGUE: {"thought": "hm"}}),
+        ScriptedLLM({Purpose.MONOLOGUE: {"thought": "hm"}}),
         CALL,
         node="n",
         answer=MonologueAnswer,

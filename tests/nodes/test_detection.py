@@ -5,9 +5,9 @@ import json
 import pytest
 
 from callwise.calls import Purpose, Role
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.detection import DETECTION, DetectionAnswer
-from nodes.records import Line, Persona, Relationship, Signal, Stage
+from nodes.records import DialogueLine, Persona, Relationship, Signal, Stage
 from nodes.turn import TurnView
 
 ANSWER = {
@@ -26,7 +26,7 @@ async def run(asker, **changes):
     fields = {
         "language": "en",
         "user_text": "you never answer my question",
-        "history": [Line(role="agent", text=f"line {number}") for number in range(30)],
+        "history": [DialogueLine(role="agent", text=f"line {number}") for number in range(30)],
         "persona": Persona(name="Mira"),
         "relationship": Relationship(),
         "summary": "They met.",
@@ -37,7 +37,7 @@ async def run(asker, **changes):
 
 async def test_it_asks_one_fast_call_with_the_material():
     """Role, purpose, response model and material are those of the design."""
-    asker = ScriptedAsker({Purpose.DETECT: ANSWER})
+    asker = ScriptedLLM({Purpose.DETECT: ANSWER})
     await run(asker)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.DETECT)
@@ -54,7 +54,7 @@ async def test_it_asks_one_fast_call_with_the_material():
 
 async def test_a_careless_answer_is_mended():
     """Unknown names go, scores are clamped, foreign fields are ignored."""
-    detection, degradation = await run(ScriptedAsker({Purpose.DETECT: ANSWER}))
+    detection, degradation = await run(ScriptedLLM({Purpose.DETECT: ANSWER}))
     assert degradation is None
     assert detection.signals == (Signal.CRITICISM, Signal.SELF_DISCLOSURE)
     assert (detection.sentiment, detection.arousal, detection.vagueness) == (-1.0, 0.5, 0.0)
@@ -63,14 +63,14 @@ async def test_a_careless_answer_is_mended():
 
 async def test_a_known_stage_is_taken():
     """A hint from the closed set reaches the record."""
-    detection, _ = await run(ScriptedAsker({Purpose.DETECT: ANSWER | {"stage_hint": "Avoiding"}}))
+    detection, _ = await run(ScriptedLLM({Purpose.DETECT: ANSWER | {"stage_hint": "Avoiding"}}))
     assert detection.stage_hint is Stage.AVOIDING
 
 
 @pytest.mark.parametrize("answer", [{}, {"signals": []}, "sorry, I cannot", "<html>"])
 async def test_rules_detect_when_the_answer_does_not(answer):
     """An answer without its core is no answer; the rules say what they see."""
-    detection, degradation = await run(ScriptedAsker({Purpose.DETECT: answer}))
+    detection, degradation = await run(ScriptedLLM({Purpose.DETECT: answer}))
     assert degradation.node == "detection"
     assert degradation.reason == "invalid"
     assert Signal.CRITICISM in detection.signals
@@ -78,15 +78,13 @@ async def test_rules_detect_when_the_answer_does_not(answer):
 
 async def test_rules_detect_when_the_budget_refuses():
     """A turn without room for a call still knows what was said."""
-    detection, degradation = await run(
-        ScriptedAsker(max_calls=0), language="zh", user_text="谢谢！"
-    )
+    detection, degradation = await run(ScriptedLLM(max_calls=0), language="zh", user_text="谢谢！")
     assert degradation.reason == "refused"
     assert detection.signals == (Signal.GRATITUDE,)
 
 
 async def test_a_very_long_message_fits_the_prompt():
     """100,000 characters are clipped in the prompt."""
-    asker = ScriptedAsker({Purpose.DETECT: ANSWER})
+    asker = ScriptedLLM({Purpose.DETECT: ANSWER})
     await run(asker, user_text="长" * 100_000 + "\ud800")
     assert len(asker.calls[0].messages[-1].content) < 20_000

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.calls import Purpose, Role
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.evolver import DELTA_NAMES, EVOLVING, RelationshipDelta, evolve_by_rules
 from nodes.records import Detection, Persona, Relationship, Signal
 from nodes.turn import TurnView
@@ -27,7 +27,7 @@ async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa:
 
 async def test_it_asks_one_fast_call_about_the_whole_turn():
     """The model sees message and reply, and its deltas are clamped to [-1, 1]."""
-    asker = ScriptedAsker(
+    asker = ScriptedLLM(
         {Purpose.EVOLVE: {"reason": "Thanks.", "warmth_delta": 4, "trust_delta": -0.1}}
     )
     assert await run(asker) == (RelationshipDelta(reason="Thanks.", warmth=1.0, trust=-0.1), None)
@@ -40,7 +40,7 @@ async def test_it_asks_one_fast_call_about_the_whole_turn():
 
 async def test_an_answer_without_a_reason_is_no_answer():
     """An object from somewhere else does not pass for "nothing moved"."""
-    delta, degradation = await run(ScriptedAsker({Purpose.EVOLVE: {"error": "overloaded"}}))
+    delta, degradation = await run(ScriptedLLM({Purpose.EVOLVE: {"error": "overloaded"}}))
     assert (degradation.node, degradation.reason) == ("evolver", "invalid")
     assert delta.warmth > 0.0
 

@@ -7,7 +7,7 @@ import pytest
 
 from callwise.calls import Purpose, Role
 from callwise.calls.errors import ServerFailed
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.evolver import EvolverAnswer
 from nodes.fused_calls import BookkeepingAnswer, keep_books_at_once
 from nodes.memory_manager import MemoryAnswer, NoteAnswer
@@ -25,7 +25,7 @@ MEMORY = {"summary": "They met.", "notes": NOTES}
 
 async def run(answer):
     """Keep the books of one turn."""
-    asker = ScriptedAsker({Purpose.FUSE: answer})
+    asker = ScriptedLLM({Purpose.FUSE: answer})
     view = TurnView(
         language="en",
         user_text="I am Lu Lin.",

@@ -8,11 +8,11 @@ from pydantic import BaseModel, ValidationError
 from callwise.calls import Purpose, Role, Sampling
 from callwise.calls.errors import AuthFailed, CallRefused, ServerFailed
 from callwise.calls.schema import response_schema, schema_format
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.fused_calls import (
     FusedAnswer,
     Missing,
-    Unusable,
+    UnusablePart,
     ask_fused,
     part,
     unusable_parts,
@@ -37,8 +37,8 @@ class Right(BaseModel):
 class Both(FusedAnswer):
     """An answer of two parts."""
 
-    left: Annotated[Left | Unusable, part(Left)] = Missing
-    right: Annotated[Right | Unusable, part(Right)] = Missing
+    left: Annotated[Left | UnusablePart, part(Left)] = Missing
+    right: Annotated[Right | UnusablePart, part(Right)] = Missing
 
 
 QUESTION = Question(
@@ -58,7 +58,7 @@ QUESTION = Question(
 
 async def ask(answer):
     """Ask for both parts once."""
-    return await ask_fused(ScriptedAsker({Purpose.FUSE: answer}), QUESTION, TurnView())
+    return await ask_fused(ScriptedLLM({Purpose.FUSE: answer}), QUESTION, TurnView())
 
 
 def test_a_part_that_does_not_fit_spoils_no_other():

@@ -12,7 +12,7 @@ from callwise.calls import Purpose, Role
 from callwise.calls.structured import parse_answer
 from callwise.calls.wire import chat_body
 from callwise.simulator import SimulatedModel
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.detection import DetectionAnswer, detect_by_rules
 from nodes.fused_calls import (
     FUSED_REPLY,
@@ -28,7 +28,7 @@ from nodes.prompt import prompt
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import (
     Detection,
-    Line,
+    DialogueLine,
     MemoryLine,
     Mode,
     Mood,
@@ -44,7 +44,7 @@ from nodes.turn import TurnView
 VIEW = TurnView(
     language="en",
     user_text="Is it far?",
-    history=[Line(role="user", text="Hi.")],
+    history=[DialogueLine(role="user", text="Hi.")],
     persona=Persona(name="Lin"),
     relationship=Relationship(),
     summary="They met.",
@@ -61,7 +61,7 @@ REPLY = {"thought": "Again?", "reply": "Not far. Ten minutes."}
 
 async def test_one_main_call_thinks_for_three():
     """The parts become the records of the three nodes; the call has no lease."""
-    asker = ScriptedAsker({Purpose.FUSE: WHOLE})
+    asker = ScriptedLLM({Purpose.FUSE: WHOLE})
     thoughts = await think_at_once(asker, VIEW)
     assert thoughts.detection.signals == (Signal.QUESTION,)
     assert thoughts.monologue.thought == "Again?"
@@ -77,7 +77,7 @@ async def test_one_main_call_thinks_for_three():
 
 async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_lease():
     """It is the call that the reply must have."""
-    asker = ScriptedAsker({Purpose.FUSE: REPLY})
+    asker = ScriptedLLM({Purpose.FUSE: REPLY})
     thoughts = await reply_at_once(asker, VIEW)
     assert thoughts.reply == "Not far. Ten minutes."
     (call,) = asker.calls
@@ -90,7 +90,7 @@ async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_le
 
 async def test_a_reply_asks_for_nothing_that_rules_can_find():
     """Detection and feeling come by rule, the thought from the model, and there is no plan."""
-    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: REPLY}), VIEW)
+    thoughts = await reply_at_once(ScriptedLLM({Purpose.FUSE: REPLY}), VIEW)
     assert thoughts.detection == detect_by_rules(VIEW.user_text, "en")
     assert thoughts.monologue.thought == "Again?"
     assert thoughts.monologue.feeling
@@ -100,7 +100,7 @@ async def test_a_reply_asks_for_nothing_that_rules_can_find():
 
 async def test_without_a_usable_reply_all_is_asked_apart():
     """A blank reply is no answer: every node asks for itself and the search runs."""
-    thoughts = await reply_at_once(ScriptedAsker({Purpose.FUSE: {"reply": " "}}), VIEW)
+    thoughts = await reply_at_once(ScriptedLLM({Purpose.FUSE: {"reply": " "}}), VIEW)
     assert (thoughts.detection, thoughts.reply) == (None, None)
     (row,) = thoughts.degradations
     assert (row.node, row.reason) == ("detection", "invalid")
@@ -109,7 +109,7 @@ async def test_without_a_usable_reply_all_is_asked_apart():
 @pytest.mark.parametrize("gone", ["detection", "monologue", "plan"])
 async def test_a_part_without_use_is_left_to_its_node(gone):
     """The others stand, and the degradation names who will ask."""
-    asker = ScriptedAsker({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
+    asker = ScriptedLLM({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
     thoughts = await think_at_once(asker, VIEW)
     parts = (thoughts.detection, thoughts.monologue, thoughts.plan)
     assert sum(found is None for found in parts) == 1

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from callwise.calls import Purpose, Role
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.inner_monologue import MONOLOGUE, think_by_rules
 from nodes.records import Detection, Language, Mode, Monologue, Persona, Relationship
 from nodes.turn import TurnView
@@ -26,7 +26,7 @@ async def run(asker, detection=Detection(context="The user greets."), language: 
 
 async def test_it_asks_one_main_call_that_sees_detection_and_mode():
     """The thought builds on what was detected."""
-    asker = ScriptedAsker({Purpose.MONOLOGUE: {"thought": " So early? ", "feeling": None}})
+    asker = ScriptedLLM({Purpose.MONOLOGUE: {"thought": " So early? ", "feeling": None}})
     assert await run(asker) == (Monologue(thought="So early?"), None)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.MONOLOGUE)
@@ -37,7 +37,7 @@ async def test_it_asks_one_main_call_that_sees_detection_and_mode():
 
 async def test_rules_think_when_the_budget_refuses():
     """The rules' thought is what was detected."""
-    monologue, degradation = await run(ScriptedAsker(max_calls=0))
+    monologue, degradation = await run(ScriptedLLM(max_calls=0))
     assert degradation.node == "inner_monologue"
     assert monologue.thought == "The user greets."
     assert monologue.impulse == "Tease back a little."

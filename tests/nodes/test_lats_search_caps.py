@@ -13,7 +13,7 @@ from callwise.budget.limits import Limits
 from callwise.budget.scope import ScopeKind
 from callwise.calls import Endpoint
 from callwise.calls.call import Outcome, Purpose, Role
-from callwise.calls.client import Advisory
+from callwise.calls.client import Remaining
 from callwise.calls.errors import ServerFailed
 from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.testing.fakes import ScriptedClient
@@ -22,7 +22,7 @@ from lats.policy import RemainingCalls
 from lats.result import StopReason
 from lats.search_knobs import SearchKnobs
 from nodes.lats_search import (
-    SearchBounds,
+    SearchLimits,
     remaining_calls,
     repairs_within,
     search_bounds,
@@ -221,33 +221,33 @@ def test_the_scope_has_the_least_of_all_caps(max_calls, limits, expected):
     """The knobs' own, or the policy's default, and those that the scope has anyway."""
     knobs = SearchKnobs(policy="auto", max_calls=max_calls)
     bounds = search_bounds(knobs, max_calls=limits[0], max_requests=limits[1], held_calls=1)
-    assert bounds == SearchBounds(expected, 1)
+    assert bounds == SearchLimits(expected, 1)
 
 
 def test_the_classic_search_keeps_the_limits_as_they_are():
     """Its cap counts proposals."""
     knobs = SearchKnobs(max_calls=3)
-    assert search_bounds(knobs, max_calls=5, held_calls=1) == SearchBounds(None, 1)
+    assert search_bounds(knobs, max_calls=5, held_calls=1) == SearchLimits(None, 1)
 
 
 def test_nothing_limits_nothing():
     """Whatever is held back."""
-    assert remaining_calls(Advisory()) == RemainingCalls()
-    assert remaining_calls(Advisory(), SearchBounds(None, 1), is_first=True) == RemainingCalls()
+    assert remaining_calls(Remaining()) == RemainingCalls()
+    assert remaining_calls(Remaining(), SearchLimits(None, 1), is_first=True) == RemainingCalls()
 
 
 @pytest.mark.parametrize(
     ("advisory", "room"),
     [
-        (Advisory(calls_left=5, requests_left=3), RemainingCalls(3)),
-        (Advisory(calls_left=5, tokens_left=0), RemainingCalls(0)),
-        (Advisory(calls_left=5, usd_left=0.0), RemainingCalls(0)),
-        (Advisory(tokens_left=100, usd_left=0.5), RemainingCalls()),
-        (Advisory(seconds_left=0.0), RemainingCalls(0, is_late=True)),
-        (Advisory(calls_left=5, seconds_left=-1.0), RemainingCalls(0, is_late=True)),
-        (Advisory(seconds_left=0.1), RemainingCalls()),
+        (Remaining(calls_left=5, requests_left=3), RemainingCalls(3)),
+        (Remaining(calls_left=5, tokens_left=0), RemainingCalls(0)),
+        (Remaining(calls_left=5, usd_left=0.0), RemainingCalls(0)),
+        (Remaining(tokens_left=100, usd_left=0.5), RemainingCalls()),
+        (Remaining(seconds_left=0.0), RemainingCalls(0, is_late=True)),
+        (Remaining(calls_left=5, seconds_left=-1.0), RemainingCalls(0, is_late=True)),
+        (Remaining(seconds_left=0.1), RemainingCalls()),
         (
-            Advisory(calls_left=9, calls_left_by_role=((Role.JUDGE, 2), (Role.MAIN, 0))),
+            Remaining(calls_left=9, calls_left_by_role=((Role.JUDGE, 2), (Role.MAIN, 0))),
             RemainingCalls(9, 0, 2),
         ),
     ],
@@ -260,18 +260,18 @@ def test_an_advisory_is_read_in_calls(advisory, room):
 @pytest.mark.parametrize(
     ("advisory", "bounds", "room"),
     [
-        (Advisory(calls_left=5), SearchBounds(6, 1), RemainingCalls(6)),
-        (Advisory(calls_left=5), SearchBounds(6, 0), RemainingCalls(5)),
-        (Advisory(calls_left=3), SearchBounds(3, 1), RemainingCalls(3)),
-        (Advisory(calls_left=0), SearchBounds(6, 0), RemainingCalls(1)),
-        (Advisory(seconds_left=0.0), SearchBounds(6, 1), RemainingCalls(1)),
-        (Advisory(tokens_left=0), SearchBounds(6, 1), RemainingCalls(1)),
+        (Remaining(calls_left=5), SearchLimits(6, 1), RemainingCalls(6)),
+        (Remaining(calls_left=5), SearchLimits(6, 0), RemainingCalls(5)),
+        (Remaining(calls_left=3), SearchLimits(3, 1), RemainingCalls(3)),
+        (Remaining(calls_left=0), SearchLimits(6, 0), RemainingCalls(1)),
+        (Remaining(seconds_left=0.0), SearchLimits(6, 1), RemainingCalls(1)),
+        (Remaining(tokens_left=0), SearchLimits(6, 1), RemainingCalls(1)),
         (
-            Advisory(calls_left_by_role=((Role.MAIN, 0),)),
-            SearchBounds(6, 1),
+            Remaining(calls_left_by_role=((Role.MAIN, 0),)),
+            SearchLimits(6, 1),
             RemainingCalls(None, 1),
         ),
-        (Advisory(calls_left=0), SearchBounds(0, 1), RemainingCalls(0)),
+        (Remaining(calls_left=0), SearchLimits(0, 1), RemainingCalls(0)),
     ],
 )
 def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, bounds, room):
@@ -288,8 +288,8 @@ def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, bound
 )
 def test_room_is_never_more_than_is_left(calls, requests, cap, held, is_first):
     """But for the reply's own call."""
-    advisory = Advisory(calls_left=calls, requests_left=requests)
-    room = remaining_calls(advisory, SearchBounds(cap, held), is_first=is_first)
+    advisory = Remaining(calls_left=calls, requests_left=requests)
+    room = remaining_calls(advisory, SearchLimits(cap, held), is_first=is_first)
     left = [limit for limit in (calls, requests) if limit is not None]
     assert (room.max_calls is None) == (not left)
     if left and room.max_calls is not None:

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from callwise.calls.call import Purpose, Role
-from callwise.calls.client import Advisory
+from callwise.calls.client import Remaining
 from callwise.calls.errors import AuthFailed, CallTimeout, ConfigError, InvalidAnswer
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from lats.answers import MAX_REPLY_CHARS
 from lats.reflection import Guideline
 from lats.result import StopReason
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
-from nodes.lats_search import SearchBounds, search_reply
+from nodes.lats_search import SearchLimits, search_reply
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.search_material import SearchMaterial
 from nodes.turn import TurnView
@@ -87,7 +87,7 @@ def _ranking(call):
 
 def _asker(write=_candidates, judge=_scores, **fields):
     answers = {Purpose.PLAN: write, Purpose.EXPAND: write, Purpose.JUDGE: judge}
-    return ScriptedAsker(answers, **fields)
+    return ScriptedLLM(answers, **fields)
 
 
 def _search(asker, *, guidelines=(), bounds=None, **knobs):
@@ -292,10 +292,10 @@ async def test_it_winds_down_to_what_the_budget_leaves(policy, max_calls):
 @pytest.mark.parametrize(
     "advisory",
     [
-        Advisory(calls_left=0),
-        Advisory(tokens_left=0),
-        Advisory(usd_left=0.0),
-        Advisory(calls_left_by_role=((Role.MAIN, 0), (Role.JUDGE, 0))),
+        Remaining(calls_left=0),
+        Remaining(tokens_left=0),
+        Remaining(usd_left=0.0),
+        Remaining(calls_left_by_role=((Role.MAIN, 0), (Role.JUDGE, 0))),
     ],
 )
 async def test_a_limit_that_is_used_up_leaves_the_replys_own_call(advisory):
@@ -309,7 +309,7 @@ async def test_a_limit_that_is_used_up_leaves_the_replys_own_call(advisory):
 
 async def test_when_time_is_over_it_stops_with_what_it_has():
     """And says that it was the deadline."""
-    asker = _asker(advisory=Advisory(seconds_left=0.0))
+    asker = _asker(advisory=Remaining(seconds_left=0.0))
     outcome = await _search(asker)
     assert (len(asker.calls), outcome.stop_reason) == (1, StopReason.DEADLINE)
     assert outcome.reply is not None
@@ -317,10 +317,10 @@ async def test_when_time_is_over_it_stops_with_what_it_has():
 
 async def test_what_is_held_for_the_reply_counts_in_the_plan():
     """Five calls left and one held are six, so nothing is wound down."""
-    asker = _asker(advisory=Advisory(calls_left=5))
-    outcome = await _search(asker, policy="listwise", bounds=SearchBounds(CAP, 1))
+    asker = _asker(advisory=Remaining(calls_left=5))
+    outcome = await _search(asker, policy="listwise", bounds=SearchLimits(CAP, 1))
     assert outcome.wound_down is None
-    outcome = await _search(_asker(advisory=Advisory(calls_left=5)), policy="listwise")
+    outcome = await _search(_asker(advisory=Remaining(calls_left=5)), policy="listwise")
     assert outcome.wound_down == {"planned": 5, "knobs": CAP}
 
 

@@ -8,9 +8,9 @@ from langgraph.store.memory import InMemoryStore
 from callwise.memory import AgentUser, StoreDamaged, TurnCommit
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.langgraph_backend import LangGraphBackend
-from nodes.loader import LoadedTurn, Standing, load_turn, turns_left_out
+from nodes.loader import LoadedTurn, RelationState, load_turn, turns_left_out
 from nodes.memory_writer import write_turn
-from nodes.records import Line, Mode, Mood, Relationship
+from nodes.records import DialogueLine, Mode, Mood, Relationship
 
 LIN_AND_ANN = AgentUser("lin", "ann")
 
@@ -36,7 +36,7 @@ async def _say(
     turn: int,
     text: str,
     conversation_id: str = "one",
-    standing: Standing | None = None,
+    standing: RelationState | None = None,
 ) -> None:
     loaded = await _load(book, conversation_id, turn)
     await write_turn(
@@ -55,21 +55,27 @@ async def _say(
 async def test_a_stranger_starts_from_the_defaults(book: ConversationMemory) -> None:
     """Nothing is remembered of somebody new."""
     assert await _load(book) == LoadedTurn(
-        turn=0, version=0, language="en", history=(), shown_turns=0, summary="", standing=Standing()
+        turn=0,
+        version=0,
+        language="en",
+        history=(),
+        shown_turns=0,
+        summary="",
+        standing=RelationState(),
     )
 
 
 async def test_a_turn_finds_what_the_one_before_left(book: ConversationMemory) -> None:
     """History, summary and standing come back as records."""
-    standing = Standing(
+    standing = RelationState(
         relationship=Relationship(trust=0.7), mood=Mood(pleasure=0.4), mode=Mode.PLAYFUL
     )
     await _say(book, 0, "first words here", standing=standing)
     loaded = await _load(book)
     assert loaded.turn == 1
     assert loaded.history == (
-        Line(role="user", text="first words here"),
-        Line(role="agent", text="re: first words here"),
+        DialogueLine(role="user", text="first words here"),
+        DialogueLine(role="agent", text="re: first words here"),
     )
     assert (loaded.summary, loaded.standing) == ("up to first words here", standing)
     assert (loaded.version, loaded.shown_turns) == (1, 1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.calls import Purpose, Role
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.memory_manager import (
     MAX_NOTES,
     MAX_SUMMARY_CHARS,
@@ -16,7 +16,7 @@ from nodes.memory_manager import (
     check_notes,
     remember_by_rules,
 )
-from nodes.records import Line, NoteDraft, Persona
+from nodes.records import DialogueLine, NoteDraft, Persona
 from nodes.turn import TurnView
 
 USER_TEXT = '我叫陆琳，我在成都上班。 She said "be on time" to me.'
@@ -34,7 +34,7 @@ async def run(asker, summary="They met."):
         language="zh",
         user_text=USER_TEXT,
         reply=REPLY,
-        history=[Line(role="user", text="你好")],
+        history=[DialogueLine(role="user", text="你好")],
         persona=Persona(),
         summary=summary,
     )
@@ -54,7 +54,7 @@ async def test_it_asks_one_fast_call_and_counts_what_it_drops():
         note("我在成都上班", text="她讨厌香菜。"),
         note("我在成都上班", text="她在成都上班。" * 50),
     ]
-    asker = ScriptedAsker({Purpose.REMEMBER: {"summary": "陆琳在成都工作。", "notes": notes}})
+    asker = ScriptedLLM({Purpose.REMEMBER: {"summary": "陆琳在成都工作。", "notes": notes}})
     update, degradation = await run(asker)
     assert degradation is None
     assert update.summary == "陆琳在成都工作。"
@@ -80,7 +80,7 @@ async def test_it_asks_one_fast_call_and_counts_what_it_drops():
 async def test_notes_may_be_missing():
     """Most turns have none."""
     update, degradation = await run(
-        ScriptedAsker({Purpose.REMEMBER: {"summary": "s", "notes": None}})
+        ScriptedLLM({Purpose.REMEMBER: {"summary": "s", "notes": None}})
     )
     assert (update.notes, update.dropped_notes, degradation) == ((), 0, None)
 
@@ -89,7 +89,7 @@ async def test_a_blank_summary_keeps_the_one_before():
     """The schema allows it, and it is not asked again; nothing is forgotten for it."""
     note = {"text": "陆琳", "evidence": "我叫陆琳", "kind": "fact"}
     answer = {"summary": " ", "notes": [note]}
-    update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))
+    update, degradation = await run(ScriptedLLM({Purpose.REMEMBER: answer}))
     assert degradation is None
     assert update.summary.startswith("They met.\n对方：“我叫陆琳")
     assert [note.text for note in update.notes] == ["陆琳"]
@@ -99,7 +99,7 @@ async def test_notes_of_another_form_never_cost_the_summary():
     """They are left out, and a note that is none with them."""
     for notes in ("x", 7, [7, {"text": "陆琳", "evidence": "我叫陆琳", "kind": "name"}]):
         answer = {"summary": "s", "notes": notes}
-        update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))
+        update, degradation = await run(ScriptedLLM({Purpose.REMEMBER: answer}))
         assert (update.summary, degradation) == ("s", None)
     assert [note.kind for note in update.notes] == ["fact"]
 
@@ -107,7 +107,7 @@ async def test_notes_of_another_form_never_cost_the_summary():
 @pytest.mark.parametrize("answer", [{"notes": []}, {"summary": None}, {"summary": 7}])
 async def test_rules_remember_when_the_answer_cannot_be_used(answer):
     """The summary is not lost with a bad answer."""
-    update, degradation = await run(ScriptedAsker({Purpose.REMEMBER: answer}))
+    update, degradation = await run(ScriptedLLM({Purpose.REMEMBER: answer}))
     assert (degradation.node, degradation.reason) == ("memory_manager", "invalid")
     assert update.summary.startswith("They met.\n对方：“我叫陆琳")
     assert (

@@ -8,7 +8,7 @@ from callwise.calls.errors import AuthFailed, ServerFailed
 from callwise.memory import AgentUser, Embedding, NewNote, TurnCommit
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.langgraph_backend import LangGraphBackend
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.memory_retriever import retrieve_memories
 from nodes.records import MemoryLine
 
@@ -65,7 +65,7 @@ async def test_nothing_to_find_asks_nothing(
     book: ConversationMemory, max_lines: int, shown_turns: int
 ) -> None:
     """No embedding is bought where no memory could be shown."""
-    asker = ScriptedAsker()
+    asker = ScriptedLLM()
     found = await retrieve_memories(
         book,
         LIN_AND_ANN,
@@ -81,7 +81,7 @@ async def test_nothing_to_find_asks_nothing(
 
 async def test_vectors_find_what_words_do_not(book: ConversationMemory) -> None:
     """One embedding call is asked, and its vector ranks too."""
-    asker = ScriptedAsker({Purpose.EMBED: Reply("", vectors=((0.0, 1.0),), model="toy")})
+    asker = ScriptedLLM({Purpose.EMBED: Reply("", vectors=((0.0, 1.0),), model="toy")})
     lines, _ = await retrieve_memories(
         book, LIN_AND_ANN, version=3, user_text="music?", embed_asker=asker
     )
@@ -91,14 +91,14 @@ async def test_vectors_find_what_words_do_not(book: ConversationMemory) -> None:
 
 async def test_without_an_embedding_words_remain(book: ConversationMemory) -> None:
     """A failed embedding is said and survived; a wrong key is not."""
-    asker = ScriptedAsker({Purpose.EMBED: ServerFailed("down", status=503)})
+    asker = ScriptedLLM({Purpose.EMBED: ServerFailed("down", status=503)})
     lines, degradation = await retrieve_memories(
         book, LIN_AND_ANN, version=3, user_text="Miso", embed_asker=asker
     )
     assert lines[0].turn == 0
     assert degradation is not None
     assert (degradation.node, degradation.reason) == ("memory_retriever", "failed")
-    wrong_key = ScriptedAsker({Purpose.EMBED: AuthFailed("no", status=401)})
+    wrong_key = ScriptedLLM({Purpose.EMBED: AuthFailed("no", status=401)})
     with pytest.raises(AuthFailed):
         await retrieve_memories(
             book, LIN_AND_ANN, version=3, user_text="Miso", embed_asker=wrong_key

@@ -9,8 +9,8 @@ from callwise.calls import Purpose, Reply
 from callwise.memory import AgentUser, MemoryConflict
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.langgraph_backend import LangGraphBackend
-from callwise.testing.fakes import ScriptedAsker
-from nodes.loader import Standing, load_turn
+from callwise.testing.fakes import ScriptedLLM
+from nodes.loader import RelationState, load_turn
 from nodes.memory_writer import WrittenTurn, write_turn
 from nodes.records import Degradation, Mood, NoteDraft
 
@@ -26,7 +26,7 @@ def book() -> ConversationMemory:
 async def _write(
     book: ConversationMemory, turn: int = 0, **options: Any
 ) -> tuple[WrittenTurn, Degradation | None]:
-    given: dict[str, Any] = {"version": turn, "standing": Standing(), **options}
+    given: dict[str, Any] = {"version": turn, "standing": RelationState(), **options}
     return await write_turn(
         book,
         LIN_AND_ANN,
@@ -40,8 +40,8 @@ async def _write(
 
 async def test_the_same_turn_is_kept_once(book: ConversationMemory) -> None:
     """Writing again changes nothing and says so."""
-    first, _ = await _write(book, standing=Standing(mood=Mood(pleasure=0.5)))
-    again, _ = await _write(book, standing=Standing(mood=Mood(pleasure=-0.5)))
+    first, _ = await _write(book, standing=RelationState(mood=Mood(pleasure=0.5)))
+    again, _ = await _write(book, standing=RelationState(mood=Mood(pleasure=-0.5)))
     assert (first, again) == (
         WrittenTurn(version=1, was_new=True, dropped_notes=0),
         WrittenTurn(version=1, was_new=False, dropped_notes=0),
@@ -75,7 +75,7 @@ async def test_a_turn_that_stands_on_an_old_version_keeps_nothing(book: Conversa
 
 async def test_a_vector_is_asked_for_both_sides(book: ConversationMemory) -> None:
     """One embedding call holds what both said."""
-    asker = ScriptedAsker({Purpose.EMBED: Reply("", vectors=((1.0, 0.0),), model="toy")})
+    asker = ScriptedLLM({Purpose.EMBED: Reply("", vectors=((1.0, 0.0),), model="toy")})
     _, degradation = await _write(book, embed_asker=asker)
     assert degradation is None
     assert [call.inputs for call in asker.calls] == [("I hate cilantro\nNoted, no cilantro.",)]
@@ -84,7 +84,7 @@ async def test_a_vector_is_asked_for_both_sides(book: ConversationMemory) -> Non
 async def test_an_answer_without_a_vector_is_said(book: ConversationMemory) -> None:
     """The turn is kept all the same."""
     written, degradation = await _write(
-        book, embed_asker=ScriptedAsker({Purpose.EMBED: Reply("nothing")})
+        book, embed_asker=ScriptedLLM({Purpose.EMBED: Reply("nothing")})
     )
     assert written.was_new
     assert degradation is not None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.calls import Purpose, Role
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.bubbles import MAX_BUBBLES, MAX_DELAY_SECONDS
 from nodes.processor import MIN_OVERLAP, humanize, overlap
 from nodes.records import Bubble, Mode, Mood, Persona, StyleVector
@@ -54,7 +54,7 @@ def texts(processed):
 )
 async def test_the_knob_decides_whether_to_call(llm, planned, calls):
     """0 or 1 call, as the table at the head of the file says."""
-    asker = ScriptedAsker({Purpose.HUMANIZE: {"bubbles": LOOSER}})
+    asker = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": LOOSER}})
     processed, degradation = await run(asker, llm=llm, planned=planned)
     assert len(asker.calls) == calls
     assert degradation is None
@@ -68,7 +68,7 @@ async def test_the_knob_decides_whether_to_call(llm, planned, calls):
 
 async def test_it_asks_one_main_call_with_the_draft():
     """The material holds the draft as `reply` and how many bubbles are wanted."""
-    asker = ScriptedAsker({Purpose.HUMANIZE: {"bubbles": LOOSER}})
+    asker = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": LOOSER}})
     await run(asker)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.HUMANIZE)
@@ -78,14 +78,14 @@ async def test_it_asks_one_main_call_with_the_draft():
 
 async def test_a_plans_delays_are_clamped():
     """A model may ask for a billion seconds; the user does not wait for them."""
-    processed, _ = await run(ScriptedAsker(), planned=PLANNED)
+    processed, _ = await run(ScriptedLLM(), planned=PLANNED)
     assert [bubble.delay_seconds for bubble in processed.bubbles] == [1.5, MAX_DELAY_SECONDS]
 
 
 @pytest.mark.parametrize("llm", ["auto", "never"])
 async def test_a_plan_that_is_not_the_draft_is_cut_anew_without_a_call(llm):
     """A bad plan never buys a call that was not planned."""
-    asker = ScriptedAsker()
+    asker = ScriptedLLM()
     other = (Bubble(text="Something else.", delay_seconds=1.0),)
     processed, degradation = await run(asker, planned=other, llm=llm)
     assert not asker.calls
@@ -108,7 +108,7 @@ async def test_a_plan_that_is_not_the_draft_is_cut_anew_without_a_call(llm):
 )
 async def test_bubbles_that_say_something_else_are_not_used(bubbles):
     """Empty, unlike the draft, too many, or with a number lost or changed: rules cut it."""
-    processed, degradation = await run(ScriptedAsker({Purpose.HUMANIZE: {"bubbles": bubbles}}))
+    processed, degradation = await run(ScriptedLLM({Purpose.HUMANIZE: {"bubbles": bubbles}}))
     assert (degradation.node, degradation.reason) == ("processor", "invalid")
     assert processed.text == DRAFT
     assert "".join(texts(processed)).replace(" ", "") == DRAFT.replace(" ", "")
@@ -116,7 +116,7 @@ async def test_bubbles_that_say_something_else_are_not_used(bubbles):
 
 async def test_the_plan_stands_in_when_the_call_is_refused():
     """With `always` and no budget left, the search's plan is better than rules."""
-    processed, degradation = await run(ScriptedAsker(max_calls=0), planned=PLANNED, llm="always")
+    processed, degradation = await run(ScriptedLLM(max_calls=0), planned=PLANNED, llm="always")
     assert degradation.reason == "refused"
     assert texts(processed) == [bubble.text for bubble in PLANNED]
 
@@ -124,7 +124,7 @@ async def test_the_plan_stands_in_when_the_call_is_refused():
 async def test_bubbles_may_come_as_objects_and_repeat():
     """Objects with a text are read; a repeated bubble is content and stays."""
     answer = {"bubbles": [{"text": "哈哈", "delay_seconds": 1}, "哈哈", "你好可爱啊"]}
-    asker = ScriptedAsker({Purpose.HUMANIZE: answer})
+    asker = ScriptedLLM({Purpose.HUMANIZE: answer})
     processed, degradation = await run(asker, draft="哈哈，哈哈，你好可爱啊", language="zh")
     assert degradation is None
     assert texts(processed) == ["哈哈", "哈哈", "你好可爱啊"]
@@ -132,7 +132,7 @@ async def test_bubbles_may_come_as_objects_and_repeat():
 
 async def test_the_draft_stays_where_only_white_space_changed():
     """The reply that was judged is the reply that is kept."""
-    asker = ScriptedAsker({Purpose.HUMANIZE: {"bubbles": [bubble.text for bubble in PLANNED]}})
+    asker = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": [bubble.text for bubble in PLANNED]}})
     processed, _ = await run(asker)
     assert processed.text == DRAFT
     assert len(processed.bubbles) == 2
@@ -141,13 +141,13 @@ async def test_the_draft_stays_where_only_white_space_changed():
 @pytest.mark.parametrize("llm", ["auto", "always", "never"])
 async def test_a_blank_draft_has_no_bubbles_and_needs_no_call(llm):
     """What stands in for an empty reply is the validator's business."""
-    processed, degradation = await run(ScriptedAsker(), draft=" \n", llm=llm)
+    processed, degradation = await run(ScriptedLLM(), draft=" \n", llm=llm)
     assert (processed.bubbles, degradation) == ((), None)
 
 
 async def test_a_draft_longer_than_a_prompt_is_cut_by_rules():
     """A model must not retell a reply that it sees only in part."""
-    processed, degradation = await run(ScriptedAsker(), draft="long " * 20_000)
+    processed, degradation = await run(ScriptedLLM(), draft="long " * 20_000)
     assert degradation.reason == "invalid"
     assert len("".join(texts(processed)).split()) >= 19_990
 

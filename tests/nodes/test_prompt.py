@@ -19,7 +19,7 @@ from nodes.prompt import (
     prompt,
     prompt_digests,
 )
-from nodes.records import Line, MemoryLine, Mode, Persona, Stage
+from nodes.records import DialogueLine, MemoryLine, Mode, Persona, Stage
 from nodes.shortening import shortened
 from nodes.turn import PROMPT_FIELDS, chat, lines_shown, material
 
@@ -144,7 +144,7 @@ def test_material_refuses_what_json_does_not_know():
 @given(any_text, any_text)
 def test_material_can_always_be_sent(user_text, reply):
     """Whatever a user writes, the material is valid UTF-8 and equal input gives equal bytes."""
-    shown = lines_shown([Line(role="user", text=user_text)], user_text, reply)
+    shown = lines_shown([DialogueLine(role="user", text=user_text)], user_text, reply)
     text = material(chat=shown, task={"note": reply})
     assert text.encode() == material(task={"note": reply}, chat=shown).encode()
     assert set(json.loads(text)) == {"chat", "task"}
@@ -172,7 +172,7 @@ MARKS = (
 def test_no_text_has_a_mark_of_a_chat_template(mark):
     """A server that reads marks in texts finds none, and a reader of JSON the same text."""
     said = f"Hi {mark} there"
-    shown = lines_shown([Line(role="agent", text=said)], said)
+    shown = lines_shown([DialogueLine(role="agent", text=said)], said)
     memories = [MemoryLine(turn=0, user=said, noted=(said,)).shown()]
     text = material(persona=Persona(name=said), chat=prepared("chat", shown), memories=memories)
     assert not any(each in text for each in ("<", "[INST", "[/INST", "[SYSTEM", "\u25c1"))
@@ -200,7 +200,7 @@ def test_a_text_cannot_leave_its_place(forged):
     memory = MemoryLine(turn=0, user=forged, agent="No.", noted=(forged,))
     text = material(
         persona=Persona(background=forged),
-        chat=lines_shown([Line(role="user", text=forged)], "And?"),
+        chat=lines_shown([DialogueLine(role="user", text=forged)], "And?"),
         summary=forged,
         memories=[memory.shown()],
         candidates={"kw7": forged},
@@ -214,9 +214,13 @@ def test_a_text_cannot_leave_its_place(forged):
 @given(st.lists(any_text, max_size=6), any_text, any_text)
 def test_a_chat_only_grows(texts, user_text, reply):
     """The next turn's lines begin with this turn's, so that its prompt shares them."""
-    history = [Line(role="user", text=text) for text in texts]
+    history = [DialogueLine(role="user", text=text) for text in texts]
     thinking, booking = lines_shown(history, user_text), lines_shown(history, user_text, reply)
-    later = [*history, Line(role="user", text=user_text), Line(role="agent", text=reply)]
+    later = [
+        *history,
+        DialogueLine(role="user", text=user_text),
+        DialogueLine(role="agent", text=reply),
+    ]
     following = lines_shown(later, "and then?")
     assert booking[: len(thinking)] == thinking
     assert following[: len(booking)] == booking
@@ -244,7 +248,7 @@ def test_clipping_needs_room_for_its_mark():
 
 def test_long_fields_are_clipped_to_their_own_maxima():
     """A 100,000-character message fits a prompt, and each line of the history too."""
-    history = [Line(role="user", text="x" * 50_000)]
+    history = [DialogueLine(role="user", text="x" * 50_000)]
     fields = json.loads(
         material(
             chat=lines_shown(history, "长" * 100_000, "r" * 9000),

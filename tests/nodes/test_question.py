@@ -4,7 +4,7 @@ import json
 
 from callwise.calls import Purpose, Role, Sampling
 from callwise.calls.errors import ServerFailed
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.inner_monologue import MonologueAnswer
 from nodes.question import Question, Tokens
 from nodes.turn import TurnView
@@ -30,7 +30,7 @@ async def ask(asker):
 
 async def test_the_call_is_the_questions_and_the_material_the_turns():
     """The prompt is the node's in the language asked for; the answer is converted."""
-    asker = ScriptedAsker({Purpose.MONOLOGUE: {"thought": "hm"}})
+    asker = ScriptedLLM({Purpose.MONOLOGUE: {"thought": "hm"}})
     assert await ask(asker) == (("hm", "你好"), None)
     (call,) = asker.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.MONOLOGUE)
@@ -43,5 +43,5 @@ async def test_the_call_is_the_questions_and_the_material_the_turns():
 
 async def test_the_degradation_names_the_node():
     """Without an answer the rules speak, and the turn's record says for which node."""
-    result, degradation = await ask(ScriptedAsker({Purpose.MONOLOGUE: ServerFailed("down")}))
+    result, degradation = await ask(ScriptedLLM({Purpose.MONOLOGUE: ServerFailed("down")}))
     assert (result, degradation.node) == (("rules", "你好"), "inner_monologue")

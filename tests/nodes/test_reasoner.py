@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.calls import Purpose, Role
-from callwise.testing.fakes import ScriptedAsker
+from callwise.testing.fakes import ScriptedLLM
 from nodes.detection import detect_by_rules
 from nodes.reasoner import MAX_GOALS, REASONING, reason_by_rules
 from nodes.records import (
@@ -40,7 +40,7 @@ async def run(asker, user_text="Is it far?"):
 
 async def test_it_asks_one_main_call_that_sees_what_came_before():
     """Detection, monologue, mood and mode are in the material."""
-    asker = ScriptedAsker(
+    asker = ScriptedLLM(
         {Purpose.REASON: {"goals": ["Say how far it is", ""], "avoid": "guessing", "tone": "dry"}}
     )
     plan, degradation = await run(asker)
@@ -58,14 +58,14 @@ async def test_it_asks_one_main_call_that_sees_what_came_before():
 async def test_goals_that_are_left_out_are_those_of_the_rules(goals):
     """The rest of the plan stands, and nothing is asked again."""
     answer = {"goals": goals, "tone": "dry"}
-    plan, degradation = await run(ScriptedAsker({Purpose.REASON: answer}))
+    plan, degradation = await run(ScriptedLLM({Purpose.REASON: answer}))
     assert degradation is None
     assert plan == ResponsePlan(goals=("Answer the question: Is it far?",), tone="dry")
 
 
 async def test_a_plan_without_goals_at_all_is_no_plan():
     """The rules plan then, and the degradation names the node."""
-    plan, degradation = await run(ScriptedAsker({Purpose.REASON: {"tone": "dry"}}))
+    plan, degradation = await run(ScriptedLLM({Purpose.REASON: {"tone": "dry"}}))
     assert degradation.reason == "invalid"
     assert plan.goals == ("Answer the question: Is it far?",)
 

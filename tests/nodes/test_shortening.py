@@ -5,13 +5,15 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.records import Line, Persona
+from nodes.records import DialogueLine, Persona
 from nodes.shortening import shortened
 from nodes.turn import chat, lines_shown
 
 LONG = {
     "persona": Persona(name="Lin", background="b" * 900),
-    "chat": lines_shown([Line(role="user", text=f"{n} {'x' * 90}") for n in range(10)], "now"),
+    "chat": lines_shown(
+        [DialogueLine(role="user", text=f"{n} {'x' * 90}") for n in range(10)], "now"
+    ),
     "summary": "s" * 500,
     "memories": ["m" * 300, "n" * 300],
     "task": {"count": 2},
@@ -69,7 +71,7 @@ def test_a_summary_that_is_to_be_carried_on_stays():
 @given(st.floats(min_value=0.01, max_value=0.99), st.integers(0, 12), st.booleans())
 def test_this_turn_is_never_left_out(share, lines, has_reply):
     """Whatever share fits, the user's message and the reply stand whole."""
-    history = [Line(role="user", text="y" * 50)] * lines
+    history = [DialogueLine(role="user", text="y" * 50)] * lines
     shown = lines_shown(history, "message", "answer" if has_reply else None)
     shorter = shortened(chat("evolver", "en", chat=shown), share=share)
     if shorter is not None:

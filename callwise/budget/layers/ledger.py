@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from callwise.budget.clock import Clock
-from callwise.budget.counters import Counters, Counts, LedgerError
+from callwise.budget.counters import Counters, CounterValues, LedgerError
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Amounts
@@ -23,7 +23,7 @@ from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, UnknownRole
 from callwise.calls.key import call_key
-from callwise.calls.reply import Usage as ReportedUsage
+from callwise.calls.reply import ReportedUsage
 
 __all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
 
@@ -92,7 +92,7 @@ class Ledger:
         """Take the kept rows out, in the order in which the calls ended."""
         return self._at_owner(self._drain)
 
-    def counts(self) -> Counts:
+    def counts(self) -> CounterValues:
         """Return the counts of all rows ever written."""
         return self._at_owner(self._written.counts)
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from callwise.budget.limits import Limits
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call
 from callwise.calls.errors import CallError, CassetteMiss, ConfigError
 from callwise.calls.key import CallKey
@@ -31,8 +31,8 @@ from callwise.recordings.app_protocol import Session, TurnInput
 from callwise.recordings.counterfactual.reusable_cassette import (
     Kind,
     MissingCall,
+    ReusableCassette,
     StandInAnswers,
-    Tape,
 )
 from callwise.recordings.recording import Recording
 
@@ -85,7 +85,7 @@ class CounterfactualRecorder:
             turn, as in a strict replay.
     """
 
-    def __init__(self, tape: Tape, stand_ins: StandInAnswers | None = None) -> None:
+    def __init__(self, tape: ReusableCassette, stand_ins: StandInAnswers | None = None) -> None:
         self._tape = tape
         self._stand_ins = stand_ins
         self._traces: dict[tuple[str | None, str | None], TurnTrace] = {}
@@ -95,7 +95,7 @@ class CounterfactualRecorder:
         trace = self._traces[conversation, str(turn)] = TurnTrace()
         return trace
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange:
         """Return what was recorded for a call, or what stands in for it.
 
         Raises:
@@ -130,7 +130,9 @@ class CounterfactualRecorder:
         )
         return stand_in
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Do nothing: an evaluation adds nothing to its recording."""
 
 
@@ -158,7 +160,7 @@ class CounterfactualTurn:
     is_reply_exact: bool
 
 
-async def record_past(recording: Recording, tape: Tape) -> SnapshotBackend:
+async def record_past(recording: Recording, tape: ReusableCassette) -> SnapshotBackend:
     """Return what the recorded run remembered, by replaying it strictly.
 
     Raises:
@@ -220,7 +222,7 @@ def starting_book(
 
 async def evaluate(
     recording: Recording,
-    tape: Tape,
+    tape: ReusableCassette,
     settings: BaseModel,
     *,
     past: Past = "recorded",

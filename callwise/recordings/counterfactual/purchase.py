@@ -15,31 +15,31 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call
 from callwise.calls.errors import CassetteMiss
 from callwise.calls.key import CallKey
 from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
 from callwise.recordings.counterfactual.evaluation import Past, starting_book
-from callwise.recordings.counterfactual.reusable_cassette import StandInAnswers, Tape
+from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette, StandInAnswers
 from callwise.recordings.held_files import open_fresh
 from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
 from callwise.recordings.recording import Recording
 from callwise.recordings.replay_run import RunRecorder
 
-__all__ = ["Purse", "PurseEmpty", "buy_turns"]
+__all__ = ["SpendingCap", "SpendingCapReached", "buy_turns"]
 
 BoughtListener = Callable[[TurnResult], None]
 """Told each turn that has just been bought whole."""
 
 
-class PurseEmpty(CassetteMiss):
+class SpendingCapReached(CassetteMiss):
     """A call that is not recorded no longer fits what may be spent."""
 
 
 @dataclass(slots=True)
-class Purse:
+class SpendingCap:
     """What all purchases of a sweep may spend together, a referee's judging among them.
 
     Calls are exact. USD are reserved at what a like call cost when it was recorded and
@@ -69,10 +69,12 @@ class Purse:
             PurseEmpty: when it does not fit.
         """
         if self.max_calls is not None and self.calls >= self.max_calls:
-            raise PurseEmpty(f"{self.calls} calls were bought, and no more than that may be")
+            raise SpendingCapReached(
+                f"{self.calls} calls were bought, and no more than that may be"
+            )
         reserved = usd or 0.0
         if self.max_usd is not None and self.usd + reserved > self.max_usd:
-            raise PurseEmpty(
+            raise SpendingCapReached(
                 f"USD {self.usd:.6f} of {self.max_usd:.6f} are spent, and the next call costs "
                 f"about {reserved:.6f}"
             )
@@ -116,7 +118,7 @@ class Purse:
 class Buyer:
     """Plays a tape, has the rest sent, and appends it. A `callwise.budget.recorder.Recorder`."""
 
-    def __init__(self, tape: Tape, recorder: RunRecorder, purse: Purse) -> None:
+    def __init__(self, tape: ReusableCassette, recorder: RunRecorder, purse: SpendingCap) -> None:
         self._tape = tape
         self._recorder = recorder
         self._purse = purse
@@ -124,7 +126,7 @@ class Buyer:
         self._taken: dict[tuple[str | None, str | None], set[int]] = {}
         self._reserved: dict[tuple[CallKey, str], list[float]] = {}
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Return what was recorded for a call, or None once the purse can pay for it.
 
         Raises:
@@ -139,7 +141,9 @@ class Buyer:
         self._reserved.setdefault((key, where.scope), []).append(reserved)
         return None
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Settle a call that was sent, and append it."""
         reserved = self._reserved.get((key, where.scope))
         if reserved:
@@ -177,12 +181,12 @@ async def _buy_lane(
 
 async def buy_turns(
     recording: Recording,
-    tape: Tape,
+    tape: ReusableCassette,
     settings: BaseModel,
     turns: Sequence[TurnInput],
     *,
     recorder: RunRecorder,
-    purse: Purse,
+    purse: SpendingCap,
     past: Past = "recorded",
     shelf: SnapshotBackend | None = None,
     max_concurrency: int = 1,

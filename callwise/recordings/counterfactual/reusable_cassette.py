@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
 from callwise.calls.key import CallKey
@@ -30,7 +30,7 @@ from callwise.recordings.cassette_format import decode_exchange, lane_digest, pr
 from callwise.recordings.cassette_inspection import explain_miss
 from callwise.recordings.normalising import CassetteKeys, Normaliser, agreed_normaliser
 
-__all__ = ["Kind", "MissingCall", "StandInAnswers", "Tape", "TurnLane"]
+__all__ = ["Kind", "MissingCall", "ReusableCassette", "StandInAnswers", "TurnLane"]
 
 Kind = tuple[str | None, str, str | None]
 """Node, purpose and response schema: what makes one answer usable where another was asked."""
@@ -53,7 +53,7 @@ class TurnLane:
     kind: Kind
 
 
-class Tape:
+class ReusableCassette:
     """All exchanges of a cassette, in memory once they were asked for.
 
     Args:
@@ -120,7 +120,7 @@ class Tape:
         return self._places[entry]
 
     def take(
-        self, key: CallKey, call: Call, where: Where, taken: set[int]
+        self, key: CallKey, call: Call, where: CallOrigin, taken: set[int]
     ) -> RecordedExchange | None:
         """Return the exchange that answers a call, and add it to `taken`; None when none is left.
 
@@ -155,7 +155,7 @@ class Tape:
             self._decoded[entry] = found
         return found
 
-    def explain(self, key: CallKey, call: Call, where: Where) -> str:
+    def explain(self, key: CallKey, call: Call, where: CallOrigin) -> str:
         """Return how a call differs from the nearest recorded one."""
         own = self._keys.own(key, call, where)
         return explain_miss(self._file, own, call, where, self._keys.normaliser)
@@ -192,11 +192,11 @@ class MissingCall:
 class StandInAnswers:
     """Finds answers of other calls."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: ReusableCassette) -> None:
         self._tape = tape
         self._found: dict[tuple[Kind, str | None, str | None], list[int]] = {}
 
-    def find(self, call: Call, where: Where, used: dict[Kind, int]) -> RecordedExchange | None:
+    def find(self, call: Call, where: CallOrigin, used: dict[Kind, int]) -> RecordedExchange | None:
         """Return an exchange that stands in for a call; None when there is none of its kind.
 
         Args:

@@ -7,19 +7,19 @@ from callwise.tuning.figures.calls_by_node import (
     calls_over_turns_of,
 )
 from callwise.tuning.figures.figure_files import FigureData, figure_bytes, to_vega, write_figure
-from callwise.tuning.figures.timeline import Scale, Timeline, timeline_of
+from callwise.tuning.figures.timeline import Timeline, TimeScale, timeline_of
 from callwise.tuning.figures.tradeoff import Tradeoff, tradeoff_of, tradeoff_of_front
 from callwise.tuning.figures.waterfall import ChainStep, Waterfall, steps_between, waterfall_of
-from callwise.tuning.figures.whisker import Cost, FigureBasis, basis_of
+from callwise.tuning.figures.whisker import CostAxis, FigureBasis, basis_of
 
 __all__ = [
     "CallsByNode",
     "CallsOverTurns",
     "ChainStep",
-    "Cost",
+    "CostAxis",
     "FigureBasis",
     "FigureData",
-    "Scale",
+    "TimeScale",
     "Timeline",
     "Tradeoff",
     "Waterfall",

@@ -32,7 +32,7 @@ from callwise.tuning.figures.palette import (
     node_colours,
     tint,
 )
-from callwise.tuning.figures.timeline import CallBar, Lane, Scale, Timeline
+from callwise.tuning.figures.timeline import CallBar, Lane, Timeline, TimeScale
 from callwise.tuning.figures.waterfall import Waterfall, WaterfallBar
 
 __all__ = ["calls_by_node_chart", "calls_over_turns_chart", "timeline_chart", "waterfall_chart"]
@@ -244,7 +244,7 @@ def timeline_chart(found: Timeline) -> Chart:
         return message_chart(
             found.title, found.caption, "This turn asked nothing.", is_simulated=found.is_simulated
         )
-    is_rounds = found.scale is Scale.ROUNDS
+    is_rounds = found.scale is TimeScale.ROUNDS
     x = number_axis("x", (0, 1.01 * found.end or 1), title=found.scale.label, are_whole=is_rounds)
     tops = [sum(lane.rows for lane in found.lanes[:at]) for at in range(len(found.lanes) + 1)]
     rows = tops.pop()

@@ -25,7 +25,7 @@ from callwise.tuning.figures.timeline import Timeline
 from callwise.tuning.figures.tradeoff import Tradeoff, tradeoff_of_front
 from callwise.tuning.figures.tradeoff_chart import tradeoff_chart
 from callwise.tuning.figures.waterfall import Waterfall
-from callwise.tuning.figures.whisker import Cost
+from callwise.tuning.figures.whisker import CostAxis
 from callwise.tuning.row import TurnRow
 
 __all__ = [
@@ -157,11 +157,11 @@ def _library() -> str:
     return str(loaded("vl_convert").javascript_bundle(vl_version=VEGA_LITE_VERSION))
 
 
-_FIELDS: Mapping[Cost, str] = {
-    Cost.CALLS: "asked",
-    Cost.TOKENS: "tokens",
-    Cost.USD: "usd",
-    Cost.ROUNDS: "rounds_reply",
+_FIELDS: Mapping[CostAxis, str] = {
+    CostAxis.CALLS: "asked",
+    CostAxis.TOKENS: "tokens",
+    CostAxis.USD: "usd",
+    CostAxis.ROUNDS: "rounds_reply",
 }
 
 

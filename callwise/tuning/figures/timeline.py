@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.statistics.power import counted
 
-__all__ = ["CallBar", "Lane", "Scale", "Timeline", "timeline_of"]
+__all__ = ["CallBar", "Lane", "TimeScale", "Timeline", "timeline_of"]
 
 MAX_ROUNDS = 10_000
 """A file with more is damaged."""
@@ -24,7 +24,7 @@ MAX_ROUNDS = 10_000
 _Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
-class Scale(StrEnum):
+class TimeScale(StrEnum):
     """The axis of a timeline."""
 
     ROUNDS = "rounds"
@@ -33,7 +33,7 @@ class Scale(StrEnum):
     @property
     def label(self) -> str:
         """The title of the axis."""
-        if self is Scale.ROUNDS:
+        if self is TimeScale.ROUNDS:
             return "rounds since the turn began"
         return "seconds since the turn began"
 
@@ -122,7 +122,7 @@ class Timeline:
     """
 
     lanes: tuple[Lane, ...]
-    scale: Scale
+    scale: TimeScale
     reply_at: float | None
     where: str
     is_simulated: bool
@@ -142,7 +142,7 @@ class Timeline:
         """The caption of the figure."""
         bars = [bar for lane in self.lanes for bar in lane.bars]
         words = [f"One turn, {counted(len(bars), 'call')}."]
-        if self.scale is Scale.SECONDS:
+        if self.scale is TimeScale.SECONDS:
             words.append("A round is drawn from the end of the longest call before it.")
         if any(bar.is_speculative for bar in bars):
             words.append("Dashed: asked before it was known to be needed.")
@@ -158,7 +158,7 @@ class Timeline:
 def timeline_of(
     rows: Iterable[Mapping[str, Any]],
     *,
-    scale: Scale = Scale.ROUNDS,
+    scale: TimeScale = TimeScale.ROUNDS,
     reply_at: float | None = None,
     where: str = "",
 ) -> Timeline:
@@ -213,7 +213,7 @@ def _round_starts(rows: Sequence[_Row]) -> tuple[float, ...]:
     return tuple(accumulate(longest, initial=0.0))
 
 
-def _lane(node: str, rows: Sequence[_Row], scale: Scale, starts: Sequence[float]) -> Lane:
+def _lane(node: str, rows: Sequence[_Row], scale: TimeScale, starts: Sequence[float]) -> Lane:
     """Return a node's lane, each call in the first free row."""
     bars: list[CallBar] = []
     free_from: list[float] = []
@@ -238,8 +238,8 @@ def _lane(node: str, rows: Sequence[_Row], scale: Scale, starts: Sequence[float]
     return Lane(node, tuple(bars), max(len(free_from), 1))
 
 
-def _span(row: _Row, scale: Scale, starts: Sequence[float]) -> tuple[float, float]:
-    if scale is Scale.ROUNDS:
+def _span(row: _Row, scale: TimeScale, starts: Sequence[float]) -> tuple[float, float]:
+    if scale is TimeScale.ROUNDS:
         return max(row.end_round - row.took_a_round, 0), row.end_round
     if not row.took_a_round:
         return starts[row.end_round + 1], starts[row.end_round + 1]

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from callwise.tuning.figures.whisker import (
-    Cost,
+    CostAxis,
     FigureBasis,
     Whisker,
     basis_of,
     interval_words,
     whiskers_of,
 )
-from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.statistics.front import Front, is_on_front
 from callwise.tuning.statistics.power import counted
 from callwise.tuning.statistics.recommendation import Recommendation
@@ -77,7 +77,7 @@ class Tradeoff:
         basis: the turns of the figure.
     """
 
-    cost: Cost
+    cost: CostAxis
     points: tuple[TradeoffPoint, ...]
     left_out: tuple[tuple[str, str], ...]
     knob: str
@@ -118,7 +118,7 @@ class Tradeoff:
             return ""
         if not self.left_out:
             return "There are no rows to draw."
-        if self.cost is Cost.USD and all("USD" in why for _, why in self.left_out):
+        if self.cost is CostAxis.USD and all("USD" in why for _, why in self.left_out):
             return (
                 "USD is not known for any setting, and unknown is not 0. "
                 "Give the endpoints prices, or draw calls or tokens."
@@ -157,7 +157,7 @@ _PRICELESS = "its cost is not known on every turn"
 def tradeoff_of(
     rows: Sequence[TurnRow],
     *,
-    cost: Cost = Cost.CALLS,
+    cost: CostAxis = CostAxis.CALLS,
     quality: Mapping[str, Any] | None = None,
     costs: Mapping[str, Any] | None = None,
     chance_on_front: Mapping[str, float] | None = None,
@@ -216,7 +216,7 @@ def tradeoff_of_front(
     rows: Sequence[TurnRow],
     front: Front,
     *,
-    cost: Cost = Cost.CALLS,
+    cost: CostAxis = CostAxis.CALLS,
     recommendation: Recommendation | None = None,
     knob: str = "",
     knob_values: Mapping[str, str] | None = None,
@@ -279,7 +279,7 @@ def _refuse_strangers(
 def _point_of(
     setting: str,
     rows: Sequence[TurnRow],
-    cost: Cost,
+    cost: CostAxis,
     given: tuple[Mapping[str, Whisker], Mapping[str, Whisker]],
     group: str,
 ) -> TradeoffPoint | str:
@@ -299,7 +299,7 @@ def _point_of(
         group=group,
         turns=len(rows),
         judged_turns=len(judged),
-        exact_turns=sum(row.is_reply_exact and row.standing is Standing.EXACT for row in rows),
+        exact_turns=sum(row.is_reply_exact and row.standing is Coverage.EXACT for row in rows),
         is_on_front=False,
         chance_on_front=None,
     )

@@ -10,7 +10,7 @@ from callwise.tuning.row import TurnRow
 from callwise.tuning.statistics.power import counted
 
 __all__ = [
-    "Cost",
+    "CostAxis",
     "FigureBasis",
     "Whisker",
     "basis_of",
@@ -157,7 +157,7 @@ def basis_of(rows: Iterable[TurnRow]) -> FigureBasis:
     return FigureBasis(len(turns), len({conversation for conversation, _ in turns}), is_simulated)
 
 
-class Cost(StrEnum):
+class CostAxis(StrEnum):
     """A cost of a turn."""
 
     CALLS = "calls"
@@ -168,22 +168,22 @@ class Cost(StrEnum):
     @property
     def noun(self) -> str:
         """Its unit."""
-        return "USD" if self is Cost.USD else self.value
+        return "USD" if self is CostAxis.USD else self.value
 
     @property
     def label(self) -> str:
         """The title of its axis."""
-        return "rounds to the reply" if self is Cost.ROUNDS else f"{self.noun} per turn"
+        return "rounds to the reply" if self is CostAxis.ROUNDS else f"{self.noun} per turn"
 
     @property
     def digits(self) -> int:
         """Digits after the point that are shown."""
-        return {Cost.TOKENS: 0, Cost.USD: 5}.get(self, 2)
+        return {CostAxis.TOKENS: 0, CostAxis.USD: 5}.get(self, 2)
 
     def of(self, row: TurnRow) -> float | None:
         """Return the cost of a turn; None where it is unknown, which is not 0."""
-        if self is Cost.CALLS:
+        if self is CostAxis.CALLS:
             return row.asked
-        if self is Cost.TOKENS:
+        if self is CostAxis.TOKENS:
             return row.input_tokens + row.output_tokens
-        return row.usd if self is Cost.USD else row.rounds_reply
+        return row.usd if self is CostAxis.USD else row.rounds_reply

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from callwise.tuning.row import ReplyKey, Standing, TurnRow, reply_id
+from callwise.tuning.row import Coverage, ReplyKey, TurnRow, reply_id
 
 __all__ = ["HistoryLine", "ReplyItem", "distinct", "items_of", "references_of"]
 
@@ -109,7 +109,7 @@ def _key(row: TurnRow) -> ReplyKey:
 
 def _has_reply(row: TurnRow) -> bool:
     """Return whether a row's reply is known; an exact one may be empty."""
-    return bool(row.reply_id) or row.standing is Standing.EXACT
+    return bool(row.reply_id) or row.standing is Coverage.EXACT
 
 
 def references_of(turns: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], str]:

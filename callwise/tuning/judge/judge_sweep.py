@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import orjson
 
-from callwise.budget.counters import Counts
+from callwise.budget.counters import CounterValues
 from callwise.budget.limits import Limits
 from callwise.calls.call import Outcome
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
-from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import Recording
 from callwise.tuning.judge import (
     Pairwise,
@@ -79,7 +79,7 @@ class QualityRequest:
     labels: Path | None = None
     repeats: int = 1
     max_calls: int | None = None
-    purse: Purse | None = field(default=None, compare=False)
+    purse: SpendingCap | None = field(default=None, compare=False)
 
     @property
     def calls_left(self) -> int | None:
@@ -341,7 +341,7 @@ class _SweepJudging:
         return judged
 
 
-def _spend(purse: Purse, counts: Counts) -> None:
+def _spend(purse: SpendingCap, counts: CounterValues) -> None:
     outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
     calls = sum(counts.outcomes[outcome] for outcome in outcomes)
     purse.spend(calls, counts.usage.usd, counts.usage.unknown_usd)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock, SystemClock, VirtualClock
-from callwise.budget.counters import Counts
+from callwise.budget.counters import CounterValues
 from callwise.budget.layers.ledger import RowSink
 from callwise.budget.limits import Limits
 from callwise.budget.scope import ScopeKind
@@ -96,7 +96,7 @@ class JudgedReplies:
     replies: int
     unscored: tuple[ReplyKey, ...]
     losses: Mapping[LostScore, int]
-    counts: Counts
+    counts: CounterValues
     notices: tuple[str, ...]
     is_simulated: bool
     stopped_by: CallError | None = None
@@ -202,7 +202,7 @@ class _JudgeRun:
         self._scores += scores
         return scores
 
-    def judged(self, counts: Counts) -> JudgedReplies:
+    def judged(self, counts: CounterValues) -> JudgedReplies:
         """Return the scores of all steps."""
         passes = [each.judge_pass for each in (*self._plan.taken, *self._plan.left_out)]
         wanted = dict.fromkeys(each.item.key for each in passes)

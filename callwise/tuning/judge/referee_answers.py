@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pydantic import BaseModel
 
 from callwise.budget.budgeter import Budgeter
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Outcome
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, InvalidAnswer
@@ -46,7 +46,7 @@ class AnswersOnlyRecorder:
         """Return whether the recording contained a call when it was opened."""
         return self._index.knows(bytes.fromhex(key))
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next answer of a key, or None; failures are passed over.
 
         Raises:
@@ -57,7 +57,9 @@ class AnswersOnlyRecorder:
             if exchange is None or exchange.reply is not None:
                 return exchange
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Append an answer that was paid for; drop everything else."""
         if exchange.reply is not None and exchange.outcome is Outcome.SERVED:
             self._cassette.record(key, call, where, exchange)

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from callwise.calls.errors import ConfigError
-from callwise.tuning.row import ReplyKey, Standing, TurnRow
+from callwise.tuning.row import Coverage, ReplyKey, TurnRow
 
 __all__ = [
     "Order",
@@ -241,7 +241,7 @@ def with_quality(
         estimate_spread = estimate_spread_of(values, scale_width_of(own))
     joined = []
     for row in rows:
-        is_known = bool(row.reply_id) or row.standing is Standing.EXACT
+        is_known = bool(row.reply_id) or row.standing is Coverage.EXACT
         value = values.get((row.conversation, row.turn, row.reply_id)) if is_known else None
         is_estimate = value is not None and not row.is_reply_exact
         joined.append(

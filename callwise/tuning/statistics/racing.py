@@ -23,7 +23,7 @@ from callwise.tuning.statistics.cluster_draws import require_same_turns
 from callwise.tuning.statistics.comparison import BestComparison, compare_with_best
 from callwise.tuning.statistics.critical import common_factor, critical_values_of, width_of
 
-__all__ = ["MIN_LOOK_CONVERSATIONS", "Dropped", "Race", "spent_alpha"]
+__all__ = ["MIN_LOOK_CONVERSATIONS", "Dropped", "SettingRace", "spent_alpha"]
 
 ALPHA = 0.05
 """Chance, over all looks, that the best setting is dropped."""
@@ -51,7 +51,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Race:
+class SettingRace:
     """Settings, and those that are still worth running; immutable, with ask and tell.
 
     Args:
@@ -89,7 +89,9 @@ class Race:
         gone = {each.setting for each in self.dropped}
         return tuple(name for name in self.settings if name not in gone)
 
-    def tell(self, cost: Panel, quality: Panel, *, seed: int = 0, draws: int = DRAWS) -> "Race":
+    def tell(
+        self, cost: Panel, quality: Panel, *, seed: int = 0, draws: int = DRAWS
+    ) -> "SettingRace":
         """Return the race after a look at all conversations so far.
 
         Args:

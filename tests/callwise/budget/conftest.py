@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callwise.budget import Budgeter, RecordedExchange, Where
+from callwise.budget import Budgeter, CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey, Endpoint, Message, Prices, Purpose, Role
 from callwise.calls.errors import CassetteMiss
 from callwise.testing.fakes import ScriptedClient
@@ -32,9 +32,9 @@ class MemoryRecorder:
     def __init__(self, *, is_strict: bool = False) -> None:
         self.is_strict = is_strict
         self.lanes: dict[CallKey, deque[RecordedExchange]] = {}
-        self.recorded: list[tuple[CallKey, Where, RecordedExchange]] = []
+        self.recorded: list[tuple[CallKey, CallOrigin, RecordedExchange]] = []
 
-    def lookup(self, key: CallKey, call: Call, where: Where) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next exchange of a key."""
         lane = self.lanes.get(key)
         if lane:
@@ -43,7 +43,9 @@ class MemoryRecorder:
             raise CassetteMiss(f"{where.scope} is not recorded")
         return None
 
-    def record(self, key: CallKey, call: Call, where: Where, exchange: RecordedExchange) -> None:
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
         """Remember an exchange."""
         self.recorded.append((key, where, exchange))
 

@@ -7,7 +7,16 @@ import pytest
 from pydantic import BaseModel
 
 from callwise.budget import LedgerError, Limits, RoleLimits, ScopeKind
-from callwise.calls import Call, CallRefused, ConfigError, Outcome, Reply, Role, Sampling, Usage
+from callwise.calls import (
+    Call,
+    CallRefused,
+    ConfigError,
+    Outcome,
+    Reply,
+    ReportedUsage,
+    Role,
+    Sampling,
+)
 from callwise.calls.errors import (
     InvalidAnswer,
     UnknownRole,
@@ -28,7 +37,7 @@ def outcomes(budgeter):
 
 async def test_a_served_call_settles_with_its_real_usage(make_budgeter, ask_for):
     """One served call has one row with the tokens and the price of its response."""
-    budgeter = make_budgeter(ScriptedClient(["hello"], usage=Usage(100, 50, 20)))
+    budgeter = make_budgeter(ScriptedClient(["hello"], usage=ReportedUsage(100, 50, 20)))
     with budgeter.scope(ScopeKind.TURN, "1"), budgeter.scope(ScopeKind.NODE, "reasoner"):
         reply = await budgeter.ask(ask_for())
     (row,) = budgeter.ledger.rows
@@ -56,7 +65,7 @@ async def test_a_served_call_settles_with_its_real_usage(make_budgeter, ask_for)
 async def test_no_limit_is_passed_by_concurrent_askers(make_budgeter, ask_for, limits, askers):
     """However many ask at once against room for 5, exactly 5 are served and sent."""
     client = ScriptedClient(
-        lambda call: asyncio.sleep(0, Reply("ok", usage=Usage(12, 100, usd=None)))
+        lambda call: asyncio.sleep(0, Reply("ok", usage=ReportedUsage(12, 100, usd=None)))
     )
     budgeter = make_budgeter(client)
     with budgeter.scope(ScopeKind.TURN, "1", limits=limits) as turn:

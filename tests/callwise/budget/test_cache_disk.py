@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from callwise.budget.cache_disk import DiskCache, document_of_reply, reply_of_document
 from callwise.budget.layers.cache import MemoryCache
-from callwise.calls import CallKey, Outcome, Reply, Usage
+from callwise.calls import CallKey, Outcome, Reply, ReportedUsage
 from callwise.calls.reply import TokenLogprobs
 
 KEY = CallKey("ab" * 32)
@@ -20,7 +20,7 @@ WHOLE = Reply(
     choices=("a", "b"),
     vectors=((0.1, -2.5),),
     tool_calls=({"id": "1", "function": {"name": "f", "arguments": "{}"}},),
-    usage=Usage(3, 4, 1, 0.25),
+    usage=ReportedUsage(3, 4, 1, 0.25),
     model="m",
     finish_reason="stop",
     latency_seconds=1.5,
@@ -122,5 +122,5 @@ def test_something_else_is_no_reply(document):
 @given(st.text(), st.lists(st.text(), max_size=3), st.none() | st.integers(0, 10**6))
 def test_a_reply_is_its_document(text, choices, tokens):
     """Encoding and decoding cancel."""
-    reply = Reply(text, choices=tuple(choices), usage=Usage(tokens, tokens))
+    reply = Reply(text, choices=tuple(choices), usage=ReportedUsage(tokens, tokens))
     assert reply_of_document(document_of_reply(reply)) == reply

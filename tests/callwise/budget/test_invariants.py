@@ -20,9 +20,9 @@ from callwise.calls import (
     Prices,
     Purpose,
     Reply,
+    ReportedUsage,
     Role,
     Sampling,
-    Usage,
 )
 from callwise.calls.errors import AuthFailed, ConnectionFailed, ServerFailed
 
@@ -71,7 +71,7 @@ class ErraticClient:
             return [Reply("ok")]
         output = draw.randint(1, MAX_OUTPUT_TOKENS)
         self.spent_tokens += INPUT_TOKENS + output
-        return [Reply("ok", usage=Usage(INPUT_TOKENS, output))]
+        return [Reply("ok", usage=ReportedUsage(INPUT_TOKENS, output))]
 
     async def aclose(self):
         """Do nothing."""

@@ -7,7 +7,7 @@ import pytest
 from callwise.budget import Budgeter, Limits, ScopeKind
 from callwise.budget.limits import NOTHING, Amounts, Quota, Reservation
 from callwise.calls import CallRefused, Endpoint, Message, Reply, Role, Sampling
-from callwise.calls.reply import Usage
+from callwise.calls.reply import ReportedUsage
 from callwise.testing.fakes import ScriptedClient
 
 from .conftest import PRICES, MemoryRecorder
@@ -18,14 +18,14 @@ SAMPLING = Sampling(max_tokens=20)
 RESERVED = 32
 
 
-def answering(*usages: Usage) -> ScriptedClient:
+def answering(*usages: ReportedUsage) -> ScriptedClient:
     """Return a client whose answers report these usages in order."""
     return ScriptedClient([Reply("ok", usage=usage, finish_reason="stop") for usage in usages])
 
 
 async def test_what_is_billed_beyond_is_counted_and_taken_off(make_budgeter, ask_for):
     """The row says by how much, the counts add it up, and so much less is left."""
-    client = answering(Usage(50, 30), Usage(5, 5))
+    client = answering(ReportedUsage(50, 30), ReportedUsage(5, 5))
     budgeter = make_budgeter(client, limits=Limits(max_tokens=200, max_usd=1.0))
     await budgeter.ask(ask_for("one", sampling=SAMPLING))
     (row,) = budgeter.ledger.rows
@@ -41,7 +41,7 @@ async def test_what_is_billed_beyond_is_counted_and_taken_off(make_budgeter, ask
 
 async def test_an_overshoot_is_one_call_and_everything_after_it_is_refused(make_budgeter, ask_for):
     """A limit is passed by what one call was billed beyond, and by nothing after that."""
-    budgeter = make_budgeter(answering(Usage(900, 90)), limits=Limits(max_tokens=100))
+    budgeter = make_budgeter(answering(ReportedUsage(900, 90)), limits=Limits(max_tokens=100))
     await budgeter.ask(ask_for("one", sampling=SAMPLING))
     with pytest.raises(CallRefused) as refused:
         await budgeter.ask(ask_for("two", sampling=SAMPLING))
@@ -50,7 +50,7 @@ async def test_an_overshoot_is_one_call_and_everything_after_it_is_refused(make_
 
 async def test_nothing_is_over_where_nothing_was_reserved(make_budgeter, ask_for):
     """Without a limit in tokens or USD there is no reservation to pass."""
-    budgeter = make_budgeter(answering(Usage(900, 90)), limits=Limits(max_calls=3))
+    budgeter = make_budgeter(answering(ReportedUsage(900, 90)), limits=Limits(max_calls=3))
     await budgeter.ask(ask_for("one", sampling=SAMPLING))
     assert budgeter.ledger.rows[0].over_tokens == 0
 
@@ -61,7 +61,11 @@ async def test_a_replay_admits_what_was_admitted_in_any_order(make_budgeter, ask
     limits = Limits(max_tokens=100)
     calls = [ask_for(text, sampling=SAMPLING) for text in ("one", "two", "three")]
     recorder = MemoryRecorder()
-    usages = {"one": Usage(90, 20), "two": Usage(70, 20), "three": Usage(5, 5)}
+    usages = {
+        "one": ReportedUsage(90, 20),
+        "two": ReportedUsage(70, 20),
+        "three": ReportedUsage(5, 5),
+    }
     arrived = asyncio.Event()
     waiting = []
 
@@ -93,9 +97,9 @@ async def test_a_live_call_after_a_replay_meets_the_whole_of_what_was_billed(
     """What was recorded beyond its reservation leaves no room for calls that are sent."""
     limits = Limits(max_tokens=100)
     recorder = MemoryRecorder()
-    live = make_budgeter(answering(Usage(90, 20)), limits=limits, recorder=recorder)
+    live = make_budgeter(answering(ReportedUsage(90, 20)), limits=limits, recorder=recorder)
     await live.ask(ask_for("one", sampling=SAMPLING))
-    client = answering(Usage(5, 5))
+    client = answering(ReportedUsage(5, 5))
     mixed = make_budgeter(client, limits=limits, recorder=recorder.played(is_strict=False))
     await mixed.ask(ask_for("one", sampling=SAMPLING))
     with pytest.raises(CallRefused):
@@ -106,7 +110,8 @@ async def test_a_live_call_after_a_replay_meets_the_whole_of_what_was_billed(
 async def test_every_attempt_counts_what_it_was_billed_beyond(make_budgeter, ask_for):
     """An empty answer that was billed is over its own reservation, and the repeat is not."""
     client = ScriptedClient(
-        [Reply("", usage=Usage(80, 10), finish_reason="stop"), "ok"], usage=Usage(5, 5)
+        [Reply("", usage=ReportedUsage(80, 10), finish_reason="stop"), "ok"],
+        usage=ReportedUsage(5, 5),
     )
     budgeter = make_budgeter(client)
     with budgeter.scope(ScopeKind.CONVERSATION, "a", limits=Limits(max_tokens=200)) as scope:
@@ -145,7 +150,7 @@ class Chinese:
         others = sum(not char.isascii() for char in text)
         tokens = round(TWO_TOKENS_A_CHARACTER * others + (len(text) - others) / 4) + 7
         self.reported.append(tokens)
-        return Reply("好", usage=Usage(tokens, 5), finish_reason="stop")
+        return Reply("好", usage=ReportedUsage(tokens, 5), finish_reason="stop")
 
 
 def chinese_budgeter(model: str, limit: int) -> Budgeter:

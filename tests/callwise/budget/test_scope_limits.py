@@ -3,12 +3,12 @@
 import pytest
 
 from callwise.budget import Limits, RoleLimits, ScopeKind
-from callwise.calls import Advisory, Role
+from callwise.calls import Remaining, Role
 
 
 def test_nothing_limits_nothing(make_budgeter):
     """Without limits, every part of the advice is None."""
-    assert make_budgeter().advisory() == Advisory()
+    assert make_budgeter().advisory() == Remaining()
 
 
 async def test_the_tightest_limit_on_the_way_up_is_told(make_budgeter, ask_for):

@@ -22,7 +22,16 @@ from typing_extensions import TypedDict
 
 from callwise.budget import Budgeter
 from callwise.budget.layers.cache import MemoryCache
-from callwise.calls import Advisory, ConfigError, Endpoint, Purpose, Reply, Role, Sampling, Usage
+from callwise.calls import (
+    ConfigError,
+    Endpoint,
+    Purpose,
+    Remaining,
+    Reply,
+    ReportedUsage,
+    Role,
+    Sampling,
+)
 from callwise.calls.chat_model import BudgetedChatModel
 from callwise.calls.errors import AuthFailed, CallRefused, InvalidAnswer
 from callwise.calls.structured import parse_answer
@@ -56,7 +65,7 @@ class FakeAsker:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        reply = answer if isinstance(answer, Reply) else Reply(answer, usage=Usage(10, 5))
+        reply = answer if isinstance(answer, Reply) else Reply(answer, usage=ReportedUsage(10, 5))
         if call.response_model is not None:
             parse_answer(reply.text, call.response_model)
         return reply
@@ -67,14 +76,14 @@ class FakeAsker:
 
     def advisory(self):
         """Return that nothing is limited."""
-        return Advisory()
+        return Remaining()
 
 
 def tool_call(name, arguments, call_id="c1"):
     """Return a reply that calls a tool."""
     function = {"name": name, "arguments": arguments}
     call = {"id": call_id, "type": "function", "function": function}
-    return Reply("", tool_calls=(call,), usage=Usage(10, 5))
+    return Reply("", tool_calls=(call,), usage=ReportedUsage(10, 5))
 
 
 @tool
@@ -85,7 +94,9 @@ def add(left: int, right: int) -> int:
 
 async def test_an_invocation_is_one_call():
     """With its role and purpose, its messages, and usage on the answer."""
-    reply = Reply("hi", usage=Usage(10, 5, 4), model="m", finish_reason="stop", is_simulated=True)
+    reply = Reply(
+        "hi", usage=ReportedUsage(10, 5, 4), model="m", finish_reason="stop", is_simulated=True
+    )
     asker = FakeAsker(reply)
     model = BudgetedChatModel(asker=asker, role=Role.FAST, purpose=Purpose.INTENT)
     message = await model.ainvoke([SystemMessage("s"), HumanMessage("u")])
@@ -148,7 +159,7 @@ async def test_a_refusal_of_the_budget_comes_through():
 
 async def test_a_stream_yields_the_chunks_of_the_answer():
     """And usage and reason once, at the end."""
-    reply = Reply("hello", chunks=("he", "llo"), usage=Usage(10, 5), finish_reason="stop")
+    reply = Reply("hello", chunks=("he", "llo"), usage=ReportedUsage(10, 5), finish_reason="stop")
     asker = FakeAsker(reply)
     pieces = [piece async for piece in BudgetedChatModel(asker=asker).astream("u")]
     assert [piece.text for piece in pieces] == ["he", "llo", ""]
@@ -170,7 +181,7 @@ async def test_a_streamed_tool_call_is_whole():
 
 async def test_several_choices_are_several_generations():
     """Usage stands on the first only, so that a sum is right."""
-    asker = FakeAsker(Reply("a", choices=("a", "b"), usage=Usage(10, 5)))
+    asker = FakeAsker(Reply("a", choices=("a", "b"), usage=ReportedUsage(10, 5)))
     result = await BudgetedChatModel(asker=asker).agenerate([[HumanMessage("u")]], n=2)
     messages = [generation.message for generation in result.generations[0]]
     assert [message.text for message in messages] == ["a", "b"]
@@ -314,7 +325,7 @@ async def test_a_tool_loop_in_a_graph(is_async):
 
 async def test_tokens_stream_out_of_a_graph():
     """`stream_mode="messages"` yields the pieces with the node's name."""
-    asker = FakeAsker(Reply("hello", chunks=("he", "llo"), usage=Usage(10, 5)))
+    asker = FakeAsker(Reply("hello", chunks=("he", "llo"), usage=ReportedUsage(10, 5)))
     graph = react_graph(BudgetedChatModel(asker=asker), is_async=True)
     pieces = [
         (piece.text, metadata["langgraph_node"])

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from callwise.budget import Budgeter, Limits, ManualClock, ScopeKind
 from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.limits import RoleLimits
-from callwise.calls import Endpoint, Prices, Reply, Role, Usage
+from callwise.calls import Endpoint, Prices, Reply, ReportedUsage, Role
 from callwise.calls.call import Piece
 from callwise.calls.chat_model import BudgetedChatModel, FinalCall
 from callwise.calls.errors import CallRefused, CallTimeout, EmptyAnswer, StreamCut
@@ -54,14 +54,16 @@ def tool_calls(*names):
         }
         for name in names
     )
-    return Reply("", tool_calls=calls, usage=Usage(10, 5), model="served")
+    return Reply("", tool_calls=calls, usage=ReportedUsage(10, 5), model="served")
 
 
 def restless(call):
     """Look on and on, as long as there is a tool to look with."""
     if call.tools:
         return tool_calls(f"room {len(call.messages)}")
-    return Reply("I found nothing.", usage=Usage(10, 5), model="served", finish_reason="stop")
+    return Reply(
+        "I found nothing.", usage=ReportedUsage(10, 5), model="served", finish_reason="stop"
+    )
 
 
 def agent_on(script=restless, *, limits=None, prices=None, **more):
@@ -123,7 +125,10 @@ async def test_every_kind_of_limit_leaves_room_for_the_last_answer(limits):
         reply = restless(call)
         prompt = 60 + 30 * len(call.messages)
         return Reply(
-            reply.text, tool_calls=reply.tool_calls, usage=Usage(prompt, 20), finish_reason="stop"
+            reply.text,
+            tool_calls=reply.tool_calls,
+            usage=ReportedUsage(prompt, 20),
+            finish_reason="stop",
         )
 
     budgeter, client, agent = agent_on(
@@ -180,7 +185,7 @@ async def test_a_last_call_without_an_answer_falls_back_to_the_text(answer):
     def script(call):
         if call.tools:
             return tool_calls("attic")
-        return answer if isinstance(answer, Reply) else Reply("", usage=Usage(1, 0))
+        return answer if isinstance(answer, Reply) else Reply("", usage=ReportedUsage(1, 0))
 
     _, _, agent = agent_on(script, limits=Limits(max_calls=2), final_answer=FinalCall(text="Hm."))
     last = await run(agent)
@@ -246,7 +251,7 @@ async def test_a_timeout_that_is_no_limit_stays_an_error():
 
 async def test_a_limited_form_is_not_answered_by_a_text():
     """A program that wants an instance cannot use one; the held-back call keeps the form."""
-    client = ScriptedClient(lambda call: Reply('{"score": 1}', usage=Usage(1, 1)))
+    client = ScriptedClient(lambda call: Reply('{"score": 1}', usage=ReportedUsage(1, 1)))
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client)}, limits=Limits(max_calls=1))
     held = BudgetedChatModel(asker=budgeter, final_answer=FinalCall())
     assert await held.with_structured_output(Verdict).ainvoke("u") == Verdict(score=1)
@@ -307,7 +312,7 @@ async def test_tool_calls_that_stream_are_kept_back_where_they_are_limited():
         call.listener.on_piece(Piece(text))
         for index, each in enumerate(reply.tool_calls):
             call.listener.on_piece(Piece(tool_calls=({**each, "index": index},)))
-        return Reply(text, chunks=(text,), tool_calls=reply.tool_calls, usage=Usage(10, 5))
+        return Reply(text, chunks=(text,), tool_calls=reply.tool_calls, usage=ReportedUsage(10, 5))
 
     for most, expected in ((2, 2), (1, 0)):
         budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", ScriptedClient(script))})
@@ -372,9 +377,9 @@ async def test_usage_that_callbacks_add_up_is_the_ledgers():
 
     def script(call):
         if call.response_model is not None and call.repair == 0:
-            return Reply("nonsense", usage=Usage(20, 7), model="served")
+            return Reply("nonsense", usage=ReportedUsage(20, 7), model="served")
         text = '{"score": 1}' if call.response_model is not None else "fine"
-        return Reply(text, usage=Usage(10, 5, cached_tokens=4), model="served")
+        return Reply(text, usage=ReportedUsage(10, 5, cached_tokens=4), model="served")
 
     endpoint = Endpoint("e", "m", ScriptedClient(script))
     budgeter = Budgeter({Role.MAIN: endpoint}, cache=MemoryCache())
@@ -433,7 +438,7 @@ async def test_an_answer_has_the_metadata_of_openais_models():
     logprobs = (TokenLogprobs("hi", -0.1, (("hi", -0.1), ("ho", -3.0))),)
     reply = Reply(
         "hi",
-        usage=Usage(10, 5, 4, reasoning_tokens=2),
+        usage=ReportedUsage(10, 5, 4, reasoning_tokens=2),
         model="served",
         finish_reason="length",
         token_logprobs=logprobs,
@@ -490,7 +495,7 @@ async def test_a_recorded_stream_plays_as_it_ended(tmp_path, ending):
         if ending == "left":
             await asyncio.Event().wait()
         call.listener.on_piece(Piece(words[2]))
-        return Reply("Long ago", chunks=words, usage=Usage(7, 3), model="served")
+        return Reply("Long ago", chunks=words, usage=ReportedUsage(7, 3), model="served")
 
     async def program(mode, client):
         cassette = open_cassette(tmp_path / "talk.cassette.jsonl", mode)

@@ -13,7 +13,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from callwise.budget import Budgeter, Where
+from callwise.budget import Budgeter, CallOrigin
 from callwise.budget.recorder import RecordedExchange
 from callwise.budget.token_estimate import IMAGE_TOKENS, LOW_DETAIL_TOKENS, estimator
 from callwise.calls import Call, ConfigError, Endpoint, Message, Purpose, Reply, Role, call_key
@@ -214,7 +214,7 @@ def test_a_cassette_holds_an_images_digest_and_not_its_data():
     message = from_langchain(HumanMessage([QUESTION, IMAGE]))
     call = Call(Role.MAIN, Purpose.OTHER, (message,))
     key = call_key(call, endpoint="e", model="m")
-    where = Where("run", None, None, None, Role.MAIN, Purpose.OTHER, "e", "m")
+    where = CallOrigin("run", None, None, None, Role.MAIN, Purpose.OTHER, "e", "m")
     exchange = RecordedExchange(outcome=Outcome.SERVED, reply=Reply("a cat"), error=None)
     document = exchange_document(key, call, where, exchange, scrub=lambda text: text)
     assert len(json.dumps(document)) < 1500

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from callwise.budget import Budgeter, Limits, ScopeKind
 from callwise.budget.layers.cache import MemoryCache
-from callwise.calls import Endpoint, Prices, Reply, Role, Usage
+from callwise.calls import Endpoint, Prices, Reply, ReportedUsage, Role
 from callwise.calls.call import Piece
 from callwise.calls.chat_model import BudgetedChatModel
 from callwise.calls.errors import CallRefused, CallTimeout, ServerFailed, StreamCut
@@ -69,7 +69,9 @@ class Gated:
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
-        return Reply("".join(self.words), chunks=self.words, usage=Usage(7, 3), model="served")
+        return Reply(
+            "".join(self.words), chunks=self.words, usage=ReportedUsage(7, 3), model="served"
+        )
 
     def open(self, count=None):
         """Let so many words through; all of them without a number."""
@@ -302,7 +304,7 @@ def test_a_synchronous_stream_comes_as_it_is_sent():
         for word in WORDS:
             await asyncio.to_thread(allowed.acquire)
             call.listener.on_piece(Piece(word))
-        return Reply("".join(WORDS), chunks=WORDS, usage=Usage(7, 3))
+        return Reply("".join(WORDS), chunks=WORDS, usage=ReportedUsage(7, 3))
 
     budgeter, model = budgeted(ScriptedClient(answer))
     got = []
@@ -367,7 +369,7 @@ def test_a_synchronous_graph_streams_a_node_that_invokes():
         for word in WORDS:
             call.listener.on_piece(Piece(word))
             await asyncio.sleep(0)
-        return Reply("".join(WORDS), chunks=WORDS, usage=Usage(7, 3))
+        return Reply("".join(WORDS), chunks=WORDS, usage=ReportedUsage(7, 3))
 
     _, model = budgeted(ScriptedClient(answer))
     graph = graph_of(model, is_async=False)
@@ -398,7 +400,7 @@ async def test_an_answer_in_a_form_is_streamed_once_it_fits():
         text = "nonsense" if call.repair == 0 else '{"score": 1}'
         if call.listener is not None:
             call.listener.on_piece(Piece(text))
-        return Reply(text, chunks=(text,), usage=Usage(10, 5))
+        return Reply(text, chunks=(text,), usage=ReportedUsage(10, 5))
 
     budgeter, model = budgeted(ScriptedClient(answer))
     stream = model.bind(response_model=Form).astream("u")
@@ -436,7 +438,7 @@ async def test_several_choices_are_not_streamed_as_one():
 
     def answer(call):
         assert call.listener is None
-        return Reply("b", choices=("", "b"), usage=Usage(7, 3))
+        return Reply("b", choices=("", "b"), usage=ReportedUsage(7, 3))
 
     _, model = budgeted(ScriptedClient(answer))
     assert [piece.text async for piece in model.astream("u", n=2)] == ["b", ""]

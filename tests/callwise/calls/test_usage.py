@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls import Call, Message, Purpose, Reply, Role
-from callwise.calls.reply import Usage
+from callwise.calls.reply import ReportedUsage
 from callwise.calls.usage import MAX_TOKENS, checked_usage, usage_note, usage_of_body
 
 
-def read(**usage: object) -> Usage:
+def read(**usage: object) -> ReportedUsage:
     """Return the usage of a body that reports these figures."""
     return usage_of_body({"usage": usage})
 
@@ -76,11 +76,11 @@ def test_no_more_of_a_prompt_is_cached_than_it_has():
 
 def test_a_usage_of_another_client_is_held_to_the_same():
     """What a LangChain model or an own client reports is checked, and kept where it is right."""
-    right = Usage(10, 5, 3, 0.5, 2)
+    right = ReportedUsage(10, 5, 3, 0.5, 2)
     assert checked_usage(right) is right
-    assert checked_usage(Usage()) == Usage()
-    wrong = checked_usage(Usage(-3, math.nan, True, -1.0, "many"))  # type: ignore[arg-type]
-    assert wrong == Usage(odd=wrong.odd)
+    assert checked_usage(ReportedUsage()) == ReportedUsage()
+    wrong = checked_usage(ReportedUsage(-3, math.nan, True, -1.0, "many"))  # type: ignore[arg-type]
+    assert wrong == ReportedUsage(odd=wrong.odd)
     assert len(wrong.odd.split(", ")) == 5
 
 
@@ -111,13 +111,15 @@ def test_any_usage_has_a_result_that_can_be_added_up(figures):
 def test_a_possible_figure_beyond_the_texts_is_counted_and_remarked_on():
     """It may be billed, so it is no unknown; nor does it pass without a word."""
     call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "hi"),))
-    reply = Reply("ok", usage=Usage(10, 500_000))
+    reply = Reply("ok", usage=ReportedUsage(10, 500_000))
     assert usage_note(call, reply) == (
         "odd usage (500,000 completion tokens of an answer of 4 bytes)"
     )
-    assert "prompt tokens of a prompt of" in usage_note(call, Reply("ok", usage=Usage(90_000, 5)))
-    assert usage_note(call, Reply("ok", usage=Usage(4_000, 4_000))) == ""
-    thoughtful = Reply("ok", usage=Usage(10, 60_000, reasoning_tokens=59_000))
+    assert "prompt tokens of a prompt of" in usage_note(
+        call, Reply("ok", usage=ReportedUsage(90_000, 5))
+    )
+    assert usage_note(call, Reply("ok", usage=ReportedUsage(4_000, 4_000))) == ""
+    thoughtful = Reply("ok", usage=ReportedUsage(10, 60_000, reasoning_tokens=59_000))
     assert usage_note(call, thoughtful) == ""
     long = Call(Role.MAIN, Purpose.OTHER, (Message("user", "word " * 50_000),))
-    assert usage_note(long, Reply("ok", usage=Usage(60_000, 5))) == ""
+    assert usage_note(long, Reply("ok", usage=ReportedUsage(60_000, 5))) == ""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from callwise.calls.call import Purpose, Role
-from callwise.plans import Network, Parallel, PlannedCall, Serial, Step, Wave, with_repairs
+from callwise.plans import InParallel, InSequence, Network, PlannedCall, Step, Wave, with_repairs
 from callwise.plans.bound import REPAIR_QUOTE_TOKENS, REPAIR_WORDS_TOKENS, flatten, rounds
 
 CHAT = PlannedCall("a", Role.MAIN, Purpose.PLAN, input_tokens=100, output_tokens=10)
@@ -13,7 +13,7 @@ EMBED = PlannedCall("a", Role.EMBED, Purpose.EMBED, input_tokens=5, is_repairabl
 def test_each_structured_call_is_asked_again() -> None:
     """Repairs follow their call in every kind of step; embeddings have none."""
     plan: Step = Network(
-        {"a": Serial((CHAT, EMBED)), "b": Parallel((CHAT,)), "c": Wave((CHAT, CHAT), 1)},
+        {"a": InSequence((CHAT, EMBED)), "b": InParallel((CHAT,)), "c": Wave((CHAT, CHAT), 1)},
         {"b": ("a",), "c": ("b",)},
     )
     flat = flatten(with_repairs(plan, 2))

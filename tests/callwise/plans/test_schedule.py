@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.calls.call import Purpose, Role
-from callwise.plans import Network, Parallel, PlannedCall, Serial, Step, Wave
+from callwise.plans import InParallel, InSequence, Network, PlannedCall, Step, Wave
 from callwise.plans.bound import flatten, rounds, seconds
 
 CALL = PlannedCall("a", Role.MAIN, Purpose.PLAN)
@@ -16,7 +16,7 @@ CALL = PlannedCall("a", Role.MAIN, Purpose.PLAN)
 def _compose(inner: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
     steps = st.lists(inner, max_size=4).map(tuple)
     waves = st.builds(Wave, steps=steps, max_concurrency=st.integers(1, 3))
-    return st.builds(Serial, steps) | st.builds(Parallel, steps) | waves
+    return st.builds(InSequence, steps) | st.builds(InParallel, steps) | waves
 
 
 PLANS = st.recursive(st.just(CALL), _compose, max_leaves=12)
@@ -33,15 +33,15 @@ def _seconds(step: Step, latency_seconds: float, rpm: float | None) -> float:
 
 def test_an_empty_plan_takes_no_time() -> None:
     """Nothing asked is nothing waited."""
-    assert _rounds(Serial()) == 0
-    assert _seconds(Parallel((Serial(), Wave((), 2))), 1.0, 60.0) == 0
+    assert _rounds(InSequence()) == 0
+    assert _seconds(InParallel((InSequence(), Wave((), 2))), 1.0, 60.0) == 0
 
 
 @given(PLANS, PLANS)
 def test_serial_adds_and_parallel_takes_the_longer(first: Step, second: Step) -> None:
     """Rounds of steps in line add up; of steps side by side the longest counts."""
-    assert _rounds(Serial((first, second))) == _rounds(first) + _rounds(second)
-    assert _rounds(Parallel((first, second))) == max(_rounds(first), _rounds(second))
+    assert _rounds(InSequence((first, second))) == _rounds(first) + _rounds(second)
+    assert _rounds(InParallel((first, second))) == max(_rounds(first), _rounds(second))
 
 
 @given(st.integers(0, 12), st.integers(1, 5))
@@ -68,7 +68,7 @@ def test_a_rate_bounds_from_below(plan: Step, rpm: float) -> None:
 
 def test_slots_go_to_whoever_is_ready_first() -> None:
     """Side by side at one request a second, the third starts at second two."""
-    plan = Serial((Parallel((CALL, CALL, CALL)), CALL))
+    plan = InSequence((InParallel((CALL, CALL, CALL)), CALL))
     assert _seconds(plan, 0.5, 60.0) == pytest.approx(3.5)
 
 
@@ -76,8 +76,8 @@ def test_a_network_waits_for_what_it_names() -> None:
     """The reply is out when its part has ended, whatever else goes on."""
     parts = {
         "first": CALL,
-        "beside": Serial((CALL, CALL)),
-        "reply": Serial(),
+        "beside": InSequence((CALL, CALL)),
+        "reply": InSequence(),
         "after": CALL,
         "last": CALL,
     }

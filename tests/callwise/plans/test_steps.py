@@ -3,12 +3,12 @@
 import pytest
 
 from callwise.calls.call import Purpose, Role
-from callwise.plans import Network, PlannedCall, Serial, Wave
+from callwise.plans import InSequence, Network, PlannedCall, Wave
 
 
 def test_a_network_waits_backwards_only() -> None:
     """A part that waits for a later or unknown part is refused by name."""
-    parts = {"a": Serial(), "b": Serial()}
+    parts = {"a": InSequence(), "b": InSequence()}
     with pytest.raises(ValueError, match="'a' waits for 'b', which is not before it"):
         Network(parts, {"a": ("b",)})
     with pytest.raises(ValueError, match="'c' waits and is no part"):

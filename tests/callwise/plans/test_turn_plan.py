@@ -9,7 +9,7 @@ import pytest
 
 from callwise.calls.call import Purpose, Role
 from callwise.calls.client import Prices
-from callwise.plans import Network, Parallel, PlannedCall, ScenarioPlan, TurnPlan, plan_rows
+from callwise.plans import InParallel, Network, PlannedCall, ScenarioPlan, TurnPlan, plan_rows
 
 THINK = PlannedCall("think", Role.MAIN, Purpose.PLAN, input_tokens=1000, output_tokens=100)
 GUESS = PlannedCall(
@@ -19,7 +19,7 @@ NOTE = PlannedCall("note", Role.FAST, Purpose.REMEMBER, input_tokens=200, output
 
 
 def _plan(prices: dict[Role, Prices], max_calls: int | None = None) -> TurnPlan:
-    steps = Network({"think": Parallel((THINK, GUESS)), "note": NOTE}, {"note": ("think",)})
+    steps = Network({"think": InParallel((THINK, GUESS)), "note": NOTE}, {"note": ("think",)})
     return TurnPlan(
         preset="toy",
         scenarios=(ScenarioPlan("default", "as usual", steps),),
@@ -62,8 +62,8 @@ def test_the_json_form() -> None:
 def test_a_scenario_of_several_ways_has_the_largest_of_each_figure() -> None:
     """Two calls of main, or one of judge and one of fast: each is bounded by itself."""
     prices = dict.fromkeys((Role.MAIN, Role.JUDGE, Role.FAST), Prices(1.0, 2.0))
-    other = Parallel((GUESS, NOTE))
-    ways = ScenarioPlan("worst", "a bound", Parallel((THINK, THINK)), other_ways=(other,))
+    other = InParallel((GUESS, NOTE))
+    ways = ScenarioPlan("worst", "a bound", InParallel((THINK, THINK)), other_ways=(other,))
     plan = replace(_plan(prices), scenarios=(ways,))
     found = plan.as_json()["scenarios"]["worst"]
     assert (found["asked"], found["speculative"]) == (2, 1)

@@ -8,9 +8,19 @@ from typing import Any
 
 import pytest
 
-from callwise.budget.recorder import RecordedExchange, Where
-from callwise.budget.usage import Usage as Spent
-from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Usage, call_key
+from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.budget.usage import ReportedUsage as Spent
+from callwise.calls import (
+    Call,
+    CallKey,
+    Message,
+    Outcome,
+    Purpose,
+    Reply,
+    ReportedUsage,
+    Role,
+    call_key,
+)
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def data_folder() -> Path:
     return folder
 
 
-Asked = tuple[CallKey, Call, Where]
+Asked = tuple[CallKey, Call, CallOrigin]
 
 
 @pytest.fixture
@@ -58,7 +68,7 @@ def ask() -> Callable[..., Asked]:
         messages = (Message("system", "Be kind."), Message("user", text))
         call = call or Call(Role.FAST, purpose, messages)
         parts = dict(part.split(":") for part in scope.split("/") if ":" in part)
-        where = Where(
+        where = CallOrigin(
             scope=scope,
             conversation=parts.get("conv"),
             turn=parts.get("turn"),
@@ -78,7 +88,7 @@ def answer() -> Callable[..., RecordedExchange]:
     """Return a function that makes an exchange that was served."""
 
     def make(text: str = "Hi!") -> RecordedExchange:
-        reply = Reply(text, usage=Usage(12, 3), model="tiny", latency_seconds=0.25)
+        reply = Reply(text, usage=ReportedUsage(12, 3), model="tiny", latency_seconds=0.25)
         return RecordedExchange(
             Outcome.SERVED,
             reply,

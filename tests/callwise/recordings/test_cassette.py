@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.budget.recorder import RecordedError, RecordedExchange, Recorder, Where
+from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange, Recorder
 from callwise.budget.usage import Usage as Spent
 from callwise.calls import Call, CallKey, Outcome
 from callwise.calls.errors import CassetteMiss
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.cassette_file import RecordingStopped
 
-Asked = tuple[CallKey, Call, Where]
+Asked = tuple[CallKey, Call, CallOrigin]
 Ask = Callable[..., Asked]
 Answer = Callable[..., RecordedExchange]
 

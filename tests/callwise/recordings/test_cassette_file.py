@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.recordings import cassette_file
@@ -20,7 +20,7 @@ from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.cassette_file import RecordingStopped
 from callwise.recordings.cassette_header import HEADER
 
-Ask = Callable[..., tuple[CallKey, Call, Where]]
+Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 Answer = Callable[..., RecordedExchange]
 ALL_MODES = list(CassetteMode)
 

@@ -10,9 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from callwise.budget.recorder import RecordedError, RecordedExchange, Where
-from callwise.budget.usage import Usage as Spent
-from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role, Sampling, Usage
+from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange
+from callwise.budget.usage import ReportedUsage as Spent
+from callwise.calls import (
+    Call,
+    CallKey,
+    Message,
+    Outcome,
+    Purpose,
+    Reply,
+    ReportedUsage,
+    Role,
+    Sampling,
+)
 from callwise.calls.reply import TokenLogprobs
 from callwise.recordings.cassette_format import (
     check_fields,
@@ -24,7 +34,7 @@ from callwise.recordings.cassette_format import (
 )
 from callwise.recordings.cassette_sharing import line_of
 
-Ask = Callable[..., tuple[CallKey, Call, Where]]
+Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 TEXT = st.text(st.characters(codec="utf-8") | st.just("\ud800"))
 COUNT = st.integers(0, 2**63)
 SECONDS = st.floats(0, 1e9)
@@ -44,7 +54,7 @@ REPLY = st.builds(
     choices=st.lists(TEXT, max_size=2).map(tuple),
     vectors=st.lists(st.lists(st.floats(-1, 1), max_size=3).map(tuple), max_size=2).map(tuple),
     tool_calls=st.lists(OBJECT, max_size=2).map(tuple),
-    usage=st.builds(Usage, st.none() | COUNT, st.none() | COUNT, usd=st.none() | SECONDS),
+    usage=st.builds(ReportedUsage, st.none() | COUNT, st.none() | COUNT, usd=st.none() | SECONDS),
     model=TEXT,
     finish_reason=st.none() | TEXT,
     latency_seconds=SECONDS,
@@ -84,7 +94,7 @@ EXCHANGE = st.builds(
     latency_seconds=SECONDS,
 )
 KEY = CallKey("0123456789abcdef" * 4)
-WHERE = Where("run/conv:a", "a", None, None, Role.MAIN, Purpose.PLAN, "local", "tiny")
+WHERE = CallOrigin("run/conv:a", "a", None, None, Role.MAIN, Purpose.PLAN, "local", "tiny")
 CALL = Call(Role.MAIN, Purpose.PLAN, (Message("user", "Hi."),))
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey
 from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.cassette_file import MAX_LINE_BYTES
 from callwise.recordings.cassette_header import BOM, HEADER, header_line, seal_line
 
-Ask = Callable[..., tuple[CallKey, Call, Where]]
+Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 Answer = Callable[..., RecordedExchange]
 TEXTS = [f"text {number} in the old town" for number in range(6)]
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey, Message, Purpose, Role, Sampling
 from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.cassette_header import header_line
 from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
 
-Ask = Callable[..., tuple[CallKey, Call, Where]]
+Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 Answer = Callable[..., RecordedExchange]
 
 
@@ -98,7 +98,7 @@ def test_a_cassette_that_is_being_recorded_is_not_sealed(recording: Path) -> Non
         seal_cassette(recording)
 
 
-Asked = tuple[CallKey, Call, Where]
+Asked = tuple[CallKey, Call, CallOrigin]
 Ask = Callable[..., Asked]
 Answer = Callable[..., RecordedExchange]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.budget.usage import Usage
 from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Role, call_key
 from callwise.calls.errors import CassetteMiss, FormatError
@@ -23,14 +23,14 @@ from callwise.recordings.cassette_format import exchange_document, parse_line
 from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
 from callwise.recordings.cassette_sharing import Sharing, restore, shared_name, whole_prompt
 
-Ask = Callable[..., tuple[CallKey, Call, Where]]
+Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 Answer = Callable[..., RecordedExchange]
 LONG = "You are the agent, in every word, and write as on a phone. " * 8
 
 
 def _document(messages: Iterable[Message], answer: RecordedExchange, scope: str) -> dict[str, Any]:
     call = Call(Role.MAIN, Purpose.PLAN, tuple(messages))
-    where = Where(scope, "a", "0", "plan", Role.MAIN, Purpose.PLAN, "local", "tiny")
+    where = CallOrigin(scope, "a", "0", "plan", Role.MAIN, Purpose.PLAN, "local", "tiny")
     return exchange_document(CallKey("0f" * 32), call, where, answer, scrub=str)
 
 
@@ -149,7 +149,7 @@ def _record(cassette: Cassette, ask: Ask, answer: Answer, numbers: Iterable[int]
         cassette.record(*_asked(ask, number), answer(f"answer {number}"))
 
 
-def _asked(ask: Ask, number: int) -> tuple[CallKey, Call, Where]:
+def _asked(ask: Ask, number: int) -> tuple[CallKey, Call, CallOrigin]:
     messages = (Message("system", LONG), Message("user", f"text {number}"))
     call = Call(Role.FAST, Purpose.DETECT, messages)
     where = ask(call=call)[2]

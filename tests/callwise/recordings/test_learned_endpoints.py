@@ -18,7 +18,7 @@ from callwise.calls.openai_http import OpenAIClient
 from callwise.recordings import read_conversations
 from callwise.recordings.app_protocol import Notices
 from callwise.recordings.cassette import CassetteMode
-from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.learned_endpoints import ENDPOINTS_FILE, LearnedEndpoints
 from callwise.recordings.replay_run import FinishedRun, RunRequest, run_replay
 from callwise.simulator import SimulatedSettings
@@ -209,7 +209,7 @@ async def test_what_is_bought_starts_from_what_the_run_learned(
         run = await run_replay(_request(talk, tmp_path / "run"))
         refused = server.refused
         setting = Setting("longer", RECORDED, {"search.max_calls": 9})
-        bought = await asyncio.to_thread(buy, run.folder, [setting], Purse(max_calls=200))
+        bought = await asyncio.to_thread(buy, run.folder, [setting], SpendingCap(max_calls=200))
         assert bought.calls > 0
         assert server.refused == refused
     assert (run.folder / ENDPOINTS_FILE).exists()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey, call_key
 from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.normalising import BUILT_IN, normaliser_of
 
-Ask = Callable[..., tuple[CallKey, Call, Where]]
+Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 Answer = Callable[..., RecordedExchange]
 
 
@@ -81,7 +81,7 @@ def test_tool_calls_and_their_ids_are_normalised_too(
     """A framework's own ids stand in messages beside their text."""
     path = tmp_path / "c.jsonl"
 
-    def asked(number: int) -> tuple[CallKey, Call, Where]:
+    def asked(number: int) -> tuple[CallKey, Call, CallOrigin]:
         call, where = ask("hello")[1:]
         name = f"call_abcdef{number}"
         message = replace(call.messages[1], tool_call_id=name, tool_calls=({"id": name},))
@@ -156,7 +156,7 @@ def test_calls_of_an_endpoint_at_another_address_are_found(
     """The same model on another port answers from its recording, and a notice says so."""
     path = tmp_path / "c.jsonl"
 
-    def at(endpoint: str, text: str, model: str = "tiny") -> tuple[CallKey, Call, Where]:
+    def at(endpoint: str, text: str, model: str = "tiny") -> tuple[CallKey, Call, CallOrigin]:
         call, where = ask(text)[1:]
         where = replace(where, endpoint=endpoint, model=model)
         return call_key(call, endpoint=endpoint, model=model), call, where

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from callwise.calls.errors import CallwiseError, CassetteMiss, ConfigError, FormatError
-from callwise.calls.reply import Usage
+from callwise.calls.reply import ReportedUsage
 from callwise.recordings import read_conversations
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.conversation_files import first_turns
@@ -405,8 +405,8 @@ async def test_what_passed_a_limit_in_tokens_replays_at_any_concurrency(
 ) -> None:
     """A provider that bills three times what was estimated cuts the same turns in each replay."""
 
-    def tripled(usage: SimulatedUsage) -> Usage:
-        return Usage(3 * usage.input_tokens, 3 * usage.output_tokens)
+    def tripled(usage: SimulatedUsage) -> ReportedUsage:
+        return ReportedUsage(3 * usage.input_tokens, 3 * usage.output_tokens)
 
     monkeypatch.setattr("callwise.simulator.simulated_client._usage", tripled)
     overrides = ("budget.turn.max_tokens=20000",)

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from callwise.simulator import SimulatedModel, SimulatedSettings
-from callwise.simulator.faults import Draws
-from callwise.simulator.judge import JUDGE_CALIBRATION, Judge, judge_weights
+from callwise.simulator.faults import SeededStream
+from callwise.simulator.judge import JUDGE_CALIBRATION, SimulatedJudge, judge_weights
 from callwise.simulator.phrases import phrase_book
 from callwise.simulator.scene import compose, render
 
@@ -36,7 +36,7 @@ class Listwise(BaseModel):
 
 def random_replies(count):
     """Return replies of random quality."""
-    draws = Draws(17)
+    draws = SeededStream(17)
     book = phrase_book(0)
     return [render(book, "en", compose(book, "en", draws), "this and that") for _ in range(count)]
 
@@ -109,7 +109,7 @@ def test_judge_is_monotone_in_truth_on_average(body_of):
 
 def test_bias_repeats_with_the_rubric_and_partly_with_the_reply():
     """The same rubric errs alike; another field or another rubric only partly so."""
-    judge = Judge(0)
+    judge = SimulatedJudge(0)
     letters = [f"reply{n}" for n in range(3000)]
     base = [judge.bias(text, "r", "score") for text in letters]
     assert base == [judge.bias(text, "r", "score") for text in letters]
@@ -135,7 +135,7 @@ def test_what_stands_first_is_favoured(body_of):
 
 def test_drift_cancels_between_items_of_one_call():
     """Two items of one call differ less by noise than two calls do."""
-    judge, book, draws = Judge(0), phrase_book(0), Draws(1)
+    judge, book, draws = SimulatedJudge(0), phrase_book(0), SeededStream(1)
     reading = book.read("some text")
     within, across = [], []
     for _ in range(3000):
@@ -148,8 +148,8 @@ def test_drift_cancels_between_items_of_one_call():
 
 def test_assistant_phrases_are_heard():
     """A reply of assistant phrases reads higher than one without."""
-    book, draws = phrase_book(0), Draws(2)
-    look = Judge(0).look("r", draws)
+    book, draws = phrase_book(0), SeededStream(2)
+    look = SimulatedJudge(0).look("r", draws)
     plain = look.item(book.read("Wait, really? Who started it?"))
     assistant = look.item(
         book.read("That is a great question! Is there anything else I can help you with?")

@@ -3,7 +3,7 @@
 import statistics
 
 from callwise.simulator import true_quality
-from callwise.simulator.faults import Draws
+from callwise.simulator.faults import SeededStream
 from callwise.simulator.phrases import LANGUAGES, SLOTS, phrase_book
 from callwise.simulator.scene import compose, refine, render, sentences_of, vary
 
@@ -15,7 +15,7 @@ def quality_of(draft):
 
 def drafts(language, count, *, seed=0):
     """Return replies drawn at random."""
-    draws = Draws(11)
+    draws = SeededStream(11)
     return [compose(phrase_book(seed), language, draws) for _ in range(count)]
 
 
@@ -51,7 +51,7 @@ def test_random_replies_have_quality_zero_and_spread_one():
 
 def test_siblings_correlate_as_set():
     """Candidates of one call share quality by `similarity`."""
-    book, draws = phrase_book(0), Draws(3)
+    book, draws = phrase_book(0), SeededStream(3)
     for similarity in (0.0, 0.3, 0.8):
         left, right = [], []
         for _ in range(4000):
@@ -63,7 +63,7 @@ def test_siblings_correlate_as_set():
 
 def test_refinement_gains_on_average_and_saturates():
     """A child beats an average parent by nearly the target, a great one by less."""
-    book, draws = phrase_book(0), Draws(5)
+    book, draws = phrase_book(0), SeededStream(5)
     gains = {0: [], 2: []}
     for draft in drafts("zh", 6000):
         level = round(quality_of(draft))

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 
 from callwise.calls import Sampling
 from callwise.simulator import SimulatedModel, SimulatedSettings
-from callwise.simulator.faults import Draws
-from callwise.simulator.judge import JUDGE_CALIBRATION, AnswerOdds, Judge, with_levels
+from callwise.simulator.faults import SeededStream
+from callwise.simulator.judge import JUDGE_CALIBRATION, AnswerOdds, SimulatedJudge, with_levels
 from callwise.simulator.model import malformed
 from callwise.simulator.phrases import phrase_book
 from callwise.simulator.scene import compose, render
@@ -116,7 +116,7 @@ def test_tokens_join_to_any_text(text, way, top):
 
 def test_the_mean_is_nearer_to_the_reading_than_the_score():
     """The figures of docs/simulated-model.md, on 3,000 readings of a score in [0, 1]."""
-    judge, book, draws = Judge(3), phrase_book(3), Draws(5)
+    judge, book, draws = SimulatedJudge(3), phrase_book(3), SeededStream(5)
     centre, scale = JUDGE_CALIBRATION.score_centre.value, JUDGE_CALIBRATION.score_sd.value
     misses: dict[str, list[float]] = {"score": [], "mean": []}
     for number in range(3000):

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from pydantic import BaseModel
 
-from callwise.calls import Advisory, Asker, Call, CallRefused, Message, Purpose, Reply, Role
+from callwise.calls import LLM, Call, CallRefused, Message, Purpose, Remaining, Reply, Role
 from callwise.calls.errors import AuthFailed, ConnectionFailed, InvalidAnswer, ServerFailed
-from callwise.testing.fakes import FailingClient, ScriptedAsker, ScriptedClient, ScriptExhausted
+from callwise.testing.fakes import FailingClient, ScriptedClient, ScriptedLLM, ScriptExhausted
 
 CALL = Call(Role.JUDGE, Purpose.JUDGE, (Message("user", "hi"),))
 
@@ -107,7 +107,7 @@ def call(purpose=Purpose.MONOLOGUE, *, sample=0):
 
 async def test_it_answers_by_purpose_and_keeps_the_calls():
     """One answer is given always, a list in order, a function by the call."""
-    asker: Asker = ScriptedAsker(
+    asker: LLM = ScriptedLLM(
         {
             Purpose.MONOLOGUE: {"thought": "always"},
             Purpose.REASON: [Answer(thought="first"), '{"thought": "second"}'],
@@ -129,7 +129,7 @@ async def test_it_answers_by_purpose_and_keeps_the_calls():
 
 async def test_it_refuses_beyond_its_maximum():
     """A refused call is kept too, and the advisory says what is left."""
-    asker = ScriptedAsker({Purpose.MONOLOGUE: {"thought": "x"}}, max_calls=1)
+    asker = ScriptedLLM({Purpose.MONOLOGUE: {"thought": "x"}}, max_calls=1)
     assert asker.advisory().calls_left == 1
     await asker.ask(call())
     with pytest.raises(CallRefused):
@@ -141,12 +141,12 @@ async def test_it_refuses_beyond_its_maximum():
 async def test_answers_are_parsed_as_the_budgeter_parses_them():
     """An answer that does not fit fails in the fake too."""
     with pytest.raises(InvalidAnswer):
-        await ScriptedAsker({Purpose.MONOLOGUE: "no JSON here"}).ask(call())
+        await ScriptedLLM({Purpose.MONOLOGUE: "no JSON here"}).ask(call())
 
 
 async def test_a_round_keeps_errors_in_their_place_and_bounds_concurrency():
     """One failure does not take the others' answers; at most so many run at once."""
-    asker = ScriptedAsker(
+    asker = ScriptedLLM(
         {
             Purpose.JUDGE: lambda asked: (
                 ServerFailed("500") if asked.sample == 1 else {"thought": str(asked.sample)}
@@ -164,14 +164,14 @@ async def test_a_round_keeps_errors_in_their_place_and_bounds_concurrency():
 
 async def test_a_fatal_error_ends_a_round():
     """A key that is wrong for one call is wrong for all."""
-    asker = ScriptedAsker({Purpose.MONOLOGUE: AuthFailed("401")})
+    asker = ScriptedLLM({Purpose.MONOLOGUE: AuthFailed("401")})
     with pytest.raises(AuthFailed):
         await asker.ask_all([call(), call()])
 
 
 async def test_a_script_that_ends_says_so():
     """A test that asks too much, or for what is not scripted, hears it."""
-    asker = ScriptedAsker({Purpose.REASON: []}, advisory=Advisory(calls_left=3))
+    asker = ScriptedLLM({Purpose.REASON: []}, advisory=Remaining(calls_left=3))
     with pytest.raises(ScriptExhausted, match="call 1"):
         await asker.ask(call(Purpose.REASON))
     with pytest.raises(ScriptExhausted, match="no answer for purpose"):

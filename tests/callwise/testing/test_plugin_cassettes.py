@@ -20,7 +20,7 @@ from callwise.calls.errors import CassetteMiss, ConfigError, RateLimited
 from callwise.calls.openai_http import OpenAIClient
 from callwise.simulator.server import SimServer
 from callwise.testing.fakes import ScriptedClient
-from callwise.testing.fixture import Bench
+from callwise.testing.fixture import CallwiseFixture
 from callwise.testing.plugin_options import FixtureLocation, PluginChoices
 
 NAME = "agent.cassette.jsonl"
@@ -32,7 +32,7 @@ class State(TypedDict):
     said: Annotated[list[str], operator.add]
 
 
-def bench(folder: Path, *, is_recording: bool = False) -> Bench:
+def bench(folder: Path, *, is_recording: bool = False) -> CallwiseFixture:
     """Return a bench of a test in a folder."""
     choices = PluginChoices(
         is_updating=False,
@@ -46,7 +46,7 @@ def bench(folder: Path, *, is_recording: bool = False) -> Bench:
     place = FixtureLocation(
         "test_agent.py::test_it", "test_it", test_file, folder, date(2026, 1, 1)
     )
-    return Bench(place, choices)
+    return CallwiseFixture(place, choices)
 
 
 def agent(model: Any) -> Any:
@@ -88,7 +88,7 @@ def record(folder: Path, script: Any, *texts: str) -> list[str]:
     return run(bench(folder, is_recording=True), texts, client=ScriptedClient(script))
 
 
-def run(made: Bench, texts: tuple[str, ...], **options: Any) -> list[str]:
+def run(made: CallwiseFixture, texts: tuple[str, ...], **options: Any) -> list[str]:
     """Run the agent under a cassette, and close the bench."""
     made.cassette(NAME)
     graph = agent(made.model(**options))

@@ -14,7 +14,7 @@ from callwise.calls.owner_loop import OwnerLoop
 from callwise.shipped import configs_folder
 from callwise.simulator import SimulatedSettings
 from callwise.simulator.server import SimServer
-from callwise.testing.fixture import Bench
+from callwise.testing.fixture import CallwiseFixture
 from callwise.testing.plugin_options import FixtureLocation, PluginChoices
 
 pytest_plugins = ("pytester",)
@@ -132,7 +132,7 @@ def test_too_few_conversations_are_an_error(far: Any) -> None:
 
 def test_a_cassette_is_played_on_a_live_run_too(tmp_path: Path) -> None:
     """A recording that is named is never replaced by buying its calls again."""
-    bench = Bench(place_in(tmp_path), LIVE)
+    bench = CallwiseFixture(place_in(tmp_path), LIVE)
     talk = configs_folder() / "conversations" / "en_moving_city.jsonl"
     bought = bench.replay(talk, preset="instant", max_turns=1)
     cassette = bought.folder / "cassette.jsonl"
@@ -172,14 +172,16 @@ def server() -> Iterator[SimServer]:
 
 
 @pytest.fixture
-def live_bench(tmp_path: Path) -> Iterator[Bench]:
+def live_bench(tmp_path: Path) -> Iterator[CallwiseFixture]:
     """Return a bench of a live run."""
-    bench = Bench(place_in(tmp_path), LIVE)
+    bench = CallwiseFixture(place_in(tmp_path), LIVE)
     yield bench
     bench.close()
 
 
-def test_a_real_endpoint_answers_synchronously(server: SimServer, live_bench: Bench) -> None:
+def test_a_real_endpoint_answers_synchronously(
+    server: SimServer, live_bench: CallwiseFixture
+) -> None:
     """Each call of a live run is one request at the server, and its connection is closed."""
     model = live_bench.model(client=OpenAIClient(server.base_url), model="simulated")
     with live_bench.turn("talk", 0):
@@ -189,7 +191,9 @@ def test_a_real_endpoint_answers_synchronously(server: SimServer, live_bench: Be
     assert len(server.log.as_dicts()) == 2
 
 
-async def test_a_real_endpoint_answers_in_a_loop(server: SimServer, live_bench: Bench) -> None:
+async def test_a_real_endpoint_answers_in_a_loop(
+    server: SimServer, live_bench: CallwiseFixture
+) -> None:
     """The same in an asynchronous test, whose loop is gone when the bench is closed."""
     model = live_bench.model(client=OpenAIClient(server.base_url), model="simulated")
     with live_bench.turn("talk", 0):
@@ -198,7 +202,7 @@ async def test_a_real_endpoint_answers_in_a_loop(server: SimServer, live_bench: 
 
 
 def test_the_environment_names_the_endpoint(
-    server: SimServer, live_bench: Bench, monkeypatch: pytest.MonkeyPatch
+    server: SimServer, live_bench: CallwiseFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model without a client asks what CALLWISE_BASE_URL names, on a live run only."""
     monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)

@@ -15,7 +15,7 @@ from callwise.calls import Call, CallRefused, Endpoint, Message, Prices, Purpose
 from callwise.calls.errors import ConfigError
 from callwise.calls.openai_http import OpenAIClient
 from callwise.testing.fakes import ScriptedClient
-from callwise.testing.fixture import Bench
+from callwise.testing.fixture import CallwiseFixture
 from callwise.testing.plugin_options import FixtureLocation, PluginChoices
 
 
@@ -35,7 +35,7 @@ def agent(model: Any) -> Any:
     return graph.add_edge(START, "think").add_edge("think", "answer").compile()
 
 
-def test_a_graph_is_counted_by_turn_and_node(callwise: Bench) -> None:
+def test_a_graph_is_counted_by_turn_and_node(callwise: CallwiseFixture) -> None:
     """Two turns of a synchronous graph: two calls each, one a node, all of them main's."""
     graph = agent(callwise.model(client=ScriptedClient(yes), purpose="reason"))
     for text in ("hello", "again"):
@@ -47,7 +47,7 @@ def test_a_graph_is_counted_by_turn_and_node(callwise: Bench) -> None:
     assert callwise.calls.by_purpose == {"reason": 4}
 
 
-async def test_an_asynchronous_test_is_counted_alike(callwise: Bench) -> None:
+async def test_an_asynchronous_test_is_counted_alike(callwise: CallwiseFixture) -> None:
     """Turns side by side keep their calls apart."""
     model = callwise.model(client=ScriptedClient(yes))
 
@@ -61,7 +61,7 @@ async def test_an_asynchronous_test_is_counted_alike(callwise: Bench) -> None:
     assert callwise.calls.by_turn == {("first", 0): 3, ("second", 0): 2}
 
 
-def test_nodes_side_by_side_are_counted(callwise: Bench) -> None:
+def test_nodes_side_by_side_are_counted(callwise: CallwiseFixture) -> None:
     """LangGraph runs these nodes in threads of its own; both stand in the open turn."""
     model = callwise.model(client=ScriptedClient(yes))
 
@@ -81,7 +81,7 @@ def test_nodes_side_by_side_are_counted(callwise: Bench) -> None:
     assert callwise.calls.by_turn == {("talk", 0): 2}
 
 
-def test_a_thread_of_the_tests_own_asks_in_the_open_turn(callwise: Bench) -> None:
+def test_a_thread_of_the_tests_own_asks_in_the_open_turn(callwise: CallwiseFixture) -> None:
     """Such a thread inherits no context, and there is one turn it can mean."""
     model = callwise.model(client=ScriptedClient(yes))
     with callwise.turn("talk", 4):
@@ -91,7 +91,7 @@ def test_a_thread_of_the_tests_own_asks_in_the_open_turn(callwise: Bench) -> Non
     assert callwise.calls.by_turn == {("talk", 4): 1}
 
 
-def test_several_loops_share_one_budget(callwise: Bench) -> None:
+def test_several_loops_share_one_budget(callwise: CallwiseFixture) -> None:
     """Synchronous calls, `asyncio.run` and a second model go through the same books."""
     first = callwise.model(client=ScriptedClient(yes))
     second = callwise.model("judge", client=ScriptedClient(yes))
@@ -104,7 +104,7 @@ def test_several_loops_share_one_budget(callwise: Bench) -> None:
     assert callwise.calls.by_role == {"judge": 2, "main": 2}
 
 
-def test_calls_outside_of_turns_are_the_tests_own_turn(callwise: Bench) -> None:
+def test_calls_outside_of_turns_are_the_tests_own_turn(callwise: CallwiseFixture) -> None:
     """What is asked before and after a turn is counted, as turn 0 of the test's name."""
     model = callwise.model(client=ScriptedClient(yes))
     model.invoke("before")
@@ -115,7 +115,7 @@ def test_calls_outside_of_turns_are_the_tests_own_turn(callwise: Bench) -> None:
     assert callwise.calls.by_turn == {("talk", 0): 1, (name, 0): 2}
 
 
-def test_without_a_client_the_model_is_simulated(callwise: Bench) -> None:
+def test_without_a_client_the_model_is_simulated(callwise: CallwiseFixture) -> None:
     """No key, no network: the simulated model answers, the same each time."""
     model = callwise.model()
     assert model.invoke("hello").text
@@ -123,14 +123,14 @@ def test_without_a_client_the_model_is_simulated(callwise: Bench) -> None:
     assert callwise.calls.total == 3
 
 
-def test_a_fake_of_langchain_may_answer(callwise: Bench) -> None:
+def test_a_fake_of_langchain_may_answer(callwise: CallwiseFixture) -> None:
     """A LangChain model that sends nothing is taken as it is."""
     model = callwise.model(client=FakeListChatModel(responses=["one", "two"]))
     assert [model.invoke(text).text for text in ("a", "b")] == ["one", "two"]
     assert callwise.calls.total == 2
 
 
-def test_prices_come_with_an_endpoint(callwise: Bench) -> None:
+def test_prices_come_with_an_endpoint(callwise: CallwiseFixture) -> None:
     """An endpoint brings its own prices, so that cost can be gated; a client has none."""
     endpoint = Endpoint("shop", "large", ScriptedClient(yes), Prices(1.0, 2.0))
     callwise.model(client=endpoint).invoke("hello")
@@ -138,7 +138,7 @@ def test_prices_come_with_an_endpoint(callwise: Bench) -> None:
     assert turn.usd == pytest.approx((10 * 1.0 + 5 * 2.0) / 1e6)
 
 
-def test_a_role_is_answered_by_one(callwise: Bench) -> None:
+def test_a_role_is_answered_by_one(callwise: CallwiseFixture) -> None:
     """A second client for a role would be silently ignored, so it is refused."""
     client = ScriptedClient(yes)
     callwise.model(client=client)
@@ -147,7 +147,7 @@ def test_a_role_is_answered_by_one(callwise: Bench) -> None:
         callwise.model(client=ScriptedClient(yes))
 
 
-def test_a_new_role_joins_between_turns(callwise: Bench) -> None:
+def test_a_new_role_joins_between_turns(callwise: CallwiseFixture) -> None:
     """Between turns a model may be added, within a turn that has asked it may not."""
     model = callwise.model(client=ScriptedClient(yes))
     model.invoke("outside")
@@ -161,7 +161,7 @@ def test_a_new_role_joins_between_turns(callwise: Bench) -> None:
 
 
 @pytest.mark.parametrize(("turn", "words"), [(0, "was run in this test already"), (-1, "start at")])
-def test_a_turn_is_run_once(callwise: Bench, turn: int, words: str) -> None:
+def test_a_turn_is_run_once(callwise: CallwiseFixture, turn: int, words: str) -> None:
     """Two turns of one number would be counted as one."""
     with callwise.turn("talk", 0):
         pass
@@ -169,7 +169,7 @@ def test_a_turn_is_run_once(callwise: Bench, turn: int, words: str) -> None:
         pass
 
 
-def test_unknown_roles_and_purposes_name_the_known(callwise: Bench) -> None:
+def test_unknown_roles_and_purposes_name_the_known(callwise: CallwiseFixture) -> None:
     """A typo is answered with what there is."""
     with pytest.raises(ConfigError, match="there are: main, judge, fast, embed"):
         callwise.model("juge")
@@ -179,7 +179,7 @@ def test_unknown_roles_and_purposes_name_the_known(callwise: Bench) -> None:
         callwise.model(client="gpt")
 
 
-def test_a_client_that_sends_is_refused(callwise: Bench) -> None:
+def test_a_client_that_sends_is_refused(callwise: CallwiseFixture) -> None:
     """Without --callwise-live nothing that reaches another machine is put to work."""
     client = OpenAIClient("https://api.example.com/v1", api_key="secret")
     with pytest.raises(ConfigError, match="nothing is sent without --callwise-live") as caught:
@@ -187,7 +187,7 @@ def test_a_client_that_sends_is_refused(callwise: Bench) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_provider_of_langchain_is_refused(callwise: Bench) -> None:
+def test_a_provider_of_langchain_is_refused(callwise: CallwiseFixture) -> None:
     """A model out of langchain_openai and its like is told by its package."""
     kind = type("ChatAnything", (FakeListChatModel,), {"__module__": "langchain_openai.chat"})
     with pytest.raises(ConfigError, match="a ChatAnything sends requests"):
@@ -200,7 +200,7 @@ def test_on_a_live_run_it_may_answer(tmp_path: Path) -> None:
         is_updating=False, is_live=True, quarantine=None, baselines=None, root=tmp_path
     )
     place = FixtureLocation("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
-    bench = Bench(place, choices)
+    bench = CallwiseFixture(place, choices)
     bench.model(client=OpenAIClient("https://api.example.com/v1", api_key="secret"))
     bench.close()
     bench.close()
@@ -212,14 +212,14 @@ def test_clients_are_closed_after_the_test(tmp_path: Path) -> None:
         is_updating=False, is_live=False, quarantine=None, baselines=None, root=tmp_path
     )
     place = FixtureLocation("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
-    bench = Bench(place, choices)
+    bench = CallwiseFixture(place, choices)
     client = ScriptedClient(yes)
     bench.model(client=client).invoke("hello")
     bench.close()
     assert client.is_closed
 
 
-def test_an_asker_serves_programs_of_the_engines_own(callwise: Bench) -> None:
+def test_an_asker_serves_programs_of_the_engines_own(callwise: CallwiseFixture) -> None:
     """A program that asks a budgeter is counted in the same turn, rounds of calls too."""
     asker = callwise.asker("fast", client=ScriptedClient(yes))
     call = Call(Role.FAST, Purpose.DETECT, (Message("user", "hello"),))

@@ -7,12 +7,12 @@ import pytest
 
 from callwise.calls.errors import CassetteMiss, ConfigError
 from callwise.shipped import configs_folder
-from callwise.testing.fixture import Bench
+from callwise.testing.fixture import CallwiseFixture
 
 TALK = configs_folder() / "conversations" / "en_moving_city.jsonl"
 
 
-def test_a_run_says_what_it_asked(callwise: Bench) -> None:
+def test_a_run_says_what_it_asked(callwise: CallwiseFixture) -> None:
     """The classic preset asks 16 a turn; the run is simulated, and stands in a folder."""
     shut = ["search.early_exit.enabled=false"]
     run = callwise.replay(TALK, preset="classic", overrides=shut, max_turns=2)
@@ -28,13 +28,15 @@ def test_a_run_says_what_it_asked(callwise: Bench) -> None:
     assert callwise.calls.total == 0
 
 
-async def test_it_works_in_an_asynchronous_test(callwise: Bench) -> None:
+async def test_it_works_in_an_asynchronous_test(callwise: CallwiseFixture) -> None:
     """A loop that runs already is no hindrance."""
     run = callwise.replay(TALK, preset="instant", max_turns=1)
     assert run.calls.total == 2
 
 
-def test_a_cassette_is_played_strictly(callwise: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cassette_is_played_strictly(
+    callwise: CallwiseFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a recording a real endpoint is not needed, and none is asked."""
     recorded = callwise.replay(TALK, preset="instant", max_turns=2)
     cassette = recorded.folder / "cassette.jsonl"
@@ -51,7 +53,7 @@ def test_a_cassette_is_played_strictly(callwise: Bench, monkeypatch: pytest.Monk
         callwise.replay(TALK, preset="instant", max_turns=1, cassette=cassette)
 
 
-def test_a_call_that_is_not_recorded_is_an_error(callwise: Bench) -> None:
+def test_a_call_that_is_not_recorded_is_an_error(callwise: CallwiseFixture) -> None:
     """Another preset asks other calls, and nothing makes them up."""
     recorded = callwise.replay(TALK, preset="instant", max_turns=1)
     with pytest.raises(CassetteMiss):
@@ -61,7 +63,7 @@ def test_a_call_that_is_not_recorded_is_an_error(callwise: Bench) -> None:
 
 
 def test_real_endpoints_are_not_asked_by_default(
-    callwise: Bench, monkeypatch: pytest.MonkeyPatch
+    callwise: CallwiseFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An endpoint in the environment makes a replay without a cassette a clear error."""
     monkeypatch.setenv("CALLWISE_BASE_URL", "https://api.example.com/v1")
@@ -71,13 +73,13 @@ def test_real_endpoints_are_not_asked_by_default(
         callwise.replay(TALK, preset="instant", max_turns=1)
 
 
-def test_overrides_are_knobs(callwise: Bench) -> None:
+def test_overrides_are_knobs(callwise: CallwiseFixture) -> None:
     """A knob that is set shows in the calls."""
     run = callwise.replay(TALK, overrides=["search.rollouts=1"], max_turns=1)
     assert run.calls.total < 16
 
 
-def test_a_file_is_looked_for_beside_the_test_first(callwise: Bench) -> None:
+def test_a_file_is_looked_for_beside_the_test_first(callwise: CallwiseFixture) -> None:
     """What stands nowhere is an error that names both places."""
     with pytest.raises(
         ConfigError, match=r"no missing\.jsonl; looked for .*testing/missing\.jsonl"
@@ -94,14 +96,14 @@ def test_a_file_is_looked_for_beside_the_test_first(callwise: Bench) -> None:
     assert run.calls.total == 2
 
 
-def test_a_limit_of_no_turns_is_refused(callwise: Bench) -> None:
+def test_a_limit_of_no_turns_is_refused(callwise: CallwiseFixture) -> None:
     """A run of nothing would hold nothing."""
     with pytest.raises(ConfigError, match="max_turns is at least 1"):
         callwise.replay(TALK, max_turns=0)
 
 
 @pytest.mark.max_calls(turn=16, judge=6, lats_search=11, plan=1)
-def test_the_mark_holds_runs_too(callwise: Bench, tmp_path: Path) -> None:
+def test_the_mark_holds_runs_too(callwise: CallwiseFixture, tmp_path: Path) -> None:
     """Two runs of one conversation are two runs, and each is within the limits."""
     for _ in range(2):
         run = callwise.replay(TALK, max_turns=1)

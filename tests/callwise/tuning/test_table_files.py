@@ -15,7 +15,7 @@ from callwise.calls.errors import ConfigError, FormatError
 from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.row import (
     FIELDS,
-    Standing,
+    Coverage,
     TurnRow,
     row_figures,
     row_from_figures,
@@ -48,7 +48,7 @@ KINDS = {
     int: st.integers(-(2**63), 2**63 - 1),
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
-    Standing: st.sampled_from(Standing),
+    Coverage: st.sampled_from(Coverage),
     dict: COUNTS,
 }
 
@@ -92,7 +92,7 @@ def test_columns_are_named_and_filled_as_a_row_says() -> None:
             if isinstance(value, Mapping):
                 expected.update({f"{name}.{part}": value[part] for part in sorted(value)})
             else:
-                expected[name] = str(value) if isinstance(value, Standing) else value
+                expected[name] = str(value) if isinstance(value, Coverage) else value
         flat = {column.name: column.of(row) for column in _columns([row])}
         assert list(flat.items()) == list(expected.items())
         assert list(map(type, flat.values())) == list(map(type, expected.values()))

@@ -21,7 +21,7 @@ from lats.search_tree import SearchTree
 from lats.similarity import identity_key
 from nodes.prompt import prompt
 from nodes.records import (
-    Line,
+    DialogueLine,
     MemoryLine,
     Mode,
     Monologue,
@@ -56,7 +56,7 @@ VIEW = TurnView(
     language="en",
     user_text=HOSTILE,
     persona=Persona(name="Lin", background="sells books"),
-    history=[Line(role="user", text="hi"), Line(role="agent", text="hello you")],
+    history=[DialogueLine(role="user", text="hi"), DialogueLine(role="agent", text="hello you")],
     memories=[MemoryLine(turn=0, noted=("likes tea",))],
     plan=ResponsePlan(goals=("stay kind",), avoid=("lecturing",)),
     monologue=Monologue(thought="secret thought"),

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from callwise.budget import Limits, RecordedExchange, RetryPolicy, ScopeKind
 from callwise.budget.layers.cache import MemoryCache
-from callwise.calls import CallRefused, Outcome, Reply, Sampling, Usage
+from callwise.calls import CallRefused, Outcome, Reply, ReportedUsage, Sampling
 from callwise.calls.errors import AuthFailed, CallError, CassetteMiss, RateLimited, ServerFailed
 from callwise.testing.fakes import FailingClient, ScriptedClient
 
@@ -43,7 +43,7 @@ async def test_a_replay_gives_equal_answers_counts_and_charges(make_budgeter, as
             left = budgeter.advisory().tokens_left
         return scored, [reply.text for reply in texts], left, turn.rounds
 
-    script = ["rubbish", '{"points": 4}', Reply("A", usage=Usage(3, 4)), Reply("B")]
+    script = ["rubbish", '{"points": 4}', Reply("A", usage=ReportedUsage(3, 4)), Reply("B")]
     live = make_budgeter(ScriptedClient(script), recorder=recorder, cache=MemoryCache())
     first = await drive(live)
     replay = make_budgeter(ScriptedClient([]), recorder=recorder.played(), cache=MemoryCache())

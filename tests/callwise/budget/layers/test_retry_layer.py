@@ -5,7 +5,16 @@ import asyncio
 import pytest
 
 from callwise.budget import Budgeter, Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
-from callwise.calls import Call, CallRefused, Endpoint, Outcome, Reply, Role, Sampling, Usage
+from callwise.calls import (
+    Call,
+    CallRefused,
+    Endpoint,
+    Outcome,
+    Reply,
+    ReportedUsage,
+    Role,
+    Sampling,
+)
 from callwise.calls.errors import (
     BadResponse,
     CallTimeout,
@@ -26,7 +35,7 @@ FAST = RetryPolicy(first_wait_seconds=0.0)
 
 async def test_an_unused_reservation_is_given_back(make_budgeter, ask_for):
     """After settling, the room that a call reserved and did not use serves others."""
-    budgeter = make_budgeter(ScriptedClient(lambda _: "ok", usage=Usage(5, 5)))
+    budgeter = make_budgeter(ScriptedClient(lambda _: "ok", usage=ReportedUsage(5, 5)))
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=130)):
         for prompt in "ab":
             await budgeter.ask(ask_for(prompt, sampling=Sampling(max_tokens=100)))
@@ -38,7 +47,7 @@ async def test_an_unused_reservation_is_given_back(make_budgeter, ask_for):
 
 async def test_unknown_usage_keeps_the_reservation_charged(make_budgeter, ask_for):
     """A sent attempt without usage is marked unknown and stays charged in full."""
-    budgeter = make_budgeter(ScriptedClient(["ok"], usage=Usage()))
+    budgeter = make_budgeter(ScriptedClient(["ok"], usage=ReportedUsage()))
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=1000)):
         await budgeter.ask(ask_for(sampling=Sampling(max_tokens=100)))
         assert budgeter.advisory().tokens_left == 1000 - 112
@@ -244,7 +253,7 @@ async def test_a_server_that_never_loads_is_given_up(make_budgeter, ask_for):
 
 async def test_an_answer_cut_before_it_began_is_asked_for_with_more_tokens(make_budgeter, ask_for):
     """Doubled each time, four times at most, and reserved for; the call stays the same."""
-    empty = Reply("", finish_reason="length", usage=Usage(5, 100))
+    empty = Reply("", finish_reason="length", usage=ReportedUsage(5, 100))
     client = ScriptedClient([empty, empty, empty, empty, "ok"])
     retry = RetryPolicy(first_wait_seconds=0, cut_answer_attempts=5)
     budgeter = make_budgeter(client, retry=retry)
@@ -256,7 +265,7 @@ async def test_an_answer_cut_before_it_began_is_asked_for_with_more_tokens(make_
 
 async def test_more_tokens_are_reserved_before_they_are_asked_for(make_budgeter, ask_for):
     """A limit on tokens binds them too."""
-    client = ScriptedClient([Reply("", finish_reason="length", usage=Usage(5, 100))])
+    client = ScriptedClient([Reply("", finish_reason="length", usage=ReportedUsage(5, 100))])
     budgeter = make_budgeter(client, retry=FAST)
     with (
         budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=250)),

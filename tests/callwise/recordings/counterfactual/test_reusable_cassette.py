@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from callwise.budget.recorder import RecordedExchange, Where
+from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.budget.usage import NO_USAGE
 from callwise.calls import Call, CallKey, Outcome
 from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.counterfactual.evaluation import CounterfactualRecorder
-from callwise.recordings.counterfactual.purchase import Purse, PurseEmpty
-from callwise.recordings.counterfactual.reusable_cassette import StandInAnswers, Tape
+from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached
+from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette, StandInAnswers
 
-Ask = Callable[..., tuple[CallKey, Call, Where]]
+Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 Answer = Callable[..., RecordedExchange]
 
 
@@ -23,11 +23,13 @@ def _scope(turn: int, conversation: str = "a") -> str:
     return f"run/conv:{conversation}/turn:{turn}/node:detection"
 
 
-def _tape(path: Path, *exchanges: tuple[tuple[CallKey, Call, Where], RecordedExchange]) -> Tape:
+def _tape(
+    path: Path, *exchanges: tuple[tuple[CallKey, Call, CallOrigin], RecordedExchange]
+) -> ReusableCassette:
     with open_cassette(path, CassetteMode.REWRITE) as cassette:
         for asked, exchange in exchanges:
             cassette.record(*asked, exchange)
-    return Tape(path)
+    return ReusableCassette(path)
 
 
 def _text(exchange: RecordedExchange | None) -> str | None:
@@ -115,14 +117,14 @@ def test_a_damaged_line_is_named(tmp_path: Path, ask: Ask, answer: Answer) -> No
     lines[2] = lines[2][:200] + b"\n"
     path.write_bytes(b"".join(lines))
     with pytest.raises(FormatError, match=r"c\.jsonl.*3"):
-        Tape(path)
+        ReusableCassette(path)
 
 
 def test_a_purse_reserves_what_a_like_call_cost() -> None:
     """And is settled with what it did cost; what is not known is counted, not free."""
-    purse = Purse(max_usd=0.01)
+    purse = SpendingCap(max_usd=0.01)
     reserved = purse.reserve(0.006)
-    with pytest.raises(PurseEmpty, match=r"0\.006000 of 0\.010000 are spent"):
+    with pytest.raises(SpendingCapReached, match=r"0\.006000 of 0\.010000 are spent"):
         purse.reserve(0.006)
     purse.settle(reserved, 0.002)
     purse.settle(purse.reserve(0.006), None)

@@ -11,7 +11,7 @@ from callwise.tuning.figures import (
     ChainStep,
     FigureBasis,
     FigureData,
-    Scale,
+    TimeScale,
     calls_by_node_of,
     calls_over_turns_of,
     steps_between,
@@ -19,7 +19,7 @@ from callwise.tuning.figures import (
     tradeoff_of,
     waterfall_of,
 )
-from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.row import Coverage, TurnRow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "<b>$\\frac{1}{2}$</b>%{x}"
@@ -31,7 +31,7 @@ def tune_row(setting: str = "a", turn: int = 0, **fields: Any) -> TurnRow:
     row: dict[str, Any] = {
         "conversation": "one",
         "seed": 0,
-        "standing": Standing.EXACT,
+        "standing": Coverage.EXACT,
         "diverged_at": None,
         "missing_calls": 0,
         "missing_tokens": 0,
@@ -104,7 +104,7 @@ def all_figures(name: str) -> dict[str, FigureData]:
         "calls_over_turns": calls_over_turns_of(calls, [TurnLine(conversation_id=name, turn=0)],
                                                 name),
         "waterfall": waterfall_of((name, 3.0), chain, (name, 1.5), basis),
-        "timeline": timeline_of(ledger, scale=Scale.SECONDS, where=name, reply_at=1.0),
+        "timeline": timeline_of(ledger, scale=TimeScale.SECONDS, where=name, reply_at=1.0),
     }  # fmt: skip
 
 

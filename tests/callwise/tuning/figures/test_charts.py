@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from callwise.report.run_record import CallLine, TurnLine
 from callwise.tuning.figures import (
     ChainStep,
-    Cost,
+    CostAxis,
     FigureBasis,
     calls_by_node_of,
     calls_over_turns_of,
@@ -128,7 +128,7 @@ def test_of_many_settings_those_that_matter_are_named(row) -> None:
 
 def test_unknown_usd_is_words_without_a_point(row) -> None:
     """Nothing is drawn at 0."""
-    (layer,) = to_vega(tradeoff_of([row("a")], cost=Cost.USD))["hconcat"][0]["layer"]
+    (layer,) = to_vega(tradeoff_of([row("a")], cost=CostAxis.USD))["hconcat"][0]["layer"]
     assert layer["mark"]["type"] == "text"
     assert "USD is not known" in layer["data"]["values"][0]["line"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from callwise.tuning.figures import Scale, timeline_of
+from callwise.tuning.figures import TimeScale, timeline_of
 
 
 def test_a_call_stands_in_the_round_that_it_ended_in(call) -> None:
@@ -28,7 +28,7 @@ def test_in_seconds_a_round_waits_for_the_longest_before_it(call) -> None:
     """A short call leaves a gap behind it."""
     rows = [call(1, path_seconds=2.0), call(2, end_round=1, path_seconds=5.0),
             call(3, end_round=2, path_seconds=1.0)]  # fmt: skip
-    found = timeline_of(rows, scale=Scale.SECONDS)
+    found = timeline_of(rows, scale=TimeScale.SECONDS)
     assert [(bar.start, bar.end) for bar in found.lanes[0].bars] == [(0, 2), (0, 5), (5, 6)]
     assert found.end == 6
     assert "longest call before it" in found.caption
@@ -37,7 +37,7 @@ def test_in_seconds_a_round_waits_for_the_longest_before_it(call) -> None:
 def test_a_refused_call_takes_no_time(call) -> None:
     """It stands where it was asked: after the rounds before it."""
     rows = [call(1), call(2, end_round=1, outcome="refused", path_seconds=0.0)]
-    for scale, at in ((Scale.ROUNDS, 1), (Scale.SECONDS, 2.0)):
+    for scale, at in ((TimeScale.ROUNDS, 1), (TimeScale.SECONDS, 2.0)):
         bar = timeline_of(rows, scale=scale).lanes[0].bars[1]
         assert (bar.start, bar.end, bar.is_refused) == (at, at, True)
     first = timeline_of([call(1, end_round=0, outcome="refused")]).lanes[0].bars[0]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from callwise.tuning import panel_of
-from callwise.tuning.figures import Cost, tradeoff_of, tradeoff_of_front
+from callwise.tuning.figures import CostAxis, tradeoff_of, tradeoff_of_front
 from callwise.tuning.figures.whisker import Whisker
-from callwise.tuning.row import Standing
+from callwise.tuning.row import Coverage
 from callwise.tuning.statistics.front import pareto_front
 from callwise.tuning.statistics.recommendation import recommend
 
@@ -50,18 +50,18 @@ def test_given_intervals_stand_in_both_directions(row) -> None:
 def test_unknown_usd_is_said_and_never_drawn_as_zero(row) -> None:
     """One unknown turn leaves its setting out; all unknown leave words."""
     rows = [row("a", 0, usd=0.1), row("a", 1), row("b", 0, usd=0.2), row("b", 1, usd=0.4)]
-    found = tradeoff_of(rows, cost=Cost.USD)
+    found = tradeoff_of(rows, cost=CostAxis.USD)
     assert found.left_out == (("a", "USD not known on 1 of 2 turns"),)
     assert [point.cost.mean for point in found.points] == [pytest.approx(0.3)]
     assert "Left out: 1 (a: USD not known on 1 of 2 turns)." in found.caption
-    none = tradeoff_of(rows[:2], cost=Cost.USD)
+    none = tradeoff_of(rows[:2], cost=CostAxis.USD)
     assert none.points == none.steps == ()
     assert "USD is not known for any setting, and unknown is not 0." in none.problem
 
 
 def test_what_is_estimated_is_told_from_what_is_exact(row) -> None:
     """Estimated calls or an estimated reply, on one turn, make a point partly estimated."""
-    rows = [row("exact", 0), row("calls", 0, standing=Standing.BOUNDED, diverged_at=3),
+    rows = [row("exact", 0), row("calls", 0, standing=Coverage.BOUNDED, diverged_at=3),
             row("reply", 0, is_reply_exact=False)]  # fmt: skip
     found = tradeoff_of(rows)
     assert [point.is_exact for point in found.points] == [True, False, False]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callwise.tuning.figures import Cost
+from callwise.tuning.figures import CostAxis
 from callwise.tuning.figures.whisker import Whisker, interval_words, whisker_of, whiskers_of
 from callwise.tuning.statistics.bootstrap import Interval
 
@@ -61,10 +61,10 @@ def test_the_words_say_level_or_why_there_is_none() -> None:
 @pytest.mark.parametrize(
     ("cost", "value", "label"),
     [
-        (Cost.CALLS, 3, "calls per turn"),
-        (Cost.TOKENS, 100, "tokens per turn"),
-        (Cost.USD, None, "USD per turn"),
-        (Cost.ROUNDS, 2, "rounds to the reply"),
+        (CostAxis.CALLS, 3, "calls per turn"),
+        (CostAxis.TOKENS, 100, "tokens per turn"),
+        (CostAxis.USD, None, "USD per turn"),
+        (CostAxis.ROUNDS, 2, "rounds to the reply"),
     ],
 )
 def test_each_cost_has_a_unit_and_reads_its_field(row, cost, value, label) -> None:

@@ -12,7 +12,7 @@ from callwise.calls import Endpoint, Prices
 from callwise.tuning.judge.items import HistoryLine, ReplyItem
 from callwise.tuning.judge.referee import Referee, open_referee
 from callwise.tuning.judge.scores import Score
-from callwise.tuning.row import Standing, TurnRow
+from callwise.tuning.row import Coverage, TurnRow
 
 ItemOf = Callable[..., ReplyItem]
 RowOf = Callable[..., TurnRow]
@@ -42,7 +42,7 @@ def row_of() -> RowOf:
         known: dict[str, Any] = {
             "conversation": "talk",
             "seed": 0,
-            "standing": Standing.EXACT,
+            "standing": Coverage.EXACT,
             "diverged_at": None,
             "missing_tokens": 0,
             "missing_usd": None,

@@ -5,7 +5,7 @@ import pytest
 from callwise.budget import Limits
 from callwise.calls import Endpoint, Prices
 from callwise.calls.errors import ConfigError
-from callwise.recordings.counterfactual.purchase import Purse
+from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.testing.fakes import ScriptedClient
 from callwise.tuning.judge.judge_sweep import QualityRequest
 from callwise.tuning.judge.referee_endpoint import referee_endpoint
@@ -20,10 +20,10 @@ SIMULATED = Endpoint("e", "m", ScriptedClient(is_simulated=True))
     [
         (None, None, None),
         (5, None, 5),
-        (None, Purse(max_calls=3, calls=1), 2),
-        (1, Purse(max_calls=3), 1),
-        (5, Purse(max_calls=3, calls=7), 0),
-        (None, Purse(max_usd=1.0), None),
+        (None, SpendingCap(max_calls=3, calls=1), 2),
+        (1, SpendingCap(max_calls=3), 1),
+        (5, SpendingCap(max_calls=3, calls=7), 0),
+        (None, SpendingCap(max_usd=1.0), None),
     ],
 )
 def test_the_tighter_limit_on_calls_counts(max_calls, purse, left):
@@ -33,15 +33,15 @@ def test_the_tighter_limit_on_calls_counts(max_calls, purse, left):
 
 def test_a_limit_in_usd_binds_by_what_is_left_of_it():
     """The referee's budgeter is given the rest, and a simulated referee costs nothing."""
-    request = QualityRequest(purse=Purse(max_usd=1.0, usd=0.25))
+    request = QualityRequest(purse=SpendingCap(max_usd=1.0, usd=0.25))
     assert request.limits(PRICED) == Limits(max_usd=0.75)
     assert request.limits(SIMULATED) is None
-    assert QualityRequest(purse=Purse(max_calls=1)).limits(UNPRICED) is None
+    assert QualityRequest(purse=SpendingCap(max_calls=1)).limits(UNPRICED) is None
 
 
 def test_a_limit_in_usd_that_cannot_bind_is_refused():
     """Unknown is not free: the error names both ways out."""
-    request = QualityRequest(purse=Purse(max_usd=1.0))
+    request = QualityRequest(purse=SpendingCap(max_usd=1.0))
     with pytest.raises(ConfigError, match=r"CALLWISE_REFEREE_USD_PER_MILLION.*--max-buy-calls"):
         request.limits(UNPRICED)
 
@@ -61,7 +61,7 @@ def test_a_referees_prices_come_from_the_environment():
 
 def test_what_judging_cost_is_taken_off():
     """Calls, known USD, and calls whose cost is not known."""
-    purse = Purse(max_calls=10, max_usd=1.0, calls=1, usd=0.1)
+    purse = SpendingCap(max_calls=10, max_usd=1.0, calls=1, usd=0.1)
     purse.spend(3, 0.2, 1)
     assert (purse.calls, purse.usd, purse.unknown_usd) == (4, pytest.approx(0.3), 1)
     assert (purse.calls_left, purse.usd_left) == (6, pytest.approx(0.7))

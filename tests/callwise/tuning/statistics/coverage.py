@@ -11,7 +11,7 @@ from callwise.tuning.panel import Panel
 from callwise.tuning.statistics.bootstrap import mean_intervals, paired_difference
 from callwise.tuning.statistics.comparison import compare_with, compare_with_best
 from callwise.tuning.statistics.imputation import impute
-from callwise.tuning.statistics.racing import Race
+from callwise.tuning.statistics.racing import SettingRace
 from tests.callwise.tuning.statistics.known_truth import (
     WORLDS,
     World,
@@ -96,7 +96,7 @@ def drop_rate(
     drops = 0
     for seed in range(races):
         whole = world.panel(rng, looks[-1])
-        race = Race(whole.settings, looks[-1], alpha)
+        race = SettingRace(whole.settings, looks[-1], alpha)
         for count in looks:
             quality = first_conversations(whole, count)
             cost = with_figures(quality, np.ones(quality.values.shape))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.tuning.panel import Panel
-from callwise.tuning.statistics.racing import Race, spent_alpha
+from callwise.tuning.statistics.racing import SettingRace, spent_alpha
 from tests.callwise.tuning.statistics.coverage import drop_rate
 from tests.callwise.tuning.statistics.known_truth import WORLDS
 
@@ -37,7 +37,7 @@ def told(race, means, costs, conversations, seed=0):
 
 def test_what_costs_more_and_is_worse_leaves():
     """The cheap bad one stays, since nothing cheaper beats it."""
-    race = told(Race(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
+    race = told(SettingRace(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
     assert race.ask() == ("a", "b")
     assert [(each.setting, each.beaten_by) for each in race.dropped] == [("c", "b")]
     assert (race.dropped[0].look, race.dropped[0].conversations) == (1, 15)
@@ -45,7 +45,7 @@ def test_what_costs_more_and_is_worse_leaves():
 
 def test_equal_cost_is_no_protection():
     """At the same cost the worse one leaves."""
-    assert told(Race(tuple("ab"), 40), [0.0, 2.0], [5, 5], 15).ask() == ("b",)
+    assert told(SettingRace(tuple("ab"), 40), [0.0, 2.0], [5, 5], 15).ask() == ("b",)
 
 
 def test_a_cost_that_is_not_shown_to_be_lower_drops_nobody():
@@ -53,12 +53,12 @@ def test_a_cost_that_is_not_shown_to_be_lower_drops_nobody():
     rng = np.random.default_rng(0)
     cost = rng.normal(5, 3, (2, 45))
     quality = rng.normal([[2.0], [0.0]], 0.1, (2, 45))
-    assert Race(tuple("ab"), 40).tell(panel(cost), panel(quality)).ask() == ("a", "b")
+    assert SettingRace(tuple("ab"), 40).tell(panel(cost), panel(quality)).ask() == ("a", "b")
 
 
 def test_looks_before_ten_conversations_and_past_the_plan_drop_nobody():
     """The first spend nothing, and at the end nothing is left to spend."""
-    race = told(Race(tuple("ab"), 20), [0.0, 2.0], [5, 5], 9)
+    race = told(SettingRace(tuple("ab"), 20), [0.0, 2.0], [5, 5], 9)
     assert (race.looks, race.alpha_spent, race.dropped) == (1, 0.0, ())
     race = told(race, [1.0, 1.0], [5, 5], 20)
     assert race.alpha_spent == pytest.approx(0.05)
@@ -69,7 +69,7 @@ def test_looks_before_ten_conversations_and_past_the_plan_drop_nobody():
 
 def test_dropped_settings_may_be_missing_from_later_looks():
     """Or still stand there with what they had."""
-    race = told(Race(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
+    race = told(SettingRace(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
     for rows in (2, 3):
         assert told(race, [0.0, 2.0, 1.0][:rows], [2, 5, 8][:rows], 20).looks == 2
     with pytest.raises(ValueError, match="'b'"):
@@ -81,7 +81,7 @@ def test_a_cost_known_in_few_conversations_drops_nobody():
     cost = np.full((2, 45), np.nan)
     cost[:, :3] = [[5.0] * 3, [9.0] * 3]
     quality = np.random.default_rng(0).normal([[2.0], [0.0]], 0.1, (2, 45))
-    assert Race(tuple("ab"), 40).tell(panel(cost), panel(quality)).dropped == ()
+    assert SettingRace(tuple("ab"), 40).tell(panel(cost), panel(quality)).dropped == ()
 
 
 def test_a_ring_of_settings_drops_nobody_on_its_account():
@@ -90,18 +90,18 @@ def test_a_ring_of_settings_drops_nobody_on_its_account():
     for at in range(3):
         quality[at, 30 * at : 30 * at + 30] = np.nan
         quality[(at + 1) % 3, 30 * at : 30 * at + 30] += 5
-    race = Race(tuple("abc"), 60).tell(panel(np.ones((3, 90))), panel(quality))
+    race = SettingRace(tuple("abc"), 60).tell(panel(np.ones((3, 90))), panel(quality))
     assert race.ask() == tuple("abc")
 
 
 def test_races_that_make_no_sense_are_named():
     """No conversations, no alpha, two settings of one name."""
     with pytest.raises(ValueError, match="at least 1"):
-        Race(("a",), 0)
+        SettingRace(("a",), 0)
     with pytest.raises(ValueError, match="alpha"):
-        Race(("a",), 10, alpha=0.0)
+        SettingRace(("a",), 10, alpha=0.0)
     with pytest.raises(ValueError, match="different names"):
-        Race(("a", "a"), 10)
+        SettingRace(("a", "a"), 10)
 
 
 @settings(deadline=None)
