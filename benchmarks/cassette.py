@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.figures import ROOT, Figure, Measured
 from callwise.budget.recorder import CallOrigin, RecordedExchange
-from callwise.budget.usage import ReportedUsage as Spent
+from callwise.budget.usage import Usage
 from callwise.calls import (
     Call,
     CallKey,
@@ -76,7 +76,7 @@ def _write(path: Path, entries: int) -> float:
     answer = RecordedExchange(
         Outcome.SERVED,
         reply=Reply(_ANSWER, usage=ReportedUsage(700, 150), model=_MODEL, latency_seconds=0.8),
-        usage=Spent(1, 1, input_tokens=700, output_tokens=150, charged_tokens=850),
+        usage=Usage(1, 1, input_tokens=700, output_tokens=150, charged_tokens=850),
         latency_seconds=0.8,
     )
     spent = 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
-from callwise.budget.usage import ReportedUsage as Spent
+from callwise.budget.usage import Usage
 from callwise.calls import (
     Call,
     CallKey,
@@ -92,7 +92,7 @@ def answer() -> Callable[..., RecordedExchange]:
         return RecordedExchange(
             Outcome.SERVED,
             reply,
-            usage=Spent(
+            usage=Usage(
                 attempts=2,
                 requests=2,
                 input_tokens=12,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange
-from callwise.budget.usage import ReportedUsage as Spent
+from callwise.budget.usage import Usage
 from callwise.calls import (
     Call,
     CallKey,
@@ -77,7 +77,7 @@ EXCHANGE = st.builds(
     reply=st.none() | REPLY,
     error=st.none() | ERROR,
     usage=st.builds(
-        lambda *amounts: Spent(*amounts[:2], 0, *amounts[2:]),
+        lambda *amounts: Usage(*amounts[:2], 0, *amounts[2:]),
         COUNT,
         st.integers(3, 9),
         *(COUNT,) * 3,
