@@ -64,10 +64,18 @@ MESSAGES = st.lists(
     st.builds(Message, st.sampled_from(["system", "user"]), CONTENT), min_size=1, max_size=3
 )
 COUNTS = st.sampled_from([0, 0, 1, 700])
+
+
+def _usage(input_tokens: int, cached_tokens: int, charged_tokens: int) -> Usage:
+    return Usage(
+        input_tokens=input_tokens, cached_tokens=cached_tokens, charged_tokens=charged_tokens
+    )
+
+
 CHANGES = st.fixed_dictionaries(
     {
         "outcome": st.sampled_from([Outcome.SERVED, Outcome.CACHED, Outcome.FAILED]),
-        "usage": st.builds(Usage, input_tokens=COUNTS, cached_tokens=COUNTS, charged_tokens=COUNTS),
+        "usage": st.builds(_usage, COUNTS, COUNTS, COUNTS),
         "latency_seconds": st.sampled_from([0.0, 0.25, 2.0]),
     }
 )
