@@ -96,7 +96,7 @@ async def test_an_exact_judge_picks_the_best(example: ModuleType, policy: str, c
 def test_one_score_correlates_with_the_truth_as_set(
     example: ModuleType, accuracy: float | None, expected: float
 ) -> None:
-    """Within a prompt one score, from a judge call of its own, has the stated correlation."""
+    """Scores of separate judge calls correlate with the truth, within a prompt, as stated."""
     truths, scores = [], []
     for prompt in range(400):
         trial = _untouched(example, prompt, accuracy=accuracy, similarity=0.0)
