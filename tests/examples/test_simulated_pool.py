@@ -68,7 +68,7 @@ async def test_calls_stay_within_the_cap(example: ModuleType) -> None:
 
 @pytest.mark.parametrize("cap", [0, 21])
 async def test_a_cap_without_draws_is_refused(example: ModuleType, cap: int) -> None:
-    """A cap that the draws do not last for is an error, before anything runs."""
+    """A cap for which there are no draws is an error that names the range."""
     with pytest.raises(ValueError, match=f"1 to 20 calls, got {cap}"):
         await example.run_trials({"listwise": (cap,)}, prompts=1)
 
