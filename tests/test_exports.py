@@ -75,6 +75,19 @@ def test_nothing_is_evaluated() -> None:
                 assert not names & LOADERS, (path, node.lineno)
 
 
+IMPORTS_BENCHMARKS = re.compile(r'^\s*"?\s*(?:from|import)\s+benchmarks\b', re.MULTILINE)
+"""In Python, and in the lines of a notebook, which are quoted."""
+
+
+def test_nothing_imports_benchmarks() -> None:
+    """No package, product test, example or notebook imports `benchmarks`."""
+    for folder in (*PACKAGES, "tests", "examples", "notebooks"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".ipynb"}:
+                found = IMPORTS_BENCHMARKS.search(path.read_text(encoding="utf-8"))
+                assert found is None, (path, found)
+
+
 def test_no_machine_is_named() -> None:
     """No file of the project names a path of the machine that it was written on."""
     for path, text in _texts():
