@@ -16,7 +16,9 @@ memory than any other answer. Redirects are not followed: a key never reaches an
 """
 
 import asyncio
+import os
 import ssl
+import weakref
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -358,6 +360,18 @@ class HttpTransport:
             # The whole attempt is timed by the client; only connecting is timed here.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         )
+        _OPEN.add(self)
+
+    def leave_to_parent(self) -> None:
+        """Forget the connections in a forked process.
+
+        To close them there, as aiohttp does at the process's end, would take their sockets out
+        of the selector that both processes share, and the parent would wait for ever.
+        """
+        connector = self._session.connector
+        self._session.detach()
+        if connector is not None:
+            connector._closed = True  # noqa: SLF001 - aiohttp has no public way to forget
 
     async def send(
         self,
@@ -400,3 +414,15 @@ class HttpTransport:
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice."""
         await self._session.close()
+
+
+_OPEN: weakref.WeakSet[HttpTransport] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for transport in tuple(_OPEN):
+        transport.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
