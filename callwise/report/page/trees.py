@@ -78,7 +78,9 @@ def search_of(raw: Mapping[str, Any]) -> Search | None:
             facts += [(f"{name}.{key}", value) for key, value in facts_of(mapping(inner))]
     final = mapping(raw.get("final_judgement"))
     try:
-        nodes, unread = [_outlined(node) for node in read_search(raw).depth_first()], ""
+        view = read_search(raw)
+        nodes = [_outlined(each) for each in view.depth_first() if each.reply or not each.is_start]
+        unread = ""
     except ValueError:
         nodes, unread = [], _as_written(raw.get("candidates", raw.get("tree")))
     return Search(
