@@ -1,10 +1,130 @@
-"""Where the shipped presets and conversations are: in the wheel, or beside the source."""
+"""The parts that are shipped with Callwise: presets, conversations, and the reply pipeline.
 
+Presets and conversations are in the wheel, or in the source tree. The pipeline's packages have
+plain names (`graph`, `nodes`, `lats`), which a user's own files may have too. Invariant: the
+shipped app runs the shipped packages, whatever the working directory and `sys.path` offer; an
+app that the user names finds the user's own files first.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 from callwise.calls.errors import ConfigError
 
-__all__ = ["configs_folder", "conversation_path"]
+__all__ = [
+    "SHIPPED_PACKAGES",
+    "configs_folder",
+    "conversation_path",
+    "load_shipped_packages",
+    "prefer_folder",
+]
+
+SHIPPED_PACKAGES = ("lats", "nodes", "graph")
+"""Packages of the reply pipeline, in the order in which they need each other."""
+
+
+def load_shipped_packages() -> None:
+    """Import the pipeline's packages from where Callwise is installed.
+
+    Raises:
+        ConfigError: when this process has imported another module of such a name. Nothing has
+            been imported then.
+    """
+    installed = Path(__file__).resolve().parent.parent
+    # Installed in an unusual way, they are left to the import system.
+    folders = {name: installed / name for name in SHIPPED_PACKAGES}
+    folders = {name: path for name, path in folders.items() if (path / "__init__.py").is_file()}
+    imported = {name: _origin(sys.modules[name]) for name in folders if name in sys.modules}
+    others = [
+        f"{origin} as `{name}`"
+        for name, origin in imported.items()
+        if origin is not None and not origin.is_relative_to(folders[name])
+    ]
+    if others:
+        raise ConfigError(
+            "the reply pipeline has packages of its own named `graph`, `nodes` and `lats`, but "
+            f"this process has already imported {' and '.join(others)}. Rename these files, or "
+            "use the pipeline in another process (`python -m callwise ...`)"
+        )
+    for name, folder in folders.items():
+        if name not in sys.modules:
+            _load(name, folder)
+
+
+def _load(name: str, folder: Path) -> None:
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"cannot import {folder}; install callwise again")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def _origin(module: ModuleType) -> Path | None:
+    """Return the file of a module, or the folder of a package without one."""
+    file = getattr(module, "__file__", None)
+    places = [file] if file else [*getattr(module, "__path__", ())]
+    return Path(places[0]).resolve() if places else None
+
+
+class _FolderFirst(MetaPathFinder):
+    """Finds a user's `graph.py`, `nodes.py` and `lats/` before the shipped packages.
+
+    Args:
+        folder: the user's.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
+    ) -> ModuleSpec | None:
+        """Return the spec of a module of the user's; None for all other names."""
+        if path is not None or fullname not in SHIPPED_PACKAGES:
+            return None
+        spec = PathFinder.find_spec(fullname, [self.folder])
+        # A folder of that name without Python files is no module of the user's.
+        return None if spec is None or spec.loader is None else spec
+
+
+def prefer_folder(module_name: str) -> None:
+    """Let the working directory's own `graph`, `nodes` and `lats` be imported, where it has them.
+
+    Args:
+        module_name: the module that the user names. It is the reason to do so.
+
+    Raises:
+        ConfigError: when that module is in the working directory, and this process has already
+            imported a shipped package of that name.
+    """
+    folder = str(Path.cwd())
+    finder = _FolderFirst(folder)
+    if not any(isinstance(each, _FolderFirst) and each.folder == folder for each in sys.meta_path):
+        sys.meta_path.insert(0, finder)
+    name = module_name.partition(".")[0]
+    spec, loaded = finder.find_spec(name), sys.modules.get(name)
+    if spec is None or spec.origin is None or loaded is None:
+        return
+    if (origin := _origin(loaded)) != Path(spec.origin).resolve():
+        raise ConfigError(
+            f"the app is in {spec.origin}, but this process has already imported {origin} as "
+            f"`{name}`. Rename the app's file, or use it in another process"
+        )
 
 
 def configs_folder() -> Path:

@@ -13,6 +13,7 @@ atomic without a lock.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 from callwise.budget.call_path import build_call_path
 from callwise.budget.clock import Clock, SystemClock
@@ -30,7 +31,7 @@ from callwise.budget.scope_limits import advise, require_prices
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from callwise.calls.call import Call, Role
 from callwise.calls.client import Endpoint, Remaining
-from callwise.calls.errors import CallError
+from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
@@ -46,7 +47,8 @@ class Budgeter:
     in a thread, and may be used from any loop and thread; its scopes, ledger and sinks too.
 
     Args:
-        endpoints: who serves each role. Owned: `aclose` closes their clients.
+        endpoints: which endpoint serves each role; `add_endpoint` adds to them. Owned:
+            `aclose` closes their clients.
         clock: time and waiting; the system's when None.
         estimator: counts input tokens before a call is sent; None takes
             `callwise.budget.token_estimate`, loaded at the first call that needs it.
@@ -78,7 +80,7 @@ class Budgeter:
 
     def __init__(
         self,
-        endpoints: Mapping[Role, Endpoint],
+        endpoints: Mapping[Role, Endpoint] | None = None,
         *,
         clock: Clock | None = None,
         estimator: TokenCounter | None = None,
@@ -97,7 +99,7 @@ class Budgeter:
     ) -> None:
         self.owner = OwnerLoop(is_private=own_loop, before_end=self._close_parts)
         self._advises_by_path = advises_by_path
-        self._endpoints = dict(endpoints)
+        self._endpoints = dict(endpoints or {})
         self._clock = clock or SystemClock()
         self._cache = cache
         self._estimator = Estimator(estimator, default_output_tokens=default_output_tokens)
@@ -127,6 +129,49 @@ class Budgeter:
             redactor=Redactor(secrets),
         )
         self._first_layer = self._call_path.first
+
+    @classmethod
+    def simulated(
+        cls,
+        max_calls: int | None = 20,
+        seed: int = 0,
+        *,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return a budgeter whose every role is the simulated model. Nothing is sent.
+
+        Args:
+            max_calls: most calls of the whole run; None for no limit.
+            seed: decides every answer.
+            limits: of the whole run, in place of `max_calls`.
+            options: further arguments of the constructor.
+        """
+        from callwise.simulator import SimulatedClient, SimulatedSettings  # noqa: PLC0415 - heavy
+
+        client = SimulatedClient.from_settings(SimulatedSettings(seed=seed))
+        endpoint = Endpoint("simulated", "simulated", client)
+        limits = Limits(max_calls=max_calls) if limits is None else limits
+        return cls(dict.fromkeys(Role, endpoint), limits=limits, seed=seed, **options)
+
+    def endpoint(self, role: Role) -> Endpoint | None:
+        """Return the endpoint that serves a role; None where none does."""
+        return self._endpoints.get(role)
+
+    def add_endpoint(self, role: Role, endpoint: Endpoint) -> None:
+        """Serve a role that no endpoint serves yet.
+
+        Raises:
+            ConfigError: when one does, or when a limit of the run in USD would cover an endpoint
+                without prices. Limits of other open scopes are not checked again.
+        """
+        if (known := self._endpoints.get(role)) is not None:
+            raise ConfigError(
+                f"role {role.value} is served by {known.name} ({known.model}) already. Use "
+                "another role"
+            )
+        require_prices(self.run.limits, self.run.path, {role: endpoint})
+        self._endpoints[role] = endpoint
 
     @property
     def current(self) -> Scope:

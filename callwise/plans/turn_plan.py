@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, TypeVar
 
 from callwise.calls.call import Purpose, Role
@@ -210,7 +211,7 @@ class PlannedScenario:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TurnPlan:
     """What one turn will ask, before it runs.
 
@@ -229,6 +230,29 @@ class TurnPlan:
     prices: Mapping[Role, Prices] = field(default_factory=dict)
     max_attempts: int = 1
     max_calls: int | None = None
+
+    def __repr__(self) -> str:
+        """Return the calls and rounds of every scenario on one line."""
+        scenarios = ", ".join(
+            f"{each.name} {each.counts.asked} calls in {each.rounds.turn:.0f} rounds"
+            for each in self.measured()
+        )
+        return f"TurnPlan({self.preset!r}: {scenarios})"
+
+    def _repr_html_(self) -> str:
+        """Return the scenarios as a table, for a notebook."""
+        heads = ("scenario", "calls", "rounds to the reply", "rounds", "most requests", "tokens in")
+        rows: list[tuple[str, ...]] = [(*heads, "tokens out", "USD")]
+        for each in self.measured():
+            counts, usd = each.counts, each.counts.usd
+            rounds_ = (f"{each.rounds.reply:.0f}", f"{each.rounds.turn:.0f}")
+            figures = (each.max_requests, counts.input_tokens, counts.output_tokens)
+            cost = "unknown" if usd is None else f"{usd:.6f}"
+            shown = (f"{counts.asked:,}", *rounds_, *(f"{value:,}" for value in figures), cost)
+            rows.append((each.name, *shown))
+        lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+        table = "".join(f"<tr>{line}</tr>" for line in lines)
+        return f"<table><caption>Plan of {escape(self.preset)}</caption>{table}</table>"
 
     def measured(
         self, *, latency_seconds: float = 1.0, rpm: float | None = None

@@ -20,6 +20,7 @@ from callwise.calls.payload import well_formed, well_formed_id
 from callwise.calls.trust import Trust, import_folder
 from callwise.knobs import Overrides
 from callwise.knobs.environment import EnvironmentKnob
+from callwise.shipped import load_shipped_packages, prefer_folder
 
 if TYPE_CHECKING:
     from callwise.memory.conversation_memory import ConversationMemory
@@ -246,18 +247,22 @@ def load_app(target: str) -> App:
 
     Args:
         target: `module:attribute`, from the user and never from a file. The working
-            directory is importable for it, and for no app that is shipped.
+            directory is importable for it, and for no app that is shipped; see `shipped`.
 
     Raises:
-        ConfigError: when it cannot be imported, or is not an app.
+        ConfigError: when it cannot be imported, when another module of its name is imported
+            already, or when it is not an app.
     """
     module_name, separator, attribute = target.partition(":")
     if not separator or not module_name or not attribute:
         raise ConfigError(
             f"an app is named as module:attribute, e.g. graph.app:app; got {target!r}"
         )
-    if target != SHIPPED_APP:
+    if target == SHIPPED_APP:
+        load_shipped_packages()
+    else:
         import_folder()
+        prefer_folder(module_name)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -1,6 +1,7 @@
-"""The functions for notebooks: `replay`, `tune`, `show`.
+"""The functions for notebooks and scripts: `plan`, `replay`, `tune`, `show`.
 
-Each is one call for what takes several elsewhere; nothing here is for notebooks alone.
+Each is one call for what takes several elsewhere. None is awaited: they work in a script, and in
+a notebook's cell, where an event loop runs already.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import JsonValue
 
+from callwise.calls.errors import ConfigError
+from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.trust import NOTHING, confirmed
-from callwise.recordings.app_protocol import load_app
+from callwise.plans import TurnPlan
+from callwise.recordings.app_protocol import SHIPPED_APP, load_app
 from callwise.recordings.cassette import CassetteMode
 from callwise.recordings.conversation_files import read_conversations
 from callwise.recordings.counterfactual.purchase import SpendingCap
@@ -25,7 +29,7 @@ from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.figures.figure_files import loaded
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
-from callwise.tuning.notebook_figure import NotebookFigure, show
+from callwise.tuning.notebook_output import NotebookFigure, show
 from callwise.tuning.panel import Panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
@@ -38,7 +42,16 @@ from callwise.tuning.table_files import frame
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NotebookFigure", "TuneResult", "panel_of_run", "replay", "row_of_trial", "show", "tune"]
+__all__ = [
+    "NotebookFigure",
+    "TuneResult",
+    "panel_of_run",
+    "plan",
+    "replay",
+    "row_of_trial",
+    "show",
+    "tune",
+]
 
 _COSTS = {"asked": CostAxis.CALLS, "usd": CostAxis.USD, "rounds_reply": CostAxis.ROUNDS}
 """What can be drawn, by the field of `TurnRow`."""
@@ -199,21 +212,51 @@ def _named(name: str, given: Mapping[str, JsonValue]) -> NamedSetting:
     return NamedSetting(name=name, preset=preset, fixed=knobs)
 
 
-async def replay(
+def plan(
+    preset: str = "classic",
+    knobs: Mapping[str, JsonValue] | None = None,
+    *,
+    app: str = SHIPPED_APP,
+) -> TurnPlan:
+    """Return what one turn will ask under these knobs. No model is asked.
+
+    Args:
+        preset: name of a preset, or path of a file of knobs.
+        knobs: values by dotted knob, laid over the preset.
+        app: the app's import string.
+
+    Raises:
+        ConfigError: for a setting that cannot work, or an app whose calls are not known before
+            it runs.
+        FormatError: when a preset file cannot be read.
+    """
+    loaded = load_app(app)
+    overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
+    found: TurnPlan | None = loaded.plan(loaded.settings(preset, overrides))
+    if found is None:
+        raise ConfigError(
+            f"the calls of {app} are not known before it runs. Run it with `replay(..., app="
+            f"{app!r})` and show that run"
+        )
+    return found
+
+
+def replay(
     conversations: str | Path,
     out: str | Path,
     *,
     preset: str = "balanced",
     knobs: Mapping[str, JsonValue] | None = None,
     cassette: str | Path | None = None,
-    app: str = "graph.app:app",
+    app: str = SHIPPED_APP,
     trust_endpoints: Sequence[str] = (),
     trust_code: Sequence[str] = (),
 ) -> RunRecord:
     """Replay conversations and return the run, read back from its folder.
 
     With a cassette every call is played from it, nothing is sent, and a call that it lacks
-    is an error. Without one the app's endpoints answer, and the folder keeps a recording.
+    is an error. Without one the app's endpoints answer, and the folder keeps a recording. It
+    returns when the run has ended; in asynchronous code, await `asyncio.to_thread(replay, ...)`.
 
     Args:
         conversations: a file or folder, in any format that `callwise replay` reads.
@@ -242,7 +285,11 @@ async def replay(
         cassette=None if cassette is None else Path(cassette),
         mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,
     )
-    await run_replay(request)
+    owner = OwnerLoop(is_private=True)
+    try:
+        owner.wait(run_replay, request)
+    finally:
+        owner.close()
     return load_run(request.folder)
 
 

@@ -137,7 +137,7 @@ def test_the_recording_is_small() -> None:
 async def test_the_recording_replays(tmp_path: Path) -> None:
     """Every call that the pipeline asks today stands in the shipped recording."""
     try:
-        run = await replay(
+        run = replay(
             DATA / "small_talks.jsonl",
             tmp_path / "run",
             preset="balanced",

@@ -6,11 +6,12 @@ from collections import Counter
 import pytest
 from pydantic import BaseModel
 
-from callwise.budget import LedgerError, Limits, RoleLimits, ScopeKind
+from callwise.budget import Budgeter, LedgerError, Limits, RoleLimits, ScopeKind
 from callwise.calls import (
     Call,
     CallRefused,
     ConfigError,
+    Endpoint,
     Outcome,
     Reply,
     ReportedUsage,
@@ -216,3 +217,23 @@ async def test_a_lease_is_kept_for_its_own_call(make_budgeter, ask_for):
             with pytest.raises(CallRefused):
                 await budgeter.ask(ask_for("again", lease="reply"))
     budgeter.ledger.check()
+
+
+async def test_an_endpoint_that_is_added_serves_its_role(ask_for):
+    """Calls of its role reach it; a role that is served keeps its endpoint."""
+    budgeter = Budgeter()
+    with pytest.raises(UnknownRole):
+        await budgeter.ask(ask_for())
+    budgeter.add_endpoint(Role.MAIN, Endpoint("first", "m", ScriptedClient(["hello"])))
+    assert (await budgeter.ask(ask_for())).text == "hello"
+    with pytest.raises(ConfigError, match=r"role main is served by first \(m\) already"):
+        budgeter.add_endpoint(Role.MAIN, Endpoint("second", "m", ScriptedClient(["no"])))
+    assert budgeter.endpoint(Role.MAIN).name == "first"
+
+
+def test_an_endpoint_without_prices_is_not_added_under_a_limit_in_usd():
+    """The limit could not bind. Nothing is changed."""
+    budgeter = Budgeter(limits=Limits(max_usd=1.0))
+    with pytest.raises(ConfigError, match="max_usd cannot bind"):
+        budgeter.add_endpoint(Role.MAIN, Endpoint("free", "m", ScriptedClient(["hello"])))
+    assert budgeter.endpoint(Role.MAIN) is None

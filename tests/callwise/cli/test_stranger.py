@@ -381,10 +381,10 @@ def test_a_notebook_confirms_by_argument_or_by_variable(
     monkeypatch.setenv("THEIR_KEY", SECRET)
     path = preset(main=server_of(trap, api_key_env="THEIR_KEY"))
     with pytest.raises(ConfigError, match="CALLWISE_TRUST_ENDPOINTS"):
-        asyncio.run(notebook.replay(talk, "one", preset=path))
+        notebook.replay(talk, "one", preset=path)
     assert trap.heard == []
     named = [f"THEIR_KEY@{trap.place}"]
-    asyncio.run(notebook.replay(talk, "one", preset=path, trust_endpoints=named))
+    notebook.replay(talk, "one", preset=path, trust_endpoints=named)
     assert set(trap.heard) == {f"Bearer {SECRET}"}
     trap.heard.clear()
     own = server_of(trap, api_key_env="THEIR_KEY")
@@ -395,7 +395,7 @@ def test_a_notebook_confirms_by_argument_or_by_variable(
         )
     assert trap.heard == []
     monkeypatch.setenv("CALLWISE_TRUST_ENDPOINTS", named[0])
-    asyncio.run(notebook.replay(talk, "two", preset=path))
+    notebook.replay(talk, "two", preset=path)
     assert set(trap.heard) == {f"Bearer {SECRET}"}
 
 

@@ -43,7 +43,7 @@ def talks(tmp_path: Path) -> Path:
 @pytest.fixture
 async def recording(tmp_path: Path, talks: Path) -> Path:
     """Return the folder of a run with a search of 11 calls."""
-    await replay(talks, tmp_path / "run", knobs={"search.max_calls": 11})
+    replay(talks, tmp_path / "run", knobs={"search.max_calls": 11})
     return tmp_path / "run"
 
 
@@ -99,8 +99,8 @@ async def test_a_referee_draws_from_the_same_calls(tmp_path: Path, recording: Pa
 
 async def test_a_recording_replays_without_a_request(tmp_path: Path, talks: Path) -> None:
     """The second run plays what the first recorded, call by call."""
-    first = await replay(talks, tmp_path / "first", preset="frugal")
-    again = await replay(
+    first = replay(talks, tmp_path / "first", preset="frugal")
+    again = replay(
         talks, tmp_path / "again", preset="frugal", cassette=tmp_path / "first" / "cassette.jsonl"
     )
     assert {row.outcome.value for row in first.rows} == {"served"}
@@ -111,24 +111,22 @@ async def test_a_recording_replays_without_a_request(tmp_path: Path, talks: Path
 
 async def test_knobs_are_laid_over_the_preset(tmp_path: Path, talks: Path) -> None:
     """A knob given by its dotted name decides; one that does not exist names the nearest."""
-    run = await replay(talks, tmp_path / "run", preset="frugal", knobs={"search.max_calls": 2})
+    run = replay(talks, tmp_path / "run", preset="frugal", knobs={"search.max_calls": 2})
     assert {turn.asked for turn in run.turns} == {4}
     with pytest.raises(ConfigError, match="max_calls"):
-        await replay(talks, tmp_path / "wrong", knobs={"search.max_call": 2})
+        replay(talks, tmp_path / "wrong", knobs={"search.max_call": 2})
 
 
 async def test_a_call_that_is_not_recorded_is_an_error(tmp_path: Path, talks: Path) -> None:
     """With a cassette nothing is sent, whatever is missing."""
-    await replay(talks, tmp_path / "run", preset="instant")
+    replay(talks, tmp_path / "run", preset="instant")
     with pytest.raises(CassetteMiss):
-        await replay(
-            talks, tmp_path / "other", preset="frugal", cassette=tmp_path / "run/cassette.jsonl"
-        )
+        replay(talks, tmp_path / "other", preset="frugal", cassette=tmp_path / "run/cassette.jsonl")
 
 
 async def test_a_run_as_a_panel(tmp_path: Path, talks: Path) -> None:
     """Each figure of each turn, its conversations as clusters or each turn as its own."""
-    run = await replay(talks, tmp_path / "run", preset="instant")
+    run = replay(talks, tmp_path / "run", preset="instant")
     panel = panel_of_run(run)
     assert panel.conversations == tuple(f"talk-{number}" for number in range(6))
     assert panel.values[0].tolist() == [2.0] * 6

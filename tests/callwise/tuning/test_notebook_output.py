@@ -4,8 +4,8 @@ import base64
 import json
 
 from callwise.tuning.figures import calls_by_node_of, tradeoff_of
-from callwise.tuning.notebook import row_of_trial, show
-from callwise.tuning.notebook_figure import VEGA_LITE_MIME
+from callwise.tuning.notebook import row_of_trial
+from callwise.tuning.notebook_output import VEGA_LITE_MIME, show
 
 ROWS = [
     row_of_trial(

@@ -1,0 +1,170 @@
+"""What a notebook draws of a figure, a run, a plan, or the calls of a budgeter.
+
+JupyterLab draws the Vega-Lite specification of a figure by itself. A code host's page, a printout
+and other viewers show the picture. Tables are Markdown in a notebook, and text elsewhere.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Protocol, overload
+
+from callwise.budget.budgeter import Budgeter
+from callwise.budget.counters import CounterValues
+from callwise.budget.scope import Scope
+from callwise.calls.call import Outcome
+from callwise.plans import TurnPlan, plan_rows
+from callwise.report import RunRecord, Table, summarise, to_markdown, to_text
+from callwise.report.table import Cell, markdown_table, plain_table
+from callwise.safe_text import printable
+from callwise.tuning.figures import (
+    CallsByNode,
+    CallsOverTurns,
+    FigureData,
+    Timeline,
+    Tradeoff,
+    Waterfall,
+    figure_bytes,
+    to_vega,
+)
+from callwise.tuning.figures.figure_files import loaded
+
+__all__ = ["VEGA_LITE_MIME", "HasAsker", "NotebookFigure", "NotebookText", "show"]
+
+VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
+"""The type of output that JupyterLab draws as Vega-Lite."""
+
+_PNG_SCALE, _PNG_COLOURS = 1.0, 64
+"""Notebooks are kept in version control, so their pictures are small."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookFigure:
+    """A figure as the last value of a cell.
+
+    Args:
+        record: what is drawn.
+    """
+
+    record: FigureData
+
+    def __repr__(self) -> str:
+        """Return title and caption: what a viewer without pictures can show."""
+        return f"{self.record.title}. {self.record.caption}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Return every form of the figure, for Jupyter to choose from."""
+        return {
+            VEGA_LITE_MIME: to_vega(self.record),
+            "image/png": base64.b64encode(_picture(self.record)).decode("ascii"),
+            "text/plain": repr(self),
+        }
+
+
+def _picture(record: FigureData) -> bytes:
+    """Return the figure as a PNG of few colours."""
+    drawn = BytesIO(figure_bytes(record, "png", png_scale=_PNG_SCALE))
+    picture = loaded("PIL.Image").open(drawn).convert("RGB").quantize(_PNG_COLOURS)
+    out = BytesIO()
+    picture.save(out, format="png", optimize=True)
+    return out.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookText:
+    """Tables as the last value of a cell; `print` shows them as text.
+
+    Args:
+        text: for a terminal.
+        markdown: for a notebook.
+    """
+
+    text: str
+    markdown: str
+
+    def __repr__(self) -> str:
+        """Return the tables as text."""
+        return self.text
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return both forms, for Jupyter to choose from."""
+        return {"text/markdown": self.markdown, "text/plain": self.text}
+
+
+class HasAsker(Protocol):
+    """A chat model of `wrap`: it asks a budgeter."""
+
+    asker: Any
+
+
+@overload
+def show(found: FigureData) -> NotebookFigure: ...
+
+
+@overload
+def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasAsker) -> NotebookText: ...
+
+
+def show(found: object) -> NotebookFigure | NotebookText:
+    """Return something as what a notebook draws and `print` writes.
+
+    Args:
+        found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,
+            of `replay`; a plan, of `plan`; or a budgeter, one of its scopes, or a chat model of
+            `wrap`, for their calls by node.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    found = getattr(found, "asker", found)
+    match found:
+        case RunRecord():
+            tables = summarise(
+                found.rows, found.turns, plan=found.plan, is_simulated=found.is_simulated
+            )
+            return NotebookText(to_text(tables), to_markdown(tables))
+        case TurnPlan():
+            lines = [printable(row) for row in plan_rows(found)]
+            return NotebookText("\n".join(lines), "\n".join(f"    {line}" for line in lines))
+        case Budgeter():
+            is_simulated = any(row.is_simulated for row in found.ledger.rows)
+            return _calls_by_node(found.run, is_simulated=is_simulated)
+        case Scope():
+            return _calls_by_node(found, is_simulated=False)
+        case Tradeoff() | CallsByNode() | CallsOverTurns() | Waterfall() | Timeline():
+            return NotebookFigure(found)
+    raise TypeError(
+        f"a {type(found).__name__} cannot be shown. Give a figure, a run, a plan, a budgeter or "
+        "one of its scopes, or a chat model of `wrap`"
+    )
+
+
+def _calls_by_node(scope: Scope, *, is_simulated: bool) -> NotebookText:
+    found = scope.statistics()
+    groups = {name or "-": counts for name, counts in found.by_node.items()}
+    table = _count_table({**groups, "all": found.counts}, is_simulated=is_simulated)
+    return NotebookText(plain_table(table), markdown_table(table))
+
+
+def _count_table(groups: Mapping[str, CounterValues], *, is_simulated: bool) -> Table:
+    """Return one row per group; outcomes that no call has are left out."""
+    ended = [name for name in Outcome if any(each.outcomes[name] for each in groups.values())]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            name,
+            sum(counts.outcomes.values()),
+            *(counts.outcomes[outcome] for outcome in ended),
+            counts.usage.requests,
+            None if counts.usage.unknown_usage else counts.usage.input_tokens,
+            None if counts.usage.unknown_usage else counts.usage.output_tokens,
+            None if counts.usage.unknown_usd else counts.usage.usd,
+        )
+        for name, counts in groups.items()
+    ]
+    return Table(
+        "calls_by_node",
+        "Calls by node (simulated)" if is_simulated else "Calls by node",
+        ("node", "calls", *ended, "requests", "input_tokens", "output_tokens", "usd"),
+        tuple(rows),
+    )
