@@ -79,7 +79,8 @@ def search_of(raw: Mapping[str, Any]) -> Search | None:
     final = mapping(raw.get("final_judgement"))
     try:
         view = read_search(raw)
-        nodes = [_outlined(each) for each in view.depth_first() if each.reply or not each.is_start]
+        has_start = "start" in raw  # older records leave it out
+        nodes = [_outlined(each) for each in view.depth_first() if has_start or not each.is_start]
         unread = ""
     except ValueError:
         nodes, unread = [], _as_written(raw.get("candidates", raw.get("tree")))
