@@ -61,6 +61,7 @@ def test_a_packed_cassette_is_played_and_not_recorded_on(
         (b'{"callwise_cassette":true,"key_version":2}\n', "of format version True"),
         (b'{"callwise_cassette":3,"key_version":2}\n', "not as it was written.*--seal"),
         (b'{"callwise_cassette":1,"key_version":9}\n', "with key version 9, .*--mode rewrite"),
+        (b'{"turnwise_cassette":1,"key_version":1}\n', "with key version 1, .*--mode rewrite"),
         (b'{"callwise_cassette":1\n', "expected a whole cassette header"),
         (b'{"callwise_cassette":1,"key_version":2,"x":2}\n', "the field 'x'.*a newer one wrote it"),
         (

@@ -33,6 +33,13 @@ def test_a_cut_last_line_is_recovered_and_said(write_run: RunWriter) -> None:
     assert "1 calls are of turns that were not finished" in run.notices[1]
 
 
+def test_a_run_of_the_earlier_name_is_read(write_run: RunWriter) -> None:
+    """The project was called Turnwise before; only the mark of its manifest differs."""
+    path = write_run() / "manifest.json"
+    path.write_text(path.read_text("utf-8").replace("callwise_run", "turnwise_run"), "utf-8")
+    assert load_run(path.parent).turns
+
+
 def test_counts_that_disagree_are_said(write_run: RunWriter) -> None:
     """A turn that says more calls than its ledger has is named."""
     turn = {"conversation_id": "one", "turn": 0, "reply": "x", "asked": 7}

@@ -73,6 +73,16 @@ def test_what_went_well_is_left_out_and_an_older_baseline_reads_as_0(tmp_path: P
     assert Baseline.read(path) == poor
 
 
+def test_a_baseline_of_the_earlier_name_is_read_and_written_over(tmp_path: Path) -> None:
+    """The project was called Turnwise before; only the mark of the file differs."""
+    path = tmp_path / "b.json"
+    toy().write(path)
+    path.write_text(path.read_text("utf-8").replace("callwise_", "turnwise_"), "utf-8")
+    assert Baseline.read(path) == toy()
+    toy().write(path)
+    assert '"callwise_baseline"' in path.read_text("utf-8")
+
+
 def test_turns_may_be_those_that_the_ledger_names() -> None:
     """Without turn lines the calls still find their turns; what is of none stands apart."""
     rows = [*rows_of(), *rows_of({}, conversation=None, turn=None)[:2]]
