@@ -89,7 +89,9 @@ def connected(path: Path) -> sqlite3.Connection:
     A transaction that a killed process left is rolled back by the next reader; that takes the
     right to write, which SQLite does without where it is not given.
     """
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", _WAIT_SECONDS, uri=True)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", timeout=_WAIT_SECONDS, uri=True
+    )
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
