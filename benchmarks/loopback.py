@@ -40,7 +40,7 @@ _WORDS = ["Read ", "the ", "one ", "about ", "the ", "light", "house", "."] * 8
 
 
 def _stream() -> bytes:
-    """Return a streamed answer as it stands in a response."""
+    """Return a streamed answer in the form of a whole response."""
     events = [
         {**json.loads(_BODY), "object": "chat.completion.chunk", "usage": None, "choices": [choice]}
         for choice in [

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from callwise.budget.usage import JSON_NAMES
+from callwise.calls.call import Outcome
 from callwise.report.plan_tables import plan_table, scenario_table
 from callwise.report.run_record import CallLine, RunFileLine, TurnKey, TurnLine
 from callwise.report.table import (
@@ -28,13 +29,7 @@ _USAGE_COLUMNS = tuple(
 
 _SUM_COLUMNS = (
     "asked",
-    "served",
-    "cached",
-    "coalesced",
-    "replayed",
-    "refused",
-    "failed",
-    "cancelled",
+    *(outcome.value for outcome in Outcome),
     "unreadable",
     "repairs",
     *_USAGE_COLUMNS,
