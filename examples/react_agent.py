@@ -60,7 +60,7 @@ async def ask_agent(max_calls: int | None = None) -> tuple[str, tuple[LedgerRow,
     """Return the agent's answer, or why it has none, and one ledger row a call."""
     endpoint = Endpoint("scripted", "script", ScriptedClient(scripted), Prices(0.5, 1.5))
     budgeter = Budgeter({Role.MAIN: endpoint})
-    agent = build_agent(BudgetedChatModel(asker=budgeter, purpose=Purpose.REASON))
+    agent = build_agent(BudgetedChatModel(llm=budgeter, purpose=Purpose.REASON))
     with budgeter.scope(ScopeKind.TURN, "0", limits=Limits(max_calls=max_calls)):
         try:
             answer = (await agent.ainvoke({"messages": [QUESTION]}))["messages"][-1].text

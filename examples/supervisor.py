@@ -69,7 +69,7 @@ def build(model: BaseChatModel) -> CompiledStateGraph:
 
 if __name__ == "__main__":
     budgeter = Budgeter({Role.MAIN: Endpoint("scripted", "script", ScriptedClient(scripted))})
-    team = build(BudgetedChatModel(asker=budgeter))
+    team = build(BudgetedChatModel(llm=budgeter))
     print(asyncio.run(team.ainvoke({"messages": [QUESTION]}))["messages"][-1].text)
     for node, count in Counter(row.node for row in budgeter.ledger.rows).items():
         print(f"  {node}: {count} calls")

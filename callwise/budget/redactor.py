@@ -7,7 +7,7 @@ budgeter, also one from a client that is not ours, leaves it without the keys it
 from collections.abc import Iterable
 from typing import Any
 
-from callwise.calls.provider_errors import scrub
+from callwise.calls.provider_errors import redacted_line
 from callwise.calls.redaction import redact
 
 __all__ = ["Redactor"]
@@ -33,7 +33,7 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """Return a text on one line, without secrets, and not longer than an error's."""
-        return scrub(text, *self._secrets)
+        return redacted_line(text, *self._secrets)
 
     def clean_error(self, error: BaseException) -> None:
         """Take the secrets out of an error that is about to be raised, in place.

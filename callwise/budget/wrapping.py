@@ -88,7 +88,7 @@ def wrap(
             f"was wrapped before. Give the second model another role ({others or 'none is left'}), "
             "or a budgeter of its own"
         )
-    return BudgetedChatModel(asker=budgeter, role=role, **options)
+    return BudgetedChatModel(llm=budgeter, role=role, **options)
 
 
 def _check_model(chat_model: object) -> None:

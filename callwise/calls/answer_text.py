@@ -41,7 +41,7 @@ MAX_ANSWER_CHARS = 1_000_000
 """Longest answer that is read, in characters."""
 
 MAX_TRIED = 32
-"""How many brackets are tried as the start of a broken document; bounds the work on nonsense."""
+"""How many brackets are tried as the start of a broken document: a limit on useless work."""
 
 MAX_EXCERPT_CHARS = 400
 """Longest part of an answer that is quoted back, in characters."""
@@ -59,7 +59,6 @@ class Document(NamedTuple):
     """One JSON object or list that was found in an answer.
 
     Args:
-        value: the document.
         is_strict: whether it is JSON as it was written.
         is_cut: whether its end is missing, and what was not whole is left out.
         note: what had to be done to read it; blank when nothing.
@@ -80,7 +79,6 @@ class FoundDocuments(NamedTuple):
     """The documents of an answer.
 
     Args:
-        documents: in the order of the text.
         problem: why there is none, or none after the last one; blank when there is no reason.
         is_cut: whether the answer ended before its end.
         excerpt: a short part of the answer without its thoughts, where the problem is.
@@ -146,15 +144,7 @@ def _last_of_thoughts(thoughts: str, note: str) -> tuple[Document, ...]:
 
 
 class _Search:
-    """The search for documents in a text without thoughts.
-
-    Attributes:
-        text: the text, without a code fence around it.
-        problem: why a document could not be read; blank when each could.
-        position: where in the text, or None.
-        is_open: whether the text ended inside a document.
-        rest: the text after the last document.
-    """
+    """The search for documents in a text without thoughts."""
 
     def __init__(self, text: str) -> None:
         fenced = _FENCE.match(text)

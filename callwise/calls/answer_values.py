@@ -1,4 +1,4 @@
-"""The values of an answer, brought to the types and bounds of the schema that asked for them.
+"""The values of an answer, brought to the types and limits of the schema that asked for them.
 
 Models write "66%" for 0.66, scores from 0 to 10 where 0 to 1 was asked for, one text for a
 list of texts, `planAlignment` for `plan_alignment`. Such a value is read as it was meant
@@ -11,7 +11,7 @@ no fewer numbers are fractions of 1 than are larger than 1.5. Otherwise it is 10
 largest is at most 10, and 100 when it is at most 100. Numbers that carry their own scale
 ("66%", "7/10") are read by it and do not count.
 
-Bounds. A number out of its bounds is clamped. One that is out of two-sided bounds by more
+Limits. A number beyond its limits is clamped. One that is beyond two-sided limits by more
 than half of their width is probably on another scale, and to clamp it would invent an
 opinion: it is left for validation to refuse, which leaves the field out or asks again. Only
 a score that may not be null is clamped all the same. NaN, infinities and booleans are no
@@ -33,7 +33,7 @@ SchemaNode = Mapping[str, Any]
 """A part of a JSON schema."""
 
 MAX_SLIP = 0.5
-"""How far a number may be out of bounds, in widths of the bounds, and still be clamped."""
+"""How far a number may be beyond its limits, in widths of the range, and still be clamped."""
 
 MAX_NUMBER = sys.float_info.max
 """Greatest number that is read. Infinities, NaN and integers beyond it are none."""
@@ -51,7 +51,7 @@ _TEXT_NUMBER = re.compile(
 _ABSENT = frozenset({"", "null", "none", "n/a", "nil", "无"})
 _TEXT_KEYS = ("text", "content", "value", "message", "reply")
 _SEPARATOR = re.compile(r"[,;、，；\n]")
-_UNIT_BOUNDS = frozenset({(0.0, 1.0), (-1.0, 1.0)})
+_UNIT_RANGES = frozenset({(0.0, 1.0), (-1.0, 1.0)})
 
 
 @lru_cache(maxsize=1024)
@@ -88,7 +88,7 @@ def _is_nullable(node: Any) -> bool:
     return any(map(_is_null, options)) if (options := node.get("anyOf")) else False
 
 
-def _bounds(node: SchemaNode) -> tuple[float, float]:
+def _limits(node: SchemaNode) -> tuple[float, float]:
     """Return the least and greatest number that a node allows."""
     kind = int if node.get("type") == "integer" else float
     low, high = node.get("minimum", -math.inf), node.get("maximum", math.inf)
@@ -153,7 +153,6 @@ def tidied(value: Any, schema: SchemaNode) -> tuple[Any, list[str]]:
 
     Args:
         value: the document. It is not changed.
-        schema: a JSON schema, as pydantic writes it.
     """
     tidying = _Tidying(schema)
     holder = [value]
@@ -163,11 +162,7 @@ def tidied(value: Any, schema: SchemaNode) -> tuple[Any, list[str]]:
 
 
 class _Tidying:
-    """One pass over a document and its schema.
-
-    Attributes:
-        notes: what was done, in a few words each.
-    """
+    """One pass over a document and its schema."""
 
     def __init__(self, document: SchemaNode) -> None:
         self._document = document
@@ -175,7 +170,7 @@ class _Tidying:
         self.notes: list[str] = []
 
     def finish(self) -> None:
-        """Bring the scores to one scale and into their bounds."""
+        """Bring the scores to one scale and within their limits."""
         scale = _scale([score.holder[score.key] for score in self._scores])
         if scale != 1:
             self.notes.append(f"scores read on a scale of {scale:g}")
@@ -183,18 +178,10 @@ class _Tidying:
             number = score.holder[score.key] / scale
             if not score.is_nullable:
                 number = min(max(number, score.low - MAX_SLIP), 1.0 + MAX_SLIP)
-            score.holder[score.key] = self._in_bounds(number, score.low, 1.0, score.path)
+            score.holder[score.key] = self._clamped(number, score.low, 1.0, score.path)
 
     def value(self, value: Any, node: Any, holder: Any, key: Any, path: str) -> Any:
-        """Return the value of one place.
-
-        Args:
-            value: as it was written.
-            node: the schema of the place.
-            holder: the list or dict that will have it.
-            key: under which key or index.
-            path: keys and indexes from the top, joined by dots.
-        """
+        """Return the value of one place."""
         is_nullable = _is_nullable(node)
         node = self._chosen(value, resolved(node, self._document))
         kind = node.get("type")
@@ -287,7 +274,7 @@ class _Tidying:
         return entries
 
     def _number(self, value: Any, node: SchemaNode, place: _Score) -> Any:
-        low, high = _bounds(node)
+        low, high = _limits(node)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if isinstance(value, dict):
@@ -305,12 +292,12 @@ class _Tidying:
             return _NO_NUMBER
         if not -MAX_NUMBER <= value <= MAX_NUMBER:
             return _NO_NUMBER
-        if (low, high) in _UNIT_BOUNDS and not has_own_scale:
+        if (low, high) in _UNIT_RANGES and not has_own_scale:
             self._scores.append(place._replace(low=low))
             return value
-        return self._in_bounds(value, low, high, place.path)
+        return self._clamped(value, low, high, place.path)
 
-    def _in_bounds(self, number: float, low: float, high: float, path: str) -> float:
+    def _clamped(self, number: float, low: float, high: float, path: str) -> float:
         nearest = min(max(number, low), high)
         is_slip = math.isinf(high - low) or abs(number - nearest) <= MAX_SLIP * (high - low)
         if nearest == number or not is_slip:

@@ -110,8 +110,6 @@ class CallEnd(NamedTuple):
 
     Args:
         sequence: the number of its ledger row.
-        outcome: how it ended.
-        model: the model that its endpoint asks.
         billed: tokens that this asking was billed, by its ledger row; those of a cached,
             coalesced or replayed one are 0.
         turn_tool_calls: tool calls that models have asked for in its turn so far; None
@@ -176,7 +174,6 @@ class Message:
     """One chat message.
 
     Args:
-        role: who speaks, in the words of the OpenAI chat format.
         content: its text. Untrusted; never evaluated, never markup.
         tool_calls: tool calls of an assistant message, in the OpenAI wire format.
         tool_call_id: for a `tool` message, the tool call that it answers.
@@ -216,9 +213,7 @@ class Sampling:
         max_tokens: most output tokens; also what is reserved for the output.
         seed: the endpoint's own sampling seed, where it honours one. A resample is sent
             this plus its index, so that no two samples are one request.
-        stop: strings that end the answer.
         n: answers per request; at least 1.
-        reasoning_effort: for models that think before they answer.
         top_logprobs: how many likely tokens to return per place of the answer, with
             their log-probabilities, in [0, 20]; 0 returns the chosen tokens only.
             None asks for none, and leaves the call's identity as it was. They come as
@@ -280,12 +275,8 @@ class Call:
     A call that asks for k candidates in one answer is one call.
 
     Args:
-        role: which model serves it.
-        purpose: what for.
         messages: the chat, oldest first; empty for an embedding call.
         inputs: texts to embed; empty for a chat call.
-        response_model: a pydantic model that the answer must fit, or None for text.
-        sampling: parameters that shape the answer.
         tools: tool definitions in the OpenAI wire format.
         tool_choice: which tool the model may or must call, in the OpenAI wire format.
         sample: which resample of an otherwise equal call this is. Starts at 0.
@@ -298,7 +289,6 @@ class Call:
             answer did not fit `response_model`. 0 for the first asking.
         speculative: asked before it was known to be needed (a prefetch).
         lease: name of the lease this call may draw on, when its scope has one.
-        max_repairs: how many times an answer that does not fit may be asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
             Not part of the call's identity.
         stream: fetch the answer as a stream; the same answer, so not identity.

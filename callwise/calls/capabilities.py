@@ -54,8 +54,6 @@ class Capabilities:
 
     Args:
         schema_mode: the strongest way to ask for the form of an answer.
-        token_limit_field: name of the limit on output tokens.
-        system_role: where instructions go.
         refused: names of request fields that are never sent, such as `temperature`,
             `logprobs` or `stream_options`.
         context_tokens: context length, where known; prompt and answer together.
@@ -73,12 +71,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a refusal teaches.
-
-    Args:
-        capabilities: what the next request is made from.
-        change: what it does otherwise, in one clause: "sends no temperature".
-    """
+    """What a refusal teaches."""
 
     capabilities: Capabilities
     change: str
@@ -159,9 +152,7 @@ def learn_from_refusal(
     """Return what a refused request teaches, or None where it teaches nothing.
 
     Args:
-        capabilities: what the body was made from.
-        body: the request that was refused.
-        refusal: the endpoint's answer: neither of the content, the account, the model
+        refusal: the endpoint's answer: neither of the content, the quota, the model
             nor the length of the prompt; those mean another error (see `failures`).
     """
     if refusal.status in {401, 402, 403, 404, 429} or refusal.leads_to is not None:
@@ -194,11 +185,6 @@ def learn_from_length(
 
     An endpoint counts the longest answer asked for into the context. At most half of it
     is left to the answer; what the prompt is too long for then is the prompt's matter.
-
-    Args:
-        capabilities: what the body was made from.
-        body: the request that was refused.
-        error: names the context length, or nothing can be learned.
     """
     limit = error.limit_tokens
     asked = next((body[field] for field in TOKEN_LIMIT_FIELDS if field in body), None)
@@ -226,14 +212,14 @@ def _weaker_form(capabilities: Capabilities, text: str) -> Lesson | None:
     mode = capabilities.schema_mode
     if mode == "json_schema":
         changed = replace(capabilities, schema_mode="json_object")
-        return Lesson(changed, "asks for the form by JSON mode and in words, not by schema")
+        return Lesson(changed, "asks for the form by JSON mode and in the prompt, not by schema")
     if mode == "json_object" and _WANTS_SCHEMA.search(text):
         return Lesson(
             replace(capabilities, schema_mode="json_schema"), "asks for the form by schema"
         )
     if mode == "json_object":
         return Lesson(
-            replace(capabilities, schema_mode="prompt"), "asks for the form in words alone"
+            replace(capabilities, schema_mode="prompt"), "asks for the form in the prompt alone"
         )
     return None
 
@@ -266,16 +252,16 @@ def _other_limit(
 
 def _lower_limit(asked: Any, refusal: Refusal) -> int | None:
     """Return the largest number below what was asked that a refusal names as a limit."""
-    words = refusal.words
-    if refusal.code == "unsupported_parameter" or not _LIMIT.search(words):
+    said = refusal.words
+    if refusal.code == "unsupported_parameter" or not _LIMIT.search(said):
         return None
-    if _IS_NO_FIELD.search(words) and "range" not in words:
+    if _IS_NO_FIELD.search(said) and "range" not in said:
         return None
-    numbers = [int(number) for number in _NUMBER.findall(words) if len(number) < MAX_DIGITS]
+    numbers = [int(number) for number in _NUMBER.findall(said) if len(number) < MAX_DIGITS]
     fitting = [number for number in numbers if MIN_LEARNED_LIMIT <= number < asked]
     if not fitting:
         return None
-    return max(fitting) - ("exclusive" in words)
+    return max(fitting) - ("exclusive" in said)
 
 
 def _without(capabilities: Capabilities, named: list[str], text: str) -> Lesson | None:

@@ -50,7 +50,7 @@ _OPENED: ContextVar[list[AnswerStream] | None] = ContextVar("opened_streams", de
 
 
 class BudgetedChatModel(BaseChatModel):
-    """A chat model that asks an asker, such as the budgeter.
+    """A chat model that asks an LLM, such as the budgeter.
 
     Equal calls are answered one by one, as by any chat model: `batch` of one prompt five
     times is five requests and five answers. Only at a temperature of 0, where their answers
@@ -61,18 +61,14 @@ class BudgetedChatModel(BaseChatModel):
     cannot see it.
 
     It may be used from any thread and any asyncio loop, synchronously inside a running loop
-    too: every call is carried to the asker's own loop (see `owner_loop`), with the context
+    too: every call is carried to the own loop of its LLM (see `owner_loop`), with the context
     variables of the caller, and clients run there. It lasts until `close`, and begins again
-    with a later call. An asker without an owner loop runs there as well.
+    with a later call. An LLM without an owner loop runs there as well.
 
     Attributes:
-        asker: who answers.
-        role: which model serves its calls.
-        purpose: what its calls are for.
         sampling: parameters of every call; `bind` and invocation arguments go before.
         model_kwargs: further arguments of every call, as `bind` takes them. Arguments of
             OpenAI's chat models that the constructor is given are moved here.
-        max_repairs: how many times an answer that does not fit a schema is asked again.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
         share: whether equal calls share one answer; None shares at a temperature of 0.
         final_answer: what an agent ends with when its budget allows no call: a
@@ -86,7 +82,7 @@ class BudgetedChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    asker: SkipValidation[LLM] = Field(exclude=True, repr=False)
+    llm: SkipValidation[LLM] = Field(exclude=True, repr=False)
     role: Role = Role.MAIN
     purpose: Purpose = Purpose.OTHER
     sampling: Sampling = Sampling()
@@ -111,11 +107,11 @@ class BudgetedChatModel(BaseChatModel):
         return {**kept, "model_kwargs": {**other, **kept.get("model_kwargs", {})}}
 
     def model_post_init(self, context: Any, /) -> None:
-        """Read the arguments, and move the asker to its private loop from now on."""
+        """Read the arguments, and move the LLM to its private loop from now on."""
         super().model_post_init(context)
         read_arguments(self.model_kwargs, self.sampling)
         watch_runs()
-        self._owner = owner_of(self.asker)
+        self._owner = owner_of(self.llm)
         self._owner.make_private()
 
     @property
@@ -127,9 +123,9 @@ class BudgetedChatModel(BaseChatModel):
         return {"role": str(self.role), "purpose": str(self.purpose)}
 
     def close(self) -> None:
-        """Close the asker's own loop, and what a budgeter keeps open. Safe to call twice.
+        """Close the own loop of its LLM, and what a budgeter keeps open. Safe to call twice.
 
-        All models of one asker share that loop; their calls in flight are cancelled.
+        All models of one LLM share that loop; their calls in flight are cancelled.
         """
         self._owner.close()
 
@@ -289,11 +285,8 @@ class BudgetedChatModel(BaseChatModel):
         """Return this model with tools to call.
 
         Args:
-            tools: in any form that LangChain knows.
             tool_choice: `auto`, `none`, `any`, a tool's name, or the OpenAI wire format;
                 True means `any`.
-            strict: whether the tools' arguments must fit their schemas exactly.
-            kwargs: bound along with them.
         """
         wire = [*wire_tools(tools, strict=strict)]
         return super().bind(tools=wire, tool_choice=wire_tool_choice(tool_choice), **kwargs)
@@ -319,8 +312,6 @@ class BudgetedChatModel(BaseChatModel):
             method: `function_calling`, the default, `json_schema` or `json_mode`.
             include_raw: return `{"raw", "parsed", "parsing_error"}`, and keep an answer
                 that does not fit in `parsing_error` instead of raising it.
-            strict: whether the answer must fit the schema exactly.
-            kwargs: bound along with them.
         """
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             asking = super().bind(response_model=schema, **kwargs)
@@ -330,13 +321,13 @@ class BudgetedChatModel(BaseChatModel):
 
     async def _ask(self, call: Call) -> Reply:
         self._owner.make_private()
-        # An asker that has an owner loop finds the way there by itself.
-        if getattr(self.asker, "owner", None) is self._owner:
-            return await self.asker.ask(call)
-        return await self._owner.run(self.asker.ask, call)
+        # An LLM that has an owner loop finds the way there by itself.
+        if getattr(self.llm, "owner", None) is self._owner:
+            return await self.llm.ask(call)
+        return await self._owner.run(self.llm.ask, call)
 
     def _advisory(self) -> Remaining:
-        return self.asker.advisory()
+        return self.llm.advisory()
 
     async def _invoke(self, call: Call, ending: Ending) -> Asked:
         return await Invocation(self._ask, self._advisory, ending).run(call)

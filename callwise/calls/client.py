@@ -33,8 +33,6 @@ class Prices:
     """What an endpoint charges, in USD per million tokens.
 
     Args:
-        input_usd_per_million: per million prompt tokens.
-        output_usd_per_million: per million answer tokens.
         cached_usd_per_million: per million prompt tokens found in the provider's
             prompt cache; None charges them like any other.
     """
@@ -84,8 +82,6 @@ class Client(Protocol):
         coroutine cancels what is in flight.
 
         Args:
-            calls: at least one.
-            model: the model that should answer.
             on_sent: called once for each request that leaves the machine, at the
                 moment it leaves, with the index in `calls` of the (first) call that
                 it carries. A client that never calls it for an answered call sent
@@ -128,12 +124,10 @@ class Endpoint:
 
     Args:
         name: part of every call's identity; letters, digits, `-`, `_` and `.`.
-        model: the model's name there.
-        client: who sends.
         prices: its price list; None when unknown. Unknown is not free.
         retry: when a failed attempt there is tried again; None takes the budgeter's policy.
         timeout_seconds: longest time for one attempt; None leaves the client's own.
-        extra_body: fields of every chat request's body, for what it has of its own.
+        extra_body: fields of every chat request that only this endpoint knows.
         key_variable: environment variable that its key is read from, for errors.
     """
 
@@ -167,8 +161,6 @@ class Getter(Protocol):
 
         Args:
             url: a path below the base URL, or a whole URL of the same host.
-            timeout_seconds: longest time for it.
-            on_sent: called once, when the request leaves.
 
         Raises:
             CallError: when no response came.
@@ -187,11 +179,7 @@ async def look_up(
     """Return the status and the JSON document of a GET, None where it is no JSON.
 
     Args:
-        client: whose key is sent.
         url: a path below the base URL, or a whole URL of the same host and port.
-        base_url: the client's.
-        timeout_seconds: longest time for it.
-        on_sent: called once, when the request leaves.
 
     Raises:
         ConfigError: when the URL is of another host; nothing was sent.
@@ -215,10 +203,6 @@ class Remaining:
 
     Args:
         calls_left: whole calls that would still be accepted, of any role.
-        requests_left: HTTP requests that would still be sent.
-        tokens_left: tokens that may still be reserved.
-        usd_left: USD that may still be reserved.
-        seconds_left: time until the nearest deadline.
         calls_left_by_role: the same as `calls_left` for roles with their own limit.
     """
 

@@ -109,7 +109,7 @@ class EndpointSettings(BaseModel):
     """Most output tokens that the model takes as a limit. For `openai`."""
 
     extra_body: dict[str, Any] = {}
-    """Further fields of every chat request's body, for what the endpoint has of its own.
+    """Further fields of every chat request's body, that only this endpoint knows.
     Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
 
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
@@ -132,11 +132,7 @@ class EndpointSettings(BaseModel):
         return self.kind in {"openai", "openai_sdk"}
 
     def starting_capabilities(self, known: Capabilities) -> Capabilities:
-        """Return what is known of a model's endpoint, with what is set by hand before it.
-
-        Args:
-            known: of the table of known endpoints.
-        """
+        """Return what is known of a model's endpoint, with what is set by hand before it."""
         given: dict[str, Any] = {
             "schema_mode": self.schema_mode,
             "token_limit_field": self.token_limit_field,
@@ -163,7 +159,7 @@ class EndpointSettings(BaseModel):
         if not _VARIABLE_NAME.fullmatch(name) or is_word_too_long:
             raise ValueError(
                 "expected the name of an environment variable, such as CALLWISE_API_KEY "
-                "(capitals, digits, underscores); a key itself never stands in settings"
+                "(capitals, digits, underscores); a key itself is never written in settings"
             )
         return name
 

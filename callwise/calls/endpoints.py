@@ -68,10 +68,8 @@ def endpoints_from_settings(
     """Return who serves each role. Roles with equal access share one client.
 
     Args:
-        settings: by role; roles may be missing.
         environ: environment variables. An empty one counts as not set.
         retry: what an endpoint's own retry settings are laid over; None takes the defaults.
-        trust: what of the settings their user named; the rest is refused.
         is_offline: names and prices alone: no client is made, no code imported, no key read.
 
     Raises:
@@ -105,7 +103,6 @@ def settings_by_role(
     A base URL that only the environment names is left out, and a model that nothing names.
 
     Args:
-        settings: by role; roles may be missing.
         environ: environment variables. An empty one counts as not set.
 
     Raises:

@@ -23,14 +23,14 @@
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
           |  `- WrongAddress       nothing at the base URL answers in this protocol
-          |- QuotaExhausted        the account has no quota or credit left
+          |- QuotaExhausted        no quota or credit is left for the key
           `- BadRequest            any other 4xx
              |- ContextTooLong     the prompt does not fit the model's context
              `- ParameterRefused   a request field that the endpoint does not take
 
 `is_retryable`: the same call may be served on another attempt.
 `is_fatal`: going on with other calls makes no sense. A wrong key, an unknown model or an
-exhausted account is wrong for every call; a refused text or an odd answer is not.
+exhausted quota is wrong for every call; a refused text or an odd answer is not.
 """
 
 from typing import ClassVar, Protocol
@@ -77,13 +77,7 @@ class ConfigError(CallwiseError):
 
 
 class MissingKey(ConfigError):
-    """An endpoint needs a key and its environment variable is not set.
-
-    Args:
-        endpoint: name of the endpoint.
-        variable: the environment variable to set.
-        reason: why another key that is set is not used.
-    """
+    """An endpoint needs a key and its environment variable is not set."""
 
     def __init__(self, endpoint: str, variable: str, reason: str = "") -> None:
         super().__init__(
@@ -101,9 +95,7 @@ class FormatError(CallwiseError):
     """A file that cannot be read.
 
     Args:
-        path: the file.
         line: 1-based line, or None when the whole file is meant.
-        problem: what is wrong and what was expected.
     """
 
     def __init__(self, path: object, line: int | None, problem: str) -> None:
@@ -147,7 +139,6 @@ class CallRefused(CallError):
         limit: name of the limit, e.g. `max_calls` or `max_calls[judge]`.
         limit_value: its value, in the unit that its name ends with.
         used_value: what was used and reserved already, leases included.
-        asked_value: what this call wanted on top.
     """
 
     def __init__(
@@ -179,12 +170,10 @@ class InvalidAnswer(CallError):
     """An answer came, and it does not fit the response model.
 
     Args:
-        problem: what does not fit.
         text: the answer as it came. Untrusted.
         misfits: the same as (kind, place, detail), for a repair to put into words; see
             `callwise.calls.repair`.
         excerpt: a short part of the answer, where the problem is; None quotes its beginning.
-        is_cut: whether the answer ended before its end.
     """
 
     def __init__(
@@ -208,7 +197,6 @@ class EmptyAnswer(CallError):
     """An answer came with nothing in it.
 
     Args:
-        message: what happened.
         is_cut: whether its token limit ended it before it began: a model that thinks
             first had no tokens left.
     """
@@ -224,7 +212,6 @@ class ContentRefused(CallError):
     """The provider's content filter declined to answer.
 
     Args:
-        message: what happened, without secrets.
         status: HTTP status of the refusal; None when the filter, or the model itself,
             declined in the answer, after the model had run.
     """
@@ -241,7 +228,6 @@ class EndpointError(CallError):
         message: what happened, without secrets.
         status: HTTP status, or None when there was no response.
         was_sent: whether the request left the machine. Counts as a request if so.
-        latency_seconds: time that the attempt took.
     """
 
     def __init__(
@@ -286,10 +272,7 @@ class RateLimited(EndpointError):
     """The endpoint answered 429.
 
     Args:
-        message: what happened, without secrets.
         retry_after_seconds: how long the server asks to wait, where it names a time.
-        status: HTTP status.
-        latency_seconds: time that the attempt took.
     """
 
     is_retryable = True
@@ -339,7 +322,7 @@ class WrongAddress(UnknownModel):
 
 
 class QuotaExhausted(EndpointError):
-    """The account behind the key has no quota or credit left."""
+    """No quota or credit is left for the key."""
 
     is_fatal = True
 
@@ -352,11 +335,8 @@ class ContextTooLong(BadRequest):
     """The prompt, with the longest answer asked for, does not fit the model's context.
 
     Args:
-        message: what happened, without secrets.
         limit_tokens: the context length in tokens, where the endpoint named it.
         prompt_tokens: tokens that the request came to, where the endpoint named them.
-        status: HTTP status.
-        latency_seconds: time that the attempt took.
     """
 
     repairs: int = 0
@@ -382,7 +362,6 @@ class ParameterRefused(BadRequest):
     Retryable at once: the next attempt leaves the field out or replaces it.
 
     Args:
-        message: what happened, without secrets.
         change: what the next attempt does instead, in one clause.
     """
 

@@ -2,7 +2,7 @@
 
 The table of known endpoints is data, in `known_endpoints.yaml`. A row decides where a
 capability starts, so that a well-known refusal need not be paid for; what the endpoint
-itself refuses goes before it. Local servers have rows too, to be read: no host tells one
+itself refuses goes before it. Local servers have rows too, to be read: no host distinguishes one
 server on this machine from another, so none of those rows is ever chosen.
 """
 
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def is_this_machine(host: str) -> bool:
-    """Return whether a host's name or address is a loopback one. Looks nothing up.
+    """Return whether a host's name or address is a loopback one. No look-up is made.
 
     This machine needs no key, and is not asked through a proxy.
     """
@@ -62,7 +62,7 @@ def endpoint_name(base_url: str) -> str:
 
     `https://api.deepseek.com/v1` is `api.deepseek.com`, `http://localhost:8000/v1` is
     `localhost-8000`, `https://openrouter.ai/api/v1` is `openrouter.ai-api`. A part of the path
-    that looks like a key is left out: names are recorded and shown.
+    that resembles a key is left out: names are recorded and shown.
     """
     parts = urlsplit(base_url)
     words = [parts.hostname or ""]
@@ -208,12 +208,7 @@ def known_endpoints() -> tuple[KnownEndpoint, ...]:
 
 
 def known_capabilities(base_url: str, model: str) -> tuple[Capabilities, bool]:
-    """Return what a model is taken to take at first, and whether that is confirmed.
-
-    Args:
-        base_url: of the endpoint; its host is looked up, with its parent domains.
-        model: the model's name there.
-    """
+    """Return what a model is taken to take at first, and whether that is confirmed."""
     host = urlsplit(base_url).hostname or ""
     for row in known_endpoints():
         if any(host == each or host.endswith(f".{each}") for each in row.hosts):

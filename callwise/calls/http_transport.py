@@ -74,12 +74,8 @@ class RequestMoment:
     """Whether the request of one attempt has left, and a callback for when it does.
 
     Args:
-        on_sent: called once, when the request leaves.
         max_answer_bytes: longest answer that is read, unpacked.
         embeddings: how many embeddings the answer may have beyond that.
-
-    Attributes:
-        was_sent: whether it has left.
     """
 
     __slots__ = ("_on_sent", "max_answer_bytes", "was_sent")
@@ -173,10 +169,7 @@ class Transport(Protocol):
         """Send one request and return its response once the headers are there.
 
         Args:
-            method: `POST` or `GET`.
             path: below the base URL, or a whole URL.
-            content: the body; empty for none.
-            moment: marked when the request leaves.
 
         Raises:
             TransportFailed: when no connection was made, or it broke.
@@ -245,10 +238,7 @@ class HttpResponse:
     """The response to one request of `HttpTransport`.
 
     Args:
-        response: aiohttp's.
-        host: named in errors.
         max_bytes: longest body that is read, unpacked.
-        on_closed: called once, when the connection is free.
 
     Raises:
         BadResponse: when it is packed in a way that was not offered.
@@ -331,8 +321,6 @@ class HttpTransport:
 
     Args:
         base_url: what paths are below.
-        route: how to reach its host.
-        headers: of every request.
         max_connections: most connections open at a time. A request beyond them waits.
     """
 

@@ -117,11 +117,7 @@ class Arguments(NamedTuple):
     """Arguments of an invocation, as the fields of a call.
 
     Args:
-        sampling: parameters that shape the answer.
-        tools: tool definitions in the OpenAI wire format.
-        tool_choice: which tool may or must be called, in the OpenAI wire format.
         unkeyed_body: body fields that do not change the answer.
-        of_call: further fields of the call, by name.
     """
 
     sampling: Sampling
@@ -137,7 +133,6 @@ def read_arguments(arguments: Mapping[str, Any], sampling: Sampling) -> Argument
     Args:
         arguments: by name; those that are None count as not given. Known fields inside of
             `extra_body` are read like arguments, its other fields are sent as they are.
-        sampling: what they go before.
 
     Raises:
         ConfigError: when one is not known, or can be neither counted nor honoured.

@@ -90,20 +90,24 @@ class Ending:
         return final if isinstance(final, FinalCall) else FinalCall(text=final)
 
 
-class _Ears:
+class _InvocationListener:
     """Listener of one call: passes its pieces on, and keeps how its askings ended."""
 
     def __init__(
-        self, ends: list[CallEnd], on_piece: Callable[[Piece], None] | None, *, keeps_tools: bool
+        self,
+        ends: list[CallEnd],
+        on_piece: Callable[[Piece], None] | None,
+        *,
+        withholds_tools: bool,
     ) -> None:
         self._ends = ends
         self._on_piece = on_piece
-        self._keeps_tools = keeps_tools
+        self._withholds_tools = withholds_tools
         self.has_given = False
 
     def on_piece(self, piece: Piece) -> None:
-        """Pass a piece on; its tool calls are kept back where they may be too many."""
-        if self._keeps_tools:
+        """Pass a piece on; its tool calls are withheld where they may be too many."""
+        if self._withholds_tools:
             piece = piece._replace(tool_calls=())
         if self._on_piece is not None and piece.is_answer:
             self.has_given = True
@@ -116,19 +120,12 @@ class _Ears:
     def complete(self, reply: Reply) -> None:
         """Pass on what of a reply was not passed on as it came."""
         for piece in pieces_of(reply) if self._on_piece is not None else ():
-            if not self.has_given or (self._keeps_tools and piece.tool_calls):
+            if not self.has_given or (self._withholds_tools and piece.tool_calls):
                 self._on_piece(piece)  # type: ignore[misc] # checked above
 
 
 class Invocation:
-    """One invocation, from the first asking to the answer.
-
-    Args:
-        asking: asks a call.
-        advisory: returns what remains in the current scope.
-        ending: how it ends at a limit.
-        on_piece: called with the pieces of the answer as they come; or None.
-    """
+    """One invocation, from the first asking to the answer."""
 
     def __init__(
         self,
@@ -158,19 +155,19 @@ class Invocation:
         most = None if ending.tool_is_form else ending.max_tool_calls
         if most is not None and call.tools and asked_before >= most:
             return await self._end(call, f"max_tool_calls={most}")
-        ears = self._ears(keeps_tools=most is not None)
+        listener = self._listener(withholds_tools=most is not None)
         try:
-            reply = await self._asking(replace(call, listener=ears))
+            reply = await self._asking(replace(call, listener=listener))
         except (CallRefused, CallTimeout) as error:
-            if ending.final_answer is None or ears.has_given or not self._is_over(error):
+            if ending.final_answer is None or listener.has_given or not self._is_over(error):
                 raise
             return await self._end(call, _limit_of(error), error)
         in_turn = (self._ends[-1].turn_tool_calls if self._ends else None) or 0
         asked = max(asked_before + len(reply.tool_calls), in_turn)
         if most is not None and reply.tool_calls and asked > most:
-            ears.complete(replace(reply, tool_calls=()))
+            listener.complete(replace(reply, tool_calls=()))
             return await self._end(call, f"max_tool_calls={most}")
-        ears.complete(reply)
+        listener.complete(reply)
         return Asked(reply, tuple(self._ends))
 
     async def _end(self, call: Call, limit: str, error: CallError | None = None) -> Asked:
@@ -183,16 +180,16 @@ class Invocation:
         )
         if error is None or isinstance(self._ending.final_answer, FinalCall):
             last = self._last(call, final, note=f"final answer under {limit}")
-            ears = self._ears(keeps_tools=True)
+            listener = self._listener(withholds_tools=True)
             try:
-                reply = await self._asking(replace(last, listener=ears))
+                reply = await self._asking(replace(last, listener=listener))
             except (CallRefused, CallTimeout, EmptyAnswer) as problem:
                 error = problem
             else:
                 if not self._ending.tool_is_form:
                     reply = replace(reply, tool_calls=())
                 if not reply.is_empty:
-                    ears.complete(reply)
+                    listener.complete(reply)
                     return Asked(reply, tuple(self._ends), limit)
                 error = EmptyAnswer("the final answer is empty", is_cut=False)
         if final.text is None or has_form:
@@ -219,8 +216,8 @@ class Invocation:
         sampling = replace(call.sampling, extra_body=body)
         return replace(call, tools=(), tool_choice=None, sampling=sampling)
 
-    def _ears(self, *, keeps_tools: bool) -> _Ears:
-        return _Ears(self._ends, self._on_piece, keeps_tools=keeps_tools)
+    def _listener(self, *, withholds_tools: bool) -> _InvocationListener:
+        return _InvocationListener(self._ends, self._on_piece, withholds_tools=withholds_tools)
 
     def _is_over(self, error: CallError) -> bool:
         """Return whether nothing else fits: refused, or cut by the turn's deadline."""
@@ -248,12 +245,6 @@ class AnswerStream:
     The call runs in its own task, from the first piece that is waited for. It is
     cancelled, and waited for, when the stream is closed before its end, so that it is
     settled by then.
-
-    Args:
-        asking: asks a call.
-        advisory: returns what remains in the current scope.
-        ending: how it ends at a limit.
-        call: what to ask.
     """
 
     def __init__(
@@ -317,7 +308,7 @@ class AnswerStream:
     def _put(self, piece: Piece | None) -> None:
         if _running_loop() is self._loop:
             self._pieces.put_nowait(piece)
-        else:  # the asker's loop is another thread's; the caller's may be gone
+        else:  # the loop of the LLM is another thread's; the caller's may be gone
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
 

@@ -32,7 +32,7 @@ from callwise.calls.langchain_messages import (
     tool_calls_to_wire,
     usage_from_langchain,
 )
-from callwise.calls.provider_errors import failure_of_status, retry_after_seconds, scrub
+from callwise.calls.provider_errors import failure_of_status, redacted_line, retry_after_seconds
 from callwise.calls.redaction import redact_document, redact_whole
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.schema import given_schema
@@ -66,8 +66,6 @@ class LangChainClient:
     are handed over as LangChain's usual invocation arguments, those that are set.
 
     Args:
-        chat: serves chat calls.
-        embeddings: serves embedding calls.
         clock: monotonic seconds, for latencies.
         now: the current time with a time zone, for `Retry-After` dates.
 
@@ -176,7 +174,9 @@ class LangChainClient:
             if not chunks or isinstance(error, TimeoutError):
                 raise
             raise StreamCut(
-                scrub(f"the stream broke off after {len(chunks)} pieces: {error}", *self._secrets),
+                redacted_line(
+                    f"the stream broke off after {len(chunks)} pieces: {error}", *self._secrets
+                ),
                 latency_seconds=self._clock() - started,
             ) from None  # its text, and its cause's, may contain a key
         return self._reply([whole] if whole else [], model, started, tuple(chunks))
@@ -306,12 +306,9 @@ def failure_of_error(
     """Return what an error of some provider's library means.
 
     Args:
-        error: whatever the library raised.
-        secrets: keys that must not be in the result.
         now: the current time, with a time zone.
-        latency_seconds: time that the attempt took.
     """
-    message = scrub(f"{type(error).__name__}: {error}", *secrets)
+    message = redacted_line(f"{type(error).__name__}: {error}", *secrets)
     status = _status_of(error)
     if status is not None:
         headers = getattr(getattr(error, "response", None), "headers", None) or {}

@@ -228,9 +228,8 @@ class Asked:
     """What came of one invocation.
 
     Args:
-        reply: the answer.
         ends: how its askings ended, in order: repairs, and calls that were refused before
-            the last one; empty where the asker does not name it.
+            the last one; empty where the LLM does not report them.
         final_under: the limit that made this the final answer; empty where none did.
     """
 

@@ -127,9 +127,7 @@ class _Level:
 
     Args:
         path: LangGraph's path of tasks, from the outermost graph to this task.
-        metadata: LangGraph's own facts of the task.
         tools: tools that run in the task, the outermost first: name and id of the tool call.
-        graph: name of the graph that the task called; empty for none.
     """
 
     path: Sequence[str]

@@ -49,8 +49,6 @@ class LearnedFact:
     """One thing that an endpoint has refused, and what is done instead from then on.
 
     Args:
-        endpoint: name of the endpoint.
-        model: the model's name there.
         capabilities: all that is known of the model now.
         change: what requests do otherwise, in one clause: "sends no temperature".
         message: the endpoint's words, without secrets.
@@ -100,12 +98,12 @@ def features_of(body: Mapping[str, Any]) -> frozenset[str]:
 class _Trial:
     """One request under way that uses what is not confirmed."""
 
-    __slots__ = ("ended", "is_telling", "loop")
+    __slots__ = ("ended", "has_result", "loop")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
-        self.is_telling = False
+        self.has_result = False
 
 
 class ModelKnowledge:
@@ -136,7 +134,7 @@ class ModelKnowledge:
         """
         while (trial := self._under_way()) is not None and not self.takes(body()):
             await trial.ended.wait()
-            if not trial.is_telling:
+            if not trial.has_result:
                 break
         mine: _Trial | None = None
         if self._under_way() is None and not self.takes(body()):
@@ -154,7 +152,7 @@ class ModelKnowledge:
         if not self.takes(body):
             self._confirmed |= features_of(body)
             if self._trial is not None:
-                self._trial.is_telling = True
+                self._trial.has_result = True
 
     def learn(self, lesson: Lesson | None) -> bool:
         """Take a lesson in; return whether it is one. No state is ever come back to."""
@@ -163,7 +161,7 @@ class ModelKnowledge:
         self.capabilities = lesson.capabilities
         self._seen.add(lesson.capabilities)
         if self._trial is not None:
-            self._trial.is_telling = True
+            self._trial.has_result = True
         return True
 
     def _under_way(self) -> _Trial | None:
@@ -178,7 +176,6 @@ class EndpointKnowledge:
     """Knowledge of the models of one endpoint, with callbacks for what is learned.
 
     Args:
-        base_url: of the endpoint.
         capabilities: what every model there is taken to take at first; None begins by
             the table of known endpoints.
         is_confirmed: whether that is known to be right.
@@ -232,10 +229,7 @@ class EndpointKnowledge:
         """Return the error that a refusal means, having learned what it teaches.
 
         Args:
-            refusal: the endpoint's answer.
-            body: the request that was refused.
             remake: makes the same call's request by what is known now.
-            latency_seconds: time that the attempt took.
         """
         failure = failure_of(refusal, latency_seconds=latency_seconds)
         if not isinstance(failure, ContextTooLong) and type(failure) not in _MAY_TEACH:
@@ -250,7 +244,7 @@ class EndpointKnowledge:
             if lesson is None or not known.learn(lesson):
                 return failure
             change = lesson.change
-            self._tell(body["model"], lesson, refusal)
+            self._report(body["model"], lesson, refusal)
         if isinstance(failure, ContextTooLong) and (failure.prompt_tokens or 0) > (
             known.capabilities.max_output_tokens or 0
         ):
@@ -259,7 +253,7 @@ class EndpointKnowledge:
             refusal.message, change=change, status=refusal.status, latency_seconds=latency_seconds
         )
 
-    def _tell(self, model: str, lesson: Lesson, refusal: Refusal) -> None:
+    def _report(self, model: str, lesson: Lesson, refusal: Refusal) -> None:
         if self._on_learned is not None:
             name = endpoint_name(self._base_url)
             fact = LearnedFact(name, model, lesson.capabilities, lesson.change, refusal.message)

@@ -116,8 +116,6 @@ class Errand(Generic[T]):
     """Work that is carried to a private loop, until its caller has its end.
 
     Args:
-        thread: where it runs.
-        work: starts it, there.
         asked_from: the caller's loop; None for a synchronous caller.
     """
 

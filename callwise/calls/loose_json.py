@@ -123,8 +123,6 @@ class _Frame:
     """An open bracket.
 
     Args:
-        opener: the bracket.
-        start: its position.
         whole_end: where its last whole entry ends; right after the bracket when none does.
         has_key: whether a key was read whose value is not whole yet.
     """
@@ -144,9 +142,6 @@ class Scan:
     """The brackets and strings of a document that need not be JSON.
 
     Args:
-        text: the text that it is part of.
-        start: where it begins.
-        end: where it ends, or None when the text ends before.
         frames: the brackets that are open where the text ends, outermost first.
         is_in_string: whether the text ends inside a string.
         is_too_deep: whether it is nested deeper than `MAX_DEPTH`.

@@ -150,10 +150,10 @@ class OpenAIClient:
         self._clock = clock
         bare_url = re.sub(r"/(?:chat/completions|embeddings)?/*$", "", base_url)
         likely_url = bare_url if _VERSION.search(parts.path) else f"{bare_url}/v1"
-        advice = "is the base URL right?"
+        hint = "is the base URL right?"
         if likely_url != base_url.rstrip("/"):
-            advice = f"try the base URL {shown_url(likely_url)}"
-        self._reader = ResponseReader(self._host, api_key=api_key, now=now, advice=advice)
+            hint = f"try the base URL {shown_url(likely_url)}"
+        self._reader = ResponseReader(self._host, api_key=api_key, now=now, hint=hint)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -302,7 +302,9 @@ class OpenAIClient:
         if _TLS_MISMATCH.search(words):
             kind = WrongAddress
             words = f"answers in plain HTTP: begin the base URL with http:// ({words})"
-        return kind(self._reader.scrubbed(words), was_sent=moment.was_sent, latency_seconds=seconds)
+        return kind(
+            self._reader.error_text(words), was_sent=moment.was_sent, latency_seconds=seconds
+        )
 
     async def _exchange(
         self, call: Call, body: dict[str, Any], moment: RequestMoment, started: float
@@ -352,7 +354,7 @@ class OpenAIClient:
         latency_seconds = self._clock() - started
         if not assembly.is_whole:
             raise StreamCut(
-                self._reader.scrubbed(
+                self._reader.error_text(
                     f"broke off a stream after {len(assembly.chunks)} pieces: {problem}"
                 ),
                 status=response.status,
@@ -373,7 +375,7 @@ class OpenAIClient:
             is_structured = call.response_model is not None and not call.tools
             reply = reply_of_chat(document, latency_seconds=seconds, is_structured=is_structured)
         if reply.usage.odd:
-            self._known.notice("usage", self._reader.scrubbed(f"odd usage ({reply.usage.odd})"))
+            self._known.notice("usage", self._reader.error_text(f"odd usage ({reply.usage.odd})"))
         return reply
 
 

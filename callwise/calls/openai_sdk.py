@@ -40,7 +40,6 @@ class OpenAISdkClient(OpenAIClient):
             root, e.g. `https://my-resource.openai.azure.com`.
         api_version: version of Azure's interface, e.g. `2024-10-21`: models are deployments
             there. None for every other endpoint.
-        options: those of `OpenAIClient`.
     """
 
     def __init__(self, base_url: str, *, api_version: str | None = None, **options: Any) -> None:

@@ -171,8 +171,6 @@ class StreamAssembly:
         """Take all events of a stream; return why it ended, for one that is not whole.
 
         Args:
-            pieces: its bytes, as they come.
-            broken: what a connection that breaks raises.
             drain_seconds: how long its end is waited for after the end marker, so that
                 the connection can be kept.
         """

@@ -1,21 +1,21 @@
-"""The one event loop that an asker works on, wherever it is asked from.
+"""The one event loop that an LLM works on, wherever it is asked from.
 
 Problem: a budgeter takes from its limits without a lock, and a client's connections
 belong to one event loop. But programs that are not ours ask from several loops, from the
 threads of `batch`, from the parallel synchronous nodes of a graph, and synchronously
 inside a running loop (a notebook's cell), which is blocked until the answer is there.
 
-Choice: every asker has one owner loop. Who awaits an asker directly lends it the running
+Choice: every LLM has one owner loop. An LLM that is awaited directly is lent the running
 loop for as long as calls are in flight there. Whatever comes through a
 `BudgetedChatModel`, asynchronous calls too, is carried to a private loop in a thread of
-its own, which no caller can block; the caller's context goes along. Work moves from a
+its own, which no caller can block; the caller's context goes along. Work changes from a
 lent loop to another one only while nothing is in flight.
 
 Rejected: carrying calls to the loop that asked first (it may be blocked, and then
 every caller that waits for it hangs); a loop for each model (two models would change one budgeter
 from two threads); locks around the limits (the clients still belong to a loop).
 
-Invariants: at any time one loop at most runs an asker's work. A carried call that its
+Invariants: at any time one loop at most runs an LLM's work. A carried call that its
 caller gives up has come to rest, and is counted, before the caller goes on. In a forked
 process nothing of this is touched: its copy of the limits would be passed unseen.
 """
@@ -40,11 +40,11 @@ P = ParamSpec("P")
 
 
 class OwnerLoop:
-    """The loop that one asker works on.
+    """The loop that one LLM works on.
 
     Args:
         is_private: whether it is a loop in its own thread from the first call on.
-        before_end: closes what the asker keeps open; awaited on the loop by `close` and
+        before_end: closes what the LLM keeps open; awaited on the loop by `close` and
             `aclose`. A method is held weakly.
     """
 
@@ -140,7 +140,7 @@ class OwnerLoop:
         return answer.result()
 
     def close(self) -> None:
-        """Close what the asker keeps open, and the private loop. Safe to call twice.
+        """Close what the LLM keeps open, and the private loop. Safe to call twice.
 
         Calls in flight on the private loop are cancelled. A later call opens a new loop.
 
@@ -233,17 +233,17 @@ _owners: "weakref.WeakKeyDictionary[object, OwnerLoop]" = weakref.WeakKeyDiction
 _making_an_owner = threading.Lock()
 
 
-def owner_of(asker: object) -> OwnerLoop:
-    """Return an asker's owner loop: its attribute `owner`, or else a private loop for it.
+def owner_of(llm: object) -> OwnerLoop:
+    """Return an LLM's owner loop: its attribute `owner`, or else a private loop for it.
 
-    Of an asker that nothing can be remembered of (it has slots, or no hash), a new one.
+    For an LLM that cannot be a weak key (it has slots, or no hash), a new one.
     """
-    owner = getattr(asker, "owner", None)
+    owner = getattr(llm, "owner", None)
     if isinstance(owner, OwnerLoop):
         return owner
     try:
         with _making_an_owner:
-            return _owners.setdefault(asker, OwnerLoop(is_private=True))
+            return _owners.setdefault(llm, OwnerLoop(is_private=True))
     except TypeError:
         return OwnerLoop(is_private=True)
 

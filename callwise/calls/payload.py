@@ -78,7 +78,6 @@ def document_of(content: bytes, *, keep_halves: bool = False) -> Any:
     """Return the JSON document that a response carries.
 
     Args:
-        content: UTF-8 JSON. Untrusted.
         keep_halves: leave lone surrogates in its strings, because what follows may
             bring the other half.
 

@@ -1,7 +1,7 @@
 """What a provider's failure means as an error, without secrets, and what its user can do.
 
 Shared by every client that talks to a provider, so that a 429 is a `RateLimited` with
-each of them. Statuses alone do not suffice: an exhausted account is a 402, a 403 or a 429,
+each of them. Statuses alone do not suffice: an exhausted quota is a 402, a 403 or a 429,
 an unknown model a 400, 403 or 404, and a prompt that is too long is named in as many ways
 as there are servers. The wordings below come from public reports.
 """
@@ -38,8 +38,8 @@ __all__ = [
     "failure_of",
     "failure_of_status",
     "is_nowhere",
+    "redacted_line",
     "retry_after_seconds",
-    "scrub",
     "text_of_error",
 ]
 
@@ -53,11 +53,10 @@ MAX_DIGITS = 10
 """A longer number is no number of tokens."""
 
 
-def scrub(text: str, *secrets: str | None) -> str:
+def redacted_line(text: str, *secrets: str | None) -> str:
     """Return a text without keys, on one line, and not longer than an error should be.
 
     Args:
-        text: a provider's words. Untrusted.
         secrets: keys that must not be in it, in any of the forms that `redaction` knows.
     """
     text = " ".join(redact(text[:MAX_READ_CHARS], *secrets).split())
@@ -199,14 +198,9 @@ class Refusal:
     Args:
         status: HTTP status, or the one that the body names under status 200.
         words: the provider's words, without their frame; empty where it is a page.
-            Untrusted, scrubbed.
-        message: the same as an error's text: the host, and the status.
-        code: the provider's own name for it, where it gave one.
-        kind: its `type` of error, likewise.
+            Untrusted, redacted.
         param: the request field that it names, likewise.
-        retry_after_seconds: how long the server asks to wait.
         limit_tokens: the context length, where the body has it as a number.
-        prompt_tokens: tokens of the prompt, likewise.
         leads_to: where a redirect leads.
     """
 
@@ -239,10 +233,7 @@ def failure_of_status(
 
     Args:
         status: HTTP status, 300-599.
-        message: what happened, already scrubbed.
-        code: the provider's own name for it, where it gave one.
-        retry_after: seconds the server asks to wait.
-        latency_seconds: time that the attempt took.
+        message: what happened, already redacted.
     """
     refusal = Refusal(status, message, message, code=code, retry_after_seconds=retry_after)
     return failure_of(refusal, latency_seconds=latency_seconds)
@@ -389,7 +380,7 @@ def _way_out(error: EndpointError, role: Role | None) -> str:
             return f"Set {variable or 'its key'} to a key of this host."
         case QuotaExhausted():
             return (
-                f"The account behind {variable or 'its key'} has no quota left: add credit, or "
+                f"No quota is left for {variable or 'its key'}: add credit, or "
                 "use another endpoint."
             )
         case ModelLoading():

@@ -101,7 +101,6 @@ def redact_whole(text: str, secrets: Sequence[str]) -> str:
     """Return a text without whole keys in any form; for answers, whose words are kept.
 
     Args:
-        text: untrusted.
         secrets: keys; shorter ones than `MIN_KEY_CHARS` are left alone.
     """
     for secret in secrets:
@@ -114,8 +113,6 @@ def redact_document(document: Any, secrets: Sequence[str], *, source: str | None
     """Return plain JSON data without whole keys in its texts.
 
     Args:
-        document: strings, numbers, lists and mappings.
-        secrets: as in `redact_whole`.
         source: what it was read from, where that is at hand: nothing is looked for in the
             document if no form of a key is in there.
     """
@@ -158,7 +155,6 @@ def redact(text: str, *secrets: str | None) -> str:
     """Return a text without keys, whole ones, parts and masked echoes; for errors and notes.
 
     Args:
-        text: untrusted.
         secrets: keys that must not be in it. What resembles a well-known key goes too.
     """
     for secret in secrets:

@@ -85,12 +85,9 @@ class Reply:
 
     Args:
         text: the answer's text; of several choices the first with anything in it.
-        choices: all choices' texts, in order; empty when there is only one.
         parsed: the answer as `Call.response_model`, set by the budgeter.
         vectors: embeddings, one a text of `Call.inputs`, in order.
         tool_calls: tool calls of the answer, in the OpenAI wire format.
-        usage: tokens and cost.
-        model: the model that answered, as it names itself.
         finish_reason: why the answer ended, in the provider's words.
         latency_seconds: time of the answering attempt; virtual when simulated.
         chunks: the texts of a streamed answer, in order; empty otherwise.
@@ -101,7 +98,6 @@ class Reply:
             thought) may be among them.
         reasoning_text: what the model thought before it answered, where the endpoint
             separates it from the answer. Untrusted.
-        system_fingerprint: the provider's name for the configuration that answered.
     """
 
     text: str

@@ -13,8 +13,8 @@ from callwise.calls.provider_errors import (
     Refusal,
     describe_body,
     is_nowhere,
+    redacted_line,
     retry_after_seconds,
-    scrub,
 )
 from callwise.calls.redaction import redact_document
 
@@ -31,7 +31,6 @@ class Refused(Exception):
     """Raised where a response turns out to be a refusal, whatever its status.
 
     Args:
-        refusal: its content.
         was_streamed: whether a part of an answer may have come before.
     """
 
@@ -45,10 +44,8 @@ class ResponseReader:
     """Reads the responses of one endpoint, and keeps its key out of every error.
 
     Args:
-        host: named in every error.
-        api_key: never to be in an error.
         now: the current time with a time zone, for `Retry-After` dates.
-        advice: what to do where nothing at the base URL answers in this protocol.
+        hint: what to do where nothing at the base URL answers in this protocol.
     """
 
     def __init__(
@@ -57,22 +54,21 @@ class ResponseReader:
         *,
         api_key: str | None,
         now: Callable[[], datetime],
-        advice: str = "is the base URL right?",
+        hint: str = "is the base URL right?",
     ) -> None:
         self._host = host
         self._api_key = api_key
         self._now = now
-        self._advice = advice
+        self._hint = hint
 
-    def scrubbed(self, text: str) -> str:
+    def error_text(self, text: str) -> str:
         """Return a text without the key, led by the host's name."""
-        return scrub(f"{self._host}: {text}", self._api_key)
+        return redacted_line(f"{self._host}: {text}", self._api_key)
 
     def redacted(self, document: Any, content: bytes | None = None) -> Any:
         """Return an answer's data without the key, should it echo the request.
 
         Args:
-            document: the data.
             content: what it was read from, where that is at hand.
         """
         if self._api_key is None:
@@ -96,7 +92,7 @@ class ResponseReader:
         if not isinstance(document, Mapping):
             kind = describe_body(content, response.headers.get("content-type", ""))
             raise BadResponse(
-                self.scrubbed(f"answered {kind}; is the base URL right?"),
+                self.error_text(f"answered {kind}; is the base URL right?"),
                 status=response.status,
                 latency_seconds=latency_seconds,
             )
@@ -120,11 +116,11 @@ class ResponseReader:
             said = f"a redirect to {leads_to}; set the base URL to it"
         else:
             said = words or describe_body(content, response.headers.get("content-type", ""))
-            said = self._advised(status, words, said)
+            said = self._with_hint(status, words, said)
         return _refusal(
             status,
-            scrub(words, self._api_key),
-            self.scrubbed(f"answered {status}: {said}"),
+            redacted_line(words, self._api_key),
+            self.error_text(f"answered {status}: {said}"),
             error,
             retry_after=retry_after_seconds(response.headers, now=self._now()),
             leads_to=leads_to,
@@ -140,13 +136,13 @@ class ResponseReader:
         words = words or str(error)[:MAX_DETAIL_CHARS]
         return _refusal(
             status,
-            scrub(words, self._api_key),
-            self.scrubbed(f"answered an error: {self._advised(status, words, words)}"),
+            redacted_line(words, self._api_key),
+            self.error_text(f"answered an error: {self._with_hint(status, words, words)}"),
             details,
         )
 
-    def _advised(self, status: int, words: str, said: str) -> str:
-        return f"{said}; {self._advice}" if is_nowhere(status, words) else said
+    def _with_hint(self, status: int, words: str, said: str) -> str:
+        return f"{said}; {self._hint}" if is_nowhere(status, words) else said
 
 
 def _refusal(

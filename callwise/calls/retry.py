@@ -32,7 +32,7 @@ __all__ = ["MAX_LEARNING_ATTEMPTS", "RetryPolicy"]
 
 MAX_LEARNING_ATTEMPTS = 24
 """Most attempts of one call that end in a refused request field. A real endpoint needs
-two or three; the number only bounds a client that never stops learning."""
+two or three; the number only limits a client that never stops learning."""
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 2.0, 5.0
 """Waits between two polls of a server that loads its model: they grow by a second."""
@@ -135,10 +135,8 @@ class RetryPolicy(BaseModel):
         """Return how long to wait before the next attempt, or None when there is none.
 
         Args:
-            error: what the last attempt ended in.
             attempt: which attempt that was, not counting those that learned a request
                 field or met a server that loads its model. Starts at 1.
-            draw: the source of jitter.
             alike: how many attempts of the call have ended so, where they are counted
                 apart. Starts at 1.
             waited_seconds: time waited so far for a server that loads its model.

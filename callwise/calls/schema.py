@@ -1,13 +1,13 @@
 """A response model's JSON schema in the strict form that providers enforce, and as a text.
 
 The strict form is a subset of JSON Schema: objects are closed, every property is
-required, a `$ref` stands alone, unions are `anyOf`. Lengths of texts and uniqueness are not
+required, a `$ref` has no other key, unions are `anyOf`. Lengths of texts and uniqueness are not
 part of it and are left out; in the text they stay. What cannot be expressed in it (an object
 with free keys) makes the schema not strict, and the endpoint takes it as a hint.
 
 Sources: summaries of the structured-outputs guide of the OpenAI API, section on supported
 schemas, as of October 2026: types, `enum`, `const`, `anyOf`, `$defs`, `pattern`, some
-`format`s, bounds of numbers, `minItems`, `maxItems`; at most 5,000 properties in 10 levels,
+`format`s, limits of numbers, `minItems`, `maxItems`; at most 5,000 properties in 10 levels,
 and 120,000 characters of names and values. Anthropic's takes 0 and 1 as `minItems` only, and
 llama.cpp writes a grammar rule for each item up to `maxItems`: both are kept small.
 """

@@ -2,7 +2,7 @@
 
 Of the documents in an answer (see `answer_text`) the last one that fits is taken: drafts
 come first, and quotations of the prompt (see `quoted`) are none. Its values are brought to
-their types and bounds (see `answer_values`), and what does not fit all the same is left out
+their types and limits (see `answer_values`), and what does not fit all the same is left out
 where the model can do without it: one bad entry of a list never costs the others, and an
 optional field never costs a required one. All that was mended or left out is noted. What
 cannot be read is an `InvalidAnswer`, which `repair` puts into words.
@@ -89,7 +89,6 @@ class ReadAnswer(NamedTuple, Generic[ModelT]):
     """An answer that could be read.
 
     Args:
-        parsed: the answer.
         notes: what was mended or left out to read it, in a few words each.
     """
 
@@ -118,10 +117,7 @@ def read_answer(
 
     Args:
         text: the answer. Untrusted: it is parsed as JSON and never evaluated.
-        model: the pydantic model that it must fit.
-        finish_reason: why the answer ended, in the provider's words.
         prompt: what was asked, so that quotations of it are not taken for the answer.
-        is_thoughts: whether the text is the model's reasoning.
 
     Raises:
         InvalidAnswer: when there is no document in it, or none fits.
@@ -190,7 +186,6 @@ def fitted(document: Any, model: type[ModelT], notes: list[str] | None = None) -
 
     Args:
         document: JSON values. Not changed.
-        model: what it must fit.
         notes: what was left out is added to it.
 
     Raises:
@@ -223,8 +218,6 @@ def _drop_places(document: Any, schema: SchemaNode, paths: Sequence[Sequence[Any
 
     Args:
         document: changed in place.
-        schema: its JSON schema.
-        paths: where the errors are, as pydantic has it.
     """
     places: dict[tuple[int, Any], tuple[Any, Any, str]] = {}
     for path in paths:
@@ -381,8 +374,8 @@ def _misfit(error: ErrorDetails) -> tuple[str, str, str]:
     if kind is not None:
         return kind, place, ""
     if error["type"].startswith(_NUMBER_ERRORS):
-        bounds = [f"{sign} {context[name]:g}" for name, sign in _SIGNS.items() if name in context]
-        return "number", place, ", ".join(bounds)
+        limits = [f"{sign} {context[name]:g}" for name, sign in _SIGNS.items() if name in context]
+        return "number", place, ", ".join(limits)
     return "form", place, error["msg"].removeprefix("Value error, ")
 
 

@@ -59,7 +59,6 @@ class Trust:
     Args:
         is_everything: whether the settings themselves are the user's own.
         endpoints: places, and `VARIABLE@place` for keys; see `place_of`.
-        code: import strings.
         folders: folders that may be written to, as they were named.
         allows_this_machine: whether a server on this machine may be asked without a key.
     """
@@ -87,9 +86,6 @@ class Trust:
         Args:
             endpoints: the part `endpoints` of overrides and the environment's knobs alone. What
                 is of another type than it should be names nothing.
-            environ: environment variables.
-            folders: see above.
-            allows_this_machine: see above.
         """
         endpoints = _mapping(endpoints)
         places: set[str] = set()
@@ -230,9 +226,7 @@ def require_trust(
     """Refuse endpoints that only a file names, before a client is made or a key is read.
 
     Args:
-        chosen: the whole settings of each role.
         environ: environment variables, none of them empty.
-        trust: what the user named.
 
     Raises:
         ConfigError: naming each, and the options that confirm them, quoted as a shell wants.

@@ -238,8 +238,6 @@ def reply_of_chat(
     """Return the reply that a chat completion response carries.
 
     Args:
-        body: the response.
-        latency_seconds: time that the attempt took.
         is_structured: whether an answer of a given form was asked for, and no tool
             offered. Some servers then put it where tool calls or thoughts belong, and
             leave the content empty: it is taken from there, but not from thoughts that
@@ -297,8 +295,6 @@ def reply_of_embeddings(
     """Return the reply that an embeddings response carries, vectors in input order.
 
     Args:
-        body: the response.
-        latency_seconds: time that the attempt took.
         expected: how many vectors were asked for; None takes any number but 0.
 
     Raises:

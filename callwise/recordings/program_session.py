@@ -146,7 +146,7 @@ class ProgramSession:
         from callwise.calls.chat_model import BudgetedChatModel  # noqa: PLC0415 - it is heavy
 
         models = {
-            role.value: BudgetedChatModel(asker=self, role=role, purpose=Purpose.OTHER)
+            role.value: BudgetedChatModel(llm=self, role=role, purpose=Purpose.OTHER)
             for role in roles
         }
         first = next(iter(inspect.signature(build).parameters))

@@ -29,7 +29,7 @@ from callwise.calls.call import Call, Outcome, Role
 from callwise.calls.errors import ConfigError
 from callwise.calls.key import CallKey
 from callwise.calls.payload import well_formed_id
-from callwise.calls.provider_errors import scrub
+from callwise.calls.provider_errors import redacted_line
 from callwise.knobs import settings_digest
 from callwise.recordings.app_protocol import (
     App,
@@ -307,7 +307,9 @@ async def run_replay(
             folder.check_app_files()
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
         cassette = stack.enter_context(
-            open_cassette(cassette_path, request.mode, scrub=scrub, normalise=request.normalise)
+            open_cassette(
+                cassette_path, request.mode, scrub=redacted_line, normalise=request.normalise
+            )
         )
         recorder = RunRecorder(cassette)
 

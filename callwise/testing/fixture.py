@@ -26,7 +26,7 @@ import pytest
 from callwise.budget import Limits
 from callwise.calls import LLM, Outcome, Purpose
 from callwise.calls.errors import ConfigError
-from callwise.calls.provider_errors import scrub
+from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
 from callwise.recordings.normalising import Rule
 from callwise.recordings.replay_run import RunRecorder
@@ -278,7 +278,7 @@ class CallwiseFixture:
         is_recording = self._choices.is_recording
         mode = CassetteMode.NEW_EPISODES if is_recording else CassetteMode.STRICT
         path = self._find_cassette(name)
-        cassette = open_cassette(path, mode, scrub=scrub, normalise=normalise)
+        cassette = open_cassette(path, mode, scrub=redacted_line, normalise=normalise)
         try:
             self._endpoints.record(None if is_recording else cassette.answered_by())
             self._recorder = RunRecorder(cassette)
@@ -348,7 +348,7 @@ class CallwiseFixture:
         if purpose not in set(Purpose):
             raise ConfigError(f"there is no purpose {purpose!r}; there are: {', '.join(Purpose)}")
         seat = self._endpoints.take(role, client, model=model)
-        return BudgetedChatModel(asker=self._llm, role=seat, purpose=Purpose(purpose), **arguments)
+        return BudgetedChatModel(llm=self._llm, role=seat, purpose=Purpose(purpose), **arguments)
 
     @property
     def calls(self) -> CallCounts:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callwise.calls.errors import ConfigError
-from callwise.calls.provider_errors import scrub
+from callwise.calls.provider_errors import redacted_line
 from callwise.calls.trust import NOTHING, Trust
 from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.recordings.app_protocol import TurnInput
@@ -88,7 +88,7 @@ class _Purchase:
     async def buy_all(self, settings: Sequence[Setting]) -> str:
         """Buy setting by setting; return why that stopped early, or nothing."""
         path = self.recording.cassette
-        with open_cassette(path, CassetteMode.NEW_EPISODES, scrub=scrub) as cassette:
+        with open_cassette(path, CassetteMode.NEW_EPISODES, scrub=redacted_line) as cassette:
             for setting in settings:
                 try:
                     await self.buy(setting, RunRecorder(cassette))

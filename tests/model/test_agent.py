@@ -50,7 +50,7 @@ async def test_a_tool_agent_is_counted_as_the_server_counts_it(behind):
     proxy = behind(stand_in=looks_up(example.LEGS))
     client = OpenAIClient(proxy.base_url, api_key=None)
     budgeter = Budgeter({Role.MAIN: Endpoint("llama.cpp", MODEL, client)})
-    agent = example.build_agent(BudgetedChatModel(asker=budgeter, purpose=Purpose.REASON))
+    agent = example.build_agent(BudgetedChatModel(llm=budgeter, purpose=Purpose.REASON))
     said = (await agent.ainvoke({"messages": [example.QUESTION]}))["messages"][-1].text
     await budgeter.aclose()
     budgeter.ledger.check()
@@ -71,7 +71,7 @@ async def test_a_streamed_answer_is_counted_as_the_server_counts_it(behind):
     proxy = behind(stand_in=None)
     client = OpenAIClient(proxy.base_url, api_key=None)
     budgeter = Budgeter({Role.MAIN: Endpoint("llama.cpp", MODEL, client)})
-    model = BudgetedChatModel(asker=budgeter, purpose=Purpose.OTHER)
+    model = BudgetedChatModel(llm=budgeter, purpose=Purpose.OTHER)
     pieces = [piece.text async for piece in model.astream("Say hello.")]
     await budgeter.aclose()
     (row,) = budgeter.ledger.rows

@@ -21,7 +21,7 @@ def test_without_a_budgeter_the_model_answers_under_the_limit(model: Any) -> Non
     assert [wrapped.invoke("Hello.").text for _ in range(2)] == ["from the user's model"] * 2
     with pytest.raises(CallRefused, match="max_calls"):
         wrapped.invoke("Hello.")
-    rows = wrapped.asker.ledger.rows  # type: ignore[attr-defined]
+    rows = wrapped.llm.ledger.rows  # type: ignore[attr-defined]
     assert [(row.endpoint, row.outcome) for row in rows] == [
         *[("FakeListChatModel", "served")] * 2,
         ("FakeListChatModel", "refused"),
@@ -56,7 +56,7 @@ def test_a_second_model_does_not_answer_for_the_first(model: Any) -> None:
     """It needs a role of its own; the same model may be wrapped again."""
     budgeter = cw.Budgeter()
     cw.wrap(model, budgeter)
-    assert cw.wrap(model, budgeter).asker is budgeter
+    assert cw.wrap(model, budgeter).llm is budgeter
     with pytest.raises(ConfigError, match=r"role main .* by FakeListChatModel .*\(judge, fast\)"):
         cw.wrap(FakeListChatModel(responses=[]), budgeter)
 

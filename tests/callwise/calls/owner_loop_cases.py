@@ -39,20 +39,20 @@ MAX_REQUESTS = 20
 class Program:
     """One budgeter on a real server, and two models of it."""
 
-    def __init__(self, askers):
-        self.askers = askers
+    def __init__(self, callers):
+        self.callers = callers
         self.server_loop = OwnerLoop(is_private=True)
         self.server = SimServer(SimulatedSettings(latency_scale=0.0, real_time_scale=1.0))
         self.server_loop.wait(self.server.__aenter__)
         client = OpenAIClient(self.server.base_url, api_key="none", max_connections=8)
         endpoint = Endpoint("server", "model", client)
         self.budgeter = Budgeter(dict.fromkeys((Role.MAIN, Role.JUDGE), endpoint))
-        self.main = BudgetedChatModel(asker=self.budgeter)
-        self.judge = BudgetedChatModel(asker=self.budgeter, role=Role.JUDGE)
+        self.main = BudgetedChatModel(llm=self.budgeter)
+        self.judge = BudgetedChatModel(llm=self.budgeter, role=Role.JUDGE)
 
     def prompts(self, count=None):
         """Return prompts that are all alike."""
-        return ["hello"] * (count or self.askers)
+        return ["hello"] * (count or self.callers)
 
     async def ask_all(self):
         """Ask with both models, side by side, each in a turn of its own."""
@@ -61,7 +61,7 @@ class Program:
             with self.budgeter.scope(ScopeKind.TURN, f"a{id(asyncio.current_task())}"):
                 await (self.main, self.judge)[number % 2].ainvoke("hello")
 
-        await asyncio.gather(*map(ask, range(self.askers)))
+        await asyncio.gather(*map(ask, range(self.callers)))
 
     def end(self):
         """Return what was counted on both sides."""
@@ -90,24 +90,24 @@ def threads(program):
         with program.budgeter.scope(ScopeKind.TURN, str(number)):
             (program.main, program.judge)[number % 2].invoke("hello")
 
-    with ThreadPoolExecutor(program.askers) as pool:
-        list(pool.map(ask, range(program.askers)))
+    with ThreadPoolExecutor(program.callers) as pool:
+        list(pool.map(ask, range(program.callers)))
 
 
 def loops(program):
     """Ask from four loops at once."""
-    program.askers //= 4
+    program.callers //= 4
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: asyncio.run(program.ask_all()), range(4)))
 
 
 def loops_in_turn(program):
     """Ask in two runs of asyncio, by the models and by the budgeter itself."""
-    program.askers //= 4
+    program.callers //= 4
     call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "hello"),))
 
     async def ask():
-        await asyncio.gather(*(program.budgeter.ask(call) for _ in range(program.askers)))
+        await asyncio.gather(*(program.budgeter.ask(call) for _ in range(program.callers)))
 
     for _ in range(2):
         asyncio.run(program.ask_all())
@@ -118,11 +118,11 @@ def batch_in_a_running_loop(program):
     """Ask as a notebook's cell does."""
 
     async def cell():
-        half = program.askers // 2
+        half = program.callers // 2
         await program.main.ainvoke("hello")
         program.main.batch(program.prompts(half))
         program.main.invoke("hello")
-        await program.main.abatch(program.prompts(program.askers - half - 2))
+        await program.main.abatch(program.prompts(program.callers - half - 2))
 
     asyncio.run(cell())
 
@@ -152,7 +152,7 @@ def another_loop(program):
 
 
 def anyio_cancels(program):
-    """Half of the askers leave, by anyio, which cancels again and again."""
+    """Half of the callers leave, by anyio, which cancels again and again."""
     import anyio
 
     async def ask(number):
@@ -163,14 +163,14 @@ def anyio_cancels(program):
 
     async def main():
         async with anyio.create_task_group() as group:
-            for number in range(program.askers):
+            for number in range(program.callers):
                 group.start_soon(ask, number)
 
     anyio.run(main)
 
 
 def callers_that_cancel(program):
-    """Half of the askers are cancelled: before they begin, at once, and later."""
+    """Half of the callers are cancelled: before they begin, at once, and later."""
 
     async def main():
         tasks = [asyncio.create_task(program.main.ainvoke("hello")) for _ in program.prompts()]
@@ -190,18 +190,18 @@ def graph_nodes(program):
         said: Annotated[list, add]
 
     graph = StateGraph(State)
-    for number in range(program.askers):
+    for number in range(program.callers):
         graph.add_node(f"n{number}", lambda state: {"said": [program.main.invoke("hello").text]})
         graph.add_edge(START, f"n{number}")
 
     async def cell():
-        assert len(graph.compile().invoke({"said": []})["said"]) == program.askers
+        assert len(graph.compile().invoke({"said": []})["said"]) == program.callers
 
     asyncio.run(cell())
 
 
 def shared_and_capped(program):
-    """Equal calls of four loops share under a cap, and a third of the askers leave."""
+    """Equal calls of four loops share under a cap, and a third of the callers leave."""
     turn = program.budgeter.scope(ScopeKind.TURN, "t", limits=Limits(max_requests=MAX_REQUESTS))
     shared = program.main.bind(share=True)
 
@@ -210,7 +210,7 @@ def shared_and_capped(program):
             await shared.ainvoke(f"hello {number % (MAX_REQUESTS + 5)}")
 
     async def main():
-        tasks = [asyncio.create_task(ask(number)) for number in range(program.askers // 4)]
+        tasks = [asyncio.create_task(ask(number)) for number in range(program.callers // 4)]
         for task in tasks[::3]:
             await asyncio.sleep(0.001)
             task.cancel()
@@ -235,7 +235,7 @@ def an_interrupt(program):
         await asyncio.Event().wait()
 
     budgeter = Budgeter({Role.MAIN: Endpoint("fake", "model", ScriptedClient(never))})
-    model = BudgetedChatModel(asker=budgeter)
+    model = BudgetedChatModel(llm=budgeter)
 
     def press():
         sent.wait()

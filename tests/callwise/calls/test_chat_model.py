@@ -1,4 +1,4 @@
-"""LangChain and LangGraph code under an asker, by swapping its model."""
+"""LangChain and LangGraph code under an llm, by swapping its model."""
 
 import asyncio
 import copy
@@ -47,7 +47,7 @@ class Verdict(BaseModel):
     score: float
 
 
-class FakeAsker:
+class FakeLLM:
     """Answers from a list, parses as the budgeter does, and keeps what it was asked."""
 
     def __init__(self, *answers):
@@ -97,10 +97,10 @@ async def test_an_invocation_is_one_call():
     reply = Reply(
         "hi", usage=ReportedUsage(10, 5, 4), model="m", finish_reason="stop", is_simulated=True
     )
-    asker = FakeAsker(reply)
-    model = BudgetedChatModel(asker=asker, role=Role.FAST, purpose=Purpose.INTENT)
+    llm = FakeLLM(reply)
+    model = BudgetedChatModel(llm=llm, role=Role.FAST, purpose=Purpose.INTENT)
     message = await model.ainvoke([SystemMessage("s"), HumanMessage("u")])
-    [call] = asker.calls
+    [call] = llm.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.INTENT)
     assert [(each.role, each.content) for each in call.messages] == [("system", "s"), ("user", "u")]
     assert message.text == "hi"
@@ -112,20 +112,20 @@ async def test_an_invocation_is_one_call():
 
 async def test_unknown_usage_is_left_out():
     """Never 0."""
-    asker = FakeAsker(Reply("hi"))
-    assert (await BudgetedChatModel(asker=asker).ainvoke("u")).usage_metadata is None
+    llm = FakeLLM(Reply("hi"))
+    assert (await BudgetedChatModel(llm=llm).ainvoke("u")).usage_metadata is None
 
 
 async def test_sampling_of_the_model_and_of_the_invocation():
     """What is bound or given goes before what the model has."""
-    asker = FakeAsker("a", "b", "c")
+    llm = FakeLLM("a", "b", "c")
     model = BudgetedChatModel(
-        asker=asker, sampling=Sampling(temperature=0.7, seed=3), timeout_seconds=9.0
+        llm=llm, sampling=Sampling(temperature=0.7, seed=3), timeout_seconds=9.0
     )
     await model.ainvoke("u", stop=["END"], temperature=0.0)
     await model.bind(sample=2, max_tokens=5).ainvoke("u")
     await model.ainvoke("u")
-    first, second, third = asker.calls
+    first, second, third = llm.calls
     assert first.sampling == Sampling(temperature=0.0, seed=3, stop=("END",))
     assert (second.sample, second.sampling.max_tokens) == (2, 5)
     assert third.sampling == Sampling(temperature=0.7, seed=3)
@@ -135,13 +135,13 @@ async def test_sampling_of_the_model_and_of_the_invocation():
 async def test_an_unknown_argument_is_refused_and_named():
     """Nothing is silently left out."""
     with pytest.raises(ConfigError, match="top_k"):
-        await BudgetedChatModel(asker=FakeAsker()).ainvoke("u", top_k=3)
+        await BudgetedChatModel(llm=FakeLLM()).ainvoke("u", top_k=3)
 
 
 async def test_langchains_own_cache_is_left_out():
     """The ledger could not see its hits."""
-    asker = FakeAsker("a", "b")
-    model = BudgetedChatModel(asker=asker)
+    llm = FakeLLM("a", "b")
+    model = BudgetedChatModel(llm=llm)
     set_llm_cache(InMemoryCache())
     try:
         texts = [(await model.ainvoke("same")).text for _ in range(2)]
@@ -152,26 +152,26 @@ async def test_langchains_own_cache_is_left_out():
 
 async def test_a_refusal_of_the_budget_comes_through():
     """As the same error."""
-    asker = FakeAsker(CallRefused("turn:1", "max_calls", 1, 1, 1))
+    llm = FakeLLM(CallRefused("turn:1", "max_calls", 1, 1, 1))
     with pytest.raises(CallRefused):
-        await BudgetedChatModel(asker=asker).ainvoke("u")
+        await BudgetedChatModel(llm=llm).ainvoke("u")
 
 
 async def test_a_stream_yields_the_chunks_of_the_answer():
     """And usage and reason once, at the end."""
     reply = Reply("hello", chunks=("he", "llo"), usage=ReportedUsage(10, 5), finish_reason="stop")
-    asker = FakeAsker(reply)
-    pieces = [piece async for piece in BudgetedChatModel(asker=asker).astream("u")]
+    llm = FakeLLM(reply)
+    pieces = [piece async for piece in BudgetedChatModel(llm=llm).astream("u")]
     assert [piece.text for piece in pieces] == ["he", "llo", ""]
     whole = pieces[0] + pieces[1] + pieces[2]
     assert whole.usage_metadata["total_tokens"] == 15
     assert whole.response_metadata["finish_reason"] == "stop"
-    assert asker.calls[0].stream
+    assert llm.calls[0].stream
 
 
 async def test_a_streamed_tool_call_is_whole():
     """Its pieces add up to the call."""
-    model = BudgetedChatModel(asker=FakeAsker(tool_call("add", '{"left": 1}')))
+    model = BudgetedChatModel(llm=FakeLLM(tool_call("add", '{"left": 1}')))
     whole = None
     async for piece in model.astream("u"):
         whole = piece if whole is None else whole + piece
@@ -181,8 +181,8 @@ async def test_a_streamed_tool_call_is_whole():
 
 async def test_several_choices_are_several_generations():
     """Usage stands on the first only, so that a sum is right."""
-    asker = FakeAsker(Reply("a", choices=("a", "b"), usage=ReportedUsage(10, 5)))
-    result = await BudgetedChatModel(asker=asker).agenerate([[HumanMessage("u")]], n=2)
+    llm = FakeLLM(Reply("a", choices=("a", "b"), usage=ReportedUsage(10, 5)))
+    result = await BudgetedChatModel(llm=llm).agenerate([[HumanMessage("u")]], n=2)
     messages = [generation.message for generation in result.generations[0]]
     assert [message.text for message in messages] == ["a", "b"]
     assert [message.usage_metadata is None for message in messages] == [False, True]
@@ -205,37 +205,37 @@ async def test_several_choices_are_several_generations():
 )
 async def test_tools_are_bound_in_the_wire_format(given, wire):
     """Whatever form LangChain code gives them in."""
-    asker = FakeAsker("ok")
-    await BudgetedChatModel(asker=asker).bind_tools([add], tool_choice=given).ainvoke("u")
-    [call] = asker.calls
+    llm = FakeLLM("ok")
+    await BudgetedChatModel(llm=llm).bind_tools([add], tool_choice=given).ainvoke("u")
+    [call] = llm.calls
     assert call.tools[0]["function"]["name"] == "add"
     assert call.tool_choice == wire
 
 
 async def test_malformed_arguments_of_a_tool_are_invalid_and_not_lost():
     """They stand where LangChain looks for them, and go back as they came."""
-    asker = FakeAsker(tool_call("add", "{left"), "ok")
-    model = BudgetedChatModel(asker=asker)
+    llm = FakeLLM(tool_call("add", "{left"), "ok")
+    model = BudgetedChatModel(llm=llm)
     message = await model.ainvoke("u")
     assert message.tool_calls == []
     assert message.invalid_tool_calls[0]["args"] == "{left"
     await model.ainvoke([HumanMessage("u"), message, ToolMessage("no", tool_call_id="c1")])
-    assert asker.calls[1].messages[1].tool_calls[0]["function"]["arguments"] == "{left"
+    assert llm.calls[1].messages[1].tool_calls[0]["function"]["arguments"] == "{left"
 
 
 async def test_a_pydantic_schema_is_the_calls_response_model():
     """So that repairs are the budgeter's, and counted."""
-    asker = FakeAsker('```json\n{"score": 0.5}\n```')
-    model = BudgetedChatModel(asker=asker, max_repairs=3).with_structured_output(Verdict)
+    llm = FakeLLM('```json\n{"score": 0.5}\n```')
+    model = BudgetedChatModel(llm=llm, max_repairs=3).with_structured_output(Verdict)
     assert await model.ainvoke("u") == Verdict(score=0.5)
-    [call] = asker.calls
+    [call] = llm.calls
     assert (call.response_model, call.max_repairs) == (Verdict, 3)
 
 
 async def test_include_raw_keeps_what_does_not_fit():
     """As LangChain's own models do."""
-    asker = FakeAsker('{"score": 1}', "nonsense", "nonsense")
-    model = BudgetedChatModel(asker=asker)
+    llm = FakeLLM('{"score": 1}', "nonsense", "nonsense")
+    model = BudgetedChatModel(llm=llm)
     raw = model.with_structured_output(Verdict, include_raw=True, method="json_schema")
     good, bad = await raw.ainvoke("u"), await raw.ainvoke("u")
     assert (good["parsed"], good["parsing_error"]) == (Verdict(score=1), None)
@@ -255,19 +255,19 @@ async def test_another_schema_is_asked_for_as_a_tool_call():
 
         score: float
 
-    asker = FakeAsker(tool_call("Opinion", '{"score": 0.5}'))
-    model = BudgetedChatModel(asker=asker).with_structured_output(Opinion)
+    llm = FakeLLM(tool_call("Opinion", '{"score": 0.5}'))
+    model = BudgetedChatModel(llm=llm).with_structured_output(Opinion)
     assert await model.ainvoke("u") == {"score": 0.5}
-    assert asker.calls[0].tool_choice == "required"
+    assert llm.calls[0].tool_choice == "required"
 
 
 async def test_it_stands_in_a_chain():
     """Prompts before it, parsers after it."""
-    asker = FakeAsker('{"score": 0.5}')
+    llm = FakeLLM('{"score": 0.5}')
     prompt = ChatPromptTemplate.from_messages([("system", "Judge."), ("user", "{text}")])
-    chain = prompt | BudgetedChatModel(asker=asker).with_structured_output(Verdict)
+    chain = prompt | BudgetedChatModel(llm=llm).with_structured_output(Verdict)
     assert await chain.ainvoke({"text": "fine"}) == Verdict(score=0.5)
-    assert asker.calls[0].messages[1].content == "fine"
+    assert llm.calls[0].messages[1].content == "fine"
 
 
 async def test_callbacks_see_the_graphs_metadata():
@@ -279,7 +279,7 @@ async def test_callbacks_see_the_graphs_metadata():
             seen.append(metadata)
 
     async def node(state):
-        return {"messages": [await BudgetedChatModel(asker=FakeAsker("hi")).ainvoke("u")]}
+        return {"messages": [await BudgetedChatModel(llm=FakeLLM("hi")).ainvoke("u")]}
 
     graph = StateGraph(MessagesState).add_node("talk", node).add_edge(START, "talk").compile()
     await graph.ainvoke({"messages": []}, {"callbacks": [Tracer()]})
@@ -308,25 +308,25 @@ def react_graph(model, *, is_async):
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_a_tool_loop_in_a_graph(is_async):
     """Each turn of the loop is a call; a synchronous node runs in a thread of the graph's."""
-    asker = FakeAsker(
+    llm = FakeLLM(
         tool_call("add", '{"left": 2, "right": 3}'),
         tool_call("add", '{"left": 5, "right": 1}', "c2"),
         "It is 6.",
     )
-    graph = react_graph(BudgetedChatModel(asker=asker), is_async=is_async)
+    graph = react_graph(BudgetedChatModel(llm=llm), is_async=is_async)
     SCOPE.set("turn")
     state = await graph.ainvoke({"messages": [HumanMessage("2+3+1?")]})
     assert state["messages"][-1].text == "It is 6."
-    assert [call.messages[-1].content for call in asker.calls] == ["2+3+1?", "5", "6"]
-    assert asker.scopes == ["turn"] * 3
-    [thread] = set(asker.threads)
+    assert [call.messages[-1].content for call in llm.calls] == ["2+3+1?", "5", "6"]
+    assert llm.scopes == ["turn"] * 3
+    [thread] = set(llm.threads)
     assert thread.name == "callwise-loop"
 
 
 async def test_tokens_stream_out_of_a_graph():
     """`stream_mode="messages"` yields the pieces with the node's name."""
-    asker = FakeAsker(Reply("hello", chunks=("he", "llo"), usage=ReportedUsage(10, 5)))
-    graph = react_graph(BudgetedChatModel(asker=asker), is_async=True)
+    llm = FakeLLM(Reply("hello", chunks=("he", "llo"), usage=ReportedUsage(10, 5)))
+    graph = react_graph(BudgetedChatModel(llm=llm), is_async=True)
     pieces = [
         (piece.text, metadata["langgraph_node"])
         async for piece, metadata in graph.astream(
@@ -339,12 +339,12 @@ async def test_tokens_stream_out_of_a_graph():
 
 def test_closing_ends_the_loop_until_it_is_needed():
     """Made once, shared by calls, ended by `close`, made again when needed."""
-    asker = FakeAsker("a", "b", "c")
-    model = BudgetedChatModel(asker=asker)
+    llm = FakeLLM("a", "b", "c")
+    model = BudgetedChatModel(llm=llm)
     SCOPE.set("sync")
     assert [model.invoke("u").text, model.invoke("u").text] == ["a", "b"]
-    [thread] = set(asker.threads)
-    assert (thread.name, asker.scopes) == ("callwise-loop", ["sync"] * 2)
+    [thread] = set(llm.threads)
+    assert (thread.name, llm.scopes) == ("callwise-loop", ["sync"] * 2)
     model.close()
     model.close()
     assert not thread.is_alive()
@@ -354,33 +354,33 @@ def test_closing_ends_the_loop_until_it_is_needed():
 
 def test_a_forgotten_asker_ends_its_loop():
     """Nothing is left behind."""
-    asker = FakeAsker("a")
-    model = BudgetedChatModel(asker=asker)
+    llm = FakeLLM("a")
+    model = BudgetedChatModel(llm=llm)
     model.invoke("u")
-    [thread] = asker.threads
-    del model, asker
+    [thread] = llm.threads
+    del model, llm
     gc.collect()
     thread.join(5)
     assert not thread.is_alive()
 
 
 async def test_every_way_to_ask_meets_in_one_loop():
-    """Models of one asker, from a thread, synchronously inside a loop, and asynchronously."""
-    asker = FakeAsker(*"abcdef")
-    first, second = BudgetedChatModel(asker=asker), BudgetedChatModel(asker=asker)
+    """Models of one llm, from a thread, synchronously inside a loop, and asynchronously."""
+    llm = FakeLLM(*"abcdef")
+    first, second = BudgetedChatModel(llm=llm), BudgetedChatModel(llm=llm)
     assert (await asyncio.to_thread(first.invoke, "u")).text == "a"
     assert second.invoke("u").text == "b"
     assert (await second.ainvoke("u")).text == "c"
     assert sorted(message.text for message in first.batch(["u"] * 2)) == ["d", "e"]
     assert [piece.text for piece in first.stream("u")] == ["f", ""]
-    [thread] = set(asker.threads)
+    [thread] = set(llm.threads)
     assert thread.name == "callwise-loop"
     first.close()
 
 
 def test_errors_reach_synchronous_code():
     """From the private loop, as they are."""
-    model = BudgetedChatModel(asker=FakeAsker(CallRefused("turn:1", "max_calls", 1, 1, 1)))
+    model = BudgetedChatModel(llm=FakeLLM(CallRefused("turn:1", "max_calls", 1, 1, 1)))
     with pytest.raises(CallRefused):
         model.invoke("u")
     model.close()
@@ -388,14 +388,14 @@ def test_errors_reach_synchronous_code():
 
 def test_structured_output_works_synchronously():
     """Without a loop anywhere."""
-    model = BudgetedChatModel(asker=FakeAsker('{"score": 1}'))
+    model = BudgetedChatModel(llm=FakeLLM('{"score": 1}'))
     assert model.with_structured_output(Verdict).invoke("u") == Verdict(score=1)
     model.close()
 
 
 def test_batches_of_synchronous_code_run_side_by_side():
     """Several threads wait on the one private loop."""
-    model = BudgetedChatModel(asker=FakeAsker("a", "b", "c"))
+    model = BudgetedChatModel(llm=FakeLLM("a", "b", "c"))
     assert sorted(message.text for message in model.batch(["1", "2", "3"])) == ["a", "b", "c"]
     model.close()
 
@@ -406,18 +406,18 @@ def test_threads_that_start_together_share_one_private_loop():
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(20):
-            asker = FakeAsker(*"abcdefgh")
-            model = BudgetedChatModel(asker=asker)
+            llm = FakeLLM(*"abcdefgh")
+            model = BudgetedChatModel(llm=llm)
             model.batch(list("12345678"))
             model.close()
-            assert len(set(asker.threads)) == 1
+            assert len(set(llm.threads)) == 1
     finally:
         sys.setswitchinterval(pause)
 
 
 def test_the_asker_stands_in_no_representation():
     """Nor what it holds."""
-    assert "FakeAsker" not in repr(BudgetedChatModel(asker=FakeAsker()))
+    assert "FakeLLM" not in repr(BudgetedChatModel(llm=FakeLLM()))
 
 
 async def test_a_batch_of_one_prompt_has_an_answer_for_each():
@@ -429,7 +429,7 @@ async def test_a_batch_of_one_prompt_has_an_answer_for_each():
     def model(**settings):
         client = ScriptedClient(lambda call: f"answer {client.sent_requests}")
         budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, cache=MemoryCache())
-        return BudgetedChatModel(asker=budgeter, **settings)
+        return BudgetedChatModel(llm=budgeter, **settings)
 
     assert answers(model()) == 5
     assert answers(model(sampling=Sampling(temperature=0.7))) == 5
@@ -454,7 +454,7 @@ def test_a_batch_is_recorded_and_replayed_in_its_order(tmp_path):
     def run(client, mode):
         with open_cassette(tmp_path / "c.jsonl", mode) as cassette:
             budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, recorder=cassette)
-            model = BudgetedChatModel(asker=budgeter)
+            model = BudgetedChatModel(llm=budgeter)
             try:
                 return [message.text for message in model.batch(["u"] * 5)]
             finally:
@@ -468,13 +468,13 @@ def test_a_batch_is_recorded_and_replayed_in_its_order(tmp_path):
 
 def test_a_batch_keeps_errors_concurrency_and_contexts():
     """As LangChain's own: errors in place, so many at once, the caller's context."""
-    asker = FakeAsker("a", LookupError("lost"), "c")
-    model = BudgetedChatModel(asker=asker)
+    llm = FakeLLM("a", LookupError("lost"), "c")
+    model = BudgetedChatModel(llm=llm)
     SCOPE.set("batch")
     config = {"max_concurrency": 1}
     first, second, third = model.batch(["1", "2", "3"], config, return_exceptions=True)
     assert (first.text, type(second), third.text) == ("a", LookupError, "c")
-    assert asker.scopes == ["batch"] * 3
+    assert llm.scopes == ["batch"] * 3
     assert model.batch([]) == []
     model.close()
 
@@ -484,12 +484,12 @@ def test_an_asker_of_any_kind_may_be_asked():
 
     @dataclass(slots=True)
     class Wrapped:
-        asker: FakeAsker
+        llm: FakeLLM
 
         async def ask(self, call):
-            return await self.asker.ask(call)
+            return await self.llm.ask(call)
 
-    model = BudgetedChatModel(asker=Wrapped(FakeAsker("a", "b")))
+    model = BudgetedChatModel(llm=Wrapped(FakeLLM("a", "b")))
     assert copy.deepcopy(model)._owner is model._owner
     assert model.invoke("u").text == "a"
     assert model.model_copy().invoke("u").text == "b"
@@ -512,7 +512,7 @@ async def test_a_cancelled_call_is_cancelled_again_in_a_replay(tmp_path):
     async def run(client, cassette):
         budgeter = Budgeter({Role.MAIN: Endpoint("fake", "m", client)}, recorder=cassette)
         with pytest.raises(ExceptionGroup):
-            await ask_both(BudgetedChatModel(asker=budgeter))
+            await ask_both(BudgetedChatModel(llm=budgeter))
         await budgeter.aclose()
         return sorted((row.outcome, row.requests) for row in budgeter.ledger.rows)
 

@@ -81,7 +81,7 @@ async def asked(made, /, *, bound=None, bind_tools=(), **arguments):
     """Return the call that an invocation becomes."""
     client = ScriptedClient(lambda call: "ok")
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client)})
-    chat = BudgetedChatModel(asker=budgeter, **made)
+    chat = BudgetedChatModel(llm=budgeter, **made)
     if bind_tools:
         chat = chat.bind_tools(bind_tools, **(bound or {}))
     elif bound is not None:
@@ -204,7 +204,7 @@ async def test_a_field_that_an_endpoint_refuses_is_left_out_from_then_on(server,
     server.then(status=400, document=refusal)
     server.then(document=wire_words.chat_document("fine"))
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", OpenAIClient(server.url))})
-    model = BudgetedChatModel(asker=budgeter, verbosity="low", store=True)
+    model = BudgetedChatModel(llm=budgeter, verbosity="low", store=True)
     assert (await model.ainvoke("u")).text == "fine"
     assert [set(body) - {"model", "messages"} for body in server.bodies] == [
         {"verbosity", "store"},
@@ -278,7 +278,7 @@ async def test_an_endpoint_that_refuses_a_given_schema_is_asked_otherwise(server
     server.then(document=wire_words.chat_document('{"score": 1}'))
     client = OpenAIClient(server.url)
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client)})
-    model = BudgetedChatModel(asker=budgeter)
+    model = BudgetedChatModel(llm=budgeter)
     structured = model.with_structured_output(Opinion, method="json_schema")
     assert await structured.ainvoke("u") == {"score": 1}
     assert [body["response_format"]["type"] for body in server.bodies] == [
@@ -294,7 +294,7 @@ async def test_an_endpoint_that_refuses_a_given_schema_is_asked_otherwise(server
 async def test_other_schemas_are_asked_for_by_each_method(schema, include_raw, method):
     """And read from the text."""
     client = ScriptedClient(['{"score": 0.5}'])
-    model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("e", "m", client)}))
+    model = BudgetedChatModel(llm=Budgeter({Role.MAIN: Endpoint("e", "m", client)}))
     asking = model.with_structured_output(schema, method=method, include_raw=include_raw)
     answer = await asking.ainvoke("u")
     assert (answer["parsed"] if include_raw else answer) == {"score": 0.5}
@@ -305,7 +305,7 @@ async def test_other_schemas_are_asked_for_by_each_method(schema, include_raw, m
 async def test_any_object_may_be_asked_for():
     """Under JSON mode, without a schema; other methods need one."""
     client = ScriptedClient(['{"a": [1]}'])
-    model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("e", "m", client)}))
+    model = BudgetedChatModel(llm=Budgeter({Role.MAIN: Endpoint("e", "m", client)}))
     assert await model.with_structured_output(method="json_mode").ainvoke("u") == {"a": [1]}
     with pytest.raises(ConfigError, match="needs a schema"):
         model.with_structured_output()
@@ -323,7 +323,7 @@ async def test_the_old_calls_keep_their_keys():
 async def test_messages_may_be_given_in_any_form_of_langchains():
     """Tuples and dicts, as the docs of agents show."""
     client = ScriptedClient(["ok"])
-    model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("e", "m", client)}))
+    model = BudgetedChatModel(llm=Budgeter({Role.MAIN: Endpoint("e", "m", client)}))
     await model.ainvoke([("system", "s"), {"role": "user", "content": "u"}, HumanMessage("v")])
     roles = [message.role for message in client.calls[0].messages]
     assert roles == ["system", "user", "user"]

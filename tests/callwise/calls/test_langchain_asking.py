@@ -70,7 +70,7 @@ def agent_on(script=restless, *, limits=None, prices=None, **more):
     """Return a budgeter, and a ReAct agent of LangGraph's whose model is budgeted."""
     client = ScriptedClient(script)
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client, prices)}, limits=limits)
-    model = BudgetedChatModel(asker=budgeter, **more)
+    model = BudgetedChatModel(llm=budgeter, **more)
     return budgeter, client, create_react_agent(model, [look])
 
 
@@ -168,12 +168,12 @@ async def test_where_the_last_call_has_no_room_its_text_is_said(is_streamed):
     budgeter = Budgeter(
         {Role.MAIN: Endpoint("e", "m", ScriptedClient(restless))}, limits=Limits(max_calls=0)
     )
-    model = BudgetedChatModel(asker=budgeter, final_answer=FinalCall(text="Later."))
+    model = BudgetedChatModel(llm=budgeter, final_answer=FinalCall(text="Later."))
     if is_streamed:
         assert [piece.text async for piece in model.astream("u")] == ["Later.", ""]
     else:
         assert (await model.ainvoke("u")).text == "Later."
-    strict = BudgetedChatModel(asker=budgeter, final_answer=FinalCall(text=None))
+    strict = BudgetedChatModel(llm=budgeter, final_answer=FinalCall(text=None))
     with pytest.raises(CallRefused):
         await strict.ainvoke("u")
 
@@ -234,7 +234,7 @@ async def test_a_deadline_in_a_call_leaves_time_for_the_last_answer():
         return restless(call)
 
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", ScriptedClient(script))}, clock=clock)
-    model = BudgetedChatModel(asker=budgeter, final_answer=FinalCall(seconds=5))
+    model = BudgetedChatModel(llm=budgeter, final_answer=FinalCall(seconds=5))
     agent = create_react_agent(model, [look])
     with budgeter.scope(ScopeKind.TURN, "0", limits=Limits(max_seconds=10)):
         last = await run(agent)
@@ -253,9 +253,9 @@ async def test_a_limited_form_is_not_answered_by_a_text():
     """A program that wants an instance cannot use one; the held-back call keeps the form."""
     client = ScriptedClient(lambda call: Reply('{"score": 1}', usage=ReportedUsage(1, 1)))
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client)}, limits=Limits(max_calls=1))
-    held = BudgetedChatModel(asker=budgeter, final_answer=FinalCall())
+    held = BudgetedChatModel(llm=budgeter, final_answer=FinalCall())
     assert await held.with_structured_output(Verdict).ainvoke("u") == Verdict(score=1)
-    said = BudgetedChatModel(asker=budgeter, final_answer="That is all.")
+    said = BudgetedChatModel(llm=budgeter, final_answer="That is all.")
     for method in ("function_calling", "json_schema", "json_mode"):
         for schema in (Verdict, Opinion):
             with pytest.raises(CallRefused):
@@ -316,7 +316,7 @@ async def test_tool_calls_that_stream_are_kept_back_where_they_are_limited():
 
     for most, expected in ((2, 2), (1, 0)):
         budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", ScriptedClient(script))})
-        model = BudgetedChatModel(asker=budgeter, max_tool_calls=most).bind_tools([look])
+        model = BudgetedChatModel(llm=budgeter, max_tool_calls=most).bind_tools([look])
         whole = None
         async for piece in model.astream("Where is it?"):
             whole = piece if whole is None else whole + piece
@@ -328,9 +328,9 @@ async def test_tool_calls_that_stream_are_kept_back_where_they_are_limited():
 async def test_a_limit_on_tools_leaves_other_agents_their_last_call():
     """A model without a final answer of its own does not draw on what another holds back."""
     budgeter, _, first = agent_on(limits=Limits(max_calls=5), final_answer=FinalCall())
-    second = create_react_agent(BudgetedChatModel(asker=budgeter, max_tool_calls=0), [look])
+    second = create_react_agent(BudgetedChatModel(llm=budgeter, max_tool_calls=0), [look])
     with budgeter.scope(ScopeKind.TURN, "0", limits=Limits(max_calls=2)):
-        model = BudgetedChatModel(asker=budgeter, final_answer=FinalCall())
+        model = BudgetedChatModel(llm=budgeter, final_answer=FinalCall())
         await model.bind_tools([look]).ainvoke("u")
         with pytest.raises(CallRefused):
             await run(second)
@@ -344,7 +344,7 @@ async def test_an_agent_that_ended_at_its_limit_plays_as_it_was_recorded(tmp_pat
         cassette = open_cassette(tmp_path / "talk.cassette.jsonl", mode)
         endpoint = Endpoint("e", "m", client)
         budgeter = Budgeter({Role.MAIN: endpoint}, recorder=cassette, limits=Limits(max_calls=3))
-        model = BudgetedChatModel(asker=budgeter, final_answer=FinalCall())
+        model = BudgetedChatModel(llm=budgeter, final_answer=FinalCall())
         last = await run(create_react_agent(model, [look]))
         cassette.close()
         return last.text, budgeter.ledger.rows
@@ -368,7 +368,7 @@ async def test_a_form_that_is_asked_for_as_a_tool_call_is_none():
         )
     )
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client)})
-    model = BudgetedChatModel(asker=budgeter, max_tool_calls=0)
+    model = BudgetedChatModel(llm=budgeter, max_tool_calls=0)
     assert await model.with_structured_output(Opinion).ainvoke("u") == {"score": 0.5}
 
 
@@ -383,7 +383,7 @@ async def test_usage_that_callbacks_add_up_is_the_ledgers():
 
     endpoint = Endpoint("e", "m", ScriptedClient(script))
     budgeter = Budgeter({Role.MAIN: endpoint}, cache=MemoryCache())
-    model = BudgetedChatModel(asker=budgeter, temperature=0)
+    model = BudgetedChatModel(llm=budgeter, temperature=0)
     with get_usage_metadata_callback() as callback:
         await asyncio.gather(*(model.ainvoke("same") for _ in range(3)))
         await model.ainvoke("same")
@@ -413,7 +413,7 @@ async def test_a_wrapped_langchain_model_is_not_counted_beside_its_wrapper():
     )
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", LangChainClient(inner))})
     with get_usage_metadata_callback() as callback:
-        await BudgetedChatModel(asker=budgeter).ainvoke("u")
+        await BudgetedChatModel(llm=budgeter).ainvoke("u")
     assert callback.usage_metadata["inner"]["total_tokens"] == 10
     assert budgeter.run.counts().tokens == 10
 
@@ -422,7 +422,7 @@ async def test_the_original_usage_of_a_cached_answer_stays_visible():
     """Beside the outcome and the row's number."""
     endpoint = Endpoint("e", "m", ScriptedClient(["fine"]))
     budgeter = Budgeter({Role.MAIN: endpoint}, cache=MemoryCache())
-    model = BudgetedChatModel(asker=budgeter, temperature=0)
+    model = BudgetedChatModel(llm=budgeter, temperature=0)
     await model.ainvoke("u")
     again = await model.ainvoke("u")
     assert again.usage_metadata["total_tokens"] == 0
@@ -447,7 +447,7 @@ async def test_an_answer_has_the_metadata_of_openais_models():
     )
     for is_streamed in (False, True):
         budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", ScriptedClient([reply]))})
-        model = BudgetedChatModel(asker=budgeter)
+        model = BudgetedChatModel(llm=budgeter)
         message = await model.ainvoke("u", stream=is_streamed)
         metadata = message.response_metadata
         assert metadata["model_name"] == "served"
@@ -500,7 +500,7 @@ async def test_a_recorded_stream_plays_as_it_ended(tmp_path, ending):
     async def program(mode, client):
         cassette = open_cassette(tmp_path / "talk.cassette.jsonl", mode)
         budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client)}, recorder=cassette)
-        stream = BudgetedChatModel(asker=budgeter).astream("u")
+        stream = BudgetedChatModel(llm=budgeter).astream("u")
         pieces = await pieces_of(stream, leaves_after=2 if ending == "left" else None)
         cassette.close()
         return pieces, budgeter.ledger.rows[0]

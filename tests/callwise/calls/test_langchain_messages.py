@@ -234,7 +234,7 @@ async def test_an_image_is_asked_about_at_an_endpoint(server, wire_words):
     server.then(document=wire_words.chat_document("a cat"))
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", OpenAIClient(server.url))})
     block = {"type": "image", "base64": PIXELS, "mime_type": "image/png"}
-    answer = await BudgetedChatModel(asker=budgeter).ainvoke([HumanMessage([QUESTION, block])])
+    answer = await BudgetedChatModel(llm=budgeter).ainvoke([HumanMessage([QUESTION, block])])
     assert answer.text == "a cat"
     assert server.bodies[0]["messages"][0]["content"] == [QUESTION, IMAGE]
     assert budgeter.ledger.rows[0].requests == 1

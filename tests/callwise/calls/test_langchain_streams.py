@@ -46,7 +46,7 @@ async def until(is_so):
 def budgeted(client, **more):
     """Return a budgeter on one client, and a model on it."""
     budgeter = Budgeter({Role.MAIN: Endpoint("e", "m", client, PRICES)}, retry=AT_ONCE, **more)
-    return budgeter, BudgetedChatModel(asker=budgeter)
+    return budgeter, BudgetedChatModel(llm=budgeter)
 
 
 class Gated:

@@ -30,7 +30,7 @@ class Program:
     def __init__(self) -> None:
         self.client = ScriptedClient(lambda call: f"to {call.messages[-1].content}")
         self.budgeter = Budgeter({Role.MAIN: Endpoint("script", "script", self.client)})
-        self.model = BudgetedChatModel(asker=self.budgeter)
+        self.model = BudgetedChatModel(llm=self.budgeter)
 
     @property
     def nodes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""One owner loop for each asker: many programs at once, and what is refused."""
+"""One owner loop for each llm: many programs at once, and what is refused."""
 
 import asyncio
 import gc
@@ -91,7 +91,7 @@ async def never(call):
     await asyncio.Event().wait()
 
 client = ScriptedClient(never)
-model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("fake", "model", client)}))
+model = BudgetedChatModel(llm=Budgeter({Role.MAIN: Endpoint("fake", "model", client)}))
 
 def wait_in_vain():
     try:
@@ -133,7 +133,7 @@ def test_used_from_two_loops_directly_it_says_what_to_do():
     with pytest.raises(ConfigError, match="1 calls in flight on another event loop"):
         asyncio.run(budgeter.ask(CALL))
     with pytest.raises(ConfigError, match="own_loop=True"):
-        BudgetedChatModel(asker=budgeter).invoke("hello")
+        BudgetedChatModel(llm=budgeter).invoke("hello")
     assert budgeter.run.counts().asked == 1
     other.close()
     first.join()
@@ -160,7 +160,7 @@ def test_one_loop_after_the_other_needs_no_loop_of_its_own():
     budgeter = budgeter_of(yes)
     assert asyncio.run(budgeter.ask(CALL)).text == "yes"
     assert asyncio.run(budgeter.ask(CALL)).text == "yes"
-    assert BudgetedChatModel(asker=budgeter).invoke("hello").text == "yes"
+    assert BudgetedChatModel(llm=budgeter).invoke("hello").text == "yes"
     assert asyncio.run(budgeter.ask(CALL)).text == "yes"
     asyncio.run(budgeter.aclose())
     assert budgeter.run.counts().asked == 4
@@ -169,7 +169,7 @@ def test_one_loop_after_the_other_needs_no_loop_of_its_own():
 def test_limits_hold_for_threads_with_scopes_of_their_own():
     """Each caller's scope is seen where its call is counted."""
     budgeter = budgeter_of(yes, limits=Limits(max_calls=50))
-    model = BudgetedChatModel(asker=budgeter)
+    model = BudgetedChatModel(llm=budgeter)
 
     def talk(number):
         outcomes = Counter()
@@ -198,7 +198,7 @@ def test_closing_ends_calls_in_flight_and_counts_them():
     held = Held()
     client = ScriptedClient(held)
     budgeter = Budgeter({Role.MAIN: Endpoint("fake", "model", client)})
-    model = BudgetedChatModel(asker=budgeter)
+    model = BudgetedChatModel(llm=budgeter)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(model.invoke, "hello")
         assert held.asked.wait(5)
@@ -216,9 +216,9 @@ def test_closing_ends_calls_in_flight_and_counts_them():
 def test_a_forgotten_budgeter_ends_its_loop():
     """With its models; nothing is left behind."""
     client = ScriptedClient(lambda call: threading.current_thread().name)
-    model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("fake", "model", client)}))
+    model = BudgetedChatModel(llm=Budgeter({Role.MAIN: Endpoint("fake", "model", client)}))
     assert model.invoke("hello").text == "callwise-loop"
-    thread = model.asker.owner._thread._thread
+    thread = model.llm.owner._thread._thread
     del model
     gc.collect()
     thread.join(5)
@@ -232,13 +232,13 @@ def test_a_failed_close_leaves_it_usable():
         async def aclose(self):
             raise OSError("still busy")
 
-    model = BudgetedChatModel(asker=Budgeter({Role.MAIN: Endpoint("fake", "m", Stubborn(yes))}))
+    model = BudgetedChatModel(llm=Budgeter({Role.MAIN: Endpoint("fake", "m", Stubborn(yes))}))
     assert model.invoke("hello").text == "yes"
     with pytest.raises(OSError, match="still busy"):
         model.close()
     assert model.invoke("hello").text == "yes"
     with pytest.raises(OSError, match="still busy"):
-        asyncio.run(model.asker.aclose())
+        asyncio.run(model.llm.aclose())
 
 
 def test_a_caller_whose_loop_is_closed_is_counted():
@@ -269,7 +269,7 @@ def test_a_client_that_asks_its_own_budgeter_is_told():
         problems.append(caught.value)
         return "yes"
 
-    model = BudgetedChatModel(asker=budgeter_of(ask_again))
+    model = BudgetedChatModel(llm=budgeter_of(ask_again))
     assert model.invoke("hello").text == "yes"
     assert len(problems) == 1
     model.close()
@@ -278,7 +278,7 @@ def test_a_client_that_asks_its_own_budgeter_is_told():
 def test_in_a_forked_process_it_is_refused(monkeypatch):
     """Before anything is touched that the parent has open."""
     budgeter = budgeter_of(yes)
-    model = BudgetedChatModel(asker=budgeter)
+    model = BudgetedChatModel(llm=budgeter)
     model.invoke("hello")
     monkeypatch.setattr(budgeter.owner, "_process_id", 1)
     with pytest.raises(ConfigError, match="used in process 1 before this process was forked"):

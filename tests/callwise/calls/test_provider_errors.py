@@ -28,8 +28,8 @@ from callwise.calls.provider_errors import (
     Refusal,
     describe_body,
     failure_of,
+    redacted_line,
     retry_after_seconds,
-    scrub,
     text_of_error,
 )
 from callwise.testing.fakes import ScriptedClient
@@ -41,20 +41,20 @@ keys = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_
 @given(st.text(), keys, st.text())
 def test_a_key_is_never_left(before, key, after):
     """Whatever stands around it."""
-    assert key not in scrub(f"{before} {key} {after}", key).replace("[key]", "")
+    assert key not in redacted_line(f"{before} {key} {after}", key).replace("[key]", "")
 
 
 @given(st.text())
 def test_a_scrubbed_text_is_short_and_on_one_line(text):
     """So that it fits a log."""
-    scrubbed = scrub(text)
-    assert len(scrubbed) <= 501
-    assert "\n" not in scrubbed
+    redacted = redacted_line(text)
+    assert len(redacted) <= 501
+    assert "\n" not in redacted
 
 
 def test_ordinary_words_stay():
     """A short key does not blank out the message."""
-    assert scrub("the test failed at a task", "test", None) == "the test failed at a task"
+    assert redacted_line("the test failed at a task", "test", None) == "the test failed at a task"
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def seen(error, role=Role.MAIN):
     ("error", "words"),
     [
         (AuthFailed("api.deepseek.com: answered 401: no"), "Set DEEPSEEK_API_KEY"),
-        (QuotaExhausted("answered 402: no credit"), "account behind DEEPSEEK_API_KEY"),
+        (QuotaExhausted("answered 402: no credit"), "quota is left for DEEPSEEK_API_KEY"),
         (UnknownModel("answered 404: no such model"), "CALLWISE_JUDGE_MODEL, or endpoints.judge"),
         (WrongAddress("a redirect"), "endpoints.judge.base_url"),
         (ConnectionFailed("refused"), "Is the server up"),

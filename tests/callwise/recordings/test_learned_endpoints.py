@@ -170,7 +170,7 @@ async def test_a_run_that_goes_on_starts_from_what_it_learned(
         "refused": ["max_tokens", "temperature"],
     }
     assert [change["change"] for change in row["changes"]] == [
-        "asks for the form by JSON mode and in words, not by schema",
+        "asks for the form by JSON mode and in the prompt, not by schema",
         "sends no temperature",
         "sends max_completion_tokens instead of max_tokens",
     ]
