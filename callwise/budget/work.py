@@ -18,7 +18,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallRefused
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply, ReportedUsage
-from callwise.calls.usage import usage_note
+from callwise.calls.reported_usage import usage_note
 
 __all__ = ["Work"]
 

@@ -11,9 +11,11 @@ something away, so that learning ends.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from callwise.calls.errors import ContextTooLong
 from callwise.calls.provider_errors import MAX_DIGITS, Refusal
@@ -48,25 +50,29 @@ MIN_LEARNED_LIMIT = 16
 """A smaller number in a refusal is no limit on output tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What one model at one endpoint takes.
+Tokens = Annotated[int, Field(ge=1, strict=True)]
 
-    Args:
-        schema_mode: the strongest way to ask for the form of an answer.
-        refused: names of request fields that are never sent, such as `temperature`,
-            `logprobs` or `stream_options`.
-        context_tokens: context length, where known; prompt and answer together.
-        max_output_tokens: longest answer that may be asked for, where known; a larger
-            `max_tokens` is lowered to it.
-    """
+
+class Capabilities(BaseModel):
+    """What one model at one endpoint takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_mode: SchemaMode = "json_schema"
+    """The strongest way to ask for the form of an answer."""
     token_limit_field: TokenLimitField = "max_tokens"  # noqa: S105 - a field's name
     system_role: SystemRole = "system"
     refused: frozenset[str] = frozenset()
-    context_tokens: int | None = None
-    max_output_tokens: int | None = None
+    """Names of request fields that are never sent, such as `temperature` or `logprobs`."""
+    context_tokens: Tokens | None = None
+    """Context length, where known; prompt and answer together."""
+    max_output_tokens: Tokens | None = None
+    """Longest answer that may be asked for, where known; a larger `max_tokens` is lowered to it."""
+
+    def overlaid(self, over: "Capabilities") -> "Capabilities":
+        """Return these capabilities with the fields that another one sets; `refused` is joined."""
+        given = {name: getattr(over, name) for name in over.model_fields_set}
+        return self.model_copy(update={**given, "refused": self.refused | over.refused})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +84,11 @@ class Lesson:
 
 
 def document_of_capabilities(capabilities: Capabilities) -> dict[str, Any]:
-    """Return capabilities as a JSON object; what is at its default is left out."""
-    default = asdict(Capabilities())
-    changed = {
-        name: value for name, value in asdict(capabilities).items() if value != default[name]
-    }
-    if "refused" in changed:
-        changed["refused"] = sorted(changed["refused"])
-    return changed
+    """Return capabilities as a JSON object without the fields that have their default."""
+    document = capabilities.model_dump(exclude_defaults=True)
+    if "refused" in document:
+        document["refused"] = sorted(document["refused"])
+    return document
 
 
 def capabilities_of_document(document: Mapping[str, Any]) -> Capabilities:
@@ -95,20 +98,9 @@ def capabilities_of_document(document: Mapping[str, Any]) -> Capabilities:
         ValueError: when it is something else.
     """
     try:
-        values = {**document, "refused": frozenset(map(str, document.get("refused", ())))}
-        found = Capabilities(**values)
-    except TypeError as problem:
+        return Capabilities.model_validate(document)
+    except ValidationError as problem:
         raise ValueError(f"not the capabilities of an endpoint: {problem}") from problem
-    numbers = (found.context_tokens, found.max_output_tokens)
-    is_whole = (
-        found.schema_mode in {"json_schema", "json_object", "prompt"}
-        and found.token_limit_field in TOKEN_LIMIT_FIELDS
-        and found.system_role in {"system", "user"}
-        and all(value is None or (type(value) is int and value > 0) for value in numbers)
-    )
-    if not is_whole:
-        raise ValueError(f"not the capabilities of an endpoint: {dict(document)}")
-    return found
 
 
 _SCHEMA = re.compile(
@@ -164,7 +156,8 @@ def learn_from_refusal(
             return _weaker_form(capabilities, text)
         return _merged_system(capabilities, body, text)
     named = list(_named_fields(body, refusal))
-    if "response_format" in body and ("response_format" in named or _is_about_form(refusal)):
+    is_about_form = _SCHEMA.search(refusal.param or text) is not None
+    if "response_format" in body and ("response_format" in named or is_about_form):
         return _weaker_form(capabilities, text)
     merged = _merged_system(capabilities, body, f"{refusal.param or ''} {text}")
     if merged is not None:
@@ -190,10 +183,16 @@ def learn_from_length(
     asked = next((body[field] for field in TOKEN_LIMIT_FIELDS if field in body), None)
     if limit is None or asked is None or asked <= limit // 2 or limit // 2 < MIN_LEARNED_LIMIT:
         return None
-    changed = replace(capabilities, context_tokens=limit, max_output_tokens=limit // 2)
-    return Lesson(
-        changed, f"asks for at most {limit // 2} output tokens of a context of {limit} tokens"
+    return _lesson(
+        capabilities,
+        f"asks for at most {limit // 2} output tokens of a context of {limit} tokens",
+        context_tokens=limit,
+        max_output_tokens=limit // 2,
     )
+
+
+def _lesson(capabilities: Capabilities, change: str, **fields: Any) -> Lesson:
+    return Lesson(capabilities.model_copy(update=fields), change)
 
 
 def _has_no_reason(refusal: Refusal) -> bool:
@@ -202,25 +201,16 @@ def _has_no_reason(refusal: Refusal) -> bool:
     return refusal.param is None and words in {"", "bad request", "invalid request", "error"}
 
 
-def _is_about_form(refusal: Refusal) -> bool:
-    about = refusal.param or refusal.text
-    return _SCHEMA.search(about) is not None
-
-
 def _weaker_form(capabilities: Capabilities, text: str) -> Lesson | None:
     """Return the next way to ask for a form: schema, then JSON mode, then words."""
     mode = capabilities.schema_mode
     if mode == "json_schema":
-        changed = replace(capabilities, schema_mode="json_object")
-        return Lesson(changed, "asks for the form by JSON mode and in the prompt, not by schema")
+        change = "asks for the form by JSON mode and in the prompt, not by schema"
+        return _lesson(capabilities, change, schema_mode="json_object")
     if mode == "json_object" and _WANTS_SCHEMA.search(text):
-        return Lesson(
-            replace(capabilities, schema_mode="json_schema"), "asks for the form by schema"
-        )
+        return _lesson(capabilities, "asks for the form by schema", schema_mode="json_schema")
     if mode == "json_object":
-        return Lesson(
-            replace(capabilities, schema_mode="prompt"), "asks for the form in the prompt alone"
-        )
+        return _lesson(capabilities, "asks for the form in the prompt alone", schema_mode="prompt")
     return None
 
 
@@ -230,8 +220,8 @@ def _merged_system(capabilities: Capabilities, body: Mapping[str, Any], text: st
         return None
     if not _NO_SYSTEM.search(text):
         return None
-    changed = replace(capabilities, system_role="user")
-    return Lesson(changed, "puts the instructions at the beginning of the first user message")
+    change = "puts the instructions at the beginning of the first user message"
+    return _lesson(capabilities, change, system_role="user")
 
 
 def _other_limit(
@@ -240,14 +230,14 @@ def _other_limit(
     """Return what to do about a refused limit on tokens: lower it, rename it, or drop it."""
     limit = _lower_limit(body[field], refusal)
     if limit is not None:
-        changed = replace(capabilities, max_output_tokens=limit)
-        return Lesson(changed, f"asks for at most {limit} output tokens")
+        change = f"asks for at most {limit} output tokens"
+        return _lesson(capabilities, change, max_output_tokens=limit)
     refused = capabilities.refused | {field}
     other = next(name for name in TOKEN_LIMIT_FIELDS if name != field)
     if other in refused:
-        return Lesson(replace(capabilities, refused=refused), "sends no limit on output tokens")
-    changed = replace(capabilities, refused=refused, token_limit_field=other)
-    return Lesson(changed, f"sends {other} instead of {field}")
+        return _lesson(capabilities, "sends no limit on output tokens", refused=refused)
+    change = f"sends {other} instead of {field}"
+    return _lesson(capabilities, change, refused=refused, token_limit_field=other)
 
 
 def _lower_limit(asked: Any, refusal: Refusal) -> int | None:
@@ -270,13 +260,10 @@ def _without(capabilities: Capabilities, named: list[str], text: str) -> Lesson 
         fields = fields[-1:]
     if not fields:
         return None
+    *most, last = fields
+    names = f"{', '.join(most)} or {last}" if most else last
     refused = capabilities.refused.union(fields)
-    return Lesson(replace(capabilities, refused=refused), f"sends no {_listed(fields)}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}" if most else last
+    return _lesson(capabilities, f"sends no {names}", refused=refused)
 
 
 def _named_fields(body: Mapping[str, Any], refusal: Refusal) -> Iterator[str]:

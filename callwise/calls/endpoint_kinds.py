@@ -3,8 +3,9 @@
 import hashlib
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -16,7 +17,7 @@ from callwise.calls.endpoint_settings import (
     OPENAI_KEY_VARIABLE,
     EndpointSettings,
     checked_base_url,
-    environment_url,
+    environment_endpoints,
 )
 from callwise.calls.errors import ConfigError, MissingKey
 from callwise.calls.hosts import endpoint_name, is_this_machine, known_capabilities, openai_url
@@ -50,150 +51,202 @@ SPEED_AND_FAULTS = frozenset(
 """Settings of the simulated model that do not change what it answers."""
 
 
-class EndpointKind(Protocol):
-    """One kind of endpoint: how its settings become a name, and a client.
+Clients = dict[Hashable, Client]
+"""The clients made so far, by what makes them different. Roles with equal access share one."""
+
+
+class EndpointKind(ABC):
+    """One kind of endpoint: how the settings of a role become a name, and a client.
 
     The name is made without the client, so that a replay imports nothing and reads no key.
+
+    Args:
+        role: the role it serves; for error messages only, never part of its name.
+        settings: whole ones of this kind.
+        environ: environment variables, none of them empty.
     """
 
-    is_simulated: bool
+    is_simulated: ClassVar[bool] = False
     """Whether its answers are."""
 
-    def described(
-        self, role: Role, settings: EndpointSettings, environ: Mapping[str, str], client: Client
-    ) -> Endpoint:
-        """Return the endpoint that settings describe, with a client behind it.
+    def __init__(self, role: Role, settings: EndpointSettings, environ: Mapping[str, str]) -> None:
+        self.role = role
+        self.settings = settings
+        self.environ = environ
 
-        Args:
-            role: the role it serves; for error messages only, never part of its name.
-            settings: of this kind.
-            environ: environment variables, none of them empty.
-            client: who sends.
+    @abstractmethod
+    def described(self, client: Client) -> Endpoint:
+        """Return the endpoint, with a client behind it.
 
         Raises:
             ConfigError: when it cannot work.
         """
-        ...
 
-    def client(
-        self,
-        role: Role,
-        settings: EndpointSettings,
-        environ: Mapping[str, str],
-        clients: dict[Hashable, Client],
-    ) -> Client:
-        """Return the client that settings describe.
+    @abstractmethod
+    def client(self, clients: Clients) -> Client:
+        """Return the client, which is one of `clients` or added to them.
 
         Heavy libraries are imported in here, when the kind is used.
 
-        Args:
-            role: the role it serves; for error messages only.
-            settings: of this kind.
-            environ: environment variables, none of them empty.
-            clients: the clients made so far, by what makes them different. Added to.
-
         Raises:
             ConfigError: when it cannot work.
         """
-        ...
+
+    def _endpoint(
+        self,
+        name: str,
+        model: str,
+        client: Client,
+        *,
+        default_timeout_seconds: float | None = None,
+        key_variable: str | None = None,
+    ) -> Endpoint:
+        """Return an endpoint with the settings that all kinds have."""
+        settings, timeout_seconds = self.settings, self.settings.timeout_seconds
+        return Endpoint(
+            name,
+            model,
+            client,
+            prices=settings.prices.prices() if settings.prices is not None else None,
+            retry=settings.retry,
+            timeout_seconds=default_timeout_seconds if timeout_seconds is None else timeout_seconds,
+            extra_body=settings.extra_body,
+            key_variable=key_variable,
+        )
 
 
-class OpenAIKind:
+class OpenAIKind(EndpointKind):
     """Any OpenAI-compatible endpoint, over our own client or the `openai` package's.
 
-    Named for its host, whichever of the two asks it.
+    Named for its host, whichever of the two is used. Its URL comes from the environment where
+    settings have none.
     """
 
-    is_simulated = False
-
-    def described(
-        self, role: Role, settings: EndpointSettings, environ: Mapping[str, str], client: Client
-    ) -> Endpoint:
-        """Return the endpoint; its URL comes from the environment where settings have none."""
-        base_url, model = _address(role, settings, environ)
+    def described(self, client: Client) -> Endpoint:
+        """Return the endpoint."""
+        base_url, model = self._address()
         is_local = is_this_machine(urlsplit(base_url).hostname or "")
-        return _endpoint(
+        return self._endpoint(
             endpoint_name(base_url),
             model,
             client,
-            settings,
             default_timeout_seconds=LONG_TIMEOUT_SECONDS if is_local else None,
-            key_variable=settings.api_key_env,
+            key_variable=self.settings.api_key_env,
         )
 
-    def client(
-        self,
-        role: Role,
-        settings: EndpointSettings,
-        environ: Mapping[str, str],
-        clients: dict[Hashable, Client],
-    ) -> Client:
-        """Return the client; roles with equal access share one."""
-        base_url, model = _address(role, settings, environ)
-        api_key = _key_for(base_url, endpoint_name(base_url), settings, environ)
+    def client(self, clients: Clients) -> Client:
+        """Return the client."""
+        settings = self.settings
+        base_url, model = self._address()
+        api_key = self._key_for(base_url)
         known, _ = known_capabilities(base_url, model)
         capabilities = settings.starting_capabilities(known)
-        sizes = (settings.max_connections, settings.max_answer_bytes)
-        identity = (settings.kind, base_url, api_key, capabilities, sizes, settings.api_version)
+        options: dict[str, Any] = {
+            "api_key": api_key,
+            "capabilities": None if capabilities == known else capabilities,
+            "max_connections": settings.max_connections,
+            "max_answer_bytes": settings.max_answer_bytes,
+        }
+        if settings.kind == "openai_sdk":
+            options["api_version"] = settings.api_version
+        identity = (settings.kind, base_url, capabilities, *options.values())
         if identity not in clients:
-            clients[identity] = self._make(
-                settings,
-                base_url,
-                api_key=api_key,
-                capabilities=None if capabilities == known else capabilities,
-                max_connections=settings.max_connections,
-                max_answer_bytes=settings.max_answer_bytes,
-            )
+            if settings.kind == "openai_sdk":
+                from callwise.calls.openai_sdk import OpenAISdkClient  # noqa: PLC0415 - heavy
+
+                clients[identity] = OpenAISdkClient(base_url, **options)
+            else:
+                from callwise.calls.openai_http import OpenAIClient  # noqa: PLC0415 - heavy
+
+                clients[identity] = OpenAIClient(base_url, **options)
         return clients[identity]
 
-    @staticmethod
-    def _make(settings: EndpointSettings, base_url: str, **options: Any) -> Client:
-        if settings.kind == "openai_sdk":
-            from callwise.calls.openai_sdk import OpenAISdkClient  # noqa: PLC0415 - heavy
+    def _address(self) -> tuple[str, str]:
+        """Return base URL and model.
 
-            return OpenAISdkClient(base_url, api_version=settings.api_version, **options)
-        from callwise.calls.openai_http import OpenAIClient  # noqa: PLC0415 - heavy
+        Raises:
+            ConfigError: when one of them is missing; names what sets it.
+        """
+        role, settings = self.role, self.settings
+        base_url = settings.base_url or self._url_of_environment()
+        if settings.model is None:
+            variable = "CALLWISE_EMBED_MODEL" if role is Role.EMBED else "CALLWISE_MODEL"
+            raise ConfigError(
+                f"the role {role} has an endpoint and no model: set the environment variable "
+                f"{variable}, or `model` in its settings"
+            )
+        return base_url, settings.model
 
-        return OpenAIClient(base_url, **options)
-
-
-class LangChainKind:
-    """A LangChain chat model or embeddings, by import string. Named for its class."""
-
-    is_simulated = False
-
-    def described(
-        self,
-        role: Role,
-        settings: EndpointSettings,
-        environ: Mapping[str, str],  # noqa: ARG002 - LangChain models read it themselves
-        client: Client,
-    ) -> Endpoint:
-        """Return the endpoint; nothing is imported."""
-        target = _target(role, settings)
-        name = "langchain-" + re.sub(r"[^A-Za-z0-9_.-]", "-", target)
-        return _endpoint(
-            name,
-            settings.model or target,
-            client,
-            settings,
-            default_timeout_seconds=LONG_TIMEOUT_SECONDS,
+    def _url_of_environment(self) -> str:
+        for variable, url, _ in environment_endpoints(self.environ):
+            try:
+                return checked_base_url(url)
+            except ValueError as error:
+                raise ConfigError(f"the environment variable {variable}: {error}") from None
+        if self.settings.model is not None:
+            raise ConfigError(
+                f"the role {self.role} has a model and no endpoint: set the environment variable "
+                "CALLWISE_BASE_URL, or `base_url` in its settings"
+            )
+        given = "a key" if self.settings.api_key_env in self.environ else "settings"
+        raise ConfigError(
+            f"the role {self.role} has {given}, but neither an "
+            "endpoint nor a model: set the environment variables CALLWISE_BASE_URL and "
+            "CALLWISE_MODEL, or `base_url` and `model` in its settings"
         )
 
-    def client(
-        self,
-        role: Role,
-        settings: EndpointSettings,
-        environ: Mapping[str, str],  # noqa: ARG002 - LangChain models read it themselves
-        clients: dict[Hashable, Client],
-    ) -> Client:
+    def _key_for(self, base_url: str) -> str | None:
+        """Return the key to send, or None where none is needed.
+
+        A key that the environment sets for the URL of one host is not sent to
+        another, unless the settings of that other host name its variable themselves. The key of
+        OpenAI's own tools goes to the host that they would ask.
+
+        Raises:
+            MissingKey: when the host needs a key and has none.
+        """
+        environ, variable = self.environ, self.settings.api_key_env
+        is_named = "api_key_env" in self.settings.model_fields_set
+        host = urlsplit(base_url).hostname or ""
+        its_host = urlsplit(environ.get("CALLWISE_BASE_URL", base_url)).hostname
+        is_for_it = is_named or host == its_host
+        api_key = environ.get(variable) if is_for_it else None
+        openai_key = environ.get(OPENAI_KEY_VARIABLE)
+        openai_host = urlsplit(openai_url(environ)).hostname
+        if api_key is None and not is_named and host == openai_host:
+            api_key = openai_key
+        if api_key is not None or is_this_machine(host):
+            return api_key
+        name = endpoint_name(base_url)
+        if not is_for_it:
+            raise ConfigError(
+                f"{variable} is the key for {its_host}: set `api_key_env` in the settings "
+                f"of the endpoint {name} to the variable that has its own key"
+            )
+        if openai_key is None or host == openai_host:
+            raise MissingKey(name, variable)
+        reason = f"; {OPENAI_KEY_VARIABLE} is the key for {openai_host}, and is not sent elsewhere"
+        raise MissingKey(name, variable, reason)
+
+
+class LangChainKind(EndpointKind):
+    """A LangChain chat model or embeddings, by import string. Named for its class."""
+
+    def described(self, client: Client) -> Endpoint:
+        """Return the endpoint; nothing is imported."""
+        target = self._target()
+        name = "langchain-" + re.sub(r"[^A-Za-z0-9_.-]", "-", target)
+        model = self.settings.model or target
+        return self._endpoint(name, model, client, default_timeout_seconds=LONG_TIMEOUT_SECONDS)
+
+    def client(self, clients: Clients) -> Client:
         """Return the client; what the import string names is made once."""
         from langchain_core.embeddings import Embeddings  # noqa: PLC0415 - heavy
         from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - heavy
 
         from callwise.calls.langchain_client import LangChainClient  # noqa: PLC0415 - heavy
 
-        target = _target(role, settings)
+        target = self._target()
         identity = ("langchain", target)
         if identity not in clients:
             found = _imported(target)
@@ -210,8 +263,16 @@ class LangChainKind:
                 )
         return clients[identity]
 
+    def _target(self) -> str:
+        if self.settings.langchain is None:
+            raise ConfigError(
+                f"the role {self.role} has an endpoint of kind `langchain`: set `langchain` in its "
+                "settings to `module:name` of a chat model or embeddings"
+            )
+        return self.settings.langchain
 
-class SimulatedKind:
+
+class SimulatedKind(EndpointKind):
     """The simulated model, in process. Always named `simulated`.
 
     Settings that change its answers are in its model's name, because they are part
@@ -220,54 +281,42 @@ class SimulatedKind:
 
     is_simulated = True
 
-    def described(
-        self,
-        role: Role,
-        settings: EndpointSettings,
-        environ: Mapping[str, str],  # noqa: ARG002 - it needs nothing from outside
-        client: Client,
-    ) -> Endpoint:
+    def described(self, client: Client) -> Endpoint:
         """Return the endpoint; its model's name has a digest of what changes its answers."""
-        given = self._options(role, settings).model_dump(mode="json", exclude_defaults=True)
-        model = settings.model or "simulated"
+        _, given = self._options()
+        model = self.settings.model or "simulated"
         changed = {key: value for key, value in given.items() if key not in SPEED_AND_FAULTS}
         if changed:
             digest = hashlib.sha256(orjson.dumps(changed, option=orjson.OPT_SORT_KEYS))
             model = f"{model}-{digest.hexdigest()[:8]}"
-        return _endpoint("simulated", model, client, settings)
+        return self._endpoint("simulated", model, client)
 
-    def client(
-        self,
-        role: Role,
-        settings: EndpointSettings,
-        environ: Mapping[str, str],  # noqa: ARG002 - it needs nothing from outside
-        clients: dict[Hashable, Client],
-    ) -> Client:
+    def client(self, clients: Clients) -> Client:
         """Return the client; equal settings share one model."""
         from callwise.simulator import SimulatedClient  # noqa: PLC0415 - heavy
 
-        options = self._options(role, settings)
-        given = options.model_dump(mode="json", exclude_defaults=True)
+        options, given = self._options()
         identity = ("simulated", orjson.dumps(given, option=orjson.OPT_SORT_KEYS))
         if identity not in clients:
             clients[identity] = SimulatedClient.from_settings(options)
         return clients[identity]
 
-    @staticmethod
-    def _options(role: Role, settings: EndpointSettings) -> "SimulatedSettings":
+    def _options(self) -> tuple["SimulatedSettings", dict[str, Any]]:
+        """Return the settings of the simulated model, and those that are not at their default."""
         from callwise.simulator import SimulatedSettings  # noqa: PLC0415 - heavy
 
         try:
-            return SimulatedSettings.model_validate(settings.simulated)
+            options = SimulatedSettings.model_validate(self.settings.simulated)
         except ValidationError as error:
-            raise ConfigError(f"the simulated endpoint of the role {role}: {error}") from error
+            raise ConfigError(f"the simulated endpoint of the role {self.role}: {error}") from error
+        return options, options.model_dump(mode="json", exclude_defaults=True)
 
 
-KINDS: Mapping[str, EndpointKind] = {
-    "openai": OpenAIKind(),
-    "openai_sdk": OpenAIKind(),
-    "langchain": LangChainKind(),
-    "simulated": SimulatedKind(),
+KINDS: Mapping[str, type[EndpointKind]] = {
+    "openai": OpenAIKind,
+    "openai_sdk": OpenAIKind,
+    "langchain": LangChainKind,
+    "simulated": SimulatedKind,
 }
 """Every kind, by its word in `EndpointSettings.kind`."""
 
@@ -276,128 +325,25 @@ def endpoint_of(
     role: Role,
     settings: EndpointSettings,
     environ: Mapping[str, str],
-    clients: dict[Hashable, Client],
+    clients: Clients,
     *,
     is_offline: bool = False,
 ) -> Endpoint:
-    """Return who serves a role.
+    """Return the endpoint that serves a role; see `EndpointKind`.
 
     Args:
         role: the role it serves.
         settings: whole ones of any kind.
         environ: environment variables, none of them empty.
-        clients: the clients made so far. Added to.
+        clients: added to.
         is_offline: make no client, import nothing and read no key.
 
     Raises:
         ConfigError: when it cannot work.
     """
-    kind = KINDS[settings.kind]
-    if is_offline:
-        return kind.described(role, settings, environ, OfflineClient(kind.is_simulated))
-    return kind.described(role, settings, environ, kind.client(role, settings, environ, clients))
-
-
-def _endpoint(
-    name: str,
-    model: str,
-    client: Client,
-    settings: EndpointSettings,
-    *,
-    default_timeout_seconds: float | None = None,
-    key_variable: str | None = None,
-) -> Endpoint:
-    """Return an endpoint with what all kinds have in common."""
-    timeout_seconds = settings.timeout_seconds
-    return Endpoint(
-        name,
-        model,
-        client,
-        prices=settings.prices.prices() if settings.prices is not None else None,
-        retry=settings.retry,
-        timeout_seconds=default_timeout_seconds if timeout_seconds is None else timeout_seconds,
-        extra_body=settings.extra_body,
-        key_variable=key_variable,
-    )
-
-
-def _address(role: Role, settings: EndpointSettings, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return base URL and model.
-
-    Raises:
-        ConfigError: when one of them is missing; names what sets it.
-    """
-    base_url = settings.base_url or _url_from(environ, role, settings)
-    if settings.model is None:
-        variable = "CALLWISE_EMBED_MODEL" if role is Role.EMBED else "CALLWISE_MODEL"
-        raise ConfigError(
-            f"the role {role} has an endpoint and no model: set the environment variable "
-            f"{variable}, or `model` in its settings"
-        )
-    return base_url, settings.model
-
-
-def _target(role: Role, settings: EndpointSettings) -> str:
-    if settings.langchain is None:
-        raise ConfigError(
-            f"the role {role} has an endpoint of kind `langchain`: set `langchain` in its "
-            "settings to `module:name` of a chat model or embeddings"
-        )
-    return settings.langchain
-
-
-def _url_from(environ: Mapping[str, str], role: Role, settings: EndpointSettings) -> str:
-    found = environment_url(environ)
-    if found is None and settings.model is not None:
-        raise ConfigError(
-            f"the role {role} has a model and no endpoint: set the environment variable "
-            "CALLWISE_BASE_URL, or `base_url` in its settings"
-        )
-    if found is None:
-        key = settings.api_key_env
-        raise ConfigError(
-            f"the role {role} has {'a key' if key in environ else 'settings'}, but neither an "
-            "endpoint nor a model: set the environment variables CALLWISE_BASE_URL and "
-            "CALLWISE_MODEL, or `base_url` and `model` in its settings"
-        )
-    variable, url = found
-    try:
-        return checked_base_url(url)
-    except ValueError as error:
-        raise ConfigError(f"the environment variable {variable}: {error}") from None
-
-
-def _key_for(
-    base_url: str, name: str, settings: EndpointSettings, environ: Mapping[str, str]
-) -> str | None:
-    """Return the key to send, or None where none is needed.
-
-    A key that the environment sets for the URL of one host is not sent to
-    another, unless the settings of that other host name its variable themselves. The key of
-    OpenAI's own tools goes to the host that they would ask.
-
-    Raises:
-        MissingKey: when the host needs a key and has none.
-    """
-    host = urlsplit(base_url).hostname or ""
-    its_host = urlsplit(environ.get("CALLWISE_BASE_URL", base_url)).hostname
-    is_for_it = "api_key_env" in settings.model_fields_set or host == its_host
-    api_key = environ.get(settings.api_key_env) if is_for_it else None
-    openai_key = environ.get(OPENAI_KEY_VARIABLE)
-    openai_host = urlsplit(openai_url(environ)).hostname
-    if api_key is None and "api_key_env" not in settings.model_fields_set and host == openai_host:
-        api_key = openai_key
-    if api_key is not None or is_this_machine(host):
-        return api_key
-    if not is_for_it:
-        raise ConfigError(
-            f"{settings.api_key_env} is the key for {its_host}: set `api_key_env` in the settings "
-            f"of the endpoint {name} to the variable that holds its own key"
-        )
-    if openai_key is None or host == openai_host:
-        raise MissingKey(name, settings.api_key_env)
-    reason = f"; {OPENAI_KEY_VARIABLE} is the key for {openai_host}, and is not sent elsewhere"
-    raise MissingKey(name, settings.api_key_env, reason)
+    kind = KINDS[settings.kind](role, settings, environ)
+    client = OfflineClient(kind.is_simulated) if is_offline else kind.client(clients)
+    return kind.described(client)
 
 
 def _imported(target: str) -> object:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ __all__ = [
     "PriceSettings",
     "checked_base_url",
     "checked_extra_body",
+    "environment_endpoints",
     "environment_url",
 ]
 
@@ -39,10 +39,8 @@ class PriceSettings(BaseModel):
 
     input_usd_per_million: Usd
     """USD per million prompt tokens."""
-
     output_usd_per_million: Usd
     """USD per million answer tokens."""
-
     cached_usd_per_million: Usd | None = None
     """USD per million prompt tokens from the provider's cache; None: like any other."""
 
@@ -54,7 +52,7 @@ class PriceSettings(BaseModel):
 class EndpointSettings(BaseModel):
     """The endpoint of a role. A validation error never repeats what was given.
 
-    What another role than `main` leaves out is what `main` has: see `endpoints`.
+    What another role than `main` leaves out is what `main` has: see `role_endpoints`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -62,67 +60,49 @@ class EndpointSettings(BaseModel):
     kind: Literal["openai", "openai_sdk", "langchain", "simulated"] = "openai"
     """`openai` is any OpenAI-compatible endpoint, `openai_sdk` the same through the `openai`
     package (slower; Azure's deployments), `langchain` any LangChain model."""
-
     base_url: str | None = None
     """Up to and with the version. For `openai`; None takes `CALLWISE_BASE_URL`, else
     `OPENAI_BASE_URL`, else OpenAI's own where `OPENAI_API_KEY` is set."""
-
     model: str | None = None
     """The model's name there. None takes the role's environment variable."""
-
     api_key_env: str = "CALLWISE_API_KEY"
     """Name of the environment variable with the key. Never a key. Where this is not
     given, `OPENAI_API_KEY` serves its own host too."""
-
     api_version: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     """For `openai_sdk`: version of Azure's interface, such as 2024-10-21, with the root of an
     Azure resource as `base_url` and a deployment as `model`. None for any other endpoint."""
-
     prices: PriceSettings | None = None
     """Its price list. None means unknown, which is not free."""
-
     timeout_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
     """Longest time for one attempt, from asking to the last byte. None takes 600 on this
     machine and for LangChain models, and elsewhere 30 to 180 by purpose.
     `sampling.<purpose>.timeout_seconds` goes before it."""
-
     retry: RetryPolicy | None = None
     """When an attempt here is tried again; what is left out is as in `retry` of the run."""
-
     schema_mode: SchemaMode | None = None
     """How the form of an answer is requested. None starts from what is known of the
     host, and learns from its refusals; so do the five below. For `openai`."""
-
     token_limit_field: TokenLimitField | None = None
     """What it calls the limit on output tokens. For `openai`."""
-
     system_role: SystemRole | None = None
     """Where instructions go: a system message, or the first user message. For `openai`."""
-
     refused: tuple[str, ...] | None = None
     """Request fields that are never sent, such as `temperature` or `logprobs`. For `openai`."""
-
     context_tokens: Annotated[int, Field(ge=1)] | None = None
     """Context length in tokens, prompt and answer together. For `openai`."""
-
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     """Most output tokens that the model takes as a limit. For `openai`."""
-
     extra_body: dict[str, Any] = {}
     """Further fields of every chat request's body, that only this endpoint knows.
     Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
-
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""
-
     max_answer_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 32 * 2**20
     """Longest answer that is read, unpacked, whole or streamed; each embedding may add 128 KiB.
     A longer one is a `BadResponse`. For `openai`."""
-
     langchain: str | None = None
     """For `langchain`: `module:name` of a chat model or embeddings, or of a function
     without arguments that makes one."""
-
     simulated: dict[str, Any] = {}
     """For `simulated`: the fields of `SimulatedSettings`."""
 
@@ -133,15 +113,8 @@ class EndpointSettings(BaseModel):
 
     def starting_capabilities(self, known: Capabilities) -> Capabilities:
         """Return what is known of a model's endpoint, with what is set by hand before it."""
-        given: dict[str, Any] = {
-            "schema_mode": self.schema_mode,
-            "token_limit_field": self.token_limit_field,
-            "system_role": self.system_role,
-            "refused": None if self.refused is None else frozenset(self.refused),
-            "context_tokens": self.context_tokens,
-            "max_output_tokens": self.max_output_tokens,
-        }
-        return replace(known, **{name: value for name, value in given.items() if value is not None})
+        given = self.model_dump(include=set(Capabilities.model_fields), exclude_none=True)
+        return Capabilities(**known.model_dump() | given)
 
     @model_validator(mode="after")
     def _version_is_of_the_sdk(self) -> Self:
@@ -191,17 +164,24 @@ def checked_extra_body(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def environment_url(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the variable that names an endpoint and the URL; None where none does.
+def environment_endpoints(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return (variable, URL, variable of its key) of the endpoints that the environment names.
 
-    `CALLWISE_BASE_URL` goes first; then what OpenAI's own tools would ask, where one of their
-    variables is set.
+    Callwise's own first; then what OpenAI's own tools would ask, where one of their variables is
+    set. An empty variable counts as not set.
     """
-    for name in ("CALLWISE_BASE_URL", "OPENAI_BASE_URL", OPENAI_KEY_VARIABLE):
-        if name in environ:
-            is_url = name != OPENAI_KEY_VARIABLE
-            return name, environ[name] if is_url else openai_url(environ)
-    return None
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    own, openai = "CALLWISE_BASE_URL", "OPENAI_BASE_URL"
+    found = [(own, given[own], "CALLWISE_API_KEY")] if own in given else []
+    if openai in given or OPENAI_KEY_VARIABLE in given:
+        variable = openai if openai in given else OPENAI_KEY_VARIABLE
+        found.append((variable, openai_url(given), OPENAI_KEY_VARIABLE))
+    return found
+
+
+def environment_url(environ: Mapping[str, str]) -> str:
+    """Return the URL of the first endpoint that the environment names; empty where none is."""
+    return next((url for _, url, _ in environment_endpoints(environ)), "")
 
 
 def checked_base_url(url: str) -> str:

@@ -20,12 +20,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from callwise.calls.capabilities import (
-    Capabilities,
-    SchemaMode,
-    SystemRole,
-    TokenLimitField,
-)
+from callwise.calls.capabilities import Capabilities
 
 __all__ = [
     "KnownEndpoint",
@@ -119,34 +114,12 @@ class _HostRow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class KnownCapabilities(_HostRow):
-    """Capabilities that a row sets; see `Capabilities`. None leaves what was there."""
-
-    schema_mode: SchemaMode | None = None
-    token_limit_field: TokenLimitField | None = None
-    system_role: SystemRole | None = None
-    refused: frozenset[str] = frozenset()
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-
-    def laid_over(self, capabilities: Capabilities) -> Capabilities:
-        """Return capabilities with what is set here."""
-        return Capabilities(
-            schema_mode=self.schema_mode or capabilities.schema_mode,
-            token_limit_field=self.token_limit_field or capabilities.token_limit_field,
-            system_role=self.system_role or capabilities.system_role,
-            refused=capabilities.refused | self.refused,
-            context_tokens=capabilities.context_tokens,
-            max_output_tokens=self.max_output_tokens or capabilities.max_output_tokens,
-        )
-
-
 class KnownModels(_HostRow):
     """Models of an endpoint that take something else than its others."""
 
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     """Patterns of model names, as in a shell: `o?`, `gpt-5*`."""
-
-    start: KnownCapabilities
+    start: Capabilities
 
 
 class KnownEndpoint(_HostRow):
@@ -154,44 +127,34 @@ class KnownEndpoint(_HostRow):
 
     name: str
     """The provider or server."""
-
     hosts: tuple[str, ...] = ()
     """Hosts it is recognised by; none for a server that runs anywhere."""
-
     base_url: str
     """What to set as the base URL."""
-
     key_variable: str | None = None
     """Variable that the provider's own documents keep the key in; None needs no key."""
-
-    start: KnownCapabilities = KnownCapabilities()
+    start: Capabilities = Capabilities()
     """Where capabilities start."""
-
     models: tuple[KnownModels, ...] = ()
     """What differs for some models; later entries go before earlier ones."""
-
     is_confirmed: bool = False
     """Whether calls need not wait for the first one to find out what is taken."""
-
     notes: str = ""
     """What else is worth knowing."""
-
     source: Annotated[str, Field(min_length=1)]
     """The document, or the report, that the row is from."""
-
     date: date
     """When that was read."""
-
     tried: Annotated[str, Field(pattern=r"^(yes|no)\b")]
     """Whether the row was tried, and how."""
 
     def capabilities(self, model: str) -> Capabilities:
         """Return where a model's capabilities start."""
-        found = self.start.laid_over(Capabilities())
+        found = self.start
         bare = model.rpartition("/")[2]  # routers put the maker before the model
         for each in self.models:
             if any(fnmatchcase(bare, pattern) for pattern in each.models):
-                found = each.start.laid_over(found)
+                found = found.overlaid(each.start)
         return found
 
 

@@ -44,7 +44,7 @@ class ReportedUsage:
             and the budgeter prices it from the endpoint's price list.
         reasoning_tokens: the part of `output_tokens` that were thoughts.
         odd: figures that could not be right and how they contradict each other, in a few
-            words; empty where nothing is odd. Untrusted. See `callwise.calls.usage`.
+            words; empty where nothing is odd. Untrusted. See `callwise.calls.reported_usage`.
     """
 
     input_tokens: int | None = None

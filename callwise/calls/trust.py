@@ -20,7 +20,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, PrivateAttr
 
 from callwise.calls.call import Role
-from callwise.calls.endpoint_settings import EndpointSettings
+from callwise.calls.endpoint_settings import (
+    EndpointSettings,
+    environment_endpoints,
+    environment_url,
+)
 from callwise.calls.errors import ConfigError
 from callwise.calls.hosts import is_this_machine, known_endpoints
 
@@ -44,7 +48,6 @@ TRUST_CODE = "CALLWISE_TRUST_CODE"
 """Environment variable with import strings that files may name: `module:name`."""
 
 _BASE_URL, _API_KEY = "CALLWISE_BASE_URL", "CALLWISE_API_KEY"
-_OPENAI_URL, _OPENAI_KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 _IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _HOST = re.compile(r"[\w.:-]+")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -89,10 +92,10 @@ class Trust:
         """
         endpoints = _mapping(endpoints)
         places: set[str] = set()
-        for url, key_variable in _environment_endpoints(environ):
+        for _, url, key_variable in environment_endpoints(environ):
             named = _place_in({"base_url": url})
             places |= {named, f"{key_variable}@{named}"} if named else set()
-        default_place = _place_in({"base_url": _environment_url(environ)})
+        default_place = _place_in({"base_url": environment_url(environ)})
         main = _mapping(endpoints.get(str(Role.MAIN)))
         main_place = _place_in(main) or default_place
         code = set()
@@ -258,7 +261,7 @@ def _unnamed(
         return [(f"--trust-code {shlex.quote(target)}", f"code: {target}")]
     if not settings.is_http:
         return []
-    url = settings.base_url or _environment_url(environ)
+    url = settings.base_url or environment_url(environ)
     if not url:
         return []  # reported elsewhere
     variable = _variable(settings, url, environ, default_url)
@@ -266,12 +269,8 @@ def _unnamed(
         return []
     key = f" with the key in {variable}" if variable else ""
     place = place_of(url)
-    return [
-        (
-            f"--trust-endpoint {shlex.quote(f'{variable}@{place}' if variable else place)}",
-            f"{place}{key}",
-        )
-    ]
+    named = f"{variable}@{place}" if variable else place
+    return [(f"--trust-endpoint {shlex.quote(named)}", f"{place}{key}")]
 
 
 def _default_url(chosen: Mapping[Role, EndpointSettings], environ: Mapping[str, str]) -> str:
@@ -309,22 +308,6 @@ def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
             key = f", with the key in {variable}" if variable else ", without a key"
             roles.setdefault(f"{place_of(each.base_url)}{key}", []).append(role)
     return [f"endpoint of {', '.join(names)}: {text}" for text, names in roles.items()]
-
-
-def _environment_endpoints(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the URLs that the environment names with the variable of each one's key.
-
-    Callwise's own first; then what OpenAI's tools would ask, where one of their variables is set.
-    """
-    given = {name: value.strip() for name, value in environ.items() if value.strip()}
-    found = [(given[_BASE_URL], _API_KEY)] if _BASE_URL in given else []
-    if _OPENAI_URL in given or _OPENAI_KEY in given:
-        found.append((given.get(_OPENAI_URL, "https://api.openai.com/v1"), _OPENAI_KEY))
-    return found
-
-
-def _environment_url(environ: Mapping[str, str]) -> str:
-    return next((url for url, _ in _environment_endpoints(environ)), "")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -15,8 +15,8 @@ from callwise.calls.call import Call, Message
 from callwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities, SchemaMode
 from callwise.calls.errors import BadResponse, ContentRefused
 from callwise.calls.reply import Reply, is_simulated_model, read_token_logprobs
+from callwise.calls.reported_usage import usage_of_body
 from callwise.calls.schema import given_schema, schema_format, schema_in_words
-from callwise.calls.usage import usage_of_body
 
 __all__ = [
     "chat_body",

@@ -184,8 +184,8 @@ class _Check:
             ConfigError: when there is no such role, or nothing serves it.
         """
         from callwise.calls import Role
-        from callwise.calls.endpoints import settings_by_role
         from callwise.calls.errors import ConfigError
+        from callwise.calls.role_endpoints import settings_by_role
 
         whole = settings_by_role(self.chosen, environ=self.environ)
         if self.role is None:
@@ -228,7 +228,7 @@ class _Check:
 
     def _made(self, role: "Role", settings: "EndpointSettings") -> "Endpoint":
         """Return a role's endpoint under other settings, with its own client."""
-        from callwise.calls.endpoints import endpoints_from_settings
+        from callwise.calls.role_endpoints import endpoints_from_settings
 
         given = {**self.chosen, role: settings}
         return endpoints_from_settings(given, environ=self.environ, trust=self.trust)[role]
@@ -236,8 +236,7 @@ class _Check:
     def _base_url(self, settings: "EndpointSettings") -> str | None:
         from callwise.calls.endpoint_settings import environment_url
 
-        found = environment_url({name: value for name, value in self.environ.items() if value})
-        from_environment = "" if found is None else found[1].strip().rstrip("/")
+        from_environment = environment_url(self.environ).rstrip("/")
         return settings.base_url or (from_environment if settings.kind == "openai" else None)
 
     def _secrets(self, whole: "Sequence[EndpointSettings] | Any") -> tuple[str, ...]:
@@ -272,7 +271,6 @@ class _Check:
 
     def _way_out(self, probed: "Probed") -> str:
         from callwise.calls import Role
-        from callwise.calls.endpoints import MODEL_VARIABLES
         from callwise.calls.errors import (
             AuthFailed,
             CallRefused,
@@ -281,6 +279,7 @@ class _Check:
             QuotaExhausted,
             UnknownModel,
         )
+        from callwise.calls.role_endpoints import MODEL_VARIABLES
 
         role = probed.roles[0]
         whole = self.whole[role]

@@ -32,9 +32,9 @@ from callwise.budget.recorder import Recorder
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint, OfflineClient
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
-from callwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.errors import ConfigError
 from callwise.calls.retry import RetryPolicy
+from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.trust import Trust, TrustedSettings
 from callwise.knobs import (
     EnvironmentKnob,

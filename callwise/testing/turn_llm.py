@@ -32,9 +32,9 @@ from callwise.budget import (
 )
 from callwise.calls import Call, CallError, Client, Endpoint, Remaining, Reply, Role
 from callwise.calls.client import OfflineClient
-from callwise.calls.endpoints import endpoints_from_settings
 from callwise.calls.errors import ConfigError
 from callwise.calls.owner_loop import OwnerLoop
+from callwise.calls.role_endpoints import endpoints_from_settings
 from callwise.recordings.program_turn import AskedPrompts, merged_digests
 
 __all__ = [

@@ -15,7 +15,7 @@ from callwise.budget.work import Work
 from callwise.calls.call import Call
 from callwise.calls.errors import CallError, CallTimeout
 from callwise.calls.reply import Reply
-from callwise.calls.usage import checked_usage
+from callwise.calls.reported_usage import checked_usage
 
 __all__ = ["SendLayer"]
 

@@ -24,7 +24,7 @@ from callwise.calls.endpoint_settings import (
     EndpointSettings,
     PriceSettings,
     checked_base_url,
-    environment_url,
+    environment_endpoints,
 )
 from callwise.calls.errors import ConfigError
 from callwise.calls.hosts import openai_url
@@ -163,10 +163,11 @@ def _prices(text: str) -> PriceSettings:
 
 
 def _url(environ: Mapping[str, str]) -> str:
-    found = (BASE_URL, environ[BASE_URL]) if BASE_URL in environ else environment_url(environ)
-    if found is None:
+    own = [(BASE_URL, environ[BASE_URL], "")] if BASE_URL in environ else []
+    found = own or environment_endpoints(environ)
+    if not found:
         raise ConfigError(f"the referee has a model and no endpoint: set {BASE_URL}")
-    name, url = found
+    name, url, _ = found[0]
     try:
         return checked_base_url(url)
     except ValueError as error:

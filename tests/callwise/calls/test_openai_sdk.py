@@ -3,8 +3,8 @@
 import httpx2
 
 from callwise.calls import Role
-from callwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.openai_sdk import OpenAISdkClient
+from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 
 KEY = "test-key-0123456789abcdef"
 

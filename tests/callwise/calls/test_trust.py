@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls import ConfigError, Role
-from callwise.calls.endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.hosts import known_endpoints
+from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.trust import EVERYTHING, NOTHING, Trust, require_trust
 
 URL = "https://models.example/v1"

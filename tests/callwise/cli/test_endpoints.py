@@ -14,7 +14,7 @@ import yaml
 from aiohttp import web
 
 from callwise.calls import Role
-from callwise.calls.endpoints import endpoints_from_settings
+from callwise.calls.role_endpoints import endpoints_from_settings
 from graph.app import app
 
 KEY = "sk-test-0123456789abcdef"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from callwise.calls import Call, Message, Purpose, Reply, Role
 from callwise.calls.reply import ReportedUsage
-from callwise.calls.usage import MAX_TOKENS, checked_usage, usage_note, usage_of_body
+from callwise.calls.reported_usage import MAX_TOKENS, checked_usage, usage_note, usage_of_body
 
 
 def read(**usage: object) -> ReportedUsage:

@@ -10,10 +10,14 @@ from pydantic import ValidationError
 
 from callwise.calls import Call, ConfigError, Message, Prices, Purpose, Role, Sampling
 from callwise.calls.capabilities import Capabilities
-from callwise.calls.endpoints import EndpointSettings, endpoints_from_settings, settings_by_role
 from callwise.calls.errors import MissingKey
 from callwise.calls.openai_http import OpenAIClient
 from callwise.calls.retry import RetryPolicy
+from callwise.calls.role_endpoints import (
+    EndpointSettings,
+    endpoints_from_settings,
+    settings_by_role,
+)
 
 LOCAL = "http://localhost:8000/v1"
 REMOTE = {"CALLWISE_BASE_URL": "https://api.deepseek.com/v1", "CALLWISE_MODEL": "chat"}
@@ -439,7 +443,7 @@ def test_a_wrong_import_string_is_named(target, words):
 def test_settings_import_nothing_heavy():
     """Plans are made without clients."""
     code = (
-        "import sys, callwise.calls.endpoints;"
+        "import sys, callwise.calls.role_endpoints;"
         "heavy = {'openai', 'aiohttp', 'langchain_core', 'langgraph', 'numpy'} & set(sys.modules);"
         "sys.exit(str(sorted(heavy)) if heavy else 0)"
     )

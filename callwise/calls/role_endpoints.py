@@ -26,7 +26,11 @@ from pydantic import ValidationError
 from callwise.calls.call import Role
 from callwise.calls.client import Client, Endpoint
 from callwise.calls.endpoint_kinds import endpoint_of
-from callwise.calls.endpoint_settings import EndpointSettings, PriceSettings, environment_url
+from callwise.calls.endpoint_settings import (
+    EndpointSettings,
+    PriceSettings,
+    environment_url,
+)
 from callwise.calls.errors import ConfigError
 from callwise.calls.retry import RetryPolicy
 from callwise.calls.trust import EVERYTHING, Trust, require_trust
@@ -169,7 +173,7 @@ def _facts_of_main(
     """Return the settings of `main` that do not apply to another role's endpoint."""
     if given.get("langchain", main.langchain) != main.langchain:
         return _OF_A_MODEL | {"model"}
-    main_url = main.base_url or (environment_url(environ) or ("", ""))[1].rstrip("/")
+    main_url = main.base_url or environment_url(environ).rstrip("/")
     url = given.get("base_url") or main_url
     if _host(url) != _host(main_url):
         return _OF_A_MODEL | _OF_A_SERVER | {"api_key_env"}
