@@ -1,7 +1,7 @@
 """Results of the endpoints' probes, as a table and as one JSON object."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from callwise.budget.ledger_row import LedgerRow
@@ -168,6 +168,6 @@ def _entry_document(probed: Probed) -> dict[str, Any]:
         if each.name not in {"rows", "error", "capabilities"}
     }
     error = None if probed.error is None else f"{type(probed.error).__name__}: {probed.error}"
-    takes = {} if known is None else {**asdict(known), "refused": sorted(known.refused)}
+    takes = {} if known is None else {**known.model_dump(), "refused": sorted(known.refused)}
     # The way that was found to work goes before the one that is begun with.
     return {**takes, **document, "works": probed.works, "error": error}
