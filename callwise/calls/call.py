@@ -128,11 +128,9 @@ class Listener(Protocol):
 
     def on_piece(self, piece: Piece) -> None:
         """Take a piece of the answer, in order. Must not raise."""
-        ...
 
     def on_end(self, end: CallEnd) -> None:
         """Take how an asking ended, before its answer is returned. Must not raise."""
-        ...
 
 
 def pieces_of(reply: Reply) -> Iterator[Piece]:

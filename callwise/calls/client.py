@@ -66,7 +66,6 @@ class Client(Protocol):
     @property
     def is_simulated(self) -> bool:
         """Whether its answers are simulated, so that they are labelled wherever they are shown."""
-        ...
 
     async def answer(
         self,
@@ -91,11 +90,9 @@ class Client(Protocol):
         Returns:
             One reply or error a call, in the order of `calls`.
         """
-        ...
 
     async def aclose(self) -> None:
         """Release connections. Safe to call twice."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +162,6 @@ class Getter(Protocol):
         Raises:
             CallError: when no response came.
         """
-        ...
 
 
 async def look_up(
@@ -213,14 +209,6 @@ class Remaining:
     seconds_left: float | None = None
     calls_left_by_role: tuple[tuple[Role, int], ...] = ()
 
-    def room_for(self, calls: int, *, role: Role | None = None) -> bool:
-        """Return whether `calls` more calls would fit, counting calls only."""
-        if self.calls_left is not None and self.calls_left < calls:
-            return False
-        if self.requests_left is not None and self.requests_left < calls:
-            return False
-        return all(left >= calls for name, left in self.calls_left_by_role if name is role)
-
 
 class LLM(Protocol):
     """The one way for a node to reach a model. The budgeter is one."""
@@ -231,7 +219,6 @@ class LLM(Protocol):
         Raises:
             CallError: whatever ended the call instead; see the tree in `errors`.
         """
-        ...
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
@@ -241,8 +228,6 @@ class LLM(Protocol):
         Calls in one round do not wait for each other, beyond `max_concurrency`.
         Fatal errors (`CallError.is_fatal`) are raised once all have ended.
         """
-        ...
 
     def advisory(self) -> Remaining:
         """Return what remains in the current scope."""
-        ...

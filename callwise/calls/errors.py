@@ -33,7 +33,7 @@
 exhausted quota is wrong for every call; a refused text or an odd answer is not.
 """
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from callwise.calls.call import Role
 
@@ -142,12 +142,7 @@ class CallRefused(CallError):
     """
 
     def __init__(
-        self,
-        scope: str,
-        limit: str,
-        limit_value: float,
-        used_value: float,
-        asked_value: float,
+        self, scope: str, limit: str, limit_value: float, used_value: float, asked_value: float
     ) -> None:
         super().__init__(
             f"refused: {scope} has {limit}={limit_value:g}, "
@@ -278,14 +273,9 @@ class RateLimited(EndpointError):
     is_retryable = True
 
     def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_seconds: float | None = None,
-        status: int | None = 429,
-        latency_seconds: float = 0.0,
+        self, message: str, *, retry_after_seconds: float | None = None, **attempt: Any
     ) -> None:
-        super().__init__(message, status=status, latency_seconds=latency_seconds)
+        super().__init__(message, **{"status": 429, **attempt})
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -348,10 +338,9 @@ class ContextTooLong(BadRequest):
         *,
         limit_tokens: int | None = None,
         prompt_tokens: int | None = None,
-        status: int | None = 400,
-        latency_seconds: float = 0.0,
+        **attempt: Any,
     ) -> None:
-        super().__init__(message, status=status, latency_seconds=latency_seconds)
+        super().__init__(message, **{"status": 400, **attempt})
         self.limit_tokens = limit_tokens
         self.prompt_tokens = prompt_tokens
 
@@ -367,13 +356,6 @@ class ParameterRefused(BadRequest):
 
     is_retryable = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        change: str = "",
-        status: int | None = 400,
-        latency_seconds: float = 0.0,
-    ) -> None:
-        super().__init__(message, status=status, latency_seconds=latency_seconds)
+    def __init__(self, message: str, *, change: str = "", **attempt: Any) -> None:
+        super().__init__(message, **{"status": 400, **attempt})
         self.change = change

@@ -151,15 +151,12 @@ class Response(Protocol):
             BadResponse: when it is longer than the limit.
             TransportFailed: when the connection breaks.
         """
-        ...
 
     def pieces(self) -> AsyncGenerator[bytes]:
         """Yield the body as it comes; raises what `read` raises."""
-        ...
 
     def close(self) -> None:
         """Release the connection; what has not been read is given up. Safe to call twice."""
-        ...
 
 
 class Transport(Protocol):
@@ -176,11 +173,9 @@ class Transport(Protocol):
             TimeoutError: when connecting took too long.
             BadResponse: when the answer is packed in a way that was not offered.
         """
-        ...
 
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice."""
-        ...
 
 
 def redirect_of(response: Response) -> str | None:

@@ -32,7 +32,7 @@ from callwise.calls.langchain_messages import (
     tool_calls_to_wire,
     usage_from_langchain,
 )
-from callwise.calls.provider_errors import failure_of_status, redacted_line, retry_after_seconds
+from callwise.calls.provider_errors import Refusal, failure_of, redacted_line, retry_after_seconds
 from callwise.calls.redaction import redact_document, redact_whole
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.schema import given_schema
@@ -73,6 +73,8 @@ class LangChainClient:
         ConfigError: when neither is given.
     """
 
+    is_simulated = False
+
     def __init__(
         self,
         chat: BaseChatModel | None = None,
@@ -92,11 +94,6 @@ class LangChainClient:
     def __repr__(self) -> str:
         parts = [type(part).__name__ for part in (self._chat, self._embeddings) if part is not None]
         return f"LangChainClient({', '.join(parts)})"
-
-    @property
-    def is_simulated(self) -> bool:
-        """False: what answers over there is not ours to label."""
-        return False
 
     async def answer(
         self,
@@ -314,13 +311,14 @@ def failure_of_error(
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
         body = getattr(error, "body", None)
         code = body.get("code") if isinstance(body, Mapping) else None
-        return failure_of_status(
+        refusal = Refusal(
             status,
             message,
+            message,
             code=str(code) if code else None,
-            retry_after=retry_after_seconds(headers, now=now),
-            latency_seconds=latency_seconds,
+            retry_after_seconds=retry_after_seconds(headers, now=now),
         )
+        return failure_of(refusal, latency_seconds=latency_seconds)
     names = [type(link).__name__ for link in _chain(error)]
     was_sent = not _NOT_CONNECTED.intersection(names)
     if isinstance(error, TimeoutError) or any("Timeout" in name for name in names):

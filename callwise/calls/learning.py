@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from callwise.calls.capabilities import (
     Capabilities,
@@ -38,7 +38,7 @@ from callwise.calls.errors import (
 from callwise.calls.hosts import endpoint_name, known_capabilities
 from callwise.calls.provider_errors import Refusal, failure_of
 
-__all__ = ["EndpointKnowledge", "LearnedFact", "Learner", "ModelKnowledge", "features_of"]
+__all__ = ["LearnedFact", "Learner", "ModelKnowledge", "features_of"]
 
 _MAY_TEACH = (BadRequest, ServerFailed, BadResponse)
 """Errors that may mean a refused field; exactly these, no subclass of them."""
@@ -63,25 +63,6 @@ class LearnedFact:
     def __str__(self) -> str:
         """Return it as one line for a person."""
         return f"{self.model} at {self.endpoint}: {self.change} from now on ({self.message})"
-
-
-@runtime_checkable
-class Learner(Protocol):
-    """A client that learns what its endpoint takes."""
-
-    def capabilities(self, model: str) -> Capabilities:
-        """Return what is known of a model."""
-        ...
-
-    def start_from(self, model: str, capabilities: Capabilities) -> None:
-        """Begin with what was learned of a model before."""
-        ...
-
-    def listen(
-        self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
-    ) -> None:
-        """Set callbacks for each fact that is learned and for notices to the user, each once."""
-        ...
 
 
 def features_of(body: Mapping[str, Any]) -> frozenset[str]:
@@ -172,8 +153,8 @@ class ModelKnowledge:
         return trial
 
 
-class EndpointKnowledge:
-    """Knowledge of the models of one endpoint, with callbacks for what is learned.
+class Learner:
+    """Base of a client that learns what the models of its endpoint take.
 
     Args:
         capabilities: what every model there is taken to take at first; None begins by
@@ -192,33 +173,36 @@ class EndpointKnowledge:
         self._on_notice: Callable[[str], None] | None = None
         self._noticed: set[str] = set()
 
-    def model(self, name: str) -> ModelKnowledge:
-        """Return what is known of a model."""
-        known = self._models.get(name)
+    def capabilities(self, model: str) -> Capabilities:
+        """Return what a model there takes, as far as is known by now."""
+        return self._known(model).capabilities
+
+    def _known(self, model: str) -> ModelKnowledge:
+        known = self._models.get(model)
         if known is None:
             start, is_confirmed = self._capabilities, self._is_confirmed
             if start is None:
-                start, is_confirmed = known_capabilities(self._base_url, name)
-            known = self._models[name] = ModelKnowledge(start, is_confirmed=is_confirmed)
+                start, is_confirmed = known_capabilities(self._base_url, model)
+            known = self._models[model] = ModelKnowledge(start, is_confirmed=is_confirmed)
         return known
 
-    def start_from(self, name: str, capabilities: Capabilities) -> None:
-        """Begin with what was learned of a model before."""
-        self._models[name] = ModelKnowledge(capabilities, is_confirmed=True)
+    def start_from(self, model: str, capabilities: Capabilities) -> None:
+        """Begin with what was learned of a model before; its calls do not wait to find out."""
+        self._models[model] = ModelKnowledge(capabilities, is_confirmed=True)
 
     def listen(
         self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
     ) -> None:
-        """Set callbacks for each fact that is learned and for notices to the user."""
+        """Set callbacks for each fact that is learned and for notices to the user, each once."""
         self._on_learned, self._on_notice = on_learned, on_notice
 
-    def notice(self, subject: str, text: str) -> None:
+    def _notice(self, subject: str, text: str) -> None:
         """Report a notice to the user, once for each subject."""
         if self._on_notice is not None and subject not in self._noticed:
             self._noticed.add(subject)
             self._on_notice(text)
 
-    def error_of(
+    def _error_of(
         self,
         refusal: Refusal,
         body: Mapping[str, Any],
@@ -234,7 +218,7 @@ class EndpointKnowledge:
         failure = failure_of(refusal, latency_seconds=latency_seconds)
         if not isinstance(failure, ContextTooLong) and type(failure) not in _MAY_TEACH:
             return failure
-        known = self.model(body["model"])
+        known = self._known(body["model"])
         change = "sends what was learned meanwhile"
         if remake(known.capabilities) == body:
             if isinstance(failure, ContextTooLong):
@@ -244,7 +228,11 @@ class EndpointKnowledge:
             if lesson is None or not known.learn(lesson):
                 return failure
             change = lesson.change
-            self._report(body["model"], lesson, refusal)
+            if self._on_learned is not None:
+                name, known_now = endpoint_name(self._base_url), lesson.capabilities
+                self._on_learned(
+                    LearnedFact(name, body["model"], known_now, change, refusal.message)
+                )
         if isinstance(failure, ContextTooLong) and (failure.prompt_tokens or 0) > (
             known.capabilities.max_output_tokens or 0
         ):
@@ -252,9 +240,3 @@ class EndpointKnowledge:
         return ParameterRefused(
             refusal.message, change=change, status=refusal.status, latency_seconds=latency_seconds
         )
-
-    def _report(self, model: str, lesson: Lesson, refusal: Refusal) -> None:
-        if self._on_learned is not None:
-            name = endpoint_name(self._base_url)
-            fact = LearnedFact(name, model, lesson.capabilities, lesson.change, refusal.message)
-            self._on_learned(fact)

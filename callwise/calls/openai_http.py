@@ -39,7 +39,7 @@ from callwise.calls.http_transport import (
     Transport,
     TransportFailed,
 )
-from callwise.calls.learning import EndpointKnowledge, LearnedFact
+from callwise.calls.learning import Learner
 from callwise.calls.openai_stream import StreamAssembly
 from callwise.calls.payload import body_bytes
 from callwise.calls.reply import Reply
@@ -91,7 +91,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class OpenAIClient:
+class OpenAIClient(Learner):
     """A client of one OpenAI-compatible endpoint, with one pool of connections.
 
     The pool is made on first use, inside the running loop; used from another loop
@@ -116,6 +116,8 @@ class OpenAIClient:
             None of them is repeated.
     """
 
+    is_simulated = False
+
     def __init__(
         self,
         base_url: str,
@@ -137,13 +139,10 @@ class OpenAIClient:
                 f"the key for {parts.hostname} cannot be sent as a header: it is empty, or has "
                 "line breaks or characters outside ASCII"
             )
-        self._base_url = base_url
+        super().__init__(base_url, capabilities=capabilities, is_confirmed=is_confirmed)
         self._host = parts.hostname
         self._route = Route.to(base_url)
         self._api_key = api_key
-        self._known = EndpointKnowledge(
-            base_url, capabilities=capabilities, is_confirmed=is_confirmed
-        )
         self._max_connections = max_connections
         self._max_answer_bytes = max_answer_bytes
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
@@ -159,25 +158,6 @@ class OpenAIClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host!r})"
-
-    @property
-    def is_simulated(self) -> bool:
-        """False: what answers over there is not ours to label."""
-        return False
-
-    def capabilities(self, model: str) -> Capabilities:
-        """Return what a model there takes, as far as is known by now."""
-        return self._known.model(model).capabilities
-
-    def start_from(self, model: str, capabilities: Capabilities) -> None:
-        """Begin with what was learned of a model before; its calls do not wait to find out."""
-        self._known.start_from(model, capabilities)
-
-    def listen(
-        self, *, on_learned: Callable[[LearnedFact], None], on_notice: Callable[[str], None]
-    ) -> None:
-        """Set callbacks for each fact that is learned and for notices to the user, each once."""
-        self._known.listen(on_learned=on_learned, on_notice=on_notice)
 
     async def answer(
         self,
@@ -245,7 +225,7 @@ class OpenAIClient:
         moment = RequestMoment(
             on_sent, max_answer_bytes=self._max_answer_bytes, embeddings=len(call.inputs)
         )
-        known = self._known.model(model)
+        known = self._known(model)
         body = _body(call, model, known.capabilities)
         if known.takes(body):
             return await self._timed_attempt(call, body, moment)
@@ -274,7 +254,7 @@ class OpenAIClient:
             latency_seconds = self._clock() - started
             if refused.was_streamed and refused.refusal.status == 200:
                 return StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
-            return self._known.error_of(
+            return self._error_of(
                 refused.refusal,
                 body,
                 lambda capabilities: _body(call, body["model"], capabilities),
@@ -375,7 +355,7 @@ class OpenAIClient:
             is_structured = call.response_model is not None and not call.tools
             reply = reply_of_chat(document, latency_seconds=seconds, is_structured=is_structured)
         if reply.usage.odd:
-            self._known.notice("usage", self._reader.error_text(f"odd usage ({reply.usage.odd})"))
+            self._notice("usage", self._reader.error_text(f"odd usage ({reply.usage.odd})"))
         return reply
 
 

@@ -36,7 +36,6 @@ __all__ = [
     "Refusal",
     "describe_body",
     "failure_of",
-    "failure_of_status",
     "is_nowhere",
     "redacted_line",
     "retry_after_seconds",
@@ -221,24 +220,6 @@ class Refusal:
         return " ".join(filter(None, (self.code, self.kind, self.words)))
 
 
-def failure_of_status(
-    status: int,
-    message: str,
-    *,
-    code: str | None = None,
-    retry_after: float | None = None,
-    latency_seconds: float = 0.0,
-) -> CallError:
-    """Return the error that an HTTP status other than success means.
-
-    Args:
-        status: HTTP status, 300-599.
-        message: what happened, already redacted.
-    """
-    refusal = Refusal(status, message, message, code=code, retry_after_seconds=retry_after)
-    return failure_of(refusal, latency_seconds=latency_seconds)
-
-
 def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> CallError:
     """Return the error that a refusal means.
 
@@ -276,17 +257,10 @@ def _kind_of(refusal: Refusal) -> type[EndpointError]:
         return UnknownModel
     if status == 503 and _LOADING.search(text):
         return ModelLoading
-    return (
-        BadResponse
-        if status < 400
-        else AuthFailed
-        if status == 403
-        else CallTimeout
-        if status == 408
-        else BadRequest
-        if status < 500 or status == 501
-        else ServerFailed
-    )
+    if status < 400:
+        return BadResponse
+    by_status = {403: AuthFailed, 408: CallTimeout, 501: BadRequest}
+    return by_status.get(status, BadRequest if status < 500 else ServerFailed)
 
 
 def is_nowhere(status: int, words: str) -> bool:
@@ -308,23 +282,16 @@ def _failure_of_429(refusal: Refusal, latency_seconds: float) -> CallError:
     back. A wait that is named means that waiting helps.
     """
     wait_seconds = refusal.retry_after_seconds
-    if wait_seconds is None:
-        wait_seconds = _wait_in(refusal.words)
+    named = _WAIT.search(refusal.words)
+    if wait_seconds is None and named is not None:  # as in "try again in 7.66s"
+        minutes, number, unit = named.groups()
+        wait_seconds = int(minutes or 0) * 60 + float(number) / (1000 if unit == "ms" else 1)
     is_final = "insufficient_quota" in (refusal.code, refusal.kind)
     if is_final or (wait_seconds is None and _QUOTA.search(refusal.text)):
         return QuotaExhausted(refusal.message, status=429, latency_seconds=latency_seconds)
     return RateLimited(
         refusal.message, retry_after_seconds=wait_seconds, latency_seconds=latency_seconds
     )
-
-
-def _wait_in(words: str) -> float | None:
-    """Return the seconds that words ask to wait, as in "try again in 7.66s"."""
-    found = _WAIT.search(words)
-    if found is None:
-        return None
-    minutes, number, unit = found.groups()
-    return int(minutes or 0) * 60 + float(number) / (1000 if unit == "ms" else 1)
 
 
 def _number(patterns: tuple[re.Pattern[str], ...], words: str) -> int | None:
@@ -372,8 +339,9 @@ def _way_out(error: EndpointError, role: Role | None) -> str:
         case WrongAddress():
             return f"Set CALLWISE_BASE_URL, or {knob}.base_url, to the URL of the API."
         case UnknownModel():
+            own = "" if role in {None, Role.MAIN} else f"{role}_".upper()
             return (
-                f"Set {_model_variable(role)}, or {knob}.model, to a model of "
+                f"Set CALLWISE_{own}MODEL, or {knob}.model, to a model of "
                 "this endpoint; `callwise endpoints check` shows what it serves."
             )
         case AuthFailed():
@@ -397,8 +365,3 @@ def _way_out(error: EndpointError, role: Role | None) -> str:
                 f"{knob}.base_url sets another."
             )
     return ""
-
-
-def _model_variable(role: Role | None) -> str:
-    own = "" if role in {None, Role.MAIN} else f"{role}_".upper()
-    return f"CALLWISE_{own}MODEL"

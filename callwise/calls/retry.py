@@ -11,6 +11,7 @@ seconds for so long.
 """
 
 import random
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -36,6 +37,17 @@ two or three; the number only limits a client that never stops learning."""
 
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 2.0, 5.0
 """Waits between two polls of a server that loads its model: they grow by a second."""
+
+_ATTEMPTS: Mapping[type[CallError], str] = {
+    RateLimited: "rate_limited_attempts",
+    ServerFailed: "server_failed_attempts",
+    ConnectionFailed: "connection_failed_attempts",
+    CallTimeout: "timeout_attempts",
+    StreamCut: "stream_cut_attempts",
+    EmptyAnswer: "empty_answer_attempts",
+    BadResponse: "bad_response_attempts",
+}
+"""The field of `RetryPolicy` that limits the attempts after each kind of failure."""
 
 
 class RetryPolicy(BaseModel):
@@ -95,33 +107,16 @@ class RetryPolicy(BaseModel):
         Without those that learn what an endpoint takes (once for an endpoint, not for a
         call) and the polls of a server that loads its model.
         """
-        return max(
-            self.rate_limited_attempts,
-            self.server_failed_attempts,
-            self.connection_failed_attempts,
-            self.timeout_attempts,
-            self.stream_cut_attempts,
-            self.empty_answer_attempts,
-            self.cut_answer_attempts,
-            self.bad_response_attempts,
-        )
+        names = ("cut_answer_attempts", *_ATTEMPTS.values())
+        return max(int(getattr(self, name)) for name in names)
 
     def max_attempts(self, error: CallError) -> int:
         """Return how many attempts a call has in all after this kind of failure."""
         if isinstance(error, EmptyAnswer) and error.is_cut:
             return self.cut_answer_attempts
-        for kind, attempts in (
-            (RateLimited, self.rate_limited_attempts),
-            (ServerFailed, self.server_failed_attempts),
-            (ConnectionFailed, self.connection_failed_attempts),
-            (CallTimeout, self.timeout_attempts),
-            (StreamCut, self.stream_cut_attempts),
-            (EmptyAnswer, self.empty_answer_attempts),
-            (BadResponse, self.bad_response_attempts),
-        ):
-            if isinstance(error, kind):
-                return attempts
-        return 1
+        name = next((name for kind, name in _ATTEMPTS.items() if isinstance(error, kind)), None)
+        attempts: int = 1 if name is None else getattr(self, name)
+        return attempts
 
     def wait_seconds(
         self,

@@ -26,5 +26,3 @@ async def test_the_tightest_limit_on_the_way_up_is_told(make_budgeter, ask_for):
     assert advice.tokens_left == 5000 - 15
     assert advice.usd_left == pytest.approx(1 - 20e-6)
     assert advice.calls_left_by_role == ((Role.JUDGE, 1),)
-    assert advice.room_for(1, role=Role.JUDGE)
-    assert not advice.room_for(2, role=Role.JUDGE)
