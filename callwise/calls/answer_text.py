@@ -135,7 +135,6 @@ def find_documents(text: str, *, is_cut: bool = False, is_thoughts: bool = False
 
 
 def _last_of_thoughts(thoughts: str, note: str) -> tuple[Document, ...]:
-    """Return the document that thoughts end in, if they do."""
     search = _Search(thoughts)
     documents = list(search.documents())
     if not documents or not documents[-1].is_strict or _AFTER_ANSWER.sub("", search.rest):
@@ -254,7 +253,9 @@ class Quotable:
             value = next(iter(value.values())) if len(value) == 1 else None
         if not isinstance(value, list) or not value:
             return False
-        return value in self._documents or all(map(self._has_entry, value))
+        return value in self._documents or all(
+            isinstance(each, Mapping) and self.has(each) for each in value
+        )
 
     def _lacks_a_key_of(self, value: Any) -> bool:
         """Return whether the prompt, unread, shows that it has no object with all of the keys.
@@ -275,9 +276,6 @@ class Quotable:
             for key in value
         )
 
-    def _has_entry(self, entry: Any) -> bool:
-        return isinstance(entry, Mapping) and self.has(entry)
-
     def _found(self) -> Iterator[Mapping[str, Any] | list[Any]]:
         for message in self._messages:
             if message.role == "user" and message.content.startswith("{"):
@@ -291,7 +289,6 @@ class Quotable:
 
 
 def _texts(node: Any, levels: int) -> Iterator[str]:
-    """Yield the texts that may contain a document."""
     if isinstance(node, str):
         if "{" in node or "[" in node:
             yield node

@@ -82,14 +82,7 @@ def _is_null(node: Any) -> bool:
     return isinstance(node, dict | Mapping) and node.get("type") == "null"
 
 
-def _is_nullable(node: Any) -> bool:
-    if not isinstance(node, dict | Mapping):
-        return False
-    return any(map(_is_null, options)) if (options := node.get("anyOf")) else False
-
-
 def _limits(node: SchemaNode) -> tuple[float, float]:
-    """Return the least and greatest number that a node allows."""
     kind = int if node.get("type") == "integer" else float
     low, high = node.get("minimum", -math.inf), node.get("maximum", math.inf)
     over, under = node.get("exclusiveMinimum"), node.get("exclusiveMaximum")
@@ -139,7 +132,6 @@ class _Score(NamedTuple):
 
 
 def _scale(numbers: Sequence[float]) -> float:
-    """Return the scale of one answer's scores; see the head of this file."""
     top = max((abs(number) for number in numbers), default=0.0)
     large = sum(abs(number) > 1 + MAX_SLIP for number in numbers)
     fractions = sum(0 < abs(number) < 1 for number in numbers)
@@ -162,8 +154,6 @@ def tidied(value: Any, schema: SchemaNode) -> tuple[Any, list[str]]:
 
 
 class _Tidying:
-    """One pass over a document and its schema."""
-
     def __init__(self, document: SchemaNode) -> None:
         self._document = document
         self._scores: list[_Score] = []
@@ -182,7 +172,8 @@ class _Tidying:
 
     def value(self, value: Any, node: Any, holder: Any, key: Any, path: str) -> Any:
         """Return the value of one place."""
-        is_nullable = _is_nullable(node)
+        options = node.get("anyOf") if isinstance(node, dict | Mapping) else None
+        is_nullable = any(map(_is_null, options or ()))
         node = self._chosen(value, resolved(node, self._document))
         kind = node.get("type")
         may_be_absent = is_nullable and ("enum" in node or kind != "string")
@@ -224,15 +215,9 @@ class _Tidying:
             value = value if name is None else {name: value}
         if not isinstance(value, dict):
             return value
-        written = _with_known_keys(value, properties)
         further = node.get("additionalProperties")
-        return self._members(written, properties, further, path)
-
-    def _members(
-        self, written: Mapping[str, Any], properties: SchemaNode, further: Any, path: str
-    ) -> dict[str, Any]:
         members: dict[str, Any] = {}
-        for name, child in written.items():
+        for name, child in _with_known_keys(value, properties).items():
             inside = f"{path}.{name}" if path else str(name)
             schema = properties.get(name, further)
             members[name] = self.value(child, schema, members, name, inside)
@@ -330,13 +315,8 @@ def _is_of_type(value: Any, node: SchemaNode) -> bool:
     kind = kinds.get(str(node.get("type")))
     if kind is None or (isinstance(value, bool) and kind is not bool):
         return False
-    return isinstance(value, kind) and _has_tag(value, node)
-
-
-def _has_tag(value: Any, node: SchemaNode) -> bool:
-    """Return whether an object has the constants that a schema asks for."""
-    if not isinstance(value, dict):
-        return True
+    if not isinstance(value, kind) or not isinstance(value, dict):
+        return isinstance(value, kind)
     constants = {
         name: child["const"]
         for name, child in node.get("properties", {}).items()

@@ -196,7 +196,6 @@ def _lesson(capabilities: Capabilities, change: str, **fields: Any) -> Lesson:
 
 
 def _has_no_reason(refusal: Refusal) -> bool:
-    """Return whether a refusal gives no words but its status."""
     words = refusal.words.strip(" .!").lower()
     return refusal.param is None and words in {"", "bad request", "invalid request", "error"}
 

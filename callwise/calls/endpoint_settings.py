@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from callwise.calls.capabilities import Capabilities, SchemaMode, SystemRole, TokenLimitField
 from callwise.calls.client import Prices
@@ -30,121 +37,6 @@ Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 _VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _LONGEST_WORD = 20
 """A name of a variable has an underscore before it gets longer than this; a key may not."""
-
-
-class PriceSettings(BaseModel):
-    """What an endpoint charges. See `Prices`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input_usd_per_million: Usd
-    """USD per million prompt tokens."""
-    output_usd_per_million: Usd
-    """USD per million answer tokens."""
-    cached_usd_per_million: Usd | None = None
-    """USD per million prompt tokens from the provider's cache; None: like any other."""
-
-    def prices(self) -> Prices:
-        """Return them as the budgeter reads them."""
-        return Prices(**self.model_dump())
-
-
-class EndpointSettings(BaseModel):
-    """The endpoint of a role. A validation error never repeats what was given.
-
-    What another role than `main` leaves out is what `main` has: see `role_endpoints`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    kind: Literal["openai", "openai_sdk", "langchain", "simulated"] = "openai"
-    """`openai` is any OpenAI-compatible endpoint, `openai_sdk` the same through the `openai`
-    package (slower; Azure's deployments), `langchain` any LangChain model."""
-    base_url: str | None = None
-    """Up to and with the version. For `openai`; None takes `CALLWISE_BASE_URL`, else
-    `OPENAI_BASE_URL`, else OpenAI's own where `OPENAI_API_KEY` is set."""
-    model: str | None = None
-    """The model's name there. None takes the role's environment variable."""
-    api_key_env: str = "CALLWISE_API_KEY"
-    """Name of the environment variable with the key. Never a key. Where this is not
-    given, `OPENAI_API_KEY` serves its own host too."""
-    api_version: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
-    """For `openai_sdk`: version of Azure's interface, such as 2024-10-21, with the root of an
-    Azure resource as `base_url` and a deployment as `model`. None for any other endpoint."""
-    prices: PriceSettings | None = None
-    """Its price list. None means unknown, which is not free."""
-    timeout_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
-    """Longest time for one attempt, from asking to the last byte. None takes 600 on this
-    machine and for LangChain models, and elsewhere 30 to 180 by purpose.
-    `sampling.<purpose>.timeout_seconds` goes before it."""
-    retry: RetryPolicy | None = None
-    """When an attempt here is tried again; what is left out is as in `retry` of the run."""
-    schema_mode: SchemaMode | None = None
-    """How the form of an answer is requested. None starts from what is known of the
-    host, and learns from its refusals; so do the five below. For `openai`."""
-    token_limit_field: TokenLimitField | None = None
-    """What it calls the limit on output tokens. For `openai`."""
-    system_role: SystemRole | None = None
-    """Where instructions go: a system message, or the first user message. For `openai`."""
-    refused: tuple[str, ...] | None = None
-    """Request fields that are never sent, such as `temperature` or `logprobs`. For `openai`."""
-    context_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Context length in tokens, prompt and answer together. For `openai`."""
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Most output tokens that the model takes as a limit. For `openai`."""
-    extra_body: dict[str, Any] = {}
-    """Further fields of every chat request's body, that only this endpoint knows.
-    Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
-    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Most connections at a time. For `openai`."""
-    max_answer_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 32 * 2**20
-    """Longest answer that is read, unpacked, whole or streamed; each embedding may add 128 KiB.
-    A longer one is a `BadResponse`. For `openai`."""
-    langchain: str | None = None
-    """For `langchain`: `module:name` of a chat model or embeddings, or of a function
-    without arguments that makes one."""
-    simulated: dict[str, Any] = {}
-    """For `simulated`: the fields of `SimulatedSettings`."""
-
-    @property
-    def is_http(self) -> bool:
-        """Whether it is asked over HTTP, with a base URL and a key."""
-        return self.kind in {"openai", "openai_sdk"}
-
-    def starting_capabilities(self, known: Capabilities) -> Capabilities:
-        """Return what is known of a model's endpoint, with what is set by hand before it."""
-        given = self.model_dump(include=set(Capabilities.model_fields), exclude_none=True)
-        return Capabilities(**known.model_dump() | given)
-
-    @model_validator(mode="after")
-    def _version_is_of_the_sdk(self) -> Self:
-        if self.api_version is not None and self.kind != "openai_sdk":
-            raise ValueError(
-                f"api_version is for endpoints of kind openai_sdk, not {self.kind}: "
-                "set `kind` to openai_sdk, or leave `api_version` out"
-            )
-        return self
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _names_a_variable(cls, name: str) -> str:
-        is_word_too_long = "_" not in name and len(name) > _LONGEST_WORD - 1
-        if not _VARIABLE_NAME.fullmatch(name) or is_word_too_long:
-            raise ValueError(
-                "expected the name of an environment variable, such as CALLWISE_API_KEY "
-                "(capitals, digits, underscores); a key itself is never written in settings"
-            )
-        return name
-
-    @field_validator("extra_body")
-    @classmethod
-    def _leaves_the_call(cls, body: dict[str, Any]) -> dict[str, Any]:
-        return checked_extra_body(body)
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_plain_url(cls, url: str | None) -> str | None:
-        return None if url is None else checked_base_url(url)
 
 
 _FIELDS_OF_A_CALL = frozenset(
@@ -201,3 +93,108 @@ def checked_base_url(url: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("expected a URL without user, password, query and fragment")
     return url
+
+
+class PriceSettings(BaseModel):
+    """What an endpoint charges. See `Prices`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input_usd_per_million: Usd
+    """USD per million prompt tokens."""
+    output_usd_per_million: Usd
+    """USD per million answer tokens."""
+    cached_usd_per_million: Usd | None = None
+    """USD per million prompt tokens from the provider's cache; None: like any other."""
+
+    def prices(self) -> Prices:
+        """Return them as the budgeter reads them."""
+        return Prices(**self.model_dump())
+
+
+class EndpointSettings(BaseModel):
+    """The endpoint of a role. A validation error never repeats what was given.
+
+    What another role than `main` leaves out is what `main` has: see `role_endpoints`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    kind: Literal["openai", "openai_sdk", "langchain", "simulated"] = "openai"
+    """`openai` is any OpenAI-compatible endpoint, `openai_sdk` the same through the `openai`
+    package (slower; Azure's deployments), `langchain` any LangChain model."""
+    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = None
+    """Up to and with the version. For `openai`; None takes `CALLWISE_BASE_URL`, else
+    `OPENAI_BASE_URL`, else OpenAI's own where `OPENAI_API_KEY` is set."""
+    model: str | None = None
+    """The model's name there. None takes the role's environment variable."""
+    api_key_env: str = "CALLWISE_API_KEY"
+    """Name of the environment variable with the key. Never a key. Where this is not
+    given, `OPENAI_API_KEY` serves its own host too."""
+    api_version: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
+    """For `openai_sdk`: version of Azure's interface, such as 2024-10-21, with the root of an
+    Azure resource as `base_url` and a deployment as `model`. None for any other endpoint."""
+    prices: PriceSettings | None = None
+    """Its price list. None means unknown, which is not free."""
+    timeout_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
+    """Longest time for one attempt, from asking to the last byte. None takes 600 on this
+    machine and for LangChain models, and elsewhere 30 to 180 by purpose.
+    `sampling.<purpose>.timeout_seconds` goes before it."""
+    retry: RetryPolicy | None = None
+    """When an attempt here is tried again; what is left out is as in `retry` of the run."""
+    schema_mode: SchemaMode | None = None
+    """How the form of an answer is requested. None starts from what is known of the
+    host, and learns from its refusals; so do the five below. For `openai`."""
+    token_limit_field: TokenLimitField | None = None
+    """What it calls the limit on output tokens. For `openai`."""
+    system_role: SystemRole | None = None
+    """Where instructions go: a system message, or the first user message. For `openai`."""
+    refused: tuple[str, ...] | None = None
+    """Request fields that are never sent, such as `temperature` or `logprobs`. For `openai`."""
+    context_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Context length in tokens, prompt and answer together. For `openai`."""
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most output tokens that the model takes as a limit. For `openai`."""
+    extra_body: Annotated[dict[str, Any], AfterValidator(checked_extra_body)] = {}
+    """Further fields of every chat request's body, that only this endpoint knows.
+    Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Most connections at a time. For `openai`."""
+    max_answer_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 32 * 2**20
+    """Longest answer that is read, unpacked, whole or streamed; each embedding may add 128 KiB.
+    A longer one is a `BadResponse`. For `openai`."""
+    langchain: str | None = None
+    """For `langchain`: `module:name` of a chat model or embeddings, or of a function
+    without arguments that makes one."""
+    simulated: dict[str, Any] = {}
+    """For `simulated`: the fields of `SimulatedSettings`."""
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is asked over HTTP, with a base URL and a key."""
+        return self.kind in {"openai", "openai_sdk"}
+
+    def starting_capabilities(self, known: Capabilities) -> Capabilities:
+        """Return what is known of a model's endpoint, with what is set by hand before it."""
+        given = self.model_dump(include=set(Capabilities.model_fields), exclude_none=True)
+        return Capabilities(**known.model_dump() | given)
+
+    @model_validator(mode="after")
+    def _version_is_of_the_sdk(self) -> Self:
+        if self.api_version is not None and self.kind != "openai_sdk":
+            raise ValueError(
+                f"api_version is for endpoints of kind openai_sdk, not {self.kind}: "
+                "set `kind` to openai_sdk, or leave `api_version` out"
+            )
+        return self
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, name: str) -> str:
+        is_word_too_long = "_" not in name and len(name) > _LONGEST_WORD - 1
+        if not _VARIABLE_NAME.fullmatch(name) or is_word_too_long:
+            raise ValueError(
+                "expected the name of an environment variable, such as CALLWISE_API_KEY "
+                "(capitals, digits, underscores); a key itself is never written in settings"
+            )
+        return name

@@ -9,7 +9,7 @@ Source: `CompletionCreateParams` of the openai library, 3.52.
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -32,20 +32,9 @@ __all__ = [
     "wire_tools",
 ]
 
-_SAMPLING = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "seed",
-        "n",
-        "reasoning_effort",
-        "presence_penalty",
-        "frequency_penalty",
-    }
-)
-_WHOLE_NUMBERS = frozenset({"max_tokens", "seed", "n", "top_logprobs"})
-_NUMBERS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
+_SAMPLING = {each.name for each in fields(Sampling)} - {"stop", "top_logprobs", "extra_body"}
+_WHOLE_NUMBERS = {"max_tokens", "seed", "n", "top_logprobs"}
+_NUMBERS = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
 _LISTS = frozenset({"modalities", "tools", "stop"})
 _OF_CALL = frozenset({"response_model", "sample", "share", "lease", "timeout_seconds"})
 _OTHER_NAMES = {
@@ -151,21 +140,21 @@ def read_arguments(arguments: Mapping[str, Any], sampling: Sampling) -> Argument
         if value is not None and not name.startswith("ls_")
     }
     _check(given)
-    fields = _only(given, _SAMPLING)
+    shaping = _only(given, _SAMPLING)
     if given.get("stop") is not None:
         stop = given["stop"]
-        fields["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        shaping["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     if given.get("logprobs") is False:
-        fields["top_logprobs"] = None
+        shaping["top_logprobs"] = None
     elif "logprobs" in given or "top_logprobs" in given:
-        fields["top_logprobs"] = given.get("top_logprobs", sampling.top_logprobs or 0)
+        shaping["top_logprobs"] = given.get("top_logprobs", sampling.top_logprobs or 0)
     body |= _only(given, _KEYED)
     if "response_format" in body:
         body["response_format"] = response_format_of(body["response_format"])
     if body:
-        fields["extra_body"] = {**sampling.extra_body, **body}
+        shaping["extra_body"] = {**sampling.extra_body, **body}
     try:
-        shaped = replace(sampling, **fields)
+        shaped = replace(sampling, **shaping)
     except (TypeError, ValueError) as problem:
         raise ConfigError(str(problem)) from problem
     return Arguments(

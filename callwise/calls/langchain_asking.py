@@ -155,13 +155,14 @@ class Invocation:
         most = None if ending.tool_is_form else ending.max_tool_calls
         if most is not None and call.tools and asked_before >= most:
             return await self._end(call, f"max_tool_calls={most}")
-        listener = self._listener(withholds_tools=most is not None)
+        listener = _InvocationListener(self._ends, self._on_piece, withholds_tools=most is not None)
         try:
             reply = await self._asking(replace(call, listener=listener))
         except (CallRefused, CallTimeout) as error:
-            if ending.final_answer is None or listener.has_given or not self._is_over(error):
+            limit = self._limit_of(error)
+            if ending.final_answer is None or listener.has_given or not limit:
                 raise
-            return await self._end(call, _limit_of(error), error)
+            return await self._end(call, limit, error)
         in_turn = (self._ends[-1].turn_tool_calls if self._ends else None) or 0
         asked = max(asked_before + len(reply.tool_calls), in_turn)
         if most is not None and reply.tool_calls and asked > most:
@@ -171,7 +172,6 @@ class Invocation:
         return Asked(reply, tuple(self._ends))
 
     async def _end(self, call: Call, limit: str, error: CallError | None = None) -> Asked:
-        """Return the answer that ends an agent: of a last call, or the fixed text."""
         final = self._ending.final_call
         has_form = (
             self._ending.tool_is_form
@@ -180,7 +180,7 @@ class Invocation:
         )
         if error is None or isinstance(self._ending.final_answer, FinalCall):
             last = self._last(call, final, note=f"final answer under {limit}")
-            listener = self._listener(withholds_tools=True)
+            listener = _InvocationListener(self._ends, self._on_piece, withholds_tools=True)
             try:
                 reply = await self._asking(replace(last, listener=listener))
             except (CallRefused, CallTimeout, EmptyAnswer) as problem:
@@ -200,7 +200,6 @@ class Invocation:
         return Asked(reply, tuple(self._ends), limit)
 
     def _last(self, call: Call, final: FinalCall, *, note: str) -> Call:
-        """Return the call that asks for a last answer to the same messages."""
         instruction = Message("user", final.instruction)
         *before, last = call.messages
         messages = (*call.messages, instruction)
@@ -216,21 +215,13 @@ class Invocation:
         sampling = replace(call.sampling, extra_body=body)
         return replace(call, tools=(), tool_choice=None, sampling=sampling)
 
-    def _listener(self, *, withholds_tools: bool) -> _InvocationListener:
-        return _InvocationListener(self._ends, self._on_piece, withholds_tools=withholds_tools)
-
-    def _is_over(self, error: CallError) -> bool:
-        """Return whether nothing else fits: refused, or cut by the turn's deadline."""
+    def _limit_of(self, error: CallError) -> str:
+        """Return the limit that lets nothing else through; empty where another call may fit."""
         if isinstance(error, CallRefused):
-            return True
+            return f"{error.limit}={error.limit_value:g} of {error.scope}"
         left_seconds = self._advisory().seconds_left
-        return left_seconds is not None and left_seconds <= CLOCK_SECONDS
-
-
-def _limit_of(error: CallError) -> str:
-    if isinstance(error, CallRefused):
-        return f"{error.limit}={error.limit_value:g} of {error.scope}"
-    return "max_seconds"
+        is_over = left_seconds is not None and left_seconds <= CLOCK_SECONDS
+        return "max_seconds" if is_over else ""
 
 
 def _tool_calls_since_user(messages: Iterable[Message]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from contextvars import Context, copy_context
 from copy import copy
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from langchain_core.embeddings import Embeddings
@@ -32,7 +32,13 @@ from callwise.calls.langchain_messages import (
     tool_calls_to_wire,
     usage_from_langchain,
 )
-from callwise.calls.provider_errors import Refusal, failure_of, redacted_line, retry_after_seconds
+from callwise.calls.provider_errors import (
+    Refusal,
+    failure_of,
+    redacted_line,
+    retry_after_seconds,
+    utc_now,
+)
 from callwise.calls.redaction import redact_document, redact_whole
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.schema import given_schema
@@ -45,10 +51,6 @@ ModelT = TypeVar("ModelT")
 
 _UNREPORTED: RunnableConfig = {"callbacks": []}
 """Without callbacks: the model that was asked reports the stream itself."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class LangChainClient:
@@ -81,7 +83,7 @@ class LangChainClient:
         *,
         embeddings: Embeddings | None = None,
         clock: Callable[[], float] = time.perf_counter,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         if chat is None and embeddings is None:
             raise ConfigError("a LangChain client needs a chat model, embeddings, or both")
@@ -232,7 +234,6 @@ def _uncounted_context() -> Context:
 
 
 def _piece_of(chunk: AIMessageChunk) -> Piece:
-    """Return a piece of LangChain's as Callwise has it."""
     tool_calls = tuple(
         {
             "index": part.get("index") or 0,
@@ -329,7 +330,6 @@ def failure_of_error(
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it came from, at most ten links."""
     link: BaseException | None = error
     for _ in range(10):
         if link is None:

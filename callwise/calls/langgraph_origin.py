@@ -41,8 +41,6 @@ class _Run(NamedTuple):
 
 
 class _RunNames(BaseCallbackHandler):
-    """Names of the chains and tools that run now."""
-
     run_inline = True
     ignore_llm = True
     ignore_chat_model = True
@@ -86,20 +84,10 @@ class _RunNames(BaseCallbackHandler):
         self._add(run_id, _Run(parent_run_id, str(name), tool_call, metadata or {}))
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
-        """Forget a chain."""
+        """Forget a run that has ended."""
         self._runs.pop(run_id, None)
 
-    def on_chain_error(self, error: Any, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
-        """Forget a chain that failed."""
-        self._runs.pop(run_id, None)
-
-    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
-        """Forget a tool."""
-        self._runs.pop(run_id, None)
-
-    def on_tool_error(self, error: Any, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
-        """Forget a tool that failed."""
-        self._runs.pop(run_id, None)
+    on_chain_error = on_tool_end = on_tool_error = on_chain_end  # type: ignore[assignment]
 
     def _add(self, run_id: UUID, run: _Run) -> None:
         while len(self._runs) >= _MAX_RUNS:
@@ -178,7 +166,6 @@ def _origin(metadata: Mapping[str, Any], parent: UUID | None) -> Origin:
 
 
 def _levels(metadata: Mapping[str, Any], run_id: UUID | None) -> list[_Level]:
-    """Return the tasks around a run, the outermost first."""
     levels = [_Level(_path(metadata), metadata)]
     while (run := _NAMES.get(run_id)) is not None:
         if (path := _path(run.metadata)) != levels[0].path:

@@ -197,7 +197,6 @@ class Learner:
         self._on_learned, self._on_notice = on_learned, on_notice
 
     def _notice(self, subject: str, text: str) -> None:
-        """Report a notice to the user, once for each subject."""
         if self._on_notice is not None and subject not in self._noticed:
             self._noticed.add(subject)
             self._on_notice(text)

@@ -55,17 +55,15 @@ _WIDE_COLON = re.compile(r"([\"'\u201d])\s*\uff1a\s*")
 _WIDE_COMMA = re.compile(r"([\"'\u201d\d\]}el])\s*\uff0c\s*(?=[\"'\u201c{\[])")
 
 
-def _not_a_number(_constant: str) -> float:
-    return float("nan")
-
-
 def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= 300 else float("nan")
 
 
 # Raw line breaks in strings are read. NaN and infinity are kept for the reader of numbers
 # to refuse, so that one of them does not cost the whole answer.
-DECODER = json.JSONDecoder(parse_constant=_not_a_number, parse_int=_whole_number, strict=False)
+DECODER = json.JSONDecoder(
+    parse_constant=lambda _: float("nan"), parse_int=_whole_number, strict=False
+)
 
 
 def embedded_json(text: str) -> Any:
@@ -232,7 +230,6 @@ def scan_document(text: str, start: int) -> Scan:
 
 
 def _opens_string(text: str, at: int, start: int) -> bool:
-    """Return whether there is a single or typographic quote where a string may begin."""
     place = at - 1
     while place > start and text[place].isspace():
         place -= 1

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,6 +42,7 @@ from callwise.calls.http_transport import (
 from callwise.calls.learning import Learner
 from callwise.calls.openai_stream import StreamAssembly
 from callwise.calls.payload import body_bytes
+from callwise.calls.provider_errors import utc_now
 from callwise.calls.reply import Reply
 from callwise.calls.responses import Refused, ResponseReader
 from callwise.calls.wire import (
@@ -87,10 +88,6 @@ _TLS_MISMATCH = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record la
 """Errors of a server that answers a TLS handshake in plain HTTP."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class OpenAIClient(Learner):
     """A client of one OpenAI-compatible endpoint, with one pool of connections.
 
@@ -129,7 +126,7 @@ class OpenAIClient(Learner):
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         timeout_seconds: Mapping[Purpose, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -206,7 +203,6 @@ class OpenAIClient(Learner):
         return self._transport
 
     def _open(self) -> Transport:
-        """Return a new transport, of the running loop."""
         headers = {
             "Accept": "application/json",
             "User-Agent": "callwise",
@@ -268,7 +264,6 @@ class OpenAIClient(Learner):
         limit_seconds: float,
         started: float,
     ) -> CallError:
-        """Return the error of a request that got no answer."""
         seconds = self._clock() - started
         if isinstance(error, TimeoutError):
             words = (

@@ -81,8 +81,6 @@ class OpenAISdkClient(OpenAIClient):
 
 
 class _SdkTransport:
-    """Sends the requests of one endpoint through the package."""
-
     def __init__(self, api: openai.AsyncOpenAI, http: HttpTransport, left_out: set[str]) -> None:
         self.api = api
         self._http = http
@@ -126,8 +124,6 @@ class _SdkTransport:
 
 
 class _ReadResponse:
-    """A response that the package has read to its end."""
-
     def __init__(self, response: httpx2.Response) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -144,8 +140,6 @@ class _ReadResponse:
 
 
 class _HttpxTransport(httpx2.AsyncBaseTransport):
-    """Our transport as the package takes one."""
-
     def __init__(self, http: HttpTransport) -> None:
         self._http = http
 
@@ -175,8 +169,6 @@ class _HttpxTransport(httpx2.AsyncBaseTransport):
 
 
 class _Stream(httpx2.AsyncByteStream):
-    """A body as httpx reads one."""
-
     def __init__(self, opened: HttpResponse) -> None:
         self._opened = opened
 

@@ -48,8 +48,6 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 
 
 class _StreamChoice:
-    """One choice of a streamed answer, as far as it has come."""
-
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.thoughts: list[str] = []

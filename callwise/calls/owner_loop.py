@@ -92,7 +92,10 @@ class OwnerLoop:
             errand = None
             is_lent = not self._is_private
             if is_lent:
-                self._lend(here)
+                if self._lent_count and self._lent is not here:
+                    raise self._busy()
+                self._lent = here
+                self._lent_count += 1
             elif not (thread := self._opened()).is_here:
                 errand = Errand(thread, partial(work, *args, **kwargs), here)
         if errand is not None:
@@ -193,12 +196,6 @@ class OwnerLoop:
         if self._thread is None or not self._thread.is_open:
             self._thread = LoopThread()
         return self._thread
-
-    def _lend(self, here: asyncio.AbstractEventLoop) -> None:
-        if self._lent_count and self._lent is not here:
-            raise self._busy()
-        self._lent = here
-        self._lent_count += 1
 
     def _busy(self) -> ConfigError:
         return ConfigError(

@@ -40,6 +40,7 @@ __all__ = [
     "redacted_line",
     "retry_after_seconds",
     "text_of_error",
+    "utc_now",
 ]
 
 MAX_MESSAGE_CHARS = 500
@@ -76,6 +77,11 @@ def describe_body(content: bytes, content_type: str) -> str:
     kind = content_type.partition(";")[0].strip() or "no content type"
     beginning = content[:80].decode("utf-8", "replace")
     return f"{len(content)} bytes of {kind} that are not JSON, starting {beginning!r}"
+
+
+def utc_now() -> datetime:
+    """Return the current time with a time zone, for `Retry-After` dates."""
+    return datetime.now(UTC)
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime) -> float | None:
@@ -295,7 +301,6 @@ def _failure_of_429(refusal: Refusal, latency_seconds: float) -> CallError:
 
 
 def _number(patterns: tuple[re.Pattern[str], ...], words: str) -> int | None:
-    """Return the number that the first fitting pattern finds; None without one."""
     words = re.sub(r"(?<=\d),(?=\d{3}\b)", "", words)
     for pattern in patterns:
         found = pattern.search(words)

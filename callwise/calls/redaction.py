@@ -86,7 +86,6 @@ def _url_safe(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def _whole(secret: str) -> re.Pattern[str]:
-    """Return the pattern of a whole key in any of its forms."""
     coded = {form for core in _in_base64(secret) for form in (core, _url_safe(core))}
     hexed = f"(?i:{_GAP.join(map(re.escape, secret.encode().hex()))})"
     forms = [
@@ -189,7 +188,6 @@ def _without_masked(text: str, secret: str) -> str:
 
 
 def _without_parts(text: str, secret: str) -> str:
-    """Return a text without any run of characters that is a part of a key."""
     size = MIN_PART_CHARS
     parts = _parts(secret)
     kept, done, at = [], 0, 0

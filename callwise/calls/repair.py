@@ -126,13 +126,10 @@ def _request(call: Call, invalid: InvalidAnswer, language: _Language) -> str:
         text = texts[kind]
     else:
         text = texts["misfit"].format(problems=_problems(invalid, language))
-    space = " " if language == "en" else ""
-    return f"{text}{space}{texts['form'].format(keys=_keys(call, texts['comma']))}"
-
-
-def _keys(call: Call, comma: str) -> str:
     schema = {} if call.response_model is None else response_schema(call.response_model)
-    return comma.join(f"`{name}`" for name in schema.get("properties", {}))
+    keys = texts["comma"].join(f"`{name}`" for name in schema.get("properties", {}))
+    space = " " if language == "en" else ""
+    return f"{text}{space}{texts['form'].format(keys=keys)}"
 
 
 def _problems(invalid: InvalidAnswer, language: _Language) -> str:

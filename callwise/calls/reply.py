@@ -126,7 +126,6 @@ LEAST_LOGPROB = -9999.0
 
 
 def _logprob(value: Any) -> float | None:
-    """Return a finite logarithm of a probability, or None for whatever is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -139,7 +138,6 @@ def _logprob(value: Any) -> float | None:
 
 
 def _scored_text(entry: Any) -> tuple[str, float] | None:
-    """Return a token's text and its log-probability, or None when it lacks one of them."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("token"), str):
         return None
     logprob = _logprob(entry.get("logprob"))
@@ -147,7 +145,6 @@ def _scored_text(entry: Any) -> tuple[str, float] | None:
 
 
 def _raw(entry: Mapping[str, Any]) -> bytes | None:
-    """Return the bytes that a token names as its own, or None."""
     given = entry.get("bytes")
     is_bytes = isinstance(given, list) and all(
         isinstance(value, int) and 0 <= value < 256 for value in given
@@ -189,17 +186,14 @@ def read_token_logprobs(logprobs: Any) -> tuple[TokenLogprobs, ...]:
     tokens = [token for entry in content if (token := _scored_text(entry)) is not None]
     if len(tokens) != len(content):
         return ()
-    texts = _texts(content, [text for text, _ in tokens])
-    return tuple(
-        TokenLogprobs(text, logprob, _alternatives(entry.get("top_logprobs")))
-        for entry, text, (_, logprob) in zip(content, texts, tokens, strict=True)
+    given = [entry.get("top_logprobs") for entry in content]
+    alternatives = (
+        tuple(filter(None, map(_scored_text, each))) if isinstance(each, list) else ()
+        for each in given
     )
-
-
-def _alternatives(entries: Any) -> tuple[tuple[str, float], ...]:
-    if not isinstance(entries, list):
-        return ()
-    return tuple(each for entry in entries if (each := _scored_text(entry)) is not None)
+    texts = _texts(content, [text for text, _ in tokens])
+    logprobs_in_order = [logprob for _, logprob in tokens]
+    return tuple(map(TokenLogprobs, texts, logprobs_in_order, alternatives))
 
 
 def wire_logprobs(tokens: Iterable[TokenLogprobs]) -> list[dict[str, Any]]:

@@ -112,7 +112,6 @@ def _settled(
     total: Any = None,
     odd: str = "",
 ) -> ReportedUsage:
-    """Return figures as a usage; see the head of this file for the rules."""
     notes = [odd] if odd else []
 
     def tokens(name: str, value: Any) -> int | None:
@@ -158,7 +157,6 @@ def _with_total(
 
 
 def _number(value: Any, most: float) -> float | None:
-    """Return a figure; None for whatever is no number between 0 and `most`."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and 0 <= value <= most else None
 

@@ -211,7 +211,6 @@ def _document(response: Response, content: bytes) -> Any:
 
 
 def _charset(response: Response) -> str | None:
-    """Return the character set that a response's header names."""
     kind = Message()
     kind["content-type"] = response.headers.get("content-type", "")
     return kind.get_content_charset()

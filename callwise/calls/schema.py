@@ -114,7 +114,6 @@ def schema_digest(model: type[BaseModel]) -> str:
 
 
 def _numbered(node: Any, numbers: Mapping[str, int]) -> Any:
-    """Return a schema that refers to its parts by number."""
     if isinstance(node, list):
         return [_numbered(item, numbers) for item in node]
     if not isinstance(node, dict):
@@ -212,7 +211,6 @@ def _strict_form(node: Any, dropped: frozenset[str]) -> Any:
 
 
 def _is_free(node: dict[str, Any]) -> bool:
-    """Whether an object schema leaves its keys open."""
     return (
         node.get("type") == "object"
         and not node.get("properties")
@@ -221,7 +219,6 @@ def _is_free(node: dict[str, Any]) -> bool:
 
 
 def _is_strict(schema: dict[str, Any]) -> bool:
-    """Return whether a schema keeps to the strict form."""
     nodes = list(_nodes(schema))
     levels = _levels(schema, schema.get("$defs", {}), frozenset())
     return (

@@ -221,28 +221,20 @@ def _drop_places(document: Any, schema: SchemaNode, paths: Sequence[Sequence[Any
     """
     places: dict[tuple[int, Any], tuple[Any, Any, str]] = {}
     for path in paths:
-        place = _droppable(document, schema, path)
-        if place is None:
+        droppable = [
+            (holder, key, name)
+            for holder, key, node, name in _steps(document, schema, path)
+            if isinstance(holder, list) or key not in node.get("required", ())
+        ]
+        if not droppable:
             return []
-        places[id(place[0]), place[1]] = place
+        holder, key, _ = droppable[-1]
+        places[id(holder), key] = droppable[-1]
     # From the end, so that indexes of a list stay right.
-    for holder, key, _ in sorted(places.values(), key=_index, reverse=True):
+    in_order = sorted(places.values(), key=lambda it: it[1] if isinstance(it[1], int) else -1)
+    for holder, key, _ in reversed(in_order):
         del holder[key]
     return [name for _, _, name in places.values()]
-
-
-def _index(place: tuple[Any, Any, str]) -> int:
-    return place[1] if isinstance(place[1], int) else -1
-
-
-def _droppable(
-    document: Any, schema: SchemaNode, path: Sequence[Any]
-) -> tuple[Any, Any, str] | None:
-    found: tuple[Any, Any, str] | None = None
-    for holder, key, node, name in _steps(document, schema, path):
-        if isinstance(holder, list) or key not in node.get("required", ()):
-            found = (holder, key, name)
-    return found
 
 
 def _steps(
@@ -339,7 +331,6 @@ def _only_list(model: type[BaseModel]) -> str | None:
 
 
 def _is_entry(value: Any, model: type[BaseModel]) -> bool:
-    """Return whether an object is not an answer but one entry of the only list of an answer."""
     field = _only_list(model)
     if field is None or not isinstance(value, dict) or _knows(value, model):
         return False
@@ -365,7 +356,6 @@ def _errors(error: ValidationError) -> list[ErrorDetails]:
 
 
 def _misfit(error: ErrorDetails) -> tuple[str, str, str]:
-    """Return an error as (kind, place, detail)."""
     place = ".".join(map(str, error["loc"]))[:MAX_NOTE_CHARS]
     kind = _KINDS.get(error["type"])
     context = error.get("ctx") or {}

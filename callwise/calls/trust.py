@@ -328,7 +328,6 @@ def _listed(environ: Mapping[str, str], variable: str) -> list[str]:
 
 
 def _named_places(text: str) -> list[str]:
-    """Return the place that a text names, and the variable with it where it names one."""
     variable, at, where = text.strip().rpartition("@")
     where = where if "://" in where else f"https://{where}"
     try:

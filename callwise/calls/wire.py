@@ -42,19 +42,11 @@ def _wire_message(message: Message) -> dict[str, Any]:
     return wire
 
 
-def _wire_seed(call: Call) -> int | None:
-    """Return the seed to send, where there is one.
-
-    A resample has its own: a proxy that caches by the request's bytes would
-    otherwise give the first sample's answer again.
-    """
-    if not call.sample:
-        return call.sampling.seed
-    return (call.sampling.seed or 0) + call.sample
-
-
 def _sampling_fields(call: Call, capabilities: Capabilities) -> dict[str, Any]:
-    sampling, refused = call.sampling, capabilities.refused
+    sampling, refused, seed = call.sampling, capabilities.refused, call.sampling.seed
+    if call.sample:
+        # A proxy that caches by the request's bytes would give the first sample's answer again.
+        seed = (seed or 0) + call.sample
     limit = sampling.max_tokens
     if limit is not None and capabilities.max_output_tokens is not None:
         limit = min(limit, capabilities.max_output_tokens)
@@ -65,7 +57,7 @@ def _sampling_fields(call: Call, capabilities: Capabilities) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         limit_field: limit,
-        "seed": _wire_seed(call),
+        "seed": seed,
         "stop": list(sampling.stop) or None,
         "n": sampling.n if sampling.n > 1 else None,
         "reasoning_effort": sampling.reasoning_effort,
@@ -118,7 +110,6 @@ def _merged(messages: Sequence[Message]) -> Iterator[Message]:
 
 
 def _form(call: Call, schema_mode: SchemaMode) -> Mapping[str, Any] | None:
-    """Return the `response_format` of a call's request, or None where it has none."""
     given: Mapping[str, Any] | None = call.sampling.extra_body.get("response_format")
     if call.response_model is None and given_schema(given) is None:
         return given
@@ -226,12 +217,6 @@ def _answer_elsewhere(
     return thoughts if "{" in thoughts else ""
 
 
-def _thoughts_of(message: Mapping[str, Any]) -> str:
-    """Return what a model thought, by the names that servers have for it."""
-    values = (message.get(name) for name in ("reasoning_content", "reasoning"))
-    return next((value for value in values if isinstance(value, str) and value), "")
-
-
 def reply_of_chat(
     body: Mapping[str, Any], *, latency_seconds: float, is_structured: bool = False
 ) -> Reply:
@@ -266,7 +251,8 @@ def reply_of_chat(
         for call in (given if isinstance(given, list) else ())
         if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
     )
-    thoughts = _thoughts_of(message)
+    given_thoughts = (message.get(name) for name in ("reasoning_content", "reasoning"))
+    thoughts = next((each for each in given_thoughts if isinstance(each, str) and each), "")
     if is_structured and not texts[best].strip():
         is_cut = finish_reason == "length"
         texts[best] = _answer_elsewhere(message, tool_calls, "" if is_cut else thoughts)
