@@ -1,4 +1,4 @@
-"""What one call is, and who answers it. The ground floor: imports nothing above."""
+"""Calls, replies, clients and errors: the lowest layer, which imports no other package."""
 
 from callwise.calls.call import Call, Message, Origin, Outcome, Purpose, Role, Sampling
 from callwise.calls.client import LLM, Client, Endpoint, Prices, Remaining

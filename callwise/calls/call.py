@@ -1,4 +1,4 @@
-"""What one call is: the question a node puts to a model, what came of it, and its listener.
+"""A call: the question that a node puts to a model, its outcome, and its listener.
 
 A listener travels with a call and is no part of its identity. The client feeds it the
 pieces of a streamed answer; the budgeter reports how each asking ended, the repairs of an
@@ -69,7 +69,7 @@ class Purpose(_Word):
 
 
 class Outcome(_Word):
-    """How an asked call ended. Each asked call ends in exactly one of these."""
+    """How a call ended. Each call ends in exactly one of these."""
 
     SERVED = "served"
     CACHED = "cached"

@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint takes, and what a refusal teaches about it.
+"""Capabilities of an OpenAI-compatible endpoint, and how a refusal changes them.
 
 Capabilities start from the table of known endpoints or from settings, and change when
 the endpoint refuses a request field. They decide how a call is put into a request body,

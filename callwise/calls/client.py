@@ -1,8 +1,8 @@
-"""The two seams of a call: the `Client` that sends it, and what a node asks.
+"""The interfaces of a call: a `Client` sends it, and a node asks an `LLM`.
 
 A client sends what it is given and returns what came back: it does not retry, cache or
 count. All of that is the budgeter's, so that every request is counted once, in one place.
-Fakes for tests stand at these seams and pass the same contract tests as the real clients.
+Fakes for tests implement these interfaces and pass the same contract tests as the real clients.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class Prices:
 
 @runtime_checkable
 class Client(Protocol):
-    """Who answers calls: an HTTP endpoint, a LangChain model, a simulated model."""
+    """A sender of calls: an HTTP endpoint, a LangChain model, a simulated model."""
 
     @property
     def is_simulated(self) -> bool:
@@ -88,7 +88,7 @@ class Client(Protocol):
                 with is what was sent.
 
         Returns:
-            One reply or error a call, in the order of `calls`.
+            One reply or error for each call, in the order of `calls`.
         """
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a call.
+"""Errors of calls, settings and files.
 
     CallwiseError
     |- ConfigError                 a setting that cannot work; nothing was sent

@@ -288,7 +288,7 @@ def _invocation_arguments(chat: BaseChatModel, call: Call) -> dict[str, Any]:
         bound = chat.bind_tools([dict(tool) for tool in call.tools], tool_choice=choice)
     except NotImplementedError as error:
         raise BadRequest("this LangChain model takes no tools", was_sent=False) from error
-    # A binding is the model and the arguments to invoke it with; only these are wanted.
+    # A binding is the model and the arguments to invoke it with; only the arguments are needed.
     return {**arguments, **(bound.kwargs if isinstance(bound, RunnableBinding) else {})}
 
 

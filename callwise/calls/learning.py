@@ -1,13 +1,14 @@
 """Knowledge of each model at an endpoint, and the calls that find out more.
 
-Problem: a new endpoint refuses a field of the request. Of eight calls at once, eight
-would be refused for the same thing, and each refused request is paid for and counted.
+Problem: a new endpoint refuses a field of the request. Of eight simultaneous
+calls, eight would be refused for the same reason, and each refused request is paid for and
+counted.
 
 Choice: while a call is under way that uses something the model has not yet been seen to
 take, other such calls to that model wait for its end. An answer confirms all that its
 request used, and no call waits for that any more; a refusal that teaches something lets
 the next one try; any other end (a timeout, a 429) teaches nothing, and lets all of them go
-on at once, so that a dead endpoint is not asked one call after another.
+on together, so that a dead endpoint is not asked one call after another.
 
 Rejected: asking a model beforehand what it takes (requests that answer nothing); a lock
 for the first call alone (a later call may use more than it did).
@@ -88,7 +89,7 @@ class _Trial:
 
 
 class ModelKnowledge:
-    """What is known of one model at one endpoint.
+    """Knowledge of one model at one endpoint.
 
     Args:
         capabilities: what it is taken to take at first.

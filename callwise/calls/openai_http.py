@@ -1,6 +1,6 @@
 """Any OpenAI-compatible endpoint as a client: OpenAI, DeepSeek, Groq, OpenRouter, vLLM, Ollama.
 
-One attempt a call, no retries, no redirects: each call is at most one HTTP request,
+One attempt per call, no retries, no redirects: each call is at most one HTTP request,
 and `on_sent` is called at the moment it leaves (see `http_transport`). What a model there
 takes is learned from what it refuses (see `capabilities`, `learning`): the call that was
 refused ends in `ParameterRefused`, and its repetition sends what was learned.
@@ -355,7 +355,7 @@ class OpenAIClient(Learner):
 
 
 def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the further headers that the environment names: `Name: value`, one a line."""
+    """Return the further headers that the environment names: `Name: value`, one per line."""
     lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
     parts = (line.partition(":") for line in lines)
     return {name.strip(): value.strip() for name, colon, value in parts if colon}

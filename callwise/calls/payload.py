@@ -16,6 +16,7 @@ import orjson
 __all__ = [
     "body_bytes",
     "document_of",
+    "member",
     "mended",
     "well_formed",
     "well_formed_id",
@@ -92,6 +93,11 @@ def document_of(content: bytes, *, keep_halves: bool = False) -> Any:
             return document if keep_halves else mended(document)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+
+
+def member(node: Any, name: str) -> Any:
+    """Return a member of a JSON object; None where there is none, or no object."""
+    return node.get(name) if isinstance(node, dict) else None
 
 
 def mended(node: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a provider's failure means as an error, without secrets, and what its user can do.
+"""Failures of providers as errors without secrets, and a hint for the user.
 
 Shared by every client that talks to a provider, so that a 429 is a `RateLimited` with
 each of them. Statuses alone do not suffice: an exhausted quota is a 402, a 403 or a 429,

@@ -1,4 +1,4 @@
-"""Keys, found in a text in every form in which they come back, and taken out.
+"""Redaction of keys from texts, in every form in which they come back.
 
 Providers, proxies and libraries echo what they were sent: whole, by its first and last
 characters, encoded for a URL, for JSON or in base64, or cut by line breaks. Shared by what

@@ -1,4 +1,4 @@
-"""Asking again when an answer does not fit: what was wrong, and less of what made it so.
+"""Repair calls: the same question again, with the problem of the answer that did not fit.
 
 A repair repeats the original messages (a provider's prompt cache serves them), quotes a
 short part of the wrong answer and names the problem in the language of the prompt. It also

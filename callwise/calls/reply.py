@@ -1,4 +1,4 @@
-"""What one answer is: its text, what it used, and the probabilities of its tokens."""
+"""A reply: its text, its usage, and the probabilities of its tokens."""
 
 import codecs
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ class ReportedUsage:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """One token of an answer, and what might have stood in its place.
+    """One token of an answer, and the alternatives in its place.
 
     Args:
         token: its text. Empty where a character is spread over several tokens and this
@@ -86,7 +86,7 @@ class Reply:
     Args:
         text: the answer's text; of several choices the first with anything in it.
         parsed: the answer as `Call.response_model`, set by the budgeter.
-        vectors: embeddings, one a text of `Call.inputs`, in order.
+        vectors: embeddings, one for each text of `Call.inputs`, in order.
         tool_calls: tool calls of the answer, in the OpenAI wire format.
         finish_reason: why the answer ended, in the provider's words.
         latency_seconds: time of the answering attempt; virtual when simulated.

@@ -1,4 +1,4 @@
-"""What a provider reports that an answer used, as figures that can be added up.
+"""Usage as a provider reports it, checked so that its figures can be added up.
 
 Every figure has a defined result. One that is no number, negative, or larger than any call can
 use (`MAX_TOKENS`, `MAX_USD`) is unknown. Figures that contradict each other are read as what
@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from callwise.calls.call import Call
+from callwise.calls.payload import member
 from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = ["MAX_TOKENS", "MAX_USD", "checked_usage", "usage_note", "usage_of_body"]
@@ -36,13 +37,13 @@ images, and thoughts that a provider counts without showing them."""
 def usage_of_body(body: Mapping[str, Any]) -> ReportedUsage:
     """Return the usage that a response body reports."""
     usage = body.get("usage")
-    cached = _of(_of(usage, "prompt_tokens_details"), "cached_tokens")
+    cached = member(member(usage, "prompt_tokens_details"), "cached_tokens")
     if cached is None:
-        cached = _of(usage, "prompt_cache_hit_tokens")  # DeepSeek's name for it
-    prompt, completion = _of(usage, "prompt_tokens"), _of(usage, "completion_tokens")
-    cost = _of(usage, "cost")  # OpenRouter's
-    reasoning = _of(_of(usage, "completion_tokens_details"), "reasoning_tokens")
-    total = _of(usage, "total_tokens")
+        cached = member(usage, "prompt_cache_hit_tokens")  # DeepSeek's name for it
+    prompt, completion = member(usage, "prompt_tokens"), member(usage, "completion_tokens")
+    cost = member(usage, "cost")  # OpenRouter's
+    reasoning = member(member(usage, "completion_tokens_details"), "reasoning_tokens")
+    total = member(usage, "total_tokens")
     # No prompt has no tokens: servers that do not count report 0.
     if prompt == 0 and not isinstance(prompt, bool):
         prompt = None
@@ -96,10 +97,6 @@ def _is_possible(usage: ReportedUsage) -> bool:
 
 def _is_within(value: Any, most: int) -> bool:
     return type(value) is int and 0 <= value <= most
-
-
-def _of(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def _settled(

@@ -8,7 +8,7 @@ from typing import Any
 from callwise.calls.errors import BadResponse
 from callwise.calls.http_transport import Response, redirect_of
 from callwise.calls.openai_stream import StreamAssembly
-from callwise.calls.payload import document_of
+from callwise.calls.payload import document_of, member
 from callwise.calls.provider_errors import (
     Refusal,
     describe_body,
@@ -178,8 +178,7 @@ def _count(value: object) -> int | None:
 def _error_of_choice(document: Mapping[str, Any]) -> object:
     """Return the error that a router puts into the first choice of an answer."""
     choices = document.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first.get("error") if isinstance(first, Mapping) else None
+    return member(choices[0], "error") if isinstance(choices, list) and choices else None
 
 
 def _document(response: Response, content: bytes) -> Any:
@@ -247,10 +246,7 @@ def _read_error(error: object) -> tuple[str, Mapping[str, Any]]:
     values = [error.get(key) for key in ("message", "msg", "detail", "error")]
     words = next((value for value in values if isinstance(value, str) and value), "")
     structure = next((value for value in values if isinstance(value, list | Mapping) and value), "")
-    metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
-    if (
-        isinstance(raw, str) and raw
-    ):  # a router's upstream: "Provider returned error" explains nothing
+    raw = member(error.get("metadata"), "raw")
+    if isinstance(raw, str) and raw:  # of a router, whose own words explain nothing
         words = f"{words}: {raw}"
     return words or str(structure)[:MAX_DETAIL_CHARS], error

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again, and how long to wait before.
+"""Retry policy: which failed attempts are tried again, and the waits between.
 
 The clients' own retries are off, so this is the only place where an attempt is
 repeated, and each one is counted. Waiting grows exponentially, with jitter drawn

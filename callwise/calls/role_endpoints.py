@@ -1,4 +1,4 @@
-"""Which model serves which role: from settings, the environment, or the simulated default.
+"""Endpoints of roles: from settings, the environment, or the simulated default.
 
 A role has its own settings; what they leave out is what `main` has, field by field; and
 what `main` leaves out is what the environment names (`CALLWISE_BASE_URL`, `CALLWISE_MODEL`,

@@ -22,7 +22,13 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-__all__ = ["given_schema", "response_schema", "schema_digest", "schema_format", "schema_in_words"]
+__all__ = [
+    "given_schema",
+    "response_schema",
+    "schema_digest",
+    "schema_format",
+    "schema_prompt",
+]
 
 MAX_LEVELS = 10
 """Deepest nesting of objects in a strict schema."""
@@ -123,7 +129,7 @@ def _numbered(node: Any, numbers: Mapping[str, int]) -> Any:
     return {key: _numbered(child, numbers) for key, child in node.items()}
 
 
-def schema_in_words(form: type[BaseModel] | Mapping[str, Any]) -> str:
+def schema_prompt(form: type[BaseModel] | Mapping[str, Any]) -> str:
     """Return the instruction that asks for a response model, or a schema, in plain words."""
     schema = form if isinstance(form, Mapping) else _compact(_strict_schema(form, _DROPPED))
     return (

@@ -158,7 +158,7 @@ def _read(
         return empty
     if misfit is not None:
         misfits = tuple(_misfit(error) for error in _errors(misfit)[:MAX_NOTES])
-        problem = f"answer does not fit {model.__name__}: {_in_words(misfit)}"
+        problem = f"answer does not fit {model.__name__}: {_problem_text(misfit)}"
     else:
         misfits = (("no_object", "", ""),)
         why = found.problem or "its objects have none of the fields that were asked for"
@@ -372,7 +372,7 @@ def _misfit(error: ErrorDetails) -> tuple[str, str, str]:
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
-def _in_words(error: ValidationError) -> str:
+def _problem_text(error: ValidationError) -> str:
     problems = _errors(error)
     lines = [
         f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"[:200]

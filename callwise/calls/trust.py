@@ -1,4 +1,4 @@
-"""What a file may make this process do, and what only its user may.
+"""Trust: endpoints, code and folders that the user named, and not a file alone.
 
 Settings from Python, the command line and the environment are the user's own. A preset file
 named by its path, a recording and a sweep file may be anybody's: code that they name is not
@@ -55,7 +55,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the user named, by whatever way is the user's own.
+    """What the user named, in Python, by options or in the environment.
 
     Two settings with equal knobs are equal, whatever named them: no field is compared.
 

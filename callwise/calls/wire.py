@@ -14,9 +14,10 @@ from typing import Any
 from callwise.calls.call import Call, Message
 from callwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities, SchemaMode
 from callwise.calls.errors import BadResponse, ContentRefused
+from callwise.calls.payload import member
 from callwise.calls.reply import Reply, is_simulated_model, read_token_logprobs
 from callwise.calls.reported_usage import usage_of_body
-from callwise.calls.schema import given_schema, schema_format, schema_in_words
+from callwise.calls.schema import given_schema, schema_format, schema_prompt
 
 __all__ = [
     "chat_body",
@@ -79,7 +80,7 @@ def messages_with_schema(call: Call) -> tuple[Message, ...]:
     form = call.response_model or given_schema(call.sampling.extra_body.get("response_format"))
     if form is None:
         return call.messages
-    words = schema_in_words(form)
+    words = schema_prompt(form)
     first = call.messages[0]
     if first.role != "system":
         return (Message("system", words), *call.messages)
@@ -164,21 +165,17 @@ def _without_refused(body: dict[str, Any], capabilities: Capabilities) -> dict[s
     return {name: value for name, value in body.items() if name not in refused}
 
 
-def _of(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
-
-
 def _text_of(content: Any) -> str:
     """Return a message's text, given as a string or as a list of typed parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        parts = (_of(part, "text") if isinstance(part, Mapping) else part for part in content)
+        parts = (member(part, "text") if isinstance(part, dict) else part for part in content)
         return "".join(part for part in parts if isinstance(part, str))
     return ""
 
 
-def _messages_of(body: Mapping[str, Any], latency_seconds: float) -> list[Mapping[str, Any]]:
+def _messages_of(body: Mapping[str, Any], latency_seconds: float) -> list[dict[str, Any]]:
     """Return the choices' messages in order.
 
     Raises:
@@ -186,11 +183,9 @@ def _messages_of(body: Mapping[str, Any], latency_seconds: float) -> list[Mappin
     """
     choices = body.get("choices")
     messages = (
-        [choice.get("message") for choice in choices if isinstance(choice, Mapping)]
-        if isinstance(choices, list)
-        else []
+        [member(choice, "message") for choice in choices] if isinstance(choices, list) else []
     )
-    whole = [message for message in messages if isinstance(message, Mapping)]
+    whole = [message for message in messages if isinstance(message, dict)]
     if not whole or len(whole) != len(choices or ()):
         raise BadResponse(
             "expected a chat completion with `choices[].message`, "
@@ -209,7 +204,7 @@ def _answer_elsewhere(
     older function call; or the end of the thoughts.
     """
     function = tool_calls[0]["function"] if tool_calls else message.get("function_call")
-    for value in (message.get("content"), _of(function, "arguments")):
+    for value in (message.get("content"), member(function, "arguments")):
         if isinstance(value, Mapping):
             return json.dumps(value, ensure_ascii=False)
         if isinstance(value, str) and value.strip():
@@ -249,7 +244,7 @@ def reply_of_chat(
     tool_calls = tuple(
         call
         for call in (given if isinstance(given, list) else ())
-        if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
+        if isinstance(member(call, "function"), dict)
     )
     given_thoughts = (message.get(name) for name in ("reasoning_content", "reasoning"))
     thoughts = next((each for each in given_thoughts if isinstance(each, str) and each), "")

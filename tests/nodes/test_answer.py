@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from callwise.calls.errors import InvalidAnswer
-from callwise.calls.schema import MAX_LEVELS, response_schema, schema_format, schema_in_words
+from callwise.calls.schema import MAX_LEVELS, response_schema, schema_format, schema_prompt
 from callwise.calls.structured import parse_answer, read_answer
 from callwise.simulator import SimulatedModel, SimulatedSettings
 from nodes.answer import (
@@ -191,7 +191,7 @@ def test_the_simulated_model_writes_each_form(form):
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_no_developers_text_is_sent(form):
     """Docstrings are for those who read the code, and neither mode has them."""
-    sent = json.dumps(schema_format(form)) + schema_in_words(form)
+    sent = json.dumps(schema_format(form)) + schema_prompt(form)
     assert '"description"' not in sent
     assert '"title"' not in sent
 

@@ -65,7 +65,7 @@ class ScriptedServer:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/{route:.*}", self._serve)
         app.router.add_post("/openai/deployments/{route:.*}", self._serve)
-        app.router.add_get("/v1/{route:.*}", self._tell)
+        app.router.add_get("/v1/{route:.*}", self._describe)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -74,7 +74,7 @@ class ScriptedServer:
         self.url = f"http://127.0.0.1:{port}/v1"
 
     async def stop(self):
-        """Let go whoever waits, and close."""
+        """Release all waiting handlers, and close."""
         self.release.set()
         await self._runner.cleanup()
 
@@ -106,7 +106,7 @@ class ScriptedServer:
             return web.Response(body=stream, content_type="text/event-stream")
         return web.json_response(chat_document(text))
 
-    async def _tell(self, request):
+    async def _describe(self, request):
         self.headers.append(request.headers)
         if request.path.endswith("/hold"):
             await self.release.wait()

@@ -55,7 +55,7 @@ class Program:
         return ["hello"] * (count or self.callers)
 
     async def ask_all(self):
-        """Ask with both models, side by side, each in a turn of its own."""
+        """Ask with both models, side by side, each in a separate turn."""
 
         async def ask(number):
             with self.budgeter.scope(ScopeKind.TURN, f"a{id(asyncio.current_task())}"):
@@ -84,7 +84,7 @@ class Program:
 
 
 def threads(program):
-    """Ask from as many threads, each in a turn of its own."""
+    """Ask from as many threads, each in a separate turn."""
 
     def ask(number):
         with program.budgeter.scope(ScopeKind.TURN, str(number)):
@@ -152,7 +152,7 @@ def another_loop(program):
 
 
 def anyio_cancels(program):
-    """Half of the callers leave, by anyio, which cancels again and again."""
+    """Half of the callers are cancelled by anyio, which cancels again and again."""
     import anyio
 
     async def ask(number):
@@ -310,7 +310,7 @@ CASES = (
 
 
 def main():
-    """Run each case in a program of its own."""
+    """Run each case in a separate program."""
     for case in [case for case in CASES if case.__name__ in sys.argv[2:]] or CASES:
         faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
         program = Program(int(sys.argv[1]))

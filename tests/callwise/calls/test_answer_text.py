@@ -104,7 +104,7 @@ def test_thoughts_are_read_only_where_there_is_nothing_else():
         ("{" + " " * 200 + "goal: 1}", {"goal": 1}),
     ],
 )
-def test_what_looks_like_json_is_read(text, value):
+def test_text_that_resembles_json_is_read(text, value):
     """Trailing commas, raw line breaks, comments, Python, quotes of every kind."""
     assert _values(text) == [value]
 

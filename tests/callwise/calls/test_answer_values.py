@@ -1,4 +1,4 @@
-"""Values of an answer, brought to the types and bounds of their schema."""
+"""Values of an answer, brought to the types and limits of their schema."""
 
 import json
 from enum import StrEnum
@@ -112,7 +112,7 @@ def test_nan_and_infinity_are_no_numbers(written):
 
 
 @pytest.mark.parametrize("written", [None, "", "null", "N/A", "none", {}])
-def test_what_is_absent_in_words_is_null(written):
+def test_a_word_for_absent_is_null(written):
     """Where null is allowed."""
     read = _read(Scores, a=written, b=0.25)
     assert (read.parsed, read.notes) == (Scores(b=0.25), ())
@@ -151,7 +151,7 @@ def test_numbers_with_a_scale_of_their_own_leave_the_others_theirs():
 
 
 def test_signed_scores_share_the_scale():
-    """A 1 beside a 6 is a tenth, and a sign stays."""
+    """A 1 next to a 6 is a tenth, and a sign is kept."""
     assert _scores(a=1, signed=-6) == pytest.approx((0.1, -0.6))
 
 
@@ -191,8 +191,8 @@ def test_a_scale_keeps_the_order(numbers, scale):
         ("few", ["a", "b", "c"], ["a", "b"]),
     ],
 )
-def test_values_are_brought_into_their_bounds(field, written, value):
-    """Numbers are clamped, texts and lists clipped; a number far out of two bounds is none."""
+def test_values_are_brought_within_their_limits(field, written, value):
+    """Numbers are clamped, texts and lists clipped; a number far beyond two limits is refused."""
     assert getattr(_read(**{field: written}).parsed, field) == value
 
 

@@ -92,7 +92,7 @@ def test_a_refused_schema_becomes_json_mode_and_then_words(words):
 
 
 def test_a_server_that_takes_schemas_only_is_asked_by_schema():
-    """LM Studio refuses JSON mode, which somebody has set by hand."""
+    """LM Studio refuses JSON mode that was set by hand."""
     start = Capabilities(schema_mode="json_object")
     lesson = lesson_of("'response_format.type' must be 'json_schema' or 'text'", capabilities=start)
     assert lesson.capabilities == Capabilities(schema_mode="json_schema")

@@ -1,4 +1,4 @@
-"""LangChain and LangGraph code under an llm, by swapping its model."""
+"""LangChain and LangGraph code on a budgeter, by exchanging its model."""
 
 import asyncio
 import copy
@@ -180,7 +180,7 @@ async def test_a_streamed_tool_call_is_whole():
 
 
 async def test_several_choices_are_several_generations():
-    """Usage stands on the first only, so that a sum is right."""
+    """Only the first message has the usage, so that a sum is right."""
     llm = FakeLLM(Reply("a", choices=("a", "b"), usage=ReportedUsage(10, 5)))
     result = await BudgetedChatModel(llm=llm).agenerate([[HumanMessage("u")]], n=2)
     messages = [generation.message for generation in result.generations[0]]
@@ -213,7 +213,7 @@ async def test_tools_are_bound_in_the_wire_format(given, wire):
 
 
 async def test_malformed_arguments_of_a_tool_are_invalid_and_not_lost():
-    """They stand where LangChain looks for them, and go back as they came."""
+    """They are where LangChain reads them, and are sent back unchanged."""
     llm = FakeLLM(tool_call("add", "{left"), "ok")
     model = BudgetedChatModel(llm=llm)
     message = await model.ainvoke("u")
@@ -261,7 +261,7 @@ async def test_another_schema_is_asked_for_as_a_tool_call():
     assert llm.calls[0].tool_choice == "required"
 
 
-async def test_it_stands_in_a_chain():
+async def test_it_can_be_part_of_a_chain():
     """Prompts before it, parsers after it."""
     llm = FakeLLM('{"score": 0.5}')
     prompt = ChatPromptTemplate.from_messages([("system", "Judge."), ("user", "{text}")])
@@ -352,7 +352,7 @@ def test_closing_ends_the_loop_until_it_is_needed():
     model.close()
 
 
-def test_a_forgotten_asker_ends_its_loop():
+def test_a_deleted_llm_ends_its_loop():
     """Nothing is left behind."""
     llm = FakeLLM("a")
     model = BudgetedChatModel(llm=llm)
@@ -365,7 +365,7 @@ def test_a_forgotten_asker_ends_its_loop():
 
 
 async def test_every_way_to_ask_meets_in_one_loop():
-    """Models of one llm, from a thread, synchronously inside a loop, and asynchronously."""
+    """Models of one LLM, from a thread, synchronously inside a loop, and asynchronously."""
     llm = FakeLLM(*"abcdef")
     first, second = BudgetedChatModel(llm=llm), BudgetedChatModel(llm=llm)
     assert (await asyncio.to_thread(first.invoke, "u")).text == "a"
@@ -415,7 +415,7 @@ def test_threads_that_start_together_share_one_private_loop():
         sys.setswitchinterval(pause)
 
 
-def test_the_asker_stands_in_no_representation():
+def test_no_representation_contains_the_llm():
     """Nor what it holds."""
     assert "FakeLLM" not in repr(BudgetedChatModel(llm=FakeLLM()))
 
@@ -479,7 +479,7 @@ def test_a_batch_keeps_errors_concurrency_and_contexts():
     model.close()
 
 
-def test_an_asker_of_any_kind_may_be_asked():
+def test_any_kind_of_llm_can_be_used():
     """Also one that has no hash and cannot be referred to weakly, and a copy of its model."""
 
     @dataclass(slots=True)

@@ -115,14 +115,14 @@ async def test_it_is_a_client_and_not_simulated(case):
 
 
 async def test_answers_come_in_the_order_of_the_calls(case):
-    """Each call's answer stands at its place."""
+    """Each answer is at the index of its call."""
     texts = ["one", "two", "three"]
     replies = await case.client.answer([chat(text) for text in texts], model="m")
     assert [reply.text for reply in replies] == texts
     assert all(isinstance(reply, Reply) and reply.usage.total_tokens for reply in replies)
 
 
-async def test_an_error_stands_in_its_place(case):
+async def test_an_error_is_at_the_index_of_its_call(case):
     """One call's failure leaves the others their answers, and is not raised."""
     first, second, third = await case.client.answer(
         [chat("one"), chat("fail"), chat("three")], model="m"
@@ -142,7 +142,7 @@ async def test_embeddings_come_in_the_order_of_the_inputs(case):
 
 
 async def test_on_sent_is_called_once_for_each_request(case):
-    """What `on_sent` heard is what arrived, failures included."""
+    """`on_sent` is called for exactly the requests that arrived, failures included."""
     sent = []
     calls = [chat("one"), chat("fail"), chat("three")]
     await case.client.answer(calls, model="m", on_sent=sent.append)

@@ -73,7 +73,7 @@ async def test_requests_go_through_the_proxy(client_class, server, ask, monkeypa
 
 
 async def test_a_connection_is_not_lost_with_who_leaves_as_it_becomes_free():
-    """Whoever waits behind gets it: three callers, one connection, the second one leaves."""
+    """Of three callers with one connection the second is cancelled, and the third gets it."""
     requests, answers = asyncio.Semaphore(0), asyncio.Semaphore(0)
 
     async def serve(reader, writer):

@@ -222,7 +222,7 @@ def test_keys_of_recordings_stay(sampling, expected):
 
 
 @pytest.mark.parametrize("number", [-1, 21])
-def test_more_logprobs_than_an_endpoint_tells_are_refused(number):
+def test_more_logprobs_than_an_endpoint_returns_are_refused(number):
     """Before anything is sent."""
     with pytest.raises(ValueError, match=r"in \[0, 20\]"):
         Sampling(top_logprobs=number)

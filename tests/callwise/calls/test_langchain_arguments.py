@@ -1,4 +1,4 @@
-"""Arguments of OpenAI's chat models: sent as they are, in the key or beside it, or refused."""
+"""Arguments of OpenAI's chat models: sent unchanged, part of the key or not, or refused."""
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -56,7 +56,7 @@ ON_THE_WIRE = {
     "logprobs": {"logprobs": True, "top_logprobs": 0},
     "extra_body": {"top_k": 4},
 }
-"""What stands in the body under another name, or with more."""
+"""Fields that have another name in the body, or more content."""
 
 
 @tool
@@ -112,7 +112,7 @@ async def test_what_may_change_the_answer_is_sent_and_in_the_key(name, way):
 
 
 @pytest.mark.parametrize("name", UNKEYED)
-async def test_what_leaves_the_answer_is_sent_beside_the_key(name):
+async def test_fields_that_leave_the_answer_unchanged_are_sent_and_not_in_the_key(name):
     """Two users with one question may share its answer.
 
     LangChain takes an argument `metadata` for itself, as it does from OpenAI's own models.
@@ -253,7 +253,7 @@ async def test_a_class_as_response_format_is_its_schema():
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "sent", "is_in_words"),
+    ("capabilities", "sent", "is_in_prompt"),
     [
         (Capabilities(), SCHEMA, False),
         (Capabilities(schema_mode="json_object"), {"type": "json_object"}, True),
@@ -262,13 +262,13 @@ async def test_a_class_as_response_format_is_its_schema():
     ],
 )
 async def test_a_given_schema_is_asked_for_as_the_endpoint_understands(
-    capabilities, sent, is_in_words
+    capabilities, sent, is_in_prompt
 ):
-    """By schema, by JSON mode and in words, or in words alone, as for a response model."""
+    """By schema, by JSON mode and the prompt, or by the prompt alone, as for a response model."""
     call = await asked({}, response_format=SCHEMA)
     body = chat_body(call, model="m", capabilities=capabilities)
     assert body.get("response_format") == sent
-    assert ("JSON schema" in body["messages"][0]["content"]) is is_in_words
+    assert ("JSON schema" in body["messages"][0]["content"]) is is_in_prompt
 
 
 async def test_an_endpoint_that_refuses_a_given_schema_is_asked_otherwise(server, wire_words):

@@ -60,7 +60,7 @@ def tool_calls(*names):
 def restless(call):
     """Look on and on, as long as there is a tool to look with."""
     if call.tools:
-        return tool_calls(f"room {len(call.messages)}")
+        return tool_calls(f"place {len(call.messages)}")
     return Reply(
         "I found nothing.", usage=ReportedUsage(10, 5), model="served", finish_reason="stop"
     )
@@ -118,7 +118,7 @@ async def test_a_call_is_held_back_for_the_last_answer(max_calls):
         Limits(max_calls=3, max_tokens=1_000_000),
     ],
 )
-async def test_every_kind_of_limit_leaves_room_for_the_last_answer(limits):
+async def test_every_kind_of_limit_leaves_quota_for_the_last_answer(limits):
     """By the estimate of the last call as it would be then."""
 
     def script(call):
@@ -163,7 +163,7 @@ async def test_a_fixed_text_ends_an_agent_without_a_call():
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
-async def test_where_the_last_call_has_no_room_its_text_is_said(is_streamed):
+async def test_a_refused_last_call_returns_the_fixed_text(is_streamed):
     """With `text=None`, the refusal is raised."""
     budgeter = Budgeter(
         {Role.MAIN: Endpoint("e", "m", ScriptedClient(restless))}, limits=Limits(max_calls=0)
@@ -197,7 +197,7 @@ async def test_a_last_call_without_an_answer_falls_back_to_the_text(answer):
 
 async def test_each_turn_has_its_own_last_call_and_one_agent_leaves_others_theirs():
     """Two agents of one turn need two calls held back."""
-    budgeter, _, agent = agent_on(final_answer=FinalCall(calls=2, text="no room"))
+    budgeter, _, agent = agent_on(final_answer=FinalCall(calls=2, text="no quota"))
     for number in range(2):
         with budgeter.scope(ScopeKind.TURN, str(number), limits=Limits(max_calls=4)) as turn:
             with budgeter.scope(ScopeKind.NODE, "first"):
@@ -205,7 +205,7 @@ async def test_each_turn_has_its_own_last_call_and_one_agent_leaves_others_their
             with budgeter.scope(ScopeKind.NODE, "second"):
                 second = await run(agent)
             third = await run(agent)
-        assert [first.text, second.text, third.text] == [*["I found nothing."] * 2, "no room"]
+        assert [first.text, second.text, third.text] == [*["I found nothing."] * 2, "no quota"]
         assert turn.counts().requests == 4
         under = f"max_calls=4 of run/turn:{number}"
         assert second.response_metadata["callwise"]["final_answer_under"] == under
@@ -326,7 +326,7 @@ async def test_tool_calls_that_stream_are_kept_back_where_they_are_limited():
 
 
 async def test_a_limit_on_tools_leaves_other_agents_their_last_call():
-    """A model without a final answer of its own does not draw on what another holds back."""
+    """A model that has no final answer does not draw on what another holds back."""
     budgeter, _, first = agent_on(limits=Limits(max_calls=5), final_answer=FinalCall())
     second = create_react_agent(BudgetedChatModel(llm=budgeter, max_tool_calls=0), [look])
     with budgeter.scope(ScopeKind.TURN, "0", limits=Limits(max_calls=2)):
@@ -402,7 +402,7 @@ async def test_usage_that_callbacks_add_up_is_the_ledgers():
     assert outcomes.count("cached") + outcomes.count("coalesced") == 4
 
 
-async def test_a_wrapped_langchain_model_is_not_counted_beside_its_wrapper():
+async def test_a_wrapped_langchain_model_is_not_counted_again():
     """Handlers that LangChain adds to every model see the usage once."""
     usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
     metadata = {"model_name": "inner"}
@@ -419,7 +419,7 @@ async def test_a_wrapped_langchain_model_is_not_counted_beside_its_wrapper():
 
 
 async def test_the_original_usage_of_a_cached_answer_stays_visible():
-    """Beside the outcome and the row's number."""
+    """Next to the outcome and the number of the row."""
     endpoint = Endpoint("e", "m", ScriptedClient(["fine"]))
     budgeter = Budgeter({Role.MAIN: endpoint}, cache=MemoryCache())
     model = BudgetedChatModel(llm=budgeter, temperature=0)

@@ -130,7 +130,7 @@ async def test_unknown_usage_is_unknown(ask):
 
 
 async def test_content_blocks_are_their_text(ask):
-    """Reasoning beside it is left out."""
+    """Reasoning is left out."""
     blocks = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "hi"}]
     assert (await answer(ScriptedModel(script=[AIMessage(blocks)]), ask())).text == "hi"
 
@@ -151,7 +151,7 @@ async def test_sampling_goes_out_as_invocation_arguments(ask):
     assert reply.choices == ("a", "b")
 
 
-async def test_a_form_is_asked_for_in_words(ask):
+async def test_a_form_is_asked_for_in_the_prompt(ask):
     """In the system message, the call itself unchanged."""
     model = ScriptedModel(script=[AIMessage('{"score": 1}')])
     await answer(model, ask(response_model=Verdict))

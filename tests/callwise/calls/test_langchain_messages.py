@@ -92,7 +92,7 @@ def wire_of(message):
 )
 @pytest.mark.parametrize("kind", [HumanMessage, SystemMessage])
 def test_content_parts_reach_the_wire_in_its_own_form(part, wire, kind):
-    """With the text beside them, in their order."""
+    """With the text, in their order."""
     message = kind([QUESTION, part])
     assert wire_of(message)["content"] == [QUESTION, wire]
     assert from_langchain(message).content == "What is it?"

@@ -195,7 +195,7 @@ async def test_an_error_behind_a_stream_that_is_left_is_nobodys():
 
 
 async def test_a_left_stream_closes_its_connection(server, wire_words):
-    """The server is not left to send what nobody reads."""
+    """The server does not go on sending an answer that is not read."""
     gone = asyncio.Event()
 
     async def endless(request, body):
@@ -220,7 +220,7 @@ async def test_a_left_stream_closes_its_connection(server, wire_words):
 
 
 async def test_what_came_of_a_broken_stream_is_charged_and_not_the_whole_estimate():
-    """Ten pieces of an answer of at most 100,000 tokens leave room for the next call."""
+    """Ten pieces of an answer of at most 100,000 tokens leave quota for the next call."""
     gated = Gated(words=("word ",) * 11, stop_after=10)
     budgeter, model = budgeted(gated.client)
     gated.open()
@@ -297,7 +297,7 @@ async def test_a_refused_stream_raises_before_any_piece():
 
 
 def test_a_synchronous_stream_comes_as_it_is_sent():
-    """Without a loop of its own; a piece is there before the next one is sent."""
+    """Without a running loop; a piece is there before the next one is sent."""
     allowed = threading.Semaphore(1)
 
     async def answer(call):

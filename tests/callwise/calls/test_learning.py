@@ -186,7 +186,7 @@ async def settle(client, call, *, sent):
 
 @pytest.mark.parametrize("rule", CASES, ids=lambda rule: rule.__name__)
 async def test_eight_calls_at_once_pay_once_for_each_fact(server, structured, rule):
-    """Every refusal is learned by one request, reported once, and nobody is left waiting."""
+    """Every refusal is learned by one request, reported once, and no call is left waiting."""
     refusals, expected = CASES[rule]
     server.script = refusing(rule, status=500 if rule is template else 400)
     client = OpenAIClient(server.url)
@@ -282,7 +282,7 @@ async def test_an_endpoint_that_changes_its_mind_is_learned_again(server, struct
     await client.aclose()
 
 
-async def test_calls_wait_for_the_first_answer_and_then_for_nobody(server, structured):
+async def test_calls_wait_for_the_first_answer_and_then_no_longer(server, structured):
     """Until the model has answered once, one request is under way; then all are."""
     gate = asyncio.Event()
     server.script = refusing(lambda body: None, gate=gate)
@@ -323,7 +323,7 @@ async def test_confirmed_capabilities_are_not_waited_for(server, structured):
     await client.aclose()
 
 
-async def test_whoever_waits_is_let_go_when_the_first_is_cancelled(server, structured):
+async def test_waiting_calls_go_on_when_the_first_is_cancelled(server, structured):
     """The next one finds out."""
     gate = asyncio.Event()
     server.script = refusing(no_schema, gate=gate)
@@ -394,7 +394,7 @@ async def test_waiting_for_another_call_is_not_part_of_the_timeout(server, struc
     await client.aclose()
 
 
-async def test_a_resample_has_a_seed_of_its_own(server, ask):
+async def test_a_resample_has_another_seed(server, ask):
     """A proxy that caches by the request's bytes cannot give the first sample again."""
     client = OpenAIClient(server.url)
     for sample, seed in ((0, None), (2, None), (0, 7), (2, 7)):

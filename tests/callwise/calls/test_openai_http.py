@@ -55,7 +55,7 @@ async def answer(client, call, **more):
 
 
 async def test_a_chat_answer_carries_text_usage_and_model(client, ask):
-    """What the endpoint says stands in the reply."""
+    """The reply has the names that the endpoint gives."""
     reply = await answer(client, ask("你好 😀"))
     assert (reply.text, reply.model, reply.finish_reason) == ("你好 😀", "served-model", "stop")
     assert (reply.usage.input_tokens, reply.usage.output_tokens) == (7, 3)
@@ -74,7 +74,7 @@ async def test_the_key_is_sent_and_organizations_are_not(client, server, ask, mo
 async def test_without_a_key_none_of_the_environment_is_sent(
     client_class, server, ask, monkeypatch
 ):
-    """A keyless endpoint does not get the key that stands around for another."""
+    """A keyless endpoint does not get the key that is set for another."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-of-someone-else")
     client = client_class(server.url)

@@ -1,4 +1,4 @@
-"""One owner loop for each llm: many programs at once, and what is refused."""
+"""One owner loop for each LLM, under many programs at a time; refused uses."""
 
 import asyncio
 import gc
@@ -140,7 +140,7 @@ def test_used_from_two_loops_directly_it_says_what_to_do():
     assert budgeter.run.counts().in_flight == 0
 
 
-def test_on_a_loop_of_its_own_it_answers_from_everywhere():
+def test_on_a_private_loop_it_answers_callers_anywhere():
     """From several loops, one after the other and side by side."""
     budgeter = budgeter_of(yes, own_loop=True)
 
@@ -155,8 +155,8 @@ def test_on_a_loop_of_its_own_it_answers_from_everywhere():
     budgeter.close()
 
 
-def test_one_loop_after_the_other_needs_no_loop_of_its_own():
-    """`asyncio.run` twice, and a model in between: nothing is in flight when it moves."""
+def test_one_loop_after_the_other_needs_no_private_loop():
+    """`asyncio.run` twice, and a model in between: nothing is in flight when the loop changes."""
     budgeter = budgeter_of(yes)
     assert asyncio.run(budgeter.ask(CALL)).text == "yes"
     assert asyncio.run(budgeter.ask(CALL)).text == "yes"

@@ -40,7 +40,7 @@ keys = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_
 
 @given(st.text(), keys, st.text())
 def test_a_key_is_never_left(before, key, after):
-    """Whatever stands around it."""
+    """Whatever text is around it."""
     assert key not in redacted_line(f"{before} {key} {after}", key).replace("[key]", "")
 
 
@@ -137,7 +137,7 @@ def test_refused_content_is_not_a_wrong_key(status, words, fields):
         (400, "Your credit balance is too low to access the API", {}),
     ],
 )
-def test_an_exhausted_account_is_fatal_at_once(status, words, fields):
+def test_an_exhausted_quota_is_fatal(status, words, fields):
     """Whatever status it comes under."""
     error = failure(status, words, **fields)
     assert (type(error), error.is_fatal, error.is_retryable) == (QuotaExhausted, True, False)
@@ -155,7 +155,7 @@ def test_an_exhausted_account_is_fatal_at_once(status, words, fields):
     ],
 )
 def test_a_limit_per_minute_is_waited_for(words, retry_after, seconds):
-    """A wait that is said, by header or in words, means that waiting helps."""
+    """A wait that a header or a text names means that waiting helps."""
     error = failure(429, words, retry_after_seconds=retry_after)
     assert (type(error), error.retry_after_seconds) == (RateLimited, seconds)
 

@@ -99,7 +99,7 @@ def test_a_key_in_capital_hexadecimal_or_cut_is_found_by_the_source_too(form):
 
 @given(st.text())
 def test_an_answer_without_a_key_is_as_it_came(text):
-    """No ordinary text looks like the key."""
+    """No ordinary text resembles the key."""
     assert redact_whole(text, [SECRET]) == text
 
 
@@ -122,7 +122,7 @@ def test_no_text_around_it_hides_a_key(before, after):
         "Basic dXNlcjpoaWRkZW4taGlkZGVu",
     ],
 )
-def test_what_looks_like_a_key_goes_too(text):
+def test_text_that_resembles_a_key_is_removed_too(text):
     """Of whichever owner."""
     found = redact(text)
     assert KEY in found or found == "sk-***"

@@ -103,6 +103,6 @@ def test_the_seed_changes_and_the_temperature_stays():
 
 
 def test_an_invalid_answer_without_details_is_put_as_it_is():
-    """Such as one that a node refused by a rule of its own."""
+    """Such as one that a node refused by its own rule."""
     content = repair_call(CALL, InvalidAnswer("too many bubbles", "a\nb")).messages[-1].content
     assert "too many bubbles" in content

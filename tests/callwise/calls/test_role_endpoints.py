@@ -47,7 +47,7 @@ def test_with_nothing_set_everything_is_simulated():
 
 
 def test_the_environment_fills_unset_roles():
-    """One client for all; a role may have its own model; nobody embeds unless named."""
+    """One client for all; a role may have its own model; embeddings need a named model."""
     endpoints = served(**REMOTE, CALLWISE_API_KEY="k" * 20, CALLWISE_JUDGE_MODEL="judge")
     assert {role: endpoint.model for role, endpoint in endpoints.items()} == {
         Role.MAIN: "chat",
@@ -59,7 +59,7 @@ def test_the_environment_fills_unset_roles():
 
 
 def test_an_embedding_model_in_the_environment_is_used():
-    """It has a variable of its own."""
+    """It is read from a separate variable."""
     endpoints = served(
         CALLWISE_BASE_URL=LOCAL, CALLWISE_MODEL="chat", CALLWISE_EMBED_MODEL="embedder"
     )
@@ -87,7 +87,7 @@ def test_unset_roles_follow_main():
 
 
 def test_a_conversation_is_never_half_simulated_by_accident():
-    """A real judge with nobody named as main is refused."""
+    """A real judge without an endpoint for main is refused."""
     with pytest.raises(ConfigError, match="CALLWISE_BASE_URL and CALLWISE_MODEL"):
         served({Role.JUDGE: EndpointSettings(base_url=LOCAL, model="judge")})
     settings = {
@@ -466,7 +466,7 @@ def test_openais_own_variables_alone_make_nothing_real():
 
 
 def test_with_a_model_openais_own_variables_are_used():
-    """The key goes to OpenAI, or to the URL that stands beside it."""
+    """The key goes to OpenAI, or to the URL that is set with it."""
     chosen = served(**OPENAI_KEY, CALLWISE_MODEL="gpt-4o-mini", CALLWISE_JUDGE_MODEL="gpt-4o")
     assert _client(chosen) == ("https://api.openai.com/v1", OPENAI_KEY["OPENAI_API_KEY"])
     assert (chosen[Role.JUDGE].name, chosen[Role.JUDGE].model) == ("api.openai.com", "gpt-4o")

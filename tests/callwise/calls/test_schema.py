@@ -7,7 +7,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 import pytest
 from pydantic import BaseModel, Field
 
-from callwise.calls.schema import schema_format, schema_in_words
+from callwise.calls.schema import schema_format, schema_prompt
 
 T = TypeVar("T")
 
@@ -71,12 +71,12 @@ class Box(BaseModel, Generic[T]):
 
 
 def schema_of(model):
-    """Return what stands under `json_schema`."""
+    """Return the value of `json_schema`."""
     return schema_format(model)["json_schema"]
 
 
 def objects_in(node):
-    """Yield every object schema, wherever it stands."""
+    """Yield every object schema, at any depth."""
     if isinstance(node, dict):
         if node.get("type") == "object":
             yield node
@@ -114,8 +114,8 @@ def test_fields_named_like_keywords_stay():
     assert "title" not in schema
 
 
-def test_a_reference_stands_alone():
-    """What stood beside it stands beside an `anyOf` instead."""
+def test_a_reference_has_no_other_key():
+    """Its sibling keys become siblings of an `anyOf` instead."""
     one = schema_of(Outer)["schema"]["properties"]["one"]
     assert one == {"description": "why it is there", "anyOf": [{"$ref": "#/$defs/Inner"}]}
 
@@ -134,7 +134,7 @@ def test_a_model_that_contains_itself_has_an_object_at_its_root():
 
 
 def test_free_keys_make_it_not_strict():
-    """The endpoint then takes the schema as advice, and the answer is validated anyway."""
+    """The endpoint then takes the schema as a hint, and the answer is validated anyway."""
     assert not schema_of(Free)["strict"]
     counts = schema_of(Free)["schema"]["properties"]["counts"]
     assert counts["additionalProperties"] == {"type": "integer"}
@@ -150,12 +150,12 @@ def test_the_schema_of_a_model_is_not_changed():
     """The strict form is a copy."""
     before = json.dumps(Outer.model_json_schema())
     schema_format(Outer)
-    schema_in_words(Outer)
+    schema_prompt(Outer)
     assert json.dumps(Outer.model_json_schema()) == before
 
 
-def test_in_words_it_says_json_and_carries_the_schema():
+def test_the_instruction_names_json_and_has_the_schema():
     """JSON mode of some endpoints insists on the word."""
-    words = schema_in_words(Cat)
+    words = schema_prompt(Cat)
     assert "JSON" in words
     assert json.loads(words.partition("\n")[2])["required"] == ["kind"]

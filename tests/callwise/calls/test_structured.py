@@ -110,7 +110,7 @@ def test_a_list_is_the_answer_of_a_form_with_one_list():
 ENTRIES_WITHOUT_THEIR_LIST = {
     "one entry": '{"reply": "a"}',
     "an entry a line": '{"reply": "a"}\n{"reply": "b"}\n{"reply": "c"}',
-    "each in a list of its own": '[[{"reply": "a"}], [{"reply": "b"}]]',
+    "each in a separate list": '[[{"reply": "a"}], [{"reply": "b"}]]',
 }
 
 
@@ -265,7 +265,7 @@ class Dog(BaseModel):
 
 
 class Strict(BaseModel):
-    """A form that allows no other fields, with a union, a map and a rule of its own."""
+    """A form that allows no other fields, with a union, a map and its own rule."""
 
     model_config = ConfigDict(extra="forbid")
 

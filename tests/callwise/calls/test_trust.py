@@ -81,7 +81,7 @@ def test_the_variables_of_openais_tools_name_their_host_and_key():
 
 @pytest.mark.parametrize("url", ["http://h:port", "http://[", "", "nonsense"])
 def test_a_url_of_the_environment_that_is_none_names_nothing(url):
-    """Which is an error of its own, where an endpoint is made."""
+    """That is another error, raised where an endpoint is made."""
     trust = Trust.of_own({"main": {"base_url": url}, "judge": 7}, {"CALLWISE_BASE_URL": url})
     assert Trust.of_own(7, {}).endpoints == frozenset()
     with pytest.raises(ConfigError, match="only a file names"):
@@ -182,7 +182,7 @@ def test_a_key_reaches_only_the_pairs_that_were_named(pairs, variable, host):
 
 
 def test_offline_endpoints_import_nothing_and_read_no_key():
-    """A replay has names and prices, whoever wrote the settings."""
+    """A replay has names and prices, whatever wrote the settings."""
     settings = {
         Role.MAIN: EndpointSettings(base_url=URL, model="m", api_key_env="AWS_SECRET_ACCESS_KEY"),
         Role.JUDGE: EndpointSettings(kind="langchain", langchain="os:abort"),
@@ -197,7 +197,7 @@ def test_offline_endpoints_import_nothing_and_read_no_key():
 
 
 def test_trust_is_no_part_of_what_settings_are():
-    """Two settings with equal knobs are equal, whoever named them."""
+    """Two settings with equal knobs are equal, whatever named them."""
     assert EVERYTHING == NOTHING
 
 

@@ -83,7 +83,7 @@ def test_logprobs_are_asked_for_where_a_number_is_set(number):
 
 
 def test_logprobs_of_the_first_choice_are_read():
-    """Malformed ones are absent, and the answer stands."""
+    """Malformed ones are absent, and the answer is kept."""
     content = [{"token": "x", "logprob": -0.1, "top_logprobs": [{"token": "y", "logprob": -3}]}]
     for logprobs, expected in (
         ({"content": content}, (TokenLogprobs("x", -0.1, (("y", -3.0),)),)),
