@@ -26,6 +26,7 @@ __all__ = [
     "Purpose",
     "Role",
     "Sampling",
+    "add_tool_call_part",
     "pieces_of",
     "reply_of_pieces",
 ]
@@ -142,6 +143,18 @@ def pieces_of(reply: Reply) -> Iterator[Piece]:
         yield Piece(tool_calls=({**tool_call, "index": index},))
 
 
+def add_tool_call_part(tool_calls: dict[int, dict[str, Any]], part: Mapping[str, Any]) -> None:
+    """Extend the tool call that a part of `Piece.tool_calls` belongs to; `tool_calls` is by index.
+
+    The id and the name come with its first part.
+    """
+    empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+    tool_call = tool_calls.setdefault(part["index"], empty)
+    tool_call["id"] = part.get("id") or tool_call["id"]
+    for name, text in part["function"].items():
+        tool_call["function"][name] += text
+
+
 def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
     """Return what came of a streamed answer that was broken off."""
     texts: list[str] = []
@@ -152,11 +165,7 @@ def reply_of_pieces(pieces: Iterable[Piece]) -> Reply:
             texts.append(piece.text)
         thoughts.append(piece.thought)
         for part in piece.tool_calls:
-            empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-            tool_call = tool_calls.setdefault(part["index"], empty)
-            tool_call["id"] = part.get("id") or tool_call["id"]
-            for name, text in part["function"].items():
-                tool_call["function"][name] += text
+            add_tool_call_part(tool_calls, part)
     calls = tuple(tool_call for _, tool_call in sorted(tool_calls.items()))
     return Reply(
         "".join(texts), chunks=tuple(texts), tool_calls=calls, reasoning_text="".join(thoughts)

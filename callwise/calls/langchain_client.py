@@ -17,6 +17,7 @@ from langchain_core.tracers.context import _configure_hooks
 from pydantic import SecretStr
 
 from callwise.calls.call import Call, Piece
+from callwise.calls.capabilities import Capabilities
 from callwise.calls.errors import (
     BadRequest,
     BadResponse,
@@ -42,7 +43,7 @@ from callwise.calls.provider_errors import (
 from callwise.calls.redaction import redact_document, redact_whole
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.schema import given_schema
-from callwise.calls.wire import messages_with_schema
+from callwise.calls.wire import messages_with_schema, sampling_fields
 
 __all__ = ["LangChainClient"]
 
@@ -254,26 +255,18 @@ def _counted_copy(model: ModelT) -> ModelT:
     return copied
 
 
+_WITHOUT_LOGPROBS = Capabilities(refused=frozenset({"logprobs"}))
+"""A LangChain model is not asked for log-probabilities: its answers have no place for them."""
+
+
 def _invocation_arguments(chat: BaseChatModel, call: Call) -> dict[str, Any]:
     """Return what to invoke the model with, besides the messages.
 
     Raises:
         BadRequest: when the call has tools and the model cannot take any.
     """
-    sampling = call.sampling
-    arguments: dict[str, Any] = {
-        "stop": list(sampling.stop) or None,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
-        "seed": sampling.seed,
-        "n": sampling.n if sampling.n > 1 else None,
-        "reasoning_effort": sampling.reasoning_effort,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-        **call.unkeyed_body,
-        **sampling.extra_body,
-    }
+    fields = sampling_fields(call, _WITHOUT_LOGPROBS)
+    arguments = {**fields, **call.unkeyed_body, **call.sampling.extra_body}
     if given_schema(arguments.get("response_format")) is not None:
         del arguments["response_format"]  # asked for in the prompt
     arguments = {name: value for name, value in arguments.items() if value is not None}

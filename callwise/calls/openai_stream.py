@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from callwise.calls.call import Piece
+from callwise.calls.call import Piece, add_tool_call_part
 from callwise.calls.errors import BadResponse
 from callwise.calls.payload import document_of, well_formed
 
@@ -119,18 +119,17 @@ class _StreamChoice:
             self.token_logprobs += content
 
     def _add_tool_call(self, part: Mapping[str, Any]) -> dict[str, Any]:
-        """Extend a tool call, whose id and name come first; return the part as it was read."""
-        index = self._tool_index(part)
-        empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-        call = self.tool_calls.setdefault(index, empty)
-        read: dict[str, Any] = {"index": index, "id": None, "function": {}}
-        if part.get("id"):
-            read["id"] = call["id"] = str(part["id"])
+        """Extend the tool call that a part belongs to; return the part as it was read."""
         function = part.get("function")
-        if isinstance(function, dict):
-            for field in ("name", "arguments"):
-                read["function"][field] = str(function.get(field) or "")
-                call["function"][field] += read["function"][field]
+        function = function if isinstance(function, dict) else {}
+        read = {
+            "index": self._tool_index(part),
+            "id": str(part["id"]) if part.get("id") else None,
+            "function": {
+                name: str(function.get(name) or "") for name in ("name", "arguments") if function
+            },
+        }
+        add_tool_call_part(self.tool_calls, read)
         return read
 
     def _tool_index(self, part: Mapping[str, Any]) -> int:

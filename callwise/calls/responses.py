@@ -96,10 +96,10 @@ class ResponseReader:
                 status=response.status,
                 latency_seconds=latency_seconds,
             )
-        error = document.get("error")
-        if error and not document.get("choices"):
-            raise Refused(self.refusal_in_body(error))
-        error = _error_of_choice(document)
+        choices = document.get("choices")
+        error = None if choices else document.get("error")
+        if isinstance(choices, list) and choices:
+            error = error or member(choices[0], "error")  # as a router puts it there
         if error:
             raise Refused(self.refusal_in_body(error))
         if document.keys().isdisjoint(_ANSWER_KEYS) and _read_error(document)[0]:
@@ -173,12 +173,6 @@ def _refusal(
 def _count(value: object) -> int | None:
     """Return a number of tokens as llama.cpp's errors have it."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _error_of_choice(document: Mapping[str, Any]) -> object:
-    """Return the error that a router puts into the first choice of an answer."""
-    choices = document.get("choices")
-    return member(choices[0], "error") if isinstance(choices, list) and choices else None
 
 
 def _document(response: Response, content: bytes) -> Any:

@@ -25,6 +25,7 @@ __all__ = [
     "messages_with_schema",
     "reply_of_chat",
     "reply_of_embeddings",
+    "sampling_fields",
 ]
 
 TAKES_ALL = Capabilities()
@@ -43,7 +44,8 @@ def _wire_message(message: Message) -> dict[str, Any]:
     return wire
 
 
-def _sampling_fields(call: Call, capabilities: Capabilities) -> dict[str, Any]:
+def sampling_fields(call: Call, capabilities: Capabilities) -> dict[str, Any]:
+    """Return the parameters of a call that are set, by their names in a request body."""
     sampling, refused, seed = call.sampling, capabilities.refused, call.sampling.seed
     if call.sample:
         # A proxy that caches by the request's bytes would give the first sample's answer again.
@@ -134,7 +136,7 @@ def chat_body(call: Call, *, model: str, capabilities: Capabilities = TAKES_ALL)
         **call.sampling.extra_body,
         "model": model,
         "messages": [_wire_message(message) for message in messages],
-        **_sampling_fields(call, capabilities),
+        **sampling_fields(call, capabilities),
     }
     if call.tools:
         body["tools"] = [dict(tool) for tool in call.tools]

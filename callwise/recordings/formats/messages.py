@@ -8,8 +8,8 @@ tool call, ends the user's turn all the same. A last reply apart from the messag
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from callwise.calls.answer_text import split_thoughts
 from callwise.calls.errors import FormatError
-from callwise.calls.thoughts import split_thoughts
 from callwise.recordings.conversation import (
     Conversation,
     Persona,

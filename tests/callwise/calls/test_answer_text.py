@@ -16,11 +16,11 @@ from callwise.calls.answer_text import (
     MAX_EXCERPT_CHARS,
     excerpt,
     find_documents,
+    split_thoughts,
     was_cut,
 )
 from callwise.calls.errors import InvalidAnswer
 from callwise.calls.structured import read_answer
-from callwise.calls.thoughts import split_thoughts
 
 
 def _values(text, **options):
