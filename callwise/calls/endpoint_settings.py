@@ -156,7 +156,7 @@ class EndpointSettings(BaseModel):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     """Most output tokens that the model takes as a limit. For `openai`."""
     extra_body: Annotated[dict[str, Any], AfterValidator(checked_extra_body)] = {}
-    """Further fields of every chat request's body, that only this endpoint knows.
+    """Further fields of every chat request that only this endpoint knows.
     Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""
