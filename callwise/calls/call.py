@@ -110,7 +110,6 @@ class CallEnd(NamedTuple):
     """How one asking of a call ended.
 
     Args:
-        sequence: the number of its ledger row.
         billed: tokens that this asking was billed, by its ledger row; those of a cached,
             coalesced or replayed one are 0.
         turn_tool_calls: tool calls that models have asked for in its turn so far; None
@@ -183,8 +182,6 @@ class Message:
     Args:
         content: its text. Untrusted; never evaluated, never markup.
         tool_calls: tool calls of an assistant message, in the OpenAI wire format.
-        tool_call_id: for a `tool` message, the tool call that it answers.
-        name: speaker's name where the wire format has one.
         parts: all content parts in the OpenAI wire format, where some are not text (images,
             audio, files); empty for text alone. `content` is the text among them.
     """

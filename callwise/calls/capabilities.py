@@ -145,7 +145,7 @@ def learn_from_refusal(
 
     Args:
         refusal: the endpoint's answer: neither of the content, the quota, the model
-            nor the length of the prompt; those mean another error (see `failures`).
+            nor the length of the prompt; those mean another error (see `failure_of`).
     """
     if refusal.status in {401, 402, 403, 404, 429} or refusal.leads_to is not None:
         return None

@@ -124,7 +124,6 @@ class Endpoint:
         prices: its price list; None when unknown. Unknown is not free.
         retry: when a failed attempt there is tried again; None takes the budgeter's policy.
         timeout_seconds: longest time for one attempt; None leaves the client's own.
-        extra_body: fields of every chat request that only this endpoint knows.
         key_variable: environment variable that its key is read from, for errors.
     """
 

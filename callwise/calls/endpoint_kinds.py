@@ -332,10 +332,6 @@ def endpoint_of(
     """Return the endpoint that serves a role; see `EndpointKind`.
 
     Args:
-        role: the role it serves.
-        settings: whole ones of any kind.
-        environ: environment variables, none of them empty.
-        clients: added to.
         is_offline: make no client, import nothing and read no key.
 
     Raises:

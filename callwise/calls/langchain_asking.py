@@ -28,16 +28,9 @@ from langchain_core.runnables import (
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field
 
+from callwise.calls import errors
 from callwise.calls.call import Call, CallEnd, HoldBack, Message, Piece, pieces_of
 from callwise.calls.client import Remaining
-from callwise.calls.errors import (
-    CallError,
-    CallRefused,
-    CallTimeout,
-    ConfigError,
-    EmptyAnswer,
-    InvalidAnswer,
-)
 from callwise.calls.langchain_arguments import FORM_ARGUMENT, response_format_of
 from callwise.calls.langchain_messages import Asked, chunk_of_piece, last_chunk
 from callwise.calls.reply import Reply, ReportedUsage
@@ -158,7 +151,7 @@ class Invocation:
         listener = _InvocationListener(self._ends, self._on_piece, withholds_tools=most is not None)
         try:
             reply = await self._asking(replace(call, listener=listener))
-        except (CallRefused, CallTimeout) as error:
+        except (errors.CallRefused, errors.CallTimeout) as error:
             limit = self._limit_of(error)
             if ending.final_answer is None or listener.has_given or not limit:
                 raise
@@ -171,7 +164,7 @@ class Invocation:
         listener.complete(reply)
         return Asked(reply, tuple(self._ends))
 
-    async def _end(self, call: Call, limit: str, error: CallError | None = None) -> Asked:
+    async def _end(self, call: Call, limit: str, error: errors.CallError | None = None) -> Asked:
         final = self._ending.final_call
         has_form = (
             self._ending.tool_is_form
@@ -183,7 +176,7 @@ class Invocation:
             listener = _InvocationListener(self._ends, self._on_piece, withholds_tools=True)
             try:
                 reply = await self._asking(replace(last, listener=listener))
-            except (CallRefused, CallTimeout, EmptyAnswer) as problem:
+            except (errors.CallRefused, errors.CallTimeout, errors.EmptyAnswer) as problem:
                 error = problem
             else:
                 if not self._ending.tool_is_form:
@@ -191,7 +184,7 @@ class Invocation:
                 if not reply.is_empty:
                     listener.complete(reply)
                     return Asked(reply, tuple(self._ends), limit)
-                error = EmptyAnswer("the final answer is empty", is_cut=False)
+                error = errors.EmptyAnswer("the final answer is empty", is_cut=False)
         if final.text is None or has_form:
             raise error
         if self._on_piece is not None:
@@ -215,9 +208,9 @@ class Invocation:
         sampling = replace(call.sampling, extra_body=body)
         return replace(call, tools=(), tool_choice=None, sampling=sampling)
 
-    def _limit_of(self, error: CallError) -> str:
+    def _limit_of(self, error: errors.CallError) -> str:
         """Return the limit that lets nothing else through; empty where another call may fit."""
-        if isinstance(error, CallRefused):
+        if isinstance(error, errors.CallRefused):
             return f"{error.limit}={error.limit_value:g} of {error.scope}"
         left_seconds = self._advisory().seconds_left
         is_over = left_seconds is not None and left_seconds <= CLOCK_SECONDS
@@ -328,9 +321,9 @@ def in_form(
         ConfigError: for another method, or a schema that is none.
     """
     if method not in {None, *_METHODS}:
-        raise ConfigError(f"method is one of {', '.join(_METHODS)}; got {method!r}")
+        raise errors.ConfigError(f"method is one of {', '.join(_METHODS)}; got {method!r}")
     if schema is None and method != "json_mode":
-        raise ConfigError("with_structured_output needs a schema, but for method json_mode")
+        raise errors.ConfigError("with_structured_output needs a schema, but for method json_mode")
     seen = {"kwargs": {"method": method or _METHODS[0], "strict": strict}, "schema": schema}
     bound: dict[str, Any] = {"ls_structured_output_format": seen}
     if method == "json_mode":
@@ -366,7 +359,7 @@ def fitting(
         answer = parse_answer(str(message.text), schema)
         return _with_raw(message, answer, None) if include_raw else answer
 
-    def failed(error: InvalidAnswer) -> dict[str, Any]:
+    def failed(error: errors.InvalidAnswer) -> dict[str, Any]:
         if not include_raw:
             raise error
         return _with_raw(AIMessage(error.text), None, error)
@@ -374,19 +367,19 @@ def fitting(
     def invoke(prompt: Any, config: RunnableConfig) -> dict[str, Any] | BaseModel:
         try:
             return finish(asking.invoke(prompt, config))
-        except InvalidAnswer as error:
+        except errors.InvalidAnswer as error:
             return failed(error)
 
     async def ainvoke(prompt: Any, config: RunnableConfig) -> dict[str, Any] | BaseModel:
         try:
             return finish(await asking.ainvoke(prompt, config))
-        except InvalidAnswer as error:
+        except errors.InvalidAnswer as error:
             return failed(error)
 
     return RunnableLambda(invoke, ainvoke, name=f"structured_{schema.__name__}")
 
 
 def _with_raw(
-    raw: AIMessage, answer: BaseModel | None, error: InvalidAnswer | None
+    raw: AIMessage, answer: BaseModel | None, error: errors.InvalidAnswer | None
 ) -> dict[str, Any]:
     return {"raw": raw, "parsed": answer, "parsing_error": error}

@@ -16,18 +16,9 @@ from langchain_core.runnables import RunnableBinding, RunnableConfig
 from langchain_core.tracers.context import _configure_hooks
 from pydantic import SecretStr
 
+from callwise.calls import errors
 from callwise.calls.call import Call, Piece
 from callwise.calls.capabilities import Capabilities
-from callwise.calls.errors import (
-    BadRequest,
-    BadResponse,
-    CallError,
-    CallTimeout,
-    ConfigError,
-    ConnectionFailed,
-    EndpointError,
-    StreamCut,
-)
 from callwise.calls.langchain_messages import (
     to_langchain,
     tool_calls_to_wire,
@@ -87,7 +78,7 @@ class LangChainClient:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         if chat is None and embeddings is None:
-            raise ConfigError("a LangChain client needs a chat model, embeddings, or both")
+            raise errors.ConfigError("a LangChain client needs a chat model, embeddings, or both")
         self._chat = _counted_copy(chat) if chat is not None else None
         self._embeddings = _counted_copy(embeddings) if embeddings is not None else None
         self._clock = clock
@@ -104,7 +95,7 @@ class LangChainClient:
         *,
         model: str,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Sequence[Reply | CallError]:
+    ) -> Sequence[Reply | errors.CallError]:
         """Answer each call by one invocation of the model, all at the same time."""
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -118,7 +109,7 @@ class LangChainClient:
 
     async def _attempt(
         self, index: int, call: Call, model: str, on_sent: Callable[[int], None] | None
-    ) -> Reply | CallError:
+    ) -> Reply | errors.CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
         started = self._clock()
         was_sent = True  # what a cancellation has to assume: the model does not report it
@@ -126,8 +117,8 @@ class LangChainClient:
             async with asyncio.timeout(call.timeout_seconds):
                 exchange = self._exchange(call, model, started)
                 return await asyncio.create_task(exchange, context=_uncounted_context())
-        except CallError as error:
-            was_sent = not isinstance(error, EndpointError) or error.was_sent
+        except errors.CallError as error:
+            was_sent = not isinstance(error, errors.EndpointError) or error.was_sent
             return error
         except Exception as error:  # noqa: BLE001 - every library has its own; all are returned
             failure = failure_of_error(
@@ -136,7 +127,7 @@ class LangChainClient:
                 now=self._now(),
                 latency_seconds=self._clock() - started,
             )
-            was_sent = not isinstance(failure, EndpointError) or failure.was_sent
+            was_sent = not isinstance(failure, errors.EndpointError) or failure.was_sent
             return failure
         finally:
             if was_sent and on_sent is not None:
@@ -146,7 +137,7 @@ class LangChainClient:
         if call.is_embedding:
             return await self._embed(call, model, started)
         if self._chat is None:
-            raise EndpointError("this endpoint has embeddings only", was_sent=False)
+            raise errors.EndpointError("this endpoint has embeddings only", was_sent=False)
         messages = [to_langchain(message) for message in messages_with_schema(call)]
         arguments = _invocation_arguments(self._chat, call)
         if call.stream:
@@ -173,7 +164,7 @@ class LangChainClient:
         except Exception as error:
             if not chunks or isinstance(error, TimeoutError):
                 raise
-            raise StreamCut(
+            raise errors.StreamCut(
                 redacted_line(
                     f"the stream broke off after {len(chunks)} pieces: {error}", *self._secrets
                 ),
@@ -183,10 +174,10 @@ class LangChainClient:
 
     async def _embed(self, call: Call, model: str, started: float) -> Reply:
         if self._embeddings is None:
-            raise EndpointError("this endpoint has no embeddings", was_sent=False)
+            raise errors.EndpointError("this endpoint has no embeddings", was_sent=False)
         rows = await self._embeddings.aembed_documents(list(call.inputs))
         if len(rows) != len(call.inputs):
-            raise BadResponse(f"expected {len(call.inputs)} embeddings, got {len(rows)}")
+            raise errors.BadResponse(f"expected {len(call.inputs)} embeddings, got {len(rows)}")
         return Reply(
             text="",
             vectors=tuple(tuple(map(float, row)) for row in rows),
@@ -203,7 +194,7 @@ class LangChainClient:
         chunks: tuple[str, ...] = (),
     ) -> Reply:
         if not answers or not isinstance(answers[0], AIMessage):
-            raise BadResponse("the model returned no assistant message")
+            raise errors.BadResponse("the model returned no assistant message")
         said = [str(answer.text) for answer in answers]
         texts = [redact_whole(text, self._secrets) for text in said]
         if texts[0] != said[0] and chunks:  # a key may be cut by the pieces of a stream
@@ -280,7 +271,7 @@ def _invocation_arguments(chat: BaseChatModel, call: Call) -> dict[str, Any]:
     try:
         bound = chat.bind_tools([dict(tool) for tool in call.tools], tool_choice=choice)
     except NotImplementedError as error:
-        raise BadRequest("this LangChain model takes no tools", was_sent=False) from error
+        raise errors.BadRequest("this LangChain model takes no tools", was_sent=False) from error
     # A binding is the model and the arguments to invoke it with; only the arguments are needed.
     return {**arguments, **(bound.kwargs if isinstance(bound, RunnableBinding) else {})}
 
@@ -293,7 +284,7 @@ _NOT_CONNECTED = frozenset(
 
 def failure_of_error(
     error: Exception, *, secrets: Iterable[str], now: datetime, latency_seconds: float
-) -> CallError:
+) -> errors.CallError:
     """Return what an error of some provider's library means.
 
     Args:
@@ -316,10 +307,10 @@ def failure_of_error(
     names = [type(link).__name__ for link in _chain(error)]
     was_sent = not _NOT_CONNECTED.intersection(names)
     if isinstance(error, TimeoutError) or any("Timeout" in name for name in names):
-        return CallTimeout(message, was_sent=was_sent, latency_seconds=latency_seconds)
+        return errors.CallTimeout(message, was_sent=was_sent, latency_seconds=latency_seconds)
     if isinstance(error, OSError) or any("Connect" in name for name in names):
-        return ConnectionFailed(message, was_sent=was_sent, latency_seconds=latency_seconds)
-    return EndpointError(message, latency_seconds=latency_seconds)
+        return errors.ConnectionFailed(message, was_sent=was_sent, latency_seconds=latency_seconds)
+    return errors.EndpointError(message, latency_seconds=latency_seconds)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

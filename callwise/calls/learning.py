@@ -22,26 +22,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from callwise.calls import errors
 from callwise.calls.capabilities import (
     Capabilities,
     Lesson,
     learn_from_length,
     learn_from_refusal,
 )
-from callwise.calls.errors import (
-    BadRequest,
-    BadResponse,
-    CallError,
-    ContextTooLong,
-    ParameterRefused,
-    ServerFailed,
-)
 from callwise.calls.hosts import endpoint_name, known_capabilities
 from callwise.calls.provider_errors import Refusal, failure_of
 
 __all__ = ["LearnedFact", "Learner", "ModelKnowledge", "features_of"]
 
-_MAY_TEACH = (BadRequest, ServerFailed, BadResponse)
+_MAY_TEACH = (errors.BadRequest, errors.ServerFailed, errors.BadResponse)
 """Errors that may mean a refused field; exactly these, no subclass of them."""
 
 
@@ -209,19 +202,19 @@ class Learner:
         remake: Callable[[Capabilities], Mapping[str, Any]],
         *,
         latency_seconds: float,
-    ) -> CallError:
+    ) -> errors.CallError:
         """Return the error that a refusal means, having learned what it teaches.
 
         Args:
             remake: makes the same call's request by what is known now.
         """
         failure = failure_of(refusal, latency_seconds=latency_seconds)
-        if not isinstance(failure, ContextTooLong) and type(failure) not in _MAY_TEACH:
+        if not isinstance(failure, errors.ContextTooLong) and type(failure) not in _MAY_TEACH:
             return failure
         known = self._known(body["model"])
         change = "sends what was learned meanwhile"
         if remake(known.capabilities) == body:
-            if isinstance(failure, ContextTooLong):
+            if isinstance(failure, errors.ContextTooLong):
                 lesson = learn_from_length(known.capabilities, body, failure)
             else:
                 lesson = learn_from_refusal(known.capabilities, body, refusal)
@@ -233,10 +226,10 @@ class Learner:
                 self._on_learned(
                     LearnedFact(name, body["model"], known_now, change, refusal.message)
                 )
-        if isinstance(failure, ContextTooLong) and (failure.prompt_tokens or 0) > (
+        if isinstance(failure, errors.ContextTooLong) and (failure.prompt_tokens or 0) > (
             known.capabilities.max_output_tokens or 0
         ):
             return failure  # shorter answers alone do not make it fit
-        return ParameterRefused(
+        return errors.ParameterRefused(
             refusal.message, change=change, status=refusal.status, latency_seconds=latency_seconds
         )

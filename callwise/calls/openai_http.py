@@ -18,17 +18,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from callwise.calls import errors
 from callwise.calls.call import Call, Purpose
 from callwise.calls.capabilities import Capabilities
-from callwise.calls.errors import (
-    BadRequest,
-    CallError,
-    CallTimeout,
-    ConfigError,
-    ConnectionFailed,
-    StreamCut,
-    WrongAddress,
-)
 from callwise.calls.hosts import openai_url, shown_url
 from callwise.calls.http_transport import (
     MAX_ANSWER_BYTES,
@@ -130,9 +122,11 @@ class OpenAIClient(Learner):
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigError("an endpoint's base URL starts with http:// or https:// and a host")
+            raise errors.ConfigError(
+                "an endpoint's base URL starts with http:// or https:// and a host"
+            )
         if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"the key for {parts.hostname} cannot be sent as a header: it is empty, or has "
                 "line breaks or characters outside ASCII"
             )
@@ -162,7 +156,7 @@ class OpenAIClient(Learner):
         *,
         model: str,
         on_sent: Callable[[int], None] | None = None,
-    ) -> Sequence[Reply | CallError]:
+    ) -> Sequence[Reply | errors.CallError]:
         """Answer each call with its own request, all at the same time."""
         reports = [partial(on_sent, index) if on_sent else None for index in range(len(calls))]
         if len(calls) == 1:
@@ -216,7 +210,7 @@ class OpenAIClient(Learner):
 
     async def _attempt(
         self, call: Call, model: str, on_sent: Callable[[], None] | None
-    ) -> Reply | CallError:
+    ) -> Reply | errors.CallError:
         """Make one attempt and return its end, whatever it is. Only cancellation is raised."""
         moment = RequestMoment(
             on_sent, max_answer_bytes=self._max_answer_bytes, embeddings=len(call.inputs)
@@ -234,7 +228,7 @@ class OpenAIClient(Learner):
 
     async def _timed_attempt(
         self, call: Call, body: dict[str, Any], moment: RequestMoment
-    ) -> Reply | CallError:
+    ) -> Reply | errors.CallError:
         started = self._clock()
         limit_seconds = call.timeout_seconds
         if limit_seconds is None:
@@ -242,14 +236,14 @@ class OpenAIClient(Learner):
         try:
             async with asyncio.timeout(limit_seconds):
                 return await self._exchange(call, body, moment, started)
-        except CallError as error:
+        except errors.CallError as error:
             return error
         except (TimeoutError, TransportFailed) as error:
             return self._unanswered(error, moment, limit_seconds, started)
         except Refused as refused:
             latency_seconds = self._clock() - started
             if refused.was_streamed and refused.refusal.status == 200:
-                return StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
+                return errors.StreamCut(str(refused), status=200, latency_seconds=latency_seconds)
             return self._error_of(
                 refused.refusal,
                 body,
@@ -263,7 +257,7 @@ class OpenAIClient(Learner):
         moment: RequestMoment,
         limit_seconds: float,
         started: float,
-    ) -> CallError:
+    ) -> errors.CallError:
         seconds = self._clock() - started
         if isinstance(error, TimeoutError):
             words = (
@@ -271,11 +265,11 @@ class OpenAIClient(Learner):
                 if moment.was_sent
                 else f"no connection to {self._host} in {limit_seconds:g} s"
             )
-            return CallTimeout(words, was_sent=moment.was_sent, latency_seconds=seconds)
+            return errors.CallTimeout(words, was_sent=moment.was_sent, latency_seconds=seconds)
         words = str(error)
-        kind: type[ConnectionFailed | WrongAddress] = ConnectionFailed
+        kind: type[errors.ConnectionFailed | errors.WrongAddress] = errors.ConnectionFailed
         if _TLS_MISMATCH.search(words):
-            kind = WrongAddress
+            kind = errors.WrongAddress
             words = f"answers in plain HTTP: begin the base URL with http:// ({words})"
         return kind(
             self._reader.error_text(words), was_sent=moment.was_sent, latency_seconds=seconds
@@ -328,7 +322,7 @@ class OpenAIClient(Learner):
             raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
         latency_seconds = self._clock() - started
         if not assembly.is_whole:
-            raise StreamCut(
+            raise errors.StreamCut(
                 self._reader.error_text(
                     f"broke off a stream after {len(assembly.chunks)} pieces: {problem}"
                 ),
@@ -389,4 +383,6 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
     try:
         return body_bytes(body)
     except TypeError as error:
-        raise BadRequest(f"the call cannot be written as JSON: {error}", was_sent=False) from error
+        raise errors.BadRequest(
+            f"the call cannot be written as JSON: {error}", was_sent=False
+        ) from error

@@ -12,24 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from callwise.calls import errors
 from callwise.calls.call import Role
-from callwise.calls.errors import (
-    AuthFailed,
-    BadRequest,
-    BadResponse,
-    CallError,
-    CallTimeout,
-    ConnectionFailed,
-    ContentRefused,
-    ContextTooLong,
-    EndpointError,
-    ModelLoading,
-    QuotaExhausted,
-    RateLimited,
-    ServerFailed,
-    UnknownModel,
-    WrongAddress,
-)
 from callwise.calls.redaction import redact
 
 __all__ = [
@@ -226,7 +210,7 @@ class Refusal:
         return " ".join(filter(None, (self.code, self.kind, self.words)))
 
 
-def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> CallError:
+def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> errors.CallError:
     """Return the error that a refusal means.
 
     A refused request field is a plain `BadRequest` here: whether something can be
@@ -234,11 +218,11 @@ def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> CallError:
     """
     status, text, message = refusal.status, refusal.text, refusal.message
     if refusal.code == "content_filter" or (status < 500 and _CONTENT.search(text)):
-        return ContentRefused(message, status=status)
+        return errors.ContentRefused(message, status=status)
     if status == 429:
         return _failure_of_429(refusal, latency_seconds)
     if status == 413 or (status != 401 and _CONTEXT.search(text)):
-        return ContextTooLong(
+        return errors.ContextTooLong(
             message,
             limit_tokens=refusal.limit_tokens or _number(_LIMITS, refusal.words),
             prompt_tokens=refusal.prompt_tokens or _number(_PROMPTS, refusal.words),
@@ -249,24 +233,24 @@ def failure_of(refusal: Refusal, *, latency_seconds: float = 0.0) -> CallError:
     return kind(message, status=status, latency_seconds=latency_seconds)
 
 
-def _kind_of(refusal: Refusal) -> type[EndpointError]:
+def _kind_of(refusal: Refusal) -> type[errors.EndpointError]:
     """Return the class of a refusal that is not about the content, the rate or the length."""
     status, text = refusal.status, refusal.text
     if refusal.leads_to is not None or is_nowhere(status, refusal.words):
-        return WrongAddress
+        return errors.WrongAddress
     if status == 402 or (status < 500 and _QUOTA.search(text)):
-        return QuotaExhausted
+        return errors.QuotaExhausted
     if status == 401 or (status < 500 and _WRONG_KEY.search(text)):
-        return AuthFailed
+        return errors.AuthFailed
     is_about_model = refusal.param in {None, "model"} and _UNKNOWN_MODEL.search(text)
     if status == 404 or (status < 500 and is_about_model):
-        return UnknownModel
+        return errors.UnknownModel
     if status == 503 and _LOADING.search(text):
-        return ModelLoading
+        return errors.ModelLoading
     if status < 400:
-        return BadResponse
-    by_status = {403: AuthFailed, 408: CallTimeout, 501: BadRequest}
-    return by_status.get(status, BadRequest if status < 500 else ServerFailed)
+        return errors.BadResponse
+    by_status = {403: errors.AuthFailed, 408: errors.CallTimeout, 501: errors.BadRequest}
+    return by_status.get(status, errors.BadRequest if status < 500 else errors.ServerFailed)
 
 
 def is_nowhere(status: int, words: str) -> bool:
@@ -281,7 +265,7 @@ def is_nowhere(status: int, words: str) -> bool:
     return status in {200, 400, 404, 405} and _NOWHERE.search(words) is not None
 
 
-def _failure_of_429(refusal: Refusal, latency_seconds: float) -> CallError:
+def _failure_of_429(refusal: Refusal, latency_seconds: float) -> errors.CallError:
     """Return what a 429 means: too fast, or no quota left.
 
     Google says "exceeded your current quota" of a limit per minute too, and when to come
@@ -294,8 +278,8 @@ def _failure_of_429(refusal: Refusal, latency_seconds: float) -> CallError:
         wait_seconds = int(minutes or 0) * 60 + float(number) / (1000 if unit == "ms" else 1)
     is_final = "insufficient_quota" in (refusal.code, refusal.kind)
     if is_final or (wait_seconds is None and _QUOTA.search(refusal.text)):
-        return QuotaExhausted(refusal.message, status=429, latency_seconds=latency_seconds)
-    return RateLimited(
+        return errors.QuotaExhausted(refusal.message, status=429, latency_seconds=latency_seconds)
+    return errors.RateLimited(
         refusal.message, retry_after_seconds=wait_seconds, latency_seconds=latency_seconds
     )
 
@@ -315,13 +299,13 @@ OWN_NOTES = ("not tried again", "unfinished turn")
 GOES_ON = "The same command goes on where it stopped."
 
 
-def text_of_error(error: CallError) -> str:
+def text_of_error(error: errors.CallError) -> str:
     """Return an error as a sentence with its role and endpoint, and a way out.
 
     An error that never reached a budgeter, or is not about an endpoint, is left as it is.
     """
     kind, text = type(error).__name__, str(error)
-    if error.endpoint is None or not isinstance(error, EndpointError):
+    if error.endpoint is None or not isinstance(error, errors.EndpointError):
         return f"{kind}: {text}"
     name, model = error.endpoint.name, error.endpoint.model
     # Clients begin with the host, which the sentence has named by then.
@@ -336,35 +320,35 @@ def text_of_error(error: CallError) -> str:
     return " ".join(filter(None, (sentence, way_out, GOES_ON)))
 
 
-def _way_out(error: EndpointError, role: Role | None) -> str:
+def _way_out(error: errors.EndpointError, role: Role | None) -> str:
     """Return what to set or do, in one sentence; empty where there is nothing to do."""
     knob = f"endpoints.{role}"
     variable = error.endpoint.key_variable if error.endpoint is not None else None
     match error:
-        case WrongAddress():
+        case errors.WrongAddress():
             return f"Set CALLWISE_BASE_URL, or {knob}.base_url, to the URL of the API."
-        case UnknownModel():
+        case errors.UnknownModel():
             own = "" if role in {None, Role.MAIN} else f"{role}_".upper()
             return (
                 f"Set CALLWISE_{own}MODEL, or {knob}.model, to a model of "
                 "this endpoint; `callwise endpoints check` shows what it serves."
             )
-        case AuthFailed():
+        case errors.AuthFailed():
             return f"Set {variable or 'its key'} to a key of this host."
-        case QuotaExhausted():
+        case errors.QuotaExhausted():
             return (
                 f"No quota is left for {variable or 'its key'}: add credit, or "
                 "use another endpoint."
             )
-        case ModelLoading():
+        case errors.ModelLoading():
             return "Wait until it has loaded, or raise retry.model_loading_seconds."
-        case ConnectionFailed():
+        case errors.ConnectionFailed():
             return f"Is the server up, and CALLWISE_BASE_URL or {knob}.base_url right?"
-        case RateLimited():
+        case errors.RateLimited():
             return "Wait, ask with less concurrency, or raise retry.rate_limited_attempts."
-        case ContextTooLong():
+        case errors.ContextTooLong():
             return "Use a model with a longer context, or lower memory.history_turns."
-        case BadRequest():
+        case errors.BadRequest():
             return (
                 "`callwise endpoints check` shows what this endpoint takes; CALLWISE_BASE_URL or "
                 f"{knob}.base_url sets another."

@@ -16,18 +16,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from callwise.calls.errors import (
-    BadResponse,
-    CallError,
-    CallTimeout,
-    ConnectionFailed,
-    EmptyAnswer,
-    ModelLoading,
-    ParameterRefused,
-    RateLimited,
-    ServerFailed,
-    StreamCut,
-)
+from callwise.calls import errors
 
 __all__ = ["MAX_LEARNING_ATTEMPTS", "RetryPolicy"]
 
@@ -38,14 +27,14 @@ two or three; the number only limits a client that never stops learning."""
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 2.0, 5.0
 """Waits between two polls of a server that loads its model: they grow by a second."""
 
-_ATTEMPTS: Mapping[type[CallError], str] = {
-    RateLimited: "rate_limited_attempts",
-    ServerFailed: "server_failed_attempts",
-    ConnectionFailed: "connection_failed_attempts",
-    CallTimeout: "timeout_attempts",
-    StreamCut: "stream_cut_attempts",
-    EmptyAnswer: "empty_answer_attempts",
-    BadResponse: "bad_response_attempts",
+_ATTEMPTS: Mapping[type[errors.CallError], str] = {
+    errors.RateLimited: "rate_limited_attempts",
+    errors.ServerFailed: "server_failed_attempts",
+    errors.ConnectionFailed: "connection_failed_attempts",
+    errors.CallTimeout: "timeout_attempts",
+    errors.StreamCut: "stream_cut_attempts",
+    errors.EmptyAnswer: "empty_answer_attempts",
+    errors.BadResponse: "bad_response_attempts",
 }
 """The field of `RetryPolicy` that limits the attempts after each kind of failure."""
 
@@ -110,9 +99,9 @@ class RetryPolicy(BaseModel):
         names = ("cut_answer_attempts", *_ATTEMPTS.values())
         return max(int(getattr(self, name)) for name in names)
 
-    def max_attempts(self, error: CallError) -> int:
+    def max_attempts(self, error: errors.CallError) -> int:
         """Return how many attempts a call has in all after this kind of failure."""
-        if isinstance(error, EmptyAnswer) and error.is_cut:
+        if isinstance(error, errors.EmptyAnswer) and error.is_cut:
             return self.cut_answer_attempts
         name = next((name for kind, name in _ATTEMPTS.items() if isinstance(error, kind)), None)
         attempts: int = 1 if name is None else getattr(self, name)
@@ -120,7 +109,7 @@ class RetryPolicy(BaseModel):
 
     def wait_seconds(
         self,
-        error: CallError,
+        error: errors.CallError,
         *,
         attempt: int,
         draw: random.Random,
@@ -136,15 +125,15 @@ class RetryPolicy(BaseModel):
                 apart. Starts at 1.
             waited_seconds: time waited so far for a server that loads its model.
         """
-        if isinstance(error, ParameterRefused):
+        if isinstance(error, errors.ParameterRefused):
             return 0.0 if alike < MAX_LEARNING_ATTEMPTS else None
-        if isinstance(error, ModelLoading):
+        if isinstance(error, errors.ModelLoading):
             poll_seconds = min(FIRST_POLL_SECONDS + alike - 1, LAST_POLL_SECONDS)
             is_in_time = waited_seconds + poll_seconds <= self.model_loading_seconds
             return poll_seconds if is_in_time else None
         if not error.is_retryable or attempt >= self.max_attempts(error):
             return None
-        if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
+        if isinstance(error, errors.RateLimited) and error.retry_after_seconds is not None:
             # Coming back before the time that the server named is a request thrown away.
             asked = error.retry_after_seconds
             return asked if asked <= self.max_retry_after_seconds else None
