@@ -38,7 +38,7 @@ from callwise.calls.langchain_asking import (
     in_form,
     parsed,
 )
-from callwise.calls.langchain_messages import Asked, chat_result, from_langchain
+from callwise.calls.langchain_messages import chat_result, from_langchain
 from callwise.calls.langgraph_origin import origin_of, watch_runs
 from callwise.calls.owner_loop import OwnerLoop, owner_of, require_asyncio
 from callwise.calls.reply import Reply
@@ -192,7 +192,7 @@ class BudgetedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, kwargs, run_manager)
-        return chat_result(await self._invoke(call, self._ending(kwargs)))
+        return chat_result(await self._invocation(kwargs).run(call))
 
     def _generate(
         self,
@@ -202,7 +202,7 @@ class BudgetedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, kwargs, run_manager)
-        return chat_result(self._owner.wait(self._invoke, call, self._ending(kwargs)))
+        return chat_result(self._owner.wait(self._invocation(kwargs).run, call))
 
     async def _astream(
         self,
@@ -213,7 +213,7 @@ class BudgetedChatModel(BaseChatModel):
     ) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come; see `AnswerStream`."""
         call = self._call(messages, stop, kwargs, run_manager)
-        pieces = AnswerStream(self._ask, self._advisory, self._ending(kwargs), call)
+        pieces = AnswerStream(self._invocation(kwargs), call)
         if (opened := _OPENED.get()) is not None:
             opened.append(pieces)
         async with aclosing(pieces):
@@ -229,7 +229,7 @@ class BudgetedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         """Yield the answer in pieces as they come, from the loop of another thread."""
         call = self._call(messages, stop, kwargs, run_manager)
-        pieces = AnswerStream(self._ask, self._advisory, self._ending(kwargs), call)
+        pieces = AnswerStream(self._invocation(kwargs), call)
 
         async def next_piece() -> AIMessageChunk | None:
             return await anext(pieces, None)
@@ -327,14 +327,12 @@ class BudgetedChatModel(BaseChatModel):
         return await self._owner.run(self.llm.ask, call)
 
     def _advisory(self) -> Remaining:
-        return self.llm.advisory()
+        return self.llm.advisory()  # which an LLM needs only under some limits
 
-    async def _invoke(self, call: Call, ending: Ending) -> Asked:
-        return await Invocation(self._ask, self._advisory, ending).run(call)
-
-    def _ending(self, arguments: dict[str, Any]) -> Ending:
+    def _invocation(self, arguments: dict[str, Any]) -> Invocation:
         tool_is_form = arguments.get(FORM_ARGUMENT, False)
-        return Ending(self.final_answer, self.max_tool_calls, tool_is_form=tool_is_form)
+        ending = Ending(self.final_answer, self.max_tool_calls, tool_is_form=tool_is_form)
+        return Invocation(self._ask, self._advisory, ending)
 
     def _call(
         self,

@@ -118,19 +118,22 @@ class _InvocationListener:
 
 
 class Invocation:
-    """One invocation, from the first asking to the answer."""
+    """One invocation, from the first asking to the answer.
+
+    Attributes:
+        on_piece: called with the pieces of the answer as they come; or None.
+    """
 
     def __init__(
         self,
         asking: Callable[[Call], Awaitable[Reply]],
         advisory: Callable[[], Remaining],
         ending: Ending,
-        on_piece: Callable[[Piece], None] | None = None,
     ) -> None:
+        self.on_piece: Callable[[Piece], None] | None = None
         self._asking = asking
         self._advisory = advisory
         self._ending = ending
-        self._on_piece = on_piece
         self._ends: list[CallEnd] = []
 
     async def run(self, call: Call) -> Asked:
@@ -148,7 +151,7 @@ class Invocation:
         most = None if ending.tool_is_form else ending.max_tool_calls
         if most is not None and call.tools and asked_before >= most:
             return await self._end(call, f"max_tool_calls={most}")
-        listener = _InvocationListener(self._ends, self._on_piece, withholds_tools=most is not None)
+        listener = _InvocationListener(self._ends, self.on_piece, withholds_tools=most is not None)
         try:
             reply = await self._asking(replace(call, listener=listener))
         except (errors.CallRefused, errors.CallTimeout) as error:
@@ -173,7 +176,7 @@ class Invocation:
         )
         if error is None or isinstance(self._ending.final_answer, FinalCall):
             last = self._last(call, final, note=f"final answer under {limit}")
-            listener = _InvocationListener(self._ends, self._on_piece, withholds_tools=True)
+            listener = _InvocationListener(self._ends, self.on_piece, withholds_tools=True)
             try:
                 reply = await self._asking(replace(last, listener=listener))
             except (errors.CallRefused, errors.CallTimeout, errors.EmptyAnswer) as problem:
@@ -187,8 +190,8 @@ class Invocation:
                 error = errors.EmptyAnswer("the final answer is empty", is_cut=False)
         if final.text is None or has_form:
             raise error
-        if self._on_piece is not None:
-            self._on_piece(Piece(final.text))
+        if self.on_piece is not None:
+            self.on_piece(Piece(final.text))
         reply = Reply(final.text, usage=ReportedUsage(0, 0), finish_reason="stop")
         return Asked(reply, tuple(self._ends), limit)
 
@@ -231,14 +234,9 @@ class AnswerStream:
     settled by then.
     """
 
-    def __init__(
-        self,
-        asking: Callable[[Call], Awaitable[Reply]],
-        advisory: Callable[[], Remaining],
-        ending: Ending,
-        call: Call,
-    ) -> None:
-        self._invocation = Invocation(asking, advisory, ending, self._put)
+    def __init__(self, invocation: Invocation, call: Call) -> None:
+        self._invocation = invocation
+        invocation.on_piece = self._put
         self._call = replace(call, stream=True)
         self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
         self._task: asyncio.Task[Asked] | None = None

@@ -207,22 +207,6 @@ def usage_from_langchain(metadata: UsageMetadata | None) -> ReportedUsage:
     )
 
 
-def usage_to_langchain(usage: ReportedUsage) -> UsageMetadata | None:
-    """Return a usage as LangChain has it, or None where a count is unknown."""
-    if usage.input_tokens is None or usage.output_tokens is None:
-        return None
-    metadata = UsageMetadata(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        total_tokens=usage.input_tokens + usage.output_tokens,
-    )
-    if usage.cached_tokens is not None:
-        metadata["input_token_details"] = {"cache_read": usage.cached_tokens}
-    if usage.reasoning_tokens is not None:
-        metadata["output_token_details"] = {"reasoning": usage.reasoning_tokens}
-    return metadata
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What came of one invocation.
@@ -259,7 +243,20 @@ def _billed(asked: Asked) -> ReportedUsage:
 
 
 def _usage_metadata(asked: Asked) -> UsageMetadata | None:
-    return usage_to_langchain(_billed(asked))
+    """Return the billed usage as LangChain has it, or None where a count is unknown."""
+    usage = _billed(asked)
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    metadata = UsageMetadata(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.input_tokens + usage.output_tokens,
+    )
+    if usage.cached_tokens is not None:
+        metadata["input_token_details"] = {"cache_read": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        metadata["output_token_details"] = {"reasoning": usage.reasoning_tokens}
+    return metadata
 
 
 def _response_metadata(asked: Asked) -> dict[str, Any]:
@@ -273,19 +270,14 @@ def _response_metadata(asked: Asked) -> dict[str, Any]:
         "logprobs": {"content": logprobs} if logprobs else None,
         "is_simulated": reply.is_simulated or None,
     }
+    own: dict[str, Any] = {}
     if asked.ends:
-        known = {
-            name: value for name, value in asdict(reply.usage).items() if value not in (None, "")
-        }
-        own = {
-            "outcome": asked.ends[-1].outcome.value,
-            "sequence": asked.ends[-1].sequence,
-            "usage": known or None,
-            "final_answer_under": asked.final_under or None,
-        }
-        metadata["callwise"] = {name: value for name, value in own.items() if value is not None}
-    elif asked.final_under:
-        metadata["callwise"] = {"final_answer_under": asked.final_under}
+        last, usage = asked.ends[-1], asdict(reply.usage)
+        known = {name: value for name, value in usage.items() if value not in (None, "")}
+        own = {"outcome": last.outcome.value, "sequence": last.sequence, "usage": known or None}
+    own["final_answer_under"] = asked.final_under or None
+    own = {name: value for name, value in own.items() if value is not None}
+    metadata["callwise"] = own or None
     return {name: value for name, value in metadata.items() if value is not None}
 
 
