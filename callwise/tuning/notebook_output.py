@@ -30,7 +30,7 @@ from callwise.tuning.figures import (
 )
 from callwise.tuning.figures.figure_files import loaded
 
-__all__ = ["VEGA_LITE_MIME", "HasAsker", "NotebookFigure", "NotebookText", "show"]
+__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
 
 VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
 """The type of output that JupyterLab draws as Vega-Lite."""
@@ -92,10 +92,10 @@ class NotebookText:
         return {"text/markdown": self.markdown, "text/plain": self.text}
 
 
-class HasAsker(Protocol):
+class HasLLM(Protocol):
     """A chat model of `wrap`: it asks a budgeter."""
 
-    asker: Any
+    llm: Any
 
 
 @overload
@@ -103,7 +103,7 @@ def show(found: FigureData) -> NotebookFigure: ...
 
 
 @overload
-def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasAsker) -> NotebookText: ...
+def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasLLM) -> NotebookText: ...
 
 
 def show(found: object) -> NotebookFigure | NotebookText:
@@ -117,7 +117,7 @@ def show(found: object) -> NotebookFigure | NotebookText:
     Raises:
         TypeError: for anything else.
     """
-    found = getattr(found, "asker", found)
+    found = getattr(found, "llm", found)
     match found:
         case RunRecord():
             tables = summarise(
