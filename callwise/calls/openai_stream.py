@@ -5,6 +5,7 @@ of an event with the same bytes only the text is parsed, which takes a sixth of 
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ __all__ = ["EventLines", "StreamAssembly"]
 DONE = b"[DONE]"
 
 NOTHING = Piece()
+
+_DATA_LINE = re.compile(rb"^data:(.*)$", re.MULTILINE)
 
 MAX_FRAMES = 3
 """How many frames of one stream are tried: a stream with log-probabilities has none."""
@@ -40,13 +43,13 @@ class EventLines:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the payloads that end in this piece."""
-        first, *others = piece.split(b"\n")
-        self._rest.append(first)
-        if not others:
+        ended, newline, rest = piece.rpartition(b"\n")
+        if not newline:
+            self._rest.append(piece)
             return []
-        lines = [b"".join(self._rest), *others[:-1]]
-        self._rest = [others[-1]]
-        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+        ended = b"".join([*self._rest, ended])
+        self._rest = [rest]
+        return [payload.strip() for payload in _DATA_LINE.findall(ended)]
 
 
 def _index(value: Any) -> int:
