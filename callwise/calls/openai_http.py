@@ -329,20 +329,28 @@ class OpenAIClient(Learner):
                 status=response.status,
                 latency_seconds=latency_seconds,
             )
-        chunks, body = assembly.chunks, assembly.body()
+        body = assembly.body()
         document = self._reader.redacted(body)
-        reply = self._reply(call, document, latency_seconds)
+        reply = self._reply(call, document, latency_seconds, assembly.chunks)
         if document != body:  # a key may be cut by the pieces of a stream
-            chunks = (reply.text,) if reply.text else ()
-        return replace(reply, chunks=chunks)
+            reply = replace(reply, chunks=(reply.text,) if reply.text else ())
+        return reply
 
-    def _reply(self, call: Call, document: Mapping[str, Any], seconds: float) -> Reply:
+    def _reply(
+        self,
+        call: Call,
+        document: Mapping[str, Any],
+        seconds: float,
+        chunks: tuple[str, ...] = (),
+    ) -> Reply:
         if call.is_embedding:
             expected = len(call.inputs)
             reply = reply_of_embeddings(document, expected=expected, latency_seconds=seconds)
         else:
             is_structured = call.response_model is not None and not call.tools
-            reply = reply_of_chat(document, latency_seconds=seconds, is_structured=is_structured)
+            reply = reply_of_chat(
+                document, latency_seconds=seconds, is_structured=is_structured, chunks=chunks
+            )
         if reply.usage.odd:
             self._notice("usage", self._reader.error_text(f"odd usage ({reply.usage.odd})"))
         return reply

@@ -215,7 +215,11 @@ def _answer_elsewhere(
 
 
 def reply_of_chat(
-    body: Mapping[str, Any], *, latency_seconds: float, is_structured: bool = False
+    body: Mapping[str, Any],
+    *,
+    latency_seconds: float,
+    is_structured: bool = False,
+    chunks: tuple[str, ...] = (),
 ) -> Reply:
     """Return the reply that a chat completion response carries.
 
@@ -224,6 +228,7 @@ def reply_of_chat(
             offered. Some servers then put it where tool calls or thoughts belong, and
             leave the content empty: it is taken from there, but not from thoughts that
             the limit on tokens cut off.
+        chunks: its texts, where it was streamed.
 
     Raises:
         BadResponse: when the body is not a chat completion.
@@ -265,6 +270,7 @@ def reply_of_chat(
         model=model,
         finish_reason=str(finish_reason) if finish_reason is not None else None,
         latency_seconds=latency_seconds,
+        chunks=chunks,
         is_simulated=is_simulated_model(model),
         token_logprobs=read_token_logprobs(choice.get("logprobs")),
         reasoning_text=thoughts,
