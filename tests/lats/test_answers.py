@@ -5,12 +5,16 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.answers import MAX_REPLY_CHARS, Draft, admit_drafts, clean_text
+from lats.answers import MAX_REPLY_CHARS, Draft, Drafts, admit_drafts, clean_text, cleaned_answer
 from lats.similarity import text_key
 
 
+def _cleaned(*drafts):
+    return cleaned_answer("generate:0", Drafts(drafts)).drafts
+
+
 def _admit(*replies, k=4, known=()):
-    drafts = [Draft(reply=reply) for reply in replies]
+    drafts = _cleaned(*(Draft(reply=reply) for reply in replies))
     keys = {text_key(reply) for reply in known}
     return [d.reply for d in admit_drafts(drafts, k=k, is_known=keys.__contains__)]
 
@@ -49,7 +53,5 @@ def test_clean_text_can_be_written_anywhere(text):
 
 def test_the_payload_is_carried_as_it_is():
     """Cleaning touches the words only."""
-    (draft,) = admit_drafts(
-        [Draft(reply=" x ", payload={"goal": " y "})], k=1, is_known=lambda _: False
-    )
+    (draft,) = _cleaned(Draft(reply=" x ", payload={"goal": " y "}))
     assert draft.payload == {"goal": " y "}

@@ -222,9 +222,18 @@ BROKEN = {
     "another depth": (lambda s: s["nodes"][2].update(depth=7), "has depth 7"),
     "NaN": (lambda s: s["nodes"][1].update(score_sum=float("nan")), "score_sum.*finite"),
     "infinity": (lambda s: s["noise"].update(spread_sum=float("inf")), "spread_sum.*finite"),
-    "a count below 0": (lambda s: s["progress"].update(spent_calls=-5), "spent_calls -5"),
-    "a sum below 0": (lambda s: s["noise"].update(noise_sum=-1.0), "noise_sum -1"),
-    "no reliability": (lambda s: s["noise"].update(prior_reliability=1.0), "reliability is 1"),
+    "a count below 0": (
+        lambda s: s["progress"].update(spent_calls=-5),
+        "spent_calls.*greater than or equal to 0",
+    ),
+    "a sum below 0": (
+        lambda s: s["noise"].update(noise_sum=-1.0),
+        "noise_sum.*greater than or equal to 0",
+    ),
+    "no reliability": (
+        lambda s: s["noise"].update(prior_reliability=1.0),
+        "prior_reliability.*less than 1",
+    ),
     "a stranger in the open round": (
         lambda s: _open_move(s)["node_ids"].append("f" * 16),
         "candidate f+ is not there",
@@ -239,12 +248,12 @@ BROKEN = {
         lambda s: s["progress"]["closed_ids"].append(f"judge_list:{_open_move(s)['pass_index']}"),
         "is listed twice",
     ),
-    "an answer that nobody asked": (_told_stranger, "told"),
+    "an answer that nobody asked": (_told_stranger, "was told, not asked"),
     "an answer of another kind": (
         lambda s: s["progress"].update(
             told={f"judge_list:{_open_move(s)['pass_index']}": {"kind": "drafts", "drafts": []}}
         ),
-        "told",
+        "was told drafts",
     ),
     "an extra field": (lambda s: s["nodes"][0].update(colour="red"), "colour"),
     "an extra field on top": (lambda s: s.update(surprise=1), "surprise"),

@@ -1,16 +1,12 @@
 """Knobs of a search, and presets by stage."""
 
-from typing import get_args
-
 import pytest
 from pydantic import ValidationError
 
 from lats.search_knobs import (
     EarlyExitKnobs,
-    KnappStage,
     SearchKnobs,
     explicit_names,
-    stage_preset,
     with_stage,
 )
 from lats.search_plan import plan_search
@@ -66,11 +62,6 @@ def test_a_stage_sets_width_and_depth(stage, rollouts, expand_k, min_exit):
     knobs = with_stage(SearchKnobs(), stage)
     assert (knobs.rollouts, knobs.expand_k) == (rollouts, expand_k)
     assert knobs.early_exit.min_rollouts == min_exit
-
-
-def test_every_stage_has_a_preset():
-    """All ten of Knapp's."""
-    assert [stage_preset(stage) for stage in get_args(KnappStage)]
 
 
 def test_the_default_knobs_are_those_of_a_first_meeting():
