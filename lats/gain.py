@@ -29,7 +29,6 @@ __all__ = [
     "gain_of_pass",
 ]
 
-
 _MIN_POINTS, _MAX_POINTS = 201, 20_001
 _POINTS_PER_SD = 2.0
 _REACH_SDS = 6.0

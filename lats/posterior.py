@@ -35,7 +35,6 @@ from lats.search_tree import Candidate, Count
 
 __all__ = ["Belief", "NoiseModel", "belief", "drift_of", "means_by"]
 
-
 PRIOR_SPREAD = 0.15**2
 """Assumed variance of scores within a call, in score squared."""
 

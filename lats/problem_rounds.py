@@ -42,7 +42,6 @@ __all__ = [
     "StateDrafts",
 ]
 
-
 StateT = TypeVar("StateT")
 
 Score = float | Verdict | None

@@ -25,7 +25,6 @@ __all__ = [
     "question_balance",
 ]
 
-
 Language = Literal["en", "zh"]
 
 

@@ -45,7 +45,6 @@ __all__ = [
     "with_anchors",
 ]
 
-
 MANY = 1 << 30
 
 
@@ -87,7 +86,6 @@ Strategy = Callable[[SearchState, CallsLeft], list[Action] | StopReason]
 
 The actions fit into the calls left. `StopReason.CAP`: nothing useful fits any more, whatever
 binds. A strategy is a function of the state and keeps nothing."""
-
 
 REFINE_CALLS = 2
 """Calls that a refinement takes at least: one to propose, one to judge."""

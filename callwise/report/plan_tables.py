@@ -17,15 +17,11 @@ from callwise.report.totals import Spread, Totals, spread
 
 __all__ = ["plan_table", "scenario_table"]
 
-
 _COLUMNS = ("figure", "planned", "actual_mean", "difference", "planned_worst", "actual_max")
-
 
 Row = tuple[Cell, ...]
 
-
 Calls = Sequence[CallLine]
-
 
 Scenario = Mapping[str, Any]
 
@@ -139,12 +135,9 @@ def plan_table(plan: Mapping[str, Any], totals: Totals, turns: Sequence[Calls]) 
 
 WORST = "worst"
 
-
 BETWEEN = "another, within the worst"
 
-
 ABOVE = "above the worst"
-
 
 CUT = "cut by a limit"
 

@@ -136,9 +136,7 @@ def headline(tables: "ReportTables") -> list[str]:
 
 Form = Literal["text", "markdown", "csv", "json"]
 
-
 TableName = Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"]
-
 
 _NO_PLAN = Table("plan", "The run has no plan, or no turn to compare with it", ("figure",), ())
 

@@ -23,13 +23,10 @@ from callwise.recordings.typed_json import under_this_name
 
 __all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "load_run"]
 
-
 TurnKey = tuple[str, int]
 """Conversation id and turn number."""
 
-
 Count = Annotated[int, Field(ge=0)]
-
 
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -172,7 +169,6 @@ class TurnLine(RunFileLine):
 
 
 LineT = TypeVar("LineT", bound=RunFileLine)
-
 
 RawLine = Mapping[str, Any]
 """One line of a run's file as plain JSON, unchecked."""

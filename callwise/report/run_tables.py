@@ -16,9 +16,7 @@ from callwise.report.totals import Totals, UsageSums, sum_calls, total
 
 __all__ = ["ReportTables", "summarise"]
 
-
 LineT = TypeVar("LineT", bound=RunFileLine)
-
 
 _USAGE_COLUMNS = tuple(
     name
@@ -38,7 +36,6 @@ _SUM_COLUMNS = (
 
 _TIME_COLUMNS = ("work_seconds", "retry_seconds", "total_seconds")
 
-
 _TURN_COLUMNS = (
     "rounds_reply",
     "rounds_turn",
@@ -48,7 +45,6 @@ _TURN_COLUMNS = (
     "wound_down",
     "search_stop",
 )
-
 
 _CALL_COLUMNS = (
     "conversation",

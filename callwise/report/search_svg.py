@@ -71,7 +71,6 @@ _STYLE = (
     f"@media (prefers-color-scheme: dark) {{{_COLOURS.format(**_DARK)} }}\n"
 )
 
-
 _JOINERS = frozenset("\u200c\u200d")
 """Invisible, and needed: they make one sign of several."""
 

@@ -80,9 +80,7 @@ def gather(folder: Path) -> PageRun:
 MAX_ANCHOR_CHARS = 120
 """Longest conversation id that is put in a link unchanged."""
 
-
 _ANSWERED = frozenset({Outcome.SERVED, Outcome.CACHED, Outcome.COALESCED, Outcome.REPLAYED})
-
 
 _SHOWN_ELSEWHERE = frozenset(
     {
@@ -266,9 +264,7 @@ CALL_COLUMNS = (
 )
 """Columns of a call's row, in this order."""
 
-
 _RAW_FIGURES = ("path_seconds", "end_round")
-
 
 _RAW_TEXTS = ("model", "endpoint")
 

@@ -283,9 +283,7 @@ SCRIPTS = (
 )
 """The parts of the page's script, in the order in which they are joined."""
 
-
 _PLACE = re.compile(r"\[\[([a-z]+)\]\]")
-
 
 _ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 
