@@ -19,7 +19,7 @@ from lats.policy import (
     read_state,
 )
 from lats.result import StateError, StopReason
-from lats.rule_score import FastScorer, ReplyContext
+from lats.rule_score import FastScorer, ReplyContext, RuleScore
 from lats.search_knobs import ClassicKnobs
 from lats.search_tree import Candidate, SearchTree
 from lats.similarity import text_key
@@ -106,9 +106,10 @@ class ClassicState(PolicyState):
 
     progress: ClassicProgress
 
-    def __init__(self, knobs: ClassicKnobs, context: ReplyContext) -> None:
+    def __init__(self, knobs: ClassicKnobs, context: ReplyContext, scorer: FastScorer) -> None:
         self.knobs = knobs
         self.context = context
+        self.scorer = scorer
         self.tree = SearchTree(None, text_key)
         self.progress = ClassicProgress()
         self.tags: dict[str, None] = {}
@@ -145,8 +146,8 @@ class ClassicState(PolicyState):
         )
 
 
-def load_state(raw: Mapping[str, Any]) -> ClassicState:
-    """Return a saved state.
+def load_state(raw: Mapping[str, Any], scorer: FastScorer | None) -> ClassicState:
+    """Return a saved state; the rule score is that of its context by default.
 
     Raises:
         StateError: when it is of another version or policy, or broken.
@@ -154,7 +155,7 @@ def load_state(raw: Mapping[str, Any]) -> ClassicState:
     if raw.get("policy") != "classic_uct":
         raise StateError(f"expected a state of classic_uct, got one of {raw.get('policy')!r}")
     saved = read_state(_SavedClassic, raw, version=STATE_VERSION)
-    state = ClassicState(saved.knobs, saved.context)
+    state = ClassicState(saved.knobs, saved.context, scorer or RuleScore(saved.context))
     try:
         state.tree = SearchTree.restored(saved.nodes, text_key, has_start=False)
     except ValueError as error:
@@ -297,14 +298,12 @@ def stop(state: ClassicState, reason: StopReason) -> None:
     progress.phase = ClassicPhase.CHECK
 
 
-def _add_drafts(
-    state: ClassicState, parent: Candidate | None, scorer: FastScorer
-) -> list[Candidate]:
+def _add_drafts(state: ClassicState, parent: Candidate | None) -> list[Candidate]:
     """Return the new nodes that the pending drafts make under a parent."""
     drafts, state.progress.drafts = state.progress.drafts or [], None
     nodes = []
     for draft in drafts:
-        score = scorer(draft.reply, ())
+        score = state.scorer(draft.reply, ())
         node = state.add(parent, draft, score)
         if state.knobs.soft_top_n == 0:
             backup(state.tree, node.node_id, score)
@@ -312,26 +311,28 @@ def _add_drafts(
     return nodes
 
 
-def _picked(state: ClassicState, nodes: list[Candidate], scorer: FastScorer) -> list[Candidate]:
+def _picked(state: ClassicState, nodes: list[Candidate]) -> list[Candidate]:
     """Return the new nodes that the judge reads: the best by rule, unlike their siblings."""
-
-    def score(node: Candidate) -> float:
-        siblings = [other.draft.reply for other in nodes if other is not node]
-        return scorer(node.draft.reply, siblings)
-
     n_picks = state.knobs.picks_per_rollout
-    return sorted(nodes, key=lambda node: -score(node))[:n_picks] if n_picks else []
+    if not n_picks:
+        return []
+    replies = [node.draft.reply for node in nodes]
+    scores = {
+        node.node_id: state.scorer(reply, replies[:place] + replies[place + 1 :])
+        for place, (node, reply) in enumerate(zip(nodes, replies, strict=True))
+    }
+    return sorted(nodes, key=lambda node: -scores[node.node_id])[:n_picks]
 
 
-def plant(state: ClassicState, scorer: FastScorer) -> None:
+def plant(state: ClassicState) -> None:
     """Make the first draft the root, or end the search when there is none."""
-    if _add_drafts(state, None, scorer):
+    if _add_drafts(state, None):
         state.progress.phase = ClassicPhase.ROOT
     else:
         stop(state, StopReason.FAILED)
 
 
-def grow(state: ClassicState, scorer: FastScorer) -> None:
+def grow(state: ClassicState) -> None:
     """Make the leaf's variants its children, and pick those that the judge reads.
 
     A leaf whose expansion was answered with nothing new is closed; one whose
@@ -343,7 +344,7 @@ def grow(state: ClassicState, scorer: FastScorer) -> None:
     leaf = state.tree.nodes[progress.leaf_id]
     if progress.drafts == []:
         state.tree.close(leaf)
-    picked = _picked(state, _add_drafts(state, leaf, scorer), scorer)
+    picked = _picked(state, _add_drafts(state, leaf))
     progress.to_judge = [node.node_id for node in picked]
     if picked:
         progress.phase = ClassicPhase.JUDGE

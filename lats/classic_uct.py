@@ -62,8 +62,7 @@ class ClassicUct(SearchPolicy):
     def __init__(
         self, knobs: ClassicKnobs, context: ReplyContext, *, scorer: FastScorer | None = None
     ) -> None:
-        self._state = ClassicState(knobs, context)
-        self._scorer = scorer or RuleScore(context)
+        self._state = ClassicState(knobs, context, scorer or RuleScore(context))
 
     @classmethod
     def from_state(
@@ -74,8 +73,8 @@ class ClassicUct(SearchPolicy):
         Raises:
             StateError: when the state is of another version or policy, or broken.
         """
-        loaded = load_state(state)
-        search = cls(loaded.knobs, loaded.context, scorer=scorer)
+        loaded = load_state(state, scorer)
+        search = cls(loaded.knobs, loaded.context)
         search._state = loaded
         return search
 
@@ -106,7 +105,7 @@ class ClassicUct(SearchPolicy):
     def _next_round(self, remaining: RemainingCalls) -> list[Action]:
         # Every step either asks, or moves on: to a later phase, or to the next rollout.
         while not self.is_done:
-            actions = _step(self._state, remaining, self._scorer)
+            actions = _STEPS[self._state.progress.phase](self._state, remaining)
             if actions:
                 return actions
         return []
@@ -121,7 +120,7 @@ class ClassicUct(SearchPolicy):
             elif isinstance(answer, Drafts):
                 _note_drafts(state, action, answer.drafts)
         was_prefetched = len(answered) > 1 and answered[-1][0].label is ActionKind.EXPAND
-        _move_on(state, self._scorer, was_prefetched=was_prefetched)
+        _move_on(state, was_prefetched=was_prefetched)
         if any(isinstance(answer, NoAnswer) and answer.is_refused for _, answer in answered):
             if progress.stop_reason in {None, StopReason.FAILED}:
                 progress.stop_reason = StopReason.BUDGET
@@ -132,20 +131,14 @@ def _note_drafts(
     state: ClassicState, action: Generate | Refine, offered: tuple[Draft, ...]
 ) -> None:
     progress, has_key = state.progress, state.tree.has_key
-    if action.label is ActionKind.TOP_UP:
-        pending = progress.drafts or []
-        keys = {text_key(draft.reply) for draft in pending}
-        progress.drafts = pending + admit_drafts(
-            offered, k=action.k, is_known=lambda key: key in keys or has_key(key)
-        )
-        return
-    progress.drafts = admit_drafts(offered, k=action.k, is_known=has_key)
+    pending = (progress.drafts or []) if action.label is ActionKind.TOP_UP else []
+    keys = {text_key(draft.reply) for draft in pending}
+    progress.drafts = pending + admit_drafts(
+        offered, k=action.k, is_known=lambda key: key in keys or has_key(key)
+    )
     if action.label is ActionKind.EXPAND:
-        usable = [draft for draft in offered if draft.reply.strip()][: action.k]
-        progress.missing = missing_strategies(
-            [draft.strategy_tag.strip() for draft in usable],
-            similarity=state.knobs.top_up_similarity,
-        )
+        tags = [draft.strategy_tag for draft in offered[: action.k]]
+        progress.missing = missing_strategies(tags, similarity=state.knobs.top_up_similarity)
 
 
 def _note_verdict(state: ClassicState, action: JudgeList, answer: Verdicts) -> None:
@@ -161,12 +154,12 @@ def _note_verdict(state: ClassicState, action: JudgeList, answer: Verdicts) -> N
         state.note_verdict(state.tree.nodes[node_id], verdict)
 
 
-def _move_on(state: ClassicState, scorer: FastScorer, *, was_prefetched: bool) -> None:
+def _move_on(state: ClassicState, *, was_prefetched: bool) -> None:
     """Decide what follows the round that was just noted."""
     progress = state.progress
     match progress.phase:
         case ClassicPhase.PLAN:
-            plant(state, scorer)
+            plant(state)
         case ClassicPhase.ROOT:
             if best_passes_gates(state):
                 stop(state, StopReason.EARLY_EXIT)
@@ -175,35 +168,12 @@ def _move_on(state: ClassicState, scorer: FastScorer, *, was_prefetched: bool) -
         case ClassicPhase.EXPAND:
             progress.phase = ClassicPhase.TOP_UP
         case ClassicPhase.TOP_UP:
-            grow(state, scorer)
+            grow(state)
         case ClassicPhase.JUDGE:
             if not progress.to_judge:
                 end_rollout(state)
         case ClassicPhase.FINAL:
             progress.phase = ClassicPhase.DONE
-        case ClassicPhase.CHECK | ClassicPhase.DONE:
-            pass
-
-
-def _step(state: ClassicState, remaining: RemainingCalls, scorer: FastScorer) -> list[Action]:
-    """Return the next round; when it is empty, the state has moved on instead."""
-    match state.progress.phase:
-        case ClassicPhase.PLAN:
-            return _plan(state)
-        case ClassicPhase.ROOT:
-            return _judge_root(state, remaining)
-        case ClassicPhase.EXPAND:
-            return _expand(state, remaining)
-        case ClassicPhase.TOP_UP:
-            return _top_up(state, remaining, scorer)
-        case ClassicPhase.JUDGE:
-            return _judge(state, remaining)
-        case ClassicPhase.CHECK:
-            return _check(state, remaining)
-        case ClassicPhase.FINAL:
-            return _judge_pick(state, remaining)
-        case ClassicPhase.DONE:
-            return []
 
 
 def _is_short(
@@ -216,7 +186,7 @@ def _is_short(
     return reason is not None
 
 
-def _plan(state: ClassicState) -> list[Action]:
+def _plan(state: ClassicState, _remaining: RemainingCalls) -> list[Action]:
     """Ask for the root. Only the cap is read: the budget reserves this call."""
     if _is_short(state, UNLIMITED, proposer=1):
         return []
@@ -294,7 +264,7 @@ def _strategies_used(state: ClassicState) -> tuple[str, ...]:
     return (*latest, *pending)[-MAX_STRATEGIES_USED:]
 
 
-def _top_up(state: ClassicState, remaining: RemainingCalls, scorer: FastScorer) -> list[Action]:
+def _top_up(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
     """Ask for more variants when they are too alike and that many calls remain; else go on."""
     knobs, progress = state.knobs, state.progress
     judges = knobs.picks_per_rollout + knobs.final_calls
@@ -304,7 +274,7 @@ def _top_up(state: ClassicState, remaining: RemainingCalls, scorer: FastScorer) 
         or short_of(state, remaining, proposer=1, judge=judges)
         or progress.leaf_id is None
     ):
-        grow(state, scorer)
+        grow(state)
         return []
     progress.top_ups_used += 1
     leaf = state.tree.nodes[progress.leaf_id]
@@ -354,3 +324,15 @@ def _judge_pick(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
         state.progress.phase = ClassicPhase.DONE
         return []
     return [_judge_call(state, node, ActionKind.FINAL_JUDGE)]
+
+
+_STEPS = {
+    ClassicPhase.PLAN: _plan,
+    ClassicPhase.ROOT: _judge_root,
+    ClassicPhase.EXPAND: _expand,
+    ClassicPhase.TOP_UP: _top_up,
+    ClassicPhase.JUDGE: _judge,
+    ClassicPhase.CHECK: _check,
+    ClassicPhase.FINAL: _judge_pick,
+}
+"""The next round by phase; when it is empty, the state has moved on instead."""
