@@ -85,7 +85,7 @@ def test_a_record_reads_as_the_search_was(result):
     assert (view.policy, view.calls, view.rounds) == (result.policy, result.calls, result.rounds)
     assert view.nodes[0].is_start
     for read, node in zip(view.candidates, result.tree.candidates, strict=True):
-        assert (read.node_id, read.reply, read.depth) == (
+        assert (read.id, read.reply, read.depth) == (
             node.node_id,
             node.draft.reply,
             node.depth,
@@ -96,7 +96,7 @@ def test_a_record_reads_as_the_search_was(result):
         assert read.calls == round(costs[node.node_id], 4)
         belief = result.belief_of(node)
         assert (belief is None) == (node.score_count == 0)
-        assert read.sd == (None if belief is None else round(belief.sd, 4))
+        assert read.posterior_sd == (None if belief is None else round(belief.sd, 4))
         assert read.reason == ("" if node.verdict is None else node.verdict.reason)
 
 
@@ -105,14 +105,14 @@ def test_a_classic_record_reads_as_the_search_was(classic):
     view = _read(classic)
     assert (view.policy, view.calls) == ("classic_uct", classic.calls)
     for read, node in zip(view.nodes, classic.tree.candidates, strict=True):
-        assert (read.node_id, read.parent_id, read.depth) == (
+        assert (read.id, read.parent_id, read.depth) == (
             node.node_id,
             node.parent_id,
             node.depth,
         )
-        assert read.mean_value == (round(node.mean_value, 4) if node.visits else None)
+        assert read.value == (round(node.mean_value, 4) if node.visits else None)
         assert read.rule_score == round(node.rule_score, 4)
-        assert (read.assistantness, read.sd) == (node.assistantness, None)
+        assert (read.assistantness, read.posterior_sd) == (node.assistantness, None)
     assert any(read.assistantness is not None for read in view.nodes)
     judged = classic.record()["final_judgement"]
     assert judged["score"] == classic.final_judgement.score

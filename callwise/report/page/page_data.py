@@ -10,7 +10,7 @@ from urllib.parse import quote
 from callwise.calls.call import Outcome, Role
 from callwise.report.page.judge_words import recorded_words
 from callwise.report.page.plain import Fact, facts_of, figure, items, mapping, text
-from callwise.report.page.trees import Search, search_of
+from callwise.report.page.trees import search_of
 from callwise.report.run_record import CallLine, RawLine, RunRecord, TurnKey, TurnLine, load_run
 from callwise.report.run_tables import ReportTables, summarise
 from callwise.report.table import Cell
@@ -84,18 +84,9 @@ _ANSWERED = frozenset({Outcome.SERVED, Outcome.CACHED, Outcome.COALESCED, Outcom
 
 _SHOWN_ELSEWHERE = frozenset(
     {
-        "conversation_id",
-        "turn",
+        *TurnLine.model_fields,
         "time",
         "user_text",
-        "reply",
-        "degraded",
-        "wound_down",
-        "search",
-        "rounds",
-        "path_seconds",
-        "simulated",
-        "asked",
         "outcomes",
         "attempts",
         "requests",
@@ -162,7 +153,7 @@ def _sums_json(sums: UsageSums) -> dict[str, Any]:
 
 
 def _facts(raw: Mapping[str, Any]) -> list[Fact]:
-    """Return what else the app wrote of a turn, inner objects and lists of words included."""
+    """Return the other fields of a turn's line, inner objects and lists of words included."""
     facts = facts_of(raw, leaving_out=_SHOWN_ELSEWHERE)
     for name, value in raw.items():
         if name not in _SHOWN_ELSEWHERE:
@@ -174,13 +165,13 @@ def _facts(raw: Mapping[str, Any]) -> list[Fact]:
 
 def _words_of_turns(
     run: PageRun,
-    searches: Mapping[TurnKey, Search | None],
+    searches: Mapping[TurnKey, dict[str, Any] | None],
     calls: Mapping[TurnKey, Sequence[CallLine]],
 ) -> dict[TurnKey, list[str]]:
-    """Return the judge's reasons of each call, for turns whose own record has none."""
+    """Return the judge's reasons of each call, for turns whose search has none in its record."""
     wanted = []
     for key, search in searches.items():
-        if search is not None and search.has_words:
+        if search and (search["final_words"] or any("words" in each for each in search["nodes"])):
             continue
         wanted += [
             (key, place)
@@ -200,7 +191,7 @@ def _view(
     raw: Mapping[str, Any],
     calls: Sequence[CallLine],
     *,
-    search: Search | None,
+    search: dict[str, Any] | None,
     words: Sequence[str],
 ) -> dict[str, Any]:
     sums = sum_calls(calls)
@@ -220,7 +211,7 @@ def _view(
         "above_plan": above_plan(run, sums.asked - sums.outcomes[Outcome.REFUSED]),
         "plan": plan_rows(run, turn, calls),
         "calls": call_rows(calls, run.raw_calls[turn.key], words),
-        "search": None if search is None else search.as_json(),
+        "search": search,
         "facts": _facts(raw),
     }
 
@@ -274,10 +265,8 @@ def call_rows(
 ) -> list[list[Any]]:
     """Return one row per call, with `CALL_COLUMNS`.
 
-    Args:
-        calls: of one turn, as they were checked.
-        raw_calls: the same lines, for what a report does not add up.
-        words: the judge's reasons in each; empty where not known.
+    `raw_calls` are the same lines unchecked, for columns that a report does not add up; `words`
+    are the judge's reasons in each, empty where not known.
     """
     rows = []
     for call, raw, reasons in zip(calls, raw_calls, words, strict=True):
@@ -316,8 +305,8 @@ def plan_rows(
 def above_plan(run: PageRun, asked: int) -> str:
     """Return how far a turn's calls go beyond the plan: empty, `usual` or `worst`."""
     scenarios = mapping(mapping(run.record.plan).get("scenarios"))
-    bounds = {
+    limits = {
         "worst": figure(mapping(scenarios.get("worst")).get("asked")),
         "usual": figure(mapping(scenarios.get("default")).get("asked")),
     }
-    return next((name for name, most in bounds.items() if most is not None and asked > most), "")
+    return next((name for name, most in limits.items() if most is not None and asked > most), "")
