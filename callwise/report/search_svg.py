@@ -1,9 +1,8 @@
 """A search drawn as one self-contained SVG: no script, no font, no dependency.
 
 Built as an element tree, so every text is escaped where it is written. Colours follow the
-reader's light or dark setting. Texts are measured in columns of a monospaced font, wide
-characters (Chinese, Japanese, Korean, most emoji) as two, and what does not fit is cut;
-the whole text is in the box's tooltip.
+reader's light or dark setting. Texts are measured in columns of a monospaced font and cut where
+they do not fit; the whole text is in the box's tooltip.
 
 Layout: leaves take one slot after another, in the order of a walk; a parent is halfway between
 its first and its last child. Boxes of one depth never overlap: those of different parents lie
@@ -79,9 +78,8 @@ _JOINERS = frozenset("\u200c\u200d")
 def plain_line(text: str, max_chars: int | None = None) -> str:
     """Return a text as one line that can be shown, cut with an ellipsis where it is too long.
 
-    Spaces and line ends become one space. What a terminal or a reader would obey rather
-    than show is left out: control characters, and marks that turn the direction of text.
-    What cannot be written becomes the replacement character.
+    Spaces and line ends become one space. Control characters and marks that turn the direction
+    of text are left out; characters that cannot be written become the replacement character.
     """
     if not text.isascii() or not text.isprintable():
         text = "".join(map(_shown_char, text))
@@ -146,7 +144,7 @@ def boxes_of(
 
 
 def _slots(tops: list[str], children: dict[str, list[str]]) -> dict[str, float]:
-    """Return each node's place across, in slots. Its depth may be any, so it does not recurse."""
+    """Return each node's place across, in slots. Depth is not limited, so it does not recurse."""
     order: list[str] = []
     waiting = tops[::-1]
     while waiting:
@@ -262,7 +260,7 @@ def _draw_edge(parent: ET.Element, above: TreeBox, below: TreeBox, *, is_top_dow
 
 
 def _head(view: SearchView) -> str:
-    """Return why the search stopped and what it took, in one line."""
+    """Return the stop reason and the size of the search, in one line."""
     noun = "replies" if view.policy == "classic_uct" else "candidates"
     head = (
         f"{plain_line(view.stop_reason or 'under way', 40)}: {view.calls} calls, "
@@ -276,17 +274,14 @@ def _head(view: SearchView) -> str:
 def search_svg(
     view: SearchView, *, title: str = "", is_simulated: bool = False, is_top_down: bool = False
 ) -> str:
-    """Return a search as SVG: a box a candidate, the answer marked, what was dropped dimmed.
+    """Return a search as SVG: one box per candidate, the answer marked, dropped ones dimmed.
 
     A box shows strategy, mean value (a bar from 0 to 1: mean, and one standard deviation to
     each side), judge calls that were to read it, visits, its share of the calls, the start
-    of the reply and of the judge's words. The same search gives the same bytes.
+    of the reply and of the judge's reason. The same search gives the same bytes.
 
-    Args:
-        view: of a record, from `read_search`.
-        title: which search it is, in front of the head line; may be empty.
-        is_simulated: whether a simulated model answered; it is written there.
-        is_top_down: whether children are below their parent rather than right of it.
+    The head line begins with `title` and names a simulated model. Children are right of their
+    parent, or below it with `is_top_down`.
     """
     shown = view.nodes if view.candidates else ()
     boxes = boxes_of(

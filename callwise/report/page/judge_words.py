@@ -22,7 +22,7 @@ _NAMES = frozenset({"reason", "reasons", "rationale", "critique", "comment", "wo
 
 
 def cassette_of(record: RunRecord) -> Path | None:
-    """Return the recording that a run played or made; None when it is nowhere to be found."""
+    """Return the recording that a run played or made; None when it is not found."""
     folder = record.folder
     named = text(mapping(record.manifest.get("identity")).get("cassette"))
     places = [folder / "cassette.jsonl"]
@@ -38,7 +38,7 @@ def cassette_of(record: RunRecord) -> Path | None:
 
 
 def _said(value: Any) -> Iterator[str]:
-    """Give the texts under a name for reasons, in reading order."""
+    """Yield the texts under a name for reasons, in reading order."""
     waiting = [value]
     while waiting:
         here = waiting.pop()
@@ -62,7 +62,7 @@ def spoken(answer: str) -> str:
 
 
 def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Give key, scope and answer of each judge's exchange."""
+    """Yield key, scope and answer of each judge's exchange."""
     for exchange in readable_exchanges(path):
         answer = text(mapping(exchange.get("reply")).get("text"))
         if answer and exchange.get("role") == "judge":
@@ -72,11 +72,8 @@ def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
 def recorded_words(record: RunRecord, calls: list[Mapping[str, Any]]) -> list[str]:
     """Return the reasons in each call, from the recording; empty where it has none.
 
-    Of equal calls the one of the same scope answers, then the oldest.
-
-    Args:
-        record: the run of the recording.
-        calls: ledger lines as plain JSON.
+    `calls` are ledger lines as plain JSON. Of equal calls the one of the same scope answers,
+    then the oldest.
     """
     path = cassette_of(record) if calls else None
     if path is None:

@@ -10,8 +10,8 @@ enough alone:
    request, no frame, no form, no other script, whatever is in the page.
 
 The data is packed because texts are large: gzip, then base64, read by the browser's own
-`DecompressionStream`. Names that come from a run are never keys of an object in it, so the
-script looks nothing up by a foreign name. The file is written whole, and replaces only a page.
+`DecompressionStream`. Names that come from a run are never keys of an object in it, so no
+lookup of the script uses a foreign name. The file is written whole, and replaces only a page.
 """
 
 import base64
@@ -21,14 +21,14 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError
 from callwise.report.page.page_comparison import TurnPairing, compared_tables, differences, pair
-from callwise.report.page.page_data import CALL_COLUMNS, PageRun, calls_of, gather, turn_views
+from callwise.report.page.page_data import CALL_COLUMNS, PageRun, gather, turn_views
 from callwise.report.page.plain import mapping, text
 from callwise.report.run_forms import degraded_line
 from callwise.report.table import Cell, Table, cell_text, is_text_column, shown_places
@@ -68,7 +68,7 @@ def simulated_html(run: PageRun, other: PageRun | None) -> str:
 
 
 def about_html(run: PageRun, other: PageRun | None) -> str:
-    """Return in one line what the page is of."""
+    """Return the line about the run and the one that it is compared with."""
     manifest = run.record.manifest
     app = text(mapping(manifest.get("identity")).get("app"))
     parts = ["simulated" if run.record.is_simulated else ""]
@@ -151,28 +151,14 @@ def overview_html(
     pairing: TurnPairing | None = None,
     compared: Sequence[Table] = (),
 ) -> str:
-    """Return the first view.
-
-    Args:
-        run: the run that the page is of.
-        other: the run to compare with, or None.
-        pairing: from `pair`, where there is another run.
-        compared: from `compared_tables`, likewise.
-    """
+    """Return the first view; `pairing` and `compared` are given where there is another run."""
     tables = run.tables
-    own = (
-        tables.by_node,
-        tables.by_role,
-        tables.by_purpose,
-        tables.against_plan,
-        tables.scenarios,
-        tables.time,
-    )
+    own = [table for table in tables.tables() if table is not tables.by_turn]
     parts = [*_notices(run, other, pairing), _tiles(run), '<div id="chart"></div>']
     if compared:
         parts += ['<h2 class="apart">Compared with the other run</h2>', *map(table_html, compared)]
         parts.append('<h2 class="apart">This run</h2>')
-    parts += [table_html(table) for table in own if table is not None]
+    parts += map(table_html, own)
     return "\n".join(parts)
 
 
@@ -191,13 +177,7 @@ def _run_json(run: PageRun) -> dict[str, Any]:
 def document_of(
     run: PageRun, other: PageRun | None = None, pairing: TurnPairing | None = None
 ) -> dict[str, Any]:
-    """Return the page's data.
-
-    Args:
-        run: the run that the page is of.
-        other: the run to compare with, or None.
-        pairing: from `pair`, where there is another run.
-    """
+    """Return the page's data; `pairing` is given where there is another run."""
     document: dict[str, Any] = {
         "version": VERSION,
         "call_columns": CALL_COLUMNS,
@@ -207,7 +187,6 @@ def document_of(
     if other is None or pairing is None:
         return document
     document["runs"].append(_run_json(other))
-    of_run, of_other = calls_of(run), calls_of(other)
     for turn, view in zip(run.record.turns, document["runs"][0]["turns"], strict=True):
         place = pairing.other_place.get(turn.key)
         view["other"] = place
@@ -215,15 +194,11 @@ def document_of(
             view["differences"] = differences(
                 turn,
                 other.record.turns[place],
-                of_run[turn.key],
-                of_other[turn.key],
+                run.calls[turn.key],
+                other.calls[turn.key],
                 is_reworded=turn.key in pairing.reworded,
             )
     return document
-
-
-def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, int | float)
 
 
 def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> str:
@@ -231,7 +206,7 @@ def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> s
         inner = shown_html(cell)
     else:
         inner = shown_html(cell_text(cell))
-        if is_difference and _is_number(cell) and cell:
+        if is_difference and cell:
             inner = f"+{inner}" if cell > 0 else inner.replace("-", "\N{MINUS SIGN}", 1)
     if is_head:
         return f'<th scope="row">{inner}</th>'
@@ -351,14 +326,12 @@ _START = b"<!doctype html>"
 
 @dataclass(frozen=True, slots=True)
 class WrittenPage:
-    """What was written.
+    """A page and its file.
 
     Args:
-        file: its path.
-        size_bytes: how large it is.
-        turns: how many turns it shows.
-        paired_turns: how many of them are paired; None without another run.
-        notices: what a user should know about the reading.
+        turns: turns that it shows.
+        paired_turns: those of them that are paired; None without another run.
+        notices: remarks for the user about the reading.
     """
 
     file: Path
@@ -371,9 +344,7 @@ class WrittenPage:
 def page_of(folder: Path, against: Path | None = None) -> tuple[str, WrittenPage]:
     """Return the page of a run as HTML, and its size, turns and notices; its `file` is `folder`.
 
-    Args:
-        folder: the run's folder.
-        against: the folder of a run to compare with, or None.
+    `against` is the folder of a run to compare with.
 
     Raises:
         FormatError: when a folder is no run, or cannot be read.
@@ -422,8 +393,8 @@ def write_page(folder: Path, file: Path, *, against: Path | None = None) -> Writ
 
     Args:
         folder: the run's folder.
-        file: where to; an older page there is replaced in one step.
-        against: the folder of a run to compare with, or None.
+        file: path of the page; an older page there is replaced in one step.
+        against: the folder of a run to compare with.
 
     Raises:
         FormatError: when a folder is no run, or cannot be read.
@@ -443,6 +414,4 @@ def write_page(folder: Path, file: Path, *, against: Path | None = None) -> Writ
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
-    return WrittenPage(
-        file, written.size_bytes, written.turns, written.paired_turns, written.notices
-    )
+    return replace(written, file=file)
