@@ -73,7 +73,7 @@ class Draft(BaseModel):
     """The proposer's own word for what the reply tries; blank when it gave none."""
 
     payload: dict[str, Any] = Field(default_factory=dict)
-    """Whatever else the caller wants back with the reply. Plain JSON; never read here."""
+    """Data that the caller wants back with the reply. Plain JSON; never read here."""
 
     is_step: bool = Field(default=False, exclude_if=lambda is_step: not is_step)
     """Whether it is only a step towards an answer, and can be no answer itself."""
@@ -170,7 +170,7 @@ class NoAnswer:
 
 
 ActionAnswer = Annotated[Drafts | Verdicts | NoAnswer, Field(discriminator="kind")]
-"""What came of an action; the action's docstring names which."""
+"""The answer to an action; the action's docstring names which."""
 
 
 def cleaned_answer(action_id: str, answer: ActionAnswer) -> ActionAnswer:

@@ -60,7 +60,7 @@ class ClassicPhase(StrEnum):
 
 @dataclass(slots=True)
 class ClassicProgress(RoundProgress):
-    """How far a classic search is.
+    """Progress of a classic search.
 
     Args:
         leaf_id: the node whose variants this rollout asks for.

@@ -103,7 +103,7 @@ class ClassicUct(SearchPolicy):
         )
 
     def _next_round(self, remaining: RemainingCalls) -> list[Action]:
-        # Every step either asks, or moves on: to a later phase, or to the next rollout.
+        # Every step either asks, or leads to a later phase or to the next rollout.
         while not self.is_done:
             actions = _STEPS[self._state.progress.phase](self._state, remaining)
             if actions:
@@ -335,4 +335,4 @@ _STEPS = {
     ClassicPhase.CHECK: _check,
     ClassicPhase.FINAL: _judge_pick,
 }
-"""The next round by phase; when it is empty, the state has moved on instead."""
+"""The next round by phase; when it is empty, the phase has changed instead."""

@@ -57,7 +57,7 @@ class NumberAt:
 
 
 class _Number:
-    """Stands for a number in a document that was read: numbers are found by their order."""
+    """A number of a document; the text has the numbers in the same order."""
 
 
 def _number(_written: str) -> _Number:

@@ -85,7 +85,7 @@ UNLIMITED = RemainingCalls()
 
 @dataclass(slots=True)
 class RoundProgress:
-    """How far a search of any policy is.
+    """Progress of a search of any policy.
 
     Args:
         open_round: the round under way, in the order in which its answers are applied.

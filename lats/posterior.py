@@ -98,7 +98,7 @@ class NoiseModel:
 
     @property
     def refine_shift(self) -> float:
-        """How far a refined candidate is expected to score above its parent; 0 at first."""
+        """Expected gain of a refined candidate over its parent, in score; 0 at first."""
         return self.shift_sum / (PRIOR_SHIFT_WEIGHT + self.shift_count)
 
     def note_call(self, scores: list[float]) -> None:

@@ -46,7 +46,7 @@ AUTO = SearchKnobs(policy="auto")
 
 @dataclass(frozen=True)
 class Solution(Generic[StateT]):
-    """What solving a problem found.
+    """The solution of a problem.
 
     Args:
         best: the state to answer with; None when not one was proposed.

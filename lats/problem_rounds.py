@@ -257,7 +257,7 @@ def _marked(reply: str, text: str) -> str:
 
 
 _SLACK = 1e-9
-"""What sums of floats may lie outside [0, 1] by."""
+"""Rounding error by which sums of floats may lie outside [0, 1]."""
 
 MAX_READ_PER_WANTED = 16
 """Proposed states that are read for each that was asked for."""

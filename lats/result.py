@@ -66,7 +66,7 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """How sure a search is of its answer, if its judge may be believed.
+    """Confidence of a search in its answer, if its judge may be believed.
 
     A biased judge makes it sure and wrong: only noise is accounted for.
 

@@ -160,7 +160,7 @@ class SearchKnobs(ClassicKnobs):
     """
 
     judging: Literal["listwise", "pointwise", "pairwise", "agreement"] = "listwise"
-    """How candidates are compared: many in one call, one a call, two a call in a knock-out,
+    """Comparison of candidates: many in one call, one per call, two per call in a knock-out,
     or by whether they agree and pass the judge's checks (for answers that can be checked).
     A knock-out is for one set of candidates: a tree reads lists in its place."""
 
@@ -207,14 +207,14 @@ class SearchKnobs(ClassicKnobs):
     """
 
     stop_score: float | None = Field(default=None, ge=0, le=1)
-    """Stop as soon as an answer's mean score reaches this. 1 says that the judge is an exact
+    """Stop as soon as an answer's mean score reaches this. 1 means that the judge is an exact
     verifier: its scores do not drift, and a tree asks it once."""
 
     judge_reliability: float = Field(default=0.4, ge=0.05, le=0.95)
     """Assumed correlation of two judgements of the same candidates, until it was measured."""
 
     rubrics: tuple[str, ...] = Field(default=("overall",), min_length=1, max_length=16)
-    """Names of the rubrics that judge passes take in turn."""
+    """Names of the rubrics that judge passes cycle through."""
 
     attribute_weights: dict[str, float] = {}
     """Weights of the judge's scores in the one that counts, `score` being the overall one; a

@@ -27,7 +27,7 @@ DEFAULT_CAP = 6
 
 @dataclass(slots=True)
 class SearchProgress(RoundProgress):
-    """How far a posterior search is.
+    """Progress of a posterior search.
 
     Args:
         planned_cap: calls it plans for, fixed by its first round; None before that.

@@ -41,33 +41,32 @@ _SUM_COLUMNS = (
     "usd",
 )
 
-_TURN_COLUMNS = (
-    "rounds_reply",
-    "rounds_turn",
-    "path_seconds_reply",
-    "path_seconds_turn",
-    "degraded",
-    "wound_down",
-    "search_stop",
-)
-
-_CALL_COLUMNS = (
-    "conversation",
-    "turn",
-    "node",
-    "role",
-    "purpose",
-    "outcome",
-    "unreadable",
-    "repair",
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "usd",
-    "over_tokens",
-    "error",
-    "notes",
-)
+_TURN_CELLS: Mapping[str, Callable[[TurnLine], Cell]] = {
+    "rounds_reply": lambda turn: turn.spans[0],
+    "rounds_turn": lambda turn: turn.spans[1],
+    "path_seconds_reply": lambda turn: turn.spans[2],
+    "path_seconds_turn": lambda turn: turn.spans[3],
+    "degraded": lambda turn: len(turn.degraded),
+    "wound_down": lambda turn: len(turn.wound_down),
+    "search_stop": lambda turn: turn.search_stop,
+}
+_CALL_CELLS: Mapping[str, Callable[[CallLine], Cell]] = {
+    "conversation": lambda row: row.conversation or "-",
+    "turn": lambda row: "-" if row.turn is None else row.turn,
+    "node": node_name,
+    "role": role_name,
+    "purpose": purpose_name,
+    "outcome": lambda row: row.outcome.value,
+    "unreadable": lambda row: int(row.is_unreadable),
+    "repair": lambda row: row.repair,
+    "requests": lambda row: row.requests,
+    "input_tokens": lambda row: None if row.unknown_usage else row.input_tokens,
+    "output_tokens": lambda row: None if row.unknown_usage else row.output_tokens,
+    "usd": lambda row: row.usd,
+    "over_tokens": lambda row: row.over_tokens,
+    "error": lambda row: row.error,
+    "notes": lambda row: row.notes,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,44 +146,22 @@ def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -
 
 
 def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[CallLine]]) -> Table:
-    lines: list[Row] = [
+    rows = [
         (
             turn.conversation_id,
             turn.turn,
             *_sum_cells(sum_calls(calls)),
-            *turn.spans,
-            len(turn.degraded),
-            len(turn.wound_down),
-            turn.search_stop,
+            *(cell(turn) for cell in _TURN_CELLS.values()),
         )
         for turn, calls in zip(turns, calls_of_turns, strict=True)
     ]
-    columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_COLUMNS)
-    return Table("by_turn", "By turn", columns, tuple(lines))
+    columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_CELLS)
+    return Table("by_turn", "By turn", columns, tuple(rows))
 
 
 def _call_table(rows: Sequence[CallLine]) -> Table:
-    lines: list[Row] = [
-        (
-            row.conversation or "-",
-            "-" if row.turn is None else row.turn,
-            row.node or "-",
-            row.role.value,
-            row.purpose.value,
-            row.outcome.value,
-            int(row.is_unreadable),
-            row.repair,
-            row.requests,
-            None if row.unknown_usage else row.input_tokens,
-            None if row.unknown_usage else row.output_tokens,
-            row.usd,
-            row.over_tokens,
-            row.error,
-            row.notes,
-        )
-        for row in rows
-    ]
-    return Table("by_call", "By call", _CALL_COLUMNS, tuple(lines))
+    cells = [tuple(cell(row) for cell in _CALL_CELLS.values()) for row in rows]
+    return Table("by_call", "By call", tuple(_CALL_CELLS), tuple(cells))
 
 
 def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:

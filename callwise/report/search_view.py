@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 __all__ = ["SearchView", "SearchViewNode", "read_search"]
 
 _START_ID = "start"
+_OLD_PASSES = "looks"
+"""Name of `judge_passes` in version 0."""
 _READ = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)
 _Count = Annotated[int, Field(ge=0)]
 
@@ -44,7 +46,7 @@ class SearchViewNode(BaseModel):
     judge_passes: _Count = 0
     """Judge calls that were to read it, failures included."""
     scores: _Count = 0
-    """Number of its own scores, whose mean is `mean_score`."""
+    """Number of scores whose mean is `mean_score`."""
     mean_score: float | None = None
     rule_score: float | None = None
     assistantness: float | None = None
@@ -160,7 +162,7 @@ def _from_version_0(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     tree = raw.get("tree")
     if isinstance(tree, list):
         renamed = [
-            {**each, "judge_passes": each.get("looks", 0)} if isinstance(each, Mapping) else each
+            {**each, "judge_passes": each.get(_OLD_PASSES, 0)} if isinstance(each, Mapping) else each
             for each in tree
         ]
         return {**raw, "start": raw.get("start") or {}, "candidates": renamed}
@@ -184,7 +186,7 @@ def _from_version_0(raw: Mapping[str, Any]) -> Mapping[str, Any]:
                 "parent_id": node.get("parent_id"),
                 "reply": draft.get("reply"),
                 "strategy_tag": draft.get("strategy_tag", ""),
-                "judge_passes": node.get("looks", 0),
+                "judge_passes": node.get(_OLD_PASSES, 0),
                 "scores": int(score is not None),
                 "mean_score": score,
                 "rule_score": node.get("fast_score"),

@@ -136,7 +136,7 @@ def aligned(rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> li
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What is shown of a table: columns and rows as text."""
+    """The shown part of a table: columns and rows as text."""
 
     title: str
     heads: list[str]
@@ -228,7 +228,7 @@ def tables_text(tables: Sequence[Table], *, stream: TextIO | None = None) -> str
 
 
 MAX_TURN_ROWS = 20
-"""How many turns are listed where all tables are shown together."""
+"""Most turns listed where all tables are shown together."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$-])")
 

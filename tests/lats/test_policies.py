@@ -27,7 +27,7 @@ def test_knobs_take_the_names_of_the_strategies():
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_search_is_started_and_resumed_by_its_name(context, policy):
-    """The state says whose it is."""
+    """The state names its policy."""
     search = start_search(SearchKnobs(policy=policy), context)
     wanted = ClassicUct if policy == "classic_uct" else PosteriorSearch
     assert isinstance(search, wanted)
@@ -47,15 +47,15 @@ def test_guidelines_reach_the_first_round(context):
     assert start_search(SearchKnobs(), context, guidelines=told).ask()
 
 
-def test_the_rule_score_breaks_ties_before_and_after_a_resume(context, moves_model, play):
+def test_the_rule_score_breaks_ties_before_and_after_a_resume(context, actions_model, play):
     """Where a judge ties everything, the reply that the rules like best is the answer."""
     search = start_search(SearchKnobs(policy="best_of_n", max_calls=2), context)
-    model = moves_model(judge="ties")
-    (move,) = search.ask()
+    model = actions_model(judge="ties")
+    (action,) = search.ask()
     replies = ["", "word " * 400, "That is big. What scares you most about it?"]
-    drafts = model.answer(move).drafts
+    drafts = model.answer(action).drafts
     made = [each.model_copy(update={"reply": r}) for each, r in zip(drafts, replies, strict=False)]
-    search.tell(move.action_id, Drafts(drafts=tuple(made)))
+    search.tell(action.action_id, Drafts(drafts=tuple(made)))
     search, _ = play(search, model)
     best = search.result().best
     scores = {n.node_id: RuleScore(context)(n.draft.reply) for n in search.tree.candidates}

@@ -42,11 +42,11 @@ KEYS = [
 
 
 @pytest.fixture(params=SEARCHES, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}")
-def result(request, play, moves_model):
+def result(request, play, actions_model):
     """The result of a posterior search, good or troubled."""
     policy, cap, how = request.param
     search = PosteriorSearch(SearchKnobs(policy=policy, max_calls=cap))
-    return play(search, moves_model(**how))[0].result()
+    return play(search, actions_model(**how))[0].result()
 
 
 @pytest.fixture
@@ -118,10 +118,10 @@ def test_a_classic_record_reads_as_the_search_was(classic):
     assert judged["score"] == classic.final_judgement.score
 
 
-def test_what_halving_drops_is_dropped_with_all_below(play, moves_model):
+def test_what_halving_drops_is_dropped_with_all_below(play, actions_model):
     """Survivors and what grew from them are kept."""
     search = PosteriorSearch(SearchKnobs(policy="halving", max_calls=16))
-    result = play(search, moves_model())[0].result()
+    result = play(search, actions_model())[0].result()
     dropped, nodes = result.dropped(), result.tree.nodes
     kept = {n.node_id for n in result.tree.candidates if n.depth == 1 and n.node_id not in dropped}
     assert kept == set(result.survivors)

@@ -37,7 +37,7 @@ def test_a_rollout_never_judges_more_than_it_asked_for():
 
 
 def test_knobs_survive_json():
-    """What a state holds is what it was made of."""
+    """A state's knobs are those that it was made of."""
     knobs = SearchKnobs(rollouts=3, max_calls=7, early_exit={"min_mode_fit": 0.5})
     assert SearchKnobs.model_validate_json(knobs.model_dump_json()) == knobs
 
@@ -58,7 +58,7 @@ def test_knobs_survive_json():
     ],
 )
 def test_a_stage_sets_width_and_depth(stage, rollouts, expand_k, min_exit):
-    """The specification's table, with bonding beside its neighbour."""
+    """The specification's table, with bonding as its neighbour."""
     knobs = with_stage(SearchKnobs(), stage)
     assert (knobs.rollouts, knobs.expand_k) == (rollouts, expand_k)
     assert knobs.early_exit.min_rollouts == min_exit

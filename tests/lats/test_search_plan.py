@@ -53,7 +53,9 @@ GATES = {
         (True, Scenario.WORST, 12, 11, 1),
     ],
 )
-def test_the_default_knobs_cost_what_the_spec_says(prefetch, scenario, calls, rounds, speculative):
+def test_the_default_knobs_cost_the_calls_of_the_specification(
+    prefetch, scenario, calls, rounds, speculative
+):
     """Eleven calls in eleven rounds, two on an exit at the root, five after a rollout."""
     plan = plan_search(SearchKnobs(prefetch=prefetch), scenario)
     assert (plan.calls, len(plan.rounds), plan.speculative_calls()) == (calls, rounds, speculative)
@@ -105,9 +107,7 @@ def test_a_driven_search_asks_exactly_its_plan(*, scripted, drive, context, scen
 
 @quick
 @given(knobs=KNOBS, seed=st.integers(0, 1000))
-def test_alike_strategies_without_a_cap_cost_what_the_worst_case_says(
-    scripted, drive, context, knobs, seed
-):
+def test_alike_strategies_without_a_cap_cost_the_worst_case(scripted, drive, context, knobs, seed):
     """The worst case is reached, not merely a bound, once the checks are left out."""
     knobs = knobs.model_copy(
         update={

@@ -52,7 +52,7 @@ def test_tags_that_mean_one_strategy_are_alike(left, right, is_alike):
 
 
 def test_a_long_run_of_marks_is_passed_over_once():
-    """Each of its marks is no beginning of its own."""
+    """A match does not begin at each of its marks."""
     text = "So" + "." * 200_000 + "x"
     assert identity_key(text) == text.lower()
     assert identity_key("so...' x") == "so x"

@@ -154,12 +154,12 @@ def test_hostile_text_stays_text(text):
 
 @given(text=st.text())
 def test_no_text_is_markup(text):
-    """Whatever a model wrote, the picture has the elements that it always has."""
+    """With any text of a model, the picture has the same elements."""
     _check_text(text)
 
 
 def test_the_whole_text_is_in_the_tooltip():
-    """What is cut in the box can be read over it."""
+    """Text that is cut in the box is whole in its tooltip."""
     top = ET.fromstring(search_svg(_small()))  # noqa: S314
     tips = [group.findtext(f"{SVG}title", "") for group in top.iter(f"{SVG}g")]
     assert any("后来第一个客人问我普鲁斯特在哪一排。" in tip for tip in tips)
@@ -167,7 +167,7 @@ def test_the_whole_text_is_in_the_tooltip():
 
 
 def test_without_candidates_it_is_a_line():
-    """There is nothing to draw but what the search says of itself."""
+    """Only the head line is drawn."""
     svg = search_svg(SearchView("auto", (), None, 0, 0))
     assert not _boxes(svg)
     assert ">under way: 0 calls, 0 rounds, 0 candidates<" in svg
@@ -250,7 +250,7 @@ def test_wide_characters_take_two_columns(text, columns):
     [("short", "short"), ("exactly 10", "exactly 10"), ("more than 10", "more than…")],
 )
 def test_what_does_not_fit_is_cut(text, cut):
-    """The ellipsis takes a column of its own."""
+    """The ellipsis takes one column."""
     assert cut_to_width(text, 10) == cut
 
 

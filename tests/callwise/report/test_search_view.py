@@ -74,7 +74,7 @@ def test_a_classic_tree_of_version_0_has_its_means():
 
 
 def test_records_without_the_newer_figures_are_read():
-    """What a writer leaves out is missing, not 0."""
+    """A figure that the writer leaves out is missing, not 0."""
     raw = _record()
     kept = ("id", "parent_id", "reply", "judge_passes", "posterior_mean")
     raw["candidates"] = [{name: each[name] for name in kept} for each in raw["candidates"]]

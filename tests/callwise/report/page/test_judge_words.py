@@ -32,7 +32,7 @@ def _words(folder: Path) -> list[list[str]]:
 
 
 def test_words_come_from_the_recording_where_the_turn_has_none(make_run: RunMaker) -> None:
-    """A turn whose tree holds words needs none; the other gets those of its judge call."""
+    """A turn with reasons in its tree needs none; the other gets those of its judge call."""
     folder = make_run(turns=[WORDLESS, {}])
     lines = [_exchange(0, 2, '{"verdicts":[{"reason":"warm"},{"reason":"sharp"}]}')]
     lines += [_exchange(1, 2, '{"reason":"not asked for"}'), '{"role":"judge", cut']

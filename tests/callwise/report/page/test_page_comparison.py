@@ -1,4 +1,4 @@
-"""Two runs beside each other."""
+"""Two runs compared."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ OTHER = [
 
 
 def test_turns_pair_by_conversation_and_number(make_run: RunMaker) -> None:
-    """A paired turn says how it differs, by figure and by node; an unpaired one has no other."""
+    """A paired turn has its differences by figure and by node; an unpaired one has no other."""
     run = gather(make_run("mine", turns=[{}, {}, {}]))
     other = gather(make_run("other", turns=OTHER))
     turns = document_of(run, other, pair(run, other))["runs"][0]["turns"]
@@ -33,7 +33,7 @@ def test_turns_pair_by_conversation_and_number(make_run: RunMaker) -> None:
 
 
 def test_tables_are_over_the_paired_turns(make_run: RunMaker) -> None:
-    """Figures of turns that only one run has are in no comparison; the page says so."""
+    """Figures of turns that only one run has are in no comparison; a notice names them."""
     one, two = make_run("mine", turns=[{}, {}, {}]), make_run("other", turns=OTHER)
     run, other = gather(one), gather(two)
     tables = {table.name: table for table in compared_tables(run, other, pair(run, other))}

@@ -70,7 +70,7 @@ def test_a_record_is_shown_depth_first() -> None:
 
 
 def test_the_last_judgement_and_the_plain_figures_are_shown() -> None:
-    """Inner objects by dotted names; the tree and what stands elsewhere left out."""
+    """Inner objects by dotted names; the tree and fields shown elsewhere are left out."""
     search = search_of(
         {
             "search_record": 1,
