@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from lats.answers import Verdict
 from lats.policy import RemainingCalls
-from lats.problem import Problem, resume, solve
-from lats.problem_rounds import StateDrafts
+from lats.problem import resume, solve
+from lats.problem_rounds import Problem, StateDrafts
 from lats.result import StateError, StopReason
 from lats.search_knobs import SearchKnobs
 
@@ -419,7 +419,7 @@ async def test_a_state_of_another_problem_is_refused():
 @given(states=st.lists(st.text(), min_size=2, max_size=8))
 def test_texts_that_differ_make_drafts_that_differ(states):
     """Unless they differ in outer space only, which no draft keeps."""
-    drafts = StateDrafts(str, lambda state: f"state: {state!r}.", lambda state: True)
+    drafts = StateDrafts(Problem(str, near, closeness, text=lambda state: f"state: {state!r}."))
     replies = [
         drafts.draft(state.encode("utf-8", "replace").decode(), source="test").reply
         for state in states
