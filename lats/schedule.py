@@ -74,12 +74,6 @@ class CallsLeft:
         """Return whether that many calls fit together."""
         return proposer + judge <= self.calls and proposer <= self.proposer and judge <= self.judge
 
-    def after(self, *, proposer: int = 0, judge: int = 0) -> "CallsLeft":
-        """Return the calls that remain once that many were asked."""
-        return CallsLeft(
-            self.calls - proposer - judge, self.proposer - proposer, self.judge - judge
-        )
-
 
 Strategy = Callable[[SearchState, CallsLeft], list[Action] | StopReason]
 """One policy: the actions of the next round, all of which travel together, or why to stop.

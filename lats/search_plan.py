@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lats.actions import Action, ActionKind, Generate, JudgeList, Refine, Side, side_of
+from lats.actions import Action, ActionKind, Generate, JudgeList, Refine
 from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, Verdict, Verdicts
 from lats.classic_uct import ClassicUct
 from lats.policy import SearchPolicy
@@ -55,11 +55,6 @@ class PlannedCalls:
     count_calls: int
     is_speculative: bool = False
 
-    @property
-    def side(self) -> Side:
-        """Model that answers them."""
-        return side_of(self.kind)
-
 
 PlannedRound = tuple[PlannedCalls, ...]
 """Calls that travel together."""
@@ -74,28 +69,15 @@ class SearchPlan:
     @property
     def calls(self) -> int:
         """Calls of all rounds."""
-        return sum(self.calls_by_kind().values())
+        return self.calls_by_kind().total()
 
-    def calls_by_kind(self) -> dict[ActionKind, int]:
+    def calls_by_kind(self) -> Counter[ActionKind]:
         """Return how many calls of each kind there are; absent kinds are not asked."""
-        counts: dict[ActionKind, int] = {}
-        for part in self._parts():
-            counts[part.kind] = counts.get(part.kind, 0) + part.count_calls
+        counts: Counter[ActionKind] = Counter()
+        for together in self.rounds:
+            for part in together:
+                counts[part.kind] += part.count_calls
         return counts
-
-    def calls_by_side(self) -> dict[Side, int]:
-        """Return how many calls the proposer and the judge each answer."""
-        counts = dict.fromkeys(Side, 0)
-        for part in self._parts():
-            counts[part.side] += part.count_calls
-        return counts
-
-    def speculative_calls(self) -> int:
-        """Return how many calls are asked before it is known that they are needed."""
-        return sum(part.count_calls for part in self._parts() if part.is_speculative)
-
-    def _parts(self) -> list[PlannedCalls]:
-        return [part for together in self.rounds for part in together]
 
 
 NEVER = 1e-300
