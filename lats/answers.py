@@ -5,13 +5,11 @@ A missing score stays missing; it is neither 0 nor average.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NewType
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from lats.similarity import text_key
 
 __all__ = [
     "MAX_REASON_CHARS",
@@ -24,7 +22,6 @@ __all__ = [
     "NodeId",
     "Verdict",
     "Verdicts",
-    "admit_drafts",
     "clean_text",
     "cleaned_answer",
     "path_id",
@@ -56,7 +53,7 @@ def path_id(parent_id: NodeId | None, reply: str) -> NodeId:
 
 def clean_text(text: str, max_chars: int) -> str:
     """Return a text without unwritable characters and outer space, cut to a length."""
-    if len(text) <= max_chars and not _UNWRITABLE.search(text):
+    if not text or (len(text) <= max_chars and not _UNWRITABLE.search(text)):
         return text.strip()  # as nearly every text is
     return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
 
@@ -201,21 +198,3 @@ def _clean_draft(draft: Draft) -> Draft | None:
     if reply == draft.reply and tag == draft.strategy_tag:
         return draft
     return draft.model_copy(update={"reply": reply, "strategy_tag": tag})
-
-
-def admit_drafts(
-    offered: Iterable[Draft], *, k: int, is_known: Callable[[str], bool]
-) -> list[Draft]:
-    """Return the clean drafts that may enter a tree: new, at most `k`, in their order.
-
-    Args:
-        offered: from a proposer, cleaned; more or fewer than asked.
-        k: how many were asked for.
-        is_known: whether a reply with this `text_key` is in the tree already.
-    """
-    admitted: dict[str, Draft] = {}
-    for draft in offered:
-        key = text_key(draft.reply)
-        if len(admitted) < k and key not in admitted and not is_known(key):
-            admitted[key] = draft
-    return list(admitted.values())

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 from lats.actions import Action, ActionKind, Generate, JudgeList, Refine
-from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, Verdicts, admit_drafts
+from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, Verdicts
 from lats.classic_state import (
     ClassicPhase,
     ClassicState,
@@ -36,7 +36,7 @@ from lats.result import SearchResult, StopReason
 from lats.rule_score import FastScorer, ReplyContext, RuleScore
 from lats.search_knobs import ClassicKnobs
 from lats.search_tree import Candidate
-from lats.similarity import missing_strategies, text_key
+from lats.similarity import missing_strategies
 
 __all__ = ["ASSISTANT_CHECK", "MAX_STRATEGIES_USED", "SINGLE", "ClassicUct"]
 
@@ -130,12 +130,14 @@ class ClassicUct(SearchPolicy):
 def _note_drafts(
     state: ClassicState, action: Generate | Refine, offered: tuple[Draft, ...]
 ) -> None:
-    progress, has_key = state.progress, state.tree.has_key
+    progress, tree = state.progress, state.tree
     pending = (progress.drafts or []) if action.label is ActionKind.TOP_UP else []
-    keys = {text_key(draft.reply) for draft in pending}
-    progress.drafts = pending + admit_drafts(
-        offered, k=action.k, is_known=lambda key: key in keys or has_key(key)
-    )
+    new = {tree.key_of(draft.reply): draft for draft in pending}
+    for draft in offered:
+        key = tree.key_of(draft.reply)
+        if len(new) < len(pending) + action.k and key not in new and not tree.has_key(key):
+            new[key] = draft
+    progress.drafts = list(new.values())
     if action.label is ActionKind.EXPAND:
         tags = [draft.strategy_tag for draft in offered[: action.k]]
         progress.missing = missing_strategies(tags, similarity=state.knobs.top_up_similarity)

@@ -141,13 +141,18 @@ def belief(node: Candidate, noise: NoiseModel) -> Belief:
     """Return the posterior of a candidate's quality."""
     reliability = noise.reliability
     weight = 1 - reliability + reliability * node.score_count
-    return Belief(means_by(noise)(node), noise.spread * reliability * (1 - reliability) / weight)
+    return Belief(
+        means_by(noise, reliability)(node), noise.spread * reliability * (1 - reliability) / weight
+    )
 
 
-def means_by(noise: NoiseModel) -> Callable[[Candidate], float]:
-    """Return a function from a candidate to `belief(...).mean`; it reads the noise once."""
-    reliability, grand_mean, shift = noise.reliability, noise.grand_mean, noise.refine_shift
-    doubt = 1 - reliability
+def means_by(noise: NoiseModel, reliability: float | None = None) -> Callable[[Candidate], float]:
+    """Return a function from a candidate to `belief(...).mean`; it reads the noise once.
+
+    `reliability` is the noise's, where it is computed already.
+    """
+    reliability = noise.reliability if reliability is None else reliability
+    grand_mean, shift, doubt = noise.grand_mean, noise.refine_shift, 1 - reliability
 
     def mean(node: Candidate) -> float:
         prior = grand_mean if node.prior_mean is None else node.prior_mean + shift
@@ -169,8 +174,8 @@ def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
     """
     if len(scored) < 2 or not noise.mean_count:
         return 0.0
-    reliability, spread, believed = noise.reliability, noise.spread, means_by(noise)
-    doubt = 1 - reliability
+    reliability, spread = noise.reliability, noise.spread
+    believed, doubt = means_by(noise, reliability), 1 - reliability
     weighted = total = 0.0
     for node, score in scored:
         # One over what a score varies by: the belief's variance and the judge's noise.

@@ -117,10 +117,9 @@ def ranked(
 
 def note_front(state: SearchState, changed: list[Candidate]) -> None:
     """Keep the front up to date after candidates' own values changed."""
-    nodes, front = state.tree.nodes, state.progress.front
-    front += [node.node_id for node in changed if node.node_id not in front]
-    front.sort(key=lambda node_id: (-(nodes[node_id].own_value or 0.0), nodes[node_id].birth))
-    del front[FRONT:]
+    front = {node.node_id: node for node in (*state.nodes(state.progress.front), *changed)}
+    best_first = sorted((-(node.own_value or 0.0), node.birth, node) for node in front.values())
+    state.progress.front = [node.node_id for _, _, node in best_first[:FRONT]]
 
 
 def leading(state: SearchState, count: int) -> list[Candidate]:
@@ -137,7 +136,8 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
     if state.knobs.judging == "agreement" or state.progress.champion is not None:
         return ranked(state, judged)[:count]
     believed = means_by(state.noise)
-    return sorted(judged, key=lambda node: (-believed(node), node.birth))[:count]
+    best_first = sorted((-believed(node), node.birth, node) for node in judged)
+    return [node for _, _, node in best_first[:count]]
 
 
 def confidence(state: SearchState, best: Candidate) -> Confidence | None:

@@ -99,6 +99,7 @@ class SearchTree:
         self.has_start = start is not None
         self._identity = identity
         self._keys: set[str] = set()
+        self._key_by_reply: dict[str, str] = {}
         if start is not None:
             node_id = path_id(None, start.reply)
             self.nodes[node_id] = Candidate(node_id, None, 0, start, 0)
@@ -132,7 +133,7 @@ class SearchTree:
             tree.nodes[node.node_id] = node
         if nodes and sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
-        tree._keys = {identity(node.draft.reply) for node in tree.candidates}
+        tree._keys = {tree.key_of(node.draft.reply) for node in tree.candidates}
         return tree
 
     def __len__(self) -> int:
@@ -159,8 +160,15 @@ class SearchTree:
         """Return a node's children in the order of their birth."""
         return [self.nodes[child_id] for child_id in node.children_ids]
 
+    def key_of(self, reply: str) -> str:
+        """Return the key of a reply; see `identity`. The tree remembers it."""
+        key = self._key_by_reply.get(reply)
+        if key is None:
+            key = self._key_by_reply[reply] = self._identity(reply)
+        return key
+
     def has_key(self, key: str) -> bool:
-        """Return whether there is a candidate whose reply has this key; see `identity`."""
+        """Return whether there is a candidate whose reply has this key."""
         return key in self._keys
 
     def path_to_top(self, node_id: NodeId) -> Iterator[Candidate]:
@@ -173,8 +181,11 @@ class SearchTree:
 
     def add_pending(self, node_id: NodeId, change: int) -> None:
         """Change the count of expansions under way of a node and all above it."""
-        for node in self.path_to_top(node_id):
+        step: NodeId | None = node_id
+        while step is not None:
+            node = self.nodes[step]
             node.pending_visits += change
+            step = node.parent_id
 
     def add(
         self,
@@ -183,11 +194,8 @@ class SearchTree:
         *,
         prior_mean: float | None = None,
         rule_score: float | None = None,
-        key: str | None = None,
     ) -> Candidate | None:
         """Return a new child of a node, or the top; None where the parent has this very child.
-
-        `key` saves computing the reply's key again.
 
         Raises:
             ValueError: when there is a top already.
@@ -201,7 +209,7 @@ class SearchTree:
         depth = 0 if parent is None else parent.depth + 1
         node = Candidate(node_id, parent_id, depth, draft, len(self.nodes), prior_mean, rule_score)
         self.nodes[node_id] = node
-        self._keys.add(self._identity(draft.reply) if key is None else key)
+        self._keys.add(self.key_of(draft.reply))
         if parent is not None:
             parent.children_ids.append(node_id)
         return node

@@ -15,7 +15,6 @@ from lats.result import StopReason
 from lats.schedule import close_bracket_round, unread
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
-from lats.similarity import identity_key
 
 __all__ = ["apply_round", "composite_score"]
 
@@ -112,11 +111,11 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
     born: list[Candidate] = []
     seen: set[str] = set()
     for draft in drafts:
-        key = identity_key(draft.reply)
+        key = tree.key_of(draft.reply)
         if len(born) == k or key in seen or (not has_steps and tree.has_key(key)):
             continue
         seen.add(key)
-        node = tree.add(parent, draft, prior_mean=prior, key=key)
+        node = tree.add(parent, draft, prior_mean=prior)
         if node is not None:
             born.append(node)
             progress.has_steps |= draft.is_step
@@ -214,9 +213,12 @@ def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
     by_parent = Counter(node.parent_id for node in fresh)
     for node in fresh:
         node.visits += 1
+    nodes = state.tree.nodes
     for parent_id, count in by_parent.items():
-        for above in state.tree.path_to_top(parent_id) if parent_id is not None else ():
-            above.visits += count
+        step = parent_id
+        while step is not None:
+            nodes[step].visits += count
+            step = nodes[step].parent_id
 
 
 def _back_up(nodes: Mapping[NodeId, Candidate], changed: list[Candidate]) -> None:
