@@ -5,15 +5,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from lats.answers import Draft, NodeId, Verdict
 from lats.policy import (
     PolicyState,
     RemainingCalls,
     RoundProgress,
+    SavedState,
     closed_gates,
     dump_state,
     read_state,
@@ -40,9 +39,6 @@ __all__ = [
     "stop",
     "uct_score",
 ]
-
-STATE_VERSION = 2
-"""Changes when a state of an earlier version could no longer be read."""
 
 
 class ClassicPhase(StrEnum):
@@ -84,16 +80,10 @@ class ClassicProgress(RoundProgress):
     final_judgement: Verdict | None = None
 
 
-class _SavedClassic(BaseModel):
-    """A state as it is written."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    version: Literal[2] = 2
-    policy: Literal["classic_uct"] = "classic_uct"
+class _SavedClassic(SavedState):
+    policy: str = "classic_uct"
     knobs: ClassicKnobs
     context: ReplyContext
-    nodes: list[Candidate]
     progress: ClassicProgress
 
 
@@ -154,7 +144,7 @@ def load_state(raw: Mapping[str, Any], scorer: FastScorer | None) -> ClassicStat
     """
     if raw.get("policy") != "classic_uct":
         raise StateError(f"expected a state of classic_uct, got one of {raw.get('policy')!r}")
-    saved = read_state(_SavedClassic, raw, version=STATE_VERSION)
+    saved = read_state(_SavedClassic, raw)
     state = ClassicState(saved.knobs, saved.context, scorer or RuleScore(saved.context))
     try:
         state.tree = SearchTree.restored(saved.nodes, text_key, has_start=False)
@@ -233,13 +223,8 @@ def ranked_nodes(tree: SearchTree, *, is_judged: bool) -> list[Candidate]:
     """Return the replies that may be answered, the best first.
 
     Best is the highest mean value; equal means are ordered by the reply's own value, then by
-    birth.
-
-    Args:
-        tree: the search's tree.
-        is_judged: whether values are the judge's. Then only replies that the judge
-            scored are ranked, or, when it scored none, all by rule score.
-            Otherwise values are rule scores and every reply has one.
+    birth. Where values are the judge's, only replies that it scored are ranked, or, when it
+    scored none, all by rule score. Otherwise values are rule scores and every reply has one.
     """
     nodes = list(tree.nodes.values())
     if is_judged:

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lats.actions import Action, ActionId, ActionKind, JudgeList
 from lats.answers import (
@@ -44,6 +44,7 @@ __all__ = [
     "RemainingCalls",
     "RepeatedAction",
     "RoundProgress",
+    "SavedState",
     "SearchPolicy",
     "closed_gates",
     "drive",
@@ -56,11 +57,7 @@ __all__ = [
 class RemainingCalls:
     """Calls that the driver's budget would still accept. `None` means that nothing limits them.
 
-    Args:
-        max_calls: in all.
-        max_proposer_calls: calls of the proposing model.
-        max_judge_calls: calls of the judging model.
-        is_late: whether the time for searching is over. Then nothing fits.
+    `is_late`: the time for searching is over. Then nothing fits.
     """
 
     max_calls: int | None = None
@@ -216,7 +213,21 @@ def _check_answer(open_round: Sequence[Action], action_id: ActionId, answer: Any
         )
 
 
-def dump_state(saved: BaseModel) -> dict[str, Any]:
+STATE_VERSION = 2
+"""Changes when a state of an earlier version could no longer be read."""
+
+
+class SavedState(BaseModel):
+    """A state as it is written."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    version: int = STATE_VERSION
+    policy: str
+    nodes: list[Candidate]
+
+
+def dump_state(saved: SavedState) -> dict[str, Any]:
     """Return a saved state as plain JSON, the same however the answers were ordered."""
     raw = saved.model_dump(mode="json")
     progress = raw["progress"]
@@ -225,10 +236,10 @@ def dump_state(saved: BaseModel) -> dict[str, Any]:
     return raw
 
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=SavedState)
 
 
-def read_state(model: type[ModelT], raw: Mapping[str, Any], *, version: int) -> ModelT:
+def read_state(model: type[ModelT], raw: Mapping[str, Any]) -> ModelT:
     """Return a saved state as its model.
 
     Raises:
@@ -236,9 +247,9 @@ def read_state(model: type[ModelT], raw: Mapping[str, Any], *, version: int) -> 
     """
     if not isinstance(raw, Mapping):
         raise StateError(f"a state is a mapping, got {type(raw).__name__}")
-    if raw.get("version") != version:
+    if raw.get("version") != STATE_VERSION:
         raise StateError(
-            f"expected a state of version {version}, got version {raw.get('version')!r}"
+            f"expected a state of version {STATE_VERSION}, got version {raw.get('version')!r}"
         )
     try:
         return model.model_validate(raw)

@@ -2,24 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from lats.actions import Action, Generate, Side, side_of
 from lats.answers import Draft, Drafts, NoAnswer, NodeId, Verdicts
-from lats.policy import PolicyState, RoundProgress, dump_state, read_state
+from lats.policy import PolicyState, RoundProgress, SavedState, dump_state, read_state
 from lats.posterior import NoiseModel
 from lats.reflection import Guideline
 from lats.result import StateError
 from lats.search_knobs import SearchKnobs
-from lats.search_tree import Candidate, Count, SearchTree
+from lats.search_tree import Count, SearchTree
 from lats.similarity import identity_key
 
 __all__ = ["DEFAULT_CAP", "SearchProgress", "SearchState", "load_search", "save_search"]
-
-STATE_VERSION = 2
-"""Changes when a state of an earlier version could no longer be read."""
 
 DEFAULT_CAP = 6
 """Calls of a search whose knobs name no cap."""
@@ -113,15 +108,8 @@ class SearchState(PolicyState):
         return tuple(each.text for each in self.progress.guidelines)
 
 
-class _Saved(BaseModel):
-    """A state as it is written."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    version: Literal[2] = 2
-    policy: str
+class _Saved(SavedState):
     knobs: SearchKnobs
-    nodes: list[Candidate]
     noise: NoiseModel
     progress: SearchProgress
 
@@ -145,7 +133,7 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
     Raises:
         StateError: when it is of another version or policy, or broken.
     """
-    saved = read_state(_Saved, raw, version=STATE_VERSION)
+    saved = read_state(_Saved, raw)
     if saved.policy != saved.knobs.policy:
         raise StateError(f"a state of {saved.policy!r} has knobs of {saved.knobs.policy!r}")
     try:
