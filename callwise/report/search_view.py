@@ -162,7 +162,9 @@ def _from_version_0(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     tree = raw.get("tree")
     if isinstance(tree, list):
         renamed = [
-            {**each, "judge_passes": each.get(_OLD_PASSES, 0)} if isinstance(each, Mapping) else each
+            {**each, "judge_passes": each.get(_OLD_PASSES, 0)}
+            if isinstance(each, Mapping)
+            else each
             for each in tree
         ]
         return {**raw, "start": raw.get("start") or {}, "candidates": renamed}

@@ -8,9 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from callwise.calls.call import Outcome, Role
-from callwise.report.page.judge_words import recorded_words
 from callwise.report.page.plain import Fact, facts_of, figure, items, mapping, text
-from callwise.report.page.trees import search_of
+from callwise.report.page.turn_search import recorded_words, search_of
 from callwise.report.run_record import (
     CallLine,
     RawLine,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from callwise.recordings.cassette_header import seal_line
-from callwise.report.page.judge_words import MAX_WORDS_CHARS, spoken
 from callwise.report.page.page_data import gather
 from callwise.report.page.page_html import document_of
+from callwise.report.page.turn_search import MAX_WORDS_CHARS, spoken
 
 RunMaker = Callable[..., Path]
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwise.report.page.trees import MAX_RAW_CHARS, search_of
+from callwise.report.page.turn_search import MAX_RAW_CHARS, search_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
