@@ -50,6 +50,8 @@ class TurnPairing:
         reworded: those of them with another user text.
     """
 
+    run: PageRun
+    other: PageRun
     other_place: Mapping[TurnKey, int]
     keys: tuple[TurnKey, ...]
     reworded: frozenset[TurnKey]
@@ -83,7 +85,7 @@ def pair(run: PageRun, other: PageRun) -> TurnPairing:
         for key in keys
         if own[key].get("user_text") != other.record.raw_turns[places[key]].get("user_text")
     )
-    return TurnPairing({key: places[key] for key in keys}, keys, reworded)
+    return TurnPairing(run, other, {key: places[key] for key in keys}, keys, reworded)
 
 
 def _compared(name: str, mine: Cell, others: Cell) -> Row:
@@ -204,8 +206,9 @@ def _grouped_table(name: str, rows: Sequence[Row]) -> Table:
     return Table(f"compared_by_{name}", f"By {name}", columns, tuple(rows))
 
 
-def compared_tables(run: PageRun, other: PageRun, pairing: TurnPairing) -> list[Table]:
+def compared_tables(pairing: TurnPairing) -> list[Table]:
     """Return the tables that compare two runs, over the turns of both."""
+    run, other = pairing.run, pairing.other
     mine, others = (
         [row for key in pairing.keys for row in each.calls[key]] for each in (run, other)
     )

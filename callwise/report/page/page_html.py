@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -38,44 +38,37 @@ from callwise.safe_text import shown_html
 __all__ = [
     "SCRIPTS",
     "WrittenPage",
-    "about_html",
-    "assembled",
     "document_of",
     "json_for_html",
-    "overview_html",
     "packed",
     "page_of",
-    "policy_of",
     "script_text",
-    "simulated_html",
-    "table_html",
     "write_page",
 ]
 
 
-def simulated_html(run: PageRun, other: PageRun | None) -> str:
+def _simulated(run: PageRun, pairing: TurnPairing | None) -> str:
     """Return the label of simulated results; empty where nothing was simulated."""
-    sides = [("This run", run), *([] if other is None else [("The other run", other)])]
-    names = [name for name, each in sides if each.record.is_simulated]
+    names = ["This run is"] if run.record.is_simulated else []
+    if pairing is not None and pairing.other.record.is_simulated:
+        names = ["Both runs are"] if names else ["The other run is"]
     if not names:
         return ""
-    which = names[0] if len(names) == 1 else "Both runs"
-    verb = "is" if len(names) == 1 else "are"
     return (
-        f'<p class="simulated" role="note"><strong>Simulated.</strong> {which} {verb} answered by '
+        f'<p class="simulated" role="note"><strong>Simulated.</strong> {names[0]} answered by '
         "a simulated model: that proves counting, not language.</p>"
     )
 
 
-def about_html(run: PageRun, other: PageRun | None) -> str:
+def _about(run: PageRun, pairing: TurnPairing | None) -> str:
     """Return the line about the run and the one that it is compared with."""
     manifest = run.record.manifest
     app = text(mapping(manifest.get("identity")).get("app"))
     parts = ["simulated" if run.record.is_simulated else ""]
     parts += [f"preset {run.preset}" if run.preset else "", app, text(manifest.get("started"))]
-    if other is not None:
-        preset = f" (preset {other.preset})" if other.preset else ""
-        parts.append(f"compared with {other.name}{preset}")
+    if pairing is not None:
+        preset = f" (preset {pairing.other.preset})" if pairing.other.preset else ""
+        parts.append(f"compared with {pairing.other.name}{preset}")
     return " · ".join(shown_html(part) for part in parts if part)
 
 
@@ -121,7 +114,7 @@ def _tiles(run: PageRun) -> str:
     )
 
 
-def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -> list[str]:
+def _notices(run: PageRun, pairing: TurnPairing | None) -> list[str]:
     degraded = degraded_line(run.tables.totals)
     notices = [*([degraded] if degraded else []), *run.record.notices]
     outside = sum(row.turn_key is None for row in run.record.rows)
@@ -129,9 +122,9 @@ def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -
         notices.append(
             f"{outside:,} calls were asked outside of any turn; the totals include them."
         )
-    if other is not None and pairing is not None:
-        notices += [f"The other run: {notice}" for notice in other.record.notices]
-        paired, mine, others = len(pairing.keys), len(run.keys), len(other.keys)
+    if pairing is not None:
+        notices += [f"The other run: {notice}" for notice in pairing.other.record.notices]
+        paired, mine, others = len(pairing.keys), len(run.keys), len(pairing.other.keys)
         if paired < max(mine, others):
             notices.append(
                 f"{paired:,} turns pair, of {mine:,} here and {others:,} in the other run; "
@@ -145,20 +138,15 @@ def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -
     return [f'<p class="notice">{shown_html(notice)}</p>' for notice in notices]
 
 
-def overview_html(
-    run: PageRun,
-    other: PageRun | None = None,
-    pairing: TurnPairing | None = None,
-    compared: Sequence[Table] = (),
-) -> str:
-    """Return the first view; `pairing` and `compared` are given where there is another run."""
+def _overview(run: PageRun, pairing: TurnPairing | None) -> str:
+    """Return the first view."""
     tables = run.tables
-    own = [table for table in tables.tables() if table is not tables.by_turn]
-    parts = [*_notices(run, other, pairing), _tiles(run), '<div id="chart"></div>']
-    if compared:
-        parts += ['<h2 class="apart">Compared with the other run</h2>', *map(table_html, compared)]
+    parts = [*_notices(run, pairing), _tiles(run), '<div id="chart"></div>']
+    if pairing is not None:
+        parts.append('<h2 class="apart">Compared with the other run</h2>')
+        parts += map(_table_html, compared_tables(pairing))
         parts.append('<h2 class="apart">This run</h2>')
-    parts += map(table_html, own)
+    parts += [_table_html(table) for table in tables.tables() if table is not tables.by_turn]
     return "\n".join(parts)
 
 
@@ -174,18 +162,17 @@ def _run_json(run: PageRun) -> dict[str, Any]:
     }
 
 
-def document_of(
-    run: PageRun, other: PageRun | None = None, pairing: TurnPairing | None = None
-) -> dict[str, Any]:
+def document_of(run: PageRun, pairing: TurnPairing | None = None) -> dict[str, Any]:
     """Return the page's data; `pairing` is given where there is another run."""
     document: dict[str, Any] = {
         "version": VERSION,
         "call_columns": CALL_COLUMNS,
         "runs": [_run_json(run)],
-        "is_compared": other is not None,
+        "is_compared": pairing is not None,
     }
-    if other is None or pairing is None:
+    if pairing is None:
         return document
+    other = pairing.other
     document["runs"].append(_run_json(other))
     for turn, view in zip(run.record.turns, document["runs"][0]["turns"], strict=True):
         place = pairing.other_place.get(turn.key)
@@ -214,7 +201,7 @@ def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> s
     return f'<td class="{kind}">{inner}</td>' if kind else f"<td>{inner}</td>"
 
 
-def table_html(table: Table) -> str:
+def _table_html(table: Table) -> str:
     """Return one table under its title, in its own frame that scrolls where it must."""
     places = shown_places(table)
     texts = [is_text_column(table, place) for place in range(len(table.columns))]
@@ -294,7 +281,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def policy_of(script: str, style: str) -> str:
+def _policy_of(script: str, style: str) -> str:
     """Return the content security policy of a page with this script and style."""
     return "; ".join(
         (
@@ -309,7 +296,7 @@ def policy_of(script: str, style: str) -> str:
     )
 
 
-def assembled(parts: Mapping[str, str]) -> str:
+def _assembled(parts: Mapping[str, str]) -> str:
     """Return the page.
 
     Args:
@@ -317,7 +304,7 @@ def assembled(parts: Mapping[str, str]) -> str:
             `overview`, and `data` from `packed`. Parts are not searched for places.
     """
     script, style = script_text(), _asset("page.css")
-    whole = {**parts, "script": script, "style": style, "policy": policy_of(script, style)}
+    whole = {**parts, "script": script, "style": style, "policy": _policy_of(script, style)}
     return _PLACE.sub(lambda place: whole[place[1]], _asset("page.html"))
 
 
@@ -351,23 +338,21 @@ def page_of(folder: Path, against: Path | None = None) -> tuple[str, WrittenPage
         ConfigError: when no turn of the two runs pairs.
     """
     run = gather(folder)
-    other = None if against is None else gather(against)
-    pairing = None if other is None else pair(run, other)
-    compared = [] if other is None or pairing is None else compared_tables(run, other, pairing)
-    html = assembled(
+    pairing = None if against is None else pair(run, gather(against))
+    html = _assembled(
         {
             "title": shown_html(f"{run.name} - callwise report"),
-            "simulated": simulated_html(run, other),
+            "simulated": _simulated(run, pairing),
             "name": shown_html(run.name),
-            "about": about_html(run, other),
-            "overview": overview_html(run, other, pairing, compared),
-            "data": packed(document_of(run, other, pairing)),
+            "about": _about(run, pairing),
+            "overview": _overview(run, pairing),
+            "data": packed(document_of(run, pairing)),
         }
     )
-    notices = list(run.record.notices)
-    if other is not None:
-        notices += [f"{against}: {notice}" for notice in other.record.notices]
-    paired = None if pairing is None else len(pairing.keys)
+    notices, paired = list(run.record.notices), None
+    if pairing is not None:
+        notices += [f"{against}: {notice}" for notice in pairing.other.record.notices]
+        paired = len(pairing.keys)
     written = WrittenPage(folder, len(html.encode("utf-8")), len(run.keys), paired, tuple(notices))
     return html, written
 
