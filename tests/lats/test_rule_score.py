@@ -1,9 +1,13 @@
 """The rule score of a reply."""
 
+import importlib
+import pkgutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lats
 from lats.rule_score import (
     ReplyContext,
     RuleScore,
@@ -94,3 +98,11 @@ def test_english_phrases_count_in_chinese_too():
     """A model that slips into English slips into its role."""
     assert assistant_phrases("好的, how can I help you", "zh") == 1
     assert assistant_phrases("请问有什么可以帮你", "en") == 0
+
+
+def test_no_memo_outlives_its_search():
+    """A process that searches every turn keeps no text of an earlier turn."""
+    for found in pkgutil.walk_packages(lats.__path__, "lats."):
+        module = importlib.import_module(found.name)
+        memos = [name for name, value in vars(module).items() if hasattr(value, "cache_info")]
+        assert not memos, f"{found.name} has {memos}"
