@@ -4,7 +4,8 @@ from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
 from lats.policies import resume_search, start_search
 from lats.policy import RemainingCalls, drive
-from lats.problem import Problem, Solution, resume, solve
+from lats.problem import Solution, resume, solve
+from lats.problem_rounds import Problem
 from lats.result import Confidence, SearchResult, StopReason
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs

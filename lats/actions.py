@@ -1,8 +1,8 @@
 """Actions of a search: generate candidates, refine some, judge a list of them.
 
-A search never calls a model. It asks for actions; its driver has each answered by a call and
-tells the search what came. An action carries what its call needs. Its id follows from its
-place in the search, so a restored search recognises its actions.
+A search never calls a model. It asks for actions; its driver answers each by a call and passes
+the answer to `tell`. An action has all that its call needs. Its id follows from its place in
+the search, so a restored search recognises its actions.
 """
 
 from collections import Counter
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
-from typing import Literal, NewType
+from typing import Annotated, Literal, NewType
+
+from pydantic import Field
 
 from lats.answers import NodeId
 
@@ -30,7 +32,7 @@ ActionId = NewType("ActionId", str)
 
 
 class ActionKind(StrEnum):
-    """What an action is counted as; the first six are those of `classic_uct`."""
+    """Name under which an action is counted; the first six are those of `classic_uct`."""
 
     PLAN_ROOT = "plan_root"
     JUDGE = "judge"
@@ -44,26 +46,25 @@ class ActionKind(StrEnum):
 
 
 class Side(StrEnum):
-    """Which of the two models that a search needs answers."""
+    """The two models that a search needs."""
 
     PROPOSER = "proposer"
     JUDGE = "judge"
 
 
-_PROPOSED = frozenset(
+_JUDGED = frozenset(
     {
-        ActionKind.PLAN_ROOT,
-        ActionKind.EXPAND,
-        ActionKind.TOP_UP,
-        ActionKind.GENERATE,
-        ActionKind.REFINE,
+        ActionKind.JUDGE,
+        ActionKind.CHECK_ASSISTANT,
+        ActionKind.FINAL_JUDGE,
+        ActionKind.JUDGE_LIST,
     }
 )
 
 
 def side_of(kind: ActionKind) -> Side:
     """Return which model answers actions of a kind."""
-    return Side.PROPOSER if kind in _PROPOSED else Side.JUDGE
+    return Side.JUDGE if kind in _JUDGED else Side.PROPOSER
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,8 @@ class Generate:
         k: candidates wanted, at least 1. More are dropped, fewer are fine.
         attempt: generations asked for before in this search. Starts at 0. Another attempt
             must be another answer, not the first one out of a cache.
-        guidelines: what earlier candidates kept getting wrong. Untrusted.
+        guidelines: repeated failings of earlier candidates. Untrusted.
         prompt: which instructions to ask by.
-        label: what the action is counted as.
     """
 
     k: int
@@ -96,19 +96,18 @@ class Generate:
 class Refine:
     """Propose `k` candidates from given ones, in one call. Answered by `Drafts`.
 
-    Of whole answers: better ones, with what the judge said of these. Of steps: next steps.
+    Of whole answers: better ones, given the judge's verdicts on these. Of steps: next steps.
 
     Args:
-        node_ids: what to go on from, the best first; at least one. New candidates become
+        node_ids: the given candidates, the best first; at least one. New candidates become
             children of the first.
         k: candidates wanted, at least 1. More are dropped, fewer are fine.
         attempt: times that the first of these was refined before. Starts at 0.
-        guidelines: what earlier candidates kept getting wrong. Untrusted.
+        guidelines: repeated failings of earlier candidates. Untrusted.
         prompt: which instructions to ask by. `expand` shows one parent without its scores.
         strategies_used: strategy tags that `expand` should not repeat; `refine` names those
             of the tree.
         is_speculative: asked before it was known to be needed.
-        label: what the action is counted as.
     """
 
     node_ids: tuple[NodeId, ...]
@@ -134,10 +133,8 @@ class JudgeList:
     Args:
         node_ids: the candidates in the order in which the judge reads them; at least one.
         pass_index: judge calls asked for before in this search. Starts at 0.
-        rubric: name of the rubric to judge by.
         sample: index of the answer among those to equal prompts; another sample must not come
             out of a cache. None takes `pass_index`.
-        label: what the action is counted as.
     """
 
     node_ids: tuple[NodeId, ...]
@@ -154,15 +151,15 @@ class JudgeList:
 
     @property
     def sample_index(self) -> int:
-        """Index of the answer among those to equal prompts; see `sample`."""
+        """Index of the answer among those to equal prompts."""
         return self.pass_index if self.sample is None else self.sample
 
 
-Action = Generate | Refine | JudgeList
+Action = Annotated[Generate | Refine | JudgeList, Field(discriminator="kind")]
 
 
 def passes_of(actions: Sequence[Action]) -> int:
-    """Return how many times the candidates of a round's judge calls are read over."""
+    """Return how many times the judge calls of a round read all their candidates."""
     lists = [action.node_ids for action in actions if isinstance(action, JudgeList)]
     if len(lists) < 2:
         return len(lists)

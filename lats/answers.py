@@ -1,18 +1,15 @@
-"""Answers to a search's actions: drafts, verdicts, or none. What is left out stays missing.
+"""Answers to a search's actions: drafts, verdicts, or none. All texts in them are untrusted.
 
-A missing score is neither 0 nor average. All texts are untrusted.
+A missing score stays missing; it is neither 0 nor average.
 """
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from lats.similarity import text_key
 
 __all__ = [
     "MAX_REASON_CHARS",
@@ -25,15 +22,27 @@ __all__ = [
     "NodeId",
     "Verdict",
     "Verdicts",
-    "admit_drafts",
-    "clean_draft",
     "clean_text",
+    "cleaned_answer",
     "path_id",
 ]
 
-
 NodeId = NewType("NodeId", str)
 """16 hexadecimal digits: a digest of the replies from the root down to the node."""
+
+MAX_REPLY_CHARS = 4000
+"""Longest reply that enters a tree, in characters. Longer ones are cut."""
+
+MAX_TAG_CHARS = 80
+"""Longest strategy tag, in characters. Longer ones are cut."""
+
+MAX_REASON_CHARS = 4000
+"""Longest reason that is kept, in characters. Longer ones are cut."""
+
+MAX_DETAIL_CHARS = 400
+
+# Lone surrogates cannot be written as UTF-8, control characters break terminals and prompts.
+_UNWRITABLE = re.compile("[\ud800-\udfff\x00-\x08\x0b-\x1f\x7f]")
 
 
 def path_id(parent_id: NodeId | None, reply: str) -> NodeId:
@@ -42,18 +51,15 @@ def path_id(parent_id: NodeId | None, reply: str) -> NodeId:
     return NodeId(hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:16])
 
 
-MAX_REPLY_CHARS = 4000
-"""Longest reply that enters a tree, in characters. Longer ones are cut."""
-
-MAX_TAG_CHARS = 80
-"""Longest strategy tag, in characters. Longer ones are cut."""
-
-# Lone surrogates cannot be written as UTF-8, control characters break terminals and prompts.
-_UNWRITABLE = re.compile("[\ud800-\udfff\x00-\x08\x0b-\x1f\x7f]")
+def clean_text(text: str, max_chars: int) -> str:
+    """Return a text without unwritable characters and outer space, cut to a length."""
+    if not text or (len(text) <= max_chars and not _UNWRITABLE.search(text)):
+        return text.strip()  # as nearly every text is
+    return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
 
 
 class Draft(BaseModel):
-    """A proposed reply. Its text is untrusted."""
+    """A proposed reply."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,67 +70,23 @@ class Draft(BaseModel):
     """The proposer's own word for what the reply tries; blank when it gave none."""
 
     payload: dict[str, Any] = Field(default_factory=dict)
-    """Whatever else the caller wants back with the reply. Plain JSON; never read here."""
+    """Data that the caller wants back with the reply. Plain JSON; never read here."""
 
     is_step: bool = Field(default=False, exclude_if=lambda is_step: not is_step)
     """Whether it is only a step towards an answer, and can be no answer itself."""
 
 
-def clean_text(text: str, max_chars: int) -> str:
-    """Return a text without unwritable characters and outer space, cut to a length."""
-    if not text:
-        return text
-    if len(text) <= max_chars and not _UNWRITABLE.search(text):
-        return text.strip()  # as nearly every text is
-    return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """A proposer's answer, as it came: too many, too few, blank or equal drafts are allowed."""
 
-
-def clean_draft(draft: Draft) -> Draft | None:
-    """Return a draft fit for a tree, or None when nothing of its reply is left."""
-    reply = clean_text(draft.reply, MAX_REPLY_CHARS)
-    if not reply:
-        return None
-    tag = clean_text(draft.strategy_tag, MAX_TAG_CHARS)
-    if reply == draft.reply and tag == draft.strategy_tag:
-        return draft
-    return draft.model_copy(update={"reply": reply, "strategy_tag": tag})
-
-
-def admit_drafts(
-    offered: Iterable[Draft], *, k: int, is_known: Callable[[str], bool]
-) -> list[Draft]:
-    """Return the drafts that may enter a tree: clean, new, at most `k`, in their order.
-
-    Args:
-        offered: what a proposer returned, more or fewer than asked.
-        k: how many were asked for.
-        is_known: whether a reply with this `text_key` is in the tree already.
-    """
-    admitted: list[Draft] = []
-    seen: set[str] = set()
-    for draft in offered:
-        cleaned = clean_draft(draft)
-        if cleaned is None:
-            continue
-        key = text_key(cleaned.reply)
-        if key in seen or is_known(key):
-            continue
-        seen.add(key)
-        admitted.append(cleaned)
-        if len(admitted) == k:
-            break
-    return admitted
-
-
-MAX_REASON_CHARS = 4000
-"""Longest reason that is kept, in characters. Longer ones are cut."""
-
-_NONE: Mapping[str, Any] = MappingProxyType({})
+    drafts: tuple[Draft, ...]
+    kind: Literal["drafts"] = "drafts"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was said of one candidate.
+    """A judge's opinion of one candidate.
 
     A score out of range, not finite or not a number is missing: to clip it would invent
     an opinion. A check that is neither passed nor failed is missing as well.
@@ -132,11 +94,11 @@ class Verdict:
     Args:
         score: overall, in [0, 1], the higher the better; None when missing.
         attributes: sub-scores in [0, 1] by name; absent when missing.
-        checks: whether the candidate passed, by the name of a check. Names are unique to a
-            call: the same name in two calls is the same check.
+        checks: whether the candidate passed, by the name of a check. The same name in two
+            calls is the same check.
         answer: the candidate's answer in a form that equal answers share; blank when it has
             none.
-        reason: the judge's words. Untrusted.
+        reason: the judge's words.
     """
 
     score: float | None = None
@@ -146,7 +108,7 @@ class Verdict:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        """Drop what is no score or check, and characters that cannot be written."""
+        """Drop values that are no score or check, and characters that cannot be written."""
 
         def put(name: str, cleaned: Any) -> None:
             object.__setattr__(self, name, cleaned)
@@ -191,20 +153,12 @@ class Verdicts:
 
 
 @dataclass(frozen=True, slots=True)
-class Drafts:
-    """What a proposer returned, as it came: too many, too few, blank or twice is allowed."""
-
-    drafts: tuple[Draft, ...]
-    kind: Literal["drafts"] = "drafts"
-
-
-@dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """No answer came.
+    """A call that failed or was refused.
 
     Args:
         is_refused: whether the budget refused the call. Then the search asks no more like it.
-        detail: why, in a few words.
+        detail: the reason, in a few words.
     """
 
     is_refused: bool = False
@@ -212,5 +166,35 @@ class NoAnswer:
     kind: Literal["no_answer"] = "no_answer"
 
 
-ActionAnswer = Drafts | Verdicts | NoAnswer
-"""What a search is told of an action; the action's docstring names which."""
+ActionAnswer = Annotated[Drafts | Verdicts | NoAnswer, Field(discriminator="kind")]
+"""The answer to an action; the action's docstring names which."""
+
+
+def cleaned_answer(action_id: str, answer: ActionAnswer) -> ActionAnswer:
+    """Return an answer as a state can keep it: no unwritable characters, no endless text.
+
+    Drafts of which nothing is left are dropped.
+
+    Raises:
+        TypeError: when a verdict is something else.
+    """
+    if isinstance(answer, Drafts):
+        return Drafts(tuple(filter(None, map(_clean_draft, answer.drafts))))
+    if isinstance(answer, NoAnswer):
+        return NoAnswer(answer.is_refused, clean_text(answer.detail, MAX_DETAIL_CHARS))
+    for node_id, verdict in answer.by_id.items():
+        if not isinstance(verdict, Verdict):
+            raise TypeError(
+                f"{action_id} has a {type(verdict).__name__} for {node_id}; give a Verdict"
+            )
+    return answer
+
+
+def _clean_draft(draft: Draft) -> Draft | None:
+    reply = clean_text(draft.reply, MAX_REPLY_CHARS)
+    if not reply:
+        return None
+    tag = clean_text(draft.strategy_tag, MAX_TAG_CHARS)
+    if reply == draft.reply and tag == draft.strategy_tag:
+        return draft
+    return draft.model_copy(update={"reply": reply, "strategy_tag": tag})

@@ -1,22 +1,24 @@
-"""State and arithmetic of `classic_uct`: UCT selection, backup, ranking, closing.
-
-The state is plain JSON when saved: no clock, no generator.
-"""
+"""State and arithmetic of `classic_uct`: UCT selection, backup, ranking, closing."""
 
 import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from lats.actions import ActionId, ActionKind, Generate, JudgeList, Refine
-from lats.answers import Draft, Drafts, NoAnswer, NodeId, Verdict, Verdicts
-from lats.policy import RemainingCalls, closed_gates, read_state
+from lats.answers import Draft, NodeId, Verdict
+from lats.policy import (
+    PolicyState,
+    RemainingCalls,
+    RoundProgress,
+    SavedState,
+    closed_gates,
+    dump_state,
+    read_state,
+)
 from lats.result import StateError, StopReason
-from lats.rule_score import FastScorer, ReplyContext
+from lats.rule_score import FastScorer, ReplyContext, RuleScore
 from lats.search_knobs import ClassicKnobs
 from lats.search_tree import Candidate, SearchTree
 from lats.similarity import text_key
@@ -38,12 +40,9 @@ __all__ = [
     "uct_score",
 ]
 
-STATE_VERSION = 2
-"""Changes when a state of an earlier version could no longer be read."""
-
 
 class ClassicPhase(StrEnum):
-    """What the next round is for."""
+    """Purpose of the next round."""
 
     PLAN = "plan"
     ROOT = "root"
@@ -55,75 +54,52 @@ class ClassicPhase(StrEnum):
     DONE = "done"
 
 
-_SavedAction = Annotated[Generate | Refine | JudgeList, Field(discriminator="kind")]
-_SavedAnswer = Annotated[Drafts | Verdicts | NoAnswer, Field(discriminator="kind")]
-
-
 @dataclass(slots=True)
-class ClassicProgress:
-    """How far a classic search is.
+class ClassicProgress(RoundProgress):
+    """Progress of a classic search.
 
     Args:
-        phase: what the next round is for.
-        open_round: the round under way, in the order in which its answers are taken in.
-        told: answers to the open round, until all are there.
-        closed_ids: actions of earlier rounds. Telling one again is ignored.
         leaf_id: the node whose variants this rollout asks for.
         drafts: variants of the leaf that are not in the tree yet; None when no answer came.
         missing: strategies that the leaf's variants lack.
         to_judge: nodes of this rollout that the judge has not read yet.
         to_check: leading nodes that wait for the assistant check.
-        judge_calls: `JudgeList` actions made.
         exit_id: the node that passed all gates.
-        final_judgement: what the judge said when it read the pick again.
-        rounds: rounds made.
-        asked: actions made, by kind.
-        failed: actions told as failed or refused, by kind.
+        final_judgement: the second judgement of the pick.
     """
 
     phase: ClassicPhase = ClassicPhase.PLAN
-    open_round: list[_SavedAction] = field(default_factory=list)
-    told: dict[ActionId, _SavedAnswer] = field(default_factory=dict)
-    closed_ids: set[ActionId] = field(default_factory=set)
     leaf_id: NodeId | None = None
     drafts: list[Draft] | None = None
     missing: int = 0
     to_judge: list[NodeId] = field(default_factory=list)
     to_check: list[NodeId] = field(default_factory=list)
-    judge_calls: int = 0
     rollouts_done: int = 0
     top_ups_used: int = 0
-    stop_reason: StopReason | None = None
     exit_id: NodeId | None = None
     final_judgement: Verdict | None = None
-    rounds: int = 0
-    asked: dict[ActionKind, int] = field(default_factory=dict)
-    failed: dict[ActionKind, int] = field(default_factory=dict)
 
 
-class _SavedClassic(BaseModel):
-    """A state as it is written."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    version: Literal[2] = 2
-    policy: Literal["classic_uct"] = "classic_uct"
+class _SavedClassic(SavedState):
+    policy: str = "classic_uct"
     knobs: ClassicKnobs
     context: ReplyContext
-    nodes: list[Candidate]
     progress: ClassicProgress
 
 
-class ClassicState:
+class ClassicState(PolicyState):
     """Everything that a classic search remembers.
 
     `tags` (strategy tags of the tree, each once, the oldest first) and `passing` (judged nodes
     that pass all gates) follow from the rest; they are kept so that no round reads all nodes.
     """
 
-    def __init__(self, knobs: ClassicKnobs, context: ReplyContext) -> None:
+    progress: ClassicProgress
+
+    def __init__(self, knobs: ClassicKnobs, context: ReplyContext, scorer: FastScorer) -> None:
         self.knobs = knobs
         self.context = context
+        self.scorer = scorer
         self.tree = SearchTree(None, text_key)
         self.progress = ClassicProgress()
         self.tags: dict[str, None] = {}
@@ -139,7 +115,7 @@ class ClassicState:
         return node
 
     def note_verdict(self, node: Candidate, verdict: Verdict) -> None:
-        """Keep what the judge said of a node, and back its score up."""
+        """Keep the judge's verdict on a node, and back its score up."""
         node.verdict = verdict
         if verdict.score is not None:
             node.score_sum, node.score_count = verdict.score, 1
@@ -150,28 +126,26 @@ class ClassicState:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain JSON, the same however the answers were ordered."""
-        saved = _SavedClassic(
-            knobs=self.knobs,
-            context=self.context,
-            nodes=list(self.tree.nodes.values()),
-            progress=self.progress,
-        ).model_dump(mode="json")
-        progress = saved["progress"]
-        progress["closed_ids"] = sorted(progress["closed_ids"])
-        progress["told"] = dict(sorted(progress["told"].items()))
-        return saved
+        return dump_state(
+            _SavedClassic(
+                knobs=self.knobs,
+                context=self.context,
+                nodes=list(self.tree.nodes.values()),
+                progress=self.progress,
+            )
+        )
 
 
-def load_state(raw: Mapping[str, Any]) -> ClassicState:
-    """Return a saved state.
+def load_state(raw: Mapping[str, Any], scorer: FastScorer | None) -> ClassicState:
+    """Return a saved state; the rule score is that of its context by default.
 
     Raises:
         StateError: when it is of another version or policy, or broken.
     """
     if raw.get("policy") != "classic_uct":
         raise StateError(f"expected a state of classic_uct, got one of {raw.get('policy')!r}")
-    saved = read_state(_SavedClassic, raw, version=STATE_VERSION)
-    state = ClassicState(saved.knobs, saved.context)
+    saved = read_state(_SavedClassic, raw)
+    state = ClassicState(saved.knobs, saved.context, scorer or RuleScore(saved.context))
     try:
         state.tree = SearchTree.restored(saved.nodes, text_key, has_start=False)
     except ValueError as error:
@@ -186,7 +160,7 @@ def load_state(raw: Mapping[str, Any]) -> ClassicState:
 
 
 def uct_score(mean_value: float, visits: int, parent_visits: int, *, exploration: float) -> float:
-    """Return how much a child deserves the next visit.
+    """Return how much a child deserves the next visit, to compare between siblings only.
 
     Source: LATS (arXiv 2310.04406), the UCT of its selection step.
     We depart from it in one place: an unvisited child scores infinity.
@@ -196,9 +170,6 @@ def uct_score(mean_value: float, visits: int, parent_visits: int, *, exploration
         visits: how many those are; 0 when it was never judged, nor anything below it.
         parent_visits: the same of its parent; at least `visits`.
         exploration: weight of the second term; 0 is greedy.
-
-    Returns:
-        A figure to compare between siblings only. Unitless.
     """
     if visits == 0:
         return math.inf
@@ -206,16 +177,11 @@ def uct_score(mean_value: float, visits: int, parent_visits: int, *, exploration
 
 
 def backup(tree: SearchTree, node_id: NodeId, value: float) -> None:
-    """Add a node's own value to it and to its ancestors, one visit each.
+    """Add a node's own value, in [0, 1], to it and to its ancestors, one visit each.
 
-    Every valued candidate is backed up by itself, so that the mean value of an
+    Every valued candidate is backed up by itself, once, so that the mean value of an
     ancestor is a mean over candidates. (Backing up only the best of a rollout would
     reward rollouts that judge more candidates.)
-
-    Args:
-        tree: changed in place.
-        node_id: the node whose reply has the value. Once a node only.
-        value: in [0, 1].
     """
     for node in tree.path_to_top(node_id):
         node.visits += 1
@@ -223,20 +189,14 @@ def backup(tree: SearchTree, node_id: NodeId, value: float) -> None:
 
 
 def _lot(seed: int, step: int, node: Candidate) -> bytes:
-    """Return a node's lot in a draw: the same for the same seed and step."""
     return hashlib.sha256(f"{seed}/{step}/{node.node_id}".encode()).digest()
 
 
 def select_leaf(tree: SearchTree, *, exploration: float, seed: int, step: int) -> Candidate | None:
     """Return the open leaf that UCT leads to, or None when every leaf is closed.
 
-    Siblings that deserve the visit equally are told apart by their rule score, then by lot.
-
-    Args:
-        tree: not empty.
-        exploration: weight of UCT's second term.
-        seed: of the lots.
-        step: which selection this is; another step draws other lots. Starts at 0.
+    Siblings that deserve the visit equally are ordered by their rule score, then by lot:
+    another `step` draws other lots from the seed.
     """
     node = tree.top
     if node.is_closed:
@@ -262,14 +222,9 @@ def select_leaf(tree: SearchTree, *, exploration: float, seed: int, step: int) -
 def ranked_nodes(tree: SearchTree, *, is_judged: bool) -> list[Candidate]:
     """Return the replies that may be answered, the best first.
 
-    Best is the highest mean value; equal means are told apart by the reply's own
-    value, then by birth.
-
-    Args:
-        tree: the search's tree.
-        is_judged: whether values are the judge's. Then only replies that the judge
-            scored are ranked, or, when it scored none, all by rule score.
-            Otherwise values are rule scores and every reply has one.
+    Best is the highest mean value; equal means are ordered by the reply's own value, then by
+    birth. Where values are the judge's, only replies that it scored are ranked, or, when it
+    scored none, all by rule score. Otherwise values are rule scores and every reply has one.
     """
     nodes = list(tree.nodes.values())
     if is_judged:
@@ -303,7 +258,7 @@ def pick(state: ClassicState) -> Candidate | None:
 def short_of(
     state: ClassicState, remaining: RemainingCalls, *, proposer: int = 0, judge: int = 0
 ) -> StopReason | None:
-    """Return what does not allow that many calls: the cap, the budget, or None."""
+    """Return why that many calls do not fit; None where they do."""
     cap = state.knobs.max_calls
     if cap is not None and sum(state.progress.asked.values()) + proposer + judge > cap:
         return StopReason.CAP
@@ -311,10 +266,10 @@ def short_of(
 
 
 def stop(state: ClassicState, reason: StopReason) -> None:
-    """End the rollouts, and go on to what is asked at the end.
+    """End the rollouts, and go on to the checks and the second judgement of the pick.
 
-    Nothing is when there is no choice to confirm: the root alone, or an exit on the
-    root's own judgement.
+    There are none without a choice to confirm: the root alone, or an exit on the root's own
+    judgement.
     """
     progress = state.progress
     progress.stop_reason = reason
@@ -328,14 +283,12 @@ def stop(state: ClassicState, reason: StopReason) -> None:
     progress.phase = ClassicPhase.CHECK
 
 
-def _add_drafts(
-    state: ClassicState, parent: Candidate | None, scorer: FastScorer
-) -> list[Candidate]:
+def _add_drafts(state: ClassicState, parent: Candidate | None) -> list[Candidate]:
     """Return the new nodes that the pending drafts make under a parent."""
     drafts, state.progress.drafts = state.progress.drafts or [], None
     nodes = []
     for draft in drafts:
-        score = scorer(draft.reply, (), state.context)
+        score = state.scorer(draft.reply, ())
         node = state.add(parent, draft, score)
         if state.knobs.soft_top_n == 0:
             backup(state.tree, node.node_id, score)
@@ -343,26 +296,28 @@ def _add_drafts(
     return nodes
 
 
-def _picked(state: ClassicState, nodes: list[Candidate], scorer: FastScorer) -> list[Candidate]:
+def _picked(state: ClassicState, nodes: list[Candidate]) -> list[Candidate]:
     """Return the new nodes that the judge reads: the best by rule, unlike their siblings."""
-
-    def score(node: Candidate) -> float:
-        siblings = [other.draft.reply for other in nodes if other is not node]
-        return scorer(node.draft.reply, siblings, state.context)
-
     n_picks = state.knobs.picks_per_rollout
-    return sorted(nodes, key=lambda node: -score(node))[:n_picks] if n_picks else []
+    if not n_picks:
+        return []
+    replies = [node.draft.reply for node in nodes]
+    scores = {
+        node.node_id: state.scorer(reply, replies[:place] + replies[place + 1 :])
+        for place, (node, reply) in enumerate(zip(nodes, replies, strict=True))
+    }
+    return sorted(nodes, key=lambda node: -scores[node.node_id])[:n_picks]
 
 
-def plant(state: ClassicState, scorer: FastScorer) -> None:
+def plant(state: ClassicState) -> None:
     """Make the first draft the root, or end the search when there is none."""
-    if _add_drafts(state, None, scorer):
+    if _add_drafts(state, None):
         state.progress.phase = ClassicPhase.ROOT
     else:
         stop(state, StopReason.FAILED)
 
 
-def grow(state: ClassicState, scorer: FastScorer) -> None:
+def grow(state: ClassicState) -> None:
     """Make the leaf's variants its children, and pick those that the judge reads.
 
     A leaf whose expansion was answered with nothing new is closed; one whose
@@ -374,7 +329,7 @@ def grow(state: ClassicState, scorer: FastScorer) -> None:
     leaf = state.tree.nodes[progress.leaf_id]
     if progress.drafts == []:
         state.tree.close(leaf)
-    picked = _picked(state, _add_drafts(state, leaf, scorer), scorer)
+    picked = _picked(state, _add_drafts(state, leaf))
     progress.to_judge = [node.node_id for node in picked]
     if picked:
         progress.phase = ClassicPhase.JUDGE

@@ -8,17 +8,16 @@ a node is a finished reply, so there is no simulation and no terminal state; onl
 best candidates by rule are judged; the answer is the best mean value. Knobs say how
 much of each.
 
-A rollout that failed is over, like any other: nothing is repeated but by the next
-rollout, so the number of rounds is bounded by the knobs alone. A refusal by the budget
-ends the search at once.
+A rollout that failed is over, like any other: only the next rollout asks again, so the number
+of rounds is limited by the knobs alone. A refusal by the budget ends the search immediately.
 """
 
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from lats.actions import Action, ActionId, ActionKind, Generate, JudgeList, Refine
-from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, NodeId, Verdicts, admit_drafts
+from lats.actions import Action, ActionKind, Generate, JudgeList, Refine
+from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, Verdicts
 from lats.classic_state import (
     ClassicPhase,
     ClassicState,
@@ -32,12 +31,12 @@ from lats.classic_state import (
     short_of,
     stop,
 )
-from lats.policy import RemainingCalls, check_answer
+from lats.policy import UNLIMITED, RemainingCalls, SearchPolicy
 from lats.result import SearchResult, StopReason
-from lats.rule_score import FastScorer, ReplyContext, fast_score
+from lats.rule_score import FastScorer, ReplyContext, RuleScore
 from lats.search_knobs import ClassicKnobs
-from lats.search_tree import Candidate, SearchTree
-from lats.similarity import missing_strategies, text_key
+from lats.search_tree import Candidate
+from lats.similarity import missing_strategies
 
 __all__ = ["ASSISTANT_CHECK", "MAX_STRATEGIES_USED", "SINGLE", "ClassicUct"]
 
@@ -47,35 +46,35 @@ MAX_STRATEGIES_USED = 32
 SINGLE, ASSISTANT_CHECK = "single", "assistant_check"
 """Rubrics of this search: a judge of one reply, and how much it sounds like an assistant."""
 
-_UNLIMITED = RemainingCalls()
 
-
-class ClassicUct:
-    """One classic search under way; see `SearchPolicy` for the contract.
+class ClassicUct(SearchPolicy):
+    """One classic search under way.
 
     Args:
         knobs: all settings; a stage preset is already applied.
-        context: what the rules know of the turn.
-        scorer: the rule score. Give the same one again to `from_state`.
+        context: of the turn, for the rules.
+        scorer: the rule score; `RuleScore(context)` by default. Give the same one again to
+            `from_state`.
     """
 
+    _state: ClassicState
+
     def __init__(
-        self, knobs: ClassicKnobs, context: ReplyContext, *, scorer: FastScorer = fast_score
+        self, knobs: ClassicKnobs, context: ReplyContext, *, scorer: FastScorer | None = None
     ) -> None:
-        self._state = ClassicState(knobs, context)
-        self._scorer = scorer
+        self._state = ClassicState(knobs, context, scorer or RuleScore(context))
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, Any], *, scorer: FastScorer = fast_score
+        cls, state: Mapping[str, Any], *, scorer: FastScorer | None = None
     ) -> "ClassicUct":
         """Return the search that a state was taken from.
 
         Raises:
             StateError: when the state is of another version or policy, or broken.
         """
-        loaded = load_state(state)
-        search = cls(loaded.knobs, loaded.context, scorer=scorer)
+        loaded = load_state(state, scorer)
+        search = cls(loaded.knobs, loaded.context)
         search._state = loaded
         return search
 
@@ -84,43 +83,9 @@ class ClassicUct:
         return self._state.dump()
 
     @property
-    def tree(self) -> SearchTree:
-        """Everything proposed and judged so far. Read only."""
-        return self._state.tree
-
-    @property
     def is_done(self) -> bool:
         """Whether nothing will be asked any more."""
         return self._state.progress.phase is ClassicPhase.DONE
-
-    def ask(self, remaining: RemainingCalls = _UNLIMITED) -> list[Action]:
-        """Return the actions of this round that were not told yet; none when done."""
-        progress = self._state.progress
-        # Every step either asks, or moves on: to a later phase, or to the next rollout.
-        while not progress.open_round and progress.phase is not ClassicPhase.DONE:
-            progress.open_round = _next_round(self._state, remaining, self._scorer)
-            if progress.open_round:
-                progress.rounds += 1
-                for action in progress.open_round:
-                    progress.asked[action.label] = progress.asked.get(action.label, 0) + 1
-        if not progress.told:
-            return list(progress.open_round)
-        return [each for each in progress.open_round if each.action_id not in progress.told]
-
-    def tell(self, action_id: ActionId, answer: ActionAnswer) -> None:
-        """Take the answer to an action. A second answer to it is ignored.
-
-        Raises:
-            ValueError: when nothing with this id was asked.
-            TypeError: when the answer is of the wrong sort for the action.
-        """
-        progress = self._state.progress
-        if action_id in progress.closed_ids or action_id in progress.told:
-            return
-        check_answer(progress.open_round, action_id, answer)
-        progress.told[action_id] = answer
-        if len(progress.told) == len(progress.open_round):
-            _take_round(self._state, self._scorer)
 
     def result(self) -> SearchResult:
         """Return what was found so far."""
@@ -137,51 +102,45 @@ class ClassicUct:
             tree=self._state.tree,
         )
 
+    def _next_round(self, remaining: RemainingCalls) -> list[Action]:
+        # Every step either asks, or leads to a later phase or to the next rollout.
+        while not self.is_done:
+            actions = _STEPS[self._state.progress.phase](self._state, remaining)
+            if actions:
+                return actions
+        return []
 
-def _take_round(state: ClassicState, scorer: FastScorer) -> None:
-    """Take in the answers to the open round, in the order of its actions, and move on.
-
-    A refusal ends the search: what is refused now is refused later.
-    """
-    progress = state.progress
-    answered = [(each, progress.told[each.action_id]) for each in progress.open_round]
-    progress.closed_ids.update(progress.told)
-    progress.open_round, progress.told = [], {}
-    is_refused = False
-    for action, answer in answered:
-        if isinstance(answer, NoAnswer):
-            progress.failed[action.label] = progress.failed.get(action.label, 0) + 1
-            is_refused = is_refused or answer.is_refused
-        elif isinstance(action, JudgeList) and isinstance(answer, Verdicts):
-            _note_verdict(state, action, answer)
-        elif not isinstance(action, JudgeList) and isinstance(answer, Drafts):
-            _note_drafts(state, action, answer.drafts)
-    was_prefetched = len(answered) > 1 and answered[-1][0].label is ActionKind.EXPAND
-    _move_on(state, scorer, was_prefetched=was_prefetched)
-    if is_refused:
-        if progress.stop_reason in {None, StopReason.FAILED}:
-            progress.stop_reason = StopReason.BUDGET
-        progress.phase = ClassicPhase.DONE
+    def _apply(self, answered: list[tuple[Action, ActionAnswer]]) -> None:
+        """Apply a round and move on. A refusal ends the search: the next call would be refused."""
+        state, progress = self._state, self._state.progress
+        for action, answer in answered:
+            if isinstance(action, JudgeList):
+                if isinstance(answer, Verdicts):
+                    _note_verdict(state, action, answer)
+            elif isinstance(answer, Drafts):
+                _note_drafts(state, action, answer.drafts)
+        was_prefetched = len(answered) > 1 and answered[-1][0].label is ActionKind.EXPAND
+        _move_on(state, was_prefetched=was_prefetched)
+        if any(isinstance(answer, NoAnswer) and answer.is_refused for _, answer in answered):
+            if progress.stop_reason in {None, StopReason.FAILED}:
+                progress.stop_reason = StopReason.BUDGET
+            progress.phase = ClassicPhase.DONE
 
 
 def _note_drafts(
     state: ClassicState, action: Generate | Refine, offered: tuple[Draft, ...]
 ) -> None:
-    progress, has_key = state.progress, state.tree.has_key
-    if action.label is ActionKind.TOP_UP:
-        pending = progress.drafts or []
-        keys = {text_key(draft.reply) for draft in pending}
-        progress.drafts = pending + admit_drafts(
-            offered, k=action.k, is_known=lambda key: key in keys or has_key(key)
-        )
-        return
-    progress.drafts = admit_drafts(offered, k=action.k, is_known=has_key)
+    progress, tree = state.progress, state.tree
+    pending = (progress.drafts or []) if action.label is ActionKind.TOP_UP else []
+    new = {tree.key_of(draft.reply): draft for draft in pending}
+    for draft in offered:
+        key = tree.key_of(draft.reply)
+        if len(new) < len(pending) + action.k and key not in new and not tree.has_key(key):
+            new[key] = draft
+    progress.drafts = list(new.values())
     if action.label is ActionKind.EXPAND:
-        usable = [draft for draft in offered if draft.reply.strip()][: action.k]
-        progress.missing = missing_strategies(
-            [draft.strategy_tag.strip() for draft in usable],
-            similarity=state.knobs.top_up_similarity,
-        )
+        tags = [draft.strategy_tag for draft in offered[: action.k]]
+        progress.missing = missing_strategies(tags, similarity=state.knobs.top_up_similarity)
 
 
 def _note_verdict(state: ClassicState, action: JudgeList, answer: Verdicts) -> None:
@@ -197,12 +156,12 @@ def _note_verdict(state: ClassicState, action: JudgeList, answer: Verdicts) -> N
         state.note_verdict(state.tree.nodes[node_id], verdict)
 
 
-def _move_on(state: ClassicState, scorer: FastScorer, *, was_prefetched: bool) -> None:
+def _move_on(state: ClassicState, *, was_prefetched: bool) -> None:
     """Decide what follows the round that was just noted."""
     progress = state.progress
     match progress.phase:
         case ClassicPhase.PLAN:
-            plant(state, scorer)
+            plant(state)
         case ClassicPhase.ROOT:
             if best_passes_gates(state):
                 stop(state, StopReason.EARLY_EXIT)
@@ -211,57 +170,34 @@ def _move_on(state: ClassicState, scorer: FastScorer, *, was_prefetched: bool) -
         case ClassicPhase.EXPAND:
             progress.phase = ClassicPhase.TOP_UP
         case ClassicPhase.TOP_UP:
-            grow(state, scorer)
+            grow(state)
         case ClassicPhase.JUDGE:
             if not progress.to_judge:
                 end_rollout(state)
         case ClassicPhase.FINAL:
             progress.phase = ClassicPhase.DONE
-        case ClassicPhase.CHECK | ClassicPhase.DONE:
-            pass
 
 
-def _next_round(state: ClassicState, remaining: RemainingCalls, scorer: FastScorer) -> list[Action]:
-    """Return the next round; when it is empty, the state has moved on instead.
-
-    Args:
-        state: its phase and what goes with it are changed.
-        remaining: what the budget would still accept.
-        scorer: the rule score, for variants that become nodes on the way.
-    """
-    match state.progress.phase:
-        case ClassicPhase.PLAN:
-            return _plan(state)
-        case ClassicPhase.ROOT:
-            return _judge_root(state, remaining)
-        case ClassicPhase.EXPAND:
-            return _expand(state, remaining)
-        case ClassicPhase.TOP_UP:
-            return _top_up(state, remaining, scorer)
-        case ClassicPhase.JUDGE:
-            return _judge(state, remaining)
-        case ClassicPhase.CHECK:
-            return _check(state, remaining)
-        case ClassicPhase.FINAL:
-            return _judge_pick(state, remaining)
-        case ClassicPhase.DONE:
-            return []
-
-
-def _plan(state: ClassicState) -> list[Action]:
-    """Ask for the root. Only the cap is read: the budget holds a lease for this call."""
-    reason = short_of(state, _UNLIMITED, proposer=1)
+def _is_short(
+    state: ClassicState, remaining: RemainingCalls, *, proposer: int = 0, judge: int = 0
+) -> bool:
+    """Return whether that many calls are too many; the rollouts are stopped then."""
+    reason = short_of(state, remaining, proposer=proposer, judge=judge)
     if reason is not None:
         stop(state, reason)
+    return reason is not None
+
+
+def _plan(state: ClassicState, _remaining: RemainingCalls) -> list[Action]:
+    """Ask for the root. Only the cap is read: the budget reserves this call."""
+    if _is_short(state, UNLIMITED, proposer=1):
         return []
     return [Generate(1, 0, prompt="plan", label=ActionKind.PLAN_ROOT)]
 
 
 def _judge_root(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
     knobs, root = state.knobs, state.tree.top
-    reason = short_of(state, remaining, judge=1)
-    if reason is not None:
-        stop(state, reason)
+    if _is_short(state, remaining, judge=1):
         return []
     actions: list[Action] = [_judge_call(state, root, ActionKind.JUDGE)]
     judges = 1 + knobs.picks_per_rollout + knobs.final_calls
@@ -276,7 +212,7 @@ def _judge_root(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
 
 
 def _expand(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
-    """Ask for the next rollout's expansion, or stop the rollouts and say why."""
+    """Ask for the next rollout's expansion, or stop the rollouts with a reason."""
     knobs, progress = state.knobs, state.progress
     if progress.rollouts_done >= knobs.rollouts:
         stop(state, _reason_of_the_end(state))
@@ -288,9 +224,7 @@ def _expand(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
         stop(state, StopReason.EXHAUSTED)
         return []
     judges = knobs.picks_per_rollout + knobs.final_calls
-    reason = short_of(state, remaining, proposer=1, judge=judges)
-    if reason is not None:
-        stop(state, reason)
+    if _is_short(state, remaining, proposer=1, judge=judges):
         return []
     progress.leaf_id = leaf.node_id
     return [_widening(state, leaf, ActionKind.EXPAND, knobs.expand_k)]
@@ -332,7 +266,7 @@ def _strategies_used(state: ClassicState) -> tuple[str, ...]:
     return (*latest, *pending)[-MAX_STRATEGIES_USED:]
 
 
-def _top_up(state: ClassicState, remaining: RemainingCalls, scorer: FastScorer) -> list[Action]:
+def _top_up(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
     """Ask for more variants when they are too alike and that many calls remain; else go on."""
     knobs, progress = state.knobs, state.progress
     judges = knobs.picks_per_rollout + knobs.final_calls
@@ -342,7 +276,7 @@ def _top_up(state: ClassicState, remaining: RemainingCalls, scorer: FastScorer) 
         or short_of(state, remaining, proposer=1, judge=judges)
         or progress.leaf_id is None
     ):
-        grow(state, scorer)
+        grow(state)
         return []
     progress.top_ups_used += 1
     leaf = state.tree.nodes[progress.leaf_id]
@@ -351,16 +285,12 @@ def _top_up(state: ClassicState, remaining: RemainingCalls, scorer: FastScorer) 
 
 def _judge_call(state: ClassicState, node: Candidate, label: ActionKind) -> JudgeList:
     """Return the action by which the judge reads one node, another sample each time."""
-    node.judge_passes += 1
+    is_check = label is ActionKind.CHECK_ASSISTANT
+    node.judge_passes += not is_check
     index = state.progress.judge_calls
     state.progress.judge_calls += 1
-    return JudgeList((node.node_id,), index, SINGLE, node.judge_passes - 1, label)
-
-
-def _assistant_check(state: ClassicState, node_id: NodeId) -> JudgeList:
-    index = state.progress.judge_calls
-    state.progress.judge_calls += 1
-    return JudgeList((node_id,), index, ASSISTANT_CHECK, 0, ActionKind.CHECK_ASSISTANT)
+    rubric, sample = (ASSISTANT_CHECK, 0) if is_check else (SINGLE, node.judge_passes - 1)
+    return JudgeList((node.node_id,), index, rubric, sample, label)
 
 
 def _judge(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
@@ -373,7 +303,7 @@ def _judge(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
         stop(state, short_of(state, remaining, judge=1) or StopReason.BUDGET)
         return []
     progress.to_judge = progress.to_judge[len(chunk) :]
-    return [_judge_call(state, state.tree.nodes[each], ActionKind.JUDGE) for each in chunk]
+    return [_judge_call(state, node, ActionKind.JUDGE) for node in state.nodes(chunk)]
 
 
 def _check(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
@@ -387,7 +317,7 @@ def _check(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
         progress.phase = ClassicPhase.FINAL
         return []
     progress.to_check = progress.to_check[len(chunk) :]
-    return [_assistant_check(state, node_id) for node_id in chunk]
+    return [_judge_call(state, node, ActionKind.CHECK_ASSISTANT) for node in state.nodes(chunk)]
 
 
 def _judge_pick(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
@@ -396,3 +326,15 @@ def _judge_pick(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
         state.progress.phase = ClassicPhase.DONE
         return []
     return [_judge_call(state, node, ActionKind.FINAL_JUDGE)]
+
+
+_STEPS = {
+    ClassicPhase.PLAN: _plan,
+    ClassicPhase.ROOT: _judge_root,
+    ClassicPhase.EXPAND: _expand,
+    ClassicPhase.TOP_UP: _top_up,
+    ClassicPhase.JUDGE: _judge,
+    ClassicPhase.CHECK: _check,
+    ClassicPhase.FINAL: _judge_pick,
+}
+"""The next round by phase; when it is empty, the phase has changed instead."""

@@ -29,7 +29,6 @@ __all__ = [
     "gain_of_pass",
 ]
 
-
 _MIN_POINTS, _MAX_POINTS = 201, 20_001
 _POINTS_PER_SD = 2.0
 _REACH_SDS = 6.0
@@ -111,39 +110,23 @@ def chance_best(beliefs: Sequence[Belief], place: int) -> float:
 
 
 def _movement(variance: float, noise: NoiseModel) -> float:
-    """Return how far one more score would action a belief's mean, as an SD."""
+    """Return by how much one more score would change a belief's mean, as an SD."""
     own_noise = (1 - noise.reliability) * noise.spread
     return variance / math.sqrt(variance + own_noise)
 
 
 def gain_of_pass(beliefs: Sequence[Belief], noise: NoiseModel) -> float:
-    """Return what one judge call over these candidates is expected to add to the answer.
-
-    Args:
-        beliefs: of the candidates that it would read; at least one, in any order.
-        noise: what is known of the judge.
-
-    Returns:
-        In score, at least 0.
-    """
-    means = [each.mean for each in beliefs]
-    moved = [_movement(each.variance, noise) for each in beliefs]
-    return max(expected_max(means, moved) - max(means), 0.0)
+    """Return the expected gain of one judge call over these candidates, in score, at least 0."""
+    return gain_of_candidates(beliefs, noise, k=0, prior_mean=0.0)
 
 
 def gain_of_candidates(
     beliefs: Sequence[Belief], noise: NoiseModel, *, k: int, prior_mean: float
 ) -> float:
-    """Return what `k` new candidates, judged once together with these, are expected to add.
+    """Return the expected gain of `k` new candidates that are judged once together with these.
 
-    Args:
-        beliefs: of the candidates that the judge would read with the new ones.
-        noise: what is known of the judge.
-        k: new candidates, at least 1.
-        prior_mean: score expected of each of them.
-
-    Returns:
-        In score, at least 0. It takes two calls: one to propose and one to judge.
+    `prior_mean` is the score expected of each new one. The gain is in score, at least 0, and
+    takes two calls: one to propose and one to judge.
     """
     new = Belief(prior_mean, noise.reliability * noise.spread)
     best = max(each.mean for each in beliefs)
@@ -153,7 +136,7 @@ def gain_of_candidates(
 
 
 class BestNextCall(StrEnum):
-    """What a search may spend its next call on."""
+    """Ways to spend the next call."""
 
     READ = "read"
     GENERATE = "generate"
@@ -171,7 +154,7 @@ def best_next_call(
         possible: calls that fit and make sense.
 
     Returns:
-        `MIN_GAIN` when the most promising call promises less than `min_gain`, in score a
+        `MIN_GAIN` when the most promising call promises less than `min_gain`, in score per
         call; `PLAN_DONE` when none is possible.
     """
     if not possible or not readers:
@@ -185,7 +168,7 @@ def best_next_call(
         gain = gain_of_candidates(beliefs, noise, k=knobs.generate_k, prior_mean=noise.grand_mean)
         gains[BestNextCall.GENERATE] = gain / 2
     if BestNextCall.REFINE in possible:
-        # What a leader's children are worth is not known before there are some: as much.
+        # A leader's children are taken to be worth as much, until there are some.
         expected = beliefs[0].mean + noise.refine_shift
         gain = gain_of_candidates(beliefs, noise, k=knobs.refine_k, prior_mean=expected)
         gains[BestNextCall.REFINE] = gain / 2

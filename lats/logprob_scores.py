@@ -1,9 +1,8 @@
 """Expected scores of a judge from log-probabilities of its tokens, and numbers of a JSON text.
 
-A judge that writes 0.7 may have been torn between 0.7 and 0.8, or between 0.7 and 0.2.
+A judge that writes 0.7 may have hesitated between 0.7 and 0.8, or between 0.7 and 0.2.
 Where an endpoint returns the log-probabilities of its tokens, the mean over them is a finer
-score, which hardly ever ties. The JSON reader finds the places of numbers and nothing else: it
-is strict (RFC 8259) and does not recurse, so that no depth of nesting can harm it.
+score, which hardly ever ties. The document is read strictly (RFC 8259), to a limited depth.
 
 Source: Improving LLM-as-a-judge inference with the judgment distribution
 (arXiv 2503.03064): the mean of the score tokens beats the mode in 92 of 120 comparisons.
@@ -14,8 +13,9 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any, NoReturn
 
 __all__ = [
     "MAX_DEPTH",
@@ -28,61 +28,71 @@ __all__ = [
     "numbers_at",
 ]
 
-
 MAX_DEPTH = 64
 """Deepest nesting of objects and lists that is read."""
 
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 """A number as JSON writes it."""
 
-_SPACE = re.compile(r"[ \t\n\r]*+")
-_STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
-_WORD = re.compile(r"true|false|null")
+_STRING_OR_NUMBER = re.compile(rf'"(?:[^"\\]|\\.)*+"|(?P<number>{NUMBER.pattern})', re.DOTALL)
+_SPACE = " \t\n\r"
+
+JsonPath = tuple[str | int, ...]
+"""Keys and indices from the top of a JSON document to a value; indices start at 0."""
+
+Alternatives = Sequence[tuple[str, float]]
+"""Possible texts of one token, with natural logarithms of their probabilities."""
+
+MIN_READABLE_MASS = 0.5
+"""Least probability of readable alternatives for which a mean is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberAt:
-    """One number of a document.
+    """One number of a document: its path, its first position, and the one after its last."""
 
-    Args:
-        path: keys and indices from the top to it; indices start at 0.
-        start: position of its first character.
-        end: position after its last character.
-    """
-
-    path: tuple[str | int, ...]
+    path: JsonPath
     start: int
     end: int
 
 
-@dataclass(slots=True)
-class _Container:
-    """An object or a list that is open."""
-
-    closing: str
-    key: str | int = -1
-    keys: set[str] = field(default_factory=set)
+class _Number:
+    """A number of a document; the text has the numbers in the same order."""
 
 
-class _NotJson(ValueError):
-    """The text is not strict JSON, is too deep, or names a key twice."""
+def _number(_written: str) -> _Number:
+    return _Number()
+
+
+def _refused(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is named twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(
+    parse_int=_number, parse_float=_number, parse_constant=_refused, object_pairs_hook=_object
+)
 
 
 def numbers_at(text: str) -> tuple[NumberAt, ...] | None:
     """Return the numbers of the JSON document in a text, in order.
 
     The text may be the document alone, or an object with words or a code fence around
-    it that hold no brace.
-
-    Args:
-        text: an answer. Untrusted.
+    it that contain no brace.
 
     Returns:
         None when the text has no such document, or more than one; when it is nested
         deeper than `MAX_DEPTH`; and when an object names a key twice, since readers
         differ in which of the values counts.
     """
-    found = _document(text, _skip(text, 0), may_be_followed=False)
+    start = len(text) - len(text.lstrip(_SPACE))
+    found = _document(text, start, may_be_followed=False)
     brace = text.find("{")
     if found is None and brace >= 0:
         found = _document(text, brace, may_be_followed=True)
@@ -91,111 +101,27 @@ def numbers_at(text: str) -> tuple[NumberAt, ...] | None:
 
 def _document(text: str, start: int, *, may_be_followed: bool) -> tuple[NumberAt, ...] | None:
     """Return the numbers of the document that starts at a position, or None without one."""
-    walk = _Walk(text, start)
     try:
-        found = tuple(walk.numbers())
-    except _NotJson:
+        document, end = _DECODER.raw_decode(text, start)
+        paths = list(_paths(document, ()))
+    except (ValueError, RecursionError):
         return None
-    is_last = "{" not in text[walk.at :] if may_be_followed else _skip(text, walk.at) == len(text)
-    return found if is_last else None
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-class _Walk:
-    """One pass over a document.
-
-    Attributes:
-        at: position reached.
-    """
-
-    def __init__(self, text: str, start: int) -> None:
-        self.at = start
-        self._text = text
-        self._open: list[_Container] = []
-
-    def numbers(self) -> Iterator[NumberAt]:
-        """Yield the numbers up to the end of the document.
-
-        Raises:
-            _NotJson: when it is none.
-        """
-        while True:
-            number = self._value()
-            if number is not None:
-                yield number
-            if self._is_done():
-                return
-
-    def _value(self) -> NumberAt | None:
-        """Take the next value; of a container that is not empty, its opening and first key."""
-        while (opening := self._text[self.at : self.at + 1]) in {"{", "["}:
-            if len(self._open) >= MAX_DEPTH:
-                raise _NotJson
-            self.at = _skip(self._text, self.at + 1)
-            self._open.append(_Container("}" if opening == "{" else "]"))
-            if self._text.startswith(self._open[-1].closing, self.at):
-                return None  # empty: `_is_done` closes it
-            self._next_key()
-        if (number := NUMBER.match(self._text, self.at)) is not None:
-            self.at = number.end()
-            path = tuple(container.key for container in self._open)
-            return NumberAt(path, number.start(), number.end())
-        self._take(_STRING if opening == '"' else _WORD)
+    if "{" in text[end:] if may_be_followed else text[end:].strip(_SPACE):
         return None
-
-    def _is_done(self) -> bool:
-        """Close what ends here and go to the next value; return whether there is none."""
-        while self._open:
-            self.at = _skip(self._text, self.at)
-            following = self._text[self.at : self.at + 1]
-            if following == self._open[-1].closing:
-                self._open.pop()
-                self.at += 1
-            elif following == ",":
-                self.at = _skip(self._text, self.at + 1)
-                self._next_key()
-                return False
-            else:
-                raise _NotJson
-        return True
-
-    def _next_key(self) -> None:
-        """Take a key and its colon, or count one up in a list."""
-        container = self._open[-1]
-        if isinstance(container.key, int) and container.closing == "]":
-            container.key += 1
-            return
-        quoted = self._take(_STRING)
-        key = json.loads(quoted) if "\\" in quoted else quoted[1:-1]
-        if key in container.keys:
-            raise _NotJson
-        container.keys.add(key)
-        container.key = key
-        self.at = _skip(self._text, self.at)
-        if not self._text.startswith(":", self.at):
-            raise _NotJson
-        self.at = _skip(self._text, self.at + 1)
-
-    def _take(self, pattern: re.Pattern[str]) -> str:
-        match = pattern.match(self._text, self.at)
-        if match is None:
-            raise _NotJson
-        self.at = match.end()
-        return match.group()
+    spans = (each.span() for each in _STRING_OR_NUMBER.finditer(text, start, end) if each["number"])
+    return tuple(NumberAt(path, *span) for path, span in zip(paths, spans, strict=True))
 
 
-JsonPath = tuple[str | int, ...]
-"""Keys and indices from the top of a JSON document to a value; indices start at 0."""
+def _paths(value: Any, path: JsonPath) -> Iterator[JsonPath]:
+    """Yield the path of each number, in the order of the document."""
+    if isinstance(value, _Number):
+        yield path
+    elif isinstance(value, dict | list):
+        if len(path) == MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _paths(inner, (*path, key))
 
-Alternatives = Sequence[tuple[str, float]]
-"""What might stand at one place: texts and natural logarithms of their probabilities."""
-
-MIN_READABLE_MASS = 0.5
-"""Least probability of readable alternatives for which a mean is given."""
 
 _DIGITS = frozenset("0123456789")
 _ENDS_NUMBER = (",", "}", "]", " ", "\t", "\n", "\r")
@@ -205,10 +131,8 @@ _ENDS_NUMBER = (",", "}", "]", " ", "\t", "\n", "\r")
 class _Place:
     """A token of a number, as far as another one in its place has to fit.
 
-    Args:
-        prefix: text of the token before the number.
-        head: part of the number before the token.
-        tail: part of the number after the token.
+    `prefix` is the token's text before the number, `head` and `tail` are the parts of the number
+    before and after the token.
     """
 
     prefix: str
@@ -239,13 +163,13 @@ def expected_scores(
 
     An alternative is readable when, put in the place of its token, it makes the number
     one in [low, high]. The mean is over the readable ones, each weighted by its
-    probability; what is not readable is as if it could not have been written.
+    probability; the others are left out.
 
     A number may be spread over tokens ("0", ".", "73"). Only one of them is varied, the
     first that carries the value, and the rest stays as it was written: it is the first
     one with a digit whose place is worth less than the range (so in [0, 1] the "73", and
-    in [0, 100] the "7" of "7", "3"), else the first with a digit. What would have
-    followed another token is not known, so there the mean is an approximation.
+    in [0, 100] the "7" of "7", "3"), else the first with a digit. The tokens that would have
+    followed another one are not known, so there the mean is an approximation.
 
     Args:
         text: the answer: a JSON document, or a JSON object with words or a code fence
@@ -286,11 +210,7 @@ def expected_scores(
 def _carrier(text: str, number: NumberAt, ends: Sequence[int], width: float) -> int:
     """Return the index of the token that carries a number's value.
 
-    Args:
-        text: the answer.
-        number: place of the number.
-        ends: of each token, the position after its last character.
-        width: of the range of scores.
+    `ends` are the positions after each token's last character, `width` is that of the range.
     """
     written = text[number.start : number.end]
     has_exponent = "e" in written.lower()

@@ -1,14 +1,13 @@
 """Policies by name."""
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from lats.classic_uct import ClassicUct
 from lats.policy import SearchPolicy
 from lats.reflection import Guideline
 from lats.result import StateError
-from lats.rule_score import ReplyContext, fast_score
+from lats.rule_score import ReplyContext, RuleScore
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.strategies import STRATEGIES
@@ -16,32 +15,23 @@ from lats.strategies import STRATEGIES
 __all__ = ["resume_search", "start_search"]
 
 
-def _rule_score(context: ReplyContext, reply: str) -> float:
-    return fast_score(reply, (), context)
-
-
 def start_search(
     knobs: SearchKnobs, context: ReplyContext, *, guidelines: Iterable[Guideline] = ()
 ) -> SearchPolicy:
     """Return a new search for a reply, by the policy that the knobs name.
 
-    Args:
-        knobs: all settings.
-        context: what the rules know of the turn; the rule score breaks ties.
-        guidelines: of earlier turns, aged. `classic_uct` has no use for them.
+    The rule score in the turn's context breaks ties. `guidelines` are those of earlier turns,
+    aged; `classic_uct` has no use for them.
     """
     if knobs.policy == "classic_uct":
         return ClassicUct(knobs, context)
-    return PosteriorSearch(knobs, guidelines=guidelines, tie_break=partial(_rule_score, context))
+    return PosteriorSearch(knobs, guidelines=guidelines, tie_break=RuleScore(context))
 
 
 def resume_search(state: Mapping[str, Any], context: ReplyContext | None = None) -> SearchPolicy:
-    """Return the search that a state was taken from.
+    """Return the search that a state of `state_dict` was taken from.
 
-    Args:
-        state: from `state_dict`.
-        context: the one that the search was started with, for its rule score; a classic state
-            contains it.
+    The context is the one that the search was started with; a classic state contains it.
 
     Raises:
         StateError: when it names no policy that we have, or cannot be read.
@@ -50,7 +40,7 @@ def resume_search(state: Mapping[str, Any], context: ReplyContext | None = None)
     if policy == "classic_uct":
         return ClassicUct.from_state(state)
     if policy in STRATEGIES:
-        tie_break = None if context is None else partial(_rule_score, context)
+        tie_break = None if context is None else RuleScore(context)
         return PosteriorSearch.from_state(state, tie_break=tie_break)
     raise StateError(
         f"no policy is called {policy!r}: expected classic_uct or {sorted(STRATEGIES)}"

@@ -1,40 +1,54 @@
-"""The contract of every search: it asks for actions and is told what came of them.
+"""The contract of every search, what all of them share, and the driver.
 
 A policy is plain synchronous arithmetic. It has no clock, no generator, no model and
 no network; its whole state is plain JSON. A driver asks for a round, has the actions
-answered in any order or all at once, tells each, and asks again until there are none.
+answered in any order or together, passes each answer to `tell`, and asks again until there are
+no more actions.
 
-What every policy promises:
+Every policy promises:
 
 * All actions of one round may travel together. The next round is made when all of this
-  one have been told.
+  one are answered.
 * Telling the answers of a round in another order, or twice, makes no difference: the
   first answer to an action counts.
-* It ends: each action is asked once, failures are not repeated without bound, and
+* It ends: each action is asked once, failures are not repeated without limit, and
   `max_calls` is never passed.
 * It always has a result; the best so far until it is done.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lats.actions import Action, ActionId, JudgeList
-from lats.answers import ActionAnswer, Drafts, NoAnswer, Verdict, Verdicts
-from lats.result import SearchResult, StateError
+from lats.actions import Action, ActionId, ActionKind, JudgeList
+from lats.answers import (
+    ActionAnswer,
+    Drafts,
+    NoAnswer,
+    NodeId,
+    Verdict,
+    Verdicts,
+    cleaned_answer,
+)
+from lats.result import SearchResult, StateError, StopReason
 from lats.search_knobs import EarlyExitKnobs
-from lats.search_tree import SearchTree
+from lats.search_tree import Candidate, SearchTree
 
 __all__ = [
+    "UNLIMITED",
     "AnswerRound",
+    "PolicyState",
     "RemainingCalls",
     "RepeatedAction",
+    "RoundProgress",
+    "SavedState",
     "SearchPolicy",
-    "check_answer",
     "closed_gates",
     "drive",
+    "dump_state",
     "read_state",
 ]
 
@@ -43,11 +57,7 @@ __all__ = [
 class RemainingCalls:
     """Calls that the driver's budget would still accept. `None` means that nothing limits them.
 
-    Args:
-        max_calls: in all.
-        max_proposer_calls: calls of the proposing model.
-        max_judge_calls: calls of the judging model.
-        is_late: whether the time for searching is over. Then nothing fits.
+    `is_late`: the time for searching is over. Then nothing fits.
     """
 
     max_calls: int | None = None
@@ -67,27 +77,87 @@ class RemainingCalls:
         return all(limit is None or wanted <= limit for limit, wanted in pairs)
 
 
-class SearchPolicy(Protocol):
-    """One search under way."""
+UNLIMITED = RemainingCalls()
+
+
+@dataclass(slots=True)
+class RoundProgress:
+    """Progress of a search of any policy.
+
+    Args:
+        open_round: the round under way, in the order in which its answers are applied.
+        told: answers to the open round, until it is complete.
+        closed_ids: actions of earlier rounds. Telling one again is ignored.
+        judge_calls: `JudgeList` actions made.
+        rounds: rounds made.
+        asked: actions made, by kind.
+        failed: actions told as failed or refused, by kind.
+        stop_reason: None while the search has not stopped.
+    """
+
+    open_round: list[Action] = field(default_factory=list)
+    told: dict[ActionId, ActionAnswer] = field(default_factory=dict)
+    closed_ids: set[ActionId] = field(default_factory=set)
+    judge_calls: int = 0
+    rounds: int = 0
+    asked: dict[ActionKind, int] = field(default_factory=dict)
+    failed: dict[ActionKind, int] = field(default_factory=dict)
+    stop_reason: StopReason | None = None
+
+    def close_round(self) -> list[tuple[Action, ActionAnswer]]:
+        """Close the open round; return its actions in their order, each with its answer."""
+        answered = [(action, self.told[action.action_id]) for action in self.open_round]
+        self.closed_ids.update(self.told)
+        self.open_round, self.told = [], {}
+        for action, answer in answered:
+            if isinstance(answer, NoAnswer):
+                self.failed[action.label] = self.failed.get(action.label, 0) + 1
+        return answered
+
+
+class PolicyState:
+    """Everything that a search remembers. No clock, no generator."""
+
+    tree: SearchTree
+    progress: RoundProgress
+
+    def nodes(self, ids: Iterable[NodeId]) -> list[Candidate]:
+        """Return candidates by id."""
+        return [self.tree.nodes[node_id] for node_id in ids]
+
+
+class SearchPolicy(ABC):
+    """One search under way. A policy makes the rounds and applies their answers."""
+
+    _state: PolicyState
 
     @property
     def tree(self) -> SearchTree:
         """Everything proposed and judged so far. Read only."""
-        ...
+        return self._state.tree
 
     @property
+    @abstractmethod
     def is_done(self) -> bool:
         """Whether nothing will be asked any more."""
-        ...
 
-    def ask(self, remaining: RemainingCalls = ...) -> Sequence[Action]:
-        """Return the actions of this round that were not told yet; none when done.
+    def ask(self, remaining: RemainingCalls = UNLIMITED) -> list[Action]:
+        """Return the actions of this round that are not answered yet; none when done.
 
         Args:
             remaining: what the budget would still accept. The search winds down rather than
                 ask for what does not fit. Read when a round is made, not later.
         """
-        ...
+        progress = self._state.progress
+        if not progress.open_round:
+            made = self._next_round(remaining)
+            progress.open_round = made
+            progress.rounds += bool(made)
+            for action in made:
+                progress.asked[action.label] = progress.asked.get(action.label, 0) + 1
+        if not progress.told:
+            return list(progress.open_round)
+        return [each for each in progress.open_round if each.action_id not in progress.told]
 
     def tell(self, action_id: ActionId, answer: ActionAnswer) -> None:
         """Take the answer to an action. A second answer to it is ignored.
@@ -96,33 +166,41 @@ class SearchPolicy(Protocol):
             ValueError: when nothing with this id was asked.
             TypeError: when the answer is of the wrong sort for the action.
         """
-        ...
+        progress = self._state.progress
+        if action_id in progress.closed_ids or action_id in progress.told:
+            return
+        _check_answer(progress.open_round, action_id, answer)
+        progress.told[action_id] = cleaned_answer(action_id, answer)
+        if len(progress.told) == len(progress.open_round):
+            self._apply(progress.close_round())
 
+    @abstractmethod
     def result(self) -> SearchResult:
         """Return what was found so far."""
-        ...
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain JSON, from which the search goes on elsewhere."""
-        ...
 
     @classmethod
+    @abstractmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SearchPolicy":
         """Return the search that a state was taken from.
 
         Raises:
             StateError: when the state is of another version or policy, or broken.
         """
-        ...
+
+    @abstractmethod
+    def _next_round(self, remaining: RemainingCalls) -> list[Action]:
+        """Return the actions of the next round; none when done."""
+
+    @abstractmethod
+    def _apply(self, answered: list[tuple[Action, ActionAnswer]]) -> None:
+        """Apply the answers of a closed round, in the order of its actions."""
 
 
-def check_answer(open_round: Sequence[Action], action_id: ActionId, answer: Any) -> None:
-    """Refuse an answer that no action of the open round asked for.
-
-    Raises:
-        ValueError: when nothing with this id was asked.
-        TypeError: when the answer is of the wrong sort for the action.
-    """
+def _check_answer(open_round: Sequence[Action], action_id: ActionId, answer: Any) -> None:
     for action in open_round:
         if action.action_id == action_id:
             break
@@ -135,10 +213,33 @@ def check_answer(open_round: Sequence[Action], action_id: ActionId, answer: Any)
         )
 
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+STATE_VERSION = 2
+"""Changes when a state of an earlier version could no longer be read."""
 
 
-def read_state(model: type[ModelT], raw: Mapping[str, Any], *, version: int) -> ModelT:
+class SavedState(BaseModel):
+    """A state as it is written."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    version: int = STATE_VERSION
+    policy: str
+    nodes: list[Candidate]
+
+
+def dump_state(saved: SavedState) -> dict[str, Any]:
+    """Return a saved state as plain JSON, the same however the answers were ordered."""
+    raw = saved.model_dump(mode="json")
+    progress = raw["progress"]
+    progress["closed_ids"] = sorted(progress["closed_ids"])
+    progress["told"] = dict(sorted(progress["told"].items()))
+    return raw
+
+
+ModelT = TypeVar("ModelT", bound=SavedState)
+
+
+def read_state(model: type[ModelT], raw: Mapping[str, Any]) -> ModelT:
     """Return a saved state as its model.
 
     Raises:
@@ -146,16 +247,16 @@ def read_state(model: type[ModelT], raw: Mapping[str, Any], *, version: int) -> 
     """
     if not isinstance(raw, Mapping):
         raise StateError(f"a state is a mapping, got {type(raw).__name__}")
-    if raw.get("version") != version:
+    if raw.get("version") != STATE_VERSION:
         raise StateError(
-            f"expected a state of version {version}, got version {raw.get('version')!r}"
+            f"expected a state of version {STATE_VERSION}, got version {raw.get('version')!r}"
         )
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "state"
-        named = f"{raw.get('policy')!r}: {where}: {first['msg']}"
+        place = ".".join(map(str, first["loc"])) or "state"
+        named = f"{raw.get('policy')!r}: {place}: {first['msg']}"
         raise StateError(f"broken state of a search by {named}") from error
 
 
@@ -163,8 +264,7 @@ def closed_gates(verdict: Verdict | None, knobs: EarlyExitKnobs) -> tuple[str, .
     """Return the names of the knobs that forbid an early exit; none means it may happen.
 
     Args:
-        verdict: what the judge said of the reply that would be answered. A missing score
-            keeps its gate closed.
+        verdict: on the reply that would be answered. A missing score keeps its gate closed.
         knobs: the gates. `min_rollouts` is not read.
     """
     if not knobs.enabled:
@@ -188,7 +288,7 @@ what it raises ends the search."""
 
 
 class RepeatedAction(RuntimeError):
-    """A search asked again for what it was told already: a defect of the policy."""
+    """A search asked again for an action that was answered: a defect of the policy."""
 
 
 async def drive(
@@ -199,13 +299,12 @@ async def drive(
 ) -> SearchResult:
     """Return what a search, new or restored, found when it asked for nothing more.
 
-    `answer_round` gets a whole round at once and may answer it in parallel. A search that
-    asks for what it was already told would never end, so that is an error rather than another
-    paid call.
+    A search that asks again for an answered action would never end, so that is an error rather
+    than another paid call.
 
     Args:
         search: told as it goes; its `state_dict` after a round is a checkpoint.
-        answer_round: answers a round.
+        answer_round: given a whole round, which it may answer in parallel.
         remaining: what the budget would still accept; asked before each round.
 
     Raises:

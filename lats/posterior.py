@@ -8,9 +8,9 @@ So with n scores the posterior mean is `(prior (1 - r) + r * score_sum) / (1 - r
 and V cancels: only how reliable the judge is decides how far a lucky score is believed.
 That is what cures the winner's curse when counts are uneven.
 
-A call's drift is estimated from the residuals of all it read, each weighted by how much
-is known of its candidate, and removed before scores are added up. Candidates that were
-judged before (anchors) thereby tie the calls together.
+A call's drift is estimated from the residuals of all candidates it read, each weighted by how
+much is known of it, and removed before scores are added up. Candidates that were judged before
+(anchors) thereby tie the calls together.
 
 **Noise of the judge**, learned while it judges, starting from an assumption.
 
@@ -27,11 +27,13 @@ intraclass correlation is Shrout and Fleiss (1979).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from lats.search_tree import Candidate
+from pydantic import Field
+
+from lats.search_tree import Candidate, Count
 
 __all__ = ["Belief", "NoiseModel", "belief", "drift_of", "means_by"]
-
 
 PRIOR_SPREAD = 0.15**2
 """Assumed variance of scores within a call, in score squared."""
@@ -47,10 +49,12 @@ PRIOR_SHIFT_WEIGHT = 4.0
 
 MIN_RELIABILITY, MAX_RELIABILITY = 0.05, 0.98
 
+_SumOfSquares = Annotated[float, Field(ge=0)]
+
 
 @dataclass(slots=True)
 class NoiseModel:
-    """What is known of a judge's noise.
+    """A judge's noise, as far as it is known.
 
     Args:
         prior_reliability: assumed correlation of two judgements, in (0, 1).
@@ -59,19 +63,17 @@ class NoiseModel:
         noise_sum: sum of squared deviations of repeated scores from their candidate's mean.
         noise_weight: degrees of freedom in that sum.
         mean_sum: sum of the drift-corrected scores of candidates from scratch.
-        mean_count: how many those are.
-        shift_sum: sum of how far refined candidates scored above what was expected of them:
-            their parent's posterior mean.
-        shift_count: how many those are.
+        shift_sum: sum of the differences between refined candidates' scores and their parent's
+            posterior mean.
     """
 
-    prior_reliability: float
-    spread_sum: float = 0.0
-    spread_weight: int = 0
-    noise_sum: float = 0.0
-    noise_weight: int = 0
+    prior_reliability: Annotated[float, Field(gt=0, lt=1)]
+    spread_sum: _SumOfSquares = 0.0
+    spread_weight: Count = 0
+    noise_sum: _SumOfSquares = 0.0
+    noise_weight: Count = 0
     mean_sum: float = 0.0
-    mean_count: int = 0
+    mean_count: Count = 0
     shift_sum: float = 0.0
     shift_count: int = 0
 
@@ -96,18 +98,18 @@ class NoiseModel:
 
     @property
     def refine_shift(self) -> float:
-        """How far a refined candidate is expected to score above its parent; 0 at first."""
+        """Expected gain of a refined candidate over its parent, in score; 0 at first."""
         return self.shift_sum / (PRIOR_SHIFT_WEIGHT + self.shift_count)
 
     def note_call(self, scores: list[float]) -> None:
-        """Take in the scores of one call, as they came."""
+        """Add the scores of one call, as they came."""
         if len(scores) > 1:
             mean = math.fsum(scores) / len(scores)
             self.spread_sum += math.fsum((score - mean) ** 2 for score in scores)
             self.spread_weight += len(scores) - 1
 
     def note_repeat(self, score: float, *, mean_before: float, count_before: int) -> None:
-        """Take in another score of a candidate that had some, drift removed."""
+        """Add another score of a candidate that had some, drift removed."""
         self.noise_sum += (score - mean_before) ** 2 * count_before / (count_before + 1)
         self.noise_weight += 1
 
@@ -119,7 +121,7 @@ its own evidence that this one varies more: nearly all of it is removed."""
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What is believed of a candidate's quality: a normal distribution.
+    """The posterior of a candidate's quality: a normal distribution.
 
     Args:
         mean: in score.
@@ -131,23 +133,26 @@ class Belief:
 
     @property
     def sd(self) -> float:
-        """Its square root, in score."""
+        """Standard deviation, in score."""
         return math.sqrt(self.variance)
 
 
 def belief(node: Candidate, noise: NoiseModel) -> Belief:
-    """Return what is believed of a candidate."""
-    reliability, spread = noise.reliability, noise.spread
-    prior = noise.grand_mean if node.prior_mean is None else node.prior_mean + noise.refine_shift
+    """Return the posterior of a candidate's quality."""
+    reliability = noise.reliability
     weight = 1 - reliability + reliability * node.score_count
-    mean = (prior * (1 - reliability) + reliability * node.score_sum) / weight
-    return Belief(mean, spread * reliability * (1 - reliability) / weight)
+    return Belief(
+        means_by(noise, reliability)(node), noise.spread * reliability * (1 - reliability) / weight
+    )
 
 
-def means_by(noise: NoiseModel) -> Callable[[Candidate], float]:
-    """Return what gives `belief(...).mean` of many candidates, reading the judge's noise once."""
-    reliability, grand_mean, shift = noise.reliability, noise.grand_mean, noise.refine_shift
-    doubt = 1 - reliability
+def means_by(noise: NoiseModel, reliability: float | None = None) -> Callable[[Candidate], float]:
+    """Return a function from a candidate to `belief(...).mean`; it reads the noise once.
+
+    `reliability` is the noise's, where it is computed already.
+    """
+    reliability = noise.reliability if reliability is None else reliability
+    grand_mean, shift, doubt = noise.grand_mean, noise.refine_shift, 1 - reliability
 
     def mean(node: Candidate) -> float:
         prior = grand_mean if node.prior_mean is None else node.prior_mean + shift
@@ -158,20 +163,19 @@ def means_by(noise: NoiseModel) -> Callable[[Candidate], float]:
 
 
 def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
-    """Return how much a call's scores lie above what they would be in an average call.
+    """Return how much higher a call's scores are than in an average call, in score.
+
+    0 for a call that read one candidate, from which drift cannot be estimated, and for the
+    first call, against which later ones are measured.
 
     Args:
         scored: candidates that the call read, each with its score.
-        noise: what is known of the judge, this call left out.
-
-    Returns:
-        In score. 0 for a call that read one candidate, from which drift cannot be estimated,
-        and for the first call, which is what later ones are measured against.
+        noise: of the judge, this call left out.
     """
     if len(scored) < 2 or not noise.mean_count:
         return 0.0
-    reliability, spread, believed = noise.reliability, noise.spread, means_by(noise)
-    doubt = 1 - reliability
+    reliability, spread = noise.reliability, noise.spread
+    believed, doubt = means_by(noise, reliability), 1 - reliability
     weighted = total = 0.0
     for node, score in scored:
         # One over what a score varies by: the belief's variance and the judge's noise.

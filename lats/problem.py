@@ -1,4 +1,4 @@
-"""A task of one's own: any state type, a proposer and a judge, and the search that solves it.
+"""A search for any task: a state type, a proposer and a judge.
 
     solution = await solve(Problem(tuple[int, ...], propose, judge), SearchKnobs(policy="auto"))
 
@@ -12,32 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from lats.actions import Action
-from lats.answers import ActionAnswer, Draft
+from lats.answers import ActionAnswer
 from lats.policy import RemainingCalls, drive
-from lats.problem_rounds import (
-    JudgedState,
-    Problem,
-    ProblemPass,
-    ProblemRounds,
-    ProposalContext,
-    Score,
-    StateDrafts,
-)
+from lats.problem_rounds import Problem, ProblemRounds, StateDrafts
 from lats.result import Confidence, SearchResult, StateError, StopReason
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.strategies import STRATEGIES
 
-__all__ = [
-    "JudgedState",
-    "Problem",
-    "ProblemPass",
-    "ProposalContext",
-    "Score",
-    "Solution",
-    "resume",
-    "solve",
-]
+__all__ = ["Solution", "resume", "solve"]
 
 StateT = TypeVar("StateT")
 
@@ -46,17 +29,16 @@ AUTO = SearchKnobs(policy="auto")
 
 @dataclass(frozen=True)
 class Solution(Generic[StateT]):
-    """What solving a problem found.
+    """The solution of a problem.
 
     Args:
-        best: the state to answer with; None when not one was proposed.
+        best: the state to answer with; None when no state was proposed.
         is_answer: whether it is an answer rather than the most promising step towards one.
         mean_score: mean of its scores, drift removed; None when it has none.
-        confidence: how sure the search is of it; None where it was not judged.
-        stop_reason: why the search stopped.
+        confidence: None where it was not judged.
         calls: of the proposer and of the judge, failed ones included.
-        rounds: chains of calls that waited for each other.
-        result: the whole search, to draw or to look into.
+        rounds: rounds of calls that waited for each other.
+        result: the whole search, to draw.
         search: the search itself; its `state_dict` can be kept.
     """
 
@@ -85,7 +67,7 @@ async def solve(
 
     Args:
         problem: the task.
-        knobs: of the search; any policy but `classic_uct`, which knows replies only.
+        knobs: of the search; any policy but `classic_uct`, which is for replies only.
         remaining: what a budget outside would still accept; asked before each round.
         checkpoint: given the search's state, plain JSON, before each round and at the end.
 
@@ -98,8 +80,8 @@ async def solve(
     """
     if knobs.policy not in STRATEGIES:
         raise ValueError(f"policy {knobs.policy!r} is for replies; expected {sorted(STRATEGIES)}")
-    drafts = StateDrafts(problem.state_type, problem.text, problem.is_answer)
-    search = PosteriorSearch(knobs, start=_start_draft(problem, drafts))
+    drafts = StateDrafts(problem)
+    search = PosteriorSearch(knobs, start=drafts.start())
     return await _solve(problem, drafts, search, remaining, checkpoint)
 
 
@@ -110,7 +92,7 @@ async def resume(
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
 ) -> Solution[StateT]:
-    """Return what `solve` would have, had it gone on from a state that was kept.
+    """Return the solution of a search that continues from a kept state, as `solve` does.
 
     A round that was under way is asked again as far as it was not answered.
 
@@ -119,19 +101,12 @@ async def resume(
         Exception: as `solve`.
     """
     search = PosteriorSearch.from_state(state)
-    drafts = StateDrafts(problem.state_type, problem.text, problem.is_answer)
-    if search.tree.top.draft != _start_draft(problem, drafts):
+    drafts = StateDrafts(problem)
+    if search.tree.top.draft != drafts.start():
         raise StateError("the state is of a problem with another start")
     for node in search.tree.candidates:
         drafts.state(node.draft)
     return await _solve(problem, drafts, search, remaining, checkpoint)
-
-
-def _start_draft(problem: Problem[StateT], drafts: StateDrafts[StateT]) -> Draft:
-    if problem.start is None:
-        return Draft(reply="")
-    start = drafts.draft(problem.start, source="start")
-    return Draft(reply=start.reply, payload=start.payload)
 
 
 async def _solve(

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import PydanticSerializationError
 
-from lats.actions import Action, Generate, JudgeList, Refine
+from lats.actions import Action, JudgeList, Refine
 from lats.answers import (
     MAX_REPLY_CHARS,
     ActionAnswer,
@@ -42,23 +42,16 @@ __all__ = [
     "StateDrafts",
 ]
 
-
 StateT = TypeVar("StateT")
 
 Score = float | Verdict | None
 """A judge's score of a state: a figure in [0, 1], the higher the better (True is 1); a
-`Verdict`, for sub-scores, checks or words; None, like NaN, where it has nothing to say."""
+`Verdict`, for sub-scores, checks or a reason; None, like NaN, where there is no opinion."""
 
 
 @dataclass(frozen=True)
 class JudgedState(Generic[StateT]):
-    """A state that the search goes on from, and what is known of it.
-
-    Args:
-        state: the state.
-        mean_score: mean of its scores, drift removed; None when it has none.
-        verdict: the last that the judge said of it; None when nothing.
-    """
+    """A state to refine, with its mean score (drift removed) and its last verdict, if any."""
 
     state: StateT
     mean_score: float | None
@@ -67,15 +60,15 @@ class JudgedState(Generic[StateT]):
 
 @dataclass(frozen=True)
 class ProposalContext(Generic[StateT]):
-    """Context of a proposal, besides the state that it goes on from.
+    """Context of a proposal, in addition to the state that it follows from.
 
     Args:
-        attempt: times that this state was gone on from before, or that states were asked for
-            from the start. Starts at 0. Another attempt should bring other states.
-        leaders: what to go on from, the best first, the state itself in front; none when
+        attempt: earlier proposals from this state, or from the start. Starts at 0. Another
+            attempt should bring other states.
+        leaders: states to improve on, the best first, the state itself in front; none when
             states are asked for from the start. Where states are whole answers there may be
             several to learn from.
-        guidelines: what earlier states kept getting wrong. Untrusted.
+        guidelines: repeated failings of earlier states. Untrusted.
     """
 
     attempt: int
@@ -85,12 +78,12 @@ class ProposalContext(Generic[StateT]):
 
 @dataclass(frozen=True, slots=True)
 class ProblemPass:
-    """Which judge call this is.
+    """One judge call.
 
     Args:
         number: judge calls before it in this search. Starts at 0. The same states may come
             again under another number: another opinion is wanted then, not a cached one.
-        rubric: name of the rubric to judge by, from the knob `rubrics`.
+        rubric: one of the knob `rubrics`.
     """
 
     number: int
@@ -103,24 +96,24 @@ def _always(_state: object) -> bool:
 
 @dataclass(frozen=True)
 class Problem(Generic[StateT]):
-    """A task: what its states are, who proposes them and who judges them.
+    """A task: its states, and the functions that propose and judge them.
 
     Args:
         state_type: type of the states: anything that pydantic's `TypeAdapter` writes as JSON
             and reads back, such as `tuple[int, ...]`, a dataclass or a model.
-        propose: `(state, k, origin) -> states`: at most `k` states that follow from one, from
-            `start` at first. More are dropped, fewer are fine, none means that it leads
-            nowhere. Reads no more than `16 * k` of an iterator.
-        judge: `(states, look) -> scores`, one `Score` a state, in their order.
+        propose: `(state, k, context) -> states`: at most `k` states that follow from one, from
+            `start` at first. More are dropped, fewer are fine, none closes the state. At most
+            `16 * k` of an iterator are read.
+        judge: `(states, judge_pass) -> scores`, one `Score` per state, in their order.
         is_answer: whether a state may be the answer. States that may not are steps towards
             one; every state may by default.
         text: the text by which states differ and are drawn; their JSON by default. States of
             equal text are one.
-        start: what the first states follow from; None where they come from nothing.
+        start: the state that the first ones follow from; None where there is none.
         failures: exceptions of `propose` and `judge` that cost the search that call and no
             more. All others end it and reach the caller.
-        refusals: exceptions that say that nothing more can be asked; the search ends with the
-            best so far.
+        refusals: exceptions after which no more can be asked; the search ends with the best so
+            far.
     """
 
     state_type: Any
@@ -141,47 +134,32 @@ _DIGEST_CHARS = 10
 
 
 class StateDrafts(Generic[StateT]):
-    """Turns states into drafts and drafts into states, for one search.
+    """Turns a problem's states into drafts and drafts into states, for one search.
 
     A search compares replies by their words, case and punctuation left aside, and cuts
     long ones. Texts of states may differ in just that (`a+b` and `a-b`), so where a text
     would be taken for another one's, a digest of it is put behind it.
 
-    Args:
-        state_type: the states' type.
-        text: the text by which states differ; None for their JSON.
-        is_answer: whether a state may be the answer.
-
     Raises:
-        TypeError: when states of this type cannot be written as JSON.
+        TypeError: when states of the problem's type cannot be written as JSON.
     """
 
-    def __init__(
-        self,
-        state_type: Any,
-        text: Callable[[StateT], str] | None,
-        is_answer: Callable[[StateT], bool],
-    ) -> None:
+    def __init__(self, problem: Problem[StateT]) -> None:
         try:
-            self._adapter: TypeAdapter[StateT] = TypeAdapter(state_type)
+            self._adapter: TypeAdapter[StateT] = TypeAdapter(problem.state_type)
             self._json: TypeAdapter[Any] = TypeAdapter(Any)
         except PydanticSchemaGenerationError as error:
             raise TypeError(
-                f"states of type {state_type!r} cannot be written as JSON; use a dataclass, a "
-                "tuple, a pydantic model or a builtin type"
+                f"states of type {problem.state_type!r} cannot be written as JSON; use a "
+                "dataclass, a tuple, a pydantic model or a builtin type"
             ) from error
-        self._text = text
-        self._is_answer = is_answer
+        self._problem = problem
         self._known: dict[str, str] = {}
         self._offered: dict[str, str] = {}
         self._nodes_noted = 0
 
     def draft(self, state: StateT, *, source: str) -> Draft:
-        """Return the draft of a state.
-
-        Args:
-            state: anything that its type takes; what the type makes of it is kept.
-            source: who gave it, for errors.
+        """Return the draft of a state, as its type validates it; `source` is for errors.
 
         Raises:
             TypeError: when it is no such state, does not survive being written as JSON, or
@@ -202,14 +180,21 @@ class StateDrafts(Generic[StateT]):
             raise TypeError(
                 f"{source} gave {reprlib.repr(state)}, which JSON cannot hold: {error}"
             ) from error
-        text = written.decode() if self._text is None else self._text(state)
+        text = written.decode() if self._problem.text is None else self._problem.text(state)
         if not isinstance(text, str):
             raise TypeError(f"text of {reprlib.repr(state)} is a {type(text).__name__}")
         reply = self._reply(text)
         if not reply:
             raise ValueError(f"text of {reprlib.repr(state)} is blank")
         payload = {_PAYLOAD_KEY: self._json.validate_json(written)}
-        return Draft(reply=reply, payload=payload, is_step=not self._is_answer(state))
+        return Draft(reply=reply, payload=payload, is_step=not self._problem.is_answer(state))
+
+    def start(self) -> Draft:
+        """Return the draft of the problem's start; a blank one without a start."""
+        if self._problem.start is None:
+            return Draft(reply="")
+        start = self.draft(self._problem.start, source="start")
+        return Draft(reply=start.reply, payload=start.payload)
 
     def state(self, draft: Draft) -> StateT:
         """Return the state of a draft.
@@ -217,22 +202,22 @@ class StateDrafts(Generic[StateT]):
         Raises:
             StateError: when the draft has none of this type.
         """
-        where = f"candidate {draft.reply[:40]!r}"
+        candidate = f"candidate {draft.reply[:40]!r}"
         if _PAYLOAD_KEY not in draft.payload:
             raise StateError(
-                f"{where} has no state: it was not saved by `solve`; resume one that was"
+                f"{candidate} has no state: it was not saved by `solve`; resume one that was"
             )
         try:
             return self._adapter.validate_json(self._json.dump_json(draft.payload[_PAYLOAD_KEY]))
         except ValidationError as error:
             said = error.errors(include_url=False, include_context=False)[0]["msg"]
-            raise StateError(f"{where} has a state of another type: {said}") from error
+            raise StateError(f"{candidate} has a state of another type: {said}") from error
 
     def begin_round(self, tree: SearchTree) -> None:
-        """Take note of what is in the tree before the drafts of a round are made.
+        """Note the replies of the tree before the drafts of a round are made.
 
-        What a draft becomes depends on the tree and on the drafts before it in its round, so
-        a restored search makes the same ones.
+        A draft depends on the tree and on the drafts before it in its round, so a restored
+        search makes the same ones.
         """
         for node in islice(tree.candidates, self._nodes_noted, None):
             self._known.setdefault(text_key(node.draft.reply), node.draft.reply)
@@ -258,7 +243,7 @@ def _marked(reply: str, text: str) -> str:
 
 
 _SLACK = 1e-9
-"""What sums of floats may lie outside [0, 1] by."""
+"""Rounding error by which sums of floats may lie outside [0, 1]."""
 
 MAX_READ_PER_WANTED = 16
 """Proposed states that are read for each that was asked for."""
@@ -268,10 +253,7 @@ class ProblemRounds(Generic[StateT]):
     """Answers the rounds of one search from a problem's functions."""
 
     def __init__(
-        self,
-        problem: Problem[StateT],
-        drafts: StateDrafts[StateT],
-        search: PosteriorSearch,
+        self, problem: Problem[StateT], drafts: StateDrafts[StateT], search: PosteriorSearch
     ) -> None:
         self._problem = problem
         self._drafts = drafts
@@ -293,22 +275,19 @@ class ProblemRounds(Generic[StateT]):
         return [self._read(action, said) for action, said in zip(actions, raw, strict=True)]
 
     async def _asked(self, action: Action) -> Any:
-        """Return what the problem's function returned, or why it failed."""
+        """Return the result of the problem's function; of a failure, `NoAnswer`."""
+        said: Any
         try:
-            match action:
-                case Generate():
-                    origin = ProposalContext[StateT](action.attempt, (), action.guidelines)
-                    said = self._problem.propose(self._problem.start, action.k, origin)
-                case Refine():
-                    leaders = tuple(map(self._leader, action.node_ids))
-                    origin = ProposalContext(action.attempt, leaders, action.guidelines)
-                    said = self._problem.propose(leaders[0].state, action.k, origin)
-                case JudgeList():
-                    states = [self._state(node_id) for node_id in action.node_ids]
-                    return await _awaited(
-                        self._problem.judge(states, ProblemPass(action.pass_index, action.rubric))
-                    )
-            return await _awaited(said)
+            if isinstance(action, JudgeList):
+                states = [self._state(node_id) for node_id in action.node_ids]
+                said = self._problem.judge(states, ProblemPass(action.pass_index, action.rubric))
+            else:
+                ids = action.node_ids if isinstance(action, Refine) else ()
+                leaders = tuple(map(self._leader, ids))
+                start = leaders[0].state if leaders else self._problem.start
+                context = ProposalContext(action.attempt, leaders, action.guidelines)
+                said = self._problem.propose(start, action.k, context)
+            return await said if inspect.isawaitable(said) else said
         except self._problem.refusals as error:
             return NoAnswer(is_refused=True, detail=f"{type(error).__name__}: {error}")
         except self._problem.failures as error:
@@ -343,13 +322,9 @@ class ProblemRounds(Generic[StateT]):
         return Verdicts(found)
 
 
-async def _awaited(said: Any) -> Any:
-    return await said if inspect.isawaitable(said) else said
-
-
-def _items(said: Any, who: str, what: str) -> Iterable[Any]:
+def _items(said: Any, function: str, wanted: str) -> Iterable[Any]:
     if isinstance(said, str | bytes | Mapping) or not isinstance(said, Iterable):
-        raise TypeError(f"{who} returned {reprlib.repr(said)}, expected {what} in a list")
+        raise TypeError(f"{function} returned {reprlib.repr(said)}, expected {wanted} in a list")
     return said
 
 

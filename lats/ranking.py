@@ -1,4 +1,4 @@
-"""Ranking: which candidate the search would answer with, which after it, and how sure.
+"""Ranking of candidates: the search's answer, its rivals, and how sure the search is.
 
 Judging by agreement: where answers can be checked, the largest cluster that passes wins.
 Candidates that pass the same checks and give the same answer form a cluster; a cluster's
@@ -37,14 +37,10 @@ def _signature(node: Candidate) -> tuple[str, frozenset[str]]:
 
 
 def agreement_scores(nodes: Iterable[Candidate]) -> dict[str, float]:
-    """Return each candidate's share of all clusters' worth, by id.
+    """Return each candidate's share of all clusters' worth, by id, in [0, 1].
 
-    Args:
-        nodes: candidates, each checked by the same checks. One that no call has read is
-            in no cluster and gets 0.
-
-    Returns:
-        Each in [0, 1]; candidates of one cluster share a score. All 0 when nothing was read.
+    Candidates of one cluster share a score. One that no call has read is in no cluster and
+    gets 0.
     """
     every = list(nodes)
     read = [node for node in every if node.verdict is not None]
@@ -72,11 +68,11 @@ RANKED_WHOLE = 24
 """Candidates up to which each round ranks all of them."""
 
 MAX_RIVALS = 32
-"""Leading candidates that a confidence judge_passes at."""
+"""Leading candidates that a confidence is computed over."""
 
 
 def answers(state: SearchState) -> list[Candidate]:
-    """Return the candidates that may be the answer; all of them where only steps are there."""
+    """Return the candidates that may be the answer; all of them where there are only steps."""
     every = list(state.tree.candidates)
     if not state.progress.has_steps:
         return every
@@ -85,11 +81,10 @@ def answers(state: SearchState) -> list[Candidate]:
 
 def is_judged(node: Candidate) -> bool:
     """Return whether a candidate has a usable verdict."""
-    return node.score_count > 0 or bool(node.checks) or _has_answer(node)
-
-
-def _has_answer(node: Candidate) -> bool:
-    return node.verdict is not None and bool(node.verdict.answer)
+    verdict = node.verdict
+    return (
+        node.score_count > 0 or bool(node.checks) or (verdict is not None and verdict.answer != "")
+    )
 
 
 def ranked(
@@ -98,28 +93,22 @@ def ranked(
     """Return candidates, the one to answer with first.
 
     The best posterior mean is first (under agreement: the most worthy cluster; in a knock-out:
-    who won it); equals are ordered by `tie_break`, then by birth. Candidates that have
-    no usable verdict come last: to believe their prior would prefer the unread to the judged
-    and found average.
+    its winner); equals are ordered by `tie_break`, then by birth. Candidates that have
+    no usable verdict come last: to believe their prior would prefer an unread candidate to one
+    that was judged average.
     """
-
-    def second(node: Candidate) -> float:
-        return 0.0 if tie_break is None else -tie_break(node.draft.reply)
-
     agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
     believed = means_by(state.noise)
     champion = state.progress.champion
 
     def key(node: Candidate) -> tuple[bool, bool, float, float, float, int]:
         judged = is_judged(node)
-        mean = believed(node) if judged else 0.0
-        is_beaten = node.node_id != champion
         return (
             not judged,
-            is_beaten,
+            node.node_id != champion,
             -agreed.get(node.node_id, 0.0),
-            -mean,
-            second(node),
+            -believed(node) if judged else -0.0,
+            0.0 if tie_break is None else -tie_break(node.draft.reply),
             node.birth,
         )
 
@@ -128,10 +117,9 @@ def ranked(
 
 def note_front(state: SearchState, changed: list[Candidate]) -> None:
     """Keep the front up to date after candidates' own values changed."""
-    nodes, front = state.tree.nodes, state.progress.front
-    front += [node.node_id for node in changed if node.node_id not in front]
-    front.sort(key=lambda node_id: (-(nodes[node_id].own_value or 0.0), nodes[node_id].birth))
-    del front[FRONT:]
+    front = {node.node_id: node for node in (*state.nodes(state.progress.front), *changed)}
+    best_first = sorted((-(node.own_value or 0.0), node.birth, node) for node in front.values())
+    state.progress.front = [node.node_id for _, _, node in best_first[:FRONT]]
 
 
 def leading(state: SearchState, count: int) -> list[Candidate]:
@@ -148,7 +136,8 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
     if state.knobs.judging == "agreement" or state.progress.champion is not None:
         return ranked(state, judged)[:count]
     believed = means_by(state.noise)
-    return sorted(judged, key=lambda node: (-believed(node), node.birth))[:count]
+    best_first = sorted((-believed(node), node.birth, node) for node in judged)
+    return [node for _, _, node in best_first[:count]]
 
 
 def confidence(state: SearchState, best: Candidate) -> Confidence | None:
@@ -160,10 +149,11 @@ def confidence(state: SearchState, best: Candidate) -> Confidence | None:
         share = agreement_scores(rivals)[best.node_id]
         if share > 0:
             return Confidence(share, None, None, best.score_count)
-    leading = sorted(rivals, key=lambda node: -belief(node, state.noise).mean)[:MAX_RIVALS]
-    if best not in leading:
-        leading[-1] = best
-    beliefs = [belief(node, state.noise) for node in leading]
-    place = next(i for i, node in enumerate(leading) if node is best)
+    believed = means_by(state.noise)
+    shown = sorted(rivals, key=lambda node: -believed(node))[:MAX_RIVALS]
+    if best not in shown:
+        shown[-1] = best
+    beliefs = [belief(node, state.noise) for node in shown]
+    place = shown.index(best)
     own = beliefs[place]
     return Confidence(chance_best(beliefs, place), own.mean, own.sd, best.score_count)

@@ -1,8 +1,8 @@
-"""Reflection: what candidates keep getting wrong becomes a guideline that lives a while.
+"""Reflection: repeated failings of candidates become guidelines for some turns.
 
 Source: the reflections of LATS (arXiv 2310.04406) and Reflexion (arXiv 2303.11366). We
-depart from both: no call is made for it. The judge's own sub-scores say what fails, and
-its own words, cut short, say how; both stay untrusted text.
+depart from both: no call is made for it. A guideline names the sub-score that fails and quotes
+the judge's reason, cut short; both stay untrusted text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +20,10 @@ MAX_GUIDELINE_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Guideline:
-    """What to do better next time.
+    """A sub-score that failed repeatedly, and how, for the next proposals.
 
-    Args:
-        attribute: name of the sub-score that failed.
-        text: what to mind. Untrusted.
-        ttl_turns: turns that it still lives, this one included; at least 1.
+    `ttl_turns` are the turns that it still lives, this one included; at least 1. The text is
+    untrusted.
     """
 
     attribute: str
@@ -34,7 +32,7 @@ class Guideline:
 
 
 def aged_guidelines(guidelines: Iterable[Guideline]) -> tuple[Guideline, ...]:
-    """Return the guidelines as the next turn finds them: a turn older, the dead ones gone."""
+    """Return the guidelines of the next turn: one turn older, expired ones left out."""
     older = (replace(each, ttl_turns=each.ttl_turns - 1) for each in guidelines)
     return tuple(each for each in older if each.ttl_turns > 0)
 
@@ -42,7 +40,7 @@ def aged_guidelines(guidelines: Iterable[Guideline]) -> tuple[Guideline, ...]:
 def _failures(
     nodes: Iterable[Candidate], weights: Mapping[str, float], bar: float
 ) -> dict[str, list[tuple[float, Candidate]]]:
-    """Return the failing candidates by attribute, each with how good it was."""
+    """Return the failing candidates by attribute, each with its goodness."""
     failures: dict[str, list[tuple[float, Candidate]]] = {}
     for node in nodes:
         if node.verdict is None:
@@ -73,15 +71,10 @@ def reflect(
     knobs: ReflectionKnobs,
     weights: Mapping[str, float],
 ) -> tuple[Guideline, ...]:
-    """Return the guidelines after a round of judging.
+    """Return the guidelines after a round of judging, the oldest first.
 
-    An attribute that failed often enough makes one, or renews the one that it has.
-
-    Args:
-        nodes: all candidates.
-        alive: guidelines so far, the oldest first.
-        knobs: when failures are repeated enough.
-        weights: of the attributes; a negative one means the less the better.
+    An attribute that failed often enough makes one, or renews the one that it has. A negative
+    weight of an attribute means the less the better.
     """
     if not knobs.enabled:
         return tuple(alive)

@@ -2,9 +2,9 @@
 
 **Cost of a candidate**: its share of the calls that were asked for it. Of a proposer call each
 child that came of it (and of other calls to the same parent) has an equal part, of all judge
-calls a part by its `judge_passes`. A proposer call that brought no child counts for what it
-went on from. So the shares add up to the calls of the search; only failed assistant checks of
-`classic_uct` do not show which candidate they were for.
+calls a part by its `judge_passes`. A proposer call that brought no child counts for the
+candidate that it refined. So the shares add up to the calls of the search, failed assistant
+checks of `classic_uct` left out, of which the candidate is not known.
 """
 
 from collections.abc import Mapping
@@ -34,16 +34,16 @@ class StopReason(StrEnum):
     """Why a search asked nothing more."""
 
     ROLLOUTS_DONE = "rollouts_done"
-    """It did what its knobs say."""
+    """All rollouts of its knobs are done."""
 
     EARLY_EXIT = "early_exit"
     """A reply passed all gates."""
 
     CAP = "cap"
-    """`max_calls` left no remaining for another step."""
+    """`max_calls` leaves no calls for another step."""
 
     BUDGET = "budget"
-    """The driver's budget left no remaining, or refused a call."""
+    """The driver's budget leaves too few calls, or refused one."""
 
     EXHAUSTED = "exhausted"
     """No leaf is left whose expansion could bring anything new."""
@@ -61,21 +61,21 @@ class StopReason(StrEnum):
     """The driver's time ran out."""
 
     UNJUDGED = "unjudged"
-    """Judges were asked twice in a row and nothing usable came."""
+    """Judges gave nothing usable twice in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """How sure a search is of its answer, if its judge may be believed.
+    """Confidence of a search in its answer, if its judge may be believed.
 
-    A judge that is biased makes it sure and wrong: this knows of noise only.
+    A biased judge makes it sure and wrong: only noise is accounted for.
 
     Args:
         chance_best: probability that no other candidate is better, in [0, 1]. Under judging
             by agreement: the answer's cluster's share of all worth.
         mean_score: posterior mean of the answer's score; None under agreement without scores.
         sd: posterior standard deviation, in score; None likewise.
-        scores: scores of the answer that went into it.
+        scores: number of the answer's own scores.
     """
 
     chance_best: float
@@ -89,18 +89,16 @@ class SearchResult:
     """The state of a search, at its end or before.
 
     Args:
-        policy: name of the search.
         best: the reply to answer with; None when not even a root draft came.
-        stop_reason: why it stopped; None while it has not.
-        final_judgement: the second look at `best`; None when not asked or not answered.
+        stop_reason: None while the search has not stopped.
+        final_judgement: the second judgement of `best`; None when not asked or not answered.
         rollouts_done: rollouts that are over, failed ones included.
-        rounds: batches that were proposed, one waiting for the other.
+        rounds: rounds of actions, one waiting for the other.
         asked: actions made, by kind. Kinds that were not asked are absent.
-        failed: actions that were told as failed or refused, by kind.
-        tree: everything that was proposed and judged.
-        confidence: how sure the search is of `best`; None where nothing was judged, and for
-            `classic_uct`, which keeps no posterior.
-        guidelines: what the next turn's search should be given, not yet aged.
+        failed: actions that failed or were refused, by kind.
+        confidence: in `best`; None where nothing was judged, and for `classic_uct`, which keeps
+            no posterior.
+        guidelines: for the next turn's search, not yet aged.
         planned_cap: calls that the search planned for, when its first round was made; None
             for `classic_uct`.
         beliefs: posteriors of all candidates that have a score; None for `classic_uct`.
@@ -133,7 +131,7 @@ class SearchResult:
         return (self.beliefs or {}).get(node.node_id) if node.score_count else None
 
     def costs(self) -> dict[NodeId, float]:
-        """Return each node's share of the calls; the head of this file says how."""
+        """Return each node's share of the calls, as the head of this file defines it."""
         nodes, asked = self.tree.nodes, self.asked
         passes = sum(node.judge_passes for node in nodes.values())
         judged = sum(asked.get(kind, 0) for kind in _JUDGE_KINDS)

@@ -1,4 +1,4 @@
-"""The rule score: how good a reply judge_passes without asking anybody.
+"""The rule score: how good a reply is by rules alone, without a call.
 
 A weighted mean of five figures, each in [0, 1]: a length that suits the user's, a
 sensible number of questions, no assistant's phrases, unlike its siblings, and not an
@@ -8,42 +8,40 @@ kind or in character. The weights and bands are ours, set by hand.
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lats.similarity import ngram_jaccard
+from lats.similarity import jaccard, ngrams
 
 __all__ = [
     "FastScorer",
     "Language",
     "ReplyContext",
+    "RuleScore",
     "assistant_phrases",
-    "fast_score",
     "length_fit",
     "length_units",
     "question_balance",
 ]
 
-
 Language = Literal["en", "zh"]
 
 
 class ReplyContext(BaseModel):
-    """What the rules know of the turn."""
+    """The turn, as far as the rules know it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     user_text: str
-    """What the user said. Untrusted."""
+    """The user's message. Untrusted."""
 
     language: Language = "en"
     """Of the conversation; decides length bands, n-gram width and phrases."""
 
 
-FastScorer = Callable[[str, Sequence[str], ReplyContext], float]
-"""Reply, its siblings' replies, context -> rule score in [0, 1]. Pure."""
+FastScorer = Callable[[str, Sequence[str]], float]
+"""Reply, its siblings' replies -> rule score in [0, 1]. Equal arguments give equal scores."""
 
 _UNIT = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3400-\u9fff\uf900-\ufaff]+")
 _QUESTION = re.compile("[?？]+")
@@ -75,7 +73,6 @@ _PHRASES: dict[Language, re.Pattern[str]] = {
 _LAYOUT = re.compile(r"^[ \t]*(?:#{1,6}\s|[-*•]\s|\d{1,2}[.)、]\s?)|\*\*[^*\n]+\*\*", re.MULTILINE)
 
 
-@lru_cache(maxsize=256)
 def length_units(text: str) -> int:
     """Return a text's length: Chinese characters plus words of other scripts."""
     return len(_UNIT.findall(text))
@@ -101,7 +98,6 @@ def question_balance(reply: str) -> float:
     return (0.9, 1.0, 0.6)[questions] if questions < 3 else 0.25
 
 
-@lru_cache(maxsize=256)
 def assistant_phrases(reply: str, language: Language) -> int:
     """Return how many phrases and pieces of list layout sound like an assistant.
 
@@ -112,25 +108,32 @@ def assistant_phrases(reply: str, language: Language) -> int:
     return count + (len(_PHRASES["zh"].findall(text)) if language == "zh" else 0)
 
 
-def fast_score(reply: str, siblings: Sequence[str], context: ReplyContext) -> float:
-    """Return how good a reply judge_passes by rule.
+class RuleScore:
+    """The rule score of one search's replies: a reply and its siblings -> a figure in [0, 1].
 
-    Args:
-        reply: the candidate.
-        siblings: the other candidates of its expansion, in any order.
-        context: what the rules know of the turn.
-
-    Returns:
-        In [0, 1]. The same for the same arguments, on any machine.
+    It keeps what it computed of each reply, so a search owns one and drops it with itself. The
+    same arguments give the same figure on any machine.
     """
-    width = 2 if context.language == "zh" else 3
-    novelty = 1 - max((ngram_jaccard(reply, other, width=width) for other in siblings), default=0)
-    echo = ngram_jaccard(reply, context.user_text, width=width)
-    naturalness = (1.0, 0.4, 0.1, 0.0)[min(assistant_phrases(reply, context.language), 3)]
-    return (
-        0.25 * length_fit(reply, context)
-        + 0.15 * question_balance(reply)
-        + 0.30 * naturalness
-        + 0.15 * novelty
-        + 0.15 * (1 - echo)
-    )
+
+    def __init__(self, context: ReplyContext) -> None:
+        self._context = context
+        self._width = 2 if context.language == "zh" else 3
+        self._user_grams = ngrams(context.user_text, self._width)
+        self._known: dict[str, tuple[float, float, frozenset[str]]] = {}
+
+    def __call__(self, reply: str, siblings: Sequence[str] = ()) -> float:
+        """Return the score of a reply; the order of its siblings does not matter."""
+        own, echo, grams = self._of(reply)
+        novelty = 1 - max((jaccard(grams, self._of(other)[2]) for other in siblings), default=0)
+        return own + 0.15 * novelty + 0.15 * (1 - echo)
+
+    def _of(self, reply: str) -> tuple[float, float, frozenset[str]]:
+        """Return the figures of a reply by itself, weighted; its echo of the user; its n-grams."""
+        if reply not in self._known:
+            phrases = assistant_phrases(reply, self._context.language)
+            naturalness = (1.0, 0.4, 0.1, 0.0)[min(phrases, 3)]
+            own = 0.25 * length_fit(reply, self._context) + 0.15 * question_balance(reply)
+            grams = ngrams(reply, self._width)
+            echo = jaccard(grams, self._user_grams)
+            self._known[reply] = (own + 0.30 * naturalness, echo, grams)
+        return self._known[reply]

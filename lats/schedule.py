@@ -14,13 +14,12 @@ candidate has the same mean place.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from lats.actions import Action, JudgeList
 from lats.answers import NodeId
-from lats.posterior import belief
+from lats.posterior import means_by
 from lats.ranking import is_judged, leading
 from lats.result import StopReason
 from lats.search_state import SearchState
@@ -41,10 +40,10 @@ __all__ = [
     "passes_allowed",
     "reading_order",
     "root_generations",
+    "split",
     "unread",
     "with_anchors",
 ]
-
 
 MANY = 1 << 30
 
@@ -53,10 +52,8 @@ MANY = 1 << 30
 class CallsLeft:
     """Calls that the next rounds may still spend.
 
-    Args:
-        calls: in all; the least of the knobs' cap and the driver's remaining calls.
-        proposer: of the proposing model.
-        judge: of the judging model.
+    `calls` is the least of the knobs' cap and the driver's remaining calls, `proposer` and
+    `judge` are those of the two models.
     """
 
     calls: int
@@ -77,36 +74,19 @@ class CallsLeft:
         """Return whether that many calls fit together."""
         return proposer + judge <= self.calls and proposer <= self.proposer and judge <= self.judge
 
-    def after(self, *, proposer: int = 0, judge: int = 0) -> "CallsLeft":
-        """Return what is left once that many calls were asked."""
-        return CallsLeft(
-            self.calls - proposer - judge, self.proposer - proposer, self.judge - judge
-        )
 
+Strategy = Callable[[SearchState, CallsLeft], list[Action] | StopReason]
+"""One policy: the actions of the next round, all of which travel together, or why to stop.
 
-class Strategy(Protocol):
-    """One policy: a function of the state. It keeps nothing itself."""
-
-    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        """Return the actions of the next round, all of which travel together, or why to stop.
-
-        The actions fit into `left`. `StopReason.CAP`: nothing useful fits any more,
-        whatever it is that binds.
-        """
-        ...
-
+The actions fit into the calls left. `StopReason.CAP`: nothing useful fits any more, whatever
+binds. A strategy is a function of the state and keeps nothing."""
 
 REFINE_CALLS = 2
 """Calls that a refinement takes at least: one to propose, one to judge."""
 
 
 def first_generations(cap: int, *, can_refine: bool) -> int:
-    """Return how many calls from scratch a search begins with.
-
-    Args:
-        cap: calls that it plans for, at least 1.
-        can_refine: whether leaders may be improved on later.
-    """
+    """Return how many calls from scratch a search of `cap` calls, at least 1, begins with."""
     if cap <= 2:
         return 1
     if cap <= 4:
@@ -117,7 +97,7 @@ def first_generations(cap: int, *, can_refine: bool) -> int:
 
 
 def agreement_generations(cap: int) -> int:
-    """Return how many calls from scratch a search begins with whose answers can be checked.
+    """Return how many calls from scratch a search by agreement begins with.
 
     Half of all: a cluster shows among many candidates, and among many checks.
     """
@@ -125,19 +105,14 @@ def agreement_generations(cap: int) -> int:
 
 
 def first_passes(calls: int, *, can_refine: bool) -> int:
-    """Return how often the judge reads the candidates from scratch.
-
-    Args:
-        calls: what is left after the generations, at least 1.
-        can_refine: whether leaders may be improved on later.
-    """
+    """Return the passes over candidates from scratch, of the calls left, at least 1."""
     if can_refine and calls >= 2 + REFINE_CALLS:
         return 2 + calls % REFINE_CALLS
     return calls
 
 
 def later_passes(calls: int) -> int:
-    """Return how often the judge reads refined candidates, of the calls left, at least 1.
+    """Return the passes over refined candidates, of the calls left, at least 1.
 
     One pass each, so that more can be refined; the call that no refinement fits into any
     more becomes a second pass.
@@ -152,14 +127,16 @@ def root_generations(cap: int) -> int:
     return min(2 + cap // 8, 4)
 
 
+def split(total: int, size: int) -> list[int]:
+    """Return numbers of candidates that add up to `total`, none above `size`."""
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
 def reading_order(node_ids: Sequence[NodeId], *, seed: int, pass_index: int) -> tuple[NodeId, ...]:
     """Return candidates in the order in which a judge call reads them.
 
-    Args:
-        node_ids: the candidates.
-        seed: of the search.
-        pass_index: which judge call of the search it is, from 0. An odd one reverses the order of
-            the even one before it, for candidates that both read.
+    `pass_index` counts the search's passes from 0. An odd one reverses the order of the even one
+    before it, for candidates that both read.
     """
     pair_seed = f"{seed}/{pass_index // 2}/"
 
@@ -188,8 +165,8 @@ def unread(state: SearchState) -> list[Candidate]:
 def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candidate]:
     """Return candidates that no judge has read, and the leaders of those that were read.
 
-    The leaders tie the new call to the earlier ones, and are compared with the new ones
-    in one call. Under agreement every candidate is read: all checks are for all.
+    The leaders tie the new call to the earlier ones, and are compared with the new candidates.
+    Under agreement every candidate is read: all checks are for all.
     """
     if state.knobs.judging == "agreement":
         return list(state.tree.candidates)
@@ -219,24 +196,20 @@ def _chunks(ordered: Sequence[NodeId], max_items: int) -> list[tuple[NodeId, ...
 
 def judge_round(
     state: SearchState, nodes: Sequence[Candidate], left: CallsLeft, *, passes: int
-) -> list[JudgeList]:
+) -> list[Action]:
     """Return the judge calls of some passes over candidates, all of one round.
 
-    Args:
-        state: of the search.
-        nodes: candidates to read; at least one.
-        left: what may be spent. Passes, and then candidates at the end, are left out where
-            it is too little; the best known go first.
-        passes: times that each is read, at least 1.
+    Where `left` is too little, passes, and then candidates at the end, are left out; the best
+    known go first.
     """
     progress, knobs = state.progress, state.knobs
-    calls: list[JudgeList] = []
+    calls: list[Action] = []
     for number in range(progress.passes, progress.passes + passes):
         rubric = knobs.rubrics[number % len(knobs.rubrics)]
+        ids = [node.node_id for node in nodes]
         if knobs.judging == "pointwise":
-            lists: list[tuple[NodeId, ...]] = [(node.node_id,) for node in nodes]
+            lists: list[tuple[NodeId, ...]] = [(node_id,) for node_id in ids]
         else:
-            ids = [node.node_id for node in nodes]
             ordered = reading_order(ids, seed=knobs.seed, pass_index=number)
             # Checks are for all, so agreement has no use for calls that read a part.
             is_whole = knobs.judging == "agreement"
@@ -254,10 +227,10 @@ def open_bracket(state: SearchState, nodes: Sequence[Candidate]) -> None:
 
 
 def close_bracket_round(state: SearchState) -> None:
-    """Let the better of each pair that was judged go on, and who had no pair; name the last.
+    """Keep the better of each pair that was judged, and the one without a pair; name the last.
 
-    A pair is decided by what its own call said: the two were read in one call, while
-    their earlier scores come from calls with other rivals.
+    A pair is decided by its own call, which read both; their earlier scores come from calls
+    with other rivals.
     """
     progress = state.progress
     if not progress.bracket:
@@ -272,32 +245,25 @@ def close_bracket_round(state: SearchState) -> None:
 
 def _winners(state: SearchState) -> list[NodeId]:
     nodes, losers = state.nodes(state.progress.bracket), set(state.progress.losers)
+    believed = means_by(state.noise)
+
+    def worth(node: Candidate) -> tuple[bool, float, int]:
+        return node.node_id not in losers, believed(node), -node.birth
+
     halves = (len(nodes) + 1) // 2
     winners = []
     for place in range(halves):
         rival = len(nodes) - 1 - place
         pair = [nodes[place]] if rival <= place else [nodes[place], nodes[rival]]
-        best = max(
-            pair,
-            key=lambda node: (
-                node.node_id not in losers,
-                belief(node, state.noise).mean,
-                -node.birth,
-            ),
-        )
-        winners.append(best.node_id)
+        winners.append(max(pair, key=worth).node_id)
     return winners
 
 
-def next_of_bracket(state: SearchState, left: CallsLeft) -> list[JudgeList]:
+def next_of_bracket(state: SearchState, left: CallsLeft) -> list[Action]:
     """Return the next round of a knock-out: the first of the bracket against the last, and so on.
 
-    A single-elimination tournament; who of a pair is read first is drawn by seed. It ends
+    A single-elimination tournament; the reading order of a pair is drawn by seed. It ends
     when one is left, or when a whole round does not fit.
-
-    Args:
-        state: of the search; its bracket has those still in.
-        left: what may be spent.
     """
     progress = state.progress
     nodes = progress.bracket

@@ -6,27 +6,26 @@ it apart.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from lats.strategies import STRATEGIES
 
 __all__ = [
     "ClassicKnobs",
     "EarlyExitKnobs",
-    "KnappStage",
     "PolicyName",
     "ReflectionKnobs",
     "SearchKnobs",
-    "StagePreset",
     "explicit_names",
-    "stage_preset",
     "with_stage",
 ]
 
-
-PolicyName = Literal["classic_uct", "best_of_n", "listwise", "halving", "posterior_uct", "auto"]
-"""Every search by name."""
+if TYPE_CHECKING:
+    PolicyName = str
+else:
+    PolicyName = Literal[("classic_uct", *STRATEGIES)]
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -59,7 +58,7 @@ class EarlyExitKnobs(BaseModel):
 
 
 class ReflectionKnobs(BaseModel):
-    """When what candidates keep getting wrong becomes a guideline for the next ones."""
+    """When repeated failings of candidates become a guideline for the next ones."""
 
     model_config = _STRICT
 
@@ -161,7 +160,7 @@ class SearchKnobs(ClassicKnobs):
     """
 
     judging: Literal["listwise", "pointwise", "pairwise", "agreement"] = "listwise"
-    """How candidates are compared: many in one call, one a call, two a call in a knock-out,
+    """Comparison of candidates: many in one call, one per call, two per call in a knock-out,
     or by whether they agree and pass the judge's checks (for answers that can be checked).
     A knock-out is for one set of candidates: a tree reads lists in its place."""
 
@@ -208,14 +207,14 @@ class SearchKnobs(ClassicKnobs):
     """
 
     stop_score: float | None = Field(default=None, ge=0, le=1)
-    """Stop as soon as an answer's mean score reaches this. 1 says that the judge is an exact
+    """Stop as soon as an answer's mean score reaches this. 1 means that the judge is an exact
     verifier: its scores do not drift, and a tree asks it once."""
 
     judge_reliability: float = Field(default=0.4, ge=0.05, le=0.95)
     """Assumed correlation of two judgements of the same candidates, until it was measured."""
 
     rubrics: tuple[str, ...] = Field(default=("overall",), min_length=1, max_length=16)
-    """Names of the rubrics that judge passes take in turn."""
+    """Names of the rubrics that judge passes cycle through."""
 
     attribute_weights: dict[str, float] = {}
     """Weights of the judge's scores in the one that counts, `score` being the overall one; a
@@ -229,51 +228,22 @@ class SearchKnobs(ClassicKnobs):
     """Guidelines from repeated failures."""
 
 
-KnappStage = Literal[
-    "initiating",
-    "experimenting",
-    "intensifying",
-    "integrating",
-    "bonding",
-    "differentiating",
-    "circumscribing",
-    "stagnating",
-    "avoiding",
-    "terminating",
-]
-"""Knapp's stages, five of coming together and five of coming apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class StagePreset:
-    """What a stage sets.
-
-    Args:
-        rollouts: see `SearchKnobs.rollouts`.
-        expand_k: see `SearchKnobs.expand_k`.
-        min_exit_rollouts: see `EarlyExitKnobs.min_rollouts`; None leaves it.
-    """
-
-    rollouts: int
-    expand_k: int
-    min_exit_rollouts: int | None = None
-
-
-def stage_preset(stage: str) -> StagePreset:
-    """Return what a stage sets.
-
-    Raises:
-        ValueError: when it is none of Knapp's stages.
-    """
-    match stage:
-        case "initiating" | "experimenting":
-            return StagePreset(rollouts=4, expand_k=2, min_exit_rollouts=1)
-        case "intensifying" | "integrating" | "bonding":
-            return StagePreset(rollouts=2, expand_k=1)
-        case "differentiating" | "circumscribing" | "stagnating" | "avoiding" | "terminating":
-            return StagePreset(rollouts=3, expand_k=1)
-        case _:
-            raise ValueError(f"unknown stage {stage!r}: expected one of {get_args(KnappStage)}")
+_FIRST_MEETING = {"rollouts": 4, "expand_k": 2, "early_exit.min_rollouts": 1}
+_GROWING_CLOSE = {"rollouts": 2, "expand_k": 1}
+_GROWING_APART = {"rollouts": 3, "expand_k": 1}
+_KNOBS_OF_STAGES = {
+    "initiating": _FIRST_MEETING,
+    "experimenting": _FIRST_MEETING,
+    "intensifying": _GROWING_CLOSE,
+    "integrating": _GROWING_CLOSE,
+    "bonding": _GROWING_CLOSE,
+    "differentiating": _GROWING_APART,
+    "circumscribing": _GROWING_APART,
+    "stagnating": _GROWING_APART,
+    "avoiding": _GROWING_APART,
+    "terminating": _GROWING_APART,
+}
+"""Knobs by Knapp's stage, five of coming together and five of coming apart."""
 
 
 def explicit_names(knobs: BaseModel, prefix: str = "") -> frozenset[str]:
@@ -298,23 +268,19 @@ def with_stage(
         stage: one of Knapp's stages, or None when it is not known.
         explicit: dotted names (`rollouts`, `early_exit.min_rollouts`) that a user set
             and a stage must leave alone. None takes every name that was given when
-            `knobs` was made; pass the user's own names where a preset file, too, wrote
-            some down.
+            `knobs` was made; pass the user's own names where a preset file gives some too.
 
     Raises:
         ValueError: when the stage is none of Knapp's.
     """
     if knobs.stage_presets == "off" or stage is None:
         return knobs
-    preset = stage_preset(stage)
+    if stage not in _KNOBS_OF_STAGES:
+        raise ValueError(f"unknown stage {stage!r}: expected one of {list(_KNOBS_OF_STAGES)}")
     kept = explicit_names(knobs) if explicit is None else explicit
-    changes: dict[str, Any] = {}
-    if "rollouts" not in kept:
-        changes["rollouts"] = preset.rollouts
-    if "expand_k" not in kept:
-        changes["expand_k"] = preset.expand_k
-    if preset.min_exit_rollouts is not None and "early_exit.min_rollouts" not in kept:
-        changes["early_exit"] = knobs.early_exit.model_copy(
-            update={"min_rollouts": preset.min_exit_rollouts}
-        )
+    changes: dict[str, Any] = {
+        name: value for name, value in _KNOBS_OF_STAGES[stage].items() if name not in kept
+    }
+    if (least := changes.pop("early_exit.min_rollouts", None)) is not None:
+        changes["early_exit"] = knobs.early_exit.model_copy(update={"min_rollouts": least})
     return knobs.model_copy(update=changes)

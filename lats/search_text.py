@@ -1,4 +1,4 @@
-"""A search drawn as text, a line a candidate."""
+"""A search drawn as text, one line per candidate."""
 
 import unicodedata
 
@@ -17,8 +17,8 @@ _JOINERS = frozenset("\u200c\u200d")
 def _line(text: str, max_chars: int) -> str:
     """Return a text as one line, cut with an ellipsis where it is too long.
 
-    Spaces and line ends become one space. Control characters and marks that turn the
-    direction of text are left out; what cannot be written becomes the replacement character.
+    Spaces and line ends become one space. Control characters and marks that turn the direction
+    of text are left out; characters that cannot be written become the replacement character.
     """
     if not text.isascii() or not text.isprintable():
         text = "".join(map(_shown_char, text))
@@ -65,7 +65,7 @@ def _posterior_label(node: Candidate, result: SearchResult, cost: float, max_cha
 
 
 def _node_lines(result: SearchResult, max_chars: int) -> list[str]:
-    """Return a line a node, the top first. Its depth may be any, so it does not recurse."""
+    """Return one line per node, the top first. Depth is not limited, so it does not recurse."""
     tree, costs, dropped = result.tree, result.costs(), result.dropped()
     lines: list[str] = []
     waiting = [(tree.top, "", "")]
@@ -87,16 +87,16 @@ def _node_lines(result: SearchResult, max_chars: int) -> list[str]:
 
 
 def render_tree(result: SearchResult, *, max_chars: int = 48) -> str:
-    """Return the tree as lines of text, a line a candidate.
+    """Return the tree as lines of text, one line per candidate.
 
     Of `classic_uct`: strategy, figures, and the start of each reply. Of any other search: the
-    posterior mean of its score and its standard deviation, how many judge calls were to
-    read it, its share of the calls, its strategy, the start of the reply, and of what the
-    judge said last. `*` marks the answer; `--` is a figure that is missing.
+    posterior mean of its score and its standard deviation, judge calls that were to read it,
+    its share of the calls, its strategy, and the start of the reply and of the judge's last
+    reason. `*` marks the answer; `--` is a figure that is missing.
 
     Args:
         result: of a search, at its end or before.
-        max_chars: most characters of a reply and of the judge's words, at least 1.
+        max_chars: most characters of a reply and of the judge's reason, at least 1.
 
     Raises:
         ValueError: when `max_chars` is less than 1.

@@ -1,9 +1,9 @@
 """The candidates of a search: one tree, with or without a start that is no candidate itself.
 
-A node keeps its own scores apart from what was backed up through it. `score_sum / score_count`
-is the candidate's own mean score, drift removed. What is backed up is, in `classic_uct`, the
-mean of all values at and below it (`value_sum / visits`), elsewhere the best posterior mean at
-or below it (`best_value`).
+A node keeps its own scores apart from the values backed up through it. `score_sum / score_count`
+is the candidate's own mean score, drift removed. `classic_uct` backs up the mean of all values
+at and below it (`value_sum / visits`), the other policies the best posterior mean at or below
+it (`best_value`).
 
 Invariant of `classic_uct`, where `own` is 1 for a node whose own value was backed up and 0
 otherwise: `visits = own + the children's visits`, and `value_sum` likewise.
@@ -12,31 +12,33 @@ otherwise: `visits = own + the children's visits`, and `value_sum` likewise.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Annotated
+
+from pydantic import Field
 
 from lats.answers import Draft, NodeId, Verdict, path_id
 
-__all__ = ["Candidate", "SearchTree"]
+__all__ = ["Candidate", "Count", "SearchTree"]
+
+Count = Annotated[int, Field(ge=0)]
+"""A number of things; a saved one below 0 is refused, since a cap could be passed by it."""
 
 
 @dataclass(slots=True)
 class Candidate:
-    """One candidate, and what is known of it.
+    """One candidate with its scores.
 
     Args:
-        node_id: a digest of the drafts from the top down to this one.
-        parent_id: None for the top only.
         depth: edges to the top. 0 for the top.
-        draft: what was proposed.
         birth: candidates born before it, a start included. Starts at 0.
         prior_mean: the score expected of it before any judge read it: its parent's posterior
-            mean when it was born, what refining usually adds left out; None for one from
+            mean when it was born, the usual gain of refining left out; None for one from
             scratch, where it is the mean of all.
         rule_score: the rule score of the reply by itself, in [0, 1], its siblings left aside,
             so that any two can be compared. `classic_uct` only; None elsewhere.
         score_sum: sum of its scores, each with its call's drift removed.
-        score_count: how many those are. Starts at 0.
         judge_passes: judge calls that were to read it, failures and missing scores included.
-        expansions: calls that went on from it, failures included.
+        expansions: calls that refined it, failures included.
         visits: candidates with a score at or below it.
         value_sum: sum of the values backed up, each in [0, 1]. `classic_uct` only.
         pending_visits: expansions under way at or below it.
@@ -44,8 +46,7 @@ class Candidate:
         best_value: of an answer the best own value at or below it; of a step with scored
             children the best below it. None when there is none.
         is_closed: whether nothing at or below it can be expanded any more.
-        verdict: the judge's last one; of `classic_uct` the first. None when nothing usable was
-            said.
+        verdict: the judge's last one; of `classic_uct` the first. None without a usable one.
         assistantness: result of the assistant check, in [0, 1]; None when unchecked or missing.
         checks: whether it passed, by check, over all calls.
         children_ids: in the order of their birth.
@@ -59,12 +60,12 @@ class Candidate:
     prior_mean: float | None = None
     rule_score: float | None = None
     score_sum: float = 0.0
-    score_count: int = 0
-    judge_passes: int = 0
-    expansions: int = 0
-    visits: int = 0
+    score_count: Count = 0
+    judge_passes: Count = 0
+    expansions: Count = 0
+    visits: Count = 0
     value_sum: float = 0.0
-    pending_visits: int = 0
+    pending_visits: Count = 0
     own_value: float | None = None
     best_value: float | None = None
     is_closed: bool = False
@@ -88,8 +89,8 @@ class SearchTree:
     """All candidates by id, in the order of their birth. The first is the top.
 
     Args:
-        start: what candidates from scratch start from, and the top; None where the first
-            candidate is the top and all others descend from it.
+        start: the top, from which candidates from scratch descend; None where the first
+            candidate is the top.
         identity: a reply's text -> a key; replies of equal keys are the same reply.
     """
 
@@ -98,6 +99,7 @@ class SearchTree:
         self.has_start = start is not None
         self._identity = identity
         self._keys: set[str] = set()
+        self._key_by_reply: dict[str, str] = {}
         if start is not None:
             node_id = path_id(None, start.reply)
             self.nodes[node_id] = Candidate(node_id, None, 0, start, 0)
@@ -106,7 +108,7 @@ class SearchTree:
     def restored(
         cls, nodes: list[Candidate], identity: Callable[[str], str], *, has_start: bool
     ) -> "SearchTree":
-        """Return a tree of the candidates of a saved one.
+        """Return the tree of saved candidates.
 
         Raises:
             ValueError: when they do not form one tree.
@@ -131,11 +133,11 @@ class SearchTree:
             tree.nodes[node.node_id] = node
         if nodes and sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
-        tree._keys = {identity(node.draft.reply) for node in tree.candidates}
+        tree._keys = {tree.key_of(node.draft.reply) for node in tree.candidates}
         return tree
 
     def __len__(self) -> int:
-        """Return how many candidates there are, a start left out."""
+        """Return the number of candidates, a start left out."""
         return len(self.nodes) - self.has_start
 
     @property
@@ -158,8 +160,15 @@ class SearchTree:
         """Return a node's children in the order of their birth."""
         return [self.nodes[child_id] for child_id in node.children_ids]
 
+    def key_of(self, reply: str) -> str:
+        """Return the key of a reply; see `identity`. The tree remembers it."""
+        key = self._key_by_reply.get(reply)
+        if key is None:
+            key = self._key_by_reply[reply] = self._identity(reply)
+        return key
+
     def has_key(self, key: str) -> bool:
-        """Return whether there is a candidate whose reply has this key; see `identity`."""
+        """Return whether there is a candidate whose reply has this key."""
         return key in self._keys
 
     def path_to_top(self, node_id: NodeId) -> Iterator[Candidate]:
@@ -200,13 +209,13 @@ class SearchTree:
         depth = 0 if parent is None else parent.depth + 1
         node = Candidate(node_id, parent_id, depth, draft, len(self.nodes), prior_mean, rule_score)
         self.nodes[node_id] = node
-        self._keys.add(self._identity(draft.reply))
+        self._keys.add(self.key_of(draft.reply))
         if parent is not None:
             parent.children_ids.append(node_id)
         return node
 
     def close(self, node: Candidate) -> None:
-        """Mark a node as not worth expanding, and what that closes above it."""
+        """Close a node to expansions, and each node above it whose children are all closed."""
         for step in self.path_to_top(node.node_id):
             if not all(child.is_closed for child in self.children(step)):
                 return

@@ -3,17 +3,16 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 
 __all__ = [
     "distinct_tags",
     "identity_key",
+    "jaccard",
     "missing_strategies",
-    "ngram_jaccard",
+    "ngrams",
     "tag_similarity",
     "text_key",
 ]
-
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _CLAUSE_END = re.compile("[。，、！？；：…“”‘’「」『』]+")
@@ -21,7 +20,6 @@ _MARK = re.compile("[.,!?;:'\"]")
 _WORD_END = re.compile(r"(?<![.,!?;:'\"])[.,!?;:'\"]+(?=\s|$)|(?<!\S)['\"]+")
 
 
-@lru_cache(maxsize=1024)
 def text_key(text: str) -> str:
     """Return a text without case, width, spacing and punctuation.
 
@@ -32,7 +30,6 @@ def text_key(text: str) -> str:
     return _NOT_WORD.sub("", folded) or "".join(folded.split())
 
 
-@lru_cache(maxsize=1024)
 def identity_key(text: str) -> str:
     """Return a text without case, width, and marks that end a word or a clause.
 
@@ -48,36 +45,19 @@ def identity_key(text: str) -> str:
     return " ".join(_WORD_END.sub(" ", folded).split()) or "".join(folded.split())
 
 
-@lru_cache(maxsize=1024)
-def _ngrams(key: str, width: int) -> frozenset[str]:
+def ngrams(text: str, width: int) -> frozenset[str]:
+    """Return the n-grams of a text's key: `width` characters each, 2 for Chinese, 3 for English."""
+    key = text_key(text)
     if len(key) <= width:
         return frozenset((key,)) if key else frozenset()
     return frozenset(key[start : start + width] for start in range(len(key) - width + 1))
 
 
-@lru_cache(maxsize=1024)
-def _words(tag: str) -> frozenset[str]:
-    return frozenset(_NOT_WORD.sub(" ", unicodedata.normalize("NFKC", tag).casefold()).split())
-
-
-def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    """Return the share of elements that two sets have in common; 0 when both are empty."""
     shared = len(left & right)
     union = len(left) + len(right) - shared
     return shared / union if union else 0.0
-
-
-def ngram_jaccard(left: str, right: str, *, width: int) -> float:
-    """Return the share of character n-grams that two texts have in common.
-
-    Args:
-        left: a text.
-        right: another; the order does not matter.
-        width: characters of an n-gram; 2 suits Chinese, 3 suits English.
-
-    Returns:
-        In [0, 1]; 1 for texts with equal keys, 0 when either is blank.
-    """
-    return _jaccard(_ngrams(text_key(left), width), _ngrams(text_key(right), width))
 
 
 def tag_similarity(left: str, right: str) -> float:
@@ -86,7 +66,11 @@ def tag_similarity(left: str, right: str) -> float:
     Returns:
         In [0, 1]; 0 when either is blank.
     """
-    return max(_jaccard(_words(left), _words(right)), ngram_jaccard(left, right, width=2))
+    return max(jaccard(_words(left), _words(right)), jaccard(ngrams(left, 2), ngrams(right, 2)))
+
+
+def _words(tag: str) -> frozenset[str]:
+    return frozenset(_NOT_WORD.sub(" ", unicodedata.normalize("NFKC", tag).casefold()).split())
 
 
 def distinct_tags(tags: Sequence[str], *, similarity: float) -> list[str]:
@@ -113,6 +97,4 @@ def missing_strategies(tags: Sequence[str], *, similarity: float) -> int:
         tags: strategy tags of the candidates that were offered, at most those asked for.
         similarity: from which on two tags count as one strategy, in [0, 1].
     """
-    if len(tags) < 2:
-        return 0
-    return len(tags) - len(distinct_tags(tags, similarity=similarity))
+    return len(tags) - len(distinct_tags(tags, similarity=similarity)) if len(tags) > 1 else 0

@@ -1,21 +1,13 @@
-"""Update of a posterior search by the answers of a round, in any order of arrival."""
+"""Update of a posterior search by the answers of a round."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import NormalDist
 
-from lats.actions import ActionId, Generate, JudgeList, Refine
-from lats.answers import (
-    ActionAnswer,
-    Drafts,
-    NoAnswer,
-    NodeId,
-    Verdict,
-    Verdicts,
-    clean_draft,
-    clean_text,
-)
+from lats.actions import Action, Generate, JudgeList, Refine
+from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, NodeId, Verdict, Verdicts
 from lats.posterior import belief, drift_of, means_by
 from lats.ranking import note_front
 from lats.reflection import reflect
@@ -23,20 +15,18 @@ from lats.result import StopReason
 from lats.schedule import close_bracket_round, unread
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
-from lats.similarity import identity_key
 
-__all__ = ["cleaned_answer", "composite_score", "take_round"]
-
+__all__ = ["apply_round", "composite_score"]
 
 OVERALL = "score"
 """Name of the overall score among weights."""
 
 
 def composite_score(verdict: Verdict, weights: Mapping[str, float]) -> float | None:
-    """Return the score that counts, in [0, 1]; None when nothing of it was given.
+    """Return the score that counts, in [0, 1]; None when no part of it was given.
 
     Args:
-        verdict: what the judge said.
+        verdict: on one candidate.
         weights: of each attribute, `score` being the overall one. A negative weight means
             the less the better, and reads the value as 1 minus it. Attributes that were not
             given are left out, and the others' weights scaled up. Empty takes the overall
@@ -59,44 +49,20 @@ def composite_score(verdict: Verdict, weights: Mapping[str, float]) -> float | N
 MAX_EXPANSIONS = 2
 """Expansions of a candidate without children after which it is closed."""
 
-MAX_DETAIL_CHARS = 400
 
+def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]]) -> None:
+    """Apply the answers of a closed round, in the order of its actions.
 
-def cleaned_answer(action_id: ActionId, answer: ActionAnswer) -> ActionAnswer:
-    """Return an answer as a state can keep it: no unwritable characters, nothing endless.
-
-    Raises:
-        TypeError: when a verdict is something else.
-    """
-    if isinstance(answer, Drafts):
-        return Drafts(tuple(filter(None, map(clean_draft, answer.drafts))))
-    if isinstance(answer, NoAnswer):
-        return NoAnswer(answer.is_refused, clean_text(answer.detail, MAX_DETAIL_CHARS))
-    for node_id, verdict in answer.by_id.items():
-        if not isinstance(verdict, Verdict):
-            raise TypeError(
-                f"{action_id} has a {type(verdict).__name__} for {node_id}; give a Verdict"
-            )
-    return answer
-
-
-def take_round(state: SearchState) -> None:
-    """Take in the answers to the open round, in the order of its actions.
-
-    What is refused now is refused later: a refused judge ends the search; after a refused
-    proposer only judges are asked.
+    A call like a refused one would be refused as well: a refused judge ends the search; after a
+    refused proposer only judges are asked.
     """
     progress = state.progress
-    answered = [(action, progress.told[action.action_id]) for action in progress.open_round]
-    progress.closed_ids.update(progress.told)
-    progress.open_round, progress.told = [], {}
     born, proposed, usable, judged = 0, 0, 0, 0
     for action, answer in answered:
-        if isinstance(answer, NoAnswer):
-            progress.failed[action.label] = progress.failed.get(action.label, 0) + 1
-            if answer.is_refused and isinstance(action, JudgeList):
+        if isinstance(answer, NoAnswer) and answer.is_refused:
+            progress.is_refused = True
+            if isinstance(action, JudgeList):
                 progress.stop_reason = StopReason.BUDGET
-            progress.is_refused |= answer.is_refused
         if isinstance(action, JudgeList):
             judged += 1
             usable += _take_verdicts(state, action, answer) if isinstance(answer, Verdicts) else 0
@@ -120,35 +86,33 @@ def take_round(state: SearchState) -> None:
 
 
 def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts | None) -> int:
-    """Return how many candidates were born of an answer; a failure brings none."""
+    """Return how many candidates an answer adds to the tree; a failure adds none."""
     tree = state.tree
     parent = tree.top if isinstance(action, Generate) else tree.nodes[action.node_ids[0]]
     if isinstance(action, Refine):
         tree.add_pending(parent.node_id, -1)
-    born = [] if answer is None else _admitted(state, parent, answer, action.k)
+    born = 0 if answer is None else _add_children(state, parent, answer.drafts, action.k)
     if isinstance(action, Generate):
         # A proposer that repeats itself once will do so again, and dearer each time.
-        state.progress.is_exhausted |= answer is not None and 2 * len(born) <= action.k
+        state.progress.is_exhausted |= answer is not None and 2 * born <= action.k
     elif not parent.children_ids and (
         (answer is not None and not born) or parent.expansions >= MAX_EXPANSIONS
     ):
         tree.close(parent)
-    return len(born)
+    return born
 
 
-def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> list[Candidate]:
-    """Return the new children that an answer's drafts make of a node."""
+def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ...], k: int) -> int:
+    """Return how many new children drafts make of a node, at most `k`."""
     tree, progress = state.tree, state.progress
-    prior = None
-    if parent.parent_id is not None:
-        prior = belief(parent, state.noise).mean
+    prior = None if parent.parent_id is None else belief(parent, state.noise).mean
+    # Two ways may lead to the same step, so steps are compared with their siblings only.
+    has_steps = any(draft.is_step for draft in drafts)
     born: list[Candidate] = []
-    # Two ways may lead to the same step, so steps are only told from their siblings.
-    is_told_apart = not _has_steps(answer)
     seen: set[str] = set()
-    for draft in answer.drafts:
-        key = identity_key(draft.reply)
-        if len(born) == k or key in seen or (is_told_apart and tree.has_key(key)):
+    for draft in drafts:
+        key = tree.key_of(draft.reply)
+        if len(born) == k or key in seen or (not has_steps and tree.has_key(key)):
             continue
         seen.add(key)
         node = tree.add(parent, draft, prior_mean=prior)
@@ -157,18 +121,13 @@ def _admitted(state: SearchState, parent: Candidate, answer: Drafts, k: int) -> 
             progress.has_steps |= draft.is_step
     if progress.has_steps:
         for node in born:
-            is_deepest = node.depth == state.knobs.max_depth
-            if not node.draft.is_step or is_deepest:
+            if not node.draft.is_step or node.depth == state.knobs.max_depth:
                 tree.close(node)
-    return born
-
-
-def _has_steps(answer: Drafts) -> bool:
-    return any(draft.is_step for draft in answer.drafts)
+    return len(born)
 
 
 def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> int:
-    """Return for how many candidates an answer has anything usable."""
+    """Return how many candidates have anything usable in an answer."""
     usable: list[tuple[Candidate, Verdict]] = []
     scored: list[tuple[Candidate, float]] = []
     for node_id in action.node_ids:
@@ -223,9 +182,9 @@ def _scores_by_rank(
 
 
 def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> None:
-    """Add one call's scores to what is known of its candidates and of the judge."""
+    """Add one call's scores to those of its candidates, and to the judge's noise."""
     noise = state.noise
-    # Who stops at nothing less than 1 has a verifier for a judge, and that does not drift.
+    # A search that stops at nothing less than 1 has a verifier for a judge: it does not drift.
     drift = 0.0 if state.knobs.stop_score == 1 else drift_of(scored, noise)
     noise.note_call([score for _, score in scored])
     for node, raw in scored:
@@ -245,45 +204,36 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
     believed, changed = means_by(noise), [node for node, _ in scored]
     for node in changed:
         node.own_value = believed(node)
-    _back_up(state, changed)
+    _back_up(state.tree.nodes, changed)
     note_front(state, changed)
 
 
 def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
     """Count candidates that have their first score as visits of themselves and all above."""
-    by_parent: dict[NodeId, int] = {}
+    by_parent = Counter(node.parent_id for node in fresh)
     for node in fresh:
         node.visits += 1
-        if node.parent_id is not None:
-            by_parent[node.parent_id] = by_parent.get(node.parent_id, 0) + 1
     nodes = state.tree.nodes
     for parent_id, count in by_parent.items():
-        above: NodeId | None = parent_id
-        while above is not None:
-            step = nodes[above]
-            step.visits += count
-            above = step.parent_id
+        step = parent_id
+        while step is not None:
+            nodes[step].visits += count
+            step = nodes[step].parent_id
 
 
-def _back_up(state: SearchState, changed: list[Candidate]) -> None:
-    """Bring own values, as they are now, into the best values at and above them.
-
-    The youngest first: whatever is below a node is younger, so each is looked at once.
-    """
-    nodes = state.tree.nodes
-    waiting = {node.birth: node for node in changed}
-    while waiting:
-        # Most often one chain of ancestors is left.
-        _, node = waiting.popitem() if len(waiting) == 1 else (0, waiting.pop(max(waiting)))
-        was, best = node.best_value, _best_below(nodes, node)
-        node.best_value = best
-        if was == best or node.parent_id is None:
-            continue
-        parent = nodes[node.parent_id]
-        above = parent.best_value
-        # A maximum: what is not above it, and was not it, leaves it as it is.
-        if was is None or best is None or above is None or best > above or was == above:
-            waiting[parent.birth] = parent
+def _back_up(nodes: Mapping[NodeId, Candidate], changed: list[Candidate]) -> None:
+    """Bring own values, as they are now, into the best values at and above them."""
+    for node in changed:
+        while True:
+            was, best = node.best_value, _best_below(nodes, node)
+            node.best_value = best
+            if was == best or node.parent_id is None:
+                break
+            node = nodes[node.parent_id]  # noqa: PLW2901 - the way up
+            above = node.best_value
+            # A maximum: a value that is not above it, and was not it, leaves it as it is.
+            if not (was is None or best is None or above is None or best > above or was == above):
+                break
 
 
 def _best_below(nodes: Mapping[NodeId, Candidate], node: Candidate) -> float | None:

@@ -99,7 +99,7 @@ def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = Fals
     )
 
 
-def _no_rule(_reply: str, _siblings: object, _context: ReplyContext) -> float:
+def _no_rule(_reply: str, _siblings: object) -> float:
     return 0.5
 
 

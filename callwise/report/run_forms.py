@@ -1,6 +1,7 @@
 """A run as text, Markdown, CSV or JSON, with a headline."""
 
 import json
+from dataclasses import asdict
 from typing import Any, Literal, TextIO
 
 from callwise.calls.call import Outcome
@@ -36,15 +37,7 @@ MAX_CAUSES = 5
 def _spread(name: str, spread: Spread | None) -> list[str]:
     if spread is None:
         return []
-    figures = [
-        f"{label} {cell_text(value)}"
-        for label, value in (
-            ("mean", spread.mean),
-            ("p50", spread.p50),
-            ("p95", spread.p95),
-            ("max", spread.max),
-        )
-    ]
+    figures = [f"{label} {cell_text(value)}" for label, value in asdict(spread).items()]
     return [f"{name}: {', '.join(figures)}"]
 
 
@@ -116,12 +109,12 @@ def trouble_lines(totals: Totals) -> list[str]:
     return lines
 
 
-def headline(tables: "ReportTables") -> list[str]:
+def headline(tables: ReportTables) -> list[str]:
     """Return a run in a few lines of plain text."""
     totals = tables.totals
-    lines = [_turns(totals)]
-    lines += filter(None, [degraded_line(totals)])
-    lines += [_outcomes(totals.sums), _spent(totals.sums), *_over(totals.sums)]
+    degraded = [degraded_line(totals)] if totals.degraded_turns else []
+    lines = [_turns(totals), *degraded, _outcomes(totals.sums), _spent(totals.sums)]
+    lines += _over(totals.sums)
     lines += _spread("calls per turn", totals.calls_per_turn)
     if totals.sums.outcomes[Outcome.REFUSED]:
         lines += _spread("also refused, per turn", totals.refused_per_turn)
@@ -136,37 +129,18 @@ def headline(tables: "ReportTables") -> list[str]:
 
 Form = Literal["text", "markdown", "csv", "json"]
 
-
 TableName = Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"]
-
 
 _NO_PLAN = Table("plan", "The run has no plan, or no turn to compare with it", ("figure",), ())
 
 
 def _chosen(tables: ReportTables, name: TableName) -> list[Table]:
     """Return the tables that a name asks for; for `all` the one by node."""
-    match name:
-        case "plan":
-            both = (tables.against_plan, tables.scenarios)
-            return [table for table in both if table is not None] or [_NO_PLAN]
-        case "time":
-            return [tables.time]
-        case "role":
-            return [tables.by_role]
-        case "purpose":
-            return [tables.by_purpose]
-        case "turn":
-            return [tables.by_turn]
-        case "call":
-            return [tables.by_call]
-        case "node" | "all":
-            return [tables.by_node]
-
-
-def _everything(tables: ReportTables, form: Form) -> str:
-    if form == "json":
-        return to_json(tables)
-    return to_markdown(tables) if form == "markdown" else to_text(tables)
+    if name == "plan":
+        both = (tables.against_plan, tables.scenarios)
+        return [table for table in both if table is not None] or [_NO_PLAN]
+    by_name = {each.name.removeprefix("by_"): each for each in (*tables.tables(), tables.by_call)}
+    return [by_name["node" if name == "all" else name]]
 
 
 def render(run: RunRecord, *, form: Form = "text", table: TableName = "all") -> str:
@@ -180,7 +154,7 @@ def render(run: RunRecord, *, form: Form = "text", table: TableName = "all") -> 
     """
     tables = summarise(run.rows, run.turns, plan=run.plan, is_simulated=run.is_simulated)
     if table == "all" and form != "csv":
-        return _everything(tables, form)
+        return {"json": to_json, "markdown": to_markdown, "text": to_text}[form](tables)
     chosen = _chosen(tables, table)
     match form:
         case "csv":
@@ -197,7 +171,7 @@ def _json(spread_: Spread | None) -> dict[str, Any] | None:
     return None if spread_ is None else spread_.as_json()
 
 
-def totals_json(tables: "ReportTables") -> dict[str, Any]:
+def totals_json(tables: ReportTables) -> dict[str, Any]:
     """Return a report's totals as plain JSON. What is not known is null, never 0."""
     totals = tables.totals
     sums = totals.sums
@@ -264,7 +238,7 @@ def to_markdown(tables: ReportTables) -> str:
 
 
 def brief_text(tables: ReportTables, *, stream: TextIO | None = None) -> str:
-    """Return what one wants to know first: the headline, calls by node, the plan's scenarios."""
+    """Return the headline, calls by node, and the plan's scenarios."""
     top = "\n".join(headline(tables))
     shown = [table for table in (tables.by_node, tables.scenarios) if table is not None]
     return f"{top}\n\n{tables_text(shown, stream=stream)}"

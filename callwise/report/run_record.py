@@ -8,7 +8,7 @@ ignored, so an app may write more.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,15 +21,12 @@ from callwise.calls.errors import FormatError
 from callwise.recordings.run_folder import RUN_VERSION
 from callwise.recordings.typed_json import under_this_name
 
-__all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "load_run"]
-
+__all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "calls_by_turn", "load_run"]
 
 TurnKey = tuple[str, int]
 """Conversation id and turn number."""
 
-
 Count = Annotated[int, Field(ge=0)]
-
 
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -70,9 +67,9 @@ class CallLine(RunFileLine):
     over_usd: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """USD billed beyond it."""
     error: str = ""
-    """What went wrong; empty where nothing did."""
+    """Error of the call; empty without one."""
     notes: str = ""
-    """What was repaired or left out to read the answer; empty for nothing."""
+    """Repairs and omissions in reading the answer; empty for none."""
     usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Cost; None when it is not known, which is not 0."""
     work_seconds: Seconds = 0.0
@@ -90,7 +87,7 @@ class CallLine(RunFileLine):
 
     @property
     def usage(self) -> Usage:
-        """What it spent."""
+        """Its usage."""
         usage = Usage.from_json(self.__dict__)
         if self.sent is None:  # not counted then
             usage = usage._replace(sent=0 if self.outcome is Outcome.REPLAYED else self.requests)
@@ -103,7 +100,7 @@ class CallLine(RunFileLine):
 
     @property
     def turn_key(self) -> TurnKey | None:
-        """Which turn asked, or None outside of one."""
+        """Turn that asked, or None outside of one."""
         if self.conversation is None or self.turn is None:
             return None
         return self.conversation, self.turn
@@ -129,21 +126,21 @@ class TurnLine(RunFileLine):
     degraded: tuple[Mapping[str, Any], ...] = ()
     """The nodes that went on without their call, and why."""
     wound_down: tuple[Mapping[str, Any], ...] = ()
-    """What the turn gave up for want of calls, and why."""
+    """Parts that the turn gave up for want of calls, and why."""
     search: Mapping[str, Any] = {}
-    """What the app's search did."""
+    """Record of the app's search."""
     simulated: bool = False
     prompts: Mapping[str, tuple[str, ...]] = {}
     """Digests of the prompts that were asked, by node, of an app that has no prompt files."""
 
     @property
     def key(self) -> TurnKey:
-        """Which turn it is."""
+        """Conversation id and number."""
         return self.conversation_id, self.turn
 
     @property
     def degraded_causes(self) -> tuple[str, ...]:
-        """Why it is degraded, a few words each, none twice: what is down first. Untrusted."""
+        """Causes of its degradation, each once: endpoints that are down first. Untrusted."""
         down: list[str] = []
         others: list[str] = []
         for row in self.degraded:
@@ -171,8 +168,18 @@ class TurnLine(RunFileLine):
         return str(self.search.get("stop_reason") or self.search.get("stopped") or "")
 
 
-LineT = TypeVar("LineT", bound=RunFileLine)
+def calls_by_turn(
+    turns: Iterable[TurnLine], rows: Iterable[CallLine]
+) -> dict[TurnKey, list[CallLine]]:
+    """Return the calls of each finished turn, in the ledger's order."""
+    found: dict[TurnKey, list[CallLine]] = {turn.key: [] for turn in turns}
+    for row in rows:
+        if row.turn_key in found:
+            found[row.turn_key].append(row)
+    return found
 
+
+LineT = TypeVar("LineT", bound=RunFileLine)
 
 RawLine = Mapping[str, Any]
 """One line of a run's file as plain JSON, unchecked."""
@@ -183,11 +190,10 @@ class RunRecord:
     """A run, read from its folder.
 
     Args:
-        folder: the run's folder.
         manifest: its app, knobs, conversations and plan.
         turns: its finished turns, in the file's order.
         rows: the calls of those turns and those outside of turns, in the file's order.
-        notices: what a user should know about the reading.
+        notices: remarks for the user about the reading.
         raw_turns: the lines of `turns` as plain JSON; empty unless asked for.
         raw_rows: the lines of `rows`, likewise.
         torn_files: names of files that end in half a line: the run was killed.
@@ -264,8 +270,8 @@ def _lines(path: Path, kind: type[LineT], torn: list[str]) -> list[tuple[LineT, 
             read.append((kind.model_validate(raw), raw))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "line"
-            raise FormatError(path, number, f"{where}: {first['msg']}") from error
+            field = ".".join(map(str, first["loc"])) or "line"
+            raise FormatError(path, number, f"{field}: {first['msg']}") from error
         except ValueError as error:
             raise FormatError(path, number, f"expected one JSON object: {error}") from error
     return read

@@ -7,18 +7,23 @@ from typing import Any, TypeVar
 from callwise.budget.usage import JSON_NAMES
 from callwise.calls.call import Outcome
 from callwise.report.plan_tables import plan_table, scenario_table
-from callwise.report.run_record import CallLine, RunFileLine, TurnKey, TurnLine
-from callwise.report.table import (
-    Cell,
-    Table,
+from callwise.report.run_record import CallLine, RunFileLine, TurnLine, calls_by_turn
+from callwise.report.table import Cell, Table
+from callwise.report.totals import (
+    Totals,
+    UsageSums,
+    grouped,
+    node_name,
+    purpose_name,
+    role_name,
+    sum_calls,
+    total,
 )
-from callwise.report.totals import Totals, UsageSums, sum_calls, total
 
 __all__ = ["ReportTables", "summarise"]
 
-
 LineT = TypeVar("LineT", bound=RunFileLine)
-
+Row = tuple[Cell, ...]
 
 _USAGE_COLUMNS = tuple(
     name
@@ -36,37 +41,32 @@ _SUM_COLUMNS = (
     "usd",
 )
 
-_TIME_COLUMNS = ("work_seconds", "retry_seconds", "total_seconds")
-
-
-_TURN_COLUMNS = (
-    "rounds_reply",
-    "rounds_turn",
-    "path_seconds_reply",
-    "path_seconds_turn",
-    "degraded",
-    "wound_down",
-    "search_stop",
-)
-
-
-_CALL_COLUMNS = (
-    "conversation",
-    "turn",
-    "node",
-    "role",
-    "purpose",
-    "outcome",
-    "unreadable",
-    "repair",
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "usd",
-    "over_tokens",
-    "error",
-    "notes",
-)
+_TURN_CELLS: Mapping[str, Callable[[TurnLine], Cell]] = {
+    "rounds_reply": lambda turn: turn.spans[0],
+    "rounds_turn": lambda turn: turn.spans[1],
+    "path_seconds_reply": lambda turn: turn.spans[2],
+    "path_seconds_turn": lambda turn: turn.spans[3],
+    "degraded": lambda turn: len(turn.degraded),
+    "wound_down": lambda turn: len(turn.wound_down),
+    "search_stop": lambda turn: turn.search_stop,
+}
+_CALL_CELLS: Mapping[str, Callable[[CallLine], Cell]] = {
+    "conversation": lambda row: row.conversation or "-",
+    "turn": lambda row: "-" if row.turn is None else row.turn,
+    "node": node_name,
+    "role": role_name,
+    "purpose": purpose_name,
+    "outcome": lambda row: row.outcome.value,
+    "unreadable": lambda row: int(row.is_unreadable),
+    "repair": lambda row: row.repair,
+    "requests": lambda row: row.requests,
+    "input_tokens": lambda row: None if row.unknown_usage else row.input_tokens,
+    "output_tokens": lambda row: None if row.unknown_usage else row.output_tokens,
+    "usd": lambda row: row.usd,
+    "over_tokens": lambda row: row.over_tokens,
+    "error": lambda row: row.error,
+    "notes": lambda row: row.notes,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,11 @@ class ReportTables:
     """A run, added up.
 
     Args:
-        totals: the run in figures.
         by_node: one row per node, in the order in which nodes first asked, and the total.
-        by_role: one row per role, and the total.
-        by_purpose: one row per purpose, and the total.
-        by_turn: one row per turn, in the order of the turns.
         by_call: one row per call with its error, in the ledger's order.
         against_plan: planned and actual figures per turn; None without a plan.
         scenarios: how many turns went as each scenario of the plan; None without one.
-        time: where the calls' time went, by node, and the total.
+        time: the calls' seconds by node, and the total.
     """
 
     totals: Totals
@@ -109,7 +105,7 @@ class ReportTables:
         return tuple(table for table in every if table is not None)
 
 
-def _sum_cells(sums: UsageSums) -> tuple[Cell, ...]:
+def _sum_cells(sums: UsageSums) -> Row:
     return (
         sums.asked,
         *sums.outcomes.values(),
@@ -120,88 +116,52 @@ def _sum_cells(sums: UsageSums) -> tuple[Cell, ...]:
     )
 
 
-def _time_cells(sums: UsageSums, all_seconds: float) -> tuple[Cell, ...]:
-    share = sums.total_seconds / all_seconds if all_seconds else None
-    usage = sums.usage
-    return (usage.work_seconds, usage.retry_seconds, sums.total_seconds, share)
-
-
-def _grouped(
-    rows: Sequence[CallLine], name_of: Callable[[CallLine], str]
-) -> dict[str, list[CallLine]]:
-    groups: dict[str, list[CallLine]] = {}
-    for row in rows:
-        groups.setdefault(name_of(row), []).append(row)
-    return groups
+def _group_table(
+    table: Table,
+    rows: Mapping[str, Sequence[CallLine]],
+    cells: Callable[[UsageSums], Row],
+    all_sums: UsageSums,
+) -> Table:
+    """Return a table with one row per group, and one of the total."""
+    lines = [(name, *cells(sum_calls(calls))) for name, calls in rows.items()]
+    return replace(table, rows=(*lines, ("total", *cells(all_sums))))
 
 
 def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
-    lines: list[tuple[Cell, ...]] = [
-        (group, *_sum_cells(sum_calls(rows))) for group, rows in groups.items()
-    ]
-    lines.append(("total", *_sum_cells(all_sums)))
-    return Table(f"by_{name}", f"By {name}", (name, *_SUM_COLUMNS), tuple(lines))
+    empty = Table(f"by_{name}", f"By {name}", (name, *_SUM_COLUMNS), ())
+    return _group_table(empty, groups, _sum_cells, all_sums)
 
 
 def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
-    everything = all_sums.total_seconds
-    lines: list[tuple[Cell, ...]] = [
-        (group, *_time_cells(sum_calls(rows), everything)) for group, rows in groups.items()
-    ]
-    lines.append(("total", *_time_cells(all_sums, everything)))
+    everything = all_sums.usage.path_seconds
+
+    def cells(sums: UsageSums) -> Row:
+        usage = sums.usage
+        share = usage.path_seconds / everything if everything else None
+        return usage.work_seconds, usage.retry_seconds, usage.path_seconds, share
+
     title = "Where the time went (seconds of all calls, as if one after another)"
-    return Table("time", title, ("node", *_TIME_COLUMNS, "share"), tuple(lines))
-
-
-def _calls_of_turns(
-    turns: Sequence[TurnLine], rows: Sequence[CallLine]
-) -> list[Sequence[CallLine]]:
-    """Return each turn's calls, in the order of the turns."""
-    rows_of: dict[TurnKey | None, list[CallLine]] = {}
-    for row in rows:
-        rows_of.setdefault(row.turn_key, []).append(row)
-    return [rows_of.get(turn.key, []) for turn in turns]
+    columns = ("node", "work_seconds", "retry_seconds", "total_seconds", "share")
+    return _group_table(Table("time", title, columns, ()), groups, cells, all_sums)
 
 
 def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[CallLine]]) -> Table:
-    lines: list[tuple[Cell, ...]] = [
+    rows = [
         (
             turn.conversation_id,
             turn.turn,
             *_sum_cells(sum_calls(calls)),
-            *turn.spans,
-            len(turn.degraded),
-            len(turn.wound_down),
-            turn.search_stop,
+            *(cell(turn) for cell in _TURN_CELLS.values()),
         )
         for turn, calls in zip(turns, calls_of_turns, strict=True)
     ]
-    columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_COLUMNS)
-    return Table("by_turn", "By turn", columns, tuple(lines))
+    columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_CELLS)
+    return Table("by_turn", "By turn", columns, tuple(rows))
 
 
 def _call_table(rows: Sequence[CallLine]) -> Table:
-    lines: list[tuple[Cell, ...]] = [
-        (
-            row.conversation or "-",
-            "-" if row.turn is None else row.turn,
-            row.node or "-",
-            row.role.value,
-            row.purpose.value,
-            row.outcome.value,
-            int(row.is_unreadable),
-            row.repair,
-            row.requests,
-            None if row.unknown_usage else row.input_tokens,
-            None if row.unknown_usage else row.output_tokens,
-            row.usd,
-            row.over_tokens,
-            row.error,
-            row.notes,
-        )
-        for row in rows
-    ]
-    return Table("by_call", "By call", _CALL_COLUMNS, tuple(lines))
+    cells = [tuple(cell(row) for cell in _CALL_CELLS.values()) for row in rows]
+    return Table("by_call", "By call", tuple(_CALL_CELLS), tuple(cells))
 
 
 def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:
@@ -232,9 +192,9 @@ def summarise(
     totals = total(calls, ended, wall_seconds=wall_seconds)
     if is_simulated is not None:
         totals = replace(totals, is_simulated=is_simulated)
-    calls_of_turns = _calls_of_turns(ended, calls)
-    by_node = _grouped(calls, lambda row: row.node or "-")
-    by_role = _grouped(calls, lambda row: row.role.value)
+    by_turn = calls_by_turn(ended, calls)
+    calls_of_turns = [by_turn[turn.key] for turn in ended]
+    by_node, by_role = grouped(calls, node_name), grouped(calls, role_name)
     ordered_roles = {role.value: by_role[role.value] for role in totals.by_role}
     against_plan = scenarios = None
     if plan is not None and ended:
@@ -244,9 +204,7 @@ def summarise(
         totals=totals,
         by_node=_sum_table("node", by_node, totals.sums),
         by_role=_sum_table("role", ordered_roles, totals.sums),
-        by_purpose=_sum_table(
-            "purpose", _grouped(calls, lambda row: row.purpose.value), totals.sums
-        ),
+        by_purpose=_sum_table("purpose", grouped(calls, purpose_name), totals.sums),
         by_turn=_turn_table(ended, calls_of_turns),
         by_call=_call_table(calls),
         against_plan=against_plan,

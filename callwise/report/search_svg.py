@@ -1,9 +1,8 @@
 """A search drawn as one self-contained SVG: no script, no font, no dependency.
 
 Built as an element tree, so every text is escaped where it is written. Colours follow the
-reader's light or dark setting. Texts are measured in columns of a monospaced font, wide
-characters (Chinese, Japanese, Korean, most emoji) as two, and what does not fit is cut;
-the whole text is in the box's tooltip.
+reader's light or dark setting. Texts are measured in columns of a monospaced font and cut where
+they do not fit; the whole text is in the box's tooltip.
 
 Layout: leaves take one slot after another, in the order of a walk; a parent is halfway between
 its first and its last child. Boxes of one depth never overlap: those of different parents lie
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from callwise.report.search_view import SearchView, SearchViewNode
+from callwise.safe_text import cut_to_width, text_width
 
-__all__ = ["TreeBox", "boxes_of", "columns_of", "cut_to_columns", "plain_line", "search_svg"]
+__all__ = ["TreeBox", "boxes_of", "plain_line", "search_svg"]
 
 BOX_WIDTH, BOX_HEIGHT = 268, 98
 """Size of a box, in pixels."""
@@ -71,48 +71,15 @@ _STYLE = (
     f"@media (prefers-color-scheme: dark) {{{_COLOURS.format(**_DARK)} }}\n"
 )
 
-
 _JOINERS = frozenset("\u200c\u200d")
 """Invisible, and needed: they make one sign of several."""
-
-
-def _columns(char: str) -> int:
-    if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
-
-
-def columns_of(text: str) -> int:
-    """Return how many columns a line takes: two for a wide character, none for a mark on one."""
-    return len(text) if text.isascii() else sum(map(_columns, text))
-
-
-def cut_to_columns(text: str, max_columns: int) -> str:
-    """Return a line, cut with an ellipsis where it takes more columns than that.
-
-    Args:
-        text: one line.
-        max_columns: at least 1.
-    """
-    # Marks take no column, but a pile of them is as high as a text is long.
-    max_chars = 4 * max_columns
-    if len(text) <= max_chars and columns_of(text) <= max_columns:
-        return text
-    kept, columns = 0, 1
-    for char in text[:max_chars]:
-        columns += _columns(char)
-        if columns > max_columns:
-            break
-        kept += 1
-    return text[:kept] + "…"
 
 
 def plain_line(text: str, max_chars: int | None = None) -> str:
     """Return a text as one line that can be shown, cut with an ellipsis where it is too long.
 
-    Spaces and line ends become one space. What a terminal or a reader would obey rather
-    than show is left out: control characters, and marks that turn the direction of text.
-    What cannot be written becomes the replacement character.
+    Spaces and line ends become one space. Control characters and marks that turn the direction
+    of text are left out; characters that cannot be written become the replacement character.
     """
     if not text.isascii() or not text.isprintable():
         text = "".join(map(_shown_char, text))
@@ -133,14 +100,7 @@ def _shown_char(char: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TreeBox:
-    """A rectangle; x grows to the right, y downwards. All in pixels.
-
-    Args:
-        x: of its left edge.
-        y: of its upper edge.
-        width: above 0.
-        height: above 0.
-    """
+    """A rectangle by its left upper corner; x grows to the right, y downwards. All in pixels."""
 
     x: float
     y: float
@@ -184,7 +144,7 @@ def boxes_of(
 
 
 def _slots(tops: list[str], children: dict[str, list[str]]) -> dict[str, float]:
-    """Return each node's place across, in slots. Its depth may be any, so it does not recurse."""
+    """Return each node's place across, in slots. Depth is not limited, so it does not recurse."""
     order: list[str] = []
     waiting = tops[::-1]
     while waiting:
@@ -227,22 +187,25 @@ def _draw_value(parent: ET.Element, node: SearchViewNode) -> None:
     """Draw a bar from 0 to 1 with the mean as a mark and its standard deviation as a band."""
     y = 32.0
     _rect(parent, TreeBox(_PAD, y + 4, _BAR_WIDTH, 2), "tw-bar")
-    words = _figure(node.mean_value)
-    if node.mean_value is not None:
-        mean = min(max(node.mean_value, 0.0), 1.0)
-        if node.sd is not None:
-            low, high = max(node.mean_value - node.sd, 0.0), min(node.mean_value + node.sd, 1.0)
+    words = _figure(node.value)
+    if node.value is not None:
+        mean = min(max(node.value, 0.0), 1.0)
+        if node.posterior_sd is not None:
+            low, high = (
+                max(node.value - node.posterior_sd, 0.0),
+                min(node.value + node.posterior_sd, 1.0),
+            )
             width = max(high - low, 0.0) * _BAR_WIDTH
             _rect(parent, TreeBox(_PAD + min(low, 1.0) * _BAR_WIDTH, y, width, 10), "tw-band")
-            words += f" ± {_figure(node.sd)}"
+            words += f" ± {_figure(node.posterior_sd)}"
         _rect(parent, TreeBox(_PAD + mean * _BAR_WIDTH - 1.5, y - 1, 3, 12), "tw-mean")
     _text(parent, _PAD + _BAR_WIDTH + 10, y + 9, words)
 
 
 def _counts(node: SearchViewNode, policy: str) -> str:
     counts = f"judged {node.judge_passes}  visits {node.visits}  cost {_figure(node.calls)}"
-    if node.checks_known:
-        counts += f"  {node.checks_passed}/{node.checks_known} ok"
+    if node.checks:
+        counts += f"  {sum(node.checks.values())}/{len(node.checks)} ok"
     if policy == "classic_uct":
         counts += f"  judge {_figure(node.mean_score)}"
     return counts
@@ -250,7 +213,7 @@ def _counts(node: SearchViewNode, policy: str) -> str:
 
 def _tooltip(node: SearchViewNode) -> str:
     said = ", ".join(
-        f"{plain_line(name, 40)} {_figure(score)}" for name, score in node.judged.items()
+        f"{plain_line(name, 40)} {_figure(score)}" for name, score in node.judge_scores.items()
     )
     lines = [plain_line(node.strategy_tag), plain_line(node.reply, MAX_TOOLTIP_CHARS)]
     lines += [f"judge: {said}" if said else "", plain_line(node.reason, MAX_TOOLTIP_CHARS)]
@@ -266,19 +229,19 @@ def _draw_node(parent: ET.Element, node: SearchViewNode, box: TreeBox, policy: s
     if tooltip:
         ET.SubElement(group, "title").text = tooltip
     _rect(group, TreeBox(0, 0, box.width, box.height), "tw-box", radius=6)
-    reply = cut_to_columns(plain_line(node.reply), _COLUMNS)
+    reply = cut_to_width(plain_line(node.reply), _COLUMNS)
     if node.is_start:
         _text(group, _PAD, 20, "start", "tw-tag")
         _text(group, _PAD, 40, reply)
         _text(group, _PAD, 60, f"visits {node.visits}  cost {_figure(node.calls)}", "tw-soft")
         return
     mark = "★ " if node.is_best else ""
-    tag = cut_to_columns(plain_line(node.strategy_tag), _COLUMNS - 3)
+    tag = cut_to_width(plain_line(node.strategy_tag), _COLUMNS - 3)
     _text(group, _PAD, 20, f"{mark}{tag}", "tw-tag")
     _draw_value(group, node)
     _text(group, _PAD, 58, _counts(node, policy), "tw-soft")
     _text(group, _PAD, 74, reply)
-    _text(group, _PAD, 89, cut_to_columns(plain_line(node.reason), _COLUMNS), "tw-said")
+    _text(group, _PAD, 89, cut_to_width(plain_line(node.reason), _COLUMNS), "tw-said")
 
 
 def _draw_edge(parent: ET.Element, above: TreeBox, below: TreeBox, *, is_top_down: bool) -> None:
@@ -297,7 +260,7 @@ def _draw_edge(parent: ET.Element, above: TreeBox, below: TreeBox, *, is_top_dow
 
 
 def _head(view: SearchView) -> str:
-    """Return why the search stopped and what it took, in one line."""
+    """Return the stop reason and the size of the search, in one line."""
     noun = "replies" if view.policy == "classic_uct" else "candidates"
     head = (
         f"{plain_line(view.stop_reason or 'under way', 40)}: {view.calls} calls, "
@@ -311,21 +274,18 @@ def _head(view: SearchView) -> str:
 def search_svg(
     view: SearchView, *, title: str = "", is_simulated: bool = False, is_top_down: bool = False
 ) -> str:
-    """Return a search as SVG: a box a candidate, the answer marked, what was dropped dimmed.
+    """Return a search as SVG: one box per candidate, the answer marked, dropped ones dimmed.
 
     A box shows strategy, mean value (a bar from 0 to 1: mean, and one standard deviation to
     each side), judge calls that were to read it, visits, its share of the calls, the start
-    of the reply and of the judge's words. The same search gives the same bytes.
+    of the reply and of the judge's reason. The same search gives the same bytes.
 
-    Args:
-        view: of a record, from `read_search`.
-        title: which search it is, in front of the head line; may be empty.
-        is_simulated: whether a simulated model answered; it is written there.
-        is_top_down: whether children are below their parent rather than right of it.
+    The head line begins with `title` and names a simulated model. Children are right of their
+    parent, or below it with `is_top_down`.
     """
     shown = view.nodes if view.candidates else ()
     boxes = boxes_of(
-        [(node.node_id, node.parent_id) for node in shown],
+        [(node.id, node.parent_id) for node in shown],
         size=(BOX_WIDTH, BOX_HEIGHT),
         gaps=(_GAP_ALONG, _GAP_ACROSS),
         origin=(_MARGIN, _MARGIN + _HEAD_HEIGHT),
@@ -334,7 +294,7 @@ def search_svg(
     simulated = "simulated: no real model answered" if is_simulated else ""
     head = "  ".join(filter(None, [plain_line(title, 120), _head(view), simulated]))
     right = max((box.x + box.width for box in boxes.values()), default=0.0)
-    width = max(right, _MARGIN + columns_of(head) * _COLUMN_WIDTH) + _MARGIN
+    width = max(right, _MARGIN + text_width(head) * _COLUMN_WIDTH) + _MARGIN
     bottom = max((box.y + box.height for box in boxes.values()), default=_MARGIN + 16.0)
     paper = TreeBox(0, 0, width, bottom + _MARGIN)
     size = {"width": _number(paper.width), "height": _number(paper.height)}
@@ -347,8 +307,8 @@ def search_svg(
     _text(svg, _MARGIN, _MARGIN + 12, head, "tw-tag")
     for node in shown:
         if node.parent_id is not None:
-            above, below = boxes[node.parent_id], boxes[node.node_id]
+            above, below = boxes[node.parent_id], boxes[node.id]
             _draw_edge(svg, above, below, is_top_down=is_top_down)
     for node in shown:
-        _draw_node(svg, node, boxes[node.node_id], view.policy)
+        _draw_node(svg, node, boxes[node.id], view.policy)
     return ET.tostring(svg, encoding="unicode") + "\n"

@@ -35,7 +35,6 @@ __all__ = [
     "unguarded",
 ]
 
-
 Cell = str | int | float | None
 """A value in a table. None is not known, or does not apply; never 0."""
 
@@ -137,7 +136,7 @@ def aligned(rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> li
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What is shown of a table: columns and rows as text."""
+    """The shown part of a table: columns and rows as text."""
 
     title: str
     heads: list[str]
@@ -229,17 +228,14 @@ def tables_text(tables: Sequence[Table], *, stream: TextIO | None = None) -> str
 
 
 MAX_TURN_ROWS = 20
-"""How many turns are listed where all tables are shown together."""
-
+"""Most turns listed where all tables are shown together."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$-])")
-
 
 _LINKED = re.compile(
     r"(?i)(?<=[@#!%&~$^*])(?=[\w-])|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=-\d)"
 )
 """Where a forge would begin to read a mention, an issue's number or an address."""
-
 
 _BREAK = "\u2060"
 """A word joiner: has no width, and ends what would be linked."""

@@ -5,7 +5,7 @@ What is not known is never added up as if it were 0.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,22 +13,58 @@ from callwise.budget.usage import NO_USAGE, Usage
 from callwise.calls.call import Outcome, Role
 from callwise.report.run_record import CallLine, TurnKey, TurnLine
 
-__all__ = ["Spread", "Totals", "UsageSums", "spread", "sum_calls", "total"]
+__all__ = [
+    "NameOf",
+    "Spread",
+    "Totals",
+    "UsageSums",
+    "grouped",
+    "node_name",
+    "purpose_name",
+    "role_name",
+    "spread",
+    "sum_calls",
+    "total",
+]
+
+NameOf = Callable[[CallLine], str]
+"""The name by which a call is grouped."""
+
+
+def node_name(row: CallLine) -> str:
+    """Return the node that asked; `-` outside of one."""
+    return row.node or "-"
+
+
+def role_name(row: CallLine) -> str:
+    """Return the role that was asked."""
+    return row.role.value
+
+
+def purpose_name(row: CallLine) -> str:
+    """Return the purpose of a call."""
+    return row.purpose.value
+
+
+def grouped(rows: Iterable[CallLine], name_of: NameOf) -> dict[str, list[CallLine]]:
+    """Return calls by name, in the order in which names first occur."""
+    groups: dict[str, list[CallLine]] = {}
+    for row in rows:
+        groups.setdefault(name_of(row), []).append(row)
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
 class UsageSums:
-    """What some calls come to.
+    """Sums over some calls.
 
     Invariant: `asked` is the sum of the outcomes.
 
     Args:
-        asked: how many calls.
-        outcomes: how they ended; every outcome is a key.
-        usage: what they spent.
+        outcomes: calls by outcome; every outcome is a key.
         usd: the whole cost, or None when a part of it is not known.
         usd_known: the part that is known.
-        over_calls: calls that were billed beyond what was reserved for them.
+        over_calls: calls that were billed beyond their reservation.
         speculative: calls asked before they were known to be needed.
         unreadable: answered calls whose answer is not in the form that was asked for.
         repairs: calls that asked again for an answer that did not fit.
@@ -49,14 +85,9 @@ class UsageSums:
         found: float | None = getattr(self if hasattr(self, name) else self.usage, name)
         return found
 
-    @property
-    def total_seconds(self) -> float:
-        """All time that the calls took, waits included, as if one after another."""
-        return self.usage.path_seconds
-
 
 def sum_calls(rows: Sequence[CallLine]) -> UsageSums:
-    """Return what some calls come to."""
+    """Return the sums over some calls."""
     ended = Counter(row.outcome for row in rows)
     known_usd = [row.usd for row in rows if row.usd is not None]
     usd_known = math.fsum(known_usd)
@@ -75,14 +106,7 @@ def sum_calls(rows: Sequence[CallLine]) -> UsageSums:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How some values spread.
-
-    Args:
-        mean: their mean.
-        p50: their median, one of the values.
-        p95: the least value that at least 95 % of them do not exceed.
-        max: the largest.
-    """
+    """Distribution of some values: the median and the 95th percentile are values of it."""
 
     mean: float
     p50: float
@@ -90,21 +114,17 @@ class Spread:
     max: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON; whole numbers without a point."""
-        return {
-            "mean": round(self.mean, 6),
-            "p50": _plain(self.p50),
-            "p95": _plain(self.p95),
-            "max": _plain(self.max),
+        """Return it as plain JSON; whole numbers without a point, but in the mean."""
+        values = {"p50": self.p50, "p95": self.p95, "max": self.max}
+        plain = {
+            name: int(value) if float(value).is_integer() else round(value, 6)
+            for name, value in values.items()
         }
-
-
-def _plain(value: float) -> float:
-    return int(value) if float(value).is_integer() else round(value, 6)
+        return {"mean": round(self.mean, 6), **plain}
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Return how values spread, by nearest rank; None when there are none."""
+    """Return the distribution of values, by nearest rank; None when there are none."""
     if not values:
         return None
     ordered = sorted(values)
@@ -121,24 +141,19 @@ class Totals:
 
     Args:
         turns: finished turns.
-        replies: those of them with a reply.
         degraded_turns: those in which a node continued without its call.
         degraded_causes: degraded turns by cause, the most frequent first; a turn may have
             several causes.
         unreadable_turns: those with an answer that is not in the form that was asked for.
         cut_turns: those in which a limit refused a call.
         wound_down_turns: those that gave something up for want of calls.
-        sums: over all calls.
         by_node: asked calls by node, in the order in which nodes first asked.
-        by_role: asked calls by role.
-        by_purpose: asked calls by purpose, in the order in which they were first asked.
-        calls_per_turn: spread of the calls of each turn, refused ones left out; None without
-            turns.
-        refused_per_turn: spread of the calls that a limit refused in each turn.
-        rounds_to_reply: spread of rounds until the reply; None where not recorded.
-        rounds_per_turn: spread of rounds until the end of the turn.
-        reply_seconds: spread of the longest chain's time until the reply.
-        turn_seconds: spread of the longest chain's time until the end of the turn.
+        by_purpose: likewise.
+        calls_per_turn: refused calls are left out; None without turns.
+        refused_per_turn: calls that a limit refused.
+        rounds_to_reply: None where not recorded.
+        reply_seconds: of the longest chain of calls until the reply.
+        turn_seconds: of the longest chain of calls until the end of the turn.
         wall_seconds: time that the process took; None when not known.
         is_simulated: whether a simulated model answered any of it.
     """
@@ -171,13 +186,7 @@ def _known_spread(values: Iterable[float | None]) -> Spread | None:
 def total(
     rows: Sequence[CallLine], turns: Sequence[TurnLine], *, wall_seconds: float | None = None
 ) -> Totals:
-    """Return a run in figures.
-
-    Args:
-        rows: its calls.
-        turns: its finished turns.
-        wall_seconds: time that the process took; None when not known.
-    """
+    """Return a run in figures, from its calls and its finished turns."""
     is_refused = {True: Counter[TurnKey | None](), False: Counter[TurnKey | None]()}
     for row in rows:
         is_refused[row.is_refused][row.turn_key] += 1
@@ -194,9 +203,9 @@ def total(
         cut_turns=sum(refused_of[turn.key] > 0 for turn in turns),
         wound_down_turns=sum(bool(turn.wound_down) for turn in turns),
         sums=sum_calls(rows),
-        by_node=dict(Counter(row.node or "-" for row in rows)),
+        by_node=dict(Counter(map(node_name, rows))),
         by_role={role: role_counts[role] for role in Role if role_counts[role]},
-        by_purpose=dict(Counter(row.purpose.value for row in rows)),
+        by_purpose=dict(Counter(map(purpose_name, rows))),
         calls_per_turn=spread([made_of[turn.key] for turn in turns]),
         refused_per_turn=spread([refused_of[turn.key] for turn in turns]),
         rounds_to_reply=_known_spread(turn.spans[0] for turn in turns),

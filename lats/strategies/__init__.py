@@ -1,25 +1,19 @@
-"""Strategies by the name of their policy."""
+"""Strategies by the name of their policy: one module each, with a function `next_round`."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from lats.schedule import Strategy
-from lats.strategies.auto import AUTO
-from lats.strategies.best_of_n import BEST_OF_N
-from lats.strategies.halving import HALVING
-from lats.strategies.listwise import LISTWISE
-from lats.strategies.posterior_uct import POSTERIOR_UCT
+if TYPE_CHECKING:
+    from lats.schedule import Strategy
 
-__all__ = ["STRATEGIES"]
+__all__ = ["STRATEGIES", "strategy_of"]
+
+STRATEGIES = ("best_of_n", "listwise", "halving", "posterior_uct", "auto")
+"""Names of the policies, each the name of a module here. The modules are imported when they are
+asked for, since knobs read these names and the modules read knobs."""
 
 
-STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
-    {
-        "best_of_n": BEST_OF_N,
-        "listwise": LISTWISE,
-        "halving": HALVING,
-        "posterior_uct": POSTERIOR_UCT,
-        "auto": AUTO,
-    }
-)
-"""Strategies by the name of their policy."""
+def strategy_of(policy: str) -> "Strategy":
+    """Return the strategy of a policy, one of `STRATEGIES`."""
+    strategy: Strategy = import_module(f"lats.strategies.{policy}").next_round
+    return strategy

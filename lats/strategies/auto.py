@@ -1,4 +1,4 @@
-"""`auto`: picks the plan and the stopping from the task, the cap, the judge and the remaining.
+"""`auto`: picks plan and stopping from the task, the cap, the judge and the remaining calls.
 
 - Candidates that are steps: `posterior_uct`. Else `listwise`, which halves where it is large
   and spends its cap.
@@ -16,11 +16,9 @@ from lats.result import StopReason
 from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.strategies.listwise import LISTWISE, MAX_PLANNED_CAP
-from lats.strategies.posterior_uct import POSTERIOR_UCT
+from lats.strategies import listwise, posterior_uct
 
-__all__ = ["AUTO", "AUTO_MIN_GAIN", "Auto", "tuned_knobs"]
-
+__all__ = ["AUTO_MIN_GAIN", "next_round", "tuned_knobs"]
 
 AUTO_MIN_GAIN = 0.002
 """Gain below which `auto` stops where it stops by gain, in score a call."""
@@ -41,22 +39,16 @@ def tuned_knobs(state: SearchState) -> SearchKnobs:
         elif noise.reliability <= UNRELIABLE and not state.progress.has_steps:
             changes["refine"] = False
     planned = state.progress.planned_cap
-    is_large = planned is not None and planned > MAX_PLANNED_CAP
+    is_large = planned is not None and planned > listwise.MAX_PLANNED_CAP
     is_short = planned is not None and planned < state.cap
     if (is_large or is_short) and given.min_gain is None:
         changes["min_gain"] = AUTO_MIN_GAIN
     return given.model_copy(update=changes) if changes else given
 
 
-class Auto:
-    """See the head of this file."""
-
-    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        """Return the actions of the next round, or why to stop."""
-        state.knobs = tuned_knobs(state)
-        if state.progress.has_steps:
-            return POSTERIOR_UCT.next_round(state, left)
-        return LISTWISE.next_round(state, left)
-
-
-AUTO = Auto()
+def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+    """Return the actions of the next round, or why to stop."""
+    state.knobs = tuned_knobs(state)
+    if state.progress.has_steps:
+        return posterior_uct.next_round(state, left)
+    return listwise.next_round(state, left)

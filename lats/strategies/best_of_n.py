@@ -1,12 +1,12 @@
 """`best_of_n`: as many candidates as can be judged once, and the best of them."""
 
-from lats.actions import Action, Generate
+from lats.actions import Action
 from lats.result import StopReason
 from lats.schedule import CallsLeft, judge_round, next_of_bracket, open_bracket, unread
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
 
-__all__ = ["BEST_OF_N", "BestOfN", "judge_calls_for", "planned_generations"]
+__all__ = ["judge_calls_for", "next_round", "planned_generations"]
 
 
 def judge_calls_for(candidates: int, knobs: SearchKnobs) -> int:
@@ -25,11 +25,9 @@ def judge_calls_for(candidates: int, knobs: SearchKnobs) -> int:
 
 
 def planned_generations(cap: int, knobs: SearchKnobs) -> list[int]:
-    """Return the candidates that each generation asks for, the most that can be judged.
+    """Return how many candidates each generation asks for, the most that can be judged.
 
-    Args:
-        cap: calls to spend, generations and judging together; at least 1.
-        knobs: of the search.
+    `cap` is for generations and judging together, at least 1.
     """
     counts: list[int] = []
     while len(counts) < cap:
@@ -43,31 +41,19 @@ def planned_generations(cap: int, knobs: SearchKnobs) -> list[int]:
     return counts
 
 
-class BestOfN:
-    """See the head of this file."""
-
-    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        """Return the actions of the next round, or why to stop."""
-        progress = state.progress
-        if not len(state.tree):
-            counts = planned_generations(left.calls, state.knobs)[: left.proposer_calls]
-            texts = tuple(each.text for each in progress.guidelines)
-            actions: list[Action] = [
-                Generate(k, progress.generations + place, texts) for place, k in enumerate(counts)
-            ]
-            return actions or StopReason.CAP
-        if progress.bracket:
-            pairs = next_of_bracket(state, left)
-            return list(pairs) or StopReason.PLAN_DONE
-        fresh = unread(state)
-        if not fresh or len(state.tree) < 2:
-            return StopReason.PLAN_DONE
-        if not left.judge_calls:
-            return StopReason.CAP
-        if state.knobs.judging == "pairwise":
-            open_bracket(state, fresh)
-            return list(next_of_bracket(state, left)) or StopReason.CAP
-        return list(judge_round(state, fresh, left, passes=1))
-
-
-BEST_OF_N = BestOfN()
+def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+    """Return the actions of the next round, or why to stop."""
+    if not len(state.tree):
+        counts = planned_generations(left.calls, state.knobs)[: left.proposer_calls]
+        return state.generate(counts) or StopReason.CAP
+    if state.progress.bracket:
+        return next_of_bracket(state, left) or StopReason.PLAN_DONE
+    fresh = unread(state)
+    if not fresh or len(state.tree) < 2:
+        return StopReason.PLAN_DONE
+    if not left.judge_calls:
+        return StopReason.CAP
+    if state.knobs.judging == "pairwise":
+        open_bracket(state, fresh)
+        return next_of_bracket(state, left) or StopReason.CAP
+    return judge_round(state, fresh, left, passes=1)

@@ -8,43 +8,31 @@ Source: sequential halving (Karnin, Koren and Somekh 2013). We depart from it in
 a judge call reads all that are still in, so a stage costs a call, not a call each.
 """
 
-from lats.actions import Action, Generate
+from lats.actions import Action
 from lats.ranking import is_judged, ranked
 from lats.result import StopReason
-from lats.schedule import CallsLeft, judge_round, passes_allowed, root_generations
+from lats.schedule import CallsLeft, judge_round, passes_allowed, root_generations, split
 from lats.search_state import SearchState
 from lats.strategies.posterior_uct import tree_round
 
-__all__ = ["HALVING", "Halving"]
+__all__ = ["next_round"]
 
 
-class Halving:
-    """See the head of this file."""
-
-    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        """Return the actions of the next round, or why to stop."""
-        progress = state.progress
-        texts = tuple(each.text for each in progress.guidelines)
-        if not len(state.tree):
-            return _generations(state, left, texts) or StopReason.CAP
-        roots = state.tree.children(state.tree.top)
-        if all(node.judge_passes for node in roots) and not progress.cycles and len(roots) > 1:
-            stage = _stage(state, left)
-            if stage:
-                return stage
-        return tree_round(state, left, texts)
+def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+    """Return the actions of the next round, or why to stop."""
+    if not len(state.tree):
+        return _generations(state, left) or StopReason.CAP
+    roots = state.tree.children(state.tree.top)
+    if len(roots) > 1 and not state.progress.cycles and all(node.judge_passes for node in roots):
+        return _stage(state, left) or tree_round(state, left)
+    return tree_round(state, left)
 
 
-def _generations(state: SearchState, left: CallsLeft, texts: tuple[str, ...]) -> list[Action]:
-    knobs, progress = state.knobs, state.progress
+def _generations(state: SearchState, left: CallsLeft) -> list[Action]:
+    knobs = state.knobs
     wanted = min(root_generations(left.calls), left.proposer_calls)
-    actions: list[Action] = []
-    remaining = max(knobs.max_candidates, knobs.generate_k)
     k = 1 if left.calls == 1 else knobs.generate_k
-    while remaining > 0 and len(actions) < wanted:
-        actions.append(Generate(min(k, remaining), progress.generations + len(actions), texts))
-        remaining -= k
-    return actions
+    return state.generate(split(max(knobs.max_candidates, knobs.generate_k), k)[:wanted])
 
 
 def _stage(state: SearchState, left: CallsLeft) -> list[Action]:
@@ -59,7 +47,4 @@ def _stage(state: SearchState, left: CallsLeft) -> list[Action]:
     if not left.judge_calls or not passes_allowed(state, kept):
         return []
     progress.survivors = [node.node_id for node in kept]
-    return list(judge_round(state, kept, left, passes=1))
-
-
-HALVING = Halving()
+    return judge_round(state, kept, left, passes=1)

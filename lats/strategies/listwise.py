@@ -4,11 +4,11 @@ Generate, judge, and with the calls that are left refine the leaders and judge a
 order matters: two generations before the second pass, and never one pass alone where there
 are many candidates. Above 10 calls the root is decided by halving, with a tree below.
 
-With `min_gain` it goes call by call instead: one wide generation, one pass, and then
+With `min_gain` it proceeds call by call instead: one wide generation, one pass, and then
 the call that promises most, until that is too little.
 """
 
-from lats.actions import Action, Generate, Refine
+from lats.actions import Action, Refine
 from lats.gain import BestNextCall, best_next_call
 from lats.ranking import leading
 from lats.result import StopReason
@@ -23,30 +23,23 @@ from lats.schedule import (
     next_of_bracket,
     open_bracket,
     passes_allowed,
+    split,
     unread,
     with_anchors,
 )
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
-from lats.strategies.halving import HALVING
+from lats.strategies import halving
 
-__all__ = ["LISTWISE", "MAX_PLANNED_CAP", "Listwise", "fresh_generations", "guideline_texts"]
-
+__all__ = ["MAX_PLANNED_CAP", "fresh_generations", "next_round"]
 
 MAX_PLANNED_CAP = 10
 """Cap up to which the schedule by cap is used."""
 
 
-def guideline_texts(state: SearchState) -> tuple[str, ...]:
-    """Return the texts of the guidelines alive."""
-    return tuple(each.text for each in state.progress.guidelines)
-
-
 def fresh_generations(state: SearchState, left: CallsLeft, wanted: int) -> list[Action]:
     """Return that many calls from scratch, as far as they and `max_candidates` allow."""
-    knobs, progress = state.knobs, state.progress
-    texts = guideline_texts(state)
-    actions: list[Action] = []
+    knobs = state.knobs
     remaining = knobs.max_candidates - len(state.tree)
     if knobs.judging == "agreement":
         remaining = knobs.generate_k * wanted
@@ -55,10 +48,7 @@ def fresh_generations(state: SearchState, left: CallsLeft, wanted: int) -> list[
         k = 1  # no call is left to choose
     elif left.calls == 2 or (state.min_gain > 0 and not len(state.tree)):
         k += k // 2  # the only generation there may be: half as many more cost tokens only
-    while remaining > 0 and len(actions) < min(wanted, left.proposer_calls):
-        actions.append(Generate(min(k, remaining), progress.generations + len(actions), texts))
-        remaining -= k
-    return actions
+    return state.generate(split(remaining, k)[: min(wanted, left.proposer_calls)])
 
 
 def refinements(state: SearchState, left: CallsLeft) -> list[Action]:
@@ -72,105 +62,98 @@ def refinements(state: SearchState, left: CallsLeft) -> list[Action]:
     if not leaders or leaders[0].is_closed:
         return []
     ids = tuple(node.node_id for node in leaders)
-    return [Refine(ids, knobs.refine_k, leaders[0].expansions, guideline_texts(state))]
+    return [Refine(ids, knobs.refine_k, leaders[0].expansions, state.guideline_texts)]
 
 
-class Listwise:
-    """See the head of this file."""
-
-    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        """Return the actions of the next round, or why to stop."""
-        knobs = state.knobs
-        is_large = (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP
-        grows_tree = knobs.refine and knobs.judging in {"listwise", "pointwise"}
-        if is_large and grows_tree and state.min_gain == 0:
-            return HALVING.next_round(state, left)
-        return self._next(state, left)
-
-    def _next(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        knobs = state.knobs
-        if not len(state.tree):
-            # After failures only as much is asked again as leaves remaining for judging.
-            if knobs.judging == "agreement":
-                wanted = agreement_generations(left.calls)
-            else:
-                wanted = first_generations(left.calls, can_refine=knobs.refine)
-            wanted = wanted if state.min_gain == 0 else 1
-            return fresh_generations(state, left, wanted) or StopReason.CAP
-        judging = self._first_look(state, left)
-        if judging is not None:
-            return judging
-        if not left.calls:
-            return StopReason.CAP
-        if state.min_gain > 0:
-            return self._if_worth_it(state, left)
-        return self._refine_or_read_on(state, left)
-
-    def _first_look(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason | None:
-        """Return judge calls for candidates that no judge has read; None when there are none."""
-        progress, knobs = state.progress, state.knobs
-        if progress.bracket:
-            pairs = next_of_bracket(state, left)
-            if pairs:
-                return list(pairs)
-        fresh = unread(state)
-        if not fresh:
-            return None
-        if len(state.tree) == 1 and not knobs.early_exit.enabled:
-            return None
-        if not left.judge_calls:
-            return StopReason.CAP
-        readers = with_anchors(state, fresh)
-        if knobs.judging == "pairwise":
-            open_bracket(state, readers)
-            return list(next_of_bracket(state, left)) or StopReason.CAP
-        actions = judge_round(state, readers, left, passes=self._passes(state, left, readers))
-        return list(actions)
-
-    def _passes(self, state: SearchState, left: CallsLeft, readers: list[Candidate]) -> int:
-        knobs, progress = state.knobs, state.progress
-        may_refine = knobs.refine and not progress.is_exhausted and left.proposer > 0
-        if state.min_gain > 0:
-            wanted = 1
-        elif progress.cycles:
-            wanted = later_passes(left.calls) if may_refine else left.calls
+def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+    """Return the actions of the next round, or why to stop."""
+    knobs = state.knobs
+    is_large = (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP
+    grows_tree = knobs.refine and knobs.judging in {"listwise", "pointwise"}
+    if is_large and grows_tree and state.min_gain == 0:
+        return halving.next_round(state, left)
+    if not len(state.tree):
+        # After failures only as much is asked again as leaves calls for judging.
+        if knobs.judging == "agreement":
+            wanted = agreement_generations(left.calls)
         else:
-            wanted = first_passes(left.calls, can_refine=may_refine)
-        return max(min(wanted, passes_allowed(state, readers)), 1)
+            wanted = first_generations(left.calls, can_refine=knobs.refine)
+        return fresh_generations(state, left, wanted if state.min_gain == 0 else 1) or (
+            StopReason.CAP
+        )
+    judging = _first_reading(state, left)
+    if judging is not None:
+        return judging
+    if not left.calls:
+        return StopReason.CAP
+    if state.min_gain > 0:
+        return _if_worth_it(state, left)
+    return _refine_or_read_on(state, left)
 
-    def _refine_or_read_on(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        actions = refinements(state, left)
-        if actions:
-            return actions
-        readers = contenders(state)
-        passes = min(left.judge_calls, passes_allowed(state, readers))
-        if not passes or len(readers) < 2 or state.knobs.judging == "pairwise":
-            return StopReason.EXHAUSTED if state.progress.is_exhausted else StopReason.PLAN_DONE
-        return list(judge_round(state, readers, left, passes=passes))
 
-    def _if_worth_it(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        """Return the call that promises most, or stop when that is too little."""
-        readers = contenders(state)
-        may = {
-            BestNextCall.READ: len(readers) > 1
-            and left.judge_calls > 0
-            and passes_allowed(state, readers) > 0
-            and state.knobs.judging != "pairwise",
-            BestNextCall.GENERATE: not state.progress.is_exhausted
-            and not state.progress.empty_rounds
-            and len(state.tree) < state.knobs.max_candidates
-            and left.fits(proposer=1, judge=1),
-            BestNextCall.REFINE: bool(refinements(state, left)),
-        }
-        match best_next_call(state, readers, {call for call, is_open in may.items() if is_open}):
-            case BestNextCall.READ:
-                return list(judge_round(state, readers, left, passes=1))
-            case BestNextCall.GENERATE:
-                return fresh_generations(state, left, 1)
-            case BestNextCall.REFINE:
-                return refinements(state, left)
-            case reason:
-                return reason
+def _first_reading(state: SearchState, left: CallsLeft) -> list[Action] | StopReason | None:
+    """Return judge calls for candidates that no judge has read; None when there are none."""
+    if state.progress.bracket:
+        pairs = next_of_bracket(state, left)
+        if pairs:
+            return pairs
+    fresh = unread(state)
+    if not fresh or (len(state.tree) == 1 and not state.knobs.early_exit.enabled):
+        return None
+    if not left.judge_calls:
+        return StopReason.CAP
+    readers = with_anchors(state, fresh)
+    if state.knobs.judging == "pairwise":
+        open_bracket(state, readers)
+        return next_of_bracket(state, left) or StopReason.CAP
+    return judge_round(state, readers, left, passes=_passes(state, left, readers))
+
+
+def _passes(state: SearchState, left: CallsLeft, readers: list[Candidate]) -> int:
+    may_refine = state.knobs.refine and not state.progress.is_exhausted and left.proposer > 0
+    if state.min_gain > 0:
+        wanted = 1
+    elif state.progress.cycles:
+        wanted = later_passes(left.calls) if may_refine else left.calls
+    else:
+        wanted = first_passes(left.calls, can_refine=may_refine)
+    return max(min(wanted, passes_allowed(state, readers)), 1)
+
+
+def _refine_or_read_on(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+    actions = refinements(state, left)
+    if actions:
+        return actions
+    readers = contenders(state)
+    passes = min(left.judge_calls, passes_allowed(state, readers))
+    if not passes or len(readers) < 2 or state.knobs.judging == "pairwise":
+        return StopReason.EXHAUSTED if state.progress.is_exhausted else StopReason.PLAN_DONE
+    return judge_round(state, readers, left, passes=passes)
+
+
+def _if_worth_it(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+    """Return the call that promises most, or stop when that is too little."""
+    readers = contenders(state)
+    may = {
+        BestNextCall.READ: len(readers) > 1
+        and left.judge_calls > 0
+        and passes_allowed(state, readers) > 0
+        and state.knobs.judging != "pairwise",
+        BestNextCall.GENERATE: not state.progress.is_exhausted
+        and not state.progress.empty_rounds
+        and len(state.tree) < state.knobs.max_candidates
+        and left.fits(proposer=1, judge=1),
+        BestNextCall.REFINE: bool(refinements(state, left)),
+    }
+    match best_next_call(state, readers, {call for call, is_open in may.items() if is_open}):
+        case BestNextCall.READ:
+            return judge_round(state, readers, left, passes=1)
+        case BestNextCall.GENERATE:
+            return fresh_generations(state, left, 1)
+        case BestNextCall.REFINE:
+            return refinements(state, left)
+        case reason:
+            return reason
 
 
 def contenders(state: SearchState) -> list[Candidate]:
@@ -181,6 +164,3 @@ def contenders(state: SearchState) -> list[Candidate]:
     if min((node.judge_passes for node in every), default=0) < 2:
         return every
     return every[: max(3, state.knobs.leaders, (len(every) + 1) // 2)]
-
-
-LISTWISE = Listwise()

@@ -1,4 +1,6 @@
-"""The tree below: select leaves by their posterior, expand, judge, back up.
+"""`posterior_uct`: a tree search whose nodes have posteriors, for answers and for steps.
+
+Select leaves by their posterior, expand, judge, back up:
 
     child's worth + tree_exploration * sqrt(spread) * sqrt(2 ln(N) / n)
 
@@ -8,13 +10,11 @@ Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is w
 posterior mean below it (for answers its own included) rather than a mean of rewards, since
 the search chooses where it walks. And an answer that has children may be refined again, an arm like
 its children; expansions of steps are taken to be complete.
-
-`posterior_uct`: a tree search whose nodes hold posteriors, for answers and for steps.
 """
 
 import math
 
-from lats.actions import Action, Generate, Refine
+from lats.actions import Action, Refine
 from lats.gain import BestNextCall, best_next_call
 from lats.ranking import FRONT, leading
 from lats.result import StopReason
@@ -22,23 +22,19 @@ from lats.schedule import CallsLeft, judge_round, passes_allowed, unread, with_a
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
 
-__all__ = ["POSTERIOR_UCT", "PosteriorUct", "select_leaves", "tree_round"]
-
+__all__ = ["next_round", "select_leaves", "tree_round"]
 
 ROOT_PASSES, DEEPER_PASSES = 3, 2
 """Most passes over new steps: the first ones, and those below them."""
 
-CALLS_A_STEP = 2
-"""Calls that one step takes: one to propose, one to judge."""
+CALLS_PER_STEP = 2
+"""Calls of one step: one to propose, one to judge."""
 
 
 def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | None:
-    """Return where the walk from the start ends; None where everything is closed or taken.
+    """Return the end of the walk from the start; None where everything is closed or taken.
 
-    Args:
-        state: of the search.
-        taken: ids that the walk may not end at, nor pass.
-        weight: of the bonus, in score.
+    The walk may neither end at nor pass the ids in `taken`. `weight` of the bonus is in score.
     """
     nodes, has_steps, sqrt = state.tree.nodes, state.progress.has_steps, math.sqrt
     start = node = state.tree.top
@@ -46,7 +42,7 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
         bonus = weight * sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
         best, best_worth = None, -math.inf
         if node is not start and not has_steps and node.node_id not in taken:
-            # An answer can be refined again; what it is worth is its own.
+            # An answer can be refined again; its worth then is its own value.
             best, best_worth = node, (node.own_value or 0.0)
             best_worth += bonus / sqrt(1 + node.expansions)
         for child_id in node.children_ids:
@@ -56,7 +52,7 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
             visits = child.visits + child.pending_visits
             if visits:
                 worth = (child.best_value or 0.0) + bonus / sqrt(visits)
-            else:  # unread ones come first; those that a judge said nothing of, last
+            else:  # unread ones come first; those that a judge gave nothing usable of, last
                 worth = -math.inf if child.judge_passes else math.inf
             if best is None or worth > best_worth:
                 best, best_worth = child, worth
@@ -67,19 +63,19 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
 
 
 def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None:
-    """Return where the next expansion goes; None where everything is closed or taken.
+    """Return the leaf of the next expansion; None where everything is closed or taken.
 
     Where it is known how deep answers lie, a leaf from which none can be reached with the
-    calls left is passed over, and where they reach for one way only, that is the best one.
+    calls left is passed over; where the calls reach for one way only, the best one is taken.
     """
     weight = state.knobs.tree_exploration * math.sqrt(state.noise.spread)
     max_depth = state.knobs.max_depth
     if max_depth is None or not state.progress.has_steps:
         return _walk(state, taken, weight)
     best = _walk(state, taken, 0.0)
-    if best is not None and calls >= CALLS_A_STEP * (max_depth - best.depth + 1):
+    if best is not None and calls >= CALLS_PER_STEP * (max_depth - best.depth + 1):
         best = _walk(state, taken, weight)
-    while best is not None and CALLS_A_STEP * (max_depth - best.depth) > calls:
+    while best is not None and CALLS_PER_STEP * (max_depth - best.depth) > calls:
         taken = {*taken, best.node_id}
         best = _walk(state, taken, 0.0)
     return best
@@ -88,8 +84,7 @@ def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None
 def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candidate]:
     """Return the leaves that deserve the next expansions, at most `count`, all different.
 
-    Where candidates were dropped at the root (`survivors`), only what is below the others
-    is looked at.
+    Where candidates were dropped at the root, only those below `survivors` are considered.
 
     Args:
         state: of the search.
@@ -103,7 +98,7 @@ def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candida
         taken = {child_id for child_id in start.children_ids if child_id not in alive}
     chosen: list[Candidate] = []
     while len(chosen) < count:
-        leaf = _select(state, taken, calls - CALLS_A_STEP * len(chosen))
+        leaf = _select(state, taken, calls - CALLS_PER_STEP * len(chosen))
         if leaf is None:
             break
         chosen.append(leaf)
@@ -117,25 +112,23 @@ def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candida
 
 
 def _passes(state: SearchState, left: CallsLeft, fresh: list[Candidate]) -> int:
-    """Return how often new candidates are read: more where a choice decides all below it.
+    """Return the passes over new candidates: more where a choice decides all below it.
 
-    Where it is known how deep answers lie, a pass more is made only of calls that the way
+    Where it is known how deep answers lie, a further pass is made only of calls that the way
     there does not need.
     """
     knobs, depth = state.knobs, fresh[0].depth
-    if state.min_gain > 0 or knobs.stop_score == 1:  # one look of a verifier is enough
+    if state.min_gain > 0 or knobs.stop_score == 1:  # one pass of a verifier is enough
         return 1
     if knobs.max_depth is None:
         return 2 if depth == 1 and left.calls >= 4 else 1
     if depth >= knobs.max_depth:
         return 1
-    spare = left.calls - 1 - CALLS_A_STEP * (knobs.max_depth - depth)
+    spare = left.calls - 1 - CALLS_PER_STEP * (knobs.max_depth - depth)
     return min(1 + max(spare, 0), ROOT_PASSES if depth == 1 else DEEPER_PASSES)
 
 
-def tree_round(
-    state: SearchState, left: CallsLeft, guidelines: tuple[str, ...]
-) -> list[Action] | StopReason:
+def tree_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
     """Return the next round of a tree that has candidates already, or why to stop."""
     progress, knobs = state.progress, state.knobs
     fresh = unread(state)
@@ -143,7 +136,7 @@ def tree_round(
         if not left.judge_calls:
             return StopReason.CAP
         passes = min(_passes(state, left, fresh), max(passes_allowed(state, fresh), 1))
-        return list(judge_round(state, with_anchors(state, fresh), left, passes=passes))
+        return judge_round(state, with_anchors(state, fresh), left, passes=passes)
     if not left.calls:
         return StopReason.CAP
     can_expand = left.fits(proposer=1, judge=1) and (knobs.refine or progress.has_steps)
@@ -159,15 +152,15 @@ def tree_round(
         remaining = min(knobs.parallel_leaves, left.proposer, left.calls - 1)
         leaves = select_leaves(state, remaining, calls=left.calls)
         if leaves:
+            texts = state.guideline_texts
             return [
-                Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, guidelines)
-                for leaf in leaves
+                Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, texts) for leaf in leaves
             ]
         if not any(not node.is_closed for node in state.tree.children(state.tree.top)):
             return StopReason.EXHAUSTED
         readers = _rereadable(state)
     if left.judge_calls and len(readers) > 1:
-        return list(judge_round(state, readers, left, passes=1))
+        return judge_round(state, readers, left, passes=1)
     # Where an expansion would fit, it is the knobs that want no more.
     return StopReason.PLAN_DONE if left.fits(proposer=1, judge=1) else StopReason.CAP
 
@@ -178,18 +171,10 @@ def _rereadable(state: SearchState) -> list[Candidate]:
     return known[: max(state.knobs.leaders, 2)]
 
 
-class PosteriorUct:
-    """Generate once, judge, then select, expand and judge, round by round."""
-
-    def next_round(self, state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-        """Return the actions of the next round, or why to stop."""
-        texts = tuple(each.text for each in state.progress.guidelines)
-        if len(state.tree):
-            return tree_round(state, left, texts)
-        if not left.proposer_calls:
-            return StopReason.CAP
-        k = 1 if left.calls == 1 else state.knobs.generate_k
-        return [Generate(k, state.progress.generations, texts)]
-
-
-POSTERIOR_UCT = PosteriorUct()
+def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
+    """Return the actions of the next round, or why to stop: generate once, then grow a tree."""
+    if len(state.tree):
+        return tree_round(state, left)
+    if not left.proposer_calls:
+        return StopReason.CAP
+    return state.generate([1 if left.calls == 1 else state.knobs.generate_k])

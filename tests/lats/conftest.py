@@ -110,7 +110,7 @@ def drive(
 
 @pytest.fixture
 def context() -> ReplyContext:
-    """What the rules know of the scripted turn."""
+    """The scripted turn, for the rules."""
     return CONTEXT
 
 
@@ -127,7 +127,7 @@ def _drive() -> Callable[..., list[list[Action]]]:
 
 
 @dataclass
-class ScriptedMoves:
+class ScriptedActions:
     """Answers actions from a seed and the action alone, so order and resuming cannot matter."""
 
     seed: int = 0
@@ -162,7 +162,7 @@ class ScriptedMoves:
         """Return the answer to one action."""
         lot = self._draw("lot", action.action_id).random()
         if action.label in self.refused_kinds or lot < self.refusing:
-            return NoAnswer(is_refused=True, detail="no room")
+            return NoAnswer(is_refused=True, detail="no remaining")
         if lot < self.refusing + self.failing:
             return NoAnswer(detail="down")
         if isinstance(action, JudgeList):
@@ -231,9 +231,9 @@ MAX_ROUNDS = 200
 
 def play(
     search: PosteriorSearch,
-    model: ScriptedMoves,
+    model: ScriptedActions,
     *,
-    rooms: Iterable[RemainingCalls] = (),
+    remaining_calls: Iterable[RemainingCalls] = (),
     order: random.Random | None = None,
     repeat: bool = False,
     resume: random.Random | None = None,
@@ -244,7 +244,7 @@ def play(
     Args:
         search: told as it goes.
         model: answers.
-        rooms: of the first rounds; later ones are unlimited.
+        remaining_calls: of the first rounds; later ones are unlimited.
         order: shuffles the answers of a round where given.
         repeat: whether each answer is told again, and once more as a failure.
         resume: where given, the search is sometimes saved as JSON and restored, also in the
@@ -255,7 +255,7 @@ def play(
         The search, the restored one at last, and its rounds.
     """
     rounds: list[list[Action]] = []
-    supply = iter(rooms)
+    supply = iter(remaining_calls)
     while actions := search.ask(next(supply, RemainingCalls())):
         rounds.append(actions)
         assert len(rounds) <= MAX_ROUNDS, "the search does not end"
@@ -272,9 +272,9 @@ def play(
 
 
 @pytest.fixture
-def moves_model() -> type[ScriptedMoves]:
+def actions_model() -> type[ScriptedActions]:
     """The scripted model of actions."""
-    return ScriptedMoves
+    return ScriptedActions
 
 
 @pytest.fixture(name="play")

@@ -5,14 +5,26 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.answers import MAX_REPLY_CHARS, Draft, admit_drafts, clean_text
-from lats.similarity import text_key
+from lats.answers import MAX_REPLY_CHARS, Draft, Drafts, NoAnswer, clean_text, cleaned_answer
+from lats.classic_uct import ClassicUct
+from lats.rule_score import ReplyContext
+from lats.search_knobs import SearchKnobs
 
 
-def _admit(*replies, k=4, known=()):
-    drafts = [Draft(reply=reply) for reply in replies]
-    keys = {text_key(reply) for reply in known}
-    return [d.reply for d in admit_drafts(drafts, k=k, is_known=keys.__contains__)]
+def _cleaned(*drafts):
+    return cleaned_answer("generate:0", Drafts(drafts)).drafts
+
+
+def _admit(*replies, k=4, root="root"):
+    """Return the replies that a classic search admits below its root."""
+    knobs = SearchKnobs(expand_k=k, max_top_ups=0, soft_top_n=0)
+    search = ClassicUct(knobs, ReplyContext(user_text=""))
+    for answer in (Drafts((Draft(reply=root),)), NoAnswer()):
+        search.tell(search.ask()[0].action_id, answer)
+    drafts = tuple(Draft(reply=reply) for reply in replies)
+    search.tell(search.ask()[0].action_id, Drafts(drafts))
+    search.ask()
+    return [node.draft.reply for node in search.tree.candidates][1:]
 
 
 def test_replies_are_stripped_and_blank_ones_dropped():
@@ -22,7 +34,7 @@ def test_replies_are_stripped_and_blank_ones_dropped():
 
 def test_copies_are_dropped_within_and_against_the_tree():
     """Case and punctuation make no new reply."""
-    assert _admit("Hello!", "hello", "bye", "Good.", known=["good"]) == ["Hello!", "bye"]
+    assert _admit("Hello!", "hello", "bye", "Good.", root="good") == ["Hello!", "bye"]
 
 
 def test_more_than_asked_are_dropped_and_fewer_are_fine():
@@ -49,7 +61,5 @@ def test_clean_text_can_be_written_anywhere(text):
 
 def test_the_payload_is_carried_as_it_is():
     """Cleaning touches the words only."""
-    (draft,) = admit_drafts(
-        [Draft(reply=" x ", payload={"goal": " y "})], k=1, is_known=lambda _: False
-    )
+    (draft,) = _cleaned(Draft(reply=" x ", payload={"goal": " y "}))
     assert draft.payload == {"goal": " y "}

@@ -84,7 +84,7 @@ def test_it_is_the_papers_formula():
 
 
 def test_an_unvisited_child_comes_first():
-    """Whatever its siblings have."""
+    """With any values of its siblings."""
     assert uct_score(0, 0, 5, exploration=0) == math.inf
 
 

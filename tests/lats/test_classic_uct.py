@@ -55,7 +55,7 @@ def _kinds(rounds):
     return [[each.label for each in together] for together in rounds]
 
 
-def test_the_default_search_finds_its_best_mean_and_says_how_it_ended(run):
+def test_the_default_search_finds_its_best_mean_and_has_a_stop_reason(run):
     """Eleven calls; the pick is judged once more and stays."""
     search, rounds = run(seed=3)
     result = search.result()
@@ -103,7 +103,7 @@ def test_an_early_exit_happens_as_soon_as_it_may(run, gates, min_rollouts, rollo
 
 @pytest.mark.parametrize("missing", ["score", "plan_alignment", "assistantness", "mode_fit"])
 def test_a_missing_field_keeps_the_search_going(scripted, context, missing):
-    """What the judge left out is no reason to stop."""
+    """A missing score is no reason to stop."""
     search = ClassicUct(SearchKnobs(), context)
     model = scripted(gates="always")
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_a_prefetch_that_an_exit_made_useless_costs_one_call(run):
 
 
 def test_alike_strategies_are_topped_up_once(run):
-    """However often they are alike; the new ones join their siblings."""
+    """At most once, however often they are alike; the new ones join their siblings."""
     search, rounds = run(alike=True)
     top_ups = [each for r in rounds for each in r if each.label is ActionKind.TOP_UP]
     assert len(top_ups) == 1
@@ -186,7 +186,7 @@ def test_when_every_judge_fails_rule_scores_choose(run):
 
 @pytest.mark.parametrize("kind", PROPOSED)
 def test_a_refusal_ends_the_search_at_once(run, kind):
-    """What the budget refused it would refuse again; the best so far stands."""
+    """The budget would refuse such a call again; the best so far is the answer."""
     knobs = SearchKnobs(assistant_check_top_n=2)
     search, rounds = run(knobs, refusing=frozenset({kind}))
     result = search.result()
@@ -209,7 +209,7 @@ def test_the_cap_is_never_passed_and_the_best_so_far_is_returned(run, cap):
 
 @pytest.mark.parametrize("left", range(13))
 def test_it_winds_down_when_the_budget_does(scripted, context, left):
-    """It proposes nothing that would be refused, and keeps room for the final judge."""
+    """It proposes nothing that would be refused, and keeps remaining for the final judge."""
     search, model, spent = ClassicUct(SearchKnobs(), context), scripted(), 0
     while proposals := search.ask(RemainingCalls(max_calls=max(0, left - spent))):
         for each in proposals:
@@ -225,11 +225,11 @@ def test_it_winds_down_when_the_budget_does(scripted, context, left):
 
 
 def test_a_judge_that_ran_out_ends_the_search_too(run):
-    """RemainingCalls is known by side: variants that nobody judges are not worth their call."""
-    room = RemainingCalls(max_proposer_calls=100, max_judge_calls=1)
-    result = run(SearchKnobs(rejudge_final=False), remaining=lambda: room)[0].result()
+    """Remaining calls are known by side: variants without a judge call are not worth theirs."""
+    remaining = RemainingCalls(max_proposer_calls=100, max_judge_calls=1)
+    result = run(SearchKnobs(rejudge_final=False), remaining=lambda: remaining)[0].result()
     assert result.stop_reason is StopReason.ROLLOUTS_DONE
-    result = run(SearchKnobs(), remaining=lambda: room)[0].result()
+    result = run(SearchKnobs(), remaining=lambda: remaining)[0].result()
     assert (result.calls, result.stop_reason) == (2, StopReason.BUDGET)
 
 
@@ -256,7 +256,7 @@ def test_without_soft_judges_rule_scores_are_backed_up(run):
     assert result.best.mean_value == max(node.mean_value for node in nodes)
 
 
-def test_judges_of_a_rollout_travel_as_the_knob_says(run):
+def test_judges_of_a_rollout_travel_together_up_to_the_knob(run):
     """Five judges, two at a time, are three rounds."""
     knobs = SearchKnobs(rollouts=1, expand_k=5, soft_top_n=5, soft_max_concurrency=2)
     _, rounds = run(knobs)
@@ -294,7 +294,7 @@ def test_checks_that_object_to_all_or_fail_object_to_none(run):
 def test_a_round_told_in_any_order_or_twice_gives_the_same_state(
     *, scripted, drive, context, seed, order, repeat
 ):
-    """The first answer to a proposal stands, whenever it comes within its round."""
+    """The first answer to an action counts, whenever it comes within its round."""
     knobs = SearchKnobs(**WIDE, seed=seed)
     plain, mixed = ClassicUct(knobs, context), ClassicUct(knobs, context)
     drive(plain, scripted(seed=seed))
@@ -385,7 +385,7 @@ def test_a_judge_that_ties_everything_still_gets_a_defined_answer(context, score
 
 
 def test_a_result_before_the_end_is_the_best_so_far(context):
-    """And says that it is not over."""
+    """And has no stop reason."""
     search = ClassicUct(SearchKnobs(), context)
     assert search.result().best is None
     search.tell(search.ask()[0].action_id, Drafts(drafts=(Draft(reply="Hi."),)))

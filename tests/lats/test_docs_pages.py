@@ -55,14 +55,14 @@ WORDS = {
 }
 
 
-def _answer(move, tree):
-    match move:
+def _answer(action, tree):
+    match action:
         case Generate(attempt=attempt):
             pairs = [FIRST, SECOND][attempt]
         case Refine():
             pairs = BETTER
         case JudgeList(pass_index=look):
-            tags = {node_id: tree.nodes[node_id].draft.strategy_tag for node_id in move.node_ids}
+            tags = {node_id: tree.nodes[node_id].draft.strategy_tag for node_id in action.node_ids}
             return Verdicts(
                 {
                     node_id: Verdict(score=SCORES[tag][look], reason=WORDS.get(tag, ""))
@@ -76,10 +76,10 @@ def test_the_drawn_tree_is_the_one_that_these_answers_give():
     """Round by round as the page's table tells it."""
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
     rounds = []
-    while moves := search.ask():
-        rounds.append([type(move).__name__ for move in moves])
-        for move in moves:
-            search.tell(move.action_id, _answer(move, search.tree))
+    while actions := search.ask():
+        rounds.append([type(action).__name__ for action in actions])
+        for action in actions:
+            search.tell(action.action_id, _answer(action, search.tree))
     assert rounds == [["Generate"] * 2, ["JudgeList"] * 2, ["Refine"], ["JudgeList"]]
     drawn = render_tree(search.result(), max_chars=40)
     assert f"```text\n{drawn}\n```" in PAGE.read_text(encoding="utf-8"), drawn

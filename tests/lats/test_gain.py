@@ -84,8 +84,8 @@ def test_gains_fall_with_every_look():
     """The more is known, the less another pass can change."""
     noise = NoiseModel(0.4)
     gains = []
-    for looks in range(1, 9):
-        weight = 1 - noise.reliability + noise.reliability * looks
+    for passes in range(1, 9):
+        weight = 1 - noise.reliability + noise.reliability * passes
         variance = noise.spread * noise.reliability * (1 - noise.reliability) / weight
         gains.append(gain_of_pass([Belief(0.5 - i / 100, variance) for i in range(6)], noise))
     assert gains == sorted(gains, reverse=True)
@@ -116,20 +116,20 @@ def test_more_candidates_gain_more_and_worse_ones_less():
     assert by_mean == sorted(by_mean)
 
 
-def _read(scores, *, looks=1, **knobs):
+def _read(scores, *, passes=1, **knobs):
     """Return a state and its candidates, best first, each read that often with one score."""
     state = SearchState(SearchKnobs(policy="listwise", **knobs), Draft(reply=""))
     for place, score in enumerate(sorted(scores, reverse=True)):
         node = state.tree.add(state.tree.top, Draft(reply=str(place)), prior_mean=None)
-        node.judge_passes = node.score_count = looks
-        node.score_sum = score * looks
+        node.judge_passes = node.score_count = passes
+        node.score_sum = score * passes
         state.noise.mean_sum += score
         state.noise.mean_count += 1
     return state, list(state.tree.candidates)
 
 
 def test_nothing_possible_is_a_plan_done_or_a_proposer_exhausted():
-    """Whatever `min_gain` says."""
+    """At any `min_gain`."""
     state, nodes = _read([0.5, 0.6])
     assert best_next_call(state, nodes, set()) is StopReason.PLAN_DONE
     assert best_next_call(state, [], set(BestNextCall)) is StopReason.PLAN_DONE
@@ -141,8 +141,8 @@ def test_a_close_race_is_read_on_and_a_decided_one_is_not():
     """The gain of a pass is in the doubt about the leaders."""
     close, nodes = _read([0.6, 0.6, 0.59], min_gain=0.003)
     assert best_next_call(close, nodes, {BestNextCall.READ}) is BestNextCall.READ
-    for scores, looks in (([0.95, 0.2, 0.1], 1), ([0.9, 0.6, 0.59], 30)):
-        state, nodes = _read(scores, looks=looks, min_gain=0.003)
+    for scores, passes in (([0.95, 0.2, 0.1], 1), ([0.9, 0.6, 0.59], 30)):
+        state, nodes = _read(scores, passes=passes, min_gain=0.003)
         assert best_next_call(state, nodes, {BestNextCall.READ}) is StopReason.MIN_GAIN
 
 

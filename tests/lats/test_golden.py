@@ -117,9 +117,9 @@ def test_a_classic_search_is_its_golden_tree(scripted, drive, context, case):
 
 
 @pytest.mark.parametrize("case", list(POSTERIOR))
-def test_a_posterior_search_is_its_golden_tree(moves_model, play, case):
+def test_a_posterior_search_is_its_golden_tree(actions_model, play, case):
     """The same answers and the same seed give the same tree, state and answer."""
     knobs, model = POSTERIOR[case]
-    search, _ = play(PosteriorSearch(SearchKnobs.model_validate(knobs)), moves_model(**model))
+    search, _ = play(PosteriorSearch(SearchKnobs.model_validate(knobs)), actions_model(**model))
     found = _found(search, knobs=SearchKnobs, progress=SearchProgress)
     _check(Path(__file__).parent / "golden_posterior" / f"{case}.json", found)

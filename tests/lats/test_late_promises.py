@@ -11,18 +11,18 @@ from lats.strategies.posterior_uct import select_leaves
 GOOD = {"plan_alignment": 1.0, "assistantness": 0.0, "mode_fit": 1.0}
 
 
-def _told(search, *, texts=lambda move, place: f"{move.action_id} {place}", say, is_step=False):
+def _told(search, *, texts=lambda action, place: f"{action.action_id} {place}", say, is_step=False):
     """Drive a search to its end and return its rounds."""
     rounds = []
-    while moves := search.ask():
-        rounds.append(moves)
-        for move in moves:
-            if isinstance(move, JudgeList):
-                answer = Verdicts({node_id: say(move, node_id) for node_id in move.node_ids})
+    while actions := search.ask():
+        rounds.append(actions)
+        for action in actions:
+            if isinstance(action, JudgeList):
+                answer = Verdicts({node_id: say(action, node_id) for node_id in action.node_ids})
             else:
-                made = (Draft(reply=texts(move, at), is_step=is_step) for at in range(move.k))
+                made = (Draft(reply=texts(action, at), is_step=is_step) for at in range(action.k))
                 answer = Drafts(drafts=tuple(made))
-            search.tell(move.action_id, answer)
+            search.tell(action.action_id, answer)
     return rounds
 
 
@@ -30,11 +30,11 @@ def _fair(_move, node_id):
     return Verdict(score=0.3 + int(node_id[:4], 16) / 2**18)
 
 
-def test_what_one_rubric_said_stands_beside_what_the_next_one_says():
+def test_attributes_of_one_rubric_are_kept_when_the_next_one_answers():
     """Gates and critique see all sub-scores, not only those of the last rubric."""
     knobs = SearchKnobs(policy="listwise", max_calls=4, rubrics=("one", "two"))
     search = PosteriorSearch(knobs)
-    _told(search, say=lambda move, _id: Verdict(score=0.5, attributes={move.rubric: 0.5}))
+    _told(search, say=lambda action, _id: Verdict(score=0.5, attributes={action.rubric: 0.5}))
     assert all(node.verdict.attributes.keys() == {"one", "two"} for node in search.tree.candidates)
 
 
@@ -53,9 +53,9 @@ def test_gates_do_not_open_on_what_was_proposed_and_not_judged():
 def test_agreement_spends_half_on_candidates_and_reads_all_of_them_in_each_call():
     """Neither `max_candidates` nor `max_items` binds where answers are checked."""
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=11, judging="agreement"))
-    rounds = _told(search, say=lambda move, _id: Verdict(checks={f"{move.pass_index}": True}))
-    assert [type(move) for move in rounds[0]] == [Generate] * 5
-    assert {len(move.node_ids) for move in rounds[1]} == {20}
+    rounds = _told(search, say=lambda action, _id: Verdict(checks={f"{action.pass_index}": True}))
+    assert [type(action) for action in rounds[0]] == [Generate] * 5
+    assert {len(action.node_ids) for action in rounds[1]} == {20}
 
 
 def test_candidates_that_differ_in_an_operator_are_both_kept():

@@ -132,14 +132,14 @@ def test_tokens_around_the_text_do_no_harm():
 
 @pytest.mark.parametrize(("low", "high"), [(1, 1), (2, 1), (math.nan, 1), (0, math.inf)])
 def test_an_empty_range_is_an_error(low, high):
-    """It says what was given."""
+    """The error has the given figures."""
     with pytest.raises(ValueError, match="finite low < high"):
         expected_scores("[1]", certain("[1]"), low=low, high=high)
 
 
 @given(WRITTEN, ALTERNATIVES, st.randoms())
 def test_means_stay_in_range_and_know_no_order(written, alternatives, random):
-    """Whatever the alternatives, permuting them changes nothing at all."""
+    """Permuting any alternatives changes nothing."""
     tokens = [*certain('{"s":'), (written, alternatives), *certain("}")]
     mean = score_of(tokens, high=10.0)
     assert mean is None or 0.0 <= mean <= 10.0

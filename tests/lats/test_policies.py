@@ -1,28 +1,33 @@
 """Policies by name."""
 
-from typing import get_args
+import pkgutil
 
 import pytest
 
+from lats import strategies
 from lats.answers import Drafts
 from lats.classic_uct import ClassicUct
 from lats.policies import resume_search, start_search
 from lats.reflection import Guideline
 from lats.result import StateError
-from lats.rule_score import fast_score
+from lats.rule_score import RuleScore
 from lats.search import PosteriorSearch
-from lats.search_knobs import PolicyName, SearchKnobs
+from lats.search_knobs import SearchKnobs
 from lats.strategies import STRATEGIES
 
-
-def test_every_name_has_a_policy_and_every_policy_a_name():
-    """The classic one has a machine of its own."""
-    assert set(get_args(PolicyName)) == {"classic_uct", *STRATEGIES}
+POLICIES = ("classic_uct", *STRATEGIES)
 
 
-@pytest.mark.parametrize("policy", get_args(PolicyName))
+def test_knobs_take_the_names_of_the_strategies():
+    """Each module of strategies is in the table, and the knobs' schema lists the table."""
+    assert {module.name for module in pkgutil.iter_modules(strategies.__path__)} == set(STRATEGIES)
+    policy = SearchKnobs.model_json_schema()["properties"]["policy"]
+    assert policy["enum"] == list(POLICIES)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_a_search_is_started_and_resumed_by_its_name(context, policy):
-    """The state says whose it is."""
+    """The state names its policy."""
     search = start_search(SearchKnobs(policy=policy), context)
     wanted = ClassicUct if policy == "classic_uct" else PosteriorSearch
     assert isinstance(search, wanted)
@@ -42,18 +47,18 @@ def test_guidelines_reach_the_first_round(context):
     assert start_search(SearchKnobs(), context, guidelines=told).ask()
 
 
-def test_the_rule_score_breaks_ties_before_and_after_a_resume(context, moves_model, play):
+def test_the_rule_score_breaks_ties_before_and_after_a_resume(context, actions_model, play):
     """Where a judge ties everything, the reply that the rules like best is the answer."""
     search = start_search(SearchKnobs(policy="best_of_n", max_calls=2), context)
-    model = moves_model(judge="ties")
-    (move,) = search.ask()
+    model = actions_model(judge="ties")
+    (action,) = search.ask()
     replies = ["", "word " * 400, "That is big. What scares you most about it?"]
-    drafts = model.answer(move).drafts
+    drafts = model.answer(action).drafts
     made = [each.model_copy(update={"reply": r}) for each, r in zip(drafts, replies, strict=False)]
-    search.tell(move.action_id, Drafts(drafts=tuple(made)))
+    search.tell(action.action_id, Drafts(drafts=tuple(made)))
     search, _ = play(search, model)
     best = search.result().best
-    scores = {n.node_id: fast_score(n.draft.reply, (), context) for n in search.tree.candidates}
+    scores = {n.node_id: RuleScore(context)(n.draft.reply) for n in search.tree.candidates}
     assert scores[best.node_id] == max(scores.values())
     assert resume_search(search.state_dict(), context).result().best.node_id == best.node_id
 

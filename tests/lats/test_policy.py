@@ -14,7 +14,7 @@ class StuckSearch:
     """A search that asks the same for ever."""
 
     def ask(self, remaining=None):
-        """Return the one move that it has."""
+        """Return the one action that it has."""
         return [Generate(1, 0)]
 
     def tell(self, action_id, answer):
@@ -22,29 +22,29 @@ class StuckSearch:
 
 
 def _answering(model, seen):
-    async def answer_round(moves):
-        seen.append(len(moves))
-        return [model.answer(move) for move in moves]
+    async def answer_round(actions):
+        seen.append(len(actions))
+        return [model.answer(action) for action in actions]
 
     return answer_round
 
 
-async def test_it_answers_whole_rounds_and_returns_the_result(moves_model):
-    """Everything of a round at once."""
+async def test_it_answers_whole_rounds_and_returns_the_result(actions_model):
+    """All actions of a round together."""
     seen = []
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
-    result = await drive(search, _answering(moves_model(), seen))
+    result = await drive(search, _answering(actions_model(), seen))
     assert seen == [2, 2, 1, 1]
     assert result.calls == 6
     assert search.is_done
 
 
-async def test_it_asks_for_the_room_before_each_round(moves_model):
+async def test_it_asks_for_the_room_before_each_round(actions_model):
     """And the search winds down by it."""
-    rooms, seen = [RemainingCalls(), RemainingCalls(max_calls=0)], []
+    remaining_calls, seen = [RemainingCalls(), RemainingCalls(max_calls=0)], []
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
     result = await drive(
-        search, _answering(moves_model(), seen), remaining=lambda: rooms[len(seen)]
+        search, _answering(actions_model(), seen), remaining=lambda: remaining_calls[len(seen)]
     )
     assert seen == [2]
     assert result.stop_reason is StopReason.BUDGET
@@ -53,20 +53,20 @@ async def test_it_asks_for_the_room_before_each_round(moves_model):
 async def test_a_search_that_repeats_itself_is_stopped():
     """It would go on paying for ever."""
 
-    async def answer_round(moves):
-        return [Drafts(drafts=())] * len(moves)
+    async def answer_round(actions):
+        return [Drafts(drafts=())] * len(actions)
 
     with pytest.raises(RepeatedAction, match="'generate:0' after it was told"):
         await drive(StuckSearch(), answer_round)
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-async def test_more_or_fewer_answers_than_proposals_are_refused(moves_model, change):
+async def test_more_or_fewer_answers_than_proposals_are_refused(actions_model, change):
     """Lists are not matched by chance."""
-    model = moves_model()
+    model = actions_model()
 
-    async def answer_round(moves):
-        answers = [model.answer(move) for move in moves]
+    async def answer_round(actions):
+        answers = [model.answer(action) for action in actions]
         return (answers + answers)[: len(answers) + change]
 
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
@@ -74,16 +74,16 @@ async def test_more_or_fewer_answers_than_proposals_are_refused(moves_model, cha
         await drive(search, answer_round)
 
 
-async def test_what_the_answering_raises_leaves_a_search_that_goes_on(moves_model):
+async def test_what_the_answering_raises_leaves_a_search_that_goes_on(actions_model):
     """The round is asked again."""
 
-    async def broken(moves):
+    async def broken(actions):
         raise ConnectionError("gone")
 
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
     with pytest.raises(ConnectionError):
         await drive(search, broken)
-    result = await drive(search, _answering(moves_model(), []))
+    result = await drive(search, _answering(actions_model(), []))
     assert result.calls == 6
 
 
@@ -129,5 +129,5 @@ def test_no_judgement_closes_all_gates():
 
 
 def test_switched_off_is_closed():
-    """Whatever the judge says."""
+    """With any verdict."""
     assert closed_gates(_verdict(**GOOD), EarlyExitKnobs(enabled=False)) == ("enabled",)

@@ -98,14 +98,14 @@ def _judged_twice(qualities, second, drift):
         policy="listwise", max_calls=4, generate_k=8, max_candidates=8, refine=False
     )
     search = PosteriorSearch(knobs)
-    for move in search.ask():
+    for action in search.ask():
         drafts = tuple(Draft(reply=f"reply {place}") for place in range(len(qualities)))
-        search.tell(move.action_id, Drafts(drafts=drafts))
+        search.tell(action.action_id, Drafts(drafts=drafts))
     true = {n.node_id: q for n, q in zip(search.tree.candidates, qualities, strict=True)}
-    for place, move in enumerate(search.ask()):
-        read = [i for i in move.node_ids if not place or true[i] in second]
+    for place, action in enumerate(search.ask()):
+        read = [i for i in action.node_ids if not place or true[i] in second]
         scores = {i: Verdict(score=true[i] + (drift if place else 0.0)) for i in read}
-        search.tell(move.action_id, Verdicts(scores))
+        search.tell(action.action_id, Verdicts(scores))
     return search, true
 
 
@@ -126,7 +126,7 @@ def test_a_later_call_that_drifts_as_a_whole_changes_no_ranking(qualities, drift
 @pytest.mark.parametrize("drift", [-0.35, -0.2, 0.2, 0.35])
 @pytest.mark.parametrize("read", [(0.62, 0.55), (0.62, 0.4), (0.55, 0.4, 0.35), (0.4, 0.35)])
 def test_a_drift_of_a_call_that_read_some_does_not_flip_the_winner(drift, read):
-    """However harsh or kind it was with the winner alone, or with all others."""
+    """Whether it was harsh or kind with the winner alone, or with all others."""
     search, true = _judged_twice([0.62, 0.55, 0.5, 0.4, 0.35], read, drift)
     assert true[search.result().best.node_id] == 0.62
 
@@ -163,8 +163,8 @@ def test_reliability_is_learned_as_the_intraclass_correlation(own_noise):
     assert noise.spread == pytest.approx(0.15**2 + own_noise**2, rel=0.1)
 
 
-def test_a_call_that_read_one_says_nothing_of_the_spread():
-    """Nor does one that read nobody."""
+def test_a_call_that_read_one_does_not_change_the_spread():
+    """Nor does one that read no candidate."""
     noise = NoiseModel(0.4)
     noise.note_call([0.9])
     noise.note_call([])

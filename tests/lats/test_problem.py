@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from lats.answers import Verdict
 from lats.policy import RemainingCalls
-from lats.problem import Problem, resume, solve
-from lats.problem_rounds import StateDrafts
+from lats.problem import resume, solve
+from lats.problem_rounds import Problem, StateDrafts
 from lats.result import StateError, StopReason
 from lats.search_knobs import SearchKnobs
 
@@ -23,11 +23,11 @@ KNOBS = SearchKnobs(policy="posterior_uct", max_calls=40, stop_score=1.0, tree_e
 
 
 class Down(Exception):
-    """What a client raises when a call fails."""
+    """Error of a failed call."""
 
 
 class NoRoom(Exception):
-    """What a budget raises when nothing more may be asked."""
+    """Error of a budget that refuses all further calls."""
 
 
 class Guess(BaseModel):
@@ -49,7 +49,7 @@ def near(state, k, origin):
     return [centre + step for step in (1, -1, 3, -3, 9, -9)][:k]
 
 
-def closeness(states, look):
+def closeness(states, given):
     """Score how near numbers are to the target."""
     return [1 / (1 + abs(TARGET - state)) for state in states]
 
@@ -78,9 +78,9 @@ async def test_coroutine_functions_give_the_same_search():
         await asyncio.sleep(0)
         return near(state, k, origin)
 
-    async def judge(states, look):
+    async def judge(states, given):
         await asyncio.sleep(0)
-        return closeness(states, look)
+        return closeness(states, given)
 
     plain = await solve(numbers(), KNOBS)
     awaited = await solve(numbers(propose=propose, judge=judge), KNOBS)
@@ -112,14 +112,14 @@ async def test_the_calls_of_a_round_travel_together():
     ids=["model", "tuple", "fraction", "dict", "bytes"],
 )
 async def test_a_state_is_of_any_type_that_json_gives_back(state_type, make, read):
-    """What was proposed is what is judged, gone on from and returned."""
+    """Proposed states are judged, refined and returned as they are."""
 
     def propose(state, k, origin):
         return [make(each) for each in near(None if state is None else read(state), k, origin)]
 
-    def judge(states, look):
+    def judge(states, given):
         assert [type(state) for state in states] == [type(make(1))] * len(states)
-        return closeness([read(state) for state in states], look)
+        return closeness([read(state) for state in states], given)
 
     found = await solve(Problem(state_type, propose, judge), KNOBS)
     assert read(found.best) == 37
@@ -129,7 +129,7 @@ def _walk_problem(**changes):
     def propose(walk, k, origin):
         return [Walk((*walk.digits, digit)) for digit in range(9)][:k]
 
-    def judge(walks, look):
+    def judge(walks, given):
         return [sum(walk.digits) / 27 for walk in walks]
 
     parts = {
@@ -167,7 +167,7 @@ async def test_states_whose_texts_differ_in_marks_only_are_two():
     """A search of replies would take `a+b` and `a-b` for the same words."""
     signs = ["a+b", "a-b", "a*b", "A-B"]
     problem = Problem(
-        str, lambda state, k, origin: signs, lambda states, look: [s == "a*b" for s in states]
+        str, lambda state, k, origin: signs, lambda states, given: [s == "a*b" for s in states]
     )
     found = await solve(problem, SearchKnobs(policy="best_of_n", max_calls=2))
     assert found.best == "a*b"
@@ -180,7 +180,7 @@ async def test_long_states_that_begin_alike_are_two():
     problem = Problem(
         str,
         lambda state, k, origin: [long + "1", long + "2"],
-        lambda states, look: [state.endswith("2") for state in states],
+        lambda states, given: [state.endswith("2") for state in states],
         text=str,
     )
     found = await solve(problem, SearchKnobs(policy="best_of_n", max_calls=2))
@@ -202,10 +202,10 @@ async def test_the_proposer_is_told_what_it_goes_on_from():
         seen.append((state, origin))
         return near(state, k, origin)
 
-    def judge(states, look):
+    def judge(states, given):
         return [
             Verdict(score=score, reason=f"{state} is off")
-            for state, score in zip(states, closeness(states, look), strict=True)
+            for state, score in zip(states, closeness(states, given), strict=True)
         ]
 
     await solve(numbers(propose=propose, judge=judge), SearchKnobs(policy="listwise", max_calls=6))
@@ -217,17 +217,17 @@ async def test_the_proposer_is_told_what_it_goes_on_from():
     assert origin.leaders[0].mean_score > origin.leaders[1].mean_score
 
 
-async def test_the_judge_is_told_which_look_it_is():
+async def test_the_judge_is_given_its_pass():
     """So that a second reading is a second opinion."""
-    looks = []
+    passes = []
 
-    def judge(states, look):
-        looks.append(look)
-        return closeness(states, look)
+    def judge(states, given):
+        passes.append(given)
+        return closeness(states, given)
 
     knobs = SearchKnobs(policy="listwise", max_calls=4, rubrics=("first", "second"))
     await solve(numbers(judge=judge), knobs)
-    assert [(look.number, look.rubric) for look in looks] == [(0, "first"), (1, "second")]
+    assert [(given.number, given.rubric) for given in passes] == [(0, "first"), (1, "second")]
 
 
 @pytest.mark.parametrize("side", ["propose", "judge"])
@@ -252,12 +252,12 @@ async def test_a_listed_failure_costs_one_call(side):
 
 
 async def test_a_refusal_ends_with_the_best_so_far():
-    """What is refused now is refused later."""
+    """A call like a refused one would be refused as well."""
 
-    def judge(states, look):
-        if look.number == 2:
+    def judge(states, given):
+        if given.number == 2:
             raise NoRoom("spent")
-        return closeness(states, look)
+        return closeness(states, given)
 
     found = await solve(numbers(judge=judge, refusals=(NoRoom,)), KNOBS)
     assert found.stop_reason is StopReason.BUDGET
@@ -299,7 +299,7 @@ async def test_an_unlisted_error_reaches_the_caller_and_stops_the_others():
 )
 async def test_scores_that_cannot_be_read_are_an_error(scores, error, said):
     """Matched by place, a wrong number of scores could be anyone's."""
-    problem = numbers(judge=lambda states, look: scores)
+    problem = numbers(judge=lambda states, given: scores)
     with pytest.raises(error, match=said):
         await solve(problem, SearchKnobs(policy="best_of_n", max_calls=2))
 
@@ -307,7 +307,7 @@ async def test_scores_that_cannot_be_read_are_an_error(scores, error, said):
 async def test_a_missing_score_is_missing():
     """None and NaN are neither 0 nor average; True is 1, and sums may be a hair off."""
     said = {1: None, -1: math.nan, 3: True, -3: 1.0000000000000002, 9: Fraction(1, 3), -9: False}
-    problem = numbers(judge=lambda states, look: [said[state] for state in states])
+    problem = numbers(judge=lambda states, given: [said[state] for state in states])
     knobs = SearchKnobs(policy="best_of_n", max_calls=2, generate_k=6)
     found = await solve(problem, knobs)
     nodes = list(found.result.tree.candidates)
@@ -373,7 +373,7 @@ async def test_a_type_that_json_cannot_hold_is_an_error():
     ],
 )
 async def test_a_text_must_be_one(text, error, said):
-    """A state that nobody could tell from another is refused."""
+    """A state whose text is that of another is refused."""
     with pytest.raises(error, match=said):
         await solve(numbers(text=text), KNOBS)
 
@@ -419,7 +419,7 @@ async def test_a_state_of_another_problem_is_refused():
 @given(states=st.lists(st.text(), min_size=2, max_size=8))
 def test_texts_that_differ_make_drafts_that_differ(states):
     """Unless they differ in outer space only, which no draft keeps."""
-    drafts = StateDrafts(str, lambda state: f"state: {state!r}.", lambda state: True)
+    drafts = StateDrafts(Problem(str, near, closeness, text=lambda state: f"state: {state!r}."))
     replies = [
         drafts.draft(state.encode("utf-8", "replace").decode(), source="test").reply
         for state in states
@@ -441,7 +441,7 @@ async def test_a_full_score_stops_though_steps_lead():
     def propose(walk, k, origin):
         return [Walk((*walk.digits, digit)) for digit in range(k)]
 
-    problem = _walk_problem(propose=propose, judge=lambda walks, look: [1.0] * len(walks))
+    problem = _walk_problem(propose=propose, judge=lambda walks, given: [1.0] * len(walks))
     knobs = SearchKnobs(
         policy="posterior_uct", max_calls=30, max_depth=3, stop_score=1.0, tree_exploration=0,
         generate_k=12, refine_k=12, max_passes=1,

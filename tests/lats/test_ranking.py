@@ -40,7 +40,7 @@ def test_the_same_answer_by_other_checks_is_another_cluster():
 
 
 def test_who_was_not_read_has_no_share():
-    """Nor has anybody where nobody passed anything."""
+    """Nor has any candidate where none passed a check."""
     assert agreement_scores(_nodes(None, Verdict(answer="7"))) == {"n0": 0.0, "n1": 1.0}
     assert agreement_scores(_nodes(Verdict(checks={"a": False}))) == {"n0": 0.0}
     assert agreement_scores([]) == {}
@@ -51,13 +51,13 @@ def test_a_search_by_agreement_answers_with_the_largest_cluster():
     """Its share is how sure the search is; checks of all calls count."""
     knobs = SearchKnobs(policy="listwise", judging="agreement", max_calls=3, generate_k=4)
     search = PosteriorSearch(knobs)
-    for place, move in enumerate(search.ask()):
+    for place, action in enumerate(search.ask()):
         drafts = tuple(Draft(reply=f"{place}{answer}{i}") for i, answer in enumerate("abcb"))
-        search.tell(move.action_id, Drafts(drafts=drafts))
-    while moves := search.ask():
-        for move in moves:
-            said = {i: Verdict(answer=search.tree.nodes[i].draft.reply[1]) for i in move.node_ids}
-            search.tell(move.action_id, Verdicts(said))
+        search.tell(action.action_id, Drafts(drafts=drafts))
+    while actions := search.ask():
+        for action in actions:
+            said = {i: Verdict(answer=search.tree.nodes[i].draft.reply[1]) for i in action.node_ids}
+            search.tell(action.action_id, Verdicts(said))
     result = search.result()
     assert result.best.draft.reply[1] == "b"
     assert result.confidence.chance_best == pytest.approx(0.5)

@@ -74,15 +74,15 @@ def test_a_search_carries_them_to_refinement_and_to_the_next_turn():
     knobs = SearchKnobs(policy="listwise", max_calls=6, reflection=ON)
     search = PosteriorSearch(knobs)
     seen = []
-    while moves := search.ask():
-        for move in moves:
-            if hasattr(move, "guidelines"):
-                seen.append((type(move), move.guidelines))
-                texts = tuple(Draft(reply=f"{move.action_id} {i}") for i in range(move.k))
-                search.tell(move.action_id, Drafts(drafts=texts))
+    while actions := search.ask():
+        for action in actions:
+            if hasattr(action, "guidelines"):
+                seen.append((type(action), action.guidelines))
+                texts = tuple(Draft(reply=f"{action.action_id} {i}") for i in range(action.k))
+                search.tell(action.action_id, Drafts(drafts=texts))
             else:
                 said = Verdict(score=0.5, attributes={"wit": 0.1}, reason="Dull.")
-                search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, said)))
+                search.tell(action.action_id, Verdicts(dict.fromkeys(action.node_ids, said)))
     assert seen[0][1] == ()
     assert all("Dull." in texts[0] for kind, texts in seen if kind is Refine)
     carried = aged_guidelines(search.result().guidelines)

@@ -42,11 +42,11 @@ KEYS = [
 
 
 @pytest.fixture(params=SEARCHES, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}")
-def result(request, play, moves_model):
+def result(request, play, actions_model):
     """The result of a posterior search, good or troubled."""
     policy, cap, how = request.param
     search = PosteriorSearch(SearchKnobs(policy=policy, max_calls=cap))
-    return play(search, moves_model(**how))[0].result()
+    return play(search, actions_model(**how))[0].result()
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_record_reads_as_the_search_was(result):
     assert (view.policy, view.calls, view.rounds) == (result.policy, result.calls, result.rounds)
     assert view.nodes[0].is_start
     for read, node in zip(view.candidates, result.tree.candidates, strict=True):
-        assert (read.node_id, read.reply, read.depth) == (
+        assert (read.id, read.reply, read.depth) == (
             node.node_id,
             node.draft.reply,
             node.depth,
@@ -96,7 +96,7 @@ def test_a_record_reads_as_the_search_was(result):
         assert read.calls == round(costs[node.node_id], 4)
         belief = result.belief_of(node)
         assert (belief is None) == (node.score_count == 0)
-        assert read.sd == (None if belief is None else round(belief.sd, 4))
+        assert read.posterior_sd == (None if belief is None else round(belief.sd, 4))
         assert read.reason == ("" if node.verdict is None else node.verdict.reason)
 
 
@@ -105,23 +105,23 @@ def test_a_classic_record_reads_as_the_search_was(classic):
     view = _read(classic)
     assert (view.policy, view.calls) == ("classic_uct", classic.calls)
     for read, node in zip(view.nodes, classic.tree.candidates, strict=True):
-        assert (read.node_id, read.parent_id, read.depth) == (
+        assert (read.id, read.parent_id, read.depth) == (
             node.node_id,
             node.parent_id,
             node.depth,
         )
-        assert read.mean_value == (round(node.mean_value, 4) if node.visits else None)
+        assert read.value == (round(node.mean_value, 4) if node.visits else None)
         assert read.rule_score == round(node.rule_score, 4)
-        assert (read.assistantness, read.sd) == (node.assistantness, None)
+        assert (read.assistantness, read.posterior_sd) == (node.assistantness, None)
     assert any(read.assistantness is not None for read in view.nodes)
     judged = classic.record()["final_judgement"]
     assert judged["score"] == classic.final_judgement.score
 
 
-def test_what_halving_drops_is_dropped_with_all_below(play, moves_model):
+def test_what_halving_drops_is_dropped_with_all_below(play, actions_model):
     """Survivors and what grew from them are kept."""
     search = PosteriorSearch(SearchKnobs(policy="halving", max_calls=16))
-    result = play(search, moves_model())[0].result()
+    result = play(search, actions_model())[0].result()
     dropped, nodes = result.dropped(), result.tree.nodes
     kept = {n.node_id for n in result.tree.candidates if n.depth == 1 and n.node_id not in dropped}
     assert kept == set(result.survivors)

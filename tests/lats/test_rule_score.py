@@ -1,13 +1,17 @@
 """The rule score of a reply."""
 
+import importlib
+import pkgutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lats
 from lats.rule_score import (
     ReplyContext,
+    RuleScore,
     assistant_phrases,
-    fast_score,
     length_fit,
     length_units,
     question_balance,
@@ -30,9 +34,9 @@ GOOD = {
 def test_it_is_in_range_and_ignores_the_order_of_siblings(reply, siblings, user_text, language):
     """For any text at all."""
     context = ReplyContext(user_text=user_text, language=language)
-    score = fast_score(reply, siblings, context)
+    score = RuleScore(context)(reply, siblings)
     assert 0 <= score <= 1
-    assert score == fast_score(reply, siblings[::-1], context)
+    assert score == RuleScore(context)(reply, siblings[::-1])
 
 
 @pytest.mark.parametrize(
@@ -54,14 +58,14 @@ def test_it_is_in_range_and_ignores_the_order_of_siblings(reply, siblings, user_
 )
 def test_a_human_line_beats_what_the_rules_look_for(context, worse):
     """Assistant's phrases, lists, echoes, interrogations, and odd lengths."""
-    good = fast_score(GOOD[context.language], [], context)
-    assert fast_score(worse, [], context) < good - 0.05
+    good = RuleScore(context)(GOOD[context.language], [])
+    assert RuleScore(context)(worse, []) < good - 0.05
 
 
 def test_a_copy_of_a_sibling_scores_less():
     """Novelty is one of the five figures."""
     good = GOOD["en"]
-    assert fast_score(good, ["Nice."], EN) - fast_score(good, [good], EN) == pytest.approx(
+    assert RuleScore(EN)(good, ["Nice."]) - RuleScore(EN)(good, [good]) == pytest.approx(
         0.15, abs=0.01
     )
 
@@ -94,3 +98,11 @@ def test_english_phrases_count_in_chinese_too():
     """A model that slips into English slips into its role."""
     assert assistant_phrases("好的, how can I help you", "zh") == 1
     assert assistant_phrases("请问有什么可以帮你", "en") == 0
+
+
+def test_no_memo_outlives_its_search():
+    """A process that searches every turn keeps no text of an earlier turn."""
+    for found in pkgutil.walk_packages(lats.__path__, "lats."):
+        module = importlib.import_module(found.name)
+        memos = [name for name, value in vars(module).items() if hasattr(value, "cache_info")]
+        assert not memos, f"{found.name} has {memos}"

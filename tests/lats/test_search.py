@@ -12,12 +12,12 @@ from lats.strategies import STRATEGIES
 
 
 @pytest.fixture
-def run(play, moves_model):
+def run(play, actions_model):
     """Drive a search with some knobs and some model, and return it with its rounds."""
 
-    def _run(knobs, *, rooms=(), **model):
+    def _run(knobs, *, remaining_calls=(), **model):
         search = PosteriorSearch(SearchKnobs.model_validate(knobs))
-        return play(search, moves_model(**model), rooms=rooms)
+        return play(search, actions_model(**model), remaining_calls=remaining_calls)
 
     return _run
 
@@ -25,15 +25,15 @@ def run(play, moves_model):
 def _judge_all(search, scores):
     """Answer the open judge round with scores by reply."""
     nodes = search.tree.nodes
-    for move in search.ask():
-        verdicts = {i: Verdict(score=scores[nodes[i].draft.reply]) for i in move.node_ids}
-        search.tell(move.action_id, Verdicts(verdicts))
+    for action in search.ask():
+        verdicts = {i: Verdict(score=scores[nodes[i].draft.reply]) for i in action.node_ids}
+        search.tell(action.action_id, Verdicts(verdicts))
 
 
 def _propose(search, *replies):
-    (move,) = search.ask()
+    (action,) = search.ask()
     drafts = tuple(Draft(reply=reply) for reply in replies)
-    search.tell(move.action_id, Drafts(drafts=drafts))
+    search.tell(action.action_id, Drafts(drafts=drafts))
 
 
 def test_it_generates_judges_and_answers_with_the_best(run):
@@ -56,7 +56,7 @@ def test_without_a_cap_it_keeps_to_the_default_one(run, policy):
 
 @pytest.mark.parametrize("policy", sorted(STRATEGIES))
 def test_a_cap_of_nothing_asks_nothing(run, policy):
-    """And says that it was the cap; there is no candidate then."""
+    """The stop reason is the cap; there is no candidate then."""
     search, rounds = run({"policy": policy, "max_calls": 0})
     assert rounds == []
     assert search.result().stop_reason is StopReason.CAP
@@ -65,7 +65,7 @@ def test_a_cap_of_nothing_asks_nothing(run, policy):
 
 @pytest.mark.parametrize("policy", sorted(STRATEGIES))
 def test_one_call_is_one_candidate_and_nobody_judges_it(run, policy):
-    """There is nobody to choose from."""
+    """There is no candidate to choose."""
     search, rounds = run({"policy": policy, "max_calls": 1})
     assert [[type(each) for each in r] for r in rounds] == [[Generate]]
     assert rounds[0][0].k == 1
@@ -74,7 +74,7 @@ def test_one_call_is_one_candidate_and_nobody_judges_it(run, policy):
 
 
 def test_a_result_before_the_end_is_the_best_so_far():
-    """And says that it is not over."""
+    """And has no stop reason."""
     search = PosteriorSearch(SearchKnobs(policy="posterior_uct", max_calls=6))
     assert search.result().best is None
     _propose(search, "one", "two")
@@ -88,9 +88,9 @@ def test_candidates_that_no_judge_was_heard_on_come_last():
     """To believe a prior would prefer the unread to the judged and found poor."""
     search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
     _propose(search, "unread", "read")
-    (move,) = search.ask()
+    (action,) = search.ask()
     read = next(n.node_id for n in search.tree.candidates if n.draft.reply == "read")
-    search.tell(move.action_id, Verdicts({read: Verdict(score=0.01)}))
+    search.tell(action.action_id, Verdicts({read: Verdict(score=0.01)}))
     assert search.result().best.draft.reply == "read"
 
 
@@ -105,7 +105,7 @@ def test_the_tie_break_decides_between_equals_and_then_birth():
 
 @pytest.mark.parametrize("kind", [ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST])
 def test_a_refusal_ends_the_search_after_its_round(run, kind):
-    """What the budget refused it would refuse again; the best so far stands."""
+    """The budget would refuse such a call again; the best so far is the answer."""
     search, rounds = run({"policy": "listwise", "max_calls": 10}, refused_kinds=frozenset({kind}))
     assert {each.label for each in rounds[-1]} == {kind}
     assert search.result().stop_reason is StopReason.BUDGET
@@ -115,22 +115,26 @@ def test_a_refusal_ends_the_search_after_its_round(run, kind):
 def test_rounds_tell_what_binds(run):
     """The cap, the driver's budget, or its clock."""
     knobs = {"policy": "listwise", "max_calls": 6}
-    for room, reason in (
+    for remaining, reason in (
         (RemainingCalls(max_calls=0), StopReason.BUDGET),
         (RemainingCalls(max_calls=-3), StopReason.BUDGET),
         (RemainingCalls(max_judge_calls=0), StopReason.BUDGET),
         (RemainingCalls(is_late=True), StopReason.DEADLINE),
     ):
-        search, rounds = run(knobs, rooms=[RemainingCalls(), room])
+        search, rounds = run(knobs, remaining_calls=[RemainingCalls(), remaining])
         assert len(rounds) == 1
         assert search.result().stop_reason is reason
         assert search.result().best is not None
 
 
 def test_a_small_room_at_the_start_is_what_it_plans_for(run):
-    """A room of two calls makes the shape of a cap of two."""
-    rooms = [RemainingCalls(max_calls=2), RemainingCalls(max_calls=1), RemainingCalls(max_calls=0)]
-    search, rounds = run({"policy": "listwise", "max_calls": 6}, rooms=rooms)
+    """A remaining of two calls makes the shape of a cap of two."""
+    remaining_calls = [
+        RemainingCalls(max_calls=2),
+        RemainingCalls(max_calls=1),
+        RemainingCalls(max_calls=0),
+    ]
+    search, rounds = run({"policy": "listwise", "max_calls": 6}, remaining_calls=remaining_calls)
     assert list(map(len, rounds)) == [1, 1]
     assert search.result().planned_cap == 2
 
@@ -151,20 +155,20 @@ def test_gates_need_every_sub_score():
             policy="listwise", max_calls=10, early_exit=EarlyExitKnobs(min_root_score=0.5)
         )
         search = PosteriorSearch(knobs)
-        for place, move in enumerate(search.ask()):
+        for place, action in enumerate(search.ask()):
             drafts = (Draft(reply=f"a{place}"), Draft(reply=f"b{place}"))
-            search.tell(move.action_id, Drafts(drafts=drafts))
-        for move in search.ask():
+            search.tell(action.action_id, Drafts(drafts=drafts))
+        for action in search.ask():
             verdict = Verdict(score=0.95, attributes=attributes)
-            search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, verdict)))
+            search.tell(action.action_id, Verdicts(dict.fromkeys(action.node_ids, verdict)))
         assert (search.result().stop_reason is StopReason.EARLY_EXIT) is is_over
 
 
 def test_answers_that_took_more_calls_are_charged():
     """A repaired answer leaves less; the cap was passed by the repair alone."""
     search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
-    (move,) = search.ask()
-    search.tell(move.action_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))), calls=2)
+    (action,) = search.ask()
+    search.tell(action.action_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))), calls=2)
     assert search.ask() == []
     assert search.result().stop_reason is StopReason.CAP
     assert search.result().calls == 1

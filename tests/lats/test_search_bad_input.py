@@ -18,12 +18,12 @@ POLICIES = sorted(STRATEGIES)
 
 
 @pytest.fixture
-def run(play, moves_model):
+def run(play, actions_model):
     """Drive a search of a policy with some model, and return it with its rounds."""
 
     def _run(policy="listwise", *, max_calls=8, knobs=None, **model):
         search = PosteriorSearch(SearchKnobs(policy=policy, max_calls=max_calls, **(knobs or {})))
-        return play(search, moves_model(**model))
+        return play(search, actions_model(**model))
 
     return _run
 
@@ -31,7 +31,7 @@ def run(play, moves_model):
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("judge", ["huge", "negative", "nan", "infinite", "bools", "words"])
 def test_a_judge_out_of_range_said_nothing(run, policy, judge):
-    """To clip it would invent an opinion; twice unheard ends the search."""
+    """To clip it would invent an opinion; two rounds without a verdict end the search."""
     result = run(policy, judge=judge)[0].result()
     assert all(node.score_count == 0 for node in result.tree.candidates)
     assert result.best is next(result.tree.candidates)
@@ -42,7 +42,7 @@ def test_a_judge_out_of_range_said_nothing(run, policy, judge):
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("judging", ["listwise", "pointwise", "pairwise", "agreement"])
 @pytest.mark.parametrize("judge", ["ties", "same_words", "by_place", "fewer", "more", "ranks"])
-def test_a_judge_that_says_little_still_gets_a_defined_answer(run, policy, judging, judge):
+def test_a_judge_of_few_words_still_gets_a_defined_answer(run, policy, judging, judge):
     """Ties, the same words, places instead of candidates, too few and too many verdicts."""
     result = run(policy, judge=judge, knobs={"judging": judging})[0].result()
     assert result.best is not None
@@ -77,10 +77,10 @@ def test_verdicts_on_others_are_ignored_and_missing_ones_are_missing(run):
     assert fewer.result().best.score_count == 1
 
 
-def test_a_ranking_is_read_where_there_are_no_scores(run, moves_model):
+def test_a_ranking_is_read_where_there_are_no_scores(run, actions_model):
     """The first of it wins; strangers, repeats and a ranking of one are left out."""
     search, _ = run("best_of_n", judge="ranks", max_calls=2)
-    model = moves_model()
+    model = actions_model()
     every = [node.node_id for node in search.tree.candidates]
     assert search.result().best.node_id == max(every, key=model.quality)
     for ranking, scored in (
@@ -90,11 +90,11 @@ def test_a_ranking_is_read_where_there_are_no_scores(run, moves_model):
     ):
         other = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
         other.tell(other.ask()[0].action_id, model.answer(other.ask()[0]))
-        (move,) = other.ask()
-        other.tell(move.action_id, Verdicts({}, ranking(move.node_ids)))
+        (action,) = other.ask()
+        other.tell(action.action_id, Verdicts({}, ranking(action.node_ids)))
         assert sum(node.score_count for node in other.tree.candidates) == scored
         if scored:
-            assert other.result().best.node_id == move.node_ids[1]
+            assert other.result().best.node_id == action.node_ids[1]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -124,17 +124,17 @@ def test_a_reply_of_fifty_thousand_characters_is_cut(run):
     assert all(len(n.draft.reply) <= MAX_REPLY_CHARS for n in search.tree.candidates)
 
 
-def test_unwritable_characters_enter_no_state(run, moves_model):
+def test_unwritable_characters_enter_no_state(run, actions_model):
     """Lone surrogates of proposers and judges, also while a round is still open."""
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=4))
-    model = moves_model(proposer="surrogates")
+    model = actions_model(proposer="surrogates")
     first, second = search.ask()
     search.tell(first.action_id, model.answer(first))
     json.dumps(search.state_dict(), ensure_ascii=False).encode("utf-8")
     search.tell(second.action_id, NoAnswer(detail="\ud800 down"))
-    move, other = search.ask()
+    action, other = search.ask()
     said = Verdict(score=0.5, answer="4\udfff2", reason="so \ud800so")
-    search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, said)))
+    search.tell(action.action_id, Verdicts(dict.fromkeys(action.node_ids, said)))
     search.tell(other.action_id, NoAnswer(detail="\udfff"))
     json.dumps(search.state_dict(), ensure_ascii=False).encode("utf-8")
     assert next(search.tree.candidates).verdict == Verdict(0.5, answer="42", reason="so so")
@@ -150,20 +150,20 @@ def test_a_verdict_keeps_what_can_be_kept():
 def test_a_driver_that_errs_is_told_how():
     """Unknown ids, the wrong sort of answer, less than one call."""
     search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
-    (move,) = search.ask()
+    (action,) = search.ask()
     with pytest.raises(ValueError, match="'generate:7'"):
         search.tell("generate:7", NoAnswer())
     with pytest.raises(TypeError, match="generate:0 is answered by Drafts or NoAnswer, got Verd"):
-        search.tell(move.action_id, Verdicts({}))
+        search.tell(action.action_id, Verdicts({}))
     with pytest.raises(ValueError, match="at least 1 call, got 0"):
-        search.tell(move.action_id, NoAnswer(), calls=0)
-    search.tell(move.action_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))))
-    (move,) = search.ask()
+        search.tell(action.action_id, NoAnswer(), calls=0)
+    search.tell(action.action_id, Drafts(drafts=(Draft(reply="a"), Draft(reply="b"))))
+    (action,) = search.ask()
     with pytest.raises(TypeError, match=r"answered by Verdicts or NoAnswer, got Drafts"):
-        search.tell(move.action_id, Drafts(drafts=()))
+        search.tell(action.action_id, Drafts(drafts=()))
     with pytest.raises(TypeError, match=r"a float for .*; give a Verdict"):
-        search.tell(move.action_id, Verdicts(dict.fromkeys(move.node_ids, 0.5)))
-    assert search.ask() == [move]
+        search.tell(action.action_id, Verdicts(dict.fromkeys(action.node_ids, 0.5)))
+    assert search.ask() == [action]
 
 
 @pytest.mark.parametrize(
@@ -186,16 +186,16 @@ def test_a_knob_out_of_range_is_refused_by_name(knobs):
 
 
 @pytest.fixture
-def state(moves_model):
+def state(actions_model):
     """The state of a search in the middle of its second judge round."""
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=8))
-    model = moves_model(attributes=("mode_fit",))
+    model = actions_model(attributes=("mode_fit",))
     while len(search.tree) < 9:
-        for move in search.ask():
-            search.tell(move.action_id, model.answer(move))
-    moves = search.ask()
-    if len(moves) > 1:
-        search.tell(moves[0].action_id, model.answer(moves[0]))
+        for action in search.ask():
+            search.tell(action.action_id, model.answer(action))
+    actions = search.ask()
+    if len(actions) > 1:
+        search.tell(actions[0].action_id, model.answer(actions[0]))
     return json.loads(json.dumps(search.state_dict()))
 
 
@@ -203,7 +203,7 @@ def _told_stranger(state):
     state["progress"]["told"]["judge_list:99"] = {"kind": "no_answer"}
 
 
-def _open_move(state):
+def _open_action(state):
     return state["progress"]["open_round"][0]
 
 
@@ -222,29 +222,41 @@ BROKEN = {
     "another depth": (lambda s: s["nodes"][2].update(depth=7), "has depth 7"),
     "NaN": (lambda s: s["nodes"][1].update(score_sum=float("nan")), "score_sum.*finite"),
     "infinity": (lambda s: s["noise"].update(spread_sum=float("inf")), "spread_sum.*finite"),
-    "a count below 0": (lambda s: s["progress"].update(spent_calls=-5), "spent_calls -5"),
-    "a sum below 0": (lambda s: s["noise"].update(noise_sum=-1.0), "noise_sum -1"),
-    "no reliability": (lambda s: s["noise"].update(prior_reliability=1.0), "reliability is 1"),
+    "a count below 0": (
+        lambda s: s["progress"].update(spent_calls=-5),
+        "spent_calls.*greater than or equal to 0",
+    ),
+    "a sum below 0": (
+        lambda s: s["noise"].update(noise_sum=-1.0),
+        "noise_sum.*greater than or equal to 0",
+    ),
+    "no reliability": (
+        lambda s: s["noise"].update(prior_reliability=1.0),
+        "prior_reliability.*less than 1",
+    ),
     "a stranger in the open round": (
-        lambda s: _open_move(s)["node_ids"].append("f" * 16),
+        lambda s: _open_action(s)["node_ids"].append("f" * 16),
         "candidate f+ is not there",
     ),
-    "nobody in the open round": (lambda s: _open_move(s)["node_ids"].clear(), "names no candidate"),
+    "no candidate in the open round": (
+        lambda s: _open_action(s)["node_ids"].clear(),
+        "names no candidate",
+    ),
     "a stranger in the front": (lambda s: s["progress"]["front"].append("f"), "candidate f "),
-    "a move twice": (
-        lambda s: s["progress"]["open_round"].append(dict(_open_move(s))),
+    "a action twice": (
+        lambda s: s["progress"]["open_round"].append(dict(_open_action(s))),
         "is listed twice",
     ),
-    "a move that is closed": (
-        lambda s: s["progress"]["closed_ids"].append(f"judge_list:{_open_move(s)['pass_index']}"),
+    "a action that is closed": (
+        lambda s: s["progress"]["closed_ids"].append(f"judge_list:{_open_action(s)['pass_index']}"),
         "is listed twice",
     ),
-    "an answer that nobody asked": (_told_stranger, "told"),
+    "an answer to no action": (_told_stranger, "was told, not asked"),
     "an answer of another kind": (
         lambda s: s["progress"].update(
-            told={f"judge_list:{_open_move(s)['pass_index']}": {"kind": "drafts", "drafts": []}}
+            told={f"judge_list:{_open_action(s)['pass_index']}": {"kind": "drafts", "drafts": []}}
         ),
-        "told",
+        "was told drafts",
     ),
     "an extra field": (lambda s: s["nodes"][0].update(colour="red"), "colour"),
     "an extra field on top": (lambda s: s.update(surprise=1), "surprise"),
@@ -252,7 +264,7 @@ BROKEN = {
     "a word for a number": (lambda s: s["nodes"][1].update(judge_passes="many"), "judge_passes"),
     "an unknown knob": (lambda s: s["knobs"].update(luck=1), "luck"),
     "an unknown reason": (lambda s: s["progress"].update(stop_reason="lunch"), "stop_reason"),
-    "an unknown kind": (lambda s: _open_move(s).update(kind="guess"), "open_round"),
+    "an unknown kind": (lambda s: _open_action(s).update(kind="guess"), "open_round"),
 }
 
 

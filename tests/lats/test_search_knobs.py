@@ -1,16 +1,12 @@
 """Knobs of a search, and presets by stage."""
 
-from typing import get_args
-
 import pytest
 from pydantic import ValidationError
 
 from lats.search_knobs import (
     EarlyExitKnobs,
-    KnappStage,
     SearchKnobs,
     explicit_names,
-    stage_preset,
     with_stage,
 )
 from lats.search_plan import plan_search
@@ -41,7 +37,7 @@ def test_a_rollout_never_judges_more_than_it_asked_for():
 
 
 def test_knobs_survive_json():
-    """What a state holds is what it was made of."""
+    """A state's knobs are those that it was made of."""
     knobs = SearchKnobs(rollouts=3, max_calls=7, early_exit={"min_mode_fit": 0.5})
     assert SearchKnobs.model_validate_json(knobs.model_dump_json()) == knobs
 
@@ -62,15 +58,10 @@ def test_knobs_survive_json():
     ],
 )
 def test_a_stage_sets_width_and_depth(stage, rollouts, expand_k, min_exit):
-    """The specification's table, with bonding beside its neighbour."""
+    """The specification's table, with bonding as its neighbour."""
     knobs = with_stage(SearchKnobs(), stage)
     assert (knobs.rollouts, knobs.expand_k) == (rollouts, expand_k)
     assert knobs.early_exit.min_rollouts == min_exit
-
-
-def test_every_stage_has_a_preset():
-    """All ten of Knapp's."""
-    assert [stage_preset(stage) for stage in get_args(KnappStage)]
 
 
 def test_the_default_knobs_are_those_of_a_first_meeting():

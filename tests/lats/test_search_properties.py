@@ -1,4 +1,4 @@
-"""What every posterior search promises, whatever its policy, its models and its budget."""
+"""Promises of every posterior search, with any policy, models and budget."""
 
 import json
 import random
@@ -83,16 +83,16 @@ def _plain(value):
 
 
 @thorough
-@given(knobs=KNOBS, model=MODELS, rooms=ROOMS)
+@given(knobs=KNOBS, model=MODELS, remaining_calls=ROOMS)
 def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
-    play, moves_model, knobs, model, rooms
+    play, actions_model, knobs, model, remaining_calls
 ):
-    """Whatever fails, is refused, or shrinks; the best is None only where nothing was born."""
-    search, rounds = play(_search(knobs), moves_model(**model), rooms=rooms)
+    """With failures, refusals and a shrinking budget; the best is None only without candidates."""
+    search, rounds = play(_search(knobs), actions_model(**model), remaining_calls=remaining_calls)
     assert sum(map(len, rounds)) <= knobs["max_calls"]
-    for together, room in zip(rounds, rooms, strict=False):
-        judges = sum(side_of(move.label) is Side.JUDGE for move in together)
-        assert room.fits(proposer=len(together) - judges, judge=judges)
+    for together, remaining in zip(rounds, remaining_calls, strict=False):
+        judges = sum(side_of(action.label) is Side.JUDGE for action in together)
+        assert remaining.fits(proposer=len(together) - judges, judge=judges)
     result = search.result()
     assert search.is_done
     assert result.stop_reason is not None
@@ -103,24 +103,32 @@ def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
 
 
 @thorough
-@given(knobs=KNOBS, model=MODELS, rooms=ROOMS, order=st.randoms(use_true_random=False))
+@given(knobs=KNOBS, model=MODELS, remaining_calls=ROOMS, order=st.randoms(use_true_random=False))
 def test_answers_in_any_order_and_twice_give_the_same_state(
-    play, moves_model, *, knobs, model, rooms, order
+    play, actions_model, *, knobs, model, remaining_calls, order
 ):
     """Byte for byte, also where the second answer is another one."""
-    straight, _ = play(_search(knobs), moves_model(**model), rooms=rooms)
-    shuffled, _ = play(_search(knobs), moves_model(**model), rooms=rooms, order=order, repeat=True)
+    straight, _ = play(_search(knobs), actions_model(**model), remaining_calls=remaining_calls)
+    shuffled, _ = play(
+        _search(knobs),
+        actions_model(**model),
+        remaining_calls=remaining_calls,
+        order=order,
+        repeat=True,
+    )
     assert _json(shuffled) == _json(straight)
 
 
 @thorough
-@given(knobs=KNOBS, model=MODELS, rooms=ROOMS, resume=st.randoms(use_true_random=False))
+@given(knobs=KNOBS, model=MODELS, remaining_calls=ROOMS, resume=st.randoms(use_true_random=False))
 def test_a_search_resumed_at_any_point_ends_as_the_one_that_went_through(
-    play, moves_model, *, knobs, model, rooms, resume
+    play, actions_model, *, knobs, model, remaining_calls, resume
 ):
     """Also in the middle of a round."""
-    through, rounds = play(_search(knobs), moves_model(**model), rooms=rooms)
-    resumed, rounds_after = play(_search(knobs), moves_model(**model), rooms=rooms, resume=resume)
+    through, rounds = play(_search(knobs), actions_model(**model), remaining_calls=remaining_calls)
+    resumed, rounds_after = play(
+        _search(knobs), actions_model(**model), remaining_calls=remaining_calls, resume=resume
+    )
     assert rounds_after == rounds
     assert _json(resumed) == _json(through)
     best, same = through.result().best, resumed.result().best
@@ -129,13 +137,13 @@ def test_a_search_resumed_at_any_point_ends_as_the_one_that_went_through(
 
 @thorough
 @given(knobs=KNOBS, model=MODELS)
-def test_the_state_is_plain_json_and_ids_are_path_hashes(play, moves_model, knobs, model):
+def test_the_state_is_plain_json_and_ids_are_path_hashes(play, actions_model, knobs, model):
     """No type of ours, no NaN; equal seeds and answers give equal trees."""
-    search, _ = play(_search(knobs), moves_model(**model))
+    search, _ = play(_search(knobs), actions_model(**model))
     assert _plain(search.state_dict())
     for node in search.tree.nodes.values():
         assert node.node_id == path_id(node.parent_id, node.draft.reply)
-    again, _ = play(_search(knobs), moves_model(**model))
+    again, _ = play(_search(knobs), actions_model(**model))
     assert _json(again) == _json(search)
 
 
@@ -145,16 +153,18 @@ def test_the_state_is_plain_json_and_ids_are_path_hashes(play, moves_model, knob
     model=MODELS,
     costs=st.lists(st.integers(1, 5), min_size=1, max_size=8),
 )
-def test_dear_answers_pass_the_cap_by_what_they_took_alone(play, moves_model, knobs, model, costs):
+def test_dear_answers_pass_the_cap_by_what_they_took_alone(
+    play, actions_model, knobs, model, costs
+):
     """No round is made that does not fit into what the answers left."""
-    search, model, spent = _search(knobs), moves_model(**model), 0
-    while moves := search.ask():
-        spent += len(moves)
+    search, model, spent = _search(knobs), actions_model(**model), 0
+    while actions := search.ask():
+        spent += len(actions)
         assert spent <= knobs["max_calls"]
         model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
-        for move in moves:
-            cost = costs[(len(move.action_id) + spent) % len(costs)]
-            search.tell(move.action_id, model.answer(move), calls=cost)
+        for action in actions:
+            cost = costs[(len(action.action_id) + spent) % len(costs)]
+            search.tell(action.action_id, model.answer(action), calls=cost)
             spent += cost - 1
     assert search.state_dict()["progress"]["spent_calls"] == spent
 
@@ -162,24 +172,24 @@ def test_dear_answers_pass_the_cap_by_what_they_took_alone(play, moves_model, kn
 @thorough
 @given(knobs=KNOBS, model=MODELS, cut=st.integers(0, 6), told=st.integers(0, 3))
 def test_a_round_that_was_cancelled_can_be_taken_up_again(
-    play, moves_model, *, knobs, model, cut, told
+    play, actions_model, *, knobs, model, cut, told
 ):
-    """It is asked again, the same, whatever the room is then; nothing is charged twice."""
-    search, model = _search(knobs), moves_model(**model)
+    """It is asked again, the same, whatever the remaining is then; nothing is charged twice."""
+    search, model = _search(knobs), actions_model(**model)
     for _ in range(cut):
         model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
-        for move in search.ask():
-            search.tell(move.action_id, model.answer(move))
+        for action in search.ask():
+            search.tell(action.action_id, model.answer(action))
     model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
-    moves = search.ask()
-    for move in moves[:told]:
-        search.tell(move.action_id, model.answer(move))
-    if told < len(moves):
+    actions = search.ask()
+    for action in actions[:told]:
+        search.tell(action.action_id, model.answer(action))
+    if told < len(actions):
         left = PosteriorSearch.from_state(json.loads(_json(search)))
         assert (
             left.ask(RemainingCalls(max_calls=0))
             == search.ask(RemainingCalls(is_late=True))
-            == moves[told:]
+            == actions[told:]
         )
         assert left.result().stop_reason is None
     search, _ = play(search, model)
@@ -203,10 +213,10 @@ def test_a_round_that_was_cancelled_can_be_taken_up_again(
     ),
 )
 def test_who_always_fails_ends_the_search_within_the_cap_and_clearly(
-    play, moves_model, knobs, failing
+    play, actions_model, knobs, failing
 ):
     """Two rounds of a kind that brings nothing are enough."""
-    search, rounds = play(_search(knobs), moves_model(**failing))
+    search, rounds = play(_search(knobs), actions_model(**failing))
     result = search.result()
     if "refusing" in failing:
         assert result.stop_reason is (StopReason.BUDGET if rounds else StopReason.CAP)
@@ -228,10 +238,10 @@ def test_who_always_fails_ends_the_search_within_the_cap_and_clearly(
 @thorough
 @given(knobs=KNOBS, model=MODELS, seed=st.integers(0, 9))
 def test_no_candidate_stands_in_the_tree_twice_and_counts_add_up(
-    play, moves_model, knobs, model, seed
+    play, actions_model, knobs, model, seed
 ):
     """Visits are the scored candidates below, the best value is the best of them."""
-    search, _ = play(_search(knobs), moves_model(**model), order=random.Random(seed))
+    search, _ = play(_search(knobs), actions_model(**model), order=random.Random(seed))
     tree = search.tree
     for node in tree.nodes.values():
         below = sum(child.visits for child in tree.children(node))

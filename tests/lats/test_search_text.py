@@ -80,7 +80,7 @@ def test_a_posterior_search_that_has_not_begun_is_one_line():
 
 @given(text=st.text())
 def test_no_text_can_add_a_line_or_a_control_character(text):
-    """Whatever a model wrote, a candidate is one line of characters that are shown."""
+    """With any text of a model, a candidate is one line of printable characters."""
     result = _searched(replies=(f"a{text}", f"b{text}"), tag=text, reason=text)
     drawn = render_tree(result)
     assert len(drawn.splitlines()) == len(result.tree) + 3

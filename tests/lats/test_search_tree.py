@@ -13,7 +13,7 @@ from lats.similarity import identity_key, text_key
 
 
 def _tree(parents, values):
-    """Grow a tree: `parents[i]` is the place of node i + 1's parent, modulo what stands."""
+    """Grow a tree: `parents[i]` is the place of node i + 1's parent, modulo the nodes so far."""
     tree = SearchTree(None, text_key)
     nodes = [tree.add(None, Draft(reply="root"), rule_score=0.5)]
     for place, parent in enumerate(parents):

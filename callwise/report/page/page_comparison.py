@@ -1,16 +1,24 @@
 """Two runs compared: turns are paired by conversation and number alone."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from callwise.calls.errors import ConfigError
-from callwise.report.page.page_data import PageRun, calls_of
+from callwise.report.page.page_data import PageRun
 from callwise.report.page.plain import mapping
 from callwise.report.run_record import CallLine, TurnKey, TurnLine
 from callwise.report.table import Cell, Table
-from callwise.report.totals import UsageSums, sum_calls
+from callwise.report.totals import (
+    NameOf,
+    UsageSums,
+    grouped,
+    node_name,
+    purpose_name,
+    role_name,
+    sum_calls,
+)
 
 __all__ = ["TurnPairing", "compared_tables", "differences", "pair"]
 
@@ -24,7 +32,7 @@ FIGURES = (
     "output_tokens",
     "usd",
 )
-"""What is compared of some calls."""
+"""Compared figures of some calls."""
 
 _SPANS = ("rounds_reply", "rounds_turn", "path_seconds_reply", "path_seconds_turn")
 _SIDES = ("this_run", "other_run", "difference")
@@ -34,14 +42,16 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True, slots=True)
 class TurnPairing:
-    """Which turns two runs have in common.
+    """The turns that two runs have in common.
 
     Args:
         other_place: of each paired turn of this run, the place of its other in the other run.
         keys: the paired turns, in this run's order.
-        reworded: those of them in which the user wrote something else.
+        reworded: those of them with another user text.
     """
 
+    run: PageRun
+    other: PageRun
     other_place: Mapping[TurnKey, int]
     keys: tuple[TurnKey, ...]
     reworded: frozenset[TurnKey]
@@ -54,7 +64,7 @@ def _named(keys: Sequence[TurnKey]) -> str:
 
 
 def pair(run: PageRun, other: PageRun) -> TurnPairing:
-    """Return which turns two runs have in common.
+    """Return the turns that two runs have in common.
 
     Raises:
         ConfigError: when they have none.
@@ -75,21 +85,14 @@ def pair(run: PageRun, other: PageRun) -> TurnPairing:
         for key in keys
         if own[key].get("user_text") != other.record.raw_turns[places[key]].get("user_text")
     )
-    return TurnPairing({key: places[key] for key in keys}, keys, reworded)
-
-
-def _difference(mine: Cell, others: Cell) -> Cell:
-    if isinstance(mine, str | None) or isinstance(others, str | None):
-        return None
-    found = mine - others
-    return round(found, 9) if isinstance(found, float) else found
+    return TurnPairing(run, other, {key: places[key] for key in keys}, keys, reworded)
 
 
 def _compared(name: str, mine: Cell, others: Cell) -> Row:
-    return name, mine, others, _difference(mine, others)
-
-
-_TOKENS = ("input_tokens", "output_tokens")
+    if isinstance(mine, str | None) or isinstance(others, str | None):
+        return name, mine, others, None
+    found = mine - others
+    return name, mine, others, round(found, 9) if isinstance(found, float) else found
 
 
 def _figure_rows(mine: UsageSums, others: UsageSums) -> list[Row]:
@@ -97,25 +100,17 @@ def _figure_rows(mine: UsageSums, others: UsageSums) -> list[Row]:
 
 
 def _grouped_rows(
-    mine: Sequence[CallLine], others: Sequence[CallLine], name_of: Callable[[CallLine], str]
+    mine: Sequence[CallLine], others: Sequence[CallLine], name_of: NameOf
 ) -> list[Row]:
     """Return asked calls, tokens and USD of both runs by name; one that never asked has 0."""
     rows: list[Row] = []
-    for name in dict.fromkeys(map(name_of, (*mine, *others))):
-        cells: list[Cell] = [name]
-        sums = [sum_calls([row for row in side if name_of(row) == name]) for side in (mine, others)]
-        for figures in (
-            [each.asked for each in sums],
-            [each.usage.tokens for each in sums],
-            [each.usd for each in sums],
-        ):
-            cells += _compared("", *figures)[1:]
-        rows.append(tuple(cells))
+    sides = grouped(mine, name_of), grouped(others, name_of)
+    for name in dict.fromkeys((*sides[0], *sides[1])):
+        one, other = (sum_calls(side.get(name, ())) for side in sides)
+        asked = _compared("", one.asked, other.asked)[1:]
+        tokens = _compared("", one.usage.tokens, other.usage.tokens)[1:]
+        rows.append((name, *asked, *tokens, *_compared("", one.usd, other.usd)[1:]))
     return rows
-
-
-def _node(row: CallLine) -> str:
-    return row.node or "-"
 
 
 def differences(
@@ -129,20 +124,19 @@ def differences(
     """Return how a turn differs from its other, as plain JSON.
 
     Returns:
-        `figures` and `nodes` are rows of `this, other, difference`; `kinds` names what
-        differs, and is empty where nothing does. Time is shown and is no difference.
+        `figures` and `nodes` are rows of `this, other, difference`; `kinds` names the kinds of
+        difference, if any. Time is shown and is no difference.
     """
     mine, others = sum_calls(calls), sum_calls(other_calls)
-    nodes = _grouped_rows(calls, other_calls, _node)
-    rounds = turn.spans[:2] != other.spans[:2]
-    tokens = any(mine.figure(name) != others.figure(name) for name in _TOKENS)
+    nodes = _grouped_rows(calls, other_calls, node_name)
     kinds = {
         "user text": is_reworded,
         "reply": turn.reply != other.reply,
         "calls": any(row[1] != row[2] for row in nodes) or mine.outcomes != others.outcomes,
-        "tokens": tokens,
+        "tokens": (mine.usage.input_tokens, mine.usage.output_tokens)
+        != (others.usage.input_tokens, others.usage.output_tokens),
         "usd": mine.usd != others.usd,
-        "rounds": rounds,
+        "rounds": turn.spans[:2] != other.spans[:2],
         "degraded": turn.degraded != other.degraded or turn.wound_down != other.wound_down,
     }
     spans = [
@@ -203,20 +197,21 @@ def _run_rows(
 
 
 def _grouped_table(name: str, rows: Sequence[Row]) -> Table:
-    """Return what both runs spent by a name; without prices where neither knows any."""
-    whats = ["asked", "tokens", "usd"]
+    """Return the calls, tokens and USD of both runs by a name; no USD where neither knows any."""
+    figures = ["asked", "tokens", "usd"]
     if not any(row[-3] or row[-2] for row in rows):
-        whats.remove("usd")
+        figures.remove("usd")
         rows = [row[:-3] for row in rows]
-    columns = (name, *(f"{what}_{side}" for what in whats for side in _SIDES))
+    columns = (name, *(f"{figure}_{side}" for figure in figures for side in _SIDES))
     return Table(f"compared_by_{name}", f"By {name}", columns, tuple(rows))
 
 
-def compared_tables(run: PageRun, other: PageRun, pairing: TurnPairing) -> list[Table]:
+def compared_tables(pairing: TurnPairing) -> list[Table]:
     """Return the tables that compare two runs, over the turns of both."""
-    of_run, of_other = calls_of(run), calls_of(other)
-    mine = [row for key in pairing.keys for row in of_run[key]]
-    others = [row for key in pairing.keys for row in of_other[key]]
+    run, other = pairing.run, pairing.other
+    mine, others = (
+        [row for key in pairing.keys for row in each.calls[key]] for each in (run, other)
+    )
     by_key = {turn.key: turn for turn in run.record.turns}
     turns = (
         [by_key[key] for key in pairing.keys],
@@ -228,16 +223,13 @@ def compared_tables(run: PageRun, other: PageRun, pairing: TurnPairing) -> list[
         ("figure", *_SIDES),
         tuple(_run_rows(turns, (sum_calls(mine), sum_calls(others)))),
     )
-    names: tuple[tuple[str, Callable[[CallLine], str]], ...] = (
-        ("node", _node),
-        ("role", lambda row: row.role.value),
-        ("purpose", lambda row: row.purpose.value),
-    )
-    grouped = [
-        _grouped_table(name, _grouped_rows(mine, others, name_of)) for name, name_of in names
+    names = {"node": node_name, "role": role_name, "purpose": purpose_name}
+    by_name = [
+        _grouped_table(name, _grouped_rows(mine, others, name_of))
+        for name, name_of in names.items()
     ]
     settings = [
         _manifest_table(run, other, "knobs", "Knobs that differ"),
         _manifest_table(run, other, "prompts", "Prompts that differ (digests)"),
     ]
-    return [figures, *grouped, *(table for table in settings if table.rows)]
+    return [figures, *by_name, *(table for table in settings if table.rows)]

@@ -8,10 +8,17 @@ from typing import Any
 from urllib.parse import quote
 
 from callwise.calls.call import Outcome, Role
-from callwise.report.page.judge_words import recorded_words
 from callwise.report.page.plain import Fact, facts_of, figure, items, mapping, text
-from callwise.report.page.trees import Search, search_of
-from callwise.report.run_record import CallLine, RawLine, RunRecord, TurnKey, TurnLine, load_run
+from callwise.report.page.turn_search import recorded_words, search_of
+from callwise.report.run_record import (
+    CallLine,
+    RawLine,
+    RunRecord,
+    TurnKey,
+    TurnLine,
+    calls_by_turn,
+    load_run,
+)
 from callwise.report.run_tables import ReportTables, summarise
 from callwise.report.table import Cell
 from callwise.report.totals import UsageSums, sum_calls
@@ -22,7 +29,6 @@ __all__ = [
     "above_plan",
     "anchor_of",
     "call_rows",
-    "calls_of",
     "gather",
     "plan_rows",
     "turn_views",
@@ -36,11 +42,13 @@ class PageRun:
     Args:
         record: from `load_run`, with its raw lines.
         tables: from `summarise`; every total that the page shows is from here.
-        raw_calls: each finished turn's ledger lines as plain JSON, in the file's order.
+        calls: each finished turn's calls, in the ledger's order.
+        raw_calls: the same lines of the ledger as plain JSON.
     """
 
     record: RunRecord
     tables: ReportTables
+    calls: Mapping[TurnKey, Sequence[CallLine]]
     raw_calls: Mapping[TurnKey, Sequence[RawLine]]
 
     @property
@@ -56,7 +64,7 @@ class PageRun:
 
     @property
     def keys(self) -> tuple[TurnKey, ...]:
-        """Which turns it has, in their order."""
+        """Keys of its turns, in their order."""
         return tuple(turn.key for turn in self.record.turns)
 
 
@@ -70,34 +78,23 @@ def gather(folder: Path) -> PageRun:
     tables = summarise(
         record.rows, record.turns, plan=record.plan, is_simulated=record.is_simulated
     )
-    calls: dict[TurnKey, list[RawLine]] = {turn.key: [] for turn in record.turns}
+    raw_calls: dict[TurnKey, list[RawLine]] = {turn.key: [] for turn in record.turns}
     for row, raw in zip(record.rows, record.raw_rows, strict=True):
         if row.turn_key is not None:
-            calls[row.turn_key].append(raw)
-    return PageRun(record, tables, calls)
+            raw_calls[row.turn_key].append(raw)
+    return PageRun(record, tables, calls_by_turn(record.turns, record.rows), raw_calls)
 
 
 MAX_ANCHOR_CHARS = 120
 """Longest conversation id that is put in a link unchanged."""
 
-
 _ANSWERED = frozenset({Outcome.SERVED, Outcome.CACHED, Outcome.COALESCED, Outcome.REPLAYED})
-
 
 _SHOWN_ELSEWHERE = frozenset(
     {
-        "conversation_id",
-        "turn",
+        *TurnLine.model_fields,
         "time",
         "user_text",
-        "reply",
-        "degraded",
-        "wound_down",
-        "search",
-        "rounds",
-        "path_seconds",
-        "simulated",
-        "asked",
         "outcomes",
         "attempts",
         "requests",
@@ -124,27 +121,14 @@ def anchor_of(key: TurnKey) -> str:
     return f"turn/{name}/{turn}"
 
 
-def calls_of(run: PageRun) -> dict[TurnKey, list[CallLine]]:
-    """Return the calls of each finished turn, in the ledger's order."""
-    found: dict[TurnKey, list[CallLine]] = {key: [] for key in run.keys}
-    for row in run.record.rows:
-        if row.turn_key is not None:
-            found[row.turn_key].append(row)
-    return found
-
-
 def _notes(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return a turn's notes on what went wrong: a title, a reason, and details."""
+    """Return a turn's notes on its troubles: a title, a reason, and details."""
     notes = []
     for line in lines:
-        title = text(line.get("node")) or text(line.get("what"))
-        rest = [
-            value
-            for name, value in line.items()
-            # What is down, and where, is in the detail.
-            if name not in {"node", "what", "role", "endpoint"} and text(value)
-        ]
-        notes.append([title or "(unnamed)", *rest])
+        title = text(line.get("node")) or text(line.get("what")) or "(unnamed)"
+        # Role and endpoint are in the details.
+        others = line.keys() - {"node", "what", "role", "endpoint"}
+        notes.append([title, *(line[name] for name in line if name in others and text(line[name]))])
     return notes
 
 
@@ -164,7 +148,7 @@ def _sums_json(sums: UsageSums) -> dict[str, Any]:
 
 
 def _facts(raw: Mapping[str, Any]) -> list[Fact]:
-    """Return what else the app wrote of a turn, inner objects and lists of words included."""
+    """Return the other fields of a turn's line, inner objects and lists of words included."""
     facts = facts_of(raw, leaving_out=_SHOWN_ELSEWHERE)
     for name, value in raw.items():
         if name not in _SHOWN_ELSEWHERE:
@@ -175,22 +159,20 @@ def _facts(raw: Mapping[str, Any]) -> list[Fact]:
 
 
 def _words_of_turns(
-    run: PageRun,
-    searches: Mapping[TurnKey, Search | None],
-    calls: Mapping[TurnKey, Sequence[CallLine]],
+    run: PageRun, searches: Mapping[TurnKey, dict[str, Any] | None]
 ) -> dict[TurnKey, list[str]]:
-    """Return the judge's reasons of each call, for turns whose own record has none."""
+    """Return the judge's reasons of each call, for turns whose search has none in its record."""
     wanted = []
     for key, search in searches.items():
-        if search is not None and search.has_words:
+        if search and (search["final_words"] or any("words" in each for each in search["nodes"])):
             continue
         wanted += [
             (key, place)
-            for place, call in enumerate(calls[key])
+            for place, call in enumerate(run.calls[key])
             if call.role is Role.JUDGE and call.outcome in _ANSWERED
         ]
     reasons = recorded_words(run.record, [run.raw_calls[key][place] for key, place in wanted])
-    found = {key: [""] * len(rows) for key, rows in calls.items()}
+    found = {key: [""] * len(rows) for key, rows in run.calls.items()}
     for (key, place), words in zip(wanted, reasons, strict=True):
         found[key][place] = words
     return found
@@ -200,13 +182,12 @@ def _view(
     run: PageRun,
     turn: TurnLine,
     raw: Mapping[str, Any],
-    calls: Sequence[CallLine],
     *,
-    search: Search | None,
+    search: dict[str, Any] | None,
     words: Sequence[str],
 ) -> dict[str, Any]:
+    calls = run.calls[turn.key]
     sums = sum_calls(calls)
-    rounds, seconds = turn.spans[:2], turn.spans[2:]
     return {
         "conversation": turn.conversation_id,
         "turn": turn.turn,
@@ -217,23 +198,22 @@ def _view(
         "degraded": _notes(turn.degraded),
         "wound_down": _notes(turn.wound_down),
         "sums": _sums_json(sums),
-        "rounds": rounds,
-        "seconds": seconds,
+        "rounds": turn.spans[:2],
+        "seconds": turn.spans[2:],
         "above_plan": above_plan(run, sums.asked - sums.outcomes[Outcome.REFUSED]),
         "plan": plan_rows(run, turn, calls),
         "calls": call_rows(calls, run.raw_calls[turn.key], words),
-        "search": None if search is None else search.as_json(),
+        "search": search,
         "facts": _facts(raw),
     }
 
 
 def turn_views(run: PageRun) -> list[dict[str, Any]]:
     """Return each finished turn as plain JSON, in the run's order."""
-    calls = calls_of(run)
     searches = {turn.key: search_of(turn.search) for turn in run.record.turns}
-    words = _words_of_turns(run, searches, calls)
+    words = _words_of_turns(run, searches)
     return [
-        _view(run, turn, raw, calls[turn.key], search=searches[turn.key], words=words[turn.key])
+        _view(run, turn, raw, search=searches[turn.key], words=words[turn.key])
         for turn, raw in zip(run.record.turns, run.record.raw_turns, strict=True)
     ]
 
@@ -266,9 +246,7 @@ CALL_COLUMNS = (
 )
 """Columns of a call's row, in this order."""
 
-
 _RAW_FIGURES = ("path_seconds", "end_round")
-
 
 _RAW_TEXTS = ("model", "endpoint")
 
@@ -278,10 +256,8 @@ def call_rows(
 ) -> list[list[Any]]:
     """Return one row per call, with `CALL_COLUMNS`.
 
-    Args:
-        calls: of one turn, as they were checked.
-        raw_calls: the same lines, for what a report does not add up.
-        words: the judge's reasons in each; empty where not known.
+    `raw_calls` are the same lines unchecked, for columns that a report does not add up; `words`
+    are the judge's reasons in each, empty where not known.
     """
     rows = []
     for call, raw, reasons in zip(calls, raw_calls, words, strict=True):
@@ -304,24 +280,19 @@ def plan_rows(
     table = summarise(calls, [turn], plan=run.record.plan).against_plan
     if table is None:
         return []
-    place = {name: table.columns.index(name) for name in table.columns}
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     return [
-        (
-            row[0],
-            row[place["planned"]],
-            row[place["planned_worst"]],
-            row[place["actual_mean"]],
-        )
-        for row in table.rows
-        if not str(row[0]).endswith(" per request")
+        (row["figure"], row["planned"], row["planned_worst"], row["actual_mean"])
+        for row in rows
+        if not str(row["figure"]).endswith(" per request")
     ]
 
 
 def above_plan(run: PageRun, asked: int) -> str:
     """Return how far a turn's calls go beyond the plan: empty, `usual` or `worst`."""
     scenarios = mapping(mapping(run.record.plan).get("scenarios"))
-    bounds = {
+    limits = {
         "worst": figure(mapping(scenarios.get("worst")).get("asked")),
         "usual": figure(mapping(scenarios.get("default")).get("asked")),
     }
-    return next((name for name, most in bounds.items() if most is not None and asked > most), "")
+    return next((name for name, most in limits.items() if most is not None and asked > most), "")

@@ -10,8 +10,8 @@ enough alone:
    request, no frame, no form, no other script, whatever is in the page.
 
 The data is packed because texts are large: gzip, then base64, read by the browser's own
-`DecompressionStream`. Names that come from a run are never keys of an object in it, so the
-script looks nothing up by a foreign name. The file is written whole, and replaces only a page.
+`DecompressionStream`. Names that come from a run are never keys of an object in it, so no
+lookup of the script uses a foreign name. The file is written whole, and replaces only a page.
 """
 
 import base64
@@ -20,15 +20,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError
 from callwise.report.page.page_comparison import TurnPairing, compared_tables, differences, pair
-from callwise.report.page.page_data import CALL_COLUMNS, PageRun, calls_of, gather, turn_views
+from callwise.report.page.page_data import CALL_COLUMNS, PageRun, gather, turn_views
 from callwise.report.page.plain import mapping, text
 from callwise.report.run_forms import degraded_line
 from callwise.report.table import Cell, Table, cell_text, is_text_column, shown_places
@@ -38,44 +38,37 @@ from callwise.safe_text import shown_html
 __all__ = [
     "SCRIPTS",
     "WrittenPage",
-    "about_html",
-    "assembled",
     "document_of",
     "json_for_html",
-    "overview_html",
     "packed",
     "page_of",
-    "policy_of",
     "script_text",
-    "simulated_html",
-    "table_html",
     "write_page",
 ]
 
 
-def simulated_html(run: PageRun, other: PageRun | None) -> str:
+def _simulated(run: PageRun, pairing: TurnPairing | None) -> str:
     """Return the label of simulated results; empty where nothing was simulated."""
-    sides = [("This run", run), *([] if other is None else [("The other run", other)])]
-    names = [name for name, each in sides if each.record.is_simulated]
+    names = ["This run is"] if run.record.is_simulated else []
+    if pairing is not None and pairing.other.record.is_simulated:
+        names = ["Both runs are"] if names else ["The other run is"]
     if not names:
         return ""
-    which = names[0] if len(names) == 1 else "Both runs"
-    verb = "is" if len(names) == 1 else "are"
     return (
-        f'<p class="simulated" role="note"><strong>Simulated.</strong> {which} {verb} answered by '
+        f'<p class="simulated" role="note"><strong>Simulated.</strong> {names[0]} answered by '
         "a simulated model: that proves counting, not language.</p>"
     )
 
 
-def about_html(run: PageRun, other: PageRun | None) -> str:
-    """Return in one line what the page is of."""
+def _about(run: PageRun, pairing: TurnPairing | None) -> str:
+    """Return the line about the run and the one that it is compared with."""
     manifest = run.record.manifest
     app = text(mapping(manifest.get("identity")).get("app"))
     parts = ["simulated" if run.record.is_simulated else ""]
     parts += [f"preset {run.preset}" if run.preset else "", app, text(manifest.get("started"))]
-    if other is not None:
-        preset = f" (preset {other.preset})" if other.preset else ""
-        parts.append(f"compared with {other.name}{preset}")
+    if pairing is not None:
+        preset = f" (preset {pairing.other.preset})" if pairing.other.preset else ""
+        parts.append(f"compared with {pairing.other.name}{preset}")
     return " · ".join(shown_html(part) for part in parts if part)
 
 
@@ -121,7 +114,7 @@ def _tiles(run: PageRun) -> str:
     )
 
 
-def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -> list[str]:
+def _notices(run: PageRun, pairing: TurnPairing | None) -> list[str]:
     degraded = degraded_line(run.tables.totals)
     notices = [*([degraded] if degraded else []), *run.record.notices]
     outside = sum(row.turn_key is None for row in run.record.rows)
@@ -129,9 +122,9 @@ def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -
         notices.append(
             f"{outside:,} calls were asked outside of any turn; the totals include them."
         )
-    if other is not None and pairing is not None:
-        notices += [f"The other run: {notice}" for notice in other.record.notices]
-        paired, mine, others = len(pairing.keys), len(run.keys), len(other.keys)
+    if pairing is not None:
+        notices += [f"The other run: {notice}" for notice in pairing.other.record.notices]
+        paired, mine, others = len(pairing.keys), len(run.keys), len(pairing.other.keys)
         if paired < max(mine, others):
             notices.append(
                 f"{paired:,} turns pair, of {mine:,} here and {others:,} in the other run; "
@@ -145,34 +138,15 @@ def _notices(run: PageRun, other: PageRun | None, pairing: TurnPairing | None) -
     return [f'<p class="notice">{shown_html(notice)}</p>' for notice in notices]
 
 
-def overview_html(
-    run: PageRun,
-    other: PageRun | None = None,
-    pairing: TurnPairing | None = None,
-    compared: Sequence[Table] = (),
-) -> str:
-    """Return the first view.
-
-    Args:
-        run: the run that the page is of.
-        other: the run to compare with, or None.
-        pairing: from `pair`, where there is another run.
-        compared: from `compared_tables`, likewise.
-    """
+def _overview(run: PageRun, pairing: TurnPairing | None) -> str:
+    """Return the first view."""
     tables = run.tables
-    own = (
-        tables.by_node,
-        tables.by_role,
-        tables.by_purpose,
-        tables.against_plan,
-        tables.scenarios,
-        tables.time,
-    )
-    parts = [*_notices(run, other, pairing), _tiles(run), '<div id="chart"></div>']
-    if compared:
-        parts += ['<h2 class="apart">Compared with the other run</h2>', *map(table_html, compared)]
+    parts = [*_notices(run, pairing), _tiles(run), '<div id="chart"></div>']
+    if pairing is not None:
+        parts.append('<h2 class="apart">Compared with the other run</h2>')
+        parts += map(_table_html, compared_tables(pairing))
         parts.append('<h2 class="apart">This run</h2>')
-    parts += [table_html(table) for table in own if table is not None]
+    parts += [_table_html(table) for table in tables.tables() if table is not tables.by_turn]
     return "\n".join(parts)
 
 
@@ -188,26 +162,18 @@ def _run_json(run: PageRun) -> dict[str, Any]:
     }
 
 
-def document_of(
-    run: PageRun, other: PageRun | None = None, pairing: TurnPairing | None = None
-) -> dict[str, Any]:
-    """Return the page's data.
-
-    Args:
-        run: the run that the page is of.
-        other: the run to compare with, or None.
-        pairing: from `pair`, where there is another run.
-    """
+def document_of(run: PageRun, pairing: TurnPairing | None = None) -> dict[str, Any]:
+    """Return the page's data; `pairing` is given where there is another run."""
     document: dict[str, Any] = {
         "version": VERSION,
         "call_columns": CALL_COLUMNS,
         "runs": [_run_json(run)],
-        "is_compared": other is not None,
+        "is_compared": pairing is not None,
     }
-    if other is None or pairing is None:
+    if pairing is None:
         return document
+    other = pairing.other
     document["runs"].append(_run_json(other))
-    of_run, of_other = calls_of(run), calls_of(other)
     for turn, view in zip(run.record.turns, document["runs"][0]["turns"], strict=True):
         place = pairing.other_place.get(turn.key)
         view["other"] = place
@@ -215,15 +181,11 @@ def document_of(
             view["differences"] = differences(
                 turn,
                 other.record.turns[place],
-                of_run[turn.key],
-                of_other[turn.key],
+                run.calls[turn.key],
+                other.calls[turn.key],
                 is_reworded=turn.key in pairing.reworded,
             )
     return document
-
-
-def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, int | float)
 
 
 def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> str:
@@ -231,7 +193,7 @@ def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> s
         inner = shown_html(cell)
     else:
         inner = shown_html(cell_text(cell))
-        if is_difference and _is_number(cell) and cell:
+        if is_difference and cell:
             inner = f"+{inner}" if cell > 0 else inner.replace("-", "\N{MINUS SIGN}", 1)
     if is_head:
         return f'<th scope="row">{inner}</th>'
@@ -239,7 +201,7 @@ def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> s
     return f'<td class="{kind}">{inner}</td>' if kind else f"<td>{inner}</td>"
 
 
-def table_html(table: Table) -> str:
+def _table_html(table: Table) -> str:
     """Return one table under its title, in its own frame that scrolls where it must."""
     places = shown_places(table)
     texts = [is_text_column(table, place) for place in range(len(table.columns))]
@@ -283,9 +245,7 @@ SCRIPTS = (
 )
 """The parts of the page's script, in the order in which they are joined."""
 
-
 _PLACE = re.compile(r"\[\[([a-z]+)\]\]")
-
 
 _ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 
@@ -321,7 +281,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def policy_of(script: str, style: str) -> str:
+def _policy_of(script: str, style: str) -> str:
     """Return the content security policy of a page with this script and style."""
     return "; ".join(
         (
@@ -336,7 +296,7 @@ def policy_of(script: str, style: str) -> str:
     )
 
 
-def assembled(parts: Mapping[str, str]) -> str:
+def _assembled(parts: Mapping[str, str]) -> str:
     """Return the page.
 
     Args:
@@ -344,7 +304,7 @@ def assembled(parts: Mapping[str, str]) -> str:
             `overview`, and `data` from `packed`. Parts are not searched for places.
     """
     script, style = script_text(), _asset("page.css")
-    whole = {**parts, "script": script, "style": style, "policy": policy_of(script, style)}
+    whole = {**parts, "script": script, "style": style, "policy": _policy_of(script, style)}
     return _PLACE.sub(lambda place: whole[place[1]], _asset("page.html"))
 
 
@@ -353,14 +313,12 @@ _START = b"<!doctype html>"
 
 @dataclass(frozen=True, slots=True)
 class WrittenPage:
-    """What was written.
+    """A page and its file.
 
     Args:
-        file: its path.
-        size_bytes: how large it is.
-        turns: how many turns it shows.
-        paired_turns: how many of them are paired; None without another run.
-        notices: what a user should know about the reading.
+        turns: turns that it shows.
+        paired_turns: those of them that are paired; None without another run.
+        notices: remarks for the user about the reading.
     """
 
     file: Path
@@ -373,32 +331,28 @@ class WrittenPage:
 def page_of(folder: Path, against: Path | None = None) -> tuple[str, WrittenPage]:
     """Return the page of a run as HTML, and its size, turns and notices; its `file` is `folder`.
 
-    Args:
-        folder: the run's folder.
-        against: the folder of a run to compare with, or None.
+    `against` is the folder of a run to compare with.
 
     Raises:
         FormatError: when a folder is no run, or cannot be read.
         ConfigError: when no turn of the two runs pairs.
     """
     run = gather(folder)
-    other = None if against is None else gather(against)
-    pairing = None if other is None else pair(run, other)
-    compared = [] if other is None or pairing is None else compared_tables(run, other, pairing)
-    html = assembled(
+    pairing = None if against is None else pair(run, gather(against))
+    html = _assembled(
         {
             "title": shown_html(f"{run.name} - callwise report"),
-            "simulated": simulated_html(run, other),
+            "simulated": _simulated(run, pairing),
             "name": shown_html(run.name),
-            "about": about_html(run, other),
-            "overview": overview_html(run, other, pairing, compared),
-            "data": packed(document_of(run, other, pairing)),
+            "about": _about(run, pairing),
+            "overview": _overview(run, pairing),
+            "data": packed(document_of(run, pairing)),
         }
     )
-    notices = list(run.record.notices)
-    if other is not None:
-        notices += [f"{against}: {notice}" for notice in other.record.notices]
-    paired = None if pairing is None else len(pairing.keys)
+    notices, paired = list(run.record.notices), None
+    if pairing is not None:
+        notices += [f"{against}: {notice}" for notice in pairing.other.record.notices]
+        paired = len(pairing.keys)
     written = WrittenPage(folder, len(html.encode("utf-8")), len(run.keys), paired, tuple(notices))
     return html, written
 
@@ -424,8 +378,8 @@ def write_page(folder: Path, file: Path, *, against: Path | None = None) -> Writ
 
     Args:
         folder: the run's folder.
-        file: where to; an older page there is replaced in one step.
-        against: the folder of a run to compare with, or None.
+        file: path of the page; an older page there is replaced in one step.
+        against: the folder of a run to compare with.
 
     Raises:
         FormatError: when a folder is no run, or cannot be read.
@@ -445,6 +399,4 @@ def write_page(folder: Path, file: Path, *, against: Path | None = None) -> Writ
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
-    return WrittenPage(
-        file, written.size_bytes, written.turns, written.paired_turns, written.notices
-    )
+    return replace(written, file=file)

@@ -41,7 +41,7 @@ def test_a_run_of_the_earlier_name_is_read(write_run: RunWriter) -> None:
 
 
 def test_counts_that_disagree_are_said(write_run: RunWriter) -> None:
-    """A turn that says more calls than its ledger has is named."""
+    """A turn that records more calls than its ledger has is named."""
     turn = {"conversation_id": "one", "turn": 0, "reply": "x", "asked": 7}
     (notice,) = load_run(write_run(turns=[turn, {**turn, "turn": 1, "asked": 1}])).notices
     assert "turn 0 of 'one' records 7 calls and the ledger has 3" in notice

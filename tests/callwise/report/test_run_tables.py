@@ -55,7 +55,7 @@ def test_by_turn_has_a_row_a_turn(tables: ReportTables) -> None:
 
 
 def test_what_a_turn_gave_up_is_counted(write_run: RunWriter) -> None:
-    """In its row, in the totals and, in words, in the headline; a run that does not say has 0."""
+    """In its row, in the totals and in the headline; a run that did not count them has 0."""
     run = load_run(write_run())
     assert totals_json(summarise(run.rows, run.turns))["wound_down_turns"] == 0
     given_up = [{"what": "fused_thinking", "reason": "7 of the 9 calls were left"}]

@@ -15,12 +15,11 @@ from callwise.report.search_svg import (
     BOX_WIDTH,
     TreeBox,
     boxes_of,
-    columns_of,
-    cut_to_columns,
     plain_line,
     search_svg,
 )
 from callwise.report.search_view import SearchView, SearchViewNode, read_search
+from callwise.safe_text import cut_to_width, text_width
 
 DRAWN = Path(__file__).parent / "search"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -42,7 +41,9 @@ def _small() -> SearchView:
 
 def _saying(text: str) -> SearchView:
     small = _small()
-    nodes = (replace(node, reply=text, strategy_tag=text, reason=text) for node in small.nodes)
+    judged = small.nodes[1].judged.model_copy(update={"reason": text})
+    changed = {"reply": text, "strategy_tag": text, "judged": judged}
+    nodes = (node.model_copy(update=changed) for node in small.nodes)
     return replace(small, nodes=tuple(nodes))
 
 
@@ -70,9 +71,10 @@ def _check_apart(corners: list[tuple[float, float]]) -> None:
 
 def _tree(parents: list[int]) -> SearchView:
     """Return a tree in which node i + 1 hangs below node `parents[i]`."""
-    nodes = [SearchViewNode("0", None, 0, "", "", is_start=True)]
+    nodes = [SearchViewNode(id="0", parent_id=None, reply="", is_start=True)]
     for place, parent in enumerate(parents, start=1):
-        nodes.append(SearchViewNode(str(place), str(parent), 1, f"way-{place}", "a reply"))
+        names = {"id": str(place), "parent_id": str(parent), "strategy_tag": f"way-{place}"}
+        nodes.append(SearchViewNode(**names, reply="a reply"))
     return SearchView("listwise", tuple(nodes), "cap", 6, 4)
 
 
@@ -122,7 +124,8 @@ def test_the_bar_shows_mean_and_deviation():
 def test_a_belief_beyond_the_scale_stays_in_its_box(mean):
     """Removing a call's drift can put a mean outside of [0, 1]."""
     small = _small()
-    nodes = tuple(replace(node, mean_value=mean, sd=mean and 0.2) for node in small.nodes)
+    changed = {"mean_value": mean, "posterior_mean": mean, "posterior_sd": mean and 0.2}
+    nodes = tuple(node.model_copy(update=changed) for node in small.nodes)
     top = ET.fromstring(search_svg(replace(small, nodes=nodes)))  # noqa: S314
     for group in top.iter(f"{SVG}g"):
         for rect in group.iter(f"{SVG}rect"):
@@ -135,7 +138,7 @@ def _check_text(text: str) -> None:
     top = ET.fromstring(svg)  # noqa: S314 - our own picture
     assert {element.tag for element in top.iter()} <= TAGS
     for line in [each for group in top.iter(f"{SVG}g") for each in group.iter(f"{SVG}text")]:
-        assert columns_of(line.text or "") <= 40
+        assert text_width(line.text or "") <= 40
     plain = ET.fromstring(search_svg(_saying("x")))  # noqa: S314
     names = [(element.tag, sorted(element.keys())) for element in plain.iter() if element.tag]
     assert [(e.tag, sorted(e.keys())) for e in top.iter() if e.tag != f"{SVG}title"] == [
@@ -151,12 +154,12 @@ def test_hostile_text_stays_text(text):
 
 @given(text=st.text())
 def test_no_text_is_markup(text):
-    """Whatever a model wrote, the picture has the elements that it always has."""
+    """With any text of a model, the picture has the same elements."""
     _check_text(text)
 
 
 def test_the_whole_text_is_in_the_tooltip():
-    """What is cut in the box can be read over it."""
+    """Text that is cut in the box is whole in its tooltip."""
     top = ET.fromstring(search_svg(_small()))  # noqa: S314
     tips = [group.findtext(f"{SVG}title", "") for group in top.iter(f"{SVG}g")]
     assert any("后来第一个客人问我普鲁斯特在哪一排。" in tip for tip in tips)
@@ -164,7 +167,7 @@ def test_the_whole_text_is_in_the_tooltip():
 
 
 def test_without_candidates_it_is_a_line():
-    """There is nothing to draw but what the search says of itself."""
+    """Only the head line is drawn."""
     svg = search_svg(SearchView("auto", (), None, 0, 0))
     assert not _boxes(svg)
     assert ">under way: 0 calls, 0 rounds, 0 candidates<" in svg
@@ -239,7 +242,7 @@ def test_depth_is_no_danger():
 )
 def test_wide_characters_take_two_columns(text, columns):
     """And marks on another character take none."""
-    assert columns_of(text) == columns
+    assert text_width(text) == columns
 
 
 @pytest.mark.parametrize(
@@ -247,20 +250,20 @@ def test_wide_characters_take_two_columns(text, columns):
     [("short", "short"), ("exactly 10", "exactly 10"), ("more than 10", "more than…")],
 )
 def test_what_does_not_fit_is_cut(text, cut):
-    """The ellipsis takes a column of its own."""
-    assert cut_to_columns(text, 10) == cut
+    """The ellipsis takes one column."""
+    assert cut_to_width(text, 10) == cut
 
 
 def test_a_wide_character_is_not_halved():
     """Where one column is left for it, it goes."""
-    assert cut_to_columns("普鲁斯特普鲁斯特", 8) == "普鲁斯…"
+    assert cut_to_width("普鲁斯特普鲁斯特", 8) == "普鲁斯…"
 
 
 @given(text=st.text(), max_columns=st.integers(1, 60))
 def test_nothing_is_wider_than_asked(text, max_columns):
     """Nor longer than four characters a column, marks included."""
-    cut = cut_to_columns(text, max_columns)
-    assert columns_of(cut) <= max_columns
+    cut = cut_to_width(text, max_columns)
+    assert text_width(cut) <= max_columns
     assert len(cut) <= 4 * max_columns + 1
 
 

@@ -20,21 +20,25 @@ def _record(name="small"):
 def test_a_record_is_read_with_its_start_on_top():
     """Parents before children, the answer marked, figures as they were written."""
     view = read_search(_record())
-    assert [node.node_id for node in view.nodes] == ["start", "a1", "b2", "c3", "d4"]
+    assert [node.id for node in view.nodes] == ["start", "a1", "b2", "c3", "d4"]
     assert [node.depth for node in view.nodes] == [0, 1, 1, 2, 2]
-    assert [node.node_id for node in view.depth_first()] == ["start", "a1", "c3", "d4", "b2"]
-    assert [node.node_id for node in view.nodes if node.is_best] == ["c3"]
-    assert [node.node_id for node in view.nodes if node.is_dropped] == ["b2"]
+    assert [node.id for node in view.depth_first()] == ["start", "a1", "c3", "d4", "b2"]
+    assert [node.id for node in view.nodes if node.is_best] == ["c3"]
+    assert [node.id for node in view.nodes if node.is_dropped] == ["b2"]
     best = view.nodes[3]
-    assert (best.mean_value, best.sd, best.judged) == (0.78, 0.09, {"score": 0.84})
-    assert (best.checks_passed, best.checks_known) == (1, 2)
+    assert (best.value, best.posterior_sd, best.judge_scores) == (0.78, 0.09, {"score": 0.84})
+    assert sorted(best.checks.values()) == [False, True]
     assert (view.policy, view.calls, view.rounds, view.chance_best) == ("listwise", 4, 4, 0.68)
 
 
 def test_a_record_of_version_0_is_read_as_one_of_version_1():
     """Run folders of before are read by the same reader; such a record has no policy."""
     old, new = read_search(_record("small_version_0")), read_search(_record())
-    assert old.nodes == new.nodes
+    shown = [
+        [node.model_copy(update={"mean_value": node.value}) for node in view.nodes]
+        for view in (old, new)
+    ]
+    assert shown[0] == shown[1]
     assert (old.policy, old.calls, old.chance_best) == ("", new.calls, new.chance_best)
 
 
@@ -63,21 +67,21 @@ def test_a_classic_tree_of_version_0_has_its_means():
         }
     )
     root, child = view.nodes
-    assert (root.mean_value, root.rule_score, root.judge_passes) == (0.75, 0.9, 2)
-    assert (root.judged, root.reason) == ({"score": 0.7}, "warm")
-    assert (child.depth, child.mean_value, child.is_best) == (1, None, True)
+    assert (root.value, root.rule_score, root.judge_passes) == (0.75, 0.9, 2)
+    assert (root.judge_scores, root.reason) == ({"score": 0.7}, "warm")
+    assert (child.depth, child.value, child.is_best) == (1, None, True)
     assert view.policy == "classic_uct"
 
 
 def test_records_without_the_newer_figures_are_read():
-    """What a writer leaves out is missing, not 0."""
+    """A figure that the writer leaves out is missing, not 0."""
     raw = _record()
     kept = ("id", "parent_id", "reply", "judge_passes", "posterior_mean")
     raw["candidates"] = [{name: each[name] for name in kept} for each in raw["candidates"]]
     del raw["confidence"]
     view = read_search({**raw, "start": {}})
     assert {node.calls for node in view.nodes} == {None}
-    assert {node.sd for node in view.candidates} == {None}
+    assert {node.posterior_sd for node in view.candidates} == {None}
 
 
 def _broken(place, value):

@@ -57,7 +57,7 @@ def test_plain_tables_are_aligned_and_without_empty_columns() -> None:
 
 
 def test_a_file_gets_plain_text() -> None:
-    """What is no terminal gets neither lines nor colour."""
+    """Without a terminal there are neither lines nor colour."""
     assert tables_text([TABLE], stream=io.StringIO()) == plain_table(TABLE)
 
 
@@ -176,7 +176,7 @@ def test_what_a_spreadsheet_would_run_is_guarded(text):
 
 @given(st.text(alphabet=st.sampled_from("=+-@＝ \t\n\r'\ufeffa1,\"|")))
 def test_a_guard_can_be_taken_off(text):
-    """Whatever the text begins with, an apostrophe of its own too."""
+    """With any beginning of the text, an apostrophe too."""
     assert unguarded(guarded(text)) == text
 
 

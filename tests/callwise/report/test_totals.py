@@ -30,7 +30,7 @@ def test_asked_is_the_sum_of_outcomes(rows: list[CallLine]) -> None:
 
 
 def test_one_unknown_cost_leaves_the_whole_unknown() -> None:
-    """What is known is kept apart, and never shown as the whole."""
+    """A known part is kept apart, and never shown as the whole."""
     row = CallLine(role=Role.MAIN, purpose=Purpose.PLAN, outcome=Outcome.SERVED, usd=0.25)
     sums = sum_calls([row, row, row.model_copy(update={"usd": None})])
     assert (sums.usd, sums.usd_known) == (None, 0.5)

@@ -51,47 +51,47 @@ def test_agreement_is_not_measured_by_scores():
 
 
 def test_large_and_shortened_searches_stop_by_gain_unless_told_otherwise():
-    """What the knobs say stands."""
+    """The given knobs are kept."""
     assert tuned_knobs(_state(planned=16, max_calls=16)).min_gain == AUTO_MIN_GAIN
     assert tuned_knobs(_state(planned=4, max_calls=6)).min_gain == AUTO_MIN_GAIN
     assert tuned_knobs(_state(planned=16, max_calls=16, min_gain=0.0)).min_gain == 0.0
 
 
 @pytest.mark.parametrize("cap", range(1, 11))
-def test_up_to_ten_calls_it_begins_as_listwise_does(play, moves_model, cap):
+def test_up_to_ten_calls_it_begins_as_listwise_does(play, actions_model, cap):
     """Two rounds the same, and the same cap."""
     firsts = []
     for policy in ("auto", "listwise"):
         search = PosteriorSearch(SearchKnobs(policy=policy, max_calls=cap))
-        firsts.append(play(search, moves_model())[1][:2])
+        firsts.append(play(search, actions_model())[1][:2])
     assert firsts[0] == firsts[1]
 
 
 @pytest.mark.parametrize("cap", [11, 16, 32])
 @pytest.mark.parametrize("judge", ["good", "perfect", "ties", "by_place"])
-def test_large_caps_are_kept_whatever_the_judge_is_worth(play, moves_model, cap, judge):
+def test_large_caps_are_kept_whatever_the_judge_is_worth(play, actions_model, cap, judge):
     """With a reason in the end."""
     search = PosteriorSearch(SearchKnobs(policy="auto", max_calls=cap))
-    result = play(search, moves_model(judge=judge))[0].result()
+    result = play(search, actions_model(judge=judge))[0].result()
     assert result.calls <= cap
     assert result.best.score_count
     assert result.asked[ActionKind.JUDGE_LIST] >= 1
 
 
-def test_steps_make_it_a_tree_search(play, moves_model):
+def test_steps_make_it_a_tree_search(play, actions_model):
     """Down to answers, as `posterior_uct` does it."""
     knobs = SearchKnobs(policy="auto", max_calls=20, max_depth=3, generate_k=3, refine_k=2)
-    model = moves_model(proposer="steps", judge="perfect")
+    model = actions_model(proposer="steps", judge="perfect")
     result = play(PosteriorSearch(knobs), model)[0].result()
     assert not result.best.draft.is_step
     assert result.best.depth == 3
 
 
-def test_a_room_below_the_cap_is_kept_too(play, moves_model):
+def test_a_room_below_the_cap_is_kept_too(play, actions_model):
     """And planned for."""
-    rooms = [RemainingCalls(max_calls=left) for left in (4, 2, 2, 1, 1, 0)]
+    remaining_calls = [RemainingCalls(max_calls=left) for left in (4, 2, 2, 1, 1, 0)]
     search = PosteriorSearch(SearchKnobs(policy="auto", max_calls=12))
-    result = play(search, moves_model(), rooms=rooms)[0].result()
+    result = play(search, actions_model(), remaining_calls=remaining_calls)[0].result()
     assert result.planned_cap == 4
     assert result.calls <= 8
 

@@ -21,7 +21,7 @@ JUDGING = st.sampled_from(["listwise", "pointwise", "pairwise"])
     items=st.integers(2, 12),
 )
 def test_a_plan_fits_and_one_candidate_more_would_not(cap, judging, k, most, items):
-    """Unless `max_candidates` says where to stop."""
+    """Unless `max_candidates` is reached."""
     knobs = SearchKnobs(judging=judging, generate_k=k, max_candidates=most, max_items=items)
     counts = planned_generations(cap, knobs)
     total = sum(counts)
@@ -43,10 +43,10 @@ def test_judging_costs_what_it_costs(judging, calls):
 
 @pytest.mark.parametrize("judging", ["listwise", "pointwise", "pairwise"])
 @pytest.mark.parametrize("cap", range(1, 14))
-def test_a_search_asks_as_planned_and_judges_everyone_once(play, moves_model, judging, cap):
-    """And answers with the best, whom a perfect judge knows."""
+def test_a_search_asks_as_planned_and_judges_everyone_once(play, actions_model, judging, cap):
+    """And answers with the best, which a perfect judge finds."""
     knobs = SearchKnobs(policy="best_of_n", judging=judging, max_calls=cap)
-    model = moves_model(judge="perfect")
+    model = actions_model(judge="perfect")
     search, rounds = play(PosteriorSearch(knobs), model)
     result = search.result()
     counts = planned_generations(cap, knobs)

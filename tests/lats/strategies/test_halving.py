@@ -9,12 +9,12 @@ from lats.search_knobs import SearchKnobs
 
 
 @pytest.fixture
-def run(play, moves_model):
+def run(play, actions_model):
     """Drive a search by halving and return it with its rounds."""
 
     def _run(cap, *, model=None, **knobs):
         search = PosteriorSearch(SearchKnobs(policy="halving", max_calls=cap, **knobs))
-        return play(search, moves_model(**(model or {})))
+        return play(search, actions_model(**(model or {})))
 
     return _run
 
@@ -35,7 +35,7 @@ def test_stages_read_ever_fewer_of_the_root(run, cap):
 @pytest.mark.parametrize("cap", [16, 32])
 @pytest.mark.parametrize("seed", range(5))
 def test_only_survivors_are_gone_on_from(run, cap, seed):
-    """The tree stands below them alone."""
+    """The tree grows below them alone."""
     search, rounds = run(cap, model={"judge": "perfect", "seed": seed})
     state = search.state_dict()
     survivors = set(state["progress"]["survivors"])
@@ -54,7 +54,7 @@ def test_any_cap_is_kept(run, cap):
 
 
 def test_without_refinement_it_stops_when_the_root_is_decided(run):
-    """And says that the plan is done, not that the cap was reached."""
+    """The stop reason is that the plan is done, not the cap."""
     result = run(32, refine=False)[0].result()
     assert result.calls < 32
     assert result.stop_reason is StopReason.PLAN_DONE

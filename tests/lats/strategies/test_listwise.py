@@ -9,12 +9,12 @@ from lats.search_knobs import SearchKnobs
 
 
 @pytest.fixture
-def run(play, moves_model):
+def run(play, actions_model):
     """Drive a listwise search and return its result and its rounds."""
 
     def _run(cap, *, policy="listwise", model=None, **knobs):
         search = PosteriorSearch(SearchKnobs(policy=policy, max_calls=cap, **knobs))
-        search, rounds = play(search, moves_model(**(model or {})))
+        search, rounds = play(search, actions_model(**(model or {})))
         return search.result(), rounds
 
     return _run
@@ -65,7 +65,7 @@ def test_many_candidates_are_not_left_to_one_pass_alone(run, cap):
 
 @pytest.mark.parametrize("cap", range(6, 11))
 def test_refinements_are_read_beside_the_leaders(run, cap):
-    """Who anchor the call."""
+    """They anchor the call."""
     _, rounds = run(cap)
     place = next(i for i, r in enumerate(rounds) if r[0].label is ActionKind.REFINE)
     leaders = set(rounds[place][0].node_ids)
@@ -93,14 +93,14 @@ def test_a_large_cap_is_kept_and_ends_with_a_reason(run, cap):
 
 
 def test_a_proposer_with_nothing_new_is_not_asked_to_refine(run):
-    """What is left goes to passes, and then it says that it is exhausted."""
+    """Remaining calls go to passes, and then the stop reason is exhausted."""
     result, _ = run(8, model={"proposer": "repeats"})
     assert ActionKind.REFINE not in result.asked
     assert result.stop_reason in {StopReason.EXHAUSTED, StopReason.CAP}
 
 
 def test_no_more_candidates_from_scratch_than_wanted(run):
-    """However many calls there are."""
+    """With any number of calls."""
     for cap in (3, 5, 9):
         result, rounds = run(cap, max_candidates=5, refine=False)
         asked = sum(m.k for r in rounds for m in r if side_of(m.label) is Side.PROPOSER)

@@ -14,12 +14,12 @@ from lats.strategies.posterior_uct import select_leaves
 
 
 @pytest.fixture
-def run(play, moves_model):
+def run(play, actions_model):
     """Drive a tree search and return it with its rounds."""
 
     def _run(cap, *, model=None, **knobs):
         search = PosteriorSearch(SearchKnobs(policy="posterior_uct", max_calls=cap, **knobs))
-        return play(search, moves_model(**(model or {})))
+        return play(search, actions_model(**(model or {})))
 
     return _run
 
@@ -89,7 +89,7 @@ def test_several_leaves_a_round_save_rounds_and_not_calls(run):
 
 
 def test_every_new_candidate_is_judged_while_calls_are_left(run):
-    """Each expansion is followed by a judge who reads the new ones beside the leaders."""
+    """Each expansion is followed by a judge that reads the new ones together with the leaders."""
     search, rounds = run(16)
     for earlier, later in pairwise(rounds):
         if isinstance(earlier[0], Refine):
@@ -98,7 +98,7 @@ def test_every_new_candidate_is_judged_while_calls_are_left(run):
 
 
 def test_a_step_is_worth_its_best_leaf(run):
-    """Whoever walks the tree chooses; the start knows the best of all."""
+    """The walk chooses at each node; the start has the best value of all."""
     knobs = {"max_depth": 3, "generate_k": 3, "refine_k": 2, "tree_exploration": 0.3}
     search, _ = run(30, model={"proposer": "steps", "judge": "perfect"}, **knobs)
     tree = search.tree
@@ -109,15 +109,15 @@ def test_a_step_is_worth_its_best_leaf(run):
     assert all(node.is_closed for node in tree.candidates if not node.draft.is_step)
 
 
-def test_an_expansion_that_brings_nothing_closes_its_leaf(play, moves_model):
+def test_an_expansion_that_brings_nothing_closes_its_leaf(play, actions_model):
     """A tree with no open leaf is exhausted."""
     knobs = SearchKnobs(policy="posterior_uct", max_calls=32, generate_k=2)
-    search, model, empty = PosteriorSearch(knobs), moves_model(), moves_model(proposer="none")
+    search, model, empty = PosteriorSearch(knobs), actions_model(), actions_model(proposer="none")
     rounds = 0
-    while moves := search.ask():
+    while actions := search.ask():
         rounds += 1
-        for move in moves:
-            search.tell(move.action_id, (model if rounds == 1 else empty).answer(move))
+        for action in actions:
+            search.tell(action.action_id, (model if rounds == 1 else empty).answer(action))
     assert search.result().stop_reason is StopReason.EXHAUSTED
     assert all(node.is_closed for node in search.tree.candidates)
 
@@ -131,6 +131,6 @@ def test_a_leaf_whose_expansion_failed_twice_is_closed(run):
 
 
 def test_without_refinement_the_plan_is_done_before_the_cap(run):
-    """The reason says so."""
+    """The stop reason is that."""
     result = run(32, refine=False)[0].result()
     assert result.stop_reason is StopReason.PLAN_DONE

@@ -59,7 +59,7 @@ def _turn(text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def hostile(make_run: RunMaker, tmp_path: Path) -> Path:
-    """Return the page of a run in which every text is hostile, beside another such."""
+    """Return the page of a run in which every text is hostile, compared with another such."""
     manifest = {
         "knobs": {"preset": HOSTILE[0], HOSTILE[1]: HOSTILE[0]},
         "identity": {"app": HOSTILE[1]},
@@ -73,7 +73,7 @@ def hostile(make_run: RunMaker, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_nothing_hostile_runs_and_all_is_shown(hostile: Path, opened: Any) -> None:
-    """Each text stands there word for word, no canary sings, and no request leaves."""
+    """Each text is shown word for word, no injected script runs, and no request leaves."""
     page = opened(hostile)
     for place, text in enumerate(HOSTILE):
         page.tab.keyboard.press("j")

@@ -166,7 +166,7 @@ def test_two_runs_stand_beside_each_other(make_run: RunMaker, tmp_path: Path, op
 
 
 def test_the_timeline_places_calls_by_rounds(written: Path, opened: Any) -> None:
-    """A call stands where its round is, and a lane holds the calls of its node."""
+    """A call is drawn at its round, and a lane has the calls of its node."""
     page = opened(written, anchor="#turn/one/0")
     bars = page.tab.locator(".bar")
     assert [bars.nth(place).evaluate("(bar) => bar.style.left") for place in range(3)] == [

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from callwise.recordings.cassette_header import seal_line
-from callwise.report.page.judge_words import MAX_WORDS_CHARS, spoken
 from callwise.report.page.page_data import gather
 from callwise.report.page.page_html import document_of
+from callwise.report.page.turn_search import MAX_WORDS_CHARS, spoken
 
 RunMaker = Callable[..., Path]
 
@@ -32,7 +32,7 @@ def _words(folder: Path) -> list[list[str]]:
 
 
 def test_words_come_from_the_recording_where_the_turn_has_none(make_run: RunMaker) -> None:
-    """A turn whose tree holds words needs none; the other gets those of its judge call."""
+    """A turn with reasons in its tree needs none; the other gets those of its judge call."""
     folder = make_run(turns=[WORDLESS, {}])
     lines = [_exchange(0, 2, '{"verdicts":[{"reason":"warm"},{"reason":"sharp"}]}')]
     lines += [_exchange(1, 2, '{"reason":"not asked for"}'), '{"role":"judge", cut']

@@ -1,4 +1,4 @@
-"""Two runs beside each other."""
+"""Two runs compared."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +20,10 @@ OTHER = [
 
 
 def test_turns_pair_by_conversation_and_number(make_run: RunMaker) -> None:
-    """A paired turn says how it differs, by figure and by node; an unpaired one has no other."""
+    """A paired turn has its differences by figure and by node; an unpaired one has no other."""
     run = gather(make_run("mine", turns=[{}, {}, {}]))
     other = gather(make_run("other", turns=OTHER))
-    turns = document_of(run, other, pair(run, other))["runs"][0]["turns"]
+    turns = document_of(run, pair(run, other))["runs"][0]["turns"]
     assert [turn["other"] for turn in turns] == [0, 1, None]
     assert turns[0]["differences"]["kinds"] == ["reply", "calls", "tokens", "usd", "rounds"]
     assert turns[0]["differences"]["figures"][0] == ("asked", 3, 2, 1)
@@ -33,10 +33,10 @@ def test_turns_pair_by_conversation_and_number(make_run: RunMaker) -> None:
 
 
 def test_tables_are_over_the_paired_turns(make_run: RunMaker) -> None:
-    """Figures of turns that only one run has are in no comparison; the page says so."""
+    """Figures of turns that only one run has are in no comparison; a notice names them."""
     one, two = make_run("mine", turns=[{}, {}, {}]), make_run("other", turns=OTHER)
     run, other = gather(one), gather(two)
-    tables = {table.name: table for table in compared_tables(run, other, pair(run, other))}
+    tables = {table.name: table for table in compared_tables(pair(run, other))}
     assert tables["compared"].rows[0] == ("asked", 6, 5, 1)
     by_node = {row[0]: row[1:4] for row in tables["compared_by_node"].rows}
     assert by_node == {"detection": (2, 2, 0), "lats_search": (4, 3, 1)}
@@ -51,7 +51,7 @@ def test_knobs_and_prompts_that_differ_are_listed(make_run: RunMaker) -> None:
     run = gather(make_run("mine", manifest=prompts))
     knobs = {"preset": "toy", "search": {"rollouts": 2, "seed": None}}
     other = gather(make_run("other", manifest={"knobs": knobs, "prompts": {"judge": "cc"}}))
-    tables = {table.name: table.rows for table in compared_tables(run, other, pair(run, other))}
+    tables = {table.name: table.rows for table in compared_tables(pair(run, other))}
     assert tables["knobs_differ"] == (("search.rollouts", "4", "2"), ("search.seed", "-", "None"))
     assert tables["prompts_differ"] == (("judge", "aa", "cc"), ("reply", "bb", "-"))
 

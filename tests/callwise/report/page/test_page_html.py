@@ -1,4 +1,4 @@
-"""What the page is made of: its figures, its escapes and its policy."""
+"""Parts of the page: its figures, its escapes and its policy."""
 
 import base64
 import hashlib
@@ -76,7 +76,7 @@ def test_odd_runs_make_pages(make_run: RunMaker, data_of: DataOf) -> None:
 
 
 def test_the_same_run_gives_the_same_bytes(make_run: RunMaker) -> None:
-    """Nothing of the clock or the machine stands in a page."""
+    """A page contains nothing of the clock or the machine."""
     folder = make_run()
     assert page_of(folder)[0] == page_of(folder)[0]
 
@@ -114,7 +114,7 @@ def test_the_script_builds_no_markup() -> None:
 
 @given(st.text() | st.lists(st.text()))
 def test_json_in_the_page_ends_no_element(value: Any) -> None:
-    """What is escaped reads back as itself and holds nothing that HTML would see."""
+    """Escaped text reads back as itself and contains no markup."""
     escaped = json_for_html(value)
     assert json.loads(escaped) == value
     assert not set(escaped) & set("<>&\u2028\u2029")
@@ -172,7 +172,7 @@ def test_the_page_begins_with_what_degraded(make_run: RunMaker) -> None:
 
 
 def test_an_older_page_is_replaced(make_run: RunMaker, tmp_path: Path) -> None:
-    """A second page takes the place of the first, and nothing is left beside it."""
+    """A second page takes the place of the first, and no other file is left."""
     file = tmp_path / "out" / "page.html"
     file.parent.mkdir()
     first = write_page(make_run("small", turns=[{}]), file)
@@ -183,7 +183,7 @@ def test_an_older_page_is_replaced(make_run: RunMaker, tmp_path: Path) -> None:
 
 
 def test_a_failed_page_leaves_the_old_one(make_run: RunMaker, tmp_path: Path) -> None:
-    """What cannot be made takes nothing away."""
+    """A page that cannot be made leaves the older one."""
     file = tmp_path / "page.html"
     write_page(make_run("good"), file)
     before = file.read_bytes()

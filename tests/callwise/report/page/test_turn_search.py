@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwise.report.page.trees import MAX_RAW_CHARS, search_of
+from callwise.report.page.turn_search import MAX_RAW_CHARS, search_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -28,7 +28,7 @@ JSON = st.recursive(
 def _drawn(raw: dict[str, Any]) -> list[dict[str, Any]]:
     search = search_of(raw)
     assert search is not None
-    return search.nodes
+    return search["nodes"]
 
 
 def test_a_record_is_shown_depth_first() -> None:
@@ -70,7 +70,7 @@ def test_a_record_is_shown_depth_first() -> None:
 
 
 def test_the_last_judgement_and_the_plain_figures_are_shown() -> None:
-    """Inner objects by dotted names; the tree and what stands elsewhere left out."""
+    """Inner objects by dotted names; the tree and fields shown elsewhere are left out."""
     search = search_of(
         {
             "search_record": 1,
@@ -82,18 +82,17 @@ def test_the_last_judgement_and_the_plain_figures_are_shown() -> None:
         }
     )
     assert search is not None
-    assert (search.final, search.final_words) == ([("score", 0.5)], "fits")
-    assert (search.stop_reason, search.facts) == ("cap", [("rounds", 4), ("asked.judge", 2)])
-    assert search.has_words
+    assert (search["final"], search["final_words"]) == ([("score", 0.5)], "fits")
+    assert (search["stop"], search["facts"]) == ("cap", [("rounds", 4), ("asked.judge", 2)])
 
 
 def test_what_cannot_be_read_is_shown_as_recorded() -> None:
     """Another app's record is kept as text, cut where it is long."""
     search = search_of({"tree": ["x" * MAX_RAW_CHARS * 2]})
     assert search is not None
-    assert search.nodes == []
-    assert len(search.raw) < MAX_RAW_CHARS + 100
-    assert "characters more" in search.raw
+    assert search["nodes"] == []
+    assert len(search["raw"]) < MAX_RAW_CHARS + 100
+    assert "characters more" in search["raw"]
     assert search_of({}) is None
 
 
@@ -107,4 +106,4 @@ def test_any_json_gives_a_search(raw: dict[str, Any]) -> None:
     """Nothing that JSON can hold is an error, and what comes out is JSON again."""
     search = search_of(raw)
     if search is not None:
-        json.dumps(search.as_json(), allow_nan=False)
+        json.dumps(search, allow_nan=False)
