@@ -145,18 +145,18 @@ class SimulatedPrompt(PoolPrompt):
             self._reads[item.item_id] = read + 1
             self.exhausted += read >= MAX_LOOKS
         truth, bias, noise = self._weights
-        drift = figures.drift_share.value
+        drift = figures.drift_share
         own = world.noises[rows, np.minimum(reads, MAX_LOOKS - 1)]
         slopes = np.linspace(1.0, -1.0, count) if count > 1 else np.zeros(1)
         latent = (
             truth * np.array([self._quality[item.item_id] for item in items])
             + bias * world.biases[rows]
             + noise * (math.sqrt(drift) * world.drifts[look] + math.sqrt(1 - drift) * own)
-            + slopes * figures.position_bias_sd.value
+            + slopes * figures.position_bias_sd
         )
         if self._setting.is_rounded:
-            latent = np.round(latent / figures.step_sd.value) * figures.step_sd.value
-        scores = figures.score_centre.value + figures.score_sd.value * latent
+            latent = np.round(latent / figures.step_sd) * figures.step_sd
+        scores = figures.score_centre + figures.score_sd * latent
         heard = np.clip(np.round(scores, 3), 0.0, 1.0).tolist()
         return [
             Verdict(score=score) if read < MAX_LOOKS else None

@@ -50,9 +50,9 @@ class SimulatedSetting:
     def weights(self) -> tuple[float, float, float]:
         """Return the weights of truth, bias and noise in a reading; their squares sum to 1."""
         figures = JUDGE_CALIBRATION
-        lost = figures.rounding_attenuation.value if self.is_rounded else 1.0
-        truth = figures.truth_weight.value
-        bias, noise = figures.bias_weight.value, figures.noise_weight.value
+        lost = figures.rounding_attenuation if self.is_rounded else 1.0
+        truth = figures.truth_weight
+        bias, noise = figures.bias_weight, figures.noise_weight
         if self.accuracy is not None:
             truth = min(self.accuracy / lost, 1.0)
             rest = math.sqrt((1 - truth * truth) / (bias * bias + noise * noise))
