@@ -1,6 +1,6 @@
 """Memory as it was before each turn of a finished run.
 
-`SnapshotBackend` keeps every turn and the state that it made, in this process.
+`SnapshotBackend` stores every turn and the state that it made, in this process.
 `SnapshotMemory` reads such a backend as it was before a given turn, in any order and any
 number of times, and stores nothing: so any number of settings can be tried on the same past.
 """
@@ -24,7 +24,7 @@ class SnapshotBackend:
         self._states: dict[AgentUser, list[Mapping[str, Any]]] = {}
 
     async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
-        """Return the state last kept, or None for a stranger."""
+        """Return the state of the last commit, or None for an unknown user."""
         states = self._states.get(agent_user)
         return json_copy(states[-1]) if states else None
 
@@ -56,11 +56,8 @@ class SnapshotBackend:
 class SnapshotMemory(ConversationMemory):
     """A memory in which each turn of a finished run starts from what preceded it in that run.
 
-    A commit is checked and not stored: the next turn starts from the finished run's memory.
-
-    Args:
-        backend: of the finished run. Read, never written.
-        max_users: how many users' indexes stay in memory.
+    A commit is checked and not stored: the next turn starts from the finished run's memory,
+    whose backend is never written.
     """
 
     def __init__(self, backend: SnapshotBackend, *, max_users: int = 4096) -> None:
