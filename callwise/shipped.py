@@ -122,7 +122,7 @@ def prefer_folder(module_name: str) -> None:
 
 
 def configs_folder() -> Path:
-    """Return the folder of shipped presets; its `conversations/` holds the shipped ones.
+    """Return the folder of shipped presets; its `conversations/` has the shipped ones.
 
     Raises:
         ConfigError: when the installation is damaged.

@@ -326,7 +326,7 @@ class ConversationMemory:
     def _check_last(
         self, agent_user: AgentUser, known: UserIndex, stored: object, version: int | None = None
     ) -> None:
-        """Raise if the store has another turn at a version than this process knows."""
+        """Raise if the store has another turn at a version than this process has read."""
         version = known.version if version is None else version
         if version == 0:
             return

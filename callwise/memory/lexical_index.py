@@ -192,7 +192,7 @@ class LexicalIndex:
     def scores(self, query: str, upto: int | None = None) -> NDArray[np.float64]:
         """Return each document's score for a query; 0 where nothing matches.
 
-        Only the `upto` oldest documents take part, None for all; the others change nothing,
+        Only the `upto` oldest documents are scored, None for all; the others change nothing,
         not even the rarity of a term.
 
         Returns:

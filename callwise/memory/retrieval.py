@@ -191,7 +191,7 @@ class TurnIndex:
         Args:
             query: the question. Nothing matches an empty one.
             k: most turns; 0 finds nothing.
-            upto: number of oldest turns that take part; None for all.
+            upto: number of oldest turns to search; None for all.
             embedding: the question's vector; it finds turns with one of the same model.
 
         Raises:

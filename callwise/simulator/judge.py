@@ -84,7 +84,7 @@ class JudgeCalibration:
 
     drift_share: float = 0.25
     """Share of the noise variance that all items of one call have in common. Assumed: the pool
-    has one reply per call, so drift and noise cannot be told apart."""
+    has one reply per call, so drift and noise cannot be separated."""
 
     halo_share: float = 0.50
     """Share of an item's noise variance that all its scores in one call have in common. Assumed:

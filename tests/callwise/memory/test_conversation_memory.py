@@ -227,7 +227,7 @@ async def test_of_concurrent_turns_one_is_stored(memory: ConversationMemory) -> 
 
 
 async def test_a_lost_update_is_noticed() -> None:
-    """Where a store cannot refuse it, the memory of the one that lost raises, once."""
+    """Without conditional writes, the memory of the lost commit raises, once."""
     file = LangGraphFile()
     memory = opened(file)
     await filled(memory, 2)
@@ -277,7 +277,7 @@ async def test_a_missing_turn_is_an_error(memory: ConversationMemory, store: Kep
 
 
 async def test_a_missing_note_is_an_error() -> None:
-    """Where notes are items of their own, one that is missing is named."""
+    """A missing note is named where notes are separate items."""
     file = LangGraphFile()
     await filled(opened(file), 2)
     file.store.delete(("callwise", *ANN.labels, "notes"), "000000000002-000")

@@ -26,7 +26,7 @@ PROMPTS, REPLIES = 500, 4
 
 
 class Score(BaseModel):
-    """What a pointwise judge answers."""
+    """The answer of a pointwise judge."""
 
     score: Annotated[float, Field(ge=0, le=1)]
 
@@ -39,7 +39,7 @@ class Row(BaseModel):
 
 
 class Listwise(BaseModel):
-    """What a listwise judge answers."""
+    """The answer of a listwise judge."""
 
     scores: list[Row]
     ranking: list[str]

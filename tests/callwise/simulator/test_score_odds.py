@@ -40,7 +40,7 @@ class Row(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What a listwise judge answers."""
+    """The answer of a listwise judge."""
 
     scores: list[Row]
     best: str

@@ -31,7 +31,7 @@ from callwise.simulator.server import SimServer, serve
 
 
 class Plan(BaseModel):
-    """What a planner answers."""
+    """The answer of a planner."""
 
     goal: str
     reply: str
@@ -46,7 +46,7 @@ class Verdict(BaseModel):
 
 
 class Verdicts(BaseModel):
-    """What a judge answers about the candidates."""
+    """The answer of a judge about the candidates."""
 
     candidates: list[Verdict]
 
@@ -122,7 +122,7 @@ async def test_http_and_process_give_the_same_answers():
 
 
 async def test_every_schema_mode_is_understood():
-    """A client that can only ask in words gets answers that fit, too."""
+    """A client that gives the schema as text gets answers that fit, too."""
     for schema_mode in ("json_schema", "json_object", "prompt"):
         async with running(schema_mode=schema_mode) as (_, client):
             reply = await one(client, make_call())
@@ -170,7 +170,7 @@ async def test_a_retry_gets_the_answer_that_was_due():
 
 
 async def test_a_timeout_hangs_until_the_client_leaves(pass_time):
-    """The request is logged on arrival, and the server waits for nobody when it stops."""
+    """The request is logged on arrival, and the server does not wait for clients when it stops."""
     async with running(faults=["timeout"]) as (server, client):
         asking = asyncio.create_task(one(client, make_call(timeout_seconds=30)))
         await server.log.reached(1)
@@ -180,7 +180,7 @@ async def test_a_timeout_hangs_until_the_client_leaves(pass_time):
 
 
 async def test_a_timeout_ends_after_its_time():
-    """Whoever does not leave is left."""
+    """Clients that do not leave are disconnected."""
     settings = SimulatedSettings(timeout_seconds=0.01)
     async with running(settings, faults=["timeout"]) as (_, client):
         assert isinstance(await one(client, make_call()), ConnectionFailed)
@@ -197,7 +197,7 @@ async def test_a_hanging_request_does_not_hold_the_server():
 
 
 async def test_the_log_equals_what_was_sent_with_faults_and_cancellations():
-    """What left the machine is what arrived, whatever became of it."""
+    """Every request that left the machine arrived, whatever its outcome."""
     settings = SimulatedSettings(
         error_rate_429=0.2, error_rate_500=0.1, timeout_rate=0.1, timeout_seconds=0.01, seed=3
     )
@@ -251,7 +251,7 @@ async def test_latency_is_real_only_where_asked():
     assert len(slept) == 1
 
 
-async def test_an_asker_that_leaves_takes_no_sample():
+async def test_a_client_that_leaves_uses_no_sample():
     """A request that was cancelled while its answer was on the way was not answered."""
     gone = asyncio.Event()
 
@@ -339,7 +339,7 @@ async def test_the_log_file_has_a_line_for_each_request(tmp_path):
 
 
 async def test_serve_says_where_it_is_until_cancelled():
-    """The command's server tells its URL once it listens, and stops on cancellation."""
+    """The command's server reports its URL once it listens, and stops on cancellation."""
     ready = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
         serve("127.0.0.1", 0, SimulatedSettings(), on_ready=ready.set_result)

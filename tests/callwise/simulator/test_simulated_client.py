@@ -1,4 +1,4 @@
-"""The in-process client answers at once, labels itself, and fails as it is told."""
+"""The in-process client answers without delay, labels itself, and fails by its script."""
 
 import json
 
@@ -24,7 +24,7 @@ from callwise.simulator.simulated_client import SimulatedClient as Inner
 
 
 class Plan(BaseModel):
-    """What a planner answers."""
+    """The answer of a planner."""
 
     reply: str
     strategy: str
@@ -37,13 +37,13 @@ async def one(client, call):
 
 
 def test_it_is_a_client():
-    """It stands at the client seam."""
+    """It implements the client protocol."""
     assert isinstance(SimulatedClient.from_settings(), Client)
     assert SimulatedClient is Inner
 
 
 async def test_every_reply_is_labelled(ask, english):
-    """Replies say that they are simulated, and so does the model's name."""
+    """Replies are marked as simulated, and so is the model's name."""
     client = SimulatedClient.from_settings()
     reply = await one(client, ask(english, Plan))
     assert client.is_simulated
@@ -66,7 +66,7 @@ async def test_it_answers_the_body_that_the_wire_carries(ask, english):
 
 
 async def test_several_calls_are_answered_in_order_and_reported(ask, english, chinese):
-    """Each call is a request of its own, and `on_sent` hears of each."""
+    """Each call is one request, and `on_sent` is called for each."""
     sent = []
     client = SimulatedClient.from_settings(script=["ok", "500"])
     calls = [ask(english), ask(chinese), ask(english, sample=1)]
@@ -189,7 +189,7 @@ def test_another_seed_embeds_elsewhere():
 
 
 async def test_material_is_not_changed(ask, english):
-    """A call is the asker's: answering leaves it as it is."""
+    """A call belongs to its caller: answering does not change it."""
     call = Call(
         Role.MAIN, Purpose.PLAN, (Message("user", json.dumps(english)),), response_model=Plan
     )
