@@ -27,7 +27,7 @@ class SimulatedSetting:
             gives as many as are asked for.
         is_rounded: whether scores are coarse, and tie. Where not, `accuracy` and
             `reliability` are those of the reading itself.
-        deaf_rate: share of judge requests that say nothing of anyone.
+        unjudged_rate: share of judge requests that say nothing of anyone.
     """
 
     accuracy: float | None = 0.5
@@ -37,11 +37,11 @@ class SimulatedSetting:
     reliability: float | None = None
     candidates: int | None = None
     is_rounded: bool = True
-    deaf_rate: float = 0.0
+    unjudged_rate: float = 0.0
 
     @property
     def name(self) -> str:
-        """In words, for a table."""
+        """As text, for a table."""
         accuracy = "calibrated" if self.accuracy is None else f"{self.accuracy:g}"
         gain = "none" if self.gain is None else f"{self.gain:g}"
         words = f"accuracy {accuracy}, similarity {self.similarity:g}, gain {gain}"
@@ -76,5 +76,5 @@ MIX: tuple[SimulatedSetting, ...] = (
     SimulatedSetting(accuracy=0.5),
     SimulatedSetting(accuracy=0.5, spread=2.0),
 )
-"""Easy prompts, where any candidate will do, beside ones where choosing matters: the same
+"""Easy prompts, where any candidate will do, and ones where choosing matters: the same
 judge reads all, and notes on the easy ones mostly noise."""

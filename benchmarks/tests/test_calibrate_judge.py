@@ -13,7 +13,7 @@ DATA = Path(os.environ.get("CALLWISE_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not DATA.is_dir(), reason="no recorded data beside the project")
+@pytest.mark.skipif(not DATA.is_dir(), reason="no recorded data next to the project")
 def test_calibrated_figures_are_those_of_the_data():
     """The script, run again, gives the figures of `JUDGE_CALIBRATION`."""
     pytest.importorskip("pyarrow", reason="needs the bench extra")
