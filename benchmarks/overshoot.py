@@ -214,7 +214,8 @@ def _crowd_figures() -> Iterator[Figure]:
                 for each in storms
             )
             yield Figure(
-                f"{callers} calls, {ALLOWED} allowed in {kind}: served / refused / highest of limit",
+                f"{callers} calls, {ALLOWED} allowed in {kind}: "
+                "served / refused / highest, of limit",
                 f"{'-'.join(map(str, served))} / {storms[0].refused} / {highest:.0%}",
                 f"{ALLOWED} / {callers - ALLOWED} / <= 100%",
                 is_exact and highest <= 1,

@@ -14,8 +14,9 @@ LIST = tomllib.loads((ROOT / "tests" / "words.toml").read_text(encoding="utf-8")
 PRODUCT = ("callwise", "graph", "lats", "nodes")
 PLACES = (
     *(f"{package}/**/*.py" for package in PRODUCT),
-    *("configs/**/*.yaml", "docs/*.md", "docs/**/*.py", "examples/*", "notebooks/*"),
-    *("ARCHITECTURE.md", "CONTRIBUTING.md", "Makefile", "README.md", "pyproject.toml", ".ci/*"),
+    *("benchmarks/**/*.py", "configs/**/*.yaml", "docs/*.md", "docs/**/*.py", "examples/*"),
+    *("notebooks/*", "ARCHITECTURE.md", "CONTRIBUTING.md", "Makefile", "README.md"),
+    *("pyproject.toml", ".ci/*"),
 )
 
 

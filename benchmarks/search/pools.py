@@ -235,7 +235,7 @@ class Pool(ABC):
             KeyError: when there is no such prompt.
         """
 
-    def bounds(self, half: Half) -> tuple[float, float]:
+    def score_range(self, half: Half) -> tuple[float, float]:
         """Return the mean truth over a half's prompts of a pick by lot, and of the best pick."""
         prompts = [self.prompt(prompt_id, 0) for prompt_id in self.half(half)]
         random = float(np.mean([prompt.random_truth() for prompt in prompts]))

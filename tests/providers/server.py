@@ -96,7 +96,7 @@ class Asked:
 
 
 class Script(Protocol):
-    """What one server does with what it is asked. Made anew for each server: it may count."""
+    """The answers of one server to its requests. Made for each server: it may count."""
 
     def __call__(self, asked: Asked, good: dict[str, Any]) -> Sent | None:
         """Return what to send, or None for the good answer."""

@@ -108,7 +108,7 @@ def test_a_pick_by_lot_is_no_better_than_the_best(pool):
     for prompt_id in pool.prompt_ids:
         prompt = pool.prompt(prompt_id, 0)
         assert prompt.random_truth() <= prompt.oracle_truth()
-    low, high = pool.bounds("tuning")
+    low, high = pool.score_range("tuning")
     assert low <= high
 
 
