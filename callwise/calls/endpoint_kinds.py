@@ -250,7 +250,7 @@ class SimulatedKind:
         given = options.model_dump(mode="json", exclude_defaults=True)
         identity = ("simulated", orjson.dumps(given, option=orjson.OPT_SORT_KEYS))
         if identity not in clients:
-            clients[identity] = SimulatedClient.from_settings(options)
+            clients[identity] = SimulatedClient(options)
         return clients[identity]
 
     @staticmethod

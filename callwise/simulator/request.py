@@ -54,8 +54,6 @@ class SimulatedRequest:
         reply: the reply that the request is about.
         candidates: the replies to choose from, in the order shown.
         parents: replies to improve.
-        count: number of candidates to write.
-        strategies_used: strategy tags to avoid.
         sources: texts that quotes may come from, `user_text` first.
         fields: the whole JSON object.
     """

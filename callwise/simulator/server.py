@@ -15,7 +15,7 @@ Every answer names a model `simulated-…` and carries `X-Callwise-Simulated: 1`
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,11 +77,11 @@ class LogEntry:
     is_stream: bool = False
 
 
-class RequestLog:
+class RequestLog(list[LogEntry]):
     """The log of one server, in memory and in `file`; None is memory only."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._entries: list[LogEntry] = []
+        super().__init__()
         self._path = file
         self._stream: TextIO | None = None
         self._arrival = asyncio.Event()
@@ -98,26 +98,17 @@ class RequestLog:
             self._stream.close()
             self._stream = None
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[LogEntry]:
-        return iter(self._entries)
-
-    def __getitem__(self, index: int) -> LogEntry:
-        return self._entries[index]
-
     def received(self, path: str) -> LogEntry:
         """Add the entry of a request that has just arrived, and return it to be completed."""
-        entry = LogEntry(request_id=len(self._entries) + 1, path=path)
-        self._entries.append(entry)
+        entry = LogEntry(request_id=len(self) + 1, path=path)
+        self.append(entry)
         arrival, self._arrival = self._arrival, asyncio.Event()
         arrival.set()
         return entry
 
     async def reached(self, count: int) -> None:
         """Wait until this many requests have arrived, cancelled ones included."""
-        while len(self._entries) < count:
+        while len(self) < count:
             await self._arrival.wait()
 
     def write(self, entry: LogEntry) -> None:
@@ -125,10 +116,6 @@ class RequestLog:
         if self._stream is not None:
             self._stream.write(json.dumps(asdict(entry)) + "\n")
             self._stream.flush()
-
-    def as_dicts(self) -> list[dict[str, object]]:
-        """Return all entries as JSON objects."""
-        return [asdict(entry) for entry in self._entries]
 
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -237,7 +224,7 @@ class SimServer:
         return web.Response(text=_PAGE, headers=SIMULATED_HEADERS)
 
     async def _log(self, _request: web.Request) -> web.Response:
-        return json_response({"requests": self.log.as_dicts()})
+        return json_response({"requests": list(map(asdict, self.log))})
 
     async def _models(self, _request: web.Request) -> web.Response:
         names = ["simulated-main", "simulated-judge", "simulated-fast", "simulated-embed"]

@@ -47,34 +47,22 @@ class SimulatedClient:
     """A client that answers from a simulated model.
 
     Args:
-        model: the model.
-        faults: the faults of attempts; None draws them from the model's settings.
+        settings: of the model and its faults.
+        script: faults of the first attempts, as `Fault` values; later ones are drawn.
         sleep: awaited with the virtual latency of each answer; None lets no time pass.
     """
 
     def __init__(
         self,
-        model: SimulatedModel,
-        *,
-        faults: FaultPlan | None = None,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
-    ) -> None:
-        self._model = model
-        self._faults = faults or FaultPlan(model.settings)
-        self._sleep = sleep
-        self._form = lru_cache(maxsize=128)(schema_format)
-
-    @classmethod
-    def from_settings(
-        cls,
         settings: SimulatedSettings | None = None,
         *,
         script: Iterable[Fault | str] = (),
         sleep: Callable[[float], Awaitable[None]] | None = None,
-    ) -> "SimulatedClient":
-        """Return a client for these settings; `script` has the faults of the first attempts."""
-        model = SimulatedModel(settings=settings)
-        return cls(model, faults=FaultPlan(model.settings, script), sleep=sleep)
+    ) -> None:
+        self._model = SimulatedModel(settings=settings)
+        self._faults = FaultPlan(self._model.settings, script)
+        self._sleep = sleep
+        self._form = lru_cache(maxsize=128)(schema_format)
 
     @property
     def is_simulated(self) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import json
 import struct
 from contextlib import asynccontextmanager
@@ -114,7 +115,7 @@ async def test_http_and_process_give_the_same_answers():
         make_call(9, None, sampling=Sampling(top_logprobs=20), stream=True),
         Call(Role.EMBED, Purpose.EMBED, inputs=("one two", "三四")),
     ]
-    inside = SimulatedClient.from_settings()
+    inside = SimulatedClient()
     async with running() as (_, client):
         for call in calls:
             over_http = what_was_said(await one(client, call))
@@ -131,7 +132,7 @@ async def test_every_schema_mode_is_understood():
 
 async def test_equal_bodies_count_as_samples():
     """The wire has no sample index, so the n-th equal body gets the n-th sample."""
-    inside = SimulatedClient.from_settings()
+    inside = SimulatedClient()
     async with running() as (server, client):
         texts = [(await one(client, make_call())).text for _ in range(3)]
     assert texts == [(await one(inside, make_call(sample=n))).text for n in range(3)]
@@ -165,7 +166,7 @@ async def test_a_retry_gets_the_answer_that_was_due():
     async with running(faults=["500", "cut_stream", "ok"]) as (server, client):
         outcomes = [await one(client, make_call(stream=True)) for _ in range(3)]
     assert isinstance(outcomes[1], StreamCut)
-    assert outcomes[2].text == (await one(SimulatedClient.from_settings(), make_call())).text
+    assert outcomes[2].text == (await one(SimulatedClient(), make_call())).text
     assert [entry.sample for entry in server.log] == [0, 0, 0]
 
 
@@ -221,7 +222,7 @@ async def test_the_log_equals_what_was_sent_with_faults_and_cancellations():
 async def test_faults_agree_with_the_process():
     """The same settings fail the same calls, over HTTP and in process."""
     settings = SimulatedSettings(error_rate_429=0.3, error_rate_500=0.2, malformed_json_rate=0.3)
-    inside = SimulatedClient.from_settings(settings)
+    inside = SimulatedClient(settings)
     async with running(settings) as (_, client):
         for number in range(12):
             for _ in range(2):
@@ -242,7 +243,7 @@ async def test_latency_is_real_only_where_asked():
     async def sleep(seconds):
         slept.append(seconds)
 
-    virtual = (await one(SimulatedClient.from_settings(), make_call())).latency_seconds
+    virtual = (await one(SimulatedClient(), make_call())).latency_seconds
     async with running(SimulatedSettings(real_time_scale=0.5), sleep=sleep) as (_, client):
         await one(client, make_call())
     assert slept == [pytest.approx(virtual * 0.5)]
@@ -334,7 +335,7 @@ async def test_the_log_file_has_a_line_for_each_request(tmp_path):
             await one(client, make_call(1))
             await one(client, make_call(2))
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            assert lines[-2:] == server.log.as_dicts()
+            assert lines[-2:] == [dataclasses.asdict(entry) for entry in server.log]
     assert len(path.read_text().splitlines()) == 4
 
 
