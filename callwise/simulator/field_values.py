@@ -8,7 +8,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 from callwise.simulator.faults import SeededStream
 from callwise.simulator.forms import REPLY_KINDS, Convention, FormNode
 from callwise.simulator.judge import with_levels
-from callwise.simulator.phrases import STRATEGIES, bank_of
+from callwise.simulator.phrases import bank_of
 from callwise.simulator.scene import FieldPlace, Scene, sentences_of
 
 __all__ = [
@@ -157,32 +157,6 @@ def boolean_value(scene: Scene, kind: Convention, place: FieldPlace) -> bool:
 
 _SHORT_CHARS = 24
 _QUOTE_CHARS = 60
-_LEAD_IN = {"en": "they said that ", "zh": "对方的意思是"}
-
-_PATTERN_TRIALS = (
-    "calm",
-    "a_1",
-    "c1",
-    "a-b",
-    "A1",
-    "ABC",
-    "Calm",
-    "1",
-    "12",
-    "0.5",
-    "2026-01-05",
-    "12:30",
-    "2026-01-05T12:30:00Z",
-    "#a0b1c2",
-    "a0b1c2d3",
-    "a@example.org",
-    "https://example.org/a",
-    "en",
-    "en-GB",
-    "平静",
-    "Calm words.",
-    "",
-)
 
 
 def fitted(text: str, node: FormNode, filler: str) -> str:
@@ -232,18 +206,19 @@ def matching_text(pattern: str, node: FormNode, draws: SeededStream) -> str:
     must be repaired. Such patterns are rare in response models.
     """
     start = draws.index(3)
-    for trial in (*_PATTERN_TRIALS[start:], *_PATTERN_TRIALS[:start]):
+    trials = bank_of("en").pattern_texts
+    for trial in (*trials[start:], *trials[:start]):
         for text in (trial, trial * max(node.min_length, 1), trial * 8):
             cut = text if node.max_length is None else text[: node.max_length]
             if len(cut) >= node.min_length and _matches(pattern, cut):
                 return cut
-    return _PATTERN_TRIALS[0]
+    return trials[0]
 
 
 def pick_strategy(scene: Scene, allowed: list[str] | None = None) -> str:
     """Return a strategy tag, if possible one that neither this answer nor the material has used."""
     draws, used = scene.draws, scene.strategies
-    names = allowed or list(STRATEGIES)
+    names = allowed or bank_of("en").strategies
     if used and used[-1] in names and draws.chance(scene.settings.strategy_repeat_rate):
         return used[-1]
     chosen = draws.pick([name for name in names if name not in used] or names)
@@ -258,7 +233,7 @@ def evidence(scene: Scene, node: FormNode) -> str:
         return fitted("", node, bank_of(scene.language).goals[0])
     source = draws.pick(sources[:2]) if len(sources) > 1 else sources[0]
     if draws.chance(scene.settings.evidence_miss_rate):
-        return fitted(_LEAD_IN[scene.language] + source[:_QUOTE_CHARS], node, "…")
+        return fitted(bank_of(scene.language).lead_in + source[:_QUOTE_CHARS], node, "…")
     most = min(node.max_length or _QUOTE_CHARS, _QUOTE_CHARS)
     least = min(max(node.min_length, 4), most)
     long_enough = [piece for piece in sentences_of(source[:2000]) if len(piece) >= least]
@@ -270,7 +245,7 @@ def evidence(scene: Scene, node: FormNode) -> str:
 
 def proved_text(scene: Scene, quote: str, node: FormNode) -> str:
     """Return a text with the content of a quotation."""
-    lead_in = _LEAD_IN[scene.language]
+    lead_in = bank_of(scene.language).lead_in
     return fitted(quote if quote.startswith(lead_in) else lead_in + quote, node, "…")
 
 

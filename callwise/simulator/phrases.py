@@ -26,7 +26,6 @@ from callwise.simulator.faults import hashed_normal
 __all__ = [
     "LANGUAGES",
     "SLOTS",
-    "STRATEGIES",
     "Phrase",
     "PhraseBank",
     "TextReading",
@@ -55,29 +54,10 @@ class PhraseBank:
     thoughts: tuple[str, ...]
     goals: tuple[str, ...]
     words: tuple[str, ...]
-    quotes: tuple[str, str]
     joint: str
-
-
-STRATEGIES = (
-    "empathise",
-    "ask_back",
-    "share_own_story",
-    "tease_gently",
-    "reframe",
-    "stay_brief",
-    "recall_memory",
-    "offer_plan",
-    "be_playful",
-    "name_feeling",
-    "change_topic",
-    "disagree_kindly",
-    "encourage",
-    "set_boundary",
-    "show_curiosity",
-    "give_detail",
-)
-"""Strategy tags, the same in every language."""
+    lead_in: str
+    strategies: tuple[str, ...] = ()
+    pattern_texts: tuple[str, ...] = ()
 
 
 @cache
