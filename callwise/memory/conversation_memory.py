@@ -43,7 +43,6 @@ __all__ = [
     "ConversationMemory",
     "UserIndex",
     "next_state",
-    "snapshot_of",
     "version_of",
 ]
 
@@ -133,43 +132,6 @@ class CommitResult(NamedTuple):
     was_new: bool
 
 
-def snapshot_of(
-    known: UserIndex,
-    agent_user: AgentUser,
-    state: Mapping[str, Any],
-    version: int,
-    *,
-    max_turns: int,
-    max_notes: int,
-) -> MemorySnapshot:
-    """Return the memory as it was when `version` was the latest one.
-
-    Args:
-        known: at least the turns up to `version`.
-        agent_user: the owner of the memory.
-        state: the one that the turn of `version` made.
-        version: 0 is before the first turn.
-        max_turns: most of the last turns; at least 0.
-        max_notes: most of the last notes; at least 0.
-    """
-    recent_notes: list[Note] = []
-    for notes in reversed(known.notes[:version]):
-        if len(recent_notes) >= max_notes:
-            break
-        recent_notes[:0] = notes
-    summary = state.get("summary")
-    return MemorySnapshot(
-        agent_user=agent_user,
-        version=version,
-        profile=json_copy(state.get("profile") or {}),
-        relationship=json_copy(state.get("relationship") or {}),
-        transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
-        summary=ConversationSummary(summary["text"], summary["version"]) if summary else None,
-        notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
-        names_anonymous=version > 0 and OWNERS_FIELD not in state,
-    )
-
-
 class ConversationMemory:
     """The memory of agents about users, stored in a backend.
 
@@ -208,12 +170,34 @@ class ConversationMemory:
             StoreFailed: when the store cannot be read.
         """
         known = await self._refreshed(agent_user)
-        state, version = known.state, known.version
-        if before_turn is not None and known.version_of_turn.get(before_turn) == version:
-            state, version = state.get("previous") or {}, version - 1
-        return snapshot_of(
-            known, agent_user, state, version, max_turns=max_turns, max_notes=max_notes
+        state, version = self._start(agent_user, known, before_turn)
+        recent_notes: list[Note] = []
+        for notes in reversed(known.notes[:version]):
+            if len(recent_notes) >= max_notes:
+                break
+            recent_notes[:0] = notes
+        summary = state.get("summary")
+        return MemorySnapshot(
+            agent_user=agent_user,
+            version=version,
+            profile=json_copy(state.get("profile") or {}),
+            relationship=json_copy(state.get("relationship") or {}),
+            transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
+            summary=ConversationSummary(summary["text"], summary["version"]) if summary else None,
+            notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
+            names_anonymous=version > 0 and OWNERS_FIELD not in state,
         )
+
+    def _start(
+        self,
+        agent_user: AgentUser,  # noqa: ARG002 - for subclasses
+        known: UserIndex,
+        before_turn: tuple[str, int] | None,
+    ) -> tuple[Mapping[str, Any], int]:
+        """Return the state and the version from which a turn starts."""
+        if before_turn is not None and known.version_of_turn.get(before_turn) == known.version:
+            return known.state.get("previous") or {}, known.version - 1
+        return known.state, known.version
 
     async def retrieve(
         self,

@@ -26,9 +26,7 @@ DAMPING = 60
 """Added to each rank; the lower, the more the first ranks outweigh the next. The paper's value."""
 
 
-def reciprocal_rank_fusion(
-    rankings: Sequence[Sequence[int]], *, damping: float = DAMPING
-) -> dict[int, float]:
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
     """Return each document's fused score; more is better.
 
     Scores of different rankings need no common scale. A document that a ranking
@@ -39,12 +37,11 @@ def reciprocal_rank_fusion(
 
     Args:
         rankings: documents, best first, each at most once per ranking.
-        damping: added to each rank, which starts at 1; at least 0.
     """
     fused: dict[int, float] = {}
     for ranking in rankings:
         for rank, document in enumerate(ranking, start=1):
-            fused[document] = fused.get(document, 0.0) + 1 / (damping + rank)
+            fused[document] = fused.get(document, 0.0) + 1 / (DAMPING + rank)
     return fused
 
 

@@ -8,9 +8,9 @@ number of times, and stores nothing: so any number of settings can be tried on t
 from collections.abc import Mapping
 from typing import Any
 
-from callwise.memory.conversation_memory import CommitResult, ConversationMemory, snapshot_of
+from callwise.memory.conversation_memory import CommitResult, ConversationMemory, UserIndex
 from callwise.memory.memory_errors import MemoryConflict, StoreFailed
-from callwise.memory.records import AgentUser, MemorySnapshot, TurnCommit
+from callwise.memory.records import AgentUser, TurnCommit
 from callwise.memory.stored_turns import StoredTurn, json_copy
 
 __all__ = ["SnapshotBackend", "SnapshotMemory"]
@@ -64,30 +64,21 @@ class SnapshotMemory(ConversationMemory):
         super().__init__(backend, max_users=max_users)
         self._snapshots = backend
 
-    async def load(
-        self,
-        agent_user: AgentUser,
-        *,
-        max_turns: int = 8,
-        max_notes: int = 50,
-        before_turn: tuple[str, int] | None = None,
-    ) -> MemorySnapshot:
-        """Return what was remembered before a turn of the finished run.
+    def _start(
+        self, agent_user: AgentUser, known: UserIndex, before_turn: tuple[str, int] | None
+    ) -> tuple[Mapping[str, Any], int]:
+        """Return the state and the version before a turn of the finished run.
 
         Raises:
             StoreFailed: when that run had no such turn.
         """
-        known = await self._refreshed(agent_user)
         if before_turn is None or before_turn not in known.version_of_turn:
             raise StoreFailed(
                 f"the recorded past of agent {agent_user.agent_id!r} and user "
                 f"{agent_user.user_id!r} has no turn {before_turn}"
             )
         version = known.version_of_turn[before_turn] - 1
-        state = self._snapshots.state_at(agent_user, version)
-        return snapshot_of(
-            known, agent_user, state, version, max_turns=max_turns, max_notes=max_notes
-        )
+        return self._snapshots.state_at(agent_user, version), version
 
     async def commit(self, commit: TurnCommit) -> CommitResult:
         """Return the result that storing the turn would have had.
