@@ -252,7 +252,7 @@ class ConversationMemory:
         if turn in known.version_of_turn:
             return CommitResult(known.version_of_turn[turn], was_new=False)
         if known.version != expected:
-            raise MemoryConflict(agent_user.agent_id, agent_user.user_id, expected, known.version)
+            raise MemoryConflict(agent_user, expected, known.version)
         if commit.embedding is not None:
             known.index.check(commit.embedding)
         stored = stored_turn(commit, expected + 1)
@@ -324,7 +324,4 @@ class ConversationMemory:
 
     def _forget(self, agent_user: AgentUser, problem: str) -> None:
         self._known.pop(agent_user, None)
-        raise StoreFailed(
-            f"the memory of agent {agent_user.agent_id!r} about user "
-            f"{agent_user.user_id!r} {problem}"
-        )
+        raise StoreFailed(f"the memory of {agent_user} {problem}")

@@ -63,8 +63,7 @@ class LangGraphBackend:
             entry = entries.get(_digits(version))
             if entry is None:
                 raise StoreDamaged(
-                    f"turn {version} of {upto} of agent {agent_user.agent_id!r} and user "
-                    f"{agent_user.user_id!r} is missing from the store"
+                    f"turn {version} of {upto} of {agent_user} is missing from the store"
                 )
             keys = [f"{_digits(version)}-{place:03d}" for place in range(entry["note_count"])]
             missing = [key for key in keys if key not in notes]
@@ -107,5 +106,5 @@ class LangGraphBackend:
         expected = turn.version - 1
         stored = (await self.state(agent_user) or {}).get("version", 0)
         if stored != expected:
-            raise MemoryConflict(agent_user.agent_id, agent_user.user_id, expected, stored)
+            raise MemoryConflict(agent_user, expected, stored)
         await self._store.abatch(ops)

@@ -10,6 +10,7 @@ CallwiseError
 """
 
 from callwise.calls.errors import CallwiseError
+from callwise.memory.records import AgentUser
 
 __all__ = ["MemoryConflict", "StoreDamaged", "StoreFailed", "StoreFull", "StoreLocked"]
 
@@ -33,21 +34,16 @@ class StoreDamaged(StoreFailed):
 class MemoryConflict(StoreFailed):
     """Another turn was committed for this user between load and commit.
 
-    `expected_version` is the one that the commit started from; `stored_version` is None where
-    it was not seen.
+    `expected_version` is the one that the commit started from.
     """
 
-    def __init__(
-        self, agent_id: str, user_id: str | None, expected_version: int, stored_version: int | None
-    ) -> None:
-        now = "another" if stored_version is None else str(stored_version)
+    def __init__(self, agent_user: AgentUser, expected_version: int, stored_version: int) -> None:
         super().__init__(
-            f"the memory of agent {agent_id!r} about user {user_id!r} was changed in between: "
-            f"this turn started from version {expected_version} and the store has {now}. "
-            "Nothing was committed. Two processes or two concurrent conversations write for the "
-            "same user. Load the memory again and repeat the turn."
+            f"the memory of {agent_user} was changed in between: this turn started from version "
+            f"{expected_version} and the store has {stored_version}. Nothing was committed. Two processes or "
+            "two concurrent conversations write for the same user. Load the memory again and "
+            "repeat the turn."
         )
-        self.agent_id = agent_id
-        self.user_id = user_id
+        self.agent_user = agent_user
         self.expected_version = expected_version
         self.stored_version = stored_version

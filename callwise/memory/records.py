@@ -59,6 +59,14 @@ class AgentUser:
                 f"user_id={self.user_id!r} and conversation_id={self.conversation_id!r}. Give one"
             )
 
+    def __str__(self) -> str:
+        """Return the owner as errors name it."""
+        if self.user_id is None:
+            return (
+                f"agent {self.agent_id!r} and the anonymous conversation {self.conversation_id!r}"
+            )
+        return f"agent {self.agent_id!r} and user {self.user_id!r}"
+
     @property
     def labels(self) -> tuple[str, str]:
         """The agent and the owner as two labels; different owners have different labels."""

@@ -46,9 +46,7 @@ class SnapshotBackend:
         """
         turns = self._turns.setdefault(agent_user, [])
         if len(turns) != turn.version - 1:
-            raise MemoryConflict(
-                agent_user.agent_id, agent_user.user_id, turn.version - 1, len(turns)
-            )
+            raise MemoryConflict(agent_user, turn.version - 1, len(turns))
         turns.append(turn)
         self._states.setdefault(agent_user, []).append(json_copy(state))
 
@@ -73,10 +71,7 @@ class SnapshotMemory(ConversationMemory):
             StoreFailed: when that run had no such turn.
         """
         if before_turn is None or before_turn not in known.version_of_turn:
-            raise StoreFailed(
-                f"the recorded past of agent {agent_user.agent_id!r} and user "
-                f"{agent_user.user_id!r} has no turn {before_turn}"
-            )
+            raise StoreFailed(f"the recorded past of {agent_user} has no turn {before_turn}")
         version = known.version_of_turn[before_turn] - 1
         return self._snapshots.state_at(agent_user, version), version
 

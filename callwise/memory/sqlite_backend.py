@@ -161,8 +161,7 @@ class SqliteBackend:
         for version in range(after + 1, upto + 1):
             if version not in rows:
                 raise StoreDamaged(
-                    f"turn {version} of {upto} of agent {agent_user.agent_id!r} and user "
-                    f"{agent_user.user_id!r} is missing from the memory {self.path}"
+                    f"turn {version} of {upto} of {agent_user} is missing from {self.path}"
                 )
             turn = _read(rows[version], agent_user, version)
             turns.append(StoredTurn(version, turn["entry"], turn["notes"]))
@@ -186,7 +185,7 @@ class SqliteBackend:
             row = connection.execute(_LAST, labels).fetchone()
             stored = row[0] if row else 0
             if stored != version - 1:
-                raise MemoryConflict(agent_user.agent_id, agent_user.user_id, version - 1, stored)
+                raise MemoryConflict(agent_user, version - 1, stored)
             connection.execute(_DROP_STATE, (*labels, stored))
             connection.execute(_APPEND, (*labels, version, turn, state))
 
@@ -247,8 +246,7 @@ def _read(data: bytes, agent_user: AgentUser, version: int) -> dict[str, Any]:
         return json_value(data)
     except (TypeError, ValueError) as error:
         raise StoreDamaged(
-            f"version {version} of the memory of agent {agent_user.agent_id!r} about user "
-            f"{agent_user.user_id!r} is damaged: {error}"
+            f"version {version} of the memory of {agent_user} is damaged: {error}"
         ) from error
 
 

@@ -326,18 +326,13 @@ class AnswerOdds:
         strings included, is cut into pieces of 12 characters.
         """
         tokens: list[TokenLogprobs] = []
-        between: list[str] = []
-        found = 0
-        for match in _TOKENS.finditer(text):
-            number = match.group(1)
-            if number is None:
-                between.append(match.group())
-                continue
-            tokens += self._certain("".join(between))
-            between.clear()
-            tokens.append(self._number(number, found))
-            found += 1
-        return (*tokens, *self._certain("".join(between)))
+        done = 0
+        numbers = (match for match in _TOKENS.finditer(text) if match[1] is not None)
+        for index, number in enumerate(numbers):
+            tokens += self._certain(text[done : number.start()])
+            tokens.append(self._number(number[1], index))
+            done = number.end()
+        return (*tokens, *self._certain(text[done:]))
 
     def _certain(self, text: str) -> Iterable[TokenLogprobs]:
         for start in range(0, len(text), MAX_TOKEN_CHARS):
@@ -346,9 +341,9 @@ class AnswerOdds:
 
     def _number(self, token: str, index: int) -> TokenLogprobs:
         """Return the token of the answer's `index`-th number."""
-        number = self.numbers[index] if index < len(self.numbers) else None
+        number = self.numbers[index] if index < len(self.numbers) else 0
         levels: Levels = getattr(number, "levels", ())
-        if number is None or not levels or _written(number) != token:
+        if not levels or _written(number) != token:
             return TokenLogprobs(token, 0.0, ((token, 0.0),) if self.top else ())
         logprobs = self._logprobs(levels, index)
         likeliest = sorted(logprobs.items(), key=lambda item: (-item[1], item[0]))
