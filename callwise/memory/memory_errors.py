@@ -40,9 +40,9 @@ class MemoryConflict(StoreFailed):
     def __init__(self, agent_user: AgentUser, expected_version: int, stored_version: int) -> None:
         super().__init__(
             f"the memory of {agent_user} was changed in between: this turn started from version "
-            f"{expected_version} and the store has {stored_version}. Nothing was committed. Two processes or "
-            "two concurrent conversations write for the same user. Load the memory again and "
-            "repeat the turn."
+            f"{expected_version} and the store has {stored_version}. Nothing was committed. Two "
+            "processes or two concurrent conversations write for the same user. Load the memory "
+            "again and repeat the turn."
         )
         self.agent_user = agent_user
         self.expected_version = expected_version
