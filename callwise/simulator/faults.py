@@ -88,12 +88,9 @@ class FaultPlan:
         self._has_rates = settings.has_faults
 
     def next(self, request: object, *, is_stream: bool, is_structured: bool) -> Fault:
-        """Return the fault of the next attempt at a request.
+        """Return the fault of the next attempt at a request, which is identified by a digest.
 
-        Args:
-            request: identifies the request, for example its digest.
-            is_stream: whether the answer is streamed; only streams are cut by rate.
-            is_structured: whether the answer must fit a schema; only such a one is malformed.
+        By rate, only streams are cut, and only answers that must fit a schema are malformed.
         """
         scripted = next(self._script, None)
         if scripted is not None or not self._has_rates:

@@ -47,11 +47,7 @@ def fill(scene: Scene, node: FormNode) -> Any:
 
 
 def _single(node: FormNode) -> FormNode:
-    """Return the node behind unions of one option.
-
-    Raises:
-        SchemaRefused: when such unions refer to each other in a circle.
-    """
+    """Return the node behind unions of one option, which may not refer to each other."""
     for _ in range(MAX_DEPTH):
         if node.kind != "union" or len(node.options) != 1:
             return node

@@ -190,13 +190,7 @@ class JudgePassNoise:
         self.drift = draws.normal()
 
     def item(self, reading: TextReading, position: int = 0, count: int = 1) -> "ItemNoise":
-        """Return the reading of one item.
-
-        Args:
-            reading: the item's text without error.
-            position: index of the item in the call.
-            count: number of items in the call.
-        """
+        """Return what the judge reads of an item: its true reading, its index, of `count` items."""
         slope = 0.0 if count < 2 else 1.0 - 2.0 * position / (count - 1)
         return ItemNoise(self, reading, slope * self.judge.figures.position_bias_sd)
 

@@ -243,17 +243,9 @@ class SimulatedModel:
         top: int | None,
         allowance: Allowance,
     ) -> tuple[str, AnswerOdds | None]:
-        """Return a choice's text, and the odds of its tokens if `top` of them are asked for.
+        """Return the text of a choice (digest, sample, number), and its odds if `top` is not None.
 
-        Args:
-            answer: digest of the body, sample and choice.
-            node: the form, or None for plain text.
-            material: of the request.
-            top: as in `_asked_logprobs`.
-            allowance: of all choices together.
-
-        Raises:
-            SchemaRefused: when no answer fits the form.
+        Without a form, `node`, it is plain text. The allowance is of all choices together.
         """
         allowance.take()
         draws = SeededStream(hashed_int("answer", self.settings.seed, *answer))

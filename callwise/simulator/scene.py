@@ -75,40 +75,26 @@ class FieldPlace:
         )
 
 
+@dataclass(kw_only=True)
 class Scene:
-    """The state that all parts of one answer share.
+    """The state that all parts of one answer share."""
 
-    Args:
-        settings: of the model.
-        phrases: with the weights of its seed.
-        judge: with the biases of its seed.
-        material: of the request.
-        draws: the random numbers of this answer.
-        allowance: limits how much may still be written.
-        keeps_levels: whether written scores carry their levels, see `judge.with_levels`.
-    """
+    settings: SimulatedSettings
+    phrases: WeightedPhrases
+    judge: SimulatedJudge
+    material: SimulatedRequest
+    draws: SeededStream
+    """The random numbers of this answer."""
+    allowance: Allowance
+    """Limits how much may still be written."""
+    keeps_levels: bool
+    """Whether written scores carry their levels, see `judge.with_levels`."""
 
-    def __init__(
-        self,
-        *,
-        settings: SimulatedSettings,
-        phrases: WeightedPhrases,
-        judge: SimulatedJudge,
-        material: SimulatedRequest,
-        draws: SeededStream,
-        allowance: Allowance,
-        keeps_levels: bool,
-    ) -> None:
-        self.settings = settings
-        self.keeps_levels = keeps_levels
-        self.allowance = allowance
-        self.material = material
-        self.draws = draws
-        self.language = material.language
-        self.strategies = list(material.strategies_used)
-        self._phrases = phrases
-        self._slots = phrases.slots[material.language]
-        self._judge = judge
+    def __post_init__(self) -> None:
+        """Begin without replies and readings."""
+        self.language = self.material.language
+        self.strategies = list(self.material.strategies_used)
+        self._slots = self.phrases.slots[self.language]
         self._judge_pass: JudgePassNoise | None = None
         self._items: dict[str, ItemNoise] = {}
         self._base: Draft | None = None
@@ -118,9 +104,9 @@ class Scene:
     def _item(self, key: str, text: str, position: int = 0, count: int = 1) -> ItemNoise:
         """Return this call's reading of a text; the same object for the same key."""
         if self._judge_pass is None:
-            self._judge_pass = JudgePassNoise(self._judge, self.material.rubric, self.draws)
+            self._judge_pass = JudgePassNoise(self.judge, self.material.rubric, self.draws)
         if key not in self._items:
-            self._items[key] = self._judge_pass.item(self._phrases.read(text), position, count)
+            self._items[key] = self._judge_pass.item(self.phrases.read(text), position, count)
         return self._items[key]
 
     def _candidate(self, index: int) -> ItemNoise:
@@ -197,7 +183,7 @@ class Scene:
         return render(self._slots, draft, self.fragment())
 
     def _child(self, parent: str) -> str:
-        reading = self._phrases.read(parent)
+        reading = self.phrases.read(parent)
         gain = self.settings.refinement_gain + self.settings.refinement_sd * self.draws.normal()
         draft = refine(
             self._slots,
@@ -253,11 +239,7 @@ def compose(slots: Slots, draws: SeededStream) -> Draft:
 def vary(slots: Slots, base: Draft, *, similarity: float, draws: SeededStream) -> Draft:
     """Return a reply that shares phrases with its siblings, which are drawn from the same base.
 
-    Args:
-        slots: the phrases.
-        base: the common draft of the siblings.
-        similarity: correlation of two siblings' qualities, in [0, 1].
-        draws: the answer's stream.
+    `similarity` is the correlation of two siblings' qualities, in [0, 1].
     """
     share = similarity**0.5
     return tuple(
@@ -269,11 +251,7 @@ def vary(slots: Slots, base: Draft, *, similarity: float, draws: SeededStream) -
 def refine(slots: Slots, parent: Draft | None, *, target: float, draws: SeededStream) -> Draft:
     """Return a child of a parent, as near to a target quality as a few tries get.
 
-    Args:
-        slots: the phrases.
-        parent: the parent's phrases, or None for a text without known phrases.
-        target: the quality aimed at, in within-prompt SD.
-        draws: the answer's stream.
+    The parent is None for a text without known phrases. The target is in within-prompt SD.
     """
     best: Draft | None = None
     best_miss = math.inf

@@ -57,14 +57,13 @@ class LogEntry:
 
     Args:
         request_id: counts requests; starts at 1.
-        path: the path that was asked for.
+        path: of the URL.
         model: the model that was asked for; empty when the body names none.
-        status: the HTTP status of the response; None for none (a timeout, or a body that
-            never arrived).
+        status: HTTP status of the response; None for none (a timeout, or a body that never
+            arrived).
         fault: the planned fault of the attempt, a value of `Fault`.
-        body_digest: identifies the body; equal bodies have equal digests.
+        body_digest: see `callwise.simulator.model.body_digest`.
         sample: number of equal bodies answered before.
-        is_stream: whether a stream was asked for.
     """
 
     request_id: int
@@ -360,15 +359,9 @@ async def serve(
     faults: Iterable[Fault | str] = (),
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the simulated model until cancelled.
+    """Serve the simulated model until cancelled; see `SimServer`.
 
-    Args:
-        host: address to listen at.
-        port: 0 takes a free one.
-        settings: of the model and its faults.
-        log_file: file to which each received request is appended as a JSON line, or None.
-        faults: faults of the first requests.
-        on_ready: called once with the base URL, when the server listens.
+    `on_ready` is called once with the base URL, when the server listens.
 
     Raises:
         OSError: when it cannot listen there, or cannot write the log.

@@ -53,13 +53,7 @@ def _head(kind: str, model: str, request_id: str) -> dict[str, Any]:
 
 
 def chat_response(answer: SimulatedAnswer, *, model: str, request_id: str) -> dict[str, Any]:
-    """Return a chat completion body.
-
-    Args:
-        answer: the answer.
-        model: the model that was asked for.
-        request_id: part of the completion's id.
-    """
+    """Return a chat completion body; `request_id` is a part of the completion's id."""
     choices = []
     for index, text in enumerate(answer.texts):
         message: dict[str, Any] = {"role": "assistant", "content": text}
@@ -122,11 +116,7 @@ def sse_events(
 ) -> list[bytes]:
     """Return the server-sent events of a streamed answer, `[DONE]` last.
 
-    Args:
-        answer: the answer.
-        model: the model that was asked for.
-        request_id: part of the completion's id.
-        has_usage: whether the last chunk has the usage, as `stream_options` asked.
+    `has_usage` adds a chunk with the usage, as `stream_options` asked.
     """
     head = _head("chat.completion.chunk", model, request_id)
     chunks = [{**head, "choices": [delta]} for delta in _deltas(answer)]
