@@ -5,7 +5,7 @@ reservation in three scopes, single flight, settlement, ledger row. Blocks of ba
 and blocks of asked calls alternate in one process, and the overhead of one repeat is
 the difference of neighbours, in processor time: nothing waits here, and so whatever else
 the machine does stays out of it. Then the same over a socket, in wall time, where the
-whole client stands beside a bare `AsyncOpenAI`.
+whole client is compared with a bare `AsyncOpenAI`.
 
     python -m benchmarks.run budgeter
 """
@@ -51,10 +51,10 @@ LOOPBACK_REPEATS = 7
 LOOPBACK_CALLS = 96
 
 MAX_OVERHEAD_SECONDS = 50e-6
-"""Overhead of one call, one asker at a time."""
+"""Overhead of one call, one caller at a time."""
 
-ENDPOINT, MODEL = "bench", "bench-model"
-KEY = "sk-bench-0123456789abcdef0123"
+ENDPOINT, MODEL = "local", "local-model"
+KEY = "sk-local-0123456789abcdef0123"
 PRICES = Prices(0.5, 1.5)
 ROOMY = Limits(max_calls=10**9, max_requests=10**9, max_tokens=10**12, max_usd=1e6)
 """Limits of every kind, none of which is ever met."""
@@ -62,8 +62,8 @@ ROOMY = Limits(max_calls=10**9, max_requests=10**9, max_tokens=10**12, max_usd=1
 COUNTING = Limits(max_calls=10**9, max_requests=10**9)
 """Limits for which nothing has to be estimated."""
 
-_SYSTEM = "You are a bookseller in a harbour town, patient, curious and a little dry. " * 20
-_HISTORY = "We spoke about the ferry, the fog, and a book that nobody brings back. " * 19
+_SYSTEM = "You are a bookseller in a harbour town, patient, curious and not loud. " * 20
+_HISTORY = "We spoke about the ferry, the fog, and a novel that is not yet returned. " * 19
 
 Ask = Callable[[Call], Awaitable[object]]
 Timer = Callable[[], float]
@@ -119,24 +119,24 @@ def _three_scopes(budgeter: Budgeter) -> Iterator[None]:
 
 
 async def _block(
-    ask: Ask, calls: Sequence[Call], askers: int, timer: Timer = time.process_time
+    ask: Ask, calls: Sequence[Call], callers: int, timer: Timer = time.process_time
 ) -> float:
     """Return the seconds per call when so many ask at a time, each one after the other."""
 
-    async def asker(mine: Sequence[Call]) -> None:
+    async def caller(mine: Sequence[Call]) -> None:
         for call in mine:
             await ask(call)
 
     gc.collect()
     began = timer()
-    if askers == 1:
-        await asker(calls)
+    if callers == 1:
+        await caller(calls)
     else:
-        await asyncio.gather(*(asker(calls[first::askers]) for first in range(askers)))
+        await asyncio.gather(*(caller(calls[first::callers]) for first in range(callers)))
     return (timer() - began) / len(calls)
 
 
-async def _overheads(limits: Limits, askers: int) -> tuple[list[float], list[float]]:
+async def _overheads(limits: Limits, callers: int) -> tuple[list[float], list[float]]:
     """Return seconds per call of the bare client, and what the budgeter adds to each."""
     client = InstantClient()
     rows: list[LedgerRow] = []
@@ -153,12 +153,12 @@ async def _overheads(limits: Limits, askers: int) -> tuple[list[float], list[flo
 
     alone, added = [], []
     with _three_scopes(budgeter):
-        await _block(budgeter.ask, [prompt(-number) for number in range(1, 65)], askers)
+        await _block(budgeter.ask, [prompt(-number) for number in range(1, 65)], callers)
         for repeat in range(REPEATS):
             calls = [prompt(repeat * CALLS + number) for number in range(CALLS)]
-            first = await _block(bare, calls, askers)
-            asked = await _block(budgeter.ask, calls, askers)
-            last = await _block(bare, calls, askers)
+            first = await _block(bare, calls, callers)
+            asked = await _block(budgeter.ask, calls, callers)
+            last = await _block(bare, calls, callers)
             alone.append((first + last) / 2)
             added.append(asked - alone[-1])
             rows.clear()
@@ -206,10 +206,10 @@ def _question(number: int, kind: str) -> Call:
     return replace(call, stream=kind == "streamed")
 
 
-async def _over_loopback(askers: int, kind: str) -> tuple[list[float], list[float]]:
+async def _over_loopback(callers: int, kind: str) -> tuple[list[float], list[float]]:
     """Return seconds per call of a bare `AsyncOpenAI`, and of the budgeter with our client."""
     async with loopback_server() as base_url:
-        ours = OpenAIClient(base_url, api_key=KEY, max_connections=max(64, askers))
+        ours = OpenAIClient(base_url, api_key=KEY, max_connections=max(64, callers))
         theirs = AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0)
         endpoint = Endpoint(ENDPOINT, MODEL, ours, PRICES)
         budgeter = Budgeter({Role.MAIN: endpoint}, limits=ROOMY, max_kept_rows=0)
@@ -220,12 +220,12 @@ async def _over_loopback(askers: int, kind: str) -> tuple[list[float], list[floa
             return [event async for event in answer] if call.stream else answer
 
         alone, asked = [], []
-        count = max(LOOPBACK_CALLS, askers * 2)
+        count = max(LOOPBACK_CALLS, callers * 2)
         with _three_scopes(budgeter):
             for repeat in range(-1, LOOPBACK_REPEATS):
                 calls = [_question(repeat * CALLS + number, kind) for number in range(count)]
-                bare_seconds = await _block(bare, calls, askers, time.perf_counter)
-                asked_seconds = await _block(budgeter.ask, calls, askers, time.perf_counter)
+                bare_seconds = await _block(bare, calls, callers, time.perf_counter)
+                asked_seconds = await _block(budgeter.ask, calls, callers, time.perf_counter)
                 if repeat >= 0:  # the first opens the connections
                     alone.append(bare_seconds)
                     asked.append(asked_seconds)
@@ -241,16 +241,16 @@ def _spread(seconds: Sequence[float]) -> str:
 
 
 def _overhead_figures() -> Iterator[Figure]:
-    for limited, limits, askers in (
+    for limited, limits, callers in (
         ("calls, requests, tokens and USD", ROOMY, 1),
         ("calls and requests", COUNTING, 1),
         ("calls, requests, tokens and USD", ROOMY, 32),
     ):
-        alone, added = asyncio.run(_overheads(limits, askers))
-        is_promised = askers == 1
+        alone, added = asyncio.run(_overheads(limits, callers))
+        is_promised = callers == 1
         yield Figure(
             f"budgeter overhead a call, 3 KB prompt, limits on {limited} in three scopes, "
-            f"{askers} at a time, us",
+            f"{callers} at a time, us",
             _spread(added),
             f"<= {MAX_OVERHEAD_SECONDS * 1e6:g}" if is_promised else "",
             median(added) <= MAX_OVERHEAD_SECONDS if is_promised else None,
@@ -273,17 +273,17 @@ def _part_figures() -> Iterator[Figure]:
 
 
 def _loopback_figures() -> Iterator[Figure]:
-    for askers, kind, promised in (
+    for callers, kind, promised in (
         (1, "3 KB", 5),
         (32, "3 KB", 6),
         (256, "3 KB", 9),
         (32, "30 KB", 5),
         (32, "streamed", 17),
     ):
-        alone, asked = asyncio.run(_over_loopback(askers, kind))
+        alone, asked = asyncio.run(_over_loopback(callers, kind))
         times = median(bare / mine for mine, bare in zip(asked, alone, strict=True))
         yield Figure(
-            f"a call over loopback HTTP, {kind}, {askers} in flight: budgeter and its client, us",
+            f"a call over loopback HTTP, {kind}, {callers} in flight: budgeter and its client, us",
             f"{median(asked) * 1e6:.0f} ({times:.1f} times as fast as a bare `AsyncOpenAI`)",
             f">= {promised} times as fast",
             times >= promised,

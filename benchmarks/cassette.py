@@ -2,7 +2,7 @@
 
     python -m benchmarks.cassette [--sizes 100 10000 100000] [--json]
 
-Each size is measured in a process of its own, on a file that was just written, so that
+Each size is measured in a separate process, on a file that was just written, so that
 the file is in the page cache, as it is for a recording that is in use. A lookup is the
 whole of `Cassette.lookup`: find the entry, read its line, decode the exchange.
 """
@@ -45,7 +45,7 @@ MAX_LOOKUP_SECONDS = 0.0002
 MAX_OPEN_SECONDS = 2.0
 MAX_RESIDENT_MB = 150
 
-_ENDPOINT, _MODEL = "bench", "bench-model"
+_ENDPOINT, _MODEL = "local", "local-model"
 _PROMPT = "The user wrote about the flat in the old town and asked what to see first. " * 36
 _ANSWER = "Start with the bridge before nine, while it is still empty. " * 10
 
@@ -145,7 +145,7 @@ def measure_sizes(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
 
 
 def measure() -> Measured:
-    """Return opening and lookup at each size, beside their targets."""
+    """Return opening and lookup at each size, with their targets."""
     rows = measure_sizes()["rows"]
     figures = [
         Figure(

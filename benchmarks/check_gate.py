@@ -135,7 +135,7 @@ def _names_it(drift: GateComparison, key: tuple[str, int], node: str) -> bool:
 
 
 def _planted(run: Path, baseline: Baseline, folder: Path) -> Figure:
-    """Plant one call for every node, each in a turn of its own, in the ledger on disk."""
+    """Plant one call for every node, each in a separate turn, in the ledger on disk."""
     lines = (run / "ledger.jsonl").read_bytes().splitlines(keepends=True)
     rows = [orjson.loads(line) for line in lines]
     nodes = sorted({row["node"] for row in rows})

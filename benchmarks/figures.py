@@ -1,4 +1,4 @@
-"""What a benchmark finds: figures beside their targets, and the run they are from."""
+"""Figures of a benchmark with their targets, and the run that they are from."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ class Figure:
     """One measured figure.
 
     Args:
-        what: what was measured, in words, with its unit.
+        what: what was measured, with its unit.
         figure: the figure as it is shown.
         target: what it must reach, as it is shown; empty when nothing was promised.
         is_met: whether it does; None without a target.

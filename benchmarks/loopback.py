@@ -1,6 +1,6 @@
 """A server on loopback that answers every request with one fixed chat completion, or a stream.
 
-It runs in a process of its own and does next to nothing, so that what is timed against
+It runs in a separate process and does next to nothing, so that what is timed against
 it is the client. Not for anything else: it neither reads nor checks what it is asked.
 """
 
@@ -19,7 +19,7 @@ _BODY = json.dumps(
         "id": "1",
         "object": "chat.completion",
         "created": 0,
-        "model": "bench-model",
+        "model": "local-model",
         "choices": [
             {
                 "index": 0,
@@ -35,7 +35,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:
     _BODY,
 )
 
-_WORDS = ["Read ", "the ", "one ", "about ", "the ", "light", "house", "."] * 8
+_WORDS = ["Read ", "the ", "one ", "about ", "the ", "light", "tower", "."] * 8
 """The texts of a streamed answer."""
 
 

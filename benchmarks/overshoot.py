@@ -1,13 +1,13 @@
 """Whether any limit is ever passed when many ask at once.
 
-32 and 256 askers at once meet a limit that has room for 5, once for each kind of limit.
+32 and 256 callers at once meet a limit of 5 calls, once for each kind of limit.
 The client lets go of the event loop at uneven moments while it answers, and adds up by
 itself what it was sent and what its answers used. Each time anything happens the limit's
-own books are read too, reservations included.
+counters are read too, reservations included.
 
-A second part lets the answers use less than was reserved, and askers come again and
+A second part lets the answers use less than was reserved, and callers come again and
 again: what is refunded may then be used, the limit must never be passed, and at the end
-no room for another call may be left unused.
+no call that fits may be refused.
 
     python -m benchmarks.run overshoot
 """
@@ -36,8 +36,8 @@ from callwise.calls.errors import CallRefused
 
 __all__ = ["Storm", "measure", "storm"]
 
-ROOM = 5
-"""Calls that the limit has room for."""
+ALLOWED = 5
+"""Calls that the limit allows."""
 
 CROWDS = (32, 256)
 SEEDS = range(5)
@@ -51,12 +51,12 @@ PRICES = Prices(2.0, 8.0)
 CALL_USD = PRICES.usd(INPUT_TOKENS, OUTPUT_TOKENS)
 
 LIMITS = {
-    "calls": Limits(max_calls=ROOM),
-    "requests": Limits(max_requests=ROOM),
-    "tokens": Limits(max_tokens=ROOM * CALL_TOKENS),
-    "USD": Limits(max_usd=ROOM * CALL_USD),
+    "calls": Limits(max_calls=ALLOWED),
+    "requests": Limits(max_requests=ALLOWED),
+    "tokens": Limits(max_tokens=ALLOWED * CALL_TOKENS),
+    "USD": Limits(max_usd=ALLOWED * CALL_USD),
 }
-"""Each has room for 5 calls."""
+"""Each allows 5 calls."""
 
 
 class _KnownSize:
@@ -69,7 +69,7 @@ class _KnownSize:
 
 
 class _SlowClient:
-    """Answers after an uneven number of turns of the event loop, and keeps its own books.
+    """Answers after an uneven number of turns of the event loop, and counts what it answers.
 
     Args:
         usage: what each answer uses.
@@ -113,11 +113,11 @@ class Storm:
     """What became of one crowd.
 
     Args:
-        served: answers that askers got.
-        refused: refusals that askers got.
+        served: answered calls.
+        refused: refused calls.
         requests: requests that the client was sent.
         answered: answers that the client gave.
-        highest: the most that the limit's books ever showed, of what it allows; 1 is full.
+        highest: the most that the limit's counters ever showed, as a share of the limit.
         left: what the limit has left at the end, of what it allows.
     """
 
@@ -145,12 +145,12 @@ def _allowed(limits: Limits) -> tuple[int, float]:
     return next((index, float(limit)) for index, limit in enumerate(amounts) if limit is not None)
 
 
-async def storm(limits: Limits, *, askers: int, times: int, used_part: float, seed: int) -> Storm:
+async def storm(limits: Limits, *, callers: int, times: int, used_part: float, seed: int) -> Storm:
     """Let a crowd ask under one limit.
 
     Args:
         limits: with one limit in it.
-        askers: how many ask at once.
+        callers: number of concurrent callers.
         times: how often each of them asks, one call after the other.
         used_part: the part of its reservation that each answer uses, in (0, 1].
         seed: of the moments at which anything happens.
@@ -169,16 +169,16 @@ async def storm(limits: Limits, *, askers: int, times: int, used_part: float, se
     draw = random.Random(seed)
     usage = ReportedUsage(int(INPUT_TOKENS * used_part), int(OUTPUT_TOKENS * used_part))
     client = _SlowClient(usage, draw, look)
-    endpoint = Endpoint("bench", "bench-model", client, PRICES)
+    endpoint = Endpoint("local", "local-model", client, PRICES)
     budgeter = Budgeter({Role.MAIN: endpoint}, limits=limits, estimator=_KnownSize())
 
-    async def ask(asker: int) -> list[bool]:
+    async def ask(caller: int) -> list[bool]:
         got = []
         for time in range(times):
             for _ in range(draw.randrange(40 * time + 1)):
                 await asyncio.sleep(0)
             try:
-                await budgeter.ask(_call(asker * times + time))
+                await budgeter.ask(_call(caller * times + time))
             except CallRefused:
                 got.append(False)
             else:
@@ -186,12 +186,12 @@ async def storm(limits: Limits, *, askers: int, times: int, used_part: float, se
             look()
         return got
 
-    answers = await asyncio.gather(*(ask(asker) for asker in range(askers)))
+    answers = await asyncio.gather(*(ask(caller) for caller in range(callers)))
     budgeter.ledger.check()
     served = sum(sum(got) for got in answers)
     return Storm(
         served=served,
-        refused=askers * times - served,
+        refused=callers * times - served,
         requests=client.requests,
         answered=client.answered,
         highest=highest,
@@ -201,43 +201,44 @@ async def storm(limits: Limits, *, askers: int, times: int, used_part: float, se
 
 def _crowd_figures() -> Iterator[Figure]:
     for kind, limits in LIMITS.items():
-        for askers in CROWDS:
+        for callers in CROWDS:
             storms = [
-                asyncio.run(storm(limits, askers=askers, times=1, used_part=1.0, seed=seed))
+                asyncio.run(storm(limits, callers=callers, times=1, used_part=1.0, seed=seed))
                 for seed in SEEDS
             ]
             served = sorted({storm.served for storm in storms})
             highest = max(storm.highest for storm in storms)
             is_exact = all(
                 (each.served, each.refused, each.requests, each.answered)
-                == (ROOM, askers - ROOM, ROOM, ROOM)
+                == (ALLOWED, callers - ALLOWED, ALLOWED, ALLOWED)
                 for each in storms
             )
             yield Figure(
-                f"{askers} at once against {ROOM} in {kind}: served / refused / highest, of limit",
+                f"{callers} calls, {ALLOWED} allowed in {kind}: "
+                "served / refused / highest, of limit",
                 f"{'-'.join(map(str, served))} / {storms[0].refused} / {highest:.0%}",
-                f"{ROOM} / {askers - ROOM} / <= 100%",
+                f"{ALLOWED} / {callers - ALLOWED} / <= 100%",
                 is_exact and highest <= 1,
                 note=f"{len(storms)} seeds; the client counts the same",
             )
 
 
 def _refund_figures() -> Iterator[Figure]:
-    askers, times, used_part = 64, 8, 0.4
+    callers, times, used_part = 64, 8, 0.4
     for kind, call_amount, limit in (
         ("tokens", CALL_TOKENS, 20 * CALL_TOKENS),
         ("USD", CALL_USD, 20 * CALL_USD),
     ):
         limits = Limits(max_tokens=limit) if kind == "tokens" else Limits(max_usd=limit)
         storms = [
-            asyncio.run(storm(limits, askers=askers, times=times, used_part=used_part, seed=seed))
+            asyncio.run(storm(limits, callers=callers, times=times, used_part=used_part, seed=seed))
             for seed in SEEDS
         ]
         highest = max(each.highest for each in storms)
         left_calls = max(each.left for each in storms) * limit / call_amount
         served = sorted(each.served for each in storms)
         yield Figure(
-            f"{askers} askers x {times}, answers use {used_part:.0%} of what is reserved, "
+            f"{callers} callers x {times}, answers use {used_part:.0%} of what is reserved, "
             f"{kind} for 20 reservations: served / highest, of limit / reservations left",
             f"{served[0]}-{served[-1]} / {highest:.0%} / {left_calls:.2f}",
             "<= 100% / < 1",

@@ -1,7 +1,7 @@
 """What each preset spends on recorded user turns, and how good its replies are: simulated.
 
 Each preset replays the same user turns, answered by the simulated model. Its hidden quality
-of a reply stands in the text, so it can be read back: in standard deviations between
+of a reply is in the text, so it can be read back: in standard deviations between
 replies to one prompt. This proves counting and search arithmetic, nothing about language.
 """
 

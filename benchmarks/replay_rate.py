@@ -109,7 +109,7 @@ def _rows(run: FinishedRun) -> list[Mapping[str, Any]]:
 
 
 def _differences(recorded: FinishedRun, replayed: FinishedRun) -> list[str]:
-    """Return in what a replay differs from its recording, in words."""
+    """Return the differences of a replay from its recording, as text."""
     found = []
     if _replies(recorded) != _replies(replayed):
         found.append("replies")
@@ -126,8 +126,8 @@ def _differences(recorded: FinishedRun, replayed: FinishedRun) -> list[str]:
     return found
 
 
-def _figures(bench: _Bench, named: str) -> Iterator[Figure]:
-    recorded = bench.run(CassetteMode.REWRITE, 1)
+def _figures(runs: _Bench, named: str) -> Iterator[Figure]:
+    recorded = runs.run(CassetteMode.REWRITE, 1)
     turns, calls = len(recorded.turns), len(recorded.rows)
     yield Figure(
         f"recording {PRESET} on the simulated model, turns a second",
@@ -136,7 +136,7 @@ def _figures(bench: _Bench, named: str) -> Iterator[Figure]:
     )
     for concurrency in CONCURRENCIES:
         began = time.process_time()
-        replays = [bench.run(CassetteMode.STRICT, concurrency) for _ in range(REPEATS)]
+        replays = [runs.run(CassetteMode.STRICT, concurrency) for _ in range(REPEATS)]
         busy_seconds = (time.process_time() - began) / REPEATS
         rates = sorted(turns / replay.wall_seconds for replay in replays)
         yield Figure(
@@ -158,7 +158,7 @@ def _figures(bench: _Bench, named: str) -> Iterator[Figure]:
             note=f"{turns} replies byte for byte, {calls} ledger rows field by field",
         )
     # Everything is played in this mode too, but by the graph: it might have to send.
-    by_graph = bench.run(CassetteMode.NEW_EPISODES, 1)
+    by_graph = runs.run(CassetteMode.NEW_EPISODES, 1)
     yield Figure(
         f"the same recording played through LangGraph, {PRESET}, 1 user at a time, turns a second",
         f"{turns / by_graph.wall_seconds:.0f}",
@@ -183,10 +183,10 @@ def _print_profile() -> None:
     """Print where the time of one strict replay goes, by function."""
     conversations, _ = _conversations()
     with tempfile.TemporaryDirectory() as folder:
-        bench = _Bench(Path(folder), conversations)
-        bench.run(CassetteMode.REWRITE, 1)
+        runs = _Bench(Path(folder), conversations)
+        runs.run(CassetteMode.REWRITE, 1)
         profile = cProfile.Profile()
-        profile.runcall(bench.run, CassetteMode.STRICT, 1)
+        profile.runcall(runs.run, CassetteMode.STRICT, 1)
     statistics = pstats.Stats(profile)
     statistics.sort_stats("tottime").print_stats(40)
     statistics.sort_stats("cumtime").print_stats(60)

@@ -119,7 +119,7 @@ def measure() -> Measured:
         real = _with_real_words(thorough, source, folder / "real")
         figures = [
             _figure("`classic`", classic, file),
-            _figure("`classic` beside `thorough`", classic, file, thorough),
+            _figure("`classic` next to `thorough`", classic, file, thorough),
             _figure("`thorough` in people's words", real, file),
             _figure("`thorough`", thorough, file),
             *_opening(file),

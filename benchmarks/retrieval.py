@@ -4,7 +4,7 @@
 
 Reads `sample_memorybank_cn` from CALLWISE_DATA, in place: 15 users, 566 turns in
 Chinese, 100 questions with the turns that answer them (labelled by a model, not
-checked by people). Each question is asked of its own user's turns, and of all
+checked by people). Each question is asked of its user's turns, and of all
 turns. Lexical only: no model is asked. hit@k: a turn that answers is among the first k.
 
 The weights were chosen by hand on the first 8 users (by id) and are reported on
@@ -65,17 +65,17 @@ def _text(turn: dict[str, Any]) -> str:
 
 
 def callwise_index(turns: Rows, questions: Sequence[str], *, dated: bool = True) -> list[list[int]]:
-    """Rank as the memory book does."""
+    """Rank as the memory does."""
     index = TurnIndex()
     for turn in turns:
-        # Without a time, the day still tells sittings apart.
+        # Without a time, the day still separates sittings.
         sitting = f"{turn['user_id']}/{turn['date']}"
         index.add(_text(turn), conversation_id=sitting, time=turn["date"] if dated else None)
     return [[hit.position for hit in index.search(q, max(KS))] for q in questions]
 
 
 def undated_index(turns: Rows, questions: Sequence[str]) -> list[list[int]]:
-    """Rank as the memory book does where turns have no time."""
+    """Rank as the memory does where turns have no time."""
     return callwise_index(turns, questions, dated=False)
 
 
@@ -155,7 +155,7 @@ def _read(folder: Path) -> tuple[Rows, Rows]:
 
 
 def measure() -> Measured:
-    """Return the hit rates of a user's own memory, words only, beside plain BM25."""
+    """Return the hit rates of a user's own memory, words only, and of plain BM25."""
     folder = data_folder()
     if not folder.exists():
         return Measured("retrieval", skipped=f"no recorded data in {folder}; set CALLWISE_DATA")

@@ -1,4 +1,4 @@
-"""How long the command line takes to start."""
+"""Time that the command line takes to start."""
 
 import statistics
 import subprocess
@@ -28,7 +28,7 @@ def _seconds(*words: str, repeats: int = 7) -> float:
 
 
 def measure() -> Measured:
-    """Return start-up times beside their targets, and a bare interpreter's for comparison."""
+    """Return start-up times with their targets, and a bare interpreter's for comparison."""
     bare_times = []
     for _ in range(7):
         began = time.perf_counter()

@@ -12,6 +12,7 @@ import argparse
 import ast
 import re
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,18 +21,13 @@ from pathlib import Path
 
 __all__ = ["Source", "figures"]
 
-PACKAGES = ("graph", "nodes", "lats", "callwise", "callwise")
+PACKAGES = ("graph", "nodes", "lats", "callwise")
 PLUG_INS = re.compile(r"^(nodes/[a-z_]+|.*/(formats|strategies|layers)/[a-z_]+)\.py$")
 """Places where one file per thing is meant: a node, a conversation format, a strategy, a layer."""
 SMALL_LINES = 100
-WORDS = re.compile(
-    r"\b(room|account|bounds|tally|bill|flight|advice|scrub|asker|book|shelf|standing|moves|intake|"
-    r"looks|deaf|heard|dry|tape|purse|seating|bench|stands|tells|whoever|whom|nobody|somebody|"
-    r"beside|anew|in words|of its own|house|stairs)\b",
-    re.IGNORECASE,
-)
-"""Words that STYLE's list replaces. `shape`, `path`, `holds` and `says` have plain uses too, and
-are looked at by eye."""
+WORD_LIST = Path(__file__).parents[1] / "tests" / "words.toml"
+"""The words that the project does not use, with the exceptions; also read by its tests."""
+
 CHANGES = {
     "counted quantity": r"\bcached_tokens\b",
     "prompt field": r"\bpersona_facts\b|\brelationship\b",
@@ -39,7 +35,7 @@ CHANGES = {
     "outcome": r"\bCOALESCED\b|[\"']coalesced[\"']",
     "search knob": r"\bstop_score\b",
 }
-"""A name that stands for each kind of change; the files that contain it are those to touch."""
+"""A name for each kind of change; the files that contain it are those to touch."""
 
 
 @dataclass(frozen=True)
@@ -130,16 +126,19 @@ class Source:
         return [", ".join(sorted(group)) for group in _components(self.imports) if len(group) > 1]
 
     def words(self) -> list[str]:
-        """Return the places of words that STYLE replaces: names, docstrings, errors, comments."""
+        """Return the places of words that the project replaces, in names and texts."""
+        listed = tomllib.loads(WORD_LIST.read_text(encoding="utf-8"))
+        words = re.compile(rf"\b({'|'.join(listed['words'])})\b", re.IGNORECASE)
+        allowed = re.compile("|".join(each["text"] for each in listed["allowed"]), re.IGNORECASE)
         return [
             f"{path}:{number}: {found.group()}"
             for path, text in self.texts.items()
             for number, line in enumerate(text.splitlines(), 1)
-            for found in WORDS.finditer(line)
+            for found in words.finditer(allowed.sub(" ", line))
         ]
 
     def touched(self, change: str) -> list[str]:
-        """Return the files that contain the name which stands for a change."""
+        """Return the files that contain the name of a change."""
         pattern = re.compile(CHANGES[change])
         return [path for path, text in self.texts.items() if pattern.search(text)]
 

@@ -1,7 +1,7 @@
 """A sweep of 100 settings on 100 recorded turns: time, memory, growth, and what was sent.
 
 One recording of `balanced` with a search of 11 on the simulated model, then a grid over
-the search's knobs, on all cores, each sweep in a process of its own. What is reused and
+the search's knobs, on all cores, each sweep in a separate process. What is reused and
 what diverges is as it comes: the table says how many turns are exact. The number of
 connections is counted by the interpreter's own audit hook, in a sweep that stays in one
 process.
@@ -99,7 +99,7 @@ def _sweep_here(recording: Path, folder: Path, count: int, jobs: int) -> dict[st
 
 
 def _sweep(recording: Path, folder: Path, count: int, jobs: int) -> dict[str, Any]:
-    """Run one sweep in a process of its own."""
+    """Run one sweep in a separate process."""
     arguments = [str(recording), str(folder), str(count), str(jobs)]
     done = subprocess.run(  # noqa: S603 - our own module
         [sys.executable, "-m", "benchmarks.sweep", *arguments],
@@ -149,7 +149,7 @@ def _figures(folder: Path) -> Sequence[Figure]:
             hundred["megabytes"] <= MAX_MEGABYTES,
         ),
         Figure(
-            f"{double['settings']} settings beside {hundred['settings']}, times as long",
+            f"{double['settings']} settings compared with {hundred['settings']}, times as long",
             f"{growth:.2f}",
             f"<= {MAX_GROWTH}",
             growth <= MAX_GROWTH,

@@ -1,9 +1,8 @@
-"""The parts that are shipped with Callwise: presets, conversations, and the reply pipeline.
+"""Parts that are shipped with Callwise: presets, conversations, and the reply pipeline.
 
-Presets and conversations are in the wheel, or in the source tree. The pipeline's packages have
-plain names (`graph`, `nodes`, `lats`), which a user's own files may have too. Invariant: the
-shipped app runs the shipped packages, whatever the working directory and `sys.path` offer; an
-app that the user names finds the user's own files first.
+The pipeline's packages have plain names (`graph`, `nodes`, `lats`), which a user's files may
+have too. Invariant: the shipped app runs the shipped packages, whatever is in the working
+directory and on `sys.path`; an app that the user names finds the user's files first.
 """
 
 import importlib.util
@@ -25,7 +24,7 @@ __all__ = [
 ]
 
 SHIPPED_PACKAGES = ("lats", "nodes", "graph")
-"""Packages of the reply pipeline, in the order in which they need each other."""
+"""Packages of the reply pipeline, each of which imports only those before it."""
 
 
 def load_shipped_packages() -> None:
@@ -47,9 +46,9 @@ def load_shipped_packages() -> None:
     ]
     if others:
         raise ConfigError(
-            "the reply pipeline has packages of its own named `graph`, `nodes` and `lats`, but "
-            f"this process has already imported {' and '.join(others)}. Rename these files, or "
-            "use the pipeline in another process (`python -m callwise ...`)"
+            "the reply pipeline's packages are `graph`, `nodes` and `lats`, but this process has "
+            f"already imported {' and '.join(others)}. Rename these files, or use the pipeline "
+            "in another process (`python -m callwise ...`)"
         )
     for name, folder in folders.items():
         if name not in sys.modules:
@@ -61,7 +60,7 @@ def _load(name: str, folder: Path) -> None:
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     if spec is None or spec.loader is None:
-        raise ConfigError(f"cannot import {folder}; install callwise again")
+        raise ConfigError(f"cannot import {folder}. Install callwise again")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -79,11 +78,7 @@ def _origin(module: ModuleType) -> Path | None:
 
 
 class _FolderFirst(MetaPathFinder):
-    """Finds a user's `graph.py`, `nodes.py` and `lats/` before the shipped packages.
-
-    Args:
-        folder: the user's.
-    """
+    """Finds `graph.py`, `nodes.py` and `lats/` of a user's folder before the shipped packages."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -94,19 +89,18 @@ class _FolderFirst(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
     ) -> ModuleSpec | None:
-        """Return the spec of a module of the user's; None for all other names."""
+        """Return the spec of a module in the user's folder; None for all other names."""
         if path is not None or fullname not in SHIPPED_PACKAGES:
             return None
         spec = PathFinder.find_spec(fullname, [self.folder])
-        # A folder of that name without Python files is no module of the user's.
+        # A folder of that name without Python files is no module.
         return None if spec is None or spec.loader is None else spec
 
 
 def prefer_folder(module_name: str) -> None:
-    """Let the working directory's own `graph`, `nodes` and `lats` be imported, where it has them.
+    """Prefer the working directory's `graph`, `nodes` and `lats` to the shipped packages.
 
-    Args:
-        module_name: the module that the user names. It is the reason to do so.
+    `module_name` is the module that the user names.
 
     Raises:
         ConfigError: when that module is in the working directory, and this process has already
@@ -128,27 +122,27 @@ def prefer_folder(module_name: str) -> None:
 
 
 def configs_folder() -> Path:
-    """Return the folder of shipped presets; its `conversations/` holds the shipped ones.
+    """Return the folder of shipped presets; its `conversations/` has the shipped ones.
 
     Raises:
-        ConfigError: when the installation has lost it.
+        ConfigError: when the installation is damaged.
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "configs", package.parent / "configs"):
         if (folder / "classic.yaml").is_file():
             return folder
-    raise ConfigError(f"the shipped presets are missing beside {package}; install callwise again")
+    raise ConfigError(f"the shipped presets are missing from {package}. Install callwise again")
 
 
 def conversation_path(name: str) -> Path:
     """Return the path of a shipped conversation.
 
     Raises:
-        ConfigError: when there is none of this name; names those that are there.
+        ConfigError: when there is none of this name; lists the existing ones.
     """
     folder = configs_folder() / "conversations"
     path = folder / name
     if not path.is_file():
         known = ", ".join(sorted(item.name for item in folder.glob("*.jsonl")))
-        raise ConfigError(f"no shipped conversation {name!r}; there are: {known}")
+        raise ConfigError(f"no shipped conversation is named {name!r}. Use one of {known}")
     return path

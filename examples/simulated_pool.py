@@ -89,15 +89,15 @@ class PromptTrial:
         if self._settings.accuracy == 1:
             return [NormalDist().cdf(truth) for truth in truths]
         figures = JUDGE_CALIBRATION
-        weights, drift = judge_weights(self._settings.accuracy, figures), figures.drift_share.value
+        weights, drift = judge_weights(self._settings.accuracy, figures), figures.drift_share
         own = self._noises[read, [self._readings[each] for each in read]]
         self._readings.update(read)
         noise = math.sqrt(drift) * self._drifts[next(self._calls)] + math.sqrt(1 - drift) * own
         favour = np.linspace(1, -1, len(read)) if len(read) > 1 else np.zeros(1)
         reading = weights.truth * np.array(truths) + weights.bias * self._biases[read]
-        reading += weights.noise * noise + figures.position_bias_sd.value * favour
-        rounded = np.round(reading / figures.step_sd.value) * figures.step_sd.value
-        scores = figures.score_centre.value + figures.score_sd.value * rounded
+        reading += weights.noise * noise + figures.position_bias_sd * favour
+        rounded = np.round(reading / figures.step_sd) * figures.step_sd
+        scores = figures.score_centre + figures.score_sd * rounded
         return [float(score) for score in np.clip(np.round(scores, 3), 0, 1)]
 
     async def answer_round(self, actions: Sequence[Action]) -> list[Drafts | Verdicts]:

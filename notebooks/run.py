@@ -121,7 +121,7 @@ def clean_environment(folder: Path) -> None:
 
 
 def broken_rules(notebook: Notebook, size: int) -> Iterator[str]:
-    """Yield what a notebook may not have, in words.
+    """Yield problems of a notebook, as text.
 
     Args:
         notebook: executed.
@@ -191,7 +191,7 @@ def differences(committed: Notebook, fresh: Notebook) -> Iterator[str]:
 
 
 def first_difference(before: str, after: str) -> str:
-    """Return the first place at which two texts differ, in words."""
+    """Return the first place at which two texts differ, as text."""
     place = next(
         (at for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
         min(len(before), len(after)),
@@ -201,7 +201,7 @@ def first_difference(before: str, after: str) -> str:
 
 
 def copied(folder: Path) -> Path:
-    """Return a copy of what notebooks read, so that a check writes nothing beside them."""
+    """Return a copy of the notebooks and their data, so that a check writes nothing there."""
     copy = folder / "notebooks"
     for part in ("data", "gate"):
         shutil.copytree(HERE / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -247,7 +247,7 @@ def run(names: Sequence[str], *, is_check: bool) -> list[str]:
 
 
 def record() -> None:
-    """Make the shipped recording and the gate's baseline anew, on the simulated model."""
+    """Record the shipped conversations and write the gate's baseline, on the simulated model."""
     command = [sys.executable, "-m", "callwise"]
     with tempfile.TemporaryDirectory(prefix="callwise-notebooks-") as name:
         clean_environment(Path(name))
@@ -272,7 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="notebooks without their ending; all by default")
     parser.add_argument("--check", action="store_true", help="write nothing; compare")
-    parser.add_argument("--record", action="store_true", help="record the conversations anew first")
+    parser.add_argument(
+        "--record", action="store_true", help="first record the conversations again"
+    )
     options = parser.parse_args(arguments)
     if options.record and options.check:
         parser.error("--record writes, --check does not")

@@ -1,6 +1,6 @@
-"""Askers that leave at the worst moments: what stands in for impatient users.
+"""Calls that are cancelled at the worst moments, as impatient users cancel them.
 
-Who leaves is told to the task that asks, and the tasks that work for it inherit that.
+A context variable of the task that asks has the moment; the tasks that work for it inherit it.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from callwise.calls.client import Client
 __all__ = ["HurriedClock", "Leaving", "WatchedClient", "mean_to_leave"]
 
 HURRY = 50.0
-"""How much faster waits pass on a `HurriedClock` than real time."""
+"""Factor by which waits are shorter on a `HurriedClock` than in real time."""
 
 
 class Leaving(StrEnum):
-    """When an asker leaves."""
+    """The moment at which a call is cancelled."""
 
     STAYS = "stays"
     AT_ONCE = "at once"
@@ -30,27 +30,27 @@ class Leaving(StrEnum):
     AT_RETRY = "at retry"
 
 
-_ASKER: ContextVar[tuple[Leaving, asyncio.Task[object]]] = ContextVar("asker")
-"""For whom the current work was begun, and when that one means to leave."""
+_CALLER: ContextVar[tuple[Leaving, asyncio.Task[object]]] = ContextVar("caller")
+"""The task that asked for the current work, and the moment at which it is cancelled."""
 
 
 def mean_to_leave(leaving: Leaving) -> None:
-    """Say when the current task will leave what it is about to ask."""
+    """Set the moment at which the current task is cancelled."""
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("only a task can leave")
-    _ASKER.set((leaving, task))
+    _CALLER.set((leaving, task))
 
 
 def _leave(now: Leaving) -> None:
-    """Let whoever asked leave, if this is when they meant to."""
-    leaving, asker = _ASKER.get()
+    """Cancel the task that asked, if this is its moment."""
+    leaving, caller = _CALLER.get()
     if leaving is now:
-        asker.cancel()
+        caller.cancel()
 
 
 class HurriedClock(SystemClock):
-    """The system's clock, on which waits are short, and where an asker may leave."""
+    """The system's clock, on which waits are short, and at which a call may be cancelled."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait for a fraction of the time."""
@@ -59,7 +59,7 @@ class HurriedClock(SystemClock):
 
 
 class WatchedClient:
-    """The real client, left by whoever means to leave just as their request does."""
+    """The real client, with calls that are cancelled just as their request is sent."""
 
     is_simulated = False
 

@@ -1,11 +1,11 @@
-"""Whether the ledger says exactly what a server received.
+"""Comparison of the ledger with a server's log of received requests.
 
 The simulated model runs behind a real socket and fails on purpose: 429 with Retry-After,
 500, requests that are never answered, streams cut half-way, answers of broken JSON. Many
-askers ask through the real client, with few connections, so that requests have to wait
-for one; some ask the same at the same time; and some leave: before their request could
+calls are asked through the real client, with few connections, so that requests have to wait
+for one; some are equal and concurrent; and some are cancelled: before their request could
 be sent, in the very step in which it is, while it is under way, or while they wait to try
-again. Then every request in the ledger must stand in the server's log, and the other way
+again. Then every request in the ledger must be in the server's log, and the other way
 round, call by call.
 """
 
@@ -29,15 +29,15 @@ from tests.leaving import HurriedClock, Leaving, WatchedClient, mean_to_leave
 
 __all__ = ["Audit", "run_audit"]
 
-ENDPOINT, MODEL = "bench", "bench-model"
+ENDPOINT, MODEL = "local", "local-model"
 
 MAX_CONNECTIONS = 12
-MAX_ASKERS = 32
+MAX_CALLERS = 32
 ATTEMPT_SECONDS = 0.25
 
 
 class Mood(BaseModel):
-    """What a structured question asks for."""
+    """The form of a structured answer."""
 
     mood: str
     warmth: float
@@ -45,15 +45,15 @@ class Mood(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What one run of many calls left in both books.
+    """Ledger and log of one run of many calls, compared.
 
     Args:
         rows: the ledger.
         ledger_requests: requests by the ledger.
         server_requests: requests by the server's log.
         compared_calls: distinct calls whose requests were compared one by one.
-        differing_calls: how many of those differ.
-        faults: how the received requests went, by the server's log.
+        differing_calls: number of those that differ.
+        faults: of the received requests, by the server's log.
         is_identity_whole: whether asked is the sum of the outcomes, in rows and scopes.
     """
 
@@ -67,7 +67,7 @@ class Audit:
 
     @property
     def outcomes(self) -> Counter[Outcome]:
-        """How the asked calls ended."""
+        """Outcomes of the asked calls."""
         return Counter(row.outcome for row in self.rows)
 
     @property
@@ -90,7 +90,7 @@ class Audit:
 
     @property
     def is_exact(self) -> bool:
-        """Whether both books say the same."""
+        """Whether ledger and log agree."""
         same_total = self.ledger_requests == self.server_requests
         return same_total and not self.differing_calls and self.is_identity_whole
 
@@ -127,20 +127,20 @@ def _leaving(draw: random.Random) -> Leaving:
 
 
 class _Crowd:
-    """Askers that ask one call each, some of them equal, and some of which leave."""
+    """Concurrent calls, some of them equal, and some of which are cancelled."""
 
     def __init__(self, budgeter: Budgeter, seed: int) -> None:
         self._budgeter = budgeter
         self._draw = random.Random(seed)
-        self._places = asyncio.Semaphore(MAX_ASKERS)
+        self._places = asyncio.Semaphore(MAX_CALLERS)
 
     async def run(self, questions: int) -> None:
-        """Return when every question was asked, and answered or left alone."""
+        """Return when every question was answered or cancelled."""
         async with asyncio.TaskGroup() as group:
             for number in range(questions):
                 call = _question(number)
                 group.create_task(self._visit(call, _leaving(self._draw)))
-                if number % 10 == 0:  # somebody asks the very same at the same time
+                if number % 10 == 0:  # an equal call at the same time
                     group.create_task(self._visit(call, _leaving(self._draw)))
 
     async def _visit(self, call: Call, leaving: Leaving) -> None:
@@ -159,14 +159,14 @@ class _Crowd:
 
     async def _ask(self, call: Call, leaving: Leaving) -> None:
         mean_to_leave(leaving)
-        with suppress(CallError):  # it stands in the ledger, which is what this is about
+        with suppress(CallError):  # it is in the ledger, which is compared
             await self._budgeter.ask(call)
 
 
 def _differing(rows: tuple[LedgerRow, ...], server: SimServer, questions: int) -> tuple[int, int]:
-    """Return how many calls were compared one by one, and how many of them differ.
+    """Return the number of calls that were compared one by one, and of those that differ.
 
-    Left out are structured ones: their repairs are calls with a body of their own.
+    Structured ones are left out: their repairs are calls with other bodies.
     """
     sent: Counter[str] = Counter()
     for row in rows:
@@ -182,11 +182,11 @@ def _differing(rows: tuple[LedgerRow, ...], server: SimServer, questions: int) -
 
 
 async def run_audit(questions: int, seed: int) -> Audit:
-    """Ask so many distinct questions, and return both books.
+    """Ask so many distinct questions, and return the comparison.
 
     Args:
         questions: distinct calls; some are asked twice, and some repaired.
-        seed: of the faults, of who leaves, and when.
+        seed: of the faults and the cancellations.
     """
     async with SimServer(_settings(seed)) as server:
         client = OpenAIClient(server.base_url, api_key="none", max_connections=MAX_CONNECTIONS)
@@ -197,7 +197,7 @@ async def run_audit(questions: int, seed: int) -> Audit:
             seed=seed,
         )
         await _Crowd(budgeter, seed).run(questions)
-        # What left a moment ago may still be on its way to the server's handler.
+        # A request of a moment ago may still be on its way to the server's handler.
         await asyncio.sleep(ATTEMPT_SECONDS)
         await budgeter.aclose()
     rows = budgeter.ledger.rows

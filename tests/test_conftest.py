@@ -35,8 +35,8 @@ def test_no_setting_leaks_in() -> None:
     assert {name for name in os.environ if name.startswith("CALLWISE_")} <= {"CALLWISE_DATA"}
 
 
-def test_no_property_test_looks_at_the_clock() -> None:
-    """A busy machine makes an example slowly; no test says otherwise for itself."""
+def test_no_property_test_has_a_deadline() -> None:
+    """A busy machine makes an example slowly, and no test sets a deadline itself."""
     profile = settings()
     assert profile.deadline is None
     assert HealthCheck.too_slow in profile.suppress_health_check

@@ -1,4 +1,4 @@
-"""The house as a whole: its doors, its rooms, and words that have no place in it."""
+"""Rules for all modules and packages: exports, sizes, names, forbidden calls and imports."""
 
 import ast
 import importlib
@@ -33,7 +33,7 @@ def _name(path: Path) -> str:
 
 
 def _texts() -> Iterator[tuple[Path, str]]:
-    """Give every text file of the project that is not generated."""
+    """Yield every text file of the project that is not generated."""
     for folder in (*PACKAGES, "configs", "examples", "benchmarks", "docs", "tests", ".ci"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in {".py", ".md", ".yaml", ".toml", ".json", ".jsonl"}:
@@ -44,8 +44,8 @@ def _texts() -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("door", DOORS, ids=_name)
-def test_what_a_package_offers_is_there(door: Path) -> None:
-    """Every module of a package has `__all__`, without repeats, and all of it can be had."""
+def test_exported_names_exist(door: Path) -> None:
+    """Every module has `__all__`, without repeats, and each name in it exists."""
     for path in sorted(door.parent.glob("*.py")):
         module = importlib.import_module(_name(path))
         names = module.__all__
@@ -54,8 +54,8 @@ def test_what_a_package_offers_is_there(door: Path) -> None:
             assert hasattr(module, name), (path, name)
 
 
-def test_a_room_is_small_and_says_what_it_is() -> None:
-    """Rooms stay under 450 lines, doors are short, and each starts with what it is for."""
+def test_modules_are_small_and_have_a_docstring() -> None:
+    """Modules have at most 450 lines, `__init__` 45, and each begins with a docstring."""
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= MAX_FILE_LINES, path
@@ -95,14 +95,14 @@ def test_no_machine_is_named() -> None:
             assert word not in text, (path, word)
 
 
-def test_no_room_is_named_for_everything() -> None:
-    """A room has the name of an idea: there are no utilities, helpers or managers."""
+def test_modules_are_named_for_a_concept() -> None:
+    """There are no utilities, helpers or managers."""
     vague = re.compile(r"(^|_)(utils?|helpers?|commons?|misc)(_|$)|^managers?$")
     assert not [path for path in MODULES if vague.search(path.stem)]
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_every_package_is_typed(name: str) -> None:
-    """Each package that the wheel ships says that its types may be relied on."""
+    """Each package that the wheel ships has `py.typed`."""
     assert importlib.util.find_spec(name) is not None
     assert (ROOT / name / "py.typed").exists()

@@ -61,8 +61,8 @@ async def asked(budgeter, call, leaving=Leaving.STAYS):
     ],
     ids=["whole", "429 and 500", "timeout", "cut streams", "cut connection"],
 )
-async def test_each_attempt_is_one_request_in_both_books(faults, call, statuses):
-    """A call that fails and is tried again has one request an attempt."""
+async def test_each_attempt_is_one_request_in_ledger_and_log(faults, call, statuses):
+    """A call that fails and is tried again has one request per attempt."""
     async with SimServer(faults=faults) as server:
         budgeter = budgeter_for(server.base_url)
         row = await asked(budgeter, call)
@@ -76,7 +76,7 @@ async def test_each_attempt_is_one_request_in_both_books(faults, call, statuses)
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR])
-async def test_who_leaves_while_waiting_to_try_again_has_paid_for_one_request(fault):
+async def test_a_call_cancelled_before_its_retry_has_paid_for_one_request(fault):
     """A call that is cancelled between two attempts has the request of the first."""
     async with SimServer(faults=[fault]) as server:
         budgeter = budgeter_for(server.base_url)
@@ -87,7 +87,7 @@ async def test_who_leaves_while_waiting_to_try_again_has_paid_for_one_request(fa
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["new connection", "kept connection"])
-async def test_who_leaves_in_the_step_that_sends_has_paid_for_one_request(earlier):
+async def test_a_call_cancelled_while_it_is_sent_has_paid_for_one_request(earlier):
     """A call that is cancelled as its request leaves is a request that the server received."""
     async with SimServer() as server:
         client = OpenAIClient(server.base_url, api_key="none")
@@ -103,7 +103,7 @@ async def test_who_leaves_in_the_step_that_sends_has_paid_for_one_request(earlie
     assert (row.outcome, row.requests) == (Outcome.CANCELLED, 1)
 
 
-async def test_an_attempt_that_finds_nobody_is_no_request():
+async def test_an_attempt_without_a_connection_is_no_request():
     """Attempts at a server that does not listen are counted, and are no requests."""
     async with SimServer() as server:
         base_url = server.base_url
@@ -114,8 +114,8 @@ async def test_an_attempt_that_finds_nobody_is_no_request():
     assert len(server.log) == 0
 
 
-async def test_the_second_of_two_equal_askers_sends_nothing():
-    """When the first of two equal askers leaves, the other one pays and nothing is sent twice."""
+async def test_the_second_of_two_equal_calls_sends_nothing():
+    """When the first of two equal calls is cancelled, the other pays and nothing is sent twice."""
     async with SimServer() as server:
         budgeter = budgeter_for(server.base_url)
 
@@ -137,8 +137,8 @@ async def test_the_second_of_two_equal_askers_sends_nothing():
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
-async def test_a_crowd_with_every_fault_leaves_both_books_equal(seed):
-    """Many askers, faults and cancellations later, both books agree, call by call."""
+async def test_ledger_and_log_agree_after_every_fault(seed):
+    """After many calls, faults and cancellations they agree, call by call."""
     audit = await run_audit(60, seed)
     assert audit.ledger_requests == audit.server_requests
     assert audit.differing_calls == 0
@@ -148,8 +148,8 @@ async def test_a_crowd_with_every_fault_leaves_both_books_equal(seed):
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))]
 )
-async def test_deadlines_while_a_connection_is_waited_for_leave_both_books_equal(seed):
-    """300 askers on few connections, most with a deadline: only what left is counted."""
+async def test_ledger_and_log_agree_after_deadlines_while_waiting_for_a_connection(seed):
+    """300 calls on few connections, most with a deadline: only sent requests are counted."""
     draw = random.Random(seed)
     settings = SimulatedSettings(seed=seed, latency_scale=0.002, real_time_scale=1.0)
     async with SimServer(settings) as server:
@@ -178,8 +178,8 @@ async def test_deadlines_while_a_connection_is_waited_for_leave_both_books_equal
 
 
 @pytest.mark.slow
-async def test_a_long_audit_meets_every_fault_and_every_way_to_leave():
-    """The audit is worth something: nothing that it claims to try is left untried."""
+async def test_a_long_audit_has_every_fault_and_every_kind_of_cancellation():
+    """Each fault, outcome and kind of cancellation that the audit names occurs."""
     audit = await run_audit(600, 7)
     assert audit.is_exact
     assert {fault for fault, number in audit.faults.items() if number} >= {

@@ -1,3 +1,3 @@
-"""The search measured on recorded model outputs, beside others, at equal requests."""
+"""The search measured on recorded model outputs, compared with others at equal requests."""
 
 __all__: list[str] = []

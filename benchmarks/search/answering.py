@@ -1,8 +1,8 @@
 """Answers to proposals, out of a recorded prompt, and what they are counted as.
 
-Proposers get recorded candidates, judges recorded samples. Where the record is dry, a
+Proposers get recorded candidates, judges recorded samples. Where the record is exhausted, a
 request brings nothing and was paid all the same. The classic search is answered as the
-others are: its root plan is one candidate (in a tree the task itself, which nobody
+others are: its root plan is one candidate (in a tree the task itself, which is not
 judged), its expansions and top-ups are the next candidates, and its judge requests read
 one candidate each.
 

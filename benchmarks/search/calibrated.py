@@ -1,4 +1,4 @@
-"""The simulator beside a recorded pool: the same judge quality, the same policies.
+"""The simulator compared with a recorded pool: the same judge quality, the same policies.
 
 A pool's judge is measured on the tuning half: how one score correlates with the truth
 within a prompt, how two scores of one candidate correlate, and how often a request says
@@ -37,13 +37,13 @@ class JudgeFigures:
     Args:
         accuracy: within-prompt correlation of one score with the truth.
         reliability: within-prompt correlation of two scores of one candidate.
-        deaf_rate: share of judge requests that gave no score.
+        unjudged_rate: share of judge requests that gave no score.
         candidates: recorded candidates a prompt, the mean, rounded.
     """
 
     accuracy: float
     reliability: float
-    deaf_rate: float
+    unjudged_rate: float
     candidates: int
 
 
@@ -90,14 +90,14 @@ def measured(pool: Pool) -> JudgeFigures:
     read = [_read(pool, prompt_id) for prompt_id in pool.half("tuning")]
     truths = [each[0] for each in read]
     first, second = [each[1][0] for each in read], [each[1][1] for each in read]
-    looks = [look for each in read for look in each[1]]
-    if all(np.isnan(look).all() for look in looks):
+    passes = [each_pass for each in read for each_pass in each[1]]
+    if all(np.isnan(each).all() for each in passes):
         raise ValueError(f"{pool.name}: no judge request of the tuning half gave a score")
     accuracy = (_within(first, truths) + _within(second, truths)) / 2
     return JudgeFigures(
         accuracy=accuracy,
         reliability=_within(first, second),
-        deaf_rate=float(np.mean([np.isnan(look).all() for look in looks])),
+        unjudged_rate=float(np.mean([np.isnan(each).all() for each in passes])),
         candidates=round(float(np.mean([each[2] for each in read]))),
     )
 
@@ -114,7 +114,7 @@ def setting_like(figures: JudgeFigures) -> SimulatedSetting:
         reliability=min(max(figures.reliability, 0.0), 1.0),
         candidates=figures.candidates,
         is_rounded=False,
-        deaf_rate=figures.deaf_rate,
+        unjudged_rate=figures.unjudged_rate,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the search promised to reach, each beside what was found, met or not.
+"""Targets of the search, each with what was found, met or not.
 
 The words and the figures follow from the comparisons alone; nothing is left out where a
 promise fails. A promise about pools is met on a pool or not, pool by pool; p-values are

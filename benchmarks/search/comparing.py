@@ -39,7 +39,7 @@ class Comparison:
         rounds: mean a prompt.
         miss_rate: misses as a share of the requests that go on from a candidate.
         quality: mean truth of the pick, in the pool's unit.
-        claim: what may be said of it beside the baseline; None for the baseline itself, and
+        claim: what may be said of it compared with the baseline; None for the baseline itself, and
             where there is none.
         verdict: see `Verdict`.
         random_truth: mean of the pick by lot.

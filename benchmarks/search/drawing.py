@@ -23,8 +23,8 @@ def reach(panel: Panel) -> tuple[float, float]:
     low, high = min(marks), max(marks)
     if panel.oracle_truth <= high + (high - low):
         high = max(high, panel.oracle_truth)
-    room = 0.05 * (high - low) or 0.5
-    return low - room, high + room
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def draw(found: Sequence[Panel], *, x_label: str, caption: str) -> bytes:

@@ -1,8 +1,8 @@
-"""What the figures show: quality against calls, against rounds, a simulator beside its pool.
+"""The figures: quality against calls, against rounds, a simulator and its pool.
 
 The data only; `drawing` puts them on paper. The colours are Okabe and Ito's, which people
 who are colour-blind can tell apart; ours are solid and peers dashed, and every curve has
-a marker of its own.
+its own marker.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +68,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
 """By the policy's label. A label that is not here is drawn grey."""
 
 OTHER = Style("#777777", ".")
-"""Of a label that has none of its own."""
+"""Of a label without its own one."""
 
 SIMULATED = ", simulated"
 """What follows a policy's label where the curve is the simulator's."""
@@ -79,7 +79,7 @@ BANDED = ("classic_uct", "listwise", "auto")
 
 @dataclass(frozen=True, slots=True)
 class CurvePlace:
-    """One point: where it stands, and how sure that is."""
+    """One point, and its interval."""
 
     x: float
     cap: int

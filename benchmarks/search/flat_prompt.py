@@ -1,4 +1,4 @@
-"""A prompt whose recorded candidates all stand beside each other, without parents."""
+"""A prompt whose recorded candidates have no parents."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ __all__ = ["FlatPrompt"]
 
 
 class FlatPrompt(PoolPrompt):
-    """A prompt whose candidates all stand beside each other.
+    """A prompt whose candidates have no parents.
 
     Args:
         prompt_id: its name.

@@ -38,8 +38,8 @@ VOTE_SCORES: Mapping[str, float] = {"sure": 1.0, "likely": 0.05, "impossible": 0
 _COST = (
     "A request hands out as many recorded next steps of one state as it asks for, or reads "
     "one recorded vote of each state in it; completions and items read are counted apart. "
-    "Votes were drawn three to an API request; here each counts as a request of its own, "
-    "unless it is packed beside votes for other states. Only the states that the source's "
+    "Votes were drawn three to an API request; here each counts as one request, "
+    "unless it is packed with votes for other states. Only the states that the source's "
     "beam kept have recorded steps. Another one has those of an equal state (the same numbers "
     "left) of another puzzle of the same half, since the source's prompt shows these numbers "
     "and nothing else; each puzzle is lent a record once. Where there is none, going on is "

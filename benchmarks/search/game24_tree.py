@@ -1,6 +1,6 @@
 """The recorded tree of the Game of 24, and what one puzzle may lend another.
 
-Whoever proposed steps, or voted, saw the numbers that were left and nothing else. So what
+The models that proposed steps, or voted, saw the numbers that were left and nothing else. So what
 was recorded for some numbers in one puzzle is what would have been recorded for the same
 numbers in another, and fills a gap there.
 
@@ -101,6 +101,6 @@ class RecordedTree:
 
 
 def _numbers(row: Row) -> Numbers | None:
-    """Return what stands for equal states; None where the record does not say."""
+    """Return the key of equal states; None where the record does not have it."""
     left = (row["left"] or "").split()
     return (row["depth"], tuple(sorted(left))) if left else None

@@ -58,7 +58,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What may be said of one policy beside another.
+    """A claim on one policy compared with another.
 
     Args:
         difference: its truth less the other's.
@@ -200,7 +200,7 @@ def compare(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Claim:
-    """Return what may be claimed of one policy beside another on the same prompts.
+    """Return the claim on one policy compared with another on the same prompts.
 
     Args:
         ours: truths, (prompts, seeds), or (prompts,).
@@ -250,11 +250,11 @@ def prompts_needed(differences: ArrayLike, *, margin: float, level: float = 0.95
     """
     figures = _per_prompt(differences)
     sd = float(figures.std(ddof=1))
-    room = float(figures.mean()) + margin
-    if room <= 0:
-        return 2 if sd == 0 and room == 0 else None
+    distance = float(figures.mean()) + margin
+    if distance <= 0:
+        return 2 if sd == 0 and distance == 0 else None
     z = _NORMAL.inv_cdf((1 + level) / 2)
-    return max(math.ceil((z * sd / room) ** 2), 2)
+    return max(math.ceil((z * sd / distance) ** 2), 2)
 
 
 def holm(p_values: Mapping[str, float] | Sequence[float]) -> dict[str, float]:

@@ -77,7 +77,7 @@ class Found:
         grid: comparisons on the simulated grid, setting after setting.
         savings: by mix, the fixed plan's curve and what `min_gain` saves.
         judges: each flat pool's judge on the tuning half, by pool.
-        trust: recorded beside simulated.
+        trust: recorded and simulated.
         overhead: what a step costs.
     """
 

@@ -62,7 +62,7 @@ class Metered:
 
     @property
     def usual_score(self) -> float:
-        """Mean of all scores so far, 0.5 before there is one: what stands for a missing one.
+        """Mean of all scores so far, 0.5 before there is one: it replaces a missing one.
 
         For peers that cannot do without a score. Any other figure would be an opinion.
         """

@@ -1,11 +1,11 @@
-"""What a search itself costs: processor time a step, ours beside treequest's.
+"""Processor time of a search per step, compared with treequest's.
 
 A **step** is one action: asked for, and its answer told. treequest's step brings one
 node: its one answer is a state and its score. Ours are two kinds of step, one that
 proposes several candidates and one that judges several, so the time per node is given
 as well.
 
-Nobody answers anything: every candidate is a text made from a counter, every score is
+There is no model: every candidate is a text made from a counter, every score is
 drawn from the same seeded sequence, and both are made outside the clock. So what is
 timed is the search alone. treequest is driven in place, by its `ask_batch` and `tell`;
 its default, which copies the tree at each step, costs far more. `classic_uct` is given

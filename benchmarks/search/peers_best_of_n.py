@@ -59,7 +59,7 @@ def plain_best_of_n(prompt: PoolPrompt, cap: int) -> Run:
 def packed_best_of_n(prompt: PoolPrompt, cap: int) -> Run:
     """Return the best of N where a request brings 4 candidates, and one reads up to 12.
 
-    As many generations as leave room to read every candidate once; 2 rounds.
+    As many generations as leave calls to read every candidate once; 2 rounds.
     """
     meter = Metered(prompt, cap)
     generations = min(cap, 1)

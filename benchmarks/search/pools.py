@@ -73,7 +73,7 @@ def lots(prompt_id: str, seed: int, *purpose: str) -> np.random.Generator:
     Args:
         prompt_id: of the prompt.
         seed: of the run; at least 0.
-        purpose: what is shuffled, in words.
+        purpose: what is shuffled, as text.
     """
     name = "/".join((prompt_id, str(seed), *purpose))
     return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
@@ -186,8 +186,8 @@ class Pool(ABC):
 
     Args:
         name: of pool and judge, for a table.
-        description: what it is, in words.
-        cost_model: what a request buys, in words.
+        description: one line.
+        cost_model: what a request buys, as text.
         prompt_ids: in sorted order.
         rubrics: that judge passes should take in turn.
         task_knobs: settings of a search that follow from the task, not from taste.
@@ -235,7 +235,7 @@ class Pool(ABC):
             KeyError: when there is no such prompt.
         """
 
-    def bounds(self, half: Half) -> tuple[float, float]:
+    def score_range(self, half: Half) -> tuple[float, float]:
         """Return the mean truth over a half's prompts of a pick by lot, and of the best pick."""
         prompts = [self.prompt(prompt_id, 0) for prompt_id in self.half(half)]
         random = float(np.mean([prompt.random_truth() for prompt in prompts]))

@@ -63,7 +63,7 @@ class Run:
 
 
 def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = False) -> Run:
-    """Return what a policy picks of a prompt that nobody touched before.
+    """Return what a policy picks of a new prompt.
 
     Args:
         knobs: of the search; the prompt's seed takes the place of theirs.
@@ -78,12 +78,12 @@ def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = Fals
     )
     recorded = Recorded(prompt, search)
     told: set[ActionId] = set()
-    while moves := search.ask():
-        for move in moves:
-            if move.action_id in told:
-                raise RuntimeError(f"{knobs.policy} proposed {move.action_id!r} again")
-            told.add(move.action_id)
-            search.tell(move.action_id, recorded.answer(move))
+    while actions := search.ask():
+        for action in actions:
+            if action.action_id in told:
+                raise RuntimeError(f"{knobs.policy} proposed {action.action_id!r} again")
+            told.add(action.action_id)
+            search.tell(action.action_id, recorded.answer(action))
     found = search.result()
     pick = None if found.best is None else recorded.item_of(found.best.draft)
     return Run(
@@ -164,7 +164,7 @@ def run_grid(
 
     Args:
         pool: the prompts' pool.
-        settings: knobs, or a runner that other processes can be given, by a name of its own.
+        settings: knobs, or a runner that other processes can be given, by its name.
         half: of the prompts.
         seeds: that many from 0, or these.
         prompt_ids: some of that half; None takes all of it.

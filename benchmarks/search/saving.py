@@ -1,4 +1,4 @@
-"""What `min_gain` saves: calls at the same mean quality, beside the fixed plan by cap.
+"""Calls that `min_gain` saves at the same mean quality, compared with the fixed plan by cap.
 
 The fixed plan asks the same number of calls of every prompt; with `min_gain` a search
 asks as many as it expects to pay. On a mix of prompts both trace a curve of mean calls
@@ -48,7 +48,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What one value of `min_gain` saves.
+    """Calls that one value of `min_gain` saves.
 
     Args:
         point: the setting with `min_gain`.

@@ -1,7 +1,7 @@
 """What is run: policies, caps, and the knobs that each policy gets at a cap.
 
 Our own policies get their defaults and a cap. Early exit is off for all, since its gates
-read sub-scores that no pool's judge gives. The classic search has no cap of its own: it
+read sub-scores that no pool's judge gives. The classic search has no cap: it
 gets as many rollouts as fit, so at 11 it is the specification's shape.
 """
 

@@ -58,7 +58,7 @@ class _World:
         self.biases = lots.standard_normal(count)
         self.noises = lots.standard_normal((count, MAX_LOOKS))
         self.drifts = lots.standard_normal(MAX_LOOKS)
-        self.deaf = lots.random(MAX_LOOKS)
+        self.unjudged = lots.random(MAX_LOOKS)
         if setting.candidates is None:
             # The best of 3 requests of 4: as similar among themselves as policies see them.
             of_oracle = self.scratch[:, :4].ravel()[:ORACLE_CANDIDATES]
@@ -131,7 +131,7 @@ class SimulatedPrompt(PoolPrompt):
         self._looks += 1
         if not items:
             return []
-        if look >= MAX_LOOKS or self._world.deaf[look] < self._setting.deaf_rate:
+        if look >= MAX_LOOKS or self._world.unjudged[look] < self._setting.unjudged_rate:
             self.exhausted += look >= MAX_LOOKS
             return [None] * len(items)
         return self._verdicts(items, look)
@@ -145,22 +145,22 @@ class SimulatedPrompt(PoolPrompt):
             self._reads[item.item_id] = read + 1
             self.exhausted += read >= MAX_LOOKS
         truth, bias, noise = self._weights
-        drift = figures.drift_share.value
+        drift = figures.drift_share
         own = world.noises[rows, np.minimum(reads, MAX_LOOKS - 1)]
         slopes = np.linspace(1.0, -1.0, count) if count > 1 else np.zeros(1)
         latent = (
             truth * np.array([self._quality[item.item_id] for item in items])
             + bias * world.biases[rows]
             + noise * (math.sqrt(drift) * world.drifts[look] + math.sqrt(1 - drift) * own)
-            + slopes * figures.position_bias_sd.value
+            + slopes * figures.position_bias_sd
         )
         if self._setting.is_rounded:
-            latent = np.round(latent / figures.step_sd.value) * figures.step_sd.value
-        scores = figures.score_centre.value + figures.score_sd.value * latent
-        heard = np.clip(np.round(scores, 3), 0.0, 1.0).tolist()
+            latent = np.round(latent / figures.step_sd) * figures.step_sd
+        scores = figures.score_centre + figures.score_sd * latent
+        read_scores = np.clip(np.round(scores, 3), 0.0, 1.0).tolist()
         return [
             Verdict(score=score) if read < MAX_LOOKS else None
-            for score, read in zip(heard, reads, strict=True)
+            for score, read in zip(read_scores, reads, strict=True)
         ]
 
     def truth(self, item: Item) -> float:

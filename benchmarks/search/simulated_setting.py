@@ -27,7 +27,7 @@ class SimulatedSetting:
             gives as many as are asked for.
         is_rounded: whether scores are coarse, and tie. Where not, `accuracy` and
             `reliability` are those of the reading itself.
-        deaf_rate: share of judge requests that say nothing of anyone.
+        unjudged_rate: share of judge requests that say nothing of anyone.
     """
 
     accuracy: float | None = 0.5
@@ -37,11 +37,11 @@ class SimulatedSetting:
     reliability: float | None = None
     candidates: int | None = None
     is_rounded: bool = True
-    deaf_rate: float = 0.0
+    unjudged_rate: float = 0.0
 
     @property
     def name(self) -> str:
-        """In words, for a table."""
+        """As text, for a table."""
         accuracy = "calibrated" if self.accuracy is None else f"{self.accuracy:g}"
         gain = "none" if self.gain is None else f"{self.gain:g}"
         words = f"accuracy {accuracy}, similarity {self.similarity:g}, gain {gain}"
@@ -50,9 +50,9 @@ class SimulatedSetting:
     def weights(self) -> tuple[float, float, float]:
         """Return the weights of truth, bias and noise in a reading; their squares sum to 1."""
         figures = JUDGE_CALIBRATION
-        lost = figures.rounding_attenuation.value if self.is_rounded else 1.0
-        truth = figures.truth_weight.value
-        bias, noise = figures.bias_weight.value, figures.noise_weight.value
+        lost = figures.rounding_attenuation if self.is_rounded else 1.0
+        truth = figures.truth_weight
+        bias, noise = figures.bias_weight, figures.noise_weight
         if self.accuracy is not None:
             truth = min(self.accuracy / lost, 1.0)
             rest = math.sqrt((1 - truth * truth) / (bias * bias + noise * noise))
@@ -76,5 +76,5 @@ MIX: tuple[SimulatedSetting, ...] = (
     SimulatedSetting(accuracy=0.5),
     SimulatedSetting(accuracy=0.5, spread=2.0),
 )
-"""Easy prompts, where any candidate will do, beside ones where choosing matters: the same
+"""Easy prompts, where any candidate will do, and ones where choosing matters: the same
 judge reads all, and notes on the easy ones mostly noise."""

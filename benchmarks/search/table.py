@@ -55,7 +55,7 @@ def _interval(interval: Interval, digits: int, *, sign: bool = False) -> str:
 
 
 def pool_table(comparisons: Sequence[Comparison], caps: Sequence[int] = TABLE_CAPS) -> str:
-    """Return one pool's table: policy by cap, beside the classic search at 11.
+    """Return one pool's table: policy by cap, with the classic search at 11.
 
     Args:
         comparisons: of one pool.
@@ -162,7 +162,7 @@ def grid_table(comparisons: Sequence[Comparison]) -> str:
 
 
 def overhead_table(costs: Sequence[StepCost]) -> str:
-    """Return what a step costs, in microseconds and beside treequest's plain search."""
+    """Return what a step costs, in microseconds and relative to treequest's plain search."""
     head = ["search", "nodes", "us a step", "us a new node", "x treequest's MCTS", "target", "met"]
     body = []
     for cost in costs:
@@ -184,7 +184,7 @@ def overhead_table(costs: Sequence[StepCost]) -> str:
 def trust_table(
     figures: Mapping[str, JudgeFigures], rows: Sequence[TrustRow], caps: Sequence[int] = (3, 6, 11)
 ) -> str:
-    """Return the simulator beside each pool: what it was given, and how far off it is.
+    """Return the simulator and each pool: what it was given, and how far off it is.
 
     Args:
         figures: of each pool's judge, on the tuning half.
@@ -201,7 +201,7 @@ def trust_table(
             pool,
             f"{judge.accuracy:.2f}",
             f"{judge.reliability:.2f}",
-            f"{judge.deaf_rate:.0%}",
+            f"{judge.unjudged_rate:.0%}",
             f"{judge.candidates}",
         ]
         for cap in caps:

@@ -13,9 +13,9 @@ DATA = Path(os.environ.get("CALLWISE_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not DATA.is_dir(), reason="no recorded data beside the project")
+@pytest.mark.skipif(not DATA.is_dir(), reason="no recorded data next to the project")
 def test_calibrated_figures_are_those_of_the_data():
-    """The script, run again, gives what calibration.py says."""
+    """The script, run again, gives the figures of `JUDGE_CALIBRATION`."""
     pytest.importorskip("pyarrow", reason="needs the bench extra")
     from benchmarks import calibrate_judge
 
@@ -30,4 +30,4 @@ def test_calibrated_figures_are_those_of_the_data():
     ]
     for name in ("truth_r", "repeat_r", "tie_rate", "repeat_equal"):
         median = statistics.median(figures[name] for figures in by_judge)
-        assert abs(median - getattr(JUDGE_CALIBRATION, name).value) < 0.001
+        assert abs(median - getattr(JUDGE_CALIBRATION, name)) < 0.001

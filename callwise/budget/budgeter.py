@@ -149,7 +149,7 @@ class Budgeter:
         """
         from callwise.simulator import SimulatedClient, SimulatedSettings  # noqa: PLC0415 - heavy
 
-        client = SimulatedClient.from_settings(SimulatedSettings(seed=seed))
+        client = SimulatedClient(SimulatedSettings(seed=seed))
         endpoint = Endpoint("simulated", "simulated", client)
         limits = Limits(max_calls=max_calls) if limits is None else limits
         return cls(dict.fromkeys(Role, endpoint), limits=limits, seed=seed, **options)

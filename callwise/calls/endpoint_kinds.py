@@ -298,7 +298,7 @@ class SimulatedKind(EndpointKind):
         options, given = self._options()
         identity = ("simulated", orjson.dumps(given, option=orjson.OPT_SORT_KEYS))
         if identity not in clients:
-            clients[identity] = SimulatedClient.from_settings(options)
+            clients[identity] = SimulatedClient(options)
         return clients[identity]
 
     def _options(self) -> tuple["SimulatedSettings", dict[str, Any]]:

@@ -12,7 +12,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from callwise.calls.errors import ConfigError
 from callwise.memory.memory_errors import MemoryConflict, StoreDamaged, StoreFailed
@@ -43,29 +43,23 @@ __all__ = [
     "ConversationMemory",
     "UserIndex",
     "next_state",
-    "snapshot_of",
     "version_of",
 ]
 
 OWNERS_FIELD = "owners"
-"""Names the field of a state by which it is told that anonymous users have no name in it."""
+"""A state without this field is of an older release, which named anonymous users."""
 
 _MAX_INDEXED_CHARS = 10_000
-"""How much of a text it can be found by. A pasted book is kept whole, and is found by
-its beginning: indexing all of it would hold up every other conversation.
-"""
+"""Length of the beginning of a text that is indexed. A very long text is stored whole, but
+indexing all of it would block every other conversation."""
 
 
 @dataclass(slots=True)
 class UserIndex:
     """Turns 1 to `version`, whole and in order.
 
-    Args:
-        state: as it was last read or written; the one that the last turn made.
-        entries: the turns.
-        notes: each turn's notes.
-        index: to find turns by.
-        version_of_turn: which version a conversation's turn made.
+    `state` is the one that the last turn made; `notes` are of each turn; `version_of_turn` is
+    by conversation and turn.
     """
 
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -76,11 +70,11 @@ class UserIndex:
 
     @property
     def version(self) -> int:
-        """How many turns are known."""
+        """The number of known turns."""
         return len(self.entries)
 
     def add(self, turn: StoredTurn) -> None:
-        """Take in the next turn; one that is known already is left as it is."""
+        """Add the next turn; a known one is ignored."""
         if turn.version <= self.version:
             return
         entry, notes = entry_of(turn), notes_of(turn)
@@ -100,7 +94,7 @@ def version_of(state: Mapping[str, Any]) -> int:
     """Return a stored state's version; 0 for an empty one.
 
     Raises:
-        StoreDamaged: when it is no count.
+        StoreDamaged: when it is no number from 0.
     """
     version = state.get("version", 0)
     if not isinstance(version, int) or version < 0:
@@ -111,90 +105,45 @@ def version_of(state: Mapping[str, Any]) -> int:
 def next_state(state: Mapping[str, Any], commit: TurnCommit, version: int) -> dict[str, Any]:
     """Return the state that a commit makes, with the one before it inside."""
     previous = {name: content for name, content in state.items() if name != "previous"}
-    following = {
+    changed: dict[str, Mapping[str, Any] | None] = {
+        "profile": commit.profile,
+        "relationship": commit.relationship,
+        "summary": None,
+    }
+    if commit.summary is not None:
+        changed["summary"] = {"text": commit.summary, "version": version}
+    return {
         "version": version,
         OWNERS_FIELD: "typed",
         "last_turn": [commit.conversation_id, commit.turn],
-        "profile": previous.get("profile"),
-        "relationship": previous.get("relationship"),
-        "summary": previous.get("summary"),
+        **{name: previous.get(name) if new is None else dict(new) for name, new in changed.items()},
         "previous": previous,
     }
-    if commit.profile is not None:
-        following["profile"] = dict(commit.profile)
-    if commit.relationship is not None:
-        following["relationship"] = dict(commit.relationship)
-    if commit.summary is not None:
-        following["summary"] = {"text": commit.summary, "version": version}
-    return following
 
 
-_TURNS_AT_ONCE = 32
-"""Turns that are indexed without letting others run: about 5 ms."""
+_TURNS_WITHOUT_BREAK = 32
+"""Turns that are indexed before other tasks may run: about 5 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommitResult:
-    """What a commit did.
-
-    Args:
-        version: the memory's version that the turn made.
-        was_new: False when the turn had been committed before; then nothing changed.
-    """
+class CommitResult(NamedTuple):
+    """The version that the turn made, and whether this commit made it or an earlier one."""
 
     version: int
     was_new: bool
 
 
-def snapshot_of(
-    known: UserIndex,
-    agent_user: AgentUser,
-    state: Mapping[str, Any],
-    version: int,
-    *,
-    max_turns: int,
-    max_notes: int,
-) -> MemorySnapshot:
-    """Return what was remembered when a version was the latest one.
-
-    Args:
-        known: at least the turns up to `version`.
-        agent_user: whose memory, about whom.
-        state: the one that the turn of `version` made.
-        version: turns that it stands on; 0 for a stranger.
-        max_turns: how many of the last turns; at least 0.
-        max_notes: how many of the last notes; at least 0.
-    """
-    recent_notes: list[Note] = []
-    for notes in reversed(known.notes[:version]):
-        if len(recent_notes) >= max_notes:
-            break
-        recent_notes[:0] = notes
-    summary = state.get("summary")
-    return MemorySnapshot(
-        agent_user=agent_user,
-        version=version,
-        profile=json_copy(state.get("profile") or {}),
-        relationship=json_copy(state.get("relationship") or {}),
-        transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
-        summary=ConversationSummary(summary["text"], summary["version"]) if summary else None,
-        notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
-        names_anonymous=version > 0 and OWNERS_FIELD not in state,
-    )
-
-
 class ConversationMemory:
-    """What agents remember about users.
+    """The memory of agents about users, stored in a backend.
 
     Args:
-        backend: where it is stored.
-        max_users: how many users' indexes stay in memory; the longest unused goes
-            first and is read again when it is wanted. At least 1.
+        backend: stores turns and states.
+        max_users: most users whose indexes stay in memory; the longest unused is dropped
+            first, and read again when it is needed. At least 1.
     """
 
     def __init__(self, backend: StorageBackend, *, max_users: int = 256) -> None:
         if max_users < 1:
-            raise ConfigError(f"max_users is at least 1, got {max_users}")
+            raise ConfigError(f"max_users is {max_users}. Use a number of at least 1")
         self._backend = backend
         self._max_users = max_users
         self._known: OrderedDict[AgentUser, UserIndex] = OrderedDict()
@@ -207,27 +156,48 @@ class ConversationMemory:
         max_notes: int = 50,
         before_turn: tuple[str, int] | None = None,
     ) -> MemorySnapshot:
-        """Return what is remembered.
+        """Return the memory of an agent about a user.
 
         Args:
-            agent_user: whose memory, about whom.
-            max_turns: how many of the last turns; at least 0.
-            max_notes: how many of the last notes; at least 0.
-            before_turn: conversation and number of the turn that is about to run.
-                If it is the very turn that was committed last (a run that was cut
-                off right after the commit is run again), what is returned is what
-                it saw the first time.
+            agent_user: the owner of the memory.
+            max_turns: most of the last turns; at least 0.
+            max_notes: most of the last notes; at least 0.
+            before_turn: conversation and number of the turn that is about to run. If it was
+                committed last (a run that was interrupted right after the commit is
+                repeated), the snapshot that it started from is returned.
 
         Raises:
             StoreFailed: when the store cannot be read.
         """
         known = await self._refreshed(agent_user)
-        state, version = known.state, known.version
-        if before_turn is not None and known.version_of_turn.get(before_turn) == version:
-            state, version = state.get("previous") or {}, version - 1
-        return snapshot_of(
-            known, agent_user, state, version, max_turns=max_turns, max_notes=max_notes
+        state, version = self._start(agent_user, known, before_turn)
+        recent_notes: list[Note] = []
+        for notes in reversed(known.notes[:version]):
+            if len(recent_notes) >= max_notes:
+                break
+            recent_notes[:0] = notes
+        summary = state.get("summary")
+        return MemorySnapshot(
+            agent_user=agent_user,
+            version=version,
+            profile=json_copy(state.get("profile") or {}),
+            relationship=json_copy(state.get("relationship") or {}),
+            transcript=tuple(known.entries[max(version - max_turns, 0) : version]),
+            summary=ConversationSummary(summary["text"], summary["version"]) if summary else None,
+            notes=tuple(recent_notes[max(len(recent_notes) - max_notes, 0) :]),
+            names_anonymous=version > 0 and OWNERS_FIELD not in state,
         )
+
+    def _start(
+        self,
+        agent_user: AgentUser,  # noqa: ARG002 - for subclasses
+        known: UserIndex,
+        before_turn: tuple[str, int] | None,
+    ) -> tuple[Mapping[str, Any], int]:
+        """Return the state and the version from which a turn starts."""
+        if before_turn is not None and known.version_of_turn.get(before_turn) == known.version:
+            return known.state.get("previous") or {}, known.version - 1
+        return known.state, known.version
 
     async def retrieve(
         self,
@@ -240,16 +210,16 @@ class ConversationMemory:
     ) -> list[RecalledTurn]:
         """Return at most k turns for a question, most relevant first.
 
-        Touches no disk while the user's index is in memory. What was committed after
-        the snapshot has no part in it, so a turn that is run again recalls the same.
+        Reads no disk while the user's index is in memory. Later commits than the snapshot
+        have no effect, so a turn that is repeated recalls the same.
 
         Args:
             snapshot: as `load` returned it.
-            query: the question; usually what the user just said.
-            k: how many; 0 finds nothing.
+            query: the question; usually the user's message.
+            k: most turns; 0 finds nothing.
             embedding: the question's vector, to fuse in a dense ranking.
-            skip_recent: how many of the last turns to leave out, since they stand in
-                the prompt already; at least 0.
+            skip_recent: number of last turns to leave out because the prompt has them
+                already; at least 0.
 
         Raises:
             StoreFailed: when the store cannot be read.
@@ -265,55 +235,46 @@ class ConversationMemory:
         ]
 
     async def commit(self, commit: TurnCommit) -> CommitResult:
-        """Keep a turn and all that it changes, all or nothing.
+        """Store a turn and all that it changes, all or nothing.
 
-        The same turn of the same conversation is kept once: again is no error and
-        changes nothing, whatever it holds.
+        The same turn of the same conversation is stored once: a repeated commit is no error
+        and changes nothing, whatever its content.
 
         Raises:
             MemoryConflict: when another turn was committed since the snapshot.
-            StoreFailed: when the store could not keep it; nothing was committed.
+            StoreFailed: when it could not be stored; nothing was committed.
         """
-        agent_user, turn = commit.agent_user, (commit.conversation_id, commit.turn)
+        agent_user, expected = commit.agent_user, commit.expected_version
+        turn = (commit.conversation_id, commit.turn)
         known = self._known.get(agent_user)
-        if known is None:
+        if known is None or known.version != expected:
             known = await self._refreshed(agent_user)
         if turn in known.version_of_turn:
             return CommitResult(known.version_of_turn[turn], was_new=False)
+        if known.version != expected:
+            raise MemoryConflict(agent_user, expected, known.version)
         if commit.embedding is not None:
             known.index.check(commit.embedding)
-        kept = stored_turn(commit, commit.expected_version + 1)
-        state = json_copy(next_state(known.state, commit, kept.version))
-        conflict = await self._keep(known, commit, kept, state)
-        if conflict is not None:
+        stored = stored_turn(commit, expected + 1)
+        state = json_copy(next_state(known.state, commit, stored.version))
+        try:
+            await self._backend.append(agent_user, stored, state)
+        except MemoryConflict:
             known = await self._refreshed(agent_user)
             if turn in known.version_of_turn:
                 return CommitResult(known.version_of_turn[turn], was_new=False)
-            raise conflict
-        if known.version == commit.expected_version:
-            known.add(kept)
+            raise
+        if known.version == expected:
+            known.add(stored)
             known.state = state
-        return CommitResult(kept.version, was_new=True)
-
-    async def _keep(
-        self, known: UserIndex, commit: TurnCommit, kept: StoredTurn, state: Mapping[str, Any]
-    ) -> MemoryConflict | None:
-        """Keep a turn, and return what is in the way if something is."""
-        agent_user, expected = commit.agent_user, commit.expected_version
-        if known.version != expected:
-            return MemoryConflict(agent_user.agent_id, agent_user.user_id, expected, known.version)
-        try:
-            await self._backend.append(agent_user, kept, state)
-        except MemoryConflict as conflict:
-            return conflict
-        return None
+        return CommitResult(stored.version, was_new=True)
 
     async def _refreshed(self, agent_user: AgentUser) -> UserIndex:
-        """Return what is known of a user, after reading what is new in the store.
+        """Return a user's index after reading new turns from the store.
 
         Raises:
-            StoreFailed: when the store cannot be read, or no longer holds what this
-                process committed or read. The next call starts over from the store.
+            StoreFailed: when the store cannot be read, or has lost turns that this process
+                committed or read. The next call reads everything again.
         """
         state = await self._backend.state(agent_user) or {}
         version = version_of(state)
@@ -327,7 +288,7 @@ class ConversationMemory:
                 known.state = state
         elif version_of(await self._backend.state(agent_user) or {}) < known.version:
             # Read twice, since a commit of our own may have overtaken the first reading.
-            self._forget(agent_user, "holds fewer turns than were committed or read before")
+            self._forget(agent_user, "has fewer turns than were committed or read before")
         self._known[agent_user] = known
         self._known.move_to_end(agent_user)
         while len(self._known) > self._max_users:
@@ -335,7 +296,7 @@ class ConversationMemory:
         return known
 
     async def _read_new(self, agent_user: AgentUser, known: UserIndex, version: int) -> None:
-        """Take in the turns up to a version, after seeing that the last known one stands."""
+        """Add the turns up to a version, after checking that the last known one is unchanged."""
         after = known.version
         turns = await self._backend.turns(agent_user, after=max(after - 1, 0), upto=version)
         if after:
@@ -343,13 +304,13 @@ class ConversationMemory:
             self._check_last(agent_user, known, [seen["conversation_id"], seen["turn"]], after)
         for place, turn in enumerate(turns):
             known.add(turn)
-            if place % _TURNS_AT_ONCE == _TURNS_AT_ONCE - 1:
-                await asyncio.sleep(0)  # others may run; a turn that one of them adds is skipped
+            if place % _TURNS_WITHOUT_BREAK == _TURNS_WITHOUT_BREAK - 1:
+                await asyncio.sleep(0)  # a turn that another task adds meanwhile is skipped
 
     def _check_last(
         self, agent_user: AgentUser, known: UserIndex, stored: object, version: int | None = None
     ) -> None:
-        """Raise if the store has another turn at a version than this process knows."""
+        """Raise if the store has another turn at a version than this process has read."""
         version = known.version if version is None else version
         if version == 0:
             return
@@ -358,12 +319,9 @@ class ConversationMemory:
             self._forget(
                 agent_user,
                 f"has {stored} as its turn {version}, where turn {entry.turn} of "
-                f"{entry.conversation_id!r} was: another process wrote over it",
+                f"{entry.conversation_id!r} was: another process has overwritten it",
             )
 
     def _forget(self, agent_user: AgentUser, problem: str) -> None:
         self._known.pop(agent_user, None)
-        raise StoreFailed(
-            f"the memory of agent {agent_user.agent_id!r} about user "
-            f"{agent_user.user_id!r} {problem}"
-        )
+        raise StoreFailed(f"the memory of {agent_user} {problem}")

@@ -6,8 +6,7 @@ before the write: two processes that commit in the same millisecond may both suc
 memory of the one that lost notices at its next load and raises. `SqliteBackend` checks inside
 the transaction.
 
-Versions are written as digits of fixed length, since some stores compare filter values as
-text.
+Versions are digits of fixed length, since some stores compare filter values as text.
 """
 
 from collections.abc import Mapping
@@ -36,10 +35,9 @@ class LangGraphBackend:
     """Turns and states in a LangGraph store. A `StorageBackend`.
 
     Args:
-        store: whose `abatch` is all or nothing if a crash is not to split a turn. A
-            turn that is split all the same is not seen and is overwritten.
-        page_items: items asked for in one search; at least 1. No more than the store
-            gives at a time.
+        store: its `abatch` should be all or nothing, so that a crash does not split a turn. A
+            split turn is ignored and overwritten.
+        page_items: items per search, at least 1; at most the store's own limit.
     """
 
     def __init__(self, store: BaseStore, *, page_items: int = 500) -> None:
@@ -47,7 +45,7 @@ class LangGraphBackend:
         self._page_items = page_items
 
     async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
-        """Return the state of the last commit, or None for a stranger."""
+        """Return the state of the last commit, or None for an unknown user."""
         op = GetOp(_namespace(agent_user, "state"), _STATE_KEY)
         (item,) = await self._store.abatch([op])
         return getattr(item, "value", None)
@@ -65,8 +63,7 @@ class LangGraphBackend:
             entry = entries.get(_digits(version))
             if entry is None:
                 raise StoreDamaged(
-                    f"turn {version} of {upto} of agent {agent_user.agent_id!r} and user "
-                    f"{agent_user.user_id!r} is missing from the store"
+                    f"turn {version} of {upto} of {agent_user} is missing from the store"
                 )
             keys = [f"{_digits(version)}-{place:03d}" for place in range(entry["note_count"])]
             missing = [key for key in keys if key not in notes]
@@ -103,12 +100,11 @@ class LangGraphBackend:
         entry = {**turn.entry, "version": version, "note_count": len(turn.notes)}
         ops: list[Op] = [PutOp(_namespace(agent_user, "transcript"), version, entry, index=False)]
         for place, note in enumerate(turn.notes):
-            kept_note = {**note, "version": version}
-            key = f"{version}-{place:03d}"
-            ops.append(PutOp(_namespace(agent_user, "notes"), key, kept_note, index=False))
+            key, stored_note = f"{version}-{place:03d}", {**note, "version": version}
+            ops.append(PutOp(_namespace(agent_user, "notes"), key, stored_note, index=False))
         ops.append(PutOp(_namespace(agent_user, "state"), _STATE_KEY, dict(state), index=False))
         expected = turn.version - 1
         stored = (await self.state(agent_user) or {}).get("version", 0)
         if stored != expected:
-            raise MemoryConflict(agent_user.agent_id, agent_user.user_id, expected, stored)
+            raise MemoryConflict(agent_user, expected, stored)
         await self._store.abatch(ops)

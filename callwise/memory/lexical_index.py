@@ -1,4 +1,4 @@
-"""BM25 over an index that grows by one document at a time, and the terms it indexes.
+"""BM25 over an index that grows by one document at a time, and its terms.
 
 Postings are flat arrays, and a query gathers all of its postings into one vector operation:
 a query takes some tens of microseconds at a hundred documents and a millisecond or two at
@@ -6,12 +6,12 @@ ten thousand, and adding never rebuilds anything.
 
 Terms are character pairs for Chinese, words for the rest, and days. Chinese has no spaces,
 and a segmenter would be a dependency and a source of differences between index and query.
-Overlapping pairs of characters do as well for retrieval; single characters are kept at a
-low weight, for names and for words of one character. English words lose their plural.
+Overlapping pairs of characters do as well for retrieval; single characters have a low weight,
+for names and for words of one character. English words lose their plural.
 
-People ask their companion "what did we talk about on April 28?" and "4月28号我们聊了什么?".
-The day of a turn is known, so a day in a question is as good as a word. Years are left out:
-a question seldom has one, and a day without one means the latest.
+Questions name days ("what did we talk about on April 28?", "4月28号我们聊了什么?"), and the day
+of a turn is known, so it is a term. Years are left out: a question seldom has one, and a day
+without one means the latest.
 """
 
 import math
@@ -19,7 +19,7 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import pairwise
 
 import numpy as np
@@ -46,13 +46,9 @@ def _term(month: str, day: str) -> str | None:
 
 
 def split_days(text: str) -> tuple[list[str], str]:
-    """Return the days that a text names and the text without them.
+    """Return the days in a text, as terms like `@04-28`, and the text without them.
 
-    Args:
-        text: any text; Chinese, ISO 8601 and English dates with a day are found.
-
-    Returns:
-        Terms such as `@04-28` in order of pattern and place, and the rest.
+    Chinese, ISO 8601 and English dates with a day are found, in order of pattern and place.
     """
     if not any(map(str.isdigit, text)):
         return [], text
@@ -112,12 +108,6 @@ def _singular(word: str) -> str:
     return word[:-1]
 
 
-def _runs(text: str) -> list[str]:
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return _RUN.findall(text.casefold())
-
-
 def text_terms(text: str) -> tuple[Counter[Term], int]:
     """Return a text's terms with their counts, and its length in terms.
 
@@ -126,7 +116,9 @@ def text_terms(text: str) -> tuple[Counter[Term], int]:
     days, rest = split_days(text)
     counts: Counter[Term] = Counter(days)
     length = 0
-    for run in _runs(rest):
+    if not rest.isascii():
+        rest = unicodedata.normalize("NFKC", rest)
+    for run in _RUN.findall(rest.casefold()):
         if run[0] < _FIRST_CJK:
             counts[_singular(run)] += 1
             length += 1
@@ -137,18 +129,20 @@ def text_terms(text: str) -> tuple[Counter[Term], int]:
     return counts, length
 
 
-def _is_about_asking(term: Term) -> bool:
-    return term in _QUESTION_WORDS or all(char in _QUESTION_CHARS for char in term)
-
-
 def query_weights(query: str) -> dict[Term, float]:
     """Return a question's terms with their weights, in order of first appearance.
 
     Terms that only mark a question are left out, unless there are no others.
     """
     counts, _ = text_terms(query)
-    kept = [term for term in counts if not _is_about_asking(term)] or list(counts)
-    return {term: _weight(term) * (1 if len(term) == 1 else counts[term]) for term in kept}
+    subject = [
+        term
+        for term in counts
+        if term not in _QUESTION_WORDS and any(char not in _QUESTION_CHARS for char in term)
+    ]
+    return {
+        term: _weight(term) * (1 if len(term) == 1 else counts[term]) for term in subject or counts
+    }
 
 
 def _weight(term: Term) -> float:
@@ -158,10 +152,10 @@ def _weight(term: Term) -> float:
 
 
 K1 = 0.9
-"""How slowly repeats of a term stop counting; the usual range is [0.5, 2]."""
+"""Saturation: the higher, the more repeats of a term count; the usual range is [0.5, 2]."""
 
 B = 0.4
-"""How much long documents are held back, in [0, 1]."""
+"""Length normalisation: the higher, the less long documents score, in [0, 1]."""
 
 
 class LexicalIndex:
@@ -173,42 +167,33 @@ class LexicalIndex:
     """
 
     def __init__(self) -> None:
-        self._postings: dict[Term, tuple[array[int], array[float]]] = {}
+        self._postings: dict[Term, tuple[array[int], array[float]]] = defaultdict(
+            lambda: (array("q"), array("d"))
+        )
         self._lengths: array[float] = array("d")
-        self._total_length = 0
 
     def __len__(self) -> int:
         """Return the number of documents."""
         return len(self._lengths)
 
     def add(self, text: str, day: Term | None = None) -> int:
-        """Add a document and return its position.
-
-        Args:
-            text: its text.
-            day: the day it is from, as a term; see `dates`.
-        """
+        """Add a document, of a day as a term (see `day_of_time`), and return its position."""
         counts, length = text_terms(text)
         if day is not None:
             counts[day] += 1
         position = len(self._lengths)
         for term, count in counts.items():
-            postings = self._postings.get(term)
-            if postings is None:
-                postings = self._postings[term] = (array("q"), array("d"))
-            postings[0].append(position)
-            postings[1].append(count)
+            positions, term_counts = self._postings[term]
+            positions.append(position)
+            term_counts.append(count)
         self._lengths.append(length)
-        self._total_length += length
         return position
 
     def scores(self, query: str, upto: int | None = None) -> NDArray[np.float64]:
         """Return each document's score for a query; 0 where nothing matches.
 
-        Args:
-            query: the question.
-            upto: how many of the oldest documents take part; None for all. The
-                others change nothing, not even how rare a term is.
+        Only the `upto` oldest documents are scored, None for all; the others change nothing,
+        not even the rarity of a term.
 
         Returns:
             Shape (upto,), in order of adding. Comparable within one query only.
@@ -231,10 +216,9 @@ class LexicalIndex:
         all_positions, all_counts = array("q"), array("d")
         weights, sizes = [], []
         for term, weight in query_weights(query).items():
-            postings = self._postings.get(term)
-            if postings is None:
+            if term not in self._postings:
                 continue
-            positions, counts = postings
+            positions, counts = self._postings[term]
             found = bisect_left(positions, size)
             if found == 0:
                 continue

@@ -1,4 +1,4 @@
-"""Records of what is remembered about a user: turns, notes, summary, relationship, profile."""
+"""Records of a memory about a user: turns, notes, summary, relationship, profile."""
 
 import json
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ __all__ = [
 
 
 def escape_label(identifier: str) -> str:
-    """Return an outside identifier as one label of a store's namespace.
+    """Return an untrusted identifier as one label of a store's namespace.
 
     Different identifiers give different labels. ASCII letters, digits and `-` stay;
     any other character becomes its code between equals signs, so that no store's
     separator or wildcard (`.`, `%`, `_`, `*`) is ever in a label, and none is empty.
     """
-    return "".join(map(_escape_char, identifier)) or "="
-
-
-def _escape_char(char: str) -> str:
-    return char if char.isascii() and (char.isalnum() or char == "-") else f"={ord(char):X}="
+    chars = (
+        char if char.isascii() and (char.isalnum() or char == "-") else f"={ord(char):X}="
+        for char in identifier
+    )
+    return "".join(chars) or "="
 
 
 _ANONYMOUS = "~"
@@ -43,11 +43,8 @@ class AgentUser:
     """The owner of a memory: an agent and a user, or an agent and one anonymous conversation.
 
     Anonymous is not a name: a user whose id equals the conversation's has another memory.
-
-    Args:
-        agent_id: the agent. Untrusted, as are the other two.
-        user_id: the user; None is anonymous.
-        conversation_id: the conversation of an anonymous user; None for any other.
+    All ids are untrusted. `user_id` is None for an anonymous user, and `conversation_id` for
+    any other.
     """
 
     agent_id: str
@@ -58,27 +55,32 @@ class AgentUser:
         """Refuse an owner that is both, or neither."""
         if (self.user_id is None) == (self.conversation_id is None):
             raise ValueError(
-                "a memory belongs to a user or to one anonymous conversation: got "
-                f"user {self.user_id!r} and conversation {self.conversation_id!r}. Give one"
+                "a memory belongs to a user or to one anonymous conversation, but "
+                f"user_id={self.user_id!r} and conversation_id={self.conversation_id!r}. Give one"
             )
+
+    def __str__(self) -> str:
+        """Return the owner as errors name it."""
+        if self.user_id is None:
+            return (
+                f"agent {self.agent_id!r} and the anonymous conversation {self.conversation_id!r}"
+            )
+        return f"agent {self.agent_id!r} and user {self.user_id!r}"
 
     @property
     def labels(self) -> tuple[str, str]:
         """The agent and the owner as two labels; different owners have different labels."""
-        if self.user_id is not None:
-            owner = escape_label(self.user_id)
-        else:
-            owner = _ANONYMOUS + escape_label(self.conversation_id or "")
-        return escape_label(self.agent_id), owner
+        if self.user_id is None:
+            return escape_label(self.agent_id), _ANONYMOUS + escape_label(
+                self.conversation_id or ""
+            )
+        return escape_label(self.agent_id), escape_label(self.user_id)
 
 
 class Identity(NamedTuple):
-    """Who talks with whom, and in which conversation.
+    """Agent, user (None is anonymous) and conversation of a turn.
 
-    Args:
-        agent_id: the agent.
-        user_id: the user; None is anonymous.
-        conversation_id: the conversation. Two users may each have one of the same id.
+    Two users may each have a conversation of the same id.
     """
 
     agent_id: str
@@ -87,13 +89,13 @@ class Identity(NamedTuple):
 
     @property
     def agent_user(self) -> AgentUser:
-        """The owner of the memory that a turn reads and writes."""
+        """The owner of the memory of its turns."""
         conversation_id = self.conversation_id if self.user_id is None else None
         return AgentUser(self.agent_id, self.user_id, conversation_id)
 
     @property
     def thread_id(self) -> str:
-        """The name of its checkpoints; different for any two identities."""
+        """The name of its LangGraph checkpoints; different for any two identities."""
         return json.dumps(self)
 
 
@@ -107,14 +109,14 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptEntry:
-    """One turn as it was said.
+    """One turn of a conversation.
 
     Args:
-        conversation_id: the conversation it belongs to.
+        conversation_id: its conversation.
         turn: its number there, as the conversation counts.
-        user_text: what the user said.
-        reply: what was replied.
-        time: ISO 8601, as the conversation says it; None when it does not.
+        user_text: the user's message.
+        reply: the agent's.
+        time: ISO 8601, as the conversation has it, or None.
         version: the memory's version that this turn made. Starts at 1; over all
             conversations of the agent and user, without gaps.
     """
@@ -129,12 +131,12 @@ class TranscriptEntry:
 
 @dataclass(frozen=True, slots=True)
 class NewNote:
-    """Something learnt in a turn, not yet kept.
+    """Something learnt in a turn, not yet stored.
 
     Args:
-        text: what was learnt.
-        evidence: the words it rests on; they stand verbatim in the turn.
-        kind: such as `fact`, `preference`, `event`, `promise`.
+        text: the note.
+        evidence: verbatim words of the turn that prove it.
+        kind: for example `fact`, `preference`, `event`, `promise`.
     """
 
     text: str
@@ -142,23 +144,16 @@ class NewNote:
     kind: str = "fact"
 
     def is_quoted_from(self, *texts: str) -> bool:
-        """Return whether the evidence stands verbatim in one of the texts."""
+        """Return whether one of the texts contains the evidence verbatim."""
         return bool(self.evidence.strip()) and any(self.evidence in text for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that was learnt in a turn.
+    """A stored note. Its id is unique for the agent and user.
 
-    Args:
-        id: unique for the agent and user.
-        text: what was learnt.
-        evidence: the words it rests on, verbatim from the turn.
-        kind: such as `fact`, `preference`, `event`, `promise`.
-        conversation_id: the conversation it was learnt in.
-        turn: the turn it was learnt in.
-        time: of that turn.
-        version: the memory's version that the turn made.
+    Text, evidence and kind are as in `NewNote`; conversation, turn, time and version are those
+    of the turn in which it was learnt.
     """
 
     id: str
@@ -173,12 +168,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """A running summary of everything so far.
-
-    Args:
-        text: the summary.
-        version: the memory's version up to which it summarises; set on commit.
-    """
+    """A running summary up to a version of the memory, which is set on commit."""
 
     text: str
     version: int = 0
@@ -186,21 +176,22 @@ class ConversationSummary:
 
 @dataclass(frozen=True, slots=True)
 class TurnCommit:
-    """Everything that one turn changes, kept all or not at all.
+    """Everything that one turn changes, stored all or not at all.
+
+    Conversation and turn are the identity of a commit: the same turn is stored once.
 
     Args:
-        agent_user: whose memory, about whom.
-        conversation_id: the conversation.
-        turn: the turn's number there. With the conversation it is the identity of
-            a commit: the same turn is kept once.
-        user_text: what the user said.
-        reply: what was replied.
-        expected_version: the version of the snapshot that the turn stood on.
+        agent_user: the owner of the memory.
+        conversation_id: its conversation.
+        turn: its number there.
+        user_text: the user's message.
+        reply: the agent's.
+        expected_version: the version of the snapshot that the turn started from.
         time: ISO 8601, or None.
-        notes: what was learnt; evidence must stand verbatim in `user_text` or `reply`.
+        notes: their evidence must be verbatim in `user_text` or `reply`.
         summary: the new summary's text; None keeps the old.
-        relationship: where the two stand now, as JSON would hold it; None keeps the old.
-        profile: what the agent knows of the user, as JSON would hold it; None keeps the old.
+        relationship: new values, as JSON; None keeps the old.
+        profile: new facts about the user, as JSON; None keeps the old.
         embedding: a vector of the turn's text for dense retrieval, or None.
     """
 
@@ -218,28 +209,28 @@ class TurnCommit:
     embedding: Embedding | None = None
 
     def __post_init__(self) -> None:
-        """Refuse notes that quote what was not said."""
+        """Refuse notes whose evidence is not verbatim in the turn."""
         for note in self.notes:
             if not note.is_quoted_from(self.user_text, self.reply):
                 raise ValueError(
-                    f"a note's evidence stands verbatim in its turn; {note.evidence!r} does not "
-                    f"stand in turn {self.turn} of {self.conversation_id!r}"
+                    f"the evidence {note.evidence!r} of a note is not in turn {self.turn} of "
+                    f"{self.conversation_id!r}. Quote the turn verbatim, or leave the note out"
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySnapshot:
-    """What is remembered, as of one version.
+    """A memory as of one version. It is empty for an unknown user.
 
     Args:
-        agent_user: whose memory, about whom.
-        version: how many turns were ever committed; 0 for a stranger.
-        profile: what the agent knows of the user. Empty for a stranger.
-        relationship: where the two stand. Empty for a stranger.
+        agent_user: the owner of the memory.
+        version: number of turns ever committed.
+        profile: facts about the user.
+        relationship: of agent and user.
         transcript: the last turns, oldest first.
-        summary: of everything so far, or None.
+        summary: of all turns, or None.
         notes: the last notes, oldest first.
-        names_anonymous: whether an older version kept it, which gave anonymous users a name.
+        names_anonymous: whether it was stored by an older release, which named anonymous users.
     """
 
     agent_user: AgentUser
@@ -254,12 +245,9 @@ class MemorySnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RecalledTurn:
-    """A turn that was found for a question, with what was noted in it.
+    """A turn that was found for a question, with its notes.
 
-    Args:
-        entry: the turn.
-        notes: what was noted in it.
-        relevance: to compare within one result only; above 0.
+    `relevance` is above 0 and comparable within one result only.
     """
 
     entry: TranscriptEntry

@@ -6,8 +6,7 @@ their score (an answer is often next to the words of the question), and where th
 vectors their ranking is fused in.
 
 Similarity of vectors is exact cosine: quicker than an approximate index up to some tens of
-thousands of vectors, with no recall to lose. Embeddings are counted calls of the nodes;
-here they only arrive.
+thousands of vectors, and without loss of recall. Nodes make the embeddings, as counted calls.
 """
 
 from array import array
@@ -24,12 +23,10 @@ from callwise.memory.records import Embedding
 __all__ = ["DenseIndex", "FoundTurn", "TurnIndex", "reciprocal_rank_fusion"]
 
 DAMPING = 60
-"""How much the first ranks outweigh the next; 60 is the paper's value."""
+"""Added to each rank; the lower, the more the first ranks outweigh the next. The paper's value."""
 
 
-def reciprocal_rank_fusion(
-    rankings: Sequence[Sequence[int]], *, damping: float = DAMPING
-) -> dict[int, float]:
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
     """Return each document's fused score; more is better.
 
     Scores of different rankings need no common scale. A document that a ranking
@@ -39,13 +36,12 @@ def reciprocal_rank_fusion(
     Condorcet and individual rank learning methods.
 
     Args:
-        rankings: documents, best first, each at most once a ranking.
-        damping: added to each rank, which starts at 1; at least 0.
+        rankings: documents, best first, each at most once per ranking.
     """
     fused: dict[int, float] = {}
     for ranking in rankings:
         for rank, document in enumerate(ranking, start=1):
-            fused[document] = fused.get(document, 0.0) + 1 / (damping + rank)
+            fused[document] = fused.get(document, 0.0) + 1 / (DAMPING + rank)
     return fused
 
 
@@ -53,15 +49,11 @@ _FIRST_CAPACITY = 64
 
 
 class DenseIndex:
-    """Unit vectors of one embedding model, by the position of their document.
-
-    Args:
-        dimensions: length of every vector.
-    """
+    """Unit vectors of one embedding model, by the position of their document."""
 
     def __init__(self, dimensions: int) -> None:
         if dimensions < 1:
-            raise ConfigError(f"an embedding has at least 1 dimension, got {dimensions}")
+            raise ConfigError(f"an embedding has {dimensions} dimensions. Use at least 1")
         self._matrix = np.zeros((_FIRST_CAPACITY, dimensions), dtype=np.float32)
         self._positions = np.zeros(_FIRST_CAPACITY, dtype=np.int64)
         self._size = 0
@@ -80,7 +72,7 @@ class DenseIndex:
         if len(vector) != dimensions:
             raise ConfigError(
                 f"an embedding has {len(vector)} dimensions where the stored ones have "
-                f"{dimensions}: was the embedding model changed under one name?"
+                f"{dimensions}: the model behind this name has changed. Give it another name"
             )
 
     def _unit(self, vector: Sequence[float]) -> NDArray[np.float32]:
@@ -121,7 +113,7 @@ NEIGHBOUR_WEIGHT = 0.2
 """Part of the better neighbour's score that is added to a turn, in [0, 1]."""
 
 MAX_QUERY_CHARS = 2_000
-"""How much of a question is looked for."""
+"""Length of the beginning of a question that is searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +121,9 @@ class FoundTurn:
     """One turn that was found.
 
     Args:
-        position: of the turn; starts at 0 for the first one ever.
-        relevance: to compare within one result only. A BM25 score, or a fused one
-            where vectors took part. Above 0.
+        position: of the turn; starts at 0.
+        relevance: a BM25 score, or a fused one where vectors took part; above 0. Comparable
+            within one result only.
     """
 
     position: int
@@ -161,11 +153,7 @@ class TurnIndex:
     ) -> int:
         """Add the next turn and return its position.
 
-        Args:
-            text: everything to find it by.
-            conversation_id: turns of one conversation and one day are one sitting.
-            time: ISO 8601, or None.
-            embedding: its vector, where there is one.
+        Turns of one conversation and one day are one sitting. `time` is in ISO 8601.
 
         Raises:
             ConfigError: when the vector has other dimensions than its model's earlier ones.
@@ -199,17 +187,16 @@ class TurnIndex:
 
         Args:
             query: the question. Nothing matches an empty one.
-            k: how many; 0 finds nothing.
-            upto: how many of the oldest turns take part; None for all.
-            embedding: the question's vector; only turns with one of the same model
-                can be found by it.
+            k: most turns; 0 finds nothing.
+            upto: number of oldest turns to search; None for all.
+            embedding: the question's vector; it finds turns with one of the same model.
 
         Raises:
             ValueError: when k is negative.
             ConfigError: when the vector's dimensions are not those of its model.
         """
         if k < 0:
-            raise ValueError(f"k is at least 0, got {k}")
+            raise ValueError(f"k is {k}. Use a number of at least 0")
         size = len(self) if upto is None else min(upto, len(self))
         scores = self._lexical.scores(query[:MAX_QUERY_CHARS], size)
         scores = self._with_neighbours(scores)

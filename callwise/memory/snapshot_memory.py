@@ -1,6 +1,6 @@
 """Memory as it was before each turn of a finished run.
 
-`SnapshotBackend` keeps every turn and the state that it made, in this process.
+`SnapshotBackend` stores every turn and the state that it made, in this process.
 `SnapshotMemory` reads such a backend as it was before a given turn, in any order and any
 number of times, and stores nothing: so any number of settings can be tried on the same past.
 """
@@ -8,9 +8,9 @@ number of times, and stores nothing: so any number of settings can be tried on t
 from collections.abc import Mapping
 from typing import Any
 
-from callwise.memory.conversation_memory import CommitResult, ConversationMemory, snapshot_of
+from callwise.memory.conversation_memory import CommitResult, ConversationMemory, UserIndex
 from callwise.memory.memory_errors import MemoryConflict, StoreFailed
-from callwise.memory.records import AgentUser, MemorySnapshot, TurnCommit
+from callwise.memory.records import AgentUser, TurnCommit
 from callwise.memory.stored_turns import StoredTurn, json_copy
 
 __all__ = ["SnapshotBackend", "SnapshotMemory"]
@@ -24,7 +24,7 @@ class SnapshotBackend:
         self._states: dict[AgentUser, list[Mapping[str, Any]]] = {}
 
     async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
-        """Return the state last kept, or None for a stranger."""
+        """Return the state of the last commit, or None for an unknown user."""
         states = self._states.get(agent_user)
         return json_copy(states[-1]) if states else None
 
@@ -46,9 +46,7 @@ class SnapshotBackend:
         """
         turns = self._turns.setdefault(agent_user, [])
         if len(turns) != turn.version - 1:
-            raise MemoryConflict(
-                agent_user.agent_id, agent_user.user_id, turn.version - 1, len(turns)
-            )
+            raise MemoryConflict(agent_user, turn.version - 1, len(turns))
         turns.append(turn)
         self._states.setdefault(agent_user, []).append(json_copy(state))
 
@@ -56,41 +54,26 @@ class SnapshotBackend:
 class SnapshotMemory(ConversationMemory):
     """A memory in which each turn of a finished run starts from what preceded it in that run.
 
-    A commit is checked and not stored: the next turn starts from the finished run's memory.
-
-    Args:
-        backend: of the finished run. Read, never written.
-        max_users: how many users' indexes stay in memory.
+    A commit is checked and not stored: the next turn starts from the finished run's memory,
+    whose backend is never written.
     """
 
     def __init__(self, backend: SnapshotBackend, *, max_users: int = 4096) -> None:
         super().__init__(backend, max_users=max_users)
         self._snapshots = backend
 
-    async def load(
-        self,
-        agent_user: AgentUser,
-        *,
-        max_turns: int = 8,
-        max_notes: int = 50,
-        before_turn: tuple[str, int] | None = None,
-    ) -> MemorySnapshot:
-        """Return what was remembered before a turn of the finished run.
+    def _start(
+        self, agent_user: AgentUser, known: UserIndex, before_turn: tuple[str, int] | None
+    ) -> tuple[Mapping[str, Any], int]:
+        """Return the state and the version before a turn of the finished run.
 
         Raises:
             StoreFailed: when that run had no such turn.
         """
-        known = await self._refreshed(agent_user)
         if before_turn is None or before_turn not in known.version_of_turn:
-            raise StoreFailed(
-                f"the recorded past of agent {agent_user.agent_id!r} and user "
-                f"{agent_user.user_id!r} has no turn {before_turn}"
-            )
+            raise StoreFailed(f"the recorded past of {agent_user} has no turn {before_turn}")
         version = known.version_of_turn[before_turn] - 1
-        state = self._snapshots.state_at(agent_user, version)
-        return snapshot_of(
-            known, agent_user, state, version, max_turns=max_turns, max_notes=max_notes
-        )
+        return self._snapshots.state_at(agent_user, version), version
 
     async def commit(self, commit: TurnCommit) -> CommitResult:
         """Return the result that storing the turn would have had.

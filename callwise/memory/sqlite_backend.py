@@ -15,7 +15,6 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from callwise.calls.errors import ConfigError, FormatError
@@ -32,10 +31,10 @@ from callwise.memory.stored_turns import StoredTurn, json_bytes, json_value
 __all__ = ["SCHEMA_VERSION", "SqliteBackend"]
 
 SCHEMA_VERSION = 2
-"""Kept in the file's `user_version`. Changes when an older release cannot read the file."""
+"""The file's `user_version`. Changes when an older release cannot read the file."""
 
 _APPLICATION_ID = 0x7475726E
-"""Kept in the file's header, so that another program's database is not written to."""
+"""Mark in the file's header, so that another program's database is not written to."""
 
 _SCHEMA = """
 CREATE TABLE turns (
@@ -92,7 +91,7 @@ class SqliteBackend:
             )
         except sqlite3.Error as error:
             raise ConfigError(f"cannot open the memory {path}: {error}") from error
-        # A graph on a server keeps its memory until its process ends, and never closes it.
+        # A graph on a server has its memory until its process ends, and never closes it.
         weakref.finalize(self, self._connection.close)
         try:
             self._set_up(durable=durable)
@@ -103,46 +102,38 @@ class SqliteBackend:
     def _set_up(self, *, durable: bool) -> None:
         connection = self._connection
         try:
-            # Tables first: a process that creates the file sets the other two with them.
+            # Tables first: a process that creates the file sets the other two in one transaction.
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             (owner,) = connection.execute("PRAGMA application_id").fetchone()
             (found,) = connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.OperationalError as error:
-            raise self._explained_error(error) from error
+            raise self._explained(error) from error
         except sqlite3.DatabaseError as error:
-            raise FormatError(
-                self.path, None, f"expected a SQLite database of memories: {error}"
-            ) from error
+            problem = f"expected a SQLite database of memories: {error}"
+            raise FormatError(self.path, None, problem) from error
         if tables and owner != _APPLICATION_ID:
             raise FormatError(self.path, None, "this is a database of another program")
         if tables and found not in (1, SCHEMA_VERSION):
-            raise FormatError(
-                self.path,
-                None,
-                f"expected a memory of version {SCHEMA_VERSION}, found version {found}",
-            )
-        try:
+            problem = f"expected a memory of version {SCHEMA_VERSION}, found version {found}"
+            raise FormatError(self.path, None, problem)
+        with self._locked():
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        except sqlite3.Error as error:
-            raise self._explained_error(error) from error
-        if not tables or found == 1:
-            self._create()
-
-    def _create(self) -> None:
-        with self._transaction() as connection:
+        if tables and found == SCHEMA_VERSION:
+            return
+        with self._transaction():
             # Another process may have created or converted it in between.
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if "turns" in tables:
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if "turns" in names:
                 return
             connection.execute(_SCHEMA)
-            if "items" in tables:
+            if "items" in names:
                 _convert(connection)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
-        """Return the state of the last commit, or None for a stranger.
+        """Return the state of the last commit, or None for an unknown user.
 
         Raises:
             StoreFailed: when the file cannot be read.
@@ -150,8 +141,8 @@ class SqliteBackend:
         return await asyncio.to_thread(self._state, agent_user)
 
     def _state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
-        with self._lock, self._explained():
-            row = self._connection.execute(_LAST, agent_user.labels).fetchone()
+        with self._locked() as connection:
+            row = connection.execute(_LAST, agent_user.labels).fetchone()
         return None if row is None else _read(row[1], agent_user, row[0])
 
     async def turns(self, agent_user: AgentUser, *, after: int, upto: int) -> list[StoredTurn]:
@@ -164,14 +155,13 @@ class SqliteBackend:
         return await asyncio.to_thread(self._turns, agent_user, after, upto)
 
     def _turns(self, agent_user: AgentUser, after: int, upto: int) -> list[StoredTurn]:
-        with self._lock, self._explained():
-            rows = dict(self._connection.execute(_TURNS, (*agent_user.labels, after, upto)))
+        with self._locked() as connection:
+            rows = dict(connection.execute(_TURNS, (*agent_user.labels, after, upto)))
         turns = []
         for version in range(after + 1, upto + 1):
             if version not in rows:
                 raise StoreDamaged(
-                    f"turn {version} of {upto} of agent {agent_user.agent_id!r} and user "
-                    f"{agent_user.user_id!r} is missing from the memory {self.path}"
+                    f"turn {version} of {upto} of {agent_user} is missing from {self.path}"
                 )
             turn = _read(rows[version], agent_user, version)
             turns.append(StoredTurn(version, turn["entry"], turn["notes"]))
@@ -195,45 +185,47 @@ class SqliteBackend:
             row = connection.execute(_LAST, labels).fetchone()
             stored = row[0] if row else 0
             if stored != version - 1:
-                raise MemoryConflict(agent_user.agent_id, agent_user.user_id, version - 1, stored)
+                raise MemoryConflict(agent_user, version - 1, stored)
             connection.execute(_DROP_STATE, (*labels, stored))
             connection.execute(_APPEND, (*labels, version, turn, state))
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write as the only writer; commit at the end, or nothing if anything is raised."""
-        with self._lock, self._explained():
-            self._connection.execute("BEGIN IMMEDIATE")
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        """Use the connection alone, with SQLite's errors as ours."""
+        with self._lock:
             try:
                 yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # A full disk has rolled back by itself.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            except sqlite3.Error as error:
+                raise self._explained(error) from error
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._explained_error(error) from error
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write as the only writer; commit at the end, or nothing if anything is raised."""
+        with self._locked() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # A full disk has rolled back by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
-    def _explained_error(self, error: sqlite3.Error) -> StoreFailed:
+    def _explained(self, error: sqlite3.Error) -> StoreFailed:
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if isinstance(code, int) else None
-        where = f"the memory {self.path}"
+        what = f"the memory {self.path}"
         if primary == sqlite3.SQLITE_FULL:
-            return StoreFull(f"{where}: the disk is full. Nothing was committed.")
+            return StoreFull(f"{what}: the disk is full. Nothing was committed.")
         if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return StoreLocked(
-                f"{where} is locked by another process for longer than the busy timeout. "
+                f"{what} is locked by another process for longer than the busy timeout. "
                 "Nothing was committed."
             )
         if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return StoreDamaged(f"{where} is damaged: {error}. Nothing was committed.")
-        return StoreFailed(f"{where}: {error}. Nothing was committed.")
+            return StoreDamaged(f"{what} is damaged: {error}. Nothing was committed.")
+        return StoreFailed(f"{what}: {error}. Nothing was committed.")
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -244,12 +236,7 @@ class SqliteBackend:
         """Return the backend."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
 
@@ -259,15 +246,14 @@ def _read(data: bytes, agent_user: AgentUser, version: int) -> dict[str, Any]:
         return json_value(data)
     except (TypeError, ValueError) as error:
         raise StoreDamaged(
-            f"version {version} of the memory of agent {agent_user.agent_id!r} about user "
-            f"{agent_user.user_id!r} is damaged: {error}"
+            f"version {version} of the memory of {agent_user} is damaged: {error}"
         ) from error
 
 
 def _convert(connection: sqlite3.Connection) -> None:
     """Copy the items of a file of version 1, which was a LangGraph store, into `turns`.
 
-    What a store of that version did not show, such as half a turn, is left out.
+    Items that a store of that version did not show, for example half a turn, are left out.
 
     Raises:
         StoreDamaged: when a turn is missing or is not JSON; the file is left as it was.
@@ -295,6 +281,6 @@ def _convert(connection: sqlite3.Connection) -> None:
                     f"cannot be converted: {error}"
                 ) from error
             turn = json_bytes({"entry": entry, "notes": found})
-            kept = states["state"] if version == state["version"] else None
-            connection.execute(_APPEND, (agent, owner, version, turn, kept))
+            last_state = states["state"] if version == state["version"] else None
+            connection.execute(_APPEND, (agent, owner, version, turn, last_state))
     connection.execute("DROP TABLE items")

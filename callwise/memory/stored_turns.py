@@ -1,15 +1,16 @@
-"""What a memory backend stores: turns and states as JSON, and the protocol of a backend.
+"""Turns and states as a memory backend stores them, in JSON, and the protocol of a backend.
 
-Records that come back were written by this package, possibly by an older one, or edited by
-hand: a missing or wrong field is an error that names it, never a default. A user's text may
-contain a lone surrogate, which UTF-8 and so the quick encoder refuse; such a document is
-written with escapes, and read back the same.
+Stored records may be of an older release or edited by hand: a missing or wrong field is an
+error that names it, never a default. A user's text may contain a lone surrogate, which UTF-8
+and so the quick encoder refuse; such a document is written with escapes, and read back the
+same.
 """
 
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from types import UnionType
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,8 +36,8 @@ def json_bytes(document: Mapping[str, Any]) -> bytes:
     """Return a document as JSON.
 
     Raises:
-        TypeError: when it holds something that JSON cannot, such as a set or a key
-            that is no string.
+        TypeError: when a part of it cannot be JSON, for example a set or a key that is no
+            string.
     """
     try:
         return orjson.dumps(document)
@@ -62,19 +63,13 @@ def json_value(data: bytes) -> dict[str, Any]:
 
 
 def json_copy(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deep copy, as it would come back from a store."""
+    """Return a deep copy, as a store would return it."""
     return json_value(json_bytes(document))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTurn:
-    """One turn as it is stored: JSON objects, not yet read.
-
-    Args:
-        version: the memory's version that this turn made. Starts at 1.
-        entry: the transcript entry.
-        notes: the turn's notes.
-    """
+    """One turn as it is stored: its version (see `TranscriptEntry`), and unread JSON objects."""
 
     version: int
     entry: Mapping[str, Any]
@@ -85,7 +80,7 @@ class StorageBackend(Protocol):
     """Storage of turns and of one small state per owner."""
 
     async def state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
-        """Return the state of the last commit, or None for a stranger. It has `version`."""
+        """Return the state of the last commit, or None for an unknown user. It has `version`."""
         ...
 
     async def turns(self, agent_user: AgentUser, *, after: int, upto: int) -> list[StoredTurn]:
@@ -108,7 +103,7 @@ class StorageBackend(Protocol):
 
 
 def stored_turn(commit: TurnCommit, version: int) -> StoredTurn:
-    """Return what is stored of a commit's turn."""
+    """Return a commit's turn as it is stored."""
     shared = {
         "conversation_id": commit.conversation_id,
         "turn": commit.turn,
@@ -121,24 +116,26 @@ def stored_turn(commit: TurnCommit, version: int) -> StoredTurn:
             "model": commit.embedding.model,
             "float32_base64": base64.b64encode(vector.tobytes()).decode(),
         }
-    notes = [
-        {**shared, "text": note.text, "evidence": note.evidence, "kind": note.kind}
-        for note in commit.notes
-    ]
-    return StoredTurn(version=version, entry=entry, notes=notes)
+    return StoredTurn(version, entry, [{**shared, **asdict(note)} for note in commit.notes])
 
 
-def _field(value: Mapping[str, Any], name: str, kind: type) -> Any:
-    content = value.get(name)
-    if not isinstance(content, kind) or isinstance(content, bool):
-        raise StoreDamaged(
-            f"a stored record has {name}={content!r} where {kind.__name__} was expected"
-        )
-    return content
+_WHEN: Mapping[str, type | UnionType] = {"conversation_id": str, "turn": int, "time": str | None}
 
 
-def _time(value: Mapping[str, Any]) -> str | None:
-    return None if value.get("time") is None else str(_field(value, "time", str))
+def _fields(value: Mapping[str, Any], **kinds: type | UnionType) -> dict[str, Any]:
+    """Return the fields of a stored record that have these names and types.
+
+    Raises:
+        StoreDamaged: when one is missing or of another type.
+    """
+    for name, kind in kinds.items():
+        content = value.get(name)
+        if not isinstance(content, kind) or isinstance(content, bool):
+            expected = getattr(kind, "__name__", kind)
+            raise StoreDamaged(
+                f"a stored record has {name}={content!r} where {expected} was expected"
+            )
+    return {name: value.get(name) for name in kinds}
 
 
 def entry_of(turn: StoredTurn) -> TranscriptEntry:
@@ -147,19 +144,12 @@ def entry_of(turn: StoredTurn) -> TranscriptEntry:
     Raises:
         StoreDamaged: when a field is missing or of another type.
     """
-    value = turn.entry
-    return TranscriptEntry(
-        conversation_id=_field(value, "conversation_id", str),
-        turn=_field(value, "turn", int),
-        user_text=_field(value, "user_text", str),
-        reply=_field(value, "reply", str),
-        time=_time(value),
-        version=turn.version,
-    )
+    fields = _fields(turn.entry, **_WHEN, user_text=str, reply=str)
+    return TranscriptEntry(**fields, version=turn.version)
 
 
 def notes_of(turn: StoredTurn) -> tuple[Note, ...]:
-    """Return a stored turn's notes, in the order they were made.
+    """Return a stored turn's notes, in the order in which they were made.
 
     Raises:
         StoreDamaged: when a field is missing or of another type.
@@ -167,12 +157,7 @@ def notes_of(turn: StoredTurn) -> tuple[Note, ...]:
     return tuple(
         Note(
             id=f"{turn.version}-{place}",
-            text=_field(value, "text", str),
-            evidence=_field(value, "evidence", str),
-            kind=_field(value, "kind", str),
-            conversation_id=_field(value, "conversation_id", str),
-            turn=_field(value, "turn", int),
-            time=_time(value),
+            **_fields(value, **_WHEN, text=str, evidence=str, kind=str),
             version=turn.version,
         )
         for place, value in enumerate(turn.notes)
@@ -185,14 +170,13 @@ def embedding_of(turn: StoredTurn) -> Embedding | None:
     Raises:
         StoreDamaged: when it is there and cannot be read.
     """
-    value = turn.entry.get("embedding")
-    if value is None:
+    if turn.entry.get("embedding") is None:
         return None
-    if not isinstance(value, Mapping):
-        raise StoreDamaged(f"a stored record has embedding={value!r} where an object was expected")
+    value = _fields(turn.entry, embedding=dict)["embedding"]
+    fields = _fields(value, model=str, float32_base64=str)
     try:
-        data = base64.b64decode(_field(value, "float32_base64", str), validate=True)
+        data = base64.b64decode(fields["float32_base64"], validate=True)
         vector = np.frombuffer(data, dtype="<f4")
     except ValueError as error:
         raise StoreDamaged(f"a stored embedding cannot be read: {error}") from error
-    return Embedding(model=_field(value, "model", str), vector=tuple(map(float, vector)))
+    return Embedding(fields["model"], tuple(map(float, vector)))

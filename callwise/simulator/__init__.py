@@ -1,7 +1,7 @@
 """The simulated model: seeded, deterministic, and no more than that.
 
 It proves counting, capping, scheduling and search arithmetic. It proves nothing about
-language; whatever shows its answers says that they are simulated.
+language; its answers are marked as simulated wherever they are shown.
 """
 
 from callwise.simulator.model import SimulatedModel

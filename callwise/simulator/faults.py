@@ -30,13 +30,13 @@ MAX_COUNTED = 200_000
 
 
 class Fault(StrEnum):
-    """How one attempt goes."""
+    """The outcome of one attempt."""
 
     OK = "ok"
     RATE_LIMITED = "429"
     SERVER_ERROR = "500"
     TIMEOUT = "timeout"
-    """No answer until the asker leaves, or `timeout_seconds` are over."""
+    """No answer until the client leaves, or `timeout_seconds` are over."""
     CUT_STREAM = "cut_stream"
     """A stream breaks off half-way; without a stream, the connection does."""
     MALFORMED_JSON = "malformed_json"
@@ -48,7 +48,7 @@ class Fault(StrEnum):
 
 
 class RequestCounter:
-    """How often each of many keys was seen; forgets the oldest beyond 200,000 keys."""
+    """Number of times that each key was seen; the oldest beyond 200,000 keys are forgotten."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[object, int] = OrderedDict()
@@ -67,62 +67,37 @@ class RequestCounter:
 
     def take_back(self, key: object) -> None:
         """Undo one `add`."""
-        before = self._seen.get(key, 0)
-        if before > 0:
+        if before := self._seen.get(key, 0):
             self._seen[key] = before - 1
 
 
 class FaultPlan:
-    """Decides how each attempt goes.
+    """The faults of attempts: scripted ones first, in the order of arrival, then drawn ones.
 
-    The script is used up first, one entry an attempt in the order of arrival; after
-    that, faults are drawn from the seed, the request and the number of its attempt,
-    so that equal runs fail alike and a retry is a new draw.
-
-    Args:
-        settings: the rates and the seed.
-        script: the first attempts, exactly, as `Fault` values.
+    A fault is drawn from the seed, the request and the number of its attempt, so that equal
+    runs fail alike and a retry is a new draw.
 
     Raises:
-        ValueError: when the script holds something that is no `Fault`.
+        ValueError: when the script contains something that is no `Fault`.
     """
 
     def __init__(self, settings: SimulatedSettings, script: Iterable[Fault | str] = ()) -> None:
         self._settings = settings
-        self._script = [Fault(entry) for entry in script]
-        self._used = 0
+        self._script = iter([Fault(entry) for entry in script])
         self._attempts = RequestCounter()
-        self._has_rates = any(
-            (
-                settings.error_rate_429,
-                settings.error_rate_500,
-                settings.timeout_rate,
-                settings.cut_stream_rate,
-                settings.malformed_json_rate,
-            )
-        )
+        self._has_rates = settings.has_faults
 
     def next(self, request: object, *, is_stream: bool, is_structured: bool) -> Fault:
-        """Return how the next attempt at a request goes.
+        """Return the fault of the next attempt at a request, which is identified by a digest.
 
-        Args:
-            request: what identifies the request, such as a digest.
-            is_stream: whether the answer is streamed.
-            is_structured: whether the answer must fit a schema.
+        By rate, only streams are cut, and only answers that must fit a schema are malformed.
         """
-        if self._used < len(self._script):
-            self._used += 1
-            return self._script[self._used - 1]
-        if not self._has_rates:
-            return Fault.OK
-        attempt = self._attempts.add(request)
-        return self._drawn(request, attempt, is_stream=is_stream, is_structured=is_structured)
-
-    def _drawn(
-        self, request: object, attempt: int, *, is_stream: bool, is_structured: bool
-    ) -> Fault:
+        scripted = next(self._script, None)
+        if scripted is not None or not self._has_rates:
+            return scripted or Fault.OK
         settings = self._settings
-        place = hashed_unit("fault", settings.seed, request, attempt)
+        drawn = (settings.seed, request, self._attempts.add(request))
+        place = hashed_unit("fault", *drawn)
         for rate, fault in (
             (settings.error_rate_429, Fault.RATE_LIMITED),
             (settings.error_rate_500, Fault.SERVER_ERROR),
@@ -131,11 +106,11 @@ class FaultPlan:
             if place < rate:
                 return fault
             place -= rate
-        own = hashed_unit("fault of the answer", settings.seed, request, attempt)
-        if is_stream and own < settings.cut_stream_rate:
+        if is_stream and hashed_unit("fault of the answer", *drawn) < settings.cut_stream_rate:
             return Fault.CUT_STREAM
-        own = hashed_unit("fault of the text", settings.seed, request, attempt)
-        if is_structured and own < settings.malformed_json_rate:
+        if is_structured and hashed_unit("fault of the text", *drawn) < (
+            settings.malformed_json_rate
+        ):
             return Fault.MALFORMED_JSON
         return Fault.OK
 
@@ -164,7 +139,7 @@ def hashed_normal(*parts: object) -> float:
 
 
 class SeededStream:
-    """One answer's stream of random numbers."""
+    """The random numbers of one answer."""
 
     __slots__ = ("_next",)
 
@@ -178,10 +153,6 @@ class SeededStream:
     def chance(self, probability: float) -> bool:
         """Return true with this probability."""
         return self._next() < probability
-
-    def between(self, low: float, high: float) -> float:
-        """Return a number in [low, high)."""
-        return low + (high - low) * self._next()
 
     def index(self, count: int) -> int:
         """Return an index in [0, count). `count` is at least 1."""

@@ -6,9 +6,9 @@ from functools import lru_cache
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from callwise.simulator.faults import SeededStream
-from callwise.simulator.forms import Convention, FormNode
+from callwise.simulator.forms import REPLY_KINDS, Convention, FormNode
 from callwise.simulator.judge import with_levels
-from callwise.simulator.phrases import STRATEGIES, bank_of
+from callwise.simulator.phrases import bank_of
 from callwise.simulator.scene import FieldPlace, Scene, sentences_of
 
 __all__ = [
@@ -27,31 +27,28 @@ _SMALL_SHARE = 0.12
 """SD of a small signed value, as a share of half its range."""
 
 _DRIFT_SHARE = 0.06
-"""SD by which a value that the material already has moves, as a share of its range."""
+"""SD of the change of a value that the material already has, as a share of its range."""
 
 _LOW_SHARE = 0.12
-"""SD of what is usually low, as a share of its range."""
-
-_USUALLY_LOW = frozenset({Convention.LOW, Convention.RISK, Convention.ASSISTANTNESS})
+"""SD of a value that is usually low, as a share of its range."""
 
 _ASSISTANT_THRESHOLD = 0.35
 
 
-def _bounds(node: FormNode, kind: Convention) -> tuple[float, float]:
-    """Return the least and greatest value to write; what is not bounded is guessed."""
+def _range(node: FormNode, kind: Convention) -> tuple[float, float]:
+    """Return the least and greatest value to write; a missing limit is guessed."""
     low, high = node.minimum, node.maximum
     width = 9.0 if node.kind == "integer" else 1.0
     if kind is Convention.SECONDS:
         width = 3.0
-    if low is None and high is None:
+    if high is None:
+        if low is not None:
+            return low, low + width
         if kind is Convention.SIGNED:
             return -width, width
         return (0.3, 3.0) if kind is Convention.SECONDS and node.kind == "number" else (0.0, width)
     if low is None:
-        assert high is not None  # noqa: S101 - narrowed above
         return (0.0 if high > 0 else high - width), high
-    if high is None:
-        return low, low + width
     return low, high
 
 
@@ -81,142 +78,91 @@ def _fitted(value: float, node: FormNode, low: float, high: float) -> float | in
 
 
 def fitted_number(value: float, node: FormNode) -> float | int:
-    """Return the number nearest to a value that the node's own bounds allow."""
+    """Return the number nearest to a value that the node's own limits allow."""
     low = min(value, 0) if node.minimum is None else node.minimum
     high = max(value, low + 1) if node.maximum is None else node.maximum
     return _fitted(value, node, min(low, high), high)
 
 
-def _score(scene: Scene, kind: Convention, name: str, place: FieldPlace) -> float | None:
-    """Return a judge's reading as a share of the range, or None when nothing is judged."""
-    if kind not in {Convention.SCORE, Convention.ASSISTANTNESS, Convention.RISK}:
-        return None
-    look = scene.subject_look(place)
-    if look is None:
-        return None
-    if kind is Convention.ASSISTANTNESS:
-        return look.assistantness()
-    if kind is Convention.RISK:
-        return _risk(look.share(name))
-    return look.share(name)
+def _share(kind: Convention, share: float) -> float:
+    """Return a score as a share of its range; a risk is low where the reply is good."""
+    return round((1.0 - share) / 2, 3) if kind is Convention.RISK else share
 
 
-def _risk(share: float) -> float:
-    return round((1.0 - share) / 2, 3)
+def _score(
+    scene: Scene, kind: Convention, name: str, node: FormNode, place: FieldPlace
+) -> float | int | None:
+    """Return a judge's reading, or None when nothing is judged.
 
-
-def _levels(
-    scene: Scene, kind: Convention, name: str, place: FieldPlace
-) -> list[tuple[float, float]]:
-    """Return the scores that might stand at a place, as shares, and their distances.
-
-    None for assistant-likeness: it is read off the text, and not rounded to steps.
+    It carries its levels if the scene keeps them; the reading of assistant-likeness, which is
+    not rounded to steps, has none.
     """
-    look = scene.subject_look(place)
-    if look is None or kind is Convention.ASSISTANTNESS:
-        return []
-    levels = look.levels(name)
-    if kind is Convention.RISK:
-        return [(_risk(share), distance) for share, distance in levels]
-    return levels
+    item = scene.judged_item(place)
+    if item is None:
+        return None
+    low, high = _range(node, kind)
+
+    def written(share: float) -> float | int:
+        return _fitted(low + share * (high - low), node, low, high)
+
+    if kind is Convention.ASSISTANTNESS:
+        return written(item.assistantness())
+    number = written(_share(kind, item.share(name)))
+    if not scene.keeps_levels:
+        return number
+    levels = [(written(_share(kind, share)), above) for share, above in item.levels(name)]
+    return with_levels(number, levels)
 
 
 def number_value(
     scene: Scene, kind: Convention, name: str, node: FormNode, place: FieldPlace
 ) -> float | int:
-    """Return the number of a field.
+    """Return the number of a field called `name`, which has the meaning `kind`.
 
     In order: a rank, a judge's reading, a value near the one that the material has
     under the same name, something usually low, a small signed value, a value near the
     middle.
-
-    Args:
-        scene: the answer.
-        kind: what the field's name means.
-        name: the field's name.
-        node: an integer or number node.
-        place: where it stands.
     """
-    low, high = _bounds(node, kind)
-    draws = scene.draws
     if kind is Convention.RANK and place.item is not None:
         return fitted_number(1 + scene.ranked().index(place.item), node)
-    share = _score(scene, kind, name, place)
-    if share is not None:
-        written = _fitted(low + share * (high - low), node, low, high)
-        if not scene.keeps_levels:
-            return written
-        return with_levels(
-            written,
-            [
-                (_fitted(low + each * (high - low), node, low, high), distance)
-                for each, distance in _levels(scene, kind, name, place)
-            ],
-        )
-    current = scene.current(name)
+    if kind in {Convention.SCORE, Convention.ASSISTANTNESS, Convention.RISK}:
+        score = _score(scene, kind, name, node, place)
+        if score is not None:
+            return score
+    low, high = _range(node, kind)
+    draws, current = scene.draws, scene.current(name)
     if (
         isinstance(current, int | float)
         and not isinstance(current, bool)
         and low <= current <= high
     ):
-        return _fitted(current + _DRIFT_SHARE * (high - low) * draws.normal(), node, low, high)
-    if kind in _USUALLY_LOW:
-        return _fitted(low + _LOW_SHARE * (high - low) * abs(draws.normal()), node, low, high)
-    if low < 0.0 < high:
-        return _fitted(_SMALL_SHARE * min(-low, high) * draws.normal(), node, low, high)
-    middle = (draws.unit() + draws.unit()) / 2
-    return _fitted(low + (high - low) * middle, node, low, high)
+        value = current + _DRIFT_SHARE * (high - low) * draws.normal()
+    elif kind in {Convention.LOW, Convention.RISK, Convention.ASSISTANTNESS}:
+        value = low + _LOW_SHARE * (high - low) * abs(draws.normal())
+    elif low < 0.0 < high:
+        value = _SMALL_SHARE * min(-low, high) * draws.normal()
+    else:
+        value = low + (high - low) * ((draws.unit() + draws.unit()) / 2)
+    return _fitted(value, node, low, high)
 
 
 def boolean_value(scene: Scene, kind: Convention, place: FieldPlace) -> bool:
-    """Return the truth of a field: a reading for assistant-likeness, else a draw."""
+    """Return the value of a boolean: a reading for assistant-likeness, else a draw."""
     if kind is Convention.ASSISTANTNESS:
-        look = scene.subject_look(place)
-        if look is not None:
-            return look.assistantness() >= _ASSISTANT_THRESHOLD
+        item = scene.judged_item(place)
+        if item is not None:
+            return item.assistantness() >= _ASSISTANT_THRESHOLD
     return scene.draws.chance(scene.settings.boolean_true_rate)
 
 
 _SHORT_CHARS = 24
 _QUOTE_CHARS = 60
-_FIRST_DAY, _DAYS = 1, 28
-_LEAD_IN = {"en": "they said that ", "zh": "对方的意思是"}
-
-_PATTERN_TRIALS = (
-    "calm",
-    "a_1",
-    "c1",
-    "a-b",
-    "A1",
-    "ABC",
-    "Calm",
-    "1",
-    "12",
-    "0.5",
-    "2026-01-05",
-    "12:30",
-    "2026-01-05T12:30:00Z",
-    "#a0b1c2",
-    "a0b1c2d3",
-    "a@example.org",
-    "https://example.org/a",
-    "en",
-    "en-GB",
-    "平静",
-    "Calm words.",
-    "",
-)
 
 
 def fitted(text: str, node: FormNode, filler: str) -> str:
     """Return a text with a length that the node allows.
 
-    Whole sentences are dropped from the end first; what is too short is filled up.
-
-    Args:
-        text: the text.
-        node: a string node.
-        filler: what is appended while the text is too short.
+    Whole sentences are dropped from the end first; `filler` is appended to a short text.
     """
     most = node.max_length
     if most is not None and len(text) > most:
@@ -233,16 +179,18 @@ def fitted(text: str, node: FormNode, filler: str) -> str:
 
 
 def _formatted(name: str, draws: SeededStream) -> str | None:
-    day = f"2026-{1 + draws.index(12):02d}-{_FIRST_DAY + draws.index(_DAYS):02d}"
+    """Return a text of a JSON schema's `format`, or None for an unknown one."""
+    day = f"2026-{1 + draws.index(12):02d}-{1 + draws.index(28):02d}"
     clock = f"{draws.index(24):02d}:{draws.index(60):02d}:00"
     digits = "".join(f"{draws.index(16):x}" for _ in range(32))
+    uuid = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
     forms = {
         "date": day,
         "time": f"{clock}Z",
         "date-time": f"{day}T{clock}Z",
         "duration": f"PT{1 + draws.index(59)}M",
-        "uuid": f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}",
-        "uuid4": f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}",
+        "uuid": uuid,
+        "uuid4": uuid,
         "email": f"{digits[:6]}@example.org",
         "uri": f"https://example.org/{digits[:6]}",
         "ipv4": f"192.0.2.{1 + draws.index(254)}",
@@ -254,26 +202,23 @@ def _formatted(name: str, draws: SeededStream) -> str | None:
 def matching_text(pattern: str, node: FormNode, draws: SeededStream) -> str:
     """Return a text that matches a simple pattern, tried out from a list of usual forms.
 
-    A pattern that none of them fits gets the first form: then the answer is invalid,
-    and the asker's repair has work. Such patterns are rare in response models.
+    A pattern that none of them fits gets the first form: then the answer is invalid and
+    must be repaired. Such patterns are rare in response models.
     """
     start = draws.index(3)
-    trials = [*_PATTERN_TRIALS[start:], *_PATTERN_TRIALS[:start]]
-    for trial in trials:
+    trials = bank_of("en").pattern_texts
+    for trial in (*trials[start:], *trials[:start]):
         for text in (trial, trial * max(node.min_length, 1), trial * 8):
             cut = text if node.max_length is None else text[: node.max_length]
             if len(cut) >= node.min_length and _matches(pattern, cut):
                 return cut
-    return _PATTERN_TRIALS[0]
+    return trials[0]
 
 
 def pick_strategy(scene: Scene, allowed: list[str] | None = None) -> str:
-    """Return a strategy tag that no earlier candidate has, if one is left.
-
-    Earlier ones are those of this answer, and `strategies_used` of the material.
-    """
+    """Return a strategy tag, if possible one that neither this answer nor the material has used."""
     draws, used = scene.draws, scene.strategies
-    names = allowed or list(STRATEGIES)
+    names = allowed or bank_of("en").strategies
     if used and used[-1] in names and draws.chance(scene.settings.strategy_repeat_rate):
         return used[-1]
     chosen = draws.pick([name for name in names if name not in used] or names)
@@ -282,13 +227,13 @@ def pick_strategy(scene: Scene, allowed: list[str] | None = None) -> str:
 
 
 def evidence(scene: Scene, node: FormNode) -> str:
-    """Return a quotation: a verbatim piece of a source, or, rarely, not quite."""
+    """Return a quotation: a verbatim piece of a source or, rarely, a changed one."""
     draws, sources = scene.draws, scene.material.sources
     if not sources:
         return fitted("", node, bank_of(scene.language).goals[0])
     source = draws.pick(sources[:2]) if len(sources) > 1 else sources[0]
     if draws.chance(scene.settings.evidence_miss_rate):
-        return fitted(_LEAD_IN[scene.language] + source[:_QUOTE_CHARS], node, "…")
+        return fitted(bank_of(scene.language).lead_in + source[:_QUOTE_CHARS], node, "…")
     most = min(node.max_length or _QUOTE_CHARS, _QUOTE_CHARS)
     least = min(max(node.min_length, 4), most)
     long_enough = [piece for piece in sentences_of(source[:2000]) if len(piece) >= least]
@@ -299,8 +244,8 @@ def evidence(scene: Scene, node: FormNode) -> str:
 
 
 def proved_text(scene: Scene, quote: str, node: FormNode) -> str:
-    """Return a text that says what a quotation says."""
-    lead_in = _LEAD_IN[scene.language]
+    """Return a text with the content of a quotation."""
+    lead_in = bank_of(scene.language).lead_in
     return fitted(quote if quote.startswith(lead_in) else lead_in + quote, node, "…")
 
 
@@ -312,11 +257,9 @@ def _sentence(scene: Scene) -> str:
 
 def _plain_text(scene: Scene, kind: Convention, node: FormNode, place: FieldPlace) -> str:
     bank, draws = bank_of(scene.language), scene.draws
-    if kind is Convention.REPLY:
-        return scene.reply_at(place)
-    if kind is Convention.TEXT and (place.bubble is not None or place.is_reply_place):
-        return place.bubble if place.bubble is not None else scene.reply_at(place)
-    if kind is Convention.BUBBLES:
+    if kind is Convention.TEXT and place.bubble is not None:
+        return place.bubble
+    if kind in REPLY_KINDS or (kind is Convention.TEXT and place.is_reply_place):
         return scene.reply_at(place)
     if kind is Convention.STRATEGY:
         return pick_strategy(scene)
@@ -336,14 +279,7 @@ def _plain_text(scene: Scene, kind: Convention, node: FormNode, place: FieldPlac
 
 
 def string_value(scene: Scene, kind: Convention, node: FormNode, place: FieldPlace) -> str:
-    """Return the text of a string field.
-
-    Args:
-        scene: the answer.
-        kind: what the field's name means.
-        node: a string node.
-        place: where it stands.
-    """
+    """Return the text of a string field with the meaning `kind`."""
     scene.allowance.take(node.min_length // 16)
     if node.format is not None:
         formatted = _formatted(node.format, scene.draws)
@@ -359,11 +295,12 @@ def string_value(scene: Scene, kind: Convention, node: FormNode, place: FieldPla
     return text
 
 
-@lru_cache(maxsize=256)
-def _checked_by(pattern: str) -> SchemaValidator | None:
-    """Return what checks texts by a pattern in time linear in their length; None for no pattern.
+@lru_cache(maxsize=32)
+def _validator(pattern: str) -> SchemaValidator | None:
+    """Return the validator of a pattern, or None for an invalid one.
 
-    A pattern may be anybody's, and Python's own expressions can take longer than anybody waits.
+    Its time is linear in the text's length: patterns are untrusted, and Python's own
+    expressions can take exponential time.
     """
     try:
         return SchemaValidator(core_schema.str_schema(pattern=pattern))
@@ -372,5 +309,5 @@ def _checked_by(pattern: str) -> SchemaValidator | None:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    checked = _checked_by(pattern)
-    return checked is not None and checked.isinstance_python(text)
+    validator = _validator(pattern)
+    return validator is not None and validator.isinstance_python(text)

@@ -1,5 +1,6 @@
 """Filling a compiled schema with valid content, by the conventions on names."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from callwise.simulator.field_values import (
 from callwise.simulator.forms import (
     MAX_DEPTH,
     NEVER_EMPTY,
+    REPLY_KINDS,
     Convention,
     FormNode,
     SchemaRefused,
@@ -30,10 +32,8 @@ FLAT_DEPTH = 5
 """Below this depth arrays are as short and objects as empty as they may be."""
 
 _KEEP_RATE = 0.75
-"""Share of enum fields that keep the value which the material has under their name.
-
-The others move to the value beside it, as closed sets are often steps of something.
-"""
+"""Share of enum fields that keep the value which the material has under their name. The others
+take the next or the previous value, as closed sets are often steps of something."""
 
 _DEFAULT_CANDIDATES = 2
 _MAX_TRIES = 24
@@ -47,7 +47,7 @@ def fill(scene: Scene, node: FormNode) -> Any:
 
 
 def _single(node: FormNode) -> FormNode:
-    """Return the node that a union of one stands for; a circle of unions stands for none."""
+    """Return the node behind unions of one option, which may not refer to each other."""
     for _ in range(MAX_DEPTH):
         if node.kind != "union" or len(node.options) != 1:
             return node
@@ -56,7 +56,7 @@ def _single(node: FormNode) -> FormNode:
 
 
 def _value(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> Any:
-    """Return what a place holds; its name says what it means."""
+    """Return the value of a place, by the convention on its name."""
     with scene.allowance:
         return _value_of(scene, _single(node), name, place)
 
@@ -103,8 +103,7 @@ def _enum(scene: Scene, node: FormNode, kind: Convention, name: str) -> Any:
         return scene.language
     if kind is Convention.BEST and scene.material.candidates:
         ids = [scene.material.candidates[index].id for index in scene.ranked()]
-        best = next((name for name in ids if name in values), None)
-        if best is not None:
+        if (best := next((each for each in ids if each in values), None)) is not None:
             return best
     current = scene.current(name)
     if isinstance(current, str | int) and current in values:
@@ -140,9 +139,8 @@ def _object(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> dict[
             if child.nullable:
                 written[key] = None
             continue
-        is_flat = _single(child).kind not in {"object", "array"}
-        inside = place if is_flat else place.inside()
-        written[key] = _value(scene, child, key, inside)
+        is_deeper = _single(child).kind in {"object", "array"}
+        written[key] = _value(scene, child, key, place.inside() if is_deeper else place)
     if node.additional is not None:
         _further_keys(scene, node, name, place, written)
     _prove(scene, node, written)
@@ -150,7 +148,7 @@ def _object(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> dict[
 
 
 def _prove(scene: Scene, node: FormNode, written: dict[str, Any]) -> None:
-    """Let a text that has its evidence beside it say what that evidence says."""
+    """Give a text that has evidence in the same object the content of that evidence."""
     names = {convention_of(key): (key, _single(child)) for key, child, _ in node.properties}
     name, form = names.get(Convention.TEXT, ("", FormNode()))
     quote = written.get(names.get(Convention.EVIDENCE, ("", FormNode()))[0])
@@ -240,18 +238,15 @@ def _filled_up(scene: Scene, values: list[Any], least: int) -> list[Any]:
 
 
 def _is_per_candidate(items: FormNode, kind: Convention) -> bool:
-    """Whether an array holds one entry for each candidate of the material."""
+    """Whether an array has one entry for each candidate of the material."""
     if kind in _PER_CANDIDATE:
         return True
     if items.kind != "object":
         return False
     kinds = {convention_of(name) for name, _, _ in items.properties}
-    has_reply = bool(kinds & {Convention.REPLY, Convention.BUBBLES, Convention.STRATEGY})
-    return (
-        Convention.ID in kinds
-        and not has_reply
-        and bool(kinds & (_SCORE_KINDS | {Convention.RANK}))
-    )
+    is_written = kinds & (REPLY_KINDS | {Convention.STRATEGY})
+    is_judged = kinds & (_SCORE_KINDS | {Convention.RANK})
+    return Convention.ID in kinds and bool(is_judged) and not is_written
 
 
 def _per_candidate(
@@ -261,9 +256,7 @@ def _per_candidate(
     order = scene.ranked() if is_ranking else range(len(scene.material.candidates))
     values: list[Any] = []
     for index in order[: node.max_items]:
-        inside = FieldPlace(
-            depth=place.depth + 1, is_reply_place=False, item=index, number=len(values)
-        )
+        inside = FieldPlace(place.depth + 1, is_reply_place=False, item=index, number=len(values))
         if is_ranking and items.kind in {"string", "integer", "enum"}:
             values.append(_ranked_entry(scene, items, inside))
         else:
@@ -284,19 +277,14 @@ def _ranked_entry(scene: Scene, items: FormNode, place: FieldPlace) -> Any:
 
 
 def _candidates(scene: Scene, node: FormNode, items: FormNode, place: FieldPlace) -> list[Any]:
-    wanted = scene.material.count
-    if wanted is None:
-        wanted = max(_DEFAULT_CANDIDATES, node.min_items)
-    wanted = max(wanted, node.min_items)
+    count = scene.material.count
+    wanted = max(_DEFAULT_CANDIDATES if count is None else count, node.min_items)
     if node.max_items is not None:
         wanted = min(wanted, node.max_items)
     written = []
     for number in range(wanted):
-        inside = FieldPlace(
-            depth=place.depth + 1,
-            holder=ReplyHolder(is_candidate=True, number=number),
-            number=number,
-        )
+        holder = ReplyHolder(is_candidate=True, number=number)
+        inside = FieldPlace(depth=place.depth + 1, holder=holder, number=number)
         written.append(_value(scene, items, "reply", inside))
     return written
 
@@ -308,12 +296,6 @@ def _bubbles(scene: Scene, node: FormNode, items: FormNode, place: FieldPlace) -
         cut.append(scene.draws.pick(bank_of(scene.language).warmths))
     written = []
     for number, bubble in enumerate(cut):
-        inside = FieldPlace(
-            depth=place.depth + 1,
-            holder=place.holder,
-            is_reply_place=False,
-            bubble=bubble,
-            number=number,
-        )
+        inside = replace(place.inside(), item=None, bubble=bubble, number=number)
         written.append(_value(scene, items, "text", inside))
     return written

@@ -1,9 +1,9 @@
-"""JSON schemas that answers are written for, compiled once, and what property names mean.
+"""JSON schemas of answers, compiled once, and the meaning of property names.
 
-Understood is what pydantic models and tools are written as: `type` (also a list), `enum`,
+Keywords as pydantic models and tools have them are understood: `type` (also a list), `enum`,
 `const`, `properties`, `required`, `additionalProperties`, `patternProperties`,
 `propertyNames`, `minProperties`, `items`, `prefixItems`, `minItems`, `maxItems`,
-`uniqueItems`, string lengths, `pattern` (simple ones), `format`, numeric bounds,
+`uniqueItems`, string lengths, `pattern` (simple ones), `format`, numeric limits,
 `multipleOf`, `anyOf`, `oneOf`, `allOf`, `$ref` into the document, also recursive. A keyword
 of `REFUSED_KEYWORDS` is refused by name; annotations such as `title` change nothing.
 
@@ -12,7 +12,7 @@ The names are documented in docs/simulated-model.md.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum, auto
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MAX_STEPS = 20_000
-"""Most places of a schema that are looked at, references and `allOf` written out."""
+"""Most places of a schema that are compiled, references and `allOf` written out."""
 
 MAX_DEPTH = 100
 """Most objects, arrays and unions within each other, in a schema and in an answer."""
@@ -60,16 +60,11 @@ _SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
 
 
 class SchemaRefused(ValueError):
-    """A schema that is none, or that asks for more than the simulated model writes."""
+    """A document that is no JSON schema, or asks for more than the simulated model writes."""
 
 
 class Allowance:
-    """How much one piece of work may still do; whoever does it takes a step at a time.
-
-    Args:
-        steps: how many steps there are.
-        what: what they are, for the error.
-    """
+    """Steps that one piece of work may still take, and its depth. `what` names the steps."""
 
     __slots__ = ("_depth", "_steps", "_what")
 
@@ -106,26 +101,20 @@ class Allowance:
 
 @dataclass(slots=True)
 class FormNode:
-    """What one place of an answer may hold. Changed only while it is compiled.
+    """The content that one place of an answer may have. Changed only while it is compiled.
 
     Args:
         kind: `object`, `array`, `string`, `integer`, `number`, `boolean`, `null`,
             `enum`, `union` or `any`.
         nullable: whether null fits too.
-        values: what an `enum` allows.
-        options: what a `union` allows, null apart.
+        values: of an `enum`, without null.
+        options: of a `union`, without null.
         properties: name, node and whether it is required.
-        has_reply: whether one of them is a reply, in whatever form.
-        additional: what further keys of an object hold; None when there are none.
-        key_names: names that further keys may have; empty when free.
-        key_pattern: what further keys must match.
-        min_properties: fewest keys.
-        items: what an array's items hold.
-        prefix: what its first items hold.
-        is_unique: whether items differ.
-        minimum: least number, or None. `is_open_low` leaves the bound itself out.
-        maximum: greatest number, or None. `is_open_high` leaves the bound itself out.
-        format: what a string stands for, such as `date`, or None.
+        has_reply: whether one of them is a reply, in any form.
+        additional: node of further keys of an object; None when there are none.
+        key_names: allowed names of further keys; empty when free.
+        prefix: nodes of an array's first items; `items` is of the others.
+        is_open_low: whether `minimum` itself is excluded; `is_open_high` likewise.
     """
 
     kind: str = "any"
@@ -177,14 +166,15 @@ class _Compiler:
         refused = next((word for word in REFUSED_KEYWORDS if word in schema), None)
         if refused is not None:
             raise SchemaRefused(
-                f"the simulated model writes nothing for the JSON schema keyword {refused!r}; "
-                "leave it out of the form, or ask a real endpoint"
+                f"the simulated model cannot fill the JSON schema keyword {refused!r}. "
+                "Leave it out of the form, or use a real endpoint"
             )
         options = schema.get("anyOf") or schema.get("oneOf")
         if "const" in schema:
             node.kind, node.values = "enum", [schema["const"]]
         elif "enum" in schema:
-            self._enum(node, list(schema["enum"]))
+            node.nullable, node.kind = None in schema["enum"], "enum"
+            node.values = [value for value in schema["enum"] if value is not None] or [None]
         elif options:
             self._union(node, [self._option(schema, option) for option in options])
         elif isinstance(schema.get("type"), list):
@@ -193,8 +183,8 @@ class _Compiler:
             self._typed(node, schema)
 
     def _option(self, schema: Mapping[str, Any], option: Any) -> Any:
-        beside = {k: v for k, v in schema.items() if k in {"properties", "required", "type"}}
-        return {**beside, **option} if beside and isinstance(option, Mapping) else option
+        shared = {k: v for k, v in schema.items() if k in {"properties", "required", "type"}}
+        return {**shared, **option} if shared and isinstance(option, Mapping) else option
 
     def _merged(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the schema with its reference and its `allOf` written out."""
@@ -219,9 +209,7 @@ class _Compiler:
 
     def _resolve(self, reference: str) -> Any:
         target: Any = self._document
-        for part in reference.removeprefix("#").strip("/").split("/"):
-            if not part:
-                continue
+        for part in filter(None, reference.removeprefix("#").strip("/").split("/")):
             name = part.replace("~1", "/").replace("~0", "~")
             target = target.get(name) if isinstance(target, Mapping) else None
         return target
@@ -237,20 +225,11 @@ class _Compiler:
             return known
         return self.compile(schema)
 
-    @staticmethod
-    def _enum(node: FormNode, values: list[Any]) -> None:
-        node.nullable = None in values
-        node.kind = "enum"
-        node.values = [value for value in values if value is not None] or [None]
-
     def _union(self, node: FormNode, options: list[Any]) -> None:
         nodes = [self._child(option) for option in options]
         node.nullable = any(child.kind == "null" or child.nullable for child in nodes)
         node.options = [child for child in nodes if child.kind != "null"]
-        if not node.options:
-            node.kind = "null"
-            return
-        node.kind = "union"
+        node.kind = "union" if node.options else "null"
 
     def _typed(self, node: FormNode, schema: Mapping[str, Any]) -> None:
         kind = schema.get("type")
@@ -309,7 +288,7 @@ class _Compiler:
 def _bounded(schema: Mapping[str, Any], name: str, most: int) -> int:
     least = int(schema.get(name) or 0)
     if not 0 <= least <= most:
-        raise SchemaRefused(f"{name} is from 0 to {most:,} here")
+        raise SchemaRefused(f"{name} is {least:,}. Use a number from 0 to {most:,}")
     return least
 
 
@@ -317,7 +296,7 @@ def compile_schema(schema: Mapping[str, Any]) -> FormNode:
     """Return the compiled form of a JSON schema.
 
     Raises:
-        SchemaRefused: when it is none, or is too large.
+        SchemaRefused: when it is no JSON schema, or is too large.
     """
     try:
         return _Compiler(schema).compile(schema)
@@ -328,94 +307,56 @@ def compile_schema(schema: Mapping[str, Any]) -> FormNode:
 
 
 class Convention(StrEnum):
-    """The meaning of a property's name."""
+    """The meaning of a property, by its names; `*_x` is any name that ends so."""
 
-    REPLY = auto()
-    """A reply with a hidden quality."""
-    TEXT = auto()
+    REPLY = "reply final_reply response answer utterance rewritten_reply *_reply"
+    TEXT = "text message content"
     """A reply, a bubble of one, or a sentence: the place decides."""
-    BUBBLES = auto()
+    BUBBLES = "replies messages bubbles"
     """A reply, cut."""
-    CANDIDATES = auto()
-    """Several replies."""
-    STRATEGY = auto()
-    ID = auto()
-    BEST = auto()
+    CANDIDATES = "candidates variants drafts alternatives"
+    STRATEGY = "strategy strategy_tag tag *_strategy"
+    ID = "id candidate_id"
+    BEST = "best best_id winner winner_id pick chosen chosen_id selected_id"
     """The id of the best candidate."""
-    RANK = auto()
-    VERDICTS = auto()
-    """One entry a candidate, in the order shown."""
-    RANKING = auto()
-    """One entry a candidate, best first."""
-    EVIDENCE = auto()
-    GOAL = auto()
-    SCORE = auto()
-    """A judge's reading; higher is better."""
-    ASSISTANTNESS = auto()
-    """How much a reply sounds like an assistant; lower is better."""
-    RISK = auto()
-    """A judge's reading; lower is better."""
-    LOW = auto()
-    """Something that is weak most of the time."""
-    SIGNED = auto()
-    """A small change, up or down."""
-    SECONDS = auto()
-    LANGUAGE = auto()
-    WORD = auto()
-    OTHER = auto()
-
-
-_NAMES: dict[Convention, str] = {
-    Convention.REPLY: "reply final_reply response answer utterance rewritten_reply",
-    Convention.TEXT: "text message content",
-    Convention.BUBBLES: "replies messages bubbles",
-    Convention.CANDIDATES: "candidates variants drafts alternatives",
-    Convention.STRATEGY: "strategy strategy_tag tag",
-    Convention.ID: "id candidate_id",
-    Convention.BEST: "best best_id winner winner_id pick chosen chosen_id selected_id",
-    Convention.RANK: "rank position place",
-    Convention.VERDICTS: "scores verdicts ratings judgements judgments evaluations assessments",
-    Convention.RANKING: "ranking rankings order ranked",
-    Convention.EVIDENCE: "evidence quote quotes evidence_quote verbatim",
-    Convention.GOAL: "goal goals aims intentions",
-    Convention.SCORE: (
+    RANK = "rank position place"
+    VERDICTS = "scores verdicts ratings judgements judgments evaluations assessments"
+    """One entry per candidate, in the order shown."""
+    RANKING = "ranking rankings order ranked"
+    """One entry per candidate, best first."""
+    EVIDENCE = "evidence quote quotes evidence_quote verbatim *_quote *_evidence"
+    GOAL = "goal goals aims intentions *_goal *_goals"
+    SCORE = (
         "score overall overall_score quality plan_alignment alignment persona persona_fit "
         "persona_consistency relationship_fit mode_fit style_fit immersion naturalness "
-        "engagingness coherence groundedness empathy fluency relevance human_likeness"
-    ),
-    Convention.ASSISTANTNESS: (
+        "engagingness coherence groundedness empathy fluency relevance human_likeness "
+        "*_score *_fit *_alignment"
+    )
+    """A judge's reading; higher is better."""
+    ASSISTANTNESS = (
         "assistantness assistant_likeness assistant_like is_assistant_like assistant_tone "
         "is_assistant sounds_like_assistant"
-    ),
-    Convention.RISK: "risk safety_risk toxicity harm penalty leak_risk ooc_risk",
-    Convention.LOW: (
+    )
+    """A judge's reading of how much a reply sounds like an assistant; lower is better."""
+    RISK = "risk safety_risk toxicity harm penalty leak_risk ooc_risk *_risk"
+    """A judge's reading; lower is better."""
+    LOW = (
         "hostility aggression vagueness ambiguity anger distress tension urgency irritation "
         "conflict sarcasm"
-    ),
-    Convention.LANGUAGE: "language lang",
-    Convention.WORD: (
+    )
+    """A quantity that is low most of the time."""
+    SIGNED = "delta *_delta *_change"
+    """A small change, up or down. Names that begin with `delta_` too."""
+    SECONDS = "*_seconds"
+    LANGUAGE = "language lang"
+    WORD = (
         "word topic topics title name label keyword keywords key theme emotion mood category "
         "kind type tone tags subject entity place_name signal signals"
-    ),
-}
+    )
+    OTHER = ""
 
-_BY_NAME = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 
-_BY_ENDING: tuple[tuple[str, Convention], ...] = (
-    ("_score", Convention.SCORE),
-    ("_fit", Convention.SCORE),
-    ("_alignment", Convention.SCORE),
-    ("_risk", Convention.RISK),
-    ("_delta", Convention.SIGNED),
-    ("_change", Convention.SIGNED),
-    ("_seconds", Convention.SECONDS),
-    ("_reply", Convention.REPLY),
-    ("_strategy", Convention.STRATEGY),
-    ("_quote", Convention.EVIDENCE),
-    ("_evidence", Convention.EVIDENCE),
-    ("_goal", Convention.GOAL),
-    ("_goals", Convention.GOAL),
-)
+_BY_NAME = {name: kind for kind in Convention for name in kind.split()}
 
 NEVER_EMPTY = frozenset(
     {
@@ -431,20 +372,17 @@ NEVER_EMPTY = frozenset(
         Convention.RANKING,
     }
 )
-"""What is written even where null would fit."""
-
+"""Properties that are written even where null would fit."""
 
 REPLY_KINDS = frozenset({Convention.REPLY, Convention.BUBBLES})
-"""What a reply may be under."""
+"""Properties that contain a reply."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def convention_of(name: str) -> Convention:
-    """Return what a property's name means; `OTHER` when nothing is agreed on it."""
+    """Return the meaning of a property's name; `OTHER` when there is no convention on it."""
     lower = name.lower()
-    known = _BY_NAME.get(lower)
-    if known is not None:
-        return known
-    if lower.startswith("delta_") or lower == "delta":
+    if lower.startswith("delta_"):
         return Convention.SIGNED
-    return next((kind for end, kind in _BY_ENDING if lower.endswith(end)), Convention.OTHER)
+    ending = f"*_{lower.rpartition('_')[2]}" if "_" in lower else ""
+    return _BY_NAME.get(lower) or _BY_NAME.get(ending, Convention.OTHER)

@@ -1,8 +1,7 @@
 """The simulated model: one pure function from a request body to an answer.
 
-It is neither a client nor a server, and knows neither calls nor HTTP: `SimulatedClient`
-puts it behind the client protocol, `server` behind a socket, and both give the same bytes
-for the same body, seed and sample index.
+`SimulatedClient` puts it behind the client protocol, `server` behind a socket, and both give
+the same bytes for the same body, seed and sample index.
 
 Embeddings are hashed letter groups, so that like texts are near: each word adds its
 three-letter groups and itself, each run of Chinese its characters and pairs, to one of 256
@@ -14,16 +13,18 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from callwise.calls.reply import ReportedUsage
 from callwise.simulator.faults import SeededStream, hashed_int, hashed_normal
 from callwise.simulator.fill import fill
 from callwise.simulator.forms import MAX_VALUES, Allowance, FormNode, SchemaRefused, compile_schema
-from callwise.simulator.judge import JUDGE_CALIBRATION, AnswerOdds, SimulatedJudge, numbers_of
-from callwise.simulator.phrases import phrase_book
+from callwise.simulator.judge import AnswerOdds, SimulatedJudge, numbers_of
+from callwise.simulator.phrases import weighted_phrases
 from callwise.simulator.request import SimulatedRequest, asked_schema, read_material
 from callwise.simulator.scene import Scene, compose, fragment_of, render
 from callwise.simulator.simulator_settings import SimulatedSettings
@@ -34,7 +35,6 @@ __all__ = [
     "SchemaRefused",
     "SimulatedAnswer",
     "SimulatedModel",
-    "SimulatedUsage",
     "body_digest",
     "count_tokens",
     "embed",
@@ -48,24 +48,8 @@ __all__ = [
 PIECE_CHARS = 12
 """Length of the pieces of a streamed answer."""
 
-_MAX_COMPILED = 512
 _NOT_CONTENT = ("stream", "stream_options", "seed")
 _LOGPROB_FIELDS = ("logprobs", "top_logprobs")
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedUsage:
-    """Tokens by the rule of `tokens.count_tokens`. Nothing is ever cached.
-
-    Args:
-        input_tokens: tokens of the request.
-        output_tokens: tokens of all its choices.
-        cached_tokens: 0.
-    """
-
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +57,33 @@ class SimulatedAnswer:
     """One answer.
 
     Args:
-        text: the text of the first choice; empty when it is a tool call.
-        usage: tokens.
-        latency_seconds: how long it took, in virtual seconds; nobody waited.
+        text: of the first choice; empty when it is a tool call.
+        usage: tokens by the rule of `count_tokens`, of all choices. None are cached.
+        latency_seconds: virtual; no time passes.
         finish_reason: `stop`, `length` or `tool_calls`.
         choices: all texts when the body asked for `n` > 1; otherwise empty.
         tool_calls: the forced tool call in the OpenAI wire format; otherwise empty.
-        odds: of each choice, what its tokens' log-probabilities follow from; empty when
-            the body asked for none, and for a tool call.
+        odds: of each choice, the source of its log-probabilities; empty when the body asked
+            for none, and for a tool call.
     """
 
     text: str
-    usage: SimulatedUsage
+    usage: ReportedUsage
     latency_seconds: float
     finish_reason: str
     choices: tuple[str, ...] = ()
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     odds: tuple[AnswerOdds, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of all choices."""
+        return self.choices or (self.text,)
+
+    def spoilt(self, digest: str) -> "SimulatedAnswer":
+        """Return the answer with its first text malformed, in a way that the digest decides."""
+        text = malformed(self.text, int(digest[:4], 16))
+        return replace(self, text=text, choices=(text, *self.choices[1:]) if self.choices else ())
 
 
 def simulated_name(model: str) -> str:
@@ -100,8 +94,8 @@ def simulated_name(model: str) -> str:
 def body_digest(body: Mapping[str, Any]) -> str:
     """Return 32 hexadecimal digits that identify a request body.
 
-    Whether the answer is streamed does not change it, and the seed only says which
-    sample it is (see `sample_of`), so both are left out.
+    Streaming does not change an answer, and the seed is only the index of the sample (see
+    `sample_of`), so both are left out.
     """
     body = _without(body, _NOT_CONTENT)
     try:
@@ -113,7 +107,7 @@ def body_digest(body: Mapping[str, Any]) -> str:
 
 
 def sample_of(body: Mapping[str, Any]) -> int | None:
-    """Return which sample of an otherwise equal request a body asks for, by its seed."""
+    """Return the index of the sample that a body asks for: its seed, or None."""
     seed = body.get("seed")
     return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
 
@@ -125,7 +119,7 @@ def _without(body: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, An
 
 
 def _asked_logprobs(body: Mapping[str, Any]) -> int | None:
-    """Return how many alternatives a token the body asks for, or None for no logprobs."""
+    """Return the number of alternatives per token that a body asks for, or None for no logprobs."""
     if body.get("logprobs") is not True:
         return None
     top = body.get("top_logprobs")
@@ -138,13 +132,9 @@ def pieces_of(text: str) -> list[str]:
 
 
 def malformed(text: str, number: int) -> str:
-    """Return an answer's text as a model spoils it: cut off, in words, or of another form.
+    """Return an answer's text spoilt in one of three ways: cut off, plain text, another form.
 
-    Nothing of it can be read: no field of the answer is whole, or there is none.
-
-    Args:
-        text: the whole answer.
-        number: which way; any integer.
+    No field of the answer can be read. `number` decides the way; any integer.
     """
     ways = (
         text[: text.find(":") + 2] or "{",
@@ -172,26 +162,12 @@ def _tool_call(tool: Mapping[str, Any], arguments: str, digest: str) -> dict[str
     return {"id": f"call_{digest[:12]}", "type": "function", "function": function}
 
 
-def _filled(scene: Scene, node: FormNode) -> Any:
-    """Return content that fits a schema.
-
-    Raises:
-        SchemaRefused: when it asks for too much, or for what cannot be.
-    """
-    try:
-        return fill(scene, node)
-    except SchemaRefused:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise SchemaRefused(f"nothing fits the schema: {error}") from error
-
-
 class SimulatedModel:
-    """A model that answers from a seed. Pure: no clock, no state that shows.
+    """A model that answers from a seed: a pure function, without a clock.
 
     Args:
         seed: decides everything; None takes the settings' seed.
-        settings: how it answers.
+        settings: of the answers.
     """
 
     def __init__(self, seed: int | None = None, settings: SimulatedSettings | None = None) -> None:
@@ -199,13 +175,13 @@ class SimulatedModel:
         if seed is not None and seed != chosen.seed:
             chosen = chosen.model_copy(update={"seed": seed})
         self.settings = chosen
-        self._book = phrase_book(chosen.seed)
-        self._judge = SimulatedJudge(chosen.seed, chosen.judge_accuracy, JUDGE_CALIBRATION)
-        self._compiled: dict[bytes, FormNode] = {}
+        self._phrases = weighted_phrases(chosen.seed)
+        self._judge = SimulatedJudge(chosen.seed, chosen.judge_accuracy)
+        self._compiled = lru_cache(maxsize=128)(_compiled)
 
     def true_quality(self, text: str) -> float:
         """Return the hidden true quality of a reply under this seed."""
-        return self._book.read(text).quality
+        return self._phrases.read(text).quality
 
     def answer(
         self, body: Mapping[str, Any], sample: int = 0, *, digest: str | None = None
@@ -214,33 +190,31 @@ class SimulatedModel:
 
         Args:
             body: as an OpenAI-compatible endpoint would receive it.
-            sample: which resample of this body; another one draws another answer.
-            digest: `body_digest` of the body, where the asker has it already.
+            sample: index of the sample; another one draws another answer.
+            digest: `body_digest` of the body, if known already.
 
         Raises:
-            SchemaRefused: when the form is none, or asks for more than is written.
+            SchemaRefused: when the schema is none, or asks for more than can be written.
         """
         top = _asked_logprobs(body)
         if top is not None:
-            # To ask how sure the answer is does not change it.
+            # Log-probabilities do not change the answer.
             body, digest = _without(body, _LOGPROB_FIELDS), None
         digest = digest or body_digest(body)
         tool = _asked_tool(body)
         schema = (tool.get("parameters") or {"type": "object"}) if tool else asked_schema(body)
-        node, schema_bytes = self._node(schema)
+        data = b"" if schema is None else orjson.dumps(schema)
+        node = None if schema is None else self._compiled(data)
         material = read_material(body)
-        count = body.get("n") or 1
         allowance = Allowance(MAX_VALUES, "values")
         written = [
             self._write((digest, sample, choice), node, material, top, allowance)
-            for choice in range(count)
+            for choice in range(body.get("n") or 1)
         ]
-        cut = [self._cut(body, text) for text, _ in written]
+        cut = [_cut(body, text) for text, _ in written]
         texts = tuple(text for text, _ in cut)
-        usage = SimulatedUsage(
-            input_tokens=prompt_tokens(body, schema_bytes=schema_bytes),
-            output_tokens=sum(count_tokens(text) for text in texts),
-        )
+        input_tokens = prompt_tokens(body, schema_bytes=len(data))
+        usage = _usage(input_tokens, sum(map(count_tokens, texts)))
         latency = self._latency(digest, sample, usage)
         if tool is not None:
             called = (_tool_call(tool, texts[0], digest),)
@@ -255,24 +229,11 @@ class SimulatedModel:
             odds=tuple(odds for _, odds in written if odds is not None),
         )
 
-    def embed(self, inputs: list[str]) -> tuple[list[tuple[float, ...]], SimulatedUsage, float]:
+    def embed(self, inputs: list[str]) -> tuple[list[tuple[float, ...]], ReportedUsage, float]:
         """Return vectors in the order of the inputs, the usage, and the virtual latency."""
         vectors = [embed(text, seed=self.settings.seed) for text in inputs]
-        usage = SimulatedUsage(sum(count_tokens(text) for text in inputs), 0)
-        digest = body_digest({"input": inputs})
-        return vectors, usage, self._latency(digest, 0, usage)
-
-    def _node(self, schema: Mapping[str, Any] | None) -> tuple[FormNode | None, int]:
-        """Return the compiled schema and the length of its JSON."""
-        if schema is None:
-            return None, 0
-        data = orjson.dumps(schema)
-        node = self._compiled.get(data)
-        if node is None:
-            if len(self._compiled) >= _MAX_COMPILED:
-                self._compiled.clear()
-            node = self._compiled[data] = compile_schema(schema)
-        return node, len(data)
+        usage = _usage(sum(map(count_tokens, inputs)), 0)
+        return vectors, usage, self._latency(body_digest({"input": inputs}), 0, usage)
 
     def _write(
         self,
@@ -282,77 +243,86 @@ class SimulatedModel:
         top: int | None,
         allowance: Allowance,
     ) -> tuple[str, AnswerOdds | None]:
-        """Return a choice's text, and the odds of its tokens where `top` of them are asked for.
+        """Return the text of a choice (digest, sample, number), and its odds if `top` is not None.
 
-        Args:
-            answer: digest of the body, sample and choice.
-            node: the form, or None for plain text.
-            material: what it is about.
-            top: as in `_asked_logprobs`.
-            allowance: what all choices together may still write.
+        Without a form, `node`, it is plain text. The allowance is of all choices together.
         """
         allowance.take()
         draws = SeededStream(hashed_int("answer", self.settings.seed, *answer))
         seed = (self.settings.seed, *answer)
         if node is None:
-            draft = compose(self._book, material.language, draws)
-            words = fragment_of(material.user_text, material.language, draws)
-            text = render(self._book, material.language, draft, words)
+            slots = self._phrases.slots[material.language]
+            draft = compose(slots, draws)
+            text = render(slots, draft, fragment_of(material.user_text, material.language, draws))
             return text, None if top is None else AnswerOdds(top, seed)
         scene = Scene(
             settings=self.settings,
-            book=self._book,
+            phrases=self._phrases,
             judge=self._judge,
             material=material,
             draws=draws,
-            keeps_levels=top is not None,
             allowance=allowance,
+            keeps_levels=top is not None,
         )
-        content = _filled(scene, node)
+        try:
+            content = fill(scene, node)
+        except SchemaRefused:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise SchemaRefused(f"no answer fits the schema: {error}") from error
         if top is None:
             return orjson.dumps(content).decode(), None
         odds = AnswerOdds(top, seed, tuple(numbers_of(content)))
         return orjson.dumps(content, default=float).decode(), odds
 
-    def _cut(self, body: Mapping[str, Any], text: str) -> tuple[str, bool]:
-        """Return the text as `stop` and the token limit leave it, and whether the limit cut."""
-        stops = body.get("stop") or ()
-        for stop in [stops] if isinstance(stops, str) else stops:
-            text = text.partition(stop)[0] if stop else text
-        most = body.get("max_completion_tokens") or body.get("max_tokens")
-        tokens = count_tokens(text)
-        if not most or tokens <= most:
-            return text, False
-        while text and (tokens := count_tokens(text)) > most:
-            text = text[: min(len(text) * most // tokens, len(text) - 1)]
-        return text, True
-
-    def _latency(self, digest: str, sample: int, usage: SimulatedUsage) -> float:
+    def _latency(self, digest: str, sample: int, usage: ReportedUsage) -> float:
         settings = self.settings
         middle = (
             settings.latency_base_seconds
-            + usage.input_tokens * settings.latency_seconds_per_input_token
-            + usage.output_tokens * settings.latency_seconds_per_output_token
+            + (usage.input_tokens or 0) * settings.latency_seconds_per_input_token
+            + (usage.output_tokens or 0) * settings.latency_seconds_per_output_token
         )
         noise = hashed_normal("latency", settings.seed, digest, sample)
         seconds = middle * math.exp(settings.latency_sigma * noise) * settings.latency_scale
         return round(seconds, 6)
 
 
+def _compiled(schema: bytes) -> FormNode:
+    return compile_schema(orjson.loads(schema))
+
+
+def _usage(input_tokens: int, output_tokens: int) -> ReportedUsage:
+    return ReportedUsage(input_tokens, output_tokens, cached_tokens=0)
+
+
+def _cut(body: Mapping[str, Any], text: str) -> tuple[str, bool]:
+    """Return the text up to `stop` and the token limit, and whether the limit cut it."""
+    stops = body.get("stop") or ()
+    for stop in [stops] if isinstance(stops, str) else stops:
+        text = text.partition(stop)[0] if stop else text
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    tokens = count_tokens(text)
+    if not most or tokens <= most:
+        return text, False
+    while text and (tokens := count_tokens(text)) > most:
+        text = text[: min(len(text) * most // tokens, len(text) - 1)]
+    return text, True
+
+
 TOKENS_PER_MESSAGE = 4
-"""What each chat message costs on top of its text."""
+"""Tokens of a chat message on top of its text."""
 
 _TOKENS_PER_WIDE = 0.8
 _TOKENS_PER_NARROW = 0.25
 
 
 def count_tokens(text: str) -> int:
-    """Return the tokens of a text: 0.25 a Latin character, 0.8 a Chinese one, rounded up.
+    """Return the tokens of a text: 0.25 per Latin character, 0.8 per Chinese one, rounded up.
 
-    The script is told by UTF-8 length: a character of one byte is narrow, of three
+    The script follows from the UTF-8 length: a character of one byte is narrow, of three
     bytes wide, of two bytes half of each, and an emoji counts as one and a half wide.
-    A rule, not a tokenizer: deterministic, without tables, and near to what current
-    tokenizers count for plain text in both languages.
+    A rule, not a tokenizer: deterministic, without tables, and near to current
+    tokenizers for plain text in both languages.
     """
     characters = len(text)
     if text.isascii():
@@ -365,10 +335,7 @@ def count_tokens(text: str) -> int:
 def prompt_tokens(body: Mapping[str, Any], *, schema_bytes: int = 0) -> int:
     """Return the tokens of a chat request: messages, tools and response schema.
 
-    Args:
-        body: a chat body in the OpenAI format.
-        schema_bytes: length of the response schema as JSON; endpoints put it into
-            the prompt.
+    `schema_bytes` is the length of the response schema as JSON; endpoints put it into the prompt.
     """
     tokens = -(-schema_bytes // 4)
     for message in body.get("messages") or ():
@@ -406,9 +373,8 @@ def _groups(text: str) -> list[str]:
 def embed(text: str, *, seed: int = 0) -> tuple[float, ...]:
     """Return a vector of unit length, shape [256]; texts that share letters are near.
 
-    Args:
-        text: the text; what follows the first 8,000 characters is not read.
-        seed: another seed uses other places, so vectors of two seeds do not compare.
+    Only the first 8,000 characters are read. Vectors of two seeds do not compare: each seed
+    uses other places.
     """
     vector = [0.0] * EMBEDDING_DIMENSIONS
     start = seed & 0xFFFFFFFF

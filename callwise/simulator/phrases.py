@@ -5,7 +5,7 @@ model are made of phrases (`banks/en.yaml`, `banks/zh.yaml`); each phrase has a 
 is drawn from the seed, and a reply's quality is the sum of its phrases' weights. Phrases
 are found anywhere in a text, whatever the spaces, marks and letter case, so that a reply
 keeps its quality when it is cut into bubbles and joined again. A text without a known
-phrase, such as a human's, has a quality drawn from its letters.
+phrase, for example a human's, has a quality drawn from its letters.
 
 Invariant: over replies as `scene.compose` draws them, the quality of one language has mean
 0 and SD 1 (the unit "within-prompt SD"), for every seed.
@@ -26,14 +26,13 @@ from callwise.simulator.faults import hashed_normal
 __all__ = [
     "LANGUAGES",
     "SLOTS",
-    "STRATEGIES",
     "Phrase",
     "PhraseBank",
-    "PhraseBook",
     "TextReading",
+    "WeightedPhrases",
     "bank_of",
-    "phrase_book",
     "true_quality",
+    "weighted_phrases",
 ]
 
 LANGUAGES = ("en", "zh")
@@ -41,10 +40,7 @@ LANGUAGES = ("en", "zh")
 
 @dataclass(frozen=True, slots=True)
 class PhraseBank:
-    """Phrases of one language, by their place in a reply.
-
-    The fields are described in the bank's file.
-    """
+    """Phrases of one language, by their place in a reply; the bank's file describes the fields."""
 
     openings: tuple[str, ...]
     cores: tuple[str, ...]
@@ -58,29 +54,10 @@ class PhraseBank:
     thoughts: tuple[str, ...]
     goals: tuple[str, ...]
     words: tuple[str, ...]
-    quotes: tuple[str, str]
     joint: str
-
-
-STRATEGIES = (
-    "empathise",
-    "ask_back",
-    "share_own_story",
-    "tease_gently",
-    "reframe",
-    "stay_brief",
-    "recall_memory",
-    "offer_plan",
-    "be_playful",
-    "name_feeling",
-    "change_topic",
-    "disagree_kindly",
-    "encourage",
-    "set_boundary",
-    "show_curiosity",
-    "give_detail",
-)
-"""Strategy tags, the same in every language."""
+    lead_in: str
+    strategies: tuple[str, ...] = ()
+    pattern_texts: tuple[str, ...] = ()
 
 
 @cache
@@ -97,9 +74,8 @@ MAX_FRAGMENT_CHARS = 60
 """Longest quotation of the user in a core phrase, in letters."""
 
 MAX_READ_CHARS = 4000
-"""How far into a text phrases are looked for."""
+"""Length of the beginning of a text in which phrases are searched."""
 
-_MAX_KEPT_READINGS = 4096
 _ASSISTANT_PENALTY = 1.0
 _INDEX_CHARS = 2
 _NOT_LETTERS = re.compile(r"[\W_]+")
@@ -112,17 +88,15 @@ class Phrase:
     Args:
         language: `en` or `zh`.
         slot: index in `SLOTS`.
-        number: index among the phrases of its language and slot.
-        text: the sentence; `{x}` stands for the user's words.
+        text: the sentence; `{x}` is replaced by the user's words.
         head: its letters before `{x}`, or all of them.
-        tail: its letters after `{x}`; empty when it has no such place.
-        is_assistant: whether an assistant would say it.
-        weight: what it adds to a reply's quality, in within-prompt SD.
+        tail: its letters after `{x}`; empty without `{x}`.
+        is_assistant: whether it sounds like an assistant.
+        weight: its part of a reply's quality, in within-prompt SD.
     """
 
     language: str
     slot: int
-    number: int
     text: str
     head: str
     tail: str
@@ -138,7 +112,7 @@ class TextReading:
         quality: hidden true quality, in within-prompt SD.
         letters: the text without spaces and marks, lower case.
         phrases: the phrase found for each slot, or None.
-        assistant_share: how much of it sounds like an assistant, in [0, 1].
+        assistant_share: share of assistant phrases, in [0, 1]; two or more count as 1.
     """
 
     quality: float
@@ -157,17 +131,16 @@ def _letters(text: str) -> str:
 
 
 def _normal_scores(keys: list[float]) -> list[float]:
-    """Return numbers with mean 0 and SD 1, normal in shape, in the order of the keys."""
-    ranks = {
-        key_index: rank
-        for rank, key_index in enumerate(sorted(range(len(keys)), key=keys.__getitem__))
-    }
-    raw = [NormalDist().inv_cdf((ranks[index] + 0.5) / len(keys)) for index in range(len(keys))]
+    """Return numbers with mean 0 and SD 1, normally distributed, in the order of the keys."""
+    raw = [0.0] * len(keys)
+    for rank, index in enumerate(sorted(range(len(keys)), key=keys.__getitem__)):
+        raw[index] = NormalDist().inv_cdf((rank + 0.5) / len(keys))
     mean, spread = fmean(raw), pstdev(raw)
     return [(value - mean) / spread for value in raw]
 
 
 def _slot_texts(bank: PhraseBank, slot: int) -> list[tuple[str, bool]]:
+    """Return the texts of a slot, each with whether it sounds like an assistant."""
     plain, assistant = (
         (bank.openings, bank.assistant_openings),
         ((*bank.cores, *bank.plain_cores), ()),
@@ -177,8 +150,13 @@ def _slot_texts(bank: PhraseBank, slot: int) -> list[tuple[str, bool]]:
     return [(text, False) for text in plain] + [(text, True) for text in assistant]
 
 
-class PhraseBook:
-    """All phrases with the weights of one seed, and what they make of a text."""
+class WeightedPhrases:
+    """All phrases with the weights of one seed.
+
+    Attributes:
+        slots: phrases by language and slot.
+        read: of a text: its `TextReading`. The latest 512 are kept.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -199,7 +177,7 @@ class PhraseBook:
             for language in LANGUAGES
             for marker in bank_of(language).assistant_markers
         )
-        self._readings: dict[str, TextReading] = {}
+        self.read = lru_cache(maxsize=512)(self._read)
 
     def _weigh(self, language: str, bank: PhraseBank, slot: int) -> tuple[Phrase, ...]:
         name, share_filled, share_variance = SLOTS[slot]
@@ -210,16 +188,13 @@ class PhraseBook:
         ]
         spread = (share_variance / share_filled) ** 0.5
         phrases = []
-        for number, ((text, is_assistant), score) in enumerate(
-            zip(texts, _normal_scores(keys), strict=True)
-        ):
+        for (text, is_assistant), score in zip(texts, _normal_scores(keys), strict=True):
             head, _, tail = text.partition("{x}")
             phrases.append(
                 Phrase(
-                    language=language,
-                    slot=slot,
-                    number=number,
-                    text=text,
+                    language,
+                    slot,
+                    text,
                     head=_letters(head),
                     tail=_letters(tail),
                     is_assistant=is_assistant,
@@ -227,15 +202,6 @@ class PhraseBook:
                 )
             )
         return tuple(phrases)
-
-    def read(self, text: str) -> TextReading:
-        """Return a text's hidden quality and what it was read from. Remembered."""
-        reading = self._readings.get(text)
-        if reading is None:
-            if len(self._readings) >= _MAX_KEPT_READINGS:
-                self._readings.clear()
-            reading = self._readings[text] = self._read(text)
-        return reading
 
     def _read(self, text: str) -> TextReading:
         letters = _letters(text)
@@ -260,7 +226,7 @@ class PhraseBook:
         return TextReading(quality, letters, tuple(found), min(marked / 2, 1.0))
 
     def _phrase_at(self, letters: str, place: int) -> tuple[Phrase | None, int]:
-        """Return the phrase that starts here, and where it ends."""
+        """Return the phrase that starts here, or None, and its end."""
         best: tuple[Phrase | None, int] = (None, place)
         for phrase in self._by_start.get(letters[place : place + _INDEX_CHARS], ()):
             if not letters.startswith(phrase.head, place):
@@ -274,18 +240,15 @@ class PhraseBook:
         return best
 
 
-@lru_cache(maxsize=16)
-def phrase_book(seed: int) -> PhraseBook:
-    """Return the phrase book of a seed."""
-    return PhraseBook(seed)
+weighted_phrases = lru_cache(maxsize=4)(WeightedPhrases)
+"""Return the weighted phrases of a seed; those of the latest four seeds are kept."""
 
 
 def true_quality(text: str, *, seed: int = 0) -> float:
-    """Return the hidden true quality of a reply, in within-prompt SD; 0 is average.
+    """Return the hidden true quality of a reply, in within-prompt SD; 0 is average, empty -3.
 
     Args:
         text: the reply; its bubbles may be joined by anything.
-        seed: the seed of the simulated model; another seed likes other phrases.
-            An empty text has -3.
+        seed: the seed of the simulated model; it decides which phrases are good.
     """
-    return phrase_book(seed).read(text).quality
+    return weighted_phrases(seed).read(text).quality

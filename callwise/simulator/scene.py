@@ -1,4 +1,4 @@
-"""State of one answer while it is written: its replies, its judgements, its place.
+"""The state of one answer while it is written: its replies, its judgements, its place.
 
 How good replies are on average follows from how phrases are drawn: at random a reply has
 quality 0 and SD 1; candidates of one call share a phrase with a common base with
@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callwise.simulator.faults import SeededStream
-from callwise.simulator.forms import MAX_VALUES, Allowance
+from callwise.simulator.forms import Allowance
 from callwise.simulator.judge import ItemNoise, JudgePassNoise, SimulatedJudge
-from callwise.simulator.phrases import SLOTS, Phrase, PhraseBook, bank_of
+from callwise.simulator.phrases import SLOTS, Phrase, WeightedPhrases, bank_of
 from callwise.simulator.request import SimulatedRequest
 from callwise.simulator.simulator_settings import SimulatedSettings
 
 __all__ = [
     "Draft",
     "FieldPlace",
+    "ReplyHolder",
     "Scene",
     "compose",
     "fragment_of",
@@ -45,7 +46,7 @@ class ReplyHolder:
 
 @dataclass(slots=True)
 class FieldPlace:
-    """Where in the answer something is written.
+    """The place in an answer at which a value is written.
 
     Args:
         depth: objects and arrays above it.
@@ -74,66 +75,57 @@ class FieldPlace:
         )
 
 
+@dataclass(kw_only=True)
 class Scene:
-    """What all parts of one answer share."""
+    """The state that all parts of one answer share."""
 
-    def __init__(
-        self,
-        *,
-        settings: SimulatedSettings,
-        book: PhraseBook,
-        judge: SimulatedJudge,
-        material: SimulatedRequest,
-        draws: SeededStream,
-        keeps_levels: bool = False,
-        allowance: Allowance | None = None,
-    ) -> None:
-        self.settings = settings
-        self.keeps_levels = keeps_levels
-        """Whether written scores carry what else might stand there; see `score_odds`."""
-        self.allowance = allowance or Allowance(MAX_VALUES, "values")
-        """How much may still be written."""
-        self.book = book
-        self.material = material
-        self.draws = draws
-        self.language = material.language
-        self._judge = judge
-        self._look: JudgePassNoise | None = None
+    settings: SimulatedSettings
+    phrases: WeightedPhrases
+    judge: SimulatedJudge
+    material: SimulatedRequest
+    draws: SeededStream
+    """The random numbers of this answer."""
+    allowance: Allowance
+    """Limits how much may still be written."""
+    keeps_levels: bool
+    """Whether written scores carry their levels, see `judge.with_levels`."""
+
+    def __post_init__(self) -> None:
+        """Begin without replies and readings."""
+        self.language = self.material.language
+        self.strategies = list(self.material.strategies_used)
+        self._slots = self.phrases.slots[self.language]
+        self._judge_pass: JudgePassNoise | None = None
         self._items: dict[str, ItemNoise] = {}
         self._base: Draft | None = None
         self._ranked: list[int] | None = None
         self._written: set[str] = set()
-        self.strategies = list(material.strategies_used)
 
-    def item_look(self, key: str, text: str, position: int = 0, count: int = 1) -> ItemNoise:
-        """Return this call's look at a text; the same key is looked at once."""
-        if self._look is None:
-            self._look = self._judge.look(self.material.rubric, self.draws)
-        known = self._items.get(key)
-        if known is None:
-            known = self._look.item(self.book.read(text), position, count)
-            self._items[key] = known
-        return known
+    def _item(self, key: str, text: str, position: int = 0, count: int = 1) -> ItemNoise:
+        """Return this call's reading of a text; the same object for the same key."""
+        if self._judge_pass is None:
+            self._judge_pass = JudgePassNoise(self.judge, self.material.rubric, self.draws)
+        if key not in self._items:
+            self._items[key] = self._judge_pass.item(self.phrases.read(text), position, count)
+        return self._items[key]
 
-    def candidate_look(self, index: int) -> ItemNoise:
-        """Return this call's look at one of the material's candidates."""
+    def _candidate(self, index: int) -> ItemNoise:
         shown = self.material.candidates
-        return self.item_look(f"candidate:{index}", shown[index].reply, index, len(shown))
+        return self._item(f"candidate:{index}", shown[index].reply, index, len(shown))
 
-    def subject_look(self, place: FieldPlace) -> ItemNoise | None:
-        """Return the look at what a score at this place is about, or None."""
+    def judged_item(self, place: FieldPlace) -> ItemNoise | None:
+        """Return the reading of the reply that a score at this place is about, or None."""
         if place.item is not None:
-            return self.candidate_look(place.item)
+            return self._candidate(place.item)
         if place.holder.is_candidate:
             text = self.reply_at(place)
-            return self.item_look(f"own:{place.holder.number}", text)
-        material = self.material
-        if material.reply is not None:
-            return self.item_look("reply", material.reply)
-        if material.candidates:
-            return self.candidate_look(0)
+            return self._item(f"own:{place.holder.number}", text)
+        if self.material.reply is not None:
+            return self._item("reply", self.material.reply)
+        if self.material.candidates:
+            return self._candidate(0)
         if place.holder.text is not None:
-            return self.item_look("own", place.holder.text)
+            return self._item("own", place.holder.text)
         return None
 
     def ranked(self) -> list[int]:
@@ -141,14 +133,14 @@ class Scene:
         if self._ranked is None:
             indices = range(len(self.material.candidates))
             self._ranked = sorted(
-                indices, key=lambda index: -self.candidate_look(index).latent("score")
+                indices, key=lambda index: -self._candidate(index).latent("score")
             )
         return self._ranked
 
     def current(self, name: str) -> Any:
-        """Return what the material has under a property's name now, or None.
+        """Return the material's value under a property's name, or None.
 
-        Its objects are looked into one level deep; `stage_hint`, `next_stage` and
+        Its objects are searched one level deep; `stage_hint`, `next_stage` and
         `new_stage` ask for `stage`.
         """
         fields = self.material.fields
@@ -167,16 +159,13 @@ class Scene:
         """Return the reply that belongs to a place; the same one each time."""
         holder = place.holder
         if holder.text is None:
-            holder.text = self._distinct(holder)
+            for _ in range(_MAX_REDRAWS):
+                text = self._new_reply(holder)
+                if not holder.is_candidate or text not in self._written:
+                    break
+            self._written.add(text)
+            holder.text = text
         return holder.text
-
-    def _distinct(self, holder: ReplyHolder) -> str:
-        for _ in range(_MAX_REDRAWS):
-            text = self._new_reply(holder)
-            if not holder.is_candidate or text not in self._written:
-                break
-        self._written.add(text)
-        return text
 
     def _new_reply(self, holder: ReplyHolder) -> str:
         material = self.material
@@ -184,36 +173,32 @@ class Scene:
             return self._child(material.parents[holder.number % len(material.parents)])
         if not holder.is_candidate:
             if material.reply is not None:
-                return material.reply  # it is to be said, not to be found
+                return material.reply  # it is to be rendered, not to be found
             if material.candidates:
                 return material.candidates[self.ranked()[0]].reply
         if self._base is None:
-            self._base = compose(self.book, self.language, self.draws)
-        draft = vary(
-            self.book,
-            self.language,
-            self._base,
-            similarity=self.settings.candidate_similarity if holder.is_candidate else 1.0,
-            draws=self.draws,
-        )
-        return render(self.book, self.language, draft, self.fragment())
+            self._base = compose(self._slots, self.draws)
+        similarity = self.settings.candidate_similarity if holder.is_candidate else 1.0
+        draft = vary(self._slots, self._base, similarity=similarity, draws=self.draws)
+        return render(self._slots, draft, self.fragment())
 
     def _child(self, parent: str) -> str:
-        reading = self.book.read(parent)
-        settings = self.settings
-        gain = settings.refinement_gain + settings.refinement_sd * self.draws.normal()
+        reading = self.phrases.read(parent)
+        gain = self.settings.refinement_gain + self.settings.refinement_sd * self.draws.normal()
         draft = refine(
-            self.book,
-            self.language,
+            self._slots,
             reading.phrases if reading.language == self.language else None,
             target=reading.quality + gain,
             draws=self.draws,
         )
-        return render(self.book, self.language, draft, self.fragment())
+        return render(self._slots, draft, self.fragment())
 
 
 Draft = tuple[Phrase | None, ...]
 """A reply before it is written: a phrase, or None, for each slot."""
+
+Slots = tuple[tuple[Phrase, ...], ...]
+"""The phrases of one language by slot, as `WeightedPhrases.slots` has them."""
 
 _CORE = 1
 _PROPOSALS = 10
@@ -226,7 +211,7 @@ _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？…]*[”」\"]?")
 
 
 def fragment_of(user_text: str, language: str, draws: SeededStream) -> str | None:
-    """Return a few words that stand verbatim in the user's text, or None without words."""
+    """Return a few words of the user's text, verbatim, or None without words."""
     clauses = [
         clause
         for part in _CLAUSE_ENDS.split(user_text[:_MAX_SOURCE_CHARS])
@@ -242,98 +227,65 @@ def fragment_of(user_text: str, language: str, draws: SeededStream) -> str | Non
     return " ".join(words[start : start + _FRAGMENT_WORDS])[:_FRAGMENT_CHARS].strip() or None
 
 
-def _draw_slot(book: PhraseBook, language: str, slot: int, draws: SeededStream) -> Phrase | None:
-    if not draws.chance(SLOTS[slot][1]):
-        return None
-    return draws.pick(book.slots[language][slot])
+def _draw_slot(slots: Slots, slot: int, draws: SeededStream) -> Phrase | None:
+    return draws.pick(slots[slot]) if draws.chance(SLOTS[slot][1]) else None
 
 
-def compose(book: PhraseBook, language: str, draws: SeededStream) -> Draft:
+def compose(slots: Slots, draws: SeededStream) -> Draft:
     """Return a reply drawn at random: quality 0 on average, SD 1."""
-    return tuple(_draw_slot(book, language, slot, draws) for slot in range(len(SLOTS)))
+    return tuple(_draw_slot(slots, slot, draws) for slot in range(len(SLOTS)))
 
 
-def vary(
-    book: PhraseBook, language: str, base: Draft, *, similarity: float, draws: SeededStream
-) -> Draft:
-    """Return a reply whose quality correlates with its siblings', drawn from the same base.
+def vary(slots: Slots, base: Draft, *, similarity: float, draws: SeededStream) -> Draft:
+    """Return a reply that shares phrases with its siblings, which are drawn from the same base.
 
-    Args:
-        book: the phrases.
-        language: `en` or `zh`.
-        base: what the siblings have in common.
-        similarity: correlation of two siblings' qualities, in [0, 1].
-        draws: the answer's stream.
+    `similarity` is the correlation of two siblings' qualities, in [0, 1].
     """
     share = similarity**0.5
     return tuple(
-        kept if draws.chance(share) else _draw_slot(book, language, slot, draws)
+        kept if draws.chance(share) else _draw_slot(slots, slot, draws)
         for slot, kept in enumerate(base)
     )
 
 
-def _quality(draft: Draft) -> float:
-    return math.fsum(phrase.weight for phrase in draft if phrase)
-
-
-def _changed(book: PhraseBook, language: str, parent: Draft, draws: SeededStream) -> Draft:
-    """Return a copy of a reply with one or two phrases drawn again."""
-    child = list(parent)
-    for slot in (draws.index(len(SLOTS)), draws.index(len(SLOTS))):
-        child[slot] = _draw_slot(book, language, slot, draws)
-    return tuple(child)
-
-
-def refine(
-    book: PhraseBook,
-    language: str,
-    parent: Draft | None,
-    *,
-    target: float,
-    draws: SeededStream,
-) -> Draft:
+def refine(slots: Slots, parent: Draft | None, *, target: float, draws: SeededStream) -> Draft:
     """Return a child of a parent, as near to a target quality as a few tries get.
 
-    Args:
-        book: the phrases.
-        language: `en` or `zh`.
-        parent: the parent's phrases, or None for a text that has none of ours.
-        target: the quality aimed at, in within-prompt SD.
-        draws: the answer's stream.
+    The parent is None for a text without known phrases. The target is in within-prompt SD.
     """
     best: Draft | None = None
     best_miss = math.inf
     for _ in range(_PROPOSALS):
         if parent is None or parent[_CORE] is None:
-            child = compose(book, language, draws)
-        else:
-            child = _changed(book, language, parent, draws)
-        miss = abs(_quality(child) - target)
+            child = compose(slots, draws)
+        else:  # a copy with one or two phrases drawn again
+            copy = list(parent)
+            for slot in (draws.index(len(SLOTS)), draws.index(len(SLOTS))):
+                copy[slot] = _draw_slot(slots, slot, draws)
+            child = tuple(copy)
+        miss = abs(math.fsum(phrase.weight for phrase in child if phrase) - target)
         if miss < best_miss and child != parent:
             best, best_miss = child, miss
-    return best if best is not None else compose(book, language, draws)
+    return best if best is not None else compose(slots, draws)
 
 
-def render(book: PhraseBook, language: str, draft: Draft, fragment: str | None) -> str:
-    """Return a draft as text. A core without the user's words to quote takes a plain one.
+def render(slots: Slots, draft: Draft, fragment: str | None) -> str:
+    """Return a draft as text. A core that quotes the user becomes a plain one without a fragment.
 
-    The plain core is the one nearest in weight, so that the quality hardly moves.
+    The plain core is the one nearest in weight, so that the quality hardly changes.
     """
-    bank = bank_of(language)
     sentences = []
-    for phrase in draft:
-        if phrase is None:
-            continue
+    for phrase in filter(None, draft):
         written = phrase
         if phrase.tail and fragment is None:
-            plain = [core for core in book.slots[language][_CORE] if not core.tail]
+            plain = [core for core in slots[_CORE] if not core.tail]
             written = min(plain, key=lambda core: abs(core.weight - phrase.weight))
         sentences.append(written.text.replace("{x}", fragment or ""))
-    return bank.joint.join(sentences)
+    return bank_of(slots[_CORE][0].language).joint.join(sentences)
 
 
 def sentences_of(text: str, *, max_count: int | None = None) -> list[str]:
-    """Return a text's sentences, in order; what exceeds `max_count` joins the last one."""
+    """Return a text's sentences, in order; those beyond `max_count` are joined to the last one."""
     sentences: list[str] = [part.strip() for part in _SENTENCE.findall(text) if part.strip()]
     if not sentences:
         sentences = [text]

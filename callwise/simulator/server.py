@@ -2,24 +2,23 @@
 
 A ledger is compared with the log, over a real socket: retries, timeouts and cancellations
 included. An entry is therefore made when the handler starts, before anything can go wrong.
-The log's file has one JSON object a line and is flushed after each, so that it survives a
+The log's file has one JSON object per line and is flushed after each, so that it survives a
 killed server.
 
 The server gives the same bytes as `SimulatedClient` for the same body. A body's seed is the
 index of its sample. One departure: without a seed, the index is the number of equal bodies
-answered before; a request that failed, or whose asker left before the answer, does not
-count. Equal bodies in flight together get their indices in the order of arrival.
+answered before; a request that failed, or whose client left before the answer, does not
+count. Concurrent equal bodies get their indices in the order of arrival.
 
 Every answer names a model `simulated-…` and carries `X-Callwise-Simulated: 1`.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 import orjson
@@ -46,7 +45,6 @@ from callwise.simulator.server_responses import (
     sse_events,
     status_of,
     stream,
-    texts_of,
 )
 from callwise.simulator.simulator_settings import SimulatedSettings
 
@@ -59,14 +57,13 @@ class LogEntry:
 
     Args:
         request_id: counts requests; starts at 1.
-        path: the path that was asked for.
+        path: of the URL.
         model: the model that was asked for; empty when the body names none.
-        status: the HTTP status that it was to get; None when none was to come (a
-            timeout, or a body that never arrived).
-        fault: how the attempt was to go, as in `Fault`; `ok` without a fault.
-        body_digest: identifies the body; equal bodies have equal digests.
-        sample: how many equal bodies had been answered before.
-        is_stream: whether a stream was asked for.
+        status: HTTP status of the response; None for none (a timeout, or a body that never
+            arrived).
+        fault: the planned fault of the attempt, a value of `Fault`.
+        body_digest: see `callwise.simulator.model.body_digest`.
+        sample: number of equal bodies answered before.
     """
 
     request_id: int
@@ -79,15 +76,11 @@ class LogEntry:
     is_stream: bool = False
 
 
-class RequestLog:
-    """The log of one server, in memory and, where asked for, in a file.
-
-    Args:
-        file: where lines are appended; None keeps them in memory only.
-    """
+class RequestLog(list[LogEntry]):
+    """The log of one server, in memory and in `file`; None is memory only."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._entries: list[LogEntry] = []
+        super().__init__()
         self._path = file
         self._stream: TextIO | None = None
         self._arrival = asyncio.Event()
@@ -98,37 +91,23 @@ class RequestLog:
             self._stream = self._path.open("a", encoding="utf-8")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file. The entries stay readable."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[LogEntry]:
-        return iter(self._entries)
-
-    def __getitem__(self, index: int) -> LogEntry:
-        return self._entries[index]
-
     def received(self, path: str) -> LogEntry:
-        """Enter a request that has just arrived, and return its entry to be completed."""
-        entry = LogEntry(request_id=len(self._entries) + 1, path=path)
-        self._entries.append(entry)
+        """Add the entry of a request that has just arrived, and return it to be completed."""
+        entry = LogEntry(request_id=len(self) + 1, path=path)
+        self.append(entry)
         arrival, self._arrival = self._arrival, asyncio.Event()
         arrival.set()
         return entry
 
     async def reached(self, count: int) -> None:
-        """Wait until this many requests have arrived, those whose askers left included."""
-        while len(self._entries) < count:
+        """Wait until this many requests have arrived, cancelled ones included."""
+        while len(self) < count:
             await self._arrival.wait()
 
     def write(self, entry: LogEntry) -> None:
@@ -137,15 +116,9 @@ class RequestLog:
             self._stream.write(json.dumps(asdict(entry)) + "\n")
             self._stream.flush()
 
-    def as_dicts(self) -> list[dict[str, object]]:
-        """Return all entries as JSON objects."""
-        return [asdict(entry) for entry in self._entries]
-
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Longest body that is read; a longer one is a 413. Two million tokens fit."""
-
-NO_OBJECT = "expected a JSON object"
 
 _PAGE = (
     "This is Callwise's simulated model.\n\n"
@@ -162,13 +135,13 @@ class SimServer:
     any OpenAI-compatible client, with any key.
 
     Args:
-        settings: how the model answers and fails; None is a model without faults.
-        faults: how the first requests go, exactly, in the order of arrival; after
-            that faults are drawn by the settings' rates.
-        host: where to listen.
+        settings: of the model and its faults; None is a model without faults.
+        faults: faults of the first requests, in the order of arrival; later ones are drawn
+            by the settings' rates.
+        host: address to listen at.
         port: 0 takes a free one.
-        log_file: where each received request is appended as a JSON line, or None.
-        sleep: how time passes.
+        log_file: file to which each received request is appended as a JSON line, or None.
+        sleep: lets `real_time_scale` pass.
     """
 
     def __init__(
@@ -206,7 +179,7 @@ class SimServer:
             RuntimeError: when the server does not run.
         """
         if self._runner is None or not self._runner.addresses:
-            raise RuntimeError("the server does not run: use `async with`")
+            raise RuntimeError("the server is not running. Use it as `async with server:`")
         port = self._runner.addresses[0][1]
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{port}"
@@ -224,7 +197,7 @@ class SimServer:
                 web.post("/v1/embeddings", self._embeddings),
             ]
         )
-        # Cancelled handlers tell that the asker has left; hanging ones end with it.
+        # A handler is cancelled when its client has left; hanging ones end with it.
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
         )
@@ -236,13 +209,8 @@ class SimServer:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Let go of hanging requests, and stop."""
+    async def __aexit__(self, *_: object) -> None:
+        """Release hanging requests, and stop."""
         await self._close()
 
     async def _close(self) -> None:
@@ -255,7 +223,7 @@ class SimServer:
         return web.Response(text=_PAGE, headers=SIMULATED_HEADERS)
 
     async def _log(self, _request: web.Request) -> web.Response:
-        return json_response({"requests": self.log.as_dicts()})
+        return json_response({"requests": list(map(asdict, self.log))})
 
     async def _models(self, _request: web.Request) -> web.Response:
         names = ["simulated-main", "simulated-judge", "simulated-fast", "simulated-embed"]
@@ -264,32 +232,28 @@ class SimServer:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         entry = self.log.received(request.path)
-        body = await self._body_of(request, entry)
-        problem = NO_OBJECT if body is None else problem_of_chat(body)
-        if body is None or problem is not None:
-            return self._not_understood(entry, problem or NO_OBJECT)
-        is_structured = asked_schema(body) is not None
-        fault, sample = self._arrived(entry, body, is_structured=is_structured)
+        body = await self._body_of(request, entry, problem_of_chat)
+        if isinstance(body, web.Response):
+            return body
+        fault = self._arrived(entry, body, is_structured=asked_schema(body) is not None)
         if fault not in {Fault.OK, Fault.MALFORMED_JSON, Fault.CUT_STREAM}:
             return await self._failed(request, fault)
         is_counted = sample_of(body) is None
         if is_counted:
             self._answered.add(entry.body_digest)
         try:
-            answer = self.model.answer(body, sample, digest=entry.body_digest)
+            answer = self.model.answer(body, entry.sample, digest=entry.body_digest)
             await self._pass(answer.latency_seconds)
             if fault is Fault.CUT_STREAM and is_counted:
                 self._answered.take_back(entry.body_digest)
             return await self._answer(request, body, answer, entry)
-        except SchemaRefused as error:
+        except (SchemaRefused, asyncio.CancelledError) as error:
             if is_counted:
                 self._answered.take_back(entry.body_digest)
+            if isinstance(error, asyncio.CancelledError):
+                raise
             entry.status = 400
-            return json_response(error_response(str(error), "invalid_request_error"), status=400)
-        except asyncio.CancelledError:
-            if is_counted:
-                self._answered.take_back(entry.body_digest)
-            raise
+            return error_response(str(error), "invalid_request_error", status=400)
 
     async def _answer(
         self,
@@ -298,28 +262,27 @@ class SimServer:
         answer: SimulatedAnswer,
         entry: LogEntry,
     ) -> web.StreamResponse:
-        """Send a chat answer, whole or as a stream, spoilt or cut as its entry says."""
-        is_spoilt = entry.fault == Fault.MALFORMED_JSON
-        texts = texts_of(answer, spoil=int(entry.body_digest[:4], 16) if is_spoilt else None)
+        """Send a chat answer, whole or as a stream, with its entry's fault."""
+        if entry.fault == Fault.MALFORMED_JSON:
+            answer = answer.spoilt(entry.body_digest)
         named = {"model": entry.model, "request_id": entry.body_digest[:16]}
         is_cut = entry.fault == Fault.CUT_STREAM
         if not entry.is_stream:
             if is_cut:
                 return await cut(request, [])
-            return json_response(chat_response(answer, texts, **named))
+            return json_response(chat_response(answer, **named))
         options = body.get("stream_options")
         has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
-        events = sse_events(answer, texts, has_usage=has_usage, **named)
+        events = sse_events(answer, has_usage=has_usage, **named)
         return await (cut(request, events) if is_cut else stream(request, events))
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         entry = self.log.received(request.path)
-        body = await self._body_of(request, entry)
-        problem = NO_OBJECT if body is None else problem_of_embeddings(body)
-        if body is None or problem is not None:
-            return self._not_understood(entry, problem or NO_OBJECT)
+        body = await self._body_of(request, entry, problem_of_embeddings)
+        if isinstance(body, web.Response):
+            return body
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
-        fault, _ = self._arrived(entry, body, is_structured=False)
+        fault = self._arrived(entry, body, is_structured=False)
         if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
             return await self._failed(request, fault)
         vectors, usage, latency_seconds = self.model.embed(texts)
@@ -329,30 +292,33 @@ class SimServer:
             embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64)
         )
 
-    async def _body_of(self, request: web.Request, entry: LogEntry) -> dict[str, Any] | None:
-        """Return the request's JSON object, or None when it holds something else.
+    async def _body_of(
+        self,
+        request: web.Request,
+        entry: LogEntry,
+        problem_of: Callable[[Mapping[str, Any]], str | None],
+    ) -> dict[str, Any] | web.Response:
+        """Return the request's JSON object, or the response to a body that is not understood.
 
-        What is nested more deeply than can be written again is something else, too.
+        A body that is nested too deeply to be written again is not understood either.
         """
+        problem: str | None = "expected a JSON object"
         try:
             body = orjson.loads(await request.read())
             orjson.dumps(body)
+            if isinstance(body, dict) and (problem := problem_of(body)) is None:
+                return body
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            return None
+            pass
         except BaseException:
-            self.log.write(entry)  # the asker left before its body was here
+            self.log.write(entry)  # the client left before its body had arrived
             raise
-        return body if isinstance(body, dict) else None
-
-    def _not_understood(self, entry: LogEntry, expected: str) -> web.Response:
         entry.status = 400
         self.log.write(entry)
-        return json_response(error_response(expected, "invalid_request_error"), status=400)
+        return error_response(problem or "", "invalid_request_error", status=400)
 
-    def _arrived(
-        self, entry: LogEntry, body: Mapping[str, Any], *, is_structured: bool
-    ) -> tuple[Fault, int]:
-        """Complete and write the log entry; return how the attempt goes, and its sample."""
+    def _arrived(self, entry: LogEntry, body: Mapping[str, Any], *, is_structured: bool) -> Fault:
+        """Complete and write the log entry, and return the attempt's fault."""
         entry.model = str(body.get("model") or "")
         entry.is_stream = bool(body.get("stream"))
         entry.body_digest = body_digest(body)
@@ -366,16 +332,15 @@ class SimServer:
         entry.fault = fault.value
         entry.status = status_of(fault)
         self.log.write(entry)
-        return fault, entry.sample
+        return fault
 
     async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         if fault is Fault.TIMEOUT:
-            # No answer until the asker leaves, the time is over, or the server stops.
+            # No answer until the client leaves, the time is over, or the server stops.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.timeout_seconds):
                     await self._closing.wait()
-            return await cut(request, [])
-        if fault is Fault.CUT_STREAM:
+        if fault in {Fault.TIMEOUT, Fault.CUT_STREAM}:
             return await cut(request, [])
         return failure(fault, retry_after_seconds=self.settings.retry_after_seconds)
 
@@ -394,27 +359,16 @@ async def serve(
     faults: Iterable[Fault | str] = (),
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the simulated model until cancelled.
+    """Serve the simulated model until cancelled; see `SimServer`.
 
-    Args:
-        host: where to listen.
-        port: 0 takes a free one.
-        settings: how the model answers and fails.
-        log_file: where each received request is appended as a JSON line, or None.
-        faults: how the first requests go, exactly.
-        on_ready: called once with the base URL, when the server listens.
+    `on_ready` is called once with the base URL, when the server listens.
 
     Raises:
         OSError: when it cannot listen there, or cannot write the log.
     """
-    server = SimServer(
-        settings,
-        faults=faults,
-        host=host,
-        port=port,
-        log_file=log_file,
-    )
-    async with server:
+    async with SimServer(
+        settings, faults=faults, host=host, port=port, log_file=log_file
+    ) as server:
         if on_ready is not None:
             on_ready(server.base_url)
         await asyncio.Event().wait()

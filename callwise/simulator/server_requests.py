@@ -1,4 +1,4 @@
-"""What requests the simulated server takes: types and limits as real servers have them."""
+"""Checks of requests to the simulated server, with the types and limits of real servers."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ _Limit = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class _Part(BaseModel):
-    """Base of what a request has: unknown fields are taken and not read, as servers do."""
+    """Base of a request's parts: unknown fields are ignored, as by real servers."""
 
     model_config = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)
 
@@ -91,12 +91,12 @@ class _Embeddings(_Part):
 
 
 def problem_of_chat(body: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with a chat completion's body, or None."""
+    """Return the first problem of a chat completion's body, or None."""
     return _problem(_Chat, body)
 
 
 def problem_of_embeddings(body: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with an embeddings request's body, or None."""
+    """Return the first problem of an embeddings request's body, or None."""
     return _problem(_Embeddings, body)
 
 

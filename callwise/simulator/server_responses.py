@@ -9,12 +9,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from callwise.calls.reply import TokenLogprobs
+from callwise.calls.reply import ReportedUsage, TokenLogprobs
 from callwise.simulator.faults import Fault
 from callwise.simulator.model import (
     SimulatedAnswer,
-    SimulatedUsage,
-    malformed,
     pieces_of,
     simulated_name,
 )
@@ -30,31 +28,17 @@ __all__ = [
     "sse_events",
     "status_of",
     "stream",
-    "texts_of",
 ]
 
 CREATED = 0
 """`created` of every response: no clock, so that equal requests get equal bytes."""
 
 
-def texts_of(answer: SimulatedAnswer, *, spoil: int | None = None) -> list[str]:
-    """Return the texts of all choices, the first one spoilt where asked.
-
-    Args:
-        answer: the answer.
-        spoil: which way to spoil it, see `malformed`; None leaves it whole.
-    """
-    texts = list(answer.choices or (answer.text,))
-    if spoil is not None:
-        texts[0] = malformed(texts[0], spoil)
-    return texts
-
-
-def _usage(usage: SimulatedUsage) -> dict[str, Any]:
+def _usage(usage: ReportedUsage) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "total_tokens": usage.total_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
     }
 
@@ -68,19 +52,10 @@ def _head(kind: str, model: str, request_id: str) -> dict[str, Any]:
     }
 
 
-def chat_response(
-    answer: SimulatedAnswer, texts: Sequence[str], *, model: str, request_id: str
-) -> dict[str, Any]:
-    """Return a chat completion body.
-
-    Args:
-        answer: the answer.
-        texts: its choices' texts, as `texts_of` returns them.
-        model: the model that was asked for.
-        request_id: part of the completion's id.
-    """
+def chat_response(answer: SimulatedAnswer, *, model: str, request_id: str) -> dict[str, Any]:
+    """Return a chat completion body; `request_id` is a part of the completion's id."""
     choices = []
-    for index, text in enumerate(texts):
+    for index, text in enumerate(answer.texts):
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if answer.tool_calls:
             message["content"] = None
@@ -124,8 +99,8 @@ def _text_deltas(
         yield delta if tokens is None else {**delta, "logprobs": _logprobs(begun)}
 
 
-def _deltas(answer: SimulatedAnswer, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for index, text in enumerate(texts):
+def _deltas(answer: SimulatedAnswer) -> Iterator[dict[str, Any]]:
+    for index, text in enumerate(answer.texts):
         role = {"role": "assistant", "content": ""}
         yield {"index": index, "delta": role, "finish_reason": None}
         if answer.tool_calls:
@@ -137,31 +112,21 @@ def _deltas(answer: SimulatedAnswer, texts: Sequence[str]) -> Iterator[dict[str,
 
 
 def sse_events(
-    answer: SimulatedAnswer,
-    texts: Sequence[str],
-    *,
-    model: str,
-    request_id: str,
-    has_usage: bool,
+    answer: SimulatedAnswer, *, model: str, request_id: str, has_usage: bool
 ) -> list[bytes]:
     """Return the server-sent events of a streamed answer, `[DONE]` last.
 
-    Args:
-        answer: the answer.
-        texts: its choices' texts, as `texts_of` returns them.
-        model: the model that was asked for.
-        request_id: part of the completion's id.
-        has_usage: whether the last chunk tells the usage, as `stream_options` asked.
+    `has_usage` adds a chunk with the usage, as `stream_options` asked.
     """
     head = _head("chat.completion.chunk", model, request_id)
-    chunks = [{**head, "choices": [delta]} for delta in _deltas(answer, texts)]
+    chunks = [{**head, "choices": [delta]} for delta in _deltas(answer)]
     if has_usage:
         chunks.append({**head, "choices": [], "usage": _usage(answer.usage)})
     return [b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks] + [b"data: [DONE]\n\n"]
 
 
 def embeddings_response(
-    vectors: Sequence[Sequence[float]], usage: SimulatedUsage, *, model: str, as_base64: bool
+    vectors: Sequence[Sequence[float]], usage: ReportedUsage, *, model: str, as_base64: bool
 ) -> dict[str, Any]:
     """Return an embeddings body, its vectors as numbers or as base64 of 32-bit floats."""
     rows = [
@@ -184,25 +149,22 @@ def embeddings_response(
     }
 
 
-def error_response(message: str, kind: str) -> Mapping[str, Any]:
-    """Return an error body in OpenAI's form."""
-    return {"error": {"message": f"simulated: {message}", "type": kind, "code": kind}}
-
-
 SIMULATED_HEADERS = {"X-Callwise-Simulated": "1"}
-"""On every response, so that nobody takes it for a model's."""
+"""Headers of every response: a mark that no language model answered."""
 
-_STATUS: Mapping[Fault, int | None] = {
-    Fault.RATE_LIMITED: 429,
-    Fault.SERVER_ERROR: 500,
-    Fault.TIMEOUT: None,
-    Fault.AUTH: 401,
+_FAILURES: Mapping[Fault, tuple[int, str, str]] = {
+    Fault.RATE_LIMITED: (429, "too many requests", "rate_limit_error"),
+    Fault.SERVER_ERROR: (500, "internal server error", "server_error"),
+    Fault.AUTH: (401, "the key is refused", "invalid_api_key"),
 }
+"""Status, message and kind of each fault with an error body."""
 
 
 def status_of(fault: Fault) -> int | None:
-    """Return the status that an attempt gets; None when it gets no response."""
-    return _STATUS.get(fault, 200)
+    """Return the HTTP status of an attempt; None without a response."""
+    if fault is Fault.TIMEOUT:
+        return None
+    return _FAILURES[fault][0] if fault in _FAILURES else 200
 
 
 def json_response(
@@ -217,31 +179,22 @@ def json_response(
     )
 
 
-def failure(fault: Fault, *, retry_after_seconds: float) -> web.Response:
-    """Return the response of a fault that has one: 429, 401, HTML or 500.
+def error_response(
+    message: str, kind: str, *, status: int, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return a labelled error in OpenAI's form."""
+    error = {"message": f"simulated: {message}", "type": kind, "code": kind}
+    return json_response({"error": error}, status=status, headers=headers)
 
-    Args:
-        fault: which one.
-        retry_after_seconds: what a 429 asks to wait.
-    """
-    match fault:
-        case Fault.RATE_LIMITED:
-            return json_response(
-                error_response("too many requests", "rate_limit_error"),
-                status=429,
-                headers={"Retry-After": f"{retry_after_seconds:g}"},
-            )
-        case Fault.AUTH:
-            return json_response(
-                error_response("the key is refused", "invalid_api_key"), status=401
-            )
-        case Fault.HTML:
-            page = "<!doctype html><title>Simulated gateway</title><p>Please try later."
-            return web.Response(text=page, content_type="text/html", headers=SIMULATED_HEADERS)
-        case _:
-            return json_response(
-                error_response("internal server error", "server_error"), status=500
-            )
+
+def failure(fault: Fault, *, retry_after_seconds: float) -> web.Response:
+    """Return the response of a fault that has one: 429 (with `Retry-After`), 401, 500 or HTML."""
+    if fault is Fault.HTML:
+        page = "<!doctype html><title>Simulated gateway</title><p>Please try later."
+        return web.Response(text=page, content_type="text/html", headers=SIMULATED_HEADERS)
+    status, message, kind = _FAILURES[fault]
+    wait = {"Retry-After": f"{retry_after_seconds:g}"} if fault is Fault.RATE_LIMITED else None
+    return error_response(message, kind, status=status, headers=wait)
 
 
 async def _started(request: web.Request) -> web.StreamResponse:

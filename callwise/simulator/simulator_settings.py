@@ -1,4 +1,4 @@
-"""The settings of the simulated model: its seed, its faults, its speed, its quality."""
+"""The settings of the simulated model: seed, faults, speed, quality."""
 
 from typing import Annotated, Self
 
@@ -13,10 +13,10 @@ Seconds = Annotated[float, Field(ge=0.0, le=1e6)]
 
 
 class SimulatedSettings(BaseModel):
-    """How the simulated model answers. Equal settings give equal answers.
+    """The settings of a simulated model. Equal settings give equal answers.
 
-    Nothing here is measured on a real model except what `judge_accuracy` overrides;
-    the figures of the judge stand in `calibration.py`.
+    Nothing here is measured on a real model. The judge's figures, which `judge_accuracy`
+    overrides, are in `judge.JUDGE_CALIBRATION`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,17 +28,17 @@ class SimulatedSettings(BaseModel):
     """Factor on every drawn latency; 0 makes answers instant."""
 
     real_time_scale: Annotated[float, Field(ge=0.0)] = 0.0
-    """Real seconds that the HTTP server lets pass for each virtual second. In process no
-    time passes, whatever this says."""
+    """Real seconds that the HTTP server waits for each virtual second. In process no time
+    passes."""
 
     latency_base_seconds: Seconds = 0.4
     """Latency of an answer without a token. Assumed, as are the next three."""
 
     latency_seconds_per_input_token: Seconds = 0.00002
-    """Prefill: 50,000 tokens a second."""
+    """Prefill: 50,000 tokens per second."""
 
     latency_seconds_per_output_token: Seconds = 0.012
-    """Decoding: 83 tokens a second."""
+    """Decoding: 83 tokens per second."""
 
     latency_sigma: Annotated[float, Field(ge=0.0, le=2.0)] = 0.25
     """SD of the logarithm of the latency; its median stays."""
@@ -56,25 +56,21 @@ class SimulatedSettings(BaseModel):
     """Share of streamed attempts that break off half-way. Others are not affected."""
 
     malformed_json_rate: Rate = 0.0
-    """Share of attempts at a structured answer that hold broken JSON, or none."""
+    """Share of structured answers whose text is broken JSON, or none."""
 
     retry_after_seconds: Seconds = 1.0
-    """What a 429 asks to wait."""
+    """Seconds that a 429 asks to wait."""
 
     timeout_seconds: Seconds = 60.0
-    """How long an attempt hangs that never answers, unless the asker leaves first."""
+    """Seconds until an attempt without an answer ends, unless the client leaves first."""
 
     judge_accuracy: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """Within-prompt correlation of one score with the truth; None is the calibrated one.
-
-    Rounding caps what is reached: the highest is `rounding_attenuation` (0.87).
-    """
+    Rounding limits it to `rounding_attenuation` (0.87)."""
 
     refinement_gain: Annotated[float, Field(ge=-2.0, le=2.0)] = 0.5
-    """Mean gain of a child on its parent, in within-prompt SD, before the ceiling.
-
-    A reply near the best that the phrases allow gains less. Assumed.
-    """
+    """Mean gain of a child on its parent, in within-prompt SD. A reply near the best that the
+    phrases allow gains less. Assumed."""
 
     refinement_sd: Annotated[float, Field(ge=0.0, le=2.0)] = 0.6
     """SD of a child's gain on its parent, in within-prompt SD. Assumed."""
@@ -86,7 +82,7 @@ class SimulatedSettings(BaseModel):
     """Share of candidates that repeat the strategy of the one before."""
 
     evidence_miss_rate: Rate = 0.05
-    """Share of quotes that do not stand verbatim in the source."""
+    """Share of quotes that are not verbatim in the source."""
 
     null_rate: Rate = 0.1
     """Share of nullable or optional fields that are left empty, scores apart."""
@@ -97,12 +93,18 @@ class SimulatedSettings(BaseModel):
     boolean_true_rate: Rate = 0.3
     """Share of booleans without a known name that are true."""
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether any rate of a fault is above 0."""
+        rates = (self.error_rate_429, self.error_rate_500, self.timeout_rate)
+        return any((*rates, self.cut_stream_rate, self.malformed_json_rate))
+
     @model_validator(mode="after")
     def _rates_fit_together(self) -> Self:
         total = self.error_rate_429 + self.error_rate_500 + self.timeout_rate
         if total > 1.0:
             raise ValueError(
-                "error_rate_429 + error_rate_500 + timeout_rate is at most 1: an attempt ends "
-                f"in one of them; got {total:g}"
+                f"error_rate_429 + error_rate_500 + timeout_rate is {total:g}, but an attempt ends "
+                "in at most one of them. Lower the rates to a sum of at most 1"
             )
         return self

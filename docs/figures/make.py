@@ -1,7 +1,7 @@
 """Draw the example figures of docs/figures.md, from seeded runs of the simulated model.
 
 `python docs/figures/make.py` records made-up conversations, evaluates other settings from
-a recording, and writes the pictures beside this file; `--check` fails when one is out of
+a recording, and writes the pictures into this folder; `--check` fails when one is out of
 date. Everything shown is simulated.
 """
 

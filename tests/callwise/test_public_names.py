@@ -83,7 +83,7 @@ def test_a_plan_that_cannot_be_made_is_an_error() -> None:
 
 
 async def test_a_replay_works_where_a_loop_runs(tmp_path: Path) -> None:
-    """As in a notebook's cell, without `await`, and in a thread of its own where it is awaited."""
+    """As in a notebook's cell, without `await`, and in a separate thread where it is awaited."""
     run = cw.replay(TALK, tmp_path / "cell", preset="instant")
     other = await asyncio.to_thread(cw.replay, TALK, tmp_path / "thread", preset="instant")
     assert isinstance(run, RunRecord)

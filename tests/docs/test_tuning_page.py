@@ -30,7 +30,7 @@ def _steps() -> list[tuple[str, list[str]]]:
 def test_every_command_prints_what_the_page_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an empty folder beside the conversations, in the order of the page."""
+    """In an empty folder next to the conversations, in the order of the page."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     steps = _steps()

@@ -86,7 +86,7 @@ def test_the_page_shows_the_example_and_what_it_prints(tmp_path: Path) -> None:
 
 
 def test_the_pages_second_program_prints_what_it_says(tmp_path: Path) -> None:
-    """Whole answers, a failure, and a search resumed: it runs as it stands."""
+    """Whole answers, a failure, and a search resumed: the page runs unchanged."""
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     program = tmp_path / "guess.py"
     program.write_text(blocks[2][1], encoding="utf-8")

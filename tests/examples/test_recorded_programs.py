@@ -41,7 +41,7 @@ async def test_the_react_agent(callwise: CallwiseFixture) -> None:
 
 @pytest.mark.max_calls(turn=5, **{"researcher/model": 1, "writer/model": 1})
 async def test_the_supervisor(callwise: CallwiseFixture) -> None:
-    """A call that moves from one sub-agent to the other is a finding."""
+    """A call that changes from one sub-agent to the other is a finding."""
     callwise.cassette("cassettes/supervisor.jsonl")
     client = lambda: ScriptedClient(supervisor.scripted)  # noqa: E731 - asked to record only
     team = supervisor.build(callwise.model(client=client))

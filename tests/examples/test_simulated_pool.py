@@ -90,9 +90,7 @@ async def test_an_exact_judge_picks_the_best(example: ModuleType, policy: str, c
         assert trial.qualities[found.best.draft.payload["index"]] == max(judged)
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "expected"), [(None, JUDGE_CALIBRATION.truth_r.value), (0.5, 0.5)]
-)
+@pytest.mark.parametrize(("accuracy", "expected"), [(None, JUDGE_CALIBRATION.truth_r), (0.5, 0.5)])
 def test_one_score_correlates_with_the_truth_as_set(
     example: ModuleType, accuracy: float | None, expected: float
 ) -> None:
@@ -143,4 +141,4 @@ def test_early_positions_are_favoured_and_scores_tie(example: ModuleType) -> Non
         last.append(scores[-1])
         distinct |= set(scores)
     assert len(distinct) < 8
-    assert np.mean(first) > np.mean(last) + JUDGE_CALIBRATION.score_sd.value * 0.25
+    assert np.mean(first) > np.mean(last) + JUDGE_CALIBRATION.score_sd * 0.25

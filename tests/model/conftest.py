@@ -94,7 +94,7 @@ class CommandLine:
 
 @pytest.fixture
 def command(tmp_path: Path) -> CommandLine:
-    """Return the command line in a folder of its own."""
+    """Return the command line in a separate folder."""
     return CommandLine(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""A recording proxy before an OpenAI-compatible server, in a thread of its own.
+"""A recording proxy before an OpenAI-compatible server, in a separate thread.
 
 What it received is counted apart from the product, so that a ledger can be compared with
 it. A model cut to two layers answers nonsense; the proxy can put another answer in its

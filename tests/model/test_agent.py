@@ -24,8 +24,8 @@ def loaded_example():
     return module
 
 
-def looks_up(legs):
-    """Return a stand-in that looks up one leg after the other, then says the sum."""
+def asks_for_legs(legs):
+    """Return a stand-in that asks for one leg after the other, then for the sum."""
 
     async def answer(body):
         known = [int(each["content"]) for each in body["messages"] if each["role"] == "tool"]
@@ -47,7 +47,7 @@ def looks_up(legs):
 async def test_a_tool_agent_is_counted_as_the_server_counts_it(behind):
     """Two look-ups and the answer: three requests, and the server's own tokens."""
     example = loaded_example()
-    proxy = behind(stand_in=looks_up(example.LEGS))
+    proxy = behind(stand_in=asks_for_legs(example.LEGS))
     client = OpenAIClient(proxy.base_url, api_key=None)
     budgeter = Budgeter({Role.MAIN: Endpoint("llama.cpp", MODEL, client)})
     agent = example.build_agent(BudgetedChatModel(llm=budgeter, purpose=Purpose.REASON))

@@ -1,4 +1,4 @@
-"""Every preset on a real server: replies, calls as planned, and the same books on both sides."""
+"""Every preset on a real server: replies, calls as planned, and the same counts on both sides."""
 
 import json
 
@@ -25,11 +25,11 @@ CASES = [
 ]
 
 OF_THE_REPLAY = frozenset({"outcomes", "work_seconds"})
-"""What a replay of a turn may have of its own: that it was replayed, and how long that took."""
+"""Fields in which a replay of a turn differs: its outcomes and its duration."""
 
 
 @pytest.mark.parametrize(("preset", "language"), CASES)
-def test_turns_end_in_replies_and_both_books_agree(
+def test_turns_end_in_replies_and_ledger_and_proxy_agree(
     preset, language, command, behind, conversations
 ):
     """Three turns: replies, no call over the plan, ledger = proxy, strict replay the same."""
@@ -59,12 +59,12 @@ def test_turns_end_in_replies_and_both_books_agree(
 
 
 def as_bought(turn):
-    """Return a turn as bytes, without what a replay has of its own."""
+    """Return a turn as bytes, without the fields in which a replay differs."""
     kept = {name: value for name, value in turn.items() if name not in OF_THE_REPLAY}
     return json.dumps(kept, ensure_ascii=False)
 
 
-def test_unreadable_answers_are_repairs_in_both_books(command, behind, conversations):
+def test_unreadable_answers_are_repairs_in_ledger_and_proxy(command, behind, conversations):
     """Answers that the model left unreadable are asked for again, and each is a request."""
     proxy = behind()
     readable = proxy.stand_in

@@ -59,7 +59,7 @@ async def _search(client, *, material=MATERIAL, turn=None, held=0, max_repairs=1
 
 
 def _simulated(**settings):
-    return SimulatedClient.from_settings(SimulatedSettings(seed=5, **settings))
+    return SimulatedClient(SimulatedSettings(seed=5, **settings))
 
 
 def _refused(counts):

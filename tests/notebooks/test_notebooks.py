@@ -130,12 +130,12 @@ def test_tidying_takes_out_what_differs_from_run_to_run(script: ModuleType) -> N
 
 
 def test_the_recording_is_small() -> None:
-    """What a clone has to carry stays under 1.5 MB."""
+    """The notebooks and their data stay under 1.5 MB."""
     assert (DATA / "small_talks.cassette.jsonl.gz").stat().st_size < 1_500_000
 
 
 async def test_the_recording_replays(tmp_path: Path) -> None:
-    """Every call that the pipeline asks today stands in the shipped recording."""
+    """Every call that the pipeline asks today is in the shipped recording."""
     try:
         run = replay(
             DATA / "small_talks.jsonl",
@@ -154,7 +154,7 @@ async def test_the_recording_replays(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_gate_beside_them_passes() -> None:
+def test_the_gate_in_their_folder_passes() -> None:
     """The test that notebook 05 shows passes as it is committed."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "gate"],

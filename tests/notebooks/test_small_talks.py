@@ -22,7 +22,7 @@ def talks() -> tuple[Conversation, ...]:
 
 
 def test_there_are_as_many_as_the_page_says(talks: tuple[Conversation, ...]) -> None:
-    """Counts of conversations and turns agree with the README beside the file."""
+    """Counts of conversations and turns agree with the README in the same folder."""
     turn_count = sum(len(talk.turns) for talk in talks)
     assert len(talks) == 24
     assert 90 <= turn_count <= 110
@@ -37,7 +37,7 @@ def test_every_conversation_has_its_own_user(talks: tuple[Conversation, ...]) ->
 
 
 def test_lengths_vary(talks: tuple[Conversation, ...]) -> None:
-    """Each length from 3 to 6 turns stands at least three times."""
+    """Each length from 3 to 6 turns occurs at least three times."""
     lengths = Counter(len(talk.turns) for talk in talks)
     assert set(lengths) == {3, 4, 5, 6}
     assert min(lengths.values()) >= 3
@@ -51,7 +51,7 @@ def test_a_quarter_is_chinese(talks: tuple[Conversation, ...]) -> None:
 
 
 def test_only_the_users_side_is_written(talks: tuple[Conversation, ...]) -> None:
-    """No reply is recorded, no text is above 60 words, and none stands twice."""
+    """No reply is recorded, no text is above 60 words, and none occurs twice."""
     turns = [turn for talk in talks for turn in talk.turns]
     assert all(turn.reply is None for turn in turns)
     assert max(len(turn.user_text.split()) for turn in turns) <= 60

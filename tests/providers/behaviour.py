@@ -23,7 +23,7 @@ __all__ = [
     "read",
     "reply",
     "scripted",
-    "scripted_anew",
+    "scripted_for_each_server",
     "stops",
     "survives",
     "wants_candidates",
@@ -88,18 +88,18 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What one provider does.
+    """The behaviour of one provider.
 
     Args:
         name: unique.
-        area: what of the product it is about: `requests`, `answers`, `settings`, `prompts`
+        area: the part of the product: `requests`, `answers`, `settings`, `prompts`
             or `reporting`.
         make: makes the script; None answers well.
         expected: how a turn must end.
-        source: whose behaviour it is.
+        source: the provider that behaves so.
         knobs: `knob=value` of the run; `{main}` is the server's base URL.
         earlier_turns: turns with long messages that go well before the behaviour begins.
-        has_judge_model: the judge has a model of its own, at the same endpoint.
+        has_judge_model: the judge has another model, at the same endpoint.
         path: what the base URL is set to, after the origin; None is the right one.
         begins_down: nothing listens until the run has failed once.
         is_extra: not a line of the tables, but of the same kinds.
@@ -123,7 +123,7 @@ class Behaviour:
 
 
 def scripted(odd: Odd, when: When | None = None) -> Callable[[], Script]:
-    """Return what makes a script that does one odd thing, always or when a condition holds."""
+    """Return a factory of a script that does one odd thing, always or when a condition holds."""
 
     def make() -> Script:
         def script(asked: Asked, good: dict[str, Any]) -> Sent | None:
@@ -134,8 +134,8 @@ def scripted(odd: Odd, when: When | None = None) -> Callable[[], Script]:
     return make
 
 
-def scripted_anew(odd: Odd, make_when: Callable[[], When]) -> Callable[[], Script]:
-    """Return the same with a condition that counts, made anew for each server."""
+def scripted_for_each_server(odd: Odd, make_when: Callable[[], When]) -> Callable[[], Script]:
+    """Return the same with a condition that counts, made for each server."""
 
     def make() -> Script:
         return scripted(odd, make_when())()

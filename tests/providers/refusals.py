@@ -10,7 +10,7 @@ from tests.providers.behaviour import (
     is_judge,
     reply,
     scripted,
-    scripted_anew,
+    scripted_for_each_server,
     stops,
     survives,
     wants_candidates,
@@ -670,7 +670,7 @@ _MODERATED = [
     Behaviour(
         "moderated: Azure, one request for candidates",
         "requests",
-        scripted_anew(refusing(FILTERED_AT_AZURE), first_of(wants_candidates)),
+        scripted_for_each_server(refusing(FILTERED_AT_AZURE), first_of(wants_candidates)),
         survives(calls=8, requests=8),
         "Azure OpenAI",
     ),

@@ -1,4 +1,4 @@
-"""Responses of odd form under status 200, and failures that pass: what stands around the text."""
+"""Responses of odd form under status 200, and failures that pass: the parts around the text."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from tests.providers.behaviour import (
     read,
     reply,
     scripted,
-    scripted_anew,
+    scripted_for_each_server,
     survives,
     wants_candidates,
 )
@@ -128,7 +128,7 @@ _NO_COMPLETION = [
 
 
 def as_tool_call(arguments: Callable[[str], Any]) -> Odd:
-    """Return what moves an answer into a tool call."""
+    """Return a behaviour that puts an answer into a tool call."""
 
     def odd(_asked: Asked, good: dict[str, Any]) -> Sent:
         text = content(good)
@@ -185,7 +185,7 @@ _ELSEWHERE = [
     Behaviour(
         "thinking eats max_tokens until more are allowed, every call",
         "answers",
-        scripted_anew(_thought_over, asked_no_more_tokens),
+        scripted_for_each_server(_thought_over, asked_no_more_tokens),
         survives(calls=8, requests=16),
         "several",
     ),
@@ -286,7 +286,7 @@ _SURVIVED = [
     Behaviour(
         "a refusal field once",
         "answers",
-        scripted_anew(_refusal, first_of(wants_candidates)),
+        scripted_for_each_server(_refusal, first_of(wants_candidates)),
         survives(calls=8, requests=8),
         "OpenAI",
         counts_tokens=False,
@@ -294,7 +294,7 @@ _SURVIVED = [
     Behaviour(
         "finish_reason content_filter once",
         "answers",
-        scripted_anew(_filtered, first_of(wants_candidates)),
+        scripted_for_each_server(_filtered, first_of(wants_candidates)),
         survives(calls=8, requests=8),
         "Azure OpenAI",
         counts_tokens=False,

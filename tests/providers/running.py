@@ -261,7 +261,7 @@ def _matches(pattern: str, text: str) -> bool:
 
 
 def problems_of(behaviour: Behaviour, outcome: Outcome, *, plain_reply: str) -> list[str]:
-    """Return what is not as expected, in words; empty when all is well.
+    """Return everything that is not as expected, as text; empty when all is well.
 
     Args:
         behaviour: what the server did.

@@ -96,7 +96,7 @@ class Asked:
 
 
 class Script(Protocol):
-    """What one server does with what it is asked. Made anew for each server: it may count."""
+    """The answers of one server to its requests. Made for each server: it may count."""
 
     def __call__(self, asked: Asked, good: dict[str, Any]) -> Sent | None:
         """Return what to send, or None for the good answer."""
@@ -312,9 +312,8 @@ class ProviderServer:
     def _good(self, asked: Asked, sample: int) -> dict[str, Any]:
         canonical, _ = _canonical(asked.body)
         answer = self._model.answer(canonical, sample, digest=asked.question)
-        texts = list(answer.choices or (answer.text,))
         model = str(asked.body.get("model"))
-        good = chat_response(answer, texts, model=model, request_id=asked.question[:16])
+        good = chat_response(answer, model=model, request_id=asked.question[:16])
         return {**good, "id": f"chatcmpl-{asked.question[:16]}", "model": model}
 
     async def _send(

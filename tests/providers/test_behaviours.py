@@ -35,7 +35,7 @@ async def test_a_turn_ends_as_it_should(
     assert problems_of(behaviour, outcome, plain_reply=plain_reply) == []
 
 
-def test_every_behaviour_has_a_name_of_its_own() -> None:
+def test_names_of_behaviours_are_unique() -> None:
     """Their names are the tests' names."""
     names = [behaviour.name for behaviour in BEHAVIOURS]
     assert sorted(set(names)) == sorted(names)

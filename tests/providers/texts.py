@@ -15,7 +15,7 @@ from tests.providers.behaviour import (
     odd_text,
     read,
     reply,
-    scripted_anew,
+    scripted_for_each_server,
     survives,
     wants_candidates,
 )
@@ -239,7 +239,7 @@ _CUT = [
     Behaviour(
         "cut early until more tokens are allowed, every call",
         "answers",
-        scripted_anew(_cut_until_more, asked_no_more_tokens),
+        scripted_for_each_server(_cut_until_more, asked_no_more_tokens),
         survives(calls=10, requests=10, repairs=5, min_unreadable=4, min_repairs=3),
         "several",
     ),

@@ -1,4 +1,4 @@
-"""The simulator beside a pool: what it is given is what was measured."""
+"""The simulator and a pool: its settings are the measured figures."""
 
 import pytest
 
@@ -12,12 +12,12 @@ from benchmarks.tests.search.test_comparing import NOISE, make_runs
 def test_a_judges_figures_are_found_again():
     """A simulated pool, measured as a recorded one is, shows what it was made with."""
     setting = SimulatedSetting(
-        0.5, 0.0, None, reliability=0.7, candidates=6, is_rounded=False, deaf_rate=0.25
+        0.5, 0.0, None, reliability=0.7, candidates=6, is_rounded=False, unjudged_rate=0.25
     )
     found = measured(SimulatedPool([setting], 250))
     assert found.accuracy == pytest.approx(0.5, abs=0.06)
     assert found.reliability == pytest.approx(0.7, abs=0.08)
-    assert found.deaf_rate == pytest.approx(0.25, abs=0.06)
+    assert found.unjudged_rate == pytest.approx(0.25, abs=0.06)
     assert found.candidates == 6
     like = setting_like(found)
     assert (like.candidates, like.gain, like.is_rounded) == (6, None, False)
@@ -25,7 +25,7 @@ def test_a_judges_figures_are_found_again():
 
 def test_a_judge_that_never_scores_cannot_be_measured():
     """There is nothing to correlate."""
-    pool = SimulatedPool([SimulatedSetting(deaf_rate=1.0, candidates=3)], 2)
+    pool = SimulatedPool([SimulatedSetting(unjudged_rate=1.0, candidates=3)], 2)
     with pytest.raises(ValueError, match="no judge request"):
         measured(pool)
 

@@ -101,7 +101,7 @@ def test_collected_runs_are_the_entries_on_every_prompt():
 
 
 def test_all_entries_meet_the_same_first_candidate():
-    """A search of one request picks it, whoever searches."""
+    """A search of one request picks it, whatever the policy."""
     pool = SimulatedPool([SimulatedSetting()], 5)
     entries = [Entry("listwise", 1), Entry("best-of-N, packed", 1)]
     first, second = collect(pool, entries, half="tuning", seeds=1)

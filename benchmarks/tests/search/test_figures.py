@@ -73,7 +73,7 @@ def test_the_simulator_is_drawn_beside_its_pool():
 
 
 def test_a_panel_reaches_to_the_oracle_where_that_is_near():
-    """Far above the curves it is told in words, so that they do not lie flat."""
+    """Far above the curves it is given as text, so that they do not lie flat."""
     (panel,) = panels(rows(), "requests")
     low, high = reach(panel)
     assert low < 0

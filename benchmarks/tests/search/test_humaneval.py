@@ -8,7 +8,7 @@ from benchmarks.search.pools import data_folder
 from benchmarks.tests.search.conftest import make_humaneval
 
 
-def looks(pool, count, items=12, seed=0):
+def judged(pool, count, items=12, seed=0):
     """Return what that many judge requests say of the first programs, and the prompt."""
     prompt = pool.prompt(pool.prompt_ids[0], seed)
     found = prompt.generate(items)
@@ -17,7 +17,7 @@ def looks(pool, count, items=12, seed=0):
 
 def test_one_call_is_shared_by_all_that_a_request_reads(humaneval):
     """Checks have one name for all programs of a request, and scores are shares passed."""
-    _, _, said = looks(humaneval, 3)
+    _, _, said = judged(humaneval, 3)
     for verdicts in said:
         if verdicts[0] is None:
             assert set(verdicts) == {None}
@@ -29,7 +29,7 @@ def test_one_call_is_shared_by_all_that_a_request_reads(humaneval):
 
 def test_checks_of_two_calls_have_two_names(humaneval):
     """No check of one call is taken for one of another."""
-    _, _, said = looks(humaneval, 3)
+    _, _, said = judged(humaneval, 3)
     names = [set(verdicts[0].checks) for verdicts in said if verdicts[0] is not None]
     assert sum(map(len, names)) == len(set().union(*names)) == 3
 
@@ -45,7 +45,7 @@ def test_each_call_is_used_once(humaneval):
 
 def test_calls_without_a_usable_test_can_be_left_out():
     """The pool of usable calls never wastes a request, and is shorter."""
-    prompt, items, said = looks(make_humaneval(is_usable_only=True), 2)
+    prompt, items, said = judged(make_humaneval(is_usable_only=True), 2)
     assert all(verdict is not None for verdicts in said for verdict in verdicts)
     assert prompt.judge(items) == [None] * 12
 
@@ -61,7 +61,7 @@ def test_the_record_shows_its_known_figures(recorded):
 
 @pytest.mark.data
 def test_scores_are_those_of_the_records_own_matrix(recorded):
-    """Shares of asserts passed agree with the matrix that was computed beside them."""
+    """Shares of asserts passed agree with the matrix that was computed with them."""
     pool = recorded(load_humaneval)
     with np.load(data_folder() / FOLDER / "matrix.npz") as matrix:
         milli = matrix["score_milli"]

@@ -6,7 +6,7 @@ from benchmarks.search.overhead import REFERENCE, StepCost, engines, measure_ove
 
 
 def test_every_search_is_grown_to_every_size():
-    """Ours and, where it is installed, treequest's; nobody's time is asserted."""
+    """Ours and, where it is installed, treequest's; no time is asserted."""
     rows = measure_overhead(turns=1, sizes=(20,))
     assert {(row.engine, row.nodes) for row in rows[1:]} == {(name, 20) for name in engines(20)}
     assert all(row.step_microseconds > 0 and row.node_microseconds > 0 for row in rows)

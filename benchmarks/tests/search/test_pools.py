@@ -47,15 +47,15 @@ def test_another_seed_shuffles_otherwise(pool):
 
 
 def test_samples_of_a_candidate_do_not_depend_on_what_else_is_asked(topical):
-    """A reply's judge samples come in the same order, read alone or beside others."""
-    alone, beside = topical.prompt("tc00", 3), topical.prompt("tc00", 3)
+    """A reply's judge samples come in the same order, read alone or with others."""
+    alone, packed = topical.prompt("tc00", 3), topical.prompt("tc00", 3)
     first = alone.generate(6)
-    assert [each.item_id for each in beside.generate(6)] == [each.item_id for each in first]
-    beside.judge(first[1:], "coherence")
-    beside.judge(first[2:])
+    assert [each.item_id for each in packed.generate(6)] == [each.item_id for each in first]
+    packed.judge(first[1:], "coherence")
+    packed.judge(first[2:])
     for _ in range(4):
         (own,) = alone.judge([first[0]])
-        assert own == beside.judge(first[:3])[0]
+        assert own == packed.judge(first[:3])[0]
 
 
 def test_the_truth_is_told_once_and_ends_it(pool):
@@ -108,7 +108,7 @@ def test_a_pick_by_lot_is_no_better_than_the_best(pool):
     for prompt_id in pool.prompt_ids:
         prompt = pool.prompt(prompt_id, 0)
         assert prompt.random_truth() <= prompt.oracle_truth()
-    low, high = pool.bounds("tuning")
+    low, high = pool.score_range("tuning")
     assert low <= high
 
 

@@ -1,4 +1,4 @@
-"""The report: promises beside findings, and a page whose text is left alone."""
+"""The report: targets and findings, and a page whose text is not changed."""
 
 import json
 
@@ -77,7 +77,7 @@ def test_a_judge_does_harm_where_more_requests_are_worse():
 
 
 def test_only_the_value_chosen_beforehand_is_claimed():
-    """Others stand in the table, and nobody may pick the best of them."""
+    """Others are in the table, and the best of them is not picked."""
     fixed = [make_runs(NOISE + cap, cap=cap) for cap in (2, 10)]
     adaptive = [
         make_runs(NOISE + 10, policy=f"auto, {gain}", cap=10, min_gain=gain)
@@ -105,7 +105,7 @@ def test_the_report_names_what_was_not_run():
 
 
 def test_a_page_keeps_what_was_written_by_hand():
-    """Only what stands between the marks is replaced."""
+    """Only the text between the marks is replaced."""
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert with_part(page, f"{BEGIN}\nnew\n{END}") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
     with pytest.raises(ValueError, match="no part between"):

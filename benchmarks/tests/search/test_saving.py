@@ -20,7 +20,7 @@ def test_the_curve_is_read_between_its_points(quality, calls, is_reached):
 
 
 def test_a_curve_that_falls_keeps_what_it_had_reached():
-    """A dearer plan that is worse needs nobody to choose it."""
+    """A dearer plan that is worse is not chosen."""
     assert calls_needed(0.4, CALLS, np.array([0.2, 0.5, 0.3]))[0] == pytest.approx(2 + 4 / 3)
 
 

@@ -24,8 +24,8 @@ def _read(pool: SimulatedPool, *, requests: int = 3, k: int = 4):
     for prompt_id in pool.prompt_ids:
         prompt = pool.prompt(prompt_id, 0)
         items = [item for _ in range(requests) for item in prompt.generate(k)]
-        looks = [prompt.judge(items) for _ in range(2)]
-        scores.append([[verdict.score for verdict in look] for look in looks])
+        passes = [prompt.judge(items) for _ in range(2)]
+        scores.append([[verdict.score for verdict in each] for each in passes])
         truths.append([prompt._quality[item.item_id] for item in items])
     shape = (PROMPTS, requests, k)
     return np.array(truths).reshape(shape), np.array(scores).reshape(PROMPTS, 2, *shape[1:])
@@ -47,7 +47,7 @@ def test_one_score_correlates_with_the_truth_as_the_setting_says(accuracy):
 
 
 def test_the_reliability_is_what_was_asked_for():
-    """Two looks at the same candidates correlate so, where scores are not rounded."""
+    """Two passes over the same candidates correlate so, where scores are not rounded."""
     pool = _pool(accuracy=0.4, similarity=0.0, reliability=0.7, is_rounded=False)
     _, scores = _read(pool)
     flat = (PROMPTS, -1)
@@ -131,14 +131,14 @@ def test_a_copy_draws_the_same():
 
 def test_a_deaf_judge_says_nothing_of_anyone():
     """Whole requests are missing, not single candidates."""
-    pool = _pool(deaf_rate=0.5)
-    looks = []
+    pool = _pool(unjudged_rate=0.5)
+    passes = []
     for prompt_id in pool.prompt_ids[:200]:
         prompt = pool.prompt(prompt_id, 0)
-        looks.append(prompt.judge(prompt.generate(3)))
-    deaf = [look for look in looks if None in look]
-    assert all(look == [None] * 3 for look in deaf)
-    assert len(deaf) / len(looks) == pytest.approx(0.5, abs=0.1)
+        passes.append(prompt.judge(prompt.generate(3)))
+    unjudged = [each for each in passes if None in each]
+    assert all(each == [None] * 3 for each in unjudged)
+    assert len(unjudged) / len(passes) == pytest.approx(0.5, abs=0.1)
 
 
 def test_judges_have_one_rubric_and_prompts_a_name():

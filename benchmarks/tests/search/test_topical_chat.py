@@ -37,7 +37,7 @@ def test_a_named_rubric_and_overall_share_the_column(topical):
 
 
 def test_a_rotating_judge_takes_the_attributes_in_turn():
-    """The looks at one reply go through the rubrics in order, as asking by name would."""
+    """The passes over one reply go through the rubrics in order, as asking by name would."""
     pool = make_topical("rotating")
     turning, named = pool.prompt("tc00", 0), pool.prompt("tc00", 0)
     items = turning.generate(1)
@@ -90,9 +90,9 @@ def best_of(pool, count, samples, seeds):
         for seed in range(seeds):
             prompt = pool.prompt(prompt_id, seed)
             items = prompt.generate(count)
-            looks = [prompt.judge(items) for _ in range(samples)]
+            passes = [prompt.judge(items) for _ in range(samples)]
             means = []
-            for said in zip(*looks, strict=True):
+            for said in zip(*passes, strict=True):
                 scores = [verdict.score for verdict in said if verdict is not None]
                 means.append(np.mean(scores) if scores else -1.0)
             found.append(prompt.truth(items[int(np.argmax(means))]))

@@ -33,7 +33,7 @@ ANN = AgentUser("lin", "ann")
 
 
 class LangGraphFile:
-    """What a LangGraph store has of a memory, to be changed by hand."""
+    """A memory in a LangGraph store, to be changed by hand."""
 
     def __init__(self) -> None:
         self.store = InMemoryStore()
@@ -54,7 +54,7 @@ class LangGraphFile:
 
 
 class SqliteFile:
-    """What a SQLite file has of a memory, to be changed by hand."""
+    """A memory in a SQLite file, to be changed by hand."""
 
     def __init__(self, path: Path) -> None:
         self.backend = SqliteBackend(path)
@@ -97,35 +97,35 @@ def opened(store: Kept, **given: object) -> ConversationMemory:
 
 
 @pytest.fixture
-def book(store: Kept) -> ConversationMemory:
+def memory(store: Kept) -> ConversationMemory:
     """Return a memory over an empty backend."""
     return opened(store)
 
 
 def turn(number: int, version: int | None = None, **fields: object) -> TurnCommit:
-    """Return a turn about the number-th thing, standing on the version before it."""
+    """Return a turn about the number-th thing, based on the version before it."""
     said = {"user_text": f"I bought thing{number}.", "reply": f"A fine thing{number}!"}
-    stands_on = number if version is None else version
+    expected = number if version is None else version
     values = {"agent_user": ANN, "conversation_id": "c", "turn": number, **said, **fields}
-    return TurnCommit(expected_version=stands_on, **values)
+    return TurnCommit(expected_version=expected, **values)
 
 
-async def filled(book: ConversationMemory, turns: int) -> MemorySnapshot:
+async def filled(memory: ConversationMemory, turns: int) -> MemorySnapshot:
     """Commit some turns and return what is remembered of them."""
     for number in range(turns):
-        await book.commit(turn(number, notes=(NewNote(f"owns {number}", f"thing{number}"),)))
-    return await book.load(ANN)
+        await memory.commit(turn(number, notes=(NewNote(f"owns {number}", f"thing{number}"),)))
+    return await memory.load(ANN)
 
 
-async def test_a_stranger_is_unknown(book: ConversationMemory) -> None:
+async def test_a_stranger_is_unknown(memory: ConversationMemory) -> None:
     """Before the first turn everything is empty, and nothing is found."""
-    snapshot = await book.load(ANN)
+    snapshot = await memory.load(ANN)
     assert snapshot == MemorySnapshot(ANN)
-    assert await book.retrieve(snapshot, "anything", 5) == []
+    assert await memory.retrieve(snapshot, "anything", 5) == []
 
 
-async def test_a_turn_is_remembered(book: ConversationMemory, store: Kept) -> None:
-    """By this book, and by another one on the same store."""
+async def test_a_turn_is_remembered(memory: ConversationMemory, store: Kept) -> None:
+    """By this object, and by another one on the same store."""
     commit = turn(
         0,
         time="2026-04-28T10:00:00",
@@ -134,8 +134,8 @@ async def test_a_turn_is_remembered(book: ConversationMemory, store: Kept) -> No
         relationship={"closeness": 0.25, "stage": "initiating"},
         profile={"name": "Ann"},
     )
-    assert (await book.commit(commit)).was_new
-    for reader in (book, opened(store)):
+    assert (await memory.commit(commit)).was_new
+    for reader in (memory, opened(store)):
         snapshot = await reader.load(ANN)
         assert snapshot.version == 1
         assert snapshot.profile == {"name": "Ann"}
@@ -148,30 +148,30 @@ async def test_a_turn_is_remembered(book: ConversationMemory, store: Kept) -> No
         assert (note.evidence, note.kind, note.turn) == ("bought thing0", "fact", 0)
 
 
-async def test_what_a_turn_does_not_set_stays(book: ConversationMemory) -> None:
+async def test_a_turn_changes_only_the_given_fields(memory: ConversationMemory) -> None:
     """Summary, relationship and profile are kept until something replaces them."""
-    await book.commit(turn(0, summary="S", relationship={"a": 1}, profile={"b": 2}))
-    await book.commit(turn(1, relationship={"a": 3}))
-    snapshot = await book.load(ANN)
+    await memory.commit(turn(0, summary="S", relationship={"a": 1}, profile={"b": 2}))
+    await memory.commit(turn(1, relationship={"a": 3}))
+    snapshot = await memory.load(ANN)
     assert (snapshot.summary.text, snapshot.summary.version) == ("S", 1)
     assert (snapshot.relationship, snapshot.profile) == ({"a": 3}, {"b": 2})
 
 
-async def test_the_last_turns_and_notes_are_shown(book: ConversationMemory) -> None:
+async def test_the_last_turns_and_notes_are_shown(memory: ConversationMemory) -> None:
     """Oldest first, and no more than was asked for."""
-    await filled(book, 5)
-    snapshot = await book.load(ANN, max_turns=2, max_notes=3)
+    await filled(memory, 5)
+    snapshot = await memory.load(ANN, max_turns=2, max_notes=3)
     assert [entry.turn for entry in snapshot.transcript] == [3, 4]
     assert [note.text for note in snapshot.notes] == ["owns 2", "owns 3", "owns 4"]
-    none = await book.load(ANN, max_turns=0, max_notes=0)
+    none = await memory.load(ANN, max_turns=0, max_notes=0)
     assert (none.version, none.transcript, none.notes) == (5, (), ())
 
 
-async def test_a_turn_is_kept_once(book: ConversationMemory, store: Kept) -> None:
-    """Again, from this book or another one, changes nothing, whatever it says."""
-    await filled(book, 2)
+async def test_a_turn_is_stored_once(memory: ConversationMemory, store: Kept) -> None:
+    """A repeated commit changes nothing, from this object or another one, whatever its content."""
+    await filled(memory, 2)
     again = replace(turn(1), user_text="Something else.", notes=())
-    for committer in (book, opened(store)):
+    for committer in (memory, opened(store)):
         result = await committer.commit(again)
         assert (result.version, result.was_new) == (2, False)
         result = await committer.commit(replace(again, expected_version=2))
@@ -184,15 +184,15 @@ async def test_a_turn_is_kept_once(book: ConversationMemory, store: Kept) -> Non
 
 
 async def test_a_turn_that_is_run_again_sees_what_it_saw(
-    book: ConversationMemory, store: Kept
+    memory: ConversationMemory, store: Kept
 ) -> None:
     """Cut off right after its commit, it gets the same snapshot and the same memories."""
-    await book.commit(turn(0, relationship={"n": 0}, summary="zero"))
-    before = await book.load(ANN, before_turn=("c", 1))
-    found = await book.retrieve(before, "which thing did I buy?", 5)
+    await memory.commit(turn(0, relationship={"n": 0}, summary="zero"))
+    before = await memory.load(ANN, before_turn=("c", 1))
+    found = await memory.retrieve(before, "which thing did I buy?", 5)
     commit = turn(1, relationship={"n": 1}, summary="one", profile={"x": 1})
-    await book.commit(commit)
-    for reader in (book, opened(store)):
+    await memory.commit(commit)
+    for reader in (memory, opened(store)):
         again = await reader.load(ANN, before_turn=("c", 1))
         assert again == before
         assert await reader.retrieve(again, "which thing did I buy?", 5) == found
@@ -200,13 +200,15 @@ async def test_a_turn_that_is_run_again_sees_what_it_saw(
         assert (await reader.load(ANN, before_turn=("c", 2))).version == 2
 
 
-async def test_a_commit_on_an_old_version_is_refused(book: ConversationMemory, store: Kept) -> None:
-    """Two processes that stand on the same version: the second is told, and loses nothing."""
+async def test_a_commit_on_an_old_version_is_refused(
+    memory: ConversationMemory, store: Kept
+) -> None:
+    """Of two processes on the same version the second is refused, and loses nothing."""
     other = opened(store)
-    await filled(book, 1)
+    await filled(memory, 1)
     await other.load(ANN)
-    await book.commit(turn(1))
-    with pytest.raises(MemoryConflict, match="stands on version 1") as conflict:
+    await memory.commit(turn(1))
+    with pytest.raises(MemoryConflict, match="started from version 1") as conflict:
         await other.commit(replace(turn(1), conversation_id="d"))
     assert conflict.value.stored_version == 2
     snapshot = await other.load(ANN)
@@ -216,46 +218,46 @@ async def test_a_commit_on_an_old_version_is_refused(book: ConversationMemory, s
         await other.commit(turn(9, version=7))
 
 
-async def test_of_turns_at_once_one_is_kept(book: ConversationMemory) -> None:
-    """Tasks that commit different turns on one version: one wins, the others are told."""
+async def test_of_concurrent_turns_one_is_stored(memory: ConversationMemory) -> None:
+    """Of tasks that commit different turns on one version one succeeds, the others are refused."""
     commits = [replace(turn(0), conversation_id=f"c{n}") for n in range(8)]
-    results = await asyncio.gather(*map(book.commit, commits), return_exceptions=True)
+    results = await asyncio.gather(*map(memory.commit, commits), return_exceptions=True)
     lost = [result for result in results if isinstance(result, MemoryConflict)]
-    assert (await book.load(ANN)).version == len(commits) - len(lost) == 1
+    assert (await memory.load(ANN)).version == len(commits) - len(lost) == 1
 
 
 async def test_a_lost_update_is_noticed() -> None:
-    """Where a store cannot refuse it, the memory of the one that lost raises, once."""
+    """Without conditional writes, the memory of the lost commit raises, once."""
     file = LangGraphFile()
-    book = opened(file)
-    await filled(book, 2)
+    memory = opened(file)
+    await filled(memory, 2)
     theirs = opened(file)
     await theirs.load(ANN)
     state = ("callwise", *ANN.labels, "state")
     kept = {**file.store.get(state, "state").value, "last_turn": ["theirs", 1]}
     file.change_entry(2, {"conversation_id": "theirs"})
     file.store.put(state, "state", kept)
-    with pytest.raises(StoreFailed, match="wrote over it"):
-        await book.load(ANN)
-    assert (await book.load(ANN)).transcript[-1].conversation_id == "theirs"
-    with pytest.raises(StoreFailed, match="wrote over it"):
+    with pytest.raises(StoreFailed, match="has overwritten it"):
+        await memory.load(ANN)
+    assert (await memory.load(ANN)).transcript[-1].conversation_id == "theirs"
+    with pytest.raises(StoreFailed, match="has overwritten it"):
         await theirs.load(ANN)
 
 
-async def test_an_emptied_store_is_noticed(book: ConversationMemory, store: Kept) -> None:
+async def test_an_emptied_store_is_noticed(memory: ConversationMemory, store: Kept) -> None:
     """Once; from then on the user is a stranger."""
-    await filled(book, 1)
+    await filled(memory, 1)
     store.clear()
     with pytest.raises(StoreFailed, match="fewer turns"):
-        await book.load(ANN)
-    assert (await book.load(ANN)).version == 0
+        await memory.load(ANN)
+    assert (await memory.load(ANN)).version == 0
 
 
 async def test_half_a_turn_is_as_good_as_none() -> None:
-    """What a store that is not all or nothing left behind is not seen, and overwritten."""
+    """The rest of an interrupted commit is ignored and overwritten."""
     file = LangGraphFile()
-    book = opened(file)
-    await filled(book, 1)
+    memory = opened(file)
+    await filled(memory, 1)
     transcript, notes = (("callwise", *ANN.labels, kind) for kind in ("transcript", "notes"))
     stray = {"version": "000000000002", "note_count": 2, "user_text": "half"}
     file.store.put(transcript, "000000000002", stray)
@@ -266,16 +268,16 @@ async def test_half_a_turn_is_as_good_as_none() -> None:
     assert len((await opened(file).load(ANN)).notes) == 2
 
 
-async def test_a_missing_turn_is_an_error(book: ConversationMemory, store: Kept) -> None:
+async def test_a_missing_turn_is_an_error(memory: ConversationMemory, store: Kept) -> None:
     """A memory with a turn missing is not read as if nothing were."""
-    await filled(book, 2)
+    await filled(memory, 2)
     store.change_entry(1, None)
     with pytest.raises(StoreDamaged, match=r"turn 1 of 2 .* is missing"):
         await opened(store).load(ANN)
 
 
 async def test_a_missing_note_is_an_error() -> None:
-    """Where notes are items of their own, one that is missing is named."""
+    """A missing note is named where notes are separate items."""
     file = LangGraphFile()
     await filled(opened(file), 2)
     file.store.delete(("callwise", *ANN.labels, "notes"), "000000000002-000")
@@ -293,35 +295,35 @@ async def test_a_missing_note_is_an_error() -> None:
     ],
 )
 async def test_a_changed_record_is_named(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     store: Kept,
     change: dict[str, object],
     problem: str,
 ) -> None:
     """A record of another form is an error that names its field."""
-    await filled(book, 1)
+    await filled(memory, 1)
     store.change_entry(1, change)
     with pytest.raises(StoreDamaged, match=problem):
         await opened(store).load(ANN)
 
 
-async def test_memories_are_found(book: ConversationMemory) -> None:
+async def test_memories_are_found(memory: ConversationMemory) -> None:
     """The turn that is asked for comes first, with its notes; recent ones can be skipped."""
-    snapshot = await filled(book, 6)
-    (found,) = await book.retrieve(snapshot, "thing3", 1)
+    snapshot = await filled(memory, 6)
+    (found,) = await memory.retrieve(snapshot, "thing3", 1)
     assert (found.entry.turn, found.notes[0].text) == (3, "owns 3")
     assert found.relevance > 0
-    kept = await book.retrieve(snapshot, "I bought fine thing5", 9, skip_recent=4)
+    kept = await memory.retrieve(snapshot, "I bought fine thing5", 9, skip_recent=4)
     assert {hit.entry.turn for hit in kept} == {0, 1}
-    assert await book.retrieve(snapshot, "thing3", 0) == []
-    assert await book.retrieve(snapshot, "thing3", 3, skip_recent=99) == []
+    assert await memory.retrieve(snapshot, "thing3", 0) == []
+    assert await memory.retrieve(snapshot, "thing3", 3, skip_recent=99) == []
 
 
-async def test_vectors_find_what_words_do_not(book: ConversationMemory, store: Kept) -> None:
+async def test_vectors_find_what_words_do_not(memory: ConversationMemory, store: Kept) -> None:
     """A dense ranking is fused in, also after a restart."""
     for number, vector in enumerate([(1.0, 0.0), (0.0, 1.0), (0.7, 0.7)]):
-        await book.commit(turn(number, embedding=Embedding("m", vector)))
-    for reader in (book, opened(store)):
+        await memory.commit(turn(number, embedding=Embedding("m", vector)))
+    for reader in (memory, opened(store)):
         snapshot = await reader.load(ANN)
         asked = Embedding("m", (0.1, 0.9))
         found = await reader.retrieve(snapshot, "purchase", 2, embedding=asked)
@@ -330,27 +332,27 @@ async def test_vectors_find_what_words_do_not(book: ConversationMemory, store: K
         assert await reader.retrieve(snapshot, "purchase", 2, embedding=other) == []
 
 
-async def test_a_vector_that_cannot_be_compared_is_refused_before_it_is_kept(
-    book: ConversationMemory, store: Kept
+async def test_a_vector_that_cannot_be_compared_is_refused_before_it_is_stored(
+    memory: ConversationMemory, store: Kept
 ) -> None:
     """Another length under the same model's name is a mistake in the configuration."""
-    await book.commit(turn(0, embedding=Embedding("m", (1.0, 0.0))))
+    await memory.commit(turn(0, embedding=Embedding("m", (1.0, 0.0))))
     with pytest.raises(ConfigError, match="3 dimensions where the stored ones have 2"):
-        await book.commit(turn(1, embedding=Embedding("m", (1.0, 0.0, 0.0))))
+        await memory.commit(turn(1, embedding=Embedding("m", (1.0, 0.0, 0.0))))
     assert (await opened(store).load(ANN)).version == 1
 
 
 def test_notes_must_quote() -> None:
-    """Evidence that does not stand in the turn is refused; so is empty evidence."""
-    with pytest.raises(ValueError, match="does not stand in turn 0"):
+    """Evidence that is not in the turn is refused; so is empty evidence."""
+    with pytest.raises(ValueError, match="is not in turn 0"):
         turn(0, notes=(NewNote("likes cats", "I adore cats"),))
     with pytest.raises(ValueError, match="verbatim"):
         turn(0, notes=(NewNote("likes cats", " "),))
     assert NewNote("x", "fine").is_quoted_from("no", "A fine day")
 
 
-async def test_users_are_kept_apart(book: ConversationMemory, store: Kept) -> None:
-    """Ids with separators and wildcards of stores reach nobody else's memory."""
+async def test_users_are_kept_apart(memory: ConversationMemory, store: Kept) -> None:
+    """Ids with separators and wildcards of stores never reach another user's memory."""
     users = [
         AgentUser(agent, user)
         for agent in ("lin", "lin.a", "")
@@ -358,7 +360,7 @@ async def test_users_are_kept_apart(book: ConversationMemory, store: Kept) -> No
     ]
     for number, user in enumerate(users):
         said = {"user_text": f"secret {number}", "reply": "ok"}
-        await book.commit(TurnCommit(user, "c", 0, expected_version=0, **said))
+        await memory.commit(TurnCommit(user, "c", 0, expected_version=0, **said))
     fresh = opened(store)
     for number, user in enumerate(users):
         snapshot = await fresh.load(user)
@@ -366,7 +368,7 @@ async def test_users_are_kept_apart(book: ConversationMemory, store: Kept) -> No
 
 
 @given(st.text(max_size=12), st.text(max_size=12))
-def test_labels_tell_ids_apart(first: str, second: str) -> None:
+def test_different_ids_have_different_labels(first: str, second: str) -> None:
     """Different ids give different labels, and every label is one a store accepts."""
     labels = escape_label(first), escape_label(second)
     assert (labels[0] == labels[1]) == (first == second)
@@ -375,15 +377,15 @@ def test_labels_tell_ids_apart(first: str, second: str) -> None:
 
 async def test_users_longest_unused_leave_memory_first(store: Kept) -> None:
     """They are read again when they come back, also between load and commit."""
-    book = opened(store, max_users=1)
+    memory = opened(store, max_users=1)
     bob = AgentUser("lin", "bob")
-    snapshot = await filled(book, 3)
-    await book.load(bob)
-    assert len(book._known) == 1
-    (found,) = await book.retrieve(snapshot, "thing1", 1)
+    snapshot = await filled(memory, 3)
+    await memory.load(bob)
+    assert len(memory._known) == 1
+    (found,) = await memory.retrieve(snapshot, "thing1", 1)
     assert found.entry.turn == 1
-    await book.load(bob)
-    assert (await book.commit(turn(3))).version == 4
+    await memory.load(bob)
+    assert (await memory.commit(turn(3))).version == 4
     with pytest.raises(ConfigError, match="max_users"):
         opened(store, max_users=0)
 
@@ -391,49 +393,49 @@ async def test_users_longest_unused_leave_memory_first(store: Kept) -> None:
 async def test_many_turns_are_read_in_pages() -> None:
     """A store's own limit on a search does not cut a memory short."""
     file = LangGraphFile()
-    book = opened(file)
-    await filled(book, 7)
+    memory = opened(file)
+    await filled(memory, 7)
     reader = ConversationMemory(LangGraphBackend(file.store, page_items=3))
     assert [entry.turn for entry in (await reader.load(ANN)).transcript] == list(range(7))
-    await book.commit(turn(7))
+    await memory.commit(turn(7))
     assert (await reader.load(ANN)).transcript[-1].turn == 7
 
 
-async def test_a_snapshot_is_the_readers_own(book: ConversationMemory) -> None:
+async def test_a_snapshot_is_the_readers_own(memory: ConversationMemory) -> None:
     """Changing it, or what was committed, changes nothing that is remembered."""
     relationship = {"list": [1]}
-    await book.commit(turn(0, relationship=relationship))
+    await memory.commit(turn(0, relationship=relationship))
     relationship["list"].append(2)
-    snapshot = await book.load(ANN)
+    snapshot = await memory.load(ANN)
     snapshot.relationship["list"].append(3)
-    assert (await book.load(ANN)).relationship == {"list": [1]}
+    assert (await memory.load(ANN)).relationship == {"list": [1]}
 
 
-async def test_any_text_is_remembered(book: ConversationMemory, store: Kept) -> None:
+async def test_any_text_is_remembered(memory: ConversationMemory, store: Kept) -> None:
     """Empty, huge, and half an emoji."""
     for number, text in enumerate(["", "长" * 100_000, "half \ud83d emoji"]):
         commit = turn(number, user_text=text, profile={"said": text[:9]})
-        await book.commit(commit)
+        await memory.commit(commit)
     snapshot = await opened(store).load(ANN)
     assert [len(entry.user_text) for entry in snapshot.transcript] == [0, 100_000, 12]
     assert snapshot.profile == {"said": "half \ud83d em"}
-    found = await book.retrieve(snapshot, "emoji thing1", 3)
+    found = await memory.retrieve(snapshot, "emoji thing1", 3)
     assert [hit.entry.turn for hit in found][:2] == [2, 1]
 
 
-async def test_a_full_disk_keeps_the_book_as_it_was(tmp_path: Path) -> None:
-    """After a refused commit the same turn can be committed when there is room."""
+async def test_a_full_disk_leaves_the_memory_as_it_was(tmp_path: Path) -> None:
+    """After a refused commit the same turn can be committed when there is space."""
     with SqliteBackend(tmp_path / "memory.sqlite") as store:
-        book = ConversationMemory(store)
-        await filled(book, 1)
+        memory = ConversationMemory(store)
+        await filled(memory, 1)
         connection = store._connection
         connection.execute("PRAGMA max_page_count = 1")
         big = turn(1, user_text="x" * 50_000)
         with pytest.raises(StoreFull):
-            await book.commit(big)
-        assert (await book.load(ANN)).version == 1
+            await memory.commit(big)
+        assert (await memory.load(ANN)).version == 1
         connection.execute("PRAGMA max_page_count = 100000")
-        assert (await book.commit(big)).was_new
+        assert (await memory.commit(big)).was_new
 
 
 async def test_a_commit_is_one_transaction(tmp_path: Path) -> None:
@@ -451,6 +453,6 @@ async def test_a_commit_is_one_transaction(tmp_path: Path) -> None:
             return await super().abatch(ops)
 
     store = CountingStore()
-    book = ConversationMemory(LangGraphBackend(store))
-    await book.commit(turn(0, notes=(NewNote("a", "thing0"), NewNote("b", "fine"))))
+    memory = ConversationMemory(LangGraphBackend(store))
+    await memory.commit(turn(0, notes=(NewNote("a", "thing0"), NewNote("b", "fine"))))
     assert [puts for puts in store.puts if puts] == [4]

@@ -42,7 +42,7 @@ DATA = Path(os.environ.get("CALLWISE_DATA", "../shared/data")) / "sample_memoryb
     ],
 )
 def test_days_are_found(text: str, days: list[str]) -> None:
-    """Chinese, ISO and English dates, and nothing that only looks like one."""
+    """Chinese, ISO and English dates, and nothing that only resembles one."""
     assert split_days(text)[0] == days
 
 
@@ -75,11 +75,11 @@ def test_questions_are_stripped_of_asking() -> None:
 
 
 def test_a_question_of_asking_words_only_keeps_them() -> None:
-    """Better to look for something common than for nothing."""
+    """A search for common words is better than none."""
     assert query_weights("what was that") == {"what": 1, "was": 1, "that": 1}
 
 
-def test_bm25_is_what_the_formula_says() -> None:
+def test_bm25_follows_the_formula() -> None:
     """One term, by hand."""
     index = LexicalIndex()
     for text in ("tea tea milk", "milk", "coffee"):
@@ -131,7 +131,7 @@ def test_ties_go_to_the_newest() -> None:
 
 
 def test_neighbours_in_a_sitting_are_lent_relevance() -> None:
-    """The turn beside a hit is found too; across conversations or days it is not."""
+    """The turn next to a hit is found too; across conversations or days it is not."""
     index = TurnIndex()
     days = ("2026-01-01", "2026-01-01", "2026-01-02", "2026-01-02")
     for place, (text, day) in enumerate(zip(("sky", "tea", "sea", "sun"), days, strict=True)):

@@ -29,7 +29,7 @@ BOB = AgentUser("lin", None, "talk")
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where a memory's file goes."""
+    """Return the path of a memory's file."""
     return tmp_path / "memory.sqlite"
 
 
@@ -144,7 +144,7 @@ async def test_a_killed_process_leaves_whole_turns(path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    """No folders are made behind the user's back."""
+    """No folders are created."""
     with pytest.raises(ConfigError, match="folder does not exist"):
         SqliteBackend(tmp_path / "nowhere" / "memory.sqlite")
 
@@ -183,7 +183,7 @@ def test_another_version_is_refused(path: Path) -> None:
 
 
 async def test_a_full_disk_commits_nothing(backend: SqliteBackend) -> None:
-    """What was there stays readable, and room made later is used."""
+    """Stored turns stay readable, and the commit succeeds once there is space."""
     await filled(backend, 1)
     connection = backend._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -221,7 +221,7 @@ async def test_a_damaged_turn_is_named(backend: SqliteBackend) -> None:
         await backend.state(ANN)
 
 
-async def test_a_closed_backend_says_so(path: Path) -> None:
+async def test_a_closed_backend_raises_a_clear_error(path: Path) -> None:
     """Closing twice is fine; using it afterwards is not."""
     backend = SqliteBackend(path)
     backend.close()

@@ -18,7 +18,6 @@ from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.conversation_files import first_turns
 from callwise.recordings.replay_run import FinishedRun, RunRequest, run_replay
 from callwise.report import summarise, totals_json
-from callwise.simulator.model import SimulatedUsage
 from graph.app import app
 
 FAILING = (
@@ -405,10 +404,10 @@ async def test_what_passed_a_limit_in_tokens_replays_at_any_concurrency(
 ) -> None:
     """A provider that bills three times what was estimated cuts the same turns in each replay."""
 
-    def tripled(usage: SimulatedUsage) -> ReportedUsage:
-        return ReportedUsage(3 * usage.input_tokens, 3 * usage.output_tokens)
+    def tripled(input_tokens: int, output_tokens: int) -> ReportedUsage:
+        return ReportedUsage(3 * input_tokens, 3 * output_tokens)
 
-    monkeypatch.setattr("callwise.simulator.simulated_client._usage", tripled)
+    monkeypatch.setattr("callwise.simulator.model._usage", tripled)
     overrides = ("budget.turn.max_tokens=20000",)
     first = await replay("first", *overrides, preset="balanced", limit_turns=3, max_concurrency=4)
     assert sum(row["over_tokens"] for row in first.rows) > 0

@@ -27,7 +27,7 @@ class Mood(StrEnum):
 
 
 class Scalars(BaseModel):
-    """Bounds of numbers."""
+    """Limits of numbers."""
 
     a: int
     b: Annotated[int, Field(ge=3, le=3)]
@@ -64,7 +64,7 @@ class Closed(BaseModel):
 
 
 class Nullable(BaseModel):
-    """What may be null."""
+    """Nullable fields."""
 
     a: int | None = None
     b: list[str] | None
@@ -163,7 +163,7 @@ class Candidate(BaseModel):
 
 
 class Candidates(BaseModel):
-    """What an expansion answers."""
+    """The answer of an expansion."""
 
     candidates: Annotated[list[Candidate], Field(min_length=1, max_length=6)]
 
@@ -180,7 +180,7 @@ class Verdict(BaseModel):
 
 
 class Listwise(BaseModel):
-    """What a listwise judge answers."""
+    """The answer of a listwise judge."""
 
     reason: str
     verdicts: list[Verdict]
@@ -224,7 +224,7 @@ class Note(BaseModel):
 
 
 class Memory(BaseModel):
-    """What a memory keeper answers."""
+    """The answer of a memory keeper."""
 
     summary: str
     notes: list[Note]
@@ -365,14 +365,14 @@ def _wrapped(inner):
 def test_answers_of_generated_forms_are_valid(fields, seed, material):
     """Whatever a response model is made of, the answer validates.
 
-    The schema is given in words, where it has lengths of texts too.
+    The schema is given as text, where it has lengths of texts too.
     """
     model = create_model("Generated", **{name: (kind, ...) for name, kind in fields.items()})
     answer_of(model, material, seed=seed, schema_mode="prompt")
 
 
 def test_as_many_candidates_as_asked_with_distinct_strategies(chinese):
-    """`count` decides, inside the schema's bounds, and neither tags nor replies repeat."""
+    """`count` decides, inside the schema's limits, and neither tags nor replies repeat."""
     for count in (1, 3, 6, 9):
         answer = answer_of(Candidates, {**chinese, "count": count})
         assert len(answer.candidates) == min(count, 6)
@@ -413,7 +413,7 @@ def test_bubbles_join_to_the_reply(english, chinese):
         assert joint.join(bubble.text for bubble in answer.processor_plan.bubbles) == answer.reply
 
 
-def test_a_reply_that_is_to_be_said_is_not_written_anew(english):
+def test_a_given_reply_is_not_rewritten(english):
     """Material with a `reply` gets that reply back, cut."""
     reply = answer_of(Candidates, english).candidates[0].reply
     assert answer_of(Spoken, {**english, "reply": reply}).reply == reply
@@ -438,7 +438,7 @@ def test_words_follow_the_language(chinese, english):
 
 
 def test_enums_stay_near_what_the_material_has():
-    """A stage that the material knows keeps or moves by one step."""
+    """A stage that the material has stays or changes by one step."""
 
     class Stage(BaseModel):
         """A step of something."""

@@ -1,21 +1,32 @@
 """The simulated judge errs as the recorded ones do."""
 
+import ast
+import dataclasses
+import inspect
+import re
 import statistics
+import textwrap
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from callwise.simulator import SimulatedModel, SimulatedSettings
 from callwise.simulator.faults import SeededStream
-from callwise.simulator.judge import JUDGE_CALIBRATION, SimulatedJudge, judge_weights
-from callwise.simulator.phrases import phrase_book
+from callwise.simulator.judge import (
+    JUDGE_CALIBRATION,
+    JudgeCalibration,
+    JudgePassNoise,
+    SimulatedJudge,
+    judge_weights,
+)
+from callwise.simulator.phrases import weighted_phrases
 from callwise.simulator.scene import compose, render
 
 PROMPTS, REPLIES = 500, 4
 
 
 class Score(BaseModel):
-    """What a pointwise judge answers."""
+    """The answer of a pointwise judge."""
 
     score: Annotated[float, Field(ge=0, le=1)]
 
@@ -28,7 +39,7 @@ class Row(BaseModel):
 
 
 class Listwise(BaseModel):
-    """What a listwise judge answers."""
+    """The answer of a listwise judge."""
 
     scores: list[Row]
     ranking: list[str]
@@ -37,8 +48,8 @@ class Listwise(BaseModel):
 def random_replies(count):
     """Return replies of random quality."""
     draws = SeededStream(17)
-    book = phrase_book(0)
-    return [render(book, "en", compose(book, "en", draws), "this and that") for _ in range(count)]
+    slots = weighted_phrases(0).slots["en"]
+    return [render(slots, compose(slots, draws), "this and that") for _ in range(count)]
 
 
 def centred(rows):
@@ -75,10 +86,10 @@ def measured(body_of, settings):
 
 
 def test_simulated_judge_shows_the_calibrated_figures(body_of):
-    """Measured on its own answers: correlation, ties and repeats as in calibration.py."""
+    """Measured on its own answers: correlation, ties and repeats as calibrated."""
     figures = measured(body_of, SimulatedSettings(missing_score_rate=0))
     for name, value in figures.items():
-        assert abs(value - getattr(JUDGE_CALIBRATION, name).value) < 0.07, (name, value)
+        assert abs(value - getattr(JUDGE_CALIBRATION, name)) < 0.07, (name, value)
 
 
 def test_accuracy_can_be_set(body_of):
@@ -115,12 +126,12 @@ def test_bias_repeats_with_the_rubric_and_partly_with_the_reply():
     assert base == [judge.bias(text, "r", "score") for text in letters]
     other_rubric = statistics.correlation(base, [judge.bias(t, "s", "score") for t in letters])
     other_field = statistics.correlation(base, [judge.bias(t, "r", "persona") for t in letters])
-    assert abs(other_rubric - JUDGE_CALIBRATION.bias_r_same_field.value) < 0.06
-    assert abs(other_field - JUDGE_CALIBRATION.bias_r_other_field.value) < 0.06
+    assert abs(other_rubric - JUDGE_CALIBRATION.bias_r_same_field) < 0.06
+    assert abs(other_field - JUDGE_CALIBRATION.bias_r_other_field) < 0.06
 
 
-def test_what_stands_first_is_favoured(body_of):
-    """In a list the first item gains and the last loses, whoever they are."""
+def test_the_first_item_of_a_list_is_favoured(body_of):
+    """In a list the first item gains and the last loses, whatever the items are."""
     model = SimulatedModel()
     replies = random_replies(1200)
     first = 0
@@ -135,30 +146,33 @@ def test_what_stands_first_is_favoured(body_of):
 
 def test_drift_cancels_between_items_of_one_call():
     """Two items of one call differ less by noise than two calls do."""
-    judge, book, draws = SimulatedJudge(0), phrase_book(0), SeededStream(1)
-    reading = book.read("some text")
+    judge, draws = SimulatedJudge(0), SeededStream(1)
+    reading = weighted_phrases(0).read("some text")
     within, across = [], []
     for _ in range(3000):
-        look, other = judge.look("r", draws), judge.look("r", draws)
-        one = look.item(reading).latent("score")
-        within.append(one - look.item(reading).latent("score"))
+        this, other = JudgePassNoise(judge, "r", draws), JudgePassNoise(judge, "r", draws)
+        one = this.item(reading).latent("score")
+        within.append(one - this.item(reading).latent("score"))
         across.append(one - other.item(reading).latent("score"))
     assert statistics.pstdev(within) < 0.93 * statistics.pstdev(across)
 
 
-def test_assistant_phrases_are_heard():
-    """A reply of assistant phrases reads higher than one without."""
-    book, draws = phrase_book(0), SeededStream(2)
-    look = SimulatedJudge(0).look("r", draws)
-    plain = look.item(book.read("Wait, really? Who started it?"))
-    assistant = look.item(
-        book.read("That is a great question! Is there anything else I can help you with?")
+def test_assistant_phrases_raise_assistantness():
+    """A reply of assistant phrases has a higher assistantness than one without."""
+    phrases = weighted_phrases(0)
+    judge_pass = JudgePassNoise(SimulatedJudge(0), "r", SeededStream(2))
+    plain = judge_pass.item(phrases.read("Wait, really? Who started it?"))
+    assistant = judge_pass.item(
+        phrases.read("That is a great question! Is there anything else I can help you with?")
     )
     assert plain.assistantness() < 0.35 < assistant.assistantness()
 
 
-def test_every_figure_says_where_it_comes_from():
-    """Each figure has a unit and is measured, solved or assumed."""
-    for name, _, unit, source in JUDGE_CALIBRATION.rows():
-        assert unit, name
-        assert source.startswith(("measured", "solved", "assumed")), name
+def test_every_figure_has_its_source():
+    """The line below each figure describes it and ends with measured, solved or assumed."""
+    (cls,) = ast.parse(textwrap.dedent(inspect.getsource(JudgeCalibration))).body
+    figures = [each for each in cls.body if isinstance(each, ast.AnnAssign)]
+    assert len(figures) == len(dataclasses.fields(JudgeCalibration))
+    for figure in figures:
+        below = cls.body[cls.body.index(figure) + 1]
+        assert re.search(r"\.\s+(Measured|Solved|Assumed)\b", below.value.value), figure.target.id

@@ -16,7 +16,7 @@ from callwise.simulator.model import body_digest, count_tokens, malformed
 
 
 class Plan(BaseModel):
-    """What a planner answers."""
+    """The answer of a planner."""
 
     goal: str
     reply: str
@@ -46,7 +46,7 @@ def test_sample_seed_model_and_material_change_the_answer(body_of, english, chin
 
 
 def test_streaming_is_not_identity(body_of, english):
-    """How the answer travels does not change it."""
+    """Streaming does not change an answer."""
     body = body_of(english, Plan)
     streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
     assert SimulatedModel().answer(body) == SimulatedModel().answer(streamed)
@@ -78,7 +78,7 @@ def test_several_choices_differ(body_of, english):
 
 
 def test_the_token_limit_cuts(body_of, english):
-    """What exceeds `max_tokens` is cut off and said so."""
+    """Text beyond `max_tokens` is cut off, and the finish reason is `length`."""
     answer = SimulatedModel().answer(body_of(english, Plan, sampling=Sampling(max_tokens=8)))
     assert answer.finish_reason == "length"
     assert 0 < answer.usage.output_tokens <= 8
@@ -133,7 +133,7 @@ def test_strange_bodies_are_answered():
 
 
 def test_surrogates_do_not_break_the_digest():
-    """A body that UTF-8 cannot hold has an identity of its own."""
+    """A body that UTF-8 cannot encode has its own identity."""
     first = {"messages": [{"role": "user", "content": "a\ud800"}]}
     second = {"messages": [{"role": "user", "content": "a\ud801"}]}
     assert body_digest(first) != body_digest(second)
@@ -148,8 +148,8 @@ def test_malformed_texts_do_not_parse(body_of, english):
                 parse_answer(malformed(text, number), Plan)
 
 
-def test_instructions_in_words_do_not_change_the_rubric(body_of, english):
-    """The schema in words is no part of the judge's instructions."""
+def test_a_schema_in_the_instructions_does_not_change_the_rubric(body_of, english):
+    """A schema in the system message is no part of the judge's instructions."""
     from callwise.simulator.request import read_material
 
     rubrics = {

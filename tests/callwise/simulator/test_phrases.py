@@ -4,7 +4,7 @@ import statistics
 
 from callwise.simulator import true_quality
 from callwise.simulator.faults import SeededStream
-from callwise.simulator.phrases import LANGUAGES, SLOTS, phrase_book
+from callwise.simulator.phrases import LANGUAGES, SLOTS, weighted_phrases
 from callwise.simulator.scene import compose, refine, render, sentences_of, vary
 
 
@@ -16,17 +16,17 @@ def quality_of(draft):
 def drafts(language, count, *, seed=0):
     """Return replies drawn at random."""
     draws = SeededStream(11)
-    return [compose(phrase_book(seed), language, draws) for _ in range(count)]
+    return [compose(weighted_phrases(seed).slots[language], draws) for _ in range(count)]
 
 
 def test_every_phrase_is_found_again():
     """Each phrase alone is read as itself, whatever the user's words in it are."""
-    book = phrase_book(0)
+    phrases = weighted_phrases(0)
     for language in LANGUAGES:
-        for slot in book.slots[language]:
+        for slot in phrases.slots[language]:
             for phrase in slot:
                 for words in ("a late film", "想去看电影", "No way", "后来呢"):
-                    reading = book.read(phrase.text.replace("{x}", words))
+                    reading = phrases.read(phrase.text.replace("{x}", words))
                     assert reading.phrases[phrase.slot] is phrase
 
 
@@ -34,7 +34,7 @@ def test_quality_survives_cutting_and_joining():
     """Bubbles, joined by anything and without their full stops, keep the quality."""
     for language in LANGUAGES:
         for draft in drafts(language, 200):
-            text = render(phrase_book(0), language, draft, "看电影 tonight")
+            text = render(weighted_phrases(0).slots[language], draft, "看电影 tonight")
             cut = [sentence.rstrip(".。") for sentence in sentences_of(text)]
             for joined in (text, "\n".join(cut), " ".join(cut), "  ".join(cut).upper()):
                 assert abs(true_quality(joined) - quality_of(draft)) < 1e-9
@@ -51,25 +51,25 @@ def test_random_replies_have_quality_zero_and_spread_one():
 
 def test_siblings_correlate_as_set():
     """Candidates of one call share quality by `similarity`."""
-    book, draws = phrase_book(0), SeededStream(3)
+    slots, draws = weighted_phrases(0).slots["en"], SeededStream(3)
     for similarity in (0.0, 0.3, 0.8):
         left, right = [], []
         for _ in range(4000):
-            base = compose(book, "en", draws)
+            base = compose(slots, draws)
             for side in (left, right):
-                side.append(quality_of(vary(book, "en", base, similarity=similarity, draws=draws)))
+                side.append(quality_of(vary(slots, base, similarity=similarity, draws=draws)))
         assert abs(statistics.correlation(left, right) - similarity) < 0.06
 
 
 def test_refinement_gains_on_average_and_saturates():
     """A child beats an average parent by nearly the target, a great one by less."""
-    book, draws = phrase_book(0), SeededStream(5)
+    slots, draws = weighted_phrases(0).slots["zh"], SeededStream(5)
     gains = {0: [], 2: []}
     for draft in drafts("zh", 6000):
         level = round(quality_of(draft))
         if level in gains and len(gains[level]) < 400:
             target = quality_of(draft) + 0.5 + 0.6 * draws.normal()
-            child = refine(book, "zh", draft, target=target, draws=draws)
+            child = refine(slots, draft, target=target, draws=draws)
             gains[level].append(quality_of(child) - quality_of(draft))
     assert 0.3 < statistics.fmean(gains[0]) < 0.6
     assert statistics.fmean(gains[2]) < statistics.fmean(gains[0])
@@ -86,33 +86,33 @@ def test_text_without_known_phrases_has_a_stable_quality():
 def test_empty_text_is_bad_and_repeating_a_phrase_gains_nothing():
     """Nothing said is worth less than anything said; saying it twice is worth once."""
     best = max((draft for draft in drafts("en", 200)), key=quality_of)
-    text = render(phrase_book(0), "en", best, None)
+    text = render(weighted_phrases(0).slots["en"], best, None)
     assert true_quality("") < -2
     assert true_quality(f"{text} {text}") == true_quality(text)
 
 
 def test_another_seed_likes_other_phrases():
     """Qualities of two seeds do not correlate much."""
-    texts = [render(phrase_book(0), "en", draft, "x y") for draft in drafts("en", 500)]
+    texts = [render(weighted_phrases(0).slots["en"], draft, "x y") for draft in drafts("en", 500)]
     pairs = [(true_quality(text, seed=1), true_quality(text, seed=2)) for text in texts]
     assert abs(statistics.correlation(*zip(*pairs, strict=True))) < 0.4
 
 
 def test_most_phrases_do_not_sound_like_an_assistant():
     """Some do, so that a check for it finds something; they weigh less."""
-    book = phrase_book(0)
+    weighted = weighted_phrases(0)
     for language in LANGUAGES:
-        phrases = [phrase for slot in book.slots[language] for phrase in slot]
+        phrases = [phrase for slot in weighted.slots[language] for phrase in slot]
         assistant = [phrase for phrase in phrases if phrase.is_assistant]
         assert 0.03 < len(assistant) / len(phrases) < 0.15
         assert statistics.fmean(phrase.weight for phrase in assistant) < 0
-        assert all(book.read(phrase.text).assistant_share >= 0.5 for phrase in assistant)
+        assert all(weighted.read(phrase.text).assistant_share >= 0.5 for phrase in assistant)
 
 
-def test_banks_are_large_enough_and_say_nothing_twice():
+def test_banks_are_large_enough_and_have_no_phrase_twice():
     """At least 30 phrases a slot, no phrase in two places."""
     for language in LANGUAGES:
-        slots = phrase_book(0).slots[language]
+        slots = weighted_phrases(0).slots[language]
         assert len(slots) == len(SLOTS)
         assert all(len(slot) >= 30 for slot in slots)
         texts = [phrase.text for slot in slots for phrase in slot]

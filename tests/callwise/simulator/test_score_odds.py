@@ -1,4 +1,4 @@
-"""The simulated model says how sure it is of its scores."""
+"""The simulated model gives log-probabilities of its scores."""
 
 import json
 import math
@@ -13,9 +13,15 @@ from pydantic import BaseModel, Field
 from callwise.calls import Sampling
 from callwise.simulator import SimulatedModel, SimulatedSettings
 from callwise.simulator.faults import SeededStream
-from callwise.simulator.judge import JUDGE_CALIBRATION, AnswerOdds, SimulatedJudge, with_levels
+from callwise.simulator.judge import (
+    JUDGE_CALIBRATION,
+    AnswerOdds,
+    JudgePassNoise,
+    SimulatedJudge,
+    with_levels,
+)
 from callwise.simulator.model import malformed
-from callwise.simulator.phrases import phrase_book
+from callwise.simulator.phrases import weighted_phrases
 from callwise.simulator.scene import compose, render
 from lats.logprob_scores import expected_scores
 
@@ -34,7 +40,7 @@ class Row(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What a listwise judge answers."""
+    """The answer of a listwise judge."""
 
     scores: list[Row]
     best: str
@@ -116,12 +122,13 @@ def test_tokens_join_to_any_text(text, way, top):
 
 def test_the_mean_is_nearer_to_the_reading_than_the_score():
     """The figures of docs/simulated-model.md, on 3,000 readings of a score in [0, 1]."""
-    judge, book, draws = SimulatedJudge(3), phrase_book(3), SeededStream(5)
-    centre, scale = JUDGE_CALIBRATION.score_centre.value, JUDGE_CALIBRATION.score_sd.value
+    judge, phrases, draws = SimulatedJudge(3), weighted_phrases(3), SeededStream(5)
+    slots = phrases.slots["en"]
+    centre, scale = JUDGE_CALIBRATION.score_centre, JUDGE_CALIBRATION.score_sd
     misses: dict[str, list[float]] = {"score": [], "mean": []}
     for number in range(3000):
-        reply = render(book, "en", compose(book, "en", draws), "this and that")
-        item = judge.look("rubric", draws).item(book.read(reply))
+        reply = render(slots, compose(slots, draws), "this and that")
+        item = JudgePassNoise(judge, "rubric", draws).item(phrases.read(reply))
         reading = min(max(centre + scale * item.latent("score"), 0.0), 1.0)
         score = with_levels(item.share("score"), item.levels("score"))
         odds = AnswerOdds(5, (number,), (score,))

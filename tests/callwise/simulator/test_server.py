@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import json
 import struct
 from contextlib import asynccontextmanager
@@ -31,7 +32,7 @@ from callwise.simulator.server import SimServer, serve
 
 
 class Plan(BaseModel):
-    """What a planner answers."""
+    """The answer of a planner."""
 
     goal: str
     reply: str
@@ -46,7 +47,7 @@ class Verdict(BaseModel):
 
 
 class Verdicts(BaseModel):
-    """What a judge answers about the candidates."""
+    """The answer of a judge about the candidates."""
 
     candidates: list[Verdict]
 
@@ -114,7 +115,7 @@ async def test_http_and_process_give_the_same_answers():
         make_call(9, None, sampling=Sampling(top_logprobs=20), stream=True),
         Call(Role.EMBED, Purpose.EMBED, inputs=("one two", "三四")),
     ]
-    inside = SimulatedClient.from_settings()
+    inside = SimulatedClient()
     async with running() as (_, client):
         for call in calls:
             over_http = what_was_said(await one(client, call))
@@ -122,7 +123,7 @@ async def test_http_and_process_give_the_same_answers():
 
 
 async def test_every_schema_mode_is_understood():
-    """A client that can only ask in words gets answers that fit, too."""
+    """A client that gives the schema as text gets answers that fit, too."""
     for schema_mode in ("json_schema", "json_object", "prompt"):
         async with running(schema_mode=schema_mode) as (_, client):
             reply = await one(client, make_call())
@@ -131,7 +132,7 @@ async def test_every_schema_mode_is_understood():
 
 async def test_equal_bodies_count_as_samples():
     """The wire has no sample index, so the n-th equal body gets the n-th sample."""
-    inside = SimulatedClient.from_settings()
+    inside = SimulatedClient()
     async with running() as (server, client):
         texts = [(await one(client, make_call())).text for _ in range(3)]
     assert texts == [(await one(inside, make_call(sample=n))).text for n in range(3)]
@@ -165,12 +166,12 @@ async def test_a_retry_gets_the_answer_that_was_due():
     async with running(faults=["500", "cut_stream", "ok"]) as (server, client):
         outcomes = [await one(client, make_call(stream=True)) for _ in range(3)]
     assert isinstance(outcomes[1], StreamCut)
-    assert outcomes[2].text == (await one(SimulatedClient.from_settings(), make_call())).text
+    assert outcomes[2].text == (await one(SimulatedClient(), make_call())).text
     assert [entry.sample for entry in server.log] == [0, 0, 0]
 
 
 async def test_a_timeout_hangs_until_the_client_leaves(pass_time):
-    """The request is logged on arrival, and the server waits for nobody when it stops."""
+    """The request is logged on arrival, and the server does not wait for clients when it stops."""
     async with running(faults=["timeout"]) as (server, client):
         asking = asyncio.create_task(one(client, make_call(timeout_seconds=30)))
         await server.log.reached(1)
@@ -180,7 +181,7 @@ async def test_a_timeout_hangs_until_the_client_leaves(pass_time):
 
 
 async def test_a_timeout_ends_after_its_time():
-    """Whoever does not leave is left."""
+    """Clients that do not leave are disconnected."""
     settings = SimulatedSettings(timeout_seconds=0.01)
     async with running(settings, faults=["timeout"]) as (_, client):
         assert isinstance(await one(client, make_call()), ConnectionFailed)
@@ -197,7 +198,7 @@ async def test_a_hanging_request_does_not_hold_the_server():
 
 
 async def test_the_log_equals_what_was_sent_with_faults_and_cancellations():
-    """What left the machine is what arrived, whatever became of it."""
+    """Every request that left the machine arrived, whatever its outcome."""
     settings = SimulatedSettings(
         error_rate_429=0.2, error_rate_500=0.1, timeout_rate=0.1, timeout_seconds=0.01, seed=3
     )
@@ -221,7 +222,7 @@ async def test_the_log_equals_what_was_sent_with_faults_and_cancellations():
 async def test_faults_agree_with_the_process():
     """The same settings fail the same calls, over HTTP and in process."""
     settings = SimulatedSettings(error_rate_429=0.3, error_rate_500=0.2, malformed_json_rate=0.3)
-    inside = SimulatedClient.from_settings(settings)
+    inside = SimulatedClient(settings)
     async with running(settings) as (_, client):
         for number in range(12):
             for _ in range(2):
@@ -242,7 +243,7 @@ async def test_latency_is_real_only_where_asked():
     async def sleep(seconds):
         slept.append(seconds)
 
-    virtual = (await one(SimulatedClient.from_settings(), make_call())).latency_seconds
+    virtual = (await one(SimulatedClient(), make_call())).latency_seconds
     async with running(SimulatedSettings(real_time_scale=0.5), sleep=sleep) as (_, client):
         await one(client, make_call())
     assert slept == [pytest.approx(virtual * 0.5)]
@@ -251,7 +252,7 @@ async def test_latency_is_real_only_where_asked():
     assert len(slept) == 1
 
 
-async def test_an_asker_that_leaves_takes_no_sample():
+async def test_a_client_that_leaves_uses_no_sample():
     """A request that was cancelled while its answer was on the way was not answered."""
     gone = asyncio.Event()
 
@@ -334,12 +335,12 @@ async def test_the_log_file_has_a_line_for_each_request(tmp_path):
             await one(client, make_call(1))
             await one(client, make_call(2))
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            assert lines[-2:] == server.log.as_dicts()
+            assert lines[-2:] == [dataclasses.asdict(entry) for entry in server.log]
     assert len(path.read_text().splitlines()) == 4
 
 
 async def test_serve_says_where_it_is_until_cancelled():
-    """The command's server tells its URL once it listens, and stops on cancellation."""
+    """The command's server reports its URL once it listens, and stops on cancellation."""
     ready = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
         serve("127.0.0.1", 0, SimulatedSettings(), on_ready=ready.set_result)

@@ -17,8 +17,8 @@ def test_requests_are_counted_from_one():
     assert len(log) == 2
 
 
-def test_lines_are_on_disk_at_once(tmp_path):
-    """A line stands in the file as soon as it is written, and an old file is kept."""
+def test_lines_are_flushed_immediately(tmp_path):
+    """A line is in the file as soon as it is written, and an old file is kept."""
     path = tmp_path / "log.jsonl"
     path.write_text("{}\n")
     with RequestLog(path) as log:
@@ -28,7 +28,7 @@ def test_lines_are_on_disk_at_once(tmp_path):
     assert len(log) == 1
 
 
-def test_a_log_that_cannot_be_opened_says_so(tmp_path):
+def test_a_log_that_cannot_be_opened_raises(tmp_path):
     """A folder that does not exist is an error on opening."""
     with pytest.raises(FileNotFoundError), RequestLog(tmp_path / "none" / "log.jsonl"):
         pass

@@ -292,5 +292,5 @@ async def test_a_form_without_end_is_an_error_of_the_call_in_process():
     """The client at the seam refuses it as a server would."""
     content = f"Answer so. JSON schema: {json.dumps(recursive())}"
     call = Call(Role.MAIN, Purpose.PLAN, (Message("system", content), Message("user", "x")))
-    (answer,) = await SimulatedClient.from_settings().answer([call], model="m")
+    (answer,) = await SimulatedClient().answer([call], model="m")
     assert isinstance(answer, BadRequest)

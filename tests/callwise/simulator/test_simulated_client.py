@@ -1,4 +1,4 @@
-"""The in-process client answers at once, labels itself, and fails as it is told."""
+"""The in-process client answers without delay, labels itself, and fails by its script."""
 
 import json
 
@@ -24,7 +24,7 @@ from callwise.simulator.simulated_client import SimulatedClient as Inner
 
 
 class Plan(BaseModel):
-    """What a planner answers."""
+    """The answer of a planner."""
 
     reply: str
     strategy: str
@@ -37,14 +37,14 @@ async def one(client, call):
 
 
 def test_it_is_a_client():
-    """It stands at the client seam."""
-    assert isinstance(SimulatedClient.from_settings(), Client)
+    """It implements the client protocol."""
+    assert isinstance(SimulatedClient(), Client)
     assert SimulatedClient is Inner
 
 
 async def test_every_reply_is_labelled(ask, english):
-    """Replies say that they are simulated, and so does the model's name."""
-    client = SimulatedClient.from_settings()
+    """Replies are marked as simulated, and so is the model's name."""
+    client = SimulatedClient()
     reply = await one(client, ask(english, Plan))
     assert client.is_simulated
     assert reply.is_simulated
@@ -58,7 +58,7 @@ async def test_every_reply_is_labelled(ask, english):
 
 async def test_it_answers_the_body_that_the_wire_carries(ask, english):
     """The body is made as `chat_body` makes it, so HTTP gets the same answer."""
-    client = SimulatedClient.from_settings()
+    client = SimulatedClient()
     call = ask(english, Plan, sample=3)
     assert client._body(call, "m") == chat_body(call, model="m")
     expected = client.model.answer(chat_body(call, model="m"), 3)
@@ -66,9 +66,9 @@ async def test_it_answers_the_body_that_the_wire_carries(ask, english):
 
 
 async def test_several_calls_are_answered_in_order_and_reported(ask, english, chinese):
-    """Each call is a request of its own, and `on_sent` hears of each."""
+    """Each call is one request, and `on_sent` is called for each."""
     sent = []
-    client = SimulatedClient.from_settings(script=["ok", "500"])
+    client = SimulatedClient(script=["ok", "500"])
     calls = [ask(english), ask(chinese), ask(english, sample=1)]
     outcomes = await client.answer(calls, model="m", on_sent=sent.append)
     assert sent == [0, 1, 2]
@@ -81,7 +81,7 @@ async def test_scripted_faults_become_errors(ask, english):
     """Each scripted fault ends in the error that HTTP would end in."""
     script = ["429", "500", "timeout", "401", "html", "cut_stream", "ok"]
     settings = SimulatedSettings(retry_after_seconds=2.5, timeout_seconds=9)
-    client = SimulatedClient.from_settings(settings, script=script)
+    client = SimulatedClient(settings, script=script)
     outcomes = [await one(client, ask(english)) for _ in script]
     kinds = [RateLimited, ServerFailed, CallTimeout, AuthFailed, BadResponse, ConnectionFailed]
     assert [type(outcome) for outcome in outcomes] == [*kinds, Reply]
@@ -93,22 +93,22 @@ async def test_scripted_faults_become_errors(ask, english):
 async def test_a_script_with_an_unknown_fault_is_refused():
     """A misspelt fault is an error, not an answer."""
     with pytest.raises(ValueError, match="bang"):
-        SimulatedClient.from_settings(script=["bang"])
+        SimulatedClient(script=["bang"])
 
 
 async def test_streams_have_chunks_and_can_be_cut(ask, english):
     """A streamed reply has its pieces; only streams are cut by rate."""
-    client = SimulatedClient.from_settings()
+    client = SimulatedClient()
     reply = await one(client, ask(english, stream=True))
     assert "".join(reply.chunks) == reply.text
-    cutting = SimulatedClient.from_settings(SimulatedSettings(cut_stream_rate=1.0))
+    cutting = SimulatedClient(SimulatedSettings(cut_stream_rate=1.0))
     assert isinstance(await one(cutting, ask(english, stream=True)), StreamCut)
     assert isinstance(await one(cutting, ask(english)), Reply)
 
 
 async def test_too_little_patience_is_a_timeout(ask, english):
     """A call whose drawn latency exceeds its timeout times out, in virtual seconds."""
-    client = SimulatedClient.from_settings()
+    client = SimulatedClient()
     outcome = await one(client, ask(english, Plan, timeout_seconds=0.01))
     assert isinstance(outcome, CallTimeout)
     assert outcome.latency_seconds == 0.01
@@ -119,7 +119,7 @@ async def test_fault_rates_are_met_and_reproducible(ask):
     settings = SimulatedSettings(error_rate_429=0.2, error_rate_500=0.1, timeout_rate=0.05)
 
     async def run():
-        client = SimulatedClient.from_settings(settings)
+        client = SimulatedClient(settings)
         kinds = []
         for number in range(400):
             call = ask({"user_text": f"turn {number}"})
@@ -138,15 +138,15 @@ async def test_fault_rates_are_met_and_reproducible(ask):
 
 async def test_faults_do_not_change_what_is_answered(ask, english):
     """After a failure the same call gets the answer it would have got."""
-    plain = await one(SimulatedClient.from_settings(), ask(english, Plan))
-    failing = SimulatedClient.from_settings(script=["500", "ok"])
+    plain = await one(SimulatedClient(), ask(english, Plan))
+    failing = SimulatedClient(script=["500", "ok"])
     await one(failing, ask(english, Plan))
     assert (await one(failing, ask(english, Plan))) == plain
 
 
 async def test_malformed_answers_do_not_parse(ask, english):
     """A malformed answer arrives as a reply and fails to validate."""
-    client = SimulatedClient.from_settings(SimulatedSettings(malformed_json_rate=1.0))
+    client = SimulatedClient(SimulatedSettings(malformed_json_rate=1.0))
     reply = await one(client, ask(english, Plan))
     with pytest.raises(InvalidAnswer):
         parse_answer(reply.text, Plan)
@@ -160,7 +160,7 @@ async def test_time_passes_only_through_the_given_sleeper(ask, english, chinese)
     async def sleep(seconds):
         slept.append(seconds)
 
-    client = SimulatedClient.from_settings(sleep=sleep)
+    client = SimulatedClient(sleep=sleep)
     outcomes = await client.answer([ask(english), ask(chinese)], model="m")
     assert slept == [max(outcome.latency_seconds for outcome in outcomes)]
 
@@ -169,7 +169,7 @@ async def test_like_texts_have_near_vectors():
     """Embeddings are unit vectors of 256, near for texts that share letters."""
     texts = ("I like green tea", "green tea is what I like", "我喜欢喝绿茶", "绿茶我喜欢", "")
     call = Call(Role.EMBED, Purpose.EMBED, inputs=texts)
-    reply = await one(SimulatedClient.from_settings(), call)
+    reply = await one(SimulatedClient(), call)
     assert all(len(vector) == 256 for vector in reply.vectors)
     assert all(abs(sum(v * v for v in vector) - 1) < 1e-5 for vector in reply.vectors)
 
@@ -189,10 +189,10 @@ def test_another_seed_embeds_elsewhere():
 
 
 async def test_material_is_not_changed(ask, english):
-    """A call is the asker's: answering leaves it as it is."""
+    """A call belongs to its caller: answering does not change it."""
     call = Call(
         Role.MAIN, Purpose.PLAN, (Message("user", json.dumps(english)),), response_model=Plan
     )
     before = repr(call)
-    await one(SimulatedClient.from_settings(), call)
+    await one(SimulatedClient(), call)
     assert repr(call) == before

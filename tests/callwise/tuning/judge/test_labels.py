@@ -260,7 +260,7 @@ def test_a_pools_truth_is_read_like_labels(tmp_path: Path, row_of: Any) -> None:
 
 def _simulated_replies(count: int) -> list[ReplyItem]:
     """Return replies of the simulated model, four to a turn."""
-    model = SimulatedClient.from_settings(SimulatedSettings()).model
+    model = SimulatedClient(SimulatedSettings()).model
     items = []
     for number in range(count):
         turn = number // 4
@@ -274,7 +274,7 @@ async def test_a_simulated_referee_sees_quality_dimly(opened: Any) -> None:
     """Its marks are valid, vary, and go with the hidden quality; more passes see more."""
     items = _simulated_replies(400)
     truth = mean_values(simulated_truth(items))
-    async with opened(SimulatedClient.from_settings()) as referee:
+    async with opened(SimulatedClient()) as referee:
         judged = await referee.judge(items, Pointwise(repeats=4))
     assert judged.unscored == ()
     assert judged.is_simulated
@@ -294,7 +294,7 @@ async def test_a_simulated_comparison_favours_the_better_and_the_first(opened: A
     truth = mean_values(simulated_truth(items))
     references = {(item.conversation, item.turn): item for item in items}
     texts = {where: item.reply for where, item in references.items()}
-    async with opened(SimulatedClient.from_settings()) as referee:
+    async with opened(SimulatedClient()) as referee:
         judged = await referee.judge(items, Pairwise(texts))
     found = mean_values(score for score in judged.scores if score.order)
     keys = sorted(found)

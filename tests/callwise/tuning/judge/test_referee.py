@@ -381,7 +381,7 @@ async def test_a_bug_in_a_client_is_raised(opened: Any, item_of: Any) -> None:
 
 async def _simulated_bytes(folder: Path, items: list[ReplyItem], concurrency: int) -> bytes:
     settings = SimulatedSettings(malformed_json_rate=0.2, error_rate_500=0.1)
-    endpoint = Endpoint("simulated", "simulated", SimulatedClient.from_settings(settings))
+    endpoint = Endpoint("simulated", "simulated", SimulatedClient(settings))
     cassette = folder / "referee.jsonl"
     kept: list[Score] = []
     async with open_referee(endpoint, cassette, max_concurrency=concurrency) as referee:

@@ -1,0 +1,102 @@
+"""Words of `words.toml` are in no text or name of the project, beyond the exceptions there."""
+
+import ast
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIST = tomllib.loads((ROOT / "tests" / "words.toml").read_text(encoding="utf-8"))
+PRODUCT = ("callwise", "graph", "lats", "nodes")
+PLACES = (
+    *(f"{package}/**/*.py" for package in PRODUCT),
+    *("benchmarks/**/*.py", "configs/**/*.yaml", "docs/*.md", "docs/**/*.py", "examples/*"),
+    *("notebooks/*", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"),
+    *("README.md", "pyproject.toml", ".ci/*"),
+)
+
+
+def _paths(*patterns: str) -> list[str]:
+    found = {path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+def _lines(path: str) -> list[tuple[int, str]]:
+    """Return the numbered lines that people write: of a notebook, those of its cells."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.endswith(".ipynb"):
+        lines = [line for cell in json.loads(text)["cells"] for line in cell["source"]]
+    else:
+        lines = text.splitlines()
+    return list(enumerate(lines, 1))
+
+
+def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield docstrings and the texts below attributes, with their lines."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+
+
+def _problems(path: str, texts: Iterable[tuple[int, str]], words: dict[str, str]) -> list[str]:
+    """Return each word of the list in numbered texts, with what to write instead."""
+    allowed = [each["text"] for each in LIST["allowed"] if path in each.get("files", [path])]
+    allowed_text = re.compile("|".join(allowed), re.IGNORECASE)
+    found = []
+    for number, text in texts:
+        rest = allowed_text.sub(" ", text)
+        for word, instead in words.items():
+            match = re.search(rf"\b({word})\b", rest, re.IGNORECASE)
+            if match is not None:
+                found.append(f"{path}:{number}: {match[0]!r}: write {instead}")
+    return found
+
+
+@pytest.mark.parametrize("path", _paths(*PLACES))
+def test_texts_and_names_have_no_word_of_the_list(path: str) -> None:
+    """The list names the plain word; a needed exception has its reason there."""
+    problems = _problems(path, _lines(path), LIST["words"])
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("path", _paths("tests/**/*.py"))
+def test_names_and_docstrings_of_tests_have_no_word_of_the_list(path: str) -> None:
+    """Names of test functions are checked word by word."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    names = [
+        (node.lineno, node.name.replace("_", " "))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    ]
+    problems = _problems(path, (*names, *_docstrings(tree)), LIST["words"])
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("path", _paths(*LIST["more"]["files"]))
+def test_the_longer_list_holds_where_it_is_named(path: str) -> None:
+    """These files have no word with plain uses either, and no docstring is a headless clause."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    problems = _problems(path, _lines(path), LIST["more_words"])
+    problems += [
+        f"{path}:{number}: the docstring begins with {words[0]!r}: write a noun phrase"
+        for number, docstring in _docstrings(tree)
+        if (words := docstring.split()) and words[0] in LIST["more"]["titles"]
+    ]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("allowed", LIST["allowed"], ids=lambda allowed: allowed["reason"])
+def test_every_exception_is_needed(allowed: dict[str, Any]) -> None:
+    """It has a reason, and its text occurs in its files."""
+    assert allowed["reason"]
+    for path in allowed.get("files", []):
+        assert (ROOT / path).is_file(), path
+    paths = allowed.get("files", _paths(*PLACES))
+    texts = ((ROOT / path).read_text(encoding="utf-8") for path in paths)
+    assert any(re.search(allowed["text"], text, re.IGNORECASE) for text in texts)
