@@ -27,7 +27,7 @@ from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.scope import Scope, ScopeKind, current_scope
-from callwise.budget.scope_limits import advise, require_prices
+from callwise.budget.scope_limits import require_prices
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from callwise.calls.call import Call, Role
 from callwise.calls.client import Endpoint, Remaining
@@ -110,12 +110,7 @@ class Budgeter:
             accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
             at_owner=self.owner.call,
         )
-        self.ledger = Ledger(
-            self.run.counters,
-            sinks=sinks,
-            max_kept_rows=max_kept_rows,
-            at_owner=self.owner.call,
-        )
+        self.ledger = Ledger(self.run, sinks=sinks, max_kept_rows=max_kept_rows)
         self._call_path = build_call_path(
             self._endpoints,
             ledger=self.ledger,
@@ -203,7 +198,7 @@ class Budgeter:
         """Return how much remains in the current scope."""
         scope = self.current
         return self.owner.call(
-            lambda: advise(scope.bounds, scope.position, by_path=self._advises_by_path)
+            lambda: scope.scope_limits.remaining(scope.position, by_path=self._advises_by_path)
         )
 
     def estimate(self, call: Call) -> Estimate:
@@ -226,7 +221,8 @@ class Budgeter:
             # The path is the asker's, and moves where it asks: in the order of its own steps.
             track = CriticalPathTrack(scope.position)
             try:
-                return await self.owner.run(self._ask, call, scope, track)
+                carried = InFlightCall(call, scope, track)
+                return (await self.owner.run(self._first_layer, carried)).reply
             finally:
                 scope.advance_to(track.position)
 
@@ -284,5 +280,4 @@ class Budgeter:
         return scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin))
 
     async def _ask(self, call: Call, scope: Scope, track: CriticalPathTrack) -> Reply:
-        answer = await self._first_layer(InFlightCall(call, scope, track))
-        return answer.reply
+        return (await self._first_layer(InFlightCall(call, scope, track))).reply

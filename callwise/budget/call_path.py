@@ -58,7 +58,7 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 class Layer(Protocol[CarriedT_contra, AnswerT_co]):
     """One layer: takes what it carries, and returns the answer or raises what ended it."""
 
-    async def __call__(self, carried: CarriedT_contra) -> AnswerT_co:
+    def __call__(self, carried: CarriedT_contra) -> Awaitable[AnswerT_co]:
         """Pass the carried call on, or answer it."""
         ...
 

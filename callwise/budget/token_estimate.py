@@ -381,13 +381,20 @@ class Estimator:
         usd = endpoint.prices.usd(*most) if endpoint.prices else 0.0
         return known, Estimate(sum(most), to_picodollars(usd), asked)
 
-    def observe(self, estimate: Estimate, endpoint: Endpoint, usage: ReportedUsage) -> None:
+    def observe(
+        self, call: Call, estimate: Estimate, endpoint: Endpoint, usage: ReportedUsage
+    ) -> None:
         """Learn from the input tokens that an endpoint reports for a call.
 
-        What a simulated model reports is an estimate itself, and teaches nothing.
+        A simulated model reports an estimate itself, which teaches nothing; nor does the cost
+        of images and other parts that are not text.
         """
-        if usage.input_tokens is not None and not endpoint.client.is_simulated:
-            self._calibration(endpoint).observe(estimate.input_tokens, usage.input_tokens)
+        if usage.input_tokens is None or endpoint.client.is_simulated:
+            return
+        for message in call.messages:
+            if message.parts:
+                return
+        self._calibration(endpoint).observe(estimate.input_tokens, usage.input_tokens)
 
     def _input_tokens(self, call: Call, endpoint: Endpoint) -> "InputTokens":
         count = self._counts.get(endpoint.model)

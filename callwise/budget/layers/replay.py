@@ -185,9 +185,14 @@ class ReplayLayer:
             _charge(call, exchange)
         else:
             call.admit(_charged(exchange), over=_over(exchange), by_path=True)
-        if exchange.reply is not None and call.reservation.limits_spending:
-            estimate = self._estimator.estimate(call.call, call.endpoint)
-            self._estimator.observe(estimate, call.endpoint, exchange.reply.usage)
+        endpoint, reply = call.endpoint, exchange.reply
+        if (
+            reply is not None
+            and call.reservation.limits_spending
+            and not endpoint.client.is_simulated
+        ):
+            estimate = self._estimator.estimate(call.call, endpoint)
+            self._estimator.observe(call.call, estimate, endpoint, reply.usage)
         return await self._replay(call, exchange)
 
     def _record(
@@ -328,5 +333,5 @@ def _standing_refusal(call: InFlightCall, exchange: RecordedExchange) -> CallRef
     error = error_of_record(exchange.error)
     if not isinstance(error, CallRefused):
         return None
-    limit_value = call.scope.bounds.limit_value(error.scope, error.limit)
+    limit_value = call.scope.scope_limits.limit_value(error.scope, error.limit)
     return error if limit_value == error.limit_value else None

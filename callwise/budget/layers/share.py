@@ -165,7 +165,7 @@ class ShareLayer:
         self._joined = 0
         self._taken_over = 0
 
-    async def __call__(self, carried: InFlightCall) -> ReadReply:
+    def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
         """Return the answer, paid for by this call or by an equal one.
 
         Raises:
@@ -173,8 +173,9 @@ class ShareLayer:
                 and none that waits can pay.
             CallError: how the work ended.
         """
-        if not carried.call.is_shared:
-            return await self._alone(carried)
+        return self._joined_to_equal(carried) if carried.call.is_shared else self._alone(carried)
+
+    async def _joined_to_equal(self, carried: InFlightCall) -> ReadReply:
         shared = self._shared.get(carried.key)
         if shared is None:
             shared = self._start(carried)
@@ -221,7 +222,7 @@ class ShareLayer:
         Raises:
             CallRefused: when there is no quota for it.
         """
-        work = call.new_work(self._estimator)
+        work = Work(call, self._estimator)
         refusal = work.reserve()
         if refusal is not None:
             call.refuse(refusal)
@@ -257,7 +258,7 @@ class ShareLayer:
         # The payer is cut by its work; a call that joined has a deadline of its own.
         left_seconds = None
         if call.work is None and not self._clock.is_virtual:
-            left_seconds = call.scope.bounds.seconds_left(call.position)
+            left_seconds = call.scope.scope_limits.seconds_left(call.position)
         try:
             if left_seconds is None:
                 return await shared.wait(call)
