@@ -138,26 +138,29 @@ def _kind_of_byte(byte: int) -> str:
 
 
 _KINDS = "".join(map(_kind_of_byte, range(256))).encode()
-_LETTERS = bytes(0x61 if chr(kind) in "aA" else 0x20 for kind in range(256))
+_LOWER = bytes(range(0x61, 0x7B))
+_RUNS = bytes(0x61 if chr(kind) in "aA" else 0x20 for kind in _KINDS)
+"""Every letter as `a`, every other byte as a space."""
 
 
 def count_kinds(text: str) -> tuple[int, ...]:
     """Return how often each kind of `TokenWeights` occurs in a text, in its order."""
-    kinds = text.encode("utf-8", "surrogatepass").translate(_KINDS)
-    count = kinds.count
+    data = text.encode("utf-8", "surrogatepass")
+    runs = data.translate(_RUNS)
+    words = runs.count(b" a") + runs.startswith(b"a")
+    # Most bytes are lower-case letters and spaces: the others are counted without them.
+    rest = data.translate(_KINDS, _LOWER + b" ")
+    count = rest.count
     capitals = count(b"A")
-    letters = count(b"a") + capitals
-    words = 0
-    if letters:
-        runs = kinds.translate(_LETTERS)
-        words = runs.count(b" a") + runs.startswith(b"a")
+    lower = len(data) - len(rest) - data.count(b" ")
+    double_spaces = data.count(b"  ") if data.rfind(b"  ") >= 0 else 0  # rfind is twice as fast
     ascii_counts = (
         words,
-        letters,
+        lower + capitals,
         capitals,
         count(b"0"),
         count(b"."),
-        count(b"  "),
+        double_spaces,
         count(b"\n"),
     )
     if text.isascii():
@@ -175,6 +178,8 @@ def _weighted(text: str, weights: tuple[float, ...]) -> InputTokens:
         return _NOTHING
     costs = tuple(map(mul, weights, count_kinds(text)))
     total = max(1, math.ceil(math.fsum(costs)))
+    if text.isascii():
+        return InputTokens(total)
     other = min(total, round(math.fsum(costs[_ASCII_KINDS:])))
     return InputTokens(total - other, other)
 
@@ -239,29 +244,34 @@ class TokenEstimator:
         schema, which endpoints put before the model in one form or another. The
         answer is not in it.
         """
-        wrapping = 0 if call.is_embedding else PRIMING_TOKENS
+        ascii_tokens = 0 if call.is_embedding else PRIMING_TOKENS
         texts = list(call.inputs)
         for message in call.messages:
-            wrapping += MESSAGE_TOKENS
+            ascii_tokens += MESSAGE_TOKENS
             texts.append(message.content)
             if message.name is not None:
-                wrapping += 1
+                ascii_tokens += 1
                 texts.append(message.name)
             if message.tool_call_id is not None:
                 texts.append(message.tool_call_id)
             if message.tool_calls:
                 texts.append(_json([dict(each) for each in message.tool_calls]))
-            wrapping += sum(map(_part_tokens, message.parts))
+            if message.parts:
+                ascii_tokens += sum(map(_part_tokens, message.parts))
         if call.tools:
             texts.append(_json([dict(tool) for tool in call.tools]))
-        fields = call.sampling.extra_body
-        texts += [_json(fields[name]) for name in _COUNTED_FIELDS.intersection(fields)]
-        parts = [self._parts(text) for text in texts]
+        if fields := call.sampling.extra_body:
+            texts += [_json(fields[name]) for name in _COUNTED_FIELDS.intersection(fields)]
+        other_tokens = 0
+        for text in texts:
+            in_ascii, in_other = self._parts(text)
+            ascii_tokens += in_ascii
+            other_tokens += in_other
         if call.response_model is not None:
-            parts.append(self._schema_tokens(call.response_model))
-        return InputTokens(
-            wrapping + sum(each[0] for each in parts), sum(each[1] for each in parts)
-        )
+            in_ascii, in_other = self._schema_tokens(call.response_model)
+            ascii_tokens += in_ascii
+            other_tokens += in_other
+        return InputTokens(ascii_tokens, other_tokens)
 
 
 def _json(document: Any) -> str:
