@@ -215,10 +215,10 @@ class Budgeter:
         Raises:
             CallError: whatever ended the call instead; see the tree in `errors`.
             UnknownRole: when no endpoint serves its role. That is not counted.
-            ConfigError: when calls are in flight on another loop; see `own_loop`.
+            ConfigError: when calls are under way on another loop; see `own_loop`.
         """
         with self._asked_in(call) as scope:
-            # The path is the asker's, and moves where it asks: in the order of its own steps.
+            # The scope's path advances in the caller's loop: in the order of the caller's steps.
             track = CriticalPathTrack(scope.position)
             try:
                 carried = InFlightCall(call, scope, track)

@@ -53,7 +53,7 @@ class DiskCache:
     Args:
         folder: made when missing. Opened at the first use.
         max_bytes: size at which the oldest replies are dropped.
-        memory: what keeps the latest replies at hand; one of its own when None.
+        memory: keeps the latest replies; a new one when None.
     """
 
     def __init__(

@@ -6,11 +6,11 @@ began it. Every layer keeps the one below it as `next`. Which layers there are i
 budgeter is built; a layer that is not configured is not in the list.
 
     repair    asks again, bounded, while the answer does not fit its form
-    ledger    opens the in-flight call; closes it with one outcome and one row
+    ledger    opens the call; closes it with one outcome and one row
     replay    answers from a recording, and records calls that were not in it
     admit     counts the call against the limits of every scope, or refuses it
     cache     answers from replies kept for equal calls
-    share     one piece of work for equal calls in flight
+    share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
     send      one request to the client within the time left

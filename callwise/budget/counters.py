@@ -1,10 +1,10 @@
 """Counters of the calls of one scope, or of one part of them, and their statistics.
 
 The identity, in every scope and at every moment:
-`asked = served + cached + coalesced + replayed + refused + failed + cancelled + in flight`.
-Asking, ending and being in flight are counted apart, so that the check is one.
+`asked = served + cached + coalesced + replayed + refused + failed + cancelled + in_flight`.
+The three are counted apart, so that the check can fail.
 """
-# ruff: noqa: SLF001 - an object reads the private parts of others of its own class
+# ruff: noqa: SLF001 - an object reads private parts of others of its class
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -110,8 +110,8 @@ def _values(sums: Sequence[int], asked: int, in_flight: int) -> CounterValues:
 class Counters:
     """Counts of one scope that grow as calls are asked and end, in it and below it.
 
-    A call is counted as asked, in flight and ended at once, in its scope and all around it. Its
-    row is kept, once for the whole tree, and summed up with others before sums are read.
+    Asked, running and ended calls are counted immediately, in the scope and all around it. Rows
+    are collected, once for the whole tree, and summed up together before sums are read.
 
     Args:
         around: the counters of the scope around; None for the root.
@@ -146,13 +146,13 @@ class Counters:
         """Check the identity.
 
         Raises:
-            LedgerError: when what ended and what is in flight is not what was asked.
+            LedgerError: when ended and running calls together are not the asked ones.
         """
         if self._asked != self._ended + self._in_flight or self._in_flight < 0:
             outcomes = self.counts().outcomes
             raise LedgerError(
-                f"{scope}: asked {self._asked}, but {self._ended} ended and {self._in_flight} are "
-                f"in flight ({', '.join(f'{k} {n}' for k, n in outcomes.items() if n)})"
+                f"{scope}: asked {self._asked}, but {self._ended} ended and {self._in_flight} are under "
+                f"way ({', '.join(f'{k} {n}' for k, n in outcomes.items() if n)})"
             )
 
     def counts(self) -> CounterValues:

@@ -15,9 +15,9 @@ loaded machine, and 1 for everything in a replay.
 Durations count in whole microseconds, so that the length of a path is the same to the
 last bit wherever on its parent's path it started, and so at any concurrency.
 
-A path moves where its calls are asked, which may be in several threads: so it has a lock.
+Calls of several threads advance a path, so a lock is held meanwhile.
 
-Invariant: a position never moves back.
+Invariant: a position never goes back.
 """
 
 import heapq
@@ -49,12 +49,14 @@ class CriticalPathPoint(NamedTuple):
         return CriticalPathPoint(max(self.round, other.round), max(self.seconds, other.seconds))
 
 
-_moving = threading.RLock()
-"""Held while a position moves. Re-entrant: a call that the garbage collector ends moves it too."""
+_advancing = threading.RLock()
+"""Held while a position changes. Re-entrant: the garbage collector may end a call meanwhile."""
 
 if hasattr(os, "register_at_fork"):  # a forked process must not find it held for ever
     os.register_at_fork(
-        before=_moving.acquire, after_in_parent=_moving.release, after_in_child=_moving.release
+        before=_advancing.acquire,
+        after_in_parent=_advancing.release,
+        after_in_child=_advancing.release,
     )
 
 ORIGIN = CriticalPathPoint(0, 0.0)
@@ -87,7 +89,7 @@ class CriticalPath:
 
     def advance_to(self, end: CriticalPathPoint) -> None:
         """Move to `end` where that is further."""
-        with _moving:
+        with _advancing:
             here = self.position
             if end[0] > here[0] or end[1] > here[1]:
                 self.position = here.later(end)
@@ -114,7 +116,7 @@ class CriticalPath:
         end = child.position
         self.advance_to(end)
         if is_named:
-            with _moving:
+            with _advancing:
                 known = self._ends.get(name)
                 self._ends[name] = end if known is None else known.later(end)
 

@@ -80,7 +80,7 @@ async def fan_out(
 
     Args:
         calls: what to ask.
-        ask: asks one of them, and moves its track.
+        ask: asks one of them, and advances its track.
         scope: whose path they are on.
         max_concurrency: most of them at once; at least 1; None for all.
 

@@ -101,7 +101,7 @@ class InFlightCall:
     Args:
         call: the question.
         scope: the scope that it is asked in.
-        track: its start on its scope's path; the ledger moves it to the call's end.
+        track: its start on its scope's path; the ledger advances it to the call's end.
     """
 
     endpoint: Endpoint

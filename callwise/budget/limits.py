@@ -361,7 +361,7 @@ class Reservation:
     def move_to(self, other: "Reservation") -> CallRefused | None:
         """Move everything but the call itself to the call that pays from now on.
 
-        Quotas that both have keep it. Nothing moves when it does not fit there.
+        Quotas that both have keep it. Nothing changes when it does not fit there.
         """
         moved = Amounts(0, *self._taken[1:])
         self.charge(NOTHING - moved)

@@ -8,7 +8,7 @@ equal calls find theirs in the order in which they were asked:
 - `served` and `failed` carry what they spent;
 - `cached` and `coalesced` carry the answer and spent nothing;
 - `refused` carries the refusal: a replay under the same limit refuses the same call, whichever
-  way the two runs interleaved; under another limit it is no answer, and the budgeter looks up
+  way the two runs interleaved; under another limit it is no answer, and the budgeter takes
   the next exchange of that key;
 - `cancelled` carries what was spent until then, and no answer.
 

@@ -6,7 +6,7 @@ A scope can be used as a context manager, which closes it, or opened by hand, en
 as often as needed (`with scope.entered():`, also from other contexts, as a graph
 server runs nodes in) and closed by hand.
 """
-# ruff: noqa: SLF001 - an object reads the private parts of others of its own class
+# ruff: noqa: SLF001 - an object reads private parts of others of its class
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -203,7 +203,7 @@ class Scope:
     def close(self) -> None:
         """Close it: release its leases, push its parent's path, check the identity.
 
-        Calls still in flight settle later and stay counted. Safe to do twice.
+        Calls still under way settle later and stay counted. Safe to do twice.
 
         Raises:
             LedgerError: when its counters do not add up.

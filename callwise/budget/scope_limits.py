@@ -1,5 +1,5 @@
 """Limits of one scope and those around it, live: quotas, time, leases, and what remains of them."""
-# ruff: noqa: SLF001 - an object reads the private parts of others of its own class
+# ruff: noqa: SLF001 - an object reads private parts of others of its class
 
 import math
 from collections.abc import Mapping
@@ -205,9 +205,9 @@ class ScopeLimits:
     def remaining(self, position: CriticalPathPoint, *, by_path: bool = False) -> Remaining:
         """Return the tightest of all limits that bind here, leases taken off.
 
-        Reservations of calls in flight are taken off too, so more may be left once those
+        Reservations of calls under way are taken off too, so more may be left once those
         have settled. A pipeline that is to be replayed steers by calls: they are the same in
-        every replay, at every moment; time is not, nor what is reserved for calls in flight.
+        every replay, at every moment; time is not, nor what is reserved for calls under way.
 
         Args:
             position: the scope's point on its path.

@@ -86,7 +86,7 @@ async def test_books_that_do_not_add_up_are_an_error(make_budgeter, ask_for):
     counters.end(budgeter.ledger.rows[0])
     counters.check("run")
     counters.end(budgeter.ledger.rows[0])
-    with pytest.raises(LedgerError, match="asked 1, but 2 ended and -1 are in flight"):
+    with pytest.raises(LedgerError, match="asked 1, but 2 ended and -1 are under way"):
         counters.check("run")
     budgeter.run.counters.begin()
     with pytest.raises(
