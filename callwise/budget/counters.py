@@ -149,10 +149,10 @@ class Counters:
             LedgerError: when ended and running calls together are not the asked ones.
         """
         if self._asked != self._ended + self._in_flight or self._in_flight < 0:
-            outcomes = self.counts().outcomes
+            ended = ", ".join(f"{k} {n}" for k, n in self.counts().outcomes.items() if n)
             raise LedgerError(
-                f"{scope}: asked {self._asked}, but {self._ended} ended and {self._in_flight} are under "
-                f"way ({', '.join(f'{k} {n}' for k, n in outcomes.items() if n)})"
+                f"{scope}: asked {self._asked}, but {self._ended} ended and {self._in_flight} are "
+                f"under way ({ended})"
             )
 
     def counts(self) -> CounterValues:
