@@ -85,8 +85,7 @@ class CacheLayer:
     Memory is read synchronously; after a tier that had to be awaited, memory is read again.
 
     Args:
-        cache: what keeps replies.
-        is_under_way: whether equal work is under way, which `share` joins.
+        is_under_way: returns whether equal work is under way, which `share` joins.
     """
 
     def __init__(

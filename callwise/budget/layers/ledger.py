@@ -119,15 +119,7 @@ class Ledger:
 
 
 class LedgerLayer:
-    """Opens each call, and closes it with one outcome and one row, however it ends.
-
-    Args:
-        ledger: where rows go.
-        endpoints: which endpoint serves each role.
-        clock: time.
-        estimator: what to hold back for later calls.
-        redactor: removes secrets from errors.
-    """
+    """Opens each call, and closes it with one outcome and one row, however it ends."""
 
     def __init__(
         self,

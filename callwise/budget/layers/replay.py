@@ -108,11 +108,8 @@ class _EndOrder:
 class ReplayLayer:
     """Uses a recorder.
 
-    Args:
-        recorder: the recording.
-        estimator: learns from what replayed calls are recorded to have used, so that a run
-            that goes on live reserves as if it had never stopped.
-        clock: time.
+    The estimator learns from what replayed calls are recorded to have used, so that a run that
+    goes on live reserves as if it had never stopped.
     """
 
     def __init__(

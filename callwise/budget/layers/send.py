@@ -24,12 +24,7 @@ _Results = Sequence[Reply | CallError]
 
 
 class SendLayer:
-    """Asks the client of an endpoint.
-
-    Args:
-        clock: time.
-        redactor: removes secrets from errors.
-    """
+    """Asks the client of an endpoint."""
 
     def __init__(self, clock: Clock, redactor: Redactor) -> None:
         self._clock = clock

@@ -144,10 +144,6 @@ class ShareLayer:
 
     A call that no other may join is sent in the task of its caller: resamples and temperatures
     above 0 need no second task, and their cancellation reaches the client directly.
-
-    Args:
-        clock: time.
-        estimator: what to reserve.
     """
 
     def __init__(
