@@ -64,23 +64,13 @@ ORIGIN = CriticalPathPoint(0, 0.0)
 
 
 class CriticalPath:
-    """Where one scope started, where it is, and where its children ended.
+    """Start and position of one scope in the coordinates of the root, and its children's ends."""
 
-    Args:
-        start: where it starts, in the coordinates of the root scope.
-    """
-
-    __slots__ = ("_ends", "_start", "position")
+    __slots__ = ("_ends", "position", "start")
 
     def __init__(self, start: CriticalPathPoint) -> None:
-        self._start = start
-        self.position = start
+        self.start = self.position = start
         self._ends: dict[str, CriticalPathPoint] = {}
-
-    @property
-    def start(self) -> CriticalPathPoint:
-        """Where it started, in the coordinates of the root scope."""
-        return self._start
 
     @property
     def length(self) -> CriticalPathPoint:
@@ -106,7 +96,7 @@ class CriticalPath:
         """
         if after is None:
             return CriticalPath(self.position)
-        start = self._start
+        start = self.start
         for name in after:
             start = start.later(self._end(name))
         return CriticalPath(start)
@@ -136,22 +126,17 @@ class CriticalPath:
             raise LookupError(f"node {name!r} has not ended here; ended so far: {ended}") from None
 
     def _since_start(self, position: CriticalPathPoint) -> CriticalPathPoint:
-        seconds = round(position.seconds - self._start.seconds, 6)
-        return CriticalPathPoint(position.round - self._start.round, seconds)
+        seconds = round(position.seconds - self.start.seconds, 6)
+        return CriticalPathPoint(position.round - self.start.round, seconds)
 
 
 class CriticalPathTrack:
-    """Where one chain of calls is on the path: a call, and its repairs after it.
-
-    Args:
-        start: where it starts.
-    """
+    """Position of one chain of calls on the path: of a call, and its repairs after it."""
 
     __slots__ = ("position", "start")
 
     def __init__(self, start: CriticalPathPoint) -> None:
-        self.start = start
-        self.position = start
+        self.start = self.position = start
 
 
 def scheduled_seconds(durations_seconds: Sequence[float], *, max_concurrency: int) -> float:

@@ -188,12 +188,9 @@ class TokenEstimator:
     """Counts the tokens of texts and calls for one model.
 
     Args:
-        weights: what each kind of character costs, for want of a table.
+        weights: costs of each kind of character, for want of a table.
         encoding: an encoding that counts text exactly, or None.
         is_known: whether the model's tokenizer is the one of `encoding` or `weights`.
-
-    Attributes:
-        is_known: the same.
     """
 
     def __init__(
@@ -308,17 +305,14 @@ class TokenCounter(Protocol):
 
 
 class Estimate(NamedTuple):
-    """What one attempt at a call may use at most.
-
-    Args:
-        tokens: input and output together.
-        picodollars: at the endpoint's prices; 0 where it has none.
-        input_tokens: the estimate of the input, before it was calibrated.
-    """
+    """The most that one attempt at a call may use."""
 
     tokens: int
+    """Input and output together."""
     picodollars: int
-    input_tokens: "InputTokens"
+    """At the endpoint's prices; 0 where it has none."""
+    input_tokens: InputTokens
+    """The estimate of the input, before it was calibrated."""
 
     def reservation(self) -> Amounts:
         """Return what one attempt reserves."""
@@ -332,7 +326,7 @@ class Estimator:
         counter: counts input tokens; None takes `callwise.budget.token_estimate` by the model
             of the endpoint, which is loaded when it is first needed. One with a method
             `call_parts`, as that one has, is calibrated by kind of character.
-        margin: what to multiply the input by; at least 1. None takes RESERVE_MARGIN.
+        margin: factor of the input; at least 1.
         default_output_tokens: output of a call without `max_tokens`.
     """
 
@@ -340,21 +334,18 @@ class Estimator:
         self,
         counter: TokenCounter | None = None,
         *,
-        margin: float | None = None,
+        margin: float = RESERVE_MARGIN,
         default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
     ) -> None:
         self._counter = counter
         self._counters: dict[str, TokenCounter] = {}
         self._margin = margin
         self._default_output_tokens = default_output_tokens
-        self._counts: dict[str, Callable[[Call], InputTokens]] = {}
         self._calibrations: dict[tuple[str, str], Calibration] = {}
 
     def load(self, model: str) -> TokenCounter:
         """Return the counter for a model. May read token tables from disk, once."""
-        if self._counter is not None:
-            return self._counter
-        counter = self._counters.get(model)
+        counter = self._counter or self._counters.get(model)
         if counter is None:
             counter = self._counters[model] = estimator(model)
         return counter
@@ -362,7 +353,7 @@ class Estimator:
     def estimate(self, call: Call, endpoint: Endpoint) -> Estimate:
         """Return what one attempt at a call may use at most."""
         estimated = self._input_tokens(call, endpoint)
-        input_tokens = self._calibration(endpoint).tokens(estimated, self._margin or 1.0)
+        input_tokens = self._calibration(endpoint).tokens(estimated, self._margin)
         sampling = call.sampling
         if call.is_embedding:
             output_tokens = 0
@@ -387,7 +378,7 @@ class Estimator:
         parts = asked, self._input_tokens(answer, endpoint)
         calibration = self._calibration(endpoint)
         known = ReportedUsage(parts[0].total, parts[1].total)
-        most = [calibration.tokens(part, self._margin or 1.0) for part in parts]
+        most = [calibration.tokens(part, self._margin) for part in parts]
         usd = endpoint.prices.usd(*most) if endpoint.prices else 0.0
         return known, Estimate(sum(most), to_picodollars(usd), asked)
 
@@ -406,18 +397,15 @@ class Estimator:
                 return
         self._calibration(endpoint).observe(estimate.input_tokens, usage.input_tokens)
 
-    def _input_tokens(self, call: Call, endpoint: Endpoint) -> "InputTokens":
-        count = self._counts.get(endpoint.model)
-        if count is None:
-            count = self._counts[endpoint.model] = _by_parts(self.load(endpoint.model))
-        return count(call)
+    def _input_tokens(self, call: Call, endpoint: Endpoint) -> InputTokens:
+        counter = self.load(endpoint.model)
+        call_parts: Callable[[Call], InputTokens] | None = getattr(counter, "call_parts", None)
+        return call_parts(call) if call_parts else InputTokens(counter.call_tokens(call))
 
-    def _calibration(self, endpoint: Endpoint) -> "Calibration":
+    def _calibration(self, endpoint: Endpoint) -> Calibration:
         key = (endpoint.name, endpoint.model)
         calibration = self._calibrations.get(key)
         if calibration is None:
-            if self._margin is None:
-                self._margin = RESERVE_MARGIN
             is_known = getattr(self.load(endpoint.model), "is_known", True)
             if is_known or endpoint.client.is_simulated:
                 calibration = Calibration()
@@ -425,9 +413,3 @@ class Estimator:
                 calibration = Calibration(UNKNOWN_ASCII_FACTOR, UNKNOWN_OTHER_FACTOR)
             self._calibrations[key] = calibration
         return calibration
-
-
-def _by_parts(counter: TokenCounter) -> "Callable[[Call], InputTokens]":
-    """Return what counts a call by kind of character; a counter that cannot counts all as one."""
-    split: Callable[[Call], InputTokens] | None = getattr(counter, "call_parts", None)
-    return split or (lambda call: InputTokens(counter.call_tokens(call)))

@@ -64,7 +64,7 @@ def to_microseconds(seconds: float) -> int:
 
 
 class Usage(NamedTuple):
-    """What one call, or several together, have spent.
+    """Spending of one call, or of several together.
 
     Args:
         attempts: tries at serving, retries included.
