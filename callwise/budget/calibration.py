@@ -67,12 +67,7 @@ class Calibration:
         self._short: list[tuple[float, int]] = []
 
     def tokens(self, estimated: InputTokens, margin: float) -> int:
-        """Return how many input tokens to reserve.
-
-        Args:
-            estimated: the estimate of the call.
-            margin: what to multiply the fit by; at least 1.
-        """
+        """Return how many input tokens to reserve; `margin`, at least 1, is a factor of the fit."""
         fitted = self._ascii * estimated.ascii + self._other * estimated.other
         if not self._short:
             return math.ceil(fitted * margin)
@@ -81,12 +76,7 @@ class Calibration:
         return math.ceil(fitted * margin + missing)
 
     def observe(self, estimated: InputTokens, reported: int) -> None:
-        """Learn from an answer.
-
-        Args:
-            estimated: the estimate of its call.
-            reported: the input tokens that were counted for it.
-        """
+        """Learn from the input tokens that an answer reports for its call."""
         whole = estimated.total
         predicted = self.tokens(estimated, 1.0)
         if reported <= predicted and self._seen:

@@ -30,10 +30,8 @@ class CounterValues:
     """The counters of a scope at one moment.
 
     Args:
-        asked: calls wanted.
-        in_flight: those that have not ended yet.
+        in_flight: asked calls that have not ended yet.
         outcomes: how the others ended; every outcome is a key.
-        usage: what they spent.
         over_calls: calls that were charged beyond what was reserved for them.
         speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
@@ -199,15 +197,10 @@ class ScopeStatistics:
     """Counts, path and leases of a scope.
 
     Args:
-        path: its path.
-        is_closed: whether it has been closed.
         counts: its calls, those of the scopes below it included.
-        by_node: the ended ones by node; empty below a turn.
-        by_role: the same by role.
-        by_purpose: the same by purpose.
+        by_node: the ended ones by node; empty below a turn. By role and purpose likewise.
         rounds: the longest chain of calls that had to wait for each other.
         path_seconds: the time that chain took, or would have taken.
-        leases: what is still held back.
     """
 
     path: str

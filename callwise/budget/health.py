@@ -82,10 +82,7 @@ class EndpointHealth:
     def failed(self, endpoint: Endpoint, error: CallError, *, down_seconds: float) -> None:
         """Remember that a call has used up its attempts on an outage.
 
-        Args:
-            endpoint: of the call.
-            error: how its last attempt ended.
-            down_seconds: time for which nothing is sent, once it is down.
+        Once the endpoint is down, nothing is sent to it for `down_seconds`.
         """
         if self._clock.is_virtual or down_seconds <= 0:
             return

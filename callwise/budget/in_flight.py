@@ -34,17 +34,14 @@ _ONE_CALL = Amounts(calls=1)
 
 
 class ReadReply(NamedTuple):
-    """A reply, read as what its call asked for.
-
-    Args:
-        reply: the reply, its `parsed` set where it fits a response model.
-        invalid: why it does not fit, or None when it does.
-        notes: what had to be repaired or left out to read it, in a few words each.
-    """
+    """A reply, read as what its call asked for."""
 
     reply: Reply
+    """Its `parsed` is set where it fits a response model."""
     invalid: InvalidAnswer | None = None
+    """Why it does not fit, or None when it does."""
     notes: tuple[str, ...] = ()
+    """What had to be repaired or left out to read it, in a few words each."""
 
 
 def read_reply(call: Call, reply: Reply) -> ReadReply:
@@ -98,10 +95,7 @@ def step_mark(origin: Origin) -> str:
 class InFlightCall:
     """One asked call that has not ended, or has just ended.
 
-    Args:
-        call: the question.
-        scope: the scope that it is asked in.
-        track: its start on its scope's path; the ledger advances it to the call's end.
+    Its track is on its scope's path, which the ledger advances to the call's end.
     """
 
     endpoint: Endpoint
@@ -142,15 +136,7 @@ class InFlightCall:
     def open(
         self, call: Call, endpoint: Endpoint, key: CallKey, *, sequence: int, now_seconds: float
     ) -> None:
-        """Give it its identity.
-
-        Args:
-            call: the question, completed by its endpoint.
-            endpoint: the endpoint that would serve it.
-            key: its identity.
-            sequence: its number. Starts at 1.
-            now_seconds: the time, by the clock.
-        """
+        """Give it its identity; `call` is the question as completed by its endpoint."""
         self.call = call
         self.endpoint = endpoint
         self.key = key
@@ -246,12 +232,7 @@ class InFlightCall:
         return None
 
     def close(self, clock: Clock, error: BaseException | None) -> None:
-        """Settle what is open, and set its outcome where no layer has. Safe to call twice.
-
-        Args:
-            clock: time.
-            error: what ended it; None when it was answered.
-        """
+        """Settle what is open, and set its outcome where no layer has. Safe to call twice."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -275,13 +256,7 @@ class InFlightCall:
         is_unreadable: bool = False,
         notes: str = "",
     ) -> LedgerRow:
-        """Return its ledger row.
-
-        Args:
-            error: what went wrong, without secrets.
-            is_simulated: whether its answer is marked as simulated.
-            is_unreadable: whether its answer is not in the form that was asked for.
-            notes: what had to be mended to read its answer, without secrets.
+        """Return its ledger row; `error` and `notes` are without secrets.
 
         Raises:
             LedgerError: when it has not ended.

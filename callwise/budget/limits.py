@@ -105,12 +105,8 @@ def _in_unit(index: int, amount: float) -> float:
 class Quota:
     """What one scope's limits leave, for all roles or for one.
 
-    Args:
-        scope: path of the scope, for errors.
-        limits: the limits.
-        role: the role that they are for, or None for all.
-
     Attributes:
+        scope: path of the scope, for errors.
         limits_spending: whether tokens or USD are limited, so that calls have to be estimated.
     """
 
@@ -170,7 +166,6 @@ class Quota:
         that sum, and a replay admits all that was admitted, at any concurrency.
 
         Args:
-            asked: further amounts.
             share: the part of what is held back that may be drawn on.
             is_recorded: whether the tokens and USD are those of a recorded call.
         """
@@ -236,10 +231,8 @@ class Lease:
         return LeaseStatistics(self.name, self.calls_left, tokens, picodollars / PICODOLLARS)
 
     def draw(self) -> dict[Quota, Amounts]:
-        """Return one call's share; tokens and USD are shared equally by the calls left."""
+        """Return the share of one of the calls left; they share tokens and USD equally."""
         calls = self.calls_left
-        if calls == 0:
-            return {}
         shares = {
             quota: Amounts(
                 min(1, left.calls),
@@ -296,10 +289,7 @@ class Reservation:
     def take(self, asked: Amounts, *, is_recorded: bool = False) -> CallRefused | None:
         """Take `asked` from every quota, or nothing: then return why.
 
-        Args:
-            asked: the amounts.
-            is_recorded: whether its tokens and USD are those of a recorded call; see
-                `Quota.refusal`.
+        Whether tokens and USD are those of a recorded call matters in `Quota.refusal`.
         """
         calls, requests, tokens, picodollars = asked
         for quota in self._quotas:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Protocol, Self, TypeVar
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from callwise.budget.clock import Clock
 from callwise.budget.counters import Counters, CounterValues, LedgerError, ScopeStatistics
@@ -23,9 +24,11 @@ from callwise.budget.scope_limits import ScopeLimits
 from callwise.budget.usage import to_picodollars
 from callwise.calls.call import Role
 
-__all__ = ["AtOwner", "Scope", "ScopeKind", "current_scope"]
+__all__ = ["AtOwner", "Scope", "ScopeKind", "at_owner_loop", "current_scope"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
+OwnedT = TypeVar("OwnedT", bound="_HasOwner")
 
 
 class AtOwner(Protocol):
@@ -36,8 +39,24 @@ class AtOwner(Protocol):
         ...
 
 
+class _HasOwner(Protocol):
+    at_owner: AtOwner
+
+
 def _run_here(work: Callable[[], T]) -> T:
     return work()
+
+
+def at_owner_loop(
+    method: Callable[Concatenate[OwnedT, P], T],
+) -> Callable[Concatenate[OwnedT, P], T]:
+    """Return a method that runs by the `at_owner` of its object."""
+
+    @wraps(method)
+    def run(self: OwnedT, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.at_owner(lambda: method(self, *args, **kwargs))
+
+    return run
 
 
 class ScopeKind(StrEnum):
@@ -63,23 +82,14 @@ class Scope:
     """One scope. Made by a budgeter (the root) or by `open`.
 
     Args:
-        kind: its level.
-        name: its name among its siblings; may be empty.
-        parent: the scope around it; None for the root.
-        limits: its hard limits.
-        clock: the source of its time.
         accept_limits: called with the limits and the path of this scope and of each
             one below; raises ConfigError for limits that could not bind.
-        after: names of the sibling nodes that it has to wait for; see `CriticalPath`.
-        mark: ends its path, where siblings of one name are different tasks.
-        at_owner: runs what changes or sums up counters where calls are counted; None takes
-            the parent's.
+        at_owner: runs functions that change or sum up counters; None takes the parent's.
 
     Attributes:
         scope_limits: the quotas, deadlines and leases that bind the calls asked in it.
         counters: its counts, live. To read them, use `statistics`.
-        conversation: name of the conversation that it is or is in, or None.
-        turn: name of its turn, or None.
+        conversation: name of the conversation that it is or is in, or None; `turn` likewise.
         node: name of its innermost node, or None.
         lasting: the nearest scope that lasts a turn or longer: this one, or one around it.
         first_round: the round at which its turn (outside of one, its run) started.
@@ -152,7 +162,7 @@ class Scope:
 
         Args:
             kind: its level; not above this scope's.
-            name: its name among its siblings.
+            name: its name among its siblings; may be empty.
             limits: its hard limits, on top of those around it.
             after: names of the sibling nodes that it has to wait for; empty for none
                 of them, None for all that has ended in this scope so far.
@@ -200,6 +210,7 @@ class Scope:
         finally:
             _CURRENT.set(before)
 
+    @at_owner_loop
     def close(self) -> None:
         """Close it: release its leases, push its parent's path, check the identity.
 
@@ -208,9 +219,6 @@ class Scope:
         Raises:
             LedgerError: when its counters do not add up.
         """
-        self.at_owner(self._close)
-
-    def _close(self) -> None:
         if self._is_closed:
             return
         self._is_closed = True
@@ -265,6 +273,7 @@ class Scope:
 
     # Its leases.
 
+    @at_owner_loop
     def hold(
         self,
         name: str,
@@ -293,11 +302,12 @@ class Scope:
         """
         self._require_open("nothing can be held back in it")
         wanted = Amounts(calls, calls, tokens, to_picodollars(usd))
-        return self.at_owner(lambda: self.scope_limits.hold(name, wanted, role, seconds=seconds))
+        return self.scope_limits.hold(name, wanted, role, seconds=seconds)
 
+    @at_owner_loop
     def release(self, name: str) -> None:
         """Hold back nothing for a lease any more. A name that is not held is no error."""
-        self.at_owner(lambda: self.scope_limits.release(name))
+        self.scope_limits.release(name)
 
     # Its counts.
 
@@ -316,11 +326,9 @@ class Scope:
         for rows in self._rows_of_turns:
             rows.append(row)
 
+    @at_owner_loop
     def take_rows(self) -> list[LedgerRow]:
         """Return the rows of a turn that were not taken yet, in the order in which calls ended."""
-        return self.at_owner(self._take_rows)
-
-    def _take_rows(self) -> list[LedgerRow]:
         rows = self._rows.copy()
         self._rows.clear()
         return rows
@@ -335,15 +343,14 @@ class Scope:
         """Count tool calls that a model asks for."""
         self.lasting._tool_calls += count
 
+    @at_owner_loop
     def counts(self) -> CounterValues:
         """Return its calls, those of the scopes below it included."""
-        return self.at_owner(self.counters.counts)
+        return self.counters.counts()
 
+    @at_owner_loop
     def statistics(self) -> ScopeStatistics:
         """Return its counts, its path and its leases."""
-        return self.at_owner(self._statistics)
-
-    def _statistics(self) -> ScopeStatistics:
         counters = self.counters
         return ScopeStatistics(
             path=self.path,

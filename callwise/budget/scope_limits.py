@@ -21,8 +21,6 @@ class ScopeLimits:
 
     Args:
         scope: path of the scope, for errors.
-        limits: its limits.
-        clock: the source of its time.
         critical_path: its path, which is its time under a virtual clock and in a replay.
         around: the limits of the scope around it; None for the root.
     """

@@ -16,7 +16,7 @@ from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Amounts
 from callwise.budget.redactor import Redactor
-from callwise.budget.scope import Scope
+from callwise.budget.scope import Scope, at_owner_loop
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
@@ -54,6 +54,7 @@ class Ledger:
         max_kept_rows: int | None = MAX_KEPT_ROWS,
     ) -> None:
         self._run = run
+        self.at_owner = run.at_owner
         self._sinks = tuple(sinks)
         self._rows: deque[LedgerRow] = deque(maxlen=max_kept_rows)
         self._asked_count = self._written_count = 0
@@ -82,28 +83,24 @@ class Ledger:
                 self._failure_count += 1
                 self._first_failure = self._first_failure or error
 
+    @at_owner_loop
     def drain(self) -> list[LedgerRow]:
         """Take the kept rows out, in the order in which the calls ended."""
-        return self._run.at_owner(self._drain)
+        rows = list(self._rows)
+        self._rows.clear()
+        return rows
 
     def counts(self) -> CounterValues:
         """Return the counts of all rows ever written."""
         return self._run.counts()
 
+    @at_owner_loop
     def check(self) -> None:
         """Check the identity, the rows against the scopes, and that no sink failed.
 
         Raises:
             LedgerError: when one of them is not so.
         """
-        self._run.at_owner(self._check)
-
-    def _drain(self) -> list[LedgerRow]:
-        rows = list(self._rows)
-        self._rows.clear()
-        return rows
-
-    def _check(self) -> None:
         self._run.counters.check("run")
         counts = self._run.counters.counts()
         ended = sum(counts.outcomes.values())
