@@ -256,7 +256,7 @@ class InFlightCall:
         is_unreadable: bool = False,
         notes: str = "",
     ) -> LedgerRow:
-        """Return its ledger row; `error` and `notes` are without secrets.
+        """Return its ledger row, once its track is at its end; `error` and `notes` have no secrets.
 
         Raises:
             LedgerError: when it has not ended.
@@ -282,7 +282,7 @@ class InFlightCall:
             is_unreadable=is_unreadable,
             usage=self.usage,
             path_seconds=self.path_seconds,
-            end_round=self.end.round - scope.first_round,
+            end_round=self.track.position.round - scope.first_round,
             key=self.key,
             error=error,
             notes=notes,
