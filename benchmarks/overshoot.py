@@ -159,7 +159,7 @@ async def storm(limits: Limits, *, callers: int, times: int, used_part: float, s
     highest = 0.0
 
     def used() -> float:
-        (room,) = budgeter.run.bounds.common_rooms()
+        (room,) = budgeter.run.scope_limits.common_quotas()
         return room.used[index] / limit
 
     def look() -> None:

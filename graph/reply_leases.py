@@ -44,7 +44,7 @@ the plan's goals, and a few memories."""
 
 def calls_left(scope: Scope) -> int | None:
     """Return the calls, or requests if fewer, that a scope leaves; None without a limit."""
-    left = [min(room.left[:2]) for room in scope.bounds.common_rooms()]
+    left = [min(room.left[:2]) for room in scope.scope_limits.common_quotas()]
     least = min(left, default=math.inf)
     return None if least == math.inf else int(least)
 
@@ -68,7 +68,7 @@ def hold_reply(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) -
         state: what the turn knows, the loader's part at least.
         fusing: which call brings the reply.
     """
-    if not scope.bounds.rooms(Role.MAIN) and not scope.bounds.is_timed:
+    if not scope.scope_limits.quotas(Role.MAIN) and not scope.scope_limits.is_timed:
         return  # nothing is limited, so there is nothing to hold back from
     endpoint = engine.endpoints[Role.MAIN]
     estimate = engine.budgeter.estimate(_reply_call(engine, state, fusing))
@@ -78,7 +78,7 @@ def hold_reply(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) -
         REPLY_LEASE,
         tokens=estimate.tokens + NOTES_TOKENS,
         usd=estimate.picodollars / PICODOLLARS + notes_usd,
-        seconds=engine.settings.reply.held_seconds if scope.bounds.is_timed else 0.0,
+        seconds=engine.settings.reply.held_seconds if scope.scope_limits.is_timed else 0.0,
         role=Role.MAIN,
     )
 
@@ -93,7 +93,7 @@ def _calls_before_bookkeeping(fusing: Fusion) -> int:
 
 def held_reply_calls(scope: Scope) -> int:
     """Return the calls that a turn's scope still holds back for the reply: 0 or 1."""
-    return sum(lease.calls for lease in scope.bounds.leases() if lease.name == REPLY_LEASE)
+    return sum(lease.calls for lease in scope.scope_limits.leases() if lease.name == REPLY_LEASE)
 
 
 def hold_bookkeeping(scope: Scope, fusing: Fusion) -> None:

@@ -231,7 +231,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
     if node is None:
         raise RuntimeError("the search runs inside its node's scope")
     knobs, limits = _seeded(settings.search, settings.seed), settings.budget.search
-    if node.bounds.is_timed:
+    if node.scope_limits.is_timed:
         knobs = _in_time(knobs, settings.reply.held_seconds)
     turn = context.engine.turn(state.identity)
     bounds = search_bounds(
@@ -252,7 +252,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
             bounds=bounds,
             guidelines=_guidelines(state),
         )
-    may_fall_back = settings.reply.on_outage == "fallback" or node.bounds.is_timed
+    may_fall_back = settings.reply.on_outage == "fallback" or node.scope_limits.is_timed
     is_too_long = isinstance(outcome.error, ContextTooLong)  # a fault of the prompt: no outage
     if isinstance(outcome.error, EndpointError) and not is_too_long and not may_fall_back:
         raise outcome.error

@@ -1,9 +1,7 @@
 """The shared call budgeter: everything between asking and sending.
 
-One asked call goes through, in this order: identity, replay, count, cache, coalesce,
-reserve, (queue, rate, batch, route: their places are marked in `sending`), send with
-retries, settle, record. Every call that is asked ends in exactly one outcome and in
-exactly one ledger row, whatever happens to it on the way.
+An asked call goes through the layers of `call_path`. Every call that is asked ends in exactly
+one outcome and in exactly one ledger row, whatever happens to it on the way.
 
 A budgeter works on one event loop at a time, its owner loop (see `calls.owner_loop`).
 Nothing between checking a limit and taking from it awaits, which on one loop makes it
@@ -27,7 +25,7 @@ from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.scope import Scope, ScopeKind, current_scope
-from callwise.budget.scope_limits import advise, require_prices
+from callwise.budget.scope_limits import require_prices
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from callwise.calls.call import Call, Role
 from callwise.calls.client import Endpoint, Remaining
@@ -42,27 +40,25 @@ __all__ = ["Budgeter"]
 class Budgeter:
     """Counts, caps, shares, retries, records and answers calls. An `LLM`.
 
-    Who awaits it directly lends it the running loop; then it can be used from one loop at a
+    Awaited directly it works on the running loop; then it can be used from one loop at a
     time. With `own_loop`, and once a `BudgetedChatModel` asks it, it works on a private loop
     in a thread, and may be used from any loop and thread; its scopes, ledger and sinks too.
 
     Args:
-        endpoints: which endpoint serves each role; `add_endpoint` adds to them. Owned:
-            `aclose` closes their clients.
-        clock: time and waiting; the system's when None.
+        endpoints: by role; `add_endpoint` adds to them. Owned: `aclose` closes their clients.
+        clock: None takes the system's.
         estimator: counts input tokens before a call is sent; None takes
             `callwise.budget.token_estimate`, loaded at the first call that needs it.
         cache: keeps answers for equal calls; None keeps none. Owned.
         recorder: a recording to read, write, or both. Not owned.
         limits: of the whole run.
-        retry: when to try again, at endpoints without a policy of their own.
+        retry: when to try again, at endpoints without a policy.
         seed: of the retries' jitter.
-        sinks: told each ledger row.
+        sinks: called with each ledger row.
         secrets: values of keys, kept out of every error.
-        default_output_tokens: what to reserve for the output of a call without
-            `max_tokens`.
+        default_output_tokens: reserved for the output of a call without `max_tokens`.
         max_kept_rows: see `Ledger`.
-        advises_by_path: tell the time that is left from the path, which is the same in
+        advises_by_path: read the time that is left from the path, which is the same in
             a replay and a little behind the clock, so that a pipeline that winds down by it
             does so at the same call there. Limits bind by the clock either way.
         notify: called with what a person should know while a call waits; None calls nothing.
@@ -110,12 +106,7 @@ class Budgeter:
             accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
             at_owner=self.owner.call,
         )
-        self.ledger = Ledger(
-            self.run.counters,
-            sinks=sinks,
-            max_kept_rows=max_kept_rows,
-            at_owner=self.owner.call,
-        )
+        self.ledger = Ledger(self.run, sinks=sinks, max_kept_rows=max_kept_rows)
         self._call_path = build_call_path(
             self._endpoints,
             ledger=self.ledger,
@@ -175,14 +166,14 @@ class Budgeter:
 
     @property
     def current(self) -> Scope:
-        """The scope that a call asked here and now is asked in."""
+        """The scope that a call asked now is asked in."""
         scope = current_scope()
         return self.run if scope is None or scope.root is not self.run else scope
 
     @property
     def in_flight(self) -> int:
         """Pieces of work under way; equal calls share one."""
-        return self._call_path.in_flight
+        return int(self._call_path.layers["share"].statistics()["in_flight"])
 
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer of the call path has counted, in the order of the path."""
@@ -203,7 +194,7 @@ class Budgeter:
         """Return how much remains in the current scope."""
         scope = self.current
         return self.owner.call(
-            lambda: advise(scope.bounds, scope.position, by_path=self._advises_by_path)
+            lambda: scope.scope_limits.remaining(scope.position, by_path=self._advises_by_path)
         )
 
     def estimate(self, call: Call) -> Estimate:
@@ -220,13 +211,14 @@ class Budgeter:
         Raises:
             CallError: whatever ended the call instead; see the tree in `errors`.
             UnknownRole: when no endpoint serves its role. That is not counted.
-            ConfigError: when calls are in flight on another loop; see `own_loop`.
+            ConfigError: when calls are under way on another loop; see `own_loop`.
         """
         with self._asked_in(call) as scope:
-            # The path is the asker's, and moves where it asks: in the order of its own steps.
+            # The scope's path advances in the caller's loop: in the order of the caller's steps.
             track = CriticalPathTrack(scope.position)
             try:
-                return await self.owner.run(self._ask, call, scope, track)
+                carried = InFlightCall(call, scope, track)
+                return (await self.owner.run(self._first_layer, carried)).reply
             finally:
                 scope.advance_to(track.position)
 
@@ -284,5 +276,4 @@ class Budgeter:
         return scope.open(ScopeKind.NODE, origin.node, mark=step_mark(origin))
 
     async def _ask(self, call: Call, scope: Scope, track: CriticalPathTrack) -> Reply:
-        answer = await self._first_layer(InFlightCall(call, scope, track))
-        return answer.reply
+        return (await self._first_layer(InFlightCall(call, scope, track))).reply

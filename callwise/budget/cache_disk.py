@@ -1,47 +1,73 @@
 """Cache tier on disk: answers outlive the process, off the event loop.
 
 All work on the folder happens in one thread of the cache, so that the event loop never blocks
-and the connection is closed where it was opened. What was read or written lately is also kept
+and the connection is closed where it was opened. Replies read or written lately are also kept
 in memory. A reply is a JSON object there; its `parsed` is left out and read again.
 
 A cache is a convenience: when the disk is full or a file is damaged, the answer still reaches
 its caller, and the failure is in the log and in `statistics`.
+
+The only file that imports diskcache. Its default form is pickle, which runs code on
+reading (CVE-2025-69872); its JSON disk writes none, but would still load one that
+another process put into the database. The disk here refuses to.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+import sqlite3
+import zlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from diskcache import Cache, JSONDisk, Timeout
+from diskcache.core import MODE_PICKLE
 
 from callwise.budget.layers.cache import MemoryCache
 from callwise.calls.key import KEY_VERSION, CallKey
-from callwise.calls.reply import Reply
-
-if TYPE_CHECKING:
-    from callwise.budget.disk_store import DiskStore
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
-
-from callwise.calls.reply import ReportedUsage, document_of_logprobs, logprobs_of_document
+from callwise.calls.reply import (
+    Reply,
+    ReportedUsage,
+    document_of_logprobs,
+    logprobs_of_document,
+)
 
 __all__ = ["DiskCache", "DiskCacheStatistics", "document_of_reply", "reply_of_document"]
 
 _LOGGER = logging.getLogger(__name__)
 _ReturnT = TypeVar("_ReturnT")
 
+_STORE_ERRORS: tuple[type[Exception], ...] = (
+    OSError,  # a full disk, a folder that cannot be made
+    sqlite3.Error,
+    Timeout,  # another process has the lock for too long
+    ValueError,  # not JSON, or a pickle
+    TypeError,
+    zlib.error,
+)
+"""Errors of a folder that others can write to."""
 
-@dataclass(frozen=True, slots=True)
-class DiskCacheStatistics:
-    """What a disk cache could not do.
+_LOCK_TIMEOUT_SECONDS = 10
 
-    Args:
-        failed_reads: replies that stood there and could not be read.
-        failed_writes: replies that could not be written.
-    """
+
+class _JsonOnlyDisk(JSONDisk):  # type: ignore[misc] # diskcache has no types
+    """JSON in, JSON out; a pickle is refused unread."""
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        if mode == MODE_PICKLE:
+            raise ValueError("the cache holds a pickle, which is never read")
+        return super().fetch(mode, filename, value, read)
+
+    def get(self, key: Any, raw: bool) -> Any:
+        if not raw:
+            raise ValueError("the cache holds a pickled key, which is never read")
+        return super().get(key, raw)
+
+
+class DiskCacheStatistics(NamedTuple):
+    """Replies that could not be read although they were there, and could not be written."""
 
     failed_reads: int
     failed_writes: int
@@ -53,7 +79,7 @@ class DiskCache:
     Args:
         folder: made when missing. Opened at the first use.
         max_bytes: size at which the oldest replies are dropped.
-        memory: what keeps the latest replies at hand; one of its own when None.
+        memory: keeps the latest replies; a new one when None.
     """
 
     def __init__(
@@ -63,7 +89,7 @@ class DiskCache:
         self._max_bytes = max_bytes
         self._memory = memory or MemoryCache()
         self._thread: ThreadPoolExecutor | None = None
-        self._store: DiskStore | None = None
+        self._store: Cache | None = None
         self._failed_reads = 0
         self._failed_writes = 0
 
@@ -103,32 +129,31 @@ class DiskCache:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="callwise-cache")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    # What follows runs in the thread.
+    # The following methods run in the thread.
 
-    def _opened(self) -> "DiskStore":
+    def _opened(self) -> Cache:
         if self._store is None:
-            from callwise.budget.disk_store import DiskStore  # noqa: PLC0415 - heavy, and blocks
-
-            self._store = DiskStore(self._folder, max_bytes=self._max_bytes)
+            self._store = Cache(
+                str(self._folder),
+                disk=_JsonOnlyDisk,
+                size_limit=self._max_bytes,
+                timeout=_LOCK_TIMEOUT_SECONDS,
+            )
         return self._store
 
     def _read(self, key: CallKey) -> Reply | None:
-        from callwise.budget.disk_store import STORE_ERRORS  # noqa: PLC0415 - as above
-
         try:
-            document = self._opened().read(f"{KEY_VERSION}:{key}")
+            document = self._opened().get(f"{KEY_VERSION}:{key}")
             return None if document is None else reply_of_document(document)
-        except STORE_ERRORS as error:
+        except _STORE_ERRORS as error:
             self._failed_reads += 1
             _LOGGER.warning("cannot read from the cache %s: %r", self._folder, error)
             return None
 
     def _write(self, key: CallKey, reply: Reply) -> None:
-        from callwise.budget.disk_store import STORE_ERRORS  # noqa: PLC0415 - as above
-
         try:
-            self._opened().write(f"{KEY_VERSION}:{key}", document_of_reply(reply))
-        except STORE_ERRORS as error:
+            self._opened().set(f"{KEY_VERSION}:{key}", document_of_reply(reply))
+        except _STORE_ERRORS as error:
             self._failed_writes += 1
             _LOGGER.warning("cannot write to the cache %s: %r", self._folder, error)
 

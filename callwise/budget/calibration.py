@@ -8,7 +8,7 @@ the counts that its answers report:
     reported = ascii_factor * ascii_tokens + other_factor * other_tokens
 
 The fit is a least-squares one on relative errors over the last `MAX_SEEN` answers, with a weak
-pull to where the factors start, so that one answer moves the factor of what it was made of.
+pull to where the factors start, so that one answer changes the factor of its kind of text.
 What a fit leaves short of an answer that came is added for calls like it: after its first
 answer a call of the same kind and size is never estimated at less than was reported.
 
@@ -38,7 +38,7 @@ AS_PREDICTED = 0.9
 
 SHORT_TOKENS = 50
 """Size at which an answer counts half as much as a long one: what a server adds to each
-prompt, such as a system prompt of its own, is a large part of a short prompt."""
+prompt, such as a further system prompt, is a large part of a short prompt."""
 
 ASCII_PULL, OTHER_PULL = 1.0, 0.05
 """Weight of the start against one long answer of that kind alone. The ASCII factor is known
@@ -67,12 +67,7 @@ class Calibration:
         self._short: list[tuple[float, int]] = []
 
     def tokens(self, estimated: InputTokens, margin: float) -> int:
-        """Return how many input tokens to reserve.
-
-        Args:
-            estimated: the estimate of the call.
-            margin: what to multiply the fit by; at least 1.
-        """
+        """Return how many input tokens to reserve; `margin`, at least 1, is a factor of the fit."""
         fitted = self._ascii * estimated.ascii + self._other * estimated.other
         if not self._short:
             return math.ceil(fitted * margin)
@@ -81,12 +76,7 @@ class Calibration:
         return math.ceil(fitted * margin + missing)
 
     def observe(self, estimated: InputTokens, reported: int) -> None:
-        """Learn from an answer.
-
-        Args:
-            estimated: the estimate of its call.
-            reported: the input tokens that were counted for it.
-        """
+        """Learn from the input tokens that an answer reports for its call."""
         whole = estimated.total
         predicted = self.tokens(estimated, 1.0)
         if reported <= predicted and self._seen:

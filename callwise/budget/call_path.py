@@ -6,11 +6,11 @@ began it. Every layer keeps the one below it as `next`. Which layers there are i
 budgeter is built; a layer that is not configured is not in the list.
 
     repair    asks again, bounded, while the answer does not fit its form
-    ledger    opens the in-flight call; closes it with one outcome and one row
+    ledger    opens the call; closes it with one outcome and one row
     replay    answers from a recording, and records calls that were not in it
     admit     counts the call against the limits of every scope, or refuses it
     cache     answers from replies kept for equal calls
-    share     one piece of work for equal calls in flight
+    share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
     send      one request to the client within the time left
@@ -27,8 +27,7 @@ Order within one call that must not move:
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from callwise.budget.clock import Clock
 from callwise.budget.health import EndpointHealth
@@ -58,7 +57,7 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 class Layer(Protocol[CarriedT_contra, AnswerT_co]):
     """One layer: takes what it carries, and returns the answer or raises what ended it."""
 
-    async def __call__(self, carried: CarriedT_contra) -> AnswerT_co:
+    def __call__(self, carried: CarriedT_contra) -> Awaitable[AnswerT_co]:
         """Pass the carried call on, or answer it."""
         ...
 
@@ -67,13 +66,8 @@ class Layer(Protocol[CarriedT_contra, AnswerT_co]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CallPath:
-    """The layers of one budgeter.
-
-    Args:
-        layers: by name, from the first to the last.
-    """
+class CallPath(NamedTuple):
+    """The layers of one budgeter by name, from the first to the last."""
 
     layers: Mapping[str, Layer[Any, Any]]
 
@@ -81,11 +75,6 @@ class CallPath:
     def first(self) -> Callable[[InFlightCall], Awaitable[ReadReply]]:
         """The layer that a call is given to."""
         return next(iter(self.layers.values()))
-
-    @property
-    def in_flight(self) -> int:
-        """Pieces of work under way; equal calls share one."""
-        return int(self.layers["share"].statistics()["in_flight"])
 
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer has counted, by its name, in the order of the path."""
@@ -107,17 +96,8 @@ def build_call_path(
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
-    Args:
-        endpoints: which endpoint serves each role.
-        ledger: where rows go.
-        clock: time and waiting.
-        estimator: what to reserve.
-        cache: keeps answers for equal calls; None leaves the layer out.
-        recorder: a recording; None leaves the layer out.
-        retry: when to try again, where the endpoint has no policy.
-        seed: of the retries' jitter.
-        health: which endpoints have just failed.
-        redactor: removes secrets from errors.
+    Without a cache or a recorder that layer is left out. The retry policy is for endpoints
+    that have none; the seed is that of the jitter.
     """
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)

@@ -103,7 +103,7 @@ class ManualClock:
             ValueError: when `seconds` is negative.
         """
         if seconds < 0:
-            raise ValueError(f"time moves forward only, got {seconds} seconds")
+            raise ValueError(f"time goes forward only, got {seconds} seconds")
         self._now_seconds += seconds
         while self._sleepers and self._sleepers[0][0] <= self._now_seconds:
             future = heapq.heappop(self._sleepers)[2]

@@ -1,20 +1,20 @@
 """Counters of the calls of one scope, or of one part of them, and their statistics.
 
 The identity, in every scope and at every moment:
-`asked = served + cached + coalesced + replayed + refused + failed + cancelled + in flight`.
-Asking, ending and being in flight are counted apart, so that the check is one.
+`asked = served + cached + coalesced + replayed + refused + failed + cancelled + in_flight`.
+The three are counted apart, so that the check can fail.
 """
-# ruff: noqa: SLF001 - an object reads the private parts of others of its own class
+# ruff: noqa: SLF001 - an object reads private parts of others of its class
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import add, attrgetter
-from types import MappingProxyType
 from typing import Any
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import LeaseStatistics
-from callwise.budget.usage import NO_USAGE, Usage
+from callwise.budget.usage import Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import CallwiseError
 
@@ -30,10 +30,8 @@ class CounterValues:
     """The counters of a scope at one moment.
 
     Args:
-        asked: calls wanted.
-        in_flight: those that have not ended yet.
+        in_flight: asked calls that have not ended yet.
         outcomes: how the others ended; every outcome is a key.
-        usage: what they spent.
         over_calls: calls that were charged beyond what was reserved for them.
         speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
@@ -74,97 +72,92 @@ _NOT_IN_COUNTS = {"sent", "charged_tokens", "charged_usd"}
 for _name in (*Usage._fields, "tokens", "usd", "over_usd", "work_seconds", "retry_seconds"):
     setattr(CounterValues, _name, property(attrgetter(f"usage.{_name}")))
 
-_NO_OUTCOMES: Mapping[Outcome, int] = MappingProxyType(dict.fromkeys(Outcome, 0))
-
-
 Part = tuple[str | None, Role, Purpose]
 """The node that asked, the role it asked, and what for."""
 
+MAX_PENDING = 256
+"""Rows of a tree of scopes that are summed up together."""
 
-class Counters:
-    """Counts that grow as calls are asked and end.
+_OWN_SUMS = 5
+_NO_SUMS = (0,) * (_OWN_SUMS + len(Outcome) + len(Usage._fields))
+_ONE_OUTCOME = {outcome: tuple(int(each is outcome) for each in Outcome) for outcome in Outcome}
 
-    Args:
-        is_by_part: also count ended calls by node, role and purpose; their sum is the total.
-    """
 
-    __slots__ = (
-        "_asked",
-        "_in_flight",
-        "_outcomes",
-        "_over_calls",
-        "_parts",
-        "_repairs",
-        "_speculative",
-        "_unreadable",
-        "_usage",
+def _numbers(row: LedgerRow) -> tuple[int, ...]:
+    """Return what a row adds to the sums: itself, four flags, its outcome, its usage."""
+    usage = row.usage
+    is_over = bool(usage.over_tokens or usage.over_picodollars)
+    flags = (row.is_speculative, row.repair > 0, row.is_unreadable)
+    return (1, is_over, *flags, *_ONE_OUTCOME[row.outcome], *usage)
+
+
+def _values(sums: Sequence[int], asked: int, in_flight: int) -> CounterValues:
+    _, over_calls, speculative, repairs, unreadable, *others = sums
+    return CounterValues(
+        asked=asked,
+        in_flight=in_flight,
+        outcomes=dict(zip(Outcome, others, strict=False)),
+        usage=Usage(*others[len(Outcome) :]),
+        over_calls=over_calls,
+        speculative=speculative,
+        repairs=repairs,
+        unreadable=unreadable,
     )
 
-    def __init__(self, *, is_by_part: bool = False) -> None:
-        self._asked = self._in_flight = self._over_calls = 0
-        self._speculative = self._repairs = self._unreadable = 0
-        self._usage: list[int] = list(NO_USAGE)
-        self._outcomes = dict(_NO_OUTCOMES)
-        self._parts: dict[Part, Counters] | None = {} if is_by_part else None
 
-    @property
-    def in_flight(self) -> int:
-        """Calls that were asked and have not ended."""
-        return self._in_flight
+class Counters:
+    """Counts of one scope that grow as calls are asked and end, in it and below it.
+
+    Asked, running and ended calls are counted immediately, in the scope and all around it. Rows
+    are collected, once for the whole tree, and summed up together before sums are read.
+
+    Args:
+        around: the counters of the scope around; None for the root.
+        is_by_part: whether the sums are given by node, role and purpose too.
+    """
+
+    __slots__ = ("_asked", "_chain", "_ended", "_in_flight", "_is_by_part", "_pending", "_sums")
+
+    def __init__(self, around: "Counters | None" = None, *, is_by_part: bool = False) -> None:
+        self._asked = self._in_flight = self._ended = 0
+        self._chain: tuple[Counters, ...] = (self, *around._chain) if around else (self,)
+        self._pending: list[tuple[Counters, LedgerRow]] = around._pending if around else []
+        self._sums: dict[Part, Sequence[int]] = {}
+        self._is_by_part = is_by_part
 
     def begin(self) -> None:
         """Count one call that was asked."""
-        self._asked += 1
-        self._in_flight += 1
+        for counters in self._chain:
+            counters._asked += 1
+            counters._in_flight += 1
 
     def end(self, row: LedgerRow) -> None:
         """Count how one call ended."""
-        self._in_flight -= 1
-        counted = self
-        if self._parts is not None:
-            part = (row.node, row.role, row.purpose)
-            counted = self._parts.get(part) or self._parts.setdefault(part, Counters())
-            counted._asked += 1
-        counted._outcomes[row.outcome] += 1
-        if row.is_speculative:
-            counted._speculative += 1
-        if row.repair:
-            counted._repairs += 1
-        if row.is_unreadable:
-            counted._unreadable += 1
-        usage = row.usage
-        if usage is not NO_USAGE:
-            counted._usage = list(map(add, counted._usage, usage))
-            if usage.over_tokens or usage.over_picodollars:
-                counted._over_calls += 1
+        for counters in self._chain:
+            counters._in_flight -= 1
+            counters._ended += 1
+        self._pending.append((self, row))
+        if len(self._pending) >= MAX_PENDING:
+            self._sum_up()
 
     def check(self, scope: str) -> None:
         """Check the identity.
 
         Raises:
-            LedgerError: when the outcomes and what is in flight are not what was asked.
+            LedgerError: when ended and running calls together are not the asked ones.
         """
-        outcomes = self._total()._outcomes
-        ended = sum(outcomes.values())
-        if self._asked != ended + self._in_flight or self._in_flight < 0:
+        if self._asked != self._ended + self._in_flight or self._in_flight < 0:
+            ended = ", ".join(f"{k} {n}" for k, n in self.counts().outcomes.items() if n)
             raise LedgerError(
-                f"{scope}: asked {self._asked}, but {ended} ended and {self._in_flight} are "
-                f"in flight ({', '.join(f'{k} {n}' for k, n in outcomes.items() if n)})"
+                f"{scope}: asked {self._asked}, but {self._ended} ended and {self._in_flight} are "
+                f"under way ({ended})"
             )
 
     def counts(self) -> CounterValues:
         """Return the counts at this moment."""
-        total = self._total()
-        return CounterValues(
-            asked=self._asked,
-            in_flight=self._in_flight,
-            outcomes=dict(total._outcomes),
-            usage=Usage(*total._usage),
-            over_calls=total._over_calls,
-            speculative=total._speculative,
-            repairs=total._repairs,
-            unreadable=total._unreadable,
-        )
+        self._sum_up()
+        sums = tuple(map(sum, zip(_NO_SUMS, *self._sums.values(), strict=True)))
+        return _values(sums, self._asked, self._in_flight)
 
     def by_node(self) -> dict[str, CounterValues]:
         """Return the ended calls by node; those asked outside of one under `-`."""
@@ -179,28 +172,24 @@ class Counters:
         return self._by(lambda part: part[2].value)
 
     def _by(self, name: Callable[[Part], str]) -> dict[str, CounterValues]:
-        merged: dict[str, Counters] = {}
-        for part, counters in (self._parts or {}).items():
-            merged.setdefault(name(part), Counters())._include(counters)
-        return {key: merged[key].counts() for key in sorted(merged)}
+        self._sum_up()
+        merged: dict[str, list[int]] = {}
+        for part, sums in self._sums.items() if self._is_by_part else ():
+            merged[name(part)] = list(map(add, merged.get(name(part), _NO_SUMS), sums))
+        return {key: _values(sums, sums[0], 0) for key, sums in sorted(merged.items())}
 
-    def _total(self) -> "Counters":
-        if self._parts is None:
-            return self
-        total = Counters()
-        for part in self._parts.values():
-            total._include(part)
-        return total
-
-    def _include(self, other: "Counters") -> None:
-        self._asked += other._asked
-        self._over_calls += other._over_calls
-        self._speculative += other._speculative
-        self._repairs += other._repairs
-        self._unreadable += other._unreadable
-        self._usage = list(map(add, self._usage, other._usage))
-        for outcome, count in other._outcomes.items():
-            self._outcomes[outcome] += count
+    def _sum_up(self) -> None:
+        """Add the pending rows to the sums of their scopes and of those around."""
+        groups: dict[tuple[Counters, Part], list[tuple[int, ...]]] = defaultdict(list)
+        for counters, row in self._pending:
+            part = (row.node, row.role, row.purpose)
+            groups[counters, part].append(_numbers(row))
+        self._pending.clear()
+        for (innermost, part), numbers in groups.items():
+            added = tuple(map(sum, zip(*numbers, strict=True)))
+            for counters in innermost._chain:
+                known = counters._sums.get(part)
+                counters._sums[part] = tuple(map(add, known, added)) if known else added
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +197,10 @@ class ScopeStatistics:
     """Counts, path and leases of a scope.
 
     Args:
-        path: its path.
-        is_closed: whether it has been closed.
         counts: its calls, those of the scopes below it included.
-        by_node: the ended ones by node; empty below a turn.
-        by_role: the same by role.
-        by_purpose: the same by purpose.
+        by_node: the ended ones by node; empty below a turn. By role and purpose likewise.
         rounds: the longest chain of calls that had to wait for each other.
         path_seconds: the time that chain took, or would have taken.
-        leases: what is still held back.
     """
 
     path: str
@@ -235,10 +219,6 @@ class ScopeStatistics:
             name: {part: counts.as_dict() for part, counts in getattr(self, name).items()}
             for name in ("by_node", "by_role", "by_purpose")
         }
-        leases = [
-            {"name": lease.name, "calls": lease.calls, "tokens": lease.tokens, "usd": lease.usd}
-            for lease in self.leases
-        ]
         return {
             "path": self.path,
             "is_closed": self.is_closed,
@@ -246,5 +226,5 @@ class ScopeStatistics:
             **parts,
             "rounds": self.rounds,
             "path_seconds": self.path_seconds,
-            "leases": leases,
+            "leases": [lease._asdict() for lease in self.leases],
         }

@@ -15,9 +15,9 @@ loaded machine, and 1 for everything in a replay.
 Durations count in whole microseconds, so that the length of a path is the same to the
 last bit wherever on its parent's path it started, and so at any concurrency.
 
-A path moves where its calls are asked, which may be in several threads: so it has a lock.
+Calls of several threads advance a path, so a lock is held meanwhile.
 
-Invariant: a position never moves back.
+Invariant: a position never goes back.
 """
 
 import heapq
@@ -49,12 +49,14 @@ class CriticalPathPoint(NamedTuple):
         return CriticalPathPoint(max(self.round, other.round), max(self.seconds, other.seconds))
 
 
-_moving = threading.RLock()
-"""Held while a position moves. Re-entrant: a call that the garbage collector ends moves it too."""
+_advancing = threading.RLock()
+"""Held while a position changes. Re-entrant: the garbage collector may end a call meanwhile."""
 
 if hasattr(os, "register_at_fork"):  # a forked process must not find it held for ever
     os.register_at_fork(
-        before=_moving.acquire, after_in_parent=_moving.release, after_in_child=_moving.release
+        before=_advancing.acquire,
+        after_in_parent=_advancing.release,
+        after_in_child=_advancing.release,
     )
 
 ORIGIN = CriticalPathPoint(0, 0.0)
@@ -62,23 +64,13 @@ ORIGIN = CriticalPathPoint(0, 0.0)
 
 
 class CriticalPath:
-    """Where one scope started, where it is, and where its children ended.
+    """Start and position of one scope in the coordinates of the root, and its children's ends."""
 
-    Args:
-        start: where it starts, in the coordinates of the root scope.
-    """
-
-    __slots__ = ("_ends", "_start", "position")
+    __slots__ = ("_ends", "position", "start")
 
     def __init__(self, start: CriticalPathPoint) -> None:
-        self._start = start
-        self.position = start
+        self.start = self.position = start
         self._ends: dict[str, CriticalPathPoint] = {}
-
-    @property
-    def start(self) -> CriticalPathPoint:
-        """Where it started, in the coordinates of the root scope."""
-        return self._start
 
     @property
     def length(self) -> CriticalPathPoint:
@@ -87,7 +79,7 @@ class CriticalPath:
 
     def advance_to(self, end: CriticalPathPoint) -> None:
         """Move to `end` where that is further."""
-        with _moving:
+        with _advancing:
             here = self.position
             if end[0] > here[0] or end[1] > here[1]:
                 self.position = here.later(end)
@@ -104,7 +96,7 @@ class CriticalPath:
         """
         if after is None:
             return CriticalPath(self.position)
-        start = self._start
+        start = self.start
         for name in after:
             start = start.later(self._end(name))
         return CriticalPath(start)
@@ -114,7 +106,7 @@ class CriticalPath:
         end = child.position
         self.advance_to(end)
         if is_named:
-            with _moving:
+            with _advancing:
                 known = self._ends.get(name)
                 self._ends[name] = end if known is None else known.later(end)
 
@@ -134,22 +126,17 @@ class CriticalPath:
             raise LookupError(f"node {name!r} has not ended here; ended so far: {ended}") from None
 
     def _since_start(self, position: CriticalPathPoint) -> CriticalPathPoint:
-        seconds = round(position.seconds - self._start.seconds, 6)
-        return CriticalPathPoint(position.round - self._start.round, seconds)
+        seconds = round(position.seconds - self.start.seconds, 6)
+        return CriticalPathPoint(position.round - self.start.round, seconds)
 
 
 class CriticalPathTrack:
-    """Where one chain of calls is on the path: a call, and its repairs after it.
-
-    Args:
-        start: where it starts.
-    """
+    """Position of one chain of calls on the path: of a call, and its repairs after it."""
 
     __slots__ = ("position", "start")
 
     def __init__(self, start: CriticalPathPoint) -> None:
-        self.start = start
-        self.position = start
+        self.start = self.position = start
 
 
 def scheduled_seconds(durations_seconds: Sequence[float], *, max_concurrency: int) -> float:

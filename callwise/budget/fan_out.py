@@ -79,10 +79,10 @@ async def fan_out(
     After a fatal error no further call is started.
 
     Args:
-        calls: what to ask.
-        ask: asks one of them, and moves its track.
-        scope: whose path they are on.
-        max_concurrency: most of them at once; at least 1; None for all.
+        calls: all asked in `scope`.
+        ask: asks one of them, and advances its track.
+        scope: the scope whose path they are on.
+        max_concurrency: most of them under way; at least 1; None for all.
 
     Raises:
         ValueError: when `max_concurrency` is below 1.
@@ -110,10 +110,10 @@ async def fan_out(
         scope.advance_to(under_way.end())
     answers: list[Reply | CallError] = []
     for result in under_way.results:
-        if isinstance(result, Exception) and not isinstance(result, CallError):
+        if isinstance(result, CallError) and not result.is_fatal:
+            answers.append(result)
+        elif isinstance(result, Exception):
             raise result
-        if isinstance(result, CallError) and result.is_fatal:
-            raise result
-        if result is not None:
+        elif result is not None:
             answers.append(result)
     return answers

@@ -24,7 +24,7 @@ from callwise.calls.errors import (
     ServerFailed,
 )
 
-__all__ = ["EndpointHealth", "Probe", "is_outage"]
+__all__ = ["EndpointHealth", "EndpointState", "is_outage"]
 
 NOTICE_SECONDS = 10.0
 """Shortest time between two notices that an endpoint is still loading its model."""
@@ -39,38 +39,27 @@ def is_outage(error: CallError) -> bool:
 
 
 @dataclass(slots=True)
-class _State:
-    """What has failed in a row, and until when nothing is sent."""
+class EndpointState:
+    """Failures in a row, and until when nothing is sent."""
 
     failed_calls: int = 0
     down_until_seconds: float | None = None
     reason: str = ""
     is_probed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """The one call that finds out whether an endpoint is back. It makes one attempt."""
-
-    state: _State
+    """Whether one call makes the one attempt that finds out whether the endpoint is back."""
 
 
 class EndpointHealth:
-    """The endpoints of one budgeter.
-
-    Args:
-        clock: time.
-        notify: called with what a person should know; None calls nothing.
-    """
+    """The endpoints of one budgeter. `notify` is called with what a person should know."""
 
     def __init__(self, clock: Clock, notify: Callable[[str], None] | None = None) -> None:
         self._clock = clock
         self.notify = notify
-        self._states: dict[Hashable, _State] = {}
+        self._states: dict[Hashable, EndpointState] = {}
         self._noticed_at_seconds: dict[str, float] = {}
 
-    def admit(self, endpoint: Endpoint) -> Probe | None:
-        """Let a call through: as any other, or as the one that finds out.
+    def admit(self, endpoint: Endpoint) -> EndpointState | None:
+        """Let a call through; return the state where it is the one that finds out.
 
         Raises:
             EndpointDown: when the endpoint is down.
@@ -87,20 +76,13 @@ class EndpointHealth:
                     was_sent=False,
                 )
             state.is_probed = True
-            return Probe(state)
+            return state
         return None
-
-    def release(self, probe: Probe) -> None:
-        """Let another call find out, if this one did not."""
-        probe.state.is_probed = False
 
     def failed(self, endpoint: Endpoint, error: CallError, *, down_seconds: float) -> None:
         """Remember that a call has used up its attempts on an outage.
 
-        Args:
-            endpoint: of the call.
-            error: how its last attempt ended.
-            down_seconds: time for which nothing is sent, once it is down.
+        Once the endpoint is down, nothing is sent to it for `down_seconds`.
         """
         if self._clock.is_virtual or down_seconds <= 0:
             return
@@ -108,7 +90,7 @@ class EndpointHealth:
         if not is_host:
             self._states.pop(endpoint.name, None)  # the host could be reached
         key: Hashable = endpoint.name if is_host else (endpoint.name, endpoint.model)
-        state = self._states.setdefault(key, _State())
+        state = self._states.setdefault(key, EndpointState())
         state.failed_calls += 1
         if isinstance(error, ServerFailed) and state.failed_calls < MAX_FAILED_CALLS:
             return

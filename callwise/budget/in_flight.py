@@ -6,8 +6,8 @@ Invariant: each call ends in exactly one outcome.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
-from operator import sub
-from typing import NamedTuple
+from functools import cached_property
+from typing import NamedTuple, NoReturn
 
 import orjson
 
@@ -18,7 +18,6 @@ from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import NOTHING, Amounts, Reservation
 from callwise.budget.recorder import CallOrigin
 from callwise.budget.scope import Scope
-from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
 from callwise.budget.work import Work
 from callwise.calls.answer_text import was_cut
@@ -35,17 +34,14 @@ _ONE_CALL = Amounts(calls=1)
 
 
 class ReadReply(NamedTuple):
-    """A reply, read as what its call asked for.
-
-    Args:
-        reply: the reply, its `parsed` set where it fits a response model.
-        invalid: why it does not fit, or None when it does.
-        notes: what had to be repaired or left out to read it, in a few words each.
-    """
+    """A reply, read as what its call asked for."""
 
     reply: Reply
+    """Its `parsed` is set where it fits a response model."""
     invalid: InvalidAnswer | None = None
+    """Why it does not fit, or None when it does."""
     notes: tuple[str, ...] = ()
+    """What had to be repaired or left out to read it, in a few words each."""
 
 
 def read_reply(call: Call, reply: Reply) -> ReadReply:
@@ -99,160 +95,110 @@ def step_mark(origin: Origin) -> str:
 class InFlightCall:
     """One asked call that has not ended, or has just ended.
 
-    Args:
-        call: what was asked.
-        scope: where.
-        track: where on its scope's path it starts; moved to where it ended.
-
-    Attributes:
-        endpoint: which endpoint would serve it.
-        key: its identity.
-        sequence: its number. Starts at 1.
-        position: where on its scope's path it starts.
-        started_at_seconds: when, by the clock.
-        reservation: what it has taken from the limits.
-        is_admitted: whether it was counted against the limits, or refused.
-        store: keeps a usable reply of a shared call for later equal ones; None keeps nothing.
-        work: the work that it pays for, or None when it pays for none.
-        usage: what that work has spent, once this call has ended.
-        usage_note: what is odd about the usage that was reported.
-        refusal: why the limits did not admit it, where they did not.
-        was_found: whether a recording had an exchange for it.
-        path_seconds: what it adds to its scope's path, once it has ended.
+    Its track is on its scope's path, which the ledger advances to the call's end.
     """
 
-    __slots__ = (
-        "_is_closed",
-        "_outcome",
-        "_where",
-        "call",
-        "endpoint",
-        "is_admitted",
-        "key",
-        "path_seconds",
-        "position",
-        "refusal",
-        "reservation",
-        "scope",
-        "sequence",
-        "started_at_seconds",
-        "store",
-        "track",
-        "usage",
-        "usage_note",
-        "was_found",
-        "work",
-    )
-
     endpoint: Endpoint
+    """The endpoint that would serve it."""
     key: CallKey
     sequence: int
+    """Its number. Starts at 1."""
     started_at_seconds: float
+    """Its start by the clock."""
     reservation: Reservation
+    """Amounts that it has taken from the limits."""
+    is_admitted = False
+    """Whether it was counted against the limits, or refused."""
+    was_found = False
+    """Whether a recording had an exchange for it."""
+    store: Callable[[CallKey, Reply], Awaitable[None]] | None = None
+    """Keeps a usable reply of a shared call for later equal ones; None keeps nothing."""
+    work: Work | None = None
+    """The work that it pays for, or None when it pays for none."""
+    usage = NO_USAGE
+    """Usage of that work, once this call has ended."""
+    usage_note = ""
+    """What is odd about the usage that was reported."""
+    refusal: CallRefused | None = None
+    """Why the limits did not admit it, where they did not."""
+    path_seconds = 0.0
+    """What it adds to its scope's path, once it has ended."""
+    outcome: Outcome | None = None
+    """How it ended, or None while it has not."""
+    _is_closed = False
 
     def __init__(self, call: Call, scope: Scope, track: CriticalPathTrack) -> None:
         self.call = call
         self.scope = scope
         self.track = track
         self.position = track.position
-        self.is_admitted = self.was_found = self._is_closed = False
-        self.store: Callable[[CallKey, Reply], Awaitable[None]] | None = None
-        self.work: Work | None = None
-        self.usage = NO_USAGE
-        self.usage_note = ""
-        self.refusal: CallRefused | None = None
-        self.path_seconds = 0.0
-        self._outcome: Outcome | None = None
-        self._where: CallOrigin | None = None
 
     def open(
         self, call: Call, endpoint: Endpoint, key: CallKey, *, sequence: int, now_seconds: float
     ) -> None:
-        """Give it its identity.
-
-        Args:
-            call: what was asked, completed by its endpoint.
-            endpoint: which endpoint would serve it.
-            key: its identity.
-            sequence: its number. Starts at 1.
-            now_seconds: the time, by the clock.
-        """
+        """Give it its identity; `call` is the question as completed by its endpoint."""
         self.call = call
         self.endpoint = endpoint
         self.key = key
         self.sequence = sequence
         self.started_at_seconds = now_seconds
-        self.reservation = Reservation(self.scope.bounds.rooms(call.role))
+        self.reservation = Reservation(self.scope.scope_limits.quotas(call.role))
 
-    @property
-    def outcome(self) -> Outcome | None:
-        """How it ended, or None while it has not."""
-        return self._outcome
-
-    @property
-    def _lane(self) -> str:
-        """The task that asked: its scope's path, with what distinguishes equal tasks.
-
-        Steps are left out: a node that asks a step later asks the same.
-        """
-        origin = self.call.origin
-        if origin is None:
-            return self.scope.path
-        lane = self.scope.path.removesuffix(step_mark(origin))
-        return f"{lane}#{origin.task}" if origin.task else lane
-
-    @property
+    @cached_property
     def where(self) -> CallOrigin:
-        """Where it was asked, and of which endpoint, for a recording."""
-        if self._where is None:
-            scope, call, endpoint = self.scope, self.call, self.endpoint
-            self._where = CallOrigin(
-                self._lane,
-                scope.conversation,
-                scope.turn,
-                scope.node,
-                call.role,
-                call.purpose,
-                endpoint.name,
-                endpoint.model,
-            )
-        return self._where
+        """The place where it was asked, and its endpoint, for a recording."""
+        scope, call, endpoint = self.scope, self.call, self.endpoint
+        # Equal tasks are distinguished. Steps are left out: a node that asks a step later asks
+        # the same.
+        lane, origin = scope.path, call.origin
+        if origin is not None:
+            lane = lane.removesuffix(step_mark(origin)) + (f"#{origin.task}" if origin.task else "")
+        return CallOrigin(
+            lane,
+            scope.conversation,
+            scope.turn,
+            scope.node,
+            call.role,
+            call.purpose,
+            endpoint.name,
+            endpoint.model,
+        )
 
     @property
     def end(self) -> CriticalPathPoint:
-        """Where on the path it ended. A refused call waited for nothing."""
-        return self.position.after(self._outcome is not Outcome.REFUSED, self.path_seconds)
+        """Its end on the path. A refused call waited for nothing."""
+        return self.position.after(self.outcome is not Outcome.REFUSED, self.path_seconds)
 
     def finish(self, outcome: Outcome) -> None:
-        """Say how it ended, once.
+        """Set how it ended, once.
 
         Raises:
-            LedgerError: when that was said before.
+            LedgerError: when that was set before.
         """
-        if self._outcome is not None:
-            raise LedgerError(f"call {self.sequence} ended {self._outcome}, and then {outcome}")
-        self._outcome = outcome
+        if self.outcome is not None:
+            raise LedgerError(f"call {self.sequence} ended {self.outcome}, and then {outcome}")
+        self.outcome = outcome
 
     def admit(
         self, spent: Amounts = _ONE_CALL, *, over: Amounts = NOTHING, by_path: bool = False
     ) -> None:
-        """Count it against the limits, before anyone looks for an answer.
+        """Count it against the limits, before an answer is looked for.
 
         Args:
             spent: itself, and what it spent by a recording.
             over: the part of `spent` that passed what had been reserved.
-            by_path: hold deadlines against the path: the call is a recorded one.
+            by_path: check deadlines against the path: the call is a recorded one.
 
         Raises:
             CallRefused: when there is no quota or no time.
         """
         self.is_admitted = True
-        bounds = self.scope.bounds
-        refusal = bounds.refusal_by_time(self.position, by_path=by_path, lease=self.call.lease)
+        limits, lease = self.scope.scope_limits, self.call.lease
+        refusal = limits.refusal_by_time(self.position, by_path=by_path, lease=lease)
         if refusal is None:
-            if self.call.lease is not None:
-                self.reservation.share = bounds.draw(self.call.lease)
-            asked = spent if over == NOTHING else Amounts(*map(sub, spent, over))
+            if lease is not None:
+                limits.draw(lease, self.reservation)
+            asked = spent if over is NOTHING else spent - over
             refusal = self.reservation.take(asked, is_recorded=by_path)
         if refusal is not None:
             self.refuse(refusal)
@@ -260,7 +206,7 @@ class InFlightCall:
             self.reservation.charge(over)
             self.reservation.pass_reservation(over)
 
-    def refuse(self, refusal: CallRefused) -> None:
+    def refuse(self, refusal: CallRefused) -> NoReturn:
         """End it for lack of quota, and raise the refusal.
 
         Raises:
@@ -270,18 +216,6 @@ class InFlightCall:
         self.reservation.refuse()
         self.finish(Outcome.REFUSED)
         raise refusal
-
-    def new_work(self, estimator: Estimator) -> Work:
-        """Return work that this call pays for, nothing of it reserved yet."""
-        return Work(
-            self.call,
-            self.endpoint,
-            self.key,
-            estimator=estimator,
-            bounds=self.scope.bounds,
-            reservation=self.reservation,
-            position=self.position,
-        )
 
     def take_over(self, payer: "InFlightCall") -> CallRefused | None:
         """Pay from now on for the work that `payer` paid for, or return why not."""
@@ -294,18 +228,11 @@ class InFlightCall:
         if refusal is not None:
             self.refusal = refusal
             return refusal
-        payer.work = None
-        self.work = work
-        work.move_to(self.scope.bounds, self.reservation, self.position)
+        payer.work, self.work, work.payer = None, work, self
         return None
 
     def close(self, clock: Clock, error: BaseException | None) -> None:
-        """Settle what is open, and set its outcome where no layer has. Safe to call twice.
-
-        Args:
-            clock: time.
-            error: what ended it; None when it was answered.
-        """
+        """Settle what is open, and set its outcome where no layer has. Safe to call twice."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -317,7 +244,7 @@ class InFlightCall:
         self.reservation.close()
         if not (self.was_found or clock.is_virtual):
             self.path_seconds = clock.now() - self.started_at_seconds
-        if self._outcome is None and error is not None:
+        if self.outcome is None and error is not None:
             is_gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
             self.finish(Outcome.CANCELLED if is_gone else Outcome.FAILED)
 
@@ -329,18 +256,12 @@ class InFlightCall:
         is_unreadable: bool = False,
         notes: str = "",
     ) -> LedgerRow:
-        """Return its ledger row.
-
-        Args:
-            error: what went wrong, without secrets.
-            is_simulated: whether its answer is marked as simulated.
-            is_unreadable: whether its answer is not in the form that was asked for.
-            notes: what had to be mended to read its answer, without secrets.
+        """Return its ledger row, once its track is at its end; `error` and `notes` have no secrets.
 
         Raises:
             LedgerError: when it has not ended.
         """
-        if self._outcome is None:
+        if self.outcome is None:
             raise LedgerError(f"call {self.sequence} has not ended")
         call, scope, endpoint = self.call, self.scope, self.endpoint
         return LedgerRow(
@@ -353,7 +274,7 @@ class InFlightCall:
             purpose=call.purpose,
             endpoint=endpoint.name,
             model=endpoint.model,
-            outcome=self._outcome,
+            outcome=self.outcome,
             sample=call.sample,
             repair=call.repair,
             is_speculative=call.speculative,
@@ -361,7 +282,7 @@ class InFlightCall:
             is_unreadable=is_unreadable,
             usage=self.usage,
             path_seconds=self.path_seconds,
-            end_round=self.end.round - scope.first_round,
+            end_round=self.track.position.round - scope.first_round,
             key=self.key,
             error=error,
             notes=notes,

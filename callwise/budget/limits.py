@@ -14,11 +14,12 @@ call can slip in. Amounts are whole numbers, so that taking and giving back canc
 Invariant: what a quota holds back is the sum of the leases that were not yet drawn or released,
 and of the shares that drawn calls have not yet used.
 """
+# ruff: noqa: SLF001 - a reservation changes the counts of its quotas directly, for speed
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from operator import add, sub
+from collections.abc import Iterable, Mapping, Sequence
+from operator import add, attrgetter, sub
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
@@ -29,10 +30,8 @@ from callwise.calls.errors import CallRefused
 
 __all__ = [
     "NOTHING",
-    "NO_SHARE",
     "Amounts",
     "Lease",
-    "LeaseShare",
     "LeaseStatistics",
     "Limits",
     "Quota",
@@ -72,18 +71,13 @@ class Limits(RoleLimits):
 
 
 class Amounts(NamedTuple):
-    """How much of each limited thing. Whole numbers.
-
-    Args:
-        calls: asked calls that were not refused.
-        requests: HTTP requests.
-        tokens: input and output tokens together.
-        picodollars: cost in 1e-12 USD.
-    """
+    """How much of each limited quantity, in whole numbers."""
 
     calls: int = 0
+    """Asked calls that were not refused."""
     requests: int = 0
     tokens: int = 0
+    """Input and output tokens together."""
     picodollars: int = 0
 
     def __add__(self, other: "Amounts") -> "Amounts":  # type: ignore[override] # no concatenation
@@ -97,6 +91,8 @@ class Amounts(NamedTuple):
 
 NOTHING = Amounts()
 
+_LIMITS_SPENDING = attrgetter("limits_spending")
+_NO_SHARES: Mapping["Quota", Amounts] = MappingProxyType({})
 _NAMES = ("max_calls", "max_requests", "max_tokens", "max_usd")
 _SPENDING = 2
 """Index from which amounts are reserved by an estimate: tokens and USD."""
@@ -109,50 +105,43 @@ def _in_unit(index: int, amount: float) -> float:
 class Quota:
     """What one scope's limits leave, for all roles or for one.
 
-    Args:
-        scope: path of the scope, for errors.
-        limits: the limits.
-        role: the role that they are for, or None for all.
-
     Attributes:
+        scope: path of the scope, for errors.
         limits_spending: whether tokens or USD are limited, so that calls have to be estimated.
     """
 
-    __slots__ = ("_held", "_max", "_over", "_used", "limits_spending", "role", "scope")
+    __slots__ = ("_held", "_max", "_over", "_unheld", "_used", "limits_spending", "role", "scope")
 
     def __init__(self, scope: str, limits: RoleLimits, role: Role | None = None) -> None:
         self.scope = scope
         self.role = role
+        picodollars = None if limits.max_usd is None else to_picodollars(limits.max_usd)
         self._max: tuple[float, ...] = tuple(
             math.inf if limit is None else limit
-            for limit in (
-                limits.max_calls,
-                limits.max_requests,
-                limits.max_tokens,
-                None if limits.max_usd is None else to_picodollars(limits.max_usd),
-            )
+            for limit in (limits.max_calls, limits.max_requests, limits.max_tokens, picodollars)
         )
         self._used = [0, 0, 0, 0]
         self._held = [0, 0, 0, 0]
         self._over = [0, 0, 0, 0]
+        self._unheld = list(self._max)
+        """How far `_used` may rise: the limit without what leases hold back."""
         self.limits_spending = self._max[2] != math.inf or self._max[3] != math.inf
 
     @property
     def used(self) -> Amounts:
-        """What was taken and not given back; reservations included, leases not."""
+        """Amounts taken and not given back; reservations included, leases not."""
         return Amounts(*self._used)
 
     @property
     def held(self) -> Amounts:
-        """What leases hold back."""
+        """Amounts that leases hold back."""
         return Amounts(*self._held)
 
     @property
-    def left(self) -> tuple[float, float, float, float]:
-        """What would still fit, by the order of `Amounts`; infinite without a limit."""
-        return tuple(  # type: ignore[return-value] # four in, four out
-            max(limit - used - held, 0)
-            for limit, used, held in zip(self._max, self._used, self._held, strict=True)
+    def left(self) -> tuple[float, ...]:
+        """Amounts that would still fit, by the order of `Amounts`; infinite without a limit."""
+        return tuple(
+            max(most - used, 0) for most, used in zip(self._unheld, self._used, strict=True)
         )
 
     def limit_name(self, index: int) -> str:
@@ -166,17 +155,6 @@ class Quota:
                 return _in_unit(index, limit)
         return None
 
-    def has(self, asked: Amounts) -> bool:
-        """Return whether `asked` fits in addition to all that is used and held back."""
-        calls, requests, tokens, picodollars = asked
-        used, held, most = self._used, self._held, self._max
-        return (
-            used[0] + held[0] + calls <= most[0]
-            and used[1] + held[1] + requests <= most[1]
-            and used[2] + held[2] + tokens <= most[2]
-            and used[3] + held[3] + picodollars <= most[3]
-        )
-
     def refusal(
         self, asked: Amounts, share: Amounts, *, is_recorded: bool = False
     ) -> CallRefused | None:
@@ -184,67 +162,48 @@ class Quota:
 
         When calls were recorded, everything admitted fitted next to what was reserved for the
         others, in the order of that run. So in any order the sum of what they took, without
-        what passed their reservations, is within the limit: a recorded call is held to that
-        sum, and a replay admits all that was admitted, at any concurrency.
+        what passed their reservations, is within the limit: a recorded call is checked against
+        that sum, and a replay admits all that was admitted, at any concurrency.
 
         Args:
-            asked: what is wanted on top.
             share: the part of what is held back that may be drawn on.
             is_recorded: whether the tokens and USD are those of a recorded call.
         """
-        for index in range(4):
-            amount = asked[index]
-            if amount:
-                if is_recorded and index >= _SPENDING:
-                    taken = self._used[index] - self._over[index]
-                else:
-                    taken = self._used[index] + self._held[index] - share[index]
-                if taken + amount > self._max[index]:
-                    return CallRefused(
-                        self.scope,
-                        self.limit_name(index),
-                        _in_unit(index, self._max[index]),
-                        _in_unit(index, taken),
-                        _in_unit(index, amount),
-                    )
+        for index, amount in enumerate(asked):
+            if is_recorded and index >= _SPENDING:
+                taken = self._used[index] - self._over[index]
+            else:
+                taken = self._used[index] + self._held[index] - share[index]
+            if amount and taken + amount > self._max[index]:
+                return CallRefused(
+                    self.scope,
+                    self.limit_name(index),
+                    _in_unit(index, self._max[index]),
+                    _in_unit(index, taken),
+                    _in_unit(index, amount),
+                )
         return None
-
-    def take(self, amounts: Amounts) -> None:
-        """Use amounts up, or give back negative ones, whether they fit or not."""
-        calls, requests, tokens, picodollars = amounts
-        used = self._used
-        used[0] += calls
-        used[1] += requests
-        used[2] += tokens
-        used[3] += picodollars
 
     def pass_reservation(self, amounts: Amounts) -> None:
         """Note that of what is used this much went beyond what had been reserved."""
-        self._over = [over + more for over, more in zip(self._over, amounts, strict=True)]
+        self._over = list(map(add, self._over, amounts))
 
     def hold(self, wanted: Amounts) -> Amounts:
         """Hold back as much of `wanted` as there is, and return how much that was."""
         granted = Amounts(
             *(int(min(amount, left)) for amount, left in zip(wanted, self.left, strict=True))
         )
-        self._held = [held + more for held, more in zip(self._held, granted, strict=True)]
+        self.release(NOTHING - granted)
         return granted
 
     def release(self, amounts: Amounts) -> None:
         """Hold back no longer."""
-        self._held = [held - less for held, less in zip(self._held, amounts, strict=True)]
+        self._held = list(map(sub, self._held, amounts))
+        self._unheld = list(map(sub, self._max, self._held))
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseStatistics:
-    """What a lease still holds back.
-
-    Args:
-        name: its name.
-        calls: calls that may still draw on it.
-        tokens: tokens set aside for them.
-        usd: USD set aside for them.
-    """
+class LeaseStatistics(NamedTuple):
+    """Amounts that a lease still holds back: for how many calls, and for them together."""
 
     name: str
     calls: int
@@ -252,56 +211,8 @@ class LeaseStatistics:
     usd: float
 
 
-class LeaseShare:
-    """One drawn call's share of a lease, until it has used it or ended.
-
-    Args:
-        lease: the lease it was drawn from, or None for no share at all.
-        shares: how much is held back for it, quota by quota.
-    """
-
-    __slots__ = ("_lease", "_shares")
-
-    def __init__(self, lease: "Lease | None", shares: dict[Quota, Amounts]) -> None:
-        self._lease = lease
-        self._shares = shares
-
-    def in_quota(self, quota: Quota) -> Amounts:
-        """Return what is held back for this call in a quota."""
-        return self._shares.get(quota, NOTHING)
-
-    def use(self, asked: Amounts) -> None:
-        """Stop holding back what `asked` now uses, as far as the share covers it."""
-        for quota, share in self._shares.items():
-            used = Amounts(*map(min, share, asked))
-            quota.release(used)
-            self._shares[quota] = share - used
-
-    def drop(self) -> None:
-        """Stop holding back what was not used. Safe to do twice."""
-        for quota, share in self._shares.items():
-            quota.release(share)
-        self._shares = {}
-
-    def put_back(self) -> None:
-        """Return what was not used to the lease: its call was refused."""
-        if self._lease is not None:
-            self._lease.take_back(self._shares)
-        self._shares = {}
-
-
-NO_SHARE = LeaseShare(None, {})
-"""The share of a call that draws on no lease."""
-
-
 class Lease:
-    """What one name holds back.
-
-    Args:
-        name: its name.
-        quotas: where it is held back.
-        wanted: how much; what a quota does not have is not held there.
-    """
+    """Amounts that one name holds back in some quotas; what a quota lacks is not held there."""
 
     __slots__ = ("_left", "name")
 
@@ -316,19 +227,12 @@ class Lease:
 
     def statistics(self) -> LeaseStatistics:
         """Return what it still holds back; the most of any of its quotas."""
-        left = list(self._left.values())
-        return LeaseStatistics(
-            name=self.name,
-            calls=self.calls_left,
-            tokens=max((amounts.tokens for amounts in left), default=0),
-            usd=max((amounts.picodollars for amounts in left), default=0) / PICODOLLARS,
-        )
+        _, _, tokens, picodollars = map(max, zip(NOTHING, *self._left.values(), strict=True))
+        return LeaseStatistics(self.name, self.calls_left, tokens, picodollars / PICODOLLARS)
 
-    def draw(self) -> LeaseShare:
-        """Return one call's share; tokens and USD are shared equally by the calls left."""
+    def draw(self) -> dict[Quota, Amounts]:
+        """Return the share of one of the calls left; they share tokens and USD equally."""
         calls = self.calls_left
-        if calls == 0:
-            return NO_SHARE
         shares = {
             quota: Amounts(
                 min(1, left.calls),
@@ -339,14 +243,14 @@ class Lease:
             for quota, left in self._left.items()
         }
         for quota, share in shares.items():
-            self._left[quota] = self._left[quota] - share
-        return LeaseShare(self, shares)
+            self._left[quota] -= share
+        return shares
 
-    def take_back(self, shares: dict[Quota, Amounts]) -> None:
+    def take_back(self, shares: Mapping[Quota, Amounts]) -> None:
         """Hold back again what a refused call had drawn."""
         for quota, share in shares.items():
             if quota in self._left:
-                self._left[quota] = self._left[quota] + share
+                self._left[quota] += share
             else:
                 quota.release(share)
 
@@ -358,85 +262,99 @@ class Lease:
 
 
 class Reservation:
-    """What one call has taken from the quotas that bind it.
+    """Amounts that one call has taken from the quotas that bind it, and its share of a lease.
 
     Args:
         quotas: the quotas that bind it, innermost first; empty without limits.
-
-    Attributes:
-        share: its share of a lease.
     """
 
-    __slots__ = ("_over", "_quotas", "_taken", "share")
+    __slots__ = ("_lease", "_over", "_quotas", "_shares", "_taken")
 
     def __init__(self, quotas: Sequence[Quota]) -> None:
         self._quotas = quotas
-        self.share: LeaseShare = NO_SHARE
-        self._taken = NOTHING
+        self._lease: Lease | None = None
+        self._shares: Mapping[Quota, Amounts] = _NO_SHARES
+        self._taken = [0, 0, 0, 0]
         self._over = NOTHING
-
-    @property
-    def taken(self) -> Amounts:
-        """What it has taken and not given back."""
-        return self._taken
 
     @property
     def limits_spending(self) -> bool:
         """Whether tokens or USD are limited, so that an attempt has to be estimated."""
-        return any(quota.limits_spending for quota in self._quotas)
+        return any(map(_LIMITS_SPENDING, self._quotas))
+
+    def draw(self, lease: Lease) -> None:
+        """Draw this call's share from a lease: it may use what is held back for it."""
+        self._lease, self._shares = lease, lease.draw()
 
     def take(self, asked: Amounts, *, is_recorded: bool = False) -> CallRefused | None:
         """Take `asked` from every quota, or nothing: then return why.
 
-        Args:
-            asked: what is wanted.
-            is_recorded: whether its tokens and USD are those of a recorded call; see
-                `Quota.refusal`.
+        Whether tokens and USD are those of a recorded call matters in `Quota.refusal`.
         """
-        share = self.share
+        calls, requests, tokens, picodollars = asked
         for quota in self._quotas:
-            if not quota.has(asked):
-                refusal = quota.refusal(asked, share.in_quota(quota), is_recorded=is_recorded)
+            used, unheld = quota._used, quota._unheld
+            if (
+                used[0] + calls > unheld[0]
+                or used[1] + requests > unheld[1]
+                or used[2] + tokens > unheld[2]
+                or used[3] + picodollars > unheld[3]
+            ):
+                share = self._shares.get(quota, NOTHING)
+                refusal = quota.refusal(asked, share, is_recorded=is_recorded)
                 if refusal is not None:
                     return refusal
-        if share is not NO_SHARE:
-            share.use(asked)
+        if self._shares:
+            self._release_shares(asked)
         self.charge(asked)
         return None
 
-    def charge(self, amounts: Amounts) -> None:
-        """Take amounts whether they fit or not: they are spent already."""
+    def charge(self, amounts: tuple[int, ...]) -> None:
+        """Take amounts whether they fit or not: they are spent already. Negative is given back."""
+        calls, requests, tokens, picodollars = amounts
         for quota in self._quotas:
-            quota.take(amounts)
-        self._taken = self._taken + amounts
+            used = quota._used
+            used[0] += calls
+            used[1] += requests
+            used[2] += tokens
+            used[3] += picodollars
+        taken = self._taken
+        taken[0] += calls
+        taken[1] += requests
+        taken[2] += tokens
+        taken[3] += picodollars
 
     def pass_reservation(self, over: Amounts) -> None:
         """Note that of what is taken this much went beyond what had been reserved."""
         for quota in self._quotas:
             quota.pass_reservation(over)
-        self._over = self._over + over
+        self._over += over
 
     def settle(self, reserved: Amounts, actual: Amounts) -> None:
         """Replace a reservation by what was really used."""
         if reserved != actual:
-            self.charge(actual - reserved)
+            self.charge(tuple(map(sub, actual, reserved)))
 
     def refuse(self) -> None:
         """Release the whole reservation; the leased part returns to the lease."""
-        self.settle(self._taken, NOTHING)
-        self.share.put_back()
+        self.charge(tuple(-taken for taken in self._taken))
+        if self._lease is not None:
+            self._lease.take_back(self._shares)
+        self._shares = _NO_SHARES
 
     def close(self) -> None:
         """Stop holding back what the lease kept for it. What is taken stays taken."""
-        self.share.drop()
+        for quota, share in self._shares.items():
+            quota.release(share)
+        self._shares = _NO_SHARES
 
     def move_to(self, other: "Reservation") -> CallRefused | None:
         """Move everything but the call itself to the call that pays from now on.
 
-        Quotas that both have keep it. Nothing moves when it does not fit there.
+        Quotas that both have keep it. Nothing changes when it does not fit there.
         """
-        moved = self._taken._replace(calls=0)
-        self.settle(moved, NOTHING)
+        moved = Amounts(0, *self._taken[1:])
+        self.charge(NOTHING - moved)
         refusal = other.take(moved)
         if refusal is not None:
             self.charge(moved)
@@ -445,3 +363,12 @@ class Reservation:
             other.pass_reservation(self._over)
             self.pass_reservation(NOTHING - self._over)
         return None
+
+    def _release_shares(self, asked: Amounts) -> None:
+        """Stop holding back what `asked` now uses, as far as the share covers it."""
+        left = {}
+        for quota, share in self._shares.items():
+            used = Amounts(*map(min, share, asked))
+            quota.release(used)
+            left[quota] = share - used
+        self._shares = left

@@ -8,7 +8,7 @@ equal calls find theirs in the order in which they were asked:
 - `served` and `failed` carry what they spent;
 - `cached` and `coalesced` carry the answer and spent nothing;
 - `refused` carries the refusal: a replay under the same limit refuses the same call, whichever
-  way the two runs interleaved; under another limit it is no answer, and the budgeter looks up
+  way the two runs interleaved; under another limit it is no answer, and the budgeter takes
   the next exchange of that key;
 - `cancelled` carries what was spent until then, and no answer.
 
@@ -49,19 +49,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CallOrigin:
-    """Where a call was asked, and of which endpoint; for lanes, misses and reports.
+    """The place where a call was asked, and its endpoint; for lanes, misses and reports.
 
-    Not part of a call's identity.
-
-    Args:
-        scope: path of the scope that asked, e.g. `run/conv:a/turn:3/node:detection`.
-        conversation: name of the conversation scope, or None outside of one.
-        turn: name of the turn scope, or None outside of one.
-        node: name of the innermost node scope, or None outside of one.
-        role: which model was asked.
-        purpose: what for.
-        endpoint: name of the endpoint.
-        model: the model's name there.
+    The fields are those of a `LedgerRow`. Not part of a call's identity.
     """
 
     scope: str
@@ -164,12 +154,7 @@ _DETAILS: tuple[tuple[type[CallError], tuple[str, ...]], ...] = (
 
 
 def record_of_error(error: CallError, message: str) -> RecordedError:
-    """Return an error in a form that can be written down.
-
-    Args:
-        error: the error.
-        message: its text, without secrets.
-    """
+    """Return an error in a form that can be written down; `message` is without secrets."""
     detail: dict[str, Any] = {
         name: getattr(error, name)
         for kind, names in _DETAILS

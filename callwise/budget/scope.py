@@ -1,18 +1,19 @@
-"""Scopes: who asks, under which limits, and how far along.
+"""Scopes: where a call is asked, under which limits, and how far along the critical path.
 
 A tree, run > conversation > turn > node > search. The current scope is in a
-context variable, so that a node asks without being told where it is; tasks inherit it.
+context variable, so that a node asks without being given its scope; tasks inherit it.
 A scope can be used as a context manager, which closes it, or opened by hand, entered
 as often as needed (`with scope.entered():`, also from other contexts, as a graph
 server runs nodes in) and closed by hand.
 """
-# ruff: noqa: SLF001 - an object reads the private parts of others of its own class
+# ruff: noqa: SLF001 - an object reads private parts of others of its class
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Protocol, Self, TypeVar
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from callwise.budget.clock import Clock
 from callwise.budget.counters import Counters, CounterValues, LedgerError, ScopeStatistics
@@ -23,9 +24,11 @@ from callwise.budget.scope_limits import ScopeLimits
 from callwise.budget.usage import to_picodollars
 from callwise.calls.call import Role
 
-__all__ = ["AtOwner", "Scope", "ScopeKind", "current_scope", "run_here"]
+__all__ = ["AtOwner", "Scope", "ScopeKind", "at_owner_loop", "current_scope"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
+OwnedT = TypeVar("OwnedT", bound="_HasOwner")
 
 
 class AtOwner(Protocol):
@@ -36,13 +39,28 @@ class AtOwner(Protocol):
         ...
 
 
-def run_here(work: Callable[[], T]) -> T:
-    """Run a function at once: the `AtOwner` of code that has one loop."""
+class _HasOwner(Protocol):
+    at_owner: AtOwner
+
+
+def _run_here(work: Callable[[], T]) -> T:
     return work()
 
 
+def at_owner_loop(
+    method: Callable[Concatenate[OwnedT, P], T],
+) -> Callable[Concatenate[OwnedT, P], T]:
+    """Return a method that runs by the `at_owner` of its object."""
+
+    @wraps(method)
+    def run(self: OwnedT, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.at_owner(lambda: method(self, *args, **kwargs))
+
+    return run
+
+
 class ScopeKind(StrEnum):
-    """The floors of the tree, from the root down."""
+    """The levels of the tree, from the root down."""
 
     RUN = "run"
     CONVERSATION = "conv"
@@ -51,14 +69,12 @@ class ScopeKind(StrEnum):
     SEARCH = "search"
 
 
-_FLOORS = tuple(ScopeKind)
-_TURN_FLOOR = _FLOORS.index(ScopeKind.TURN)
+_LEVELS = {kind: level for level, kind in enumerate(ScopeKind)}
 _CURRENT: ContextVar["Scope | None"] = ContextVar("callwise_scope", default=None)
-_UNLIMITED = Limits()
 
 
 def current_scope() -> "Scope | None":
-    """Return the scope that a call asked here and now would be asked in."""
+    """Return the scope that a call asked now would be asked in."""
     return _CURRENT.get()
 
 
@@ -66,25 +82,16 @@ class Scope:
     """One scope. Made by a budgeter (the root) or by `open`.
 
     Args:
-        kind: its floor.
-        name: its name among its siblings; may be empty.
-        parent: the scope around it; None for the root.
-        limits: its hard limits.
-        clock: where its time comes from.
         accept_limits: called with the limits and the path of this scope and of each
             one below; raises ConfigError for limits that could not bind.
-        after: names of the sibling nodes that it has to wait for; see `CriticalPath`.
-        mark: ends its path, where siblings of one name are different tasks.
-        at_owner: runs what changes or sums up counters where calls are counted; None takes
-            the parent's.
+        at_owner: runs functions that change or sum up counters; None takes the parent's.
 
     Attributes:
-        chain: this scope and all around it, innermost first.
-        bounds: what binds the calls asked in it.
-        counters: its counts, live. To look at them, use `statistics`.
-        conversation: name of the conversation that it is or is in, or None.
-        turn: name of its turn, or None.
+        scope_limits: the quotas, deadlines and leases that bind the calls asked in it.
+        counters: its counts, live. To read them, use `statistics`.
+        conversation: name of the conversation that it is or is in, or None; `turn` likewise.
         node: name of its innermost node, or None.
+        lasting: the nearest scope that lasts a turn or longer: this one, or one around it.
         first_round: the round at which its turn (outside of one, its run) started.
     """
 
@@ -104,36 +111,43 @@ class Scope:
         label = (f"{kind}:{name}" if name else str(kind)) + mark
         self.kind, self.name, self.parent = kind, name, parent
         self.path: str = f"{parent.path}/{label}" if parent else label
-        self.limits = limits or _UNLIMITED
+        self.limits = limits or Limits()
         accept_limits(self.limits, self.path)
         self._clock, self._accept_limits = clock, accept_limits
-        self._at_owner: AtOwner = at_owner or (parent._at_owner if parent else run_here)
-        self._progress: CriticalPath = (
-            parent._progress.open_child(after) if parent else CriticalPath(ORIGIN)
+        self.at_owner: AtOwner = at_owner or (parent.at_owner if parent else _run_here)
+        self.root: Scope = parent.root if parent else self
+        self.critical_path: CriticalPath = (
+            parent.critical_path.open_child(after) if parent else CriticalPath(ORIGIN)
         )
-        self.chain: tuple[Scope, ...] = (self, *parent.chain) if parent else (self,)
-        self.root: Scope = self.chain[-1]
-        self.bounds: ScopeLimits = ScopeLimits(
-            self.path, self.limits, clock, self._progress, parent.bounds if parent else None
+        self.scope_limits: ScopeLimits = ScopeLimits(
+            self.path,
+            self.limits,
+            clock,
+            self.critical_path,
+            parent.scope_limits if parent else None,
         )
-        self.conversation: str | None = parent.conversation if parent else None
-        self.turn: str | None = parent.turn if parent else None
-        self.node: str | None = parent.node if parent else None
-        if kind is ScopeKind.CONVERSATION:
-            self.conversation = name
-        elif kind is ScopeKind.TURN:
-            self.turn = name
-        elif kind is ScopeKind.NODE:
-            self.node = name
-        is_outermost = parent is None or kind is ScopeKind.TURN
+        is_turn = kind is ScopeKind.TURN
+        of_parent = (parent.conversation, parent.turn, parent.node) if parent else (None,) * 3
+        self.conversation: str | None = name if kind is ScopeKind.CONVERSATION else of_parent[0]
+        self.turn: str | None = name if is_turn else of_parent[1]
+        self.node: str | None = name if kind is ScopeKind.NODE else of_parent[2]
+        self.lasting: Scope = (
+            parent.lasting if parent and _LEVELS[kind] > _LEVELS[ScopeKind.TURN] else self
+        )
         self.first_round: int = (
-            self._progress.start.round if is_outermost or not parent else parent.first_round
+            parent.first_round if parent and not is_turn else self.critical_path.start.round
+        )
+        self.counters: Counters = Counters(
+            parent.counters if parent else None, is_by_part=is_turn or not parent
         )
         self._is_closed = False
         self._entered_from: list[Scope | None] = []
-        self.counters = Counters(is_by_part=is_outermost)
         self._tool_calls = 0
-        self._rows: list[LedgerRow] | None = [] if kind is ScopeKind.TURN else None
+        self._rows: list[LedgerRow] = []
+        self._rows_of_turns: tuple[list[LedgerRow], ...] = (
+            *((self._rows,) if is_turn else ()),
+            *(parent._rows_of_turns if parent else ()),
+        )
 
     def open(
         self,
@@ -147,8 +161,8 @@ class Scope:
         """Return a new scope inside this one. It is not entered yet.
 
         Args:
-            kind: its floor; not above this scope's.
-            name: its name among its siblings.
+            kind: its level; not above this scope's.
+            name: its name among its siblings; may be empty.
             limits: its hard limits, on top of those around it.
             after: names of the sibling nodes that it has to wait for; empty for none
                 of them, None for all that has ended in this scope so far.
@@ -159,11 +173,10 @@ class Scope:
             LedgerError: when this scope is closed, or `kind` is above it.
             LookupError: when a node named in `after` has not ended.
         """
-        if self._is_closed:
-            raise LedgerError(f"{self.path} is closed: no {kind} can be opened in it")
-        if kind is ScopeKind.RUN or _FLOORS.index(kind) < _FLOORS.index(self.kind):
-            raise LedgerError(f"a {kind} scope cannot stand in {self.path}")
-        return self._at_owner(
+        self._require_open(f"no {kind} can be opened in it")
+        if kind is ScopeKind.RUN or _LEVELS[kind] < _LEVELS[self.kind]:
+            raise LedgerError(f"a {kind} scope cannot be inside {self.path}")
+        return self.at_owner(
             lambda: Scope(
                 kind,
                 name,
@@ -197,21 +210,19 @@ class Scope:
         finally:
             _CURRENT.set(before)
 
+    @at_owner_loop
     def close(self) -> None:
         """Close it: release its leases, push its parent's path, check the identity.
 
-        Calls still in flight settle later and stay counted. Safe to do twice.
+        Calls still under way settle later and stay counted. Safe to do twice.
 
         Raises:
             LedgerError: when its counters do not add up.
         """
-        self._at_owner(self._close)
-
-    def _close(self) -> None:
         if self._is_closed:
             return
         self._is_closed = True
-        self.bounds.release_all()
+        self.scope_limits.release_all()
         self._push_parent()
         self.counters.check(self.path)
 
@@ -220,22 +231,26 @@ class Scope:
         """Whether it has been closed. Nothing can be asked in it any more."""
         return self._is_closed
 
+    def _require_open(self, consequence: str) -> None:
+        if self._is_closed:
+            raise LedgerError(f"{self.path} is closed: {consequence}")
+
     # Its path.
 
     @property
     def position(self) -> CriticalPathPoint:
-        """Where on the path it is, in rounds and seconds of the root scope."""
-        return self._progress.position
+        """Its point on the critical path, in rounds and seconds of the root scope."""
+        return self.critical_path.position
 
     @property
     def rounds(self) -> int:
-        """Rounds from its start to where it is."""
-        return self._progress.length.round
+        """Rounds from its start to its position."""
+        return self.critical_path.length.round
 
     @property
     def path_seconds(self) -> float:
         """Seconds of its longest chain of calls, measured, virtual or recorded."""
-        return self._progress.length.seconds
+        return self.critical_path.length.seconds
 
     def end_of(self, node: str) -> CriticalPathPoint:
         """Return rounds and seconds from its start to the end of one of its nodes.
@@ -243,21 +258,22 @@ class Scope:
         Raises:
             LookupError: when no node of this name has been closed in it.
         """
-        return self._progress.end_of(node)
+        return self.critical_path.end_of(node)
 
     def advance_to(self, end: CriticalPathPoint) -> None:
-        """Move to where a call asked in it ended."""
-        self._progress.advance_to(end)
+        """Advance to the point at which a call asked in it ended."""
+        self.critical_path.advance_to(end)
         if self._is_closed:
             self._push_parent()
 
     def _push_parent(self) -> None:
         if self.parent is not None:
             is_node = self.kind is ScopeKind.NODE
-            self.parent._progress.close_child(self.name, self._progress, is_named=is_node)
+            self.parent.critical_path.close_child(self.name, self.critical_path, is_named=is_node)
 
     # Its leases.
 
+    @at_owner_loop
     def hold(
         self,
         name: str,
@@ -282,16 +298,16 @@ class Scope:
             role: hold back in this role's own limits too.
 
         Raises:
-            LedgerError: when it holds a lease of this name already, or is closed.
+            LedgerError: when it has a lease of this name already, or is closed.
         """
-        if self._is_closed:
-            raise LedgerError(f"{self.path} is closed: nothing can be held back in it")
+        self._require_open("nothing can be held back in it")
         wanted = Amounts(calls, calls, tokens, to_picodollars(usd))
-        return self._at_owner(lambda: self.bounds.hold(name, wanted, role, seconds=seconds))
+        return self.scope_limits.hold(name, wanted, role, seconds=seconds)
 
+    @at_owner_loop
     def release(self, name: str) -> None:
         """Hold back nothing for a lease any more. A name that is not held is no error."""
-        self._at_owner(lambda: self.bounds.release(name))
+        self.scope_limits.release(name)
 
     # Its counts.
 
@@ -301,32 +317,21 @@ class Scope:
         Raises:
             LedgerError: when this scope is closed.
         """
-        if self._is_closed:
-            raise LedgerError(f"{self.path} is closed: nothing can be asked in it")
-        for scope in self.chain:
-            scope.counters.begin()
+        self._require_open("nothing can be asked in it")
+        self.counters.begin()
 
     def end(self, row: LedgerRow) -> None:
         """Count how one call ended, here and all the way up."""
-        for scope in self.chain:
-            scope.counters.end(row)
-            if scope._rows is not None:
-                scope._rows.append(row)
+        self.counters.end(row)
+        for rows in self._rows_of_turns:
+            rows.append(row)
 
+    @at_owner_loop
     def take_rows(self) -> list[LedgerRow]:
         """Return the rows of a turn that were not taken yet, in the order in which calls ended."""
-        return self._at_owner(self._take_rows)
-
-    def _take_rows(self) -> list[LedgerRow]:
-        rows = self._rows or []
-        if rows:
-            self._rows = []
+        rows = self._rows.copy()
+        self._rows.clear()
         return rows
-
-    @property
-    def lasting(self) -> "Scope":
-        """The nearest scope that lasts a turn or longer: this one, or one around it."""
-        return next(scope for scope in self.chain if _FLOORS.index(scope.kind) <= _TURN_FLOOR)
 
     @property
     def turn_tool_calls(self) -> int | None:
@@ -338,15 +343,14 @@ class Scope:
         """Count tool calls that a model asks for."""
         self.lasting._tool_calls += count
 
+    @at_owner_loop
     def counts(self) -> CounterValues:
         """Return its calls, those of the scopes below it included."""
-        return self._at_owner(self.counters.counts)
+        return self.counters.counts()
 
+    @at_owner_loop
     def statistics(self) -> ScopeStatistics:
         """Return its counts, its path and its leases."""
-        return self._at_owner(self._statistics)
-
-    def _statistics(self) -> ScopeStatistics:
         counters = self.counters
         return ScopeStatistics(
             path=self.path,
@@ -357,5 +361,5 @@ class Scope:
             by_purpose=counters.by_purpose(),
             rounds=self.rounds,
             path_seconds=self.path_seconds,
-            leases=self.bounds.leases(),
+            leases=self.scope_limits.leases(),
         )

@@ -1,5 +1,5 @@
-"""What binds the calls of one scope, and what remains: quotas, time, leases, and those above it."""
-# ruff: noqa: SLF001 - an object reads the private parts of others of its own class
+"""Limits of one scope and those around it, live: quotas, time, leases, and what remains of them."""
+# ruff: noqa: SLF001 - an object reads private parts of others of its class
 
 import math
 from collections.abc import Mapping
@@ -7,32 +7,22 @@ from collections.abc import Mapping
 from callwise.budget.clock import Clock
 from callwise.budget.counters import LedgerError
 from callwise.budget.critical_path import CriticalPath, CriticalPathPoint
-from callwise.budget.limits import (
-    NO_SHARE,
-    Amounts,
-    Lease,
-    LeaseShare,
-    LeaseStatistics,
-    Limits,
-    Quota,
-)
+from callwise.budget.limits import Amounts, Lease, LeaseStatistics, Limits, Quota, Reservation
 from callwise.budget.usage import PICODOLLARS
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint, Remaining
 from callwise.calls.errors import CallRefused, ConfigError
 
-__all__ = ["ScopeLimits", "advise", "require_prices"]
+__all__ = ["ScopeLimits", "require_prices"]
 
 
 class ScopeLimits:
-    """The limits of one scope, live.
+    """The limits that bind in one scope, live.
 
     Args:
         scope: path of the scope, for errors.
-        limits: its limits.
-        clock: where its time comes from.
-        progress: its path, which is its time under a virtual clock and in a replay.
-        around: the bounds of the scope around it; None for the root.
+        critical_path: its path, which is its time under a virtual clock and in a replay.
+        around: the limits of the scope around it; None for the root.
     """
 
     def __init__(
@@ -40,12 +30,12 @@ class ScopeLimits:
         scope: str,
         limits: Limits,
         clock: Clock,
-        progress: CriticalPath,
+        critical_path: CriticalPath,
         around: "ScopeLimits | None",
     ) -> None:
         self._scope = scope
         self._clock = clock
-        self._progress = progress
+        self._critical_path = critical_path
         self._opened_at_seconds = clock.now()
         self._max_seconds = limits.max_seconds
         self._quota = Quota(scope, limits) if limits.is_counting else None
@@ -55,7 +45,7 @@ class ScopeLimits:
             if role_limits.is_counting
         }
         self._chain: tuple[ScopeLimits, ...] = (self, *around._chain) if around else (self,)
-        self._timed = tuple(bounds for bounds in self._chain if bounds._max_seconds is not None)
+        self._timed = tuple(each for each in self._chain if each._max_seconds is not None)
         self._quotas: dict[Role, tuple[Quota, ...]] = {}
         self._leases: dict[str, Lease] = {}
         self._held_seconds: dict[str, float] = {}
@@ -65,25 +55,21 @@ class ScopeLimits:
         """Whether a deadline binds here."""
         return bool(self._timed)
 
-    def rooms(self, role: Role) -> tuple[Quota, ...]:
+    def quotas(self, role: Role) -> tuple[Quota, ...]:
         """Return the quotas that bind a call of a role, innermost first."""
         quotas = self._quotas.get(role)
         if quotas is None:
-            found = (
-                quota
-                for bounds in self._chain
-                for quota in (bounds._quota, bounds._role_quotas.get(role))
-            )
+            found = [q for each in self._chain for q in (each._quota, each._role_quotas.get(role))]
             quotas = self._quotas[role] = tuple(quota for quota in found if quota is not None)
         return quotas
 
-    def common_rooms(self) -> list[Quota]:
+    def common_quotas(self) -> list[Quota]:
         """Return the quotas that bind every role, innermost first."""
-        return [bounds._quota for bounds in self._chain if bounds._quota is not None]
+        return [each._quota for each in self._chain if each._quota is not None]
 
-    def role_rooms(self) -> list[Quota]:
+    def role_quotas(self) -> list[Quota]:
         """Return the quotas that bind one role only, innermost first."""
-        return [quota for bounds in self._chain for quota in bounds._role_quotas.values()]
+        return [quota for each in self._chain for quota in each._role_quotas.values()]
 
     # Leases.
 
@@ -92,26 +78,29 @@ class ScopeLimits:
 
         Args:
             name: of the lease.
-            wanted: what to hold back.
+            wanted: amounts for all its calls together.
             role: hold back in this role's own limits too.
             seconds: the end of the time that is left for the first call that draws on it.
+
+        Raises:
+            LedgerError: when there is a lease of this name.
         """
         if name in self._leases:
-            raise LedgerError(f"{self._scope} holds a lease {name!r} already")
-        quotas = self.common_rooms() if role is None else self.rooms(role)
+            raise LedgerError(f"{self._scope} has a lease {name!r} already")
+        quotas = self.common_quotas() if role is None else self.quotas(role)
         lease = self._leases[name] = Lease(name, quotas, wanted)
         if seconds > 0:
             self._held_seconds[name] = seconds
         return lease.calls_left
 
-    def hold_anew(
+    def renew(
         self, name: str, one: Amounts, calls: int, role: Role, *, seconds: float = 0.0
     ) -> None:
         """Hold back for `calls` calls, less those that have drawn on this lease already.
 
         Args:
             name: of the lease.
-            one: what to hold back for each call.
+            one: amounts for each call.
             calls: most calls that may draw on it in all.
             role: theirs.
             seconds: the end of the time that is left until the first of them is asked.
@@ -135,15 +124,14 @@ class ScopeLimits:
         for name in list(self._leases):
             self.release(name)
 
-    def draw(self, name: str | None) -> LeaseShare:
-        """Return a call's share of the nearest lease of that name; empty without one."""
-        if name is not None:
-            for bounds in self._chain:
-                bounds._held_seconds.pop(name, None)
-                lease = bounds._leases.get(name)
-                if lease is not None and lease.calls_left:
-                    return lease.draw()
-        return NO_SHARE
+    def draw(self, name: str, reservation: Reservation) -> None:
+        """Draw a call's share from the nearest lease of that name that has any left."""
+        for each in self._chain:
+            each._held_seconds.pop(name, None)
+            lease = each._leases.get(name)
+            if lease is not None and lease.calls_left:
+                reservation.draw(lease)
+                return
 
     def leases(self) -> tuple[LeaseStatistics, ...]:
         """Return what this scope's own leases still hold back."""
@@ -157,18 +145,18 @@ class ScopeLimits:
         """Return why there is no time left for a call, or None when there is.
 
         Args:
-            position: where on its path the asker is.
+            position: the caller's point on its path.
             by_path: read the path, not the clock: what counts is recorded time.
             lease: the lease that it may draw on; time held back by others is not its.
         """
         if not self._timed:
             return None
         held = self._seconds_held_from(lease)
-        for bounds in self._timed:
-            left = bounds._own_seconds_left(position, by_path=by_path) - held
+        for each in self._timed:
+            left = each._own_seconds_left(position, by_path=by_path) - held
             if left <= 0:
-                limit = bounds._max_seconds or 0.0
-                return CallRefused(bounds._scope, "max_seconds", limit, limit - left, 0)
+                limit = each._max_seconds or 0.0
+                return CallRefused(each._scope, "max_seconds", limit, limit - left, 0)
         return None
 
     def seconds_left(self, position: CriticalPathPoint, *, by_path: bool = False) -> float | None:
@@ -177,84 +165,76 @@ class ScopeLimits:
         What is held back for a lease that no call has drawn on is taken off.
 
         Args:
-            position: where on its path the asker is.
+            position: the caller's point on its path.
             by_path: read the path, not the clock.
         """
         if not self._timed:
             return None
-        left = min(bounds._own_seconds_left(position, by_path=by_path) for bounds in self._timed)
+        left = min(each._own_seconds_left(position, by_path=by_path) for each in self._timed)
         return max(left - self._seconds_held_from(None), 0.0)
 
     def _seconds_held_from(self, lease: str | None) -> float:
         """Return the time that leases hold back from a call which may draw on one."""
         return math.fsum(
             seconds
-            for bounds in self._chain
-            for name, seconds in bounds._held_seconds.items()
+            for each in self._chain
+            for name, seconds in each._held_seconds.items()
             if name != lease
         )
 
     def _own_seconds_left(self, position: CriticalPathPoint, *, by_path: bool) -> float:
         if by_path or self._clock.is_virtual:
-            elapsed = position.seconds - self._progress.start.seconds
+            elapsed = position.seconds - self._critical_path.start.seconds
         else:
             elapsed = self._clock.now() - self._opened_at_seconds
         return (self._max_seconds or 0.0) - elapsed
 
+    # Both.
+
     def limit_value(self, scope: str, limit: str) -> float | None:
         """Return a limit that binds here, by its scope and name; None where none does."""
-        for bounds in self._chain:
-            if bounds._scope == scope:
-                if limit == "max_seconds":
-                    return bounds._max_seconds
-                quotas = (bounds._quota, *bounds._role_quotas.values())
-                values = (quota.limit_value(limit) for quota in quotas if quota is not None)
-                return next((value for value in values if value is not None), None)
-        return None
+        if limit == "max_seconds":
+            values = [each._max_seconds for each in self._timed if each._scope == scope]
+        else:
+            quotas = (*self.common_quotas(), *self.role_quotas())
+            values = [quota.limit_value(limit) for quota in quotas if quota.scope == scope]
+        return next((value for value in values if value is not None), None)
+
+    def remaining(self, position: CriticalPathPoint, *, by_path: bool = False) -> Remaining:
+        """Return the tightest of all limits that bind here, leases taken off.
+
+        Reservations of calls under way are taken off too, so more may be left once those
+        have settled. A pipeline that is to be replayed steers by calls: they are the same in
+        every replay, at every moment; time is not, nor what is reserved for calls under way.
+
+        Args:
+            position: the scope's point on its path.
+            by_path: read the time that is left from the path, not the clock.
+        """
+        left = [quota.left for quota in self.common_quotas()]
+        calls, requests, tokens, picodollars = map(min, zip(*left, (math.inf,) * 4, strict=True))
+        by_role: dict[Role, float] = {}
+        for quota in self.role_quotas():
+            if quota.role is not None:
+                known = by_role.get(quota.role, math.inf)
+                by_role[quota.role] = min(known, *quota.left[:2])
+        seconds_left = self.seconds_left(position, by_path=by_path)
+        if seconds_left == 0:
+            calls = 0
+        return Remaining(
+            calls_left=_whole(calls),
+            requests_left=_whole(requests),
+            tokens_left=_whole(tokens),
+            usd_left=None if picodollars == math.inf else picodollars / PICODOLLARS,
+            seconds_left=seconds_left,
+            calls_left_by_role=tuple(
+                (role, int(left)) for role, left in sorted(by_role.items()) if left != math.inf
+            ),
+        )
 
 
 def _whole(left: float) -> int | None:
     return None if left == math.inf else int(left)
-
-
-def advise(bounds: ScopeLimits, position: CriticalPathPoint, *, by_path: bool = False) -> Remaining:
-    """Return the tightest of all limits that bind here, leases taken off.
-
-    Reservations of calls in flight are taken off too, so more may be left once those
-    have settled. A pipeline that is to be replayed steers by calls: they are the same in
-    every replay, at every moment; time is not, nor what is reserved for calls in flight.
-
-    Args:
-        bounds: what binds the scope.
-        position: where on its path it is.
-        by_path: tell the time that is left from the path, not the clock.
-    """
-    calls = requests = tokens = picodollars = math.inf
-    for quota in bounds.common_rooms():
-        left = quota.left
-        calls = min(calls, left[0])
-        requests = min(requests, left[1])
-        tokens = min(tokens, left[2])
-        picodollars = min(picodollars, left[3])
-    by_role: dict[Role, float] = {}
-    for quota in bounds.role_rooms():
-        if quota.role is not None:
-            left = quota.left
-            known = by_role.get(quota.role, math.inf)
-            by_role[quota.role] = min(known, left[0], left[1])
-    seconds_left = bounds.seconds_left(position, by_path=by_path)
-    if seconds_left == 0:
-        calls = 0
-    return Remaining(
-        calls_left=_whole(calls),
-        requests_left=_whole(requests),
-        tokens_left=_whole(tokens),
-        usd_left=None if picodollars == math.inf else picodollars / PICODOLLARS,
-        seconds_left=seconds_left,
-        calls_left_by_role=tuple(
-            (role, int(left)) for role, left in sorted(by_role.items()) if left != math.inf
-        ),
-    )
 
 
 def require_prices(limits: Limits, scope: str, endpoints: Mapping[Role, Endpoint]) -> None:
@@ -263,7 +243,7 @@ def require_prices(limits: Limits, scope: str, endpoints: Mapping[Role, Endpoint
     Args:
         limits: of a scope.
         scope: its path, for the error.
-        endpoints: who serves each role.
+        endpoints: the endpoint that serves each role.
 
     Raises:
         ConfigError: names the limit, and the endpoints that it covers and that have no

@@ -138,26 +138,29 @@ def _kind_of_byte(byte: int) -> str:
 
 
 _KINDS = "".join(map(_kind_of_byte, range(256))).encode()
-_LETTERS = bytes(0x61 if chr(kind) in "aA" else 0x20 for kind in range(256))
+_LOWER = bytes(range(0x61, 0x7B))
+_RUNS = bytes(0x61 if chr(kind) in "aA" else 0x20 for kind in _KINDS)
+"""Every letter as `a`, every other byte as a space."""
 
 
 def count_kinds(text: str) -> tuple[int, ...]:
     """Return how often each kind of `TokenWeights` occurs in a text, in its order."""
-    kinds = text.encode("utf-8", "surrogatepass").translate(_KINDS)
-    count = kinds.count
+    data = text.encode("utf-8", "surrogatepass")
+    runs = data.translate(_RUNS)
+    words = runs.count(b" a") + runs.startswith(b"a")
+    # Most bytes are lower-case letters and spaces: the others are counted without them.
+    rest = data.translate(_KINDS, _LOWER + b" ")
+    count = rest.count
     capitals = count(b"A")
-    letters = count(b"a") + capitals
-    words = 0
-    if letters:
-        runs = kinds.translate(_LETTERS)
-        words = runs.count(b" a") + runs.startswith(b"a")
+    lower = len(data) - len(rest) - data.count(b" ")
+    double_spaces = data.count(b"  ") if data.rfind(b"  ") >= 0 else 0  # rfind is twice as fast
     ascii_counts = (
         words,
-        letters,
+        lower + capitals,
         capitals,
         count(b"0"),
         count(b"."),
-        count(b"  "),
+        double_spaces,
         count(b"\n"),
     )
     if text.isascii():
@@ -175,6 +178,8 @@ def _weighted(text: str, weights: tuple[float, ...]) -> InputTokens:
         return _NOTHING
     costs = tuple(map(mul, weights, count_kinds(text)))
     total = max(1, math.ceil(math.fsum(costs)))
+    if text.isascii():
+        return InputTokens(total)
     other = min(total, round(math.fsum(costs[_ASCII_KINDS:])))
     return InputTokens(total - other, other)
 
@@ -183,12 +188,9 @@ class TokenEstimator:
     """Counts the tokens of texts and calls for one model.
 
     Args:
-        weights: what each kind of character costs, for want of a table.
+        weights: costs of each kind of character, for want of a table.
         encoding: an encoding that counts text exactly, or None.
         is_known: whether the model's tokenizer is the one of `encoding` or `weights`.
-
-    Attributes:
-        is_known: the same.
     """
 
     def __init__(
@@ -239,29 +241,34 @@ class TokenEstimator:
         schema, which endpoints put before the model in one form or another. The
         answer is not in it.
         """
-        wrapping = 0 if call.is_embedding else PRIMING_TOKENS
+        ascii_tokens = 0 if call.is_embedding else PRIMING_TOKENS
         texts = list(call.inputs)
         for message in call.messages:
-            wrapping += MESSAGE_TOKENS
+            ascii_tokens += MESSAGE_TOKENS
             texts.append(message.content)
             if message.name is not None:
-                wrapping += 1
+                ascii_tokens += 1
                 texts.append(message.name)
             if message.tool_call_id is not None:
                 texts.append(message.tool_call_id)
             if message.tool_calls:
                 texts.append(_json([dict(each) for each in message.tool_calls]))
-            wrapping += sum(map(_part_tokens, message.parts))
+            if message.parts:
+                ascii_tokens += sum(map(_part_tokens, message.parts))
         if call.tools:
             texts.append(_json([dict(tool) for tool in call.tools]))
-        fields = call.sampling.extra_body
-        texts += [_json(fields[name]) for name in _COUNTED_FIELDS.intersection(fields)]
-        parts = [self._parts(text) for text in texts]
+        if fields := call.sampling.extra_body:
+            texts += [_json(fields[name]) for name in _COUNTED_FIELDS.intersection(fields)]
+        other_tokens = 0
+        for text in texts:
+            in_ascii, in_other = self._parts(text)
+            ascii_tokens += in_ascii
+            other_tokens += in_other
         if call.response_model is not None:
-            parts.append(self._schema_tokens(call.response_model))
-        return InputTokens(
-            wrapping + sum(each[0] for each in parts), sum(each[1] for each in parts)
-        )
+            in_ascii, in_other = self._schema_tokens(call.response_model)
+            ascii_tokens += in_ascii
+            other_tokens += in_other
+        return InputTokens(ascii_tokens, other_tokens)
 
 
 def _json(document: Any) -> str:
@@ -298,17 +305,14 @@ class TokenCounter(Protocol):
 
 
 class Estimate(NamedTuple):
-    """What one attempt at a call may use at most.
-
-    Args:
-        tokens: input and output together.
-        picodollars: at the endpoint's prices; 0 where it has none.
-        input_tokens: the estimate of the input, before it was calibrated.
-    """
+    """The most that one attempt at a call may use."""
 
     tokens: int
+    """Input and output together."""
     picodollars: int
-    input_tokens: "InputTokens"
+    """At the endpoint's prices; 0 where it has none."""
+    input_tokens: InputTokens
+    """The estimate of the input, before it was calibrated."""
 
     def reservation(self) -> Amounts:
         """Return what one attempt reserves."""
@@ -322,7 +326,7 @@ class Estimator:
         counter: counts input tokens; None takes `callwise.budget.token_estimate` by the model
             of the endpoint, which is loaded when it is first needed. One with a method
             `call_parts`, as that one has, is calibrated by kind of character.
-        margin: what to multiply the input by; at least 1. None takes RESERVE_MARGIN.
+        margin: factor of the input; at least 1.
         default_output_tokens: output of a call without `max_tokens`.
     """
 
@@ -330,21 +334,18 @@ class Estimator:
         self,
         counter: TokenCounter | None = None,
         *,
-        margin: float | None = None,
+        margin: float = RESERVE_MARGIN,
         default_output_tokens: int = DEFAULT_OUTPUT_TOKENS,
     ) -> None:
         self._counter = counter
         self._counters: dict[str, TokenCounter] = {}
         self._margin = margin
         self._default_output_tokens = default_output_tokens
-        self._counts: dict[str, Callable[[Call], InputTokens]] = {}
         self._calibrations: dict[tuple[str, str], Calibration] = {}
 
     def load(self, model: str) -> TokenCounter:
         """Return the counter for a model. May read token tables from disk, once."""
-        if self._counter is not None:
-            return self._counter
-        counter = self._counters.get(model)
+        counter = self._counter or self._counters.get(model)
         if counter is None:
             counter = self._counters[model] = estimator(model)
         return counter
@@ -352,7 +353,7 @@ class Estimator:
     def estimate(self, call: Call, endpoint: Endpoint) -> Estimate:
         """Return what one attempt at a call may use at most."""
         estimated = self._input_tokens(call, endpoint)
-        input_tokens = self._calibration(endpoint).tokens(estimated, self._margin or 1.0)
+        input_tokens = self._calibration(endpoint).tokens(estimated, self._margin)
         sampling = call.sampling
         if call.is_embedding:
             output_tokens = 0
@@ -377,30 +378,34 @@ class Estimator:
         parts = asked, self._input_tokens(answer, endpoint)
         calibration = self._calibration(endpoint)
         known = ReportedUsage(parts[0].total, parts[1].total)
-        most = [calibration.tokens(part, self._margin or 1.0) for part in parts]
+        most = [calibration.tokens(part, self._margin) for part in parts]
         usd = endpoint.prices.usd(*most) if endpoint.prices else 0.0
         return known, Estimate(sum(most), to_picodollars(usd), asked)
 
-    def observe(self, estimate: Estimate, endpoint: Endpoint, usage: ReportedUsage) -> None:
+    def observe(
+        self, call: Call, estimate: Estimate, endpoint: Endpoint, usage: ReportedUsage
+    ) -> None:
         """Learn from the input tokens that an endpoint reports for a call.
 
-        What a simulated model reports is an estimate itself, and teaches nothing.
+        A simulated model reports an estimate itself, which teaches nothing; nor does the cost
+        of images and other parts that are not text.
         """
-        if usage.input_tokens is not None and not endpoint.client.is_simulated:
-            self._calibration(endpoint).observe(estimate.input_tokens, usage.input_tokens)
+        if usage.input_tokens is None or endpoint.client.is_simulated:
+            return
+        for message in call.messages:
+            if message.parts:
+                return
+        self._calibration(endpoint).observe(estimate.input_tokens, usage.input_tokens)
 
-    def _input_tokens(self, call: Call, endpoint: Endpoint) -> "InputTokens":
-        count = self._counts.get(endpoint.model)
-        if count is None:
-            count = self._counts[endpoint.model] = _by_parts(self.load(endpoint.model))
-        return count(call)
+    def _input_tokens(self, call: Call, endpoint: Endpoint) -> InputTokens:
+        counter = self.load(endpoint.model)
+        call_parts: Callable[[Call], InputTokens] | None = getattr(counter, "call_parts", None)
+        return call_parts(call) if call_parts else InputTokens(counter.call_tokens(call))
 
-    def _calibration(self, endpoint: Endpoint) -> "Calibration":
+    def _calibration(self, endpoint: Endpoint) -> Calibration:
         key = (endpoint.name, endpoint.model)
         calibration = self._calibrations.get(key)
         if calibration is None:
-            if self._margin is None:
-                self._margin = RESERVE_MARGIN
             is_known = getattr(self.load(endpoint.model), "is_known", True)
             if is_known or endpoint.client.is_simulated:
                 calibration = Calibration()
@@ -408,9 +413,3 @@ class Estimator:
                 calibration = Calibration(UNKNOWN_ASCII_FACTOR, UNKNOWN_OTHER_FACTOR)
             self._calibrations[key] = calibration
         return calibration
-
-
-def _by_parts(counter: TokenCounter) -> "Callable[[Call], InputTokens]":
-    """Return what counts a call by kind of character; a counter that cannot counts all as one."""
-    split: Callable[[Call], InputTokens] | None = getattr(counter, "call_parts", None)
-    return split or (lambda call: InputTokens(counter.call_tokens(call)))

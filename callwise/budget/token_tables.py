@@ -173,7 +173,7 @@ def _family(model: str) -> str | None:
 
 
 def is_known_tokenizer(model: str) -> bool:
-    """Return whether the weights for a model are those of its own tokenizer."""
+    """Return whether the weights for a model are those of its tokenizer."""
     return _family(model) is not None
 
 
@@ -183,7 +183,7 @@ def weights_for(model: str) -> TokenWeights:
 
 
 def _cache_folder() -> Path | None:
-    """Return where tiktoken looks for downloaded tables; None when its cache is off."""
+    """Return tiktoken's folder of downloaded tables; None when its cache is off."""
     for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
         folder = os.environ.get(variable)
         if folder is not None:

@@ -64,7 +64,7 @@ def to_microseconds(seconds: float) -> int:
 
 
 class Usage(NamedTuple):
-    """What one call, or several together, have spent.
+    """Spending of one call, or of several together.
 
     Args:
         attempts: tries at serving, retries included.
@@ -259,6 +259,5 @@ def _price(usage: ReportedUsage, prices: Prices | None) -> int | None:
         return to_picodollars(usage.usd)
     if prices is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
-    return to_picodollars(
-        prices.usd(usage.input_tokens, usage.output_tokens, usage.cached_tokens or 0)
-    )
+    usd = prices.usd(usage.input_tokens, usage.output_tokens, usage.cached_tokens or 0)
+    return to_picodollars(usd)

@@ -1,24 +1,25 @@
 """The work that is paid for: what travels down the call path from `retry` on.
 
-Work may outlive the call that began it: when the payer is cancelled, another asker of an equal
+Work may outlive the call that began it: when the payer is cancelled, another caller of an equal
 call pays from then on. So layers below `share` read who pays from the work at each use.
 
 Invariant: each reservation is settled once, on every path, synchronously.
 """
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from callwise.budget.critical_path import CriticalPathPoint
-from callwise.budget.limits import Amounts, Reservation
-from callwise.budget.scope_limits import ScopeLimits
+from callwise.budget.limits import Amounts
 from callwise.budget.token_estimate import Estimate, Estimator
 from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
 from callwise.calls.call import Call, CallEnd, Piece, reply_of_pieces
-from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallRefused
-from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_note
+
+if TYPE_CHECKING:
+    from callwise.budget.in_flight import InFlightCall
 
 __all__ = ["Work"]
 
@@ -29,96 +30,50 @@ class Work:
     """The work of getting one call answered.
 
     Args:
-        call: what was asked.
-        endpoint: who is asked.
-        key: the call's identity.
+        payer: the call that begins it and pays at first.
         estimator: what to reserve.
-        bounds: what binds the payer.
-        reservation: of the payer.
-        position: where on the critical path the payer started.
-
-    Attributes:
-        call: what was asked.
-        sent_call: what the next attempt sends; `call`, maybe with more tokens to answer with.
-        endpoint: who is asked.
-        key: the call's identity.
-        usage: what it has spent so far.
-        usage_note: what is odd about the usage that was reported.
-        left_seconds: time left when the attempt began; None without a deadline.
-        is_cut_by_deadline: whether the timeout of the attempt was cut to the time left.
-        sent_count: requests that left in this attempt.
     """
 
-    __slots__ = (
-        "_bounds",
-        "_estimated",
-        "_estimator",
-        "_given_count",
-        "_is_attempting",
-        "_position",
-        "_received",
-        "_reservation",
-        "_reserved",
-        "call",
-        "endpoint",
-        "is_cut_by_deadline",
-        "key",
-        "left_seconds",
-        "sent_call",
-        "sent_count",
-        "usage",
-        "usage_note",
-    )
+    payer: "InFlightCall"
+    """The call that pays now. What is taken so far has been moved to its reservation."""
+    sent_call: Call
+    """What the next attempt sends; `call`, maybe with more tokens to answer with."""
+    usage = NO_USAGE
+    """What it has spent so far."""
+    usage_note = ""
+    """What is odd about the usage that was reported."""
+    left_seconds: float | None = None
+    """Time left when the attempt began; None without a deadline."""
+    is_cut_by_deadline = False
+    """Whether the timeout of the attempt was cut to the time left."""
+    sent_count = 0
+    """Requests that left in this attempt."""
 
-    def __init__(
-        self,
-        call: Call,
-        endpoint: Endpoint,
-        key: CallKey,
-        *,
-        estimator: Estimator,
-        bounds: ScopeLimits,
-        reservation: Reservation,
-        position: CriticalPathPoint,
-    ) -> None:
-        self.call = self.sent_call = call
-        self.endpoint = endpoint
-        self.key = key
-        self.usage = NO_USAGE
-        self.usage_note = ""
-        self.left_seconds: float | None = None
-        self.is_cut_by_deadline = False
-        self.sent_count = 0
+    _estimated: Estimate | None = None
+    _reserved: Amounts | None = None
+    _is_attempting = False
+    _given_count = 0
+
+    def __init__(self, payer: "InFlightCall", estimator: Estimator) -> None:
+        self.payer = payer
+        self.call = self.sent_call = payer.call
+        self.endpoint = payer.endpoint
+        self.key = payer.key
         self._estimator = estimator
-        self._estimated: Estimate | None = None
-        self._reserved: Amounts | None = None
-        self._is_attempting = False
         self._received: list[Piece] = []
-        self._given_count = 0
-        self.move_to(bounds, reservation, position)
-
-    def move_to(
-        self, bounds: ScopeLimits, reservation: Reservation, position: CriticalPathPoint
-    ) -> None:
-        """Charge another payer from now on. What is taken so far has been moved already."""
-        self._bounds = bounds
-        self._reservation = reservation
-        self._position = position
 
     def reserve(self) -> CallRefused | None:
         """Reserve one attempt, or return why there is no quota or time for it."""
-        refusal = None
-        if self._bounds.is_timed:
-            refusal = self._bounds.refusal_by_time(self._now(), by_path=False)
+        limits, reservation = self.payer.scope.scope_limits, self.payer.reservation
+        if limits.is_timed:
+            refusal = limits.refusal_by_time(self._now(), by_path=False)
+            if refusal is not None:
+                return refusal
+        is_estimated = reservation.limits_spending
+        amounts = self._estimate().reservation() if is_estimated else _ONE_REQUEST
+        refusal = reservation.take(amounts)
         if refusal is None:
-            amounts = (
-                self._estimate().reservation()
-                if self._reservation.limits_spending
-                else _ONE_REQUEST
-            )
-            refusal = self._reservation.take(amounts)
-            if refusal is None:
-                self._reserved = amounts
+            self._reserved = amounts
         return refusal
 
     def estimate_reservation(self) -> None:
@@ -128,12 +83,13 @@ class Work:
         """
         if self._reserved is _ONE_REQUEST:
             estimated = self._estimate().reservation()
-            self._reservation.settle(self._reserved, estimated)
+            self.payer.reservation.settle(self._reserved, estimated)
             self._reserved = estimated
 
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of the payer; None without one."""
-        return self._bounds.seconds_left(self._now()) if self._bounds.is_timed else None
+        limits = self.payer.scope.scope_limits
+        return limits.seconds_left(self._now()) if limits.is_timed else None
 
     def begin_attempt(self) -> None:
         """Begin an attempt, which `reserve` has found quota for."""
@@ -161,7 +117,7 @@ class Work:
         requests = self.sent_count
         if requests == 0 and result is not None and getattr(result, "was_sent", True):
             requests = 1
-        prices = self.endpoint.prices
+        prices, reservation = self.endpoint.prices, self.payer.reservation
         spent = attempt_usage(
             result,
             requests,
@@ -173,18 +129,18 @@ class Work:
         if isinstance(result, Reply):
             self.usage_note = usage_note(self.sent_call, result) or self.usage_note
             if self._estimated is not None:
-                has_parts = any(message.parts for message in self.sent_call.messages)
-                if not has_parts:  # what images cost teaches nothing
-                    self._estimator.observe(self._estimated, self.endpoint, result.usage)
+                self._estimator.observe(
+                    self.sent_call, self._estimated, self.endpoint, result.usage
+                )
         charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
-        self._reservation.settle(reserved, charged)
+        reservation.settle(reserved, charged)
         if reserved is not _ONE_REQUEST:
             tokens = max(charged.tokens - reserved.tokens, 0)
             picodollars = 0
             if prices is not None:
                 picodollars = max(charged.picodollars - reserved.picodollars, 0)
             if tokens or picodollars:
-                self._reservation.pass_reservation(Amounts(0, 0, tokens, picodollars))
+                reservation.pass_reservation(Amounts(0, 0, tokens, picodollars))
                 spent = spent._replace(over_tokens=tokens, over_picodollars=picodollars)
         self.usage = spent if self.usage is NO_USAGE else self.usage + spent
 
@@ -194,7 +150,7 @@ class Work:
             if self._is_attempting:
                 self.settle(None, 0.0)
             else:
-                self._reservation.settle(self._reserved, Amounts())
+                self.payer.reservation.settle(self._reserved, Amounts())
                 self._reserved = None
 
     def add_retry_seconds(self, seconds: float) -> None:
@@ -255,6 +211,5 @@ class Work:
         return self._estimator.received(self.sent_call, self.endpoint, reply)
 
     def _now(self) -> CriticalPathPoint:
-        return CriticalPathPoint(
-            self._position.round, self._position.seconds + self.usage.path_seconds
-        )
+        position = self.payer.position
+        return CriticalPathPoint(position.round, position.seconds + self.usage.path_seconds)

@@ -86,7 +86,7 @@ def wrap(
         raise ConfigError(
             f"role {role.value} of this budgeter is served by {known.name} ({known.model}), which "
             f"was wrapped before. Give the second model another role ({others or 'none is left'}), "
-            "or a budgeter of its own"
+            "or another budgeter"
         )
     return BudgetedChatModel(llm=budgeter, role=role, **options)
 

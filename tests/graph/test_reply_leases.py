@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from callwise.budget.limits import Amounts, Reservation
 from callwise.budget.scope import Scope
+from callwise.calls import Role
 from callwise.memory import Identity
 from graph.app import app
 from graph.engine import Engine
@@ -43,7 +45,7 @@ def open_turn(tmp_path: Path) -> OpenTurn:
 
 
 def _held(scope: Scope) -> dict[str, int]:
-    return {lease.name: lease.calls for lease in scope.bounds.leases() if lease.calls}
+    return {lease.name: lease.calls for lease in scope.scope_limits.leases() if lease.calls}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ async def test_nothing_is_held_where_nothing_is_limited(open_turn: OpenTurn) -> 
     async with open_turn() as (engine, scope):
         hold_reply(engine, scope, STATE, INSTANT)
         hold_bookkeeping(scope, INSTANT)
-        assert scope.bounds.leases() == ()
+        assert scope.scope_limits.leases() == ()
 
 
 async def test_the_call_that_replies_holds_its_own_size(open_turn: OpenTurn) -> None:
@@ -102,7 +104,7 @@ async def test_the_call_that_replies_holds_its_own_size(open_turn: OpenTurn) -> 
         knobs = ("budget.turn.max_tokens=50000", "search.policy=listwise")
         async with open_turn(*knobs) as (engine, scope):
             hold_reply(engine, scope, STATE, fusing)
-            (lease,) = scope.bounds.leases()
+            (lease,) = scope.scope_limits.leases()
             held.append(lease.tokens)
     assert held[0] > held[1]
 
@@ -113,9 +115,10 @@ async def test_the_search_gets_its_call_before_the_books(open_turn: OpenTurn) ->
     async with open_turn("budget.turn.max_calls=2") as (engine, scope):
         hold_reply(engine, scope, state, INSTANT)
         hold_bookkeeping(scope, INSTANT)
-        scope.bounds.draw(REPLY_LEASE).drop()
-        (room,) = scope.bounds.common_rooms()
-        room.take(room.used._replace(calls=1, requests=1))  # the fused call was asked
+        fused_call = Reservation(scope.scope_limits.quotas(Role.MAIN))
+        scope.scope_limits.draw(REPLY_LEASE, fused_call)
+        fused_call.take(Amounts(calls=1, requests=1))
+        fused_call.close()
         hold_again(engine, scope, state)
         assert _held(scope) == {REPLY_LEASE: 1}
         assert calls_left(scope) == 0

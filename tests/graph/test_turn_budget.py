@@ -197,7 +197,7 @@ def test_nothing_stays_held_back() -> None:
                     conversation = session.engine.open_turn(
                         Identity("agent", None, "talk"), 9
                     ).parent
-                    (room,) = conversation.bounds.common_rooms()
+                    (room,) = conversation.scope_limits.common_quotas()
                     assert not any(room.held)
                     assert room.used.calls == used
 

@@ -20,7 +20,7 @@ class AdmitLayer:
         self._admitted = 0
         self._refused = 0
 
-    async def __call__(self, carried: InFlightCall) -> ReadReply:
+    def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
         """Return the answer of the layer below.
 
         Raises:
@@ -33,7 +33,7 @@ class AdmitLayer:
                 self._refused += 1
                 raise
             self._admitted += 1
-        return await self._next(carried)
+        return self._next(carried)
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many calls were admitted and refused here."""

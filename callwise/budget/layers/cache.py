@@ -85,8 +85,7 @@ class CacheLayer:
     Memory is read synchronously; after a tier that had to be awaited, memory is read again.
 
     Args:
-        cache: what keeps replies.
-        is_under_way: whether equal work is under way, which `share` joins.
+        is_under_way: returns whether equal work is under way, which `share` joins.
     """
 
     def __init__(
@@ -102,16 +101,18 @@ class CacheLayer:
         self._hits = 0
         self._misses = 0
 
-    async def __call__(self, carried: InFlightCall) -> ReadReply:
+    def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
         """Return a kept answer, or that of the layer below."""
-        if carried.call.is_shared:
-            reply = await self._kept(carried.key)
-            if reply is not None:
-                self._hits += 1
-                carried.finish(Outcome.CACHED)
-                return read_reply(carried.call, reply)
-            self._misses += 1
-            carried.store = self._cache.put
+        return self._cached(carried) if carried.call.is_shared else self._next(carried)
+
+    async def _cached(self, carried: InFlightCall) -> ReadReply:
+        reply = await self._kept(carried.key)
+        if reply is not None:
+            self._hits += 1
+            carried.finish(Outcome.CACHED)
+            return read_reply(carried.call, reply)
+        self._misses += 1
+        carried.store = self._cache.put
         return await self._next(carried)
 
     def statistics(self) -> Mapping[str, int]:

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from callwise.budget.clock import Clock
-from callwise.budget.counters import Counters, CounterValues, LedgerError
+from callwise.budget.counters import CounterValues, LedgerError
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Amounts
 from callwise.budget.redactor import Redactor
-from callwise.budget.scope import AtOwner, Scope, run_here
+from callwise.budget.scope import Scope, at_owner_loop
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
@@ -40,27 +40,24 @@ class Ledger:
     """The rows of one budgeter, and the check that none is missing.
 
     Args:
-        counters: the counters of the root scope, to check the rows against.
-        sinks: told each row as it is written.
+        run: the root scope, whose counters the rows are checked against.
+        sinks: called with each row as it is written.
         max_kept_rows: most rows kept in memory, the oldest dropped first; None keeps
             all until they are drained. Sinks, turns and counts miss none either way.
-        at_owner: runs a function where rows are written.
     """
 
     def __init__(
         self,
-        counters: Counters,
+        run: Scope,
         *,
         sinks: Iterable[RowSink] = (),
         max_kept_rows: int | None = MAX_KEPT_ROWS,
-        at_owner: AtOwner = run_here,
     ) -> None:
-        self._counters = counters
-        self._at_owner = at_owner
+        self._run = run
+        self.at_owner = run.at_owner
         self._sinks = tuple(sinks)
         self._rows: deque[LedgerRow] = deque(maxlen=max_kept_rows)
-        self._written = Counters()
-        self._next_sequence = 1
+        self._asked_count = self._written_count = 0
         self._first_failure: Exception | None = None
         self._failure_count = 0
 
@@ -71,14 +68,12 @@ class Ledger:
 
     def next_sequence(self) -> int:
         """Return the number of a call that is being asked, and count it."""
-        sequence = self._next_sequence
-        self._next_sequence += 1
-        self._written.begin()
-        return sequence
+        self._asked_count += 1
+        return self._asked_count
 
     def write(self, row: LedgerRow) -> None:
-        """Keep one row and tell the sinks."""
-        self._written.end(row)
+        """Keep one row and call the sinks."""
+        self._written_count += 1
         self._rows.append(row)
         for sink in self._sinks:
             try:
@@ -88,33 +83,32 @@ class Ledger:
                 self._failure_count += 1
                 self._first_failure = self._first_failure or error
 
+    @at_owner_loop
     def drain(self) -> list[LedgerRow]:
         """Take the kept rows out, in the order in which the calls ended."""
-        return self._at_owner(self._drain)
-
-    def counts(self) -> CounterValues:
-        """Return the counts of all rows ever written."""
-        return self._at_owner(self._written.counts)
-
-    def check(self) -> None:
-        """Check the identity, the rows against the scopes, and that no sink failed.
-
-        Raises:
-            LedgerError: when one of them does not hold.
-        """
-        self._at_owner(self._check)
-
-    def _drain(self) -> list[LedgerRow]:
         rows = list(self._rows)
         self._rows.clear()
         return rows
 
-    def _check(self) -> None:
-        self._written.check("ledger")
-        self._counters.check("run")
-        written, counted = self._written.counts(), self._counters.counts()
-        if written != counted:
-            raise LedgerError(f"the rows say {written}, the scopes say {counted}")
+    def counts(self) -> CounterValues:
+        """Return the counts of all rows ever written."""
+        return self._run.counts()
+
+    @at_owner_loop
+    def check(self) -> None:
+        """Check the identity, the rows against the scopes, and that no sink failed.
+
+        Raises:
+            LedgerError: when one of them is not so.
+        """
+        self._run.counters.check("run")
+        counts = self._run.counters.counts()
+        ended = sum(counts.outcomes.values())
+        if (self._asked_count, self._written_count) != (counts.asked, ended):
+            raise LedgerError(
+                f"{self._asked_count} calls have a number and {self._written_count} a row, but "
+                f"the scopes counted {counts.asked} calls, of which {ended} ended"
+            )
         if self._first_failure is not None:
             raise LedgerError(
                 f"{self._failure_count} rows did not reach a sink: {self._first_failure!r}"
@@ -122,15 +116,7 @@ class Ledger:
 
 
 class LedgerLayer:
-    """Opens each call, and closes it with one outcome and one row, however it ends.
-
-    Args:
-        ledger: where rows go.
-        endpoints: which endpoint serves each role.
-        clock: time.
-        estimator: what to hold back for later calls.
-        redactor: removes secrets from errors.
-    """
+    """Opens each call, and closes it with one outcome and one row, however it ends."""
 
     def __init__(
         self,
@@ -158,18 +144,14 @@ class LedgerLayer:
             LedgerError: when its scope is closed. That is not counted either.
         """
         self._open(carried)
-        answer: ReadReply | None = None
-        error: BaseException | None = None
         try:
             answer = await self._next(carried)
-        except BaseException as problem:
-            error = problem
-            if isinstance(problem, CallError) and problem.endpoint is None:
-                problem.role, problem.endpoint = carried.call.role, carried.endpoint
+        except BaseException as error:
+            if isinstance(error, CallError) and error.endpoint is None:
+                error.role, error.endpoint = carried.call.role, carried.endpoint
+            self._close(carried, None, error)
             raise
-        finally:
-            self._close(carried, answer, error)
-            carried.track.position = carried.end
+        self._close(carried, answer, None)
         return answer
 
     def statistics(self) -> Mapping[str, int]:
@@ -200,27 +182,29 @@ class LedgerLayer:
         later = endpoint.completed(later)
         turn = scope.lasting
         one = Amounts(calls=1, requests=1)
-        if any(quota.limits_spending for quota in turn.bounds.rooms(later.role)):
+        if any(quota.limits_spending for quota in turn.scope_limits.quotas(later.role)):
             # The answer to the call that is asked now will be in its prompt: once more output.
             sampling = replace(later.sampling, n=later.sampling.n + 1)
             longer = replace(later, sampling=sampling)
             one = Amounts(1, *self._estimator.estimate(longer, endpoint).reservation()[1:])
-        turn.bounds.hold_anew(later.lease or "", one, held.calls, later.role, seconds=held.seconds)
+        turn.scope_limits.renew(
+            later.lease or "", one, held.calls, later.role, seconds=held.seconds
+        )
 
     def _close(
         self, call: InFlightCall, answer: ReadReply | None, error: BaseException | None
     ) -> None:
         """Settle what is open, and write the call's row."""
         call.close(self._clock, error)
+        call.track.position = call.end
         problem = error
-        notes = [call.usage_note] if call.usage_note else []
+        notes: tuple[str, ...] = ()
         if error is not None:
             self._redactor.clean_error(error)
         elif answer is not None:
-            problem = answer.invalid
-            notes = [*answer.notes, *notes]
-        if call.call.note:
-            notes.insert(0, call.call.note)
+            problem, notes = answer.invalid, answer.notes
+        if notes or call.call.note or call.usage_note:
+            notes = tuple(filter(None, (call.call.note, *notes, call.usage_note)))
         row = call.row(
             None if problem is None else self._redactor.describe(problem),
             is_simulated=answer is not None and answer.reply.is_simulated,

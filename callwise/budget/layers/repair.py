@@ -19,12 +19,17 @@ class RepairLayer:
         self._next = next
         self._repairs = 0
 
-    async def __call__(self, carried: InFlightCall) -> ReadReply:
+    def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
         """Return an answer that fits.
 
         Raises:
             InvalidAnswer: when the last one that may be asked for does not.
         """
+        if carried.call.response_model is None:
+            return self._next(carried)
+        return self._fitting(carried)
+
+    async def _fitting(self, carried: InFlightCall) -> ReadReply:
         first = asked = carried.call
         while True:
             try:

@@ -1,13 +1,13 @@
 """Layer `replay`: answers calls from a recording, and records those that were not in it.
 
-A replay has to refuse the calls that the recorded run refused, though in it nothing is
-ever in flight: answers come at once, so that reservations never add up as they did.
+A replay has to refuse the calls that the recorded run refused, though in it no call is
+ever under way: answers come at once, so that reservations never add up as they did.
 Two rules make it so. A recorded refusal is repeated where the limit that it names still
 applies. And a recorded answer is charged what it was charged in the end, not what was
 reserved for it: the sum of those, without what passed their reservations, fitted the
 limits then, so it fits in any order now (see `Quota.refusal`).
 
-A call that was cancelled has no answer to replay. An asker that asks it again is given time to
+A call that was cancelled has no answer to replay. A caller that asks it again is given time to
 cancel it again: turns of its event loop, and in a program that is not ours, whose timeouts
 know no virtual clock, the time that the call took. If that does not come, the next exchange of
 its key is played; without one the call is sent, or in a strict replay missed.
@@ -39,7 +39,7 @@ from callwise.calls.reply import Reply
 __all__ = ["ReplayLayer"]
 
 MAX_CANCEL_TURNS = 1000
-"""Turns of the asker's event loop in which a call that was cancelled may be cancelled again."""
+"""Turns of the caller's event loop in which a call that was cancelled may be cancelled again."""
 
 PIECE_PAUSE_SECONDS = 0.001
 """How long each of these turns is where pieces of the answer were given out before."""
@@ -48,7 +48,7 @@ MAX_ORDER_SECONDS = 0.25
 """How long a call waits for one that ended before it and is not asked this time."""
 
 QUICK_TURNS = 100
-"""Turns of the asker's event loop that are awaited without a pause."""
+"""Turns of the caller's event loop that are awaited without a pause."""
 
 REFUSAL_SECONDS = 0.05
 """Time for a program to end by a refusal, before the answers that came after it."""
@@ -108,11 +108,8 @@ class _EndOrder:
 class ReplayLayer:
     """Uses a recorder.
 
-    Args:
-        recorder: the recording.
-        estimator: learns from what replayed calls are recorded to have used, so that a run
-            that goes on live reserves as if it had never stopped.
-        clock: time.
+    The estimator learns from what replayed calls are recorded to have used, so that a run that
+    goes on live reserves as if it had never stopped.
     """
 
     def __init__(
@@ -185,9 +182,14 @@ class ReplayLayer:
             _charge(call, exchange)
         else:
             call.admit(_charged(exchange), over=_over(exchange), by_path=True)
-        if exchange.reply is not None and call.reservation.limits_spending:
-            estimate = self._estimator.estimate(call.call, call.endpoint)
-            self._estimator.observe(estimate, call.endpoint, exchange.reply.usage)
+        endpoint, reply = call.endpoint, exchange.reply
+        if (
+            reply is not None
+            and call.reservation.limits_spending
+            and not endpoint.client.is_simulated
+        ):
+            estimate = self._estimator.estimate(call.call, endpoint)
+            self._estimator.observe(call.call, estimate, endpoint, reply.usage)
         return await self._replay(call, exchange)
 
     def _record(
@@ -328,5 +330,5 @@ def _standing_refusal(call: InFlightCall, exchange: RecordedExchange) -> CallRef
     error = error_of_record(exchange.error)
     if not isinstance(error, CallRefused):
         return None
-    limit_value = call.scope.bounds.limit_value(error.scope, error.limit)
+    limit_value = call.scope.scope_limits.limit_value(error.scope, error.limit)
     return error if limit_value == error.limit_value else None

@@ -17,11 +17,7 @@ __all__ = ["ReserveLayer"]
 
 
 class ReserveLayer:
-    """Counts an attempt, and settles its reservation on every path.
-
-    Args:
-        clock: time.
-    """
+    """Counts an attempt, and settles its reservation on every path."""
 
     def __init__(self, clock: Clock, *, next: Callable[[Work], Awaitable[Reply]]) -> None:  # noqa: A002
         self._clock = clock

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
 from callwise.budget.clock import Clock
-from callwise.budget.health import EndpointHealth, Probe, is_outage
+from callwise.budget.health import EndpointHealth, EndpointState, is_outage
 from callwise.budget.work import Work
 from callwise.calls.errors import CallError, EmptyAnswer, ModelLoading, ParameterRefused
 from callwise.calls.reply import Reply
@@ -30,21 +30,14 @@ class _Failures:
 
     __slots__ = ("learned", "polled", "polled_seconds", "probe")
 
-    def __init__(self, probe: Probe | None) -> None:
+    def __init__(self, probe: EndpointState | None) -> None:
         self.probe = probe
         self.learned = self.polled = 0
         self.polled_seconds = 0.0
 
 
 class RetryLayer:
-    """Repeats attempts.
-
-    Args:
-        clock: waiting.
-        policy: when to try again, where the endpoint has no policy.
-        seed: of the jitter.
-        health: which endpoints have just failed.
-    """
+    """Repeats attempts, by `policy` where the endpoint has none; `seed` is that of the jitter."""
 
     def __init__(
         self,
@@ -88,7 +81,7 @@ class RetryLayer:
                 await self._clock.sleep(wait_seconds)
         finally:
             if probe is not None:
-                health.release(probe)
+                probe.is_probed = False  # if this call did not find out, another may
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many attempts were repeated."""

@@ -6,27 +6,25 @@ Secrets are removed from every error here, before any layer records it.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 
 from callwise.budget.clock import Clock
 from callwise.budget.redactor import Redactor
 from callwise.budget.work import Work
 from callwise.calls.call import Call
+from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallTimeout
 from callwise.calls.reply import Reply
 from callwise.calls.reported_usage import checked_usage
 
 __all__ = ["SendLayer"]
 
+_Results = Sequence[Reply | CallError]
+
 
 class SendLayer:
-    """Asks the client of an endpoint.
-
-    Args:
-        clock: time.
-        redactor: removes secrets from errors.
-    """
+    """Asks the client of an endpoint."""
 
     def __init__(self, clock: Clock, redactor: Redactor) -> None:
         self._clock = clock
@@ -45,8 +43,17 @@ class SendLayer:
         self._attempts += 1
         task = asyncio.current_task()
         cancellations = 0 if task is None else task.cancelling()
+        endpoint = carried.endpoint
         try:
-            reply = await self._in_time(carried)
+            call, left_seconds = self._call_to_send(carried)
+            answering = endpoint.client.answer(
+                (call,), model=endpoint.model, on_sent=carried.count_sent
+            )
+            if left_seconds is None:
+                results = await answering
+            else:
+                results = await self._in_time(answering, left_seconds, carried)
+            reply = _reply_of(results, endpoint)
         except BaseException as error:
             self._redactor.clean_error(error)
             if task is not None and task.cancelling() > cancellations:
@@ -60,21 +67,27 @@ class SendLayer:
         """Return how many attempts were given to clients, and how many a deadline ended."""
         return {"attempts": self._attempts, "deadlines": self._deadlines}
 
-    async def _in_time(self, work: Work) -> Reply:
+    def _call_to_send(self, work: Work) -> tuple[Call, float | None]:
+        """Return the call with its timeout cut to the time left, and how long to wait for it."""
         call, left_seconds = work.sent_call, work.left_seconds
-        work.is_cut_by_deadline = False
-        if left_seconds is None:
-            return await self._answer(work, call)
-        if call.timeout_seconds is None or call.timeout_seconds > left_seconds:
-            work.is_cut_by_deadline = True
+        if call.stream:
+            # Of several choices the first is not always the answer.
+            call = replace(call, listener=work if call.sampling.n == 1 else None)
+        work.is_cut_by_deadline = left_seconds is not None and (
+            call.timeout_seconds is None or call.timeout_seconds > left_seconds
+        )
+        if work.is_cut_by_deadline:
             call = replace(call, timeout_seconds=left_seconds)
-        if self._clock.is_virtual:
-            return await self._answer(work, call)
+        return call, None if self._clock.is_virtual else left_seconds
+
+    async def _in_time(
+        self, answering: Awaitable[_Results], left_seconds: float, work: Work
+    ) -> _Results:
         # Not every client keeps to a timeout, and a deadline is a deadline.
         timer = asyncio.timeout(left_seconds)
         try:
             async with timer:
-                return await self._answer(work, call)
+                return await answering
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -85,21 +98,16 @@ class SendLayer:
                 latency_seconds=left_seconds,
             ) from None
 
-    async def _answer(self, work: Work, call: Call) -> Reply:
-        if call.stream:
-            # Of several choices the first is not always the answer.
-            call = replace(call, listener=work if call.sampling.n == 1 else None)
-        endpoint = work.endpoint
-        results = await endpoint.client.answer(
-            (call,), model=endpoint.model, on_sent=work.count_sent
+
+def _reply_of(results: _Results, endpoint: Endpoint) -> Reply:
+    """Return the one reply of a client, or raise the one error."""
+    result = results[0] if len(results) == 1 else None
+    if isinstance(result, CallError):
+        raise result
+    if not isinstance(result, Reply):
+        raise TypeError(
+            f"the client of endpoint {endpoint.name!r} must answer one call with one "
+            f"Reply or CallError, got {len(results)}: {[type(r).__name__ for r in results]}"
         )
-        if len(results) != 1 or not isinstance(results[0], Reply | CallError):
-            raise TypeError(
-                f"the client of endpoint {endpoint.name!r} must answer one call with one "
-                f"Reply or CallError, got {len(results)}: {[type(r).__name__ for r in results]}"
-            )
-        result = results[0]
-        if isinstance(result, CallError):
-            raise result
-        usage = checked_usage(result.usage)
-        return result if usage is result.usage else replace(result, usage=usage)
+    usage = checked_usage(result.usage)
+    return result if usage is result.usage else replace(result, usage=usage)

@@ -1,20 +1,20 @@
-"""Layer `share`: single flight; equal calls in flight share one piece of work.
+"""Layer `share`: equal calls that are under way share one piece of work.
 
-Problem: ten equal calls at once should be paid for once. But the first asker may be
+Problem: ten equal calls together should be paid for once. But the first caller may be
 cancelled (a search that stops early, a user who leaves) while nine others still wait
 for the very same answer; and when none waits any more, the work has to stop, and
 what it has spent by then has to be counted.
 
-Choice: the work runs in a task of its own, which belongs to no asker. Askers wait for
-it, each on its own future. One of them pays. When the payer is cancelled, the next
+Choice: the work runs in a separate task, which belongs to no caller. Callers wait for
+it, each on a future. One of them pays. When the payer is cancelled, the next
 waiter that can pay takes over, and the work goes on untouched: nothing is sent twice.
 A waiter that cannot pay stays as long as someone else does. When none can or none
 is left, the work is cancelled, the last payer waits until it has come to rest, so that
 what was sent is known, and waiters that could not pay are refused.
 
-Rejected: running the work in the first asker and shielding it (a cancelled asker then
+Rejected: running the work in the first caller and shielding it (a cancelled caller then
 has no payer for it); restarting it for the next waiter (sends twice); leaving
-the cost with the cancelled asker (its row is written before the cost is known).
+the cost with the cancelled caller (its row is written before the cost is known).
 
 Invariant: while work is under way, exactly one waiter is its payer.
 """
@@ -50,7 +50,7 @@ class SharedWork(Generic[WaiterT, ResultT]):
     Args:
         payer: who pays at first.
         work: the work. Its own cancellation must settle what was sent.
-        take_over: moves the cost.
+        take_over: transfers the cost.
         forget: called once, when no further waiter may join.
 
     Attributes:
@@ -142,12 +142,8 @@ class SharedWork(Generic[WaiterT, ResultT]):
 class ShareLayer:
     """Joins equal work under way, or starts work.
 
-    A call that no other may join is sent in the task of its asker: resamples and temperatures
+    A call that no other may join is sent in the task of its caller: resamples and temperatures
     above 0 need no second task, and their cancellation reaches the client directly.
-
-    Args:
-        clock: time.
-        estimator: what to reserve.
     """
 
     def __init__(
@@ -165,7 +161,7 @@ class ShareLayer:
         self._joined = 0
         self._taken_over = 0
 
-    async def __call__(self, carried: InFlightCall) -> ReadReply:
+    def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
         """Return the answer, paid for by this call or by an equal one.
 
         Raises:
@@ -173,8 +169,9 @@ class ShareLayer:
                 and none that waits can pay.
             CallError: how the work ended.
         """
-        if not carried.call.is_shared:
-            return await self._alone(carried)
+        return self._joined_to_equal(carried) if carried.call.is_shared else self._alone(carried)
+
+    async def _joined_to_equal(self, carried: InFlightCall) -> ReadReply:
         shared = self._shared.get(carried.key)
         if shared is None:
             shared = self._start(carried)
@@ -221,7 +218,7 @@ class ShareLayer:
         Raises:
             CallRefused: when there is no quota for it.
         """
-        work = call.new_work(self._estimator)
+        work = Work(call, self._estimator)
         refusal = work.reserve()
         if refusal is not None:
             call.refuse(refusal)
@@ -254,10 +251,10 @@ class ShareLayer:
     async def _wait(
         self, call: InFlightCall, shared: SharedWork[InFlightCall, ReadReply]
     ) -> ReadReply:
-        # The payer is cut by its work; a call that joined has a deadline of its own.
+        # The payer is cut by its work; a call that joined has another deadline.
         left_seconds = None
         if call.work is None and not self._clock.is_virtual:
-            left_seconds = call.scope.bounds.seconds_left(call.position)
+            left_seconds = call.scope.scope_limits.seconds_left(call.position)
         try:
             if left_seconds is None:
                 return await shared.wait(call)

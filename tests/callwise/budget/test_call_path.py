@@ -8,6 +8,7 @@ from callwise.budget import LedgerError, Limits, VirtualClock
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.cache import MemoryCache
+from callwise.budget.work import Work
 from callwise.calls import Outcome, Reply
 from callwise.calls.errors import CallRefused, ServerFailed
 from callwise.testing.fakes import ScriptedClient
@@ -110,7 +111,7 @@ async def test_a_lower_layer_passes_work_replies_and_errors_on(path, ask_for, na
     layers, budgeter = path[0].layers, path[1]
     for end in (Reply("x"), KeyError("bug"), asyncio.CancelledError()):
         carried = opened(path[0], budgeter, ask_for("new"))
-        work = carried.new_work(budgeter._estimator)
+        work = Work(carried, budgeter._estimator)
         assert work.reserve() is None
         layers[name]._next = below = Below(end)
         if isinstance(end, Reply):

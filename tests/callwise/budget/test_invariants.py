@@ -169,7 +169,7 @@ def hold_limits(scope: Scope, rows: list) -> None:
 
 def hold_rooms(scope: Scope, rows: list) -> None:
     """What a room says is used is what its calls used: every refund was exact."""
-    for room in scope.bounds.common_rooms():
+    for room in scope.scope_limits.common_quotas():
         below = [row for row in rows if (row.scope + "/").startswith(room.scope + "/")]
         assert room.used.calls == sum(row.outcome is not Outcome.REFUSED for row in below)
         assert room.used.requests == sum(row.requests for row in below)
@@ -221,7 +221,7 @@ def test_the_books_balance_and_no_limit_is_passed(all_limits, plan, is_caching, 
         for scope in reversed(scopes[1:]):
             scope.close()
         for scope in scopes:
-            assert all(not any(room.held) for room in scope.bounds.common_rooms())
+            assert all(not any(room.held) for room in scope.scope_limits.common_quotas())
             counts = scope.statistics().counts
             assert counts.in_flight == 0
             assert counts.asked == sum(counts.outcomes.values())

@@ -139,7 +139,7 @@ def test_a_scope_stands_below_its_parent_and_in_an_open_one(make_budgeter):
     """A turn in a node, and anything in a closed scope, is a bug of the caller."""
     budgeter = make_budgeter()
     node = budgeter.scope(ScopeKind.NODE, "a")
-    with pytest.raises(LedgerError, match="turn scope cannot stand in run/node:a"):
+    with pytest.raises(LedgerError, match="turn scope cannot be inside run/node:a"):
         node.open(ScopeKind.TURN, "1")
     node.close()
     node.close()

@@ -46,7 +46,7 @@ async def test_a_turn_has_its_own_rows(make_budgeter, ask_for):
     assert [row.sequence for row in first.take_rows()] == [1, 2]
     assert [row.sequence for row in second.take_rows()] == [3]
     assert (first.take_rows(), budgeter.run.take_rows()) == ([], [])
-    assert Ledger(budgeter.run.counters)._rows.maxlen == MAX_KEPT_ROWS
+    assert Ledger(budgeter.run)._rows.maxlen == MAX_KEPT_ROWS
 
 
 async def test_a_failing_sink_costs_no_answer_and_is_not_forgotten(make_budgeter, ask_for, caplog):
@@ -86,10 +86,12 @@ async def test_books_that_do_not_add_up_are_an_error(make_budgeter, ask_for):
     counters.end(budgeter.ledger.rows[0])
     counters.check("run")
     counters.end(budgeter.ledger.rows[0])
-    with pytest.raises(LedgerError, match="asked 1, but 2 ended and -1 are in flight"):
+    with pytest.raises(LedgerError, match="asked 1, but 2 ended and -1 are under way"):
         counters.check("run")
     budgeter.run.counters.begin()
-    with pytest.raises(LedgerError, match="the rows say"):
+    with pytest.raises(
+        LedgerError, match="1 calls have a number and 1 a row, but the scopes counted 2"
+    ):
         budgeter.ledger.check()
 
 
