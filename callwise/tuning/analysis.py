@@ -268,7 +268,7 @@ def _without(panel: Panel, left_out: NDArray[np.bool_]) -> Panel:
 
 def _notices(rows: Sequence[TurnRow], unknown_settings: int) -> tuple[str, ...]:
     notices = []
-    missing = sum(row.standing is Coverage.MISSING for row in rows)
+    missing = sum(row.coverage is Coverage.MISSING for row in rows)
     if missing:
         notices.append(
             f"{missing} of {len(rows)} turns ask for calls of a kind that the recording has none "
@@ -297,7 +297,7 @@ def _summary(
     return SettingSummary(
         setting=name,
         turns=len(rows),
-        exact_turns=sum(row.standing is Coverage.EXACT for row in rows),
+        exact_turns=sum(row.coverage is Coverage.EXACT for row in rows),
         exact_replies=sum(row.is_reply_exact for row in rows),
         asked=asked,
         quality=quality,

@@ -343,7 +343,7 @@ def row_of_trial(
         conversation=prompt,
         turn=0,
         seed=0,
-        standing=Coverage.EXACT,
+        coverage=Coverage.EXACT,
         diverged_at=None,
         missing_calls=0,
         missing_tokens=0,

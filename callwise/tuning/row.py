@@ -66,7 +66,7 @@ class TurnRow:
         conversation: the conversation's id.
         turn: its number there. Starts at 0.
         seed: the seed that the setting ran with.
-        standing: how much of it is known.
+        coverage: how much of it is known.
         diverged_at: the first call that is not recorded, counted from 1 in the order asked;
             None where all are.
         missing_calls: calls that a real run would have to buy: those not recorded, and
@@ -103,7 +103,7 @@ class TurnRow:
     conversation: str
     turn: int
     seed: int
-    standing: Coverage
+    coverage: Coverage
     diverged_at: int | None
     missing_calls: int
     missing_tokens: int | None
@@ -137,9 +137,9 @@ class TurnRow:
     @property
     def mark(self) -> str:
         """Coverage as it is shown: `exact`, `bounded@4`, `missing 3`."""
-        if self.standing is Coverage.BOUNDED:
+        if self.coverage is Coverage.BOUNDED:
             return f"bounded@{self.diverged_at}"
-        if self.standing is Coverage.MISSING:
+        if self.coverage is Coverage.MISSING:
             return f"missing {self.missing_calls}"
         return "exact"
 
@@ -166,7 +166,7 @@ def _row_field(hint: Any, *, is_needed: bool) -> RowField:
     return RowField(dict if is_map else kinds[0], may_be_none, is_needed)
 
 
-_STANDINGS = {str(standing): standing for standing in Coverage}
+_COVERAGES = {str(each): each for each in Coverage}
 _HINTS = get_type_hints(TurnRow)
 FIELDS: Mapping[str, RowField] = {
     each.name: _row_field(
@@ -233,8 +233,8 @@ def _checked(name: str, known: RowField, value: Any) -> Any:
         return None
     if kind is float and type(value) is int:
         return float(value)
-    if kind is Coverage and isinstance(value, str) and value in _STANDINGS:
-        return _STANDINGS[value]
+    if kind is Coverage and isinstance(value, str) and value in _COVERAGES:
+        return _COVERAGES[value]
     if kind is dict and isinstance(value, dict) and all(type(n) is int for n in value.values()):
         return value
     raise ValueError(f"{name} is {value!r}, expected {kind.__name__}")
@@ -287,7 +287,7 @@ def _played(
         conversation=str(record["conversation_id"]),
         turn=int(record["turn"]),
         seed=seed,
-        standing=Coverage.EXACT if evaluated.diverged_at is None else Coverage.BOUNDED,
+        coverage=Coverage.EXACT if evaluated.diverged_at is None else Coverage.BOUNDED,
         diverged_at=evaluated.diverged_at,
         missing_calls=len(missing),
         missing_tokens=sum(call.input_tokens + call.output_tokens for call in missing),
@@ -336,7 +336,7 @@ def _planned(
         conversation=evaluated.turn.conversation_id,
         turn=evaluated.turn.turn or 0,
         seed=seed,
-        standing=Coverage.MISSING,
+        coverage=Coverage.MISSING,
         diverged_at=evaluated.diverged_at,
         missing_calls=missing,
         missing_tokens=round(tokens["total"] * share),

@@ -69,7 +69,7 @@ def hash_share(name: str) -> float:
 def _exact_turns(run: Path) -> dict[str, int]:
     results = CounterfactualEvaluator(run).evaluate(_settings())
     return {
-        each.setting: sum(row.standing is Coverage.EXACT for row in each.rows) for each in results
+        each.setting: sum(row.coverage is Coverage.EXACT for row in each.rows) for each in results
     }
 
 

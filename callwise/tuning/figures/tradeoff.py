@@ -299,7 +299,7 @@ def _point_of(
         group=group,
         turns=len(rows),
         judged_turns=len(judged),
-        exact_turns=sum(row.is_reply_exact and row.standing is Coverage.EXACT for row in rows),
+        exact_turns=sum(row.is_reply_exact and row.coverage is Coverage.EXACT for row in rows),
         is_on_front=False,
         chance_on_front=None,
     )

@@ -109,7 +109,7 @@ def _key(row: TurnRow) -> ReplyKey:
 
 def _has_reply(row: TurnRow) -> bool:
     """Return whether a row's reply is known; an exact one may be empty."""
-    return bool(row.reply_id) or row.standing is Coverage.EXACT
+    return bool(row.reply_id) or row.coverage is Coverage.EXACT
 
 
 def references_of(turns: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], str]:

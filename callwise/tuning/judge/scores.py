@@ -241,7 +241,7 @@ def with_quality(
         estimate_spread = estimate_spread_of(values, scale_width_of(own))
     joined = []
     for row in rows:
-        is_known = bool(row.reply_id) or row.standing is Coverage.EXACT
+        is_known = bool(row.reply_id) or row.coverage is Coverage.EXACT
         value = values.get((row.conversation, row.turn, row.reply_id)) if is_known else None
         is_estimate = value is not None and not row.is_reply_exact
         joined.append(

@@ -24,7 +24,7 @@ def _row(setting: str, conversation: int, turn: int, **fields: object) -> TurnRo
         conversation=f"c{conversation}",
         turn=turn,
         seed=0,
-        standing=Coverage.EXACT,
+        coverage=Coverage.EXACT,
         diverged_at=None,
         missing_calls=0,
         missing_tokens=0,
@@ -135,7 +135,7 @@ def test_what_stands_in_is_an_estimate_whatever_it_says() -> None:
     """Its quality is that of other replies to the turn, and widens the interval."""
     exact = _better(_rows("dear", asked=9), 0.5)
     lucky = _rows(
-        "cheap", standing=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False, quality=99.0
+        "cheap", coverage=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False, quality=99.0
     )
     other = _rows("other", asked=5)
     found = analyse([*exact, *lucky, *other], scale_width=4.0)
@@ -155,7 +155,7 @@ def test_what_stands_in_is_an_estimate_whatever_it_says() -> None:
 def test_what_is_mostly_an_estimate_is_not_compared() -> None:
     """Least known must not win: such a setting is off the front until it is bought."""
     lucky = [
-        replace(row, is_reply_exact=False, standing=Coverage.BOUNDED, diverged_at=2)
+        replace(row, is_reply_exact=False, coverage=Coverage.BOUNDED, diverged_at=2)
         for row in _rows("guess", asked=1)
     ]
     found = analyse([*_rows("a", asked=5), *_rows("b", asked=6), *lucky], scale_width=4.0)
@@ -217,7 +217,7 @@ def test_the_cost_may_be_another_figure() -> None:
 
 def test_the_document_has_plain_numbers_only() -> None:
     """Scripts read it: no NaN, nothing of numpy."""
-    missing = _rows("plan", standing=Coverage.MISSING, diverged_at=1, is_reply_exact=False)
+    missing = _rows("plan", coverage=Coverage.MISSING, diverged_at=1, is_reply_exact=False)
     missing = [replace(row, quality=None, missing_calls=4) for row in missing]
     document = analysis_json(analyse([*_rows("a"), *missing], scale_width=4.0))
     assert document["settings"]["plan"]["missing"]["calls"] == 4 * 24

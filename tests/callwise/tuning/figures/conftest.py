@@ -31,7 +31,7 @@ def tune_row(setting: str = "a", turn: int = 0, **fields: Any) -> TurnRow:
     row: dict[str, Any] = {
         "conversation": "one",
         "seed": 0,
-        "standing": Coverage.EXACT,
+        "coverage": Coverage.EXACT,
         "diverged_at": None,
         "missing_calls": 0,
         "missing_tokens": 0,

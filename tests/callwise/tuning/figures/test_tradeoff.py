@@ -61,7 +61,7 @@ def test_unknown_usd_is_said_and_never_drawn_as_zero(row) -> None:
 
 def test_what_is_estimated_is_told_from_what_is_exact(row) -> None:
     """Estimated calls or an estimated reply, on one turn, make a point partly estimated."""
-    rows = [row("exact", 0), row("calls", 0, standing=Coverage.BOUNDED, diverged_at=3),
+    rows = [row("exact", 0), row("calls", 0, coverage=Coverage.BOUNDED, diverged_at=3),
             row("reply", 0, is_reply_exact=False)]  # fmt: skip
     found = tradeoff_of(rows)
     assert [point.is_exact for point in found.points] == [True, False, False]

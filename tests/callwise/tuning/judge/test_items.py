@@ -55,7 +55,7 @@ def test_replies_that_cannot_be_shown_are_said(row_of: Any) -> None:
         row_of("a", "1" * 16, 0),
         row_of("a", "2" * 16, 7),
         row_of("a", "3" * 16, 1),
-        row_of("b", "", 1, standing=Coverage.MISSING),
+        row_of("b", "", 1, coverage=Coverage.MISSING),
         row_of("b", "", 2),
     ]
     items, notices = items_of(rows, {"1" * 16: "One.", "2" * 16: "Two."}.get, TURNS)

@@ -117,7 +117,7 @@ def test_old_quality_does_not_stay(row_of: Any, score_of: Any) -> None:
 def test_a_reply_that_is_not_known_has_no_quality(row_of: Any, score_of: Any) -> None:
     """An empty reply of an exact turn was judged; no id elsewhere means that nobody knows."""
     scores = [score_of("referee:m", "", 1.0)]
-    rows = [row_of("x", ""), row_of("y", "", standing=Coverage.MISSING, is_reply_exact=False)]
+    rows = [row_of("x", ""), row_of("y", "", coverage=Coverage.MISSING, is_reply_exact=False)]
     assert [row.quality for row in with_quality(rows, scores)] == [1.0, None]
 
 
@@ -125,8 +125,8 @@ def test_a_stand_in_has_a_spread(row_of: Any, score_of: Any) -> None:
     """Its quality is an estimate of the reply's that a real run would give."""
     rows = [
         row_of("x", "a"),
-        row_of("y", "b", standing=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False),
-        row_of("z", "b", standing=Coverage.BOUNDED, diverged_at=9, is_reply_exact=True),
+        row_of("y", "b", coverage=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False),
+        row_of("z", "b", coverage=Coverage.BOUNDED, diverged_at=9, is_reply_exact=True),
     ]
     scores = [score_of("referee:m", "a", 6), score_of("referee:m", "b", 8)]
     joined = with_quality(rows, scores)
