@@ -72,14 +72,8 @@ def run_study(
     Args:
         spec: a sweep whose sampler is `nsga2` or `tpe`. Plan it first (`plan_settings`), so
             that a misspelt knob is found before anything runs.
-        evaluator: see `run_sweep`.
-        store: of the sweep; also has the trials of earlier runs.
-        preset: where the sweep names none.
         validate: the app's own; a combination for which it raises cannot run.
-        jobs: see `run_sweep`.
-        chunk: see `run_sweep`.
         on_result: see `run_sweep`; `total` counts the batch.
-        client: see `run_sweep`.
         values_of: returns a setting's objectives, or the reason why they are not known; None
             takes the means that the sweep names.
 

@@ -50,10 +50,8 @@ class ToBuy:
     """Calls that a real run of some rows would have to buy.
 
     Args:
-        calls: number that are not recorded.
         tokens: their input and output tokens, estimated; None when not known.
         usd: their price, estimated; None when not known, which is not 0.
-        turns: that need any.
     """
 
     calls: int
@@ -82,18 +80,10 @@ class SettingSummary:
     """One setting over all turns.
 
     Args:
-        setting: its name.
-        turns: its turns.
         exact_turns: those whose every call is recorded.
         exact_replies: those whose every call up to the reply is.
-        asked: mean calls per turn.
         quality: mean quality of a reply; without a mean where none was judged.
-        mean_requests: HTTP requests per turn.
-        mean_tokens: input and output tokens per turn.
         mean_usd: cost per turn; None when that of any turn is not known.
-        mean_rounds: rounds to the reply.
-        mean_by_node: calls per turn by node.
-        buy: the calls that it lacks.
         is_on_front: whether no other setting is both cheaper and better, as observed.
         front_share: share of draws in which none is.
     """
@@ -119,17 +109,10 @@ class Analysis:
     """The results of a sweep.
 
     Args:
-        settings: by name, in the order of the sweep.
-        front: of cost and quality.
         recommendation: None where no quality is known.
         cost: the field of `TurnRow` that is compared as cost.
         quality: the panel behind it all, estimates included.
-        costs: the panel of the cost.
         by: source of the quality; empty where none was judged.
-        turns: how many each setting was evaluated on.
-        conversations: of how many conversations.
-        is_simulated: whether a simulated model gave any answer.
-        notices: what to know when reading them, as sentences.
     """
 
     settings: Mapping[str, SettingSummary]
@@ -156,12 +139,7 @@ def exact_mask(rows: Sequence[TurnRow], panel: Panel) -> NDArray[np.bool_]:
 
 
 def with_estimates(rows: Sequence[TurnRow], quality: Panel) -> list[TurnRow]:
-    """Return rows whose unknown qualities are the panel's estimates, each with its spread.
-
-    Args:
-        rows: that the panel was made of, with what was measured.
-        quality: `Analysis.quality`.
-    """
+    """Return rows whose unknown qualities are the panel's estimates, each with its spread."""
     settings = {name: place for place, name in enumerate(quality.settings)}
     turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
     by = next((row.quality_by for row in rows if row.quality_by), "")
@@ -197,12 +175,8 @@ def analyse(
     """Analyse the rows of a sweep.
 
     Args:
-        rows: with their quality, where it was judged.
         scale_width: of the quality scale; None takes the gap between the sweep's best and worst.
-        margin_share: loss that still counts as not worse, as a share of the scale.
         cost: a numeric field of `TurnRow` to spend less of; see `COSTS`.
-        seed: of the draws.
-        draws: how many.
 
     Raises:
         ValueError: without a row, or with two rows of one turn under one setting.

@@ -45,8 +45,6 @@ class FinishedPurchase:
     """A purchase that ended.
 
     Args:
-        turns: turns bought whole.
-        calls: calls sent, as the spending cap counts them.
         usd: their known cost.
         unknown_usd: calls whose cost is not known.
         stopped: why buying stopped early; empty when it did not.
@@ -61,13 +59,7 @@ class FinishedPurchase:
 
 @dataclass(frozen=True, slots=True)
 class PurchaseProgress:
-    """Progress of a purchase.
-
-    Args:
-        setting: the one that is being bought.
-        turns: turns bought whole so far.
-        calls: calls sent so far.
-    """
+    """Progress of a purchase."""
 
     setting: str
     turns: int
@@ -193,10 +185,7 @@ class BuyingEvaluator:
     It has one spending cap and appends to one file, so it works in this process only.
 
     Args:
-        inner: evaluates what is recorded by then.
         purse: the cap on the spending of all settings together.
-        max_concurrency: conversations side by side; at least 1.
-        on_turn: called with each turn bought whole.
     """
 
     inner: CounterfactualEvaluator

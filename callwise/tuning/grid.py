@@ -43,7 +43,6 @@ class SweepPlan:
     Args:
         settings: distinct, in the order in which they are tried. Of an adaptive sampler only
             those given by name: it chooses the others as it goes.
-        left_out: combinations that cannot run, where the sweep skips those.
         duplicate_count: settings left out because an earlier one does the same.
     """
 
@@ -56,9 +55,7 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
     """Return the settings of a sweep, each validated.
 
     Args:
-        spec: the sweep.
         preset: where the sweep names none: what the recording was made with.
-        validate: called once per setting.
 
     Raises:
         ConfigError: when there are more than `max_settings`, when two different ones have one

@@ -59,13 +59,7 @@ _COSTS = {"asked": CostAxis.CALLS, "usd": CostAxis.USD, "rounds_reply": CostAxis
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """A sweep, judged and analysed.
-
-    Args:
-        finished: the sweep, as it ran.
-        judged: its rows with their quality, and how far the judge can be trusted.
-        analysis: of the judged rows.
-    """
+    """A sweep, judged and analysed."""
 
     finished: FinishedSweep = field(repr=False)
     judged: JudgedRows = field(repr=False)
@@ -223,7 +217,6 @@ def plan(
     Args:
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
-        app: the app's import string.
 
     Raises:
         ConfigError: for a setting that cannot work, or an app whose calls are not known before
@@ -263,8 +256,6 @@ def replay(
         out: the run's folder; a run that was stopped there continues.
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
-        cassette: the recording to play.
-        app: the app's import string.
         trust_endpoints: endpoints that a preset file may name and be sent calls, as `HOST` or
             `VARIABLE@HOST`.
         trust_code: models that it may name, as `module:name`.
@@ -300,7 +291,6 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     seconds); NaN where a turn has no such figure.
 
     Args:
-        run: of `replay` or `load_run`.
         is_by_turn: whether each turn counts as one conversation. Turns of a conversation are
             alike, so such intervals are too narrow as a rule; they are for comparison.
     """
@@ -331,12 +321,9 @@ def row_of_trial(
     text: it has no tokens, no price and no reply.
 
     Args:
-        setting: name of the policy and its knobs.
         prompt: its id; each prompt is one conversation.
-        calls: asked.
         rounds: of calls that waited for each other.
         quality: true quality of the pick, in the pool's unit.
-        quality_by: source of the quality.
     """
     return TurnRow(
         setting=setting,

@@ -41,11 +41,7 @@ _PNG_SCALE, _PNG_COLOURS = 1.0, 64
 
 @dataclass(frozen=True, slots=True)
 class NotebookFigure:
-    """A figure as the last value of a cell.
-
-    Args:
-        record: what is drawn.
-    """
+    """A figure as the last value of a cell."""
 
     record: FigureData
 
@@ -73,12 +69,7 @@ def _picture(record: FigureData) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class NotebookText:
-    """Tables as the last value of a cell; `print` shows them as text.
-
-    Args:
-        text: for a terminal.
-        markdown: for a notebook.
-    """
+    """Tables as the last value of a cell; `print` shows them as text."""
 
     text: str
     markdown: str

@@ -51,7 +51,6 @@ def panel_of(rows: Sequence[TurnRow], figure: str) -> Panel:
     """Return one numeric field of the rows as a panel, in order of first appearance.
 
     Args:
-        rows: of one sweep; at most one per setting and turn.
         figure: a numeric field of `TurnRow`, such as `quality` or `asked`. `spread` is
             `quality_spread` for quality, and 0 for everything else.
 

@@ -55,13 +55,7 @@ def run_apart(work: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class OpenRecording:
-    """A recording with all that evaluating on it needs.
-
-    Args:
-        recording: the finished run.
-        tape: its calls.
-        shelf: what it remembered.
-    """
+    """A recording with all that evaluating on it needs."""
 
     recording: Recording
     tape: ReusableCassette
@@ -87,10 +81,6 @@ def _tape_of(recording: Recording) -> ReusableCassette:
 def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
     """Return a recording, opened. What was read is kept for as long as its files are the same.
 
-    Args:
-        folder: of the recorded run.
-        trust: what the user named of its app and endpoints.
-
     Raises:
         FormatError: when it is no run, or its cassette cannot be read.
         ConfigError: when it does not replay under its own settings.
@@ -111,10 +101,8 @@ class CounterfactualEvaluator:
     """Evaluates settings on a recording. A `callwise.tuning.setting.Evaluator`.
 
     Args:
-        folder: the recorded run's folder.
         past: where each turn starts from; see `callwise.recordings.counterfactual.evaluation`.
         max_turns: how many of the recording's turns; None is all of them.
-        trust: what the user named of the recording's app and endpoints.
     """
 
     folder: Path

@@ -62,11 +62,7 @@ class TurnRow:
     """One setting on one turn.
 
     Args:
-        setting: name of the setting; unique in its sweep.
-        conversation: the conversation's id.
         turn: its number there. Starts at 0.
-        seed: the seed that the setting ran with.
-        coverage: how much of it is known.
         diverged_at: the first call that is not recorded, counted from 1 in the order asked;
             None where all are.
         missing_calls: calls that a real run would have to buy: those not recorded, and
@@ -75,23 +71,14 @@ class TurnRow:
         missing_usd: their price, estimated; None when not known, which is not 0.
         asked: calls, those that a limit refused left out; an estimate past `diverged_at`.
         requests: HTTP requests that the recording paid, and one for each missing call.
-        asked_by_role: calls by role.
-        asked_by_purpose: calls by purpose.
-        asked_by_node: calls by node.
-        requests_by_role: requests by role.
-        requests_by_purpose: requests by purpose.
         input_tokens: known prompt tokens; estimated for missing calls.
         output_tokens: known answer tokens; estimated for missing calls.
         usd: cost, the estimated one of missing calls included; None when not known.
-        rounds_reply: rounds until the reply is out.
-        rounds_turn: rounds until the turn's end.
         seconds_reply: path seconds until the reply, as recorded, never a replay's own clock;
             None for `missing`.
-        seconds_turn: the same until the turn's end.
         is_reply_exact: whether the reply is what a real run gives: every call before it
             is recorded, whatever becomes of those after it.
         reply_id: digest of the reply's text, 16 hexadecimal digits; empty without a reply.
-        is_simulated: whether a simulated model gave any answer.
         quality: quality of the reply; None when not known. An estimate where
             `is_reply_exact` is false: means over rows need `quality_spread` as well.
         quality_spread: standard deviation of that estimate; 0 where it was measured.
@@ -150,8 +137,6 @@ class RowField:
 
     Args:
         kind: its type; `dict` for a map of counts.
-        may_be_none: whether None means unknown.
-        is_needed: whether it has no default.
     """
 
     kind: type
@@ -251,11 +236,7 @@ def row_of(
     """Return an evaluated turn as a row without quality.
 
     Args:
-        evaluated: the turn.
-        setting: name of the setting.
-        seed: the seed that it ran with.
         scenario: the plan's usual case as JSON, for turns that could not be played.
-        is_simulated: whether a simulated model answers under this setting.
     """
     if evaluated.record is None:
         return _planned(evaluated, setting, seed, scenario, is_simulated=is_simulated)

@@ -70,8 +70,6 @@ def make_setting(
     """Return a setting of a preset, fixed knobs and swept knobs; swept ones win.
 
     Args:
-        preset: of settings that do not sweep it.
-        fixed: values by dotted knob.
         swept: values by dotted knob; `preset` chooses the preset.
         name: of the setting; None names it by its swept knobs.
 
@@ -168,7 +166,6 @@ class SettingResult:
     """What one setting did on every turn.
 
     Args:
-        setting: its name.
         rows: one per turn, conversation by conversation; empty where the setting cannot run.
         replies: texts of the rows' replies by `reply_id`. Untrusted. Texts that are not needed
             may be left out.

@@ -119,9 +119,7 @@ def summary_text(
     """Return a sweep's table, its front and its recommendation.
 
     Args:
-        analysis: of its rows.
         losses: sentences above the table: what could not be judged or read, and is in no mean.
-        notices: sentences below it.
     """
     lines = [*losses, *([""] if losses else []), tables_text([settings_table(analysis)])]
     if analysis.front.front:

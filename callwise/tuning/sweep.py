@@ -33,14 +33,10 @@ class SweepRequest:
     """What to sweep, on which recording, and where to.
 
     Args:
-        recording: folder of the recorded run.
-        spec: which settings.
-        folder: the sweep's folder.
         past: where each turn starts from; see `callwise.recordings.counterfactual.evaluation`.
         max_turns: how many of the recording's turns; None is all of them.
         jobs: worker processes; -1 is one per core, 1 stays in this process.
         client: of a dask cluster, or None for this machine.
-        trust: what the user named of the recording's app and endpoints.
     """
 
     recording: Path
@@ -67,7 +63,6 @@ class FinishedSweep:
     """A sweep whose every setting has been evaluated.
 
     Args:
-        folder: the sweep's.
         settings: those that ran, in the order of the sweep.
         rows: theirs, in that order, then in the order of the recording.
         left_out: settings that were not tried or cannot run, and why.
@@ -129,10 +124,8 @@ def sweep(
     """Evaluate every setting of a sweep that its folder does not have yet.
 
     Args:
-        request: what to sweep.
         values_of: objectives of a setting for an adaptive sampler; None takes the means of the
             rows, which have no quality.
-        on_result: called with each setting after it was stored.
         evaluator: None plays what is recorded and buys nothing.
 
     Raises:

@@ -47,10 +47,8 @@ class ReplyText:
     """One reply.
 
     Args:
-        reply_id: digest of the text.
         conversation: of the first row that has it.
         turn: of that row. Starts at 0.
-        text: untrusted.
     """
 
     reply_id: str
@@ -154,7 +152,6 @@ class SweepRows:
     """The rows of a sweep, read from disk each time they are iterated.
 
     Args:
-        path: the file.
         settings: names of settings, in order; those that are not stored are left out.
     """
 
@@ -206,7 +203,6 @@ class SweepRecord:
     """A sweep on disk, read without holding or changing it: for reports and notebooks.
 
     Args:
-        folder: where it is.
         manifest: the identity, and what the sweep was described with.
         settings: those that could run, in the order of the sweep.
         errors: why the others could not, by name.

@@ -171,7 +171,6 @@ def check_sweep(spec: SweepSpec, *, where: str = "") -> SweepSpec:
     """Return a sweep whose entries fit each other.
 
     Args:
-        spec: the sweep.
         where: begins the error, such as a path and a colon.
 
     Raises:
@@ -272,7 +271,6 @@ def find_sweep(name_or_path: str, folder: Path) -> Path:
     Args:
         name_or_path: a name such as `search_size`, or a path (with a `/`, or ending in
             `.yaml` or `.yml`).
-        folder: where the named ones are.
 
     Raises:
         ConfigError: when there is none; names the nearest.

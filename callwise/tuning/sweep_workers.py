@@ -45,9 +45,7 @@ class SweepProgress:
     """Progress of a sweep.
 
     Args:
-        result: the setting that was just stored.
         done: settings that are stored, including this one and those of earlier runs.
-        total: settings of the sweep.
     """
 
     result: SettingResult
@@ -85,8 +83,6 @@ def evaluate_chunk(
     """Evaluate settings in one call of the evaluator; an exception becomes text.
 
     Args:
-        evaluator: called once, with all of them.
-        settings: at least one.
         parent_pid: the process that collects. In any other, Ctrl-C is ignored.
     """
     if os.getpid() != parent_pid and threading.current_thread() is threading.main_thread():
@@ -193,15 +189,11 @@ def run_sweep(
     The store is left open and unordered: `SweepStore.finish` ends a sweep.
 
     Args:
-        settings: distinct, by name.
-        evaluator: sent to every worker; see `Evaluator`.
-        store: of the sweep.
         jobs: worker processes; -1 is one per core, and 1 works in this process. On a cluster
             its workers decide.
         chunk: settings that a worker takes at a time; at least 1. A larger chunk loads the
             recording less often and loses more when a worker dies.
         on_result: called with each setting after it was stored, in any order.
-        client: of a dask cluster (`connect`). None works on this machine.
 
     Raises:
         WorkerDied: when a worker was killed, or its machine went away.

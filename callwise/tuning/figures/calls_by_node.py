@@ -30,11 +30,8 @@ class SettingCalls:
     """The bar of one setting.
 
     Args:
-        setting: its name.
         mean_by_node: mean calls per turn, one number for each node of the figure.
-        total: mean calls per turn in all.
         missing: mean calls per turn that are not recorded, of any node.
-        turns: number of turns of the mean.
     """
 
     setting: str
@@ -50,9 +47,6 @@ class CallsByNode:
 
     Args:
         nodes: in stacking order, the first at the axis.
-        bars: in the order of the rows.
-        interval_words: a sentence on the intervals of the totals.
-        basis: the turns of the figure.
     """
 
     nodes: tuple[str, ...]
@@ -84,7 +78,6 @@ def nodes_in_order(found: Sequence[str], known: Sequence[str]) -> tuple[str, ...
     """Return node names in the order of every figure.
 
     Args:
-        found: the nodes to order; each once.
         known: the app's nodes in their order. Others follow, by name; `NO_NODE` is last.
     """
     places = {name: place for place, name in enumerate(known)}
@@ -101,7 +94,6 @@ def calls_by_node_of(
     """Return the rows of a sweep as calls by node.
 
     Args:
-        rows: of one sweep.
         nodes: the app's nodes in their order; nodes that it lacks follow by name.
         totals: `(mean, low, high)` of the calls per turn by setting, a result of statistics.
 
@@ -156,11 +148,8 @@ class CallsOverTurns:
     """Calls by turn and node.
 
     Args:
-        conversation: its id.
-        turns: turn numbers, growing.
         nodes: in stacking order, the first at the axis.
         asked: (turns, nodes) calls asked.
-        basis: the turns of the figure.
     """
 
     conversation: str
@@ -193,7 +182,6 @@ def calls_over_turns_of(
     Args:
         calls: of the run; those of other conversations are ignored.
         turns: of the run. A turn without calls is included.
-        conversation: its id.
         nodes: the app's nodes in their order; nodes that it lacks follow by name.
 
     Raises:

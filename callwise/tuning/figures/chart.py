@@ -205,10 +205,7 @@ def number_axis(
     """Return the encoding of a position that is a number.
 
     Args:
-        field: the data's field.
-        domain: both ends of the axis.
         title: of the axis; may be another person's text.
-        are_whole: whether only whole numbers have a tick.
     """
     axis: Chart = {"grid": True, "tickCount": 8, "title": plain_line(title, 62) or None}
     if are_whole:
@@ -223,10 +220,8 @@ def row_axis(
     """Return the encoding of rows from top to bottom, and the parameters that name them.
 
     Args:
-        field: the data's field.
         places: where the named rows are. The first row of all is at 0.
         names: a name each, or a list of lines; may be another person's text.
-        end: the number of rows.
     """
     name = "row_names[indexof(row_places, datum.value)]"
     axis = {
@@ -257,9 +252,6 @@ def bars(
 
     Args:
         values: one mapping for each bar. `width` is of its stroke, in pixels.
-        x: encoding of the field `x`.
-        y: encoding of the field `y`.
-        tooltip: fields that a pointer over the bar shows.
     """
     return {
         "data": {"values": list(values)},
@@ -313,9 +305,6 @@ def whisker_layer(
 
     Args:
         values: `low`, `high` and `color` of each, and its place on the other axis.
-        x: encoding of the horizontal axis.
-        y: encoding of the vertical axis.
-        is_upright: whether they lie along `y`.
     """
     along, across = ("y", "x") if is_upright else ("x", "y")
     axes = {"x": x, "y": y}
@@ -354,7 +343,6 @@ def plain_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
     characters that a file cannot contain become the replacement character.
 
     Args:
-        text: anything.
         max_chars: at least 1. A wide character, such as a Chinese one, counts as two.
     """
     # A text may be a megabyte long.

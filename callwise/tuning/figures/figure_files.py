@@ -84,7 +84,6 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
     and HTML always have equal bytes for equal records.
 
     Args:
-        found: the figure's record.
         form: `svg`, `png`, `pdf`, or `html`: an interactive page that needs no network
             and contains Vega (900 KB).
         png_scale: dots per pixel of the specification.
@@ -112,7 +111,6 @@ def write_figure(found: FigureData, path: Path) -> None:
     """Write a figure to a file; the file is opened after all its bytes are made.
 
     Args:
-        found: the figure's record.
         path: ends in `.svg`, `.png`, `.pdf` or `.html`.
 
     Raises:
@@ -171,11 +169,6 @@ def sweep_figures(
     """Return a sweep's figures by file name, without suffix.
 
     Those of quality are left out without judged replies, and that of USD without known prices.
-
-    Args:
-        rows: with their quality.
-        scale_width: of the quality scale; see `analyse`.
-        margin_share: loss that still counts as not worse; see `analyse`.
     """
     figures: dict[str, FigureData] = {"calls_by_node": calls_by_node_of(rows)}
     for cost, field in _FIELDS.items():

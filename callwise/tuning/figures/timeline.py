@@ -66,14 +66,9 @@ class CallBar:
 
     Args:
         sequence: in which order the calls were asked. Starts at 1.
-        purpose: of the call.
-        role: of the call.
-        outcome: of the call.
-        start: on the scale.
         end: on the scale; equal to `start` for a call that the budget refused.
         seconds: its duration on the critical path.
         row: its row in the lane, from 0; overlapping calls have different rows.
-        is_speculative: whether it was asked before it was known to be needed.
         repair: number of the repair; 0 for the first call.
     """
 
@@ -99,8 +94,6 @@ class Lane:
     """One node's calls.
 
     Args:
-        node: its name.
-        bars: in the order asked.
         rows: number of rows; at least 1.
     """
 
@@ -115,10 +108,8 @@ class Timeline:
 
     Args:
         lanes: in the order in which the nodes first asked.
-        scale: of the axis.
         reply_at: the moment of the reply, on the scale; None when not given.
         where: a text that identifies the turn; may be empty.
-        is_simulated: whether a simulated model answered.
     """
 
     lanes: tuple[Lane, ...]
@@ -166,9 +157,7 @@ def timeline_of(
 
     Args:
         rows: lines of `ledger.jsonl`, of one turn.
-        scale: of the axis.
         reply_at: the round or the second of the reply.
-        where: a text that identifies the turn.
 
     Raises:
         ValueError: when a row is not a ledger row, or two rows have one sequence.

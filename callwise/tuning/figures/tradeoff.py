@@ -32,11 +32,7 @@ class TradeoffPoint:
     """One setting.
 
     Args:
-        setting: its name.
-        cost: mean cost per turn.
-        quality: mean quality of the replies.
         group: value of the swept knob; empty where none is given.
-        turns: turns of the setting.
         judged_turns: those with a known quality.
         exact_turns: those whose reply and calls are all recorded.
         is_on_front: whether no other setting dominates it, by means.
@@ -64,17 +60,8 @@ class Tradeoff:
     """Quality against one cost.
 
     Args:
-        cost: which cost.
-        points: one for each setting, in the order of the rows.
-        left_out: settings without a point, each with the reason.
         knob: the knob that the colours show; empty for none.
-        groups: its values, in the order of their colours.
         knee: the setting at the knee of the front; None when not given.
-        recommended: the setting that is recommended; None when not given.
-        recommended_as: its label in the legend.
-        quality_by: sources of quality, in order of name.
-        interval_words: a sentence on the intervals; may be empty.
-        basis: the turns of the figure.
     """
 
     cost: CostAxis
@@ -170,17 +157,9 @@ def tradeoff_of(
     """Return the rows of a sweep as a trade-off.
 
     Args:
-        rows: of one sweep.
-        cost: the cost of the x-axis.
         quality: `(mean, low, high)` of the quality by setting, a result of statistics;
             where a setting has none, the plain mean over its rows is drawn, without bars.
-        costs: the same of the cost.
         chance_on_front: by setting, in [0, 1].
-        knee: the setting at the knee of the front.
-        recommended: the recommended setting.
-        recommended_as: its label in the legend.
-        knob: the knob that the colours show.
-        knob_values: its value by setting.
 
     Raises:
         ValueError: when an argument names a setting without rows, or cannot be drawn.
@@ -226,13 +205,8 @@ def tradeoff_of_front(
     Settings that are not in it are left out and named: a quality of stand-ins is not theirs.
 
     Args:
-        rows: of the sweep that the front is of.
-        front: as `pareto_front` gives it.
-        cost: the cost that the front is of.
         recommendation: as `recommend` gives it. A setting that is merely not shown to be
             worse is not called recommended.
-        knob: the knob that the colours show.
-        knob_values: its value by setting.
 
     Raises:
         ValueError: as `tradeoff_of` does.

@@ -240,11 +240,8 @@ def free_places(
     Above and to the left is tried first: nothing is above and left of a Pareto front.
 
     Args:
-        anchors: the points that labels belong to.
-        sizes: width and height of each label.
         taken: no label covers these.
         avoided: covered only where there is no better place.
-        frame: no label leaves it.
         gap: between a point and its label.
     """
     occupied = list(taken)

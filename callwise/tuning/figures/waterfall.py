@@ -19,13 +19,7 @@ NOT_SET = "not set"
 
 @dataclass(frozen=True, slots=True)
 class KnobStep:
-    """One knob that differs.
-
-    Args:
-        knob: its dotted name.
-        old: its value before; `NOT_SET` where it has none.
-        new: its value after; `NOT_SET` where it has none.
-    """
+    """One knob that differs."""
 
     knob: str
     old: Any
@@ -37,7 +31,6 @@ class ChainStep:
     """The result of one evaluated step of a chain.
 
     Args:
-        change: the knob that this step changed.
         calls: mean calls per turn with it and all changes before it.
         saved: `(mean, low, high)` of its saving, the paired difference to the step before; None
             where there is none. Its mean is not drawn.
@@ -55,8 +48,6 @@ class WaterfallBar:
     Args:
         label: the knob, or the name of the remainder.
         detail: `old -> new`; empty for the remainder.
-        before: mean calls per turn before it.
-        after: mean calls per turn after it.
         saved_low: lower end of the interval of its saving; None where none is known.
         saved_high: upper end; None where none is known.
     """
@@ -97,9 +88,6 @@ class Waterfall:
         bars: the steps that changed something, in the chain's order; the last is a
             remainder where the chain does not end at `end`.
         idle: knobs that changed nothing, in the chain's order.
-        unit: of all numbers.
-        interval_words: a sentence on the intervals of the savings.
-        basis: the turns of the figure.
     """
 
     start: tuple[str, float]
@@ -135,7 +123,6 @@ def steps_between(
 
     Args:
         knobs_a: nested or flat; a run's manifest has them as `knobs`.
-        knobs_b: the same.
         whole: knobs whose value is a mapping that is changed as a whole. A mapping that is
             empty on one side is treated so, too.
     """
@@ -168,11 +155,8 @@ def waterfall_of(
 
     Args:
         start: name and mean calls per turn of the setting that the chain starts from.
-        chain: its steps, each changing one knob more.
         end: name and mean calls per turn of the setting that it leads to. Where the last step
             gives another number, a bar shows the remainder.
-        basis: the turns of the means.
-        unit: of all numbers.
 
     Raises:
         ValueError: when the saving of a step is no interval.

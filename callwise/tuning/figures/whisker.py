@@ -27,7 +27,6 @@ class Whisker:
     Args:
         low: lower end, at most `mean`; None where no interval is known.
         high: upper end, at least `mean`; None where no interval is known.
-        mean: in the unit of the axis.
     """
 
     mean: float
@@ -96,8 +95,6 @@ def whiskers_of(
 
     Args:
         intervals: `(mean, low, high)` by setting, or records with these three; None for none.
-        known: all settings.
-        what: the figure, for the error.
 
     Raises:
         ValueError: when one is of an unknown setting, or cannot be drawn.

@@ -36,7 +36,6 @@ class CsvRow:
 
     Args:
         line: the line of the file that it starts on. Starts at 1.
-        cells: text by column.
     """
 
     line: int
@@ -48,9 +47,7 @@ class CsvTable:
     """The table in a CSV file.
 
     Args:
-        path: the file.
         columns: the names in its first line.
-        rows: the others, blank lines left out.
     """
 
     path: Path
@@ -141,8 +138,6 @@ def read_csv(path: Path, required: Sequence[str], *, text: str | None = None) ->
     """Return a CSV file as a table. Commas, semicolons or tabs part its columns.
 
     Args:
-        path: the file.
-        required: columns that must be there; others may.
         text: its content, where it has been read already.
 
     Raises:

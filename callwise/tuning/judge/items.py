@@ -27,7 +27,6 @@ class ReplyItem:
     Args:
         conversation: the conversation's id. Never shown to a referee.
         turn: starts at 0. Never shown to a referee.
-        user_text: the message that the reply answers. Untrusted.
         reply: its text. Untrusted; may be empty.
         history: the lines before, oldest first.
         persona: of the agent, free text by field; empty where unknown.
@@ -75,7 +74,6 @@ def items_of(
         text_of: returns a reply's text by its id, None where it was not kept.
         turns: the recording's, as in `turns.jsonl`: `conversation_id`, `turn`, `user_text` and,
             where they are known, `reply`, `language` and `persona`; in any order.
-        max_history_lines: most lines before the turn that are shown; 0 shows none.
     """
     contexts = _contexts(turns, max_history_lines)
     items: list[ReplyItem] = []

@@ -111,12 +111,9 @@ class JudgedRows:
     """Rows with their quality.
 
     Args:
-        rows: in the order given, each with its quality.
         by: the source; empty where there is none.
         scale_width: of the source; None where there is none.
         scores: of all sources, those that do not count included.
-        judged: the result of the referee; None without one.
-        notices: sentences for the user.
     """
 
     rows: tuple[TurnRow, ...]
@@ -211,13 +208,7 @@ def judge_rows(
     """Return rows with the quality of their replies, and keep every score in `scores.csv`.
 
     Args:
-        recording: the recorded run.
-        folder: of the sweep.
-        rows: of the sweep.
-        request: the source of quality.
         texts: replies by id; None takes those that the sweep stored.
-        environ: environment variables for a referee; None takes the process's own.
-        on_scores: called with the number of scores so far.
 
     Raises:
         ConfigError: when the source is not available.

@@ -30,7 +30,6 @@ class JudgingPlan:
 
     Args:
         taken: passes that fit the budget, in order; settled ones too.
-        left_out: passes that exceed the budget.
         recorded_calls: different calls of `taken` that are answered already.
         to_buy: different calls of `taken` that have to be sent, in order.
     """
@@ -51,16 +50,12 @@ class PricePreview:
     """The price of judging, before anything is asked.
 
     Args:
-        replies: different replies.
         calls: different calls, those answered already included.
-        recorded_calls: those that are answered already, and free.
         bought_calls: those that would be sent. Repairs of unreadable answers and retries
             come on top.
         input_tokens: of the calls to send, estimated.
         output_tokens: the same for their answers; see `ANSWER_TOKENS`.
         usd: at the endpoint's prices; None when it has none. Unknown is not free.
-        model: of the referee.
-        is_simulated: whether it is a simulated model.
     """
 
     replies: int
@@ -95,8 +90,6 @@ def plan_passes(
 
     Args:
         passes: the most important first.
-        key_of: a call's key.
-        is_answered: whether a call is answered already, and so is free.
         max_calls: most calls to buy; None for all. After the first pass that does not fit, only
             passes that cost nothing are taken.
     """

@@ -53,9 +53,6 @@ class RaterAgreement:
     """Agreement of raters, over the replies that at least two of them rated.
 
     Args:
-        raters: how many people rated anything.
-        shared_replies: replies that at least two of them rated.
-        pairs: pairs of ratings of one reply by two people.
         equal_share: share of those pairs that are equal, in [0, 1].
         mean_distance: mean distance of a pair, in the unit of the scale.
         alpha: Krippendorff's alpha for interval data: 1 is full agreement, 0 is chance, below
@@ -86,9 +83,6 @@ def agreement_of(ratings: Mapping[ReplyKey, Mapping[str, float]]) -> RaterAgreem
     Source: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), the canonical
     form with missing data: alpha = 1 - D_observed / D_expected with squared distances, each
     rating of a reply weighted by one over the other ratings of that reply.
-
-    Args:
-        ratings: by reply, then by rater.
     """
     shared = [list(own.values()) for own in ratings.values() if len(own) >= 2]
     if not shared:
@@ -130,9 +124,7 @@ class Labels:
         by: `human:<file>`, or `truth:<file>`.
         scores: one for each reply and rater, sorted; `repeat` is the number of the rater.
         agreement: of raters; None where no two rated the same reply.
-        unknown_turns: rows of turns that the sweep does not have.
         unknown_replies: rows of replies, or settings, that their turn does not have.
-        notices: sentences for the user.
     """
 
     by: str
@@ -153,8 +145,6 @@ def read_labels(
     """Return people's labels of a sweep's replies.
 
     Args:
-        path: the file.
-        rows: of the sweep: its turns and replies.
         scale: worst and best label; None takes the file's `scale`, else the labels' own range.
 
     Raises:
@@ -185,8 +175,6 @@ def read_truth(
     """Return a pool's known qualities, from a CSV file in the form of `labels`.
 
     Args:
-        path: the file.
-        rows: the sweep's.
         scale: as for `read_labels`; values may lie outside of it.
 
     Raises:

@@ -63,7 +63,6 @@ class SettledPass:
 
     Args:
         value: on the scale of the method; None when the reply cannot be judged by it.
-        why: the reason, for the notices.
     """
 
     value: float | None
@@ -75,11 +74,9 @@ class JudgePass:
     """One pass of a referee over one reply.
 
     Args:
-        item: the reply.
         repeat: the number of the pass over this reply. Starts at 0.
         against: id of the reply that it is compared with, or empty.
         questions: its calls; none when it is settled.
-        settled: its result where it needs no call.
     """
 
     item: ReplyItem
@@ -147,12 +144,7 @@ def marks_model(criteria: tuple[str, ...]) -> type[BaseModel]:
 
 @dataclass(frozen=True, slots=True)
 class Pointwise:
-    """Marks for one reply at a time.
-
-    Args:
-        repeats: passes over each reply; at least 1.
-        rubric: the instructions, with at least one criterion.
-    """
+    """Marks for one reply at a time."""
 
     repeats: int = 1
     rubric: RefereeRubric = field(default_factory=lambda: shipped_rubric("pointwise"))
@@ -228,8 +220,6 @@ class Pairwise:
 
     Args:
         references: the reference's text by conversation and turn.
-        repeats: comparisons of each reply, of two calls each; at least 1.
-        rubric: the instructions.
     """
 
     references: Mapping[tuple[str, int], str]

@@ -79,15 +79,9 @@ class JudgedReplies:
     """The scores of some replies, the passes without a score, and the cost.
 
     Args:
-        by: the source name of the scores.
         scores: one for each answered question, in the order of the passes.
-        replies: different replies that were to be judged.
         unscored: those of them without any score.
-        losses: passes without a score, by reason.
-        counts: of the ledger, for this judging.
-        notices: sentences for the user.
         lost: the notice that counts the passes without a score; empty where all have one.
-        is_simulated: whether a simulated model gave any answer.
         stopped_by: the fatal error that ended it early, or None.
     """
 
@@ -299,7 +293,6 @@ class Referee:
 
     Args:
         budgeter: its role `judge` is served by `endpoint`, and its recorder is `recording`.
-        max_concurrency: most calls in flight; at least 1.
 
     Raises:
         ConfigError: for a `max_concurrency` below 1.
@@ -344,7 +337,6 @@ class Referee:
 
         Args:
             items: replies in any order; equal ones on one turn are judged once.
-            method: marks or comparisons.
             max_calls: most calls to buy, repairs included; None for all. Calls answered
                 before do not count.
             on_scores: called with new scores step by step, in order, so that they can be kept.
@@ -399,12 +391,7 @@ async def open_referee(
     Args:
         endpoint: its client is closed at the end.
         cassette_path: of the recording of answers; made when it does not exist.
-        limits: further limits, in tokens or USD.
-        max_concurrency: most calls in flight; at least 1.
-        retry: when a failed attempt is tried again.
-        seed: of the retries' jitter.
         secrets: keys, kept out of every error.
-        sinks: receive each ledger row.
         clock: None takes a virtual one for a simulated model, else the system's.
 
     Raises:

@@ -71,7 +71,6 @@ class RefereeAnswer:
 
     Args:
         parsed: None when it could not be read; then `unreadable` is the reason.
-        is_repaired: whether it was asked again already.
     """
 
     parsed: BaseModel | None = None
@@ -82,9 +81,6 @@ class RefereeAnswer:
 
 class RefereeAnswers:
     """The questions that were asked, and their answers.
-
-    Args:
-        max_concurrency: most calls in flight; at least 1.
 
     Attributes:
         stopped_by: the first fatal error; nothing is asked after it.

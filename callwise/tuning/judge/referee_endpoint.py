@@ -82,12 +82,7 @@ def referee_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def same_model_notice(referee: Endpoint, judge_model: str | None) -> str | None:
-    """Return a warning when the referee is the model that the search judges with, else None.
-
-    Args:
-        referee: the endpoint that judges the replies.
-        judge_model: the search judge's model; None when there is none.
-    """
+    """Return a warning when the referee is the model that the search judges with, else None."""
     if judge_model is None or referee.model != judge_model:
         return None
     return (

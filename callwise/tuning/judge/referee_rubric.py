@@ -166,9 +166,7 @@ def messages_of(rubric: RefereeRubric, item: ReplyItem, **judged: Any) -> tuple[
     """Return the messages of one question.
 
     Args:
-        rubric: the instructions.
         item: what is judged; its turn is shown, its own reply is not.
-        judged: the replies to show, as JSON values.
     """
     language = language_of(item)
     material: dict[str, Any] = {

@@ -50,9 +50,7 @@ class JudgeReliability:
     """The reliability of one judge. Figures that cannot be computed are None.
 
     Args:
-        by: the judge.
         against: the sources that are taken as the truth; empty without any.
-        prompts: prompts that the judge scored at least one reply of.
         within_prompt_correlation: of one pass with the truth, in [-1, 1]. 0 where the judge
             scores all replies equal; prompts are left out where the truth does.
         repeat_correlation: of two passes of the judge over the same replies, in [-1, 1]: what
@@ -91,9 +89,6 @@ def reliability_of(
         scores: of one judge; at least one.
         truth: a known truth, people's labels, or the scores of a second judge. Several passes
             over one reply are averaged. May be empty.
-        level: of the intervals, in (0, 1).
-        seed: of the draws.
-        draws: how many.
 
     Raises:
         ValueError: when the scores are of no judge or of several.
@@ -294,15 +289,7 @@ def judge_reliabilities(
     is_simulated: bool,
     seed: int = 0,
 ) -> tuple[JudgeReliability, ...]:
-    """Return the reliability of the referee and of the search's judge.
-
-    Args:
-        turns: lines of the recording's `turns.jsonl`.
-        items: the replies that were judged.
-        scores: of all sources.
-        is_simulated: whether the replies have a hidden true quality.
-        seed: of the simulated model that gave them.
-    """
+    """Return the reliability of the referee and of the search's judge."""
     search = search_judge_scores(turns)
     known = list(scores)
     if is_simulated:

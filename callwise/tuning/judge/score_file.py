@@ -33,7 +33,6 @@ class ReadScores:
 
     Args:
         scores: sorted, one a key; of two with one key the later.
-        notices: sentences for the user.
     """
 
     scores: tuple[Score, ...]

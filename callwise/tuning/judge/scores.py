@@ -49,16 +49,11 @@ class Score:
 
     Args:
         by: the source: `referee:<model>`, `human:<file>`, `truth:simulated`, `truth:<file>`.
-        conversation: the conversation's id. Untrusted.
-        turn: starts at 0.
-        reply_id: see `reply_id`.
         value: in the unit of the scale; higher is better. Finite.
-        scale_low: the worst value of the scale.
         scale_high: the best value; above `scale_low`.
         repeat: the number of the pass of this source over this reply; for labels, of the rater.
             Starts at 0.
         order: the position of the reply; set for pairwise scores with a call.
-        kind: of the score.
         against: for pairwise scores the id of the reply that it was compared with.
 
     Raises:
@@ -135,7 +130,6 @@ def choose_source(scores: Iterable[Score], by: str | None = None) -> str | None:
     """Return the one source that counts; None where there are no scores.
 
     Args:
-        scores: of any sources.
         by: its name, or its kind: `human`, `referee` or `truth`. None takes people before
             referees and referees before truths. Of several of one kind the one that scored
             most replies counts, and of those the first by name.
@@ -168,9 +162,6 @@ def mean_values(scores: Iterable[Score]) -> dict[ReplyKey, float]:
 def scale_width_of(scores: Iterable[Score]) -> float:
     """Return the width of the scale of one source, in its unit.
 
-    Args:
-        scores: of one source; at least one.
-
     Raises:
         ConfigError: when there are none, or they are on several scales; names the sources.
     """
@@ -196,7 +187,6 @@ def estimate_spread_of(values: Mapping[ReplyKey, float], scale_width: float) -> 
     turn's replies, which is pooled here over turns with several. The judge's noise is in it.
 
     Args:
-        values: mean score by reply, of one source.
         scale_width: how wide its scale is; a quarter of it is the SD where no turn has two
             replies.
     """
@@ -224,9 +214,6 @@ def with_quality(
     stand-in for the real reply (`is_reply_exact` is false) is an estimate and has a spread.
 
     Args:
-        rows: of one sweep, in any order; returned in the same.
-        scores: of any sources.
-        by: the source; see `choose_source`.
         estimate_spread: SD of an estimate, in the unit of the scores; None takes
             `estimate_spread_of`.
 

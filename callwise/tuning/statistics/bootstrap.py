@@ -46,7 +46,6 @@ class Interval:
     Args:
         mean: over known turns; None when no turn is known.
         low: lower end; None without an interval.
-        high: upper end; None without an interval.
         level: of the interval, in (0, 1).
         conversations: with at least one known turn.
         turns: known ones, estimates included.
@@ -72,7 +71,6 @@ class Bootstrap:
     Args:
         panel: figures; settings must have different names.
         seed: of the draws; at least 0. Panels of the same turns get the same draws.
-        draws: how many.
         shared: share of an estimate's variance that all cells of one setting have in common,
             in [0, 1]; None takes `shared_error` of the panel.
 
@@ -167,11 +165,7 @@ def mean_intervals(
     `compare_with` or `compare_with_best`.
 
     Args:
-        panel: figures.
         level: of each interval, in (0, 1).
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
 
     Raises:
         ValueError: when the draws are too few for the level, or as `Bootstrap` does.
@@ -197,15 +191,6 @@ def paired_difference(
     shared: float | None = None,
 ) -> Interval:
     """Return one setting less another over the turns that both know, with its interval.
-
-    Args:
-        panel: figures.
-        ours: a setting.
-        theirs: the setting that is taken off.
-        level: of the interval, in (0, 1).
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
 
     Raises:
         KeyError: when the panel has no such setting.

@@ -91,9 +91,6 @@ class TurnGroups:
     """A panel's turns in the order of their conversations, ready to be summed.
 
     Conversations without a turn in the panel are left out.
-
-    Args:
-        panel: the panel. It is read, never changed.
     """
 
     def __init__(self, panel: Panel) -> None:
@@ -203,8 +200,6 @@ class ConversationDraws:
     """The same draws for every figure of a panel.
 
     Args:
-        groups: the panel's turns by conversation.
-        settings: how many settings the panel has.
         seed: of the draws; at least 0. The same seed and panel give the same bytes.
         draws: how many, B.
         shared_error: share of an estimate's variance that all cells of one setting have in

@@ -41,14 +41,12 @@ class GapToBest:
     """The distance of one setting from the best of all others.
 
     Args:
-        setting: its name.
         observed: its mean less that of the best other, over the turns that both know; above 0
             where it has the highest mean. None where no two settings share a turn.
         low: lower bound. At most 0, and 0 where it is shown to be the best; None where there is
             none.
         high: upper bound. At least 0, and 0 where it is shown not to be the best; None where
             there is none.
-        can_be_best: whether it is among those that contain the best.
     """
 
     setting: str
@@ -102,10 +100,7 @@ class BestComparison:
         """Return the conversations that show whether a setting loses more than the margin.
 
         Args:
-            setting: its name.
-            margin: loss that still counts as not worse.
             conversations: that the setting is known in now.
-            turns: the same in turns.
             chance: that the verdict is reached then, in (0, 1).
         """
         at = self.settings.index(setting)
@@ -169,11 +164,7 @@ def compare_with_best(
     """Return every setting compared with the true best. Higher is better.
 
     Args:
-        panel: figures.
         level: at which all bounds hold at once, in (0, 1). One-sided.
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
 
     Raises:
         ValueError: when the level is not in (0, 1), or as `Bootstrap` does.
@@ -212,9 +203,6 @@ class PairedDifference:
     """One setting less a reference, over the turns that both know.
 
     Args:
-        setting: its name.
-        reference: the other's name.
-        alone: interval that holds for this difference alone.
         together: interval that holds for all differences of the comparison at once.
         p_value: two-sided, of no difference; None without an interval. Never below
             2 / (draws + 1), so many settings need many draws.
@@ -253,12 +241,7 @@ def compare_with(
     Source: max-t over the bootstrap, Westfall and Young (1993); Holm (1979).
 
     Args:
-        panel: figures.
-        reference: a setting.
         level: at which all intervals `together` hold at once.
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
 
     Raises:
         KeyError: when the panel has no such setting.

@@ -29,9 +29,6 @@ class FrontPoint:
     """One setting in the plane of cost and quality.
 
     Args:
-        setting: its name.
-        cost: with its interval.
-        quality: with its interval.
         is_on_front: whether no other setting dominates it, as observed.
         front_share: share of draws in which none does, in [0, 1].
     """
@@ -139,14 +136,6 @@ def pareto_front(
     shared: float | None = None,
 ) -> Front:
     """Return the front of cost, lower being better, and quality, higher being better.
-
-    Args:
-        cost: a figure to spend less of, such as `asked`.
-        quality: of the same settings and turns.
-        level: of the points' intervals, each alone.
-        seed: of the draws, which cost and quality share.
-        draws: how many.
-        shared: see `Bootstrap`.
 
     Raises:
         ValueError: when the panels are not of the same turns, or as `mean_intervals` does.

@@ -35,7 +35,6 @@ class NeededConversations:
         verdict: the one that would be reached, `not worse` or `worse`; empty when none would.
         more_conversations: besides those of now; None when no number is enough.
         more_turns: the same in turns, at as many turns per conversation; None likewise.
-        chance: that it is reached then, in (0, 1).
         why_none: why no number is enough; empty otherwise.
     """
 
@@ -67,9 +66,6 @@ def needed_for(
         standard_error: of it; at least 0.
         margin: loss that still counts as not worse; at least 0.
         critical: standard errors from the difference to its bound, corrections included.
-        conversations: now; at least 1.
-        turns: now; at least 1.
-        chance: that the verdict is reached then, in (0, 1).
 
     Raises:
         ValueError: when the margin is negative, or the chance is not in (0, 1).
@@ -100,12 +96,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def interval_in_words(found: Interval, unit: str = "") -> str:
-    """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none.
-
-    Args:
-        found: the interval.
-        unit: of the figure; may be empty.
-    """
+    """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none."""
     if found.mean is None:
         return "not known"
     mean = f"{found.mean:.3g} {unit}".rstrip()

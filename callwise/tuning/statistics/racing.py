@@ -38,7 +38,6 @@ class Dropped:
     """A setting that left the race.
 
     Args:
-        setting: its name.
         beaten_by: one that costs no more and is shown to be better.
         look: at which look. Starts at 1.
         conversations: that were in then.
@@ -55,12 +54,10 @@ class SettingRace:
     """Settings, and those that are still worth running; immutable, with ask and tell.
 
     Args:
-        settings: names, all of them.
         max_conversations: how many are planned in all; at least 1. Looks past the plan spend
             nothing more, and drop nothing.
         alpha: chance, over all looks, that the best setting is dropped, in (0, 1).
         dropped: those that left, in the order in which they did.
-        looks: how often it was told.
         alpha_spent: what the looks so far have used of it.
     """
 
@@ -98,8 +95,6 @@ class SettingRace:
             cost: a figure to spend less of; of all conversations so far.
             quality: of the same settings and turns; higher is better. Settings that were
                 dropped may be missing, or NaN.
-            seed: of the draws.
-            draws: how many.
 
         Raises:
             ValueError: when the panels are not of the same turns, or miss a running setting.

@@ -41,12 +41,9 @@ class Recommendation:
         best: the setting of the highest mean quality, as observed.
         margin: loss that still counts as not worse, in quality.
         margin_share: the same as a share of `scale_width`.
-        scale_width: of quality; the margin is a share of it.
         is_scale_given: whether the caller stated it; if not, it is the gap between the
             observed best and worst mean of the sweep, and changes with what is swept.
-        level: at which the choice holds.
         saving: cost of the best less that of the chosen; its interval holds alone.
-        cost_unit: of the saving.
         difference: quality of the chosen less that of the best; its interval holds alone.
         low: lower bound of the chosen's quality less that of the true best, at most 0; None
             where there is none. The choice rests on this bound.
@@ -57,7 +54,6 @@ class Recommendation:
         needed: conversations for a verdict on the first of them; None where none is open.
         left_out: settings with fewer known conversations than an interval takes, or without a
             known cost.
-        is_simulated: whether a simulated model gave the replies.
         why_none: why nothing is chosen, as a sentence; empty otherwise.
     """
 
@@ -135,12 +131,6 @@ def recommend(
         margin_share: loss that still counts as not worse, as a share of the scale's width.
         scale_width: width of the quality scale, such as 4 for grades from 1 to 5; None takes
             the gap between the observed best and worst mean.
-        level: at which the choice holds.
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
-        is_simulated: whether a simulated model gave the replies.
-        cost_unit: as text.
 
     Raises:
         ConfigError: when no setting has a known quality, or the margin makes no sense.
