@@ -184,15 +184,15 @@ def tune(
         Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs, trust=trust
     )
     finished = sweep(request)
-    purse = SpendingCap(max_calls=max_buy_calls)
+    budget = SpendingCap(max_calls=max_buy_calls)
     if max_buy_calls and to_buy(finished.rows).calls:
-        buy(request.recording, finished.settings, purse, max_turns=max_turns, trust=trust)
+        buy(request.evaluator, finished.settings, budget)
         finished = sweep(request)
     judged = judge_rows(
         open_recording(request.recording, trust=trust),
         finished.folder,
         finished.rows,
-        replace(quality or QualityRequest(), purse=purse),
+        replace(quality or QualityRequest(), budget=budget),
     )
     analysis = analyse(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost

@@ -55,27 +55,27 @@ def run_apart(work: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class OpenRecording:
-    """A recording with all that evaluating on it needs."""
+    """A finished run, its calls, and its memory after each turn."""
 
     recording: Recording
-    tape: ReusableCassette
-    shelf: SnapshotBackend
+    cassette: ReusableCassette
+    store: SnapshotBackend
 
 
 @lru_cache(maxsize=2)
-def _tape(cassette: str, _stamp: tuple[int, int]) -> ReusableCassette:
-    return ReusableCassette(Path(cassette))
+def _cassette(path: str, _stamp: tuple[int, int]) -> ReusableCassette:
+    return ReusableCassette(Path(path))
 
 
 @lru_cache(maxsize=2)
-def _shelf(folder: str, _digest: str, trust: Trust) -> SnapshotBackend:
+def _store(folder: str, _digest: str, trust: Trust) -> SnapshotBackend:
     recording = open_recording(Path(folder), trust=trust)
-    return run_apart(record_past(recording, _tape_of(recording)))
+    return run_apart(record_past(recording, _cassette_of(recording)))
 
 
-def _tape_of(recording: Recording) -> ReusableCassette:
+def _cassette_of(recording: Recording) -> ReusableCassette:
     status = os.stat(recording.cassette)  # noqa: PTH116 - one call for both figures
-    return _tape(str(recording.cassette), (status.st_size, status.st_mtime_ns))
+    return _cassette(str(recording.cassette), (status.st_size, status.st_mtime_ns))
 
 
 def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
@@ -86,8 +86,8 @@ def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
         ConfigError: when it does not replay under its own settings.
     """
     recording = open_recording(folder, trust=trust)
-    shelf = _shelf(str(folder), recording.digest, trust)
-    return OpenRecording(recording, _tape_of(recording), shelf)
+    store = _store(str(folder), recording.digest, trust)
+    return OpenRecording(recording, _cassette_of(recording), store)
 
 
 def settings_of(recording: Recording, setting: Setting) -> Any:
@@ -128,10 +128,10 @@ class CounterfactualEvaluator:
             turns = run_apart(
                 evaluate(
                     recording,
-                    known.tape,
+                    known.cassette,
                     knobs,
                     past=self.past,
-                    shelf=known.shelf,
+                    shelf=known.store,
                     turns=recording.inputs[: self.max_turns],
                 )
             )

@@ -131,7 +131,7 @@ def test_what_was_bought_since_is_looked_up_again(run: Path, tmp_path: Path) -> 
     request = SweepRequest(run, _spec(), tmp_path / "s", jobs=1)
     before = sweep(request)
     assert any(row.missing_calls for row in before.rows)
-    bought = buy(run, before.settings, SpendingCap())
+    bought = buy(CounterfactualEvaluator(run), before.settings, SpendingCap())
     assert bought.calls > 0
     assert bought.turns == sum(row.coverage is not Coverage.EXACT for row in before.rows)
     after = sweep(request)
@@ -154,11 +154,11 @@ def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> No
     for name in ("a", "b"):
         copy = shutil.copytree(run, tmp_path / f"run-{name}")
         recording = open_recording(copy)
-        purse = SpendingCap()
+        budget = SpendingCap()
         finished = sweep(
             SweepRequest(copy, spec, tmp_path / name, jobs=1),
             values_of=quality_values(recording, tmp_path / name, QualityRequest(), spec),
-            evaluator=BuyingEvaluator(CounterfactualEvaluator(copy), purse),
+            evaluator=BuyingEvaluator(CounterfactualEvaluator(copy), budget),
         )
         assert all(row.coverage is Coverage.EXACT for row in finished.rows)
         assert not finished.left_out
@@ -183,7 +183,7 @@ def test_settings_of_their_own_past(run: Path, tmp_path: Path) -> None:
     request = SweepRequest(run, _spec(), tmp_path / "s", past="own", jobs=1)
     before = sweep(request)
     assert any(row.coverage is not Coverage.EXACT for row in before.rows)
-    buy(run, before.settings, SpendingCap(), past="own")
+    buy(CounterfactualEvaluator(run, past="own"), before.settings, SpendingCap())
     assert all(row.coverage is Coverage.EXACT for row in sweep(request).rows)
 
 
@@ -200,7 +200,7 @@ def test_a_packed_recording_is_played_and_not_bought_into(run: Path, tmp_path: P
     (run / "manifest.json").write_text(json.dumps(manifest))
     finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1))
     with pytest.raises(ConfigError, match="unpack it"):
-        buy(run, finished.settings, SpendingCap())
+        buy(CounterfactualEvaluator(run), finished.settings, SpendingCap())
 
 
 def test_a_setting_that_cannot_run_is_left_out_with_its_reason(run: Path) -> None:

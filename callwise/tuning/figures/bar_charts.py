@@ -10,12 +10,12 @@ from callwise.tuning.figures.chart import (
     LegendEntry,
     bars,
     chart_of,
-    crosses,
     ends_of,
     lines,
     message_chart,
     number_axis,
     plain_line,
+    points,
     row_axis,
     texts,
     whisker_layer,
@@ -41,14 +41,15 @@ MAX_HEIGHT = 6_000
 """Pixels. The rows of a figure that is higher get thinner."""
 
 _HALF_BAR, _HALF_CALL = 0.29, 0.36
+_CROSS = "M-1,-1L1,1M-1,1L1,-1"
 _CHARS_PER_CHART = CHART_WIDTH / 6.0
 """Letters that fit on a line of the plot."""
 
 
-def _box(x: float, x2: float, y: float, half: float, fill: str, **looks: Any) -> dict[str, Any]:
+def _box(x: float, x2: float, y: float, half: float, fill: str, **style: Any) -> dict[str, Any]:
     """Return a bar around the row `y`."""
-    shown = {"fill": fill, "stroke": PAPER, "width": 0.8, "dash": []}
-    return {"x": x, "x2": x2, "y": y - half, "y2": y + half, **shown, **looks}
+    usual = {"fill": fill, "stroke": PAPER, "width": 0.8, "dash": []}
+    return {"x": x, "x2": x2, "y": y - half, "y2": y + half, **usual, **style}
 
 
 def calls_by_node_chart(found: CallsByNode) -> Chart:
@@ -209,10 +210,10 @@ def _right_end(bar: WaterfallBar) -> float:
 def _steps(found: Waterfall) -> Iterator[dict[str, Any]]:
     for row, bar in enumerate(found.bars, start=1):
         colour = FALL if bar.saved > 0 else RISE
-        looks: dict[str, Any] = {"stroke": colour}
+        style: dict[str, Any] = {"stroke": colour}
         if not bar.detail:
-            colour, looks = FAINT, {"stroke": SOFT, "dash": [3, 2]}
-        yield _box(bar.before, bar.after, row, 0.28, colour, **looks) | {
+            colour, style = FAINT, {"stroke": SOFT, "dash": [3, 2]}
+        yield _box(bar.before, bar.after, row, 0.28, colour, **style) | {
             "knob": plain_line(bar.label),
             "change": plain_line(bar.detail, 44),
             "saved": bar.saved_whisker.words(),
@@ -274,7 +275,8 @@ def timeline_chart(found: Timeline) -> Chart:
             lines(borders, x, y, stroke=GRID),
             bars([_call(bar, lane, row, colours) for lane, bar, row in waited], x, y, shown),
             texts(_purposes(waited, found.end), x, y, fontSize=9),
-            crosses(refused, x, y, shown, PICK),
+            points(refused, x, y, tooltip=shown, shape=_CROSS, size=60, strokeWidth=2.2,
+                   stroke=PICK),
             lines(({"x": at, "x2": at, "y": -0.5, "y2": rows - 0.5} for at in reply), x, y,
                   stroke=INK, strokeWidth=1.1, strokeDash=[4, 2]),
             texts(({"x": at, "y": -0.5, "text": "reply out"} for at in reply), x, y,
@@ -291,15 +293,15 @@ def _call(bar: CallBar, lane: Lane, row: int, colours: dict[str, str]) -> dict[s
     colour = colours[lane.node]
     # A call that failed gave no answer: its bar is nearly empty.
     is_lost = bar.outcome in {"failed", "cancelled"}
-    looks: dict[str, Any] = {}
+    style: dict[str, Any] = {}
     if bar.is_speculative:
-        looks = {"stroke": colour, "width": 1.4, "dash": [4, 2]}
+        style = {"stroke": colour, "width": 1.4, "dash": [4, 2]}
     if bar.repair:
-        looks |= {"stroke": PICK, "width": 2}
+        style |= {"stroke": PICK, "width": 2}
     if bar.start == bar.end:
-        looks = {"stroke": colour, "width": 2}
+        style = {"stroke": colour, "width": 2}
     fill = tint(colour, 0.8 if is_lost or bar.is_speculative else 0.45)
-    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **looks) | _said(bar, lane)
+    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **style) | _said(bar, lane)
 
 
 def _said(bar: CallBar, lane: Lane) -> dict[str, Any]:
@@ -319,7 +321,7 @@ def _said(bar: CallBar, lane: Lane) -> dict[str, Any]:
 def _purposes(waited: Sequence[tuple[Lane, CallBar, int]], end: float) -> Iterator[dict[str, Any]]:
     """Give the purpose of each call whose bar is wide enough for some of it."""
     for _, bar, row in waited:
-        room = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
-        if room >= 3:
-            words = plain_line(bar.purpose.removeprefix("judge_"), room)
+        columns = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
+        if columns >= 3:
+            words = plain_line(bar.purpose.removeprefix("judge_"), columns)
             yield {"x": (bar.start + bar.end) / 2, "y": row, "text": words}

@@ -9,15 +9,15 @@ from callwise.tuning.figures.chart import (
     CHART_WIDTH,
     Chart,
     LegendEntry,
-    as_given,
     chart_of,
     ends_of,
+    layer,
     message_chart,
     number_axis,
     plain_line,
+    points,
     text_columns,
     texts,
-    tooltip_of,
     whisker_layer,
 )
 from callwise.tuning.figures.palette import (
@@ -79,11 +79,13 @@ def _domain(whiskers: Sequence[Whisker]) -> tuple[float, float]:
 
 
 def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
-    return {
-        "data": {"values": [{"x": x, "y": y, "at": at} for at, (x, y) in enumerate(found.steps)]},
-        "mark": {"type": "line", "stroke": INK, "strokeWidth": 1.3},
-        "encoding": {"x": x, "y": y, "order": {"field": "at", "type": "quantitative"}},
-    }
+    return layer(
+        ({"x": cost, "y": quality, "at": at} for at, (cost, quality) in enumerate(found.steps)),
+        {"type": "line", "stroke": INK, "strokeWidth": 1.3},
+        x=x,
+        y=y,
+        order={"field": "at", "type": "quantitative"},
+    )
 
 
 def _colours(found: Tradeoff) -> dict[str, str]:
@@ -116,23 +118,11 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
 
 def _points(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     colours = _colours(found)
-    return {
-        "data": {"values": [_point(found, each, _shade(each, colours)) for each in found.points]},
-        "mark": {"type": "point", "size": 60, "strokeWidth": 1.6, "opacity": 1},
-        "encoding": {
-            "x": x,
-            "y": y,
-            **as_given("fill", "stroke"),
-            "tooltip": tooltip_of(_tooltip(found)),
-        },
-    }  # fmt: skip
-
-
-def _tooltip(found: Tradeoff) -> list[str]:
-    names = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
+    values = [_point(found, each, _shade(each, colours)) for each in found.points]
+    tooltip = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
     if any(point.chance_on_front is not None for point in found.points):
-        names.append("chance on the front")
-    return names
+        tooltip.append("chance on the front")
+    return points(values, x, y, "fill", "stroke", tooltip=tooltip, size=60, strokeWidth=1.6)
 
 
 def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]:
@@ -156,13 +146,13 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
 
 def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, str]]:
     """Give the marked points, each with the mark's name, shape, size and colour."""
-    points = {point.setting: point for point in found.points}
+    by_name = {point.setting: point for point in found.points}
     for setting, (name, shape, size, colour) in zip(
         (found.knee, found.recommended), _MARKS, strict=True
     ):
-        if setting in points:
+        if setting in by_name:
             label = found.recommended_as if name == "recommended" else name
-            yield points[setting], label, shape, size, colour
+            yield by_name[setting], label, shape, size, colour
 
 
 def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
@@ -172,15 +162,7 @@ def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
          "size": size, "stroke": colour}
         for point, name, shape, size, colour in _marked(found)
     ]  # fmt: skip
-    return {
-        "data": {"values": values},
-        "mark": {"type": "point", "strokeWidth": 2, "fill": None, "opacity": 1},
-        "encoding": {
-            "x": x,
-            "y": y,
-            **as_given("shape", "stroke", "size"),
-        },
-    }
+    return points(values, x, y, "shape", "stroke", "size", strokeWidth=2, fill=None)
 
 
 def _legend(found: Tradeoff) -> list[LegendEntry]:
@@ -281,14 +263,14 @@ def _labels(
         width, height = abs(x2 - x) * x_pixels, abs(y2 - y) * y_pixels
         return LabelBox(left - margin, bottom - margin, width + 2 * margin, height + 2 * margin)
 
-    points = sorted(found.points, key=lambda point: _importance(point, found))
-    if len(points) > MAX_ALL_LABELLED:
-        points = [point for point in points if _importance(point, found) < 2]
-    names = [plain_line(point.setting, 28) for point in points]
+    named = sorted(found.points, key=lambda point: _importance(point, found))
+    if len(named) > MAX_ALL_LABELLED:
+        named = [point for point in named if _importance(point, found) < 2]
+    names = [plain_line(point.setting, 28) for point in named]
     spots = [(point.cost, point.quality) for point in found.points]
     places = free_places(
         [((point.cost.mean - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
-         for point in points],
+         for point in named],
         [(0.64 * _LABEL_PIXELS * text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
         [box(x.mean, x.mean, y.mean, y.mean, _LABEL_PIXELS / 2) for x, y in spots],
         [box(x.mean - x.below, x.mean + x.above, y.mean, y.mean, 1.0) for x, y in spots]

@@ -71,7 +71,7 @@ class QualityRequest:
         labels: a CSV file of people's labels, which count before any other source.
         repeats: passes of a referee over each reply; at least 1.
         max_calls: most calls that a referee buys; None for all.
-        purse: the spending cap of all purchases of the sweep, which the referee's calls count
+        budget: the spending cap of all purchases of the sweep, which the referee's calls count
             against. None sets no further limit.
     """
 
@@ -79,12 +79,12 @@ class QualityRequest:
     labels: Path | None = None
     repeats: int = 1
     max_calls: int | None = None
-    purse: SpendingCap | None = field(default=None, compare=False)
+    budget: SpendingCap | None = field(default=None, compare=False)
 
     @property
     def calls_left(self) -> int | None:
         """Calls that a referee may buy now; None for any number."""
-        of_cap = None if self.purse is None else self.purse.calls_left
+        of_cap = None if self.budget is None else self.budget.calls_left
         known = [each for each in (self.max_calls, of_cap) if each is not None]
         return min(known, default=None)
 
@@ -94,7 +94,7 @@ class QualityRequest:
         Raises:
             ConfigError: when there is one and the referee has no prices.
         """
-        usd_left = None if self.purse is None else self.purse.usd_left
+        usd_left = None if self.budget is None else self.budget.usd_left
         if usd_left is None or referee.client.is_simulated:
             return None
         if referee.prices is None:
@@ -326,16 +326,16 @@ class _SweepJudging:
                         items, method, max_calls=request.calls_left, on_scores=keep
                     )
                 finally:
-                    if request.purse is not None:
-                        _spend(request.purse, referee.budgeter.ledger.counts())
+                    if request.budget is not None:
+                        _spend(request.budget, referee.budgeter.ledger.counts())
         judged.raise_if_stopped()
         return judged
 
 
-def _spend(purse: SpendingCap, counts: CounterValues) -> None:
+def _spend(budget: SpendingCap, counts: CounterValues) -> None:
     outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
     calls = sum(counts.outcomes[outcome] for outcome in outcomes)
-    purse.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
+    budget.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
 
 
 @contextmanager

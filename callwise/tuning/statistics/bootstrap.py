@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 DRAWS = 2_000
-"""Draws of a bootstrap. An end of an interval then moves by about 3 % of its width by seed."""
+"""Draws of a bootstrap. The ends of an interval then vary by 3 % of its width between seeds."""
 
 MIN_CONVERSATIONS = 5
 """Conversations with a known turn that an interval takes.
@@ -117,7 +117,7 @@ class Bootstrap:
         level: float,
         factor: float = 1.0,
     ) -> Interval:
-        """Return figure number `at` as an interval; `factor` moves its ends outwards."""
+        """Return figure number `at` as an interval; `factor` widens it."""
         conversations, turns = int(found.conversations[at]), int(found.turns[at])
         mean, low, high, why = None, None, None, _why_none(conversations)
         if turns:
@@ -161,8 +161,8 @@ def mean_intervals(
 ) -> dict[str, Interval]:
     """Return each setting's mean over its known turns, with its interval.
 
-    Settings share draws. Each interval holds alone; for claims about several settings take
-    `compare_with` or `compare_with_best`.
+    Each interval is valid alone; for claims about several settings take `compare_with` or
+    `compare_with_best`.
 
     Args:
         level: of each interval, in (0, 1).

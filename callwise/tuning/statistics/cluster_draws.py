@@ -39,7 +39,7 @@ MIN_SE_SHARE = 0.2
 """Least standard error of a draw, as a share of the sample's own.
 
 A draw in which a rare event does not occur has no spread at all, and its distance in standard
-errors would be infinite. The floor bounds it at 5 sample errors for each one that it lies off.
+errors would be infinite. The floor limits it to 5 sample errors for each one that it lies off.
 """
 
 NEGLIGIBLE = 1e-11
@@ -150,11 +150,7 @@ class TurnGroups:
 
 
 def require_same_turns(first: Panel, second: Panel) -> None:
-    """Hold that two panels are of the same settings on the same turns.
-
-    Raises:
-        ValueError: when they are not.
-    """
+    """Raise `ValueError` unless two panels are of the same settings on the same turns."""
     if first.settings != second.settings:
         raise ValueError("expected two panels of the same settings in the same order")
     is_same = first.conversations == second.conversations and np.array_equal(
@@ -186,10 +182,10 @@ class Studentised:
 
     @property
     def widening(self) -> Floats:
-        """(F,) the factor that moves a one-sided bound of few conversations outwards, at least 1.
+        """(F,) the factor that widens a one-sided interval of few conversations, at least 1.
 
-        An interval that misses on one side often holds by missing less on the other. A bound
-        has no other side, so it takes the larger, jackknife-like standard error.
+        A two-sided interval that misses too often on one side misses less on the other. A
+        one-sided one has no other side, so it takes the larger, jackknife-like standard error.
         """
         conversations = np.maximum(self.conversations, 2)
         found: Floats = np.sqrt(conversations / (conversations - 1))

@@ -44,6 +44,11 @@ class NeededConversations:
     chance: float
     why_none: str = ""
 
+    @property
+    def count(self) -> float:
+        """More conversations as a number; infinity where no number is enough."""
+        return math.inf if self.more_conversations is None else self.more_conversations
+
 
 def needed_for(
     difference: float,

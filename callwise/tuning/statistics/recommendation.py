@@ -1,8 +1,8 @@
 """The cheapest setting that is not worse than the best by more than a margin.
 
-The best setting is not known; the bound of each setting's loss holds against the true best
-(`comparison.py`). Of all settings whose bound clears the margin, the cheapest
-is chosen; since all bounds hold at once, choosing among them costs nothing.
+The best setting is not known; each setting's loss has a bound against the true best
+(`comparison.py`). Of all settings whose bound clears the margin, the cheapest is chosen. The level
+is that of all comparisons together, so choosing among them costs nothing.
 """
 
 import math

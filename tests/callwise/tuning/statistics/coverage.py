@@ -81,7 +81,7 @@ def coverage(world: World, asked: str, *, conversations: int, sweeps: int = SWEE
 
 
 def drop_rate(
-    world: World, best: int, *, alpha: float, races: int, looks: tuple[int, ...]
+    world: World, best: int, *, alpha: float, races: int, counts: tuple[int, ...]
 ) -> float:
     """Return the share of races in which a best setting is dropped, in [0, 1].
 
@@ -90,14 +90,14 @@ def drop_rate(
         best: place of a setting that no other beats in truth.
         alpha: of each race.
         races: how many.
-        looks: conversations at each look; the last are all that are planned.
+        counts: conversations at each analysis; the last are all that are planned.
     """
     rng = np.random.default_rng(best)
     drops = 0
     for seed in range(races):
-        whole = world.panel(rng, looks[-1])
-        race = SettingRace(whole.settings, looks[-1], alpha)
-        for count in looks:
+        whole = world.panel(rng, counts[-1])
+        race = SettingRace(whole.settings, counts[-1], alpha)
+        for count in counts:
             quality = first_conversations(whole, count)
             cost = with_figures(quality, np.ones(quality.values.shape))
             race = race.tell(cost, quality, seed=seed, draws=DRAWS)

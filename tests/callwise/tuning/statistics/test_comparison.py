@@ -38,7 +38,7 @@ def compared(bounds, differences):
         level=0.95,
         differences=np.array(differences, dtype=float),
         standard_errors=np.ones((count, count)),
-        bounds=np.array(bounds, dtype=float),
+        lower_bound=np.array(bounds, dtype=float),
     )
 
 
@@ -104,8 +104,8 @@ def test_a_level_past_the_draws_bounds_nothing_but_what_never_varies():
     """A part of alpha too thin for the draws decides nothing."""
     values = noise(2)
     found = compare_with_best(panel([*values, values[0] + 1]), level=0.9999, draws=500)
-    assert found.bounds[1, 0] == -np.inf
-    assert found.bounds[2, 0] == pytest.approx(1.0)
+    assert found.lower_bound[1, 0] == -np.inf
+    assert found.lower_bound[2, 0] == pytest.approx(1.0)
 
 
 def test_what_a_verdict_needs_is_what_its_hardest_rival_needs():
