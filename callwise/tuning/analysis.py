@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel, panel_of
-from callwise.tuning.row import Coverage, TurnRow
+from callwise.tuning.row import Coverage, TurnRow, sum_known
 from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
 from callwise.tuning.statistics.front import Front, pareto_front
 from callwise.tuning.statistics.imputation import impute, shared_error
@@ -63,14 +63,11 @@ class ToBuy:
 def to_buy(rows: Sequence[TurnRow]) -> ToBuy:
     """Return the calls that rows lack; a call that several settings lack counts for each."""
     lacking = [row for row in rows if row.missing_calls]
-    tokens = [row.missing_tokens for row in lacking]
-    usd = [row.missing_usd for row in lacking]
-    known_tokens = [each for each in tokens if each is not None]
-    known_usd = [each for each in usd if each is not None]
+    tokens = sum_known(row.missing_tokens for row in lacking)
     return ToBuy(
         calls=sum(row.missing_calls for row in lacking),
-        tokens=sum(known_tokens) if len(known_tokens) == len(lacking) else None,
-        usd=math.fsum(known_usd) if len(known_usd) == len(lacking) else None,
+        tokens=None if tokens is None else int(tokens),
+        usd=sum_known(row.missing_usd for row in lacking),
         turns=len(lacking),
     )
 
@@ -130,22 +127,17 @@ class Analysis:
 
 def exact_mask(rows: Sequence[TurnRow], panel: Panel) -> NDArray[np.bool_]:
     """Return (S, T) whether a reply is what a real run gives, in the order of a panel."""
-    settings = {name: place for place, name in enumerate(panel.settings)}
-    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
     mask = np.zeros(panel.values.shape, dtype=bool)
-    for row in rows:
-        mask[settings[row.setting], turns[_turn(row)]] = row.is_reply_exact
+    for row, place in zip(rows, _places(rows, panel), strict=True):
+        mask[place] = row.is_reply_exact
     return mask
 
 
 def with_estimates(rows: Sequence[TurnRow], quality: Panel) -> list[TurnRow]:
     """Return rows whose unknown qualities are the panel's estimates, each with its spread."""
-    settings = {name: place for place, name in enumerate(quality.settings)}
-    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
     by = next((row.quality_by for row in rows if row.quality_by), "")
     found = []
-    for row in rows:
-        place = settings[row.setting], turns[_turn(row)]
+    for row, place in zip(rows, _places(rows, quality), strict=True):
         value, spread = float(quality.values[place]), float(quality.spread[place])
         is_known = not np.isnan(value)
         found.append(
@@ -159,8 +151,12 @@ def with_estimates(rows: Sequence[TurnRow], quality: Panel) -> list[TurnRow]:
     return found
 
 
-def _turn(row: TurnRow) -> tuple[str, int]:
-    return row.conversation, row.turn
+def _places(rows: Sequence[TurnRow], panel: Panel) -> list[tuple[int, int]]:
+    """Return each row's cell in a panel that was made of these rows."""
+    settings = {name: place for place, name in enumerate(panel.settings)}
+    keys = [(row.conversation, row.turn) for row in rows]
+    turns = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    return [(settings[row.setting], turns[key]) for row, key in zip(rows, keys, strict=True)]
 
 
 def analyse(
@@ -190,7 +186,11 @@ def analyse(
     shared = shared_error(quality)
     is_simulated = any(row.is_simulated for row in rows)
     is_known = mask.mean(axis=1) >= MIN_EXACT_SHARE
-    compared = _without(quality, ~is_known)
+    compared = replace(  # settings that are not known have no values
+        quality,
+        values=np.where(is_known[:, None], quality.values, np.nan),
+        spread=np.where(is_known[:, None], quality.spread, 0.0),
+    )
     front = pareto_front(costs, compared, seed=seed, draws=draws, shared=shared)
     recommendation = None
     if front.points:
@@ -228,18 +228,6 @@ def analyse(
     )
 
 
-def _without(panel: Panel, left_out: NDArray[np.bool_]) -> Panel:
-    """Return a panel in which some settings are not known at all."""
-    gone = left_out[:, None]
-    return Panel(
-        settings=panel.settings,
-        conversations=panel.conversations,
-        conversation_of=panel.conversation_of,
-        values=np.where(gone, np.nan, panel.values),
-        spread=np.where(gone, 0.0, panel.spread),
-    )
-
-
 def _notices(rows: Sequence[TurnRow], unknown_settings: int) -> tuple[str, ...]:
     notices = []
     missing = sum(row.coverage is Coverage.MISSING for row in rows)
@@ -264,8 +252,7 @@ def _mean(values: Sequence[float]) -> float:
 def _summary(
     name: str, rows: Sequence[TurnRow], asked: Interval, quality: Interval, front: Front
 ) -> SettingSummary:
-    costs = [row.usd for row in rows]
-    known_costs = [each for each in costs if each is not None]
+    usd = sum_known(row.usd for row in rows)
     nodes = dict.fromkeys(node for row in rows for node in row.asked_by_node)
     point = front.points.get(name)
     return SettingSummary(
@@ -277,7 +264,7 @@ def _summary(
         quality=quality,
         mean_requests=_mean([row.requests for row in rows]),
         mean_tokens=_mean([row.tokens for row in rows]),
-        mean_usd=_mean(known_costs) if len(known_costs) == len(rows) else None,
+        mean_usd=None if usd is None else usd / len(rows),
         mean_rounds=_mean([row.rounds_reply for row in rows]),
         mean_by_node={
             node: _mean([row.asked_by_node.get(node, 0) for row in rows]) for node in nodes

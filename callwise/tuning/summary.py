@@ -7,7 +7,7 @@ from typing import Any
 from callwise.report.table import Cell, Table, tables_text
 from callwise.tuning.analysis import Analysis, SettingSummary, ToBuy
 from callwise.tuning.statistics.bootstrap import Interval
-from callwise.tuning.statistics.power import interval_in_words
+from callwise.tuning.statistics.power import interval_in_words, ranged
 from callwise.tuning.statistics.recommendation import Recommendation
 
 __all__ = ["analysis_json", "buy_sentence", "settings_table", "summary_text", "verdict_table"]
@@ -17,9 +17,7 @@ def _ranged(interval: Interval) -> str:
     """Return a mean with its interval, where it has one."""
     if interval.mean is None:
         return "unknown"
-    if interval.low is None or interval.high is None:
-        return f"{interval.mean:.2f}"
-    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+    return ranged(interval.mean, interval.low, interval.high)
 
 
 def _front(summary: SettingSummary) -> str:
@@ -155,17 +153,8 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
 
 
 def _interval(interval: Interval | None) -> dict[str, Any] | None:
-    if interval is None:
-        return None
-    return {
-        "mean": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "level": interval.level,
-        "conversations": interval.conversations,
-        "turns": interval.turns,
-        "estimated_share": interval.estimated_share,
-    }
+    names = ("mean", "low", "high", "level", "conversations", "turns", "estimated_share")
+    return None if interval is None else {name: getattr(interval, name) for name in names}
 
 
 def _setting_json(summary: SettingSummary) -> dict[str, Any]:
@@ -187,12 +176,9 @@ def _setting_json(summary: SettingSummary) -> dict[str, Any]:
 
 
 def _recommended(recommendation: Recommendation) -> dict[str, Any]:
+    names = ("chosen", "is_shown", "best", "margin", "low")
     return {
-        "chosen": recommendation.chosen,
-        "is_shown": recommendation.is_shown,
-        "best": recommendation.best,
-        "margin": recommendation.margin,
-        "low": recommendation.low,
+        **{name: getattr(recommendation, name) for name in names},
         "saving": _interval(recommendation.saving),
         "difference": _interval(recommendation.difference),
         "exact_share": recommendation.exact_share,

@@ -1,8 +1,8 @@
 """Settings of a sweep evaluated on all cores or on a dask cluster, stored as they finish.
 
-Workers evaluate chunks of settings; results come back in any order and are stored at once, by
-this process alone. Whatever ends a sweep (Ctrl-C, a killed worker, the machine) loses only the
-chunks in flight. `SweepStore.finish` restores the order of the settings, so the number of workers
+Workers evaluate chunks of settings; results come back in any order, and this process alone stores
+each when it comes. Whatever ends a sweep (Ctrl-C, a killed worker, the machine) loses only the
+chunks that are being evaluated. `SweepStore.finish` restores the order of the settings, so the number of workers
 changes the time and nothing else.
 """
 
@@ -63,10 +63,8 @@ class ChunkResult:
     Many exceptions do not survive pickling between processes, so errors travel as text.
 
     Args:
-        names: of its settings, in order.
         results: one per setting; empty where the evaluator raised.
         problem: the error's message; empty where none was raised.
-        is_config_error: whether the error was a `ConfigError`.
         trace: the traceback; empty for errors that Callwise raises on purpose.
     """
 

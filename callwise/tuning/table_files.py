@@ -10,16 +10,17 @@ here, and a spreadsheet may take it for a formula: import columns as text there.
 
 import csv
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.report.table import guarded, unguarded
-from callwise.tuning.row import FIELDS, Coverage, TurnRow, row_from_json
+from callwise.report.table import unguarded
+from callwise.tuning.judge.csv_table import text_cell
+from callwise.tuning.row import EARLIER_NAMES, FIELDS, Coverage, TurnRow, row_from_json
 
 __all__ = [
     "frame",
@@ -30,7 +31,6 @@ __all__ = [
 ]
 
 _ROWS_PER_GROUP = 10_000
-_QUOTED = re.compile(r'[,"\r\n]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,7 @@ def write_csv(path: Path, rows: Iterable[TurnRow]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        text = guarded(value)
-        return f'"{text.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(text) else text
+        return text_cell(value)
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -130,7 +129,8 @@ _PARSERS: Mapping[type, Callable[[str], Any]] = {
 
 
 def _parsed(column: str, cell: str) -> Any:
-    field = FIELDS.get(column.partition(".")[0])
+    name = column.partition(".")[0]
+    field = FIELDS.get(EARLIER_NAMES.get(name, name))
     if field is None:
         raise ValueError(f"unknown column {column!r}")
     if not cell and field.may_be_none:
@@ -160,10 +160,15 @@ def _row_of(flat: Mapping[str, Any]) -> TurnRow:
     return row_from_json(plain)
 
 
-def _needs_extra(error: ImportError) -> ConfigError:
-    wanted = ConfigError("Parquet and data frames need an extra: pip install 'callwise[tune]'")
-    wanted.__cause__ = error
-    return wanted
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Name the extra where an import fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet and data frames need an extra: pip install 'callwise[tune]'"
+        ) from error
 
 
 def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
@@ -176,11 +181,9 @@ def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
     Raises:
         ConfigError: when pyarrow is not installed.
     """
-    try:
+    with _extra():
         import pyarrow as pa  # noqa: PLC0415 - heavy, and an extra
         from pyarrow import parquet  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise _needs_extra(error) from error
     columns = _columns(rows)
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
     schema = pa.schema([(column.name, types[column.kind]) for column in columns])
@@ -203,11 +206,9 @@ def read_parquet(path: Path) -> Iterator[TurnRow]:
         ConfigError: when pyarrow is not installed, or the file cannot be opened.
         FormatError: when it is not Parquet, or a column is missing or unknown.
     """
-    try:
+    with _extra():
         import pyarrow as pa  # noqa: PLC0415 - heavy, and an extra
         from pyarrow import parquet  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise _needs_extra(error) from error
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
@@ -225,10 +226,8 @@ def frame(rows: Iterable[TurnRow]) -> Any:
     Raises:
         ConfigError: when pandas is not installed.
     """
-    try:
+    with _extra():
         import pandas as pd  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise _needs_extra(error) from error
     kept = list(rows)
     types = {int: "int64", float: "float64", bool: "bool", str: "object"}
     return pd.DataFrame(

@@ -209,14 +209,14 @@ def _right_end(bar: WaterfallBar) -> float:
 
 def _steps(found: Waterfall) -> Iterator[dict[str, Any]]:
     for row, bar in enumerate(found.bars, start=1):
-        colour = FALL if bar.saved > 0 else RISE
+        colour = FALL if bar.saved.mean > 0 else RISE
         style: dict[str, Any] = {"stroke": colour}
         if not bar.detail:
             colour, style = FAINT, {"stroke": SOFT, "dash": [3, 2]}
         yield _box(bar.before, bar.after, row, 0.28, colour, **style) | {
             "knob": plain_line(bar.label),
             "change": plain_line(bar.detail, 44),
-            "saved": bar.saved_whisker.words(),
+            "saved": bar.saved.words(),
             "before": f"{bar.before:.2f}",
             "after": f"{bar.after:.2f}",
             "turns": found.basis.turns,
@@ -235,7 +235,7 @@ def _numbers(found: Waterfall) -> Iterator[dict[str, Any]]:
     """Give the figure at the right of each bar and its interval."""
     yield {"x": found.start[1], "y": 0, "text": f"{found.start[1]:.2f}"}
     for row, bar in enumerate(found.bars, start=1):
-        yield {"x": _right_end(bar), "y": row, "text": f"{-bar.saved:+.2f}".replace("-", "−")}
+        yield {"x": _right_end(bar), "y": row, "text": f"{-bar.saved.mean:+.2f}".replace("-", "−")}
     yield {"x": found.end[1], "y": len(found.bars) + 1, "text": f"{found.end[1]:.2f}"}
 
 
@@ -258,15 +258,15 @@ def timeline_chart(found: Timeline) -> Chart:
         for top, lane in zip(tops, found.lanes, strict=True)
         for bar in lane.bars
     ]
-    waited = [each for each in placed if not each[1].is_refused]
+    waited = [each for each in placed if not each[1].call.is_refused]
     refused = [
-        {"x": bar.start, "y": row, **_said(bar, lane)}
+        {"x": bar.start, "y": row, **_tooltip(bar, lane)}
         for lane, bar, row in placed
-        if bar.is_refused
+        if bar.call.is_refused
     ]
     borders = [{"x": 0, "x2": x["scale"]["domain"][1], "y": top - 0.5, "y2": top - 0.5}
                for top in tops[1:]]  # fmt: skip
-    shown = tuple(_said(placed[0][1], placed[0][0]))
+    shown = tuple(_tooltip(placed[0][1], placed[0][0]))
     reply = [] if found.reply_at is None else [found.reply_at]
     return chart_of(
         found.title,
@@ -292,29 +292,30 @@ def _call(bar: CallBar, lane: Lane, row: int, colours: dict[str, str]) -> dict[s
     """Return a call's bar: dashed where speculative, framed where it is a repair."""
     colour = colours[lane.node]
     # A call that failed gave no answer: its bar is nearly empty.
-    is_lost = bar.outcome in {"failed", "cancelled"}
+    is_lost = bar.call.outcome in {"failed", "cancelled"}
     style: dict[str, Any] = {}
-    if bar.is_speculative:
+    if bar.call.is_speculative:
         style = {"stroke": colour, "width": 1.4, "dash": [4, 2]}
-    if bar.repair:
+    if bar.call.repair:
         style |= {"stroke": PICK, "width": 2}
     if bar.start == bar.end:
         style = {"stroke": colour, "width": 2}
-    fill = tint(colour, 0.8 if is_lost or bar.is_speculative else 0.45)
-    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **style) | _said(bar, lane)
+    fill = tint(colour, 0.8 if is_lost or bar.call.is_speculative else 0.45)
+    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **style) | _tooltip(bar, lane)
 
 
-def _said(bar: CallBar, lane: Lane) -> dict[str, Any]:
-    """Return what a pointer over a call shows."""
+def _tooltip(bar: CallBar, lane: Lane) -> dict[str, Any]:
+    """Return the tooltip of a call."""
+    call = bar.call
     return {
         "node": plain_line(lane.node),
-        "purpose": plain_line(bar.purpose),
-        "call": bar.sequence,
-        "role": plain_line(bar.role),
-        "outcome": plain_line(bar.outcome),
-        "seconds": f"{bar.seconds:.2f}",
-        "speculative": "yes" if bar.is_speculative else "no",
-        "repair": bar.repair,
+        "purpose": plain_line(call.purpose),
+        "call": call.sequence,
+        "role": plain_line(call.role),
+        "outcome": plain_line(call.outcome),
+        "seconds": f"{call.path_seconds:.2f}",
+        "speculative": "yes" if call.is_speculative else "no",
+        "repair": call.repair,
     }
 
 
@@ -323,5 +324,5 @@ def _purposes(waited: Sequence[tuple[Lane, CallBar, int]], end: float) -> Iterat
     for _, bar, row in waited:
         columns = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
         if columns >= 3:
-            words = plain_line(bar.purpose.removeprefix("judge_"), columns)
+            words = plain_line(bar.call.purpose.removeprefix("judge_"), columns)
             yield {"x": (bar.start + bar.end) / 2, "y": row, "text": words}

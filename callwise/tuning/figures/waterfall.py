@@ -5,7 +5,7 @@ therefore part of the figure and of its caption.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from callwise.tuning.figures.whisker import FigureBasis, Whisker, interval_words, whisker_of
@@ -48,31 +48,20 @@ class WaterfallBar:
     Args:
         label: the knob, or the name of the remainder.
         detail: `old -> new`; empty for the remainder.
-        saved_low: lower end of the interval of its saving; None where none is known.
-        saved_high: upper end; None where none is known.
+        saved: calls per turn that it saved, with an interval where one is known; negative where
+            it added some.
     """
 
     label: str
     detail: str
     before: float
     after: float
-    saved_low: float | None = None
-    saved_high: float | None = None
-
-    @property
-    def saved(self) -> float:
-        """Calls per turn that it saved; negative where it added some."""
-        return self.before - self.after
-
-    @property
-    def saved_whisker(self) -> Whisker:
-        """Calls per turn that it saved, with their interval where one is known."""
-        return Whisker(self.saved, self.saved_low, self.saved_high)
+    saved: Whisker
 
     @property
     def ends_at(self) -> Whisker:
         """Its end, with the interval of the saving: a larger saving is a lower end."""
-        saved = self.saved_whisker
+        saved = self.saved
         if not saved.has_interval:
             return Whisker(self.after)
         return Whisker(self.after, self.after - saved.above, self.after + saved.below)
@@ -169,13 +158,13 @@ def waterfall_of(
             idle.append(step.change.knob)
             continue
         detail = f"{_value(step.change.old)} → {_value(step.change.new)}"
-        saved = Whisker(level - step.calls) if step.saved is None else whisker_of(step.saved)
-        bars.append(
-            WaterfallBar(step.change.knob, detail, level, step.calls, saved.low, saved.high)
-        )
+        saved = Whisker(level - step.calls)
+        if step.saved is not None:
+            saved = replace(whisker_of(step.saved), mean=saved.mean)
+        bars.append(WaterfallBar(step.change.knob, detail, level, step.calls, saved))
         level = step.calls
     if abs(end[1] - level) > _TOLERANCE:
-        bars.append(WaterfallBar("not explained", "", level, end[1]))
+        bars.append(WaterfallBar("not explained", "", level, end[1], Whisker(level - end[1])))
     words = interval_words({step.change.knob: step.saved for step in chain if step.saved})
     return Waterfall(start, end, tuple(bars), tuple(idle), unit, words, basis)
 

@@ -22,8 +22,8 @@ __all__ = [
     "decoded",
     "number_of",
     "read_csv",
+    "text_cell",
     "whole_part",
-    "written",
 ]
 
 _DELIMITERS = (",", ";", "\t")
@@ -86,13 +86,11 @@ class CsvTable:
         return int(number)
 
 
-def written(value: str | float) -> str:
-    """Return a text or a number as a cell of CSV; quoted where it has to be.
+def text_cell(value: str) -> str:
+    """Return a text as a cell of CSV; quoted where it has to be.
 
     A text that a spreadsheet would run is guarded; `unguarded` gives it back.
     """
-    if not isinstance(value, str):
-        return str(value) if isinstance(value, int) else repr(float(value))
     text = guarded(value)
     # The csv module leaves a lone carriage return unquoted, and then takes it for a line's end.
     if not any(mark in text for mark in ',"\r\n'):

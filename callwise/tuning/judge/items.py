@@ -66,8 +66,8 @@ def items_of(
 ) -> tuple[list[ReplyItem], tuple[str, ...]]:
     """Return each different reply of a sweep's rows once, sorted, and the notices.
 
-    Every reply to a turn is shown with the recorded lines before it, not with those of its own
-    setting, so that the replies of a turn are compared on equal terms.
+    Every reply to a turn is shown with the recorded lines before it, not with its setting's, so
+    that the replies of a turn are compared on equal terms.
 
     Args:
         rows: of one sweep. Those without a known reply are ignored.

@@ -6,40 +6,32 @@ replies, so its scores of them are too high.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from callwise.budget.counters import CounterValues
 from callwise.budget.limits import Limits
 from callwise.calls.call import Outcome
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import Recording
-from callwise.tuning.judge import (
-    Pairwise,
-    Pointwise,
-    ReplyItem,
-    Score,
-    items_of,
-    open_referee,
-    read_labels,
-    referee_endpoint,
-    references_of,
-    scale_width_of,
-    simulated_truth,
-    with_quality,
-)
+from callwise.tuning.judge.items import ReplyItem, items_of, references_of
 from callwise.tuning.judge.judging_plan import PricePreview
-from callwise.tuning.judge.referee import JudgedReplies
-from callwise.tuning.judge.referee_endpoint import PRICES, referee_secrets, same_model_notice
+from callwise.tuning.judge.labels import read_labels, simulated_truth
+from callwise.tuning.judge.methods import Pairwise, Pointwise
+from callwise.tuning.judge.referee import JudgedReplies, open_referee
+from callwise.tuning.judge.referee_endpoint import (
+    PRICES,
+    referee_endpoint,
+    referee_secrets,
+    same_model_notice,
+)
 from callwise.tuning.judge.reliability import JudgeReliability, judge_reliabilities
-from callwise.tuning.judge.scores import choose_source
+from callwise.tuning.judge.scores import Score, choose_source, scale_width_of, with_quality
 from callwise.tuning.replay_evaluator import run_apart
 from callwise.tuning.row import TurnRow
 from callwise.tuning.sweep_record import load_sweep
@@ -55,6 +47,8 @@ __all__ = [
     "preview_judging",
     "quality_values",
 ]
+
+_PAID = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
 
 QualitySource = Literal["auto", "truth", "referee", "pairwise", "none"]
 
@@ -125,8 +119,9 @@ class JudgedRows:
     notices: tuple[str, ...] = ()
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    data = path.read_bytes()
+def _lines(recording: Recording, name: str = "turns.jsonl") -> list[dict[str, Any]]:
+    path = recording.folder / name
+    data = path.read_bytes() if path.is_file() else b""
     return [orjson.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
@@ -140,13 +135,12 @@ def _items(
     if texts is None:
         texts = load_sweep(folder).texts()
     exact = [row for row in rows if row.is_reply_exact]
-    return items_of(exact, texts.get, _lines(recording.folder / "turns.jsonl"))
+    return items_of(exact, texts.get, _lines(recording))
 
 
 def _method(recording: Recording, request: QualityRequest) -> Pointwise | Pairwise:
     if request.source == "pairwise":
-        references = references_of(_lines(recording.folder / "turns.jsonl"))
-        return Pairwise(references, repeats=request.repeats)
+        return Pairwise(references_of(_lines(recording)), repeats=request.repeats)
     return Pointwise(repeats=request.repeats)
 
 
@@ -222,36 +216,39 @@ def judge_rows(
         scores += labels.scores
         notices = (*notices, *labels.notices)
     if source == "truth":
-        _require_simulated(recording)
+        if not recording.is_simulated:
+            raise ConfigError(
+                f"{recording.folder} was not simulated, so there is no truth to read. Pass "
+                "--labels, or let a referee judge with --quality referee"
+            )
         scores += simulated_truth(items, seed=_seed(recording))
     elif source in {"referee", "pairwise"}:
         variables = os.environ if environ is None else environ
         method = _method(recording, request)
         endpoint = referee_endpoint(variables, simulated_seed=_seed(recording))
-        judging = _SweepJudging(folder, endpoint, referee_secrets(variables), on_scores)
-        judged = run_apart(judging.judge(items, method, request))
+        secrets = referee_secrets(variables)
+        judged = run_apart(
+            _asked(items, method, request, folder, endpoint, secrets=secrets, on_scores=on_scores)
+        )
         scores += judged.scores
         same = same_model_notice(endpoint, _judge_model(recording))
         notices = (*notices, *judged.notices, *((same,) if same else ()))
     with SweepScores(folder) as kept:
         kept.add(scores)
     reliability = judge_reliabilities(
-        _lines(recording.folder / "turns.jsonl"),
+        _lines(recording),
         items,
         scores,
         is_simulated=recording.is_simulated,
         seed=_seed(recording),
     )
-    if not scores:
-        return JudgedRows(
-            tuple(rows), "", None, judged=judged, reliability=reliability, notices=notices
-        )
-    by = _by(scores, judged, is_labelled=request.labels is not None)
+    wanted = "human" if request.labels is not None else "referee" if judged is not None else None
+    by = choose_source(scores, wanted) if scores else None
     own = [score for score in scores if score.by == by]
     return JudgedRows(
-        rows=tuple(with_quality(rows, own, by)),
-        by=by,
-        scale_width=scale_width_of(own),
+        rows=tuple(with_quality(rows, own, by) if own else rows),
+        by=by or "",
+        scale_width=scale_width_of(own) if own else None,
         scores=tuple(scores),
         judged=judged,
         reliability=reliability,
@@ -266,8 +263,7 @@ def _seed(recording: Recording) -> int:
 
 def _judge_model(recording: Recording) -> str | None:
     """Return the model that the search judged with, as the run's ledger has it."""
-    path = recording.folder / "ledger.jsonl"
-    rows = _lines(path) if path.is_file() else []
+    rows = _lines(recording, "ledger.jsonl")
     return next((row.get("model") for row in rows if row.get("role") == "judge"), None)
 
 
@@ -283,67 +279,23 @@ def quality_values(
     return values
 
 
-def _require_simulated(recording: Recording) -> None:
-    if not recording.is_simulated:
-        raise ConfigError(
-            f"{recording.folder} was not simulated, so there is no truth to read. Pass --labels, "
-            "or let a referee judge with --quality referee"
-        )
+async def _asked(
+    items: Sequence[ReplyItem],
+    method: Pointwise | Pairwise,
+    request: QualityRequest,
+    folder: Path,
+    endpoint: Endpoint,
+    *,
+    secrets: tuple[str, ...],
+    on_scores: Callable[[int], None] | None,
+) -> JudgedReplies:
+    """Return a referee's scores; they and its answers are kept in the folder as they come.
 
-
-def _by(scores: Sequence[Score], judged: JudgedReplies | None, *, is_labelled: bool) -> str:
-    wanted = "human" if is_labelled else "referee" if judged is not None else None
-    return choose_source(scores, wanted) or ""
-
-
-@dataclass(frozen=True, slots=True)
-class _SweepJudging:
-    """A referee for a sweep; scores and answers are kept in its folder as they come."""
-
-    folder: Path
-    endpoint: Endpoint
-    secrets: tuple[str, ...]
-    on_scores: Callable[[int], None] | None
-
-    async def judge(
-        self, items: Sequence[ReplyItem], method: Pointwise | Pairwise, request: QualityRequest
-    ) -> JudgedReplies:
-        """Return the scores, and count the calls against the spending cap.
-
-        Raises:
-            CallError: a fatal one; the scores until then are kept.
-        """
-        with _counting(self.folder, self.on_scores) as keep:
-            opened = open_referee(
-                self.endpoint,
-                self.folder / "referee.jsonl",
-                limits=request.limits(self.endpoint),
-                secrets=self.secrets,
-            )
-            async with opened as referee:
-                try:
-                    judged = await referee.judge(
-                        items, method, max_calls=request.calls_left, on_scores=keep
-                    )
-                finally:
-                    if request.budget is not None:
-                        _spend(request.budget, referee.budgeter.ledger.counts())
-        judged.raise_if_stopped()
-        return judged
-
-
-def _spend(budget: SpendingCap, counts: CounterValues) -> None:
-    outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
-    calls = sum(counts.outcomes[outcome] for outcome in outcomes)
-    budget.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
-
-
-@contextmanager
-def _counting(
-    folder: Path, on_scores: Callable[[int], None] | None
-) -> Iterator[Callable[[Sequence[Score]], None]]:
-    """Give a function that keeps scores, and reports how many there are."""
+    Raises:
+        CallError: a fatal one; the scores until then are kept.
+    """
     count = 0
+    limits = request.limits(endpoint)
     with SweepScores(folder) as stored:
 
         def keep(scores: Sequence[Score]) -> None:
@@ -353,4 +305,16 @@ def _counting(
             if on_scores is not None:
                 on_scores(count)
 
-        yield keep
+        path = folder / "referee.jsonl"
+        async with open_referee(endpoint, path, limits=limits, secrets=secrets) as referee:
+            try:
+                judged = await referee.judge(
+                    items, method, max_calls=request.calls_left, on_scores=keep
+                )
+            finally:
+                counts = referee.budgeter.ledger.counts()
+                if request.budget is not None:
+                    calls = sum(counts.outcomes[outcome] for outcome in _PAID)
+                    request.budget.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
+    judged.raise_if_stopped()
+    return judged

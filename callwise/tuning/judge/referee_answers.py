@@ -1,8 +1,7 @@
 """The answers of a referee: each question is asked once, and recorded.
 
-Calls in flight are bounded by a semaphore that admits them in order. A recorded run repeats its
-failures, because a replay shows what happened; a referee's recording keeps and plays answers
-only, so a call that failed, was refused or was cancelled is asked again by the next run. An
+A semaphore limits open calls and admits them in order. A recorded run repeats its failures, because
+a replay shows what happened; a referee's recording keeps and plays answers only, so a call that failed, was refused or was cancelled is asked again by the next run. An
 unreadable answer is an answer: it was paid for, and is repaired once where the budget allows it.
 """
 

@@ -9,7 +9,7 @@ for comparing two replies has no criteria.
 
 Invariant: text of users and models is only inside the JSON object of the second message, where it
 cannot pass for an instruction. The messages contain no setting, conversation id or reply id, so
-the referee cannot know whose reply it reads.
+the referee cannot know which setting gave the reply.
 """
 
 import hashlib
@@ -149,9 +149,9 @@ def clipped(text: str, max_chars: int) -> str:
     if len(text) <= max_chars:
         return text
     mark = f" […{len(text)}…] "
-    room = max_chars - len(mark)
-    head = int(room * _HEAD_SHARE)
-    return f"{text[:head]}{mark}{text[len(text) - (room - head) :]}"
+    kept = max_chars - len(mark)
+    head = int(kept * _HEAD_SHARE)
+    return f"{text[:head]}{mark}{text[len(text) - (kept - head) :]}"
 
 
 def language_of(item: ReplyItem) -> str:

@@ -1,7 +1,7 @@
 """Reliability of a judge: its scores compared with a truth, a second judge, and itself.
 
 Everything is measured within a prompt, which is one turn of one conversation, since replies to
-different turns never compete. A judge that tells only hard turns from easy ones has a high
+different turns never compete. A judge that separates hard turns from easy ones only has a high
 correlation over all replies, and none within prompts.
 
 Each figure is a mean over prompts with its interval over conversations (`bootstrap.py`); the
@@ -27,6 +27,7 @@ from callwise.tuning.judge.scores import Score, mean_values
 from callwise.tuning.panel import Panel
 from callwise.tuning.row import ReplyKey, reply_id
 from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
+from callwise.tuning.statistics.power import ranged
 
 __all__ = [
     "JudgeReliability",
@@ -306,10 +307,7 @@ def judge_reliabilities(
 def _figure(name: str, interval: Interval | None) -> str | None:
     if interval is None or interval.mean is None:
         return None
-    reach = ""
-    if interval.low is not None and interval.high is not None:
-        reach = f" ({interval.low:.2f} to {interval.high:.2f})"
-    return f"{name} {interval.mean:.2f}{reach}, {interval.turns} turns"
+    return f"{name} {ranged(interval.mean, interval.low, interval.high)}, {interval.turns} turns"
 
 
 def reliability_in_words(judge: JudgeReliability) -> str:

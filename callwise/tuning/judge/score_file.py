@@ -1,7 +1,7 @@
 """Scores as a CSV table, `scores.csv`: sorted, so equal scores give equal bytes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import get_args
 
@@ -13,8 +13,8 @@ from callwise.tuning.judge.csv_table import (
     bytes_of,
     decoded,
     read_csv,
+    text_cell,
     whole_part,
-    written,
 )
 from callwise.tuning.judge.scores import Order, Score, ScoreKind, in_order
 
@@ -41,9 +41,13 @@ class ReadScores:
 
 def scores_csv(scores: Iterable[Score]) -> str:
     """Return rows of CSV, without the header, in the order given."""
-    return "".join(
-        f"{','.join(written(getattr(score, name)) for name in COLUMNS)}\n" for score in scores
-    )
+    return "".join(f"{','.join(map(_cell, astuple(score)))}\n" for score in scores)
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return text_cell(value)
+    return str(value) if isinstance(value, int) else repr(float(value))
 
 
 def read_scores(path: Path) -> ReadScores:
@@ -85,12 +89,12 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
 
 def _score(table: CsvTable, row: CsvRow) -> Score:
     cells = row.cells
-    if cells["kind"] not in get_args(ScoreKind):
+    kind = next((each for each in get_args(ScoreKind) if each == cells["kind"]), None)
+    if kind is None:
         raise table.problem(row, f"kind: expected one of {', '.join(get_args(ScoreKind))}")
-    if cells["order"] not in get_args(Order):
+    order = next((each for each in get_args(Order) if each == cells["order"]), None)
+    if order is None:
         raise table.problem(row, "order: expected first, second, or nothing")
-    kind = next(kind for kind in get_args(ScoreKind) if kind == cells["kind"])
-    order = next(order for order in get_args(Order) if order == cells["order"])
     try:
         return Score(
             by=unguarded(cells["by"]),

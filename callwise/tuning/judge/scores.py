@@ -182,7 +182,7 @@ def scale_width_of(scores: Iterable[Score]) -> float:
 def estimate_spread_of(values: Mapping[ReplyKey, float], scale_width: float) -> float:
     """Return the SD of the difference between a stand-in reply's quality and the real one's.
 
-    Where a setting's own reply is not recorded, another reply to the same turn stands in. If
+    Where a setting's own reply is not recorded, another reply to the same turn takes its place. If
     both are drawn alike, their qualities differ by the square root of two times the SD of a
     turn's replies, which is pooled here over turns with several. The judge's noise is in it.
 
@@ -205,17 +205,11 @@ def with_quality(
     rows: Sequence[TurnRow],
     scores: Iterable[Score],
     by: str | None = None,
-    *,
-    estimate_spread: float | None = None,
 ) -> list[TurnRow]:
     """Return the rows with the quality of their replies from one source.
 
     Rows whose reply it did not judge, and rows without a known reply, have none. The quality of a
     stand-in for the real reply (`is_reply_exact` is false) is an estimate and has a spread.
-
-    Args:
-        estimate_spread: SD of an estimate, in the unit of the scores; None takes
-            `estimate_spread_of`.
 
     Raises:
         ConfigError: when `by` scored nothing, or its scores are on several scales.
@@ -224,8 +218,7 @@ def with_quality(
     source = choose_source(scores, by)
     own = [score for score in scores if score.by == source]
     values = mean_values(own)
-    if own and estimate_spread is None:
-        estimate_spread = estimate_spread_of(values, scale_width_of(own))
+    spread = estimate_spread_of(values, scale_width_of(own)) if own else 0.0
     joined = []
     for row in rows:
         is_known = bool(row.reply_id) or row.coverage is Coverage.EXACT
@@ -235,7 +228,7 @@ def with_quality(
             replace(
                 row,
                 quality=value,
-                quality_spread=(estimate_spread or 0.0) if is_estimate else 0.0,
+                quality_spread=spread if is_estimate else 0.0,
                 quality_by=(source or "") if value is not None else "",
             )
         )

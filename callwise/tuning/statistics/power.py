@@ -19,6 +19,7 @@ __all__ = [
     "interval_in_words",
     "needed_for",
     "needed_in_words",
+    "ranged",
 ]
 
 CHANCE = 0.8
@@ -98,6 +99,14 @@ def needed_for(
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, `1 turn` or `3 turns`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def ranged(mean: float, low: float | None, high: float | None, digits: int = 2) -> str:
+    """Return a mean, and its interval where there is one: `8.10 (7.90 to 8.30)`."""
+    text = f"{mean:.{digits}f}"
+    if low is None or high is None:
+        return text
+    return f"{text} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def interval_in_words(found: Interval, unit: str = "") -> str:

@@ -9,7 +9,7 @@ def test_a_call_stands_in_the_round_that_it_ended_in(call) -> None:
     """Calls of one round stand on top of each other, and the next takes the first free row."""
     rows = [call(3, end_round=2), call(1), call(2), call(4, end_round=3)]
     lane = timeline_of(rows).lanes[0]
-    assert [(bar.sequence, bar.start, bar.end, bar.row) for bar in lane.bars] == [
+    assert [(bar.call.sequence, bar.start, bar.end, bar.row) for bar in lane.bars] == [
         (1, 0, 1, 0),
         (2, 1, 2, 0),
         (3, 1, 2, 1),
@@ -39,7 +39,7 @@ def test_a_refused_call_takes_no_time(call) -> None:
     rows = [call(1), call(2, end_round=1, outcome="refused", path_seconds=0.0)]
     for scale, at in ((TimeScale.ROUNDS, 1), (TimeScale.SECONDS, 2.0)):
         bar = timeline_of(rows, scale=scale).lanes[0].bars[1]
-        assert (bar.start, bar.end, bar.is_refused) == (at, at, True)
+        assert (bar.start, bar.end, bar.call.is_refused) == (at, at, True)
     first = timeline_of([call(1, end_round=0, outcome="refused")]).lanes[0].bars[0]
     assert (first.start, first.end) == (0, 0)
 

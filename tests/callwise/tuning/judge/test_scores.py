@@ -132,8 +132,6 @@ def test_a_stand_in_has_a_spread(row_of: Any, score_of: Any) -> None:
     joined = with_quality(rows, scores)
     assert [row.quality for row in joined] == [6, 8, 8]
     assert [row.quality_spread for row in joined] == [0, pytest.approx(2.0), 0]
-    given_spread = with_quality(rows, scores, estimate_spread=0.5)
-    assert [row.quality_spread for row in given_spread] == [0, 0.5, 0]
 
 
 def test_the_spread_is_that_of_two_replies_to_one_turn() -> None:
