@@ -50,7 +50,6 @@ class ToBuy:
     """Calls that a real run of some rows would have to buy.
 
     Args:
-        tokens: their input and output tokens, estimated; None when not known.
         usd: their price, estimated; None when not known, which is not 0.
     """
 
@@ -77,11 +76,8 @@ class SettingSummary:
     """One setting over all turns.
 
     Args:
-        exact_turns: those whose every call is recorded.
         exact_replies: those whose every call up to the reply is.
-        quality: mean quality of a reply; without a mean where none was judged.
         mean_usd: cost per turn; None when that of any turn is not known.
-        is_on_front: whether no other setting is both cheaper and better, as observed.
         front_share: share of draws in which none is.
     """
 
@@ -107,7 +103,6 @@ class Analysis:
 
     Args:
         recommendation: None where no quality is known.
-        cost: the field of `TurnRow` that is compared as cost.
         quality: the panel behind it all, estimates included.
         by: source of the quality; empty where none was judged.
     """

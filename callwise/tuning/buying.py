@@ -46,9 +46,7 @@ class FinishedPurchase:
     """A purchase that ended: turns bought whole, and calls sent, as the budget counts them.
 
     Args:
-        usd: their known cost.
         unknown_usd: calls whose cost is not known.
-        stopped: why buying stopped early; empty when it did not.
     """
 
     turns: int
@@ -146,10 +144,7 @@ def buy(
     Args:
         evaluator: of the recorded run; only endpoints that its `trust` names are asked.
         settings: in order; what an earlier one bought a later one finds.
-        budget: the cap on all spending together.
-        conversations: which of the evaluator's conversations; None is all of them.
         max_concurrency: conversations side by side; at least 1.
-        on_turn: called with each turn bought whole.
 
     Raises:
         ConfigError: when the recording cannot be added to, no endpoint answers, or only the
@@ -211,7 +206,6 @@ class FinishedRace:
     """A race that ended.
 
     Args:
-        dropped: settings that were dropped, in this order.
         conversations: number bought for the settings that were not dropped.
     """
 
@@ -240,13 +234,9 @@ def buy_racing(
     """Buy what settings lack, block by block, and drop those that are beaten.
 
     Args:
-        evaluator: of the recorded run.
         settings: at least one, distinct by name.
-        budget: the cap on all spending together.
         judge: returns rows with their quality. It may raise `SpendingCapReached`, which ends the
             race without dropping more settings.
-        cost: a numeric field of `TurnRow` to spend less of.
-        max_concurrency: conversations side by side; at least 1.
         on_turn: called with each turn bought whole; its numbers start with the block.
 
     Raises:

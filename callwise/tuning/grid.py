@@ -6,7 +6,7 @@ unknown knob.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,6 @@ class SweepPlan:
     Args:
         settings: distinct, in the order in which they are tried. Of an adaptive sampler only
             those given by name: it chooses the others as it goes.
-        duplicate_count: settings left out because an earlier one does the same.
     """
 
     settings: tuple[Setting, ...]
@@ -62,7 +61,13 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
             name, or when one cannot run and the sweep does not skip it. Those given by name
             are never skipped, and not all combinations may be.
     """
-    named = list(_named(spec, preset))
+    fixed = flat_knobs(spec.fixed)
+    named = [
+        make_setting(
+            each.preset or spec.preset or preset, fixed, flat_knobs(each.fixed), name=each.name
+        )
+        for each in spec.settings
+    ]
     _refuse_problems({s.name: _problem(s, validate) for s in named}, is_skipping=False)
     if spec.sampler in {"nsga2", "tpe"}:
         _check_size(spec, len(named) + spec.trials)
@@ -72,8 +77,12 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
         _check_size(spec, len(named) + spec.trials)
         drawn = _drawn(spec, preset)
     else:
-        _check_size(spec, len(named) + (math.prod(map(len, spec.knobs.values()))))
-        drawn = [setting_of(spec, preset, swept) for swept in _combinations(spec)]
+        _check_size(spec, len(named) + math.prod(map(len, spec.knobs.values())))
+        combinations = itertools.product(*spec.knobs.values()) if spec.knobs else []
+        drawn = [
+            setting_of(spec, preset, dict(zip(spec.knobs, values, strict=True)))
+            for values in combinations
+        ]
     distinct, duplicate_count = _distinct([*named, *drawn])
     known = {setting.name for setting in named}
     problems = {s.name: _problem(s, validate) for s in distinct if s.name not in known}
@@ -88,19 +97,6 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
 def setting_of(spec: SweepSpec, preset: str, swept: Mapping[str, JsonValue]) -> Setting:
     """Return the setting of a sweep with these values of its swept knobs."""
     return make_setting(spec.preset or preset, flat_knobs(spec.fixed), swept)
-
-
-def _named(spec: SweepSpec, preset: str) -> Iterator[Setting]:
-    for entry in spec.settings:
-        own = flat_knobs(entry.fixed)
-        base = entry.preset or spec.preset or preset
-        yield make_setting(base, flat_knobs(spec.fixed), own, name=entry.name)
-
-
-def _combinations(spec: SweepSpec) -> Iterator[dict[str, JsonValue]]:
-    if spec.knobs:
-        for values in itertools.product(*spec.knobs.values()):
-            yield dict(zip(spec.knobs, values, strict=True))
 
 
 def _drawn(spec: SweepSpec, preset: str) -> list[Setting]:

@@ -34,11 +34,7 @@ class Panel:
     spread: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        """Check the shapes.
-
-        Raises:
-            ValueError: when they do not fit each other.
-        """
+        """Raise `ValueError` for shapes that do not fit each other."""
         shape = (len(self.settings), len(self.conversation_of))
         if self.values.shape != shape or self.spread.shape != shape:
             raise ValueError(

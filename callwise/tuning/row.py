@@ -67,12 +67,10 @@ class TurnRow:
             None where all are.
         missing_calls: calls that a real run would have to buy: those not recorded, and
             for `missing` those that the plan still expects; 0 where all are recorded.
-        missing_tokens: their tokens, input and output, estimated; None when not known.
         missing_usd: their price, estimated; None when not known, which is not 0.
         asked: calls, those that a limit refused left out; an estimate past `diverged_at`.
         requests: HTTP requests that the recording paid, and one for each missing call.
         input_tokens: known prompt tokens; estimated for missing calls.
-        output_tokens: known answer tokens; estimated for missing calls.
         usd: cost, the estimated one of missing calls included; None when not known.
         seconds_reply: path seconds until the reply, as recorded, never a replay's own clock;
             None for `missing`.
@@ -133,11 +131,7 @@ class TurnRow:
 
 @dataclass(frozen=True, slots=True)
 class RowField:
-    """One field of `TurnRow`.
-
-    Args:
-        kind: its type; `dict` for a map of counts.
-    """
+    """One field of `TurnRow`."""
 
     kind: type
     may_be_none: bool

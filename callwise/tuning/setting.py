@@ -37,8 +37,6 @@ class Setting:
     """One way to run: a preset with knobs laid over it.
 
     Args:
-        name: unique in its sweep.
-        preset: name of the preset, or path of its file.
         knobs: values by dotted path, laid over the preset in this order.
     """
 
@@ -68,10 +66,6 @@ def make_setting(
     name: str | None = None,
 ) -> Setting:
     """Return a setting of a preset, fixed knobs and swept knobs; swept ones win.
-
-    Args:
-        swept: values by dotted knob; `preset` chooses the preset.
-        name: of the setting; None names it by its swept knobs.
 
     Raises:
         ConfigError: for a knob without a name, or a value that is not finite.

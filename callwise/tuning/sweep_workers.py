@@ -2,8 +2,8 @@
 
 Workers evaluate chunks of settings; results come back in any order, and this process alone stores
 each when it comes. Whatever ends a sweep (Ctrl-C, a killed worker, the machine) loses only the
-chunks that are being evaluated. `SweepStore.finish` restores the order of the settings, so the number of workers
-changes the time and nothing else.
+chunks that are being evaluated. `SweepStore.finish` restores the order of the settings, so the
+number of workers changes the time and nothing else.
 """
 
 import os
@@ -64,7 +64,6 @@ class ChunkResult:
 
     Args:
         results: one per setting; empty where the evaluator raised.
-        problem: the error's message; empty where none was raised.
         trace: the traceback; empty for errors that Callwise raises on purpose.
     """
 
@@ -191,7 +190,6 @@ def run_sweep(
             its workers decide.
         chunk: settings that a worker takes at a time; at least 1. A larger chunk loads the
             recording less often and loses more when a worker dies.
-        on_result: called with each setting after it was stored, in any order.
 
     Raises:
         WorkerDied: when a worker was killed, or its machine went away.

@@ -67,7 +67,6 @@ def write_csv(path: Path, rows: Iterable[TurnRow]) -> None:
     """Write rows as CSV: UTF-8, a header, line feeds, an empty cell for what is not known.
 
     Args:
-        path: replaced in one step.
         rows: iterated twice, so not a generator, such as `SweepStore.rows()`.
 
     Raises:
@@ -175,7 +174,6 @@ def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
     """Write rows as Parquet, a group of rows at a time.
 
     Args:
-        path: replaced in one step.
         rows: iterated twice, so not a generator.
 
     Raises:

@@ -30,7 +30,6 @@ class SettingCalls:
     """The bar of one setting.
 
     Args:
-        mean_by_node: mean calls per turn, one number for each node of the figure.
         missing: mean calls per turn that are not recorded, of any node.
     """
 
@@ -94,7 +93,6 @@ def calls_by_node_of(
     """Return the rows of a sweep as calls by node.
 
     Args:
-        nodes: the app's nodes in their order; nodes that it lacks follow by name.
         totals: `(mean, low, high)` of the calls per turn by setting, a result of statistics.
 
     Raises:
@@ -149,7 +147,6 @@ class CallsOverTurns:
 
     Args:
         nodes: in stacking order, the first at the axis.
-        asked: (turns, nodes) calls asked.
     """
 
     conversation: str
@@ -180,9 +177,7 @@ def calls_over_turns_of(
     """Return one conversation's calls, as `load_run` gives them.
 
     Args:
-        calls: of the run; those of other conversations are ignored.
         turns: of the run. A turn without calls is included.
-        nodes: the app's nodes in their order; nodes that it lacks follow by name.
 
     Raises:
         ValueError: when the run has no turn of this conversation.

@@ -86,7 +86,6 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
     Args:
         form: `svg`, `png`, `pdf`, or `html`: an interactive page that needs no network
             and contains Vega (900 KB).
-        png_scale: dots per pixel of the specification.
 
     Raises:
         ConfigError: when the form is another, or vl-convert is not installed.
@@ -109,9 +108,6 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
 
 def write_figure(found: FigureData, path: Path) -> None:
     """Write a figure to a file; the file is opened after all its bytes are made.
-
-    Args:
-        path: ends in `.svg`, `.png`, `.pdf` or `.html`.
 
     Raises:
         ConfigError: when it ends in something else, cannot be written, or vl-convert is

@@ -75,11 +75,7 @@ class CallBar:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One node's calls.
-
-    Args:
-        rows: number of rows; at least 1.
-    """
+    """One node's calls."""
 
     node: str
     bars: tuple[CallBar, ...]
@@ -91,9 +87,7 @@ class Timeline:
     """One turn's calls.
 
     Args:
-        lanes: in the order in which the nodes first asked.
         reply_at: the moment of the reply, on the scale; None when not given.
-        where: a text that identifies the turn; may be empty.
     """
 
     lanes: tuple[Lane, ...]
@@ -140,7 +134,6 @@ def timeline_of(
     """Return one turn's ledger rows as a timeline.
 
     Args:
-        rows: lines of `ledger.jsonl`, of one turn.
         reply_at: the round or the second of the reply.
 
     Raises:

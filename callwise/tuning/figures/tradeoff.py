@@ -32,10 +32,7 @@ class TradeoffPoint:
     """One setting.
 
     Args:
-        group: value of the swept knob; empty where none is given.
-        judged_turns: those with a known quality.
         exact_turns: those whose reply and calls are all recorded.
-        is_on_front: whether no other setting dominates it, by means.
         chance_on_front: how likely it is on the front, in [0, 1]; None when not known.
     """
 
@@ -57,12 +54,7 @@ class TradeoffPoint:
 
 @dataclass(frozen=True, slots=True)
 class Tradeoff:
-    """Quality against one cost.
-
-    Args:
-        knob: the knob that the colours show; empty for none.
-        knee: the setting at the knee of the front; None when not given.
-    """
+    """Quality against one cost."""
 
     cost: CostAxis
     points: tuple[TradeoffPoint, ...]

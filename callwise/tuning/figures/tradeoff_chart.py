@@ -224,7 +224,6 @@ def free_places(
     Args:
         taken: no label covers these.
         avoided: covered only where there is no better place.
-        gap: between a point and its label.
     """
     occupied = list(taken)
     placed: list[LabelBox | None] = []

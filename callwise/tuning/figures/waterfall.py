@@ -46,7 +46,6 @@ class WaterfallBar:
     """One step as it is drawn.
 
     Args:
-        label: the knob, or the name of the remainder.
         detail: `old -> new`; empty for the remainder.
         saved: calls per turn that it saved, with an interval where one is known; negative where
             it added some.
@@ -72,11 +71,8 @@ class Waterfall:
     """From one setting to another.
 
     Args:
-        start: name and mean calls per turn of the first setting.
-        end: the same of the last.
         bars: the steps that changed something, in the chain's order; the last is a
             remainder where the chain does not end at `end`.
-        idle: knobs that changed nothing, in the chain's order.
     """
 
     start: tuple[str, float]
@@ -143,7 +139,6 @@ def waterfall_of(
     """Return an evaluated chain as a waterfall.
 
     Args:
-        start: name and mean calls per turn of the setting that the chain starts from.
         end: name and mean calls per turn of the setting that it leads to. Where the last step
             gives another number, a bar shows the remainder.
 

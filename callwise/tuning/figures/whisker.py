@@ -82,9 +82,6 @@ def whiskers_of(
 ) -> dict[str, Whisker]:
     """Return the intervals by setting; those without a mean are left out.
 
-    Args:
-        intervals: `(mean, low, high)` by setting, or records with these three; None for none.
-
     Raises:
         ValueError: when one is of an unknown setting, or cannot be drawn.
     """

@@ -44,11 +44,7 @@ class CsvRow:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """The table in a CSV file.
-
-    Args:
-        columns: the names in its first line.
-    """
+    """The table in a CSV file."""
 
     path: Path
     columns: tuple[str, ...]
@@ -134,9 +130,6 @@ def decoded(path: Path, data: bytes) -> str:
 
 def read_csv(path: Path, required: Sequence[str], *, text: str | None = None) -> CsvTable:
     """Return a CSV file as a table. Commas, semicolons or tabs part its columns.
-
-    Args:
-        text: its content, where it has been read already.
 
     Raises:
         FormatError: when it cannot be read, lacks a column, or has a row of another length.

@@ -28,8 +28,6 @@ class ReplyItem:
         conversation: the conversation's id. Never shown to a referee.
         turn: starts at 0. Never shown to a referee.
         reply: its text. Untrusted; may be empty.
-        history: the lines before, oldest first.
-        persona: of the agent, free text by field; empty where unknown.
         language: `en` or `zh`; None derives it from the script.
         known_id: the id of the reply in the sweep's rows; empty takes `reply_id` of its text.
     """
@@ -70,7 +68,6 @@ def items_of(
     that the replies of a turn are compared on equal terms.
 
     Args:
-        rows: of one sweep. Those without a known reply are ignored.
         text_of: returns a reply's text by its id, None where it was not kept.
         turns: the recording's, as in `turns.jsonl`: `conversation_id`, `turn`, `user_text` and,
             where they are known, `reply`, `language` and `persona`; in any order.

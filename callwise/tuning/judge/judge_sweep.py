@@ -105,8 +105,6 @@ class JudgedRows:
     """Rows with their quality.
 
     Args:
-        by: the source; empty where there is none.
-        scale_width: of the source; None where there is none.
         scores: of all sources, those that do not count included.
     """
 
@@ -200,9 +198,6 @@ def judge_rows(
     on_scores: Callable[[int], None] | None = None,
 ) -> JudgedRows:
     """Return rows with the quality of their replies, and keep every score in `scores.csv`.
-
-    Args:
-        texts: replies by id; None takes those that the sweep stored.
 
     Raises:
         ConfigError: when the source is not available.

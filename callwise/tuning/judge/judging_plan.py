@@ -30,7 +30,6 @@ class JudgingPlan:
 
     Args:
         taken: passes that fit the budget, in order; settled ones too.
-        recorded_calls: different calls of `taken` that are answered already.
         to_buy: different calls of `taken` that have to be sent, in order.
     """
 
@@ -50,10 +49,8 @@ class PricePreview:
     """The price of judging, before anything is asked.
 
     Args:
-        calls: different calls, those answered already included.
         bought_calls: those that would be sent. Repairs of unreadable answers and retries
             come on top.
-        input_tokens: of the calls to send, estimated.
         output_tokens: the same for their answers; see `ANSWER_TOKENS`.
         usd: at the endpoint's prices; None when it has none. Unknown is not free.
     """
@@ -89,7 +86,6 @@ def plan_passes(
     """Return the passes that fit a budget.
 
     Args:
-        passes: the most important first.
         max_calls: most calls to buy; None for all. After the first pass that does not fit, only
             passes that cost nothing are taken.
     """

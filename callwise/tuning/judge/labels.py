@@ -54,7 +54,6 @@ class RaterAgreement:
 
     Args:
         equal_share: share of those pairs that are equal, in [0, 1].
-        mean_distance: mean distance of a pair, in the unit of the scale.
         alpha: Krippendorff's alpha for interval data: 1 is full agreement, 0 is chance, below
             0 is worse than chance. None where all ratings are equal: then nothing varies
             that could be agreed on.
@@ -123,8 +122,6 @@ class Labels:
     Args:
         by: `human:<file>`, or `truth:<file>`.
         scores: one for each reply and rater, sorted; `repeat` is the number of the rater.
-        agreement: of raters; None where no two rated the same reply.
-        unknown_replies: rows of replies, or settings, that their turn does not have.
     """
 
     by: str
@@ -173,9 +170,6 @@ def read_truth(
     path: Path, rows: Iterable[TurnRow], *, scale: tuple[float, float] | None = None
 ) -> Labels:
     """Return a pool's known qualities, from a CSV file in the form of `labels`.
-
-    Args:
-        scale: as for `read_labels`; values may lie outside of it.
 
     Raises:
         FormatError: when the file cannot be read; names the line.

@@ -80,7 +80,6 @@ class JudgedReplies:
 
     Args:
         scores: one for each answered question, in the order of the passes.
-        unscored: those of them without any score.
         lost: the notice that counts the passes without a score; empty where all have one.
         stopped_by: the fatal error that ended it early, or None.
     """
@@ -298,10 +297,8 @@ class Referee:
         the scores until then are returned, with the error as `stopped_by`.
 
         Args:
-            items: replies in any order; equal ones on one turn are judged once.
             max_calls: most calls to buy, repairs included; None for all. Calls answered
                 before do not count.
-            on_scores: called with new scores step by step, in order, so that they can be kept.
 
         Raises:
             ConfigError: for a `max_calls` below 0.
@@ -352,8 +349,6 @@ async def open_referee(
 
     Args:
         endpoint: its client is closed at the end.
-        cassette_path: of the recording of answers; made when it does not exist.
-        secrets: keys, kept out of every error.
         clock: None takes a virtual one for a simulated model, else the system's.
 
     Raises:

@@ -1,8 +1,9 @@
 """The answers of a referee: each question is asked once, and recorded.
 
 A semaphore limits open calls and admits them in order. A recorded run repeats its failures, because
-a replay shows what happened; a referee's recording keeps and plays answers only, so a call that failed, was refused or was cancelled is asked again by the next run. An
-unreadable answer is an answer: it was paid for, and is repaired once where the budget allows it.
+a replay shows what happened; a referee's recording keeps and plays answers only, so a call that
+failed, was refused or was cancelled is asked again by the next run. An unreadable answer is an
+answer: it was paid for, and is repaired once where the budget allows it.
 """
 
 import asyncio
@@ -79,11 +80,7 @@ class RefereeAnswer:
 
 
 class RefereeAnswers:
-    """The questions that were asked, and their answers.
-
-    Attributes:
-        stopped_by: the first fatal error; nothing is asked after it.
-    """
+    """The questions that were asked, and their answers."""
 
     def __init__(
         self,

@@ -60,7 +60,6 @@ def referee_endpoint(
 
     Args:
         environ: environment variables. An empty one counts as not set.
-        settings: take precedence over the environment; None takes the environment alone.
         simulated_seed: of the simulated model where nothing is set: that of the run whose
             replies are judged, since another seed prefers other phrases.
 

@@ -163,11 +163,7 @@ def language_of(item: ReplyItem) -> str:
 
 
 def messages_of(rubric: RefereeRubric, item: ReplyItem, **judged: Any) -> tuple[Message, Message]:
-    """Return the messages of one question.
-
-    Args:
-        item: what is judged; its turn is shown, its own reply is not.
-    """
+    """Return the messages of one question."""
     language = language_of(item)
     material: dict[str, Any] = {
         "language": language,

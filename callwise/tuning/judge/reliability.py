@@ -12,7 +12,7 @@ replies and so its scores of them are too high.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
@@ -25,7 +25,7 @@ from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import simulated_truth
 from callwise.tuning.judge.scores import Score, mean_values
 from callwise.tuning.panel import Panel
-from callwise.tuning.row import ReplyKey, reply_id
+from callwise.tuning.row import ReplyKey
 from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
 from callwise.tuning.statistics.power import ranged
 
@@ -51,7 +51,6 @@ class JudgeReliability:
     """The reliability of one judge. Figures that cannot be computed are None.
 
     Args:
-        against: the sources that are taken as the truth; empty without any.
         within_prompt_correlation: of one pass with the truth, in [-1, 1]. 0 where the judge
             scores all replies equal; prompts are left out where the truth does.
         repeat_correlation: of two passes of the judge over the same replies, in [-1, 1]: what
@@ -226,11 +225,10 @@ def _over_prompts(
 
 SEARCH_JUDGE = "search judge"
 
-_SCALE = (0.0, 1.0)
 
-
-def _candidates(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, str, float]]:
-    """Yield conversation, turn, reply and mean score of every candidate that was judged."""
+def _candidates(turns: Iterable[Mapping[str, Any]]) -> list[tuple[ReplyItem, float]]:
+    """Return the judged candidates of recorded searches as replies, with their mean scores."""
+    found: dict[ReplyKey, tuple[ReplyItem, float]] = {}
     for turn in turns:
         record = turn.get("search")
         try:
@@ -239,7 +237,9 @@ def _candidates(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, 
             nodes = ()
         for node in nodes:
             if node.reply and node.mean_score is not None and node.scores:
-                yield str(turn["conversation_id"]), int(turn["turn"]), node.reply, node.mean_score
+                item = ReplyItem(str(turn["conversation_id"]), int(turn["turn"]), "", node.reply)
+                found.setdefault(item.key, (item, node.mean_score))
+    return [found[key] for key in sorted(found)]
 
 
 def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:
@@ -248,20 +248,12 @@ def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:
     Args:
         turns: lines of `turns.jsonl`; those without a search tree are ignored.
     """
-    found: dict[ReplyKey, Score] = {}
-    for conversation, turn, reply, score in _candidates(turns):
-        key = conversation, turn, reply_id(reply)
-        found.setdefault(key, Score(SEARCH_JUDGE, *key, score, *_SCALE))
-    return [found[key] for key in sorted(found)]
+    return [Score(SEARCH_JUDGE, *item.key, score, 0.0, 1.0) for item, score in _candidates(turns)]
 
 
 def search_judge_items(turns: Iterable[Mapping[str, Any]]) -> list[ReplyItem]:
     """Return the same candidates as replies, so that a truth can be read of them."""
-    found: dict[ReplyKey, ReplyItem] = {}
-    for conversation, turn, reply, _ in _candidates(turns):
-        item = ReplyItem(conversation, turn, "", reply)
-        found.setdefault(item.key, item)
-    return [found[key] for key in sorted(found)]
+    return [item for item, _ in _candidates(turns)]
 
 
 KINDS = ("truth", "human", "referee")

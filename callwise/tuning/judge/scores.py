@@ -73,7 +73,7 @@ class Score:
     against: str = ""
 
     def __post_init__(self) -> None:
-        """Check what every reader of scores relies on."""
+        """Refuse values that no reader of scores expects."""
         if not math.isfinite(self.value):
             raise ValueError(f"a score is a finite number, got {self.value}")
         width = self.scale_high - self.scale_low

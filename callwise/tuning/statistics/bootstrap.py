@@ -46,12 +46,10 @@ class Interval:
     Args:
         mean: over known turns; None when no turn is known.
         low: lower end; None without an interval.
-        level: of the interval, in (0, 1).
         conversations: with at least one known turn.
         turns: known ones, estimates included.
         known_share: of the panel's turns, in [0, 1]. The mean is over these alone.
         estimated_share: of the known turns, those whose figure is an estimate.
-        why_none: why there is no interval, as a sentence; empty where there is one.
     """
 
     mean: float | None
@@ -69,7 +67,6 @@ class Bootstrap:
     """A panel and its draws, made once for all figures that are computed from them.
 
     Args:
-        panel: figures; settings must have different names.
         seed: of the draws; at least 0. Panels of the same turns get the same draws.
         shared: share of an estimate's variance that all cells of one setting have in common,
             in [0, 1]; None takes `shared_error` of the panel.
@@ -108,6 +105,14 @@ class Bootstrap:
         """Return settings less a control over the turns that both know; all by place."""
         sums = self.groups.of_differences(settings, control)
         return self.draws.studentise(sums, np.asarray(settings, dtype=np.intp), control)
+
+    def mean_intervals(self, level: float) -> dict[str, Interval]:
+        """Return each setting's mean with its interval of a level."""
+        found = self.of_means()
+        critical = critical_values_of(found.distances, (1 - level) / 2)
+        return {
+            name: self.interval(found, at, critical, level) for name, at in self.place_of.items()
+        }
 
     def interval(
         self,
@@ -164,20 +169,11 @@ def mean_intervals(
     Each interval is valid alone; for claims about several settings take `compare_with` or
     `compare_with_best`.
 
-    Args:
-        level: of each interval, in (0, 1).
-
     Raises:
         ValueError: when the draws are too few for the level, or as `Bootstrap` does.
     """
     require_level(level, draws)
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
-    found = bootstrap.of_means()
-    critical = critical_values_of(found.distances, (1 - level) / 2)
-    return {
-        name: bootstrap.interval(found, at, critical, level)
-        for name, at in bootstrap.place_of.items()
-    }
+    return Bootstrap(panel, seed=seed, draws=draws, shared=shared).mean_intervals(level)
 
 
 def paired_difference(

@@ -110,12 +110,7 @@ class TurnGroups:
         return self._summed(self._values, self._is_known, (self._spread,))
 
     def of_differences(self, rows: Sequence[int], control: int) -> ConversationSums:
-        """Return the sums of settings less a control, over the turns that both know.
-
-        Args:
-            rows: places of the settings; F of them.
-            control: place of the control.
-        """
+        """Return the sums of settings less a control, over the turns that both know."""
         places = np.asarray(rows, dtype=np.intp)
         is_known = self._is_known[places] & self._is_known[control]
         values = np.where(is_known, self._values[places] - self._values[control], 0.0)
@@ -168,9 +163,6 @@ class Studentised:
         means: (F,) mean over known turns; NaN where none is known.
         standard_errors: (F,) of the means; 0 where conversations do not vary.
         distances: (F, B) draw's mean less the mean, in standard errors of the draw.
-        conversations: (F,) with a known turn.
-        turns: (F,) known, estimates included.
-        estimated_turns: (F,) of these, estimates.
     """
 
     means: Floats
@@ -234,7 +226,6 @@ class ConversationDraws:
         """Return figures and the distances of draws from them.
 
         Args:
-            sums: of F figures.
             rows: (F,) places of the settings that they are of.
             control: place of the setting that was taken off; None for means.
         """

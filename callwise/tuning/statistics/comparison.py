@@ -61,7 +61,6 @@ class BestComparison:
 
     Args:
         settings: those with enough conversations, N of them.
-        left_out: those without.
         level: at which the lower bound is valid against all others together.
         differences: (N, N) mean of row less column, over the turns that both know; NaN where
             there is none.
@@ -96,12 +95,7 @@ class BestComparison:
     def needed(
         self, setting: str, margin: float, *, conversations: int, turns: int, chance: float = CHANCE
     ) -> NeededConversations:
-        """Return the conversations that show whether a setting loses more than the margin.
-
-        Args:
-            conversations: that the setting is known in now.
-            chance: that the verdict is reached then, in (0, 1).
-        """
+        """Return the conversations that show whether a setting loses more than the margin."""
         at = self.settings.index(setting)
 
         def of(row: int, column: int, sign: float) -> NeededConversations:
@@ -231,9 +225,6 @@ def compare_with(
     """Return every other setting less a reference that was named before the data were seen.
 
     Source: max-t over the bootstrap, Westfall and Young (1993); Holm (1979).
-
-    Args:
-        level: of the intervals `together`, for all of them.
 
     Raises:
         KeyError: when the panel has no such setting.

@@ -93,7 +93,6 @@ def width_of(critical: Floats, standard_errors: Floats, factor: Floats | float =
     Args:
         critical: (F,) in standard errors, one side of a `CriticalValue`.
         standard_errors: (F,) at least 0.
-        factor: widens the interval, one for all or (F,).
     """
     varies = standard_errors > 0
     found: Floats = np.zeros(len(standard_errors))
@@ -109,8 +108,6 @@ def common_factor(
 
     Args:
         distances: (F, B) in standard errors.
-        critical: of each figure alone.
-        level: of all of them together.
         is_lower_only: whether only lower ends must be valid.
     """
     if not len(distances):

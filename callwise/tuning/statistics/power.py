@@ -36,7 +36,6 @@ class NeededConversations:
         verdict: the one that would be reached, `not worse` or `worse`; empty when none would.
         more_conversations: besides those of now; None when no number is enough.
         more_turns: the same in turns, at as many turns per conversation; None likewise.
-        why_none: why no number is enough; empty otherwise.
     """
 
     verdict: str

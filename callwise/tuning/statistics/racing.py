@@ -39,7 +39,6 @@ class Dropped:
     Args:
         beaten_by: one that costs no more and is shown to be better.
         analysis: number of the interim analysis. Starts at 1.
-        conversations: that were in then.
     """
 
     setting: str
@@ -56,8 +55,6 @@ class SettingRace:
         max_conversations: how many are planned in all; at least 1. Analyses past the plan
             spend nothing more, and drop nothing.
         alpha: chance, over all analyses, that the best setting is dropped, in (0, 1).
-        dropped: those that left, in the order in which they did.
-        alpha_spent: what the analyses so far have used of it.
     """
 
     settings: tuple[str, ...]
@@ -119,7 +116,6 @@ def spent_alpha(alpha: float, share: float) -> float:
     """Return how much of alpha may be used by now, about evenly over the data.
 
     Args:
-        alpha: in all, in (0, 1).
         share: of the planned conversations that are in; at least 0, and more than 1 is 1.
     """
     return alpha * math.log(1 + (math.e - 1) * min(share, 1.0))

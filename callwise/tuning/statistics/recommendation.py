@@ -38,8 +38,6 @@ class Recommendation:
         chosen: its name; None where the data allow no verdict.
         is_shown: whether it is shown to be not worse than the best by more than the margin. If
             not, it is merely the cheapest that is not shown to be worse.
-        best: the setting of the highest mean quality, as observed.
-        margin: loss that still counts as not worse, in quality.
         margin_share: the same as a share of `scale_width`.
         is_scale_given: whether the caller stated it; if not, it is the gap between the
             observed best and worst mean of the sweep, and changes with what is swept.
@@ -54,7 +52,6 @@ class Recommendation:
         needed: conversations for a verdict on the first of them; None where none is open.
         left_out: settings with fewer known conversations than an interval takes, or without a
             known cost.
-        why_none: why nothing is chosen, as a sentence; empty otherwise.
     """
 
     chosen: str | None
@@ -126,8 +123,6 @@ def recommend(
     """Return the cheapest setting not worse than the best by more than the margin.
 
     Args:
-        cost: a figure to spend less of, such as `asked`.
-        quality: of the same settings and turns; higher is better.
         margin_share: loss that still counts as not worse, as a share of the scale's width.
         scale_width: width of the quality scale, such as 4 for grades from 1 to 5; None takes
             the gap between the observed best and worst mean.
