@@ -59,7 +59,7 @@ _COSTS = {"asked": CostAxis.CALLS, "usd": CostAxis.USD, "rounds_reply": CostAxis
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """A sweep, judged and analysed."""
+    """A sweep, judged and analysed. Its data frames need pandas, of the extra `tune`."""
 
     finished: FinishedSweep = field(repr=False)
     judged: JudgedRows = field(repr=False)
@@ -72,20 +72,12 @@ class TuneResult:
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """The rows as a data frame.
-
-        Raises:
-            ConfigError: when pandas is not installed.
-        """
+        """The rows as a data frame."""
         return frame(self.rows)
 
     @property
     def settings(self) -> "pd.DataFrame":
-        """One line per setting, cheapest first, with intervals.
-
-        Raises:
-            ConfigError: when pandas is not installed.
-        """
+        """One line per setting, cheapest first, with intervals."""
         table = settings_table(self.analysis)
         shown = loaded("pandas").DataFrame(table.rows, columns=table.columns)
         return shown.set_index("setting")
@@ -102,7 +94,7 @@ class TuneResult:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What was left out, how far the judge can be trusted, what is not recorded."""
+        """Sentences on settings left out, the judge's reliability, and calls not recorded."""
         left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
         trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
         price = buy_sentence(to_buy(self.rows))
@@ -111,11 +103,7 @@ class TuneResult:
 
     @property
     def verdict(self) -> "pd.DataFrame":
-        """The recommendation as four rows; none where nothing is recommended.
-
-        Raises:
-            ConfigError: when pandas is not installed.
-        """
+        """The recommendation as four rows; none where nothing is recommended."""
         found = self.analysis.recommendation
         table = None if found is None else verdict_table(found)
         rows = () if table is None else table.rows
@@ -126,11 +114,9 @@ class TuneResult:
     def recommendation(self) -> str:
         """The recommendation as one sentence."""
         found = self.analysis.recommendation
-        return (
-            "The replies were not judged, so no setting can be recommended."
-            if found is None
-            else found.in_words()
-        )
+        if found is None:
+            return "The replies were not judged, so no setting can be recommended."
+        return found.in_words()
 
 
 def tune(
@@ -176,7 +162,14 @@ def tune(
         FormatError: when a file cannot be read.
         ValueError: when no setting could run.
     """
-    named = [_named(name, given) for name, given in (settings or {}).items()]
+    named = [
+        NamedSetting(
+            name=name,
+            preset=given.get("preset"),
+            fixed={knob: value for knob, value in given.items() if knob != "preset"},
+        )
+        for name, given in (settings or {}).items()
+    ]
     swept = {knob: list(values) for knob, values in (knobs or {}).items()}
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
@@ -198,12 +191,6 @@ def tune(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
     )
     return TuneResult(finished, judged, analysis)
-
-
-def _named(name: str, given: Mapping[str, JsonValue]) -> NamedSetting:
-    preset = given.get("preset")
-    knobs = {knob: value for knob, value in given.items() if knob != "preset"}
-    return NamedSetting(name=name, preset=preset, fixed=knobs)
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""What a notebook draws of a figure, a run, a plan, or the calls of a budgeter.
+"""Notebook output: a figure, a run, a plan, or the calls of a budgeter.
 
 JupyterLab draws the Vega-Lite specification of a figure by itself. A code host's page, a printout
 and other viewers show the picture. Tables are Markdown in a notebook, and text elsewhere.
@@ -30,7 +30,7 @@ from callwise.tuning.figures import (
 )
 from callwise.tuning.figures.figure_files import loaded
 
-__all__ = ["VEGA_LITE_MIME", "HasAsker", "NotebookFigure", "NotebookText", "show"]
+__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
 
 VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
 """The type of output that JupyterLab draws as Vega-Lite."""
@@ -46,7 +46,7 @@ class NotebookFigure:
     record: FigureData
 
     def __repr__(self) -> str:
-        """Return title and caption: what a viewer without pictures can show."""
+        """Return title and caption, for viewers without pictures."""
         return f"{self.record.title}. {self.record.caption}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -83,10 +83,10 @@ class NotebookText:
         return {"text/markdown": self.markdown, "text/plain": self.text}
 
 
-class HasAsker(Protocol):
+class HasLLM(Protocol):
     """A chat model of `wrap`: it asks a budgeter."""
 
-    asker: Any
+    llm: Any
 
 
 @overload
@@ -94,11 +94,11 @@ def show(found: FigureData) -> NotebookFigure: ...
 
 
 @overload
-def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasAsker) -> NotebookText: ...
+def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasLLM) -> NotebookText: ...
 
 
 def show(found: object) -> NotebookFigure | NotebookText:
-    """Return something as what a notebook draws and `print` writes.
+    """Return a record in the form that a notebook draws and `print` writes.
 
     Args:
         found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,
@@ -108,7 +108,7 @@ def show(found: object) -> NotebookFigure | NotebookText:
     Raises:
         TypeError: for anything else.
     """
-    found = getattr(found, "asker", found)
+    found = getattr(found, "llm", found)
     match found:
         case RunRecord():
             tables = summarise(

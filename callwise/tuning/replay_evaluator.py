@@ -1,4 +1,4 @@
-"""The evaluator that plays a recording: what each setting would have done, turn by turn.
+"""The evaluator that plays a recording under other settings, turn by turn.
 
 Nothing is sent. A recording is opened once per process and kept while its files are the same,
 because reading it and replaying its past takes longer than evaluating a setting on it.
@@ -17,12 +17,7 @@ from callwise.calls.errors import ConfigError
 from callwise.calls.trust import NOTHING, Trust
 from callwise.memory import StoreFailed
 from callwise.memory.snapshot_memory import SnapshotBackend
-from callwise.recordings.counterfactual.evaluation import (
-    CounterfactualTurn,
-    Past,
-    evaluate,
-    record_past,
-)
+from callwise.recordings.counterfactual.evaluation import Past, evaluate, record_past
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette
 from callwise.recordings.recording import Recording, open_recording
 from callwise.tuning.row import reply_id, row_of
@@ -149,9 +144,6 @@ class CounterfactualEvaluator:
             )
             for turn in turns
         )
-        return SettingResult(setting.name, rows, replies=_replies(turns))
-
-
-def _replies(turns: Sequence[CounterfactualTurn]) -> dict[str, str]:
-    texts = (str(turn.record["reply"]) for turn in turns if turn.record is not None)
-    return {reply_id(text): text for text in texts if text}
+        texts = (str(turn.record["reply"]) for turn in turns if turn.record is not None)
+        replies = {reply_id(text): text for text in texts if text}
+        return SettingResult(setting.name, rows, replies)

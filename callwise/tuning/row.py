@@ -120,6 +120,11 @@ class TurnRow:
         return self.input_tokens + self.output_tokens
 
     @property
+    def has_reply(self) -> bool:
+        """Whether the reply is known; that of an exact turn may be empty."""
+        return bool(self.reply_id) or self.coverage is Coverage.EXACT
+
+    @property
     def mark(self) -> str:
         """Coverage as it is shown: `exact`, `bounded@4`, `missing 3`."""
         if self.coverage is Coverage.BOUNDED:

@@ -20,29 +20,20 @@ def _ranged(interval: Interval) -> str:
     return ranged(interval.mean, interval.low, interval.high)
 
 
-def _front(summary: SettingSummary) -> str:
-    if summary.quality.mean is None:
-        return ""
-    return f"{'front ' if summary.is_on_front else ''}{summary.front_share:.0%}"
-
-
-def _usd(usd: float | None) -> str:
-    return "unknown" if usd is None else f"{usd:.6f}"
-
-
 def _row(summary: SettingSummary) -> tuple[Cell, ...]:
     estimated = summary.turns - summary.exact_replies
+    front = f"{'front ' if summary.is_on_front else ''}{summary.front_share:.0%}"
     return (
         summary.setting,
         f"{summary.asked.mean or 0.0:.2f}",
         f"{summary.mean_rounds:.1f}",
         f"{summary.mean_tokens:,.0f}",
-        _usd(summary.mean_usd),
+        "unknown" if summary.mean_usd is None else f"{summary.mean_usd:.6f}",
         _ranged(summary.quality),
         f"{estimated / summary.turns:.0%}",
         f"{summary.exact_turns / summary.turns:.0%}",
         summary.buy.calls,
-        _front(summary),
+        "" if summary.quality.mean is None else front,
     )
 
 

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _MAX_NAMES_SHOWN = 8
+_LOST_WORKER = {"BrokenProcessPool", "KilledWorker", "CommClosedError"}
 
 
 class WorkerDied(CallwiseError):
@@ -201,7 +202,10 @@ def run_sweep(
     if jobs == 0 or chunk < 1:
         raise ConfigError(f"expected jobs other than 0 and chunk of at least 1: {jobs}, {chunk}")
     by_name = {setting.name: setting for setting in settings}
-    _check_names(settings, store)
+    stored = {setting.name: setting.identity for setting in store.settings}
+    for setting in settings:
+        if stored.setdefault(setting.name, setting.identity) != setting.identity:
+            raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
     finished = store.finished
     waiting = [setting for setting in by_name.values() if setting.name not in finished]
     chunks = [waiting[start : start + chunk] for start in range(0, len(waiting), chunk)]
@@ -215,13 +219,6 @@ def run_sweep(
                     on_result(SweepProgress(result, done, len(by_name)))
 
 
-def _check_names(settings: Sequence[Setting], store: SweepStore) -> None:
-    stored = {setting.name: setting.identity for setting in store.settings}
-    for setting in settings:
-        if stored.setdefault(setting.name, setting.identity) != setting.identity:
-            raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
-
-
 def _next(
     arriving: Iterator[ChunkResult], store: SweepStore, names: Collection[str]
 ) -> ChunkResult | None:
@@ -233,7 +230,7 @@ def _next(
     try:
         return next(arriving, None)
     except Exception as error:
-        if not _is_lost_worker(error):
+        if not _LOST_WORKER & {kind.__name__ for kind in type(error).__mro__}:
             raise
         open_names = [name for name in names if name not in store.finished]
         shown = ", ".join(map(repr, open_names[:_MAX_NAMES_SHOWN]))
@@ -244,11 +241,6 @@ def _next(
             f"not finished: {shown}{f' and {more} more' if more > 0 else ''}. "
             "Run the same command again to continue, with fewer --jobs if memory is short"
         ) from error
-
-
-def _is_lost_worker(error: Exception) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"BrokenProcessPool", "KilledWorker", "CommClosedError"})
 
 
 @contextmanager

@@ -42,6 +42,13 @@ class _Column:
     part: str | None
     kind: type
 
+    @property
+    def frame_type(self) -> str:
+        """Its type in a data frame: whole numbers that may be unknown have their own."""
+        if self.part is None and self.kind is int and FIELDS[self.field].may_be_none:
+            return "Int64"
+        return {int: "int64", float: "float64", bool: "bool", str: "object"}[self.kind]
+
     def of(self, row: TurnRow) -> Any:
         value = getattr(row, self.field)
         if self.part is not None:
@@ -227,18 +234,12 @@ def frame(rows: Iterable[TurnRow]) -> Any:
     with _extra():
         import pandas as pd  # noqa: PLC0415 - heavy, and an extra
     kept = list(rows)
-    types = {int: "int64", float: "float64", bool: "bool", str: "object"}
     return pd.DataFrame(
         {
             column.name: pd.Series(
                 [column.of(row) for row in kept],
-                dtype="Int64" if _is_sparse(column.name) else types[column.kind],
+                dtype=column.frame_type,
             )
             for column in _columns(kept)
         }
     )
-
-
-def _is_sparse(column: str) -> bool:
-    field = FIELDS.get(column)
-    return field is not None and field.kind is int and field.may_be_none

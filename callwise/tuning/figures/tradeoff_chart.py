@@ -5,31 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from callwise.tuning.figures.chart import (
-    CHART_WIDTH,
-    Chart,
-    LegendEntry,
-    chart_of,
-    ends_of,
-    layer,
-    message_chart,
-    number_axis,
-    plain_line,
-    points,
-    text_columns,
-    texts,
-    whisker_layer,
-)
-from callwise.tuning.figures.palette import (
-    INK,
-    KNEE,
-    PAPER,
-    PICK,
-    SOFT,
-    group_colours,
-    strength_of,
-    tint,
-)
+from callwise.tuning.figures import chart, palette
+from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
 from callwise.tuning.figures.tradeoff import Tradeoff, TradeoffPoint
 from callwise.tuning.figures.whisker import Whisker
 
@@ -41,19 +18,21 @@ MAX_ALL_LABELLED = 12
 MAX_LEGEND_GROUPS = 8
 _HEIGHT = 340
 _LABEL_PIXELS = 10
-_MARKS = (("knee", "diamond", 260, KNEE), ("recommended", "circle", 420, PICK))
+_MARKS = (("knee", "diamond", 260, palette.KNEE), ("recommended", "circle", 420, palette.PICK))
 
 
 def tradeoff_chart(found: Tradeoff) -> Chart:
     """Return a trade-off as a Vega-Lite specification."""
     is_simulated = found.basis.is_simulated
     if found.problem:
-        return message_chart(found.title, found.caption, found.problem, is_simulated=is_simulated)
+        return chart.message_chart(
+            found.title, found.caption, found.problem, is_simulated=is_simulated
+        )
     across = _domain([point.cost for point in found.points])
     up = _domain([point.quality for point in found.points])
-    x = number_axis("x", across, title=found.cost.label)
-    y = number_axis("y", up, title=found.quality_label)
-    return chart_of(
+    x = chart.number_axis("x", across, title=found.cost.label)
+    y = chart.number_axis("y", up, title=found.quality_label)
+    return chart.chart_of(
         found.title,
         found.caption,
         [
@@ -61,7 +40,7 @@ def tradeoff_chart(found: Tradeoff) -> Chart:
             *_intervals(found, x, y),
             _points(found, x, y),
             _rings(found, x, y),
-            texts(_labels(found, across, up), x, y, fontSize=_LABEL_PIXELS),
+            chart.texts(_labels(found, across, up), x, y, fontSize=_LABEL_PIXELS),
         ],
         height=_HEIGHT,
         is_simulated=is_simulated,
@@ -79,9 +58,9 @@ def _domain(whiskers: Sequence[Whisker]) -> tuple[float, float]:
 
 
 def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
-    return layer(
+    return chart.layer(
         ({"x": cost, "y": quality, "at": at} for at, (cost, quality) in enumerate(found.steps)),
-        {"type": "line", "stroke": INK, "strokeWidth": 1.3},
+        {"type": "line", "stroke": palette.INK, "strokeWidth": 1.3},
         x=x,
         y=y,
         order={"field": "at", "type": "quantitative"},
@@ -89,12 +68,12 @@ def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
 
 
 def _colours(found: Tradeoff) -> dict[str, str]:
-    return dict(zip(found.groups, group_colours(found.groups), strict=True))
+    return dict(zip(found.groups, palette.group_colours(found.groups), strict=True))
 
 
 def _shade(point: TradeoffPoint, colours: dict[str, str]) -> str:
     """Return the colour of a point: the less likely it is on the front, the paler."""
-    return tint(colours[point.group], 1 - strength_of(point.chance_on_front))
+    return palette.tint(colours[point.group], 1 - palette.strength_of(point.chance_on_front))
 
 
 def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
@@ -106,13 +85,13 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
             {
                 "x": point.cost.mean,
                 "y": point.quality.mean,
-                **ends_of(getattr(point, side)),
+                **chart.ends_of(getattr(point, side)),
                 "color": _shade(point, colours),
             }
             for point in own
         ]
         if values:
-            layers.append(whisker_layer(values, x, y, is_upright=is_upright))
+            layers.append(chart.whisker_layer(values, x, y, is_upright=is_upright))
     return layers
 
 
@@ -122,7 +101,7 @@ def _points(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     tooltip = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
     if any(point.chance_on_front is not None for point in found.points):
         tooltip.append("chance on the front")
-    return points(values, x, y, "fill", "stroke", tooltip=tooltip, size=60, strokeWidth=1.6)
+    return chart.points(values, x, y, "fill", "stroke", tooltip=tooltip, size=60, strokeWidth=1.6)
 
 
 def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]:
@@ -131,7 +110,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
     return {
         "x": point.cost.mean,
         "y": point.quality.mean,
-        "fill": colour if point.is_exact else PAPER,
+        "fill": colour if point.is_exact else palette.PAPER,
         "stroke": colour,
         "setting": plain_line(point.setting),
         "cost": f"{point.cost.words(found.cost.digits)} {found.cost.label}",
@@ -162,7 +141,7 @@ def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
          "size": size, "stroke": colour}
         for point, name, shape, size, colour in _marked(found)
     ]  # fmt: skip
-    return points(values, x, y, "shape", "stroke", "size", strokeWidth=2, fill=None)
+    return chart.points(values, x, y, "shape", "stroke", "size", strokeWidth=2, fill=None)
 
 
 def _legend(found: Tradeoff) -> list[LegendEntry]:
@@ -170,9 +149,9 @@ def _legend(found: Tradeoff) -> list[LegendEntry]:
     # Of many values of a knob, some with even steps.
     step = -(-len(colours) // MAX_LEGEND_GROUPS) or 1
     entries = [LegendEntry(group, colour, colour) for group, colour in colours.items()][::step]
-    entries.append(LegendEntry("Pareto front", INK, INK, shape="stroke", size=260))
+    entries.append(LegendEntry("Pareto front", palette.INK, palette.INK, shape="stroke", size=260))
     if any(not point.is_exact for point in found.points):
-        entries.append(LegendEntry("not all recorded", PAPER, SOFT))
+        entries.append(LegendEntry("not all recorded", palette.PAPER, palette.SOFT))
     entries += [
         LegendEntry(name, "transparent", colour, shape, size / 2)
         for _, name, shape, size, colour in _marked(found)
@@ -255,7 +234,7 @@ def _labels(
     found: Tradeoff, across: tuple[float, float], up: tuple[float, float]
 ) -> list[dict[str, Any]]:
     """Return the names of settings, each with the middle of its place on the axes."""
-    x_pixels, y_pixels = CHART_WIDTH / (across[1] - across[0]), _HEIGHT / (up[1] - up[0])
+    x_pixels, y_pixels = chart.CHART_WIDTH / (across[1] - across[0]), _HEIGHT / (up[1] - up[0])
 
     def box(x: float, x2: float, y: float, y2: float, margin: float) -> LabelBox:
         left, bottom = (min(x, x2) - across[0]) * x_pixels, (min(y, y2) - up[0]) * y_pixels
@@ -270,12 +249,12 @@ def _labels(
     places = free_places(
         [((point.cost.mean - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
          for point in named],
-        [(0.64 * _LABEL_PIXELS * text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
+        [(0.64 * _LABEL_PIXELS * chart.text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
         [box(x.mean, x.mean, y.mean, y.mean, _LABEL_PIXELS / 2) for x, y in spots],
         [box(x.mean - x.below, x.mean + x.above, y.mean, y.mean, 1.0) for x, y in spots]
         + [box(x.mean, x.mean, y.mean - y.below, y.mean + y.above, 1.0) for x, y in spots]
         + [box(x, x2, y, y2, 1.0) for (x, y), (x2, y2) in pairwise(found.steps)],
-        LabelBox(0, 0, CHART_WIDTH, _HEIGHT),
+        LabelBox(0, 0, chart.CHART_WIDTH, _HEIGHT),
         gap=0.7 * _LABEL_PIXELS,
     )  # fmt: skip
     return [

@@ -1,11 +1,11 @@
 """Replies to judge, each with the message that it answers, without the setting that gave it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from callwise.tuning.row import Coverage, ReplyKey, TurnRow, reply_id
+from callwise.tuning.row import ReplyKey, TurnRow, reply_id
 
 __all__ = ["HistoryLine", "ReplyItem", "distinct", "items_of", "references_of"]
 
@@ -75,7 +75,8 @@ def items_of(
     contexts = _contexts(turns, max_history_lines)
     items: list[ReplyItem] = []
     lost: Counter[str] = Counter()
-    for conversation, turn, known_id in sorted({_key(row) for row in rows if _has_reply(row)}):
+    replies = {(row.conversation, row.turn, row.reply_id) for row in rows if row.has_reply}
+    for conversation, turn, known_id in sorted(replies):
         context = contexts.get((conversation, turn))
         text = text_of(known_id) if known_id else ""
         if context is None or text is None:
@@ -96,15 +97,6 @@ def items_of(
             )
         )
     return items, tuple(f"{lost[why]} replies are of {why}: left out" for why in sorted(lost))
-
-
-def _key(row: TurnRow) -> ReplyKey:
-    return row.conversation, row.turn, row.reply_id
-
-
-def _has_reply(row: TurnRow) -> bool:
-    """Return whether a row's reply is known; an exact one may be empty."""
-    return bool(row.reply_id) or row.coverage is Coverage.EXACT
 
 
 def references_of(turns: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], str]:
@@ -137,10 +129,8 @@ def _contexts(
             persona = turn.get("persona") or persona
             shown = tuple(lines[max(len(lines) - max_lines, 0) :]) if max_lines > 0 else ()
             contexts[name, int(turn["turn"])] = ({**turn, "persona": persona}, shown)
-            lines += _lines(turn)
+            if turn.get("user_text"):
+                lines.append(HistoryLine("user", str(turn["user_text"])))
+            if turn.get("reply"):
+                lines.append(HistoryLine("agent", str(turn["reply"])))
     return contexts
-
-
-def _lines(turn: Mapping[str, Any]) -> Sequence[HistoryLine]:
-    lines = [HistoryLine("user", str(turn["user_text"]))] if turn.get("user_text") else []
-    return [*lines, HistoryLine("agent", str(turn["reply"]))] if turn.get("reply") else lines

@@ -226,7 +226,9 @@ def judge_rows(
             _asked(items, method, request, folder, endpoint, secrets=secrets, on_scores=on_scores)
         )
         scores += judged.scores
-        same = same_model_notice(endpoint, _judge_model(recording))
+        calls = _lines(recording, "ledger.jsonl")
+        search_judge = next((row.get("model") for row in calls if row.get("role") == "judge"), None)
+        same = same_model_notice(endpoint, search_judge)
         notices = (*notices, *judged.notices, *((same,) if same else ()))
     with SweepScores(folder) as kept:
         kept.add(scores)
@@ -254,12 +256,6 @@ def judge_rows(
 def _seed(recording: Recording) -> int:
     """Return the seed of the simulated model that answered a simulated recording."""
     return int(getattr(recording.settings(None), "seed", 0))
-
-
-def _judge_model(recording: Recording) -> str | None:
-    """Return the model that the search judged with, as the run's ledger has it."""
-    rows = _lines(recording, "ledger.jsonl")
-    return next((row.get("model") for row in rows if row.get("role") == "judge"), None)
 
 
 def quality_values(

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from callwise.calls.errors import ConfigError
-from callwise.tuning.row import Coverage, ReplyKey, TurnRow
+from callwise.tuning.row import ReplyKey, TurnRow
 
 __all__ = [
     "Order",
@@ -202,9 +202,7 @@ def estimate_spread_of(values: Mapping[ReplyKey, float], scale_width: float) -> 
 
 
 def with_quality(
-    rows: Sequence[TurnRow],
-    scores: Iterable[Score],
-    by: str | None = None,
+    rows: Sequence[TurnRow], scores: Iterable[Score], by: str | None = None
 ) -> list[TurnRow]:
     """Return the rows with the quality of their replies from one source.
 
@@ -221,8 +219,8 @@ def with_quality(
     spread = estimate_spread_of(values, scale_width_of(own)) if own else 0.0
     joined = []
     for row in rows:
-        is_known = bool(row.reply_id) or row.coverage is Coverage.EXACT
-        value = values.get((row.conversation, row.turn, row.reply_id)) if is_known else None
+        key = row.conversation, row.turn, row.reply_id
+        value = values.get(key) if row.has_reply else None
         is_estimate = value is not None and not row.is_reply_exact
         joined.append(
             replace(

@@ -118,7 +118,7 @@ def recommend(
     draws: int = DRAWS,
     shared: float | None = None,
     is_simulated: bool = False,
-    cost_unit: str = "calls a turn",
+    cost_unit: str = "calls per turn",
 ) -> Recommendation:
     """Return the cheapest setting not worse than the best by more than the margin.
 
@@ -137,16 +137,16 @@ def recommend(
     width = _width(qualities, scale_width, margin_share)
     compared = compare_with_best(quality, level=level, seed=seed, draws=draws, shared=shared)
     ranked = _ranked(compared.settings, costs, qualities)
-    choice = _choose(compared, ranked, (margin_share + SLACK) * width)
+    chosen, is_shown, open_settings = _choose(compared, ranked, (margin_share + SLACK) * width)
     best = max(ranked, key=lambda name: qualities[name].mean or 0.0, default=None)
     saving = difference = needed = None
-    if choice.chosen is not None and best is not None:
-        saving = paired_difference(cost, best, choice.chosen, level=level, seed=seed, draws=draws)
+    if chosen is not None and best is not None:
+        saving = paired_difference(cost, best, chosen, level=level, seed=seed, draws=draws)
         difference = paired_difference(
-            quality, choice.chosen, best, level=level, seed=seed, draws=draws, shared=shared
+            quality, chosen, best, level=level, seed=seed, draws=draws, shared=shared
         )
-    if choice.open_settings:
-        first = choice.open_settings[0]
+    if open_settings:
+        first = open_settings[0]
         needed = compared.needed(
             first,
             margin_share * width,
@@ -154,8 +154,8 @@ def recommend(
             turns=qualities[first].turns,
         )
     return Recommendation(
-        chosen=choice.chosen,
-        is_shown=choice.is_shown,
+        chosen=chosen,
+        is_shown=is_shown,
         best=best,
         margin=margin_share * width,
         margin_share=margin_share,
@@ -165,38 +165,30 @@ def recommend(
         saving=saving,
         cost_unit=cost_unit,
         difference=difference,
-        low=None if choice.chosen is None else compared.gap_of(choice.chosen).low,
+        low=None if chosen is None else compared.gap_of(chosen).low,
         exact_share=1.0 - (difference.estimated_share if difference else 0.0),
-        open_settings=choice.open_settings,
+        open_settings=open_settings,
         needed=needed,
         left_out=tuple(name for name in quality.settings if name not in ranked),
         is_simulated=is_simulated,
-        why_none=_why_none(ranked, qualities, costs) if choice.chosen is None else "",
+        why_none=_why_none(ranked, qualities, costs) if chosen is None else "",
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What is chosen, whether it is shown, and what is open up to there."""
+def _choose(
+    compared: BestComparison, ranked: list[str], margin: float
+) -> tuple[str | None, bool, tuple[str, ...]]:
+    """Return the first of the ranked whose loss is shown to be small, else the first open one.
 
-    chosen: str | None
-    is_shown: bool
-    open_settings: tuple[str, ...]
-
-
-def _choose(compared: BestComparison, ranked: list[str], margin: float) -> _Choice:
-    """Return the first of the ranked whose loss is shown to be small, else the first open."""
+    With it come whether it is shown, and the settings that are open up to it.
+    """
     shown = [name for name in ranked if compared.is_not_worse(name, margin)]
     is_open = [name for name in ranked if name not in shown and not compared.is_worse(name, margin)]
     chosen = next(iter(shown or is_open), None)
     if chosen is None:
-        return _Choice(None, is_shown=False, open_settings=())
+        return None, False, ()
     last = ranked.index(chosen)
-    return _Choice(
-        chosen,
-        is_shown=bool(shown),
-        open_settings=tuple(name for name in is_open if ranked.index(name) <= last),
-    )
+    return chosen, bool(shown), tuple(name for name in is_open if ranked.index(name) <= last)
 
 
 def _ranked(
