@@ -8,13 +8,14 @@ the share of such turns.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel, panel_of
-from callwise.tuning.row import Coverage, TurnRow, sum_known
-from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
+from callwise.tuning.row import Coverage, TurnRow, rows_by_setting, sum_known
+from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
 from callwise.tuning.statistics.front import Front, pareto_front
 from callwise.tuning.statistics.imputation import impute, shared_error
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE, Recommendation, recommend
@@ -160,8 +161,7 @@ def analyse(
     scale_width: float | None = None,
     margin_share: float = MARGIN_SHARE,
     cost: str = "asked",
-    seed: int = 0,
-    draws: int = DRAWS,
+    **options: Unpack[BootstrapOptions],
 ) -> Analysis:
     """Analyse the rows of a sweep.
 
@@ -178,7 +178,7 @@ def analyse(
     mask = exact_mask(rows, measured)
     quality = impute(measured, mask)
     costs = panel_of(rows, cost)
-    shared = shared_error(quality)
+    options.setdefault("shared", shared_error(quality))
     is_simulated = any(row.is_simulated for row in rows)
     is_known = mask.mean(axis=1) >= MIN_EXACT_SHARE
     compared = replace(  # settings that are not known have no values
@@ -186,7 +186,7 @@ def analyse(
         values=np.where(is_known[:, None], quality.values, np.nan),
         spread=np.where(is_known[:, None], quality.spread, 0.0),
     )
-    front = pareto_front(costs, compared, seed=seed, draws=draws, shared=shared)
+    front = pareto_front(costs, compared, **options)
     recommendation = None
     if front.points:
         recommendation = recommend(
@@ -194,21 +194,16 @@ def analyse(
             compared,
             margin_share=margin_share,
             scale_width=scale_width,
-            seed=seed,
-            draws=draws,
-            shared=shared,
             is_simulated=is_simulated,
             cost_unit=COSTS.get(cost, cost),
+            **options,
         )
-    asked = mean_intervals(panel_of(rows, "asked"), seed=seed, draws=draws)
-    qualities = mean_intervals(quality, seed=seed, draws=draws, shared=shared)
-    by_setting: dict[str, list[TurnRow]] = {}
-    for row in rows:
-        by_setting.setdefault(row.setting, []).append(row)
+    asked = mean_intervals(panel_of(rows, "asked"), **options)
+    qualities = mean_intervals(quality, **options)
     return Analysis(
         settings={
             name: _summary(name, own, asked[name], qualities[name], front)
-            for name, own in by_setting.items()
+            for name, own in rows_by_setting(rows).items()
         },
         front=front,
         recommendation=recommendation,

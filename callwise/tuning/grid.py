@@ -135,11 +135,7 @@ def rounded(number: float, values: KnobRange) -> int | float:
 
 
 def _distinct(settings: Iterable[Setting]) -> tuple[list[Setting], int]:
-    """Return settings without those that do the same as an earlier one, and how many those were.
-
-    Raises:
-        ConfigError: when two that differ have one name.
-    """
+    """Return settings without those that do the same as an earlier one, and how many those were."""
     by_identity: dict[object, Setting] = {}
     by_name: dict[str, Setting] = {}
     duplicate_count = 0
@@ -171,11 +167,7 @@ def _problem(setting: Setting, validate: Validate) -> str:
 
 
 def _refuse_problems(problems: Mapping[str, str], *, is_skipping: bool) -> None:
-    """Refuse settings that cannot run, one line per reason.
-
-    Raises:
-        ConfigError: when there are any, or where those are skipped, when nothing is left.
-    """
+    """Refuse settings that cannot run, one line per reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in problems.items():
         if reason:
@@ -195,12 +187,7 @@ def _refuse_problems(problems: Mapping[str, str], *, is_skipping: bool) -> None:
 
 
 def _check_ends(spec: SweepSpec, preset: str, validate: Validate) -> None:
-    """Try each knob's values alone, so that a misspelt one is found before anything runs.
-
-    Raises:
-        ConfigError: when a value cannot work; where combinations are skipped, when no value
-            of a knob can.
-    """
+    """Try each knob's values alone, so that a misspelt one is found before anything runs."""
     for knob, values in spec.space.items():
         ends = values if isinstance(values, list) else [values.low, values.high]
         alone = [setting_of(spec, preset, {knob: end}) for end in ends]

@@ -53,9 +53,6 @@ __all__ = [
     "tune",
 ]
 
-_COSTS = {"asked": CostAxis.CALLS, "usd": CostAxis.USD, "rounds_reply": CostAxis.ROUNDS}
-"""What can be drawn, by the field of `TurnRow`."""
-
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
@@ -88,7 +85,7 @@ class TuneResult:
         return tradeoff_of_front(
             self.rows,
             self.analysis.front,
-            cost=_COSTS[self.analysis.cost],
+            cost=next(cost for cost in CostAxis if cost.field == self.analysis.cost),
             recommendation=self.analysis.recommendation,
         )
 

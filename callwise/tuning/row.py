@@ -29,6 +29,7 @@ __all__ = [
     "row_from_figures",
     "row_from_json",
     "row_of",
+    "rows_by_setting",
     "sum_known",
 ]
 
@@ -157,6 +158,14 @@ FIELDS: Mapping[str, RowField] = {
 
 EARLIER_NAMES: Mapping[str, str] = {"standing": "coverage"}
 """Fields that had another name in older files."""
+
+
+def rows_by_setting(rows: Iterable[TurnRow]) -> dict[str, list[TurnRow]]:
+    """Return rows by setting, in order of first appearance."""
+    found: dict[str, list[TurnRow]] = {}
+    for row in rows:
+        found.setdefault(row.setting, []).append(row)
+    return found
 
 
 def row_figures(row: TurnRow) -> list[Any]:

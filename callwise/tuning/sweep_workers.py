@@ -222,11 +222,7 @@ def run_sweep(
 def _next(
     arriving: Iterator[ChunkResult], store: SweepStore, names: Collection[str]
 ) -> ChunkResult | None:
-    """Return the next chunk that is finished, or None after the last.
-
-    Raises:
-        WorkerDied: when a worker did.
-    """
+    """Return the next chunk that is finished, or None after the last."""
     try:
         return next(arriving, None)
     except Exception as error:

@@ -151,11 +151,7 @@ def _parsed(column: str, cell: str) -> Any:
 
 
 def _row_of(flat: Mapping[str, Any]) -> TurnRow:
-    """Return a row from its columns, maps folded.
-
-    Raises:
-        ValueError: for a column that is missing or unknown.
-    """
+    """Return a row from its columns, maps folded."""
     plain: dict[str, Any] = {name: {} for name, each in FIELDS.items() if each.kind is dict}
     for column, value in flat.items():
         name, dot, part = column.partition(".")

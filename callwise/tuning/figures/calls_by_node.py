@@ -13,7 +13,7 @@ from callwise.tuning.figures.whisker import (
     interval_words,
     whiskers_of,
 )
-from callwise.tuning.row import TurnRow
+from callwise.tuning.row import TurnRow, rows_by_setting
 from callwise.tuning.statistics.power import counted
 
 __all__ = [
@@ -99,9 +99,7 @@ def calls_by_node_of(
         ValueError: when a row has more calls by node than in all, or an interval is of a
             setting that has no rows or cannot be drawn.
     """
-    by_setting: dict[str, list[TurnRow]] = {}
-    for row in rows:
-        by_setting.setdefault(row.setting, []).append(row)
+    by_setting = rows_by_setting(rows)
     given = whiskers_of(totals, by_setting, what="the calls")
     sums = {setting: _sum_by_node(own) for setting, own in by_setting.items()}
     found = {node: None for of_setting in sums.values() for node in of_setting}

@@ -151,14 +151,6 @@ def _library() -> str:
     return str(loaded("vl_convert").javascript_bundle(vl_version=VEGA_LITE_VERSION))
 
 
-_FIELDS: Mapping[CostAxis, str] = {
-    CostAxis.CALLS: "asked",
-    CostAxis.TOKENS: "tokens",
-    CostAxis.USD: "usd",
-    CostAxis.ROUNDS: "rounds_reply",
-}
-
-
 def sweep_figures(
     rows: Sequence[TurnRow], *, scale_width: float | None, margin_share: float
 ) -> dict[str, FigureData]:
@@ -167,10 +159,10 @@ def sweep_figures(
     Those of quality are left out without judged replies, and that of USD without known prices.
     """
     figures: dict[str, FigureData] = {"calls_by_node": calls_by_node_of(rows)}
-    for cost, field in _FIELDS.items():
+    for cost in CostAxis:
         if all(cost.of(row) is None for row in rows):
             continue
-        found = analyse(rows, scale_width=scale_width, margin_share=margin_share, cost=field)
+        found = analyse(rows, scale_width=scale_width, margin_share=margin_share, cost=cost.field)
         if found.front.points:
             figures[f"quality_by_{cost.value}"] = tradeoff_of_front(
                 rows, found.front, cost=cost, recommendation=found.recommendation

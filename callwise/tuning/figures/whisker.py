@@ -144,6 +144,11 @@ class CostAxis(StrEnum):
     ROUNDS = "rounds"
 
     @property
+    def field(self) -> str:
+        """Its field of `TurnRow`."""
+        return {CostAxis.CALLS: "asked", CostAxis.ROUNDS: "rounds_reply"}.get(self, self.value)
+
+    @property
     def noun(self) -> str:
         """Its unit."""
         return "USD" if self is CostAxis.USD else self.value
@@ -160,8 +165,5 @@ class CostAxis(StrEnum):
 
     def of(self, row: TurnRow) -> float | None:
         """Return the cost of a turn; None where it is unknown, which is not 0."""
-        if self is CostAxis.CALLS:
-            return row.asked
-        if self is CostAxis.TOKENS:
-            return row.input_tokens + row.output_tokens
-        return row.usd if self is CostAxis.USD else row.rounds_reply
+        cost: float | None = getattr(row, self.field)
+        return cost

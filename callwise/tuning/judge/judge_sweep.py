@@ -280,11 +280,7 @@ async def _asked(
     secrets: tuple[str, ...],
     on_scores: Callable[[int], None] | None,
 ) -> JudgedReplies:
-    """Return a referee's scores; they and its answers are kept in the folder as they come.
-
-    Raises:
-        CallError: a fatal one; the scores until then are kept.
-    """
+    """Return a referee's scores; they and its answers are kept in the folder as they come."""
     count = 0
     limits = request.limits(endpoint)
     with SweepScores(folder) as stored:

@@ -104,11 +104,7 @@ def _from_environment(environ: Mapping[str, str], simulated_seed: int) -> Endpoi
 
 
 def _filled(settings: EndpointSettings, environ: Mapping[str, str]) -> EndpointSettings:
-    """Return settings with model, URL and key variable from the environment where open.
-
-    Raises:
-        ConfigError: when there is no model or no URL.
-    """
+    """Return settings with model, URL and key variable from the environment where open."""
     model = settings.model or environ.get(MODEL)
     if model is None:
         raise ConfigError(f"the referee has no model: set {MODEL}")
@@ -141,11 +137,7 @@ def _key_variable(base_url: str, environ: Mapping[str, str]) -> str:
 
 
 def _prices(text: str) -> PriceSettings:
-    """Return a price list from the environment.
-
-    Raises:
-        ConfigError: when it is none.
-    """
+    """Return a price list from the environment."""
     try:
         input_price, output_price = map(float, text.split(","))
         return PriceSettings(input_usd_per_million=input_price, output_usd_per_million=output_price)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from callwise.tuning.judge.labels import simulated_truth
 from callwise.tuning.judge.scores import Score, mean_values
 from callwise.tuning.panel import Panel
 from callwise.tuning.row import ReplyKey
-from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
+from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
 from callwise.tuning.statistics.power import ranged
 
 __all__ = [
@@ -80,8 +80,7 @@ def reliability_of(
     truth: Sequence[Score] = (),
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
+    **options: Unpack[BootstrapOptions],
 ) -> JudgeReliability:
     """Return the reliability of a judge.
 
@@ -103,7 +102,7 @@ def reliability_of(
 
     def over(figure: Callable[[Prompt], float | None]) -> Interval | None:
         values = {prompt: figure(prompt) for prompt in passes}
-        return _over_prompts(values, level=level, seed=seed, draws=draws)
+        return _over_prompts(values, level, **options)
 
     verdicts = _verdicts(scores)
     return JudgeReliability(
@@ -205,7 +204,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _over_prompts(
-    values: Mapping[Prompt, float | None], *, level: float, seed: int, draws: int
+    values: Mapping[Prompt, float | None], level: float, **options: Unpack[BootstrapOptions]
 ) -> Interval | None:
     """Return the mean over prompts with its interval; None where no prompt has a figure."""
     known = {prompt: value for prompt, value in values.items() if value is not None}
@@ -220,7 +219,7 @@ def _over_prompts(
         values=np.array([list(known.values())], dtype=np.float64),
         spread=np.zeros((1, len(known))),
     )
-    return mean_intervals(panel, level=level, seed=seed, draws=draws)["judge"]
+    return mean_intervals(panel, level=level, **options)["judge"]
 
 
 SEARCH_JUDGE = "search judge"

@@ -6,6 +6,7 @@ not an independent sample. Whole conversations are drawn.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -23,6 +24,7 @@ __all__ = [
     "DRAWS",
     "MIN_CONVERSATIONS",
     "Bootstrap",
+    "BootstrapOptions",
     "Interval",
     "mean_intervals",
     "paired_difference",
@@ -63,13 +65,20 @@ class Interval:
     why_none: str = ""
 
 
+class BootstrapOptions(TypedDict, total=False):
+    """Options of every function that draws."""
+
+    seed: int
+    """At least 0; 0 by default. Panels of the same turns get the same draws."""
+    draws: int
+    """`DRAWS` by default."""
+    shared: float | None
+    """Share of an estimate's variance that all cells of one setting have in common, in [0, 1];
+    None, the default, takes `shared_error` of the panel."""
+
+
 class Bootstrap:
     """A panel and its draws, made once for all figures that are computed from them.
-
-    Args:
-        seed: of the draws; at least 0. Panels of the same turns get the same draws.
-        shared: share of an estimate's variance that all cells of one setting have in common,
-            in [0, 1]; None takes `shared_error` of the panel.
 
     Raises:
         ValueError: when two settings have one name, or the share is not in [0, 1].
@@ -160,9 +169,7 @@ def mean_intervals(
     panel: Panel,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> dict[str, Interval]:
     """Return each setting's mean over its known turns, with its interval.
 
@@ -172,8 +179,9 @@ def mean_intervals(
     Raises:
         ValueError: when the draws are too few for the level, or as `Bootstrap` does.
     """
-    require_level(level, draws)
-    return Bootstrap(panel, seed=seed, draws=draws, shared=shared).mean_intervals(level)
+    bootstrap = Bootstrap(panel, **options)
+    require_level(level, bootstrap.draw_count)
+    return bootstrap.mean_intervals(level)
 
 
 def paired_difference(
@@ -182,9 +190,7 @@ def paired_difference(
     theirs: str,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> Interval:
     """Return one setting less another over the turns that both know, with its interval.
 
@@ -192,7 +198,7 @@ def paired_difference(
         KeyError: when the panel has no such setting.
         ValueError: as `mean_intervals` does.
     """
-    require_level(level, draws)
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
+    bootstrap = Bootstrap(panel, **options)
+    require_level(level, bootstrap.draw_count)
     found = bootstrap.of_differences([bootstrap.place_of[ours]], bootstrap.place_of[theirs])
     return bootstrap.interval(found, 0, critical_values_of(found.distances, (1 - level) / 2), level)

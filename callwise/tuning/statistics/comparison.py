@@ -14,12 +14,18 @@ computed for each setting, since neither equal variances nor equal correlations 
 """
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel
-from callwise.tuning.statistics.bootstrap import DRAWS, MIN_CONVERSATIONS, Bootstrap, Interval
+from callwise.tuning.statistics.bootstrap import (
+    MIN_CONVERSATIONS,
+    Bootstrap,
+    BootstrapOptions,
+    Interval,
+)
 from callwise.tuning.statistics.critical import (
     common_factor,
     critical_values_of,
@@ -144,9 +150,7 @@ def compare_with_best(
     panel: Panel,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> BestComparison:
     """Return every setting compared with the true best. Higher is better.
 
@@ -158,7 +162,7 @@ def compare_with_best(
     """
     if not 0 < level < 1:
         raise ValueError(f"a level lies between 0 and 1, got {level}")
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
+    bootstrap = Bootstrap(panel, **options)
     is_enough = bootstrap.sums.conversations >= MIN_CONVERSATIONS
     places = np.flatnonzero(is_enough).tolist()
     count = len(places)
@@ -218,9 +222,7 @@ def compare_with(
     reference: str,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> dict[str, PairedDifference]:
     """Return every other setting less a reference that was named before the data were seen.
 
@@ -230,8 +232,8 @@ def compare_with(
         KeyError: when the panel has no such setting.
         ValueError: as `mean_intervals` does.
     """
-    require_level(level, draws)
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
+    bootstrap = Bootstrap(panel, **options)
+    require_level(level, bootstrap.draw_count)
     control = bootstrap.place_of[reference]
     places = [at for at in range(len(panel.settings)) if at != control]
     found = bootstrap.of_differences(places, control)

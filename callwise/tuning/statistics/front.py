@@ -7,12 +7,13 @@ a setting is on the front measures that. It is a description: a share of .95 is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel
-from callwise.tuning.statistics.bootstrap import DRAWS, Bootstrap, Interval
+from callwise.tuning.statistics.bootstrap import Bootstrap, BootstrapOptions, Interval
 from callwise.tuning.statistics.cluster_draws import require_same_turns
 from callwise.tuning.statistics.critical import require_level
 
@@ -126,18 +127,16 @@ def pareto_front(
     quality: Panel,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> Front:
     """Return the front of cost, lower being better, and quality, higher being better.
 
     Raises:
         ValueError: when the panels are not of the same turns, or as `mean_intervals` does.
     """
-    require_level(level, draws)
     require_same_turns(cost, quality)
-    axes = [Bootstrap(panel, seed=seed, draws=draws, shared=shared) for panel in (cost, quality)]
+    axes = [Bootstrap(panel, **options) for panel in (cost, quality)]
+    require_level(level, axes[0].draw_count)
     means = [axis.sums.means for axis in axes]
     is_known = ~np.isnan(means[0]) & ~np.isnan(means[1])
     left_out = tuple(n for n, ok in zip(cost.settings, is_known, strict=True) if not ok)

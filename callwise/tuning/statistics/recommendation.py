@@ -7,12 +7,13 @@ is that of all comparisons together, so choosing among them costs nothing.
 
 import math
 from dataclasses import dataclass
+from typing import Unpack
 
 from callwise.calls.errors import ConfigError
 from callwise.tuning.panel import Panel
 from callwise.tuning.statistics.bootstrap import (
-    DRAWS,
     MIN_CONVERSATIONS,
+    BootstrapOptions,
     Interval,
     mean_intervals,
     paired_difference,
@@ -99,12 +100,9 @@ class Recommendation:
     @property
     def scale(self) -> str:
         """What the margin is a share of, for people."""
-        whose = (
-            "the stated scale"
-            if self.is_scale_given
-            else "the gap between this sweep's best and worst mean"
-        )
-        return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {whose}"
+        gap = "the gap between this sweep's best and worst mean"
+        scale = "the stated scale" if self.is_scale_given else gap
+        return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {scale}"
 
 
 def recommend(
@@ -114,11 +112,9 @@ def recommend(
     margin_share: float = MARGIN_SHARE,
     scale_width: float | None = None,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
     is_simulated: bool = False,
     cost_unit: str = "calls per turn",
+    **options: Unpack[BootstrapOptions],
 ) -> Recommendation:
     """Return the cheapest setting not worse than the best by more than the margin.
 
@@ -132,19 +128,17 @@ def recommend(
         ValueError: when the panels are not of the same turns, or as `mean_intervals` does.
     """
     require_same_turns(cost, quality)
-    qualities = mean_intervals(quality, level=level, seed=seed, draws=draws, shared=shared)
-    costs = mean_intervals(cost, level=level, seed=seed, draws=draws)
+    qualities = mean_intervals(quality, level=level, **options)
+    costs = mean_intervals(cost, level=level, **options)
     width = _width(qualities, scale_width, margin_share)
-    compared = compare_with_best(quality, level=level, seed=seed, draws=draws, shared=shared)
+    compared = compare_with_best(quality, level=level, **options)
     ranked = _ranked(compared.settings, costs, qualities)
     chosen, is_shown, open_settings = _choose(compared, ranked, (margin_share + SLACK) * width)
     best = max(ranked, key=lambda name: qualities[name].mean or 0.0, default=None)
     saving = difference = needed = None
     if chosen is not None and best is not None:
-        saving = paired_difference(cost, best, chosen, level=level, seed=seed, draws=draws)
-        difference = paired_difference(
-            quality, chosen, best, level=level, seed=seed, draws=draws, shared=shared
-        )
+        saving = paired_difference(cost, best, chosen, level=level, **options)
+        difference = paired_difference(quality, chosen, best, level=level, **options)
     if open_settings:
         first = open_settings[0]
         needed = compared.needed(
@@ -203,11 +197,7 @@ def _ranked(
 
 
 def _width(qualities: dict[str, Interval], scale_width: float | None, margin_share: float) -> float:
-    """Return the scale's width, in quality.
-
-    Raises:
-        ConfigError: when it is not known, or the margin is not usable.
-    """
+    """Return the scale's width, in quality."""
     if not 0 <= margin_share < 1:
         raise ConfigError(
             f"margin {margin_share}: expected a share of the scale from 0 to below 1, "
