@@ -47,7 +47,6 @@ class SweepPlan:
 
     settings: tuple[Setting, ...]
     left_out: tuple[LeftOut, ...] = ()
-    duplicate_count: int = 0
 
 
 def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepPlan:
@@ -83,14 +82,13 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
             setting_of(spec, preset, dict(zip(spec.knobs, values, strict=True)))
             for values in combinations
         ]
-    distinct, duplicate_count = _distinct([*named, *drawn])
+    distinct = _distinct([*named, *drawn])
     known = {setting.name for setting in named}
     problems = {s.name: _problem(s, validate) for s in distinct if s.name not in known}
     _refuse_problems(problems, is_skipping=spec.skip_impossible)
     return SweepPlan(
         settings=tuple(s for s in distinct if not problems.get(s.name)),
         left_out=tuple(LeftOut(name, reason) for name, reason in problems.items() if reason),
-        duplicate_count=duplicate_count,
     )
 
 
@@ -134,19 +132,17 @@ def rounded(number: float, values: KnobRange) -> int | float:
     return float(min(max(short, values.low), values.high))
 
 
-def _distinct(settings: Iterable[Setting]) -> tuple[list[Setting], int]:
-    """Return settings without those that do the same as an earlier one, and how many those were."""
+def _distinct(settings: Iterable[Setting]) -> list[Setting]:
+    """Return settings without those that do the same as an earlier one."""
     by_identity: dict[object, Setting] = {}
     by_name: dict[str, Setting] = {}
-    duplicate_count = 0
     for setting in settings:
         if setting.identity in by_identity:
-            duplicate_count += 1
             continue
         if setting.name in by_name:
             raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
         by_identity[setting.identity] = by_name[setting.name] = setting
-    return list(by_identity.values()), duplicate_count
+    return list(by_identity.values())
 
 
 def _check_size(spec: SweepSpec, count: int) -> None:

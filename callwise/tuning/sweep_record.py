@@ -113,7 +113,9 @@ def manifest_of(path: Path, connection: sqlite3.Connection) -> dict[str, Any]:
         found = connection.execute("SELECT name, value FROM manifest")
         manifest = {str(name): json.loads(value) for name, value in found}
         version, identity = manifest.get("callwise_sweep"), manifest["identity"]
-        fields = [EARLIER_NAMES.get(name, name) for name in manifest["row_fields"]]
+        fields = manifest["row_fields"]
+        if isinstance(fields, list):
+            fields = [EARLIER_NAMES.get(name, name) for name in fields]
     except (ValueError, TypeError, KeyError, sqlite3.OperationalError) as error:
         raise FormatError(path, None, "expected a sweep: it has no manifest") from error
     if version != SWEEP_VERSION or fields != list(FIELDS) or not isinstance(identity, dict):

@@ -22,13 +22,7 @@ from callwise.report.table import unguarded
 from callwise.tuning.judge.csv_table import text_cell
 from callwise.tuning.row import EARLIER_NAMES, FIELDS, Coverage, TurnRow, row_from_json
 
-__all__ = [
-    "frame",
-    "read_csv",
-    "read_parquet",
-    "write_csv",
-    "write_parquet",
-]
+__all__ = ["frame", "read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _ROWS_PER_GROUP = 10_000
 

@@ -37,15 +37,7 @@ from callwise.tuning.judge.items import ReplyItem, distinct
 from callwise.tuning.judge.scores import Score, ScoreKind
 from callwise.tuning.row import ReplyKey, TurnRow, reply_id
 
-__all__ = [
-    "TRUTH_SCALE",
-    "Labels",
-    "RaterAgreement",
-    "agreement_of",
-    "read_labels",
-    "read_truth",
-    "simulated_truth",
-]
+__all__ = ["TRUTH_SCALE", "Labels", "agreement_of", "read_labels", "read_truth", "simulated_truth"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,12 +44,7 @@ from callwise.tuning.judge.referee_answers import AnswersOnlyRecorder, RefereeAn
 from callwise.tuning.judge.scores import Order, Score
 from callwise.tuning.row import ReplyKey
 
-__all__ = [
-    "JudgedReplies",
-    "LostScore",
-    "Referee",
-    "open_referee",
-]
+__all__ = ["JudgedReplies", "LostScore", "Referee", "open_referee"]
 
 DEFAULT_MAX_CONCURRENCY = 8
 

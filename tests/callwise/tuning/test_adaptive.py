@@ -61,7 +61,7 @@ def test_the_same_seed_tries_the_same_settings_however_many_work(
     """A batch is told in the order in which it was asked, whoever finished first."""
     alone = _run(tmp_path / "alone", _spec(sampler))
     assert 6 <= len(alone.settings) <= 12
-    assert _run(tmp_path / "two", _spec(sampler), jobs=2, chunk=2) == alone
+    assert _run(tmp_path / "two", _spec(sampler), jobs=2) == alone
     assert _content(tmp_path / "two") == _content(tmp_path / "alone")
     assert _run(tmp_path / "other", _spec(sampler, seed=1)) != alone
 

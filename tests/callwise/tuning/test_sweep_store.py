@@ -20,7 +20,7 @@ from callwise.recordings.run_folder import DiskFull
 from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.judge.score_file import read_scores, write_scores
 from callwise.tuning.judge.scores import Score
-from callwise.tuning.row import TurnRow
+from callwise.tuning.row import FIELDS, TurnRow
 from callwise.tuning.setting import Setting, SettingResult, make_setting
 from callwise.tuning.sweep_record import STORE, ReplyText, load_sweep
 from callwise.tuning.sweep_store import SweepScores, SweepStore
@@ -261,6 +261,18 @@ def test_a_sweep_of_the_first_format_is_refused_with_the_command(
     with SweepScores(path) as scores:
         scores.add([OTHER])
     assert read_scores(path / "scores.csv").scores == (OTHER, SCORE)
+
+
+def test_a_sweep_whose_rows_have_an_earlier_name_is_read(tmp_path: Path) -> None:
+    """The coverage of a row was once its standing."""
+    path = tmp_path / "sweep"
+    _finish(path)
+    rows = list(load_sweep(path).rows)
+    earlier = json.dumps([{"coverage": "standing"}.get(name, name) for name in FIELDS])
+    _change(path, "UPDATE manifest SET value = ? WHERE name = 'row_fields'", earlier)
+    assert list(load_sweep(path).rows) == rows
+    with _open(path) as store:
+        assert list(store.rows()) == rows
 
 
 @pytest.mark.parametrize("name", ["callwise_sweep", "identity", "row_fields"])

@@ -41,14 +41,14 @@ def _run(path: Path, evaluator: ScriptedEvaluator, **options: object) -> tuple[o
 
 
 @pytest.mark.usefixtures("_no_workers_left")
-def test_any_number_of_workers_and_any_chunk_give_the_same_bytes(tmp_path: Path) -> None:
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     """Results come in any order, and the files do not show it."""
     alone = _run(tmp_path / "alone", ScriptedEvaluator(), jobs=1)
     assert _run(tmp_path / "two", ScriptedEvaluator(), jobs=2) == alone
-    assert _run(tmp_path / "three", ScriptedEvaluator(), jobs=3, chunk=4) == alone
+    assert _run(tmp_path / "three", ScriptedEvaluator(), jobs=3) == alone
 
 
-def test_progress_counts_settings_that_stood_before(tmp_path: Path) -> None:
+def test_progress_counts_settings_that_were_stored_before(tmp_path: Path) -> None:
     """A sweep that goes on shows how far it is, not how far this run is."""
     seen: list[SweepProgress] = []
     with _folder(tmp_path / "sweep") as folder:
@@ -126,11 +126,10 @@ def test_an_evaluator_that_raises_stops_the_sweep_in_words(tmp_path: Path, jobs:
     assert "fake_evaluator.py" in "".join(error.value.__notes__)
 
 
-@pytest.mark.parametrize("options", [{"jobs": 0}, {"chunk": 0}])
-def test_no_jobs_and_empty_chunks_are_refused(tmp_path: Path, options: dict[str, int]) -> None:
-    """They would do nothing, or for ever."""
+def test_no_jobs_are_refused(tmp_path: Path) -> None:
+    """Nothing would be evaluated."""
     with _folder(tmp_path / "sweep") as folder, pytest.raises(ConfigError, match="expected jobs"):
-        run_sweep(SETTINGS, ScriptedEvaluator(), folder, **options)
+        run_sweep(SETTINGS, ScriptedEvaluator(), folder, jobs=0)
 
 
 def test_one_name_for_two_settings_is_refused(tmp_path: Path) -> None:
@@ -146,14 +145,15 @@ class _Swapping:
     """Gives the results of other settings."""
 
     def evaluate(self, settings: list[Setting]) -> list[object]:
-        return list(reversed(ScriptedEvaluator().evaluate(settings)))
+        others = [each for each in SETTINGS if each not in settings]
+        return ScriptedEvaluator().evaluate(others[: len(settings)])
 
 
 def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
     """An evaluator that mixes settings up would make every figure wrong."""
     with _folder(tmp_path / "sweep") as folder:
-        with pytest.raises(CallwiseError, match="expected results of"):
-            run_sweep(SETTINGS, _Swapping(), folder, jobs=1, chunk=2)
+        with pytest.raises(CallwiseError, match="expected a result of"):
+            run_sweep(SETTINGS, _Swapping(), folder, jobs=1)
         assert not folder.finished
 
 

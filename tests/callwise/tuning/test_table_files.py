@@ -121,6 +121,14 @@ def test_columns_are_those_of_all_rows_and_absent_counts_are_0(tmp_path: Path) -
     assert list(read_csv(tmp_path / "rows.csv")) == rows
 
 
+def test_a_table_with_an_earlier_name_of_a_column_is_read(tmp_path: Path) -> None:
+    """The coverage of a row was once its standing."""
+    path = tmp_path / "rows.csv"
+    write_csv(path, ROWS)
+    path.write_text(path.read_text().replace("coverage", "standing", 1))
+    assert list(read_csv(path)) == list(ROWS)
+
+
 def test_ids_that_a_spreadsheet_would_run_are_kept_as_they_are(tmp_path: Path) -> None:
     """The file is data; the page says how to import it."""
     rows = [replace(ROWS[0], conversation=name) for name in ("=1+1", "+1", "-1", "@x", 'a,"b"\r\n')]
