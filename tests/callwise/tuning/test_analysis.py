@@ -131,7 +131,7 @@ def test_a_better_setting_is_worth_its_calls() -> None:
     assert found.front.front == ("cheap", "dear")
 
 
-def test_what_stands_in_is_an_estimate_whatever_it_says() -> None:
+def test_a_stand_in_is_an_estimate_whatever_its_own_score() -> None:
     """Its quality is that of other replies to the turn, and widens the interval."""
     exact = _better(_rows("dear", asked=9), 0.5)
     lucky = _rows(
@@ -166,7 +166,7 @@ def test_what_is_mostly_an_estimate_is_not_compared() -> None:
 
 
 def test_without_quality_there_is_no_front_and_no_recommendation() -> None:
-    """Counts stand all the same, and the way out is said."""
+    """Counts are kept all the same, with a hint."""
     found = analyse([replace(row, quality=None, quality_by="") for row in _rows("only")])
     assert found.recommendation is None
     assert found.front.front == ()

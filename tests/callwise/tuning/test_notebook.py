@@ -1,4 +1,4 @@
-"""Tuning in one call: what it says, and what it buys only where it may."""
+"""Tuning in one call: its results, and purchases only where they are allowed."""
 
 import json
 from pathlib import Path

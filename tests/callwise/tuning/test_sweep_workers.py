@@ -72,7 +72,7 @@ def test_finished_settings_are_not_evaluated_again_and_failed_ones_are(tmp_path:
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
-    """The settings that were written stand, and the sweep goes on to the same bytes."""
+    """The settings that were written are kept, and the sweep goes on to the same bytes."""
 
     def interrupt(progress: SweepProgress) -> None:
         if progress.done == 2:
@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_no_workers_left")
 def test_ctrl_c_ends_the_workers_without_a_warning(tmp_path: Path) -> None:
-    """What the pool still had in flight is given up quietly."""
+    """Unfinished tasks of the pool are given up quietly."""
 
     def interrupt(_progress: SweepProgress) -> None:
         raise KeyboardInterrupt
@@ -101,7 +101,7 @@ def test_ctrl_c_ends_the_workers_without_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_no_workers_left")
 def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Path) -> None:
-    """What is finished stands; the error says how many and what to do."""
+    """Finished settings are kept; the error names their number and the remedy."""
     deadly = ScriptedEvaluator(killed_by=NAMES[4], killed_once=tmp_path / "killed")
     with _folder(tmp_path / "sweep") as folder:
         with pytest.raises(
@@ -116,8 +116,8 @@ def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Pa
 
 @pytest.mark.usefixtures("_no_workers_left")
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_an_evaluator_that_raises_stops_the_sweep_in_words(tmp_path: Path, jobs: int) -> None:
-    """The error says which settings were asked for, here and in a worker alike."""
+def test_an_evaluator_that_raises_stops_the_sweep(tmp_path: Path, jobs: int) -> None:
+    """The error names the setting, here and in a worker alike."""
     with (
         _folder(tmp_path / "sweep") as folder,
         pytest.raises(CallwiseError, match=r"max_calls=\d.*RuntimeError: no disk") as error,
@@ -158,7 +158,7 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: Path) -> None:
+def test_a_cluster_gives_the_same_bytes_and_reports_a_killed_worker(tmp_path: Path) -> None:
     """A real scheduler and two worker processes; one of them is killed, again and again."""
     from distributed import LocalCluster
 
@@ -187,7 +187,7 @@ def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: P
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error() -> None:
-    """The error says how to start one."""
+    """The error names the command that starts one."""
     from callwise.tuning.sweep_workers import connect
 
     with pytest.raises(ConfigError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):

@@ -1,4 +1,4 @@
-"""What a referee may spend of a sweep's budget."""
+"""The part of a sweep's budget that a referee may spend."""
 
 import pytest
 

@@ -61,7 +61,7 @@ def test_no_cell_starts_as_a_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_half_written_last_row_is_dropped_and_said(tmp_path: Path, cut: int) -> None:
+def test_a_half_written_last_row_is_dropped_with_a_notice(tmp_path: Path, cut: int) -> None:
     """The rows before it are read."""
     path = tmp_path / "scores.csv"
     odd = Score("referee:m", 'a "quoted"\nid 在', 3, "c" * 16, 4.0, 1.0, 10.0)
@@ -106,7 +106,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
 def test_a_row_that_is_no_score_is_named_by_its_line(
     tmp_path: Path, row: str, line: int, words: str
 ) -> None:
-    """A whole row is not dropped: somebody wrote it, and has to know."""
+    """A whole row is not dropped: its writer has to know."""
     path = tmp_path / "scores.csv"
     write_scores(path, [A])
     path.write_text(f"{path.read_text()}{row}\n")

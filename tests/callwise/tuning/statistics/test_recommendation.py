@@ -49,7 +49,7 @@ def test_the_cheapest_within_the_margin_is_chosen_and_shown():
     )
 
 
-def test_without_a_scale_the_margin_is_of_the_sweeps_own_gap_and_says_so():
+def test_without_a_scale_the_margin_is_of_the_sweeps_own_gap_and_this_is_named():
     """The gap between the best and the worst mean."""
     cost, quality = sweep([0.0, 2.0])
     found = recommend(cost, quality)
@@ -60,7 +60,7 @@ def test_without_a_scale_the_margin_is_of_the_sweeps_own_gap_and_says_so():
     assert (found.chosen, found.best) == ("frugal", "frugal")
 
 
-def test_what_is_not_shown_is_said_not_to_be():
+def test_a_choice_that_is_not_shown_is_marked():
     """With noise, the cheapest not shown worse is named, and what a verdict would take."""
     cost, quality = sweep([0.98, 1.0], noise=1.0, conversations=10)
     found = recommend(cost, quality, scale_width=10.0)
@@ -71,7 +71,7 @@ def test_what_is_not_shown_is_said_not_to_be():
 
 
 def test_a_cheaper_setting_that_is_still_open_is_named():
-    """A verdict stands, and more conversations might save more."""
+    """A verdict is kept, and more conversations might save more."""
     rng = np.random.default_rng(1)
     size = 40 * 5
     base = rng.normal(0, 1, size)
@@ -95,14 +95,14 @@ def test_simulated_results_say_so_first():
 
 @pytest.mark.parametrize("conversations", [1, 4])
 def test_too_few_conversations_carry_no_recommendation(conversations):
-    """The result says how many there are and how many it takes."""
+    """The result names how many there are and how many are needed."""
     found = recommend(*sweep([0.0, 2.0], conversations=conversations))
     assert (found.chosen, found.saving, found.low) == (None, None, None)
     assert f"has {conversations} conversation" in found.why_none
     assert "needs 5" in found.in_words()
 
 
-def test_estimates_are_counted_and_said():
+def test_estimates_are_counted_and_named():
     """The share of turns on which both qualities were measured."""
     cost, quality = sweep([0.0, 2.0, 2.0])
     spread = np.zeros(quality.values.shape)
