@@ -24,8 +24,7 @@ import orjson
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.payload import well_formed
 from callwise.recordings.held_files import LOCK, hold_folder, open_private, refuse_links
-from callwise.tuning.judge.score_file import read_scores, write_scores
-from callwise.tuning.judge.scores import Score
+from callwise.tuning.judge.scores import Score, read_scores, write_scores
 from callwise.tuning.row import FIELDS, TurnRow, row_figures
 from callwise.tuning.setting import Setting, SettingResult
 from callwise.tuning.sweep_record import (

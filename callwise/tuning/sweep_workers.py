@@ -205,7 +205,8 @@ def _next(
     except Exception as error:
         if not _LOST_WORKER & {kind.__name__ for kind in type(error).__mro__}:
             raise
-        open_names = [name for name in names if name not in store.finished]
+        finished = store.finished
+        open_names = [name for name in names if name not in finished]
         shown = ", ".join(map(repr, open_names[:_MAX_NAMES_SHOWN]))
         more = len(open_names) - _MAX_NAMES_SHOWN
         raise WorkerDied(

@@ -22,7 +22,7 @@ from callwise.recordings.recording import Recording
 from callwise.tuning.judge.items import ReplyItem, items_of, references_of
 from callwise.tuning.judge.judging_plan import PricePreview
 from callwise.tuning.judge.labels import read_labels, simulated_truth
-from callwise.tuning.judge.methods import Pairwise, Pointwise
+from callwise.tuning.judge.methods import JudgeMethod, Pairwise, Pointwise
 from callwise.tuning.judge.referee import JudgedReplies, open_referee
 from callwise.tuning.judge.referee_endpoint import (
     PRICES,
@@ -136,7 +136,7 @@ def _items(
     return items_of(exact, texts.get, _lines(recording))
 
 
-def _method(recording: Recording, request: QualityRequest) -> Pointwise | Pairwise:
+def _method(recording: Recording, request: QualityRequest) -> JudgeMethod:
     if request.source == "pairwise":
         return Pairwise(references_of(_lines(recording)), repeats=request.repeats)
     return Pointwise(repeats=request.repeats)
@@ -272,7 +272,7 @@ def quality_values(
 
 async def _asked(
     items: Sequence[ReplyItem],
-    method: Pointwise | Pairwise,
+    method: JudgeMethod,
     request: QualityRequest,
     folder: Path,
     endpoint: Endpoint,

@@ -38,11 +38,6 @@ class JudgingPlan:
     recorded_calls: int
     to_buy: tuple[Call, ...]
 
-    @property
-    def bought_calls(self) -> int:
-        """Different calls of `taken` that have to be sent."""
-        return len(self.to_buy)
-
 
 @dataclass(frozen=True, slots=True)
 class PricePreview:
@@ -116,13 +111,14 @@ def preview_of(
 ) -> PricePreview:
     """Return the price of a plan at an endpoint; `input_tokens_of` estimates a call's prompt."""
     input_tokens = sum(map(input_tokens_of, plan.to_buy))
-    output_tokens = ANSWER_TOKENS * plan.bought_calls
+    bought_calls = len(plan.to_buy)
+    output_tokens = ANSWER_TOKENS * bought_calls
     prices = endpoint.prices
     return PricePreview(
         replies=len({each.judge_pass.item.key for each in (*plan.taken, *plan.left_out)}),
-        calls=plan.recorded_calls + plan.bought_calls,
+        calls=plan.recorded_calls + bought_calls,
         recorded_calls=plan.recorded_calls,
-        bought_calls=plan.bought_calls,
+        bought_calls=bought_calls,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         usd=None if prices is None else prices.usd(input_tokens, output_tokens),

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
@@ -85,36 +85,6 @@ class JudgePass:
     settled: SettledPass | None = None
 
 
-class JudgeMethod(Protocol):
-    """A way to judge: marks for one reply, or a comparison of two."""
-
-    @property
-    def kind(self) -> ScoreKind:
-        """The kind of its scores."""
-        ...
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The worst and the best value."""
-        ...
-
-    @property
-    def rubric(self) -> RefereeRubric:
-        """The instructions of the referee."""
-        ...
-
-    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
-        """Return every pass: the first over each item, then the second over each, and so on.
-
-        A budget that ends early then leaves out repeats before it leaves out replies.
-        """
-        ...
-
-    def value(self, answer: BaseModel, order: Order) -> float:
-        """Return the value that one answer gives the judged reply, on the scale."""
-        ...
-
-
 REFEREE_SAMPLING = Sampling(max_tokens=500)
 """Enough for a reason that is longer than was asked for. The temperature is the endpoint's."""
 
@@ -169,7 +139,11 @@ class Pointwise:
     scale: ClassVar[tuple[float, float]] = (float(MARK_LOW), float(MARK_HIGH))
 
     def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
-        """Return every pass; an empty reply has the worst value without a call."""
+        """Return every pass; an empty reply has the worst value without a call.
+
+        The first pass is over each item, then the second over each, and so on, so a budget that
+        ends early leaves out repeats before it leaves out replies.
+        """
         blank = SettledPass(self.scale[0], "empty replies have the worst value, unasked")
         return [
             JudgePass(item, repeat, questions=(self._question(item, repeat),))
@@ -267,3 +241,7 @@ def _settled(reply: str, reference: str) -> SettledPass | None:
         return None
     value = TIE if has_reply == has_reference else WIN if has_reply else LOSS
     return SettledPass(value, "an empty reply loses against any other, unasked")
+
+
+JudgeMethod: TypeAlias = Pointwise | Pairwise
+"""Has the `kind` and `scale` of its scores and its `rubric`, and gives passes and their values."""

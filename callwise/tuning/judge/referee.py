@@ -306,7 +306,7 @@ class Referee:
             method,
             plan,
             endpoint=self.endpoint,
-            max_repairs=None if max_calls is None else max_calls - plan.bought_calls,
+            max_repairs=None if max_calls is None else max_calls - len(plan.to_buy),
         )
         with self.budgeter.scope(ScopeKind.NODE, "referee") as scope:
             for start in range(0, len(plan.taken), PASSES_PER_STEP):

@@ -5,7 +5,7 @@ in either direction; the equal-tailed one takes one for each side. In simulation
 short where the other is not (`docs/statistics.md`), so each end is the farther of both.
 
 For many figures together each keeps its own ends, all widened by one common factor: the quantile,
-over draws, of the largest distance of any figure, in units of its own ends. A figure with a
+over draws, of the largest distance of any figure, in units of its ends. A figure with a
 heavy-tailed distribution therefore does not widen the others.
 
 Source: Hall (1992), The Bootstrap and Edgeworth Expansion, 3.5 and 3.6; for many together the

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.recordings.run_folder import DiskFull
 from callwise.testing.fake_evaluator import ScriptedEvaluator
-from callwise.tuning.judge.score_file import read_scores, write_scores
-from callwise.tuning.judge.scores import Score
+from callwise.tuning.judge.scores import Score, read_scores, write_scores
 from callwise.tuning.row import FIELDS, TurnRow
 from callwise.tuning.setting import Setting, SettingResult, make_setting
 from callwise.tuning.sweep_record import STORE, ReplyText, load_sweep

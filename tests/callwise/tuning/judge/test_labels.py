@@ -16,7 +16,6 @@ from callwise.tuning.judge.labels import (
     TRUTH_SCALE,
     agreement_of,
     read_labels,
-    read_truth,
     simulated_truth,
 )
 from callwise.tuning.judge.methods import Pairwise, Pointwise
@@ -246,16 +245,6 @@ def test_the_truth_of_a_simulated_reply_is_read_off_its_text() -> None:
     }
     assert scale_width_of(scores) == 4.0
     assert TRUTH_SCALE == (-2.0, 2.0)
-
-
-def test_a_pools_truth_is_read_like_labels(tmp_path: Path, row_of: Any) -> None:
-    """Under another name, and a value may lie outside of its scale."""
-    path = tmp_path / "pool.csv"
-    path.write_text("conversation,turn,setting,value,scale\ntalk,0,a,2.7,-2..2\n")
-    labels = read_truth(path, [row_of("a", "1" * 16)])
-    (score,) = labels.scores
-    assert (labels.by, score.kind, score.value) == ("truth:pool.csv", "truth", 2.7)
-    assert (score.scale_low, score.scale_high) == (-2.0, 2.0)
 
 
 def _simulated_replies(count: int) -> list[ReplyItem]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from callwise.tuning.judge import read_scores
-from callwise.tuning.judge.score_file import COLUMNS
+from callwise.tuning.judge.scores import COLUMNS
 
 PAGE = Path(__file__).parents[4] / "docs" / "quality.md"
 

@@ -24,8 +24,7 @@ from callwise.testing.fakes import Answer, FailingClient, ScriptedClient
 from callwise.tuning.judge.items import ReplyItem, items_of
 from callwise.tuning.judge.methods import Pairwise, Pointwise
 from callwise.tuning.judge.referee import LostScore, open_referee
-from callwise.tuning.judge.score_file import write_scores
-from callwise.tuning.judge.scores import Score
+from callwise.tuning.judge.scores import Score, write_scores
 
 MARKS = {"relevance": 8, "naturalness": 6, "empathy": 7, "coherence": 7, "engagingness": 7}
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls import ConfigError, FormatError
-from callwise.tuning.judge.score_file import COLUMNS, read_scores, write_scores
-from callwise.tuning.judge.scores import Score, in_order
+from callwise.tuning.judge.scores import COLUMNS, Score, in_order, read_scores, write_scores
 
 A = Score("referee:m", "talk", 0, "a" * 16, 5.2, 1.0, 10.0)
 B = Score("referee:m:pairwise", "talk", 1, "b" * 16, 1.0, 0.0, 1.0, 2, "first", "pairwise", "a")
