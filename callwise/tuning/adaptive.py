@@ -18,7 +18,7 @@ import orjson
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
-from callwise.tuning.grid import LeftOut, Validate, rounded, setting_of
+from callwise.tuning.grid import LeftOut, Validate, problem_of, rounded, setting_of
 from callwise.tuning.row import TurnRow
 from callwise.tuning.setting import Evaluator, Setting
 from callwise.tuning.sweep_spec import KnobRange, ObjectiveValues, SweepSpec, mean_figures
@@ -181,16 +181,12 @@ def _values_asked(params: Mapping[str, Any], spec: SweepSpec) -> dict[str, JsonV
 
 def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Validate) -> _AskedTrial:
     setting = setting_of(spec, preset, _values_asked(trial.params, spec))
-    problem = ""
-    try:
-        validate(setting)
-    except ConfigError as error:
-        if not spec.skip_impossible:
-            raise ConfigError(
-                f"setting {setting.name!r}: {error}\n"
-                "`skip_impossible: true` leaves combinations out that cannot run"
-            ) from error
-        problem = str(error)
+    problem = problem_of(setting, validate)
+    if problem and not spec.skip_impossible:
+        raise ConfigError(
+            f"setting {setting.name!r}: {problem}\n"
+            "`skip_impossible: true` leaves combinations out that cannot run"
+        )
     return _AskedTrial(trial, setting, problem)
 
 

@@ -16,7 +16,15 @@ from callwise.calls.errors import ConfigError
 from callwise.tuning.setting import Setting, make_setting
 from callwise.tuning.sweep_spec import KnobRange, SweepSpec, flat_knobs
 
-__all__ = ["LeftOut", "SweepPlan", "Validate", "plan_settings", "rounded", "setting_of"]
+__all__ = [
+    "LeftOut",
+    "SweepPlan",
+    "Validate",
+    "plan_settings",
+    "problem_of",
+    "rounded",
+    "setting_of",
+]
 
 Validate = Callable[[Setting], object]
 """Called with a setting; raises `ConfigError` where its knobs cannot work together."""
@@ -67,7 +75,7 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
         )
         for each in spec.settings
     ]
-    _refuse_problems({s.name: _problem(s, validate) for s in named}, is_skipping=False)
+    _refuse_problems({s.name: problem_of(s, validate) for s in named}, is_skipping=False)
     if spec.sampler in {"nsga2", "tpe"}:
         _check_size(spec, len(named) + spec.trials)
         _check_ends(spec, preset, validate)
@@ -84,7 +92,7 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
         ]
     distinct = _distinct([*named, *drawn])
     known = {setting.name for setting in named}
-    problems = {s.name: _problem(s, validate) for s in distinct if s.name not in known}
+    problems = {s.name: problem_of(s, validate) for s in distinct if s.name not in known}
     _refuse_problems(problems, is_skipping=spec.skip_impossible)
     return SweepPlan(
         settings=tuple(s for s in distinct if not problems.get(s.name)),
@@ -153,7 +161,7 @@ def _check_size(spec: SweepSpec, count: int) -> None:
         )
 
 
-def _problem(setting: Setting, validate: Validate) -> str:
+def problem_of(setting: Setting, validate: Validate) -> str:
     """Return why a setting cannot run; empty where it can."""
     try:
         validate(setting)
@@ -187,5 +195,5 @@ def _check_ends(spec: SweepSpec, preset: str, validate: Validate) -> None:
     for knob, values in spec.space.items():
         ends = values if isinstance(values, list) else [values.low, values.high]
         alone = [setting_of(spec, preset, {knob: end}) for end in ends]
-        problems = {s.name: _problem(s, validate) for s in alone}
+        problems = {s.name: problem_of(s, validate) for s in alone}
         _refuse_problems(problems, is_skipping=spec.skip_impossible)

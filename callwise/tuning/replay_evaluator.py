@@ -74,7 +74,7 @@ def _cassette_of(recording: Recording) -> ReusableCassette:
 
 
 def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
-    """Return a recording, opened. What was read is kept for as long as its files are the same.
+    """Return an open recording. It is kept in memory for as long as its files are the same.
 
     Raises:
         FormatError: when it is no run, or its cassette cannot be read.

@@ -157,7 +157,7 @@ def _joined(brackets: str, parts: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SettingResult:
-    """What one setting did on every turn.
+    """The rows of one setting on every turn.
 
     Args:
         rows: one per turn, conversation by conversation; empty where the setting cannot run.

@@ -30,7 +30,7 @@ ValuesOf = Callable[[Sequence[TurnRow]], ObjectiveValues]
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What to sweep, on which recording, and where to.
+    """A sweep to run: its settings, its recording, its folder.
 
     Args:
         past: where each turn starts from; see `callwise.recordings.counterfactual.evaluation`.
@@ -58,7 +58,7 @@ class SweepRequest:
 
 @dataclass(frozen=True, slots=True)
 class FinishedSweep:
-    """A sweep whose every setting has been evaluated.
+    """A sweep of which every setting has been evaluated.
 
     Args:
         settings: those that ran, in the order of the sweep.

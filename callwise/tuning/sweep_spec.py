@@ -90,7 +90,7 @@ class NamedSetting(_Entry):
 
 
 class Objective(_Entry):
-    """What an adaptive sampler makes small or large: the mean of a figure over turns."""
+    """The mean of a figure over turns, which an adaptive sampler minimises or maximises."""
 
     figure: Literal[
         "asked",
@@ -151,7 +151,7 @@ class SweepSpec(_Entry):
 
     @property
     def space(self) -> dict[str, KnobRange | list[JsonValue]]:
-        """What is swept, in the order of the file: `knobs`, then `ranges`."""
+        """The swept knobs in the order of the file: `knobs`, then `ranges`."""
         return {**self.knobs, **self.ranges}
 
 

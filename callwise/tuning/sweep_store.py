@@ -52,7 +52,7 @@ REPLIES = "replies.jsonl"
 
 _EXPORTS = (REPLIES, "rows.csv", "rows.parquet", "summary.json")
 _PAID_FOR = frozenset({SCORES, ".scores.csv.lock", "referee.jsonl"})
-"""What a referee or people have judged is kept when its sweep is deleted."""
+"""Files with the judgements of a referee or of people; they are kept when a sweep is deleted."""
 
 _TABLES = """
 CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL);

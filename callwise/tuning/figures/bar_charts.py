@@ -73,7 +73,7 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
 
 
 def _stacks(found: CallsByNode, colours: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Give a bar for each setting and node; it begins where the one before ended."""
+    """Yield a bar for each setting and node; it begins where the one before ended."""
     for row, bar in enumerate(found.bars):
         left = 0.0
         for node, mean in zip(found.nodes, bar.mean_by_node, strict=True):
@@ -214,7 +214,7 @@ def _steps(found: Waterfall) -> Iterator[dict[str, Any]]:
 
 
 def _levels(found: Waterfall) -> Iterator[dict[str, Any]]:
-    """Give a line from each bar down to the next."""
+    """Yield a line from each bar down to the next."""
     befores = [bar.before for bar in found.bars]
     last = found.bars[-1].after if found.bars else found.start[1]
     for row, level in enumerate([*befores, last], start=1):
@@ -222,7 +222,7 @@ def _levels(found: Waterfall) -> Iterator[dict[str, Any]]:
 
 
 def _numbers(found: Waterfall) -> Iterator[dict[str, Any]]:
-    """Give the figure at the right of each bar and its interval."""
+    """Yield the figure at the right of each bar and its interval."""
     yield {"x": found.start[1], "y": 0, "text": f"{found.start[1]:.2f}"}
     for row, bar in enumerate(found.bars, start=1):
         yield {"x": _right_end(bar), "y": row, "text": f"{-bar.saved.mean:+.2f}".replace("-", "−")}
@@ -312,7 +312,7 @@ def _tooltip(bar: CallBar, lane: Lane) -> dict[str, Any]:
 
 
 def _purposes(waited: Sequence[tuple[Lane, CallBar, int]], end: float) -> Iterator[dict[str, Any]]:
-    """Give the purpose of each call whose bar is wide enough for some of it."""
+    """Yield the purpose of each call whose bar is wide enough for some of it."""
     for _, bar, row in waited:
         columns = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
         if columns >= 3:

@@ -96,7 +96,10 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
     # Versions 5 and 6 of Vega-Lite read the same charts; each warns of the other's schema.
     chart = {**to_vega(found), "$schema": "https://vega.github.io/schema/vega-lite/v6.json"}
     if form == "html":
-        return _page(chart, plain_line(found.title, 80)).encode()
+        # A name in the data must not end the script that contains it.
+        specification = json.dumps(chart).replace("<", "\\u003c")
+        title = escape(plain_line(found.title, 80))
+        return _PAGE.format(title=title, library=_library(), specification=specification).encode()
     # No base URL is allowed, so a specification cannot load anything.
     svg = convert.vegalite_to_svg(chart, vl_version=VEGA_LITE_VERSION, allowed_base_urls=[])
     if form == "svg":
@@ -137,12 +140,6 @@ def loaded(module: str) -> Any:
             f"figures need {library}, which is not installed. Install it with: "
             "pip install 'callwise[tune]'"
         ) from error
-
-
-def _page(chart: dict[str, Any], title: str) -> str:
-    # A name in the data must not end the script that contains it.
-    specification = json.dumps(chart).replace("<", "\\u003c")
-    return _PAGE.format(title=escape(title), library=_library(), specification=specification)
 
 
 @lru_cache(maxsize=1)

@@ -124,7 +124,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
 
 
 def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, str]]:
-    """Give the marked points, each with the mark's name, shape, size and colour."""
+    """Yield the marked points, each with the mark's name, shape, size and colour."""
     by_name = {point.setting: point for point in found.points}
     for setting, (name, shape, size, colour) in zip(
         (found.knee, found.recommended), _MARKS, strict=True

@@ -60,11 +60,10 @@ class CsvTable:
         Raises:
             FormatError: when it is none.
         """
-        number = number_of(row.cells[column])
+        cell = row.cells[column]
+        number = number_of(cell)
         if number is None:
-            raise self.problem(
-                row, f"{column}: expected a number such as 4.5, found {row.cells[column][:40]!r}"
-            )
+            raise self.problem(row, f"{column}: expected a number such as 4.5, found {cell[:40]!r}")
         return number
 
     def whole(self, row: CsvRow, column: str) -> int:
@@ -73,11 +72,11 @@ class CsvTable:
         Raises:
             FormatError: when it is none.
         """
-        number = number_of(row.cells[column])
+        cell = row.cells[column]
+        number = number_of(cell)
         if number is None or number < 0 or not number.is_integer():
             raise self.problem(
-                row,
-                f"{column}: expected a whole number from 0, found {row.cells[column][:40]!r}",
+                row, f"{column}: expected a whole number from 0, found {cell[:40]!r}"
             )
         return int(number)
 

@@ -171,7 +171,7 @@ class RefereeComparison(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     reason: str = ""
-    """What decides. Untrusted; not kept."""
+    """The deciding point. Untrusted; not kept."""
 
     winner: Literal["a", "b", "tie"]
     """The better one's id, or `tie`."""

@@ -42,8 +42,8 @@ class Recommendation:
         margin_share: the same as a share of `scale_width`.
         is_scale_given: whether the caller stated it; if not, it is the gap between the
             observed best and worst mean of the sweep, and changes with what is swept.
-        saving: cost of the best less that of the chosen; its interval holds alone.
-        difference: quality of the chosen less that of the best; its interval holds alone.
+        saving: cost of the best less that of the chosen; its interval is valid alone.
+        difference: quality of the chosen less that of the best; its interval is valid alone.
         low: lower bound of the chosen's quality less that of the true best, at most 0; None
             where there is none. The choice rests on this bound.
         exact_share: share of the turns behind `difference` on which both qualities were
@@ -99,7 +99,7 @@ class Recommendation:
 
     @property
     def scale(self) -> str:
-        """What the margin is a share of, for people."""
+        """The scale that the margin is a share of, as text."""
         gap = "the gap between this sweep's best and worst mean"
         scale = "the stated scale" if self.is_scale_given else gap
         return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {scale}"
