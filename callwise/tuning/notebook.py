@@ -113,7 +113,7 @@ class TuneResult:
         found = self.analysis.recommendation
         if found is None:
             return "The replies were not judged, so no setting can be recommended."
-        return found.in_words()
+        return found.sentence()
 
 
 def tune(

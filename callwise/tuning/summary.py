@@ -7,7 +7,7 @@ from typing import Any
 from callwise.report.table import Cell, Table, tables_text
 from callwise.tuning.analysis import Analysis, SettingSummary, ToBuy
 from callwise.tuning.statistics.bootstrap import Interval
-from callwise.tuning.statistics.power import interval_in_words, ranged
+from callwise.tuning.statistics.power import interval_text, ranged
 from callwise.tuning.statistics.recommendation import Recommendation
 
 __all__ = ["analysis_json", "buy_sentence", "settings_table", "summary_text", "verdict_table"]
@@ -73,8 +73,8 @@ def verdict_table(found: Recommendation) -> Table | None:
         saves, quality = "nothing: it is also the best seen", "none"
     else:
         compared = f", compared with {found.best}, the best seen"
-        saves = interval_in_words(found.saving, found.cost_unit) + compared
-        quality = interval_in_words(found.difference) + compared
+        saves = interval_text(found.saving, found.cost_unit) + compared
+        quality = interval_text(found.difference) + compared
     shown = "shown" if found.is_shown else "not shown"
     loss = "" if found.low is None else f"at most {abs(found.low):.3g} below the best, "
     return Table(
@@ -120,7 +120,7 @@ def summary_text(
     if analysis.recommendation is not None:
         verdict = verdict_table(analysis.recommendation)
         lines += ["", *([tables_text([verdict])] if verdict is not None else [])]
-        lines.append(analysis.recommendation.in_words())
+        lines.append(analysis.recommendation.sentence())
     lines += ["", *analysis.notices, *notices]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -173,5 +173,5 @@ def _recommended(recommendation: Recommendation) -> dict[str, Any]:
         "saving": _interval(recommendation.saving),
         "difference": _interval(recommendation.difference),
         "exact_share": recommendation.exact_share,
-        "in_words": recommendation.in_words(),
+        "sentence": recommendation.sentence(),
     }

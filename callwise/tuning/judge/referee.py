@@ -208,8 +208,8 @@ class _JudgeRun:
         text = f"{self._losses[loss]} {loss}"
         if error is None:
             return text
-        said = printable(str(error)[:MAX_ERROR_CHARS])
-        return f"{text} (the first with {type(error).__name__}: {said})"
+        message = printable(str(error)[:MAX_ERROR_CHARS])
+        return f"{text} (the first with {type(error).__name__}: {message})"
 
     def _loss_of(
         self, answer: RefereeAnswer | None, error: CallError | None

@@ -16,9 +16,9 @@ __all__ = [
     "CHANCE",
     "NeededConversations",
     "counted",
-    "interval_in_words",
+    "interval_text",
     "needed_for",
-    "needed_in_words",
+    "needed_text",
     "ranged",
 ]
 
@@ -108,7 +108,7 @@ def ranged(mean: float, low: float | None, high: float | None, digits: int = 2) 
     return f"{text} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def interval_in_words(found: Interval, unit: str = "") -> str:
+def interval_text(found: Interval, unit: str = "") -> str:
     """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none."""
     if found.mean is None:
         return "not known"
@@ -120,7 +120,7 @@ def interval_in_words(found: Interval, unit: str = "") -> str:
     return f"{mean} ({found.low:.3g} to {found.high:.3g})"
 
 
-def needed_in_words(setting: str, needed: NeededConversations) -> str:
+def needed_text(setting: str, needed: NeededConversations) -> str:
     """Return the conversations that a verdict on a setting takes, as a sentence."""
     if needed.more_conversations is None or needed.more_turns is None:
         return f"no verdict on {setting} is in sight: {needed.why_none}"

@@ -20,7 +20,7 @@ from callwise.tuning.statistics.bootstrap import (
 )
 from callwise.tuning.statistics.cluster_draws import require_same_turns
 from callwise.tuning.statistics.comparison import BestComparison, compare_with_best
-from callwise.tuning.statistics.power import NeededConversations, counted, needed_in_words
+from callwise.tuning.statistics.power import NeededConversations, counted, needed_text
 
 __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 
@@ -74,11 +74,11 @@ class Recommendation:
     is_simulated: bool
     why_none: str = ""
 
-    def in_words(self) -> str:
-        """Return it as one sentence for people, `simulated` said first where it is."""
-        said = "Simulated: " if self.is_simulated else ""
+    def sentence(self) -> str:
+        """Return it as one sentence, which begins with `Simulated` where it is."""
+        text = "Simulated: " if self.is_simulated else ""
         if self.chosen is None or self.difference is None or self.saving is None:
-            return f"{said}no setting can be recommended: {self.why_none}."
+            return f"{text}no setting can be recommended: {self.why_none}."
         data = (
             f"{counted(self.difference.conversations, 'conversation')} and "
             f"{counted(self.difference.turns, 'turn')}"
@@ -87,15 +87,15 @@ class Recommendation:
             data += f", {1 - self.exact_share:.0%} of them with an estimated quality"
         limit = f"at most {self.margin:.3g} below the best in quality"
         if self.is_shown:
-            said += f"{self.chosen} is the cheapest setting shown to be {limit}, from {data}"
+            text += f"{self.chosen} is the cheapest setting shown to be {limit}, from {data}"
         else:
-            said += (
+            text += (
                 f"{self.chosen} is the cheapest setting that may be {limit}, not shown by {data}"
             )
-        said += f", at {self.level:.0%} confidence"
+        text += f", at {self.level:.0%} confidence"
         if self.needed is not None:
-            said += f"; {needed_in_words(self.open_settings[0], self.needed)}"
-        return f"{said}."
+            text += f"; {needed_text(self.open_settings[0], self.needed)}"
+        return f"{text}."
 
     @property
     def scale(self) -> str:

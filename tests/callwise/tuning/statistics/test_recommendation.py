@@ -43,7 +43,7 @@ def test_the_cheapest_within_the_margin_is_chosen_and_shown():
     assert found.difference.low < found.difference.mean < found.difference.high
     assert (found.saving.mean, found.saving.low, found.saving.high) == (8.0, 8.0, 8.0)
     assert found.scale == "0.01 of 10, the stated scale"
-    assert found.in_words() == (
+    assert found.sentence() == (
         "balanced is the cheapest setting shown to be at most 0.1 below the best in quality, from "
         "40 conversations and 200 turns, at 95% confidence."
     )
@@ -67,7 +67,7 @@ def test_a_choice_that_is_not_shown_is_marked():
     assert (found.chosen, found.is_shown) == ("instant", False)
     assert found.open_settings == ("instant",)
     assert found.needed.more_conversations is None or found.needed.more_conversations > 0
-    assert "that may be at most 0.1 below the best in quality, not shown by" in found.in_words()
+    assert "that may be at most 0.1 below the best in quality, not shown by" in found.sentence()
 
 
 def test_a_cheaper_setting_that_is_still_open_is_named():
@@ -82,15 +82,15 @@ def test_a_cheaper_setting_that_is_still_open_is_named():
     assert found.chosen in {"frugal", "balanced"}
     if found.chosen == "balanced":
         assert found.open_settings == ("frugal",)
-        assert "frugal" in found.in_words().split(";")[-1]
+        assert "frugal" in found.sentence().split(";")[-1]
 
 
 def test_simulated_results_say_so_first():
     """Whatever the verdict."""
     cost, quality = sweep([0.0, 2.0])
-    assert recommend(cost, quality, is_simulated=True).in_words().startswith("Simulated: ")
+    assert recommend(cost, quality, is_simulated=True).sentence().startswith("Simulated: ")
     few = recommend(*sweep([0.0, 2.0], conversations=3), is_simulated=True)
-    assert few.in_words().startswith("Simulated: no setting can be recommended")
+    assert few.sentence().startswith("Simulated: no setting can be recommended")
 
 
 @pytest.mark.parametrize("conversations", [1, 4])
@@ -99,7 +99,7 @@ def test_too_few_conversations_carry_no_recommendation(conversations):
     found = recommend(*sweep([0.0, 2.0], conversations=conversations))
     assert (found.chosen, found.saving, found.low) == (None, None, None)
     assert f"has {conversations} conversation" in found.why_none
-    assert "needs 5" in found.in_words()
+    assert "needs 5" in found.sentence()
 
 
 def test_estimates_are_counted_and_named():
@@ -110,7 +110,7 @@ def test_estimates_are_counted_and_named():
     estimated = panel(quality.values, 40, spread)
     found = recommend(cost, estimated, scale_width=10.0)
     assert found.exact_share == pytest.approx(0.75)
-    assert "25% of them with an estimated quality" in found.in_words()
+    assert "25% of them with an estimated quality" in found.sentence()
 
 
 def test_a_setting_without_a_price_can_be_best_and_is_not_chosen():
