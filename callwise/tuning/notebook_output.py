@@ -30,7 +30,7 @@ from callwise.tuning.figures import (
 )
 from callwise.tuning.figures.figure_files import loaded
 
-__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
+__all__ = ["VEGA_LITE_MIME", "HasAsker", "NotebookFigure", "NotebookText", "show"]
 
 VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
 """The type of output that JupyterLab draws as Vega-Lite."""
@@ -83,10 +83,10 @@ class NotebookText:
         return {"text/markdown": self.markdown, "text/plain": self.text}
 
 
-class HasLLM(Protocol):
+class HasAsker(Protocol):
     """A chat model of `wrap`: it asks a budgeter."""
 
-    llm: Any
+    asker: Any
 
 
 @overload
@@ -94,7 +94,7 @@ def show(found: FigureData) -> NotebookFigure: ...
 
 
 @overload
-def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasLLM) -> NotebookText: ...
+def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasAsker) -> NotebookText: ...
 
 
 def show(found: object) -> NotebookFigure | NotebookText:
@@ -108,7 +108,7 @@ def show(found: object) -> NotebookFigure | NotebookText:
     Raises:
         TypeError: for anything else.
     """
-    found = getattr(found, "llm", found)
+    found = getattr(found, "asker", found)
     match found:
         case RunRecord():
             tables = summarise(
